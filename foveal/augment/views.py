@@ -1,0 +1,53 @@
+"""Network inputs: random views by a table, or the one plain view; both end in the same normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveal.augment import opencv, tensor
+from foveal.augment.draw import ViewTable
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """What the network sees: side in pixels, and the mean and standard deviation (0-1) that normalise a channel."""
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def random_views(images: np.ndarray, table: ViewTable, spec: NetworkInput, device: torch.device) -> Tensor:
+    """float32 [B, C, s, s], normalised, channels-last: one view of each uint8 [S, S, C], on `device`."""
+    if device.type == "cpu":
+        return normalise(torch.from_numpy(opencv.apply(images, table, spec.image_size)).permute(0, 3, 1, 2), spec)
+    return normalise(tensor.apply(to_tensor(images, device), table, spec.image_size), spec)
+
+
+def plain_view(images: np.ndarray, spec: NetworkInput, device: torch.device) -> Tensor:
+    """float32 [B, C, s, s], normalised, channels-last: the whole image, resized by area where it shrinks."""
+    size = spec.image_size
+    if images.shape[1] != size:
+        shrinks = images.shape[1] > size
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = [cv2.resize(image, (size, size), interpolation=method) for image in images]
+        images = np.stack(resized).reshape(len(images), size, size, images.shape[3])
+    return normalise(to_tensor(np.ascontiguousarray(images), device).permute(0, 3, 1, 2), spec)
+
+
+def normalise(pixels: Tensor, spec: NetworkInput) -> Tensor:
+    """(pixels / 255 - mean) / std for [B, C, s, s] in 0..255; the memory format is kept."""
+    mean = torch.tensor(spec.mean, device=pixels.device).view(1, -1, 1, 1) * 255
+    scale = 1 / (torch.tensor(spec.std, device=pixels.device).view(1, -1, 1, 1) * 255)
+    return (pixels.float() - mean) * scale
+
+
+def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 [B, S, S, C] on the device."""
+    tensor = torch.from_numpy(images)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

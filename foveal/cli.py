@@ -1,0 +1,94 @@
+"""The command line: a literal table of verbs; parse, call, print.
+
+    foveal VERB … [--config FILE.toml] [--quiet] [--debug]
+
+A verb's options are the fields of the dataclass that its function takes. Exit codes: 0 done, 1 the work failed,
+2 wrong use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import typing
+from collections.abc import Sequence
+
+import foveal
+
+# verb -> (module, function, what it does)
+VERBS = {
+    "demo": ("foveal.demo", "demo", "the whole way on drawn photographs, in a few minutes"),
+    "prepare": ("foveal.data.prepare", "prepare", "decode, crop and split a source once, into a prepared set"),
+    "pretrain": ("foveal.pretrain.loop", "pretrain", "learn an encoder from images without labels"),
+    "train": ("foveal.downstream.train", "train", "learn grades: fine-tune, or a linear probe with --freeze"),
+    "predict": ("foveal.predict.predict", "predict", "grade pictures with a trained run"),
+    "evaluate": ("foveal.evaluate.evaluate", "evaluate", "measure predictions, every figure with an interval"),
+    "report": ("foveal.report.build", "report", "one page of evidence from one or more runs"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())  # noqa: T201
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"foveal {foveal.__version__}")  # noqa: T201
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        return _fail(_unknown_verb(verb), 2)
+    debug, quiet = "--debug" in arguments, "--quiet" in arguments
+    rest = [argument for argument in arguments[1:] if argument not in ("--debug", "--quiet")]
+    try:
+        return run_verb(verb, rest, quiet)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from the last checkpoint, where the verb keeps one", 130)
+    except Exception as error:
+        if debug:
+            raise
+        hint = "" if isinstance(error, ValueError) else "\n(--debug shows where)"
+        return _fail(f"{str(error) or type(error).__name__}{hint}", 1)
+
+
+def run_verb(verb: str, arguments: Sequence[str], quiet: bool) -> int:
+    """Parse the options of a verb and call its function."""
+    from foveal.config import parse
+    from foveal.console import set_quiet
+
+    module_name, function_name, line = VERBS[verb]
+    function = getattr(importlib.import_module(module_name), function_name)
+    config_class = typing.get_type_hints(function)["config"]
+    try:
+        config = parse(config_class, verb, arguments, f"foveal {verb}: {line}.")
+    except SystemExit as stop:  # --help, or an option that does not exist: the parser has said so
+        return stop.code if isinstance(stop.code, int) else 2
+    except ValueError as error:
+        return _fail(str(error), 2)
+    set_quiet(quiet)
+    function(config)
+    return 0
+
+
+def overview() -> str:
+    """What `foveal --help` prints."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {line}" for verb, (_, _, line) in VERBS.items()]
+    return "\n".join([
+        "foveal: from a folder of fundus photographs to a grader whose quality is shown, not claimed.", "",
+        "usage: foveal VERB … [--config FILE.toml] [--quiet] [--debug]", "", *lines, "",
+        "foveal VERB --help explains the options of a verb. Research use; not a medical device.",
+    ])  # fmt: skip
+
+
+def _unknown_verb(verb: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+    return f"there is no verb '{verb}'; " + (f"did you mean '{near[0]}'?" if near else f"verbs: {', '.join(VERBS)}")
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"foveal: {message}", file=sys.stderr)  # noqa: T201
+    return code

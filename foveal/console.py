@@ -1,0 +1,88 @@
+"""What a person sees: lines, tables and progress bars on the terminal, from the first process only.
+
+Bars are drawn on terminals; logs and pipes get plain lines. `set_quiet` silences all but errors.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+# A pipe or log has no width of its own: tables there must not be folded at 80 characters.
+_console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def is_first_process() -> bool:
+    """True in the process that may print and write files (rank 0, or the only one)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def set_quiet(quiet: bool) -> None:
+    """Print nothing but errors when `quiet`."""
+    _console.quiet = quiet
+
+
+def say(message: str = "", style: str | None = None) -> None:
+    """Print one line, from the first process only."""
+    if is_first_process():
+        _console.print(message, style=style, markup=False, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """Print a line that asks for attention."""
+    say(f"warning: {message}", style="yellow")
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is text, the others are aligned to the right."""
+    if not is_first_process():
+        return
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", header_style="dim")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console.print(table)
+
+
+class Bar:
+    """A running progress bar; `advance` moves it and may change the note at its end."""
+
+    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        """Move on by `amount`; replace the note when one is given."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=amount)
+            if note is not None:
+                self._progress.update(self._task, note=note)
+
+
+class _Rate(ProgressColumn):
+    """Units per second, once there is a speed to show."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        unit = task.fields["unit"]
+        return Text("" if speed is None or not unit else f"{speed:,.0f} {unit}/s", style="cyan")
+
+
+@contextmanager
+def progress_bar(label: str, total: float, unit: str = "images", done: float = 0) -> Iterator[Bar]:
+    """A bar with rate and time left; nothing at all where the output is no terminal."""
+    if not is_first_process() or not _console.is_terminal or _console.quiet:
+        yield Bar(None, None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"))
+    extra = (_Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", style="dim"))
+    with Progress(*columns, *extra, console=_console) as progress:
+        task = progress.add_task(label, total=total, completed=int(done), note="", unit=unit)
+        yield Bar(progress, task)

@@ -1,0 +1,125 @@
+"""Records: the one hand-over from `prepare` to everything else.
+
+A prepared set is a folder that any tool can read:
+
+    DATA/records.csv         a row per image; `shard` and `row` say where its pixels are
+    DATA/images/00000.npy    uint8 [n, S, S, C], C = 3 (RGB) or 1 (grey)
+    DATA/card.json           name, task, ordered class names, label scale, options, counts, content hash
+    DATA/rejected.csv        file, reason: what could not be used
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+SPLITS = ("train", "val", "test", "unlabelled")
+COLUMNS = (
+    "id", "file", "label", "split", "group", "eye", "width", "height", "sha256", "flags", "shard", "row",
+)  # fmt: skip
+TEXT_COLUMNS = ("id", "file", "split", "group", "eye", "sha256", "flags")
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """A prepared set that has been opened and checked; `records` has the columns of `COLUMNS`."""
+
+    path: Path
+    records: pd.DataFrame
+    card: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Side of the prepared images in pixels."""
+        return int(self.card["options"]["size"])
+
+    @property
+    def channels(self) -> int:
+        """3 (RGB) or 1 (grey)."""
+        return int(self.card["options"]["channels"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in label order."""
+        return list(self.card["classes"])
+
+    @cached_property
+    def shards(self) -> list[np.ndarray]:
+        """Memory-mapped uint8 [n, S, S, C] arrays, one a shard."""
+        files = sorted((self.path / "images").glob("*.npy"))
+        return [np.load(file, mmap_mode="r") for file in files]
+
+    def part(self, *splits: str) -> pd.DataFrame:
+        """The records of these splits, in file order."""
+        return self.records[self.records["split"].isin(splits)]
+
+    def pixels(self, records: pd.DataFrame) -> np.ndarray:
+        """uint8 [n, S, S, C]: the images of `records`, in their order."""
+        images = np.empty((len(records), self.size, self.size, self.channels), np.uint8)
+        for position, (shard, row) in enumerate(zip(records["shard"], records["row"], strict=True)):
+            images[position] = self.shards[shard][row]
+        return images
+
+
+def open_prepared(path: Path) -> PreparedSet:
+    """Open a prepared set; ValueError says what is missing or wrong."""
+    for name in ("records.csv", "card.json", "images"):
+        if not (path / name).exists():
+            raise ValueError(
+                f"{path} is not a prepared set: it has no {name}. Make one with: foveal prepare SOURCE --out {path}"
+            )
+    card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
+    prepared = PreparedSet(path, read_records(path / "records.csv"), card)
+    validate(prepared.records, prepared.classes, str(path))
+    rows = sum(len(shard) for shard in prepared.shards)
+    if rows != len(prepared.records):
+        raise ValueError(f"{path}: records.csv has {len(prepared.records)} rows but images/ holds {rows} images")
+    return prepared
+
+
+def read_records(file: Path) -> pd.DataFrame:
+    """records.csv with exact types: labels are nullable integers, text is never guessed to be a number."""
+    records = pd.read_csv(
+        file, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values={"label": [""]}
+    )
+    missing = [column for column in COLUMNS if column not in records]
+    if missing:
+        raise ValueError(f"{file}: missing column {', '.join(missing)}; found {', '.join(records.columns)}")
+    return records.astype({"label": "Int64", "shard": "int64", "row": "int64"})
+
+
+def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
+    """ValueError for repeated ids, unknown splits, labels outside the classes, or one group on several sides."""
+    repeated = records["id"][records["id"].duplicated()]
+    if len(repeated):
+        raise ValueError(f"{where}: ids must be unique, but {', '.join(repeated.unique()[:5])} stand(s) more than once")
+    unknown = sorted(set(records["split"]) - set(SPLITS))
+    if unknown:
+        raise ValueError(f"{where}: unknown split {', '.join(unknown)}; expected {', '.join(SPLITS)}")
+    labels = records["label"].dropna()
+    if len(labels) and not labels.between(0, len(classes) - 1).all():
+        raise ValueError(f"{where}: labels must be 0..{len(classes) - 1} for the {len(classes)} classes of the card")
+    unlabelled = records["label"].isna() & (records["split"] != "unlabelled")
+    if unlabelled.any():
+        raise ValueError(f"{where}: {int(unlabelled.sum())} images without a label are not in the split 'unlabelled'")
+    check_groups(records, where)
+
+
+def check_groups(records: pd.DataFrame, where: str) -> None:
+    """ValueError when a group (a patient) has images in more than one of train, val and test."""
+    labelled = records[records["split"].isin(("train", "val", "test")) & (records["group"] != "")]
+    sides = labelled.groupby("group")["split"].nunique()
+    torn = sides[sides > 1].index.tolist()
+    if torn:
+        raise ValueError(f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}")
+
+
+def write_records(records: pd.DataFrame, file: Path) -> None:
+    """Write records.csv with the columns of `COLUMNS`, in their order."""
+    records.loc[:, list(COLUMNS)].to_csv(file, index=False, lineterminator="\n")

@@ -1,0 +1,106 @@
+"""What every source hands to `prepare`: a table of images and labels, and how the labels read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foveal.data.cards import ICDR
+
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2")
+EYES = re.compile(r"(?P<patient>.+?)[_-](?P<eye>left|right|OD|OS)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """What a source may need beside its path; each takes what concerns it."""
+
+    image_column: str | None = None  # columns of a table, where the usual names do not tell
+    label_column: str | None = None
+    group_column: str | None = None
+    split_column: str | None = None
+    size: int = 0  # side of drawn images in pixels, 0 = the source's own choice
+    seed: int = 0  # of drawn images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Images of one data set, before any is decoded.
+
+    table: columns id, file, label (nullable integer), split ("" = to be decided), group, eye.
+    images: uint8 [n, H, W, C] in row order when the source holds arrays; None when `file` names pictures in `root`.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    images: np.ndarray | None = None
+    scale: str | None = None  # None: as the card says
+    task: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def make_table(
+    ids: list[str], files: list[str], labels: list[int | None], splits: list[str] | None = None,
+    groups: list[str] | None = None, eyes: list[str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """The table of a source; missing parts are empty."""
+    blank = [""] * len(ids)
+    columns = {"id": ids, "file": files, "split": splits or blank, "group": groups or blank, "eye": eyes or blank}
+    table = pd.DataFrame(columns).astype("object")
+    table.insert(2, "label", pd.Series(labels, dtype="Int64"))
+    return table
+
+
+def list_pictures(root: Path) -> list[Path]:
+    """All files below `root` that could be pictures, sorted, hidden ones left out; ValueError when there is none."""
+    if not root.is_dir():
+        raise ValueError(f"{root}: there is no such folder")
+    found = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in PICTURES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    if not found:
+        raise ValueError(f"{root}: no pictures found; files with these endings are read: {', '.join(PICTURES)}")
+    return found
+
+
+def picture_ids(files: list[Path], root: Path) -> list[str]:
+    """Ids: the path below `root` without its ending; with it where two files differ only there."""
+    short = [path.relative_to(root).with_suffix("").as_posix() for path in files]
+    counts = pd.Series(short, dtype="object").value_counts()
+    return [
+        name if counts[name] == 1 else path.relative_to(root).as_posix()
+        for name, path in zip(short, files, strict=True)
+    ]
+
+
+def patients_and_eyes(ids: list[str]) -> tuple[list[str], list[str]]:
+    """Patient and eye from names such as `17_left` and `17_right`; empty where the name does not say."""
+    matches = [EYES.match(name.rsplit("/", 1)[-1]) for name in ids]
+    eye_names = {"left": "left", "os": "left", "right": "right", "od": "right"}
+    patients = [match["patient"] if match else "" for match in matches]
+    return patients, [eye_names[match["eye"].lower()] if match else "" for match in matches]
+
+
+def order_classes(names: set[str]) -> tuple[str, ...]:
+    """Class names in order: by number where all are whole numbers, otherwise by letter."""
+    if all(re.fullmatch(r"\d+", name) for name in names):
+        return tuple(sorted(names, key=int))
+    return tuple(sorted(names))
+
+
+def guess_scale(classes: tuple[str, ...]) -> tuple[tuple[str, ...], str, str]:
+    """(class names, scale, note): five classes 0-4, or the five ICDR names, are taken for the ICDR scale."""
+    if classes == ("0", "1", "2", "3", "4"):
+        return ICDR, "icdr", "classes 0-4 are taken for the ICDR scale; use --scale none if they are not"
+    if tuple(sorted(classes)) == tuple(sorted(ICDR)):
+        return ICDR, "icdr", ""
+    return classes, "none", ""

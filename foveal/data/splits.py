@@ -1,0 +1,147 @@
+"""Splits: seeded, stratified by label, and never with one group on two sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+GROUPS_DEALT = 20_000  # dealing out this many groups takes about a quarter of a second
+MOST_ORDERS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """What decides the split; the fields of PrepareConfig."""
+
+    val: float
+    test: float
+    labelled: int
+    unlabelled: int
+    seed: int
+
+
+def decide_splits(records: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+    """Fill `split`: parts of the source stay; the rest is dealt out by group, copies of one picture together."""
+    generator = np.random.default_rng(options.seed)
+    records["group"] = join_duplicates(records["group"].to_numpy(), records["sha256"].to_numpy())
+    labelled = records["label"].notna().to_numpy()
+    records.loc[~labelled, "split"] = "unlabelled"
+    records = _deal_out(records, options, generator)
+    train = (records["split"] == "train").to_numpy()
+    if options.labelled and train.any():
+        part = records[train]
+        keep = keep_labels(part["label"].to_numpy(np.int64), part["group"].to_numpy(), options.labelled, generator)
+        hidden = part.index[~keep]
+        records.loc[hidden, "label"] = pd.NA
+        records.loc[hidden, "split"] = "unlabelled"
+    pool = records.index[records["split"] == "unlabelled"].to_numpy()
+    if options.unlabelled and len(pool) > options.unlabelled:
+        left_out = generator.permutation(pool)[options.unlabelled :]
+        records = records.drop(index=left_out.tolist()).reset_index(drop=True)
+    return records
+
+
+def _deal_out(records: pd.DataFrame, options: SplitOptions, generator: np.random.Generator) -> pd.DataFrame:
+    """Deal out images without a part; where the source has a test (or val) part, only what is missing is made."""
+    has = set(records["split"])
+    undecided = records["split"] == ""
+    if undecided.any():
+        shares = {"val": options.val, "test": options.test}
+    else:  # the source's own training part gives up a validation part where there is none
+        undecided = records["split"] == "train"
+        shares = {"val": 0.0 if "val" in has else options.val, "test": 0.0 if "test" in has else options.test}
+    part = records[undecided]
+    if len(part) and sum(shares.values()):
+        fractions = {"train": 1 - sum(shares.values()), **shares}
+        labels = part["label"].to_numpy(np.int64)
+        records.loc[part.index, "split"] = assign_parts(labels, part["group"].to_numpy(), fractions, generator)
+    elif len(part):
+        records.loc[part.index, "split"] = "train"
+    return records
+
+
+def assign_parts(
+    labels: np.ndarray, groups: np.ndarray, fractions: dict[str, float], generator: np.random.Generator
+) -> np.ndarray:
+    """Assign each image to a part so that whole groups stay together and every class is shared out evenly.
+
+    labels: int [n], 0..K-1; groups: str [n], "" = a group of its own; fractions: part -> share, summing to 1.
+    Returns str [n]. Groups are dealt out greedily, large ones first, each to the part whose counts per class it
+    brings nearest to what the fractions ask for (rare classes weigh as much as frequent ones). A few large groups
+    make this a matter of luck, so the best of several orders is kept.
+    """
+    if abs(float(np.sum([*fractions.values()])) - 1) > 1e-9 or min(fractions.values()) < 0:
+        raise ValueError(f"fractions must be shares that sum to 1, got {fractions}")
+    codes = group_codes(groups)
+    table = _counts_per_group(codes, labels)
+    names, shares = list(fractions), np.array(list(fractions.values()))
+    tries = int(np.clip(GROUPS_DEALT / max(1, len(table)), 1, MOST_ORDERS))
+    dealt = [_deal(table, shares, generator.permutation(len(table))) for _ in range(tries)]
+    best = min(dealt, key=lambda chosen_and_gap: chosen_and_gap[1])[0]
+    return np.array(names, dtype=object)[best[codes]]
+
+
+def _deal(table: np.ndarray, shares: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, float]:
+    """Deal groups [G, K] to parts in `order`, large ones first; returns the part of each [G] and the remaining gap."""
+    order = order[np.argsort(-table[order].sum(1), kind="stable")]
+    gap = shares[:, None] * table.sum(0)
+    weight = 1 / np.maximum(table.sum(0), 1) ** 2
+    chosen = np.empty(len(table), np.int64)
+    for group in order:
+        # Taking c from a part's gap g changes sum(w g^2) by sum(w c (c - 2 g)): the smallest change is best.
+        change = (weight * table[group] * (table[group] - 2 * gap)).sum(1)
+        change[shares == 0] = np.inf
+        chosen[group] = int(np.argmin(change))
+        gap[chosen[group]] -= table[group]
+    return chosen, float((weight * gap**2).sum())
+
+
+def keep_labels(labels: np.ndarray, groups: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Choose about `count` images whose labels are kept, stratified and by whole groups; bool [n]."""
+    share = min(1.0, count / max(1, len(labels)))
+    parts = assign_parts(labels, groups, {"keep": share, "hide": 1 - share}, generator)
+    return parts == "keep"
+
+
+def group_codes(groups: np.ndarray) -> np.ndarray:
+    """int [n]: equal for images of one group; an empty group name makes a group of its own."""
+    own = np.array([f"\0{i}" for i in range(len(groups))], dtype=object)
+    return pd.factorize(np.where(groups == "", own, groups))[0]
+
+
+def join_duplicates(groups: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Groups merged wherever two of them hold the same pixels, so that copies never stand on two sides.
+
+    groups, hashes: str [n]. Returns str [n]: group names, joined by "+" where copies tie groups together; images
+    that are alone keep their (maybe empty) group.
+    """
+    codes = group_codes(groups)
+    parent = list(range(int(codes.max(initial=-1)) + 1))
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    first: dict[str, int] = {}
+    for code, digest in zip(codes, hashes, strict=True):
+        a, b = root(int(code)), root(first.setdefault(digest, int(code)))
+        parent[max(a, b)] = min(a, b)
+    frame = pd.DataFrame({"root": [root(int(code)) for code in codes], "code": codes, "group": groups, "hash": hashes})
+    tied = frame.groupby("root")["code"].transform("nunique") > 1
+    names = {key: _joined_name(members) for key, members in frame[tied].groupby("root")}
+    return np.where(tied, frame["root"].map(names), groups).astype(object)
+
+
+def _joined_name(members: pd.DataFrame) -> str:
+    named = sorted({name for name in members["group"] if name})
+    return "+".join(named) or f"copies-{members['hash'].iloc[0][:12]}"
+
+
+def _counts_per_group(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    table = np.zeros((int(codes.max(initial=-1)) + 1, int(labels.max(initial=0)) + 1))
+    np.add.at(table, (codes, labels), 1)
+    return table

@@ -1,0 +1,88 @@
+"""Many processes as one: set-up under torchrun, and a gather that carries gradients.
+
+`foveal pretrain …` runs alone; `torchrun --nproc-per-node 2 -m foveal pretrain …` runs the same code in two
+processes, gloo on CPUs and NCCL on GPUs. `--batch-size` is always that of the whole run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from foveal.allocator import keep_freed_memory
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda` or `mps`; under torchrun, the GPU of this process."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device is visible; use --device auto or cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("--device mps: no Apple GPU is available; use --device auto or cpu")
+    if name == "cpu":
+        keep_freed_memory()
+    device = torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[tuple[int, int]]:
+    """Join the other processes when torchrun started several, and leave them at the end; gives (rank, world size)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield 0, 1
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield dist.get_rank(), dist.get_world_size()
+    finally:
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather whose backward sums what every process asks of a part and hands it to the part's owner."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, part.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather(part: Tensor) -> Tensor:
+    """[n, ...] of each process -> [world * n, ...] in rank order, with exact gradients; alone, the input itself.
+
+    DistributedDataParallel averages gradients over processes. With the summing backward here, the average of
+    per-process losses over gathered columns has the gradient of the loss of the whole batch.
+    """
+    gathered: Tensor = _Gather.apply(part) if dist.is_initialized() else part
+    return gathered
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a detached tensor over all processes."""
+    if dist.is_initialized():
+        value = value.clone()
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value

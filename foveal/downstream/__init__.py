@@ -1,0 +1,1 @@
+"""LEARN THE GRADES."""

@@ -1,0 +1,1 @@
+"""MEASURE, from predictions.csv only; torch is not needed."""

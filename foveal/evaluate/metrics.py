@@ -1,0 +1,75 @@
+"""Metrics of graded images, from confusion matrices and weighted ranks; numpy only.
+
+Legend: K classes, G groups, R resamples. A confusion matrix [..., K, K] counts true (row) by given (column) class;
+every function takes any number of leading dimensions, so that all bootstrap resamples are one call. Where a metric
+has no value (no image of a class, say) the result is nan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def confusion_matrices(labels: np.ndarray, grades: np.ndarray, units: np.ndarray, classes: int) -> np.ndarray:
+    """float [G, K, K]: a confusion matrix per unit (group), for units numbered 0..G-1."""
+    tables = np.zeros((int(units.max(initial=-1)) + 1, classes, classes))
+    np.add.at(tables, (units, labels, grades), 1)
+    return tables
+
+
+def accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Share of images that got their true class."""
+    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+
+
+def quadratic_kappa(confusion: np.ndarray) -> np.ndarray:
+    """Cohen's kappa with quadratic weights (Cohen 1968): agreement beyond chance, errors count by squared distance."""
+    classes = confusion.shape[-1]
+    weights = (np.arange(classes)[:, None] - np.arange(classes)) ** 2.0
+    total = confusion.sum((-2, -1))
+    expected = confusion.sum(-1)[..., :, None] * confusion.sum(-2)[..., None, :]
+    observed = (weights * confusion).sum((-2, -1))
+    return 1 - _ratio(observed * total, (weights * expected).sum((-2, -1)))
+
+
+def precision(confusion: np.ndarray) -> np.ndarray:
+    """[..., K]: of the images given a class, the share that has it; nan where none was given it."""
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-2))
+
+
+def recall(confusion: np.ndarray) -> np.ndarray:
+    """[..., K]: of the images of a class, the share that was given it; nan where there is none."""
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1))
+
+
+def macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that occur among the true or given ones (as scikit-learn), each counting the same."""
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    f1 = _ratio(2 * right, confusion.sum(-1) + confusion.sum(-2))
+    present = ~np.isnan(f1)
+    return _ratio(np.where(present, f1, 0).sum(-1), present.sum(-1))
+
+
+def area_under_curve(scores: np.ndarray, positive: np.ndarray, weights: Iterable[np.ndarray]) -> np.ndarray:
+    """Area under the ROC curve [R] of n images for R rows of weights [n]; ties count half (Mann-Whitney).
+
+    scores: [n]; positive: bool [n]. nan where a resample has only one kind.
+    """
+    order = np.argsort(scores, kind="stable")
+    ranked, hit = scores[order], positive[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.array([], int)
+    areas = []
+    for weight in weights:  # a row at a time: memory stays linear in n
+        ordered = weight[order]
+        below = np.concatenate([[0.0], np.cumsum(np.where(hit, 0.0, ordered))[ends]])
+        gained = np.diff(np.concatenate([[0.0], np.cumsum(np.where(hit, ordered, 0.0))[ends]]))
+        pairs = gained.sum() * below[-1]
+        areas.append((gained * (below[:-1] + below[1:]) / 2).sum() / pairs if pairs else np.nan)
+    return np.array(areas)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    above, below = np.asarray(above, float), np.asarray(below, float)
+    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below != 0)

@@ -1,0 +1,221 @@
+"""Read one photograph from disc into upright 8-bit RGB, at no more pixels than are needed.
+
+A clinic's folder holds 16-megapixel JPEGs that end as 256-pixel squares. The JPEG decoder can leave out
+the fine frequencies and hand back a half, a quarter or an eighth of each side in a fraction of the time,
+so `decode` asks for the largest such step that still keeps the side the caller needs.
+
+OpenCV decodes (it is fast and lets other threads run meanwhile). Pillow reads the header, so that a file is
+judged before any memory is spent on it, and takes over where OpenCV gives up or gets the colours wrong.
+Colour profiles are ignored: cameras for the fundus rarely embed one, and a grader learns from raw values.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+# Eighteen times the largest EyePACS original (4928 x 3264), and 0.9 GB once decoded: above this a file is
+# a scan of something else, or made to exhaust the memory.
+MAXIMUM_PIXELS = 300_000_000
+
+# Pillow's classes are called directly, not through Image.open, whose own limit of 89 megapixels could only
+# be changed for the whole process of whoever imports us.
+_READERS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"II*\x00": TiffImageFile,
+    b"MM\x00*": TiffImageFile,
+    b"BM": BmpImageFile,
+    b"RIFF": WebPImageFile,
+    b"GIF8": GifImageFile,
+    b"P5": PpmImageFile,
+    b"P6": PpmImageFile,
+}
+# What a whole file has at its end. OpenCV may fill the rest of a cut-off picture with grey and say nothing.
+_END_MARKS: dict[type[ImageFile.ImageFile], bytes] = {JpegImageFile: b"\xff\xd9", PngImageFile: b"IEND"}
+_END_BYTES = 32  # some writers add a few bytes after the mark
+# OpenCV multiplies colours by alpha in a TIFF and misreads Lab; these modes it reads as Pillow does.
+_TIFF_MODES_FOR_OPENCV = {"1", "L", "P", "RGB", "CMYK", "I;16", "I;16B"}
+
+# Pillow's ways to say that a file is not as its format demands; the last, that a GIF's frame outgrows its screen.
+_COMPLAINTS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+_DAMAGED = "truncated or damaged"
+_NOT_A_PICTURE = "not a picture in a format that can be read (JPEG, PNG, TIFF, BMP, WebP, GIF, PPM)"
+
+# A bad file is reported once, by DecodeError; OpenCV would also write its own lines to stderr.
+# Its version 4 has the switch at the top of the package, version 5 among its utils; 0 is silence in both.
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+
+
+class DecodeError(ValueError):
+    """A file that cannot be read as a picture; the message is the reason in plain words."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One photograph: upright pixels, and the size that it had before any reduction.
+
+    `pixels`: uint8 `[h, w, 3]`, RGB. `width`, `height`: of the original in px, after EXIF orientation.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the first bytes of a file say; `width` and `height` as stored, before orientation."""
+
+    reader: type[ImageFile.ImageFile]
+    mode: str
+    width: int
+    height: int
+    orientation: int
+
+
+def decode(path: Path, minimum: int) -> Decoded:
+    """Read a photograph as upright RGB, reduced by the JPEG decoder where that is free.
+
+    `minimum`: smallest acceptable short side of the returned pixels, in px, at least 1; a photograph that is
+    smaller comes back as it is. JPEGs are reduced by 2, 4 or 8 while they stay at or above it; other formats
+    are decoded whole. Grey and palette pictures become RGB, alpha is dropped, an animation gives its first
+    frame, and 16-bit values are scaled to 8 bits (see `_to_eight_bits`).
+
+    Raises `DecodeError` with a short reason for a file that is missing, empty, cut off, of another kind, or
+    larger than `MAXIMUM_PIXELS`; `ValueError` for a `minimum` below 1.
+    """
+    if minimum < 1:
+        raise ValueError(f"minimum is {minimum}; the short side must be at least 1 pixel")
+    data, header = _read(path)
+    pixels = _with_opencv(data, _reduction(header, minimum)) if _suits_opencv(data, header) else None
+    if pixels is None:
+        pixels = _with_pillow(data, header.reader)
+    upright = _turn(_to_eight_bits(pixels), header.orientation)
+    sideways = header.orientation >= 5
+    width, height = (header.height, header.width) if sideways else (header.width, header.height)
+    return Decoded(np.ascontiguousarray(upright), width, height)
+
+
+def _read(path: Path) -> tuple[bytes, _Header]:
+    """Return the bytes of a file and its header, which is checked before the rest is read."""
+    if path.is_dir():
+        raise DecodeError("a folder, not a file")
+    try:
+        with path.open("rb") as file:
+            header = _read_header(file)
+            file.seek(0)
+            data = file.read()
+    except FileNotFoundError:
+        raise DecodeError("no such file") from None
+    except OSError as error:
+        raise DecodeError(f"cannot be opened: {error.strerror or error}") from error
+    # Zeros that fill a file up to its promised length, as after a broken copy, would decode as picture.
+    return data.rstrip(b"\x00") if header.reader is JpegImageFile else data, header
+
+
+def _read_header(file: IO[bytes]) -> _Header:
+    start = file.read(16)
+    file.seek(0)
+    if not start:
+        raise DecodeError("empty file")
+    reader = next((reader for mark, reader in _READERS.items() if start.startswith(mark)), None)
+    if reader is None:
+        raise DecodeError(_NOT_A_PICTURE)
+    try:
+        image = reader(file)
+    except _COMPLAINTS as error:
+        raise DecodeError(f"{_DAMAGED}, or a rare variant of its format") from error
+    width, height = image.size
+    if width * height > MAXIMUM_PIXELS:
+        raise DecodeError(f"{width} x {height} pixels, more than the limit of {MAXIMUM_PIXELS // 10**6} megapixels")
+    return _Header(reader, image.mode, width, height, _orientation(image))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 (upright) where it is absent or unreadable."""
+    if isinstance(image, TiffImageFile):
+        return 1  # both decoders turn a TIFF themselves
+    try:
+        # The base class's method: the one for PNG decodes the whole picture to look for a late EXIF block.
+        orientation = Image.Image.getexif(image).get(0x0112)
+    except (OSError, SyntaxError, ValueError, KeyError, struct.error):
+        return 1  # a damaged EXIF block says nothing about the picture beside it
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _reduction(header: _Header, minimum: int) -> int:
+    """Return the largest of 1, 2, 4, 8 that leaves the short side at `minimum` px or more."""
+    if header.reader is not JpegImageFile:
+        return 1
+    short = min(header.width, header.height)
+    return next((factor for factor in (8, 4, 2) if -(-short // factor) >= minimum), 1)
+
+
+def _suits_opencv(data: bytes, header: _Header) -> bool:
+    """Say whether OpenCV can be trusted with a file: it ends as it should, with colours OpenCV understands."""
+    if header.reader is TiffImageFile and header.mode not in _TIFF_MODES_FOR_OPENCV:
+        return False
+    return _END_MARKS.get(header.reader, b"") in data[-_END_BYTES:]
+
+
+def _with_opencv(data: bytes, factor: int) -> np.ndarray | None:
+    """Return `[h, w, 3]` RGB of the file's own depth, not turned; None where OpenCV cannot read it."""
+    flags = _REDUCED.get(factor, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None  # Pillow has the last word, and the reason
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _with_pillow(data: bytes, reader: type[ImageFile.ImageFile]) -> np.ndarray:
+    """Return `[h, w, 3]` RGB of the file's own depth, not turned; refuse what is cut off."""
+    try:
+        image = reader(BytesIO(data))
+        image.load()
+        deep = image.mode.startswith(("I", "F"))  # Pillow would clip these at 255, not scale them
+        pixels = np.asarray(image if deep else image.convert("RGB"))
+    except _COMPLAINTS as error:
+        raise DecodeError(_DAMAGED) from error
+    return np.stack([pixels] * 3, axis=-1) if deep else pixels
+
+
+def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """Scale whole numbers to 0..255 by the smallest of 8, 12 and 16 bits that holds the brightest value.
+
+    Cameras store 12 bits in 16-bit files without saying so; taken as 16 bits such a photograph would be black.
+    A true 16-bit photograph whose brightest point is below 1/16 of the range does not occur.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    brightest = int(pixels.max()) if pixels.dtype.kind in "iu" and pixels.min() >= 0 else -1
+    if not 0 <= brightest <= 65535:
+        raise DecodeError(f"pixels of type {pixels.dtype}; 8 or 16 bits a channel were expected")
+    ceiling = next(ceiling for ceiling in (255, 4095, 65535) if brightest <= ceiling)
+    return cv2.convertScaleAbs(pixels.astype(np.uint16, copy=False), alpha=255 / ceiling)
+
+
+def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation (1 to 8), as the standard defines them."""
+    if orientation >= 5:  # 5 to 8 are 1 to 4 after a swap of rows and columns
+        pixels = cv2.transpose(pixels)
+        orientation -= 4
+    flip = {2: 1, 3: -1, 4: 0}.get(orientation)
+    return pixels if flip is None else cv2.flip(pixels, flip)

@@ -1,0 +1,1 @@
+"""ENCODERS AND HEADS."""

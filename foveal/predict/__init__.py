@@ -1,0 +1,1 @@
+"""GRADE NEW IMAGES with a run."""

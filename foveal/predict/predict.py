@@ -1,0 +1,102 @@
+"""predict: grade pictures with a trained run.
+
+foveal predict RUN photograph.jpg folder/ --out predictions.csv
+foveal predict RUN DATA --split test --out predictions.csv
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import tyro
+
+from foveal.console import say, show_table, warn
+from foveal.data.records import open_prepared
+from foveal.data.source import list_pictures
+from foveal.distributed import choose_device
+from foveal.predict.predictor import Predictor
+from foveal.runs import write_text
+
+SHOWN = 12  # predictions printed; the file holds all
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Options of `foveal predict`."""
+
+    # Run folder that `foveal train` wrote.
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    # Picture files, folders of pictures and prepared sets, in any mix.
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
+    # Table to write.
+    out: Path = Path("predictions.csv")
+    # Part of the prepared sets to grade.
+    split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
+    # auto, cpu, cuda or mps.
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ValueError("predict needs at least one picture, folder or prepared set")
+
+
+def predict(config: PredictConfig) -> Path:
+    """Grade pictures and write predictions.csv; what cannot be read is listed beside it. Returns the table's path."""
+    files, sets = sort_inputs(config.images)
+    if config.out.is_dir():
+        raise ValueError(f"--out {config.out} is a folder; give the path of a .csv file")
+    predictor = Predictor(config.run, choose_device(config.device))
+    tables: list[pd.DataFrame] = []
+    failed: list[tuple[Path, str]] = []
+    for path in sets:
+        prepared = open_prepared(path)
+        records = prepared.records if config.split == "all" else prepared.part(config.split)
+        if not len(records):
+            raise ValueError(f"{path} has no images in its part '{config.split}'")
+        tables.append(predictor.predict_prepared(prepared, records))
+    if files:
+        read, probabilities, failed = predictor.predict_files(files)
+        tables.append(predictor.table([file.as_posix() for file in read], probabilities))
+    table = pd.concat(tables, ignore_index=True)
+    if not len(table):
+        raise ValueError(f"none of the {len(files)} files could be read; the first: {failed[0][0]}: {failed[0][1]}")
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(config.out, table.to_csv(index=False, lineterminator="\n"))
+    _show(table, predictor.classes)
+    if failed:
+        rejected = config.out.with_name(f"{config.out.stem}.rejected.csv")
+        rows = pd.DataFrame([(file.as_posix(), reason) for file, reason in failed], columns=["file", "reason"])
+        write_text(rejected, rows.to_csv(index=False, lineterminator="\n"))
+        warn(f"{len(failed)} files could not be read; {rejected} says why")
+    say(f"predictions: {config.out}")
+    return config.out
+
+
+def sort_inputs(images: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
+    """(picture files, prepared sets) among the paths given; ValueError for a path that does not exist."""
+    files: list[Path] = []
+    sets: list[Path] = []
+    for path in images:
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such file or folder")
+        if (path / "records.csv").is_file():
+            sets.append(path)
+        elif path.is_dir():
+            files.extend(list_pictures(path))
+        else:
+            files.append(path)
+    return list(dict.fromkeys(files)), sets
+
+
+def _show(table: pd.DataFrame, classes: list[str]) -> None:
+    rows = []
+    for row in table.head(SHOWN).to_dict("records"):
+        referable = {0: "no", 1: "yes"}.get(row["referable"], "") if pd.notna(row["referable"]) else ""
+        probability = row[f"p{row['grade']}"]
+        rows.append([str(row["id"]), f"{row['grade']} {classes[row['grade']]}", f"{probability:.2f}", referable])
+    show_table(f"{len(table)} images graded", ["image", "grade", "probability", "refer"], rows)
+    if len(table) > SHOWN:
+        say(f"… and {len(table) - SHOWN} more")

@@ -1,0 +1,134 @@
+"""What follows from the evidence: graders against a constant answer, and against the first of them.
+
+Every difference is paired, on the same images with the same resampled groups (evaluate/compare.py). Several graders
+are shown on the images that all of them have graded; figures on different images cannot stand side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import pandas as pd
+
+from foveal.evaluate.compare import paired_difference
+from foveal.evaluate.evaluate import measure
+from foveal.evaluate.predictions import units
+from foveal.report.evidence import Evidence, judged_rows
+
+FEW_GROUPS = 30  # percentile intervals from fewer units are known to be too narrow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One grader that has been judged."""
+
+    evidence: Evidence
+    rows: pd.DataFrame  # labelled predictions that the figures are about
+    result: dict[str, Any]  # as metrics.json
+    against_constant: dict[str, Any]  # paired difference to always giving the most common class
+    against_first: dict[str, Any] | None  # the same to the first grader; None for that one itself
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """name -> value, low, high, n, constant."""
+        return dict(self.result["metrics"])
+
+    @property
+    def one_answer(self) -> bool:
+        """Whether every image was given the same class."""
+        return sum(any(row[k] for row in self.result["confusion"]) for k in range(len(self.evidence.classes))) == 1
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether the source says which images belong together."""
+        return bool((self.rows["group"] != "").any())
+
+
+def find(runs: Sequence[Evidence]) -> list[Finding]:
+    """Findings of the graders among `runs` that have predictions; ValueError where they cannot be compared."""
+    graders = [run for run in runs if run.verb == "train" and run.result is not None]
+    tables = _shared([judged_rows(run) for run in graders], graders)
+    findings: list[Finding] = []
+    for run, rows in zip(graders, tables, strict=True):
+        result = _result_on(run, rows)
+        answer = rows.assign(grade=run.classes.index(result["constant_answer"]))
+        resampling = {key: result["about"][key] for key in ("resamples", "seed")}
+        findings.append(
+            Finding(
+                evidence=run,
+                rows=rows,
+                result=result,
+                against_constant=paired_difference(answer, rows, **resampling),
+                against_first=paired_difference(tables[0], rows, **resampling) if findings else None,
+            )
+        )
+    return findings
+
+
+def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.DataFrame]:
+    """The rows of the images that stand in all tables, in the order of the first."""
+    if len(tables) < 2:
+        return tables
+    for run in graders[1:]:
+        if run.classes != graders[0].classes:
+            raise ValueError(
+                f"{run.path} gives the classes {', '.join(run.classes)} and {graders[0].path} gives "
+                f"{', '.join(graders[0].classes)}; runs with different classes cannot be compared: report each alone"
+            )
+    ids = reduce(lambda left, right: left & right, (set(table["id"]) for table in tables))
+    if len(ids) < 2:
+        names = ", ".join(str(run.path) for run in graders)
+        raise ValueError(f"{names} have graded {len(ids)} images in common, of 2 at least; report each alone")
+    order = [name for name in tables[0]["id"] if name in ids]
+    return [table.set_index("id").loc[order].reset_index() for table in tables]
+
+
+def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
+    """metrics.json, or the same measured on the part of its images that other runs have graded too."""
+    assert run.result is not None
+    about = run.result["about"]
+    if about["images"] == len(rows):
+        return run.result
+    result = measure(rows, run.classes, about["referable_from"], about["resamples"], about["seed"])
+    return {**result, "about": {**about, "images": len(rows), "groups": int(units(rows).max() + 1)}}
+
+
+def leak_lines(run: Evidence, before: Sequence[Evidence]) -> list[tuple[str, str]]:
+    """(tone, sentence) about images that were both learned from and judged on; tones as in verdicts.py."""
+    lines = []
+    for learner in (run, *before):
+        if learner.options.get("allow_leaks"):
+            lines.append(("bad", f"{learner.name} was run with --allow-leaks: images that it is judged on may be "
+                                 "among those that it has learned from. Read the figures as too good."))  # fmt: skip
+    if run.seen is None:
+        return [*lines, ("bad", f"{run.name} has no seen.csv: which images shaped its weights cannot be checked.")]
+    both = leaked_ids(run)
+    if both:
+        lines.append(("bad", f"{len(both)} judged images stand in seen.csv, the list of what shaped the weights of "
+                             f"{run.name}: {', '.join(both[:5])}. Its figures are too good."))  # fmt: skip
+    if not lines:
+        lines.append(("good", _no_leak(run)))
+    if str(run.options.get("init")).endswith(".safetensors"):
+        lines.append(("unsure", f"{run.name} starts from {run.options['init']}, a file that does not say which images "
+                                "its weights have learned from."))  # fmt: skip
+    return lines
+
+
+def _no_leak(run: Evidence) -> str:
+    assert run.seen is not None
+    judged = 0 if run.predictions is None else len(run.predictions)
+    return (
+        f"{run.name} has learned from {len(run.seen):,} images (seen.csv), and none of its {judged:,} validation and "
+        "test images is among them. Training refuses identical pixels; this page has compared the names again."
+    )
+
+
+def leaked_ids(run: Evidence) -> list[str]:
+    """Ids that were graded although seen.csv lists them, in the same prepared set."""
+    if run.seen is None or run.predictions is None:
+        return []
+    own = run.seen.loc[run.seen["set"] == str(run.options.get("data")), "id"]
+    return sorted(set(own) & set(run.predictions["id"]))

@@ -1,0 +1,107 @@
+"""Pictures of a run folder as part of the page, so that the page is one file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from foveal.report.evidence import Evidence
+from foveal.report.words import counted
+
+SIDE = 320  # pixels of a photograph in the gallery; larger ones are scaled down
+SHEET_SIDE = 1200  # the same for a sheet of views
+QUALITY = 85
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misgraded:
+    """One photograph that got another class than its label."""
+
+    source: str  # data: address of a JPEG
+    id: str
+    true: str
+    given: str
+    probability: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """The worst mistakes of one grader, and how many there are."""
+
+    run: str
+    sentence: str
+    pictures: list[Misgraded]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Originals and random views of them, as one or more runs have learned from."""
+
+    runs: str
+    source: str  # data: address of a JPEG
+    recipe: str
+
+
+def embedded(file: Path, side: int) -> str:
+    """The data: address of a JPEG, scaled down where its longer side has more than `side` pixels."""
+    data = file.read_bytes()
+    with Image.open(io.BytesIO(data)) as picture:
+        if max(picture.size) > side or picture.format != "JPEG":
+            smaller = picture.convert("RGB")
+            smaller.thumbnail((side, side))
+            stream = io.BytesIO()
+            smaller.save(stream, "JPEG", quality=QUALITY)
+            data = stream.getvalue()
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+
+
+def sheets(runs: list[Evidence]) -> list[Sheet]:
+    """The sheets of views; runs that share one (the same recipe and images) share its place on the page."""
+    names: dict[str, list[str]] = {}
+    recipes: dict[str, str] = {}
+    for run in runs:
+        if (run.path / "views.jpg").is_file():
+            source = embedded(run.path / "views.jpg", SHEET_SIDE)
+            names.setdefault(source, []).append(run.name)
+            recipes[source] = str(run.options.get("views"))
+    return [Sheet(runs=", ".join(names[source]), source=source, recipe=recipes[source]) for source in names]
+
+
+def gallery(run: Evidence) -> Gallery | None:
+    """The misgraded pictures, worst first; None for a run that has no table of them."""
+    if run.misgraded is None or run.predictions is None:
+        return None
+    labelled = run.predictions[run.predictions["label"].notna()]
+    part = "test" if (labelled["split"] == "test").any() else None
+    judged = labelled if part is None else labelled[labelled["split"] == part]
+    wrong = run.misgraded if part is None else run.misgraded[run.misgraded["split"] == part]
+    rows = [row for row in wrong.to_dict("records") if (file := _file(run, row)) and file.is_file()]
+    images = counted(len(judged), f"{part or 'labelled'} image")
+    text = f"{len(wrong):,} of {images} got another class than their label"
+    if run.ordered:
+        text += f", {int((wrong['distance'].astype(int) > 1).sum()):,} of them by two grades or more"
+    text += f". The {len(rows)} worst are shown; misgraded.csv lists all." if rows else "."
+    return Gallery(run=run.name, sentence=text, pictures=[_misgraded(run, row) for row in rows])
+
+
+def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
+    name = Path(str(row["picture"])).name  # never a path that leads out of the folder
+    return run.path / "misgraded" / name if name else None
+
+
+def _misgraded(run: Evidence, row: Mapping[Any, Any]) -> Misgraded:
+    file = _file(run, row)
+    assert file is not None
+    return Misgraded(
+        source=embedded(file, SIDE),
+        id=str(row["id"]),
+        true=run.classes[int(row["label"])],
+        given=run.classes[int(row["grade"])],
+        probability=f"{float(row['probability']):.2f}",
+    )

@@ -1,0 +1,202 @@
+"""The sentences of the page: what was done, on what, what came out, and what that cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.report.evidence import Evidence, best_epoch, starting_folder, starting_run
+from foveal.report.findings import FEW_GROUPS, Finding
+
+METRIC_NAMES = {
+    "quadratic_kappa": "Quadratic kappa",
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "referable_auc": "Referable: area under ROC",
+}
+SPOKEN = {
+    "quadratic_kappa": "quadratic kappa",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "referable_auc": "area under the ROC curve for referable disease",
+}
+METHOD_NAMES = {"simclr": "SimCLR"}
+PARTS = {"test": "test", "val": "validation", "train": "training", "all": "labelled"}
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure for people; a dash where there is no value."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(entry: dict[str, Any], digits: int = 2) -> str:
+    """`low to high`; a dash where the resamples gave none."""
+    if entry["low"] is None or entry["low"] != entry["low"]:
+        return "–"
+    return f"{number(entry['low'], digits)} to {number(entry['high'], digits)}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `1,744 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def day_of(run: Evidence) -> str:
+    """The day on which the run was started; empty where that is not known."""
+    if "started" not in run.provenance:
+        return ""
+    day = datetime.fromisoformat(run.provenance["started"])
+    return f"{day.day} {day:%B} {day.year}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def headline_names(run: Evidence) -> list[str]:
+    """The metrics that come first: kappa only where classes have an order."""
+    if run.ordered:
+        return ["quadratic_kappa", "accuracy", "referable_auc"]
+    return ["accuracy", "macro_f1"]
+
+
+def kind_of(run: Evidence) -> str:
+    """`linear probe of resnet18`, `pre-training of resnet18`, …"""
+    if run.verb == "pretrain":
+        kind = "pre-training"
+    elif run.options.get("freeze"):
+        kind = "linear probe"
+    else:
+        kind = "training" if run.options.get("init") == "random" else "fine-tune"
+    return f"{kind} of {run.options.get('encoder')}"
+
+
+def start_of(run: Evidence) -> str:
+    """The starting weights, in words."""
+    init = str(run.options.get("init"))
+    known = {"random": "random weights", "imagenet": "ImageNet weights"}
+    return known.get(init) or f"the weights of {Path(init).name}"
+
+
+def what_was_trained(run: Evidence) -> str:
+    """The network, its start and its data, and what became of it."""
+    if run.verb == "pretrain":
+        return _what_was_pretrained(run)
+    learned = run.card.get("counts", {}).get("train", {}).get("images", 0)
+    images = "graded photograph" if run.card.get("fundus") and run.ordered else "labelled image"
+    trained = f"{'trained' if run.options.get('init') == 'random' else 'fine-tuned'} on"
+    kind = f"{run.options.get('encoder')}, starting from {start_of(run)} and {trained}"
+    if run.options.get("freeze"):
+        frozen = f"{run.options.get('encoder')} with {start_of(run)}, which stayed as they were"
+        kind = f"a linear layer on {frozen}, trained on"
+    title = run.card.get("title", "an unknown set")
+    return f"{run.name} is {kind} {counted(learned, images)} of “{title}”. {which_epoch(run)}"
+
+
+def which_epoch(run: Evidence) -> str:
+    """The epoch that was kept and why, or how far an unfinished run has come."""
+    best, planned = best_epoch(run), run.options.get("epochs")
+    if not run.finished:
+        return f"It has not come to its end: {run.epochs_done} of {planned} epochs are done."
+    validation = run.card.get("counts", {}).get("val", {}).get("images", 0)
+    if not validation:
+        return f"The last of {counted(run.epochs_done, 'epoch')} was kept, as there is no validation part to choose by."
+    return f"Epoch {best} of {planned} was kept, the best on {counted(validation, 'validation image')}."
+
+
+def _what_was_pretrained(run: Evidence) -> str:
+    method, images = str(run.options.get("method")), 0 if run.seen is None else len(run.seen)
+    sets = ", ".join(Path(str(path)).name for path in run.options.get("data", []))
+    text = (
+        f"{run.name} is {run.options.get('encoder')}, starting from {start_of(run)} and pre-trained with "
+        f"{METHOD_NAMES.get(method, method)} on {counted(images, 'image')} of {sets}, "
+        f"for {counted(run.epochs_done, 'epoch')} and without using any grade."
+    )
+    return text if run.finished else f"{text} It has not come to its end, which is {run.options.get('epochs')} epochs."
+
+
+def what_was_judged(finding: Finding) -> str:
+    """On how many images of how many patients the figures rest."""
+    about = finding.result["about"]
+    part = PARTS[about["split"]]
+    places = f"in {counted(about['groups'], 'group')}" if finding.patients_known else "(patients are not known)"
+    text = f"judged on {counted(about['images'], f'{part} image')} {places}"
+    return f"{text}, used neither for training nor to choose the epoch" if about["split"] == "test" else text
+
+
+def what_came_out(finding: Finding) -> str:
+    """The headline figures with their intervals, and what the constant answer would reach."""
+    names = [name for name in headline_names(finding.evidence) if name in finding.metrics]
+    entries = [finding.metrics[name] for name in names]
+    figures = [f"{SPOKEN[name]} {number(entry['value'])} ({interval(entry)})"
+               for name, entry in zip(names, entries, strict=True)]  # fmt: skip
+    figures[0] = figures[0].replace("(", "(95\N{NO-BREAK SPACE}% interval ")
+    constants = listed([number(entry["constant"]) for entry in entries])
+    return (
+        f"It was {what_was_judged(finding)}: {listed(figures)}. "
+        f"Always answering “{finding.result['constant_answer']}”, the most common class, would reach {constants}."
+    )
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
+    """What the page cannot show; the general first, then what these runs add."""
+    if not findings:
+        return [NOT_A_DEVICE]
+    lines = [NOT_A_DEVICE, *GENERAL_LIMITS]
+    if any("referable_auc" in finding.metrics for finding in findings):
+        lines.append(
+            "The referable figure needs no threshold; one for use must be chosen, and checked, on other images."
+        )
+    if any(not finding.patients_known for finding in findings):
+        lines.append(
+            "The source does not say which images are of one patient. If some are, the intervals are too narrow."
+        )
+    fewest = min(finding.result["about"]["groups"] for finding in findings)
+    if fewest < FEW_GROUPS:
+        lines.append(
+            f"There are only {fewest} groups to draw from; intervals from so few are rough, and tend to be too narrow."
+        )
+    small = [name for name, row in zip(findings[0].evidence.classes, findings[0].result["confusion"], strict=True)
+             if sum(row) < SMALL_CLASS]  # fmt: skip
+    if small:
+        lines.append(
+            f"Fewer than {SMALL_CLASS} judged images each are {listed(small)}: what is said of them is little more "
+            "than an anecdote."
+        )
+    if any(finding.result["about"]["split"] != "test" for finding in findings):
+        lines.append(
+            "Images of the validation part chose the epoch and are among the judged: figures are somewhat too good."
+        )
+    if len(findings) > 2:
+        lines.append(
+            f"{len(findings) - 1} comparisons stand side by side, none corrected for the others: one may differ by "
+            "luck."
+        )
+    for run in runs:
+        if starting_run(run) is not None and starting_folder(run) is None:
+            lines.append(
+                f"{run.name} started from {start_of(run)}. That run's folder is not there: its curves are missing."
+            )
+    if any(run.card.get("name") == "phantom" for run in runs):
+        lines.append("The photographs are drawings. They show that the way works, and nothing about eyes.")
+    return lines
+
+
+NOT_A_DEVICE = "Research use; not a medical device. Nothing here has been tried in care."
+GENERAL_LIMITS = (
+    "One data set: how the grader does with another camera, clinic or population is not known, and is often worse.",
+    "The intervals hold the chance in which images were drawn for the test. They do not hold the luck of the seed, "
+    "mistakes in the labels, or a shift of the data.",
+    "The reference is the label of the data set. Experts differ among themselves, and no figure here is better than "
+    "the reference that it is measured by.",
+    "Pictures that could not be read or graded are left out, and with them some of the hardest.",
+)

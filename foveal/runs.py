@@ -1,0 +1,160 @@
+"""The run folder: resolved configuration, provenance, metrics and the point from which a run resumes.
+
+RUN/config.toml       every option, resolved          RUN/checkpoint.pt   the last state: the same command resumes
+RUN/provenance.json   command, versions, data hashes  RUN/metrics.jsonl   a JSON object per logged step
+RUN/model.json        encoder, classes, preparation: what `predict` and `--init RUN` need beside the weights
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from foveal.config import plain, read_toml, write_toml
+from foveal.console import is_first_process
+
+# Options that may differ when a run goes on: they change where or how loudly it runs, not what it computes.
+FREE_OPTIONS = ("device",)
+LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
+
+
+class Run:
+    """A run folder that exists; made by `open_run`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.pt"
+        self.metrics_file = path / "metrics.jsonl"
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl (first process only)."""
+        if is_first_process():
+            with self.metrics_file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(_rounded(row)) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metric rows of steps later than `step`: they will be computed again."""
+        if is_first_process() and self.metrics_file.exists():
+            kept = [row for row in read_metrics(self.path) if row["step"] <= step]
+            write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def check_out(out: Path, verb: str, config: Any) -> bool:
+    """True when `out` holds this very run, to be resumed; False when it is free.
+
+    Raises ValueError when it holds anything else; nothing is written.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / "config.toml").is_file():
+        raise ValueError(f"--out {out} exists and is not a run folder; choose another --out or empty it first")
+    try:
+        before = read_toml(out / "config.toml", verb)
+    except ValueError:
+        raise ValueError(f"--out {out} holds a run of another verb; choose another --out") from None
+    now = plain(config)
+    different = sorted(
+        key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *FREE_OPTIONS)
+    )
+    if different:
+        listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)
+        raise ValueError(
+            f"--out {out} already holds another run ({listed}). Choose another --out, or delete that folder"
+        )
+    return True
+
+
+def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str]) -> Run:
+    """Create or reopen the run folder `out`; `data` maps each prepared set to its content hash."""
+    if not check_out(out, verb, config) and is_first_process():
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "provenance.json", json.dumps(provenance(config, data), indent=2) + "\n")
+        write_toml(out / "config.toml", verb, config)
+    return Run(out)
+
+
+def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
+    """Where a result comes from: command, versions, commit, seed, hardware, data hashes, time."""
+    import torch
+
+    return {
+        "command": " ".join(["foveal", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("foveal") else sys.argv[0],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": getattr(config, "seed", None),
+        "commit": _commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cpu_cores": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "data": dict(data),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of Foveal's own checkout, with `+` when it has changes; None for an installed package."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, oldest first; an unfinished last line (a killed process) is left out."""
+    file = run / "metrics.jsonl"
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def read_model(run: Path) -> dict[str, Any]:
+    """RUN/model.json; ValueError where `run` is no run folder that has one."""
+    if not (run / "model.json").is_file():
+        raise ValueError(f"{run} is not a run folder with a model (no model.json); give the --out of pretrain or train")
+    model: dict[str, Any] = json.loads((run / "model.json").read_text(encoding="utf-8"))
+    return model
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new one, never a part."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
+        stream.write(text)
+    Path(stream.name).chmod(0o644)
+    Path(stream.name).replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and programs, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Nine significant digits: more than float32 holds, so that a resumed run can be compared exactly."""
+    return {key: float(f"{value:.9g}") if isinstance(value, float) else value for key, value in row.items()}

@@ -1,0 +1,66 @@
+"""The verbs as Python functions: the same words as on the command line.
+
+    foveal.pretrain("data/pool", out="runs/pool", encoder="resnet18", epochs=50)
+
+is `foveal pretrain data/pool --out runs/pool --encoder resnet18 --epochs 50`. Each takes the options of its config
+class by name; an unknown one is an error that names the nearest. Torch is imported when a verb needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from foveal.config import build
+
+PathLike = str | os.PathLike[str]
+
+
+def demo(**options: Any) -> Path:
+    """Go the whole way on drawn photographs; returns the report. Options: `foveal.demo.DemoConfig`."""
+    from foveal.demo import DemoConfig, demo
+
+    return demo(build(DemoConfig, options, "demo"))
+
+
+def prepare(source: PathLike, *, out: PathLike, **options: Any) -> Path:
+    """Prepare a source; returns the prepared set. Options: `foveal.data.prepare.PrepareConfig`."""
+    from foveal.data.prepare import PrepareConfig, prepare
+
+    return prepare(build(PrepareConfig, {"source": source, "out": out, **options}, "prepare"))
+
+
+def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
+    """Pre-train an encoder; returns the run folder. Options: `foveal.pretrain.loop.PretrainConfig`."""
+    from foveal.pretrain.loop import PretrainConfig, pretrain
+
+    return pretrain(build(PretrainConfig, {"data": data, "out": out, **options}, "pretrain"))
+
+
+def train(data: PathLike, *, out: PathLike, **options: Any) -> Path:
+    """Train a grader; returns the run folder. Options: `foveal.downstream.train.TrainConfig`."""
+    from foveal.downstream.train import TrainConfig, train
+
+    return train(build(TrainConfig, {"data": data, "out": out, **options}, "train"))
+
+
+def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
+    """Grade pictures; returns the table of predictions. Options: `foveal.predict.predict.PredictConfig`."""
+    from foveal.predict.predict import PredictConfig, predict
+
+    return predict(build(PredictConfig, {"run": run, "images": images, **options}, "predict"))
+
+
+def evaluate(source: PathLike, **options: Any) -> Path:
+    """Measure predictions; returns metrics.json. Options: `foveal.evaluate.evaluate.EvaluateConfig`."""
+    from foveal.evaluate.evaluate import EvaluateConfig, evaluate
+
+    return evaluate(build(EvaluateConfig, {"source": source, **options}, "evaluate"))
+
+
+def report(*runs: PathLike, **options: Any) -> Path:
+    """Write a page of evidence; returns its path. Options: `foveal.report.build.ReportConfig`."""
+    from foveal.report.build import ReportConfig, report
+
+    return report(build(ReportConfig, {"runs": runs, **options}, "report"))

@@ -1,0 +1,127 @@
+"""The page of evidence in a real browser: nothing is fetched, nothing overflows, everything can be read."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import foveal
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run", "--disable-quic",
+]  # fmt: skip
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+LONG = "a_name_without_any_place_to_break_" * 4
+
+# What stands beyond the right edge, unless it is inside a frame that scrolls.
+OVERFLOWING = """() => [...document.querySelectorAll('body *')]
+  .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll') && !e.closest('svg'))
+  .map(e => e.tagName + ' ' + e.className)"""
+
+# Texts with a contrast below 4.5 to 1 (WCAG 2, level AA) to all that is painted under them.
+FAINT = """() => {
+  const parse = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const linear = v => v <= 10.3 ? v / 3294.6 : ((v / 255 + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
+  const over = (below, [r, g, b, a = 1]) => [r, g, b].map((v, i) => v * a + below[i] * (1 - a));
+  const under = e => {
+    const chain = [];
+    for (; e; e = e.parentElement) chain.unshift(parse(getComputedStyle(e).backgroundColor));
+    return chain.reduce(over, [255, 255, 255]);
+  };
+  const own = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  return [...document.querySelectorAll('body *')].filter(own).map(e => {
+    const style = getComputedStyle(e), ink = parse(e.closest('svg') ? style.fill : style.color);
+    const [a, b] = [light(ink), light(under(e))].sort((x, y) => y - x);
+    return [e.textContent.trim().slice(0, 40), (a + .05) / (b + .05)];
+  }).filter(([text, ratio]) => ratio < 4.5);
+}"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, grader_run: Path, phantom_set: Path) -> dict[str, Path]:
+    """A grader that was pre-trained, two graders side by side (one with unbreakable names), and an encoder alone."""
+    folder = tmp_path_factory.mktemp("pages")
+    encoder = foveal.pretrain(phantom_set, out=folder / "encoder", encoder="small_conv", epochs=2, batch_size=8)
+    first, second = folder / "first", folder / LONG
+    for copy in (first, second):
+        shutil.copytree(grader_run, copy)
+        lines = (copy / "config.toml").read_text(encoding="utf-8").replace('init = "random"', f'init = "{encoder}"')
+        (copy / "config.toml").write_text(lines, encoding="utf-8")
+    lengthen(second)
+    return {
+        "one": foveal.report(first, out=folder / "one.html"),
+        "two": foveal.report(first, second, out=folder / "two.html"),
+        "encoder": foveal.report(encoder, out=folder / "encoder.html"),
+    }
+
+
+def lengthen(run: Path) -> None:
+    """Put names and facts that cannot be broken wherever they come from the outside."""
+    card = json.loads((run / "card.json").read_text(encoding="utf-8"))
+    card |= {"title": LONG, "reference": f"https://example.org/{LONG}", "content_hash": LONG}
+    (run / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    table = pd.read_csv(run / "misgraded.csv", dtype=str, keep_default_na=False)
+    table["id"] = [f"{LONG}{number}.jpg" for number in range(len(table))]
+    table.to_csv(run / "misgraded.csv", index=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+def opened(browser: Any, file: Path, width: int, scheme: str) -> tuple[Any, list[str]]:
+    """The page in its own context, and the list that its troubles are added to."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, troubles = context.new_page(), []
+    page.on("console", lambda message: troubles.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    page.on(
+        "request", lambda asked: asked.url.startswith(("file:", "data:")) or troubles.append(f"asked for {asked.url}")
+    )
+    page.goto(file.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    return page, troubles
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", ["one", "two", "encoder"])
+def test_page_can_be_read(browser, pages, name, width, scheme):
+    page, troubles = opened(browser, pages[name], width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(OVERFLOWING) == []
+    assert page.evaluate(FAINT) == []
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert troubles == []
+    page.context.close()
+
+
+def test_links_of_the_head_lead_somewhere(browser, pages):
+    page, _ = opened(browser, pages["one"], 1280, "light")
+    targets = page.eval_on_selector_all("nav a", "links => links.map(link => link.getAttribute('href'))")
+    assert len(targets) == 10
+    assert all(page.locator(target).count() == 1 for target in targets)
+    page.context.close()
+
+
+def test_paper_is_white_and_shows_what_was_folded(browser, pages):
+    page, _ = opened(browser, pages["two"], 800, "dark")
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = false)")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("nav").is_hidden()
+    assert page.evaluate("document.querySelector('details dl').getBoundingClientRect().height") > 50
+    assert page.evaluate(FAINT) == []
+    page.context.close()

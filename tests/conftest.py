@@ -1,0 +1,41 @@
+"""Shared fixtures: one small prepared set, one small trained run, and where the real data is."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import foveal
+from foveal import console
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    console.set_quiet(False)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def phantom_set(tmp_path_factory) -> Path:
+    """60 phantoms at 32 px, 20 of the training images labelled; do not write into it."""
+    out = tmp_path_factory.mktemp("data") / "phantom"
+    return foveal.prepare("phantom:60", out=out, size=32, labelled=24)
+
+
+@pytest.fixture(scope="session")
+def grader_run(tmp_path_factory, phantom_set) -> Path:
+    """A small_conv grader, trained for two epochs on the phantom set; do not write into it."""
+    out = tmp_path_factory.mktemp("runs") / "grader"
+    return foveal.train(phantom_set, out=out, encoder="small_conv", epochs=2, batch_size=8, class_weights="none")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; tests that need it are skipped where there is none."""
+    folder = Path(os.environ.get("FOVEAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real data here: set FOVEAL_DATA")
+    return folder

@@ -1,0 +1,162 @@
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.data.phantom import draw_phantom
+from foveal.data.records import COLUMNS, open_prepared, read_records, validate
+
+
+def write_phantoms(root, count, size=64):
+    random = np.random.default_rng(0)
+    for number in range(count):
+        picture = draw_phantom(number % 5, "left", size, random).image
+        file = root / str(number % 5) / f"{number:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), picture[..., ::-1])
+
+
+def test_the_hand_over_is_as_documented(phantom_set):
+    records = pd.read_csv(phantom_set / "records.csv")
+    assert tuple(records.columns) == COLUMNS
+    prepared = open_prepared(phantom_set)
+    images = np.load(phantom_set / "images" / "00000.npy", mmap_mode="r")
+    assert images.shape == (60, 32, 32, 3) and images.dtype == np.uint8
+    card = json.loads((phantom_set / "card.json").read_text())
+    assert card["scale"] == "icdr" and card["options"] == {"size": 32, "crop": "none", "channels": 3}
+    assert sum(part["images"] for part in card["counts"].values()) == 60
+    assert (phantom_set / "rejected.csv").read_text() == "file,reason\n"
+    assert np.array_equal(prepared.pixels(prepared.records.iloc[[5]])[0], images[5])
+
+
+def test_patients_stay_on_one_side_and_hidden_labels_are_gone(phantom_set):
+    records = open_prepared(phantom_set).records
+    assert (records[records["split"] != "unlabelled"].groupby("group")["split"].nunique() == 1).all()
+    assert records.loc[records["split"] == "unlabelled", "label"].isna().all()
+    assert 20 <= (records["split"] == "train").sum() <= 28
+
+
+def test_bad_files_are_listed_and_do_not_stop_the_work(tmp_path):
+    write_phantoms(tmp_path / "photos", 20)
+    (tmp_path / "photos" / "0" / "letter.jpg").write_text("Dear colleague")
+    (tmp_path / "photos" / "1" / "empty.png").touch()
+    whole = (tmp_path / "photos" / "2" / "002.png").read_bytes()
+    (tmp_path / "photos" / "2" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    rejected = pd.read_csv(out / "rejected.csv")
+    assert sorted(rejected["file"]) == ["0/letter.jpg", "1/empty.png", "2/cut.png"]
+    assert rejected["reason"].str.len().min() > 5
+    assert len(open_prepared(out).records) == 20
+
+
+def test_nothing_readable_is_an_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "letter.jpg").write_text("Dear colleague")
+    with pytest.raises(ValueError, match="none of the 1 pictures could be read; the first: letter.jpg"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_an_existing_set_is_not_overwritten_but_recognised(tmp_path, capsys):
+    out = foveal.prepare("phantom:10", out=tmp_path / "set", size=16)
+    before = (out / "records.csv").read_bytes()
+    foveal.prepare("phantom:10", out=tmp_path / "set", size=16)
+    assert "prepared already" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="exists already; choose another --out"):
+        foveal.prepare("phantom:10", out=tmp_path / "set", size=24)
+    assert (out / "records.csv").read_bytes() == before
+
+
+def test_the_same_command_gives_the_same_bytes(tmp_path):
+    write_phantoms(tmp_path / "photos", 30)
+    one = foveal.prepare(tmp_path / "photos", out=tmp_path / "one", size=32)
+    two = foveal.prepare(tmp_path / "photos", out=tmp_path / "two", size=32)
+    for name in ("records.csv", "images/00000.npy"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_copies_are_kept_on_one_side(tmp_path):
+    write_phantoms(tmp_path / "photos", 40)
+    for number in range(20):
+        original = tmp_path / "photos" / str(number % 5) / f"{number:03d}.png"
+        (original.parent / f"copy{number:03d}.png").write_bytes(original.read_bytes())
+    records = open_prepared(foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)).records
+    assert records["sha256"].duplicated().sum() == 20
+    assert (records.groupby("sha256")["split"].nunique() == 1).all()
+
+
+def test_classes_can_be_merged(tmp_path):
+    write_phantoms(tmp_path / "photos", 25)
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, classes="0,1,2,3+4")
+    prepared = open_prepared(out)
+    assert prepared.classes[-1] == "severe NPDR + proliferative DR" and prepared.card["scale"] == "none"
+    assert prepared.records["label"].value_counts()[3] == 10
+    with pytest.raises(ValueError, match="there is no class '9'; the source has no DR"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,9")
+    with pytest.raises(ValueError, match="says nothing of severe NPDR, proliferative DR, which the source holds"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,1+2")
+
+
+def test_unlabelled_images_can_be_limited(tmp_path):
+    out = foveal.prepare("phantom:40", out=tmp_path / "set", size=16, labelled=8, unlabelled=6)
+    prepared = open_prepared(out)
+    assert (prepared.records["split"] == "unlabelled").sum() == 6
+    assert sum(len(shard) for shard in prepared.shards) == len(prepared.records)
+    images = prepared.pixels(prepared.records)
+    whole = open_prepared(foveal.prepare("phantom:40", out=tmp_path / "whole", size=16))
+    by_id = whole.records.set_index("id").loc[prepared.records["id"]].reset_index()
+    assert np.array_equal(images, whole.pixels(by_id))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val": 0.6, "test": 0.5}, "leave some for training"),
+        ({"size": 4}, "between 8 and 4096"),
+        ({"labelled": -1}, "cannot be negative"),
+        ({"dataset": "aptos"}, "'aptos' is not one of"),
+        ({"sise": 64}, "did you mean 'size'"),
+    ],
+)
+def test_wrong_options_are_named_before_any_work(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        foveal.prepare("phantom:10", out=tmp_path / "set", **options)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_source_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ValueError, match="there is no such file or folder"):
+        foveal.prepare(tmp_path / "nowhere", out=tmp_path / "set")
+
+
+def test_open_prepared_refuses_what_is_none(tmp_path):
+    with pytest.raises(ValueError, match="is not a prepared set: it has no records.csv"):
+        open_prepared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "same"}, "ids must be unique"),
+        ({"split": "holdout"}, "unknown split holdout"),
+        ({"label": 9}, "labels must be 0..4"),
+        ({"label": pd.NA}, "not in the split 'unlabelled'"),
+        ({"group": "everybody"}, "groups on more than one side"),
+    ],
+)
+def test_records_that_contradict_themselves_are_refused(phantom_set, change, message):
+    records = read_records(phantom_set / "records.csv").copy()
+    labelled = records["split"] != "unlabelled"
+    for column, value in change.items():
+        records.loc[labelled, column] = value
+    with pytest.raises(ValueError, match=message):
+        validate(records, list("01234"), "here")
+
+
+def test_a_missing_column_is_named(tmp_path, phantom_set):
+    pd.read_csv(phantom_set / "records.csv").drop(columns="group").to_csv(tmp_path / "records.csv", index=False)
+    with pytest.raises(ValueError, match="missing column group"):
+        read_records(tmp_path / "records.csv")

@@ -1,0 +1,100 @@
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.data.phantom import draw_phantom
+from foveal.data.records import open_prepared
+from foveal.evaluate.predictions import read_predictions
+from foveal.predict.predictor import Predictor
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Six PNG photographs, one in a folder below, and two files that are none."""
+    random = np.random.default_rng(0)
+    for number in range(6):
+        file = tmp_path / "photos" / ("more" if number == 5 else "") / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), draw_phantom(number % 5, "left", 80, random).image[..., ::-1])
+    (tmp_path / "photos" / "letter.jpg").write_text("Dear colleague")
+    return tmp_path / "photos"
+
+
+@pytest.fixture(scope="module")
+def photo_run(tmp_path_factory):
+    """A grader whose set was prepared from files, with the disc crop."""
+    root = tmp_path_factory.mktemp("photo")
+    random = np.random.default_rng(1)
+    for number in range(40):
+        file = root / "photos" / str(number % 5) / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), draw_phantom(number % 5, "left", 80, random).image[..., ::-1])
+    data = foveal.prepare(root / "photos", out=root / "data", size=32)
+    run = foveal.train(data, out=root / "run", encoder="small_conv", epochs=1, batch_size=8, class_weights="none")
+    return root, data, run
+
+
+def test_files_are_treated_exactly_as_in_preparation(photo_run, tmp_path):
+    root, data, run = photo_run
+    from_files = pd.read_csv(foveal.predict(run, root / "photos", out=tmp_path / "files.csv"))
+    from_set = pd.read_csv(foveal.predict(run, data, out=tmp_path / "set.csv"))
+    from_files["id"] = [name.split("photos/")[1].removesuffix(".png") for name in from_files["id"]]
+    both = from_files.merge(from_set, on="id")
+    assert len(both) == 40
+    for number in range(5):
+        assert both[f"p{number}_x"].to_numpy() == pytest.approx(both[f"p{number}_y"].to_numpy(), abs=1e-6)
+
+
+def test_folders_files_and_bad_files(photo_run, photographs, tmp_path):
+    out = foveal.predict(photo_run[2], photographs, photographs / "0.png", out=tmp_path / "new" / "p.csv")
+    table = read_predictions(out)
+    assert len(table) == 6 and table["label"].isna().all() and (table["referable"] == (table["grade"] >= 2)).all()
+    rejected = pd.read_csv(tmp_path / "new" / "p.rejected.csv")
+    assert len(rejected) == 1 and rejected["file"][0].endswith("letter.jpg")
+
+
+def test_a_part_of_a_prepared_set(grader_run, phantom_set, tmp_path):
+    table = read_predictions(foveal.predict(grader_run, phantom_set, split="test", out=tmp_path / "p.csv"))
+    assert set(table["split"]) == {"test"} and table["label"].notna().all()
+    trained = read_predictions(grader_run / "predictions.csv")
+    both = table.merge(trained, on="id")
+    assert len(both) == len(table) and (both["p0_x"] - both["p0_y"]).abs().max() < 2e-6
+
+
+def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path):
+    other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
+    with pytest.raises(ValueError, match="prepared with .*size=24.*the run expects .*size=32"):
+        foveal.predict(grader_run, other, out=tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [(["nowhere.jpg"], "no such file or folder"), ([], "at least one picture")],
+)
+def test_wrong_inputs_are_named(grader_run, tmp_path, images, message):
+    with pytest.raises(ValueError, match=message):
+        foveal.predict(grader_run, *images, out=tmp_path / "p.csv")
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_nothing_readable_is_an_error(grader_run, tmp_path):
+    (tmp_path / "letter.jpg").write_text("Dear colleague")
+    with pytest.raises(ValueError, match="none of the 1 files could be read; the first"):
+        foveal.predict(grader_run, tmp_path / "letter.jpg", out=tmp_path / "p.csv")
+
+
+def test_an_encoder_is_no_grader(phantom_set, tmp_path):
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16)
+    with pytest.raises(ValueError, match="holds a pre-trained encoder, not a grader"):
+        Predictor(run)
+
+
+def test_memory_does_not_depend_on_the_batches(grader_run, phantom_set):
+    prepared = open_prepared(phantom_set)
+    images = prepared.pixels(prepared.records)
+    predictor = Predictor(grader_run)
+    whole = predictor.predict(np.concatenate([images, images]))
+    assert whole.shape == (120, 5) and whole[:60] == pytest.approx(whole[60:], abs=1e-6)
+    assert whole.sum(1) == pytest.approx(np.ones(120), abs=1e-5)

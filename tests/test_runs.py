@@ -1,0 +1,68 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from foveal.runs import check_out, open_run, read_metrics, read_model, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    out: Path
+    epochs: int = 3
+    device: str = "auto"
+    seed: int = 0
+
+
+def test_a_run_folder_holds_config_and_provenance(tmp_path):
+    out = tmp_path / "run"
+    open_run(out, "train", Options(out=out), {"set": "hash"})
+    provenance = json.loads((out / "provenance.json").read_text())
+    assert provenance["data"] == {"set": "hash"} and provenance["versions"]["torch"] and provenance["seed"] == 0
+    assert "epochs = 3" in (out / "config.toml").read_text()
+
+
+def test_the_same_options_resume_on_any_device(tmp_path):
+    out = tmp_path / "run"
+    assert not check_out(out, "train", Options(out=out))
+    open_run(out, "train", Options(out=out), {})
+    assert check_out(out, "train", Options(out=out, device="cpu"))
+
+
+def test_another_run_is_not_overwritten(tmp_path):
+    out = tmp_path / "run"
+    open_run(out, "train", Options(out=out), {})
+    with pytest.raises(ValueError, match="already holds another run .epochs: 3 there, 5 now.*Choose another --out"):
+        check_out(out, "train", Options(out=out, epochs=5))
+    with pytest.raises(ValueError, match="holds a run of another verb"):
+        check_out(out, "pretrain", Options(out=out))
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("keep me")
+    with pytest.raises(ValueError, match="is not a run folder"):
+        check_out(tmp_path, "train", Options(out=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_metrics_survive_a_killed_process_and_forget_the_future(tmp_path):
+    run = open_run(tmp_path / "run", "train", Options(out=tmp_path / "run"), {})
+    for step in (1, 2, 3):
+        run.log({"step": step, "loss": 1 / 3})
+    with run.metrics_file.open("a") as stream:
+        stream.write('{"step": 4, "lo')
+    assert [row["step"] for row in read_metrics(run.path)] == [1, 2, 3]
+    run.forget_after(2)
+    assert read_metrics(run.path) == [{"step": 1, "loss": 0.333333333}, {"step": 2, "loss": 0.333333333}]
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no model.json"):
+        read_model(tmp_path)
+
+
+def test_text_is_replaced_whole(tmp_path):
+    write_text(tmp_path / "a", "one")
+    write_text(tmp_path / "a", "two")
+    assert (tmp_path / "a").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
