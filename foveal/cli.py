@@ -26,10 +26,14 @@ VERBS = {
     "report": ("foveal.report.build", "report", "one page of evidence from one or more runs"),
 }
 
+COMMON_OPTIONS = "Options can also be read from a file: --config FILE.toml. --quiet prints errors only, --debug shows where one arose."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug, quiet = "--debug" in given, "--quiet" in given
+    arguments = [argument for argument in given if argument not in ("--debug", "--quiet")]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())  # noqa: T201
         return 0 if arguments else 2
@@ -39,10 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = arguments[0]
     if verb not in VERBS:
         return _fail(_unknown_verb(verb), 2)
-    debug, quiet = "--debug" in arguments, "--quiet" in arguments
-    rest = [argument for argument in arguments[1:] if argument not in ("--debug", "--quiet")]
     try:
-        return run_verb(verb, rest, quiet)
+        return run_verb(verb, arguments[1:], quiet)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last checkpoint, where the verb keeps one", 130)
     except Exception as error:
@@ -61,7 +63,7 @@ def run_verb(verb: str, arguments: Sequence[str], quiet: bool) -> int:
     function = getattr(importlib.import_module(module_name), function_name)
     config_class = typing.get_type_hints(function)["config"]
     try:
-        config = parse(config_class, verb, arguments, f"foveal {verb}: {line}.")
+        config = parse(config_class, verb, arguments, f"{line[0].upper()}{line[1:]}. {COMMON_OPTIONS}")
     except SystemExit as stop:  # --help, or an option that does not exist: the parser has said so
         return stop.code if isinstance(stop.code, int) else 2
     except ValueError as error:

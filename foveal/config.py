@@ -97,13 +97,21 @@ def _plain_value(value: Any) -> Any:
 
 
 def read_toml(path: Path, verb: str) -> dict[str, Any]:
-    """Options from a TOML file; a `verb` key, when there is one, must name the verb that reads it."""
+    """Options of one verb from a TOML file.
+
+    The file holds the options of the verb that its key `verb` names, as in a run folder, or a section per verb, as in
+    a recipe: [prepare], [pretrain], [train]. Raises ValueError when it says nothing for this verb.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"--config {path}: there is no such file") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"--config {path}: not a TOML file: {error}") from None
+    if values and all(isinstance(value, dict) for value in values.values()):
+        if verb not in values:
+            raise ValueError(f"--config {path} has no section [{verb}]; it has {', '.join(values)}")
+        return dict(values[verb])
     written_for = values.pop("verb", verb)
     if written_for != verb:
         raise ValueError(f"--config {path} is for `foveal {written_for}`, not for `foveal {verb}`")

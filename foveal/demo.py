@@ -8,11 +8,12 @@ weights and once from the pre-trained encoder -> evaluate both -> predict three 
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveal.console import say
+from foveal.console import say, show_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,25 @@ def demo(config: DemoConfig) -> Path:
     verbs.predict(runs["simclr"], *write_photographs(out / "new", config), out=out / "new" / "predictions.csv")
     say("\n6 of 6  report", style="bold")
     page = verbs.report(*runs.values(), out=out / "report.html")
+    show_comparison(runs)
     tables = [pd.read_csv(run / "predictions.csv") for run in runs.values()]
     first, second = (table[table["split"] == "test"] for table in tables)
     say("\nDid the pre-training help? " + describe(paired_difference(first, second)))
     say(f"All of it took {(time.perf_counter() - started) / 60:.1f} minutes. Open {page}", style="bold")
     return page
+
+
+def show_comparison(runs: dict[str, Path]) -> None:
+    """Print the headline metrics of the runs side by side, with intervals."""
+    results = {name: json.loads((run / "metrics.json").read_text(encoding="utf-8")) for name, run in runs.items()}
+    rows = []
+    for metric in ("quadratic_kappa", "accuracy", "macro_f1", "referable_auc"):
+        entries = [result["metrics"][metric] for result in results.values()]
+        cells = [f"{entry['value']:.3f} ({entry['low']:.3f} – {entry['high']:.3f})" for entry in entries]
+        rows.append([metric, *cells, f"{entries[0]['constant']:.3f}"])
+    about = next(iter(results.values()))["about"]
+    title = f"Test part: {about['images']} photographs of {about['groups']} patients (95 % intervals)"
+    show_table(title, ["", *(f"from {name} weights" for name in runs), "constant answer"], rows)
 
 
 def write_photographs(folder: Path, config: DemoConfig) -> list[Path]:

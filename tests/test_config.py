@@ -61,6 +61,13 @@ def test_toml_round_trip(tmp_path):
         read_toml(tmp_path / "c.toml", "train")
 
 
+def test_a_recipe_has_a_section_per_verb(tmp_path):
+    (tmp_path / "r.toml").write_text("[prepare]\nsize = 28\n[pretrain]\nepochs = 9\n")
+    assert read_toml(tmp_path / "r.toml", "pretrain") == {"epochs": 9}
+    with pytest.raises(ValueError, match=r"has no section \[train\]; it has prepare, pretrain"):
+        read_toml(tmp_path / "r.toml", "train")
+
+
 def test_flags_override_the_file_and_the_file_overrides_defaults(tmp_path):
     (tmp_path / "c.toml").write_text('verb = "pretrain"\nepochs = 9\nmethod = "byol"\n')
     config = parse(Example, "pretrain", ["a", "--out", "r", "--config", str(tmp_path / "c.toml"), "--epochs", "5"], "")

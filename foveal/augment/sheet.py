@@ -38,4 +38,4 @@ def _cell(picture: np.ndarray) -> np.ndarray:
     method = cv2.INTER_AREA if picture.shape[0] > CELL else cv2.INTER_LINEAR
     cell = cv2.resize(picture, (CELL - 4, CELL - 4), interpolation=method).reshape(CELL - 4, CELL - 4, -1)
     cell = np.repeat(cell, 3, axis=2) if cell.shape[2] == 1 else cell
-    return np.pad(cell, ((2, 2), (2, 2), (0, 0)), constant_values=255)
+    return np.pad(cell, ((2, 2), (2, 2), (0, 0)), constant_values=0)

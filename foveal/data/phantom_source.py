@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from foveal.console import progress_bar
 from foveal.data.cards import ICDR
 from foveal.data.phantom import draw_patients
 from foveal.data.source import Source, SourceOptions, make_table
@@ -26,7 +28,11 @@ def load(root: Path, options: SourceOptions) -> Source:
     count = int(str(root).partition(":")[2] or 600)
     if count < 2:
         raise ValueError(f"{root}: at least 2 photographs, the two eyes of a patient, are drawn")
-    drawn = list(draw_patients((count + 1) // 2, options.size or DEFAULT_SIZE, options.seed))[:count]
+    drawn = []
+    with progress_bar("draw", count) as bar:
+        for photograph in islice(draw_patients((count + 1) // 2, options.size or DEFAULT_SIZE, options.seed), count):
+            drawn.append(photograph)
+            bar.advance()
     table = make_table(
         [name for name, _, _ in drawn],
         [f"{root}#{name}" for name, _, _ in drawn],

@@ -53,8 +53,8 @@ def _deal_out(records: pd.DataFrame, options: SplitOptions, generator: np.random
         undecided = records["split"] == "train"
         shares = {"val": 0.0 if "val" in has else options.val, "test": 0.0 if "test" in has else options.test}
     part = records[undecided]
-    if len(part) and sum(shares.values()):
-        fractions = {"train": 1 - sum(shares.values()), **shares}
+    if len(part) and any(shares.values()):
+        fractions = {"train": 1 - shares["val"] - shares["test"], **shares}
         labels = part["label"].to_numpy(np.int64)
         records.loc[part.index, "split"] = assign_parts(labels, part["group"].to_numpy(), fractions, generator)
     elif len(part):
@@ -72,7 +72,7 @@ def assign_parts(
     brings nearest to what the fractions ask for (rare classes weigh as much as frequent ones). A few large groups
     make this a matter of luck, so the best of several orders is kept.
     """
-    if abs(float(np.sum([*fractions.values()])) - 1) > 1e-9 or min(fractions.values()) < 0:
+    if abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) < 0:
         raise ValueError(f"fractions must be shares that sum to 1, got {fractions}")
     codes = group_codes(groups)
     table = _counts_per_group(codes, labels)

@@ -13,7 +13,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.data.loader import ImageStore
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa, recall
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 64
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from foveal.console import say, warn
 from foveal.data.cards import REFERABLE_FROM
 from foveal.data.records import PreparedSet
 from foveal.predict.predictor import Predictor
-from foveal.runs import Run, write_json, write_text
+from foveal.runs import Run, read_model, write_json, write_text
 
 MISGRADED_SHOWN = 12  # pictures kept; the table lists all
 
@@ -38,6 +38,7 @@ def finish(run: Run, prepared: PreparedSet, best_epoch: int, device: torch.devic
     """Write predictions of the best epoch, the encoder and the misgraded images."""
     predictor = Predictor(run.path, device)
     checkpoint.save_weights(predictor.grader.encoder, run.path / "encoder.safetensors")
+    write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
     judged = prepared.part("val", "test")
     if len(judged):
         table = predictor.predict_prepared(prepared, judged)

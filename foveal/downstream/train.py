@@ -73,8 +73,8 @@ class TrainConfig:
     warm_up: float = 0.1
     # What an error costs: cross_entropy the same for all, ordinal by its distance; auto is ordinal for graded classes.
     loss: Literal["auto", "cross_entropy", "ordinal"] = "auto"
-    # Weigh rare classes up: balanced is n / (classes x count), root its square root.
-    class_weights: Literal["balanced", "root", "none"] = "root"
+    # Weigh rare classes up: balanced is n / (classes x count), root its square root; auto: balanced, but none for ordinal.
+    class_weights: Literal["auto", "balanced", "root", "none"] = "auto"
     # Share of the target that is spread over all classes.
     label_smoothing: float = 0.0
     # Recipe of random views; auto is mild for fundus photographs, digits for grey images, plain for others.
@@ -280,9 +280,19 @@ def resolve(config: TrainConfig, prepared: PreparedSet, device: torch.device) ->
     loss = config.loss
     if loss == "auto":
         loss = "ordinal" if prepared.card["task"] == "grading" else "cross_entropy"
+    weights = config.class_weights
+    if weights == "auto":
+        weights = "none" if loss == "ordinal" else "balanced"
     size = config.image_size or before.get("image_size") or prepared.size
     return replace(
-        config, encoder=encoder, views=views, precision=precision, learning_rate=rate, image_size=size, loss=loss
+        config,
+        encoder=encoder,
+        views=views,
+        precision=precision,
+        learning_rate=rate,
+        image_size=size,
+        loss=loss,
+        class_weights=weights,
     )
 
 

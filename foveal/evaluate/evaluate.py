@@ -118,10 +118,12 @@ def measure(
         area = metrics.area_under_curve(scores, positive, [np.ones(len(table))])[0]
         resampled = metrics.area_under_curve(scores, positive, (row[groups] for row in counts))
         add("referable_auc", float(area), resampled, 0.5, len(table))
+    # The n of a precision is the images that were given the class, that of a recall those that have it.
+    sizes = {"precision": total.sum(0), "recall": total.sum(1)}
     for what, metric in (("precision", metrics.precision), ("recall", metrics.recall)):
         values, resampled, baseline = metric(total), metric(drawn), metric(constant)
         for k, name in enumerate(names):
-            add(f"{what} of {name}", float(values[k]), resampled[:, k], float(baseline[k]), int(total[k].sum()))
+            add(f"{what} of {name}", float(values[k]), resampled[:, k], float(baseline[k]), int(sizes[what][k]))
     return {"metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": names[answer]}
 
 

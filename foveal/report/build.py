@@ -21,7 +21,8 @@ from foveal.console import say
 from foveal.report import tables, verdicts, words
 from foveal.report.evidence import Evidence, forebears, read_evidence
 from foveal.report.figures import Panel, draw, pretraining_panels, training_panels
-from foveal.report.findings import Finding, find, leak_lines
+from foveal.report.findings import Finding, find
+from foveal.report.leaks import leak_lines
 from foveal.report.pictures import gallery, sheets
 from foveal.report.verdicts import Verdict
 from foveal.runs import write_text

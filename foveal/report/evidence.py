@@ -63,8 +63,13 @@ class Evidence:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end: graders write their encoder last, pre-training its health."""
-        return bool(self.health) if self.verb == "pretrain" else (self.path / "encoder.safetensors").is_file()
+        """Whether the run came to its end: the last that is written is the health, or predictions where there are parts
+        to grade."""
+        if self.verb == "pretrain":
+            return bool(self.health)
+        if {"val", "test"} & set(self.card.get("counts", {})):
+            return self.predictions is not None
+        return self.epochs_done >= int(self.options.get("epochs", 0))
 
 
 def read_evidence(run: Path) -> Evidence:
@@ -132,14 +137,8 @@ def judged_rows(evidence: Evidence) -> pd.DataFrame:
 
 
 def best_epoch(evidence: Evidence) -> int | None:
-    """The epoch that was kept: best validation kappa (accuracy without an order), then loss; without them the last."""
-    rows = evidence.rows
-    if not rows or "val_loss" not in rows[0]:
-        return evidence.epochs_done or None
-    score = "val_kappa" if evidence.ordered else "val_accuracy"
-    return int(
-        max(rows, key=lambda row: (row[score], -row["val_loss"]))["epoch"]
-    )  # the first of equals, as in training
+    """The epoch whose weights were kept; None while a run has not come to its end."""
+    return evidence.model.get("best_epoch")
 
 
 def forebears(evidence: Evidence) -> list[Evidence]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -34,14 +35,14 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def interval(entry: dict[str, Any], digits: int = 2) -> str:
     """`low to high`; a dash where the resamples gave none."""
-    if entry["low"] is None or entry["low"] != entry["low"]:
+    if entry["low"] is None or math.isnan(entry["low"]):
         return "–"
     return f"{number(entry['low'], digits)} to {number(entry['high'], digits)}"
 
 
 def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"{value:+.3f}".replace("-", "−")
+    """A difference with its sign; a dash where it has no value."""
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
 def counted(count: int, noun: str) -> str:

@@ -32,7 +32,7 @@ def write_grader(
     run.mkdir(parents=True)
     referable = 1 if task == "grading" else None
     own = {"verb": "train", "data": "ph", "out": run.name, "init": "random", "encoder": "tiny", "epochs": 3}
-    model = {"kind": "grader", "classes": list(classes), "task": task, "referable_from": referable}
+    model = {"kind": "grader", "classes": list(classes), "task": task, "referable_from": referable, "best_epoch": 2}
     part = {"images": count, "groups": count // 2, "per_class": dict.fromkeys(classes, count // len(classes))}
     card = {
         "name": "drawn", "title": "Drawn squares", "classes": list(classes), "scale": "none", "fundus": True,
@@ -51,7 +51,6 @@ def write_grader(
     table.to_csv(run / "predictions.csv", index=False)
     write_mistakes(run, table)
     (run / "seen.csv").write_text("sha256,id,set\n0,other,ph\n", encoding="utf-8")
-    (run / "encoder.safetensors").touch()
     return run
 
 
@@ -202,9 +201,11 @@ def test_pretraining_alone(tmp_path):
 def test_nothing_to_judge_by_is_said(tmp_path):
     run = write_grader(tmp_path / "run")
     (run / "predictions.csv").unlink()
-    assert "Nothing is known of the quality of run." in page_of(run)
-    (run / "encoder.safetensors").unlink()
     assert "run is not finished." in page_of(run)
+    card = json.loads((run / "card.json").read_text(encoding="utf-8"))
+    card["counts"] = {"train": card["counts"]["train"]}
+    (run / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    assert "Nothing is known of the quality of run." in page_of(run)
 
 
 def test_leaks_are_loud(tmp_path):
@@ -212,7 +213,7 @@ def test_leaks_are_loud(tmp_path):
     (run / "seen.csv").write_text("sha256,id,set\n0,i3,ph\n0,i4,elsewhere\n", encoding="utf-8")
     page = page_of(run)
     assert "run was run with --allow-leaks" in page
-    assert "1 judged images stand in seen.csv" in page and "of run: i3." in page
+    assert "1 judged image of run found in seen.csv" in page and "learned from: i3." in page
 
 
 def test_metrics_are_made_once_and_must_fit(tmp_path):

@@ -1,0 +1,51 @@
+"""Has a grader been judged on images that it had learned from? What its folder can tell, in words.
+
+Training compares the pixels and refuses (data/leaks.py); seen.csv keeps what shaped the weights, its starting run's
+images included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foveal.report.evidence import Evidence
+from foveal.report.words import counted
+
+
+def leak_lines(run: Evidence, before: Sequence[Evidence]) -> list[tuple[str, str]]:
+    """(tone, sentence) about images that were both learned from and judged on; tones as in verdicts.py."""
+    lines = []
+    for learner in (run, *before):
+        if learner.options.get("allow_leaks"):
+            lines.append(("bad", f"{learner.name} was run with --allow-leaks: images that it is judged on may be "
+                                 "among those that it has learned from. Read the figures as too good."))  # fmt: skip
+    if run.seen is None:
+        return [*lines, ("bad", f"{run.name} has no seen.csv: which images shaped its weights cannot be checked.")]
+    both = leaked_ids(run)
+    if both:
+        lines.append(("bad", f"{counted(len(both), 'judged image')} of {run.name} found in seen.csv, the list of what "
+                             f"it has learned from: {', '.join(both[:5])}. Its figures are too good."))  # fmt: skip
+    if not lines:
+        lines.append(("good", _no_leak(run)))
+    if str(run.options.get("init")).endswith(".safetensors"):
+        lines.append(("unsure", f"{run.name} starts from {run.options['init']}, a file that does not say which images "
+                                "its weights have learned from."))  # fmt: skip
+    return lines
+
+
+def _no_leak(run: Evidence) -> str:
+    assert run.seen is not None
+    judged = 0 if run.predictions is None else len(run.predictions)
+    return (
+        f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv), and none of its {judged:,} "
+        "validation and test images is among them. Training refuses identical pixels; this page has compared the names "
+        "again."
+    )
+
+
+def leaked_ids(run: Evidence) -> list[str]:
+    """Ids that were graded although seen.csv lists them, in the same prepared set."""
+    if run.seen is None or run.predictions is None:
+        return []
+    own = run.seen.loc[run.seen["set"] == str(run.options.get("data")), "id"]
+    return sorted(set(own) & set(run.predictions["id"]))
