@@ -26,7 +26,9 @@ VERBS = {
     "report": ("foveal.report.build", "report", "one page of evidence from one or more runs"),
 }
 
-COMMON_OPTIONS = "Options can also be read from a file: --config FILE.toml. --quiet prints errors only, --debug shows where one arose."
+COMMON_OPTIONS = (
+    "--config FILE.toml reads options from a file, --quiet prints errors only, --debug shows where one arose."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

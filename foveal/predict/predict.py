@@ -17,6 +17,7 @@ from foveal.console import say, show_table, warn
 from foveal.data.records import open_prepared
 from foveal.data.source import list_pictures
 from foveal.distributed import choose_device
+from foveal.evaluate.predictions import probability_columns
 from foveal.predict.predictor import Predictor
 from foveal.runs import write_text
 
@@ -92,11 +93,14 @@ def sort_inputs(images: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
 
 
 def _show(table: pd.DataFrame, classes: list[str]) -> None:
+    columns = probability_columns(table)
     rows = []
     for row in table.head(SHOWN).to_dict("records"):
         referable = {0: "no", 1: "yes"}.get(row["referable"], "") if pd.notna(row["referable"]) else ""
-        probability = row[f"p{row['grade']}"]
-        rows.append([str(row["id"]), f"{row['grade']} {classes[row['grade']]}", f"{probability:.2f}", referable])
-    show_table(f"{len(table)} images graded", ["image", "grade", "probability", "refer"], rows)
+        probabilities = "  ".join(f"{row[column]:.2f}" for column in columns)
+        rows.append([str(row["id"]), f"{row['grade']} {classes[row['grade']]}", referable, probabilities])
+    show_table(
+        f"{len(table)} images graded", ["image", "grade", "refer", f"probability of 0 to {len(columns) - 1}"], rows
+    )
     if len(table) > SHOWN:
         say(f"… and {len(table) - SHOWN} more")

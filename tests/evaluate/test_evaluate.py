@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.evaluate.compare import paired_difference
+from foveal.evaluate.compare import describe, paired_difference
 from foveal.evaluate.predictions import read_predictions, units
 
 
@@ -101,6 +101,7 @@ def test_a_better_run_is_better_and_the_same_run_cannot_be_told():
     assert better["n"] == 300 and better["quadratic_kappa"]["answer"] == better["accuracy"]["answer"] == "better"
     assert paired_difference(strong, weak)["accuracy"]["answer"] == "worse"
     same = paired_difference(weak, weak)
+    assert "accuracy +0.000 (95 % interval +0.000 to +0.000): cannot tell" in describe(same)
     assert same["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "answer": "cannot tell"}
 
 

@@ -35,6 +35,7 @@ ALLOWED = {
     ("demo", "verbs"): "the demo is made of verbs",
     ("downstream", "predict"): "train ends by grading its val and test parts as predict does",
     ("downstream", "evaluate"): "kappa and recall of an epoch are those of the evaluation",
+    ("predict", "evaluate"): "the columns of predictions.csv",
     ("report", "evaluate"): "a report compares runs, and measures one that has not been measured",
     ("data", "fundus"): "prepare decodes and crops photographs",
     ("distributed", "allocator"): "a device is chosen, and made ready",
@@ -88,6 +89,7 @@ def test_public_names_are_the_verbs_sorted():
     assert foveal.__all__ == sorted(VERBS) and all(callable(getattr(foveal, name)) for name in foveal.__all__)
 
 
+@pytest.mark.slow
 def test_the_verbs_keep_their_names_when_rooms_are_imported_first():
     rooms = "import foveal.pretrain.loop, foveal.evaluate.evaluate, foveal;"
     code = f"{rooms} print(callable(foveal.pretrain), callable(foveal.evaluate))"
