@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -42,9 +43,15 @@ def plain_view(images: np.ndarray, spec: NetworkInput, device: torch.device) -> 
 
 def normalise(pixels: Tensor, spec: NetworkInput) -> Tensor:
     """(pixels / 255 - mean) / std for [B, C, s, s] in 0..255; the memory format is kept."""
-    mean = torch.tensor(spec.mean, device=pixels.device).view(1, -1, 1, 1) * 255
-    scale = 1 / (torch.tensor(spec.std, device=pixels.device).view(1, -1, 1, 1) * 255)
+    mean, scale = _constants(spec, pixels.device)
     return (pixels.float() - mean) * scale
+
+
+@cache
+def _constants(spec: NetworkInput, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and inverse deviation [1, C, 1, 1] in 0..255, made once: a copy to the device in each step would wait."""
+    mean = torch.tensor(spec.mean, device=device).view(1, -1, 1, 1) * 255
+    return mean, 1 / (torch.tensor(spec.std, device=device).view(1, -1, 1, 1) * 255)
 
 
 def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:

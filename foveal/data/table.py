@@ -29,9 +29,11 @@ def recognise(root: Path) -> bool:
 
 def load(root: Path, options: SourceOptions) -> Source:
     """Match each row of the table to a picture, by path or by name without ending (case does not matter)."""
+    if not recognise(root):
+        raise ValueError(f"{root}: expected a .csv file, or a folder with exactly one at its top")
     file = root if root.is_file() else next(iter(root.glob("*.csv")))
     folder = file.parent
-    rows = pd.read_csv(file, dtype=str, keep_default_na=False).rename(columns=str.strip)
+    rows = read_rows(file)
     image = choose_column(rows, options.image_column, IMAGE_COLUMNS, "image", file)
     label = choose_column(rows, options.label_column, LABEL_COLUMNS, "label", file)
     for name, what in ((options.group_column, "group"), (options.split_column, "split")):
@@ -54,6 +56,17 @@ def load(root: Path, options: SourceOptions) -> Source:
         notes.append(f"{len(rest)} pictures that the table does not name are an unlabelled pool")
     task = "grading" if scale != "none" else "classification"
     return Source(root=folder, table=table, classes=shown, scale=scale, task=task, notes=tuple(notes))
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """All cells as text, with tidy column names; commas, semicolons and tabs, with or without a byte-order mark."""
+    try:
+        header = file.read_text(encoding="utf-8-sig").partition("\n")[0]
+        separator = max(",;\t", key=header.count)
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read as a table: {error}") from error
+    return rows.rename(columns=lambda name: str(name).strip())
 
 
 def choose_column(rows: pd.DataFrame, asked: str | None, usual: tuple[str, ...], what: str, file: Path) -> str:

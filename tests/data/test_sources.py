@@ -78,6 +78,21 @@ def test_a_table_is_matched_by_name_whatever_the_order_case_or_ending(tmp_path):
     assert pd.isna(labels_of(source)["pictures/pool"]) and "1 pictures" in " ".join(source.notes)
 
 
+@pytest.mark.parametrize("text", ["\ufeffimage;level\nx.png;1\ny.png;0\n", "image\tlevel\nx\t1\ny\t0\n"])
+def test_tables_of_other_programs(tmp_path, text):
+    write_picture(tmp_path / "x.png")
+    write_picture(tmp_path / "y.png")
+    assert labels_of(table.load(write_table(tmp_path, text), DEFAULT)) == {"x": 1, "y": 0}
+
+
+def test_a_file_that_is_no_table_is_named(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="cannot be read as a table"):
+        table.load(write_table(tmp_path, ""), DEFAULT)
+    with pytest.raises(ValueError, match="expected a .csv file, or a folder with exactly one"):
+        table.load(tmp_path / "nothing", DEFAULT)
+
+
 def test_table_columns_by_option(tmp_path):
     write_picture(tmp_path / "x.png")
     write_picture(tmp_path / "y.png")
