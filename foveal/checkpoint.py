@@ -67,7 +67,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     ]
     if missing or unexpected or shapes:
         parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
-        prefix = _common_prefix(unexpected)
+        prefix = _common_prefix(unexpected) if len(missing) == len(own) else ""
         hint = f"\nEvery key in the file starts with '{prefix}': it holds more than this network" if prefix else ""
         listed = "\n".join(f"  {len(keys)} {what}: {_shorten(keys)}" for what, keys in parts if keys)
         raise ValueError(

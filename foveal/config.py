@@ -118,9 +118,9 @@ def read_toml(path: Path, verb: str) -> dict[str, Any]:
     return values
 
 
-def write_toml(path: Path, verb: str, config: Any) -> None:
-    """Write a resolved config, with the verb that it belongs to."""
-    path.write_text(tomli_w.dumps({"verb": verb, **plain(config)}), encoding="utf-8")
+def to_toml(verb: str, config: Any) -> str:
+    """A resolved config as TOML, with the verb that it belongs to."""
+    return tomli_w.dumps({"verb": verb, **plain(config)})
 
 
 def parse(cls: type[T], verb: str, arguments: Sequence[str], description: str) -> T:

@@ -59,7 +59,12 @@ def demo(config: DemoConfig) -> Path:
     )
     say("\n2 of 6  pre-train without labels (SimCLR)", style="bold")
     pretrained = verbs.pretrain(
-        data, out=out / "pretrained", encoder=config.encoder, epochs=config.pretrain_epochs, seed=config.seed
+        data,
+        out=out / "pretrained",
+        encoder=config.encoder,
+        epochs=config.pretrain_epochs,
+        batch_size=min(128, config.count // 3),
+        seed=config.seed,
     )
     runs = {}
     for number, (name, init) in enumerate((("random", "random"), ("simclr", pretrained)), start=3):

@@ -20,6 +20,8 @@ from foveal.allocator import keep_freed_memory
 
 def choose_device(name: str) -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda` or `mps`; under torchrun, the GPU of this process."""
+    if name not in ("auto", "cpu", "cuda", "mps"):
+        raise ValueError(f"--device {name}: choose auto, cpu, cuda or mps")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from foveal.config import plain, read_toml, write_toml
+from foveal.config import plain, read_toml, to_toml
 from foveal.console import is_first_process
 
 # Options that may differ when a run goes on: they change where or how loudly it runs, not what it computes.
@@ -75,10 +75,17 @@ def check_out(out: Path, verb: str, config: Any) -> bool:
 
 def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str]) -> Run:
     """Create or reopen the run folder `out`; `data` maps each prepared set to its content hash."""
-    if not check_out(out, verb, config) and is_first_process():
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "provenance.json", json.dumps(provenance(config, data), indent=2) + "\n")
-        write_toml(out / "config.toml", verb, config)
+    if not is_first_process():
+        return Run(out)
+    if check_out(out, verb, config) and (out / "provenance.json").is_file():
+        before = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["data"]
+        changed = [name for name, content in data.items() if before.get(name) != content]
+        if changed:
+            raise ValueError(f"{', '.join(changed)} has changed since the run {out} began; choose another --out")
+        return Run(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "config.toml", to_toml(verb, config))
+    write_json(out / "provenance.json", provenance(config, data))
     return Run(out)
 
 

@@ -39,6 +39,14 @@ def test_another_run_is_not_overwritten(tmp_path):
         check_out(out, "pretrain", Options(out=out))
 
 
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    out = tmp_path / "run"
+    open_run(out, "train", Options(out=out), {"set": "hash"})
+    assert open_run(out, "train", Options(out=out), {"set": "hash"}).path == out
+    with pytest.raises(ValueError, match="set has changed since the run"):
+        open_run(out, "train", Options(out=out), {"set": "another"})
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("keep me")
     with pytest.raises(ValueError, match="is not a run folder"):

@@ -7,10 +7,9 @@ from pathlib import Path
 from foveal.data.source import (
     Source,
     SourceOptions,
-    guess_scale,
     list_pictures,
     make_table,
-    order_classes,
+    name_classes,
     patients_and_eyes,
     picture_ids,
 )
@@ -36,14 +35,15 @@ def load(root: Path, options: SourceOptions) -> Source:
     in_parts = all(splits)
     names = [_class_of(parts[1:] if in_parts else parts) for parts in folders]
     found = {name for name in names if name}
-    if any(not name for name in names) or len(found) < 2:
+    if len(found) < 2:
         table = make_table(ids, _relative(files, root), [None] * len(ids), groups=patients, eyes=eyes)
         return Source(root=root, table=table, classes=(), task="none", notes=("no class folders: an unlabelled pool",))
-    classes = order_classes(found)
-    labels: list[int | None] = [classes.index(name) for name in names]
-    shown, scale, note = guess_scale(classes)
+    classes, shown, scale, note = name_classes(found)
+    labels: list[int | None] = [classes.index(name) if name else None for name in names]
     table = make_table(ids, _relative(files, root), labels, splits if in_parts else None, patients, eyes)
-    notes = (f"a folder per class, in this order: {', '.join(classes)}", note)
+    outside = sum(not name for name in names)
+    stray = f"{outside} pictures outside the class folders are an unlabelled pool" if outside else ""
+    notes = (f"a folder per class, in this order: {', '.join(classes)}", note, stray)
     return Source(root=root, table=table, classes=shown, scale=scale, task=_task(scale), notes=notes)
 
 

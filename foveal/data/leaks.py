@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from foveal.console import warn
+from foveal.console import say, warn
 from foveal.data.records import PreparedSet
+
+
+def pool_of(prepared: PreparedSet) -> pd.DataFrame:
+    """What may be pre-trained on: training and unlabelled images, but no unlabelled one of a patient who is judged."""
+    pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
+    shared = pool["group"].isin(judged)
+    if shared.any():
+        say(f"{int(shared.sum())} unlabelled images of {prepared.path} belong to groups that are judged: left out")
+    return pool[~shared]
 
 
 def check_overlap(sets: Sequence[PreparedSet], pool: Sequence[tuple[PreparedSet, pd.DataFrame]], allow: bool) -> None:

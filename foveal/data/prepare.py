@@ -93,7 +93,7 @@ class PrepareConfig:
 def prepare(config: PrepareConfig) -> Path:
     """Read a source, decode every picture once, and write a prepared set; returns its folder."""
     if is_prepared(config):
-        say(f"{config.out} is prepared already, with the same options")
+        say(f"{config.out} is prepared already, with the same options; delete it to read the source again")
         return config.out
     if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
         raise ValueError(f"--out {config.out} exists already; choose another --out, or delete it first")
@@ -147,6 +147,11 @@ def read_source(config: PrepareConfig) -> tuple[str, Source]:
     for note in source.notes:
         if note:
             say(f"  {note}")
+    repeated = source.table["id"][source.table["id"].duplicated()].unique()
+    if len(repeated):
+        raise ValueError(
+            f"{root} names {len(repeated)} images more than once, {', '.join(repeated[:5])}: keep one row each"
+        )
     unknown = sorted(set(source.table["split"]) - {*SPLITS, ""})
     if unknown:
         raise ValueError(f"{root}: split '{unknown[0]}' is none of {', '.join(SPLITS)}")
@@ -162,6 +167,8 @@ def merge_classes(source: Source, text: str) -> Source:
         for item in items:
             if item not in names:
                 raise ValueError(f"--classes: there is no class '{item}'; the source has {', '.join(source.classes)}")
+            if names[item] in new_of:
+                raise ValueError(f"--classes {text} names '{item}' twice; each class belongs to one")
             new_of[names[item]] = new
     left = [name for n, name in enumerate(source.classes) if n not in new_of]
     present = source.table["label"].map(lambda label: label not in new_of, na_action="ignore").fillna(False)

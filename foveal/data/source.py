@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +64,7 @@ def list_pictures(root: Path) -> list[Path]:
         raise ValueError(f"{root}: there is no such folder")
     found = sorted(
         path
-        for path in root.rglob("*")
+        for path in _walk(root)
         if path.suffix.lower() in PICTURES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
@@ -70,6 +72,16 @@ def list_pictures(root: Path) -> list[Path]:
     if not found:
         raise ValueError(f"{root}: no pictures found; files with these endings are read: {', '.join(PICTURES)}")
     return found
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """All files below `root`, through linked folders too, each folder once (links may go in circles)."""
+    seen = set()
+    for folder, _, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real not in seen:
+            seen.add(real)
+            yield from (Path(folder) / name for name in names)
 
 
 def picture_ids(files: list[Path], root: Path) -> list[str]:
@@ -97,10 +109,14 @@ def order_classes(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def guess_scale(classes: tuple[str, ...]) -> tuple[tuple[str, ...], str, str]:
-    """(class names, scale, note): five classes 0-4, or the five ICDR names, are taken for the ICDR scale."""
-    if classes == ("0", "1", "2", "3", "4"):
-        return ICDR, "icdr", "classes 0-4 are taken for the ICDR scale; use --scale none if they are not"
-    if tuple(sorted(classes)) == tuple(sorted(ICDR)):
-        return ICDR, "icdr", ""
-    return classes, "none", ""
+def name_classes(values: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
+    """(values in label order, class names in the same order, scale, note).
+
+    Values 0-4, or the five ICDR names, are taken for the ICDR scale, in its order; others keep their own names.
+    """
+    ordered = order_classes(values)
+    if ordered == ("0", "1", "2", "3", "4"):
+        return ordered, ICDR, "icdr", "classes 0-4 are taken for the ICDR scale; use --scale none if they are not"
+    if values == set(ICDR):
+        return ICDR, ICDR, "icdr", ""
+    return ordered, ordered, "none", ""

@@ -10,10 +10,9 @@ import pandas as pd
 from foveal.data.source import (
     Source,
     SourceOptions,
-    guess_scale,
     list_pictures,
     make_table,
-    order_classes,
+    name_classes,
     patients_and_eyes,
     picture_ids,
 )
@@ -41,8 +40,7 @@ def load(root: Path, options: SourceOptions) -> Source:
             choose_column(rows, name, (), what, file)
     pictures = list_pictures(folder)
     named, rest = match_pictures(rows[image].str.strip(), pictures, folder)
-    classes = order_classes({value for value in _clean(rows[label]) if value})
-    shown, scale, note = guess_scale(classes)
+    classes, shown, scale, note = name_classes({value for value in _clean(rows[label]) if value})
     labels: list[int | None] = [classes.index(value) if value else None for value in _clean(rows[label])]
     ids = [Path(name).with_suffix("").as_posix() if Path(name).suffix else name for name in rows[image].str.strip()]
     rest_ids = picture_ids(rest, folder)

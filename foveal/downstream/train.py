@@ -28,7 +28,7 @@ from foveal.augment.draw import draw
 from foveal.augment.recipes import get_recipe
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput, random_views
-from foveal.console import progress_bar, say
+from foveal.console import progress_bar, say, warn
 from foveal.data.leaks import read_seen, refuse_seen, write_seen
 from foveal.data.loader import ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet, open_prepared
@@ -89,8 +89,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"--epochs and --batch-size must be at least 1, got {self.epochs} and {self.batch_size}")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"--epochs {self.epochs} must be at least 1 and --batch-size {self.batch_size} at least 2")
         if not 0 <= self.warm_up < 1 or not 0 <= self.label_smoothing < 1:
             raise ValueError("--warm-up and --label-smoothing are shares, from 0 to below 1")
         if self.views != "auto":
@@ -213,8 +213,8 @@ def train(config: TrainConfig) -> Path:
             row |= summarise("train", labels[order], torch.cat(outputs).cpu().numpy(), len(prepared.classes))
             if not math.isfinite(row["loss"]):
                 raise ValueError(
-                    f"the loss became {row['loss']} in epoch {epoch + 1}; the last good state is {run.checkpoint}. "
-                    f"Lower --learning-rate (now {config.learning_rate:.3g}) or use --precision fp32"
+                    f"the loss became {row['loss']} in epoch {epoch + 1}; {run.path} keeps the epoch before. Start "
+                    f"again with another --out and a lower --learning-rate (now {config.learning_rate:.3g})"
                 )
             if val_store is not None:
                 val_labels = validation["label"].to_numpy(np.int64)
@@ -251,6 +251,9 @@ def check_labels(prepared: PreparedSet, config: TrainConfig) -> pd.DataFrame:
         raise ValueError(
             f"{prepared.path}: all training images have the same label; a grader needs at least two classes"
         )
+    absent = [name for k, name in enumerate(prepared.classes) if k not in set(records["label"])]
+    if absent:
+        warn(f"no training image of {', '.join(absent)}: this grader cannot learn to tell what it has never seen")
     if config.batch_size > len(records):
         raise ValueError(f"--batch-size {config.batch_size} is larger than the {len(records)} training images")
     return records
@@ -267,6 +270,10 @@ def resolve(config: TrainConfig, prepared: PreparedSet, device: torch.device) ->
     if before and before["channels"] != prepared.channels:
         raise ValueError(
             f"{config.init} was trained on {before['channels']} channel(s), {prepared.path} has {prepared.channels}"
+        )
+    if before and before["preparation"]["crop"] != prepared.card["options"]["crop"]:
+        warn(
+            f"{config.init} learned from images with crop {before['preparation']['crop']}, {prepared.path} has another"
         )
     views = config.views
     if views == "auto":

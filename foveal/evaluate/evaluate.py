@@ -56,7 +56,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     referable_from = config.referable_from
     if referable_from is None and table["referable"].notna().any():
         referable_from = model.get("referable_from", 2)
-    result = measure(table, names, referable_from, config.resamples, config.seed)
+    ordered = model.get("task", "grading") == "grading"
+    result = measure(table, names, referable_from, ordered=ordered, resamples=config.resamples, seed=config.seed)
     result["about"] = {
         "predictions": file.name, "split": split, "images": len(table), "groups": int(units(table).max() + 1),
         "classes": names, "referable_from": referable_from, "resamples": config.resamples, "seed": config.seed,
@@ -86,9 +87,12 @@ def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
 
 
 def measure(
-    table: pd.DataFrame, names: list[str], referable_from: int | None, resamples: int, seed: int
+    table: pd.DataFrame, names: list[str], referable_from: int | None, *, ordered: bool, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """{"metrics": name -> value, low, high, n, constant; "confusion": K x K} for labelled rows."""
+    """{"metrics": name -> value, low, high, n, constant; "confusion": K x K} for labelled rows.
+
+    Kappa by distance is left out where the classes have no order.
+    """
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     groups = units(table)
     tables = metrics.confusion_matrices(labels, grades, groups, len(names))
@@ -111,6 +115,8 @@ def measure(
         ("macro_f1", metrics.macro_f1),
     )
     for name, metric in overall:
+        if name == "quadratic_kappa" and not ordered:
+            continue
         add(name, float(metric(total)), metric(drawn), float(metric(constant)), len(table))
     if referable_from is not None and 0 < referable_from < len(names):
         scores = table[[f"p{k}" for k in range(referable_from, len(names))]].to_numpy(float).sum(1)

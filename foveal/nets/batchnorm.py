@@ -33,13 +33,15 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         """[B, C, h, w] -> the same shape; in evaluation mode the running statistics are used, as always."""
         if not self.training or not dist.is_initialized():
             return super().forward(images)
-        count = images.numel() // images.shape[1] * dist.get_world_size()
-        sums = torch.cat([images.float().sum((0, 2, 3)), images.float().square().sum((0, 2, 3))])
-        mean, square = (_SumOverProcesses.apply(sums) / count).chunk(2)
-        variance = (square - mean.square()).clamp_min(0)
+        pixels = images if images.dtype == torch.float64 else images.float()
+        count = pixels.numel() // pixels.shape[1] * dist.get_world_size()
+        # Two sums one after the other: the difference of squares would lose half of the digits.
+        mean = _SumOverProcesses.apply(pixels.sum((0, 2, 3))) / count
+        centred = pixels - mean.view(1, -1, 1, 1)
+        variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count
         self._update(mean.detach(), variance.detach() * count / max(1, count - 1))
         scale = (self.weight * torch.rsqrt(variance + self.eps)).view(1, -1, 1, 1)
-        return (images - mean.view(1, -1, 1, 1)) * scale + self.bias.view(1, -1, 1, 1)
+        return (centred * scale + self.bias.view(1, -1, 1, 1)).to(images.dtype)
 
     def _update(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None

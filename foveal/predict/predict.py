@@ -14,6 +14,7 @@ import pandas as pd
 import tyro
 
 from foveal.console import say, show_table, warn
+from foveal.data.leaks import read_seen
 from foveal.data.records import open_prepared
 from foveal.data.source import list_pictures
 from foveal.distributed import choose_device
@@ -57,6 +58,13 @@ def predict(config: PredictConfig) -> Path:
         records = prepared.records if config.split == "all" else prepared.part(config.split)
         if not len(records):
             raise ValueError(f"{path} has no images in its part '{config.split}'")
+        learned = records["sha256"].isin(read_seen(str(config.run)))
+        if learned.any() and config.split in ("val", "test"):
+            warn(
+                f"{int(learned.sum())} of these {len(records)} images of {path} shaped the weights of {config.run}: "
+                "they are written with split 'train', so that an evaluation of the test part leaves them out"
+            )
+        records = records.assign(split=records["split"].where(~learned, "train"))
         tables.append(predictor.predict_prepared(prepared, records))
     if files:
         read, probabilities, failed = predictor.predict_files(files)

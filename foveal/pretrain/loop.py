@@ -29,7 +29,7 @@ from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput, plain_view, random_views
 from foveal.config import pick
 from foveal.console import is_first_process, progress_bar, say, warn
-from foveal.data.leaks import check_overlap, write_seen
+from foveal.data.leaks import check_overlap, pool_of, write_seen
 from foveal.data.loader import ImageStore, epoch_batches, prefetch, shard_of, step_generator
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import barrier, choose_device, joined, mean_over_processes
@@ -116,7 +116,7 @@ def pretrain(config: PretrainConfig) -> Path:
 def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: int) -> Path:
     # Data
     sets = [open_prepared(path) for path in config.data]
-    pool = [(prepared, prepared.part("train", "unlabelled")) for prepared in sets]
+    pool = [(prepared, pool_of(prepared)) for prepared in sets]
     count = sum(len(records) for _, records in pool)
     if config.batch_size > count or config.batch_size % world:
         raise ValueError(
@@ -151,7 +151,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         checkpoint.load_strict(method, state["method"], str(run.checkpoint))
         optimiser.load_state_dict(state["optimiser"])
         first_epoch = state["epoch"]
-        run.forget_after(first_epoch * steps_per_epoch)
+    run.forget_after(first_epoch * steps_per_epoch)  # rows that were logged after the last checkpoint, if any
     recipe = get_recipe(config.views)
     say(f"{config.method} with {config.encoder} ({loaded}), {count:,} images at {config.image_size} px on {device}")
     rate = config.learning_rate
@@ -211,9 +211,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                     row["data_wait"] = waited / seconds
                     if not math.isfinite(row["loss"]):
                         raise ValueError(
-                            f"the loss became {row['loss']} between steps {step - steps_since} and {step}; the last "
-                            f"good state is {run.checkpoint}. Lower --learning-rate (now {config.learning_rate:.3g}), "
-                            "raise --warm-up, or use --precision fp32"
+                            f"the loss became {row['loss']} between steps {step - steps_since} and {step}, in epoch "
+                            f"{epoch + 1}; {run.path} keeps the state of epoch {epoch}. Start again with another --out "
+                            f"and a lower --learning-rate (now {config.learning_rate:.3g}), a longer --warm-up, "
+                            "or --precision fp32"
                         )
                     run.log(row)
                     bar.advance(0, f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}")

@@ -92,5 +92,6 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
     about = run.result["about"]
     if about["images"] == len(rows):
         return run.result
-    result = measure(rows, run.classes, about["referable_from"], about["resamples"], about["seed"])
+    options = {"ordered": run.ordered, "resamples": about["resamples"], "seed": about["seed"]}
+    result = measure(rows, run.classes, about["referable_from"], **options)
     return {**result, "about": {**about, "images": len(rows), "groups": int(units(rows).max() + 1)}}

@@ -78,7 +78,9 @@ def overall(findings: Sequence[Finding]) -> Table:
     first = findings[0]
     names = [name for name in METRIC_NAMES if name in first.metrics]
     if not first.evidence.ordered:
-        names.remove("quadratic_kappa")  # distances between unordered classes mean nothing
+        names = [
+            name for name in names if name != "quadratic_kappa"
+        ]  # distances between unordered classes mean nothing
     rows = []
     for name in names:
         entry = first.metrics[name]

@@ -6,9 +6,9 @@ import torch
 
 import foveal
 from foveal.data import loader
-from foveal.data.leaks import read_seen, refuse_seen, write_seen
+from foveal.data.leaks import pool_of, read_seen, refuse_seen, write_seen
 from foveal.data.loader import ImageStore, epoch_batches, prefetch, shard_of, step_generator
-from foveal.data.records import open_prepared
+from foveal.data.records import PreparedSet, open_prepared
 from foveal.data.shards import ShardWriter
 
 
@@ -93,6 +93,19 @@ def test_test_images_that_were_learned_from_are_refused_by_name(phantom_set, tmp
     refuse_seen(prepared, seen, "the pool", allow=True)
     assert "warning" in capsys.readouterr().out
     refuse_seen(prepared, {"another"}, "the pool", allow=False)
+
+
+def test_unlabelled_images_of_a_judged_patient_stay_out_of_the_pool(phantom_set, capsys):
+    prepared = open_prepared(phantom_set)
+    judged = prepared.part("test")["group"].iloc[0]
+    records = prepared.records.copy()
+    first = records.index[records["split"] == "unlabelled"][0]
+    records.loc[first, "group"] = judged
+    pool = pool_of(PreparedSet(prepared.path, records, prepared.card))
+    assert (
+        records.loc[first, "id"] not in set(pool["id"]) and len(pool) == len(prepared.part("train", "unlabelled")) - 1
+    )
+    assert "1 unlabelled images" in capsys.readouterr().out
 
 
 def test_what_was_seen_is_handed_on(phantom_set, tmp_path):

@@ -96,6 +96,8 @@ def test_classes_can_be_merged(tmp_path):
     assert prepared.records["label"].value_counts()[3] == 10
     with pytest.raises(ValueError, match="there is no class '9'; the source has no DR"):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,9")
+    with pytest.raises(ValueError, match="names '1' twice"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,1+2,1,3+4")
     with pytest.raises(ValueError, match="says nothing of severe NPDR, proliferative DR, which the source holds"):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,1+2")
 
@@ -125,6 +127,13 @@ def test_wrong_options_are_named_before_any_work(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         foveal.prepare("phantom:10", out=tmp_path / "set", **options)
     assert not (tmp_path / "set").exists()
+
+
+def test_an_image_that_is_named_twice_is_refused_before_any_work(tmp_path):
+    write_phantoms(tmp_path / "photos", 5)
+    (tmp_path / "photos" / "labels.csv").write_text("image,grade\n000,0\n000,1\n")
+    with pytest.raises(ValueError, match="names 1 images more than once, 000: keep one row each"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set")
 
 
 def test_a_source_that_does_not_exist_is_named(tmp_path):

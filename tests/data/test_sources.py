@@ -37,6 +37,35 @@ def test_folders_zero_to_four_are_taken_for_icdr(tmp_path):
     assert source.classes == ICDR and source.scale == "icdr" and set(source.table["group"]) == {"17"}
 
 
+def test_icdr_names_are_in_the_order_of_the_scale_not_of_the_alphabet(tmp_path):
+    for name in ICDR:
+        write_picture(tmp_path / "folders" / name / "a.png")
+        write_picture(tmp_path / "flat" / f"{name}.png")
+    rows = "".join(f"{name},{name}\n" for name in ICDR)
+    (tmp_path / "flat" / "labels.csv").write_text("image,grade\n" + rows)
+    expected = {name: number for number, name in enumerate(ICDR)}
+    from_folders = folder.load(tmp_path / "folders", DEFAULT)
+    assert {name.split("/")[0]: label for name, label in labels_of(from_folders).items()} == expected
+    assert labels_of(table.load(tmp_path / "flat", DEFAULT)) == expected and from_folders.scale == "icdr"
+
+
+def test_a_stray_picture_does_not_hide_the_classes(tmp_path):
+    for name in "ab":
+        write_picture(tmp_path / name / "x.png")
+    write_picture(tmp_path / "thumb.png")
+    source = folder.load(tmp_path, DEFAULT)
+    assert source.classes == ("a", "b") and source.table["label"].isna().sum() == 1
+    assert "1 pictures outside the class folders" in " ".join(source.notes)
+
+
+def test_linked_folders_are_read_and_circles_end(tmp_path):
+    write_picture(tmp_path / "elsewhere" / "x.png")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "photos")
+    assert list(folder.load(tmp_path / "photos", DEFAULT).table["id"]) == ["link/x"]
+
+
 def test_parts_and_classes(tmp_path):
     for part in ("train", "valid", "test"):
         for name in ("healthy", "sick"):

@@ -108,6 +108,8 @@ def test_an_encoder_that_has_seen_the_test_part_is_refused(phantom_set, encoder_
     [
         ({"batch_size": 500}, "--batch-size 500 is larger than the"),
         ({"epochs": 0}, "at least 1"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"device": "gpu"}, "choose auto, cpu, cuda or mps"),
         ({"warm_up": 1.5}, "are shares"),
         ({"init": "nowhere"}, "expected random, imagenet, a run folder"),
         ({"frezee": True}, "did you mean 'freeze'"),

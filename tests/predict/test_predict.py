@@ -63,6 +63,18 @@ def test_a_part_of_a_prepared_set(grader_run, phantom_set, tmp_path):
     assert len(both) == len(table) and (both["p0_x"] - both["p0_y"]).abs().max() < 2e-6
 
 
+def test_images_that_were_learned_from_do_not_count_as_test_images(grader_run, phantom_set, tmp_path, capsys):
+    other = tmp_path / "other"
+    (other / "images").mkdir(parents=True)
+    for name in ("card.json", "images/00000.npy"):
+        (other / name).write_bytes((phantom_set / name).read_bytes())
+    records = open_prepared(phantom_set).records
+    learned = (records["split"] == "train").sum()
+    records.assign(split=records["split"].replace({"train": "test"})).to_csv(other / "records.csv", index=False)
+    table = read_predictions(foveal.predict(grader_run, other, split="test", out=tmp_path / "p.csv"))
+    assert (table["split"] == "train").sum() == learned and "shaped the weights" in capsys.readouterr().out
+
+
 def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path):
     other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
     with pytest.raises(ValueError, match="prepared with .*size=24.*the run expects .*size=32"):

