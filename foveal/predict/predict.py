@@ -58,11 +58,12 @@ def predict(config: PredictConfig) -> Path:
         records = prepared.records if config.split == "all" else prepared.part(config.split)
         if not len(records):
             raise ValueError(f"{path} has no images in its part '{config.split}'")
-        learned = records["sha256"].isin(read_seen(str(config.run)))
-        if learned.any() and config.split in ("val", "test"):
+        judged = records["split"].isin(("val", "test"))
+        learned = judged & records["sha256"].isin(read_seen(str(config.run)))
+        if learned.any():
             warn(
-                f"{int(learned.sum())} of these {len(records)} images of {path} shaped the weights of {config.run}: "
-                "they are written with split 'train', so that an evaluation of the test part leaves them out"
+                f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {path} shaped the "
+                f"weights of {config.run}: they are written with split 'train', so that an evaluation leaves them out"
             )
         records = records.assign(split=records["split"].where(~learned, "train"))
         tables.append(predictor.predict_prepared(prepared, records))

@@ -126,6 +126,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     check_overlap(sets, pool, config.allow_leaks)
     config = resolve(config, sets, device)
     resuming = check_out(config.out, "pretrain", config)
+    barrier()  # all have looked before the first process begins to write
 
     # Model and optimiser
     torch.manual_seed(config.seed)

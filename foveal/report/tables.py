@@ -77,10 +77,6 @@ def overall(findings: Sequence[Finding]) -> Table:
     """The metrics of all images, a column per grader; what the constant answer reaches and n stand last."""
     first = findings[0]
     names = [name for name in METRIC_NAMES if name in first.metrics]
-    if not first.evidence.ordered:
-        names = [
-            name for name in names if name != "quadratic_kappa"
-        ]  # distances between unordered classes mean nothing
     rows = []
     for name in names:
         entry = first.metrics[name]
