@@ -24,22 +24,16 @@ import tyro
 
 from foveal.config import pick, plain
 from foveal.console import progress_bar, say, show_table, warn
-from foveal.data import cifar10, folder, messidor2, mnist, phantom_source, retinamnist, table
 from foveal.data.cards import CARDS, Card
+from foveal.data.classes import merge_classes
 from foveal.data.records import SPLITS, open_prepared, validate, write_records
+from foveal.data.registry import DatasetName, read_source
 from foveal.data.shards import ShardWriter, compact
 from foveal.data.source import Source, SourceOptions
 from foveal.data.splits import SplitOptions, decide_splits
 from foveal.fundus.decode import DecodeError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 from foveal.runs import write_json
-
-# In the order in which they are asked whether they know a folder: the particular ones first.
-SOURCES = {
-    "phantom": phantom_source, "messidor2": messidor2, "retinamnist": retinamnist, "mnist": mnist, "cifar10": cifar10,
-    "table": table, "folder": folder,
-}  # fmt: skip
-DatasetName = Literal["auto", "phantom", "messidor2", "retinamnist", "mnist", "cifar10", "table", "folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +91,7 @@ def prepare(config: PrepareConfig) -> Path:
         return config.out
     if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
         raise ValueError(f"--out {config.out} exists already; choose another --out, or delete it first")
-    name, source = read_source(config)
+    name, source = read_source(config.source, config.dataset, pick(SourceOptions, config))
     card = CARDS[name]
     source = merge_classes(source, config.classes) if config.classes else source
     preparation = choose_preparation(config, card, source)
@@ -129,58 +123,6 @@ def is_prepared(config: PrepareConfig) -> bool:
 
 def _asked(config: PrepareConfig) -> dict[str, Any]:
     return {**plain(config), "out": config.out.name}
-
-
-def read_source(config: PrepareConfig) -> tuple[str, Source]:
-    """The name of the source and what it holds; says how a guess was made."""
-    root = config.source
-    if not phantom_source.recognise(root) and not root.exists():
-        raise ValueError(f"{root}: there is no such file or folder")
-    name: str = config.dataset
-    if name == "auto":
-        known = [key for key, source in SOURCES.items() if source.recognise(root)]
-        if not known:
-            raise ValueError(f"{root} is no source that is known; name one with --dataset: {', '.join(SOURCES)}")
-        name = known[0]
-        say(f"{root} is read as {name}: {CARDS[name].title}")
-    source = SOURCES[name].load(root, pick(SourceOptions, config))
-    for note in source.notes:
-        if note:
-            say(f"  {note}")
-    repeated = source.table["id"][source.table["id"].duplicated()].unique()
-    if len(repeated):
-        raise ValueError(
-            f"{root} names {len(repeated)} images more than once, {', '.join(repeated[:5])}: keep one row each"
-        )
-    unknown = sorted(set(source.table["split"]) - {*SPLITS, ""})
-    if unknown:
-        raise ValueError(f"{root}: split '{unknown[0]}' is none of {', '.join(SPLITS)}")
-    return name, source
-
-
-def merge_classes(source: Source, text: str) -> Source:
-    """Order and merge classes as "0,1,2,3+4" or "none+mild,rest" says; each is named by number or by name."""
-    parts = [[item.strip() for item in part.split("+")] for part in text.split(",")]
-    names = {**{str(n): n for n in range(len(source.classes))}, **{name: n for n, name in enumerate(source.classes)}}
-    new_of = {}
-    for new, items in enumerate(parts):
-        for item in items:
-            if item not in names:
-                raise ValueError(f"--classes: there is no class '{item}'; the source has {', '.join(source.classes)}")
-            if names[item] in new_of:
-                raise ValueError(f"--classes {text} names '{item}' twice; each class belongs to one")
-            new_of[names[item]] = new
-    left = [name for n, name in enumerate(source.classes) if n not in new_of]
-    present = source.table["label"].map(lambda label: label not in new_of, na_action="ignore").fillna(False)
-    if present.astype(bool).any():
-        raise ValueError(f"--classes {text} says nothing of {', '.join(left)}, which the source holds")
-    merged = source.table.assign(label=source.table["label"].map(new_of, na_action="ignore").astype("Int64"))
-    classes = tuple(" + ".join(source.classes[names[item]] for item in items) for items in parts)
-    same = classes == source.classes
-    return Source(
-        root=source.root, table=merged, classes=classes, images=source.images, task=source.task,
-        scale=source.scale if same else "none",
-    )  # fmt: skip
 
 
 def choose_preparation(config: PrepareConfig, card: Card, source: Source) -> Preparation:
@@ -224,6 +166,7 @@ def write_images(source: Source, preparation: Preparation, out: Path) -> tuple[p
         )
     facts_table = pd.DataFrame(rows)
     kept = source.table.iloc[facts_table.pop("position")].reset_index(drop=True)
+    facts_table["flags"] = (kept.pop("flags") + " " + facts_table["flags"]).str.strip()
     return pd.concat([kept, facts_table], axis=1), pd.DataFrame(rejected, columns=["file", "reason"])
 
 

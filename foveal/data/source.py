@@ -33,7 +33,8 @@ class SourceOptions:
 class Source:
     """Images of one data set, before any is decoded.
 
-    table: columns id, file, label (nullable integer), split ("" = to be decided), group, eye.
+    table: columns id, file, label (nullable integer), split ("" = to be decided), group, eye, flags (words with
+    spaces between, as the source says: `ungradable`).
     images: uint8 [n, H, W, C] in row order when the source holds arrays; None when `file` names pictures in `root`.
     """
 
@@ -48,11 +49,12 @@ class Source:
 
 def make_table(
     ids: list[str], files: list[str], labels: list[int | None], splits: list[str] | None = None,
-    groups: list[str] | None = None, eyes: list[str] | None = None,
+    groups: list[str] | None = None, eyes: list[str] | None = None, flags: list[str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """The table of a source; missing parts are empty."""
     blank = [""] * len(ids)
-    columns = {"id": ids, "file": files, "split": splits or blank, "group": groups or blank, "eye": eyes or blank}
+    texts = {"split": splits, "group": groups, "eye": eyes, "flags": flags}
+    columns = {"id": ids, "file": files, **{name: values or blank for name, values in texts.items()}}
     table = pd.DataFrame(columns).astype("object")
     table.insert(2, "label", pd.Series(labels, dtype="Int64"))
     return table
