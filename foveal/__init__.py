@@ -7,10 +7,11 @@ The verbs of the command line are functions here: `foveal.prepare`, `foveal.pret
 # functions below keep the names: afterwards `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …`
 # still finds the room.
 import foveal.evaluate
+import foveal.inspect
 import foveal.predict
 import foveal.pretrain
 import foveal.report  # noqa: F401
-from foveal.verbs import demo, evaluate, predict, prepare, pretrain, report, train
+from foveal.verbs import demo, evaluate, inspect, predict, prepare, pretrain, report, train
 
 __version__ = "0.1.0"
-__all__ = ["demo", "evaluate", "predict", "prepare", "pretrain", "report", "train"]
+__all__ = ["demo", "evaluate", "inspect", "predict", "prepare", "pretrain", "report", "train"]

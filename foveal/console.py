@@ -44,7 +44,8 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     """Print a table; the first column is text, the others are aligned to the right."""
     if not is_first_process():
         return
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    say(title, style="bold")  # a title of the table's own would be folded to the width of its columns
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", header_style="dim")
     for row in rows:

@@ -24,11 +24,18 @@ def demo(**options: Any) -> Path:
     return demo(build(DemoConfig, options, "demo"))
 
 
-def prepare(source: PathLike, *, out: PathLike, **options: Any) -> Path:
-    """Prepare a source; returns the prepared set. Options: `foveal.data.prepare.PrepareConfig`."""
+def prepare(*source: PathLike, out: PathLike, **options: Any) -> Path:
+    """Prepare a source, or join prepared sets; returns the new set. Options: `foveal.data.prepare.PrepareConfig`."""
     from foveal.data.prepare import PrepareConfig, prepare
 
     return prepare(build(PrepareConfig, {"source": source, "out": out, **options}, "prepare"))
+
+
+def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
+    """Look into prepared sets; returns all numbers. Options: `foveal.inspect.inspect.InspectConfig`."""
+    from foveal.inspect.inspect import InspectConfig, inspect
+
+    return inspect(build(InspectConfig, {"data": data, **options}, "inspect"))
 
 
 def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:

@@ -23,9 +23,9 @@ class NetworkInput:
     std: tuple[float, ...]
 
 
-def random_views(images: np.ndarray, table: ViewTable, spec: NetworkInput, device: torch.device) -> Tensor:
+def random_views(images: np.ndarray | Tensor, table: ViewTable, spec: NetworkInput, device: torch.device) -> Tensor:
     """float32 [B, C, s, s], normalised, channels-last: one view of each uint8 [S, S, C], on `device`."""
-    if device.type == "cpu":
+    if isinstance(images, np.ndarray) and device.type == "cpu":
         return normalise(torch.from_numpy(opencv.apply(images, table, spec.image_size)).permute(0, 3, 1, 2), spec)
     return normalise(tensor.apply(to_tensor(images, device), table, spec.image_size), spec)
 
@@ -54,7 +54,9 @@ def _constants(spec: NetworkInput, device: torch.device) -> tuple[Tensor, Tensor
     return mean, 1 / (torch.tensor(spec.std, device=device).view(1, -1, 1, 1) * 255)
 
 
-def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:
+def to_tensor(images: np.ndarray | Tensor, device: torch.device) -> Tensor:
     """uint8 [B, S, S, C] on the device."""
+    if isinstance(images, Tensor):
+        return images.to(device)
     tensor = torch.from_numpy(images)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from foveal.data.cards import REFERABLE_FROM, Card
 from foveal.data.source import Source
 
 
-def merge_classes(source: Source, text: str) -> Source:
-    """Order and merge classes as "0,1,2,3+4" or "none+mild,rest" says; each is named by number or by name."""
-    parts = [[item.strip() for item in part.split("+")] for part in text.split(",")]
+def merge_classes(source: Source, card: Card, text: str) -> Source:
+    """Order and merge classes as "0,1,2,3+4" or "none+mild,rest" says; each is named by number or by name.
+
+    The scale becomes "icdr 0,1,2,3+4", in numbers, unless the map changes nothing. Raises ValueError for classes that
+    do not exist, stand in the map twice, or are left out of it although images have them.
+    """
     names = {**{str(n): n for n in range(len(source.classes))}, **{name: n for n, name in enumerate(source.classes)}}
-    new_of = {}
-    for new, items in enumerate(parts):
-        for item in items:
-            if item not in names:
-                raise ValueError(f"--classes: there is no class '{item}'; the source has {', '.join(source.classes)}")
-            if names[item] in new_of:
+    parts = [[item.strip() for item in part.split("+")] for part in text.split(",")]
+    for item in (item for part in parts for item in part):
+        if item not in names:
+            raise ValueError(
+                f"--classes: there is no class '{item}'; the source has {', '.join(source.classes) or 'no labels'}"
+            )
+    numbers = [[names[item] for item in part] for part in parts]
+    new_of: dict[int, int] = {}
+    for new, olds in enumerate(numbers):
+        for old, item in zip(olds, parts[new], strict=True):
+            if new_of.setdefault(old, new) != new or olds.count(old) > 1:
                 raise ValueError(f"--classes {text} names '{item}' twice; each class belongs to one")
-            new_of[names[item]] = new
-    left = [name for n, name in enumerate(source.classes) if n not in new_of]
-    present = source.table["label"].map(lambda label: label not in new_of, na_action="ignore").fillna(False)
-    if present.astype(bool).any():
+    present = set(source.table["label"].dropna())
+    left = [name for n, name in enumerate(source.classes) if n not in new_of and n in present]
+    if left:
         raise ValueError(f"--classes {text} says nothing of {', '.join(left)}, which the source holds")
-    merged = source.table.assign(label=source.table["label"].map(new_of, na_action="ignore").astype("Int64"))
-    classes = tuple(" + ".join(source.classes[names[item]] for item in items) for items in parts)
-    same = classes == source.classes
-    return Source(
-        root=source.root, table=merged, classes=classes, images=source.images, task=source.task,
-        scale=source.scale if same else "none",
-    )  # fmt: skip
+    classes = tuple(" + ".join(source.classes[old] for old in olds) for olds in numbers)
+    if classes == source.classes:
+        return source
+    table = source.table.assign(label=source.table["label"].map(new_of, na_action="ignore").astype("Int64"))
+    plan = ",".join("+".join(map(str, olds)) for olds in numbers)
+    scale = source.scale or card.scale
+    return replace(source, table=table, classes=classes, scale="none" if scale == "none" else f"{scale} {plan}")
+
+
+def referable_from(scale: str) -> int | None:
+    """The lowest class that is referred, on a scale or a map of it; None where the scale or the map does not tell.
+
+    "icdr" gives 2, "icdr 0,1,2,3+4" 2, "icdr 0+1,2+3+4" 1, and "icdr 0,1+2,3+4", which mixes both kinds, None.
+    """
+    name, _, plan = scale.partition(" ")
+    first = REFERABLE_FROM.get(name)
+    if first is None or not plan:
+        return first
+    parts = [[int(number) >= first for number in part.split("+")] for part in plan.split(",")]
+    referred = [all(part) for part in parts]
+    pure = all(all(part) or not any(part) for part in parts)
+    return referred.index(True) if pure and referred == sorted(referred) and any(referred) else None

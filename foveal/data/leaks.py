@@ -1,17 +1,25 @@
 """Leaks: images that a network has learned from must not be the ones that it is judged on.
 
-Every run lists what shaped its weights in RUN/seen.csv (sha256 of the prepared pixels), its starting run's included.
+Every run lists what shaped its weights in RUN/seen.csv, its starting run's included: sha256 of the prepared pixels,
+fingerprint and patient. So a copy is found although it was saved again, resized or mirrored, and prepared elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from foveal.console import say, warn
-from foveal.data.records import PreparedSet
+from foveal.data.duplicates import Pictures, candidates, find_duplicates
+from foveal.data.records import PreparedSet, open_prepared, read_records
+from foveal.fundus.fingerprint import from_text
+
+SEEN = ("sha256", "id", "set", "patient", "fingerprint")
+UNNAMED = ("folder", "table", "phantom")  # of these sources two may use the same names for different patients
 
 
 def pool_of(prepared: PreparedSet) -> pd.DataFrame:
@@ -24,19 +32,18 @@ def pool_of(prepared: PreparedSet) -> pd.DataFrame:
 
 
 def check_overlap(sets: Sequence[PreparedSet], pool: Sequence[tuple[PreparedSet, pd.DataFrame]], allow: bool) -> None:
-    """Raise ValueError when an image of the pool stands in the validation or test part of one of the sets."""
-    learned = pd.concat([records for _, records in pool])
+    """Raise ValueError when the pool holds an image, a copy of one, or a patient of a validation or test part."""
+    learned = seen_of(pool)
     for prepared in sets:
-        refuse_seen(prepared, set(learned["sha256"]), "the pool", allow)
+        refuse_seen(prepared, learned, "the pool", allow)
 
 
-def refuse_seen(prepared: PreparedSet, seen: set[str], where: str, allow: bool) -> None:
-    """Raise ValueError (or only warn, when `allow`) if val or test images of `prepared` are among `seen` hashes."""
-    judged = prepared.part("val", "test")
-    leaked = judged[judged["sha256"].isin(seen)]
+def refuse_seen(prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool) -> None:
+    """Raise ValueError (or only warn, when `allow`) if val or test images of `prepared` are among those seen."""
+    leaked = find_seen(prepared, prepared.part("val", "test"), seen)
     if not len(leaked):
         return
-    listed = ", ".join(f"{row.id} ({row.split})" for row in leaked.head(8).itertuples())
+    listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
     more = f" and {len(leaked) - 8} more" if len(leaked) > 8 else ""
     message = f"{len(leaked)} validation or test images of {prepared.path} stand in {where} too: {listed}{more}"
     if not allow:
@@ -44,16 +51,132 @@ def refuse_seen(prepared: PreparedSet, seen: set[str], where: str, allow: bool) 
     warn(message)
 
 
+def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """The `records` of a prepared set that were learned from: id, split, how, other; one row an image.
+
+    how: "exact copy of", "near copy of", "mirrored copy of" or "same patient as". Near copies are confirmed on
+    the pixels; where the set that was learned from is gone, a warning counts the images that could not be.
+    """
+    if not len(records) or not len(seen):
+        return pd.DataFrame(columns=["id", "split", "how", "other"])
+    judged = _described(prepared, records)
+    found = [_copies(judged, seen), _same_patient(judged, seen)]
+    return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
+
+
+def _copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """Judged images whose pixels were seen, or nearly so."""
+    first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
+    exact = judged[judged["sha256"].isin(first.index)]
+    exact = exact.assign(how="exact copy of", other=exact["sha256"].map(first))
+    ours = judged[~judged["id"].isin(exact["id"]) & (judged["fingerprint"] != "")]
+    theirs = seen[seen["fingerprint"] != ""]
+    readable = _readable(theirs)
+    _warn_of_unread(ours, theirs[~readable])
+    pairs = find_duplicates(_pictures(ours), _pictures(theirs[readable]))
+    near = ours.iloc[pairs["first"]].reset_index(drop=True)
+    other = theirs[readable]["id"].to_numpy()[pairs["second"]]
+    return pd.concat([exact, near.assign(how=pairs["kind"].to_numpy() + " copy of", other=other)])
+
+
+def _readable(seen: pd.DataFrame) -> np.ndarray:
+    """bool [n]: the image still stands in its prepared set, with the same pixels."""
+    found = np.zeros(len(seen), bool)
+    for path in seen["set"].unique():
+        if (Path(path) / "records.csv").is_file():
+            there = read_records(Path(path) / "records.csv").set_index("id")["sha256"]
+            part = (seen["set"] == path).to_numpy()
+            found[part] = (seen["id"][part].map(there) == seen["sha256"][part]).to_numpy()
+    return found
+
+
+def _warn_of_unread(judged: pd.DataFrame, unread: pd.DataFrame) -> None:
+    """Say how many judged images look like ones that were learned from, whose pixels are gone."""
+    if not len(unread) or not len(judged):
+        return
+    ours, theirs = (from_text(part["fingerprint"].tolist()) for part in (judged, unread))
+    alike = np.unique(candidates(ours, theirs)[0])
+    warn(
+        f"{', '.join(sorted(set(unread['set'])))} cannot be read any more, so copies of its {len(unread):,} images "
+        f"were searched for by sha256 alone; {len(alike)} judged images look like some of them"
+    )
+
+
+def _pictures(table: pd.DataFrame) -> Pictures:
+    """A described table as a collection to search; its sets are opened when pixels are asked for."""
+    opened: dict[str, tuple[PreparedSet, pd.DataFrame]] = {}
+
+    def read(rows: np.ndarray) -> list[np.ndarray]:
+        images: list[np.ndarray] = []
+        for path, name in zip(table["set"].iloc[rows], table["id"].iloc[rows], strict=True):
+            if path not in opened:
+                prepared = open_prepared(Path(path))
+                opened[path] = prepared, prepared.records.set_index("id", drop=False)
+            prepared, records = opened[path]
+            images.append(prepared.pixels(records.loc[[name]])[0])
+        return images
+
+    return Pictures(fingerprints=from_text(table["fingerprint"].tolist()), hashes=table["sha256"].to_numpy(), read=read)
+
+
+def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """Judged images of a patient whose images were seen; groups joined by copies ("a+b") are both patients."""
+    ours = judged.assign(patient=judged["patient"].str.split("+")).explode("patient")
+    theirs = seen.assign(patient=seen["patient"].str.split("+")).explode("patient").drop_duplicates("patient")
+    both = ours[ours["patient"] != ""].merge(theirs[["patient", "id"]], on="patient", suffixes=("", "_seen"))
+    return both.assign(how="same patient as", other=both["id_seen"])
+
+
+def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
+    """Records with what a comparison needs: set, patient, fingerprint ("" where there is none)."""
+    prints = prepared.measures.set_index("id")["fingerprint"]
+    prefix = identity(prepared.card)
+    named = records["group"] != ""
+    parts = records["group"].str.split("+").map(lambda names: "+".join(f"{prefix}/{name}" for name in names))
+    return records.assign(
+        set=str(prepared.path), patient=parts.where(named, ""), position=np.arange(len(records)),
+        fingerprint=prints.reindex(records["id"]).to_numpy(),
+    )  # fmt: skip
+
+
+def identity(card: dict[str, Any]) -> str:
+    """What makes two patients of one name the same: the published data set, or the same source."""
+    if card["name"] == "joined":
+        return "joined"
+    if card["name"] not in UNNAMED:
+        return str(card["name"])
+    return (
+        f"{card['name']} {card['source']} {card['asked'].get('seed', 0) if card['name'] == 'phantom' else ''}".strip()
+    )
+
+
+def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]]) -> pd.DataFrame:
+    """The images of a pool as they are listed in seen.csv."""
+    return pd.concat([_described(prepared, records)[list(SEEN)] for prepared, records in pool], ignore_index=True)
+
+
 def write_seen(run: Path, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], init: str) -> None:
-    """Write RUN/seen.csv: sha256, id and set of every image of the pool, and all that `init` had seen."""
-    parts = [records[["sha256", "id"]].assign(set=str(prepared.path)) for prepared, records in pool]
-    before = Path(init) / "seen.csv"
-    if before.is_file():
-        parts.append(pd.read_csv(before, dtype=str, keep_default_na=False))
-    pd.concat(parts).drop_duplicates(["sha256", "id"]).to_csv(run / "seen.csv", index=False, lineterminator="\n")
+    """Write RUN/seen.csv: every image of the pool, and all that `init` had seen."""
+    table = pd.concat([seen_of(pool), read_seen(init)]).drop_duplicates(["sha256", "id"])
+    table.to_csv(run / "seen.csv", index=False, lineterminator="\n")
 
 
-def read_seen(init: str) -> set[str]:
-    """Hashes of what shaped the weights of a run folder; empty for other starting weights."""
+def read_seen(init: str) -> pd.DataFrame:
+    """What shaped the weights of a run folder, with the columns of `SEEN`; empty for other starting weights."""
     file = Path(init) / "seen.csv"
-    return set(pd.read_csv(file, dtype=str, keep_default_na=False)["sha256"]) if file.is_file() else set()
+    if not file.is_file():
+        return pd.DataFrame(columns=list(SEEN), dtype=str)
+    return pd.read_csv(file, dtype=str, keep_default_na=False).reindex(columns=list(SEEN), fill_value="")
+
+
+def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
+    """Copies across two sets: id, other, kind, similarity, and split and label on both sides; conflict 0 or 1."""
+    ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
+    pairs = find_duplicates(_pictures(ours), _pictures(theirs))
+    left, right = ours.iloc[pairs["first"]].reset_index(drop=True), theirs.iloc[pairs["second"]].reset_index(drop=True)
+    differ = (left["label"] != right["label"]).fillna(False)
+    return pd.DataFrame({
+        "id": left["id"], "other": right["id"], "kind": pairs["kind"].to_numpy(),
+        "similarity": pairs["similarity"].round(3).to_numpy(), "split": left["split"], "other_split": right["split"],
+        "label": left["label"], "other_label": right["label"], "conflict": differ.astype(int),
+    })  # fmt: skip

@@ -1,29 +1,38 @@
-"""From prepared sets to batches: uint8 images gathered from memory or disk, in an order that a seed decides.
+"""From prepared sets to batches: uint8 images gathered from the device, memory or disk, in an order a seed decides.
 
 Everything is a function of (seed, epoch): a run that resumes, or runs in more processes, sees the same batches.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from foveal.data.records import PreparedSet
 
 T = TypeVar("T")
-RESIDENT_BYTES = 8 << 30  # images up to this size are kept in memory; larger sets are read from the memory map
+CPU = torch.device("cpu")
+SHUFFLED_WHOLE = 8 << 30  # bytes; a larger set is shuffled in windows, so that its disk reads mostly in order
+WINDOW_SHARDS = 64  # of at most 64 MiB: 4 GiB are shuffled together
+RESIDENT_SHARE = 0.6  # of the free memory: what a set may take to be kept there
 
 
 class ImageStore:
-    """The images of some records of one or more prepared sets as one indexable uint8 array [n, S, S, C]."""
+    """The images of some records of one or more prepared sets as one indexable uint8 array [n, S, S, C].
 
-    def __init__(self, parts: Sequence[tuple[PreparedSet, pd.DataFrame]]) -> None:
+    They are kept on `device` when they fit there, else in the machine's memory, else read from the memory map.
+    """
+
+    def __init__(self, parts: Sequence[tuple[PreparedSet, pd.DataFrame]], device: torch.device = CPU) -> None:
         first = parts[0][0]
         for prepared, _ in parts:
             if (prepared.size, prepared.channels) != (first.size, first.channels):
@@ -31,21 +40,47 @@ class ImageStore:
                     f"{prepared.path} has {prepared.size} px images with {prepared.channels} channel(s), {first.path} "
                     f"has {first.size} px with {first.channels}; prepare both with the same --size"
                 )
-        self._maps = [shard for prepared, _ in parts for shard in prepared.shards]
-        offsets = np.cumsum([0] + [len(prepared.shards) for prepared, _ in parts])
-        self._shard = np.concatenate([r["shard"].to_numpy() + o for (_, r), o in zip(parts, offsets, strict=False)])
+        self._maps: list[np.ndarray] = []
+        shards = []
+        for prepared, records in parts:
+            numbers = sorted(prepared.shards)
+            shards.append(np.searchsorted(numbers, records["shard"].to_numpy()) + len(self._maps))
+            self._maps += [prepared.shards[number] for number in numbers]
+        self._shard = np.concatenate(shards)
         self._row = np.concatenate([records["row"].to_numpy() for _, records in parts])
         self.image_shape = (first.size, first.size, first.channels)
         self._resident: np.ndarray | None = None
-        if len(self) * int(np.prod(self.image_shape)) <= RESIDENT_BYTES:
+        self._on_device: Tensor | None = None
+        if device.type == "cuda" and self.bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self._on_device = self._copy_to(device)
+        elif self.bytes <= RESIDENT_SHARE * free_memory():
             self._resident = self._read(np.arange(len(self)))
 
     def __len__(self) -> int:
         return len(self._row)
 
+    @property
+    def bytes(self) -> int:
+        """Size of all images."""
+        return len(self) * int(np.prod(self.image_shape))
+
+    @property
+    def windows(self) -> np.ndarray | None:
+        """int [n]: the shard of each image, where the set is too large to be shuffled whole; else None.
+
+        It depends on the set alone, so that the order of images does not change with the machine.
+        """
+        return self._shard if self.bytes > SHUFFLED_WHOLE else None
+
     def gather(self, index: np.ndarray) -> np.ndarray:
-        """uint8 [len(index), S, S, C]."""
+        """uint8 [len(index), S, S, C] in the machine's memory."""
         return self._read(index) if self._resident is None else self._resident[index]
+
+    def take(self, index: np.ndarray) -> np.ndarray | Tensor:
+        """uint8 [len(index), S, S, C] where the images are: a tensor on the device, or an array in memory."""
+        if self._on_device is None:
+            return self.gather(index)
+        return self._on_device[torch.from_numpy(index).to(self._on_device.device, non_blocking=True)]
 
     def _read(self, index: np.ndarray) -> np.ndarray:
         images = np.empty((len(index), *self.image_shape), np.uint8)
@@ -53,12 +88,45 @@ class ImageStore:
             images[position] = self._maps[shard][row]
         return images
 
+    def _copy_to(self, device: torch.device, rows: int = 4096) -> Tensor:
+        images = torch.empty((len(self), *self.image_shape), dtype=torch.uint8, device=device)
+        for start in range(0, len(self), rows):  # in parts: the whole set need not fit into the machine's memory
+            part = np.arange(start, min(start + rows, len(self)))
+            images[start : start + rows] = torch.from_numpy(self._read(part)).to(device)
+        return images
 
-def epoch_batches(count: int, batch_size: int, seed: int, epoch: int, drop_last: bool) -> list[np.ndarray]:
-    """Index arrays of one epoch: a permutation of 0..count-1 cut into batches."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
+
+def free_memory() -> int:
+    """Bytes of memory that programs can still take; without an answer from the system, 8 GiB."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return 8 << 30
+
+
+def epoch_batches(
+    count: int, batch_size: int, seed: int, epoch: int, *, drop_last: bool, windows: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Index arrays of one epoch: a permutation of 0..count-1 cut into batches.
+
+    windows: int [count], the shard of each image: shards come in random order, a window of them at a time, and
+    images are shuffled within their window, so that the disk is read mostly in order.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(count) if windows is None else _windowed(windows, generator)
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
     return batches[:-1] if drop_last and len(batches[-1]) < batch_size else batches
+
+
+def _windowed(shard_of_image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    shards = generator.permutation(np.unique(shard_of_image))
+    parts = np.array_split(shards, max(1, len(shards) // WINDOW_SHARDS))
+    return np.concatenate([generator.permutation(np.flatnonzero(np.isin(shard_of_image, part))) for part in parts])
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

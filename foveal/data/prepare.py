@@ -2,58 +2,73 @@
 
     foveal prepare SOURCE --out DATA
     foveal prepare photographs/ --out data/photographs --size 256
-    foveal prepare phantom:600 --out data/phantom
+    foveal prepare DATA1 DATA2 --out BOTH        # joins prepared sets
+    foveal prepare --list
 
-The set is written beside `--out` and moved there when it is whole, so that nothing half-written is ever found.
+A new set is written beside `--out` and moved there when it is whole. What is killed goes on where it was; a set whose
+source has new pictures gets new shards, and every decision that was made about the old ones stays.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pandas as pd
+import numpy as np
 import tyro
 
 from foveal.config import pick, plain
-from foveal.console import progress_bar, say, show_table, warn
+from foveal.console import say
+from foveal.data import joined
+from foveal.data.assemble import Assembly, assemble, report
 from foveal.data.cards import CARDS, Card
 from foveal.data.classes import merge_classes
-from foveal.data.records import SPLITS, open_prepared, validate, write_records
-from foveal.data.registry import DatasetName, read_source
-from foveal.data.shards import ShardWriter, compact
+from foveal.data.jobs import check_space, file_sizes, plan_jobs, run_jobs, sole_writer
+from foveal.data.records import open_prepared
+from foveal.data.registry import DatasetName, list_cards, read_source
+from foveal.data.shards import read_facts
 from foveal.data.source import Source, SourceOptions
-from foveal.data.splits import SplitOptions, decide_splits
-from foveal.fundus.decode import DecodeError
-from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
+from foveal.fundus.preparation import Preparation
 from foveal.runs import write_json
+
+# Changes where the work is done, not what comes out.
+FREE_OPTIONS = ("out", "ray", "list")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Options of `foveal prepare`."""
 
-    # Folder, CSV or array file to read; or phantom:600 for 600 drawn photographs.
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    # Folder to write the prepared set to; it must not exist yet.
-    out: Path
+    # Folder, CSV or array file; phantom:600 for 600 drawn photographs; or several prepared sets, to be joined.
+    source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
+    # Folder to write the prepared set to; one made with the same options gets what is new in the source.
+    out: Path = Path()
+    # Print the data sets that are known, their layouts and licences, and do nothing else.
+    list: bool = False
     # What the source is; auto recognises it from its files and prints the guess.
     dataset: DatasetName = "auto"
     # Side of the prepared images in pixels; 0 keeps the size of arrays and means 256 for photographs.
     size: int = 0
     # Crop to the retinal disc, or keep the whole frame; auto crops fundus photographs, not ready-made arrays.
     crop: Literal["auto", "disc", "none"] = "auto"
+    # A whole frame that is no square: pad adds black, cut takes the square in its middle.
+    fit: Literal["pad", "cut"] = "pad"
+    # Blacken what lies outside the circle of the disc.
+    mask: bool = False
+    # local-mean subtracts the blurred picture (Graham 2015); clahe evens out local contrast.
+    enhance: Literal["none", "local-mean", "clahe"] = "none"
+    # Keep the green channel only, where vessels and lesions stand out most.
+    green: bool = False
     # Classes in order, merged with +, as "0,1,2,3+4"; empty keeps those of the source.
     classes: str = ""
-    # What the classes mean: icdr is the 0-4 severity scale; auto takes it from the source.
-    scale: Literal["auto", "icdr", "none"] = "auto"
+    # Name of the scale that the classes are on (icdr, messidor, none, or your own); auto takes it from the source.
+    scale: str = "auto"
+    # Leave out photographs that cannot be graded (blurred, too dark, no retina); rejected.csv lists them.
+    drop_ungradable: bool = False
     # Share of the labelled images for validation, where the source has no such part.
     val: float = 0.15
     # Share of the labelled images for the test, where the source has no such part.
@@ -72,8 +87,12 @@ class PrepareConfig:
     split_column: str | None = None
     # Decides the split and, for phantoms, the drawings.
     seed: int = 0
+    # Decode on a Ray cluster: its address, auto for one that runs here, local to start one; empty uses threads.
+    ray: str = ""
 
     def __post_init__(self) -> None:
+        if not self.list and (not self.source or self.out == Path()):
+            raise ValueError("prepare needs a SOURCE and --out DATA (or --list, to see what can be read)")
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
             raise ValueError(
                 f"--val and --test are shares below 1 that leave some for training: {self.val}, {self.test}"
@@ -85,161 +104,145 @@ class PrepareConfig:
 
 
 def prepare(config: PrepareConfig) -> Path:
-    """Read a source, decode every picture once, and write a prepared set; returns its folder."""
-    if is_prepared(config):
-        say(f"{config.out} is prepared already, with the same options; delete it to read the source again")
+    """Read a source, decode what is new of it, and write a prepared set; returns its folder."""
+    if config.list:
+        list_cards()
         return config.out
-    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-        raise ValueError(f"--out {config.out} exists already; choose another --out, or delete it first")
-    name, source = read_source(config.source, config.dataset, pick(SourceOptions, config))
-    card = CARDS[name]
-    source = merge_classes(source, config.classes) if config.classes else source
-    preparation = choose_preparation(config, card, source)
-    partial = config.out.with_name(f".{config.out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        records, rejected = write_images(source, preparation, partial)
-        written = len(records)
-        records = decide_splits(records, pick(SplitOptions, config))
-        if len(records) < written:
-            records = compact(partial, records)
-        finish(partial, records, rejected, source, card, name, config, preparation)
+    existing = check_out(config)
+    if existing and not any(path.exists() or ":" in path.name for path in config.source):
+        say(f"{config.out} is prepared already; its source {config.source[0]} cannot be seen from here")
+        return config.out
+    folder = config.out if existing else config.out.with_name(f".{config.out.name}.partial")
+    with sole_writer(folder):
+        assembly, sizes = read(config, folder / "images")
+        source = assembly.source
+        if existing and assembly.source_hash == existing["source_hash"]:
+            say(f"{config.out} is prepared already with these options, and its source holds nothing new")
+            return config.out
+        if existing:
+            check_growth(config, existing, source)
+        else:
+            go_on_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
+        jobs = plan_jobs(source, sizes, folder / "images", assembly.preparation, assembly.card.fundus)
+        if jobs:
+            check_space(jobs, folder)
+            run_jobs(jobs, source, config.ray)
+        check_any_read(folder, source)
+        assemble(folder, assembly)
+    if not existing:
+        (folder / "started.json").unlink()
         if config.out.exists():
             config.out.rmdir()
-        partial.rename(config.out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    report(config.out, len(rejected))
+        folder.rename(config.out)
+    report(config.out)
     return config.out
 
 
-def is_prepared(config: PrepareConfig) -> bool:
-    """True when `out` holds a set made from the same source with the same options."""
+def read(config: PrepareConfig, images: Path) -> tuple[Assembly, np.ndarray]:
+    """What the source or sources hold and how they are to be prepared; and the size of each file in bytes."""
+    if len(config.source) > 1 or (config.source[0] / "records.csv").is_file():
+        name, card, source, preparation = joined.load(config.source, images)
+        sizes = joined.sizes(source, images)
+    else:
+        name, source = read_source(config.source[0], config.dataset, pick(SourceOptions, config))
+        card, source = CARDS[name], limit_unlabelled(source, config)
+        preparation, sizes = choose_preparation(config, card, source), file_sizes(source)
+    source = merge_classes(source, card, config.classes) if config.classes else source
+    scale = (source.scale or card.scale) if config.scale == "auto" else config.scale
+    assembly = Assembly(
+        name=name, card=card, source=source, scale=scale, preparation=preparation, asked=_asked(config),
+        source_hash=source_hash(source, sizes),
+    )  # fmt: skip
+    return assembly, sizes
+
+
+def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
+    """The source without the unlabelled images that --unlabelled leaves out anyway: they need not be decoded."""
+    pool = np.flatnonzero(source.table["label"].isna())
+    if not config.unlabelled or len(pool) <= config.unlabelled:
+        return source
+    dropped = np.random.default_rng([config.seed, 1]).permutation(pool)[config.unlabelled :]
+    keep = np.setdiff1d(np.arange(len(source.table)), dropped)
+    images = None if source.images is None else source.images[keep]
+    return replace(source, table=source.table.iloc[keep].reset_index(drop=True), images=images)
+
+
+def check_out(config: PrepareConfig) -> dict[str, Any] | None:
+    """The card of the set at --out that was made with these options; None where --out is free, else ValueError."""
+    if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
+        return None
     if not (config.out / "card.json").is_file():
-        return False
-    return open_prepared(config.out).card["asked"] == _asked(config)
+        raise ValueError(f"--out {config.out} exists already and is no prepared set; choose another, or empty it first")
+    card = open_prepared(config.out).card
+    before, now = card["asked"], _asked(config)
+    different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if different:
+        listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)
+        raise ValueError(
+            f"--out {config.out} exists already, made with other options ({listed}). Choose another --out, or delete it"
+        )
+    return card
 
 
 def _asked(config: PrepareConfig) -> dict[str, Any]:
-    return {**plain(config), "out": config.out.name}
+    return {key: value for key, value in plain(config).items() if key not in FREE_OPTIONS}
+
+
+def source_hash(source: Source, sizes: np.ndarray) -> str:
+    """sha256 of all that the source says: names, sizes of files, labels, parts, patients; and of arrays."""
+    digest = hashlib.sha256(source.table.assign(bytes=sizes).to_csv(index=False).encode())
+    digest.update("\0".join(source.classes).encode())
+    if source.images is not None:
+        digest.update(np.ascontiguousarray(source.images).data)
+    return digest.hexdigest()
+
+
+def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) -> None:
+    """Raise ValueError where a set that exists cannot take up what is new in its source."""
+    again = "prepare it again, with another --out"
+    if source.images is not None:
+        raise ValueError(f"the arrays of {source.root} have changed since {config.out} was made: {again}")
+    if config.labelled or config.unlabelled:
+        raise ValueError(
+            f"{source.root} has changed since {config.out} was made, and --labelled and --unlabelled choose among all "
+            f"images: {again}"
+        )
+    if list(source.classes) != card["classes"]:
+        raise ValueError(
+            f"{source.root} has the classes {', '.join(source.classes) or 'none'} now, and had "
+            f"{', '.join(card['classes']) or 'none'} when {config.out} was made: {again}"
+        )
+
+
+def check_any_read(folder: Path, source: Source) -> None:
+    """Raise ValueError, and leave nothing, when not one picture could be read."""
+    facts = read_facts(folder / "images")
+    if not (facts["row"] >= 0).any():
+        shutil.rmtree(folder)
+        first = facts.iloc[0]
+        raise ValueError(
+            f"{source.root}: none of the {len(facts)} pictures could be read; the first: {first['file']}: "
+            f"{first['reason']}"
+        )
+
+
+def go_on_or_start(folder: Path, work: dict[str, Any]) -> None:
+    """Note what is being decoded into `folder`; ValueError when it holds unfinished work of another kind."""
+    note = folder / "started.json"
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != work:
+        raise ValueError(
+            f"{folder} holds the work of an interrupted `foveal prepare` with another source or other options: give "
+            "the same ones to go on, or delete that folder to start again"
+        )
+    write_json(note, work)
 
 
 def choose_preparation(config: PrepareConfig, card: Card, source: Source) -> Preparation:
     """Size, crop and channels: as asked, or by kind: photographs are cropped to 256 px, arrays stay as they are."""
+    looks: dict[str, Any] = {"fit": config.fit, "mask": config.mask, "enhance": config.enhance, "green": config.green}
     if source.images is None:
         crop = ("disc" if card.fundus else "none") if config.crop == "auto" else config.crop
-        return Preparation(size=config.size or 256, crop=crop)
-    side, channels = max(source.images.shape[1:3]), source.images.shape[3]
-    return Preparation(
-        size=config.size or side, crop="none" if config.crop == "auto" else config.crop, channels=channels
-    )
-
-
-def write_images(source: Source, preparation: Preparation, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Prepare every image in threads and write shards; returns records without splits, and what was rejected."""
-    images = source.images
-
-    def one(position: int) -> Prepared:
-        if images is not None:
-            return prepare_pixels(images[position], preparation)
-        return prepare_file(source.root / files[position], preparation)
-
-    files = source.table["file"].tolist()
-    shape = (preparation.size, preparation.size, preparation.channels)
-    rows: list[dict[str, Any]] = []
-    rejected: list[dict[str, str]] = []
-    with ShardWriter(out / "images", shape) as writer, progress_bar("prepare", len(files)) as bar:
-        for position, result in enumerate(in_threads(one, len(files))):
-            bar.advance()
-            if isinstance(result, DecodeError):
-                rejected.append({"file": files[position], "reason": str(result)})
-                continue
-            shard, row = writer.append(result.pixels)
-            digest = hashlib.sha256(result.pixels.tobytes()).hexdigest()
-            facts = {"position": position, "width": result.width, "height": result.height, "sha256": digest}
-            rows.append({**facts, "flags": " ".join(result.flags), "shard": shard, "row": row})
-    if not rows:
-        raise ValueError(
-            f"{source.root}: none of the {len(files)} pictures could be read; the first: "
-            f"{rejected[0]['file']}: {rejected[0]['reason']}"
-        )
-    facts_table = pd.DataFrame(rows)
-    kept = source.table.iloc[facts_table.pop("position")].reset_index(drop=True)
-    facts_table["flags"] = (kept.pop("flags") + " " + facts_table["flags"]).str.strip()
-    return pd.concat([kept, facts_table], axis=1), pd.DataFrame(rejected, columns=["file", "reason"])
-
-
-def in_threads(work: Callable[[int], Prepared], count: int) -> Iterator[Prepared | DecodeError]:
-    """work(0), work(1), … in order, computed in threads with a bounded number in flight."""
-    workers = os.cpu_count() or 1
-    waiting: deque[Future[Prepared]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for number in range(count + 8 * workers):
-            if number < count:
-                waiting.append(pool.submit(work, number))
-            if number >= 8 * workers and waiting:
-                yield _result(waiting.popleft())
-        while waiting:
-            yield _result(waiting.popleft())
-
-
-def _result(future: Future[Prepared]) -> Prepared | DecodeError:
-    try:
-        return future.result()
-    except DecodeError as error:
-        return error
-
-
-def finish(
-    out: Path, records: pd.DataFrame, rejected: pd.DataFrame, source: Source, card: Card, name: str,
-    config: PrepareConfig, preparation: Preparation,
-) -> None:  # fmt: skip
-    """Check the records and write records.csv, rejected.csv and card.json."""
-    classes = list(source.classes)
-    records["label"] = records["label"].astype("Int64")
-    validate(records, classes, str(config.source))
-    write_records(records, out / "records.csv")
-    rejected.to_csv(out / "rejected.csv", index=False, lineterminator="\n")
-    by_split = {split: _counts(records[records["split"] == split], classes) for split in SPLITS}
-    facts = {
-        "name": name,
-        "title": card.title,
-        "task": (card.task if card.task != "auto" else source.task or "none") if classes else "none",
-        "classes": classes,
-        "scale": (source.scale or card.scale) if config.scale == "auto" else config.scale,
-        "fundus": card.fundus,
-        "source": str(config.source),
-        "options": preparation.as_dict(),
-        "asked": _asked(config),
-        "counts": {split: counts for split, counts in by_split.items() if counts["images"]},
-        "rejected": len(rejected),
-        "licence": card.licence,
-        "reference": card.reference,
-        "content_hash": hashlib.sha256((out / "records.csv").read_bytes()).hexdigest(),
-    }
-    write_json(out / "card.json", facts)
-
-
-def _counts(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    labels = records["label"].dropna().astype(int)
-    groups = records["group"][records["group"] != ""].nunique()
-    per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
-    return {"images": len(records), "groups": int(groups), "per_class": per_class}
-
-
-def report(out: Path, rejected: int) -> None:
-    """Print what was made: images per split and class."""
-    prepared = open_prepared(out)
-    counts = prepared.card["counts"]
-    columns = ["split", "images", *prepared.classes]
-    rows = [
-        [split, str(c["images"]), *(str(c["per_class"].get(name, "")) for name in prepared.classes)]
-        for split, c in counts.items()
-    ]
-    show_table(f"{out}: {prepared.card['title']}, {prepared.size} px", columns, rows)
-    if rejected:
-        warn(f"{rejected} files could not be used; {out / 'rejected.csv'} says why")
-    undetected = int(prepared.records["flags"].str.contains("no-disc").sum())
-    if undetected:
-        warn(f"no retinal disc was found in {undetected} images: their whole frame is used (flag no-disc)")
+        return Preparation(size=config.size or 256, crop=crop, channels=1 if config.green else 3, **looks)
+    side, channels = max(source.images.shape[1:3]), 1 if config.green else source.images.shape[3]
+    crop = "none" if config.crop == "auto" else config.crop
+    return Preparation(size=config.size or side, crop=crop, channels=channels, **looks)

@@ -6,6 +6,8 @@ A prepared set is a folder that any tool can read:
     DATA/images/00000.npy    uint8 [n, S, S, C], C = 3 (RGB) or 1 (grey)
     DATA/card.json           name, task, ordered class names, label scale, options, counts, content hash
     DATA/rejected.csv        file, reason: what could not be used
+    DATA/measures.csv        a row per image: what was measured of a photograph, and its fingerprint
+    DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from foveal.data.shards import gather, open_shards
 
 SPLITS = ("train", "val", "test", "unlabelled")
 COLUMNS = (
@@ -50,10 +54,15 @@ class PreparedSet:
         return list(self.card["classes"])
 
     @cached_property
-    def shards(self) -> list[np.ndarray]:
-        """Memory-mapped uint8 [n, S, S, C] arrays, one a shard."""
-        files = sorted((self.path / "images").glob("*.npy"))
-        return [np.load(file, mmap_mode="r") for file in files]
+    def shards(self) -> dict[int, np.ndarray]:
+        """Shard number -> memory-mapped uint8 [n, S, S, C]."""
+        return open_shards(self.path / "images")
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """What was measured of each image, in the order of `records`; only `id` and `fingerprint` for arrays."""
+        measures = pd.read_csv(self.path / "measures.csv", dtype={"id": str, "fingerprint": str}, keep_default_na=False)
+        return measures.set_index("id").loc[self.records["id"]].reset_index()
 
     def part(self, *splits: str) -> pd.DataFrame:
         """The records of these splits, in file order."""
@@ -61,10 +70,7 @@ class PreparedSet:
 
     def pixels(self, records: pd.DataFrame) -> np.ndarray:
         """uint8 [n, S, S, C]: the images of `records`, in their order."""
-        images = np.empty((len(records), self.size, self.size, self.channels), np.uint8)
-        for position, (shard, row) in enumerate(zip(records["shard"], records["row"], strict=True)):
-            images[position] = self.shards[shard][row]
-        return images
+        return gather(self.shards, records["shard"].to_numpy(), records["row"].to_numpy())
 
 
 def open_prepared(path: Path) -> PreparedSet:
@@ -77,9 +83,10 @@ def open_prepared(path: Path) -> PreparedSet:
     card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
     prepared = PreparedSet(path, read_records(path / "records.csv"), card)
     validate(prepared.records, prepared.classes, str(path))
-    rows = sum(len(shard) for shard in prepared.shards)
-    if rows != len(prepared.records):
-        raise ValueError(f"{path}: records.csv has {len(prepared.records)} rows but images/ holds {rows} images")
+    last_rows = prepared.records.groupby("shard")["row"].max()
+    for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
+        if len(prepared.shards.get(number, ())) <= last:
+            raise ValueError(f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says")
     return prepared
 
 

@@ -1,73 +1,176 @@
-"""Shards: image arrays that grow row by row on disk and are ordinary .npy files when closed."""
+"""Shards: a part of a source, decoded once, as an array with a table of facts beside it.
+
+    DATA/images/00007.npy    uint8 [n, S, S, C], readable by any tool while others are written
+    DATA/images/00007.csv    a row per file of the part: size in bytes, row in the array or reason why there is none,
+                             size of the original, sha256 of the pixels, flags, measures, fingerprint
+
+`write_shard` is the unit of work: it depends on nothing but its job, so threads, a killed and resumed run, and
+machines of a cluster all give the same bytes. The table is written last: a shard without one is not there.
+"""
 
 from __future__ import annotations
 
-import shutil
+import errno
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
 
-ROWS_PER_SHARD = 4096
+from foveal.fundus.decode import DecodeError
+from foveal.fundus.fingerprint import fingerprint, to_text
+from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
+
+SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop: what a killed run loses at most
+# The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
+FACTS = {
+    "file": "", "bytes": -1, "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
+    "fingerprint": "",
+}  # fmt: skip
 
 
-class ShardWriter:
-    """Append uint8 [S, S, C] images to DATA/images/00000.npy, 00001.npy, …; memory does not grow with the set."""
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """A part of a source and where it goes; plain values only, so that it can travel to another machine."""
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int], rows_per_shard: int = ROWS_PER_SHARD) -> None:
-        self.folder, self.shape, self.rows_per_shard = folder, shape, rows_per_shard
-        self.shard, self.row = -1, rows_per_shard
-        self._stream: BinaryIO | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def append(self, image: np.ndarray) -> tuple[int, int]:
-        """Write one image; returns its shard and row."""
-        if image.shape != self.shape or image.dtype != np.uint8:
-            raise ValueError(f"expected uint8 {self.shape}, got {image.dtype} {image.shape}")
-        if self.row == self.rows_per_shard:
-            self.close()
-            self.shard, self.row = self.shard + 1, 0
-            self._stream = (self.folder / f"{self.shard:05d}.npy").open("wb")
-            self._write_header(self.rows_per_shard)
-        assert self._stream is not None
-        self._stream.write(np.ascontiguousarray(image).data)
-        self.row += 1
-        return self.shard, self.row - 1
-
-    def close(self) -> None:
-        """Write the true number of rows into the header of the open shard and close it."""
-        if self._stream is not None:
-            self._stream.seek(0)
-            self._write_header(self.row)
-            self._stream.close()
-            self._stream = None
-
-    def _write_header(self, rows: int) -> None:
-        # The format pads its header so that a larger row count fits later: both headers have the same length.
-        header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *self.shape)}
-        assert self._stream is not None
-        npy.write_array_header_1_0(self._stream, header)
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    number: int
+    folder: Path  # DATA/images
+    preparation: Preparation
+    root: Path
+    files: tuple[str, ...]
+    sizes: tuple[int, ...]  # of the files in bytes, -1 where one cannot be seen
+    positions: tuple[int, ...]  # of the files in the source
+    photographs: bool  # are measured and fingerprinted
+    images: np.ndarray | None = None  # uint8 [n, h, w, C] in the order of `files`, for sources that hold arrays
 
 
-def compact(data: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """Rewrite DATA/images so that it holds just the images of `records`; returns them with new shards and rows."""
-    old = [np.load(file, mmap_mode="r") for file in sorted((data / "images").glob("*.npy"))]
-    places = []
-    with ShardWriter(data / "kept", old[0].shape[1:]) as writer:
-        for shard, row in zip(records["shard"], records["row"], strict=True):
-            places.append(writer.append(old[shard][row]))
-    del old
-    shutil.rmtree(data / "images")
-    (data / "kept").rename(data / "images")
-    return records.assign(shard=[shard for shard, _ in places], row=[row for _, row in places])
+def rows_per_shard(preparation: Preparation) -> int:
+    """Images in a shard: 64 MiB of them, between 64 and 4,096."""
+    image_bytes = preparation.size**2 * preparation.channels
+    return int(np.clip(SHARD_BYTES // image_bytes, 64, 4096))
+
+
+def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> None:
+    """Prepare the images of one job in threads and write its array and its table, each atomically.
+
+    `advance` is called after each image. Raises ValueError in plain words when the disk is full.
+    """
+    cv2.setNumThreads(1)  # one image a thread; OpenCV's own threads would only compete
+    job.folder.mkdir(parents=True, exist_ok=True)
+    array, table = job.folder / f"{job.number:05d}.npy", job.folder / f"{job.number:05d}.csv"
+    partial = job.folder / f".{array.name}.{os.getpid()}"  # a task that is tried again elsewhere has a name of its own
+    rows: list[dict[str, Any]] = []
+    side, count = job.preparation.size, 0
+    try:
+        with partial.open("wb") as stream:
+            _write_header(stream, (len(job.files), side, side, job.preparation.channels))
+            for position, result in enumerate(in_threads(lambda n: _prepare(job, n), len(job.files))):
+                facts: dict[str, Any] = {**FACTS, "file": job.files[position], "bytes": job.sizes[position]}
+                if isinstance(result, DecodeError):
+                    rows.append({**facts, "reason": str(result)})
+                else:
+                    stream.write(np.ascontiguousarray(result.pixels).data)
+                    rows.append({**facts, "row": count, **_facts(result, job.photographs)})
+                    count += 1
+                advance()
+            stream.seek(0)
+            _write_header(stream, (count, side, side, job.preparation.channels))
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(array)
+        partial_table = partial.with_suffix(".csv")
+        pd.DataFrame(rows).to_csv(partial_table, index=False, lineterminator="\n")
+        partial_table.replace(table)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ValueError(
+            f"{job.folder}: no space to write shard {job.number} ({error.strerror}). What is finished is kept: "
+            "make room, and the same command goes on from there"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _prepare(job: ShardJob, position: int) -> Prepared:
+    if job.images is not None:
+        return prepare_pixels(job.images[position], job.preparation, measure=job.photographs)
+    return prepare_file(job.root / job.files[position], job.preparation, measure=job.photographs)
+
+
+def _facts(result: Prepared, photograph: bool) -> dict[str, Any]:
+    digest = hashlib.sha256(np.ascontiguousarray(result.pixels).data).hexdigest()
+    facts = {"width": result.width, "height": result.height, "sha256": digest, "flags": " ".join(result.flags)}
+    return facts | {"fingerprint": to_text(fingerprint(result.square)) if photograph else "", **result.measures}
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    # The format pads its header so that other row counts fit: it can be written again when the count is known.
+    npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def read_facts(folder: Path) -> pd.DataFrame:
+    """The facts of all finished shards in order, with their `shard`; of a file in two shards, the later one counts."""
+    text = {name: str for name, value in FACTS.items() if value == ""}
+    tables = []
+    for file in sorted(folder.glob("[0-9]*.csv")):
+        measures = [name for name in pd.read_csv(file, nrows=0) if name not in FACTS]
+        empty = {name: [""] for name in measures}  # in other columns a text is never a number, nor "NA" a gap
+        table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=empty)
+        tables.append(table.assign(shard=int(file.stem)))
+    if not tables:
+        return pd.DataFrame(columns=[*FACTS, "shard"])
+    return pd.concat(tables, ignore_index=True).drop_duplicates("file", keep="last").reset_index(drop=True)
+
+
+def open_shards(folder: Path) -> dict[int, np.ndarray]:
+    """Shard number -> memory-mapped uint8 [n, S, S, C]; shards in which every file was rejected are left out."""
+    opened = {}
+    for file in sorted(folder.glob("[0-9]*.npy")):
+        with file.open("rb") as stream:
+            npy.read_magic(stream)
+            rows = npy.read_array_header_1_0(stream)[0][0]
+        if rows:
+            opened[int(file.stem)] = np.load(file, mmap_mode="r")
+    return opened
+
+
+def gather(shards: dict[int, np.ndarray], shard: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """uint8 [n, S, S, C]: the images at (shard[k], row[k]), in this order."""
+    first = next(iter(shards.values()))
+    images = np.empty((len(shard), *first.shape[1:]), np.uint8)
+    for position, (number, place) in enumerate(zip(shard, row, strict=True)):
+        images[position] = shards[number][place]
+    return images
+
+
+def in_threads(work: Callable[[int], Prepared], count: int) -> Iterator[Prepared | DecodeError]:
+    """work(0), work(1), … in order, computed in threads with a bounded number in flight."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting: deque[Future[Prepared]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for number in range(count + 8 * workers):
+                if number < count:
+                    waiting.append(pool.submit(work, number))
+                if number >= 8 * workers and waiting:
+                    yield _result(waiting.popleft())
+            while waiting:
+                yield _result(waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[Prepared]) -> Prepared | DecodeError:
+    try:
+        return future.result()
+    except DecodeError as error:
+        return error

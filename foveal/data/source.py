@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from foveal.data.cards import ICDR
+from foveal.data.cards import CARDS, ICDR
 
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2")
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".dcm")
 EYES = re.compile(r"(?P<patient>.+?)[_-](?P<eye>left|right|OD|OS)$", re.IGNORECASE)
 
 
@@ -48,16 +48,33 @@ class Source:
 
 
 def make_table(
-    ids: list[str], files: list[str], labels: list[int | None], splits: list[str] | None = None,
-    groups: list[str] | None = None, eyes: list[str] | None = None, flags: list[str] | None = None,
+    ids: Sequence[str], files: Sequence[str], labels: Sequence[int | None], splits: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None, eyes: Sequence[str] | None = None, flags: Sequence[str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """The table of a source; missing parts are empty."""
     blank = [""] * len(ids)
     texts = {"split": splits, "group": groups, "eye": eyes, "flags": flags}
     columns = {"id": ids, "file": files, **{name: values or blank for name, values in texts.items()}}
     table = pd.DataFrame(columns).astype("object")
-    table.insert(2, "label", pd.Series(labels, dtype="Int64"))
+    table.insert(2, "label", pd.Series(list(labels), dtype="Int64"))
     return table
+
+
+def unmet(root: Path, name: str) -> ValueError:
+    """The error that says which files the source `name` looks for and did not find at `root`."""
+    return ValueError(f"{root} is not laid out as {name} ({CARDS[name].title}): expected {CARDS[name].layout}")
+
+
+def locate(root: Path, pattern: str) -> Path | None:
+    """The first path like `pattern` in `root` or up to two folders below it, the higher first; None without one.
+
+    Hidden files do not count: archives made on a Mac hold one, `._NAME`, beside every file.
+    """
+    for depth in ("", "*/", "*/*/"):
+        found = sorted(path for path in root.glob(depth + pattern) if not path.name.startswith("."))
+        if found:
+            return found[0]
+    return None
 
 
 def list_pictures(root: Path) -> list[Path]:
@@ -94,6 +111,65 @@ def picture_ids(files: list[Path], root: Path) -> list[str]:
         name if counts[name] == 1 else path.relative_to(root).as_posix()
         for name, path in zip(short, files, strict=True)
     ]
+
+
+def match_pictures(names: Sequence[str], pictures: list[Path], folder: Path) -> list[Path | None]:
+    """For each name its picture, None when missing.
+
+    A name is a path below `folder` or a file name, with or without ending; case and back-slashes do not matter.
+    Raises ValueError when a name fits two pictures, or a picture two names.
+    """
+    by_name: dict[str, list[Path]] = {}
+    for path in pictures:
+        relative = path.relative_to(folder).as_posix()
+        for key in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
+            by_name.setdefault(key.lower(), []).append(path)
+    found: list[Path | None] = []
+    name_of: dict[Path, str] = {}
+    for name in names:
+        plain = PurePosixPath(name.replace("\\", "/"))
+        hits = by_name.get(plain.as_posix().lower()) or by_name.get(plain.stem.lower(), [])
+        if len(hits) > 1:
+            raise ValueError(f"'{name}' fits several pictures: {', '.join(str(hit) for hit in hits[:3])}")
+        if hits and name_of.setdefault(hits[0], name) != name:
+            raise ValueError(f"'{name_of[hits[0]]}' and '{name}' both fit the picture {hits[0]}")
+        found.append(hits[0] if hits else None)
+    return found
+
+
+def add_pictures(root: Path, parts: Sequence[tuple[Path, pd.DataFrame]]) -> tuple[pd.DataFrame, int]:
+    """The tables of `parts` as one, with a row for each picture that none of them names; and how many those are.
+
+    parts: the folder (in `root`, or `root` itself) where the pictures of a table are, and the table, whose `file`
+    holds names as the source has them. They become paths below `root`; the name of a missing picture stays.
+    """
+    pictures = list_pictures(root)
+    tables, used = [], set()
+    for folder, table in parts:
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: there is no such folder, and the labels of {len(table)} pictures are for it")
+        inside = pictures if folder == root else [path for path in pictures if path.is_relative_to(folder)]
+        found = match_pictures(list(table["file"]), inside, folder)
+        used.update(found)
+        paths = [path or folder / name for path, name in zip(found, table["file"], strict=True)]
+        tables.append(table.assign(file=[path.relative_to(root).as_posix() for path in paths]))
+    named = pd.concat(tables, ignore_index=True)
+    pool = _pool(root, [path for path in pictures if path not in used], set(named["id"]))
+    return (pd.concat([named, pool], ignore_index=True) if len(pool) else named), len(pool)
+
+
+def _pool(root: Path, pictures: list[Path], taken: set[str]) -> pd.DataFrame:
+    """Unlabelled rows; an id that is taken (`a` by a.png, here a.jpg) keeps its ending."""
+    files = [path.relative_to(root).as_posix() for path in pictures]
+    short = picture_ids(pictures, root)
+    ids = [file if name in taken else name for name, file in zip(short, files, strict=True)]
+    patients, eyes = patients_and_eyes(short)
+    return make_table(ids, files, [None] * len(ids), groups=patients, eyes=eyes)
+
+
+def pool_note(count: int) -> str:
+    """A note on pictures that no table names; empty when there are none."""
+    return f"{count} pictures that the table does not name are an unlabelled pool" if count else ""
 
 
 def patients_and_eyes(ids: list[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import torch
 from foveal import checkpoint
 from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
-from foveal.data.cards import REFERABLE_FROM
+from foveal.data.classes import referable_from
 from foveal.data.records import PreparedSet
 from foveal.predict.predictor import Predictor
 from foveal.runs import Run, read_model, write_json, write_text
@@ -29,7 +29,7 @@ def write_model(
         "kind": "grader", "encoder": encoder, "channels": prepared.channels, "features": features,
         "image_size": spec.image_size, "mean": spec.mean, "std": spec.std, "preparation": prepared.card["options"],
         "classes": prepared.classes, "scale": scale, "task": prepared.card["task"],
-        "referable_from": REFERABLE_FROM.get(scale), "decision": decision, "init": init, "frozen": frozen,
+        "referable_from": referable_from(scale), "decision": decision, "init": init, "frozen": frozen,
     })  # fmt: skip
     write_text(run.path / "card.json", (prepared.path / "card.json").read_text(encoding="utf-8"))
 

@@ -29,7 +29,7 @@ from foveal.augment.recipes import get_recipe
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput, random_views
 from foveal.console import progress_bar, say, warn
-from foveal.data.leaks import read_seen, refuse_seen, write_seen
+from foveal.data.leaks import read_seen, refuse_seen, seen_of, write_seen
 from foveal.data.loader import ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
@@ -107,7 +107,7 @@ def train(config: TrainConfig) -> Path:
     prepared = open_prepared(config.data)
     records = check_labels(prepared, config)
     refuse_seen(prepared, read_seen(config.init), f"what {config.init} has learned from", config.allow_leaks)
-    refuse_seen(prepared, set(records["sha256"]), "the training part", config.allow_leaks)
+    refuse_seen(prepared, seen_of([(prepared, records)]), "the training part", config.allow_leaks)
     config = resolve(config, prepared, device)
     resuming = check_out(config.out, "train", config)
 
@@ -140,7 +140,7 @@ def train(config: TrainConfig) -> Path:
     say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights.tolist()))
     steps_per_epoch = math.ceil(len(records) / config.batch_size) - (len(records) % config.batch_size == 1)
     run.forget_after(state["epoch"] * steps_per_epoch)
-    store, validation = ImageStore([(prepared, records)]), prepared.part("val")
+    store, validation = ImageStore([(prepared, records)], device), prepared.part("val")
     val_store = ImageStore([(prepared, validation)]) if len(validation) else None
     if not state["epoch"]:
         write_seen(run.path, [(prepared, records)], config.init)
@@ -163,9 +163,10 @@ def train(config: TrainConfig) -> Path:
 
     def epoch_inputs(epoch: int) -> Iterator[tuple[Tensor, np.ndarray]]:
         recipe = get_recipe(config.views)
-        for number, batch in enumerate(
-            epoch_batches(len(store), config.batch_size, config.seed, epoch, drop_last=False)
-        ):
+        batches = epoch_batches(
+            len(store), config.batch_size, config.seed, epoch, drop_last=False, windows=store.windows
+        )
+        for number, batch in enumerate(batches):
             if len(batch) == 1:
                 continue  # batch statistics of one image mean nothing
             if frozen is not None:
@@ -173,7 +174,7 @@ def train(config: TrainConfig) -> Path:
                 continue
             step = epoch * steps_per_epoch + number
             table = draw(recipe, len(batch), store.image_shape[0], config.image_size, step_generator(config.seed, step))
-            yield random_views(store.gather(batch), table, spec, device), batch
+            yield random_views(store.take(batch), table, spec, device), batch
 
     # Loop
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch

@@ -32,6 +32,7 @@ _SECTORS, _LEAST_SECTORS = 72, 6  # of 5 degrees each
 _AGREEING = 0.8  # share of the outline on the circle, for a disc that the frame cuts off on all sides
 _LEAST_SUPPORT = 0.45  # share of the circle within the frame that must have outline on it
 _CERTAIN = 0.95  # with this much support no other level is tried
+_WHITE, _LEAST_WHITE = 245, 0.2  # grey level of a white surround, and the share of the frame's edge that it takes
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,23 @@ def crop_square(pixels: np.ndarray, disc: Disc, size: int) -> np.ndarray:
     square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[rows, columns]
     way = cv2.INTER_AREA if size < side else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=way).reshape(size, size, channels)
+
+
+def blacken_surround(pixels: np.ndarray) -> np.ndarray:
+    """Return the picture with a white surround, as of some exports, made black; the same array where there is none.
+
+    `pixels` and result: uint8 `[h, w, 3]`. White that does not reach the edge of the frame stays: it is in the eye.
+    A flash may reach the edge, too, so this is for pictures in which no disc was found.
+    """
+    _check(pixels)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    if (edge.min(axis=1) >= _WHITE).mean() < _LEAST_WHITE:
+        return pixels
+    white = (pixels.min(axis=2) >= _WHITE).astype(np.uint8)
+    ring = cv2.copyMakeBorder(white, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)  # joins all that reaches the edge
+    cv2.floodFill(ring, None, (0, 0), 2)
+    surround = cv2.dilate((ring == 2).astype(np.uint8), np.ones((5, 5), np.uint8))[1:-1, 1:-1]  # and JPEG's grey rim
+    return np.where(surround[..., None] > 0, np.uint8(0), pixels)
 
 
 def _check(pixels: np.ndarray) -> None:

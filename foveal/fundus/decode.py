@@ -7,10 +7,12 @@ so `decode` asks for the largest such step that still keeps the side the caller 
 OpenCV decodes (it is fast and lets other threads run meanwhile). Pillow reads the header, so that a file is
 judged before any memory is spent on it, and takes over where OpenCV gives up or gets the colours wrong.
 Colour profiles are ignored: cameras for the fundus rarely embed one, and a grader learns from raw values.
+DICOM has a reader of its own (dicom.py), for which pydicom must be installed.
 """
 
 from __future__ import annotations
 
+import stat
 import struct
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
@@ -42,6 +45,8 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"BM": BmpImageFile,
     b"RIFF": WebPImageFile,
     b"GIF8": GifImageFile,
+    b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile,
+    b"\xff\x4f\xff\x51": Jpeg2KImageFile,  # its bare code stream
     b"P5": PpmImageFile,
     b"P6": PpmImageFile,
 }
@@ -56,7 +61,8 @@ _COMPLAINTS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _DAMAGED = "truncated or damaged"
-_NOT_A_PICTURE = "not a picture in a format that can be read (JPEG, PNG, TIFF, BMP, WebP, GIF, PPM)"
+_NOT_A_PICTURE = "not a picture in a format that can be read (JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, GIF, PPM, DICOM)"
+_DICOM_SUFFIXES = (".dcm", ".dicom")  # for the few such files that lack the signature
 
 # A bad file is reported once, by DecodeError; OpenCV would also write its own lines to stderr.
 # Its version 4 has the switch at the top of the package, version 5 among its utils; 0 is silence in both.
@@ -98,12 +104,14 @@ def decode(path: Path, minimum: int) -> Decoded:
     are decoded whole. Grey and palette pictures become RGB, alpha is dropped, an animation gives its first
     frame, and 16-bit values are scaled to 8 bits (see `_to_eight_bits`).
 
-    Raises `DecodeError` with a short reason for a file that is missing, empty, cut off, of another kind, or
-    larger than `MAXIMUM_PIXELS`; `ValueError` for a `minimum` below 1.
+    Raises `DecodeError` with a short reason for a file that is missing, empty, cut off, of another kind, a folder or
+    a pipe, or larger than `MAXIMUM_PIXELS`; `ValueError` for a `minimum` below 1.
     """
     if minimum < 1:
         raise ValueError(f"minimum is {minimum}; the short side must be at least 1 pixel")
     data, header = _read(path)
+    if header is None:
+        return _decode_dicom(data)
     pixels = _with_opencv(data, _reduction(header, minimum)) if _suits_opencv(data, header) else None
     if pixels is None:
         pixels = _with_pillow(data, header.reader)
@@ -113,29 +121,42 @@ def decode(path: Path, minimum: int) -> Decoded:
     return Decoded(np.ascontiguousarray(upright), width, height)
 
 
-def _read(path: Path) -> tuple[bytes, _Header]:
-    """Return the bytes of a file and its header, which is checked before the rest is read."""
-    if path.is_dir():
-        raise DecodeError("a folder, not a file")
+def _open(path: Path) -> IO[bytes]:
+    """Open a regular file; anything else is refused unopened, as a pipe would wait for its writer for ever."""
     try:
-        with path.open("rb") as file:
-            header = _read_header(file)
-            file.seek(0)
-            data = file.read()
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise DecodeError("a folder, not a file")
+        if not stat.S_ISREG(mode):
+            raise DecodeError("not a regular file, but a pipe, a socket or a device")
+        return path.open("rb")
     except FileNotFoundError:
         raise DecodeError("no such file") from None
     except OSError as error:
         raise DecodeError(f"cannot be opened: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> tuple[bytes, _Header | None]:
+    """Return the bytes of a file and its header, which is checked before the rest is read; no header for DICOM."""
+    with _open(path) as file:
+        try:
+            start = file.read(132)
+            if not start:
+                raise DecodeError("empty file")
+            file.seek(0)
+            reader = next((reader for mark, reader in _READERS.items() if start.startswith(mark)), None)
+            if start[128:] == b"DICM" or (reader is None and path.suffix.lower() in _DICOM_SUFFIXES):
+                return file.read(), None
+            header = _read_header(file, reader)
+            file.seek(0)
+            data = file.read()
+        except OSError as error:
+            raise DecodeError(f"cannot be read: {error.strerror or error}") from error
     # Zeros that fill a file up to its promised length, as after a broken copy, would decode as picture.
     return data.rstrip(b"\x00") if header.reader is JpegImageFile else data, header
 
 
-def _read_header(file: IO[bytes]) -> _Header:
-    start = file.read(16)
-    file.seek(0)
-    if not start:
-        raise DecodeError("empty file")
-    reader = next((reader for mark, reader in _READERS.items() if start.startswith(mark)), None)
+def _read_header(file: IO[bytes], reader: type[ImageFile.ImageFile] | None) -> _Header:
     if reader is None:
         raise DecodeError(_NOT_A_PICTURE)
     try:
@@ -146,6 +167,13 @@ def _read_header(file: IO[bytes]) -> _Header:
     if width * height > MAXIMUM_PIXELS:
         raise DecodeError(f"{width} x {height} pixels, more than the limit of {MAXIMUM_PIXELS // 10**6} megapixels")
     return _Header(reader, image.mode, width, height, _orientation(image))
+
+
+def _decode_dicom(data: bytes) -> Decoded:
+    from foveal.fundus.dicom import read_dicom  # it needs this module's DecodeError
+
+    pixels = read_dicom(data)
+    return Decoded(pixels, pixels.shape[1], pixels.shape[0])
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -1,71 +1,128 @@
-"""One photograph into the square that every later step sees: decode, find the disc, crop, shrink.
+"""One photograph into the square that every later step sees: decode, find the disc, crop, shrink, normalise, measure.
 
 `prepare` and `predict` both come through here, so training, evaluation and prediction cannot differ.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from foveal.fundus.crop import crop_square, find_disc, whole_frame
-from foveal.fundus.decode import decode
+from foveal.fundus import quality
+from foveal.fundus.crop import Disc, blacken_surround, crop_square, find_disc, whole_frame
+from foveal.fundus.decode import Decoded, decode
+from foveal.fundus.normalise import ENHANCEMENTS, normalise
+
+# The disc's side in the decoded pixels, over the final size, is at least this. The JPEG decoder's shrinking filters
+# well by itself, so little more is needed for the last step: docs/crops.md has the differences.
+_LEAST_OVERSAMPLING = 1.35
+_FRAME_OVERSAMPLING = 1.5  # first try, of the frame's short side: enough for discs of 0.9 of it and more
+_ALWAYS_WRITTEN = ("size", "crop", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How pictures become arrays; kept in card.json and model.json."""
+    """How pictures become arrays; kept in card.json and model.json.
+
+    Raises ValueError for values and combinations that mean nothing.
+    """
 
     size: int  # side of the result in pixels
-    crop: str  # "disc": the retinal disc, or the whole frame where none is found; "none": the whole frame, padded
-    channels: int = 3  # 3 (RGB) or 1 (grey)
+    crop: str  # "disc": the retinal disc, or the whole frame where none is found; "none": the whole frame
+    channels: int = 3  # 3 (RGB) or 1 (grey, or green)
+    fit: str = "pad"  # a whole frame that is not square: "pad": all of it, with black; "cut": its centre
+    mask: bool = False  # black outside the inscribed circle
+    enhance: str = "none"  # "none", "local-mean", "clahe": see normalise.py
+    green: bool = False  # the one channel is green, not grey
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.crop not in ("disc", "none") or self.channels not in (1, 3):
             raise ValueError(f"a preparation needs size >= 8, crop disc or none, channels 1 or 3; got {self}")
+        if self.fit not in ("pad", "cut") or self.enhance not in ENHANCEMENTS:
+            raise ValueError(f"a preparation needs fit pad or cut, and enhance {', '.join(ENHANCEMENTS)}; got {self}")
+        if self.green and self.channels != 1:
+            raise ValueError("green keeps one channel: a preparation with green needs channels 1, not 3")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON; options at their default are left out, as in files from before they existed."""
+        defaults = {option.name: option.default for option in fields(self)}
+        return {k: v for k, v in asdict(self).items() if k in _ALWAYS_WRITTEN or v != defaults[k]}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """pixels: uint8 [S, S, C]; width, height: of the original; flags: words, such as `no-disc`."""
+    """One picture, ready to be stored or graded.
+
+    `pixels`: uint8 `[S, S, C]`, what the network sees. `width`, `height`: of the original in px.
+    `square`: uint8 `[S, S, 3]` RGB, the same crop before mask, enhancement and change of channels.
+    `flags`: words, such as `no-disc`. `measures`: see quality.py; empty where nothing was measured.
+    """
 
     pixels: np.ndarray
     width: int
     height: int
+    square: np.ndarray
     flags: tuple[str, ...] = ()
+    measures: dict[str, float] = field(default_factory=dict)
 
 
-def prepare_file(path: Path, preparation: Preparation) -> Prepared:
-    """Decode and prepare one picture file; raises DecodeError with a reason in plain words."""
-    # Twice the final size leaves the disc finder and the area filter enough pixels after the decoder's shrinking.
-    decoded = decode(path, 2 * preparation.size)
-    return prepare_pixels(decoded.pixels, preparation, decoded.width, decoded.height)
+def prepare_file(path: Path, preparation: Preparation, measure: bool = False) -> Prepared:
+    """Decode and prepare one picture file; `measure` adds its quality. DecodeError with a reason in plain words."""
+    decoded = decode(path, round(_FRAME_OVERSAMPLING * preparation.size))
+    frame, disc = _locate(decoded.pixels, preparation)
+    reduced = max(decoded.width, decoded.height) > max(frame.shape)
+    if reduced and disc.side < _LEAST_OVERSAMPLING * preparation.size:
+        short = min(frame.shape[:2])
+        decoded = decode(path, math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / disc.side))
+        frame, disc = _locate(decoded.pixels, preparation)
+    return _finish(Decoded(frame, decoded.width, decoded.height), disc, preparation, measure)
 
 
 def prepare_pixels(
-    pixels: np.ndarray, preparation: Preparation, width: int | None = None, height: int | None = None
+    pixels: np.ndarray,
+    preparation: Preparation,
+    width: int | None = None,
+    height: int | None = None,
+    measure: bool = False,
 ) -> Prepared:
     """Prepare uint8 [h, w, 3 or 1]; width and height are those of the original where it was larger."""
     rows, columns = pixels.shape[:2]
-    pixels = _to_channels(pixels, preparation.channels)
-    disc = find_disc(_to_channels(pixels, 3)) if preparation.crop == "disc" else whole_frame(columns, rows)
-    flags = ("no-disc",) if preparation.crop == "disc" and not disc.found else ()
-    square = rows == columns == preparation.size and disc.side == rows and disc.left == disc.top == 0
-    result = pixels if square else crop_square(pixels, disc, preparation.size)
-    return Prepared(result.reshape(preparation.size, preparation.size, -1), width or columns, height or rows, flags)
+    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    frame, disc = _locate(pixels, preparation)
+    return _finish(Decoded(frame, width or columns, height or rows), disc, preparation, measure)
 
 
-def _to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    if pixels.shape[2] == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=2)
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
+def _locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Disc]:
+    """Return the frame, without a white surround that hid the disc, and the square to cut from it."""
+    if preparation.crop == "disc":
+        disc = find_disc(pixels)
+        if disc.found:
+            return pixels, disc
+        darkened = blacken_surround(pixels)
+        disc = disc if darkened is pixels else find_disc(darkened)
+        if disc.found:
+            return darkened, disc
+    rows, columns = pixels.shape[:2]
+    if preparation.fit == "pad":
+        return pixels, whole_frame(columns, rows)
+    side = min(rows, columns)
+    return pixels, Disc((columns - side) / 2, (rows - side) / 2, float(side), found=False)
+
+
+def _finish(decoded: Decoded, disc: Disc, preparation: Preparation, measured: bool) -> Prepared:
+    frame, size = decoded.pixels, preparation.size
+    whole = frame.shape[:2] == (size, size) and (disc.left, disc.top, disc.side) == (0, 0, size)
+    square = frame if whole else crop_square(frame, disc, size)
+    flags: tuple[str, ...] = ("no-disc",) if preparation.crop == "disc" and not disc.found else ()
+    measures = quality.measure(square, disc, frame) if measured else {}
+    if size >= quality.RELIABLE_FROM:
+        flags += quality.flags_of(measures)
+    pixels = normalise(square, mask=preparation.mask, enhance=preparation.enhance, green=preparation.green)
+    if pixels.shape[2] > preparation.channels:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
+    return Prepared(pixels, decoded.width, decoded.height, square, flags, measures)

@@ -14,7 +14,7 @@ import pandas as pd
 import tyro
 
 from foveal.console import say, show_table, warn
-from foveal.data.leaks import read_seen
+from foveal.data.leaks import find_seen, read_seen
 from foveal.data.records import open_prepared
 from foveal.data.source import list_pictures
 from foveal.distributed import choose_device
@@ -59,7 +59,8 @@ def predict(config: PredictConfig) -> Path:
         if not len(records):
             raise ValueError(f"{path} has no images in its part '{config.split}'")
         judged = records["split"].isin(("val", "test"))
-        learned = judged & records["sha256"].isin(read_seen(str(config.run)))
+        found = find_seen(prepared, records[judged], read_seen(str(config.run)))
+        learned = judged & records["id"].isin(found["id"])
         if learned.any():
             warn(
                 f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {path} shaped the "

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from foveal import checkpoint
 from foveal.augment.views import NetworkInput, plain_view
-from foveal.data.cards import REFERABLE_FROM
+from foveal.data.classes import referable_from
 from foveal.data.loader import ImageStore
-from foveal.data.prepare import in_threads
 from foveal.data.records import PreparedSet
+from foveal.data.shards import in_threads
 from foveal.fundus.decode import DecodeError
 from foveal.fundus.preparation import Preparation, prepare_file
 from foveal.losses.grading import decide
@@ -92,7 +92,7 @@ class Predictor:
         store = ImageStore([(prepared, records)])
         steps = range(0, len(store), 16 * BATCH)
         chunks = [self.predict(store.gather(np.arange(s, min(s + 16 * BATCH, len(store))))) for s in steps]
-        same = prepared.classes == self.classes
+        same = (prepared.classes, prepared.card["scale"]) == (self.classes, self.scale)
         labels = records["label"] if same else pd.array([pd.NA] * len(records), dtype="Int64")
         return self.table(list(records["id"]), np.concatenate(chunks), labels, records["group"], records["split"])
 
@@ -108,7 +108,7 @@ class Predictor:
         for number in range(len(self.classes)):
             table[f"p{number}"] = probabilities[:, number].astype(float).round(6)
         table["grade"] = decide(torch.from_numpy(probabilities), self.decision).numpy()
-        referred = REFERABLE_FROM.get(self.scale)
+        referred = referable_from(self.scale)
         table["referable"] = pd.array([pd.NA] * len(ids), dtype="Int64")
         if referred is not None:
             table["referable"] = (table["grade"] >= referred).astype("Int64")

@@ -142,7 +142,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     trained = DistributedDataParallel(synchronise(method)) if world > 1 else method
 
     # Run folder, resume
-    store = ImageStore(pool)
+    store = ImageStore(pool, device)
     run = open_run(config.out, "pretrain", config, {str(s.path): s.card["content_hash"] for s in sets})
     steps_per_epoch = count // config.batch_size
     total_steps = config.epochs * steps_per_epoch
@@ -167,13 +167,16 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     def two_views(batch: np.ndarray, step: int) -> tuple[Tensor, Tensor]:
         # The table is drawn for the whole batch and each process takes its part: the views do not depend on `world`.
         part = shard_of(batch, rank, world)
-        images = store.gather(batch[part])
+        images = store.take(batch[part])
         tables = draw(recipe, 2 * len(batch), store.image_shape[0], spec.image_size, step_generator(config.seed, step))
         first, second = tables[: len(batch)][part], tables[len(batch) :][part]
         return random_views(images, first, spec, device), random_views(images, second, spec, device)
 
     def epoch_views(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for number, batch in enumerate(epoch_batches(count, config.batch_size, config.seed, epoch, drop_last=True)):
+        batches = epoch_batches(
+            count, config.batch_size, config.seed, epoch, drop_last=True, windows=store.windows
+        )
+        for number, batch in enumerate(batches):
             yield two_views(batch, epoch * steps_per_epoch + number)
 
     # Loop

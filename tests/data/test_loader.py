@@ -6,29 +6,13 @@ import torch
 
 import foveal
 from foveal.data import loader
-from foveal.data.leaks import pool_of, read_seen, refuse_seen, write_seen
 from foveal.data.loader import ImageStore, epoch_batches, prefetch, shard_of, step_generator
-from foveal.data.records import PreparedSet, open_prepared
-from foveal.data.shards import ShardWriter
+from foveal.data.records import open_prepared
 
 
-def test_a_shard_is_an_ordinary_array_whatever_its_number_of_rows(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), dtype=np.uint8)
-    with ShardWriter(tmp_path, (4, 4, 3), rows_per_shard=3) as writer:
-        places = [writer.append(image) for image in images]
-    assert places == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
-    arrays = [np.load(file, mmap_mode="r") for file in sorted(tmp_path.glob("*.npy"))]
-    assert np.array_equal(np.concatenate(arrays), images)
-
-
-def test_a_shard_refuses_another_shape(tmp_path):
-    with ShardWriter(tmp_path, (4, 4, 3)) as writer, pytest.raises(ValueError, match="expected uint8"):
-        writer.append(np.zeros((4, 4, 1), np.uint8))
-
-
-@pytest.mark.parametrize("resident", [0, 1 << 30])
-def test_images_come_in_the_order_asked(phantom_set, monkeypatch, resident):
-    monkeypatch.setattr(loader, "RESIDENT_BYTES", resident)
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+def test_images_come_in_the_order_asked(phantom_set, monkeypatch, memory):
+    monkeypatch.setattr(loader, "free_memory", lambda: memory)
     prepared = open_prepared(phantom_set)
     records = prepared.part("train", "unlabelled")
     store = ImageStore([(prepared, records), (prepared, records.head(3))])
@@ -84,35 +68,21 @@ def test_prefetch_ends_its_thread_when_it_is_left_early():
     assert not any(thread.name == "foveal-prefetch" for thread in threading.enumerate())
 
 
-def test_test_images_that_were_learned_from_are_refused_by_name(phantom_set, tmp_path, capsys):
+def test_large_sets_are_shuffled_in_windows_of_shards(monkeypatch):
+    monkeypatch.setattr(loader, "WINDOW_SHARDS", 2)
+    shard_of_image = np.repeat(np.arange(6), 10)
+    batches = epoch_batches(60, 8, 1, 2, drop_last=False, windows=shard_of_image)
+    order = np.concatenate(batches)
+    assert sorted(order) == list(range(60)) and not np.array_equal(order, np.arange(60))
+    assert all(len(set(shard_of_image[order[start : start + 20]])) == 2 for start in (0, 20, 40))
+    assert np.array_equal(order, np.concatenate(epoch_batches(60, 8, 1, 2, drop_last=False, windows=shard_of_image)))
+
+
+def test_the_order_depends_on_the_set_not_on_the_memory_of_the_machine(phantom_set, monkeypatch):
     prepared = open_prepared(phantom_set)
-    judged = prepared.part("test")
-    seen = {judged["sha256"].iloc[0]}
-    with pytest.raises(ValueError, match=f"1 validation or test images .*{judged['id'].iloc[0]} .test.*--allow-leaks"):
-        refuse_seen(prepared, seen, "the pool", allow=False)
-    refuse_seen(prepared, seen, "the pool", allow=True)
-    assert "warning" in capsys.readouterr().out
-    refuse_seen(prepared, {"another"}, "the pool", allow=False)
-
-
-def test_unlabelled_images_of_a_judged_patient_stay_out_of_the_pool(phantom_set, capsys):
-    prepared = open_prepared(phantom_set)
-    judged = prepared.part("test")["group"].iloc[0]
-    records = prepared.records.copy()
-    first = records.index[records["split"] == "unlabelled"][0]
-    records.loc[first, "group"] = judged
-    pool = pool_of(PreparedSet(prepared.path, records, prepared.card))
-    assert (
-        records.loc[first, "id"] not in set(pool["id"]) and len(pool) == len(prepared.part("train", "unlabelled")) - 1
-    )
-    assert "1 unlabelled images" in capsys.readouterr().out
-
-
-def test_what_was_seen_is_handed_on(phantom_set, tmp_path):
-    prepared = open_prepared(phantom_set)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    write_seen(tmp_path / "a", [(prepared, prepared.part("unlabelled"))], "random")
-    write_seen(tmp_path / "b", [(prepared, prepared.part("train"))], str(tmp_path / "a"))
-    assert read_seen(str(tmp_path / "b")) == set(prepared.part("train", "unlabelled")["sha256"])
-    assert read_seen("imagenet") == set()
+    for memory in (0, 1 << 40):
+        monkeypatch.setattr(loader, "free_memory", lambda memory=memory: memory)
+        assert ImageStore([(prepared, prepared.records)]).windows is None
+        monkeypatch.setattr(loader, "SHUFFLED_WHOLE", 100)
+        assert set(ImageStore([(prepared, prepared.records)]).windows) == {0}
+        monkeypatch.undo()

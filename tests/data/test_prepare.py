@@ -1,4 +1,6 @@
 import json
+import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -6,8 +8,10 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.data.jobs import sole_writer
 from foveal.data.phantom import draw_phantom
 from foveal.data.records import COLUMNS, open_prepared, read_records, validate
+from foveal.fundus.quality import UNGRADABLE
 
 
 def write_phantoms(root, count, size=64):
@@ -65,7 +69,7 @@ def test_an_existing_set_is_not_overwritten_but_recognised(tmp_path, capsys):
     before = (out / "records.csv").read_bytes()
     foveal.prepare("phantom:10", out=tmp_path / "set", size=16)
     assert "prepared already" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="exists already; choose another --out"):
+    with pytest.raises(ValueError, match="exists already, made with other options .size: 16 there, 24 now"):
         foveal.prepare("phantom:10", out=tmp_path / "set", size=24)
     assert (out / "records.csv").read_bytes() == before
 
@@ -92,7 +96,7 @@ def test_classes_can_be_merged(tmp_path):
     write_phantoms(tmp_path / "photos", 25)
     out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, classes="0,1,2,3+4")
     prepared = open_prepared(out)
-    assert prepared.classes[-1] == "severe NPDR + proliferative DR" and prepared.card["scale"] == "none"
+    assert prepared.classes[-1] == "severe NPDR + proliferative DR" and prepared.card["scale"] == "icdr 0,1,2,3+4"
     assert prepared.records["label"].value_counts()[3] == 10
     with pytest.raises(ValueError, match="there is no class '9'; the source has no DR"):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,9")
@@ -106,7 +110,6 @@ def test_unlabelled_images_can_be_limited(tmp_path):
     out = foveal.prepare("phantom:40", out=tmp_path / "set", size=16, labelled=8, unlabelled=6)
     prepared = open_prepared(out)
     assert (prepared.records["split"] == "unlabelled").sum() == 6
-    assert sum(len(shard) for shard in prepared.shards) == len(prepared.records)
     images = prepared.pixels(prepared.records)
     whole = open_prepared(foveal.prepare("phantom:40", out=tmp_path / "whole", size=16))
     by_id = whole.records.set_index("id").loc[prepared.records["id"]].reset_index()
@@ -169,3 +172,129 @@ def test_a_missing_column_is_named(tmp_path, phantom_set):
     pd.read_csv(phantom_set / "records.csv").drop(columns="group").to_csv(tmp_path / "records.csv", index=False)
     with pytest.raises(ValueError, match="missing column group"):
         read_records(tmp_path / "records.csv")
+
+
+def test_a_map_of_classes_keeps_the_scale_and_what_is_referred():
+    from foveal.data.classes import referable_from
+
+    assert [referable_from(scale) for scale in ("icdr", "icdr 0,1,2,3+4", "icdr 0+1,2+3+4")] == [2, 2, 1]
+    assert [referable_from(scale) for scale in ("icdr 0,1+2,3+4", "icdr 2+3+4,0+1", "none", "mine")] == [None] * 4
+
+
+def test_shards_that_were_cut_short_are_refused(tmp_path, phantom_set):
+    shutil.copytree(phantom_set, tmp_path / "set")
+    np.save(tmp_path / "set" / "images" / "00000.npy", np.zeros((59, 32, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"images/00000.npy is missing, or shorter than records.csv says"):
+        open_prepared(tmp_path / "set")
+
+
+def test_new_pictures_get_new_shards_and_nothing_old_changes(tmp_path, capsys):
+    write_phantoms(tmp_path / "photos", 30)
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    before = open_prepared(out).records.set_index("id")
+    shard = (out / "images" / "00000.npy").stat()
+    write_phantoms(tmp_path / "photos", 40)
+    capsys.readouterr()
+    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    assert "30 of 40 images are there already; 10 to go" in capsys.readouterr().out
+    after = open_prepared(out).records.set_index("id")
+    assert len(after) == 40 and after.loc[before.index, ["split", "sha256"]].equals(before[["split", "sha256"]])
+    assert set(after.drop(before.index)["shard"]) == {1}
+    assert (out / "images" / "00000.npy").stat().st_mtime_ns == shard.st_mtime_ns
+    capsys.readouterr()
+    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    assert "its source holds nothing new" in capsys.readouterr().out
+
+
+def test_a_picture_that_changed_is_read_again_and_one_that_went_is_left_out(tmp_path):
+    write_phantoms(tmp_path / "photos", 20)
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    before = open_prepared(out).records.set_index("id")
+    changed, gone = tmp_path / "photos" / "0" / "000.png", tmp_path / "photos" / "1" / "001.png"
+    cv2.imwrite(str(changed), np.full((64, 64, 3), 99, np.uint8))
+    gone.unlink()
+    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    after = open_prepared(out).records.set_index("id")
+    assert set(before.index) - set(after.index) == {"1/001"}
+    differ = before.loc[after.index, "sha256"] != after["sha256"]
+    assert differ[differ].index.tolist() == ["0/000"]
+    assert (open_prepared(out).pixels(open_prepared(out).records)[after.index.get_loc("0/000")] == 99).all()
+
+
+def test_a_set_made_with_a_choice_among_all_does_not_grow(tmp_path):
+    write_phantoms(tmp_path / "photos", 20)
+    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, labelled=8)
+    write_phantoms(tmp_path / "photos", 25)
+    with pytest.raises(ValueError, match="--labelled and --unlabelled choose among all images"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, labelled=8)
+
+
+def test_interrupted_work_of_other_options_is_not_mixed_in(tmp_path, monkeypatch):
+    write_phantoms(tmp_path / "photos", 10)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("foveal.data.prepare.assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
+    with pytest.raises(ValueError, match=r".set.partial holds the work of an interrupted .*delete that folder"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    whole = foveal.prepare(tmp_path / "photos", out=tmp_path / "other", size=16)
+    resumed = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
+    assert tree_of(resumed) == tree_of(whole)
+
+
+def tree_of(folder):
+    """Relative path -> bytes of all files of a prepared set."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_writers_at_once_are_refused(tmp_path):
+    write_phantoms(tmp_path / "photos", 5)
+    with sole_writer(tmp_path / ".set.partial"), pytest.raises(ValueError, match="another foveal prepare is writing"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
+
+
+def test_a_disk_without_room_is_said_before_any_work(tmp_path, monkeypatch):
+    write_phantoms(tmp_path / "photos", 5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ValueError, match="GiB free; 5 images at 512 px need 0.0 GiB"):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=512)
+
+
+def test_ungradable_photographs_are_dropped_only_when_asked_and_listed(tmp_path):
+    write_phantoms(tmp_path / "photos", 20, size=256)
+    cv2.imwrite(str(tmp_path / "photos" / "0" / "dark.png"), np.full((256, 256, 3), 1, np.uint8))
+    kept = open_prepared(foveal.prepare(tmp_path / "photos", out=tmp_path / "kept", size=64))
+    flagged = kept.records.set_index("id").loc["0/dark", "flags"].split()
+    assert len(kept.records) == 21 and set(flagged) & UNGRADABLE
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "dropped", size=64, drop_ungradable=True)
+    rejected = pd.read_csv(out / "rejected.csv").set_index("file")["reason"]
+    assert rejected.index.tolist() == ["0/dark.png"] and rejected.iloc[0].startswith("cannot be graded: ")
+    assert len(open_prepared(out).records) == 20
+
+
+def test_joined_sets_keep_what_was_decided_and_share_no_copy_across_sides(tmp_path):
+    write_phantoms(tmp_path / "one", 20, size=128)
+    write_phantoms(tmp_path / "two", 25, size=128)  # the first twenty are the same pictures
+    sets = [foveal.prepare(tmp_path / name, out=tmp_path / f"set-{name}", size=64) for name in ("one", "two")]
+    both = open_prepared(foveal.prepare(*sets, out=tmp_path / "both"))
+    first = open_prepared(sets[0]).records.set_index("id")
+    ours = both.records[both.records["id"].str.startswith("set-one/")].set_index("id")
+    assert (ours["split"] == first["split"].add_prefix("set-one/")[ours.index]).all()
+    assert (both.records.groupby("sha256")["split"].nunique() == 1).all()
+    reasons = pd.read_csv(both.path / "rejected.csv")["reason"]
+    assert len(both.records) + len(reasons) == 45 and reasons.str.startswith("left out of").all()
+    row = both.records.index.get_loc(both.records.index[both.records["id"] == ours.index[3]][0])
+    same = open_prepared(sets[0]).pixels(first.loc[[ours.index[3].removeprefix("set-one/")]])
+    assert np.array_equal(both.pixels(both.records.iloc[[row]]), same)
+
+
+def test_sets_on_different_scales_do_not_mix_without_a_map(tmp_path):
+    write_phantoms(tmp_path / "photos", 25)
+    whole = foveal.prepare(tmp_path / "photos", out=tmp_path / "whole", size=16)
+    merged = foveal.prepare(tmp_path / "photos", out=tmp_path / "merged", size=16, classes="0,1,2,3+4")
+    with pytest.raises(ValueError, match="on the scale 'icdr' with 5 classes, .* on 'icdr 0,1,2,3.4' with 4 classes"):
+        foveal.prepare(whole, merged, out=tmp_path / "both")
+    small = foveal.prepare(tmp_path / "photos", out=tmp_path / "small", size=24)
+    with pytest.raises(ValueError, match="prepare them alike"):
+        foveal.prepare(whole, small, out=tmp_path / "both")
+    with pytest.raises(ValueError, match="is a prepared set already"):
+        foveal.prepare(whole, out=tmp_path / "both")

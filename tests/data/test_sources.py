@@ -1,14 +1,16 @@
 import gzip
 import pickle
 import struct
+import typing
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.data import cifar10, folder, messidor2, mnist, phantom_source, retinamnist, table
-from foveal.data.cards import ICDR
+from foveal.data import cifar10, folder, medmnist, mnist, phantom_source, retinamnist, table
+from foveal.data.cards import CARDS, ICDR, REFERABLE_FROM
+from foveal.data.registry import SOURCES, DatasetName, list_cards, read_source
 from foveal.data.source import SourceOptions, patients_and_eyes
 
 DEFAULT = SourceOptions()
@@ -125,10 +127,10 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
 def test_table_columns_by_option(tmp_path):
     write_picture(tmp_path / "x.png")
     write_picture(tmp_path / "y.png")
-    file = write_table(tmp_path, "foto,grad,person,part\nx.png,1,p,train\ny.png,0,q,test\n")
+    file = write_table(tmp_path, "foto,grad,person,part\nx.png,1,p,train\ny.png,0,q,Valid\n")
     options = SourceOptions(image_column="foto", label_column="grad", group_column="person", split_column="part")
     source = table.load(file, options)
-    assert list(source.table["group"]) == ["p", "q"] and list(source.table["split"]) == ["train", "test"]
+    assert list(source.table["group"]) == ["p", "q"] and list(source.table["split"]) == ["train", "val"]
 
 
 @pytest.mark.parametrize(
@@ -157,51 +159,148 @@ def test_a_name_that_fits_two_pictures_is_refused(tmp_path):
         table.load(write_table(tmp_path, "image,level\nx,1\n"), DEFAULT)
 
 
-HEADER = "image_id,adjudicated_dr_grade,adjudicated_dme,adjudicated_gradable\n"
+def test_an_image_folder_with_metadata_in_each_part(tmp_path):
+    for part, label in (("train", 3), ("validation", 0), ("test", 1)):
+        write_picture(tmp_path / part / "x.png")
+        (tmp_path / part / "metadata.csv").write_text(f"file_name,label\nx.png,{label}\n")
+    write_picture(tmp_path / "train" / "pool.png")
+    source = table.load(tmp_path, DEFAULT)
+    assert dict(zip(source.table["id"], source.table["split"], strict=True)) == {
+        "train/x": "train", "validation/x": "val", "test/x": "test", "train/pool": "",
+    }  # fmt: skip
+    assert source.classes == ("0", "1", "3") and set(source.table["file"]) >= {"train/x.png", "validation/x.png"}
+    assert labels_of(source)["train/x"] == 2 and pd.isna(labels_of(source)["train/pool"])
 
 
-def messidor(root, rows):
-    for name in ("20051020_43808_0100_PP", "20051020_43832_0100_PP", "IM000012", "IM000113"):
-        write_picture(root / "images" / f"{name}.jpg")
-    (root / "messidor_data.csv").write_text(HEADER + rows)
-    return root
+def test_metadata_at_the_top_wins_over_other_tables(tmp_path):
+    for name in "xy":
+        write_picture(tmp_path / "pictures" / f"{name}.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\npictures/x.png,1\npictures/y.png,0\n")
+    (tmp_path / "patients.csv").write_text("id,age\n1,50\n")
+    assert table.recognise(tmp_path) and labels_of(table.load(tmp_path, DEFAULT)) == {"pictures/x": 1, "pictures/y": 0}
 
 
-def test_messidor2_as_published(tmp_path):
-    rows = "20051020_43808_0100_PP.png,3,0,1\nim000012.JPG,0,0,1\nIM000113.jpg,,,0\n"
-    source = messidor2.load(messidor(tmp_path, rows), DEFAULT)
-    graded = source.table[source.table["label"].notna()]
-    assert list(graded["label"]) == [3, 0] and source.classes == ICDR
-    pool = source.table[source.table["label"].isna()]
-    assert list(pool["id"]) == ["20051020_43832_0100_PP"]  # the ungradable one is left out
-    assert list(source.table["group"]) == ["20051020", "IM0000xx", "20051020"]
+def test_back_slashes_and_western_letters_in_a_table(tmp_path):
+    write_picture(tmp_path / "photos" / "x.png")
+    write_picture(tmp_path / "photos" / "y.png")
+    (tmp_path / "labels.csv").write_bytes(
+        "image,level,clinic\nphotos\\x.png,1,Lariboisi\u00e8re\nphotos\\Y,0,-\n".encode("cp1252")
+    )
+    assert labels_of(table.load(tmp_path, DEFAULT)) == {"photos/x": 1, "photos/Y": 0}
 
 
-def test_messidor2_pairs_make_the_groups_when_they_are_there(tmp_path):
-    root = messidor(tmp_path, "20051020_43808_0100_PP.png,3,0,1\n20051020_43832_0100_PP.png,1,0,1\n")
-    (root / "messidor-2.csv").write_text("left;right\n20051020_43808_0100_PP.png;20051020_43832_0100_PP.png\n")
-    assert set(messidor2.load(root, DEFAULT).table["group"][:2]) == {"20051020_43808_0100_pp"}
+def test_a_column_that_stands_there_twice_is_refused(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="column 'level' stands there twice"):
+        table.load(write_table(tmp_path, "image,level,level \nx,1,2\n"), DEFAULT)
 
 
-def test_messidor2_refuses_other_grades_and_headers(tmp_path):
-    with pytest.raises(ValueError, match="grade '7' of IM000012.jpg is not in the card's classes 0-4"):
-        messidor2.load(messidor(tmp_path, "IM000012.jpg,7,0,1\n"), DEFAULT)
-    (tmp_path / "messidor_data.csv").write_text("image_id,grade\n")
-    with pytest.raises(ValueError, match="missing column adjudicated_dr_grade, adjudicated_dme"):
-        messidor2.load(tmp_path, DEFAULT)
+def test_rows_with_more_cells_than_the_header_are_refused(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="rows have more cells than its first line has names"):
+        table.load(write_table(tmp_path, "image,level\nx,1,2\n"), DEFAULT)
 
 
-def test_retinamnist(tmp_path):
+def test_the_pool_has_no_patients_where_a_column_says_who_they_are(tmp_path):
+    for name in ("17_left", "17_right"):
+        write_picture(tmp_path / f"{name}.png")
+    file = write_table(tmp_path, "image,level,person\n17_left,1,p\n")
+    (tmp_path / "._labels.csv").write_bytes(b"\0")  # what a Mac leaves behind is no table
+    assert list(table.load(tmp_path, SourceOptions(group_column="person")).table["group"]) == ["p", ""]
+    assert list(table.load(file, DEFAULT).table["group"]) == ["17", "17"]
+
+
+def test_a_picture_that_two_names_fit_is_refused(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="'x.png' and 'x.jpg' both fit the picture .*x.png"):
+        table.load(write_table(tmp_path, "image,level\nx.png,1\nx.jpg,0\n"), DEFAULT)
+
+
+def test_a_row_without_a_picture_keeps_its_name_and_a_taken_id_keeps_its_ending(tmp_path):
+    write_picture(tmp_path / "x.png")
+    write_picture(tmp_path / "x.jpg")
+    source = table.load(write_table(tmp_path, "image,level\nx.png,1\ngone.png,0\n"), DEFAULT)
+    assert list(source.table["file"]) == ["x.png", "gone.png", "x.jpg"]
+    assert list(source.table["id"]) == ["x", "gone", "x.jpg"]
+
+
+def write_arrays(file, shape=(2, 28, 28, 3), labels=((0, 4), (1, 4), (2, 4))):
     arrays = {}
     for number, part in enumerate(("train", "val", "test")):
-        arrays[f"{part}_images"] = np.full((2, 28, 28, 3), number, np.uint8)
-        arrays[f"{part}_labels"] = np.array([[number], [4]], np.uint8)
-    np.savez(tmp_path / "retinamnist.npz", **arrays)
+        arrays[f"{part}_images"] = np.full(shape, number, np.uint8)
+        arrays[f"{part}_labels"] = np.array([labels[number]], np.uint8).T
+    np.savez(file, **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize("name", ["retinamnist.npz", "retinamnist_224.npz"])
+def test_retinamnist(tmp_path, name):
+    arrays = write_arrays(tmp_path / name)
     source = retinamnist.load(tmp_path, DEFAULT)
     assert list(source.table["label"]) == [0, 4, 1, 4, 2, 4] and source.images[4, 0, 0, 0] == 2
-    np.savez(tmp_path / "retinamnist.npz", train_images=arrays["train_images"])
+    assert source.classes == ICDR and list(source.table["id"])[1:3] == ["train/1", "val/0"]
+    np.savez(tmp_path / name, train_images=arrays["train_images"])
     with pytest.raises(ValueError, match="missing arrays train_labels, val_images"):
         retinamnist.load(tmp_path, DEFAULT)
+    write_arrays(tmp_path / name, labels=((0, 1), (0, 5), (0, 1)))
+    with pytest.raises(ValueError, match="label 5 of val/1 is not in the classes 0-4"):
+        retinamnist.load(tmp_path, DEFAULT)
+
+
+def test_any_other_set_of_medmnist_grey_or_colour(tmp_path):
+    write_arrays(tmp_path / "octmnist.npz", (2, 28, 28), ((0, 3), (1, 1), (2, 0)))
+    source = medmnist.load(tmp_path / "octmnist.npz", DEFAULT)
+    assert source.images.shape == (6, 28, 28, 1) and source.classes == ("0", "1", "2", "3")
+    assert list(source.table["split"]) == ["train", "train", "val", "val", "test", "test"]
+    assert medmnist.recognise(tmp_path) and not retinamnist.recognise(tmp_path)
+    (tmp_path / "octmnist.npz").write_bytes(b"cut off")
+    assert not medmnist.recognise(tmp_path)
+    np.savez(tmp_path / "octmnist.npz", x_train=np.zeros(3))
+    assert not medmnist.recognise(tmp_path)
+
+
+def test_labels_and_volumes_that_medmnist_cannot_have_here_are_refused(tmp_path):
+    arrays = write_arrays(tmp_path / "chestmnist.npz", (2, 28, 28))
+    many = {**arrays, "train_labels": np.zeros((2, 14), np.uint8)}
+    for change, message in (
+        (many, "train_labels: 14 labels an image"),
+        ({**arrays, "val_labels": np.zeros((3, 1), np.uint8)}, "val_labels: 3 labels for 2 images"),
+        ({**arrays, "test_images": np.zeros((2, 28, 28, 28), np.uint8)}, "expected uint8 .n, S, S. or .*28, 28, 28"),
+        ({**arrays, "train_images": np.zeros((2, 28, 28))}, "found float64"),
+    ):
+        np.savez(tmp_path / "chestmnist.npz", **change)
+        with pytest.raises(ValueError, match=message):
+            medmnist.load(tmp_path, DEFAULT)
+
+
+def test_names_sources_and_cards_agree():
+    assert typing.get_args(DatasetName) == ("auto", *SOURCES)
+    assert set(CARDS) == set(SOURCES) and list(SOURCES)[-2:] == ["table", "folder"]
+    assert all(card.layout and card.title for card in CARDS.values())
+    assert {card.scale for card in CARDS.values()} == {"icdr", "messidor", "none"} and "messidor" not in REFERABLE_FROM
+
+
+def test_the_list_names_every_source_with_its_files(capsys):
+    list_cards()
+    said = capsys.readouterr().out
+    assert all(f"\n{name}: {CARDS[name].title}\n" in f"\n{said}" for name in SOURCES)
+    assert "  files     messidor_data.csv and a folder" in said and "1805/370/999/193/295" in said
+
+
+def test_a_guess_says_by_which_files_it_was_made(tmp_path, capsys):
+    write_picture(tmp_path / "x.png")
+    write_table(tmp_path, "image,level\nx,1\n")
+    assert read_source(tmp_path, "auto", DEFAULT)[0] == "table"
+    assert read_source(tmp_path / "labels.csv", "auto", DEFAULT)[0] == "table"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "is read as table" in said and "labels from column 'level' of labels.csv" in said
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in {"folder", "phantom", "mnist", "cifar10"}])
+def test_a_forced_source_says_what_it_looked_for(tmp_path, name):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=f"is not laid out as {name} .*: expected .*"):
+        read_source(tmp_path, name, DEFAULT)
 
 
 def write_idx(file, values):

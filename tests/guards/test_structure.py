@@ -25,7 +25,7 @@ TIERS = [
     {"__main__"},
     {"cli"},
     {"__init__", "verbs", "demo"},
-    {"pretrain", "downstream", "predict", "evaluate", "report"},
+    {"pretrain", "downstream", "predict", "evaluate", "report", "inspect"},
     {"data", "fundus", "augment", "nets", "losses"},
     {"runs", "checkpoint", "distributed", "schedule", "config", "console", "allocator"},
 ]
@@ -37,6 +37,8 @@ ALLOWED = {
     ("downstream", "evaluate"): "kappa and recall of an epoch are those of the evaluation",
     ("predict", "evaluate"): "the columns of predictions.csv",
     ("report", "evaluate"): "a report compares runs, and measures one that has not been measured",
+    ("inspect", "evaluate"): "the shortcut probe is measured as a grader is",
+    ("inspect", "report"): "one look and one wording for both pages",
     ("data", "fundus"): "prepare decodes and crops photographs",
     ("distributed", "allocator"): "a device is chosen, and made ready",
     ("runs", "config"): "config.toml in the run folder",
@@ -105,8 +107,9 @@ def test_help_needs_no_torch():
     assert done.returncode == 0 and all(verb in done.stdout for verb in VERBS)
 
 
-def test_evaluation_and_reports_need_no_torch():
-    code = "import sys, foveal.evaluate.evaluate, foveal.report.build; sys.exit('torch' in sys.modules)"
+def test_evaluation_inspection_and_reports_need_no_torch():
+    rooms = "foveal.evaluate.evaluate, foveal.inspect.inspect, foveal.inspect.page, foveal.report.build"
+    code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -1,0 +1,200 @@
+"""How many altered copies of real photographs are found, how many strangers are called copies, and how fast.
+
+    python benchmarks/duplicates.py FOLDER [--pattern '*'] [--count 500] [--seed 0] [--same PAIRS.csv] [--rows 100000]
+
+Each of `count` photographs is altered in four ways from its file, saved, and prepared again as any other file. All
+pairs among originals and copies are then searched: a pair of one photograph should be found, any other should not.
+Beside it stand phash and dhash (package imagehash) of the same squares, which also try the mirrored picture. In --same
+(columns first, second: file names without ending) stand pairs known to show the same eye, which count as neither; the
+pairs that are listed wrongly are printed, to be looked at.
+"""
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import imagehash
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from foveal.data.duplicates import CANDIDATE, Pictures, candidates, confirm, find_duplicates
+from foveal.fundus.fingerprint import fingerprint
+from foveal.fundus.preparation import Preparation, prepare_file
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+PEERS: dict[str, Callable[[Image.Image], imagehash.ImageHash]] = {"phash": imagehash.phash, "dhash": imagehash.dhash}
+DISTANCES = (4, 8, 10)  # of 64 bits, from strict to lenient
+PEER_PAIRS = 300_000  # the peer's time is measured on so many, and then scaled
+PEER_ROWS = 20_000  # and that of its bits in matrix products, which the package does not offer, on so many rows
+
+
+def shrink(pixels: np.ndarray) -> np.ndarray:
+    """70 % of each side."""
+    return cv2.resize(pixels, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+
+
+def crop(pixels: np.ndarray) -> np.ndarray:
+    """3 % less on each of the four sides."""
+    rows, columns = (round(0.03 * side) for side in pixels.shape[:2])
+    return pixels[rows:-rows, columns:-columns]
+
+
+CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # what is done to the file, and JPEG quality
+    "saved at quality 60": (lambda pixels: pixels, 60),
+    "shrunk to 70 %": (shrink, 95),
+    "cropped by 3 %": (crop, 95),
+    "mirrored": (lambda pixels: pixels[:, ::-1], 95),
+}
+
+
+def prepared_with_copies(file: Path, first: Preparation, second: Preparation) -> list[np.ndarray]:
+    """The square of a file, and those of its altered copies."""
+    squares, pixels = [prepare_file(file, first).pixels], cv2.imread(str(file))
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (change, quality) in enumerate(CHANGES.values()):
+            copy = Path(folder) / f"{number}.jpg"
+            cv2.imwrite(str(copy), change(pixels), [cv2.IMWRITE_JPEG_QUALITY, quality])
+            squares.append(prepare_file(copy, second).pixels)
+    return squares
+
+
+def wilson(hits: int, count: int) -> str:
+    """A share with its 95 % interval (Wilson, 1927)."""
+    share, z2 = hits / max(1, count), 1.96**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = 1.96 * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    return f"{share:.4f} [{max(0.0, middle - half):.4f}, {min(1, middle + half):.4f}]"
+
+
+def ours(squares: list[np.ndarray]) -> set[tuple[int, int]]:
+    """Pairs of rows that we list."""
+    prints = np.stack([fingerprint(square) for square in squares])
+    hashes = np.arange(len(squares)).astype(str)  # the pixels have to decide, not the hashes
+    pictures = Pictures(fingerprints=prints, hashes=hashes, read=lambda rows: [squares[row] for row in rows])
+    table = find_duplicates(pictures)
+    return set(zip(table["first"], table["second"], strict=True))
+
+
+def peer(squares: list[np.ndarray], name: str) -> np.ndarray:
+    """Hamming distances uint8 [n, n] of a peer's hashes: the smaller of plain and mirrored."""
+
+    def bits(mirror: bool) -> np.ndarray:
+        images = (square[:, ::-1] if mirror else square for square in squares)
+        return np.stack([PEERS[name](Image.fromarray(np.ascontiguousarray(image))).hash.ravel() for image in images])
+
+    plain, mirrored = (2 * bits(mirror).astype(np.float32) - 1 for mirror in (False, True))
+    return ((64 - np.maximum(plain @ plain.T, plain @ mirrored.T)) / 2).astype(np.uint8)
+
+
+def methods(squares: list[np.ndarray]) -> Iterator[tuple[str, set[tuple[int, int]]]]:
+    """Each method with the pairs that it lists."""
+    yield "foveal", ours(squares)
+    for name in PEERS:
+        distances = peer(squares, name)
+        for most in DISTANCES:
+            first, second = np.nonzero(np.triu(distances <= most, 1))
+            yield f"{name} <= {most}", set(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def score(found: set[tuple[int, int]], count: int, same: set[tuple[int, int]]) -> tuple[dict[str, str], list]:
+    """A row of the table, and the wrong pairs; row r of the squares is copy r % 5 (0: itself) of photograph r // 5."""
+    each = 1 + len(CHANGES)
+    hits = {
+        change: sum((r, r + k) in found for r in range(0, each * count, each)) for k, change in enumerate(CHANGES, 1)
+    }
+    right = sum(first // each == second // each for first, second in found)
+    wrong = [pair for pair in found if pair[0] // each != pair[1] // each]
+    wrong = [pair for pair in wrong if (pair[0] // each, pair[1] // each) not in same]
+    row = {change: wilson(hit, count) for change, hit in hits.items()}
+    row["precision"] = wilson(right, right + len(wrong))
+    return row | {"wrong": f"{len(wrong)} of {(each * count) ** 2 // 2 - each * each * count // 2:,}"}, sorted(wrong)
+
+
+def known(file: Path | None, files: list[Path]) -> set[tuple[int, int]]:
+    """Pairs of places in `files` that are known to show the same eye."""
+    place = {path.stem: number for number, path in enumerate(files)}
+    pairs = pd.read_csv(file, dtype=str).to_numpy().tolist() if file else []
+    return {(*sorted((place[a], place[b])),) for a, b in pairs if a in place and b in place}  # type: ignore[misc]
+
+
+def random_prints(prints: np.ndarray, rows: int, generator: np.random.Generator) -> np.ndarray:
+    """Fingerprints of `rows` imagined strangers, with the mean and covariance of the real ones."""
+    mean, spread = prints.mean(0), np.linalg.cholesky(np.cov(prints.T) + 1e-3 * np.eye(prints.shape[1]))
+    parts = [generator.standard_normal((1000, len(mean))) @ spread.T + mean for _ in range(0, rows, 1000)]
+    return np.concatenate([np.clip(np.rint(part), -7, 7).astype(np.int8) for part in parts])[:rows]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def timing(squares: list[np.ndarray], rows: int, seed: int) -> None:
+    """Print what fingerprints, candidates and confirmations cost, and what the peer's differences would."""
+    prints, n = np.stack([fingerprint(square) for square in squares]), len(squares)
+    pairs = rows * (rows - 1) / 2
+    i, j, _, flipped = candidates(prints)
+    strangers = [k for k in range(len(i)) if i[k] // 5 != j[k] // 5] or [0]
+    once = seconds(lambda: [fingerprint(square) for square in squares]) / n
+    each = seconds(lambda: [confirm(squares[i[k]], squares[j[k]], bool(flipped[k])) for k in range(min(200, len(i)))])
+    imagined = random_prints(prints, rows, np.random.default_rng(seed))
+    every = seconds(lambda: candidates(imagined))
+    print(f"fingerprint {once * 1e3:.2f} ms (n = {n}); confirmation {each / min(200, len(i)) * 1e3:.1f} ms a pair")
+    print(f"candidates at {CANDIDATE}: {len(strangers)} of {n * n // 2:,} pairs are strangers")
+    print(f"{rows:,} fingerprints compared with each other: {every:.1f} s")
+    hashes = [imagehash.phash(Image.fromarray(square)) for square in squares]
+    some = list(itertools.islice(itertools.cycle(itertools.combinations(hashes, 2)), PEER_PAIRS))
+    theirs = 2 * seconds(lambda: [a - b for a, b in some]) / PEER_PAIRS * pairs  # twice: also the mirrored picture
+    own = seconds(lambda: [imagehash.phash(Image.fromarray(square)) for square in squares[:300]]) / min(300, n)
+    print(f"phash {own * 1e3:.2f} ms; {rows:,} compared, scaled up from {PEER_PAIRS:,} pairs: {theirs:,.0f} s")
+    signs = np.random.default_rng(seed).choice(np.float32([-1, 1]), (PEER_ROWS, 64))
+    products = (
+        2 * seconds(lambda: [(part @ signs.T).max() for part in np.array_split(signs, 40)]) / PEER_ROWS**2 * pairs
+    )
+    print(f"its bits as matrix products, scaled up from {PEER_ROWS:,} rows: {products:.1f} s")
+    print(f"ratio of the comparisons: {theirs / every:,.0f}; with such products {products / every:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pattern", default="*")
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--same", type=Path)
+    parser.add_argument("--rows", type=int, default=100_000, help="fingerprints to time, 0 for none")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--crop", default="disc")
+    parser.add_argument("--copy-size", type=int, help="prepare the copies at another size than the originals")
+    parser.add_argument("--copy-crop", help="prepare the copies with another crop than the originals")
+    asked = parser.parse_args()
+
+    files = sorted(path for path in asked.folder.rglob(asked.pattern) if path.suffix.lower() in ENDINGS)
+    chosen = np.random.default_rng(asked.seed).permutation(len(files))[: asked.count]
+    files = [files[number] for number in sorted(chosen)]
+    first = Preparation(size=asked.size, crop=asked.crop)
+    second = Preparation(size=asked.copy_size or asked.size, crop=asked.copy_crop or asked.crop)
+    with ThreadPoolExecutor() as threads:
+        prepared = threads.map(lambda file: prepared_with_copies(file, first, second), files)
+        squares = list(itertools.chain.from_iterable(prepared))
+    same, rows = known(asked.same, files), {}
+    for name, found in methods(squares):
+        rows[name], wrong = score(found, len(files), same)
+        if name == "foveal":
+            for a, b in sorted({(files[a // 5].stem, files[b // 5].stem) for a, b in wrong}):
+                print(f"listed, though not known to be the same: {a},{b}")
+    print(f"n = {len(files)} photographs of {asked.folder}; share found [95 % interval]")
+    print(pd.DataFrame(rows).T.to_string())
+    if asked.rows:
+        timing(squares, asked.rows, asked.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Draw the found discs of a folder of photographs, without the photographs: `python docs/make_crops.py DATA_FOLDER`.
+
+Writes docs/crops.png (each frame as a grey rectangle with its circle) and prints the table of docs/crops.md.
+`--photographs OUT.png` adds the same sheet over the photographs themselves: keep that one to yourself, the licences of
+most data sets forbid to pass their pictures on.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from foveal.fundus.crop import Disc, find_disc
+from foveal.fundus.decode import DecodeError, decode
+
+SIDE, GAP, COLUMNS = 150, 10, 9  # px of a tile's picture, px around it, tiles in a row
+ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dcm"}
+GREY, WHITE, GREEN, RED = (205, 205, 205), (255, 255, 255), (0, 120, 60), (200, 40, 40)
+
+
+class Found(NamedTuple):
+    """One photograph: its name in the folder, its size, the pixels that were looked at, and the disc in them."""
+
+    name: str
+    width: int
+    height: int
+    pixels: np.ndarray
+    disc: Disc
+
+
+def look(folder: Path) -> list[Found]:
+    """Find the disc of every picture below a folder; what cannot be read is named and left out."""
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS):
+        try:
+            decoded = decode(path, 384)
+        except DecodeError as error:
+            print(f"{path}: {error}")  # noqa: T201
+            continue
+        name = path.relative_to(folder).as_posix()
+        found.append(Found(name, decoded.width, decoded.height, decoded.pixels, find_disc(decoded.pixels)))
+    return found
+
+
+def table_row(found: Found) -> str:
+    """| file | size | x, y of the centre and radius, as shares of the frame's width, height and short side | |."""
+    rows, columns = found.pixels.shape[:2]
+    x, y = (found.disc.left + found.disc.side / 2) / columns, (found.disc.top + found.disc.side / 2) / rows
+    radius = found.disc.side / 2 / min(rows, columns)
+    place = f"{x:.3f} | {y:.3f} | {radius:.3f}" if found.disc.found else "– | – | –"
+    return (
+        f"| `{found.name}` | {found.width} × {found.height} | {place} | {'found' if found.disc.found else 'no-disc'} |"
+    )
+
+
+def tile(found: Found, number: int, with_photograph: bool) -> np.ndarray:
+    """A square with the frame, its circle (green; red: not found, so its whole frame) and its number in the table."""
+    rows, columns = found.pixels.shape[:2]
+    scale = SIDE / max(rows, columns)
+    size = (round(columns * scale), round(rows * scale))
+    frame = cv2.resize(found.pixels, size, interpolation=cv2.INTER_AREA)
+    canvas = np.full((SIDE + 4 * GAP, SIDE + 4 * GAP, 3), WHITE, np.uint8)
+    left, top = (canvas.shape[1] - size[0]) // 2, (canvas.shape[0] - size[1]) // 2
+    canvas[top : top + size[1], left : left + size[0]] = frame if with_photograph else GREY
+    radius = found.disc.side / 2
+    centre = (round(left + (found.disc.left + radius) * scale), round(top + (found.disc.top + radius) * scale))
+    cv2.circle(canvas, centre, round(radius * scale), GREEN if found.disc.found else RED, 1, cv2.LINE_AA)
+    cv2.putText(canvas, str(number), (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    return canvas
+
+
+def sheet(found: list[Found], with_photographs: bool) -> np.ndarray:
+    """All tiles in rows, in the order of the table."""
+    tiles = [tile(one, number, with_photographs) for number, one in enumerate(found, 1)]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS)
+    return np.vstack([np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)])
+
+
+def main() -> None:
+    """Read the arguments, write the drawing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DATA_FOLDER", help="folder of photographs, with its subfolders")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("crops.png"), help="the drawing")
+    parser.add_argument("--photographs", type=Path, metavar="OUT.png", help="also the sheet over the photographs")
+    arguments = parser.parse_args()
+    found = look(arguments.folder)
+    if not found:
+        parser.error(f"no picture that can be read in {arguments.folder}")
+    cv2.imwrite(str(arguments.out), sheet(found, False)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    if arguments.photographs:
+        cv2.imwrite(str(arguments.photographs), sheet(found, True)[..., ::-1])
+    for number, one in enumerate(found, 1):
+        print(f"| {number} {table_row(one)}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Read the picture, and nothing about the patient, from a DICOM file.
+
+Fundus cameras export DICOM (Ophthalmic Photography 8 and 16 bit) with the name and the birth date beside the pixels.
+Only the elements listed here are parsed; the others are skipped unread, so they cannot end up in a table or a message.
+
+pydicom parses and Pillow decompresses (JPEG baseline, JPEG 2000, RLE, deflated, uncompressed). Other compressions,
+such as JPEG-LS or lossless JPEG, need a decoder that pydicom finds by itself once it is installed (pylibjpeg, GDCM).
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from foveal.fundus.decode import MAXIMUM_PIXELS, DecodeError
+
+_TAGS = [
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
+    "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
+]  # fmt: skip
+# What pydicom raises on files that break the standard.
+_COMPLAINTS = (
+    ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, NotImplementedError,
+    OSError, EOFError, struct.error, SyntaxError,
+)  # fmt: skip
+
+
+def read_dicom(data: bytes) -> np.ndarray:
+    """Return the first frame of a DICOM file as uint8 `[h, w, 3]` RGB.
+
+    Grey pictures are scaled to 8 bits by their rescale slope and window where they have one, else by their stored
+    bits; MONOCHROME1 is inverted; palettes and YBR become RGB. `data`: the whole file, with or without preamble.
+    Raises `DecodeError` without pydicom, for a file without a picture, one that is damaged, one whose compression
+    nothing installed can read, and one larger than `MAXIMUM_PIXELS`.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise DecodeError("reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
+    try:
+        dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
+        _check(dataset)
+        return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset)))
+    except DecodeError:
+        raise
+    except _COMPLAINTS as error:
+        raise DecodeError("a damaged DICOM file") from error
+
+
+def _check(dataset: Any) -> None:
+    if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
+        raise DecodeError("a DICOM file without a picture")
+    if dataset.Rows * dataset.Columns > MAXIMUM_PIXELS:
+        limit = MAXIMUM_PIXELS // 10**6
+        raise DecodeError(f"{dataset.Columns} x {dataset.Rows} pixels, more than the limit of {limit} megapixels")
+
+
+def _first_frame(dataset: Any) -> tuple[np.ndarray, str]:
+    """Return the stored values of the first frame, `[h, w]` or `[h, w, 3]`, and what they mean (RGB for YBR)."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    # A file without preamble does not say; the standard's default holds then.
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None) or "1.2.840.10008.1.2"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    if not decoder.is_available:
+        raise DecodeError(
+            f"a DICOM file compressed as {decoder.UID.name}; install pylibjpeg with its plugins to read it"
+        )
+    values, facts = decoder.as_array(dataset, index=0)
+    return values, str(facts["photometric_interpretation"])
+
+
+def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
+    if meaning == "PALETTE COLOR":
+        from pydicom.pixels.processing import apply_color_lut
+
+        values = apply_color_lut(values, dataset)
+        return _scaled(values, 0, np.iinfo(values.dtype).max)
+    if meaning == "RGB":
+        return _scaled(values, 0, 2**dataset.BitsStored - 1)
+    if not meaning.startswith("MONOCHROME"):
+        raise DecodeError(f"a DICOM file with colours of the kind {meaning}, which cannot be read")
+    grey = _scaled(*_window(dataset, values))
+    return np.stack([255 - grey if meaning == "MONOCHROME1" else grey] * 3, axis=-1)
+
+
+def _window(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return rescaled values, and which of them are black and white (DICOM PS3.3, C.11.1 and C.11.2.1.2)."""
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    if dataset.get("WindowWidth") and dataset.get("WindowCenter") is not None:
+        centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
+        return values * slope + intercept, centre - width / 2, centre + width / 2 - 1
+    lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+    return values, lowest, lowest + 2**dataset.BitsStored - 1
+
+
+def _first(value: Any) -> float:
+    """A file may offer several windows; the first is its own choice."""
+    return float(value if isinstance(value, (int, float, str)) else value[0])
+
+
+def _scaled(values: np.ndarray, black: float, white: float) -> np.ndarray:
+    if values.dtype == np.uint8 and (black, white) == (0, 255):
+        return values
+    share = (values.astype(np.float32) - black) / max(white - black, 1)
+    return (share.clip(0, 1) * 255).round().astype(np.uint8)

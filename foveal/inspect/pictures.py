@@ -1,0 +1,140 @@
+"""Contact sheets: rows of small pictures from the prepared pixels, as data: addresses."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from foveal.data.records import PreparedSet
+from foveal.report.tables import SPLITS
+
+SIDE = 128  # pixels of a thumbnail; smaller pictures stay as they are
+QUALITY = 82
+ACROSS = 8  # thumbnails in a row
+MOST_CLASSES = 20  # rows of classes that are shown
+MOST_PAIRS = 12
+EXTREMES = {  # measure -> (title, True where the highest values are the extreme)
+    "brightness": ("The darkest", False),
+    "clipped": ("The most overexposed", True),
+    "sharpness": ("The blurriest", False),
+    "contrast": ("The least contrast", False),
+    "field": ("The smallest share of the round field in the picture", False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnail:
+    """One small picture: its data: address, its id and a line below it."""
+
+    source: str
+    id: str
+    line: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Thumbnails under one title."""
+
+    title: str
+    note: str
+    pictures: Sequence[Thumbnail]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two copies side by side."""
+
+    left: Thumbnail
+    right: Thumbnail
+    kind: str
+    conflict: bool
+
+
+def class_rows(prepared: PreparedSet, table: pd.DataFrame, generator: np.random.Generator) -> list[Row]:
+    """A row of random images for each class, and one for those without a label."""
+    parts = [(name, table[table["label"] == k]) for k, name in enumerate(prepared.classes)][:MOST_CLASSES]
+    parts.append(("without a label", table[table["label"].isna()]))
+    return [
+        _drawn(prepared, part, name, "", generator, lambda row: SPLITS[row["split"]])
+        for name, part in parts
+        if len(part)
+    ]
+
+
+def flag_rows(
+    prepared: PreparedSet, table: pd.DataFrame, flags: Sequence[dict[str, Any]], generator: np.random.Generator
+) -> list[Row]:
+    """A row of random images for each quality flag."""
+    words = table["flags"].str.split()
+    return [
+        _drawn(prepared, table[words.map(lambda own, flag=flag: flag["flag"] in own)], flag["flag"], flag["sentence"],
+               generator, lambda row: grade(prepared, row["label"]))
+        for flag in flags
+    ]  # fmt: skip
+
+
+def extreme_rows(prepared: PreparedSet, table: pd.DataFrame) -> list[Row]:
+    """The images at the far end of each measure of quality, the furthest first."""
+    rows = []
+    for name, (title, highest) in EXTREMES.items():
+        if name in table and table[name].nunique() > 1:
+            part = table.sort_values(name, ascending=not highest, kind="stable").head(ACROSS)
+            note = f"{'highest' if highest else 'lowest'} {name}"
+            rows.append(Row(title=title, note=note, pictures=thumbnails(prepared, part, _value_of(name))))
+    return rows
+
+
+def _value_of(name: str) -> Callable[[Any], str]:
+    return lambda row: f"{row[name]:.3g}"
+
+
+def pair_rows(first: PreparedSet, second: PreparedSet, listed: pd.DataFrame) -> list[Pair]:
+    """Pairs of copies with their labels; `listed` has id, other, kind, label, other_label and conflict."""
+    listed = listed.head(MOST_PAIRS)
+    left = thumbnails(first, _by_id(first, listed["id"]), lambda row: grade(first, row["label"]))
+    right = thumbnails(second, _by_id(second, listed["other"]), lambda row: grade(second, row["label"]))
+    return [
+        Pair(left=one, right=other, kind=str(kind), conflict=bool(conflict))
+        for one, other, kind, conflict in zip(left, right, listed["kind"], listed["conflict"], strict=True)
+    ]
+
+
+def thumbnails(prepared: PreparedSet, records: pd.DataFrame, line: Callable[[Any], str]) -> list[Thumbnail]:
+    """Small pictures of `records`, with what `line` says of each."""
+    return [
+        Thumbnail(source=embedded(picture), id=str(row["id"]), line=line(row))
+        for picture, row in zip(prepared.pixels(records), records.to_dict("records"), strict=True)
+    ]
+
+
+def embedded(picture: np.ndarray) -> str:
+    """The data: address of uint8 [S, S, C], as a JPEG of at most SIDE px."""
+    if len(picture) > SIDE:
+        picture = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA).reshape(SIDE, SIDE, -1)
+    colour = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.shape[2] == 3 else picture
+    encoded = cv2.imencode(".jpg", colour, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def grade(prepared: PreparedSet, label: Any) -> str:
+    """The name of a label; `no label` where there is none."""
+    return "no label" if pd.isna(label) else prepared.classes[int(label)]
+
+
+def _drawn(
+    prepared: PreparedSet, part: pd.DataFrame, title: str, note: str, generator: np.random.Generator,
+    line: Callable[[Any], str],
+) -> Row:  # fmt: skip
+    chosen = np.sort(generator.choice(len(part), min(ACROSS, len(part)), replace=False))
+    shown = f"{len(chosen)} of {len(part):,}" if len(part) > len(chosen) else f"all {len(part)}"
+    return Row(title=title, note=f"{shown}. {note}".strip(), pictures=thumbnails(prepared, part.iloc[chosen], line))
+
+
+def _by_id(prepared: PreparedSet, ids: pd.Series) -> pd.DataFrame:
+    return prepared.records.set_index("id", drop=False).loc[ids.tolist()]

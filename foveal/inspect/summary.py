@@ -1,0 +1,205 @@
+"""What is in prepared sets, as plain numbers: the one source of the tables, the findings and inspect.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2_contingency
+
+from foveal.data.leaks import compare_sets
+from foveal.data.records import SPLITS, PreparedSet
+from foveal.evaluate.predictions import units
+from foveal.fundus.fingerprint import LEAST_SIDE
+from foveal.fundus.quality import FLAGS
+from foveal.inspect.measures import COLOURS
+from foveal.inspect.shortcut import CUES, Shortcut, probe
+
+LISTED = 12  # conflicts, and copies across sets, that are named one by one
+COMMON_SIZES = 5
+LEARNED, JUDGED = ("train", "unlabelled"), ("val", "test")
+
+
+def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """All numbers about one set; `table` is what `described` makes of it."""
+    shortcut = probe_set(prepared, table, seed)
+    return {
+        "name": name,
+        "path": str(prepared.path),
+        "title": prepared.card["title"],
+        "fundus": bool(prepared.card["fundus"]),
+        "task": prepared.card["task"],
+        "scale": prepared.card["scale"],
+        "classes": prepared.classes,
+        "images": len(table),
+        "near_compared": near_comparable(prepared),
+        "without_group": int((table["group"] == "").sum()),
+        "parts": {split: _part(table[table["split"] == split], prepared.classes) for split in SPLITS
+                  if (table["split"] == split).any()},
+        "groups_on_both_sides": _groups_on_both_sides(table),
+        "sizes": _sizes(table, prepared.classes),
+        "colours": _colours(table, prepared.classes),
+        "flags": _flags(table, prepared.classes),
+        "rejected": _rejected(prepared),
+        "copies": _copies(prepared, table),
+        "shortcut": plain({**asdict(shortcut), "found": shortcut.found, "strength": shortcut.strength}),
+    }  # fmt: skip
+
+
+def near_comparable(prepared: PreparedSet) -> bool:
+    """True where copies are found by what they show, not by equal pixels alone."""
+    return prepared.size >= LEAST_SIDE and bool((prepared.measures["fingerprint"] != "").all())
+
+
+def probe_set(prepared: PreparedSet, table: pd.DataFrame, seed: int) -> Shortcut:
+    """The shortcut probe on all labelled images of a set: what it finds is a property of the data, not of a part."""
+    labelled = table[table["label"].notna()]
+    cues = labelled[[name for name in CUES if name in labelled]]
+    ordered = prepared.card["task"] == "grading"
+    return probe(cues, labelled["label"].to_numpy(np.int64), units(labelled), ordered=ordered, seed=seed)
+
+
+def plain(value: Any) -> Any:
+    """Numbers that JSON can hold: nan becomes None, tuples become lists."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _part(part: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    groups = part["group"][part["group"] != ""].nunique()
+    return {"images": len(part), "groups": int(groups), "per_class": _per_class(part, classes)}
+
+
+def _per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
+    labels = table["label"].dropna().astype(int)
+    return {name: int((labels == k).sum()) for k, name in enumerate(classes)} if len(labels) else {}
+
+
+def _groups_on_both_sides(table: pd.DataFrame) -> dict[str, int]:
+    """Groups in several of train, val and test; and unlabelled images of groups that are judged."""
+    named = table[table["group"] != ""]
+    sides = named[named["split"] != "unlabelled"].groupby("group")["split"].nunique()
+    judged = named["group"][named["split"].isin(JUDGED)]
+    pool = named[(named["split"] == "unlabelled") & named["group"].isin(judged)]
+    return {"labelled": int((sides > 1).sum()), "unlabelled_images": len(pool)}
+
+
+def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    sides = {name: [int(table[name].min()), float(table[name].median()), int(table[name].max())]
+             for name in ("width", "height")}  # fmt: skip
+    numbers = table.groupby(["width", "height"]).ngroup()
+    common = numbers.value_counts().sort_index().sort_values(ascending=False, kind="stable").head(COMMON_SIZES)
+    shown = []
+    for number in common.index:
+        part = table[numbers == number]
+        size = {"width": int(part["width"].iloc[0]), "height": int(part["height"].iloc[0]), "images": len(part)}
+        shown.append({**size, "per_class": _per_class(part, classes)})
+    return {**sides, "distinct": int(numbers.nunique()), "common": shown}
+
+
+def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Mean and standard deviation of each channel over all images, and over those of each class."""
+    channels = [name for name in (*COLOURS, "grey") if name in table and table[name].notna().any()]
+    parts = {"all images": table} | {name: table[table["label"] == k] for k, name in enumerate(classes)}
+    return [
+        {"of": of, "images": len(part),
+         "channels": {name: plain([part[name].mean(), part[name].std()]) for name in channels}}
+        for of, part in parts.items() if len(part)
+    ]  # fmt: skip
+
+
+def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Each flag with its images; `p` is how likely chance alone would spread it over the classes this unevenly."""
+    words = table["flags"].str.split()
+    found = words.explode().dropna().value_counts()
+    result = []
+    for flag, count in found.items():
+        has = words.map(lambda flags, flag=flag: flag in flags)
+        sentence = FLAGS.get(str(flag), "So the source says.")
+        result.append({"flag": str(flag), "sentence": sentence, "images": int(count),
+                       "per_class": _per_class(table[has], classes), "p": _unevenness(table, has)})  # fmt: skip
+    return result
+
+
+def _unevenness(table: pd.DataFrame, has: pd.Series) -> float | None:
+    """p of a chi-squared test of a flag against the classes; None where there is nothing to compare."""
+    labelled = table["label"].notna()
+    counts = pd.crosstab(table["label"][labelled].astype(int), has[labelled])
+    return None if min(counts.shape) < 2 else float(chi2_contingency(counts.to_numpy()).pvalue)
+
+
+def _rejected(prepared: PreparedSet) -> list[dict[str, Any]]:
+    file = prepared.path / "rejected.csv"
+    if not file.is_file():
+        return []
+    reasons = pd.read_csv(file, dtype=str, keep_default_na=False)["reason"]
+    # "… the same patient or picture as IMAGE" names another image in each row
+    counts = reasons.str.replace(r"(the same patient or picture as) .*", r"\1 a judged image", regex=True)
+    return [{"reason": str(reason), "files": int(count)} for reason, count in counts.value_counts().items()]
+
+
+def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
+    """duplicates.csv, with the split of both sides; pairs of which one was left out of the set are not among them."""
+    file = prepared.path / "duplicates.csv"
+    if not file.is_file():
+        raise ValueError(f"{prepared.path} has no duplicates.csv: it was made by an older version; prepare it again")
+    text = {"id": str, "other": str, "kind": str}
+    pairs = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "other_label": [""]})
+    split = table.set_index("id")["split"]
+    pairs = pairs.assign(split=pairs["id"].map(split), other_split=pairs["other"].map(split))
+    kept = pairs["split"].notna() & pairs["other_split"].notna()
+    return pairs[kept].astype({"label": "Int64", "other_label": "Int64"}).reset_index(drop=True)
+
+
+def _copies(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
+    pairs = read_copies(prepared, table)
+    labelled = (pairs["split"] != "unlabelled") & (pairs["other_split"] != "unlabelled")
+    torn = (pairs["split"] != pairs["other_split"]) & labelled
+    conflicts = pairs[pairs["conflict"] == 1]
+    return {**_counted(pairs), "torn": int(torn.sum()), "listed": _named(conflicts, prepared, prepared)}
+
+
+def _counted(pairs: pd.DataFrame) -> dict[str, Any]:
+    kinds = {str(kind): int(count) for kind, count in pairs["kind"].value_counts().items()}
+    images = pd.concat([pairs["id"], pairs["other"]]).nunique()
+    return {"pairs": len(pairs), "images": int(images), "kinds": kinds, "conflicts": int(pairs["conflict"].sum())}
+
+
+def _named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[dict[str, Any]]:
+    def grade(prepared: PreparedSet, label: Any) -> str:
+        return "" if pd.isna(label) else prepared.classes[int(label)]
+
+    return [
+        {"id": row["id"], "other": row["other"], "kind": row["kind"], "similarity": float(row["similarity"]),
+         "split": row["split"], "other_split": row["other_split"],
+         "grade": grade(first, row["label"]), "other_grade": grade(second, row["other_label"])}
+        for row in pairs.head(LISTED).to_dict("records")
+    ]  # fmt: skip
+
+
+def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> dict[str, Any]:
+    """Copies across two sets: counts by part, those that one side learns from and the other judges, and the first."""
+    pairs = compare_sets(first, second)
+    leaks = (pairs["split"].isin(LEARNED) & pairs["other_split"].isin(JUDGED)) | (
+        pairs["split"].isin(JUDGED) & pairs["other_split"].isin(LEARNED)
+    )
+    by_part = pairs.groupby(["split", "other_split"]).size().rename("pairs").reset_index()
+    alike = (first.card["scale"], first.classes) == (second.card["scale"], second.classes)
+    if not alike:
+        pairs = pairs.assign(conflict=0)  # labels on different scales cannot be compared
+    first_leaks = pairs.assign(leak=leaks).sort_values(["leak", "conflict"], ascending=False, kind="stable")
+    return {
+        "first": names[0], "second": names[1], **_counted(pairs), "leaks": int(leaks.sum()),
+        "near_compared": near_comparable(first) and near_comparable(second),
+        "by_part": by_part.to_dict("records"),
+        "listed": _named(first_leaks, first, second),
+    }  # fmt: skip

@@ -1,0 +1,226 @@
+"""Small DICOM files of every kind that cameras write, made with pydicom; values are known, so pixels are checked."""
+
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveal.fundus.decode import DecodeError, decode
+
+pydicom = pytest.importorskip("pydicom")
+
+WIDTH, HEIGHT = 12, 8
+
+
+@pytest.fixture(scope="module")
+def grey() -> np.ndarray:
+    return np.arange(WIDTH * HEIGHT, dtype=np.uint8).reshape(HEIGHT, WIDTH) * 2
+
+
+@pytest.fixture(scope="module")
+def colour(grey: np.ndarray) -> np.ndarray:
+    return np.stack([grey, grey // 2 + 40, 255 - grey], axis=-1)
+
+
+def dicom(pixels: np.ndarray | bytes, meaning: str, bits: int = 8, **elements: object) -> bytes:
+    """A file with a patient in it; `pixels` as they are to be stored."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = elements.pop("syntax", ExplicitVRLittleEndian)
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.5.1"  # Ophthalmic Photography 8 Bit
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.3"
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Doe^Jane", "4711", "19500101"
+    dataset.Rows, dataset.Columns, dataset.PhotometricInterpretation = HEIGHT, WIDTH, meaning
+    dataset.SamplesPerPixel = 1 if meaning.startswith(("MONO", "PALETTE")) else 3
+    if dataset.SamplesPerPixel == 3:
+        dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = (8 if bits == 8 else 16), bits, bits - 1
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = pixels if isinstance(pixels, bytes) else pixels.tobytes()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def decoded(folder: Path, data: bytes, name: str = "IM0001") -> np.ndarray:
+    (folder / name).write_bytes(data)
+    result = decode(folder / name, 1000)
+    assert (result.width, result.height) == (result.pixels.shape[1], result.pixels.shape[0])
+    assert result.pixels.dtype == np.uint8 and result.pixels.flags.c_contiguous
+    return result.pixels
+
+
+def as_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.stack([grey] * 3, axis=-1)
+
+
+def test_grey_and_inverted_grey(tmp_path: Path, grey: np.ndarray) -> None:
+    assert np.array_equal(decoded(tmp_path, dicom(grey, "MONOCHROME2")), as_rgb(grey))
+    assert np.array_equal(decoded(tmp_path, dicom(grey, "MONOCHROME1")), as_rgb(255 - grey))
+
+
+def test_colour_by_pixel_and_by_plane(tmp_path: Path, colour: np.ndarray) -> None:
+    assert np.array_equal(decoded(tmp_path, dicom(colour, "RGB")), colour)
+    planes = np.ascontiguousarray(colour.transpose(2, 0, 1))
+    assert np.array_equal(decoded(tmp_path, dicom(planes, "RGB", PlanarConfiguration=1)), colour)
+
+
+def test_ybr_becomes_rgb(tmp_path: Path, colour: np.ndarray) -> None:
+    ybr = np.asarray(Image.fromarray(colour).convert("YCbCr"))
+    assert np.abs(decoded(tmp_path, dicom(ybr, "YBR_FULL")).astype(int) - colour).max() <= 3
+
+
+def test_palette(tmp_path: Path) -> None:
+    indices = (np.arange(WIDTH * HEIGHT) % 4).astype(np.uint8)
+    tables = {"Red": [0, 10, 200, 255], "Green": [0, 20, 100, 255], "Blue": [0, 30, 50, 255]}
+    elements: dict[str, object] = {}
+    for name, table in tables.items():
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
+        elements[f"{name}PaletteColorLookupTableData"] = (np.array(table, np.uint16) * 257).tobytes()
+    pixels = decoded(tmp_path, dicom(indices, "PALETTE COLOR", **elements))
+    assert np.array_equal(pixels.reshape(-1, 3), np.stack(list(tables.values()), axis=-1)[indices])
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_deep_grey_is_scaled_by_its_stored_bits(tmp_path: Path, grey: np.ndarray, bits: int) -> None:
+    deep = (grey * ((2**bits - 1) / 255)).round().astype(np.uint16)
+    assert np.abs(decoded(tmp_path, dicom(deep, "MONOCHROME2", bits)).astype(int) - as_rgb(grey)).max() <= 1
+
+
+def test_deep_colour(tmp_path: Path, colour: np.ndarray) -> None:
+    assert np.array_equal(decoded(tmp_path, dicom(colour.astype(np.uint16) * 257, "RGB", 16)), colour)
+
+
+def test_signed_values_begin_below_zero(tmp_path: Path, grey: np.ndarray) -> None:
+    signed = (grey.astype(np.int16) - 128) * 256
+    pixels = decoded(tmp_path, dicom(signed, "MONOCHROME2", 16, PixelRepresentation=1))
+    assert np.abs(pixels.astype(int) - as_rgb(grey)).max() <= 1
+
+
+def test_a_window_decides_what_is_black_and_white(tmp_path: Path) -> None:
+    values = np.full((HEIGHT, WIDTH), 1000, np.uint16)
+    values[0, :4] = 899, 900, 949, 1100
+    window = {"WindowCenter": [951, 40], "WindowWidth": [101, 400], "RescaleSlope": "1", "RescaleIntercept": "0"}
+    row = decoded(tmp_path, dicom(values, "MONOCHROME2", 12, **window))[0, :, 0]
+    assert row[:4].tolist() == [0, 0, 124, 255] and row[5] == 254  # black 900.5, white 1000.5
+    shifted = decoded(tmp_path, dicom(values, "MONOCHROME2", 12, **{**window, "RescaleIntercept": "5000"}))
+    assert (shifted == 255).all()
+
+
+def test_the_first_of_several_frames(tmp_path: Path, grey: np.ndarray) -> None:
+    frames = np.stack([grey, 255 - grey, grey * 0])
+    assert np.array_equal(decoded(tmp_path, dicom(frames, "MONOCHROME2", NumberOfFrames=3)), as_rgb(grey))
+
+
+@pytest.mark.parametrize(
+    ("format", "syntax"), [("JPEG", "1.2.840.10008.1.2.4.50"), ("JPEG2000", "1.2.840.10008.1.2.4.90")]
+)
+def test_compressed(tmp_path: Path, format: str, syntax: str) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import UID
+
+    smooth = np.add.outer(np.arange(HEIGHT), np.arange(WIDTH)).astype(np.uint8)[..., None] * 4 + np.uint8([90, 60, 20])
+    buffer = BytesIO()
+    Image.fromarray(smooth).save(buffer, format, **({"quality": 95} if format == "JPEG" else {}))
+    meaning = "YBR_FULL_422" if format == "JPEG" else "YBR_RCT"
+    data = dicom(encapsulate([buffer.getvalue()]), meaning, syntax=UID(syntax))
+    assert np.abs(decoded(tmp_path, data).astype(int) - smooth).max() < 12
+
+
+def test_rle(tmp_path: Path, colour: np.ndarray) -> None:
+    from pydicom import dcmread
+    from pydicom.uid import RLELossless
+
+    dataset = dcmread(BytesIO(dicom(colour, "RGB")))
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    buffer = BytesIO()
+    dataset.save_as(buffer)
+    assert np.array_equal(decoded(tmp_path, buffer.getvalue()), colour)
+
+
+def test_a_compression_that_nothing_here_reads(tmp_path: Path) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEGLSLossless
+
+    if get_decoder(JPEGLSLossless).is_available:
+        pytest.skip("a decoder for JPEG-LS is installed")
+    with pytest.raises(DecodeError, match="compressed as JPEG-LS"):
+        decoded(tmp_path, dicom(encapsulate([b"\xff\xd8\xff\xf7"]), "RGB", syntax=JPEGLSLossless))
+
+
+def test_without_preamble_the_name_must_say_it(tmp_path: Path, grey: np.ndarray) -> None:
+    from pydicom import dcmread
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    dataset = dcmread(BytesIO(dicom(grey, "MONOCHROME2", syntax=ImplicitVRLittleEndian)))
+    del dataset.file_meta, dataset.preamble
+    buffer = BytesIO()
+    dataset.save_as(buffer, implicit_vr=True, little_endian=True)
+    assert np.array_equal(decoded(tmp_path, buffer.getvalue(), "a.DCM"), as_rgb(grey))
+    with pytest.raises(DecodeError, match="not a picture"):
+        decoded(tmp_path, buffer.getvalue(), "a.jpg")
+
+
+def test_a_png_that_is_called_dcm_is_a_png(tmp_path: Path, colour: np.ndarray) -> None:
+    Image.fromarray(colour).save(tmp_path / "a.png")
+    assert np.array_equal(decoded(tmp_path, (tmp_path / "a.png").read_bytes(), "a.dcm"), colour)
+
+
+@pytest.mark.parametrize("kept", [140, 200, 0.6, 0.95])
+def test_cut_off(tmp_path: Path, colour: np.ndarray, kept: float) -> None:
+    data = dicom(colour, "RGB")
+    with pytest.raises(DecodeError, match="DICOM"):
+        decoded(tmp_path, data[: int(kept if kept > 1 else kept * len(data))])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.dcm", b"", "empty"),
+        ("a.dcm", b"left eye", "without a picture|damaged"),
+        ("a", bytes(128) + b"DICM", "without a picture"),
+    ],
+)
+def test_no_picture(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError, match=reason):
+        decoded(tmp_path, data, name)
+
+
+def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, grey: np.ndarray) -> None:
+    with pytest.raises(DecodeError, match="30000 x 20000 pixels, more than the limit"):
+        decoded(tmp_path, dicom(grey, "MONOCHROME2", Rows=20_000, Columns=30_000))
+
+
+def test_unknown_colours(tmp_path: Path, colour: np.ndarray) -> None:
+    with pytest.raises(DecodeError, match="HSV|damaged"):
+        decoded(tmp_path, dicom(colour, "HSV"))
+
+
+def test_the_patient_is_never_parsed(grey: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    from foveal.fundus import dicom as reader
+
+    seen = []
+    check = reader._check
+    monkeypatch.setattr(reader, "_check", lambda dataset: (seen.append(str(dataset)), check(dataset)))
+    reader.read_dicom(dicom(grey, "MONOCHROME2"))
+    assert "Rows" in seen[0] and not any(word in seen[0] for word in ("Doe", "4711", "1950"))
+
+
+def test_without_pydicom_the_error_names_what_to_install(
+    tmp_path: Path, grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dicom(grey, "MONOCHROME2")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(DecodeError, match=r"reading DICOM needs pydicom: pip install 'foveal\[dicom\]'"):
+        decoded(tmp_path, data)

@@ -1,0 +1,300 @@
+"""Looking into prepared sets: the shortcut probe on drawn tables, the numbers and the page on small drawn sets."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.data.records import open_prepared
+from foveal.inspect import tables
+from foveal.inspect.charts import charts
+from foveal.inspect.findings import find, strongest
+from foveal.inspect.inspect import InspectConfig
+from foveal.inspect.measures import described
+from foveal.inspect.pictures import SIDE, embedded
+from foveal.inspect.shortcut import Cue, Shortcut, as_grades, folds_of, probe
+from foveal.inspect.summary import compare, probe_set, summarise
+
+CLASSES = ("none", "mild", "severe")
+
+
+def drawn(seed: int = 0, count: int = 160, per_group: int = 2) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Cues, labels and groups without anything to find; both images of a group have the same label."""
+    generator = np.random.default_rng(seed)
+    units = np.arange(count) // per_group
+    labels = generator.choice(3, units.max() + 1, p=[0.6, 0.25, 0.15])[units]
+    cues = pd.DataFrame({"width": generator.choice([1440, 2240, 2304], count), "red": generator.normal(80, 20, count)})
+    return cues, labels, units
+
+
+@pytest.fixture(scope="module")
+def small_set(tmp_path_factory) -> Path:
+    """60 phantoms at 64 px, so few of them labelled that there is no probe; do not write into it."""
+    return foveal.prepare("phantom:60", out=tmp_path_factory.mktemp("data") / "small", size=64, labelled=24)
+
+
+@pytest.fixture
+def writable(small_set, tmp_path) -> Path:
+    return Path(shutil.copytree(small_set, tmp_path / "other"))
+
+
+def change(folder: Path, name: str, **columns) -> None:
+    """Write other values into columns of one of the tables of a set."""
+    table = pd.read_csv(folder / name, dtype=str, keep_default_na=False)
+    table.assign(**columns).to_csv(folder / name, index=False)
+
+
+def summary_of(folder: Path) -> dict:
+    prepared = open_prepared(folder)
+    return summarise(prepared, folder.name, described(prepared), seed=0)
+
+
+def said(*folders: Path) -> dict[str, str]:
+    """Finding -> tone, for the sets together."""
+    sets = [open_prepared(folder) for folder in folders]
+    pairs = [compare(sets[0], other, ("first", "second")) for other in sets[1:]]
+    return {verdict.text: verdict.tone for verdict in find([summary_of(folder) for folder in folders], pairs)}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_probe_finds_a_width_that_goes_with_the_grade(ordered):
+    cues, labels, units = drawn()
+    found = probe(cues.assign(width=1000 + 100 * labels), labels, units, ordered=ordered)
+    assert found.found and found.value > 0.95 and found.low > 0.9
+    assert found.cues[0].name == "width" and found.cues[1].value < 0.5
+    assert (found.n, found.groups) == (160, 80)
+
+
+def test_probe_finds_a_combination_that_no_cue_tells_alone():
+    cues, labels, units = drawn(count=300)
+    generator = np.random.default_rng(1)
+    tall = generator.random(300) < 0.5
+    cues = pd.DataFrame({"width": np.where(tall ^ (labels > 0), 2000, 1000), "height": np.where(tall, 1500, 900)})
+    found = probe(cues, labels, units, ordered=True)
+    assert found.value > 0.6 and max(cue.value for cue in found.cues) < 0.4
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_probe_finds_nothing_where_there_is_nothing(ordered):
+    found = [probe(*drawn(seed), ordered=ordered, seed=seed).found for seed in range(3)]
+    assert sum(found) == 0
+
+
+def test_what_only_tells_the_group_is_no_shortcut():
+    units = np.arange(240) // 8  # 30 groups, each with its own size and one label
+    labels, width = (np.random.default_rng(seed).permutation(30)[units] for seed in (1, 2))
+    table = pd.DataFrame({"width": 1000.0 + width})
+    assert not probe(table, labels % 3, units, ordered=True).found
+    assert probe(table, labels % 3, np.arange(240), ordered=True).value > 0.9  # if groups were torn apart
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"),
+    [
+        (lambda cues, labels, units: (cues[:40], labels[:40], units[:40]), "40 labelled images are too few"),
+        (lambda cues, labels, units: (cues, labels * 0, units), "of one class"),
+        (lambda cues, labels, units: (cues, labels, labels), "3 groups are too few"),
+        (lambda cues, labels, units: (cues * 0, labels, units), "the same for all"),
+    ],
+)
+def test_probe_says_why_it_cannot_tell(cut, reason):
+    found = probe(*cut(*drawn()), ordered=True)
+    assert reason in found.why_not and not found.found and np.isnan(found.value)
+
+
+def test_probe_is_the_same_each_time():
+    cues, labels, units = drawn(count=60)
+    assert probe(cues, labels, units, ordered=True) == probe(cues, labels, units, ordered=True)
+
+
+def test_folds_keep_groups_whole_and_labels_mixed():
+    _, labels, units = drawn(count=1000)
+    folds = folds_of(labels, units, np.random.default_rng(0))
+    assert pd.Series(folds).groupby(units).nunique().max() == 1
+    shares = np.array([np.bincount(labels[folds == k], minlength=3) / (folds == k).sum() for k in range(5)])
+    assert np.ptp(shares, axis=0).max() < 0.03
+
+
+def test_grades_by_rank_keep_the_mix_and_treat_ties_alike():
+    known = np.repeat([0, 1, 2], [6, 3, 1])
+    assert np.bincount(as_grades(np.arange(100.0), known, 3)).tolist() == [60, 30, 10]
+    assert len(set(as_grades(np.ones(50), known, 3))) == 1
+
+
+def test_strongest_names_equal_cues_together():
+    cues = [{"name": "width", "value": 0.5}, {"name": "border", "value": 0.45}, {"name": "red", "value": 0.1}]
+    assert strongest({"chance": 0.0, "cues": cues}) == "the width and share of black border of the picture"
+
+
+def test_a_weak_signal_must_beat_luck():
+    weak = {"metric": "quadratic kappa", "chance": 0.0, "value": 0.1, "low": 0.02, "high": 0.2}
+    cue = Cue(name="red", value=0.1, low=0.0, high=0.2)
+    assert not Shortcut(**weak, luck=0.12, cues=(cue,)).found
+    assert Shortcut(**weak, luck=0.05, cues=(cue,)).found and Shortcut(**weak, cues=(cue,)).found
+
+
+def test_the_probe_of_a_set_looks_at_its_labelled_images(small_set):
+    prepared = open_prepared(small_set)
+    label = pd.Series(np.arange(60) % 2, dtype="Int64").where(np.arange(60) < 56)
+    table = described(prepared).assign(label=label, group="", height=9, width=100 + np.arange(60) % 2)
+    found = probe_set(prepared, table, seed=0)
+    assert (found.n, found.groups, found.metric) == (56, 56, "quadratic kappa")
+    assert found.cues[0].name == "width" and found.value > 0.9
+
+
+def test_numbers_of_a_set(small_set):
+    one, records = summary_of(small_set), open_prepared(small_set).records
+    assert one["images"] == len(records) == sum(part["images"] for part in one["parts"].values())
+    train = records[records["split"] == "train"]
+    assert (
+        list(one["parts"]["train"]["per_class"].values())
+        == np.bincount(train["label"].astype(int), minlength=5).tolist()
+    )
+    assert one["parts"]["train"]["groups"] == train["group"].nunique()
+    assert one["sizes"]["distinct"] == len(records.drop_duplicates(["width", "height"]))
+    measures = pd.read_csv(small_set / "measures.csv")
+    assert one["colours"][0]["channels"]["red"] == pytest.approx([measures["red"].mean(), measures["red"].std()])
+    json.dumps(one, allow_nan=False)
+
+
+def test_rejected_files_are_counted_by_reason(writable):
+    rows = ["a.jpg,no such file", "b.jpg,no such file", "c.jpg,left out of train: the same patient or picture as x (t)"]
+    (writable / "rejected.csv").write_text("\n".join(["file,reason", *rows]), encoding="utf-8")
+    assert [row["files"] for row in summary_of(writable)["rejected"]] == [2, 1]
+    assert "x (t)" not in str(summary_of(writable)["rejected"])
+    assert said(writable)["3 pictures of the source are not in the set."] == "unsure"
+
+
+def write_copies(folder: Path, first: pd.Series, second: pd.Series, conflict: int) -> None:
+    row = {"id": first["id"], "other": second["id"], "kind": "near", "similarity": 0.9, "label": first["label"],
+           "other_label": second["label"], "conflict": conflict}  # fmt: skip
+    gone = row | {"id": "not in the set any more"}
+    pd.DataFrame([row, gone]).to_csv(folder / "duplicates.csv", index=False)
+
+
+def test_copies_on_two_sides_and_conflicts_are_said(writable):
+    records = open_prepared(writable).records
+    first = records[(records["split"] == "train") & (records["label"] == 0)].iloc[0]
+    second = records[(records["split"] == "test") & (records["label"] > 0)].iloc[0]
+    write_copies(writable, first, second, conflict=1)
+    copies = summary_of(writable)["copies"]
+    assert (copies["pairs"], copies["conflicts"], copies["torn"]) == (1, 1, 1)
+    assert copies["listed"][0]["grade"] == open_prepared(writable).classes[0]
+    found = said(writable)
+    assert found["1 pair of copies has different labels."] == "bad"
+    assert any("two sides" in text and tone == "bad" for text, tone in found.items())
+
+
+def test_flags_that_go_with_the_grade_are_said(writable):
+    labels = open_prepared(writable).records["label"]
+    change(writable, "records.csv", flags=np.where(labels.fillna(1) == 0, "blurred", ""))
+    one = summary_of(writable)
+    assert one["flags"][0]["images"] == (labels == 0).sum() and one["flags"][0]["p"] < 1e-6
+    assert any("Quality goes with the grade: “blurred” is" in text for text in said(writable))
+    evenly = np.where(np.arange(len(labels)) % 4 == 0, "blurred", "")
+    change(writable, "records.csv", flags=evenly)
+    assert not any("Quality goes" in text for text in said(writable))
+
+
+def test_unknown_patients_are_said(writable):
+    change(writable, "records.csv", group="")
+    assert any(text.startswith("The patients are unknown for all 60") for text in said(writable))
+    assert not any(text.startswith("No group") for text in said(writable))
+
+
+def test_an_image_learned_from_in_one_set_and_judged_in_the_other_is_said(small_set, writable):
+    assert any(text.startswith("60 pictures stand in both") for text in said(small_set, writable))
+    swapped = {"train": "test", "test": "train", "val": "val", "unlabelled": "unlabelled"}
+    change(writable, "records.csv", split=[swapped[split] for split in open_prepared(writable).records["split"]])
+    pair = compare(open_prepared(small_set), open_prepared(writable), ("a", "b"))
+    moved = len(open_prepared(small_set).part("train", "test"))
+    assert (pair["pairs"], pair["leaks"], pair["kinds"]) == (60, moved, {"exact": 60})
+    assert {(row["split"], row["other_split"]) for row in pair["by_part"]} == {
+        ("train", "test"), ("test", "train"), ("val", "val"), ("unlabelled", "unlabelled"),
+    }  # fmt: skip
+    assert any(f"{moved} pictures" in text and tone == "bad" for text, tone in said(small_set, writable).items())
+
+
+def test_labels_on_different_scales_are_said_and_never_called_conflicts(small_set, writable):
+    card = json.loads((writable / "card.json").read_text(encoding="utf-8"))
+    (writable / "card.json").write_text(json.dumps(card | {"scale": "messidor"}), encoding="utf-8")
+    label = open_prepared(writable).records["label"]
+    change(writable, "records.csv", label=[None if pd.isna(value) else 4 - value for value in label])
+    assert compare(open_prepared(small_set), open_prepared(writable), ("a", "b"))["conflicts"] == 0
+    assert any("different scales" in text and tone == "bad" for text, tone in said(small_set, writable).items())
+
+
+def test_colours_of_arrays_are_those_of_their_pixels(writable):
+    measures = pd.read_csv(writable / "measures.csv", dtype=str, keep_default_na=False)
+    measures[["id", "fingerprint"]].to_csv(writable / "measures.csv", index=False)
+    prepared = open_prepared(writable)
+    table, pixels = described(prepared), prepared.pixels(prepared.records)
+    assert table["green"].to_numpy() == pytest.approx(pixels[..., 1].mean((1, 2)), rel=1e-4)
+    assert table["border"].to_numpy() == pytest.approx((pixels.max(-1) < 16).mean((1, 2)))
+
+
+def test_an_older_set_is_told_to_be_prepared_again(writable):
+    (writable / "measures.csv").unlink()
+    with pytest.raises(ValueError, match="prepare it again"):
+        foveal.inspect(writable)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": ()}, "at least one"),
+        ({"data": (Path("a"), Path("b/../a"))}, "more than once"),
+        ({"data": (Path("a"),), "page": Path()}, "is a folder"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        InspectConfig(**options)
+
+
+def test_a_folder_that_is_no_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is not a prepared set"):
+        foveal.inspect(tmp_path)
+
+
+def test_every_table_has_a_cell_per_column(small_set, writable):
+    change(writable, "records.csv", flags="blurred too-dark")
+    write_copies(writable, *(open_prepared(writable).records.iloc[k] for k in (0, 1)), conflict=1)
+    one, pair = summary_of(writable), compare(open_prepared(small_set), open_prepared(writable), ("a", "b"))
+    made = [*(table for _, table in tables.tables_of(one)), tables.side_by_side([one, one])]
+    for table in [*made, tables.pairs_by_part(pair), tables.pairs_listed(pair)]:
+        assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_charts_leave_out_what_never_changes(small_set):
+    prepared = open_prepared(small_set)
+    table = described(prepared).assign(red=1.0)
+    names = [chart.name for chart in charts(table, prepared.classes)]
+    assert "green" in names and "red" not in names
+
+
+@pytest.mark.parametrize("shape", [(300, 300, 3), (28, 28, 1)])
+def test_thumbnails_are_small(shape):
+    address = embedded(np.zeros(shape, np.uint8))
+    assert address.startswith("data:image/jpeg;base64,") and len(address) < SIDE**2
+
+
+def test_the_verb_writes_numbers_and_a_page_that_needs_nothing_else(small_set, writable, tmp_path, capsys):
+    records = open_prepared(writable).records
+    change(writable, "records.csv", id=["<b>&" + name for name in records["id"]], flags="blurred")
+    change(writable, "measures.csv", id=["<b>&" + name for name in records["id"]])
+    first, second = tmp_path / "first.html", tmp_path / "second.html"
+    result = foveal.inspect(small_set, writable, page=first, out=tmp_path / "numbers", seed=3)
+    assert json.loads((tmp_path / "numbers" / "inspect.json").read_text(encoding="utf-8")) == result
+    printed = capsys.readouterr().out
+    assert "What could mislead" in printed and "Images by part and class" in printed
+    page = first.read_text(encoding="utf-8")
+    assert "<b>&" not in page and "&lt;b&gt;&amp;" in page
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page) and "http://" not in page.replace("www.w3.org", "")
+    foveal.inspect(small_set, writable, page=second, seed=3)
+    assert second.read_bytes() == first.read_bytes()
