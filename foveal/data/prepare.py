@@ -67,7 +67,7 @@ class PrepareConfig:
     classes: str = ""
     # Name of the scale that the classes are on (icdr, messidor, none, or your own); auto takes it from the source.
     scale: str = "auto"
-    # Leave out photographs that cannot be graded (blurred, too dark, no retina); rejected.csv lists them.
+    # Leave out what the source calls ungradable, and what is no retina; rejected.csv lists it.
     drop_ungradable: bool = False
     # Share of the labelled images for validation, where the source has no such part.
     val: float = 0.15

@@ -75,10 +75,10 @@ class PreparedSet:
 
 def open_prepared(path: Path) -> PreparedSet:
     """Open a prepared set; ValueError says what is missing or wrong."""
-    for name in ("records.csv", "card.json", "images"):
+    for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
             raise ValueError(
-                f"{path} is not a prepared set: it has no {name}. Make one with: foveal prepare SOURCE --out {path}"
+                f"{path} is not a whole prepared set: it has no {name}. Make one with: foveal prepare SOURCE --out NEW"
             )
     card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
     prepared = PreparedSet(path, read_records(path / "records.csv"), card)

@@ -122,7 +122,7 @@ def read_facts(folder: Path) -> pd.DataFrame:
     text = {name: str for name, value in FACTS.items() if value == ""}
     tables = []
     for file in sorted(folder.glob("[0-9]*.csv")):
-        measures = [name for name in pd.read_csv(file, nrows=0) if name not in FACTS]
+        measures = [str(name) for name in pd.read_csv(file, nrows=0) if name not in FACTS]
         empty = {name: [""] for name in measures}  # in other columns a text is never a number, nor "NA" a gap
         table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=empty)
         tables.append(table.assign(shard=int(file.stem)))

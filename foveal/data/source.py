@@ -85,7 +85,6 @@ def list_pictures(root: Path) -> list[Path]:
         path
         for path in _walk(root)
         if path.suffix.lower() in PICTURES
-        and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
     if not found:

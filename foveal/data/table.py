@@ -114,9 +114,7 @@ def read_sheet(file: Path) -> pd.DataFrame:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError as error:
-        raise ValueError(
-            f"{file}: reading {file.suffix} needs python-calamine: pip install 'foveal[excel]'"
-        ) from error
+        raise ValueError(f"{file}: reading {file.suffix} needs python-calamine: pip install 'foveal[excel]'") from error
     try:
         cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
     except (CalamineError, OSError) as error:

@@ -99,9 +99,9 @@ def _copies(one: dict[str, Any]) -> list[Verdict]:
         share = copies["images"] / one["images"]
         text = f"{counted(copies['pairs'], 'pair')} of copies, none of them on two sides of the split."
         grounds = (
-            f"{_kinds(copies)}; {counted(copies['images'], 'image')}, {percent(share)} of the set. Copies count as "
+            f"{_kinds(copies)}; {counted(copies['images'], 'image')}, {percent(share)} of the set. Copies count as one "
+            "patient, but there is less to learn from than the number of images says."
         )
-        grounds += "one patient, but there is less to learn from than the number of images says."
         found.append(Verdict(tone="unsure" if share > MANY_COPIES else "good", text=text, grounds=grounds))
     if not copies["pairs"]:
         found.append(Verdict(tone="good", text="No image stands in the set twice.", grounds=_compared(one)))
@@ -211,15 +211,16 @@ def across(pair: dict[str, Any]) -> Verdict:
     names, many = f"{pair['first']} and {pair['second']}", pair["pairs"]
     if not many:
         return Verdict(tone="good", text=f"No picture stands in both of {names}.", grounds=_compared(pair))
+    kinds = f"{_kinds(pair)}; {pair['conflicts']:,} with different labels"
     if pair["leaks"]:
         text = (
             f"{counted(pair['leaks'], 'picture')} of {names} {'is' if pair['leaks'] == 1 else 'are'} in a training or "
             "unlabelled part of one and a validation or test part of the other."
         )
-        grounds = f"Results of a network that has learned from both are too good. In all: {_kinds(pair)}."
+        grounds = f"Results of a network that has learned from both are too good. In all: {kinds}."
         return Verdict(tone="bad", text=text, grounds=grounds)
     text = f"{counted(many, 'picture')} stand{'s' if many == 1 else ''} in both of {names}."
-    grounds = f"{_kinds(pair)}; none is learned from in one and judged in the other."
+    grounds = f"{kinds}; none is learned from in one and judged in the other."
     return Verdict(tone="unsure", text=text, grounds=grounds)
 
 

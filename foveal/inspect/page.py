@@ -17,7 +17,7 @@ from foveal.data.records import PreparedSet
 from foveal.inspect import tables
 from foveal.inspect.charts import HEIGHT, WIDTH, charts
 from foveal.inspect.pictures import class_rows, extreme_rows, flag_rows, pair_rows
-from foveal.inspect.summary import read_copies
+from foveal.inspect.summary import named, read_copies
 from foveal.report.words import counted, listed
 
 HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked, and in order"}
@@ -73,17 +73,14 @@ def _about_set(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame, 
         "charts": charts(table, prepared.classes),
         "classes": class_rows(prepared, table, generator),
         "flags": flag_rows(prepared, table, one["flags"], generator),
-        "copies": pair_rows(prepared, prepared, copies),
+        "copies": pair_rows(prepared, prepared, named(copies, prepared, prepared)),
         "extremes": extreme_rows(prepared, table),
         "copies_in_all": one["copies"]["pairs"],
     }
 
 
 def _about_pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> dict[str, Any]:
-    first, second = sets[pair["first"]], sets[pair["second"]]
-    shown = pd.DataFrame(pair["listed"])
-    if not len(shown):
+    if not pair["pairs"]:
         return {**pair, "table": None, "listing": None, "pictures": []}
-    shown["conflict"] = (shown["grade"] != shown["other_grade"]) & (pair["conflicts"] > 0)
-    return {**pair, "table": tables.pairs_by_part(pair), "listing": tables.pairs_listed(pair),
-            "pictures": pair_rows(first, second, shown)}  # fmt: skip
+    pictures = pair_rows(sets[pair["first"]], sets[pair["second"]], pair["listed"])
+    return {**pair, "table": tables.pairs_by_part(pair), "listing": tables.pairs_listed(pair), "pictures": pictures}

@@ -18,7 +18,6 @@ SIDE = 128  # pixels of a thumbnail; smaller pictures stay as they are
 QUALITY = 82
 ACROSS = 8  # thumbnails in a row
 MOST_CLASSES = 20  # rows of classes that are shown
-MOST_PAIRS = 12
 EXTREMES = {  # measure -> (title, True where the highest values are the extreme)
     "brightness": ("The darkest", False),
     "clipped": ("The most overexposed", True),
@@ -94,14 +93,13 @@ def _value_of(name: str) -> Callable[[Any], str]:
     return lambda row: f"{row[name]:.3g}"
 
 
-def pair_rows(first: PreparedSet, second: PreparedSet, listed: pd.DataFrame) -> list[Pair]:
-    """Pairs of copies with their labels; `listed` has id, other, kind, label, other_label and conflict."""
-    listed = listed.head(MOST_PAIRS)
-    left = thumbnails(first, _by_id(first, listed["id"]), lambda row: grade(first, row["label"]))
-    right = thumbnails(second, _by_id(second, listed["other"]), lambda row: grade(second, row["label"]))
+def pair_rows(first: PreparedSet, second: PreparedSet, listed: Sequence[dict[str, Any]]) -> list[Pair]:
+    """Pairs of copies with their labels; `listed` is what `summary.named` makes of them."""
+    left = _by_id(first, [row["id"] for row in listed], [row["grade"] for row in listed])
+    right = _by_id(second, [row["other"] for row in listed], [row["other_grade"] for row in listed])
     return [
-        Pair(left=one, right=other, kind=str(kind), conflict=bool(conflict))
-        for one, other, kind, conflict in zip(left, right, listed["kind"], listed["conflict"], strict=True)
+        Pair(left=one, right=other, kind=row["kind"], conflict=row["conflict"])
+        for one, other, row in zip(left, right, listed, strict=True)
     ]
 
 
@@ -136,5 +134,6 @@ def _drawn(
     return Row(title=title, note=f"{shown}. {note}".strip(), pictures=thumbnails(prepared, part.iloc[chosen], line))
 
 
-def _by_id(prepared: PreparedSet, ids: pd.Series) -> pd.DataFrame:
-    return prepared.records.set_index("id", drop=False).loc[ids.tolist()]
+def _by_id(prepared: PreparedSet, ids: Sequence[str], grades: Sequence[str]) -> list[Thumbnail]:
+    records = prepared.records.set_index("id", drop=False).loc[list(ids)]
+    return thumbnails(prepared, records.assign(line=grades), lambda row: row["line"] or "no label")

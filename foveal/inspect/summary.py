@@ -165,7 +165,7 @@ def _copies(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
     labelled = (pairs["split"] != "unlabelled") & (pairs["other_split"] != "unlabelled")
     torn = (pairs["split"] != pairs["other_split"]) & labelled
     conflicts = pairs[pairs["conflict"] == 1]
-    return {**_counted(pairs), "torn": int(torn.sum()), "listed": _named(conflicts, prepared, prepared)}
+    return {**_counted(pairs), "torn": int(torn.sum()), "listed": named(conflicts, prepared, prepared)}
 
 
 def _counted(pairs: pd.DataFrame) -> dict[str, Any]:
@@ -174,13 +174,15 @@ def _counted(pairs: pd.DataFrame) -> dict[str, Any]:
     return {"pairs": len(pairs), "images": int(images), "kinds": kinds, "conflicts": int(pairs["conflict"].sum())}
 
 
-def _named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[dict[str, Any]]:
+def named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[dict[str, Any]]:
+    """The first pairs with their parts, and their labels by name, "" where there is none."""
+
     def grade(prepared: PreparedSet, label: Any) -> str:
         return "" if pd.isna(label) else prepared.classes[int(label)]
 
     return [
         {"id": row["id"], "other": row["other"], "kind": row["kind"], "similarity": float(row["similarity"]),
-         "split": row["split"], "other_split": row["other_split"],
+         "split": row["split"], "other_split": row["other_split"], "conflict": bool(row["conflict"]),
          "grade": grade(first, row["label"]), "other_grade": grade(second, row["other_label"])}
         for row in pairs.head(LISTED).to_dict("records")
     ]  # fmt: skip
@@ -201,5 +203,5 @@ def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> 
         "first": names[0], "second": names[1], **_counted(pairs), "leaks": int(leaks.sum()),
         "near_compared": near_comparable(first) and near_comparable(second),
         "by_part": by_part.to_dict("records"),
-        "listed": _named(first_leaks, first, second),
+        "listed": named(first_leaks, first, second),
     }  # fmt: skip

@@ -173,9 +173,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         return random_views(images, first, spec, device), random_views(images, second, spec, device)
 
     def epoch_views(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        batches = epoch_batches(
-            count, config.batch_size, config.seed, epoch, drop_last=True, windows=store.windows
-        )
+        batches = epoch_batches(count, config.batch_size, config.seed, epoch, drop_last=True, windows=store.windows)
         for number, batch in enumerate(batches):
             yield two_views(batch, epoch * steps_per_epoch + number)
 

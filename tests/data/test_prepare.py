@@ -145,7 +145,7 @@ def test_a_source_that_does_not_exist_is_named(tmp_path):
 
 
 def test_open_prepared_refuses_what_is_none(tmp_path):
-    with pytest.raises(ValueError, match="is not a prepared set: it has no records.csv"):
+    with pytest.raises(ValueError, match="is not a whole prepared set: it has no records.csv"):
         open_prepared(tmp_path)
 
 

@@ -220,6 +220,13 @@ def test_an_image_learned_from_in_one_set_and_judged_in_the_other_is_said(small_
     assert any(f"{moved} pictures" in text and tone == "bad" for text, tone in said(small_set, writable).items())
 
 
+def test_a_set_without_labels_has_a_page_too(writable, tmp_path):
+    change(writable, "records.csv", label="", split="unlabelled", flags="blurred")
+    result = foveal.inspect(writable, page=tmp_path / "page.html")
+    assert list(result["sets"][0]["parts"]) == ["unlabelled"] and result["sets"][0]["flags"][0]["p"] is None
+    assert "without a label" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_labels_on_different_scales_are_said_and_never_called_conflicts(small_set, writable):
     card = json.loads((writable / "card.json").read_text(encoding="utf-8"))
     (writable / "card.json").write_text(json.dumps(card | {"scale": "messidor"}), encoding="utf-8")

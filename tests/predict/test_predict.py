@@ -66,7 +66,7 @@ def test_a_part_of_a_prepared_set(grader_run, phantom_set, tmp_path):
 def test_images_that_were_learned_from_do_not_count_as_test_images(grader_run, phantom_set, tmp_path, capsys):
     other = tmp_path / "other"
     (other / "images").mkdir(parents=True)
-    for name in ("card.json", "images/00000.npy"):
+    for name in ("card.json", "measures.csv", "duplicates.csv", "images/00000.npy"):
         (other / name).write_bytes((phantom_set / name).read_bytes())
     records = open_prepared(phantom_set).records
     learned = (records["split"] == "train").sum()

@@ -123,7 +123,7 @@ def test_a_pool_that_holds_test_images_is_refused(phantom_set, tmp_path):
     leaky = open_prepared(phantom_set)
     other = tmp_path / "other"
     (other / "images").mkdir(parents=True)
-    for name in ("card.json", "images/00000.npy"):
+    for name in ("card.json", "measures.csv", "duplicates.csv", "images/00000.npy"):
         (other / name).write_bytes((leaky.path / name).read_bytes())
     records = leaky.records.assign(split="unlabelled", label=pd.NA)
     records.to_csv(other / "records.csv", index=False)

@@ -130,4 +130,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(phantom_set, tmp_pa
 
 def test_bad_options_end_with_two_and_failed_work_with_one(tmp_path, phantom_set):
     done = pretrain(tmp_path, tmp_path / "run", "small_conv", check=False)
-    assert done.returncode == 1 and re.search("is not a prepared set", done.stderr) and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and re.search("is not a whole prepared set", done.stderr)
+        and "Traceback" not in done.stderr
+    )
