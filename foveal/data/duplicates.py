@@ -29,6 +29,10 @@ from foveal.fundus.fingerprint import detail, even_count, fade
 # Of 1,520,000 pairs of Messidor-2 photographs 86 agree this well, of which 58 show the same eye; of copies saved at
 # JPEG quality 60, shrunk to 70 %, cropped by 3 % or mirrored, all of the 547 photographs that this was chosen on do.
 CANDIDATE = 0.66
+# Above so many pairs (63,000 photographs with each other) strangers among the candidates would take minutes to tell
+# apart: 2 in 100,000 pairs agree by 0.66, less than 1 in 1,000,000 by 0.7. Copies agree by 0.92 and more (200 saved
+# again, shrunk and cropped at once); of 54 second shots of an eye 47 agree by 0.7.
+_MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 # Of similarity, the mean of what fingerprints and aligned pixels say. Vessels: strangers reach 0.55, a second shot of
 # one eye starts at 0.67. Haze and nothing else: above are copies with few exceptions, down to 0.59 as many strangers.
 CONFIRMED = 0.63
@@ -154,7 +158,10 @@ def _exact(hashes: np.ndarray, others: np.ndarray | None) -> tuple[np.ndarray, n
 def _near(pictures: Pictures, others: Pictures | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """First and second row, place of the kind in `_KINDS`, and similarity, of all confirmed candidates."""
     theirs = pictures if others is None else others
-    i, j, cosine, flipped = candidates(pictures.fingerprints, None if others is None else others.fingerprints)
+    count = len(pictures.hashes) * (len(pictures.hashes) / 2 if others is None else len(others.hashes))
+    threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
+    prints = None if others is None else others.fingerprints
+    i, j, cosine, flipped = candidates(pictures.fingerprints, prints, threshold)
     new = np.asarray(pictures.hashes, dtype=object)[i] != np.asarray(theirs.hashes, dtype=object)[j]
     i, j, cosine, flipped = i[new], j[new], cosine[new], flipped[new]
     agreement = np.empty(len(i))

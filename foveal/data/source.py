@@ -84,8 +84,7 @@ def list_pictures(root: Path) -> list[Path]:
     found = sorted(
         path
         for path in _walk(root)
-        if path.suffix.lower() in PICTURES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.suffix.lower() in PICTURES and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
     if not found:
         raise ValueError(f"{root}: no pictures found; files with these endings are read: {', '.join(PICTURES)}")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from foveal import checkpoint
 from foveal.augment.views import NetworkInput, plain_view
+from foveal.console import warn
 from foveal.data.classes import referable_from
 from foveal.data.loader import ImageStore
 from foveal.data.records import PreparedSet
@@ -93,6 +94,11 @@ class Predictor:
         steps = range(0, len(store), 16 * BATCH)
         chunks = [self.predict(store.gather(np.arange(s, min(s + 16 * BATCH, len(store))))) for s in steps]
         same = (prepared.classes, prepared.card["scale"]) == (self.classes, self.scale)
+        if not same and records["label"].notna().any():
+            warn(
+                f"{prepared.path} is labelled on the scale '{prepared.card['scale']}' ({', '.join(prepared.classes)}), "
+                f"the run grades on '{self.scale}' ({', '.join(self.classes)}): its labels are left out"
+            )
         labels = records["label"] if same else pd.array([pd.NA] * len(records), dtype="Int64")
         return self.table(list(records["id"]), np.concatenate(chunks), labels, records["group"], records["split"])
 

@@ -1,7 +1,7 @@
 """Has a grader been judged on images that it had learned from? What its folder can tell, in words.
 
-Training compares the pixels and refuses (data/leaks.py); seen.csv keeps what shaped the weights, its starting run's
-images included.
+Training looks for copies and for the same patients, and refuses (data/leaks.py); seen.csv keeps what shaped the
+weights, its starting run's images included.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def _no_leak(run: Evidence) -> str:
     judged = 0 if run.predictions is None else len(run.predictions)
     return (
         f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv), and none of its {judged:,} "
-        "validation and test images is among them. Training refuses identical pixels; this page has compared the names "
-        "again."
+        "validation and test images is among them. Training refuses copies, also near and mirrored ones, and images of "
+        "the same patients; this page has compared the names again."
     )
 
 

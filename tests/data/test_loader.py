@@ -21,6 +21,16 @@ def test_images_come_in_the_order_asked(phantom_set, monkeypatch, memory):
     assert len(store) == len(records) + 3 and np.array_equal(store.gather(index), expected)
 
 
+def test_images_on_the_device_are_those_in_memory(phantom_set):
+    prepared = open_prepared(phantom_set)
+    store = ImageStore([(prepared, prepared.records)])
+    index = np.array([7, 0, 59, 7])
+    assert isinstance(store.take(index), np.ndarray)
+    store._on_device = store._copy_to(torch.device("cpu"), rows=16)
+    assert isinstance(store.take(index), torch.Tensor)
+    assert np.array_equal(store.take(index).numpy(), store.gather(index))
+
+
 def test_sets_of_different_size_do_not_mix(tmp_path, phantom_set):
     other = open_prepared(foveal.prepare("phantom:4", out=tmp_path / "set", size=16))
     first = open_prepared(phantom_set)

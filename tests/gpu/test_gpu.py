@@ -9,6 +9,8 @@ from foveal.augment import opencv
 from foveal.augment.draw import draw
 from foveal.augment.recipes import RECIPES
 from foveal.augment.views import NetworkInput, random_views
+from foveal.data.loader import ImageStore
+from foveal.data.records import open_prepared
 from foveal.losses.ntxent import ntxent
 from foveal.runs import read_metrics
 
@@ -41,3 +43,10 @@ def test_a_run_on_the_device_starts_where_one_on_the_cpu_does(phantom_set, tmp_p
         options = {"encoder": "small_conv", "epochs": 1, "batch_size": 16, "device": device, "precision": "fp32"}
         losses.append(read_metrics(foveal.pretrain(phantom_set, out=out, **options))[0]["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_set_that_fits_is_kept_on_the_device(phantom_set):
+    prepared = open_prepared(phantom_set)
+    store, index = ImageStore([(prepared, prepared.records)], torch.device("cuda")), np.array([3, 0, 5])
+    taken = store.take(index)
+    assert taken.is_cuda and np.array_equal(taken.cpu().numpy(), store.gather(index))

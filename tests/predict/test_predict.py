@@ -75,6 +75,12 @@ def test_images_that_were_learned_from_do_not_count_as_test_images(grader_run, p
     assert (table["split"] == "train").sum() == learned and "shaped the weights" in capsys.readouterr().out
 
 
+def test_labels_on_another_scale_are_left_out_and_said(grader_run, tmp_path, capsys):
+    other = foveal.prepare("phantom:10", out=tmp_path / "other", size=32, classes="0,1,2,3+4", seed=5)
+    table = read_predictions(foveal.predict(grader_run, other, out=tmp_path / "p.csv"))
+    assert table["label"].isna().all() and "on the scale 'icdr 0,1,2,3+4'" in capsys.readouterr().out
+
+
 def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path):
     other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
     with pytest.raises(ValueError, match="prepared with .*size=24.*the run expects .*size=32"):
