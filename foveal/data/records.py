@@ -83,6 +83,7 @@ def open_prepared(path: Path) -> PreparedSet:
     card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
     prepared = PreparedSet(path, read_records(path / "records.csv"), card)
     validate(prepared.records, prepared.classes, str(path))
+    check_copies(prepared.records, path / "duplicates.csv")
     last_rows = prepared.records.groupby("shard")["row"].max()
     for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
         if len(prepared.shards.get(number, ())) <= last:
@@ -125,6 +126,20 @@ def check_groups(records: pd.DataFrame, where: str) -> None:
     torn = sides[sides > 1].index.tolist()
     if torn:
         raise ValueError(f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}")
+
+
+def check_copies(records: pd.DataFrame, file: Path) -> None:
+    """ValueError when copies that `file` lists stand on more than one of train, val and test."""
+    copies = pd.read_csv(file, dtype=str, keep_default_na=False)
+    sides = records.set_index("id")["split"].replace("unlabelled", "")
+    first, second = (copies[name].map(sides).fillna("") for name in ("id", "other"))
+    torn = copies[(first != second) & (first != "") & (second != "")]
+    if len(torn):
+        pair = torn.iloc[0]
+        raise ValueError(
+            f"{file.parent}: {len(torn)} pairs of copies stand on two sides of the split, {pair['id']} and "
+            f"{pair['other']} first"
+        )
 
 
 def write_records(records: pd.DataFrame, file: Path) -> None:

@@ -298,3 +298,14 @@ def test_sets_on_different_scales_do_not_mix_without_a_map(tmp_path):
         foveal.prepare(whole, small, out=tmp_path / "both")
     with pytest.raises(ValueError, match="is a prepared set already"):
         foveal.prepare(whole, out=tmp_path / "both")
+
+
+def test_copies_on_two_sides_are_refused_wherever_the_set_is_opened(tmp_path):
+    write_phantoms(tmp_path / "photos", 20, size=128)
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=64)
+    records = open_prepared(out).records
+    pair = [records.loc[records["split"] == split, "id"].iloc[0] for split in ("train", "test")]
+    with (out / "duplicates.csv").open("a") as stream:
+        stream.write(f"{pair[0]},{pair[1]},near,0.9,0,0,0\n")
+    with pytest.raises(ValueError, match=f"1 pairs of copies stand on two sides of the split, {pair[0]} and {pair[1]}"):
+        open_prepared(out)
