@@ -11,7 +11,7 @@ import foveal.inspect
 import foveal.predict
 import foveal.pretrain
 import foveal.report  # noqa: F401
-from foveal.verbs import demo, evaluate, inspect, predict, prepare, pretrain, report, train
+from foveal.verbs import correct, demo, evaluate, inspect, predict, prepare, pretrain, report, train
 
 __version__ = "0.1.0"
-__all__ = ["demo", "evaluate", "inspect", "predict", "prepare", "pretrain", "report", "train"]
+__all__ = ["correct", "demo", "evaluate", "inspect", "predict", "prepare", "pretrain", "report", "train"]

@@ -20,6 +20,7 @@ VERBS = {
     "demo": ("foveal.demo", "demo", "the whole way on drawn photographs, in a few minutes"),
     "prepare": ("foveal.data.prepare", "prepare", "decode, crop and split a source once, into a prepared set"),
     "inspect": ("foveal.inspect.inspect", "inspect", "what is in prepared sets, and what could mislead"),
+    "correct": ("foveal.data.corrections", "correct", "a second opinion on a grade, kept beside the set"),
     "pretrain": ("foveal.pretrain.loop", "pretrain", "learn an encoder from images without labels"),
     "train": ("foveal.downstream.train", "train", "learn grades: fine-tune, or a linear probe with --freeze"),
     "predict": ("foveal.predict.predict", "predict", "grade pictures with a trained run"),

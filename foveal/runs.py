@@ -14,32 +14,40 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from foveal.config import plain, read_toml, to_toml
 from foveal.console import is_first_process
+from foveal.tracking import Tracker, open_trackers
 
 # Options that may differ when a run goes on: they change where or how loudly it runs, not what it computes.
-FREE_OPTIONS = ("device",)
+FREE_OPTIONS = ("device", "track")
 LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
 
 
 class Run:
     """A run folder that exists; made by `open_run`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, trackers: Sequence[Tracker] = ()) -> None:
+        self.path, self.trackers = path, trackers
         self.checkpoint = path / "checkpoint.pt"
         self.metrics_file = path / "metrics.jsonl"
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl (first process only)."""
+        """Append one row to metrics.jsonl (first process only), and send it to the trackers."""
         if is_first_process():
             with self.metrics_file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(_rounded(row)) + "\n")
+        for tracker in self.trackers:
+            tracker.log(row)
+
+    def close(self) -> None:
+        """Tell the trackers that the run has ended."""
+        for tracker in self.trackers:
+            tracker.close()
 
     def forget_after(self, step: int) -> None:
         """Drop the metric rows of steps later than `step`: they will be computed again."""
@@ -82,11 +90,11 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str]) -> Run:
         changed = [name for name, content in data.items() if before.get(name) != content]
         if changed:
             raise ValueError(f"{', '.join(changed)} has changed since the run {out} began; choose another --out")
-        return Run(out)
+        return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.toml", to_toml(verb, config))
     write_json(out / "provenance.json", provenance(config, data))
-    return Run(out)
+    return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
 
 
 def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:

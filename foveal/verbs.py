@@ -38,6 +38,13 @@ def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
     return inspect(build(InspectConfig, {"data": data, **options}, "inspect"))
 
 
+def correct(data: PathLike, image: str, **options: Any) -> Path:
+    """Correct a label of a prepared set; returns corrections.csv. Options: `foveal.data.corrections.CorrectConfig`."""
+    from foveal.data.corrections import CorrectConfig, correct
+
+    return correct(build(CorrectConfig, {"data": data, "image": image, **options}, "correct"))
+
+
 def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
     """Pre-train an encoder; returns the run folder. Options: `foveal.pretrain.loop.PretrainConfig`."""
     from foveal.pretrain.loop import PretrainConfig, pretrain

@@ -7,6 +7,7 @@ A prepared set is a folder that any tool can read:
     DATA/card.json           name, task, ordered class names, label scale, options, counts, content hash
     DATA/rejected.csv        file, reason: what could not be used
     DATA/measures.csv        a row per image: what was measured of a photograph, and its fingerprint
+    DATA/corrections.csv     second opinions on labels, if there are any: applied whenever the set is opened
     DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
 """
 
@@ -21,6 +22,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from foveal.console import say
+from foveal.data.corrections import FILE as CORRECTIONS
+from foveal.data.corrections import apply_corrections, corrected_card
 from foveal.data.shards import gather, open_shards
 
 SPLITS = ("train", "val", "test", "unlabelled")
@@ -81,7 +85,12 @@ def open_prepared(path: Path) -> PreparedSet:
                 f"{path} is not a whole prepared set: it has no {name}. Make one with: foveal prepare SOURCE --out NEW"
             )
     card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
-    prepared = PreparedSet(path, read_records(path / "records.csv"), card)
+    records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
+    if corrections.is_file():
+        records = apply_corrections(records, corrections, card["classes"])
+        card = corrected_card(card, corrections)
+        say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")
+    prepared = PreparedSet(path, records, card)
     validate(prepared.records, prepared.classes, str(path))
     check_copies(prepared.records, path / "duplicates.csv")
     last_rows = prepared.records.groupby("shard")["row"].max()

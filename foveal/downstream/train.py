@@ -83,6 +83,8 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Go on although the --init run has seen images of the validation or test part.
     allow_leaks: bool = False
+    # Send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN) as well.
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
     # auto, cpu, cuda or mps.
     device: str = "auto"
     # Decides the head's first weights, order and views.
@@ -240,6 +242,7 @@ def train(config: TrainConfig) -> Path:
 
     # Finish
     finish(run, prepared, state["best"]["epoch"], device)
+    run.close()
     return run.path
 
 

@@ -86,6 +86,8 @@ class PretrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Go on although images of a validation or test part stand in the pool.
     allow_leaks: bool = False
+    # Send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN) as well.
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
     # auto, cpu, cuda or mps.
     device: str = "auto"
     # Decides initial weights, order and views.
@@ -229,6 +231,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     # Finish
     if is_first_process():
         _finish(run, config, sets, method, store, spec, device)
+        run.close()
     barrier()
     return run.path
 

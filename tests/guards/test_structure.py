@@ -27,7 +27,7 @@ TIERS = [
     {"__init__", "verbs", "demo"},
     {"pretrain", "downstream", "predict", "evaluate", "report", "inspect"},
     {"data", "fundus", "augment", "nets", "losses"},
-    {"runs", "checkpoint", "distributed", "schedule", "config", "console", "allocator"},
+    {"runs", "checkpoint", "distributed", "schedule", "config", "console", "allocator", "tracking"},
 ]
 ALLOWED = {
     ("__init__", "verbs"): "the public names",
@@ -42,6 +42,7 @@ ALLOWED = {
     ("data", "fundus"): "prepare decodes and crops photographs",
     ("distributed", "allocator"): "a device is chosen, and made ready",
     ("runs", "config"): "config.toml in the run folder",
+    ("runs", "tracking"): "a row of metrics goes to the trackers that a run has",
     ("runs", "console"): "only the first process writes",
 }
 

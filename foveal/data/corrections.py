@@ -1,0 +1,122 @@
+"""correct: a second opinion on a grade, kept beside the prepared set and never over the source.
+
+    foveal correct DATA 20051020_44923_0100_PP --new 2 --why "haemorrhages below the macula"
+
+DATA/corrections.csv has a row per decision: id, old, new, who, when, why. Every verb that opens the set applies them,
+in order, and says how many there are; without the file the set is as it was prepared.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import tyro
+
+from foveal.console import say
+from foveal.runs import write_text
+
+FILE = "corrections.csv"
+COLUMNS = ("id", "old", "new", "who", "when", "why")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectConfig:
+    """Options of `foveal correct`."""
+
+    # Prepared set.
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    # Id of the image, as in records.csv.
+    image: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
+    # The grade that it should have: number or name of the class; none takes its label away.
+    new: str
+    # The reason, for whoever reads it later.
+    why: str
+    # Who decides; by default the name of your account.
+    who: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.why.strip():
+            raise ValueError("--why must say why: a correction without a reason convinces nobody")
+
+
+def correct(config: CorrectConfig) -> Path:
+    """Add one correction to DATA/corrections.csv; returns the file."""
+    from foveal.data.records import open_prepared  # it applies corrections, and so imports this file
+
+    prepared = open_prepared(config.data)
+    records = prepared.records.set_index("id")
+    if config.image not in records.index:
+        raise ValueError(f"{config.data} has no image '{config.image}'; ids are those of records.csv")
+    label: Any = records["label"][config.image]
+    if pd.isna(label):
+        raise ValueError(
+            f"'{config.image}' has no label to be corrected; a first label belongs into the source's table: add it "
+            "there and prepare again"
+        )
+    new = label_of(config.new, prepared.classes)
+    row = {"id": config.image, "old": str(label), "new": "" if new is None else str(new), "why": config.why.strip()}
+    row |= {"who": config.who or getpass.getuser(), "when": datetime.now(UTC).isoformat(timespec="seconds")}
+    file = config.data / FILE
+    before = read_corrections(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    table = pd.concat([before, pd.DataFrame([row])])[list(COLUMNS)]
+    write_text(file, table.to_csv(index=False, lineterminator="\n"))
+    given = "no label" if new is None else prepared.classes[new]
+    say(f"{config.image}: {prepared.classes[int(row['old'])]} -> {given}; {len(table)} corrections in {file}")
+    return file
+
+
+def label_of(text: str, classes: list[str]) -> int | None:
+    """The class that a number or a name means, None for "none" or an empty text; ValueError for anything else."""
+    text = text.strip()
+    if text in ("", "none"):
+        return None
+    if text in classes:
+        return classes.index(text)
+    if text.isdigit() and int(text) < len(classes):
+        return int(text)
+    raise ValueError(f"'{text}' is no class: give a number 0..{len(classes) - 1}, one of {', '.join(classes)}, or none")
+
+
+def read_corrections(file: Path) -> pd.DataFrame:
+    """corrections.csv as text; ValueError names a missing column."""
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    missing = [name for name in ("id", "old", "new") if name not in table]
+    if missing:
+        raise ValueError(f"{file}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    return table.reindex(columns=list(COLUMNS), fill_value="")
+
+
+def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str]) -> pd.DataFrame:
+    """The records with all corrections of `file` made, in their order.
+
+    An image whose label is taken away becomes unlabelled. Raises ValueError for an id that is not there, or an `old`
+    that is not the image's label: such a file belongs to another set, or to labels that have changed since.
+    """
+    records = records.copy()
+    place_of = dict(zip(records["id"], records.index, strict=True))
+    for line, change in enumerate(read_corrections(file).to_dict("records"), start=2):
+        if change["id"] not in place_of:
+            raise ValueError(f"{file}, line {line}: there is no image '{change['id']}' in the set")
+        place = place_of[change["id"]]
+        label: Any = records["label"][place]
+        old, new = label_of(change["old"], classes), label_of(change["new"], classes)
+        if old is None or pd.isna(label) or old != int(label):
+            now: str = "no label" if pd.isna(label) else f"label {label}"
+            asked = change["old"] or "none"
+            raise ValueError(f"{file}, line {line}: '{change['id']}' should have label {asked}, has {now}")
+        records.loc[place, "label"] = pd.NA if new is None else new
+        if new is None:
+            records.loc[place, "split"] = "unlabelled"
+    return records
+
+
+def corrected_card(card: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The card of a set with corrections: their number, and a content hash that tells it from the set without."""
+    digest = hashlib.sha256(card["content_hash"].encode() + file.read_bytes()).hexdigest()
+    return card | {"content_hash": digest, "corrections": len(read_corrections(file))}

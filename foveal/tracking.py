@@ -1,0 +1,99 @@
+"""Tracking: the rows of metrics.jsonl also go to TensorBoard or MLflow, where a run is asked to.
+
+metrics.jsonl is always written and is what everything else reads; these are for people who watch many runs at once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+KEY = "mlflow.txt"  # in the run folder: the MLflow run that a resumed run goes on with
+
+
+class Tracker(Protocol):
+    """Takes rows of metrics; `close` when the run has ended well."""
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Send one row; `step` says where it belongs."""
+
+    def close(self) -> None:
+        """Say that the run has ended."""
+
+
+def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[Tracker]:
+    """The trackers that are asked for; ValueError names the extra that is missing."""
+    kinds: dict[str, type[TensorBoard] | type[MLflow]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
+    trackers: list[Tracker] = []
+    for name in names:
+        try:
+            trackers.append(kinds[name](run, verb, options))
+        except ImportError as error:
+            raise ValueError(f"--track {name} needs {name}: pip install 'foveal[{name}]'") from error
+    return trackers
+
+
+def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a row by name; lists, as a recall per class, have their place in the name, gaps are left out."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        parts = (
+            {f"{name}/{place}": part for place, part in enumerate(value)} if isinstance(value, list) else {name: value}
+        )
+        found |= {key: float(part) for key, part in parts.items() if isinstance(part, int | float)}
+    return found
+
+
+class TensorBoard:
+    """Event files in RUN/tensorboard: `tensorboard --logdir RUNS` shows all runs below a folder."""
+
+    def __init__(self, run: Path, verb: str, options: Mapping[str, Any]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run / "tensorboard"))
+        self._writer.add_text("options", "\n".join(f"    {key} = {value}" for key, value in options.items()), 0)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Send one row."""
+        for name, value in numbers_of(row).items():
+            if name != "step":
+                self._writer.add_scalar(name, value, row["step"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class MLflow:
+    """A run of the experiment `foveal VERB`; stored at $MLFLOW_TRACKING_URI, else in mlflow.db beside RUN."""
+
+    def __init__(self, run: Path, verb: str, options: Mapping[str, Any]) -> None:
+        from mlflow.tracking import MlflowClient
+
+        store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(run.parent / 'mlflow.db').absolute()}"
+        self._client = MlflowClient(store)
+        key = run / KEY
+        if not key.is_file():
+            found = self._client.get_experiment_by_name(f"foveal {verb}")
+            experiment = found.experiment_id if found else self._client.create_experiment(f"foveal {verb}")
+            created = self._client.create_run(experiment, run_name=run.name)
+            for name, value in options.items():
+                self._client.log_param(created.info.run_id, name, str(value)[:500])
+            key.write_text(created.info.run_id, encoding="utf-8")
+        self._run = key.read_text(encoding="utf-8")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Send one row."""
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        found = numbers_of(row)
+        self._client.log_batch(self._run, [Metric(name, value, now, int(row["step"])) for name, value in found.items()])
+
+    def close(self) -> None:
+        """Mark the run as finished."""
+        self._client.set_terminated(self._run)

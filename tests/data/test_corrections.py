@@ -1,0 +1,61 @@
+import shutil
+
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.data.records import open_prepared
+
+
+@pytest.fixture
+def data(tmp_path, phantom_set):
+    return shutil.copytree(phantom_set, tmp_path / "set")
+
+
+def test_a_correction_is_kept_beside_the_set_and_applied_whenever_it_is_opened(data, capsys):
+    before = open_prepared(data)
+    bytes_before = (data / "records.csv").read_bytes()
+    image, label = before.part("test").iloc[0][["id", "label"]]
+    new = (int(label) + 1) % 5
+    foveal.correct(data, image, new=str(new), why="seen again", who="K")
+    after = open_prepared(data)
+    assert after.records.set_index("id").loc[image, "label"] == new
+    assert (data / "records.csv").read_bytes() == bytes_before
+    assert after.card["content_hash"] != before.card["content_hash"] and after.card["corrections"] == 1
+    assert "1 corrections of labels" in capsys.readouterr().out
+    row = pd.read_csv(data / "corrections.csv").iloc[0]
+    assert (row["id"], row["old"], row["new"], row["who"], row["why"]) == (image, label, new, "K", "seen again")
+
+
+def test_a_name_will_do_a_second_correction_follows_the_first_and_none_takes_the_label_away(data):
+    image = open_prepared(data).part("train")["id"].iloc[0]
+    foveal.correct(data, image, new="severe NPDR", why="a")
+    foveal.correct(data, image, new="none", why="b")
+    record = open_prepared(data).records.set_index("id").loc[image]
+    assert pd.isna(record["label"]) and record["split"] == "unlabelled"
+    with pytest.raises(ValueError, match="has no label to be corrected"):
+        foveal.correct(data, image, new="1", why="c")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,old,new\nnobody,0,1\n", "line 2: there is no image 'nobody'"),
+        ("id,old\nx,0\n", "missing column new"),
+        ("id,old,new\n{image},{other},1\n", "should have label .*, has label"),
+        ("id,old,new\n{image},{label},9\n", "'9' is no class: give a number 0..4"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(data, text, message):
+    image, label = open_prepared(data).part("test").iloc[0][["id", "label"]]
+    text = text.format(image=image, label=label, other=(int(label) + 1) % 5)
+    (data / "corrections.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        open_prepared(data)
+
+
+def test_wrong_uses_are_named(data):
+    with pytest.raises(ValueError, match="has no image 'x'"):
+        foveal.correct(data, "x", new="1", why="y")
+    with pytest.raises(ValueError, match="--why must say why"):
+        foveal.correct(data, "x", new="1", why=" ")
