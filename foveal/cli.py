@@ -20,11 +20,13 @@ VERBS = {
     "demo": ("foveal.demo", "demo", "the whole way on drawn photographs, in a few minutes"),
     "prepare": ("foveal.data.prepare", "prepare", "decode, crop and split a source once, into a prepared set"),
     "inspect": ("foveal.inspect.inspect", "inspect", "what is in prepared sets, and what could mislead"),
+    "cluster": ("foveal.cluster.cluster", "cluster", "which images look alike, and whether their labels agree"),
     "correct": ("foveal.data.corrections", "correct", "a second opinion on a grade, kept beside the set"),
     "pretrain": ("foveal.pretrain.loop", "pretrain", "learn an encoder from images without labels"),
     "train": ("foveal.downstream.train", "train", "learn grades: fine-tune, or a linear probe with --freeze"),
     "predict": ("foveal.predict.predict", "predict", "grade pictures with a trained run"),
     "evaluate": ("foveal.evaluate.evaluate", "evaluate", "measure predictions, every figure with an interval"),
+    "explain": ("foveal.explain.explain", "explain", "show where a grader looks, and how far to believe it"),
     "report": ("foveal.report.build", "report", "one page of evidence from one or more runs"),
 }
 
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run_verb(verb, arguments[1:], quiet)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last checkpoint, where the verb keeps one", 130)
+        return _fail("interrupted; the same command goes on from what is finished, where the verb keeps it", 130)
     except Exception as error:
         if debug:
             raise

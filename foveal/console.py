@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
+SECONDS_BETWEEN_LINES = 30
 # A pipe or log has no width of its own: tables there must not be folded at 80 characters.
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -56,15 +58,36 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 class Bar:
     """A running progress bar; `advance` moves it and may change the note at its end."""
 
-    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress | None, task: TaskID | None, log: _Log | None = None) -> None:
+        self._progress, self._task, self._log = progress, task, log
 
     def advance(self, amount: float = 1, note: str | None = None) -> None:
         """Move on by `amount`; replace the note when one is given."""
+        if self._log is not None:
+            self._log.advance(amount)
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=amount)
             if note is not None:
                 self._progress.update(self._task, note=note)
+
+
+class _Log:
+    """Progress where there is no terminal: a line every half minute, with rate and time left."""
+
+    def __init__(self, label: str, total: float, unit: str, done: float) -> None:
+        self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
+        self.began = self.said = time.monotonic()
+
+    def advance(self, amount: float) -> None:
+        """Move on by `amount`."""
+        self.done += amount
+        now = time.monotonic()
+        if now - self.said < SECONDS_BETWEEN_LINES:
+            return
+        self.said = now
+        rate = (self.done - self.first) / (now - self.began)
+        left = (self.total - self.done) / rate / 60 if rate else float("inf")
+        say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s, {left:,.0f} min left")
 
 
 class _Rate(ProgressColumn):
@@ -78,9 +101,9 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str, total: float, unit: str = "images", done: float = 0) -> Iterator[Bar]:
-    """A bar with rate and time left; nothing at all where the output is no terminal."""
+    """A bar with rate and time left; a line every half minute where the output is no terminal."""
     if not is_first_process() or not _console.is_terminal or _console.quiet:
-        yield Bar(None, None)
+        yield Bar(None, None, _Log(label, total, unit, done) if is_first_process() else None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"))
     extra = (_Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", style="dim"))

@@ -17,13 +17,15 @@ from foveal.console import say, show_table, warn
 from foveal.data.cards import Card
 from foveal.data.duplicates import Pictures, find_duplicates
 from foveal.data.records import SPLITS, open_prepared, read_records, validate, write_records
-from foveal.data.shards import FACTS, gather, open_shards, read_facts
+from foveal.data.shards import FACTS, Shards, gather, read_facts
 from foveal.data.source import Source
 from foveal.data.splits import SplitOptions, decide_splits
 from foveal.fundus.fingerprint import from_text
 from foveal.fundus.preparation import Preparation
 from foveal.fundus.quality import FLAGS, UNGRADABLE
 from foveal.runs import write_json, write_text
+
+UNNAMED = ("folder", "table", "phantom")  # of these sources two may use one name for different patients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def drop_ungradable(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def find_copies(records: pd.DataFrame, images: Path, photographs: bool) -> pd.DataFrame:
     """Pairs of rows that show one picture: exact copies, and near ones among photographs."""
-    shards = open_shards(images)
+    shards = Shards(images)
     shard, row = records["shard"].to_numpy(), records["row"].to_numpy()
     pictures = Pictures(
         fingerprints=from_text(records["fingerprint"].tolist()),
@@ -125,6 +127,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "scale": assembly.scale,
         "fundus": card.fundus,
         "source": assembly.asked["source"],
+        "identity": identity(assembly),
         "options": assembly.preparation.as_dict(),
         "asked": assembly.asked,
         "counts": {split: counts for split, counts in by_split.items() if counts["images"]},
@@ -135,6 +138,14 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "content_hash": hashlib.sha256((folder / "records.csv").read_bytes()).hexdigest(),
     }
     write_json(folder / "card.json", facts)
+
+
+def identity(assembly: Assembly) -> str:
+    """What makes patients of one name the same: the published data set, else the source."""
+    if assembly.name not in UNNAMED:
+        return assembly.name
+    drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""
+    return f"{assembly.name} {', '.join(assembly.asked['source'])}{drawn}"
 
 
 def _counts(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:

@@ -35,9 +35,10 @@ def merge_classes(source: Source, card: Card, text: str) -> Source:
     if classes == source.classes:
         return source
     table = source.table.assign(label=source.table["label"].map(new_of, na_action="ignore").astype("Int64"))
-    plan = ",".join("+".join(map(str, olds)) for olds in numbers)
-    scale = source.scale or card.scale
-    return replace(source, table=table, classes=classes, scale="none" if scale == "none" else f"{scale} {plan}")
+    name, _, before = (source.scale or card.scale).partition(" ")
+    original = before.split(",") if before else [str(number) for number in range(len(source.classes))]
+    plan = ",".join("+".join(original[old] for old in olds) for olds in numbers)
+    return replace(source, table=table, classes=classes, scale="none" if name == "none" else f"{name} {plan}")
 
 
 def referable_from(scale: str) -> int | None:

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from foveal.console import progress_bar
 from foveal.fundus.fingerprint import detail, even_count, fade
 
 # Of 1,520,000 pairs of Messidor-2 photographs 86 agree this well, of which 58 show the same eye; of copies saved at
@@ -165,11 +166,13 @@ def _near(pictures: Pictures, others: Pictures | None) -> tuple[np.ndarray, np.n
     new = np.asarray(pictures.hashes, dtype=object)[i] != np.asarray(theirs.hashes, dtype=object)[j]
     i, j, cosine, flipped = i[new], j[new], cosine[new], flipped[new]
     agreement = np.empty(len(i))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # OpenCV works outside Python's lock
+    # OpenCV works outside Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as threads, progress_bar("compare copies", len(i), unit="pairs") as bar:
         for start in range(0, len(i), _PAIRS_AT_ONCE):
             now = slice(start, start + _PAIRS_AT_ONCE)
             pixels = _read(pictures, i[now]), _read(theirs, j[now])
             agreement[now] = list(threads.map(confirm, *pixels, flipped[now].tolist()))
+            bar.advance(len(pixels[0]))
     similarity = np.minimum(1, (cosine + agreement) / 2)
     keep = similarity >= CONFIRMED
     return i[keep], j[keep], np.where(flipped[keep], 2, 1), similarity[keep]

@@ -14,7 +14,15 @@ from foveal.data.source import (
     picture_ids,
 )
 
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PARTS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "training": "train",
+    "testing": "test",
+}
 
 
 def recognise(root: Path) -> bool:
@@ -35,15 +43,18 @@ def load(root: Path, options: SourceOptions) -> Source:
     in_parts = all(splits)
     names = [_class_of(parts[1:] if in_parts else parts) for parts in folders]
     found = {name for name in names if name}
+    unused = ", ".join(sorted(file.name for file in root.glob("*.csv")))
+    tables = f"not used: {unused}; give one of them as the source to take labels from it" if unused else ""
     if len(found) < 2:
         table = make_table(ids, _relative(files, root), [None] * len(ids), groups=patients, eyes=eyes)
-        return Source(root=root, table=table, classes=(), task="none", notes=("no class folders: an unlabelled pool",))
+        pool = ("no class folders: an unlabelled pool", tables)
+        return Source(root=root, table=table, classes=(), task="none", notes=pool)
     classes, shown, scale, note = name_classes(found)
     labels: list[int | None] = [classes.index(name) if name else None for name in names]
     table = make_table(ids, _relative(files, root), labels, splits if in_parts else None, patients, eyes)
     outside = sum(not name for name in names)
     stray = f"{outside} pictures outside the class folders are an unlabelled pool" if outside else ""
-    notes = (f"a folder per class, in this order: {', '.join(classes)}", note, stray)
+    notes = (f"a folder per class, in this order: {', '.join(classes)}", note, stray, tables)
     return Source(root=root, table=table, classes=shown, scale=scale, task=_task(scale), notes=notes)
 
 

@@ -18,55 +18,59 @@ from foveal.data.source import Source
 from foveal.fundus.preparation import Preparation
 
 
-def file_sizes(source: Source) -> np.ndarray:
-    """int64 [n]: size of each file of the source in bytes, -1 where it cannot be seen, 0 for arrays."""
+def file_stamps(source: Source) -> list[str]:
+    """What tells that a file has changed, for each of the source: size and time of change; "array" for arrays."""
     if source.images is not None:
-        return np.zeros(len(source.table), np.int64)
-    return np.array([_size(source.root / file) for file in source.table["file"]], np.int64)
+        return ["array"] * len(source.table)
+    return [_stamp(source.root / file) for file in source.table["file"]]
 
 
-def _size(file: Path) -> int:
+def _stamp(file: Path) -> str:
     try:
-        return file.stat().st_size
+        status = file.stat()
     except OSError:
-        return -1
+        return "missing"
+    return f"{status.st_size}@{status.st_mtime_ns}"
 
 
 def plan_jobs(
-    source: Source, sizes: np.ndarray, folder: Path, preparation: Preparation, photographs: bool
+    source: Source, stamps: list[str], folder: Path, preparation: Preparation, photographs: bool
 ) -> list[ShardJob]:
     """The parts of the source that no finished shard in `folder` holds, in the order of the source.
 
-    A file counts as new when its size has changed. Free shard numbers are used in order, so that work which was
-    killed goes on to the same shards that it would have made.
+    Free shard numbers are used in order, so that work which was killed goes on to the same shards that it would have
+    made. A file that has changed goes to a shard behind all others: of a file in two shards, the later one counts.
     """
     facts = read_facts(folder)
-    done = set(zip(facts["file"], facts["bytes"], strict=True))
-    table = source.table.assign(bytes=sizes, position=np.arange(len(sizes))).drop_duplicates("file")
-    places = zip(table["file"], table["bytes"], table["position"], strict=True)
-    left = [place for place in places if place[:2] not in done]
-    used = set(facts["shard"])
-    free = (number for number in range(len(used) + len(left)) if number not in used)
-    rows = rows_per_shard(preparation)
+    done, known = set(zip(facts["file"], facts["stamp"], strict=True)), set(facts["file"])
+    table = source.table.assign(stamp=stamps, position=np.arange(len(stamps))).drop_duplicates("file")
+    places = list(zip(table["file"], table["stamp"], table["position"].tolist(), strict=True))
+    new = [place for place in places if place[0] not in known]
+    changed = [place for place in places if place[0] in known and place[:2] not in done]
+    used, rows = set(facts["shard"]), rows_per_shard(preparation)
+    free = (number for number in range(len(used) + len(new)) if number not in used)
+    parts = [(next(free), new[start : start + rows]) for start in range(0, len(new), rows)]
+    behind = max([-1, *used, *(number for number, _ in parts)]) + 1
+    parts += [(behind + start // rows, changed[start : start + rows]) for start in range(0, len(changed), rows)]
     return [
         ShardJob(
-            number=next(free), folder=folder.absolute(), preparation=preparation, root=source.root.absolute(),
-            files=tuple(place[0] for place in part), sizes=tuple(int(place[1]) for place in part),
-            positions=tuple(int(place[2]) for place in part), photographs=photographs,
+            number=number, folder=folder.absolute(), preparation=preparation, root=source.root.absolute(),
+            files=tuple(place[0] for place in part), stamps=tuple(place[1] for place in part),
+            positions=tuple(place[2] for place in part), photographs=photographs,
         )
-        for part in (left[start : start + rows] for start in range(0, len(left), rows))
+        for number, part in parts
     ]  # fmt: skip
 
 
 def check_space(jobs: list[ShardJob], folder: Path) -> None:
     """Raise ValueError before any work when the disk has no room for the arrays of `jobs`."""
-    images = sum(len(job.files) for job in jobs)
+    images = sum(stamp != "missing" for job in jobs for stamp in job.stamps)
     side, channels = jobs[0].preparation.size, jobs[0].preparation.channels
     needed, free = images * side**2 * channels, shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"{folder} has {free / 2**30:.1f} GiB free; {images:,} images at {side} px need {needed / 2**30:.1f} GiB. "
-            "Choose another disk with --out, or a smaller --size"
+            f"{folder} has {free / 2**20:,.1f} MiB free; {images:,} images at {side} px need {needed / 2**20:,.1f} MiB"
+            ". Choose another disk with --out, or a smaller --size"
         )
 
 
@@ -120,13 +124,16 @@ def _on_ray(jobs: list[ShardJob], source: Source, address: str, bar: Bar) -> Non
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold the folder for one writing process; ValueError when another has it. The lock dies with its process."""
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:  # no such lock on this system
+        folder.mkdir(parents=True, exist_ok=True)
+        import fcntl  # not on every system; without it there is no lock
+
+        stream = os.open(folder, os.O_RDONLY)
+    except ImportError:
         yield
         return
-    stream = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from error
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -135,5 +142,4 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / ".lock").unlink(missing_ok=True)
         os.close(stream)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from foveal.data.cards import Card
-from foveal.data.records import PreparedSet, open_prepared
+from foveal.data.records import PreparedSet, open_prepared, patients
 from foveal.data.shards import read_facts
 from foveal.data.source import Source
 from foveal.fundus.preparation import Preparation
@@ -23,24 +23,23 @@ from foveal.fundus.preparation import Preparation
 COLUMNS = ["id", "file", "label", "split", "group", "eye", "flags"]
 
 
-def load(paths: Sequence[Path], images: Path) -> tuple[str, Card, Source, Preparation]:
-    """Bring the shards of all sets to `images`; returns name, card, the joined table and how all were prepared.
+def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
+    """Name, card, the joined table, and how all sets were prepared.
 
-    Raises ValueError when the sets differ in preparation or scale, or when one is none.
+    Raises ValueError when the sets differ in preparation or scale, when one is none, or is given twice.
     """
     if len(paths) < 2:
         raise ValueError(f"{paths[0]} is a prepared set already; give two or more to join them, or a source to prepare")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"a set is given twice: {', '.join(map(str, paths))}")
     sets = [open_prepared(path) for path in paths]
     check_alike(sets)
-    images.mkdir(parents=True, exist_ok=True)
-    tables, number = [], 0
+    tables = []
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
-        number = bring_shards(prepared, prefix, images, number)
         table = prepared.records[COLUMNS].copy()
         for column in ("id", "file"):
             table[column] = prefix + "/" + table[column]
-        named = table["group"] != ""
-        table["group"] = (prepared.card["name"] + ":" + table["group"]).where(named, "")
+        table["group"] = patients(prepared.card, table["group"])  # two sets may use one name for two patients
         tables.append(table)
     cards = [prepared.card for prepared in sets]
     labelled = next((card for card in cards if card["classes"]), cards[0])
@@ -52,7 +51,7 @@ def load(paths: Sequence[Path], images: Path) -> tuple[str, Card, Source, Prepar
         reference="; ".join(dict.fromkeys(card["reference"] for card in cards if card["reference"])),
     )
     source = Source(
-        root=images, table=pd.concat(tables, ignore_index=True), classes=tuple(labelled["classes"]),
+        root=paths[0], table=pd.concat(tables, ignore_index=True), classes=tuple(labelled["classes"]),
         scale=labelled["scale"], task=labelled["task"],
     )  # fmt: skip
     return "joined", card, source, Preparation(**cards[0]["options"])
@@ -90,20 +89,21 @@ def prefixes(paths: Sequence[Path]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}-{n}" for n, name in enumerate(names, start=1)]
 
 
-def bring_shards(prepared: PreparedSet, prefix: str, images: Path, number: int) -> int:
-    """Link or copy the shards of one set, numbered from `number` on; returns the next free number."""
-    facts = read_facts(prepared.path / "images")
-    for shard, part in facts.groupby("shard", sort=True):
-        array, table = images / f"{number:05d}.npy", images / f"{number:05d}.csv"
-        if not table.exists():
-            array.unlink(missing_ok=True)
-            _link(prepared.path / "images" / f"{shard:05d}.npy", array)
-            part = part.drop(columns="shard").assign(file=prefix + "/" + part["file"])  # noqa: PLW2901
-            partial = table.with_suffix(".partial")
-            part.to_csv(partial, index=False, lineterminator="\n")
-            partial.replace(table)
-        number += 1
-    return number
+def bring_shards(paths: Sequence[Path], images: Path) -> None:
+    """Link or copy the shards of all sets to `images`, numbered on; those that are there already stay."""
+    images.mkdir(parents=True, exist_ok=True)
+    numbers = count()
+    for prefix, path in zip(prefixes(paths), paths, strict=True):
+        for shard, part in read_facts(path / "images").groupby("shard", sort=True):
+            number = next(numbers)
+            array, table = images / f"{number:05d}.npy", images / f"{number:05d}.csv"
+            if not table.exists():
+                array.unlink(missing_ok=True)
+                _link(path / "images" / f"{shard:05d}.npy", array)
+                partial = table.with_suffix(".partial")
+                renamed = part.drop(columns="shard").assign(file=prefix + "/" + part["file"])
+                renamed.to_csv(partial, index=False, lineterminator="\n")
+                partial.replace(table)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -115,7 +115,11 @@ def _link(source: Path, target: Path) -> None:
         partial.replace(target)
 
 
-def sizes(source: Source, images: Path) -> np.ndarray:
-    """int64 [n]: size of each original file in bytes, as it was when the file was decoded."""
-    known = read_facts(images).set_index("file")["bytes"]
-    return source.table["file"].map(known).to_numpy(np.int64)
+def stamps(paths: Sequence[Path], source: Source) -> list[str]:
+    """The stamp of each original file, as it was when the file was decoded."""
+    known = {
+        f"{prefix}/{file}": stamp
+        for prefix, path in zip(prefixes(paths), paths, strict=True)
+        for file, stamp in read_facts(path / "images")[["file", "stamp"]].itertuples(index=False)
+    }
+    return [known[file] for file in source.table["file"]]

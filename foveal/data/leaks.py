@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foveal.console import say, warn
 from foveal.data.duplicates import Pictures, candidates, find_duplicates
-from foveal.data.records import PreparedSet, open_prepared, read_records
+from foveal.data.records import PreparedSet, open_prepared, patients, read_records
 from foveal.fundus.fingerprint import from_text
 
-SEEN = ("sha256", "id", "set", "patient", "fingerprint")
+SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint")
 CERTAIN = 0.84  # cosine of fingerprints: 98 in 100 pairs above it are confirmed by their pixels, in Messidor-2
-UNNAMED = ("folder", "table", "phantom")  # of these sources two may use the same names for different patients
 
 
 def pool_of(prepared: PreparedSet) -> pd.DataFrame:
@@ -88,10 +86,10 @@ def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 def _readable(seen: pd.DataFrame) -> np.ndarray:
     """bool [n]: the image still stands in its prepared set, with the same pixels."""
     found = np.zeros(len(seen), bool)
-    for path in seen["set"].unique():
-        if (Path(path) / "records.csv").is_file():
+    for path in seen["path"].unique():
+        if path and (Path(path) / "records.csv").is_file():
             there = read_records(Path(path) / "records.csv").set_index("id")["sha256"]
-            part = (seen["set"] == path).to_numpy()
+            part = (seen["path"] == path).to_numpy()
             found[part] = (seen["id"][part].map(there) == seen["sha256"][part]).to_numpy()
     return found
 
@@ -115,7 +113,7 @@ def _pictures(table: pd.DataFrame) -> Pictures:
 
     def read(rows: np.ndarray) -> list[np.ndarray]:
         images: list[np.ndarray] = []
-        for path, name in zip(table["set"].iloc[rows], table["id"].iloc[rows], strict=True):
+        for path, name in zip(table["path"].iloc[rows], table["id"].iloc[rows], strict=True):
             if path not in opened:
                 prepared = open_prepared(Path(path))
                 opened[path] = prepared, prepared.records.set_index("id", drop=False)
@@ -135,26 +133,12 @@ def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
-    """Records with what a comparison needs: set, patient, fingerprint ("" where there is none)."""
+    """Records with what a comparison needs: set, its path, patient, fingerprint ("" where there is none)."""
     prints = prepared.measures.set_index("id")["fingerprint"]
-    prefix = identity(prepared.card)
-    named = records["group"] != ""
-    parts = records["group"].str.split("+").map(lambda names: "+".join(f"{prefix}/{name}" for name in names))
     return records.assign(
-        set=str(prepared.path), patient=parts.where(named, ""), position=np.arange(len(records)),
-        fingerprint=prints.reindex(records["id"]).to_numpy(),
+        set=str(prepared.path), path=str(prepared.path.resolve()), patient=patients(prepared.card, records["group"]),
+        position=np.arange(len(records)), fingerprint=prints.reindex(records["id"]).to_numpy(),
     )  # fmt: skip
-
-
-def identity(card: dict[str, Any]) -> str:
-    """What makes two patients of one name the same: the published data set, or the same source."""
-    if card["name"] == "joined":
-        return "joined"
-    if card["name"] not in UNNAMED:
-        return str(card["name"])
-    return (
-        f"{card['name']} {card['source']} {card['asked'].get('seed', 0) if card['name'] == 'phantom' else ''}".strip()
-    )
 
 
 def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]]) -> pd.DataFrame:
@@ -187,3 +171,12 @@ def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
         "similarity": pairs["similarity"].round(3).to_numpy(), "split": left["split"], "other_split": right["split"],
         "label": left["label"], "other_label": right["label"], "conflict": differ.astype(int),
     })  # fmt: skip
+
+
+def shared_patients(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
+    """Images of patients who stand in both sets: id, other (one of the second set), split, other_split."""
+    ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
+    both = _same_patient(ours, theirs)
+    return both.assign(other_split=both["other"].map(theirs.set_index("id")["split"]))[
+        ["id", "other", "split", "other_split"]
+    ]

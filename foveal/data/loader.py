@@ -40,13 +40,9 @@ class ImageStore:
                     f"{prepared.path} has {prepared.size} px images with {prepared.channels} channel(s), {first.path} "
                     f"has {first.size} px with {first.channels}; prepare both with the same --size"
                 )
-        self._maps: list[np.ndarray] = []
-        shards = []
-        for prepared, records in parts:
-            numbers = sorted(prepared.shards)
-            shards.append(np.searchsorted(numbers, records["shard"].to_numpy()) + len(self._maps))
-            self._maps += [prepared.shards[number] for number in numbers]
-        self._shard = np.concatenate(shards)
+        self._sets = [prepared.shards for prepared, _ in parts]
+        self._set = np.repeat(np.arange(len(parts)), [len(records) for _, records in parts])
+        self._shard = np.concatenate([records["shard"].to_numpy() for _, records in parts])
         self._row = np.concatenate([records["row"].to_numpy() for _, records in parts])
         self.image_shape = (first.size, first.size, first.channels)
         self._resident: np.ndarray | None = None
@@ -70,7 +66,7 @@ class ImageStore:
 
         It depends on the set alone, so that the order of images does not change with the machine.
         """
-        return self._shard if self.bytes > SHUFFLED_WHOLE else None
+        return self._set * (self._shard.max() + 1) + self._shard if self.bytes > SHUFFLED_WHOLE else None
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """uint8 [len(index), S, S, C] in the machine's memory."""
@@ -84,8 +80,9 @@ class ImageStore:
 
     def _read(self, index: np.ndarray) -> np.ndarray:
         images = np.empty((len(index), *self.image_shape), np.uint8)
-        for position, (shard, row) in enumerate(zip(self._shard[index], self._row[index], strict=True)):
-            images[position] = self._maps[shard][row]
+        places = zip(self._set[index].tolist(), self._shard[index].tolist(), self._row[index].tolist(), strict=True)
+        for position, (number, shard, row) in enumerate(places):
+            images[position] = self._sets[number][shard][row]
         return images
 
     def _copy_to(self, device: torch.device, rows: int = 4096) -> Tensor:
@@ -97,7 +94,24 @@ class ImageStore:
 
 
 def free_memory() -> int:
-    """Bytes of memory that programs can still take; without an answer from the system, 8 GiB."""
+    """Bytes of memory that programs can still take, here or in this container; without an answer, 8 GiB."""
+    return min(_free_on_machine(), _free_in_container())
+
+
+def _free_in_container() -> int:
+    group = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return max(0, int((group / limit).read_text()) - int((group / used).read_text()))
+        except (OSError, ValueError):  # no such limit, or "max"
+            continue
+    return 1 << 62
+
+
+def _free_on_machine() -> int:
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
         return int(lines["MemAvailable"].split()[0]) << 10

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,16 +28,17 @@ from foveal.data import joined
 from foveal.data.assemble import Assembly, assemble, report
 from foveal.data.cards import CARDS, Card
 from foveal.data.classes import merge_classes
-from foveal.data.jobs import check_space, file_sizes, plan_jobs, run_jobs, sole_writer
+from foveal.data.jobs import check_space, file_stamps, plan_jobs, run_jobs, sole_writer
 from foveal.data.records import open_prepared
 from foveal.data.registry import DatasetName, list_cards, read_source
-from foveal.data.shards import read_facts
+from foveal.data.shards import in_threads, read_facts
 from foveal.data.source import Source, SourceOptions
-from foveal.fundus.preparation import Preparation
+from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.runs import write_json
 
 # Changes where the work is done, not what comes out.
 FREE_OPTIONS = ("out", "ray", "list")
+SAMPLE = 48  # pictures of an unknown source that are looked at, to tell whether they are photographs of the retina
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class PrepareConfig:
     list: bool = False
     # What the source is; auto recognises it from its files and prints the guess.
     dataset: DatasetName = "auto"
+    # Are the pictures photographs of the retina? auto knows the data sets, and looks at some pictures of other sources.
+    fundus: Literal["auto", "yes", "no"] = "auto"
     # Side of the prepared images in pixels; 0 keeps the size of arrays and means 256 for photographs.
     size: int = 0
     # Crop to the retinal disc, or keep the whole frame; auto crops fundus photographs, not ready-made arrays.
@@ -97,6 +101,8 @@ class PrepareConfig:
             raise ValueError(
                 f"--val and --test are shares below 1 that leave some for training: {self.val}, {self.test}"
             )
+        if re.search(r"\s", self.scale):
+            raise ValueError(f"--scale '{self.scale}' must be one word, as four-grades")
         if self.size and not 8 <= self.size <= 4096:
             raise ValueError(f"--size must be between 8 and 4096 pixels, got {self.size}")
         if self.labelled < 0 or self.unlabelled < 0:
@@ -109,51 +115,92 @@ def prepare(config: PrepareConfig) -> Path:
         list_cards()
         return config.out
     existing = check_out(config)
-    if existing and not any(path.exists() or ":" in path.name for path in config.source):
+    if existing and not any(path.exists() or is_drawn(path) for path in config.source):
         say(f"{config.out} is prepared already; its source {config.source[0]} cannot be seen from here")
         return config.out
-    folder = config.out if existing else config.out.with_name(f".{config.out.name}.partial")
+    out = config.out.absolute()
+    folder = out if existing else out.with_name(f".{out.name}.partial")
+    assembly, stamps = read(config, existing)
+    source, images, photographs = assembly.source, folder / "images", assembly.card.fundus
+    if existing and assembly.source_hash == existing["source_hash"] and not unread_before(images):
+        say(f"{config.out} is prepared already with these options, and its source holds nothing new")
+        return config.out
+    if existing:
+        check_growth(config, existing, source)
     with sole_writer(folder):
-        assembly, sizes = read(config, folder / "images")
-        source = assembly.source
-        if existing and assembly.source_hash == existing["source_hash"]:
-            say(f"{config.out} is prepared already with these options, and its source holds nothing new")
-            return config.out
-        if existing:
-            check_growth(config, existing, source)
-        else:
+        if not existing:
             go_on_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
-        jobs = plan_jobs(source, sizes, folder / "images", assembly.preparation, assembly.card.fundus)
+        if is_joined(config):
+            joined.bring_shards(config.source, images)
+        jobs = plan_jobs(source, stamps, images, assembly.preparation, photographs)
         if jobs:
             check_space(jobs, folder)
             run_jobs(jobs, source, config.ray)
         check_any_read(folder, source)
         assemble(folder, assembly)
-    if not existing:
-        (folder / "started.json").unlink()
-        if config.out.exists():
-            config.out.rmdir()
-        folder.rename(config.out)
+        if not existing:
+            (folder / "started.json").unlink()
+            if out.exists():
+                out.rmdir()
+            folder.rename(out)
     report(config.out)
     return config.out
 
 
-def read(config: PrepareConfig, images: Path) -> tuple[Assembly, np.ndarray]:
-    """What the source or sources hold and how they are to be prepared; and the size of each file in bytes."""
-    if len(config.source) > 1 or (config.source[0] / "records.csv").is_file():
-        name, card, source, preparation = joined.load(config.source, images)
-        sizes = joined.sizes(source, images)
+def is_joined(config: PrepareConfig) -> bool:
+    """True when the sources are prepared sets."""
+    return len(config.source) > 1 or (config.source[0] / "records.csv").is_file()
+
+
+def is_drawn(path: Path) -> bool:
+    """True for phantom:600, which is no file."""
+    return path.name.startswith("phantom:")
+
+
+def read(config: PrepareConfig, existing: dict[str, Any] | None) -> tuple[Assembly, list[str]]:
+    """What the source or sources hold and how they are to be prepared; and the stamp of each file."""
+    if is_joined(config):
+        name, card, source, preparation = joined.load(config.source)
+        stamps = joined.stamps(config.source, source)
     else:
         name, source = read_source(config.source[0], config.dataset, pick(SourceOptions, config))
-        card, source = CARDS[name], limit_unlabelled(source, config)
-        preparation, sizes = choose_preparation(config, card, source), file_sizes(source)
+        source = limit_unlabelled(source, config)
+        card = replace(CARDS[name], fundus=decide_fundus(config, CARDS[name], source, existing))
+        preparation, stamps = choose_preparation(config, card, source), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
     scale = (source.scale or card.scale) if config.scale == "auto" else config.scale
     assembly = Assembly(
         name=name, card=card, source=source, scale=scale, preparation=preparation, asked=_asked(config),
-        source_hash=source_hash(source, sizes),
+        source_hash=source_hash(source, stamps),
     )  # fmt: skip
-    return assembly, sizes
+    return assembly, stamps
+
+
+def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> bool:
+    """Whether the pictures are photographs of the retina: as asked, as before, as the card says, or by looking."""
+    if config.fundus != "auto":
+        return config.fundus == "yes"
+    if existing:
+        return bool(existing["fundus"])
+    if source.images is not None or card.title not in (CARDS["folder"].title, CARDS["table"].title):
+        return card.fundus
+    places = np.unique(np.linspace(0, len(source.table) - 1, SAMPLE).astype(int))
+    files = [source.root / file for file in source.table["file"].iloc[places]]
+    look = Preparation(size=256, crop="disc")
+    found = [p for p in in_threads(lambda n: prepare_file(files[n], look, True), len(files)) if isinstance(p, Prepared)]
+    without = sum("not-a-retina" in prepared.flags for prepared in found)
+    if 2 * without <= len(found):
+        return True
+    say(
+        f"{without} of {len(found)} pictures that were looked at show no retina: they are not cropped, and copies are "
+        "found by equal pixels only; --fundus yes says otherwise"
+    )
+    return False
+
+
+def unread_before(images: Path) -> bool:
+    """True where files could not be read for a reason that may be gone by now."""
+    return bool((read_facts(images)["stamp"] == "retry").any())
 
 
 def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
@@ -169,6 +216,8 @@ def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
 
 def check_out(config: PrepareConfig) -> dict[str, Any] | None:
     """The card of the set at --out that was made with these options; None where --out is free, else ValueError."""
+    if config.out.name in ("", ".."):
+        raise ValueError(f"--out {config.out}: give the path of a new folder")
     if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
         return None
     if not (config.out / "card.json").is_file():
@@ -185,12 +234,13 @@ def check_out(config: PrepareConfig) -> dict[str, Any] | None:
 
 
 def _asked(config: PrepareConfig) -> dict[str, Any]:
-    return {key: value for key, value in plain(config).items() if key not in FREE_OPTIONS}
+    asked = {key: value for key, value in plain(config).items() if key not in FREE_OPTIONS}
+    return asked | {"source": [str(path if is_drawn(path) else path.absolute()) for path in config.source]}
 
 
-def source_hash(source: Source, sizes: np.ndarray) -> str:
-    """sha256 of all that the source says: names, sizes of files, labels, parts, patients; and of arrays."""
-    digest = hashlib.sha256(source.table.assign(bytes=sizes).to_csv(index=False).encode())
+def source_hash(source: Source, stamps: list[str]) -> str:
+    """sha256 of all that the source says: names and stamps of files, labels, parts, patients; and of arrays."""
+    digest = hashlib.sha256(source.table.assign(stamp=stamps).to_csv(index=False).encode())
     digest.update("\0".join(source.classes).encode())
     if source.images is not None:
         digest.update(np.ascontiguousarray(source.images).data)

@@ -25,7 +25,7 @@ import pandas as pd
 from foveal.console import say
 from foveal.data.corrections import FILE as CORRECTIONS
 from foveal.data.corrections import apply_corrections, corrected_card
-from foveal.data.shards import gather, open_shards
+from foveal.data.shards import Shards, gather
 
 SPLITS = ("train", "val", "test", "unlabelled")
 COLUMNS = (
@@ -58,9 +58,9 @@ class PreparedSet:
         return list(self.card["classes"])
 
     @cached_property
-    def shards(self) -> dict[int, np.ndarray]:
-        """Shard number -> memory-mapped uint8 [n, S, S, C]."""
-        return open_shards(self.path / "images")
+    def shards(self) -> Shards:
+        """By number, memory-mapped uint8 [n, S, S, C]."""
+        return Shards(self.path / "images")
 
     @cached_property
     def measures(self) -> pd.DataFrame:
@@ -74,6 +74,8 @@ class PreparedSet:
 
     def pixels(self, records: pd.DataFrame) -> np.ndarray:
         """uint8 [n, S, S, C]: the images of `records`, in their order."""
+        if not len(records):
+            return np.empty((0, self.size, self.size, self.channels), np.uint8)
         return gather(self.shards, records["shard"].to_numpy(), records["row"].to_numpy())
 
 
@@ -95,7 +97,7 @@ def open_prepared(path: Path) -> PreparedSet:
     check_copies(prepared.records, path / "duplicates.csv")
     last_rows = prepared.records.groupby("shard")["row"].max()
     for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
-        if len(prepared.shards.get(number, ())) <= last:
+        if prepared.shards.rows(number) <= last:
             raise ValueError(f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says")
     return prepared
 
@@ -135,6 +137,19 @@ def check_groups(records: pd.DataFrame, where: str) -> None:
     torn = sides[sides > 1].index.tolist()
     if torn:
         raise ValueError(f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}")
+
+
+def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
+    """Groups as names that mean the same patient in any set: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
+
+    Patients of two sets are the same where the sets are of one published data set, or of one source. Groups that
+    copies tie together ("a+b") are all their patients. In a joined set the groups have such names already.
+    """
+    if card["name"] == "joined":
+        return groups
+    prefix = card["identity"]
+    tied = groups.str.split("+").map(lambda names: "+".join(f"{prefix}/{name}" for name in names))
+    return tied.where(groups != "", "")
 
 
 def check_copies(records: pd.DataFrame, file: Path) -> None:

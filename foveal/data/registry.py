@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+import pandas as pd
 
 from foveal.console import say
 from foveal.data import (
@@ -53,7 +59,20 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
             raise ValueError(f"{root} is no source that is known; name one with --dataset: {', '.join(SOURCES)}")
         name = known[0]
         say(f"{root} is read as {name}, {CARDS[name].title}, by its files: {CARDS[name].layout}")
-    source = SOURCES[name].load(root, options)
+    if name != "table" and any(
+        (options.image_column, options.label_column, options.group_column, options.split_column)
+    ):
+        raise ValueError(
+            f"{root} is read as {name}, where columns cannot be chosen: --dataset table reads it as a table"
+        )
+    try:
+        source = SOURCES[name].load(root, options)
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
+        raise ValueError(f"{root} cannot be read as {name}, it may be cut off or damaged: {error}") from error
+    check_names(source.table, root)
+    images = source.images
+    if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3)):
+        raise ValueError(f"{root}: its images are {images.dtype} {images.shape}; uint8 [n, h, w, 1 or 3] was expected")
     for note in source.notes:
         if note:
             say(f"  {note}")
@@ -66,6 +85,25 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     if unknown:
         raise ValueError(f"{root}: split '{unknown[0]}' is none of {', '.join(SPLITS)}")
     return name, source
+
+
+def check_names(table: pd.DataFrame, root: Path) -> None:
+    """Raise ValueError for names of files or images that no table can hold."""
+    for column in ("file", "id"):
+        bad = [name for name in table[column] if "\r" in name or "\0" in name or not _is_text(name)]
+        if bad:
+            listed = ", ".join(repr(name) for name in bad[:5])
+            raise ValueError(
+                f"{root}: {len(bad)} names are not text (not UTF-8, or with a carriage return): {listed}; rename them"
+            )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def list_cards() -> None:

@@ -1,8 +1,9 @@
 """Shards: a part of a source, decoded once, as an array with a table of facts beside it.
 
     DATA/images/00007.npy    uint8 [n, S, S, C], readable by any tool while others are written
-    DATA/images/00007.csv    a row per file of the part: size in bytes, row in the array or reason why there is none,
-                             size of the original, sha256 of the pixels, flags, measures, fingerprint
+    DATA/images/00007.csv    a row per file of the part: stamp (size in bytes @ time of change), row in the array or
+                             reason why there is none, size of the original, sha256 of the pixels, flags, measures,
+                             fingerprint
 
 `write_shard` is the unit of work: it depends on nothing but its job, so threads, a killed and resumed run, and
 machines of a cluster all give the same bytes. The table is written last: a shard without one is not there.
@@ -13,7 +14,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections import deque
+import socket
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,14 +28,15 @@ import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
 
-from foveal.fundus.decode import DecodeError
+from foveal.fundus.decode import DecodeError, UnavailableError
 from foveal.fundus.fingerprint import fingerprint, to_text
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 
+OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and systems allow as few as 256
 SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop: what a killed run loses at most
 # The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
 FACTS = {
-    "file": "", "bytes": -1, "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
+    "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
     "fingerprint": "",
 }  # fmt: skip
 
@@ -46,7 +50,7 @@ class ShardJob:
     preparation: Preparation
     root: Path
     files: tuple[str, ...]
-    sizes: tuple[int, ...]  # of the files in bytes, -1 where one cannot be seen
+    stamps: tuple[str, ...]  # of the files: size and time of change, "missing" where one cannot be seen
     positions: tuple[int, ...]  # of the files in the source
     photographs: bool  # are measured and fingerprinted
     images: np.ndarray | None = None  # uint8 [n, h, w, C] in the order of `files`, for sources that hold arrays
@@ -66,16 +70,18 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
     cv2.setNumThreads(1)  # one image a thread; OpenCV's own threads would only compete
     job.folder.mkdir(parents=True, exist_ok=True)
     array, table = job.folder / f"{job.number:05d}.npy", job.folder / f"{job.number:05d}.csv"
-    partial = job.folder / f".{array.name}.{os.getpid()}"  # a task that is tried again elsewhere has a name of its own
+    own = f"{socket.gethostname()}.{os.getpid()}"  # a task that is tried again elsewhere has names of its own
+    partial, partial_table = (job.folder / f".{file.name}.{own}" for file in (array, table))
     rows: list[dict[str, Any]] = []
     side, count = job.preparation.size, 0
     try:
         with partial.open("wb") as stream:
             _write_header(stream, (len(job.files), side, side, job.preparation.channels))
             for position, result in enumerate(in_threads(lambda n: _prepare(job, n), len(job.files))):
-                facts: dict[str, Any] = {**FACTS, "file": job.files[position], "bytes": job.sizes[position]}
+                facts: dict[str, Any] = {**FACTS, "file": job.files[position], "stamp": job.stamps[position]}
                 if isinstance(result, DecodeError):
-                    rows.append({**facts, "reason": str(result)})
+                    again = {"stamp": "retry"} if isinstance(result, UnavailableError) else {}
+                    rows.append({**facts, "reason": str(result), **again})
                 else:
                     stream.write(np.ascontiguousarray(result.pixels).data)
                     rows.append({**facts, "row": count, **_facts(result, job.photographs)})
@@ -86,7 +92,6 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(array)
-        partial_table = partial.with_suffix(".csv")
         pd.DataFrame(rows).to_csv(partial_table, index=False, lineterminator="\n")
         partial_table.replace(table)
     except OSError as error:
@@ -131,23 +136,42 @@ def read_facts(folder: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).drop_duplicates("file", keep="last").reset_index(drop=True)
 
 
-def open_shards(folder: Path) -> dict[int, np.ndarray]:
-    """Shard number -> memory-mapped uint8 [n, S, S, C]; shards in which every file was rejected are left out."""
-    opened = {}
-    for file in sorted(folder.glob("[0-9]*.npy")):
-        with file.open("rb") as stream:
-            npy.read_magic(stream)
-            rows = npy.read_array_header_1_0(stream)[0][0]
-        if rows:
-            opened[int(file.stem)] = np.load(file, mmap_mode="r")
-    return opened
+class Shards:
+    """The arrays of a folder by number, memory-mapped when they are first asked for; the last few stay open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """uint8 [n, S, S, C]."""
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = np.load(self.folder / f"{number:05d}.npy", mmap_mode="r")
+                if len(self._open) > OPEN_AT_ONCE:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(number)
+            return self._open[number]
+
+    def rows(self, number: int) -> int:
+        """Images in a shard, from its header; 0 where it is missing or cut off."""
+        file = self.folder / f"{number:05d}.npy"
+        try:
+            with file.open("rb") as stream:
+                npy.read_magic(stream)
+                shape = npy.read_array_header_1_0(stream)[0]
+                whole = stream.tell() + int(np.prod(shape)) <= file.stat().st_size
+        except (OSError, ValueError):
+            return 0
+        return int(shape[0]) if whole else 0
 
 
-def gather(shards: dict[int, np.ndarray], shard: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """uint8 [n, S, S, C]: the images at (shard[k], row[k]), in this order."""
-    first = next(iter(shards.values()))
+def gather(shards: Shards, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """uint8 [n, S, S, C]: the images at (shard[k], row[k]), in this order; n at least 1."""
+    first = shards[int(shard[0])]
     images = np.empty((len(shard), *first.shape[1:]), np.uint8)
-    for position, (number, place) in enumerate(zip(shard, row, strict=True)):
+    for position, (number, place) in enumerate(zip(shard.tolist(), row.tolist(), strict=True)):
         images[position] = shards[number][place]
     return images
 

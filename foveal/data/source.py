@@ -114,7 +114,8 @@ def picture_ids(files: list[Path], root: Path) -> list[str]:
 def match_pictures(names: Sequence[str], pictures: list[Path], folder: Path) -> list[Path | None]:
     """For each name its picture, None when missing.
 
-    A name is a path below `folder` or a file name, with or without ending; case and back-slashes do not matter.
+    A name is a path below `folder` or a file name, with or without ending; case, back-slashes, and another ending on
+    the disk do not matter. A name with a folder in it fits only a picture in that folder.
     Raises ValueError when a name fits two pictures, or a picture two names.
     """
     by_name: dict[str, list[Path]] = {}
@@ -126,7 +127,8 @@ def match_pictures(names: Sequence[str], pictures: list[Path], folder: Path) -> 
     name_of: dict[Path, str] = {}
     for name in names:
         plain = PurePosixPath(name.replace("\\", "/"))
-        hits = by_name.get(plain.as_posix().lower()) or by_name.get(plain.stem.lower(), [])
+        bare = plain.with_suffix("") if plain.suffix.lower() in PICTURES else plain
+        hits = by_name.get(plain.as_posix().lower()) or by_name.get(bare.as_posix().lower(), [])
         if len(hits) > 1:
             raise ValueError(f"'{name}' fits several pictures: {', '.join(str(hit) for hit in hits[:3])}")
         if hits and name_of.setdefault(hits[0], name) != name:

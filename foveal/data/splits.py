@@ -75,12 +75,15 @@ def _deal_out(
 ) -> pd.DataFrame:
     """Deal out images without a part; where the source has a test (or val) part, only what is missing is made."""
     has = set(records["split"])
+    shares = {"val": 0.0 if "val" in has else options.val, "test": 0.0 if "test" in has else options.test}
     undecided = records["split"] == ""
-    if undecided.any():
-        shares = {"val": options.val, "test": options.test}
+    if undecided.any():  # images of a patient who has a part go there
+        fixed = records[records["split"].isin(("train", "val", "test")) & (records["group"] != "")]
+        side = dict(zip(fixed["group"], fixed["split"], strict=True))
+        sides = [side.get(group) or own for group, own in zip(records["group"], before, strict=True)]
+        before = pd.Series(sides, index=records.index, dtype=object)
     else:  # the source's own training part gives up a validation part where there is none
         undecided = records["split"] == "train"
-        shares = {"val": 0.0 if "val" in has else options.val, "test": 0.0 if "test" in has else options.test}
     part = records[undecided]
     if len(part) and any(shares.values()):
         fractions = {"train": 1 - shares["val"] - shares["test"], **shares}

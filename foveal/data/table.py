@@ -15,6 +15,7 @@ import pandas as pd
 
 from foveal.data.folder import PARTS
 from foveal.data.source import (
+    PICTURES,
     Source,
     SourceOptions,
     add_pictures,
@@ -177,7 +178,8 @@ def plain_numbers(cells: Iterable[str]) -> list[str]:
 
 def without_ending(name: str) -> str:
     """The name of a picture, or the path to it, without its ending; back-slashes become slashes."""
-    return PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix()
+    path = PurePosixPath(name.replace("\\", "/"))
+    return (path.with_suffix("") if path.suffix.lower() in PICTURES else path).as_posix()
 
 
 def choose_column(rows: pd.DataFrame, asked: str | None, usual: tuple[str, ...], what: str, file: Path) -> str:

@@ -73,6 +73,10 @@ class DecodeError(ValueError):
     """A file that cannot be read as a picture; the message is the reason in plain words."""
 
 
+class UnavailableError(DecodeError):
+    """A file that may be readable another time: without permission now, or without a package that reads it."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """One photograph: upright pixels, and the size that it had before any reduction.
@@ -133,7 +137,7 @@ def _open(path: Path) -> IO[bytes]:
     except FileNotFoundError:
         raise DecodeError("no such file") from None
     except OSError as error:
-        raise DecodeError(f"cannot be opened: {error.strerror or error}") from error
+        raise UnavailableError(f"cannot be opened: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> tuple[bytes, _Header | None]:

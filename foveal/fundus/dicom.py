@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.fundus.decode import MAXIMUM_PIXELS, DecodeError
+from foveal.fundus.decode import MAXIMUM_PIXELS, DecodeError, UnavailableError
 
 _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -44,7 +44,7 @@ def read_dicom(data: bytes) -> np.ndarray:
     try:
         import pydicom
     except ImportError:
-        raise DecodeError("reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
+        raise UnavailableError("reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
     try:
         dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
         _check(dataset)

@@ -63,11 +63,6 @@ def even_count() -> int:
     return int((_kept()[1] % 2 == 0).sum())
 
 
-def mirrored(fingerprints: np.ndarray) -> np.ndarray:
-    """Return the fingerprints int8 `[..., 254]` of the same pictures, mirrored left to right."""
-    return np.concatenate([fingerprints[..., : even_count()], -fingerprints[..., even_count() :]], axis=-1)
-
-
 def detail(square: np.ndarray, side: int, neighbourhood: float) -> np.ndarray:
     """Level a picture until only its detail is left: local mean 0, local spread 1, and 0 where nothing is seen.
 

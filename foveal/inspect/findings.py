@@ -20,7 +20,7 @@ TONES = ("bad", "unsure", "good")
 
 def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[Verdict]:
     """All findings: those across sets and of every set, sorted by how grave they are."""
-    found = [*_scales(sets), *(across(pair) for pair in pairs)]
+    found = [*_scales(sets), *(across(pair) for pair in pairs), *(v for pair in pairs for v in same_patients(pair))]
     for one in sets:
         own = [_shortcut(one), *_copies(one), *_groups(one), *_flags(one), *_small_classes(one), *_rejected(one)]
         found += own if len(sets) == 1 else [_of(one, verdict) for verdict in own]
@@ -222,6 +222,19 @@ def across(pair: dict[str, Any]) -> Verdict:
     text = f"{counted(many, 'picture')} stand{'s' if many == 1 else ''} in both of {names}."
     grounds = f"{kinds}; none is learned from in one and judged in the other."
     return Verdict(tone="unsure", text=text, grounds=grounds)
+
+
+def same_patients(pair: dict[str, Any]) -> list[Verdict]:
+    """What patients who stand in two sets mean; nothing where there are none."""
+    names, shared = f"{pair['first']} and {pair['second']}", pair["patients"]
+    if shared["leaks"]:
+        images = counted(shared["leaks"], "image")
+        text = f"{images} of patients who are learned from in one of {names} and judged in the other."
+        return [Verdict(tone="bad", text=text, grounds=f"The first: {', '.join(shared['examples'])}.")]
+    if shared["images"]:
+        text = f"{counted(shared['images'], 'image')} of patients who stand in both of {names}."
+        return [Verdict(tone="unsure", text=text, grounds="None is learned from in one and judged in the other.")]
+    return []
 
 
 def percent(share: float) -> str:

@@ -17,10 +17,8 @@ def described(prepared: PreparedSet) -> pd.DataFrame:
     """The records with all measures as numbers; nan where one was not taken.
 
     Mean colours and border are those of the original frame. Where the source held arrays instead of photographs they
-    are taken from the prepared pixels; grey ones have one colour, `grey`. Raises ValueError for a set without measures.
+    are taken from the prepared pixels; grey ones have one colour, `grey`.
     """
-    if not (prepared.path / "measures.csv").is_file():
-        raise ValueError(f"{prepared.path} has no measures.csv: it was made by an older version; prepare it again")
     measures = prepared.measures.drop(columns=["id", "fingerprint"], errors="ignore")
     numbers = measures.apply(pd.to_numeric, errors="coerce").set_index(prepared.records.index)
     table = prepared.records.join(numbers.loc[:, [name for name in numbers if name not in prepared.records]])
@@ -31,7 +29,8 @@ def described(prepared: PreparedSet) -> pd.DataFrame:
 
 
 def _fill_from_pixels(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
-    seen = {number: _look(images) for number, images in prepared.shards.items()}
+    numbers = sorted(set(prepared.records["shard"]))
+    seen = {number: _look(prepared.shards[number]) for number in numbers}
     places = zip(table["shard"], table["row"], strict=True)
     looks = np.array([seen[shard][row] for shard, row in places]).reshape(len(table), prepared.channels + 1)
     names = [*COLOURS, "border"] if prepared.channels == 3 else ["grey", "border"]

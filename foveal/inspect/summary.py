@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
-from foveal.data.leaks import compare_sets
+from foveal.data.leaks import compare_sets, shared_patients
 from foveal.data.records import SPLITS, PreparedSet
 from foveal.evaluate.predictions import units
 from foveal.fundus.fingerprint import LEAST_SIDE
@@ -150,8 +150,6 @@ def _rejected(prepared: PreparedSet) -> list[dict[str, Any]]:
 def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
     """duplicates.csv, with the split of both sides; pairs of which one was left out of the set are not among them."""
     file = prepared.path / "duplicates.csv"
-    if not file.is_file():
-        raise ValueError(f"{prepared.path} has no duplicates.csv: it was made by an older version; prepare it again")
     text = {"id": str, "other": str, "kind": str}
     pairs = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "other_label": [""]})
     split = table.set_index("id")["split"]
@@ -204,4 +202,14 @@ def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> 
         "near_compared": near_comparable(first) and near_comparable(second),
         "by_part": by_part.to_dict("records"),
         "listed": named(first_leaks, first, second),
+        "patients": _patients(first, second),
     }  # fmt: skip
+
+
+def _patients(first: PreparedSet, second: PreparedSet) -> dict[str, Any]:
+    """Images of the first set whose patient stands in the second, too; and those learned from here and judged there."""
+    shared = shared_patients(first, second)
+    leaks = shared["split"].isin(LEARNED) & shared["other_split"].isin(JUDGED)
+    leaks |= shared["split"].isin(JUDGED) & shared["other_split"].isin(LEARNED)
+    examples = [f"{row.id} and {row.other}" for row in shared[leaks].drop_duplicates("id").head(3).itertuples()]
+    return {"images": int(shared["id"].nunique()), "leaks": int(shared["id"][leaks].nunique()), "examples": examples}

@@ -11,7 +11,7 @@ import pytest
 from foveal.data import duplicates
 from foveal.data.duplicates import CONFIRMED, Pictures, candidates, confirm, find_duplicates
 from foveal.data.phantom import draw_phantom
-from foveal.fundus.fingerprint import fingerprint, mirrored
+from foveal.fundus.fingerprint import even_count, fingerprint
 from foveal.fundus.preparation import Preparation, prepare_file
 
 CHANGES = {
@@ -23,6 +23,11 @@ CHANGES = {
     "grey": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None],
     "mirrored": lambda image: np.ascontiguousarray(image[:, ::-1]),
 }
+
+
+def mirrored(prints):
+    """Fingerprints of the same pictures, mirrored left to right."""
+    return np.concatenate([prints[..., : even_count()], -prints[..., even_count() :]], axis=-1)
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -8,7 +10,6 @@ from foveal.data.leaks import (
     check_overlap,
     compare_sets,
     find_seen,
-    identity,
     pool_of,
     read_seen,
     refuse_seen,
@@ -16,7 +17,7 @@ from foveal.data.leaks import (
     write_seen,
 )
 from foveal.data.phantom import draw_phantom
-from foveal.data.records import PreparedSet, open_prepared
+from foveal.data.records import PreparedSet, open_prepared, patients
 
 SIZE = 96
 
@@ -65,7 +66,7 @@ def test_a_copy_of_a_judged_image_in_the_pool_is_refused_by_name(two_sets, capsy
 
 def test_a_pool_whose_pixels_are_gone_is_searched_by_fingerprint_and_said(two_sets, capsys):
     first, second = two_sets
-    seen = seen_of([(second, second.records)]).assign(set="moved/away")
+    seen = seen_of([(second, second.records)]).assign(set="moved/away", path="/moved/away")
     found = find_seen(first, first.records, seen)
     assert dict(zip(found["id"], found["how"], strict=True)) == {
         "a3": "very much like", "a4": "very much like", "a5": "exact copy of",
@@ -77,8 +78,8 @@ def test_the_same_patient_is_found_in_another_part_of_the_same_data_set(phantom_
     prepared = open_prepared(phantom_set)
     judged = prepared.part("test").head(1)
     seen = pd.DataFrame([{
-        "sha256": "other", "id": "second visit", "set": "x", "fingerprint": "",
-        "patient": f"{identity(prepared.card)}/{judged['group'].iloc[0]}",
+        "sha256": "other", "id": "second visit", "set": "x", "path": "", "fingerprint": "",
+        "patient": patients(prepared.card, judged["group"]).iloc[0],
     }])  # fmt: skip
     found = find_seen(prepared, prepared.part("test"), seen)
     assert set(found["how"]) == {"same patient as"} and judged["id"].iloc[0] in set(found["id"])
@@ -115,3 +116,46 @@ def test_what_was_seen_is_handed_on(phantom_set, tmp_path):
     write_seen(tmp_path / "b", [(prepared, prepared.part("train"))], str(tmp_path / "a"))
     assert set(read_seen(str(tmp_path / "b"))["sha256"]) == set(prepared.part("train", "unlabelled")["sha256"])
     assert not len(read_seen("imagenet"))
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory):
+    """Left and right eyes of the same ten patients as two data sets in EyePACS's form, and another clinic's."""
+    root = tmp_path_factory.mktemp("eyes")
+    random = np.random.default_rng(3)
+    for eye in ("left", "right"):
+        for n in range(10):
+            write(root / eye / f"{n}_{eye}.jpeg", draw_phantom(n % 5, eye, 96, random).image[..., ::-1])
+        rows = "".join(f"{n}_{eye},{n % 5}\n" for n in range(10))
+        (root / eye / "trainLabels.csv").write_text(f"image,level\n{rows}")
+    for n in range(10):
+        write(root / "clinic" / f"{n}_left.png", draw_phantom(n % 5, "left", 96, random).image[..., ::-1])
+    return {
+        name: foveal.prepare(root / name, out=root / f"set-{name}", size=64) for name in ("left", "right", "clinic")
+    }
+
+
+def test_patients_keep_their_names_when_sets_are_joined(eyes, tmp_path):
+    right, joined = (
+        open_prepared(eyes["right"]),
+        open_prepared(foveal.prepare(eyes["left"], eyes["clinic"], out=tmp_path / "both")),
+    )
+    for other in (open_prepared(eyes["left"]), joined):
+        with pytest.raises(ValueError, match=r"_right \((test|val), same patient as"):
+            check_overlap([right], [(other, other.records)], allow=False)
+    check_overlap([right], [(open_prepared(eyes["clinic"]), open_prepared(eyes["clinic"]).records)], allow=False)
+
+
+def test_two_clinics_number_their_patients_alike_and_they_stay_apart(eyes, tmp_path):
+    both = open_prepared(foveal.prepare(eyes["left"], eyes["clinic"], out=tmp_path / "both"))
+    assert len(both.records) == 20 and both.records["group"].nunique() == 20
+
+
+def test_the_pool_is_found_from_another_working_folder(two_sets, tmp_path, monkeypatch):
+    first, second = two_sets
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(second.path.parent)
+    relative = open_prepared(Path(second.path.name))
+    seen = seen_of([(relative, relative.records)])
+    monkeypatch.chdir(tmp_path / "here")
+    assert set(find_seen(first, first.records, seen)["how"]) == {"near copy of", "mirrored copy of", "exact copy of"}

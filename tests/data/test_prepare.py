@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -11,6 +12,7 @@ import foveal
 from foveal.data.jobs import sole_writer
 from foveal.data.phantom import draw_phantom
 from foveal.data.records import COLUMNS, open_prepared, read_records, validate
+from foveal.data.shards import Shards, gather
 from foveal.fundus.quality import UNGRADABLE
 
 
@@ -20,7 +22,8 @@ def write_phantoms(root, count, size=64):
         picture = draw_phantom(number % 5, "left", size, random).image
         file = root / str(number % 5) / f"{number:03d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(file), picture[..., ::-1])
+        if not file.exists():
+            cv2.imwrite(str(file), picture[..., ::-1])
 
 
 def test_the_hand_over_is_as_documented(phantom_set):
@@ -255,7 +258,7 @@ def test_two_writers_at_once_are_refused(tmp_path):
 def test_a_disk_without_room_is_said_before_any_work(tmp_path, monkeypatch):
     write_phantoms(tmp_path / "photos", 5)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(ValueError, match="GiB free; 5 images at 512 px need 0.0 GiB"):
+    with pytest.raises(ValueError, match="0.0 MiB free; 5 images at 512 px need 3.8 MiB"):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=512)
 
 
@@ -309,3 +312,85 @@ def test_copies_on_two_sides_are_refused_wherever_the_set_is_opened(tmp_path):
         stream.write(f"{pair[0]},{pair[1]},near,0.9,0,0,0\n")
     with pytest.raises(ValueError, match=f"1 pairs of copies stand on two sides of the split, {pair[0]} and {pair[1]}"):
         open_prepared(out)
+
+
+def test_a_picture_of_the_same_size_in_bytes_is_seen_to_have_changed(tmp_path):
+    write_phantoms(tmp_path / "photos", 10)
+    file = tmp_path / "photos" / "0" / "000.bmp"
+    cv2.imwrite(str(file), np.full((64, 64, 3), 10, np.uint8))
+    before = file.stat().st_size
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    cv2.imwrite(str(file), np.full((64, 64, 3), 200, np.uint8))
+    assert file.stat().st_size == before
+    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    changed = open_prepared(out)
+    row = changed.records[changed.records["file"] == "0/000.bmp"]
+    assert changed.pixels(row).mean() == 200
+
+
+def test_what_could_not_be_read_for_want_of_a_package_is_tried_again(tmp_path, monkeypatch):
+    write_phantoms(tmp_path / "photos", 10)
+    (tmp_path / "photos" / "0" / "scan.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pydicom", None)
+        out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    assert "needs pydicom" in (out / "rejected.csv").read_text()
+    foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    assert "0/scan.dcm" in (out / "rejected.csv").read_text() and "pydicom" not in (out / "rejected.csv").read_text()
+
+
+def test_few_files_are_open_however_many_shards_there_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("foveal.data.shards.OPEN_AT_ONCE", 4)
+    for number in range(12):
+        np.save(tmp_path / f"{number:05d}.npy", np.full((2, 4, 4, 3), number, np.uint8))
+    shards = Shards(tmp_path)
+    images = gather(shards, np.arange(12).repeat(2), np.tile([0, 1], 12))
+    assert images[:, 0, 0, 0].tolist() == np.arange(12).repeat(2).tolist() and len(shards._open) == 4
+    assert [shards.rows(number) for number in (0, 11, 12)] == [2, 2, 0]
+
+
+def test_maps_of_maps_are_composed(tmp_path):
+    from foveal.data.classes import referable_from
+
+    write_phantoms(tmp_path / "photos", 25)
+    merged = [
+        foveal.prepare(tmp_path / "photos", out=tmp_path / name, size=16, classes="0,1,2,3+4") for name in ("a", "b")
+    ]
+    card = open_prepared(foveal.prepare(*merged, out=tmp_path / "both", classes="0+1,2+3")).card
+    assert card["scale"] == "icdr 0+1,2+3+4" and referable_from(card["scale"]) == 1
+
+
+def test_pictures_that_show_no_retina_are_noticed(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for n in range(12):
+        (tmp_path / "things" / str(n % 2)).mkdir(parents=True, exist_ok=True)
+        noise = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "things" / str(n % 2) / f"{n}.png"), cv2.resize(noise, (90, 90)))
+    card = open_prepared(foveal.prepare(tmp_path / "things", out=tmp_path / "set", size=64)).card
+    assert not card["fundus"] and card["options"]["crop"] == "none" and "show no retina" in capsys.readouterr().out
+    card = open_prepared(foveal.prepare(tmp_path / "things", out=tmp_path / "asked", size=64, fundus="yes")).card
+    assert card["fundus"] and card["options"]["crop"] == "disc"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("photos/0/000.png/below", "cannot be made or written"), ("new/..", "give the path of a new folder")],
+)
+def test_an_out_that_cannot_be_is_one_error_and_leaves_nothing(tmp_path, out, message):
+    write_phantoms(tmp_path / "photos", 5)
+    with pytest.raises(ValueError, match=message):
+        foveal.prepare(tmp_path / "photos", out=tmp_path / out, size=16)
+    with pytest.raises(ValueError, match="no source that is known|no pictures found"):
+        foveal.prepare(tmp_path / "empty", out=tmp_path / "set") if (tmp_path / "empty").mkdir() is None else None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos"]
+
+
+def test_a_partly_filled_split_column_is_respected(tmp_path):
+    write_phantoms(tmp_path / "photos", 30)
+    rows = [f"{n % 5}/{n:03d}.png,{n % 5},p{n // 3},{'test' if n % 12 == 0 else ''}" for n in range(30)]
+    (tmp_path / "photos" / "labels.csv").write_text("image,grade,patient,part\n" + "\n".join(rows))
+    options = {"group_column": "patient", "split_column": "part", "size": 16}
+    records = open_prepared(foveal.prepare(tmp_path / "photos", out=tmp_path / "set", **options)).records
+    by_patient = records.groupby("group")["split"].agg(set)
+    assert all(by_patient[f"p{n // 3}"] == {"test"} for n in range(0, 30, 12))
+    assert (records["split"] == "test").sum() == 9 and "train" in set(records["split"])

@@ -357,3 +357,38 @@ def test_phantoms_are_a_source(tmp_path):
     assert len(source.table) == 5 and source.images.shape == (5, 24, 24, 3) and source.table["group"].nunique() == 3
     with pytest.raises(ValueError, match="at least 2"):
         phantom_source.load(Path("phantom:1"), DEFAULT)
+
+
+def test_a_name_with_a_folder_fits_no_picture_of_another_folder(tmp_path):
+    for name in ("test/x1.png", "test/x2.png", "train/x3.png"):
+        write_picture(tmp_path / name)
+    write_table(tmp_path, "image,grade\ntrain/x1.png,0\ntest/x2.png,1\ntrain/x3.png,1\n")
+    source = table.load(tmp_path, DEFAULT)
+    assert dict(zip(source.table["id"], source.table["file"], strict=True))["train/x1"] == "train/x1.png"
+    assert source.table.set_index("file")["label"].astype(object)["test/x1.png"] is pd.NA
+
+
+def test_names_with_dots_keep_their_tail(tmp_path):
+    for name in ("img.1.png", "img.2.png"):
+        write_picture(tmp_path / name)
+    write_table(tmp_path, "image,grade\nimg.1,0\nimg.2,1\n")
+    assert table.load(tmp_path, DEFAULT).table["file"].tolist() == ["img.1.png", "img.2.png"]
+
+
+def test_names_that_no_table_can_hold_are_refused_before_any_work(tmp_path):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "b\rc.png").write_bytes((tmp_path / "a.png").read_bytes())
+    with pytest.raises(ValueError, match="1 names are not text"):
+        read_source(tmp_path, "folder", DEFAULT)
+
+
+def test_columns_are_for_tables_only_and_said(tmp_path):
+    write_picture(tmp_path / "0" / "a.png")
+    with pytest.raises(ValueError, match="is read as folder, where columns cannot be chosen"):
+        read_source(tmp_path, "folder", SourceOptions(label_column="x"))
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:20])
+    with pytest.raises(ValueError, match="cannot be read as mnist, it may be cut off or damaged"):
+        read_source(tmp_path, "auto", DEFAULT)

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from foveal.data.phantom import draw_phantom
-from foveal.fundus.fingerprint import detail, even_count, fingerprint, from_text, mirrored, to_text
+from foveal.fundus.fingerprint import detail, even_count, fingerprint, from_text, to_text
+
+
+def mirrored(prints):
+    """Fingerprints of the same pictures, mirrored left to right."""
+    return np.concatenate([prints[..., : even_count()], -prints[..., even_count() :]], axis=-1)
 
 
 def phantom(seed, grade=2, eye="left", size=128):
