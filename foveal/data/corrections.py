@@ -92,15 +92,18 @@ def read_corrections(file: Path) -> pd.DataFrame:
     return table.reindex(columns=list(COLUMNS), fill_value="")
 
 
-def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str]) -> pd.DataFrame:
+def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str], partly: bool = False) -> pd.DataFrame:
     """The records with all corrections of `file` made, in their order.
 
+    partly: the file may name other images, too, as that of a whole set does for the predictions of its test part.
     An image whose label is taken away becomes unlabelled. Raises ValueError for an id that is not there, or an `old`
     that is not the image's label: such a file belongs to another set, or to labels that have changed since.
     """
     records = records.copy()
     place_of = dict(zip(records["id"], records.index, strict=True))
     for line, change in enumerate(read_corrections(file).to_dict("records"), start=2):
+        if change["id"] not in place_of and partly:
+            continue
         if change["id"] not in place_of:
             raise ValueError(f"{file}, line {line}: there is no image '{change['id']}' in the set")
         place = place_of[change["id"]]

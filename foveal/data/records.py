@@ -87,6 +87,8 @@ def open_prepared(path: Path) -> PreparedSet:
                 f"{path} is not a whole prepared set: it has no {name}. Make one with: foveal prepare SOURCE --out NEW"
             )
     card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
+    if "identity" not in card:
+        raise ValueError(f"{path} was made by an older version of Foveal, which knew less of it: prepare it again")
     records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
     if corrections.is_file():
         records = apply_corrections(records, corrections, card["classes"])

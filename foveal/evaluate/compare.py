@@ -2,40 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
 from foveal.evaluate import metrics
-from foveal.evaluate.intervals import draw_counts, percentile_interval
+from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.intervals import Resampling, percentile_interval
+from foveal.evaluate.operating import severity
 from foveal.evaluate.predictions import probability_columns, units
+
+CAVEAT = "McNemar's test takes images as independent; where a patient has several, trust the intervals"
+
+
+def compare(
+    tables: Sequence[pd.DataFrame], resamples: int = 1000, seed: int = 0, referable_from: int | None = None
+) -> list[dict[str, Any]]:
+    """Every table of predictions after the first against the first: `paired_difference`, and McNemar's test.
+
+    referable_from: lowest class that is referred, None where nothing is. "mcnemar" holds only_first and only_second
+    (images that one alone got right), the p-values exact and mid_p, and caveat. Raises ValueError with fewer than two
+    tables, or for tables without 2 common labelled images.
+    """
+    if len(tables) < 2:
+        raise ValueError(f"a comparison needs at least 2 tables of predictions, got {len(tables)}")
+    found = []
+    for other in tables[1:]:
+        difference = paired_difference(tables[0], other, resamples, seed, referable_from)
+        pairs = _pairs(tables[0], other)
+        right = [(pairs[column] == pairs["label"]).to_numpy(bool) for column in ("grade", "grade_second")]
+        found.append(difference | {"mcnemar": mcnemar(*right)})
+    return found
 
 
 def paired_difference(
-    first: pd.DataFrame, second: pd.DataFrame, resamples: int = 1000, seed: int = 0
+    first: pd.DataFrame, second: pd.DataFrame, resamples: int = 1000, seed: int = 0, referable_from: int | None = None
 ) -> dict[str, Any]:
-    """Quadratic kappa and accuracy of `second` minus those of `first`, over the labelled images that both hold.
+    """Quadratic kappa, accuracy and, with a cut-off, referable AUC of `second` minus those of `first`.
 
-    Both resample the same groups, so that what is hard for both cancels. Returns name -> value, low, high, answer.
+    Over the labelled images that both hold. Both resample the same groups, so that what is hard for both cancels.
+    Returns n and name -> value, low, high, answer. Raises ValueError for other labels or fewer than 2 common images.
     """
-    pairs = first.merge(second, on="id", suffixes=("", "_second"))
-    pairs = pairs[pairs["label"].notna()].reset_index(drop=True)
-    if len(pairs) < 2 or (pairs["label"] != pairs["label_second"]).any():
-        raise ValueError("runs can be compared only on at least 2 images that both have graded, with the same labels")
-    labels, groups, classes = pairs["label"].to_numpy(np.int64), units(pairs), len(probability_columns(first))
-    tables = [
-        metrics.confusion_matrices(labels, pairs[column].to_numpy(np.int64), groups, classes)
-        for column in ("grade", "grade_second")
-    ]
-    counts = draw_counts(len(tables[0]), resamples, np.random.default_rng(seed))
-    drawn = [np.tensordot(counts, table, 1) for table in tables]
+    pairs, classes = _pairs(first, second), len(probability_columns(first))
+    labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(units(pairs), resamples, seed)
+    whole, drawn = [], []
+    for column in ("grade", "grade_second"):
+        grades = pairs[column].to_numpy(np.int64)
+        whole.append(metrics.confusion_matrices(labels, grades, np.zeros_like(labels), classes)[0])
+        drawn.append(resampling.confusions(labels, grades, classes))
     result: dict[str, Any] = {"n": len(pairs)}
     for name, metric in (("quadratic_kappa", metrics.quadratic_kappa), ("accuracy", metrics.accuracy)):
-        value = float(metric(tables[1].sum(0)) - metric(tables[0].sum(0)))
-        low, high = percentile_interval(metric(drawn[1]) - metric(drawn[0]))
-        result[name] = {"value": value, "low": low, "high": high, "answer": answer(low, high)}
+        result[name] = _difference(float(metric(whole[1]) - metric(whole[0])), metric(drawn[1]) - metric(drawn[0]))
+    if referable_from is not None and 0 < referable_from < classes:
+        result["referable_auc"] = _area_difference(first, second, pairs, referable_from, resampling)
     return result
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+    """McNemar's test of two graders that are right bool [n] on the same images.
+
+    Exact and mid-p, two-sided (Fagerland, Lydersen and Laake 2013): the exact test keeps its level but misses
+    differences; mid-p counts only half of the probability of what was seen.
+    """
+    only = int((first & ~second).sum()), int((second & ~first).sum())
+    n, fewer = sum(only), min(only)
+    exact = min(1.0, 2 * float(binom.cdf(fewer, n, 0.5)))
+    mid = 1.0 if only[0] == only[1] else 2 * float(binom.cdf(fewer, n, 0.5)) - float(binom.pmf(fewer, n, 0.5))
+    return {"only_first": only[0], "only_second": only[1], "exact": exact, "mid_p": mid, "caveat": CAVEAT}
+
+
+def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The labelled images that both tables hold, the columns of the second with `_second`."""
+    pairs = first.merge(second, on="id", suffixes=("", "_second"))
+    pairs = pairs[pairs["label"].notna()].reset_index(drop=True)
+    same = (pairs["label"] == pairs["label_second"]).fillna(False)
+    if len(pairs) < 2 or not same.all() or probability_columns(first) != probability_columns(second):
+        raise ValueError(
+            "runs can be compared only on at least 2 images that both have graded, with the same labels and classes"
+        )
+    return pairs
+
+
+def _area_difference(
+    first: pd.DataFrame, second: pd.DataFrame, pairs: pd.DataFrame, cut: int, resampling: Resampling
+) -> dict[str, Any]:
+    values, drawn = [], []
+    for table in (first, second):
+        scores, positive = severity(table.set_index("id").loc[pairs["id"]], cut)
+        values.append(float(metrics.area_under_curve(scores, positive, [np.ones(len(pairs))])[0]))
+        drawn.append(resampled_areas(scores, positive, resampling)[0])
+    return _difference(values[1] - values[0], drawn[1] - drawn[0])
+
+
+def _difference(value: float, drawn: np.ndarray) -> dict[str, Any]:
+    low, high = percentile_interval(drawn)
+    return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
 
 
 def answer(low: float, high: float) -> str:
@@ -48,8 +112,9 @@ def answer(low: float, high: float) -> str:
 def describe(difference: dict[str, Any]) -> str:
     """One sentence for people about the difference of two runs, kappa first."""
     parts = []
-    for name in ("quadratic_kappa", "accuracy"):
-        entry = difference[name]
-        interval = f"95 % interval {entry['low']:+.3f} to {entry['high']:+.3f}"
-        parts.append(f"{name.replace('_', ' ')} {entry['value']:+.3f} ({interval}): {entry['answer']}")
+    for name in ("quadratic_kappa", "accuracy", "referable_auc"):
+        if name in difference:
+            entry = difference[name]
+            interval = f"95 % interval {entry['low']:+.3f} to {entry['high']:+.3f}"
+            parts.append(f"{name.replace('_', ' ')} {entry['value']:+.3f} ({interval}): {entry['answer']}")
     return f"{'; '.join(parts)} (paired, {difference['n']} images)."

@@ -1,28 +1,37 @@
 """evaluate: predictions.csv -> metrics.json, every value with an interval, n and what a constant answer would reach.
 
 foveal evaluate RUN
+foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
+
+metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, subgroups, harm, about
+confusion.csv   true by given class
+label_noise.csv the labels that the grader doubts (label_noise.py)
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pandas as pd
 import tyro
 
-from foveal.console import say, show_table, warn
-from foveal.evaluate import metrics
-from foveal.evaluate.intervals import draw_counts, percentile_interval
+from foveal.console import say, warn
+from foveal.data.corrections import apply_corrections, read_corrections
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.label_noise import doubts, unlearned
+from foveal.evaluate.measure import measure, measure_on
+from foveal.evaluate.operating import operating_points
 from foveal.evaluate.predictions import probability_columns, read_predictions, units
+from foveal.evaluate.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
+from foveal.evaluate.show import SMALL_CLASS, show, warnings
+from foveal.evaluate.subgroups import join_records, subgroups
 from foveal.runs import write_json, write_text
 
-SMALL_CLASS = 10  # images; below this a per-class figure is little more than an anecdote
+__all__ = ["SMALL_CLASS", "EvaluateConfig", "choose_rows", "evaluate", "measure", "show"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +46,18 @@ class EvaluateConfig:
     split: Literal["auto", "train", "val", "test", "all"] = "auto"
     # Lowest grade that is referred; by default 2 on the ICDR scale, none without a severity scale.
     referable_from: int | None = None
+    # Lowest grade that threatens sight; by default 3 on the ICDR scale, none without a severity scale.
+    sight_threatening_from: int | None = None
+    # Share of positives (0-1) that the predictive values are for; by default that of the evaluated images.
+    prevalence: float | None = None
+    # Column to measure by (eye, flags, width, source, a measure, …); give it again for more.
+    by: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    # Prepared set whose records.csv and measures.csv hold the columns of --by.
+    records: Path | None = None
+    # Table of corrected labels (id, old, new, who, when, why) to apply before measuring.
+    corrections: Path | None = None
+    # Quadratic kappa between two readers of such images, to hold the grader's against.
+    inter_rater: float | None = None
     # Bootstrap resamples for the intervals.
     resamples: int = 1000
     # Seed of the resamples.
@@ -45,30 +66,46 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.resamples < 100:
             raise ValueError(f"--resamples must be at least 100 for a 95 % interval, got {self.resamples}")
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            raise ValueError(f"--prevalence must be a share between 0 and 1, got {self.prevalence}")
+        if self.inter_rater is not None and not 0 < self.inter_rater <= 1:
+            raise ValueError(f"--inter-rater must be a kappa above 0 and at most 1, got {self.inter_rater}")
 
 
 def evaluate(config: EvaluateConfig) -> Path:
     """Measure predictions against labels and write metrics.json; returns its path."""
     file = config.source / "predictions.csv" if config.source.is_dir() else config.source
-    table, split = choose_rows(read_predictions(file), config.split)
+    everything = read_predictions(file)
     model = _model_beside(file)
-    names = model.get("classes") or [str(number) for number in range(len(probability_columns(table)))]
-    referable_from = config.referable_from
-    if referable_from is None and table["referable"].notna().any():
-        referable_from = model.get("referable_from", 2)
-    ordered = model.get("task", "grading") == "grading"
-    result = measure(table, names, referable_from, ordered=ordered, resamples=config.resamples, seed=config.seed)
+    names = model.get("classes") or [str(number) for number in range(len(probability_columns(everything)))]
+    if len(names) != len(probability_columns(everything)):
+        raise ValueError(f"{file} has {len(probability_columns(everything))} classes, the model beside it {len(names)}")
+    corrected = {} if config.corrections is None else {"corrections": _corrections_of(config.corrections, everything)}
+    if config.corrections is not None:
+        everything = apply_corrections(everything, config.corrections, names, partly=True)
+    table, split = choose_rows(everything, config.split)
+    table = join_records(table, config.records, config.by)
+    scale = scale_of(config, model, names, everything)
+    resampling = Resampling(units(table), config.resamples, config.seed)
+    result = measure_on(table, scale, resampling)
+    result |= _points(everything, table, split, scale, resampling, config)
+    result["subgroups"] = subgroups(table, config.by, scale, resampling)
     result["about"] = {
-        "predictions": file.name, "split": split, "images": len(table), "groups": int(units(table).max() + 1),
-        "classes": names, "referable_from": referable_from, "resamples": config.resamples, "seed": config.seed,
-        "interval": "95 %, percentile bootstrap over groups",
+        "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
+        "classes": names, "referable_from": scale.referable_from,
+        "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
+        "resamples": config.resamples, "seed": config.seed, "interval": "95 %, percentile bootstrap over groups",
+        **corrected, **({} if config.inter_rater is None else {"inter_rater": config.inter_rater}),
     }  # fmt: skip
     out = config.out or file.with_name("metrics.json")
-    write_json(out, result)
-    confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
-    write_text(out.with_name("confusion.csv"), confusion.to_csv(lineterminator="\n"))
-    show(result)
+    judged = unlearned(everything)
+    found = doubts(judged)
+    _write(out, result, found, names)
+    say(f"labels: {len(found)} of {len(judged)} are doubted by the grader, which has not learned from them; "
+        f"see {out.with_name('label_noise.csv')}")  # fmt: skip
     say(f"metrics: {out}")
+    for warning in warnings(result):
+        warn(warning)
     return out
 
 
@@ -86,72 +123,53 @@ def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
     return chosen.reset_index(drop=True), split
 
 
-def measure(
-    table: pd.DataFrame, names: list[str], referable_from: int | None, *, ordered: bool, resamples: int, seed: int
-) -> dict[str, Any]:
-    """{"metrics": name -> value, low, high, n, constant; "confusion": K x K} for labelled rows.
+def scale_of(config: EvaluateConfig, model: dict[str, Any], names: list[str], table: pd.DataFrame) -> Scale:
+    """What the classes mean: from the options, else from model.json, else from the table itself.
 
-    Kappa by distance is left out where the classes have no order.
+    Predictions without a model beside them were made on the ICDR scale when they say what is referable and have its
+    five classes. Raises ValueError for a cut-off that does not part the classes.
     """
-    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
-    groups = units(table)
-    tables = metrics.confusion_matrices(labels, grades, groups, len(names))
-    total = tables.sum(0)
-    counts = draw_counts(len(tables), resamples, np.random.default_rng(seed))
-    drawn = np.tensordot(counts, tables, 1)
-    answer = int(np.bincount(labels, minlength=len(names)).argmax())
-    constant = np.zeros_like(total)
-    constant[:, answer] = total.sum(1)
-    found: dict[str, Any] = {}
-
-    def add(name: str, value: float, resampled: np.ndarray, baseline: float, n: int) -> None:
-        low, high = percentile_interval(resampled)
-        entry = {"value": value, "low": low, "high": high, "n": n, "constant": baseline}
-        found[name] = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in entry.items()}
-
-    overall = (
-        ("accuracy", metrics.accuracy),
-        ("quadratic_kappa", metrics.quadratic_kappa),
-        ("macro_f1", metrics.macro_f1),
-    )
-    for name, metric in overall:
-        if name == "quadratic_kappa" and not ordered:
-            continue
-        add(name, float(metric(total)), metric(drawn), float(metric(constant)), len(table))
-    if referable_from is not None and 0 < referable_from < len(names):
-        scores = table[[f"p{k}" for k in range(referable_from, len(names))]].to_numpy(float).sum(1)
-        positive = labels >= referable_from
-        area = metrics.area_under_curve(scores, positive, [np.ones(len(table))])[0]
-        resampled = metrics.area_under_curve(scores, positive, (row[groups] for row in counts))
-        add("referable_auc", float(area), resampled, 0.5, len(table))
-    # The n of a precision is the images that were given the class, that of a recall those that have it.
-    sizes = {"precision": total.sum(0), "recall": total.sum(1)}
-    for what, metric in (("precision", metrics.precision), ("recall", metrics.recall)):
-        values, resampled, baseline = metric(total), metric(drawn), metric(constant)
-        for k, name in enumerate(names):
-            add(f"{what} of {name}", float(values[k]), resampled[:, k], float(baseline[k]), int(sizes[what][k]))
-    return {"metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": names[answer]}
+    ordered, referable = model.get("task", "grading") == "grading", table["referable"].notna().any()
+    cuts = {"referable_from": config.referable_from, "sight_threatening_from": config.sight_threatening_from}
+    for name, cut in cuts.items():
+        if cut is not None and not (ordered and 0 < cut < len(names)):
+            what = f"a grade 1..{len(names) - 1}" if ordered else "left out: these classes have no order"
+            raise ValueError(f"--{name.replace('_', '-')} must be {what}, got {cut}")
+    if cuts["referable_from"] is None and referable:
+        cuts["referable_from"] = model.get("referable_from", 2)
+    if cuts["sight_threatening_from"] is None:
+        scale = model.get("scale", "icdr" if referable and len(names) == 5 else "none")
+        cuts["sight_threatening_from"] = class_that_starts_at(scale, SIGHT_THREATENING_FROM)
+    return Scale(names=names, ordered=ordered, **cuts)
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the metrics as a table, and what to beware of."""
-    about = result["about"]
-    rows = []
-    for name, entry in result["metrics"].items():
-        interval = f"{_number(entry['low'])} – {_number(entry['high'])}"
-        rows.append([name, _number(entry["value"]), interval, str(entry["n"]), _number(entry["constant"])])
-    title = f"{about['split']}: {about['images']} images in {about['groups']} groups"
-    show_table(title, ["metric", "value", "95 % interval", "n", f"always '{result['constant_answer']}'"], rows)
-    confusion = np.array(result["confusion"])
-    for name, n in zip(about["classes"], confusion.sum(1), strict=True):
-        if n < SMALL_CLASS:
-            warn(f"only {n} images of '{name}': its figures say little")
-    if (confusion.sum(0) > 0).sum() == 1:
-        warn("every image was given the same class: this grader has learned nothing")
+def _points(
+    everything: pd.DataFrame, table: pd.DataFrame, split: str, scale: Scale, resampling: Resampling,
+    config: EvaluateConfig,
+) -> dict[str, Any]:  # fmt: skip
+    """Operating points, chosen on validation rows that are not among the evaluated ones."""
+    apart = everything["label"].notna() & (everything["split"] == "val") & (split not in ("val", "all"))
+    chosen_on = everything[apart].reset_index(drop=True)
+    points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence)
+    return {"operating_points": points} | ({"operating_points_note": note} if note else {})
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _corrections_of(file: Path, table: pd.DataFrame) -> dict[str, Any]:
+    if not file.is_file():
+        raise ValueError(f"--corrections {file}: there is no such file")
+    rows = int(read_corrections(file)["id"].isin(table["id"]).sum())
+    if not rows:
+        raise ValueError(f"--corrections {file} names none of the images that were graded")
+    return {"file": file.name, "rows": rows}
+
+
+def _write(out: Path, result: dict[str, Any], noise: pd.DataFrame, names: list[str]) -> None:
+    """All files of an evaluation, and the tables for the terminal."""
+    write_json(out, result)
+    confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
+    write_text(out.with_name("confusion.csv"), confusion.to_csv(lineterminator="\n"))
+    write_text(out.with_name("label_noise.csv"), noise.to_csv(index=False, lineterminator="\n"))
+    show(result)
 
 
 def _model_beside(file: Path) -> dict[str, Any]:

@@ -5,9 +5,13 @@ Images of a patient agree with one another; drawing images would claim more evid
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import numpy as np
+
+BLOCK = 4096  # groups whose weights are doubles at one time: memory stays bounded
 
 
 def draw_counts(groups: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -22,3 +26,78 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
         return math.nan, math.nan
     low, high = np.quantile(valid, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def noise(values: np.ndarray) -> float:
+    """The smallest difference between two graders on such images that is not noise, from resampled values [R].
+
+    1.96 x sqrt(2) x the bootstrap standard error: the smallest detectable difference of two measurements (de Vet et
+    al. 2006), for graders whose errors have nothing in common. Two graders of the same images do share errors: the
+    paired comparison (compare.py) can tell smaller differences. nan when more than one in ten has no value.
+    """
+    valid = values[~np.isnan(values)]
+    return float(1.96 * math.sqrt(2) * valid.std()) if len(valid) >= max(1, 0.9 * len(values)) else math.nan
+
+
+class Resampling:
+    """The same resamples for every figure of one evaluation, so that figures can be compared draw by draw.
+
+    units: int [n], the group of each image, numbered from 0; `weights` is float32 [G, R], how often each group was
+    drawn. Whole numbers below 2^24 are exact in float32, at half the memory.
+    """
+
+    def __init__(self, units: np.ndarray, resamples: int = 1000, seed: int = 0) -> None:
+        groups, generator = int(units.max(initial=-1)) + 1, np.random.default_rng(seed)
+        self.units = units
+        self.weights = np.empty((groups, resamples), np.float32)
+        for start in range(0, resamples, 50):  # all draws at once are 8 bytes each
+            stop = min(start + 50, resamples)
+            self.weights[:, start:stop] = draw_counts(groups, stop - start, generator).T
+
+    @property
+    def groups(self) -> int:
+        """Number of groups that have an image here."""
+        return len(np.unique(self.units))
+
+    def part(self, chosen: np.ndarray) -> Resampling:
+        """The same resamples, of some of the images only: `chosen` is bool or int [m]."""
+        part = copy.copy(self)
+        part.units = self.units[chosen]
+        return part
+
+    def sums(self, columns: np.ndarray) -> np.ndarray:
+        """float [R, C]: the sum of each of the columns [n, C] over the images of every resample."""
+        present, places = np.unique(self.units, return_inverse=True)
+        grouped = [np.bincount(places, column, minlength=len(present)) for column in columns.T]
+        by_group = np.stack(grouped, axis=1) if grouped else np.empty((len(present), 0))
+        total = np.zeros((self.weights.shape[1], columns.shape[1]))
+        for start in range(0, len(present), BLOCK):
+            block = slice(start, start + BLOCK)
+            total += self.weights[present[block]].T.astype(float) @ by_group[block]
+        return total
+
+    def confusions(self, labels: np.ndarray, grades: np.ndarray, classes: int) -> np.ndarray:
+        """float [R, K, K]: the confusion matrix of every resample."""
+        cells = np.zeros((len(labels), classes * classes), np.float32)
+        cells[np.arange(len(labels)), labels * classes + grades] = 1
+        return self.sums(cells).reshape(-1, classes, classes)
+
+    def entry(
+        self, value: float, resampled: np.ndarray, n: int, *, share_of: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """value, low, high, n and noise of one figure, None where there is none.
+
+        resampled: [R]. share_of: bool [n], the images that a share is a share of. Resamples of a share of 0 or 1 never
+        vary, although the next image may; its interval is the exact one (Clopper and Pearson 1934) for as many
+        independent cases as there are groups. A single group says nothing about others: no interval, no noise.
+        """
+        low, high = percentile_interval(resampled)
+        spread = noise(resampled)
+        if share_of is not None and value in (0.0, 1.0):
+            cases = len(np.unique(self.units[share_of]))
+            edge = 0.025 ** (1 / max(1, cases))
+            low, high = (edge, 1.0) if value == 1 else (0.0, 1 - edge)
+        if self.groups < 2:
+            low = high = spread = math.nan
+        found = {"value": float(value), "low": low, "high": high, "n": int(n), "noise": spread}
+        return {key: None if isinstance(item, float) and math.isnan(item) else item for key, item in found.items()}

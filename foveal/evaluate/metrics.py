@@ -24,14 +24,29 @@ def accuracy(confusion: np.ndarray) -> np.ndarray:
     return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
 
 
+def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes that occur: every class counts the same, however rare."""
+    return _mean_of_present(recall(confusion))
+
+
 def quadratic_kappa(confusion: np.ndarray) -> np.ndarray:
     """Cohen's kappa with quadratic weights (Cohen 1968): agreement beyond chance, errors count by squared distance."""
-    classes = confusion.shape[-1]
-    weights = (np.arange(classes)[:, None] - np.arange(classes)) ** 2.0
-    total = confusion.sum((-2, -1))
-    expected = confusion.sum(-1)[..., :, None] * confusion.sum(-2)[..., None, :]
-    observed = (weights * confusion).sum((-2, -1))
-    return 1 - _ratio(observed * total, (weights * expected).sum((-2, -1)))
+    return _kappa(confusion, _distances(confusion) ** 2)
+
+
+def linear_kappa(confusion: np.ndarray) -> np.ndarray:
+    """Cohen's kappa with linear weights (Cohen 1968): an error counts by its distance in grades."""
+    return _kappa(confusion, _distances(confusion))
+
+
+def unweighted_kappa(confusion: np.ndarray) -> np.ndarray:
+    """Cohen's kappa (Cohen 1960): agreement beyond chance, every error counts the same."""
+    return _kappa(confusion, (_distances(confusion) > 0).astype(float))
+
+
+def mean_absolute_error(confusion: np.ndarray) -> np.ndarray:
+    """Mean distance, in grades, between the grade given and the true one."""
+    return _ratio((_distances(confusion) * confusion).sum((-2, -1)), confusion.sum((-2, -1)))
 
 
 def precision(confusion: np.ndarray) -> np.ndarray:
@@ -44,12 +59,21 @@ def recall(confusion: np.ndarray) -> np.ndarray:
     return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1))
 
 
+def f1(confusion: np.ndarray) -> np.ndarray:
+    """[..., K]: the harmonic mean of precision and recall; nan for a class that is neither true nor given."""
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return _ratio(2 * right, confusion.sum(-1) + confusion.sum(-2))
+
+
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
     """Mean F1 over the classes that occur among the true or given ones (as scikit-learn), each counting the same."""
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    f1 = _ratio(2 * right, confusion.sum(-1) + confusion.sum(-2))
-    present = ~np.isnan(f1)
-    return _ratio(np.where(present, f1, 0).sum(-1), present.sum(-1))
+    return _mean_of_present(f1(confusion))
+
+
+def weighted_f1(confusion: np.ndarray) -> np.ndarray:
+    """Mean F1 of the classes, each counting by the number of images that have it."""
+    true = confusion.sum(-1)
+    return _ratio((np.nan_to_num(f1(confusion)) * true).sum(-1), true.sum(-1))
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray, weights: Iterable[np.ndarray]) -> np.ndarray:
@@ -68,6 +92,25 @@ def area_under_curve(scores: np.ndarray, positive: np.ndarray, weights: Iterable
         pairs = gained.sum() * below[-1]
         areas.append((gained * (below[:-1] + below[1:]) / 2).sum() / pairs if pairs else np.nan)
     return np.array(areas)
+
+
+def _distances(confusion: np.ndarray) -> np.ndarray:
+    classes = np.arange(confusion.shape[-1], dtype=float)
+    return abs(classes[:, None] - classes)
+
+
+def _kappa(confusion: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """1 - disagreement observed / disagreement of two raters who answer as often, but by chance."""
+    total = confusion.sum((-2, -1))
+    expected = confusion.sum(-1)[..., :, None] * confusion.sum(-2)[..., None, :]
+    observed = (weights * confusion).sum((-2, -1))
+    return 1 - _ratio(observed * total, (weights * expected).sum((-2, -1)))
+
+
+def _mean_of_present(values: np.ndarray) -> np.ndarray:
+    """Mean over the last dimension, of what is not nan."""
+    present = ~np.isnan(values)
+    return _ratio(np.where(present, values, 0).sum(-1), present.sum(-1))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -12,41 +12,73 @@ import numpy as np
 import pandas as pd
 
 SUM_TOLERANCE = 1e-3
+REQUIRED = ("id", "label", "grade", "referable", "group", "split")
 
 
 def read_predictions(file: Path) -> pd.DataFrame:
     """Read and check a table of predictions; ValueError says what is wrong with it."""
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file; make one with: foveal predict RUN IMAGES --out {file}")
-    text = dict.fromkeys(("id", "group", "split"), str)
-    table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "referable": [""]})
-    missing = [column for column in ("id", "label", "grade", "referable", "group", "split") if column not in table]
+    table = _read_text(file)
     columns = probability_columns(table)
+    missing = [column for column in REQUIRED if column not in table]
     if missing or len(columns) < 2:
         wanted = ", ".join(missing) or "p0, p1, …"
-        raise ValueError(f"{file}: missing column {wanted}; found {', '.join(map(str, table.columns))}")
+        raise ValueError(f"{file}: missing column {wanted}; found {', '.join(map(str, table.columns))[:200]}")
+    numbered = [str(name) for name in table.columns if re.fullmatch(r"p\d+", str(name))]
+    if len(numbered) != len(columns):
+        raise ValueError(f"{file}: the probabilities must be p0, p1, … without a gap; found {', '.join(numbered)}")
     if not len(table):
         raise ValueError(f"{file} holds no predictions")
+    _check_ids(table, file)
+    table[columns] = _probabilities(table, columns, file)
+    for column, highest in (("label", len(columns) - 1), ("grade", len(columns) - 1), ("referable", 1)):
+        table[column] = _whole_numbers(table, column, highest, file)
+    return table.astype({"grade": "int64"})
+
+
+def _read_text(file: Path) -> pd.DataFrame:
+    with file.open("rb") as stream:
+        binary = b"\0" in stream.read(8192)
+    text = dict.fromkeys(("id", "group", "split"), str)
+    try:
+        if binary:
+            raise UnicodeError("it holds zero bytes")
+        return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "referable": [""]})
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{file} is empty; a table of predictions begins with the names of its columns") from None
+    except (UnicodeError, pd.errors.ParserError) as error:
+        raise ValueError(f"{file} is not a table of predictions (CSV text): {str(error).strip()}") from None
+
+
+def _check_ids(table: pd.DataFrame, file: Path) -> None:
+    if (table["id"] == "").any():
+        raise ValueError(f"{file}: {int((table['id'] == '').sum())} rows have no id")
     repeated = table["id"][table["id"].duplicated()]
     if len(repeated):
         raise ValueError(f"{file}: ids must be unique, but {', '.join(repeated.unique()[:5])} stand(s) more than once")
-    _check_values(table, columns, file)
-    return table.astype({"label": "Int64", "grade": "int64", "referable": "Int64"})
 
 
-def _check_values(table: pd.DataFrame, columns: list[str], file: Path) -> None:
+def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.ndarray:
     numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    bad = ~np.isfinite(numbers).all(1) | (numbers < 0).any(1) | (abs(numbers.sum(1) - 1) > SUM_TOLERANCE)
+    bad = ~np.isfinite(numbers).all(1)
+    finite = np.where(bad[:, None], 0, numbers)
+    bad |= (finite < 0).any(1) | (abs(finite.sum(1) - 1) > SUM_TOLERANCE)
     if bad.any():
         raise ValueError(
             f"{file}: the probabilities of {int(bad.sum())} rows are no probabilities (0-1, summing to 1); "
             f"the first is {table['id'][bad].iloc[0]}"
         )
-    for column in ("label", "grade"):
-        values = pd.to_numeric(table[column], errors="coerce")
-        wrong = (values.isna() & ((column == "grade") | table[column].notna())) | (values % 1 != 0) & values.notna()
-        if (wrong | (values < 0) | (values >= len(columns))).any():
-            raise ValueError(f"{file}: column {column} must hold whole numbers 0..{len(columns) - 1}")
+    return numbers
+
+
+def _whole_numbers(table: pd.DataFrame, column: str, highest: int, file: Path) -> pd.Series:
+    """The column as nullable integers; only a grade must be there in every row."""
+    values = pd.to_numeric(table[column], errors="coerce").astype(float)
+    wrong = values.isna() & (table[column].notna() | (column == "grade"))
+    if (wrong | (values.notna() & ~values.isin(range(highest + 1)))).any():
+        raise ValueError(f"{file}: column {column} must hold whole numbers 0..{highest}")
+    return values.astype("Int64")
 
 
 def probability_columns(table: pd.DataFrame) -> list[str]:
@@ -58,4 +90,5 @@ def probability_columns(table: pd.DataFrame) -> list[str]:
 def units(table: pd.DataFrame) -> np.ndarray:
     """int [n]: what the bootstrap draws; images of one group share a number, others have their own."""
     own = pd.Series([f"\0{number}" for number in range(len(table))], index=table.index)
-    return pd.factorize(table["group"].where(table["group"] != "", own))[0]
+    known = table["group"].notna() & (table["group"] != "")
+    return pd.factorize(table["group"].where(known, own))[0]

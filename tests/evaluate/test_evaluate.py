@@ -5,63 +5,187 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.evaluate.compare import describe, paired_difference
 from foveal.evaluate.predictions import read_predictions, units
 
-
-def predictions(n=60, skill=0.7, seed=0, classes=5):
-    random = np.random.default_rng(seed)
-    labels = np.random.default_rng(9).integers(0, classes, n)
-    grades = np.where(random.random(n) < skill, labels, random.integers(0, classes, n))
-    table = pd.DataFrame({"id": [f"i{number}" for number in range(n)], "label": labels})
-    for number in range(classes):
-        table[f"p{number}"] = np.where(grades == number, 0.6, 0.4 / (classes - 1))
-    return table.assign(
-        grade=grades, referable=(grades >= 2).astype(int), group=[f"g{k // 2}" for k in range(n)], split="test"
-    )
+OVERALL = {
+    "accuracy", "balanced_accuracy", "quadratic_kappa", "linear_kappa", "unweighted_kappa", "macro_f1", "weighted_f1",
+    "mean_absolute_error", "referable_auc", "referable_average_precision", "sight_threatening_auc",
+    "sight_threatening_average_precision", "expected_calibration_error", "brier",
+}  # fmt: skip
+PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
 
 
-def write(path, table):
-    table.to_csv(path, index=False)
-    return path
+def evaluated(path, **options):
+    return json.loads(foveal.evaluate(path, resamples=200, **options).read_text())
 
 
-def test_every_metric_has_value_interval_n_and_baseline(tmp_path):
-    out = foveal.evaluate(write(tmp_path / "p.csv", predictions()))
-    result = json.loads(out.read_text())
-    assert out == tmp_path / "metrics.json" and result["about"]["groups"] == 30
-    assert {"accuracy", "quadratic_kappa", "macro_f1", "referable_auc", "precision of 0", "recall of 4"} <= set(
-        result["metrics"]
-    )
-    for entry in result["metrics"].values():
-        assert (
-            set(entry) == {"value", "low", "high", "n", "constant"} and entry["low"] <= entry["value"] <= entry["high"]
-        )
+def test_every_metric_has_value_interval_n_noise_and_baseline(tmp_path, predictions, write):
+    result = evaluated(write(tmp_path / "p.csv", predictions()))
+    assert result["about"]["groups"] == 30
+    names = {f"{what} of {k}" for what in PER_CLASS for k in range(5)}
+    assert set(result["metrics"]) == OVERALL | names
+    for name, entry in result["metrics"].items():
+        assert set(entry) == {"value", "low", "high", "n", "constant", "noise"}
+        assert entry["low"] is not None and entry["low"] <= entry["value"] <= entry["high"], name
+        assert entry["noise"] > 0
     assert result["metrics"]["quadratic_kappa"]["constant"] == 0
     assert np.sum(result["confusion"]) == 60
     assert pd.read_csv(tmp_path / "confusion.csv", index_col=0).to_numpy().tolist() == result["confusion"]
+    assert {*result} == {
+        "metrics", "confusion", "constant_answer", "curves", "reliability", "harm", "operating_points",
+        "operating_points_note", "subgroups", "about",
+    }  # fmt: skip
 
 
-def test_the_test_part_is_taken_where_there_is_one(tmp_path):
+def test_a_constant_answer_is_the_most_common_class_and_constant_probabilities_are_its_shares(
+    tmp_path, predictions, write
+):
+    table = predictions()
+    found = evaluated(write(tmp_path / "p.csv", table))["metrics"]
+    shares = table["label"].value_counts(normalize=True)
+    assert found["accuracy"]["constant"] == pytest.approx(shares.max())
+    assert found["brier"]["constant"] == pytest.approx(1 - (shares**2).sum())
+    assert found["referable_average_precision"]["constant"] == pytest.approx((table["label"] >= 2).mean())
+    always = table.assign(grade=shares.idxmax(), **{f"p{k}": shares[k] for k in range(5)})
+    reached = evaluated(write(tmp_path / "q.csv", always))["metrics"]
+    for name in OVERALL - {"mean_absolute_error", "expected_calibration_error"}:
+        assert reached[name]["value"] == pytest.approx(found[name]["constant"], abs=1e-9), name
+
+
+def test_the_test_part_is_taken_where_there_is_one(tmp_path, predictions, write):
     table = predictions()
     table.loc[:29, "split"] = "val"
-    out = foveal.evaluate(write(tmp_path / "p.csv", table), out=tmp_path / "m.json")
-    assert json.loads(out.read_text())["about"]["images"] == 30
-    out = foveal.evaluate(tmp_path / "p.csv", out=tmp_path / "m.json", split="all")
-    assert json.loads(out.read_text())["about"]["images"] == 60
+    write(tmp_path / "p.csv", table)
+    assert evaluated(tmp_path / "p.csv", out=tmp_path / "m.json")["about"]["images"] == 30
+    assert evaluated(tmp_path / "p.csv", split="all")["about"]["images"] == 60
     with pytest.raises(ValueError, match="--split train: 0 labelled rows"):
         foveal.evaluate(tmp_path / "p.csv", split="train")
 
 
-def test_a_constant_grader_is_called_one(tmp_path, capsys):
-    table = predictions().assign(grade=0, referable=0)
+def test_operating_points_are_chosen_on_the_validation_part_only(tmp_path, predictions, write):
+    table = predictions(120)
+    table.loc[:59, "split"] = "val"
+    write(tmp_path / "p.csv", table)
+    result = evaluated(tmp_path / "p.csv", prevalence=0.1)
+    assert len(result["operating_points"]) == 6 and "operating_points_note" not in result
+    assert {point["chosen_n"] for point in result["operating_points"]} == {60}
+    assert result["operating_points"][0]["positive_predictive_value"]["prevalence"] == 0.1
+    for split in ("val", "all"):
+        result = evaluated(tmp_path / "p.csv", split=split)
+        assert result["operating_points"] == [] and "no operating points" in result["operating_points_note"]
+
+
+def test_what_to_beware_of_stands_last_the_gravest_at_the_end(tmp_path, predictions, write, capsys):
+    table = predictions(40).assign(grade=0, referable=0)
+    foveal.evaluate(write(tmp_path / "p.csv", table), inter_rater=0.84)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1] == "warning: every image was given the same class: this grader has learned nothing"
+    assert lines[-2].startswith("warning: only 20 groups")
+    assert any("two readers agree with a quadratic kappa of 0.84" in line for line in lines)
+
+
+def test_a_kappa_above_that_of_readers_is_warned_of(tmp_path, predictions, write, capsys):
+    write(tmp_path / "p.csv", predictions(200, 0.99))
+    assert evaluated(tmp_path / "p.csv", inter_rater=0.84)["about"]["inter_rater"] == 0.84
+    assert "fits these labels" in capsys.readouterr().out
+
+
+def test_unordered_classes_have_no_distances_cut_offs_or_harm(tmp_path, predictions, write):
+    model = {"classes": list("abcde"), "task": "classification", "scale": "none", "referable_from": None}
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    result = evaluated(write(tmp_path / "predictions.csv", predictions().assign(referable=None)))
+    assert not {"quadratic_kappa", "linear_kappa", "mean_absolute_error", "referable_auc"} & set(result["metrics"])
+    assert "unweighted_kappa" in result["metrics"] and "f1 of a" in result["metrics"]
+    assert "harm" not in result and result["curves"] == {} and "severity" in result["operating_points_note"]
+    with pytest.raises(ValueError, match="these classes have no order"):
+        foveal.evaluate(tmp_path, referable_from=2)
+
+
+def test_the_model_says_where_merged_classes_threaten_sight(tmp_path, predictions, write):
+    model = {"classes": list("abcd"), "task": "grading", "scale": "icdr 0,1,2,3+4", "referable_from": 2}
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    write(tmp_path / "predictions.csv", predictions(classes=4))
+    result = evaluated(tmp_path)
+    assert result["about"]["sight_threatening_from"] == 3 and "sight_threatening_auc" in result["metrics"]
+    assert evaluated(tmp_path, sight_threatening_from=1)["about"]["sight_threatening_from"] == 1
+    with pytest.raises(ValueError, match="--referable-from must be a grade 1..3, got 4"):
+        foveal.evaluate(tmp_path, referable_from=4)
+
+
+def test_without_a_severity_scale_nothing_is_referable(tmp_path, predictions, write):
+    result = evaluated(write(tmp_path / "p.csv", predictions().assign(referable=None)))
+    assert not {"referable_auc", "sight_threatening_auc"} & set(result["metrics"])
+
+
+def test_labels_of_one_class_have_no_agreement_but_an_accuracy(tmp_path, predictions, write, capsys):
+    result = evaluated(write(tmp_path / "p.csv", predictions().assign(label=0)))
+    assert result["metrics"]["referable_auc"]["value"] is None and result["metrics"]["accuracy"]["value"] > 0
+    assert result["curves"]["referable"] == {"roc": [], "precision_recall": []}
+    assert "every label is the same class" in capsys.readouterr().out
+
+
+def test_subgroups_come_from_any_column(tmp_path, predictions, write, capsys):
+    table = predictions().assign(eye=["left", "right"] * 30, camera="one")
+    result = evaluated(write(tmp_path / "p.csv", table), by=("eye", "camera"))
+    assert [(group["column"], group["value"], group["n"]) for group in result["subgroups"]] == [
+        ("eye", "left", 30), ("eye", "right", 30), ("camera", "one", 60),
+    ]  # fmt: skip
+    assert result["subgroups"][2]["metrics"]["accuracy"] == {
+        key: value for key, value in result["metrics"]["accuracy"].items() if key != "constant"
+    }
+    assert "2 subgroup(s) with fewer than 50 images" in capsys.readouterr().out
+
+
+def test_doubted_labels_are_listed_without_those_that_were_learned_from(tmp_path, predictions, write):
+    table = predictions(200, 0.9)
+    table.loc[:99, "split"] = "train"
     foveal.evaluate(write(tmp_path / "p.csv", table))
-    assert "learned nothing" in capsys.readouterr().out
+    found = pd.read_csv(tmp_path / "label_noise.csv")
+    wrong = table[(table["grade"] != table["label"]) & (table["split"] == "test")]
+    assert 0 < len(found) <= len(wrong) and set(found["id"]) <= set(wrong["id"])
 
 
-def test_without_a_severity_scale_nothing_is_referable(tmp_path):
-    out = foveal.evaluate(write(tmp_path / "p.csv", predictions().assign(referable=None)))
-    assert "referable_auc" not in json.loads(out.read_text())["metrics"]
+def corrections(**changes):
+    row = {"id": "i0", "old": "5", "new": "0", "who": "me", "when": "2026-01-01", "why": "seen again"}
+    return pd.DataFrame([row | changes])
+
+
+def test_corrections_change_labels_before_measuring(tmp_path, predictions, write):
+    table = predictions()
+    old = table["label"][0]
+    new = (old + 1) % 5
+    file = write(tmp_path / "c.csv", corrections(old=str(old), new=str(new)))
+    before, after = (evaluated(write(tmp_path / "p.csv", table), corrections=one) for one in (None, file))
+    assert np.sum(after["confusion"], 1)[new] == np.sum(before["confusion"], 1)[new] + 1
+    assert after["about"]["corrections"] == {"file": "c.csv", "rows": 1} and "corrections" not in before["about"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "nobody"}, "names none of the images"),
+        ({"old": "right", "new": "7"}, "'7' is no class"),
+        ({"old": "wrong"}, "line 2: 'i0' should have label"),
+    ],
+)
+def test_wrong_corrections_get_one_clear_error(tmp_path, predictions, write, change, message):
+    table = predictions()
+    labels = {"right": str(table["label"][0]), "wrong": str((table["label"][0] + 1) % 5)}
+    change = {key: labels.get(value, value) for key, value in change.items()}
+    file = write(tmp_path / "c.csv", corrections(**change))
+    with pytest.raises(ValueError, match=message):
+        foveal.evaluate(write(tmp_path / "p.csv", table), corrections=file)
+    with pytest.raises(ValueError, match="there is no such file"):
+        foveal.evaluate(tmp_path / "p.csv", corrections=tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"resamples": 50}, "--resamples"), ({"prevalence": 10}, "--prevalence"), ({"inter_rater": 84}, "--inter-rater")],
+)
+def test_wrong_options_are_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        foveal.evaluate(tmp_path, **options)
 
 
 @pytest.mark.parametrize(
@@ -69,20 +193,45 @@ def test_without_a_severity_scale_nothing_is_referable(tmp_path):
     [
         (lambda t: t.drop(columns="group"), "missing column group"),
         (lambda t: t.drop(columns=["p1", "p2", "p3", "p4"]), "missing column p0, p1"),
+        (lambda t: t.drop(columns="p2"), "without a gap; found p0, p1, p3, p4"),
         (lambda t: t.assign(p0=np.nan), "no probabilities"),
         (lambda t: t.assign(p0=0.9), "no probabilities"),
+        (lambda t: t.assign(p0=np.inf), "no probabilities"),
+        (lambda t: t.assign(p0="much"), "no probabilities"),
+        (lambda t: t.assign(p0=-0.1, p1=0.3), "no probabilities"),
         (lambda t: t.assign(id="same"), "ids must be unique"),
+        (lambda t: t.assign(id=["", *t["id"][1:]]), "1 rows have no id"),
         (lambda t: t.assign(label=7), "column label must hold whole numbers 0..4"),
+        (lambda t: t.assign(label=-1), "column label must hold whole numbers 0..4"),
+        (lambda t: t.assign(label=np.inf), "column label must hold whole numbers"),
+        (lambda t: t.assign(label="mild"), "column label must hold whole numbers"),
         (lambda t: t.assign(grade=1.5), "column grade must hold whole numbers"),
+        (lambda t: t.assign(grade=None), "column grade must hold whole numbers"),
+        (lambda t: t.assign(referable=2), "column referable must hold whole numbers 0..1"),
         (lambda t: t.head(0), "holds no predictions"),
         (lambda t: t.head(1), "metrics need at least 2"),
         (lambda t: t.assign(label=None), "0 labelled rows"),
     ],
 )
-def test_wrong_files_get_one_clear_error(tmp_path, change, message):
+def test_wrong_files_get_one_clear_error(tmp_path, predictions, write, change, message):
     with pytest.raises(ValueError, match=message):
         foveal.evaluate(write(tmp_path / "p.csv", change(predictions())))
     assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is not a table of predictions"),
+        (b"id,label\n\xff\xfe,1\n", "is not a table of predictions"),
+        (b"id,label\na,1\nb,1,2,3\n", "is not a table of predictions"),
+    ],
+)
+def test_files_that_are_no_tables_are_said_to_be_none(tmp_path, content, message):
+    (tmp_path / "p.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        foveal.evaluate(tmp_path / "p.csv")
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -90,21 +239,13 @@ def test_a_missing_file_is_named(tmp_path):
         foveal.evaluate(tmp_path / "nothing.csv")
 
 
-def test_images_without_a_group_are_drawn_alone(tmp_path):
+def test_a_model_of_other_classes_is_refused(tmp_path, predictions, write):
+    (tmp_path / "model.json").write_text(json.dumps({"classes": ["a", "b"]}))
+    with pytest.raises(ValueError, match="has 5 classes, the model beside it 2"):
+        foveal.evaluate(write(tmp_path / "p.csv", predictions()))
+
+
+def test_images_without_a_group_are_drawn_alone(tmp_path, predictions, write):
     table = predictions(6).assign(group=["a", "a", "", "", "b", "b"])
     assert len(set(units(read_predictions(write(tmp_path / "p.csv", table))))) == 4
-
-
-def test_a_better_run_is_better_and_the_same_run_cannot_be_told():
-    weak, strong = predictions(300, 0.3, seed=1), predictions(300, 0.9, seed=2)
-    better = paired_difference(weak, strong)
-    assert better["n"] == 300 and better["quadratic_kappa"]["answer"] == better["accuracy"]["answer"] == "better"
-    assert paired_difference(strong, weak)["accuracy"]["answer"] == "worse"
-    same = paired_difference(weak, weak)
-    assert "accuracy +0.000 (95 % interval +0.000 to +0.000): cannot tell" in describe(same)
-    assert same["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "answer": "cannot tell"}
-
-
-def test_runs_on_other_images_are_not_compared():
-    with pytest.raises(ValueError, match="at least 2 images that both have graded"):
-        paired_difference(predictions(), predictions().assign(id=[f"x{n}" for n in range(60)]))
+    assert len(set(units(table.assign(group=["a", "a", None, np.nan, "b", "b"])))) == 4

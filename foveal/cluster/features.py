@@ -1,0 +1,102 @@
+"""Features: a row of numbers per image, from the encoder of a run or from the pixels themselves.
+
+    OUT/features.npz    ids str [n], features float32 [n, D], labels int [n] (-1 unknown), splits str [n], key str
+
+A network's features are computed once and read again while the key, which names the images and the weights, is the
+same. Pixels are the level to beat: what they show as well, no network is needed for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+
+from foveal.cluster.images import Images
+from foveal.console import progress_bar, say
+
+PIXEL_SIDE = 32  # px: enough for the shapes of digits and the layout of a retina, too little for a microaneurysm
+AT_ONCE = 256  # images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """float32 [n, D], a row per image; `name` is "features" or "pixels", `source` says where they come from."""
+
+    name: str
+    source: str
+    values: np.ndarray
+
+    @property
+    def directions(self) -> np.ndarray:
+        """float32 [n, D]: rows of length one, so that products of rows are cosines; rows of zeros stay zeros."""
+        lengths = np.linalg.norm(self.values, axis=1, keepdims=True)
+        return np.divide(self.values, lengths, out=np.zeros_like(self.values), where=lengths > 0)
+
+
+def pixel_features(images: Images) -> Features:
+    """The pixels, 0 to 1, made smaller by area to at most 32 px and laid in a row."""
+    side = min(PIXEL_SIDE, images.sets[0].size)
+    channels = images.sets[0].channels
+    values = np.empty((len(images), side * side * channels), np.float32)
+    for start in range(0, len(images), AT_ONCE):
+        part = np.arange(start, min(start + AT_ONCE, len(images)))
+        small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images.pixels(part)]
+        values[part] = np.stack(small).reshape(len(part), -1)
+    kind = "RGB" if channels == 3 else "grey"
+    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=values / 255)
+
+
+def stored_features(images: Images, run: Path | None, out: Path, device: str) -> Features:
+    """The features of `run`, or the pixels where there is none; read from OUT/features.npz where it holds the same."""
+    file, key = out / "features.npz", key_of(images, run)
+    known = _read(file, key)
+    if known is not None:
+        say(f"features: {file} holds them already")
+        return known
+    if run is None:
+        features = pixel_features(images)
+    else:
+        from foveal.cluster.encode import encoder_features
+
+        with progress_bar("features", len(images)) as bar:
+            features = encoder_features(images, run, device, bar)
+    _write(file, features, images, key)
+    return features
+
+
+def key_of(images: Images, run: Path | None) -> str:
+    """What the features depend on: the pixels of every image in order, and the weights with their settings."""
+    pixels = hashlib.sha256("\n".join(images.table["sha256"]).encode())
+    ids = hashlib.sha256("\n".join([*images.table["id"], *map(str, images.labels), *images.table["split"]]).encode())
+    weights = None
+    if run is not None:
+        digest = hashlib.sha256((run / "model.json").read_bytes())
+        digest.update((run / "encoder.safetensors").read_bytes())
+        weights = digest.hexdigest()
+    return json.dumps({"pixels": pixels.hexdigest(), "images": ids.hexdigest(), "weights": weights})
+
+
+def _read(file: Path, key: str) -> Features | None:
+    try:
+        with file.open("rb") as stream, np.load(stream) as stored:
+            if str(stored["key"]) == key:
+                return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
+    except (FileNotFoundError, BadZipFile, KeyError, ValueError):
+        return None  # not there, of another version or torn: it is written anew
+    return None
+
+
+def _write(file: Path, features: Features, images: Images, key: str) -> None:
+    partial = file.with_name("features.partial.npz")
+    np.savez(
+        partial, ids=images.table["id"].to_numpy(str), features=features.values, labels=images.labels,
+        splits=images.table["split"].to_numpy(str), name=np.array(features.name), source=np.array(features.source),
+        key=np.array(key),
+    )  # fmt: skip
+    partial.replace(file)

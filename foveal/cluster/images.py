@@ -1,0 +1,137 @@
+"""The images that are looked at: those of one or more prepared sets, as one table and one array of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foveal.console import say, warn
+from foveal.data.joined import prefixes
+from foveal.data.leaks import compare_sets, find_seen, read_seen
+from foveal.data.records import PreparedSet, open_prepared, patients
+from foveal.data.splits import group_codes, join_copies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Chosen images: `table` has a row each with id, label, unit (int, equal within a group), split, source, flags.
+
+    `set`, `record`, `shard` and `row` lead back to the prepared set. `of` is how many there were to choose from.
+    """
+
+    sets: Sequence[PreparedSet]
+    table: pd.DataFrame
+    classes: list[str]
+    ordered: bool
+    of: int
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int [n], -1 where the label is unknown."""
+        return self.table["label"].fillna(-1).to_numpy(np.int64)
+
+    @property
+    def units(self) -> np.ndarray:
+        """int [n]: equal for images of one patient, and for copies of one picture."""
+        return self.table["unit"].to_numpy(np.int64)
+
+    def pixels(self, positions: np.ndarray) -> np.ndarray:
+        """uint8 [m, S, S, C]: the images at these positions, in their order."""
+        part = self.table.iloc[positions]
+        first = self.sets[0]
+        images = np.empty((len(part), first.size, first.size, first.channels), np.uint8)
+        for number, prepared in enumerate(self.sets):
+            own = (part["set"] == number).to_numpy()
+            if own.any():
+                images[own] = prepared.pixels(part[own])
+        return images
+
+    def name(self, label: int) -> str:
+        """The name of a class; `no label` for -1."""
+        return "no label" if label < 0 else self.classes[label]
+
+
+def choose(paths: Sequence[Path], split: str, limit: int, seed: int) -> Images:
+    """The images of a part of all sets, at most `limit` of them (0: all), drawn at random by `seed`.
+
+    Raises ValueError where sets were prepared differently, or the part holds fewer than ten images. Labels on another
+    scale than that of the first labelled set are left out, with a warning.
+    """
+    sets = [open_prepared(path) for path in paths]
+    _check_alike(sets)
+    main = next((prepared for prepared in sets if prepared.classes), sets[0])
+    names = prefixes(paths)
+    parts = [_part_of(sets, number, names[number], split, main) for number in range(len(sets))]
+    table = pd.concat(parts, ignore_index=True)
+    if len(table) < 10:
+        raise ValueError(f"there are {len(table)} images in the part '{split}'; at least 10 are needed")
+    table = table.assign(unit=_units(table, sets))
+    of = len(table)
+    if 0 < limit < of:
+        chosen = np.sort(np.random.default_rng(seed).choice(of, limit, replace=False))
+        table = table.iloc[chosen].reset_index(drop=True)
+        say(f"{limit:,} of {of:,} images are looked at, drawn at random; --limit 0 takes all")
+    ordered = main.card["task"] == "grading"
+    return Images(sets=sets, table=table, classes=main.classes, ordered=ordered, of=of)
+
+
+def _check_alike(sets: Sequence[PreparedSet]) -> None:
+    first = sets[0]
+    for other in sets[1:]:
+        if other.card["options"] != first.card["options"]:
+            raise ValueError(
+                f"{first.path} was prepared with {first.card['options']}, {other.path} with {other.card['options']}; "
+                "prepare them alike to look at them together"
+            )
+
+
+def _part_of(sets: Sequence[PreparedSet], number: int, name: str, split: str, main: PreparedSet) -> pd.DataFrame:
+    prepared = sets[number]
+    part = prepared.records if split == "all" else prepared.part(split)
+    table = part[["id", "label", "group", "split", "flags", "sha256", "shard", "row"]]
+    table = table.assign(record=table["id"], set=number, source=name)
+    scales = [(one.card["scale"], one.classes) for one in (prepared, main)]
+    if scales[0] != scales[1] and table["label"].notna().any():
+        warn(f"the labels of {prepared.path} are on another scale than those of {main.path}: they are left out")
+        table["label"] = pd.array([pd.NA] * len(table), dtype="Int64")
+    if len(sets) > 1:  # an id, and a patient's name, must not stand for two
+        table["group"] = patients(prepared.card, table["group"])
+        table["id"] = name + "/" + table["id"]
+    return table
+
+
+def _units(table: pd.DataFrame, sets: Sequence[PreparedSet]) -> np.ndarray:
+    """int [n]: groups as numbers; copies in two sets tie their groups together, as `prepare` does within one."""
+    groups = table["group"].to_numpy(object)
+    if len(sets) > 1:
+        place = {key: row for row, key in enumerate(zip(table["set"], table["record"], strict=True))}
+        pairs = [
+            (place[one, first], place[other, second])
+            for one, other in combinations(range(len(sets)), 2)
+            for first, second in compare_sets(sets[one], sets[other])[["id", "other"]].itertuples(index=False)
+            if (one, first) in place and (other, second) in place
+        ]
+        ties = pd.DataFrame(pairs, columns=["first", "second"], dtype=np.int64)
+        groups = join_copies(groups, ties, table["sha256"].to_numpy(object))
+    return group_codes(groups)
+
+
+def learned_from(images: Images, run: Path) -> np.ndarray:
+    """bool [n]: the image, a copy of it or another image of its patient shaped the weights of `run`."""
+    seen = read_seen(str(run))
+    learned = np.zeros(len(images), bool)
+    for number, prepared in enumerate(images.sets):
+        own = (images.table["set"] == number).to_numpy()
+        names = images.table["record"][own]
+        records: Any = prepared.records.set_index("id", drop=False).loc[names].reset_index(drop=True)
+        learned[own] = records["id"].isin(find_seen(prepared, records, seen)["id"]).to_numpy()
+    return learned

@@ -1,0 +1,101 @@
+"""Three ways to part points into k clusters without labels: k-means, Gaussian mixtures, spectral.
+
+All see the same points: rows of length one, projected onto their first principal components, where k-means has
+nearly the cost that it has in all dimensions (Ding & He 2004) and a mixture has enough images per parameter.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+COMPONENTS = 50
+MIXTURE_COMPONENTS = 20
+IMAGES_PER_PARAMETER = 3  # below, a mixture has no full covariances
+STARTS = {"k-means": 10, "Gaussian mixture": 3, "spectral": 10}
+SPECTRAL_MOST = 10_000  # images in the graph; its eigenvectors take half a minute on two cores then
+GRAPH_NEIGHBOURS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """A cluster 0..k-1 for each point, int [n]; `note` says what a reader must know of how it was found."""
+
+    clusters: np.ndarray
+    note: str
+
+
+def reduce(directions: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [n, D] -> (float32 [n, d], share of the variance in each of the d components), d at most 50."""
+    from sklearn.decomposition import PCA
+
+    found = PCA(min(COMPONENTS, len(directions) - 1, directions.shape[1]), random_state=seed)
+    return found.fit_transform(directions), found.explained_variance_ratio_
+
+
+def k_means(points: np.ndarray, k: int, seed: int) -> Clustering:
+    """k-means from ten starts by k-means++ (Arthur & Vassilvitskii 2007), the best kept."""
+    from sklearn.cluster import KMeans
+
+    clusters = KMeans(k, n_init=STARTS["k-means"], random_state=seed).fit_predict(points)
+    return Clustering(clusters=clusters.astype(np.int64), note=f"best of {STARTS['k-means']} starts")
+
+
+def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
+    """A mixture of k Gaussians by expectation maximisation on at most 20 components.
+
+    Covariances are full where there are images enough to estimate them, diagonal otherwise.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    points = points[:, :MIXTURE_COMPONENTS].astype(float)
+    points /= points.std() or 1.0  # so that the ridge on the covariances means the same for all features
+    size = points.shape[1]
+    full = len(points) >= IMAGES_PER_PARAMETER * k * size * (size + 3) / 2
+    kind = "full" if full else "diag"
+    starts = STARTS["Gaussian mixture"]
+    mixture = GaussianMixture(
+        k, covariance_type=kind, n_init=starts, max_iter=100, tol=3e-3, reg_covar=1e-3, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the note
+        clusters = mixture.fit_predict(points)
+    note = f"{'full' if full else 'diagonal'} covariances on {size} components, best of {starts} starts"
+    return Clustering(clusters=clusters, note=note + ("" if mixture.converged_ else "; had not come to rest"))
+
+
+def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
+    """Normalised cuts of the graph of 10 nearest neighbours (Shi & Malik 2000, von Luxburg 2007).
+
+    Of more than 10,000 points a random subset is cut; the others follow the vote of their 10 nearest in it.
+    """
+    from sklearn.cluster import SpectralClustering
+    from sklearn.neighbors import KNeighborsClassifier
+
+    some = np.arange(len(points))
+    if len(points) > SPECTRAL_MOST:
+        some = np.sort(np.random.default_rng(seed).choice(len(points), SPECTRAL_MOST, replace=False))
+    near = min(GRAPH_NEIGHBOURS, len(some) - 1)
+    method = SpectralClustering(
+        k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS["spectral"], random_state=seed
+    )
+    with warnings.catch_warnings():
+        # A graph in several pieces is no fault here: the pieces are clusters.
+        warnings.filterwarnings("ignore", message="Graph is not fully connected")
+        clusters = method.fit_predict(points[some])
+    note = f"graph of {near} nearest neighbours"
+    if len(some) < len(points):
+        clusters = KNeighborsClassifier(near).fit(points[some], clusters).predict(points)
+        note += f" of {len(some):,} images; the others follow their nearest of these"
+    return Clustering(clusters=clusters.astype(np.int64), note=note)
+
+
+METHODS: dict[str, Callable[[np.ndarray, int, int], Clustering]] = {
+    "k-means": k_means,
+    "Gaussian mixture": gaussian_mixture,
+    "spectral": spectral,
+}

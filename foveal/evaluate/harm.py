@@ -1,0 +1,59 @@
+"""Errors weighed by what they can do to the person: sight-threatening disease sent home is the worst.
+
+The table of weights is ours, for want of an agreed one: the squared distance in grades, as in quadratic kappa, and
+twice that where a sight-threatening eye gets a grade that is not referred, because nobody looks at it again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.scales import Scale
+
+MISSED = 2  # factor on sight-threatening disease that is not referred
+
+
+def weights(scale: Scale) -> np.ndarray:
+    """float [K, K]: the weight of each error, true (row) by given (column) class; 0 on the diagonal."""
+    classes = np.arange(len(scale.names), dtype=float)
+    table = (classes[:, None] - classes) ** 2
+    cuts = scale.cuts
+    if len(cuts) == 2:
+        table[cuts["sight_threatening"] :, : cuts["referable"]] *= MISSED
+    return table
+
+
+def harm(
+    confusion: np.ndarray, drawn: np.ndarray, constant: np.ndarray, scale: Scale, resampling: Resampling
+) -> dict[str, Any]:
+    """The errors by weight x number, the mean weight of an image, and the worst error in words.
+
+    confusion, constant: [K, K]; drawn: [R, K, K]. A share is one of the images that truly have the class. The index
+    is 0 without errors; `constant` is that of always giving the most common class.
+    """
+    table, names = weights(scale), list(scale.names)
+    errors: list[dict[str, Any]] = [
+        {"true": names[true], "given": names[given], "n": int(confusion[true, given]),
+         "share": float(confusion[true, given] / confusion[true].sum()), "weight": float(table[true, given])}
+        for true, given in zip(*np.nonzero(confusion * (table > 0)), strict=True)
+    ]  # fmt: skip
+    errors.sort(key=lambda error: -error["weight"] * error["n"])
+    index = resampling.entry(_mean(confusion, table), _mean(drawn, table), int(confusion.sum()))
+    index["constant"] = float(_mean(constant, table))
+    return {"errors": errors, "index": index, "worst": worst(confusion, scale)}
+
+
+def worst(confusion: np.ndarray, scale: Scale) -> str:
+    """How often the highest class was not referred (or, without a cut-off, called the lowest), in words."""
+    top, cut = len(scale.names) - 1, scale.cuts.get("referable", 1)
+    called = "0" if cut == 1 else f"0-{cut - 1}"
+    missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())
+    return f"{top} called {called}: {missed} of {there} images of '{scale.names[top]}'"
+
+
+def _mean(confusion: np.ndarray, table: np.ndarray) -> Any:
+    n = confusion.sum((-2, -1))
+    return (confusion * table).sum((-2, -1)) / np.where(n > 0, n, np.nan)

@@ -1,0 +1,105 @@
+"""Operating points: thresholds chosen on the validation part, and what they do on the part that is judged.
+
+A threshold that is chosen on the images it is then reported on looks better than it is, so this is refused. The score
+of an image is the sum of the probabilities of all classes from the cut-off on; from the threshold on it is called
+positive.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foveal.evaluate.curves import corners
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.predictions import probability_columns
+from foveal.evaluate.scales import Scale
+
+LEAST = 0.9  # the sensitivity or specificity that two of the points hold on the validation part
+NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
+
+
+def operating_points(
+    table: pd.DataFrame, chosen_on: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
+) -> tuple[list[dict[str, Any]], str]:
+    """The points of every cut-off on the labelled rows of `table`, and a note on what could not be chosen, or "".
+
+    chosen_on: labelled rows of the validation part, none of which is in `table`. prevalence: share of positives that
+    the predictive values are for, None for that of `table`.
+    """
+    if not scale.cuts:
+        return [], "The classes are no severity scale with a cut-off: there is nothing to refer."
+    if not len(chosen_on):
+        return [], ("There is no validation part beside the evaluated rows, and a threshold chosen on the rows that it "
+                    "is judged on looks better than it is: no operating points.")  # fmt: skip
+    points, notes = [], []
+    for target, cut in scale.cuts.items():
+        scores, positive = severity(chosen_on, cut)
+        here, true = severity(table, cut)
+        if positive.all() or not positive.any():
+            notes.append(f"All {len(positive)} validation images are on one side of {target}: no threshold.")
+            continue
+        for name in NAMES:
+            threshold = choose(scores, positive, name)
+            point = {"target": target, "name": name, "threshold": threshold, "chosen_on": "val",
+                     "chosen_n": len(scores), "chosen_positive": int(positive.sum())}  # fmt: skip
+            points.append(point | judge(here >= threshold, true, resampling, prevalence))
+    return points, " ".join(notes)
+
+
+def severity(table: pd.DataFrame, cut: int) -> tuple[np.ndarray, np.ndarray]:
+    """Score float [n] (summed probabilities of the classes from `cut` on) and truth bool [n] of labelled rows."""
+    scores = table[probability_columns(table)[cut:]].to_numpy(float).sum(1)
+    return scores, table["label"].to_numpy(np.int64) >= cut
+
+
+def choose(scores: np.ndarray, positive: np.ndarray, name: str) -> float:
+    """The threshold for scores [n] with truth bool [n], halfway to the next lower score.
+
+    "90 % specificity": the highest sensitivity that leaves specificity at 0.9 or more; "90 % sensitivity" the other
+    way round; "Youden": the highest sum of both (Youden 1950). Of equally good ones the highest threshold is taken.
+    """
+    thresholds, hits, false = corners(scores, positive)
+    sensitivity = np.append(0, hits) / hits[-1]
+    specificity = 1 - np.append(0, false) / false[-1]
+    enough = LEAST - 1e-12  # 0.9 itself is enough, also when it is 0.8999… in binary
+    if name == "90 % specificity":
+        best = int(np.where(specificity >= enough, sensitivity, -1).argmax())
+    elif name == "90 % sensitivity":
+        best = int(np.where(sensitivity >= enough, specificity, -1).argmax())
+    else:
+        best = int((sensitivity + specificity).round(12).argmax())
+    edges = np.concatenate([[thresholds[0] + 1], thresholds, [thresholds[-1] - 1]])
+    return float((edges[best] + edges[best + 1]) / 2)
+
+
+def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalence: float | None) -> dict[str, Any]:
+    """Sensitivity, specificity, predictive values and share referred of the calls bool [n] on the truth bool [n].
+
+    Predictive values follow from Bayes' rule at `prevalence`; None keeps that of the images, resampled with them.
+    """
+    cells = np.stack([called & true, ~called & true, called & ~true, ~called & ~true], axis=1).astype(float)
+    values, drawn = _rates(cells.sum(0), prevalence), _rates(resampling.sums(cells), prevalence)
+    own = float(true.mean())
+    bases = {"sensitivity": true, "specificity": ~true,
+             "positive_predictive_value": called, "negative_predictive_value": ~called}  # fmt: skip
+    found: dict[str, Any] = {}
+    for (name, base), value, resampled in zip(bases.items(), values, drawn, strict=True):
+        entry = resampling.entry(float(value), resampled, int(base.sum()), share_of=base)
+        if name.endswith("predictive_value"):
+            entry["prevalence"] = own if prevalence is None else prevalence
+        found[name] = entry
+    return found | {"referred": float(called.mean())}
+
+
+def _rates(cells: np.ndarray, prevalence: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sensitivity, specificity, positive and negative predictive value of cells [..., 4]; nan where there is none."""
+    hit, missed, false, clear = np.moveaxis(np.asarray(cells, float), -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity, specificity = hit / (hit + missed), clear / (clear + false)
+        share = (hit + missed) / cells.sum(-1) if prevalence is None else prevalence
+        positive = sensitivity * share / (sensitivity * share + (1 - specificity) * (1 - share))
+        negative = specificity * (1 - share) / (specificity * (1 - share) + (1 - sensitivity) * share)
+    return sensitivity, specificity, positive, negative

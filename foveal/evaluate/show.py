@@ -1,0 +1,158 @@
+"""What a person sees of an evaluation: the figures as tables, and what to beware of, the gravest last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from foveal.console import say, show_table
+
+SMALL_CLASS = 10  # images; below this a per-class figure is little more than an anecdote
+FEW_GROUPS = 30  # percentile intervals from fewer units are known to be too narrow
+FEW_POSITIVE = 20  # validation images; a threshold chosen on fewer moves with each of them
+MOST_ERRORS = 8
+PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures of metrics.json as tables; what to beware of stands in `warnings`."""
+    about = result["about"]
+    title = f"{about['split']}: {about['images']} images in {about['groups']} groups"
+    show_overall(title, result)
+    show_points(result)
+    show_classes(result)
+    show_subgroups(result)
+    show_harm(result)
+
+
+def show_overall(title: str, result: dict[str, Any]) -> None:
+    """The metrics of all images; `noise` is the smallest difference between two graders that is not noise."""
+    rows = [
+        [
+            name,
+            _number(entry["value"]),
+            _interval(entry),
+            str(entry["n"]),
+            *map(_number, (entry["constant"], entry["noise"])),
+        ]
+        for name, entry in result["metrics"].items()
+        if " of " not in name
+    ]
+    show_table(title, ["metric", "value", "95 % interval", "n", f"always '{result['constant_answer']}'", "noise"], rows)
+    about = result["about"]
+    if "inter_rater" in about:
+        say(f"two readers agree with a quadratic kappa of {about['inter_rater']}, as given")
+
+
+def show_points(result: dict[str, Any]) -> None:
+    """The operating points, or why there are none."""
+    if result["operating_points"]:
+        keys = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+        rows = [
+            [f"{point['target']}, {point['name']}", f"{point['threshold']:.3f}",
+             *(_percent(point[key]) for key in keys), f"{point['referred']:.0%}"]
+            for point in result["operating_points"]
+        ]  # fmt: skip
+        point = result["operating_points"][0]
+        shares = {
+            each["target"]: each["positive_predictive_value"]["prevalence"] for each in result["operating_points"]
+        }
+        given = result["about"]["prevalence"]
+        source = "as given" if given is not None else "that of these images"
+        prevalence = ", ".join(f"{target} {share:.1%}" for target, share in shares.items())
+        say()
+        title = f"operating points, chosen on {point['chosen_n']} validation images; prevalence {source}: {prevalence}"
+        show_table(title, ["", "threshold", "sensitivity %", "specificity %", "PPV %", "NPV %", "referred"], rows)
+    if "operating_points_note" in result:
+        say(f"operating points: {result['operating_points_note']}")
+
+
+def show_classes(result: dict[str, Any]) -> None:
+    """One row per class."""
+    entries = result["metrics"]
+    rows = []
+    for name, counts in zip(result["about"]["classes"], result["confusion"], strict=True):
+        cells = [_both(entries[f"{what} of {name}"], 2) for what in PER_CLASS]
+        rows.append([name, str(sum(counts)), *cells])
+    say()
+    show_table("each class against the rest", ["class", "n", *PER_CLASS], rows)
+
+
+def show_subgroups(result: dict[str, Any]) -> None:
+    """One row per subgroup, the small ones marked."""
+    if not result["subgroups"]:
+        return
+    names = list(result["subgroups"][0]["metrics"])
+    rows = [
+        [f"{group['column']}: {group['value']}{' (small)' if group['small'] else ''}", str(group["n"]),
+         str(group["groups"]), *(_both(group["metrics"][name]) for name in names)]
+        for group in result["subgroups"]
+    ]  # fmt: skip
+    say()
+    show_table("subgroups", ["", "n", "groups", *names], rows)
+
+
+def show_harm(result: dict[str, Any]) -> None:
+    """The gravest errors and their mean weight."""
+    if "harm" not in result:
+        return
+    harm = result["harm"]
+    rows = [
+        [f"{error['true']} called {error['given']}", str(error["n"]), f"{error['share']:.1%}",
+         f"{error['weight']:g}", f"{error['weight'] * error['n']:g}"]
+        for error in harm["errors"][:MOST_ERRORS]
+    ]  # fmt: skip
+    say()
+    show_table("errors by weight × number", ["", "n", "of its class", "weight", "weight × n"], rows)
+    more = len(harm["errors"]) - MOST_ERRORS
+    if more > 0:
+        say(f"and {more} lighter kind(s) of error in metrics.json")
+    index = harm["index"]
+    say(f"harm index (mean weight per image): {_both(index)}; "
+        f"always '{result['constant_answer']}': {index['constant']:.3f}")  # fmt: skip
+    say(f"worst: {harm['worst']}\n")
+
+
+def warnings(result: dict[str, Any]) -> list[str]:
+    """What to beware of, the gravest last."""
+    about, confusion, found = result["about"], np.array(result["confusion"]), []
+    for name, n in zip(about["classes"], confusion.sum(1), strict=True):
+        if n < SMALL_CLASS:
+            found.append(f"only {n} images of '{name}': its figures say little")
+    small = sum(group["small"] for group in result["subgroups"])
+    if small:
+        found.append(f"{small} subgroup(s) with fewer than 50 images or 10 groups: too small to judge")
+    few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
+    for target, n in few.items():
+        if n < FEW_POSITIVE:
+            found.append(
+                f"the thresholds for {target} were chosen on only {n} positive validation images: they are rough"
+            )
+    kappa = result["metrics"].get("quadratic_kappa", {}).get("value")
+    if kappa is not None and kappa > about.get("inter_rater", 1):
+        found.append("a quadratic kappa above that of two readers fits these labels, which need not be better medicine")
+    if about["groups"] < FEW_GROUPS:
+        found.append(f"only {about['groups']} groups: the intervals are too narrow below about {FEW_GROUPS}")
+    if (confusion.sum(1) > 0).sum() == 1:
+        found.append("every label is the same class: agreement and areas under curves have no value")
+    if (confusion.sum(0) > 0).sum() == 1:
+        found.append("every image was given the same class: this grader has learned nothing")
+    return found
+
+
+def _interval(entry: dict[str, Any], digits: int = 3) -> str:
+    return "–" if entry["low"] is None else f"{_number(entry['low'], digits)} – {_number(entry['high'], digits)}"
+
+
+def _both(entry: dict[str, Any], digits: int = 3) -> str:
+    """Value and, where there is one, the interval behind it."""
+    return _number(entry["value"], digits) + ("" if entry["low"] is None else f" ({_interval(entry, digits)})")
+
+
+def _percent(entry: dict[str, Any]) -> str:
+    return _both({key: None if entry[key] is None else 100 * entry[key] for key in ("value", "low", "high")}, 0)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

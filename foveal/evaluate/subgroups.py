@@ -1,0 +1,119 @@
+"""The same figures for parts of the images: by eye, flag, size, clinic or any other column.
+
+A column comes from predictions.csv or, joined by id, from records.csv and measures.csv of the prepared set. In a set
+that was joined from several, `source` is the set that an image came from, the first part of its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foveal.evaluate import metrics
+from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.operating import severity
+from foveal.evaluate.scales import Scale
+
+FEW_IMAGES, FEW_GROUPS = 50, 10  # below, a subgroup is marked small: its interval is wide, or cannot be trusted
+MOST_VALUES = 12  # a number with more is cut at its quartiles; a word with more is no subgroup
+
+
+def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str]) -> pd.DataFrame:
+    """The predictions with `columns` joined by id from DATA/records.csv and DATA/measures.csv.
+
+    Raises ValueError for a column that is nowhere, and for images that the set does not hold.
+    """
+    table = table.copy()
+    sources = [] if data is None else [_read(data / name) for name in ("records.csv", "measures.csv")]
+    if "source" in columns and "source" not in table and table["id"].str.contains("/").all():
+        table["source"] = table["id"].str.partition("/")[0]
+    for column in columns:
+        if column in table:
+            continue
+        source = next((source for source in sources if column in source), None)
+        if source is None:
+            there = [*table.columns, *(name for source in sources for name in source.columns)]
+            hint = "" if data else "; give the prepared set with --records DATA"
+            raise ValueError(f"--by {column}: no such column; there are: {', '.join(dict.fromkeys(there))}{hint}")
+        missing = table["id"][~table["id"].isin(source.index)]
+        if len(missing):
+            raise ValueError(
+                f"--records {data} does not hold {len(missing)} of the images, the first {missing.iloc[0]}"
+            )
+        table[column] = source[column].loc[table["id"]].to_numpy()
+    return table
+
+
+def _read(file: Path) -> pd.DataFrame:
+    if not file.is_file():
+        if file.name == "records.csv":
+            raise ValueError(f"--records {file.parent}: not a prepared set (it has no records.csv)")
+        return pd.DataFrame()
+    table = pd.read_csv(file, keep_default_na=False, dtype={"id": str, "flags": str, "eye": str, "group": str})
+    return table.drop_duplicates("id").set_index("id")
+
+
+def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
+    """value -> bool [n]: who belongs to each subgroup of a column; every flag is one, and so is having none.
+
+    Numbers with more than 12 values are cut at their quartiles. Raises ValueError for as many words.
+    """
+    text = values.astype(object).where(values.notna(), "").astype(str)
+    numbers = pd.to_numeric(values.where(text != ""), errors="coerce").astype(float)
+    if column == "flags":
+        words = text.str.split()
+        flags = sorted({word for row in words for word in row})
+        return {**{flag: words.map(lambda row, flag=flag: flag in row).to_numpy(bool) for flag in flags},
+                "none": (text.str.strip() == "").to_numpy(bool)}  # fmt: skip
+    named = text.replace("", "unknown")
+    if named.nunique() <= MOST_VALUES:
+        order = pd.DataFrame({"number": numbers, "name": named}).drop_duplicates("name").sort_values(["number", "name"])
+        return {value: (named == value).to_numpy(bool) for value in order["name"]}
+    if numbers.notna().sum() < 0.5 * len(numbers):
+        raise ValueError(f"--by {column}: {named.nunique()} different values; at most {MOST_VALUES}, or numbers")
+    edges = np.unique(np.quantile(numbers.dropna(), (0, 0.25, 0.5, 0.75, 1)))
+    places = np.searchsorted(edges[1:-1], numbers, side="right")
+    found = {f"{low:.4g} to {high:.4g}": (places == k) & numbers.notna().to_numpy()
+             for k, (low, high) in enumerate(pairwise(edges))}  # fmt: skip
+    return found if numbers.notna().all() else {**found, "unknown": numbers.isna().to_numpy()}
+
+
+def subgroups(
+    table: pd.DataFrame, columns: Sequence[str], scale: Scale, resampling: Resampling
+) -> list[dict[str, Any]]:
+    """Kappa, accuracy and referable AUC of every subgroup of labelled rows, from the resamples of the whole."""
+    found = []
+    for column in columns:
+        for value, chosen in members(table[column], column).items():
+            if not chosen.any():
+                continue
+            part = resampling.part(chosen)
+            small = int(chosen.sum()) < FEW_IMAGES or part.groups < FEW_GROUPS
+            found.append({"column": column, "value": value, "n": int(chosen.sum()), "groups": part.groups,
+                          "small": small, "metrics": _figures(table[chosen], scale, part)})  # fmt: skip
+    return found
+
+
+def _figures(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
+    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
+    drawn = resampling.confusions(labels, grades, len(scale.names))
+    total = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), len(scale.names))[0]
+    everyone, found = np.ones(len(table), bool), {}
+    if scale.ordered:
+        found["quadratic_kappa"] = resampling.entry(
+            float(metrics.quadratic_kappa(total)), metrics.quadratic_kappa(drawn), len(table)
+        )
+    found["accuracy"] = resampling.entry(
+        float(metrics.accuracy(total)), metrics.accuracy(drawn), len(table), share_of=everyone
+    )
+    if "referable" in scale.cuts:
+        scores, positive = severity(table, scale.cuts["referable"])
+        area = float(metrics.area_under_curve(scores, positive, [np.ones(len(table))])[0])
+        found["referable_auc"] = resampling.entry(area, resampled_areas(scores, positive, resampling)[0], len(table))
+    return found

@@ -1,0 +1,178 @@
+"""The verb on drawn photographs: files, numbers, sentences and the page."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.cluster import drawing, maps, words
+from foveal.cluster.cluster import ClusterConfig
+from foveal.cluster.images import choose
+
+
+@pytest.fixture(scope="module")
+def made(phantom_set, grader_run, tmp_path_factory) -> tuple[Path, dict]:
+    """What the verb makes of 60 phantoms and a grader, of which the labelled test and validation images are scored."""
+    out = tmp_path_factory.mktemp("clusters") / "out"
+    return out, foveal.cluster(phantom_set, run=grader_run, out=out, neighbours=4, clusters=3)
+
+
+@pytest.fixture(scope="module")
+def pixels(tmp_path_factory) -> tuple[Path, dict]:
+    """The same without a run, on images that all have a label."""
+    folder = tmp_path_factory.mktemp("pixels")
+    data = foveal.prepare("phantom:60", out=folder / "<b>&data", size=32)
+    return folder / "out", foveal.cluster(data, out=folder / "out")
+
+
+def test_files_hold_a_row_per_image_or_pair(made, phantom_set):
+    out, _ = made
+    images = choose((phantom_set,), "all", 0, 0)
+    table = pd.read_csv(out / "maps.csv")
+    columns = ["id", "label", "cluster", "split", "source", "flags", "pca_x", "pca_y", "tsne_x", "tsne_y"]
+    assert list(table.columns[:10]) == columns and table["id"].tolist() == images.table["id"].tolist()
+    assert table[columns[6:]].notna().all(axis=None) and table["cluster"].nunique() == 3
+    pairs = pd.read_csv(out / "neighbours.csv")
+    assert (
+        len(pairs) == 60 * 4 and pairs.groupby("id")["similarity"].apply(lambda own: own.is_monotonic_decreasing).all()
+    )
+    units = pd.Series(images.units, images.table["id"])
+    assert (pairs["id"].map(units) != pairs["other"].map(units)).all()
+
+
+def test_numbers_are_those_of_the_file_and_only_unseen_images_are_scored(made, phantom_set):
+    out, result = made
+    assert json.loads((out / "cluster.json").read_text(encoding="utf-8")) == result
+    records = pd.read_csv(phantom_set / "records.csv")
+    judged = records["label"].notna() & records["split"].isin(("val", "test"))
+    assert result["about"]["judged"] == judged.sum() and result["about"]["taught"]
+    assert [one["name"] for one in result["looks"]] == ["features", "pixels"]
+
+
+def test_pixels_are_scored_with_n_interval_and_chance(pixels):
+    _, result = pixels
+    (one,) = result["looks"]
+    assert result["differences"] == [] and one["name"] == "pixels" and result["about"]["clusters"] == 5
+    for method in one["methods"]:
+        assert sum(method["sizes"]) == 60 and set(method["scores"]) == {"accuracy", "purity", "nmi", "ari"}
+        for score in method["scores"].values():
+            assert score["n"] == 60 and score["low"] <= score["high"] and score["groups"] == result["about"]["groups"]
+    assert one["neighbours"]["quadratic kappa"]["constant"] == 0
+
+
+def test_the_page_needs_nothing_else_and_escapes(pixels):
+    out, _ = pixels
+    page = (out / "cluster.html").read_text(encoding="utf-8")
+    assert "<b>&data" not in page and "&lt;b&gt;&amp;data" in page
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page) and "http://" not in page
+    assert page.count("<circle") == 2 * 60 and len(page) < 5 << 20
+    points = json.loads(re.search(r'id="points">(.*?)</script>', page, re.DOTALL)[1])
+    assert len(points) == 60 and all(point[-1].startswith("data:image/jpeg") for point in points)
+
+
+@pytest.mark.slow
+def test_the_same_call_gives_the_same_files(pixels, tmp_path):
+    out, result = pixels
+    again = foveal.cluster(*result["about"]["sets"], out=tmp_path / "out")
+    assert again == result
+    for name in ("maps.csv", "neighbours.csv", "doubtful.csv", "cluster.html"):
+        assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_without_labels_there_are_maps_and_neighbours_but_no_scores(phantom_set, tmp_path, capsys):
+    result = foveal.cluster(phantom_set, out=tmp_path / "out", split="unlabelled")
+    assert result["looks"][0]["neighbours"] == {} and "0 labelled images can be judged" in result["about"]["why_not"]
+    assert "there are no scores" in capsys.readouterr().out and (tmp_path / "out" / "cluster.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": ()}, "at least one"),
+        ({"data": (Path("a"), Path("b/../a"))}, "more than once"),
+        ({"data": (Path("a"),), "clusters": 1}, "2 or more"),
+        ({"data": (Path("a"),), "map_points": 5}, "--map-points must be at least 10"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ClusterConfig(**options)
+
+
+def test_wrong_calls_are_refused_before_any_work(phantom_set, tmp_path):
+    (tmp_path / "mine.txt").write_text("do not touch")
+    for options, message in (
+        ({"out": tmp_path}, "holds something else"),
+        ({"out": tmp_path / "mine.txt"}, "is a file"),
+        ({"out": tmp_path / "o", "run": tmp_path}, "not a run folder"),
+        ({"out": tmp_path / "o", "clusters": 50}, "too many"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            foveal.cluster(phantom_set, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def entry(value: float, low: float, high: float, constant: float = 0.0) -> dict:
+    return {"value": value, "low": low, "high": high, "n": 90, "groups": 45, "chance": 0.0, "constant": constant}
+
+
+def result_of(told: dict, ari: dict) -> dict:
+    scores = {"ari": ari, "accuracy": entry(0.5, 0.4, 0.6)}
+    look = {"name": "pixels", "methods": [{"name": "k-means", "scores": scores}],
+            "neighbours": {"quadratic kappa": told, "accuracy": entry(0.6, 0.5, 0.7, 0.5)}}  # fmt: skip
+    about = {"run": None, "why_not": "", "ordered": True, "images": 90, "taught": False, "learned": 0}
+    return {"about": about, "looks": [look], "differences": [], "doubtful": 3}
+
+
+def test_sentences_claim_no_more_than_their_intervals():
+    def said(*entries: dict) -> list[tuple[str, str]]:
+        return [(verdict.tone, verdict.text) for verdict in words.find(result_of(*entries))]
+
+    strong = said(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
+    assert strong == [("good", "The nearest images tell the grade better than a constant answer."),
+                      ("good", "Clusters go mostly with the grade.")]  # fmt: skip
+    none = said(entry(0.1, -0.1, 0.3), entry(0.01, -0.02, 0.04))
+    assert [tone for tone, _ in none] == ["bad", "bad"] and "do not tell" in none[0][1] and "nothing" in none[1][1]
+    assert said(entry(0.1, 0.01, 0.3), entry(0.05, 0.01, 0.09))[1] == ("bad", "Clusters go hardly with the grade.")
+
+
+def test_a_run_that_was_taught_is_said_so():
+    result = result_of(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
+    result["about"] |= {"run": "r", "taught": True, "learned": 40}
+    assert words.find(result)[0].tone == "unsure" and "none is scored" in words.find(result)[0].text
+    result["about"] |= {"taught": False}
+    assert "without their labels" in words.find(result)[0].text
+
+
+def test_grades_are_coloured_along_a_ramp_and_rare_kinds_share_one(phantom_set):
+    images = choose((phantom_set,), "all", 0, 0)
+    images.table["flags"] = [f"flag{n % 30}" for n in range(60)]
+    found = {one.key: one for one in drawing.colourings(images, np.arange(60) % 3)}
+    assert "source" not in found  # one set alone has nothing to colour
+    labels = found["label"].kinds
+    assert [kind.name for kind in labels] == [*images.classes, "no label"] and labels[-1].muted
+    assert [kind.colour for kind in labels[:-1]] == drawing.ramp(5) and sum(kind.count for kind in labels) == 60
+    flags = found["flag"].kinds
+    assert len(flags) == drawing.MOST_KINDS and flags[-1].name == "others" and flags[-1].count == 38
+    assert [kind.name for kind in found["cluster"].kinds] == ["1", "2", "3"]
+
+
+def test_one_outlier_does_not_squeeze_all_others():
+    places = np.vstack([np.random.default_rng(0).random((999, 2)), [[500, 500]]])
+    one = maps.Map(name="tsne", rows=np.arange(1000), places=places, kept=0.5, by_chance=0.1)
+    dots = drawing._drawing(one, [""] * 1000, np.arange(1000), np.ones(2)).dots
+    x = np.array([float(dot[0]) for dot in dots])
+    assert np.ptp(x[:999]) > 0.9 * (drawing.SIDE - 2 * drawing.MARGIN) and x.max() <= drawing.SIDE
+
+
+@pytest.mark.slow
+def test_pixels_need_no_torch(phantom_set, tmp_path):
+    code = "import sys, foveal; foveal.cluster(sys.argv[1], out=sys.argv[2]); sys.exit('torch' in sys.modules)"
+    call = [sys.executable, "-c", code, str(phantom_set), str(tmp_path / "out")]
+    assert subprocess.run(call, capture_output=True).returncode == 0

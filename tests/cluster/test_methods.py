@@ -1,0 +1,91 @@
+"""Clusterings and maps of points whose clusters are known."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from foveal.cluster import maps, methods
+from foveal.cluster.methods import METHODS, gaussian_mixture, reduce, spectral
+
+
+def blobs(seed: int = 0, each: int = 50, size: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Three balls far from one another."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(3 * each) % 3
+    centres = 4 * np.eye(3, size)
+    return (centres[labels] + 0.5 * generator.normal(size=(3 * each, size))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_find_three_balls_and_are_the_same_each_time(name):
+    points, labels = blobs()
+    found = METHODS[name](points, 3, 0)
+    assert adjusted_rand_score(labels, found.clusters) == 1 and found.clusters.dtype.kind == "i"
+    assert (METHODS[name](points, 3, 0).clusters == found.clusters).all() and found.note
+
+
+def test_a_mixture_finds_a_ball_inside_another():
+    """A tight cloud in the midst of a wide one, which k-means cuts into halves."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(600) % 2
+    points = generator.normal(size=(600, 4)) * np.where(labels, 0.3, 5)[:, None]
+    assert adjusted_rand_score(labels, gaussian_mixture(points, 2, 0).clusters) > 0.9
+    assert adjusted_rand_score(labels, METHODS["k-means"](points, 2, 0).clusters) < 0.4
+
+
+def test_covariances_are_full_only_with_images_enough():
+    points, _ = blobs(each=90)
+    assert "full" in gaussian_mixture(points, 3, 0).note
+    assert "diagonal" in gaussian_mixture(points[:120], 3, 0).note
+
+
+def test_spectral_cuts_a_subset_of_many_and_says_so(monkeypatch):
+    monkeypatch.setattr(methods, "SPECTRAL_MOST", 90)
+    points, labels = blobs()
+    found = spectral(points, 3, 0)
+    assert len(found.clusters) == 150 and adjusted_rand_score(labels, found.clusters) == 1
+    assert "90 images" in found.note
+
+
+def test_components_keep_the_variance():
+    points, _ = blobs()
+    reduced, variance = reduce(points, 0)
+    assert reduced.shape == (150, 6) and variance.sum() == pytest.approx(1)
+    assert (np.diff(variance) <= 1e-7).all()
+    wide = np.random.default_rng(0).normal(size=(80, 200)).astype(np.float32)
+    assert reduce(wide, 0)[0].shape == (80, methods.COMPONENTS)
+
+
+@pytest.fixture(scope="module")
+def noise_maps() -> dict[str, maps.Map]:
+    """40 of 60 points of noise in 20 dimensions."""
+    points = np.random.default_rng(0).normal(size=(60, 20)).astype(np.float32)
+    return {one.name: one for one in maps.draw_maps(points, most=40, seed=0)}
+
+
+def test_maps_take_at_most_so_many_points(noise_maps):
+    for one in noise_maps.values():
+        assert len(one.rows) == len(one.places) == 40 and (np.diff(one.rows) > 0).all()
+        assert one.by_chance == pytest.approx(10 / 39)
+    assert (noise_maps["pca"].rows == noise_maps["tsne"].rows).all()
+
+
+def test_no_map_keeps_all_neighbours_of_noise(noise_maps):
+    assert all(one.by_chance < one.kept < 0.8 for one in noise_maps.values())
+
+
+def test_what_is_kept_is_counted_row_by_row():
+    first, second = np.array([[1, 2], [0, 2], [0, 1]]), np.array([[2, 1], [3, 2], [4, 5]])
+    assert maps._overlap(first, second) == pytest.approx((2 + 1 + 0) / 6)
+    line = np.arange(30.0)[:, None]
+    assert maps._overlap(maps._near(line), maps._near(-2 * line)) == 1
+
+
+@pytest.mark.slow
+def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
+    points, labels = blobs(each=30)
+    first, second = (maps.draw_maps(points, most=1000, seed=1)[1].places for _ in range(2))
+    assert (first == second).all()
+    middles = np.array([first[labels == k].mean(0) for k in range(3)])
+    nearest = np.linalg.norm(first[:, None] - middles, axis=2).argmin(1)
+    assert (nearest == labels).all()

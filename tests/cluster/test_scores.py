@@ -1,0 +1,98 @@
+"""Clusters against labels: measures against scikit-learn and by hand, intervals that draw whole groups, chance."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from foveal.cluster.scores import DEALS, MEASURES, RESAMPLES, matched_accuracy, purity, resampled, score
+
+
+def drawn(seed: int = 0, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clusters that go with the labels in two of three images, and groups of two."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 3, count)
+    clusters = np.where(generator.random(count) < 0.66, (labels + 1) % 3, generator.integers(0, 3, count))
+    return clusters, labels, np.arange(count) // 2
+
+
+def table_of(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    table = np.zeros((clusters.max() + 1, labels.max() + 1))
+    np.add.at(table, (clusters, labels), 1)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("nmi", reference.normalized_mutual_info_score), ("ari", reference.adjusted_rand_score)],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_measures_are_those_of_scikit_learn(name, theirs, seed):
+    clusters, labels, _ = drawn(seed)
+    assert MEASURES[name](table_of(clusters, labels)) == pytest.approx(theirs(labels, clusters))
+
+
+def test_purity_by_hand():
+    assert purity(np.array([[5.0, 1.0], [2.0, 2.0]])) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 3), (2, 3)])
+def test_matching_is_the_best_of_all(shape):
+    table = np.random.default_rng(1).integers(0, 9, shape).astype(float)
+    wide = table if shape[0] <= shape[1] else table.T
+    ways = permutations(range(wide.shape[1]), wide.shape[0])
+    best = max(sum(wide[row, column] for row, column in enumerate(way)) for way in ways)
+    assert matched_accuracy(table) == pytest.approx(best / table.sum())
+
+
+def test_measures_take_all_resamples_at_once():
+    tables = np.random.default_rng(2).integers(1, 9, (4, 3, 3)).astype(float)
+    for measure in MEASURES.values():
+        assert measure(tables) == pytest.approx([float(measure(table)) for table in tables])
+
+
+def test_a_perfect_clustering_has_ones_and_a_single_cluster_the_constant():
+    _, labels, units = drawn()
+    found = score((labels + 1) % 3, labels, units, seed=0)
+    assert all(one.value == pytest.approx(1) and one.low == pytest.approx(1) for one in found.values())
+    commonest = np.bincount(labels).max() / len(labels)
+    assert found["purity"].constant == found["accuracy"].constant == pytest.approx(commonest)
+    alone = score(np.zeros_like(labels), labels, units, seed=0)
+    assert alone["ari"].value == alone["nmi"].value == pytest.approx(0, abs=1e-12)
+    assert alone["accuracy"].value == pytest.approx(commonest)
+
+
+def test_random_clusters_score_chance():
+    _, labels, units = drawn(count=600)
+    found = score(np.random.default_rng(5).integers(0, 3, 600), labels, units, seed=0)
+    assert abs(found["ari"].value) < 0.02 and abs(found["ari"].chance) < 0.01
+    for one in found.values():
+        assert one.value == pytest.approx(one.chance, abs=0.04)
+    assert DEALS >= 10
+
+
+def test_intervals_are_wider_where_groups_are_larger():
+    """Ten copies of each image are no more evidence than one."""
+    clusters, labels, _ = drawn(count=60)
+    once = score(clusters, labels, np.arange(60), seed=0)["ari"]
+    copies = score(np.repeat(clusters, 10), np.repeat(labels, 10), np.repeat(np.arange(60), 10), seed=0)["ari"]
+    naive = score(np.repeat(clusters, 10), np.repeat(labels, 10), np.arange(600), seed=0)["ari"]
+    assert copies.groups == 60 and copies.n == 600
+    assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.2)
+    assert naive.high - naive.low < 0.6 * (copies.high - copies.low)
+    assert once.low < once.value < once.high
+
+
+def test_resamples_draw_whole_groups():
+    cells, units = np.array([0, 0, 1, 2]), np.array([0, 0, 1, 2])
+    tables = np.concatenate(list(resampled(cells, units, 3, np.random.default_rng(0))))
+    assert tables.shape == (RESAMPLES, 3)
+    assert (tables[:, 0] % 2 == 0).all() and (tables[:, 0] / 2 + tables[:, 1] + tables[:, 2] == 3).all()
+
+
+def test_scores_of_the_same_images_share_their_resamples():
+    clusters, labels, units = drawn()
+    first, again = (score(clusters, labels, units, seed=4)["ari"] for _ in range(2))
+    assert (first.drawn == again.drawn).all()
+    assert (score((clusters + 1) % 3, labels, units, seed=4)["ari"].drawn == pytest.approx(first.drawn)) is True

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest
+from sklearn.metrics import roc_auc_score
+
+from foveal.evaluate.compare import compare, describe, mcnemar, paired_difference
+
+
+def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
+    weak, strong = predictions(300, 0.3, seed=1), predictions(300, 0.9, seed=2)
+    better = paired_difference(weak, strong)
+    assert better["n"] == 300 and better["quadratic_kappa"]["answer"] == better["accuracy"]["answer"] == "better"
+    assert paired_difference(strong, weak)["accuracy"]["answer"] == "worse"
+    same = paired_difference(weak, weak)
+    assert "accuracy +0.000 (95 % interval +0.000 to +0.000): cannot tell" in describe(same)
+    assert same["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "answer": "cannot tell"}
+
+
+def test_runs_on_other_images_labels_or_classes_are_not_compared(predictions):
+    for other in (
+        predictions().assign(id=[f"x{n}" for n in range(60)]),
+        predictions().assign(label=0),
+        predictions(classes=3).assign(label=predictions()["label"]),
+    ):
+        with pytest.raises(ValueError, match="at least 2 images that both have graded"):
+            paired_difference(predictions(), other)
+
+
+def test_several_runs_are_compared_with_the_first(predictions):
+    weak, strong = predictions(300, 0.3, seed=1), predictions(300, 0.9, seed=2)
+    found = compare([weak, strong, weak], referable_from=2)
+    assert [one["referable_auc"]["answer"] for one in found] == ["better", "cannot tell"]
+    assert [one["quadratic_kappa"]["answer"] for one in found] == ["better", "cannot tell"]
+    area = [roc_auc_score(table["label"] >= 2, table[["p2", "p3", "p4"]].sum(axis=1)) for table in (weak, strong)]
+    assert found[0]["referable_auc"]["value"] == pytest.approx(area[1] - area[0], abs=1e-12)
+    right = [table["grade"] == table["label"] for table in (weak, strong)]
+    assert found[0]["mcnemar"]["only_second"] == (~right[0] & right[1]).sum() and found[0]["mcnemar"]["mid_p"] < 0.001
+    assert "independent" in found[0]["mcnemar"]["caveat"] and "referable auc" in describe(found[0])
+    assert "referable_auc" not in compare([weak, strong])[0]
+    with pytest.raises(ValueError, match="at least 2 tables"):
+        compare([weak])
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 9), (9, 3), (5, 5), (0, 0), (0, 4)])
+def test_mcnemar_is_the_binomial_test_of_the_discordant(first, second):
+    right = np.repeat([[True, True], [True, False], [False, True]], (20, first, second), axis=0)
+    found = mcnemar(right[:, 0], right[:, 1])
+    assert (found["only_first"], found["only_second"]) == (first, second)
+    expected = binomtest(first, first + second, 0.5).pvalue if first + second else 1
+    assert found["exact"] == pytest.approx(expected, abs=1e-12)
+    seen = binom.pmf(first, first + second, 0.5)
+    assert found["mid_p"] == pytest.approx(1 if first == second else expected - seen, abs=1e-12)
+
+
+def test_what_is_hard_for_both_cancels(predictions):
+    # The second is the first with ten errors mended: a paired interval sees it, two apart would overlap.
+    first = predictions(300, 0.7, seed=1)
+    second, wrong = first.copy(), np.flatnonzero(first["grade"] != first["label"])[:10]
+    second.loc[wrong, "grade"] = second.loc[wrong, "label"]
+    assert paired_difference(first, second)["accuracy"]["answer"] == "better"

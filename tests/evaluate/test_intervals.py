@@ -1,0 +1,103 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import beta, norm
+
+from foveal.evaluate import metrics
+from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.intervals import Resampling, draw_counts, noise, percentile_interval
+
+
+def simulated_coverage(by_group, trials=400, groups=60, size=6):
+    """Share of 95 % intervals of the accuracy that hold the true value, images of a group being alike."""
+    random = np.random.default_rng(1)
+    skill = random.beta(4, 2, size=(trials, groups, 1))  # mean 2/3
+    right = random.random((trials, groups, size)) < skill
+    units = right.sum(2) if by_group else right.reshape(trials, -1)
+    drawn = units @ draw_counts(units.shape[1], 300, random).T / (groups * size)
+    intervals = [percentile_interval(row) for row in drawn]
+    return np.mean([low <= 2 / 3 <= high for low, high in intervals])
+
+
+def test_intervals_by_group_cover_and_intervals_by_image_do_not():
+    assert simulated_coverage(by_group=True) == pytest.approx(0.95, abs=0.03)
+    assert simulated_coverage(by_group=False) < 0.9
+
+
+def graded_patients(random, patients):
+    """Five classes, two alike images per patient; the truth is that of a very large sample of the same."""
+    labels = np.repeat(random.choice(5, patients, p=(0.5, 0.1, 0.25, 0.1, 0.05)), 2)
+    latent = labels + np.repeat(random.normal(0, 0.7, patients), 2) + random.normal(0, 0.5, 2 * patients)
+    return labels, np.clip(latent.round(), 0, 4).astype(int), latent
+
+
+def figures(labels, grades, latent):
+    table = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), 5)[0]
+    area = metrics.area_under_curve(latent, labels >= 2, [np.ones(len(labels))])[0]
+    return np.array([metrics.accuracy(table), metrics.quadratic_kappa(table), area])
+
+
+@pytest.mark.slow
+def test_intervals_of_accuracy_kappa_and_area_hold_the_truth_95_times_in_100():
+    random, trials, hits = np.random.default_rng(0), 1000, np.zeros(3)
+    truth = figures(*graded_patients(random, 500_000))
+    for trial in range(trials):
+        labels, grades, latent = graded_patients(random, 150)
+        resampling = Resampling(np.arange(300) // 2, 500, seed=trial)
+        drawn = resampling.confusions(labels, grades, 5)
+        areas = resampled_areas(latent, labels >= 2, resampling)[0]
+        for k, values in enumerate((metrics.accuracy(drawn), metrics.quadratic_kappa(drawn), areas)):
+            low, high = percentile_interval(values)
+            hits[k] += low <= truth[k] <= high
+    assert hits / trials == pytest.approx([0.95] * 3, abs=0.02)
+
+
+def test_an_interval_needs_values():
+    assert percentile_interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
+    assert np.isnan(percentile_interval(np.array([1.0] * 80 + [np.nan] * 20))).all()
+    assert math.isnan(noise(np.array([1.0] * 80 + [np.nan] * 20)))
+
+
+def test_noise_is_what_two_graders_of_one_skill_differ_by_one_time_in_twenty():
+    random = np.random.default_rng(0)
+    right = np.arange(400) % 5 > 0
+    entry = Resampling(np.arange(400), 2000).entry(0.8, resampled_accuracy(right), 400)
+    assert entry["noise"] == pytest.approx(norm.ppf(0.975) * math.sqrt(2 * 0.8 * 0.2 / 400), rel=0.1)
+    apart = abs(random.binomial(400, 0.8, 20_000) - random.binomial(400, 0.8, 20_000)) / 400
+    assert (apart > entry["noise"]).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def resampled_accuracy(right):
+    return Resampling(np.arange(len(right)), 2000).sums(right[:, None].astype(float))[:, 0] / len(right)
+
+
+def test_sums_are_those_of_the_images_drawn():
+    random = np.random.default_rng(0)
+    units, columns = random.integers(0, 30, 100), random.normal(size=(100, 3))
+    units = np.unique(units, return_inverse=True)[1]
+    resampling = Resampling(units, 60)
+    slow = [[(weights[units] * column).sum() for column in columns.T] for weights in resampling.weights.T]
+    assert resampling.sums(columns) == pytest.approx(np.array(slow), abs=1e-9)
+    chosen = random.random(100) < 0.3
+    slow = [(weights[units[chosen]] * columns[chosen, 0]).sum() for weights in resampling.weights.T]
+    assert resampling.part(chosen).sums(columns[chosen])[:, 0] == pytest.approx(slow, abs=1e-9)
+    assert resampling.part(chosen).groups == len(set(units[chosen]))
+
+
+def test_the_draws_are_those_of_draw_counts():
+    expected = draw_counts(20, 130, np.random.default_rng(7))
+    assert np.array_equal(Resampling(np.arange(20), 130, seed=7).weights.T, expected)
+
+
+def test_the_interval_of_a_share_of_one_or_none_is_exact_over_groups():
+    resampling, everyone = Resampling(np.arange(20) // 2), np.ones(20, bool)
+    entry = resampling.entry(1.0, np.ones(1000), 20, share_of=everyone)
+    assert (entry["low"], entry["high"]) == (pytest.approx(beta.ppf(0.025, 10, 1)), 1)
+    entry = resampling.entry(0.0, np.zeros(1000), 20, share_of=everyone)
+    assert (entry["low"], entry["high"]) == (0, pytest.approx(beta.ppf(0.975, 1, 10)))
+
+
+def test_one_group_has_no_interval():
+    entry = Resampling(np.zeros(9, int)).entry(0.5, np.full(1000, 0.5), 9)
+    assert entry == {"value": 0.5, "low": None, "high": None, "n": 9, "noise": None}

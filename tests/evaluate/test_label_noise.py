@@ -1,0 +1,51 @@
+import numpy as np
+import pandas as pd
+
+from foveal.evaluate.label_noise import doubts, likely, unlearned
+
+
+def graded(n=400, flipped=20, seed=0):
+    """A good grader of three classes, of which `flipped` labels are wrong."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 3, n)
+    logits = random.normal(size=(n, 3)) * 0.7
+    logits[np.arange(n), truth] += 4
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = truth.copy()
+    labels[:flipped] = (truth[:flipped] + 1) % 3
+    table = pd.DataFrame({"id": [f"i{k:03d}" for k in range(n)], "label": labels, "grade": probabilities.argmax(1)})
+    for k in range(3):
+        table[f"p{k}"] = probabilities[:, k]
+    return table.assign(split="test", group=""), truth
+
+
+def test_wrong_labels_are_found_and_stand_first():
+    table, truth = graded()
+    found = doubts(table)
+    assert list(found.columns) == ["id", "label", "grade", "probability", "suspicion", "likely"]
+    wrong = set(table["id"][:20])
+    assert len(found) >= 15 and len(wrong & set(found["id"])) >= 0.9 * len(found)
+    first = found.iloc[0]
+    assert first["likely"] == truth[int(first["id"][1:])] != first["label"]
+    assert found["suspicion"].is_monotonic_decreasing and found["suspicion"].between(0.5, 1).all()
+
+
+def test_suspicion_by_hand():
+    table = pd.DataFrame({"id": ["a", "b", "c", "d"], "label": [0, 0, 1, 1], "grade": [0, 1, 1, 1]})
+    table = table.assign(p0=[0.9, 0.2, 0.3, 0.1], p1=[0.1, 0.8, 0.7, 0.9])
+    found = doubts(table).to_dict("records")
+    assert found == [{"id": "b", "label": 0, "grade": 1, "probability": 0.2, "suspicion": 0.8, "likely": 1}]
+
+
+def test_a_timid_class_counts_from_its_own_mean():
+    # Class 1 never gets more than 0.45: its mean among its own images is the bar, not one half.
+    probabilities = np.array([[0.55, 0.45], [0.6, 0.4], [0.95, 0.05], [0.9, 0.1]])
+    assert likely(probabilities, np.array([1, 1, 0, 0])).tolist() == [1, 1, 0, 0]
+
+
+def test_what_was_learned_from_or_has_no_label_is_left_out():
+    table, _ = graded(8)
+    table["label"] = table["label"].astype("Int64")
+    table.loc[0, "split"], table.loc[1, "label"] = "train", pd.NA
+    assert unlearned(table)["id"].tolist() == [f"i{k:03d}" for k in range(2, 8)]
+    assert not len(doubts(table.head(0)))

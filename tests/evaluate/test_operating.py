@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.operating import NAMES, choose, judge, operating_points, severity
+from foveal.evaluate.predictions import units
+from foveal.evaluate.scales import Scale
+
+ICDR = Scale(names=list("01234"), ordered=True, referable_from=2, sight_threatening_from=3)
+
+
+def test_thresholds_by_hand():
+    # Ten of each kind; the healthy score 0.0 to 0.9, the ill 0.55 to 1.45.
+    scores = np.concatenate([np.arange(10) / 10, np.arange(10) / 10 + 0.55])
+    positive = np.arange(20) >= 10
+    assert choose(scores, positive, "90 % specificity") == pytest.approx((0.85 + 0.8) / 2)
+    assert choose(scores, positive, "90 % sensitivity") == pytest.approx((0.65 + 0.6) / 2)
+    scores, positive = np.array([0, 0.1, 0.2, 0.35, 0.3, 0.4, 0.5]), np.arange(7) >= 4
+    assert choose(scores, positive, "Youden") == pytest.approx(0.25)
+
+
+def test_what_is_asked_holds_on_the_validation_part():
+    random = np.random.default_rng(0)
+    positive = random.random(500) < 0.3
+    scores = (random.normal(size=500) + positive).round(1)
+    called = scores >= choose(scores, positive, "90 % specificity")
+    assert (~called[~positive]).mean() >= 0.9 > (~(scores >= scores[called].min() - 0.1)[~positive]).mean()
+    called = scores >= choose(scores, positive, "90 % sensitivity")
+    assert called[positive].mean() >= 0.9 > (scores >= scores[called].min() + 0.1)[positive].mean()
+
+
+def test_a_useless_score_refers_nobody_or_everybody():
+    scores, positive = np.full(20, 0.5), np.arange(20) < 5
+    assert choose(scores, positive, "90 % specificity") > 0.5 >= choose(scores, positive, "90 % sensitivity")
+
+
+def test_figures_by_hand_and_by_bayes():
+    called = np.repeat([True, False, True, False], (8, 2, 30, 60))
+    true = np.repeat([True, True, False, False], (8, 2, 30, 60))
+    resampling = Resampling(np.arange(100), 200)
+    own = judge(called, true, resampling, None)
+    found = {name: entry["value"] for name, entry in own.items() if isinstance(entry, dict)}
+    assert found == pytest.approx({
+        "sensitivity": 0.8, "specificity": 2 / 3, "positive_predictive_value": 8 / 38,
+        "negative_predictive_value": 60 / 62,
+    })  # fmt: skip
+    assert [own[name]["n"] for name in found] == [10, 90, 38, 62] and own["referred"] == 0.38
+    assert own["positive_predictive_value"]["prevalence"] == 0.1
+    half = judge(called, true, resampling, 0.5)
+    assert half["positive_predictive_value"]["value"] == pytest.approx(0.8 / (0.8 + 1 / 3))
+    assert half["sensitivity"] == own["sensitivity"]
+    for entry in (*own.values(), *half.values()):
+        assert not isinstance(entry, dict) or entry["low"] <= entry["value"] <= entry["high"]
+
+
+def test_points_follow_the_validation_part_and_never_the_judged_one(predictions):
+    table, other = predictions(100, seed=1), predictions(100, 0.3, seed=2)
+    chosen_on = predictions(200, seed=3)
+    points = [
+        operating_points(judged, chosen_on, ICDR, Resampling(units(judged), 100), None)[0] for judged in (table, other)
+    ]
+    assert [point["threshold"] for point in points[0]] == [point["threshold"] for point in points[1]]
+    assert points[0] != points[1] and len(points[0]) == 6
+    assert {(point["target"], point["name"]) for point in points[0]} == {
+        (target, name) for target in ("referable", "sight_threatening") for name in NAMES
+    }
+    assert all((point["chosen_on"], point["chosen_n"]) == ("val", 200) for point in points[0])
+
+
+def test_without_validation_images_of_both_kinds_there_is_a_reason_instead(predictions):
+    table = predictions(40)
+    resampling = Resampling(units(table), 100)
+    assert operating_points(table, table.head(0), ICDR, resampling, None)[1].startswith("There is no validation part")
+    healthy = table[table["label"] < 2]
+    points, note = operating_points(table, healthy, ICDR, resampling, None)
+    assert points == [] and note.count("no threshold") == 2
+    points, note = operating_points(table, healthy, Scale(names=list("01234"), ordered=False), resampling, None)
+    assert points == [] and "no severity scale" in note
+
+
+def test_severity_is_the_sum_from_the_cut_on(predictions):
+    table = predictions(30)
+    scores, positive = severity(table, 3)
+    assert scores == pytest.approx(table["p3"] + table["p4"]) and positive.tolist() == (table["label"] >= 3).tolist()
