@@ -6,12 +6,26 @@ The verbs of the command line are functions here: `foveal.prepare`, `foveal.pret
 # Some verbs share their name with the room that they live in. The (empty) rooms are bound first, so that the
 # functions below keep the names: afterwards `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …`
 # still finds the room.
+import foveal.cluster
 import foveal.evaluate
+import foveal.explain
 import foveal.inspect
 import foveal.predict
 import foveal.pretrain
 import foveal.report  # noqa: F401
-from foveal.verbs import correct, demo, evaluate, inspect, predict, prepare, pretrain, report, train
+from foveal.verbs import cluster, correct, demo, evaluate, explain, inspect, predict, prepare, pretrain, report, train
 
 __version__ = "0.1.0"
-__all__ = ["correct", "demo", "evaluate", "inspect", "predict", "prepare", "pretrain", "report", "train"]
+__all__ = [
+    "cluster",
+    "correct",
+    "demo",
+    "evaluate",
+    "explain",
+    "inspect",
+    "predict",
+    "prepare",
+    "pretrain",
+    "report",
+    "train",
+]

@@ -45,6 +45,13 @@ def correct(data: PathLike, image: str, **options: Any) -> Path:
     return correct(build(CorrectConfig, {"data": data, "image": image, **options}, "correct"))
 
 
+def cluster(*data: PathLike, **options: Any) -> dict[str, Any]:
+    """Cluster and map images, find neighbours; returns all numbers. Options: `foveal.cluster.cluster.ClusterConfig`."""
+    from foveal.cluster.cluster import ClusterConfig, cluster
+
+    return cluster(build(ClusterConfig, {"data": data, **options}, "cluster"))
+
+
 def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
     """Pre-train an encoder; returns the run folder. Options: `foveal.pretrain.loop.PretrainConfig`."""
     from foveal.pretrain.loop import PretrainConfig, pretrain
@@ -71,6 +78,13 @@ def evaluate(source: PathLike, **options: Any) -> Path:
     from foveal.evaluate.evaluate import EvaluateConfig, evaluate
 
     return evaluate(build(EvaluateConfig, {"source": source, **options}, "evaluate"))
+
+
+def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:
+    """Map where a grader looks; returns explain.json. Options: `foveal.explain.explain.ExplainConfig`."""
+    from foveal.explain.explain import ExplainConfig, explain
+
+    return explain(build(ExplainConfig, {"run": run, "images": images, **options}, "explain"))
 
 
 def report(*runs: PathLike, **options: Any) -> Path:

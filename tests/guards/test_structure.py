@@ -25,7 +25,7 @@ TIERS = [
     {"__main__"},
     {"cli"},
     {"__init__", "verbs", "demo"},
-    {"pretrain", "downstream", "predict", "evaluate", "report", "inspect"},
+    {"pretrain", "downstream", "predict", "evaluate", "report", "inspect", "explain", "cluster"},
     {"data", "fundus", "augment", "nets", "losses"},
     {"runs", "checkpoint", "distributed", "schedule", "config", "console", "allocator", "tracking"},
 ]
@@ -37,8 +37,13 @@ ALLOWED = {
     ("downstream", "evaluate"): "kappa and recall of an epoch are those of the evaluation",
     ("predict", "evaluate"): "the columns of predictions.csv",
     ("report", "evaluate"): "a report compares runs, and measures one that has not been measured",
+    ("explain", "predict"): "a map is of the grader that predict uses, and takes the same inputs",
+    ("explain", "evaluate"): "intervals over patients, as of every figure",
     ("inspect", "evaluate"): "the shortcut probe is measured as a grader is",
     ("inspect", "report"): "one look and one wording for both pages",
+    ("cluster", "evaluate"): "intervals over groups, and kappa, are those of the evaluation",
+    ("cluster", "inspect"): "thumbnails and their look",
+    ("cluster", "report"): "one look and one wording for all pages",
     ("data", "fundus"): "prepare decodes and crops photographs",
     ("distributed", "allocator"): "a device is chosen, and made ready",
     ("runs", "config"): "config.toml in the run folder",
@@ -109,7 +114,8 @@ def test_help_needs_no_torch():
 
 
 def test_evaluation_inspection_and_reports_need_no_torch():
-    rooms = "foveal.evaluate.evaluate, foveal.inspect.inspect, foveal.inspect.page, foveal.report.build"
+    rooms = "foveal.evaluate.evaluate, foveal.inspect.inspect, foveal.inspect.page, foveal.report.build, "
+    rooms += "foveal.cluster.cluster, foveal.cluster.page"
     code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -1,0 +1,1 @@
+"""WHERE A GRADER LOOKS, and how far to believe it."""

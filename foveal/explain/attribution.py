@@ -1,0 +1,181 @@
+"""Attribution: which parts of the network's input a score rests on, by methods of the captum library.
+
+Legend: B images, C channels, s pixels a side, S pixels a side of the prepared picture. A map is float32 [s, s] >= 0:
+only what raises the score is kept, as only that has a place to point at.
+
+gradcam               channels of the last convolution, weighted by their mean gradient (Selvaraju et al. 2017)
+integrated-gradients  gradients along the way from a baseline to the picture (Sundararajan et al. 2017)
+occlusion             the fall of the score when a window is replaced by its blurred surroundings (Zeiler, Fergus 2014)
+saliency              the largest gradient of the channels, unsigned (Simonyan et al. 2014)
+gradient-x-input      gradient times normalised input (Shrikumar et al. 2016)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.explain.target import Scorer
+
+MethodName = Literal["gradcam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input"]
+METHODS: tuple[MethodName, ...] = ("gradcam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input")
+STEPS = 32  # of integrated gradients
+WINDOWS = 8  # occlusion windows, side by side, over the whole side; they move by half of their own
+TILE_WINDOWS = (8, 16, 32)  # with --tiles
+AT_ONCE = 32  # inputs per pass of the network
+SMOOTHING = 0.012  # of the side: pixel gradients are speckled, and a speckle is no finding
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A map with what must be known to read it.
+
+    `heat`: float32 [s, s] >= 0. `cells`: how many places a side the method can tell apart.
+    `delta`: integrated gradients only: how far the map's sum misses the change of score, as a share of that change.
+    """
+
+    heat: Tensor
+    cells: int
+    delta: float | None = None
+
+
+def require_captum() -> None:
+    """ValueError with the command that installs captum, where it is missing."""
+    if importlib.util.find_spec("captum") is None:
+        raise ValueError("explain needs captum: pip install 'foveal[explain]'")
+
+
+def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
+    """The map of one normalised input [1, C, s, s]; `baseline` has the same shape: the picture with nothing to see.
+
+    The grader's parameters must not require gradients: nothing may stay on the model. ValueError for an unknown
+    method, and for gradcam on an encoder without a last map of features.
+    """
+    image = image.detach().clone().requires_grad_(True)
+    if method == "gradcam":
+        return _grad_cam(scorer, image)
+    if method == "occlusion":
+        return Attribution(occlusion(scorer, image.detach(), baseline, WINDOWS), 2 * WINDOWS)
+    if method == "integrated-gradients":
+        return _integrated(scorer, image, baseline)
+    if method not in METHODS:
+        raise ValueError(f"--method {method}: choose {', '.join(METHODS)}")
+    from captum.attr import InputXGradient, Saliency
+
+    if method == "saliency":
+        pixels = Saliency(scorer).attribute(image)[0].amax(0)
+    else:
+        pixels = InputXGradient(scorer).attribute(image)[0].sum(0)
+    return Attribution(_smoothed(pixels.detach()), _cells_of_pixels(image))
+
+
+def _grad_cam(scorer: Scorer, image: Tensor) -> Attribution:
+    from captum.attr import LayerGradCam
+
+    coarse = LayerGradCam(scorer, last_map(scorer, image)).attribute(image, relu_attributions=True).detach()
+    heat = F.interpolate(coarse.float(), image.shape[2:], mode="bilinear", align_corners=False)
+    return Attribution(heat[0, 0], coarse.shape[3])
+
+
+def _integrated(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
+    from captum.attr import IntegratedGradients
+
+    method = IntegratedGradients(scorer)
+    pixels, missed = method.attribute(
+        image, baseline, n_steps=STEPS, internal_batch_size=AT_ONCE, return_convergence_delta=True
+    )
+    with torch.no_grad():
+        change = float(abs(scorer(image) - scorer(baseline)))
+    delta = abs(float(missed)) / change if change > 0 else math.nan
+    return Attribution(_smoothed(pixels.detach()[0].sum(0)), _cells_of_pixels(image), delta)
+
+
+def occlusion(scorer: Scorer, image: Tensor, baseline: Tensor, windows: int) -> Tensor:
+    """The mean fall of the score while a pixel is hidden, float32 [s, s] >= 0.
+
+    A window is a `windows`-th of the side; inside it the picture is replaced by `baseline`.
+    """
+    from captum.attr import Occlusion
+
+    width = max(round(image.shape[3] / windows), 2)
+    channels = image.shape[1]
+    with torch.no_grad():
+        falls: Tensor = Occlusion(scorer).attribute(
+            image, (channels, width, width), (channels, width // 2, width // 2), baselines=baseline,
+            perturbations_per_eval=AT_ONCE,
+        )  # fmt: skip
+    return falls[0, 0].clamp_min(0).float()
+
+
+def tiled_occlusion(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
+    """Occlusion in windows of three sizes on the prepared picture [1, C, S, S]; `scorer` shrinks it.
+
+    A fall is divided by the area of its window: effect per area, so that a lesion counts alike in each size.
+    """
+    heats = [occlusion(scorer, image, baseline, windows) * windows**2 for windows in TILE_WINDOWS]
+    return Attribution(torch.stack(heats).mean(0), 2 * max(TILE_WINDOWS))
+
+
+def _smoothed(pixels: Tensor) -> Tensor:
+    """The positive part, blurred by `SMOOTHING` of the side (standard deviation)."""
+    sigma = max(SMOOTHING * pixels.shape[1], 0.8)
+    reach = math.ceil(2.5 * sigma)
+    offsets = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    positive = pixels.float().clamp_min(0)[None, None]
+    blurred = F.conv2d(
+        F.conv2d(positive, kernel.view(1, 1, 1, -1), padding="same"), kernel.view(1, 1, -1, 1), padding="same"
+    )
+    return blurred[0, 0]
+
+
+def _cells_of_pixels(image: Tensor) -> int:
+    """Places a side that remain after smoothing: a blur joins what is nearer than twice its deviation."""
+    return int(min(image.shape[3], image.shape[3] / (2 * max(SMOOTHING * image.shape[3], 0.8))))
+
+
+def last_map(scorer: Scorer, image: Tensor) -> nn.Module:
+    """The module whose output [1, D, h, w], h = w > 1, is the last map of features before pooling.
+
+    Found by watching one pass, so it works for any convolutional encoder. ValueError for encoders that end in
+    tokens (transformers): their maps have no channels over a grid.
+    """
+    found: list[nn.Module] = []
+    tokens: list[bool] = []  # whether a row of tokens came after the last map
+
+    def watch(module: nn.Module, _: Any, output: Any) -> None:
+        if (
+            isinstance(output, Tensor)
+            and output.dim() == 4
+            and len(output) == 1
+            and output.shape[2] == output.shape[3] > 1
+        ):
+            found.append(module)
+            tokens.clear()
+        elif isinstance(output, Tensor) and (output.dim() == 3 or _is_grid_of_tokens(output)):
+            tokens.append(True)
+
+    encoder: Any = scorer.grader.get_submodule("encoder")
+    handles = [module.register_forward_hook(watch) for module in encoder.modules() if module is not encoder]
+    try:
+        with torch.no_grad():
+            scorer(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found or tokens:
+        others = ", ".join(method for method in METHODS if method != "gradcam")
+        raise ValueError(f"--method gradcam needs an encoder that ends in a convolutional map; use one of: {others}")
+    return found[-1]
+
+
+def _is_grid_of_tokens(output: Tensor) -> bool:
+    """Whether channels come last, [1, h, w, D], as in Swin."""
+    return output.dim() == 4 and output.shape[1] == output.shape[2] > 1 and output.shape[3] != output.shape[2]

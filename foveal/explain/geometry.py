@@ -1,0 +1,98 @@
+"""Where the prepared square lies in the original photograph, where the retina lies in the square, and its rim."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from foveal.fundus.crop import Disc, blacken_surround, find_disc, whole_frame
+from foveal.fundus.preparation import Preparation
+
+RIM = 0.03  # of the retina's diameter: what lies nearer to its edge is rim
+# A map spread evenly over the retina has 0.12 of itself on the rim, one spread over the whole square 0.31 on rim and
+# border. From twice the former on, a map is drawn to the frame.
+ALARM = 0.25
+_DARKEST = 0.12  # brightness of retina, as a share of the middle's
+_HEAL = 1 / 16  # of the side: standard deviation of the blur that takes lesions away
+
+
+def square_of(pixels: np.ndarray, preparation: Preparation) -> Disc:
+    """The square that `prepare_pixels` cuts from a photograph uint8 [h, w, 3], in its pixels."""
+    if preparation.crop == "disc":
+        disc = find_disc(pixels)
+        if not disc.found:
+            darkened = blacken_surround(pixels)
+            disc = disc if darkened is pixels else find_disc(darkened)
+        if disc.found:
+            return disc
+    rows, columns = pixels.shape[:2]
+    if preparation.fit == "pad":
+        return whole_frame(columns, rows)
+    side = min(rows, columns)
+    return Disc((columns - side) / 2, (rows - side) / 2, float(side), found=False)
+
+
+def retina_of(pixels: np.ndarray) -> np.ndarray:
+    """Bool [S, S]: the retina in a prepared square uint8 [S, S, C], the convex hull of what is not black.
+
+    Everything where nothing is bright, or where there is no black surround.
+    """
+    brightest = pixels.max(axis=2)
+    quarter = max(len(brightest) // 4, 1)
+    level = max(6.0, _DARKEST * float(np.median(brightest[quarter:-quarter, quarter:-quarter])))
+    kernel = np.ones((3, 3), np.uint8)
+    lit = cv2.morphologyEx((brightest > level).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    regions, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not regions:
+        return np.ones(brightest.shape, bool)
+    filled = np.zeros(brightest.shape, np.uint8)
+    cv2.fillConvexPoly(filled, cv2.convexHull(max(regions, key=cv2.contourArea)), (1,))
+    return filled > 0
+
+
+def interior_of(retina: np.ndarray) -> np.ndarray:
+    """The retina bool [S, S] without its rim. The frame's own edge counts as rim too: the disc ends there."""
+    framed = np.pad(retina.astype(np.uint8), 1)
+    diameter = max(np.ptp(np.flatnonzero(retina.any(axis))) for axis in (0, 1)) + 1 if retina.any() else 0
+    return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] > RIM * diameter
+
+
+def border_energy(heat: np.ndarray, retina: np.ndarray) -> float:
+    """The share, 0-1, of a map float [S, S] >= 0 that lies outside the retina bool [S, S] or on its rim; 0 if empty."""
+    total = float(heat.sum())
+    return float(heat[~interior_of(retina)].sum() / total) if total > 0 else 0.0
+
+
+def alarm_of(share: float) -> str:
+    """What to say of a border energy: nothing below `ALARM`."""
+    if share < ALARM:
+        return ""
+    return (
+        f"{share:.0%} of this map lies on the black border or the rim of the retina: the grade may rest on the camera "
+        "or the crop, not on the retina"
+    )
+
+
+def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
+    """The prepared square uint8 [S, S, C] with the retina bool [S, S] blurred until lesions and vessels are gone.
+
+    The black around is neither changed nor mixed in: an edge of black in mid-retina would be a new lesion.
+    """
+    sigma = _HEAL * len(pixels)
+    inside = retina.astype(np.float32)
+    weight = cv2.GaussianBlur(inside, (0, 0), sigma)
+    summed = cv2.GaussianBlur(pixels.astype(np.float32) * inside[..., None], (0, 0), sigma).reshape(pixels.shape)
+    blurred = (summed / np.maximum(weight, 1e-6)[..., None]).round().clip(0, 255).astype(np.uint8)
+    return np.where(retina[..., None], blurred, pixels)
+
+
+def resized(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask bool [S, S] at another size: [size, size], each pixel owned by what lies at its middle."""
+    places = ((np.arange(size) + 0.5) * len(mask) / size).astype(int)
+    return mask[np.ix_(places, places)]
+
+
+def shrinking(size: int, wanted: int) -> np.ndarray:
+    """float32 [wanted, size]: R such that R X R^T is X [size, size] resized as network inputs are."""
+    method = cv2.INTER_AREA if size > wanted else cv2.INTER_LINEAR
+    return cv2.resize(np.eye(size, dtype=np.float32), (size, wanted), interpolation=method)

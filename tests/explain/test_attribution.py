@@ -1,0 +1,152 @@
+import importlib.util
+
+import pytest
+import torch
+from torch import nn
+
+from foveal.explain import attribution
+from foveal.explain.attribution import METHODS, attribute, last_map, occlusion, require_captum, tiled_occlusion
+from foveal.explain.target import Scorer, Target, of_class, resolve
+from foveal.nets.encoder import create_encoder, feature_size
+from foveal.nets.heads import Grader
+
+CLASSES = ["none", "mild", "severe"]
+
+
+class Bright(nn.Module):
+    """Features: the mean brightness of the upper left quarter, and minus that of the lower right."""
+
+    def forward(self, images):
+        half = images.shape[2] // 2
+        return torch.stack([images[:, :, :half, :half].mean((1, 2, 3)), -images[:, :, half:, half:].mean((1, 2, 3))], 1)
+
+
+@pytest.fixture
+def linear():
+    """A grader whose expected grade rises with the upper left quarter alone."""
+    grader = Grader(Bright(), 2, 3)
+    with torch.no_grad():
+        grader.head.weight.copy_(torch.tensor([[-3.0, 0.0], [0.0, 0.0], [3.0, 0.0]]))
+        grader.head.bias.zero_()
+    return grader.eval().requires_grad_(False)
+
+
+def grader_of(encoder, size):
+    torch.manual_seed(0)
+    made = create_encoder(encoder, 3, size)
+    return Grader(made, feature_size(made), 3).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "gradcam"])
+def test_maps_lie_where_the_answer_comes_from(linear, method):
+    image = torch.rand(1, 3, 32, 32) + 0.5
+    found = attribute(method, Scorer(linear, Target("expected grade")), image, torch.zeros_like(image))
+    assert found.heat.shape == (32, 32) and found.heat.min() >= 0 and not found.heat.requires_grad
+    assert found.heat[:16, :16].sum() / found.heat.sum() > 0.85
+
+
+def test_what_lowers_the_score_is_not_shown(linear):
+    image = torch.full((1, 3, 32, 32), -0.5)  # darker than the baseline: lowers the grade
+    scorer = Scorer(linear, Target("expected grade"))
+    for method in ("integrated-gradients", "occlusion"):
+        assert attribute(method, scorer, image, torch.zeros_like(image)).heat.max() < 1e-6
+
+
+def test_integrated_gradients_report_what_their_sum_misses(linear):
+    image = torch.rand(1, 3, 32, 32)
+    scorer = Scorer(linear, Target("expected grade"))
+    assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image)).delta < 0.01
+    assert attribute("saliency", scorer, image, torch.zeros_like(image)).delta is None
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "cells"),
+    [("resnet10t", 64, 2), ("tf_efficientnet_lite0", 64, 2), ("mobilenetv3_small_050", 64, 2), ("small_conv", 32, 16)],
+)
+def test_the_last_map_is_found_in_any_convolutional_encoder(encoder, size, cells):
+    grader = grader_of(encoder, size)
+    found = attribute("gradcam", Scorer(grader, Target("class", (2,))), torch.randn(1, 3, size, size), torch.zeros(1))
+    assert found.cells == cells and found.heat.shape == (size, size)
+
+
+def test_grad_cam_is_the_formula(linear):
+    grader = grader_of("small_conv", 16)
+    scorer, image = Scorer(grader, Target("class", (1,))), torch.randn(1, 3, 16, 16)
+    kept = []
+    handle = grader.encoder.conv2.register_forward_hook(lambda *arguments: kept.append(arguments[2]))
+    (gradient,) = torch.autograd.grad(scorer(image.requires_grad_())[0], kept[0])
+    handle.remove()
+    coarse = (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True).relu()
+    expected = nn.functional.interpolate(coarse, (16, 16), mode="bilinear")[0, 0].detach()
+    assert last_map(scorer, image) is grader.encoder.conv2
+    assert torch.allclose(attribute("gradcam", scorer, image, image).heat, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+@pytest.mark.slow
+def test_transformers_have_no_last_map_and_the_error_names_what_works(encoder):
+    with pytest.raises(ValueError, match="use one of: integrated-gradients, occlusion, saliency"):
+        last_map(Scorer(grader_of(encoder, 224), Target("class", (0,))), torch.randn(1, 3, 224, 224))
+
+
+@pytest.mark.slow
+def test_nothing_stays_on_the_model(monkeypatch):
+    monkeypatch.setattr(attribution, "WINDOWS", 2)
+    monkeypatch.setattr(attribution, "STEPS", 4)
+    grader = grader_of("resnet10t", 32)
+    before = {name: value.clone() for name, value in grader.state_dict().items()}
+    for method in METHODS:
+        attribute(
+            method, Scorer(grader, Target("expected grade")), torch.randn(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+        )
+    assert all(torch.equal(before[name], value) for name, value in grader.state_dict().items())
+    assert all(parameter.grad is None for parameter in grader.parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in grader.modules())
+
+
+def test_occlusion_of_one_window_is_the_fall_of_the_score(linear):
+    scorer, image = Scorer(linear, Target("expected grade")), torch.ones(1, 3, 4, 4)
+    hidden = image.clone()
+    hidden[:, :, :2, :2] = 0
+    fall = scorer(image) - scorer(hidden)
+    assert torch.allclose(occlusion(scorer, image, torch.zeros_like(image), 2)[0, 0], fall)
+
+
+def test_tiles_are_finer_than_windows(linear, monkeypatch):
+    monkeypatch.setattr(attribution, "TILE_WINDOWS", (2, 4))
+    shrink = torch.eye(32).reshape(16, 2, 32).mean(1)
+    image = torch.ones(1, 3, 32, 32)
+    found = tiled_occlusion(Scorer(linear, Target("expected grade"), shrink), image, torch.zeros_like(image))
+    assert found.heat.shape == (32, 32) and found.cells == 8 and found.heat[:16, :16].sum() > 0.7 * found.heat.sum()
+
+
+def test_targets_are_what_their_names_say():
+    logits = torch.tensor([[0.2, 1.0, -0.5], [9.0, -9.0, -9.0]])
+    probabilities = logits.softmax(1)
+    grade = resolve("grade", CLASSES, 1, "expected")
+    assert torch.allclose(grade.value(logits), probabilities @ torch.arange(3.0))
+    referable = resolve("referable", CLASSES, 1, "expected")
+    assert torch.allclose(referable.value(logits), probabilities[:, 1:].sum(1))
+    assert torch.allclose(referable.score(logits)[:1], torch.logit(probabilities[:1, 1:].sum(1)), atol=1e-5)
+    assert (
+        resolve("severe", CLASSES, None, "expected") == resolve("2", CLASSES, None, "expected") == of_class(2, CLASSES)
+    )
+    assert resolve("grade", CLASSES, 1, "most_probable") is None
+
+
+@pytest.mark.parametrize(("wanted", "message"), [("referable", "does not tell"), ("moderate", "none, mild, severe")])
+def test_a_target_that_does_not_exist_is_named(wanted, message):
+    with pytest.raises(ValueError, match=message):
+        resolve(wanted, CLASSES, None, "expected")
+
+
+def test_an_unknown_method_is_named(linear):
+    with pytest.raises(ValueError, match="choose gradcam"):
+        attribute("lime", Scorer(linear, Target("expected grade")), torch.ones(1, 3, 8, 8), torch.ones(1, 3, 8, 8))
+
+
+def test_without_captum_the_install_command_is_given(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert attribution.importlib.util is importlib.util
+    with pytest.raises(ValueError, match=r"explain needs captum: pip install 'foveal\[explain\]'"):
+        require_captum()

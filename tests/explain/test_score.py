@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from foveal.explain.sanity import randomised, rank_correlation
+from foveal.explain.score import (
+    ahead,
+    auc,
+    contrast_map,
+    draw_owners,
+    lesions_at,
+    resampled,
+    score_map,
+    summarise,
+    verdict,
+)
+from foveal.nets.encoder import create_encoder
+from foveal.nets.heads import Grader
+
+
+@pytest.fixture
+def scene():
+    """(lesions, retina): two lesions in a retina that fills all but a margin."""
+    retina = np.zeros((50, 50), bool)
+    retina[5:45, 5:45] = True
+    lesions = np.zeros((50, 50), bool)
+    lesions[10:14, 10:14] = lesions[30:34, 30:34] = True
+    return lesions, retina
+
+
+def test_a_perfect_map_gets_the_best_of_everything(scene):
+    lesions, retina = scene
+    found = score_map(lesions.astype(float), lesions, retina, 0.0)
+    assert (found.auc, found.hit, found.energy) == (1.0, 1.0, 1.0)
+    assert found.area == pytest.approx(32 / 1600) and found.area < found.hit_chance < 0.1
+
+
+def test_an_even_or_empty_map_gets_chance(scene):
+    for heat in (np.ones((50, 50)), np.zeros((50, 50))):
+        found = score_map(heat, *scene, 0.0)
+        assert found.auc == pytest.approx(0.5) and found.energy == pytest.approx(found.area)
+
+
+def test_a_near_miss_hits_and_a_far_one_does_not(scene):
+    for place, hit in (((15, 12), 1.0), ((20, 20), 0.0), ((2, 2), 0.0)):
+        heat = np.zeros((50, 50))
+        heat[place] = 1
+        assert score_map(heat + 1e-3, *scene, 0.0).hit == hit
+
+
+def test_a_picture_without_lesions_is_refused(scene):
+    with pytest.raises(ValueError, match="cover a part"):
+        score_map(np.ones((50, 50)), np.zeros((50, 50), bool), scene[1], 0.0)
+
+
+def test_auc_is_that_of_scikit_learn_with_ties():
+    random = np.random.default_rng(0)
+    values, positive = random.integers(0, 9, 200).astype(float), random.random(200) < 0.2
+    assert auc(values, positive) == pytest.approx(roc_auc_score(positive, values))
+
+
+def test_enrichment_is_the_ratio_of_means_and_intervals_hold_it(scene):
+    random = np.random.default_rng(0)
+    scores = [score_map(random.random((50, 50)) + 2 * scene[0], *scene, 0.1) for _ in range(12)]
+    counts, owners = draw_owners([f"p{n // 2}" for n in range(12)], 0)
+    assert counts.shape == (2000, 6) and owners.max() == 5
+    expected = np.mean([score.energy for score in scores]) / np.mean([score.area for score in scores])
+    summary = summarise(scores, counts, owners)
+    for name, value in (("enrichment", expected), ("border_energy", 0.1)):
+        assert summary[name]["value"] == pytest.approx(value) and summary[name]["n"] == 12
+        assert summary[name]["low"] <= summary[name]["value"] + 1e-9 and summary[name]["high"] >= value - 1e-9
+    assert resampled(scores, "pointing", counts, owners)[0] == np.mean([score.hit for score in scores])
+
+
+def test_the_verdict_asks_for_both_measures(scene):
+    random = np.random.default_rng(0)
+    good = [score_map(random.random((50, 50)) + scene[0], *scene, 0.0) for _ in range(8)]
+    chance = [score_map(random.random((50, 50)), *scene, 0.0) for _ in range(8)]
+    counts, owners = draw_owners([str(n) for n in range(8)], 0)
+    better, same = ahead(good, chance, counts, owners), ahead(chance, chance[::-1], counts, owners)
+    worse = ahead(chance, good, counts, owners)
+    assert verdict("m", better, better).startswith("m tells of what was learned: it is clearly ahead of")
+    assert "m is not to be relied on: it is clearly ahead of" in verdict("m", better, same)
+    assert "not clearly ahead of the picture's own" in verdict("m", better, same)
+    assert "clearly behind the same network" in verdict("m", worse, better)
+    half = {"auc": better["auc"], "enrichment": same["enrichment"]}
+    assert "it is not clearly ahead of the same" in verdict("m", half, better)
+
+
+def test_a_lesion_owns_what_it_mostly_covers():
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:2, :2], mask[4, 4] = 3, 1
+    assert np.argwhere(lesions_at(mask, 4)).tolist() == [[0, 0]]
+    assert lesions_at(mask, 8).sum() == 5
+
+
+def test_contrast_is_where_the_picture_differs_from_its_surroundings():
+    pixels = np.full((32, 32, 3), 100, np.uint8)
+    pixels[10:14, 20:24, 1] = 180
+    heat = contrast_map(pixels, np.full_like(pixels, 100), 32)
+    assert 10 <= np.unravel_index(heat.argmax(), heat.shape)[0] < 14 and heat[0, 0] == 0
+
+
+def small_grader():
+    return Grader(create_encoder("small_conv", 3, 16), 128, 3)
+
+
+def test_randomised_weights_cascade_from_the_answer():
+    grader = small_grader()
+    changed = {}
+    for share in (0.0, 0.5, 1.0):
+        copied = randomised(grader, share, 0)
+        pairs = zip(grader.named_parameters(), copied.parameters(), strict=True)
+        changed[share] = {name for (name, old), new in pairs if name.endswith("weight") and not torch.equal(old, new)}
+    assert changed[0.0] == {"head.weight"} and changed[0.5] == {
+        "head.weight",
+        "encoder.linear.weight",
+        "encoder.conv2.weight",
+    }
+    assert changed[1.0] == changed[0.5] | {"encoder.conv1.weight"}
+
+
+def test_randomised_weights_keep_their_scale_and_come_from_the_seed():
+    grader = small_grader()
+    first, again, other = (randomised(grader, 1.0, seed).encoder.linear.weight for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.std().item() == pytest.approx(grader.encoder.linear.weight.std().item(), rel=0.02)
+    assert isinstance(grader.head, nn.Linear)
+
+
+def test_rank_correlation_sees_order_only():
+    retina = np.ones((8, 8), bool)
+    heat = np.random.default_rng(0).random((8, 8))
+    assert rank_correlation(heat, heat**3, retina) == pytest.approx(1)
+    assert rank_correlation(heat, -heat, retina) == pytest.approx(-1)
+    assert rank_correlation(heat, np.zeros((8, 8)), retina) == 0
