@@ -10,7 +10,7 @@ features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and the page 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,8 +38,8 @@ class ClusterConfig:
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Run folder of pretrain or train whose encoder is asked; none looks at the pixels alone.
     run: Path | None = None
-    # Folder to write.
-    out: Path = Path("clusters")
+    # Folder to write; by default RUN/cluster, where a report finds it, or clusters without a run.
+    out: Path = Path()
     # Part of the prepared sets to look at.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
     # Number of clusters; 0 takes the number of classes.
@@ -73,6 +73,8 @@ class ClusterConfig:
 
 def cluster(config: ClusterConfig) -> dict[str, Any]:
     """Cluster images, map them and find their neighbours; returns all numbers as they are written to cluster.json."""
+    if config.out == Path():
+        config = replace(config, out=Path("clusters") if config.run is None else config.run / "cluster")
     _check_out(config.out)
     model = None if config.run is None else read_model(config.run)
     images = choose(config.data, config.split, config.limit, config.seed)

@@ -73,7 +73,7 @@ def colourings(images: Images, clusters: np.ndarray) -> list[Colouring]:
     if colours is not None:
         of = dict(zip(images.classes, colours, strict=True))
         by_label = _recoloured(by_label, of)
-    flags = table["flags"].str.split().str[0].fillna("no flag")
+    flags = pd.Series([words.split()[0] if words.split() else "no flag" for words in table["flags"]])
     others = [
         _colouring("cluster", "cluster", pd.Series(clusters + 1).astype(str)),
         _colouring("source", "prepared set", table["source"], list(dict.fromkeys(table["source"]))),

@@ -19,6 +19,7 @@ import pandas as pd
 from foveal.evaluate.evaluate import EvaluateConfig, choose_rows, evaluate
 from foveal.evaluate.metrics import confusion_matrices
 from foveal.evaluate.predictions import probability_columns, read_predictions
+from foveal.report.companions import Companions, read_companions
 from foveal.runs import read_metrics
 
 VERBS = ("pretrain", "train")
@@ -40,6 +41,7 @@ class Evidence:
     result: dict[str, Any] | None  # metrics.json
     misgraded: pd.DataFrame | None
     seen: pd.DataFrame | None
+    companions: Companions  # what other verbs have added
 
     @property
     def name(self) -> str:
@@ -90,6 +92,7 @@ def read_evidence(run: Path) -> Evidence:
         provenance=_read_json(run / "provenance.json"), model=_read_json(run / "model.json"),
         card=_read_json(run / "card.json"), health=_read_json(run / "health.json"),
         misgraded=_read_table(run / "misgraded.csv"), seen=_read_table(run / "seen.csv"),
+        companions=read_companions(run),
     )  # fmt: skip
 
 

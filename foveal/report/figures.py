@@ -21,8 +21,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from foveal.report.evidence import Evidence, best_epoch
-
 # Okabe & Ito's palette, told apart with every common kind of colour vision; the page lightens it for dark mode.
 COLOURS = {
     "ink": "#1b2027",
@@ -37,9 +35,11 @@ COLOURS = {
     "series-6": "#56b4e9",
 }
 DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 2))}
-MOST_CLASSES = 6  # lines that can be told apart in one panel
-SIZE = (3.8, 2.4)  # inches; the drawing is scaled to its column
-PLACE = (0.115, 0.19, 0.87, 0.78)  # left, bottom, width and height of the axes, as shares of the drawing
+FIFTHS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+SHAPES = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
+# Inches (the drawing is scaled to its column), and left, bottom, width and height of the axes, as shares of it.
+WIDE = ((3.8, 2.4), (0.115, 0.19, 0.87, 0.78))
+SQUARE = ((3.4, 3.2), (0.15, 0.145, 0.83, 0.835))
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.spines.left": False, "axes.edgecolor": COLOURS["muted"], "axes.labelcolor": COLOURS["muted"],
@@ -57,6 +57,18 @@ class Line:
     y: Sequence[float | None]
     colour: str = "series-1"
     dashed: bool = False
+    dotted: bool = False  # every value has a dot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One named point of a panel; shapes tell marks apart where colours cannot."""
+
+    label: str
+    x: float
+    y: float
+    colour: str = "series-2"
+    shape: str = "circle"  # a key of SHAPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +91,15 @@ class Panel:
     levels: Sequence[Level] = field(default_factory=tuple)
     best: int | None = None
     share: bool = False  # values of 0 to 1, drawn on that scale
+    square: bool = False  # both axes go from 0 to 1
+    y_label: str = ""
+    marks: Sequence[Mark] = field(default_factory=tuple)
 
     def describe(self) -> str:
         """One sentence for those who cannot see the drawing."""
+        if self.square:
+            points = "; ".join(f"{mark.label} at {mark.x:.2f}, {mark.y:.2f}" for mark in self.marks)
+            return f"{self.title}: {self.y_label} by {self.x_label}{f'. Marked: {points}' if points else ''}."
         said = [f"{line.label} from {first:.2f} to {last:.2f}" for line in self.lines
                 for first, last in [_ends(line.y)] if not math.isnan(first)]  # fmt: skip
         return f"{self.title} by {self.x_label}: {'; '.join(said)}."
@@ -95,12 +113,16 @@ def _ends(values: Sequence[float | None]) -> tuple[float, float]:
 def draw(panel: Panel) -> Markup:
     """The panel as an <svg> element without a size of its own."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": panel.name}):
-        figure = Figure(figsize=SIZE)
-        axes = figure.add_axes(PLACE)  # the same for all: axes of neighbours line up
+        size, place = SQUARE if panel.square else WIDE
+        figure = Figure(figsize=size)
+        axes = figure.add_axes(place)  # the same for all: axes of neighbours line up
         for line in panel.lines:
             _draw_line(axes, line, panel.best)
         for level in panel.levels:
             axes.axhline(level.value, color=COLOURS["ink"], linewidth=1.1, linestyle=DASHES[level.dashes])
+        for mark in panel.marks:
+            look: dict[str, Any] = {"ms": 7.5, "mec": COLOURS["paper"], "mew": 1.2, "clip_on": False, "zorder": 5}
+            axes.plot([mark.x], [mark.y], SHAPES[mark.shape], color=COLOURS[mark.colour], **look)
         _set_scale(axes, panel)
         stream = io.StringIO()
         figure.savefig(
@@ -113,7 +135,13 @@ def _draw_line(axes: Axes, line: Line, best: int | None) -> None:
     values = [math.nan if value is None else value for value in line.y]
     colour, dashes = COLOURS[line.colour], DASHES["dashed" if line.dashed else "solid"]
     axes.plot(
-        line.x, values, color=colour, linewidth=1.7, linestyle=dashes, marker="o" if len(values) == 1 else "", ms=4
+        line.x,
+        values,
+        color=colour,
+        linewidth=1.7,
+        linestyle=dashes,
+        marker="o" if line.dotted or len(values) == 1 else "",
+        ms=4,
     )
     if best is not None and not line.dashed:
         ring: dict[str, Any] = {"ms": 5.5, "mfc": COLOURS["paper"], "mec": colour, "mew": 1.7, "clip_on": False}
@@ -122,6 +150,10 @@ def _draw_line(axes: Axes, line: Line, best: int | None) -> None:
 
 def _set_scale(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.x_label)
+    if panel.square:
+        axes.set_ylabel(panel.y_label)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=FIFTHS, yticks=FIFTHS)
+        return
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     if panel.best is not None:
@@ -146,62 +178,10 @@ def _inline(svg: str, panel: Panel) -> Markup:
     return Markup(re.sub(r"<svg[^>]*", lambda _: head, svg, count=1))
 
 
-def training_panels(run: Evidence, name: str) -> list[Panel]:
-    """Loss, kappa and accuracy of training and validation, and the validation recall of a few classes."""
-    best = best_epoch(run) if run.finished else None
-    levels = _constant_accuracy(run)
-    panels = [_pair(run, f"{name}-loss", "Loss", ("loss", "val_loss"), best)]
-    if run.ordered:
-        panels.append(_pair(run, f"{name}-kappa", "Quadratic kappa", ("train_kappa", "val_kappa"), best, share=True))
-    panels.append(
-        _pair(run, f"{name}-accuracy", "Accuracy", ("train_accuracy", "val_accuracy"), best, share=True, levels=levels)
-    )
-    if 2 <= len(run.classes) <= MOST_CLASSES and _has(run, "val_recall"):
-        lines = [Line(label=label, x=_column(run, "epoch"), y=[row["val_recall"][k] for row in run.rows],
-                      colour=f"series-{k + 1}") for k, label in enumerate(run.classes)]  # fmt: skip
-        panels.append(
-            Panel(name=f"{name}-recall", title="Validation recall by class", lines=lines, best=best, share=True)
-        )
-    return panels
-
-
-def _constant_accuracy(run: Evidence) -> list[Level]:
-    part = run.card.get("counts", {}).get("val", {})
-    most = max(part.get("per_class", {}).values(), default=0)
-    return [Level(label="constant answer", value=most / part["images"])] if most else []
-
-
-def _pair(run: Evidence, name: str, title: str, keys: tuple[str, str], best: int | None, **rest: Any) -> Panel:
-    epochs = _column(run, "epoch")
-    lines = [Line(label="training", x=epochs, y=_column(run, keys[0]), colour="muted", dashed=True)]
-    if _has(run, keys[1]):
-        lines.append(Line(label="validation", x=epochs, y=_column(run, keys[1])))
-    return Panel(name=name, title=title, lines=lines, best=best, **rest)
-
-
-def pretraining_panels(run: Evidence, name: str) -> list[Panel]:
-    """Loss between its bounds, alignment and uniformity, by step."""
-    shown = {
-        "loss": "Contrastive loss",
-        "alignment": "Alignment (low is good)",
-        "uniformity": "Uniformity (low is even)",
-    }
+def charts(panels: Sequence[Panel]) -> list[dict[str, Any]]:
+    """Drawings with their titles and legends; a single line that the title names needs none."""
     return [
-        Panel(name=f"{name}-{key}", title=title, x_label="step", levels=_bounds(run) if key == "loss" else [],
-              lines=[Line(label=key, x=_column(run, "step"), y=_column(run, key))])
-        for key, title in shown.items() if _has(run, key)
+        {"title": panel.title, "svg": draw(panel), "lines": panel.lines if len(panel.lines) > 1 else [],
+         "levels": panel.levels, "best": panel.best, "marks": panel.marks, "square": panel.square}
+        for panel in panels
     ]  # fmt: skip
-
-
-def _bounds(run: Evidence) -> list[Level]:
-    bounds = (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "loss_floor", "dashed"))
-    return [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], dashes=dashes)
-            for label, key, dashes in bounds if key in run.health]  # fmt: skip
-
-
-def _has(run: Evidence, key: str) -> bool:
-    return bool(run.rows) and key in run.rows[0]
-
-
-def _column(run: Evidence, key: str) -> list[Any]:
-    return [row.get(key) for row in run.rows]

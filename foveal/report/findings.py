@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.evaluate.compare import paired_difference
+from foveal.evaluate.compare import compare, paired_difference
 from foveal.evaluate.evaluate import measure
 from foveal.evaluate.predictions import units
 from foveal.report.evidence import Evidence, judged_rows
@@ -29,7 +29,7 @@ class Finding:
     rows: pd.DataFrame  # labelled predictions that the figures are about
     result: dict[str, Any]  # as metrics.json
     against_constant: dict[str, Any]  # paired difference to always giving the most common class
-    against_first: dict[str, Any] | None  # the same to the first grader; None for that one itself
+    against_first: dict[str, Any] | None  # the same to the first grader, with McNemar's test; None for that one itself
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
@@ -55,6 +55,7 @@ def find(runs: Sequence[Evidence]) -> list[Finding]:
     for run, rows in zip(graders, tables, strict=True):
         result = _result_on(run, rows)
         answer = rows.assign(grade=run.classes.index(result["constant_answer"]))
+        referable = result["about"]["referable_from"] if run.ordered else None
         resampling = {key: result["about"][key] for key in ("resamples", "seed")}
         findings.append(
             Finding(
@@ -62,7 +63,9 @@ def find(runs: Sequence[Evidence]) -> list[Finding]:
                 rows=rows,
                 result=result,
                 against_constant=paired_difference(answer, rows, **resampling),
-                against_first=paired_difference(tables[0], rows, **resampling) if findings else None,
+                against_first=compare([tables[0], rows], referable_from=referable, **resampling)[0]
+                if findings
+                else None,
             )
         )
     return findings
@@ -93,5 +96,6 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
     if about["images"] == len(rows):
         return run.result
     options = {"ordered": run.ordered, "resamples": about["resamples"], "seed": about["seed"]}
-    result = measure(rows, run.classes, about["referable_from"], **options)
+    worse = about.get("sight_threatening_from")
+    result = measure(rows, run.classes, about["referable_from"], sight_threatening_from=worse, **options)
     return {**result, "about": {**about, "images": len(rows), "groups": int(units(rows).max() + 1)}}

@@ -17,6 +17,7 @@ from foveal.report.words import counted
 SIDE = 320  # pixels of a photograph in the gallery; larger ones are scaled down
 SHEET_SIDE = 1200  # the same for a sheet of views
 QUALITY = 85
+MOST_PICTURES = 12  # in the gallery of one run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Misgraded:
     """One photograph that got another class than its label."""
 
     source: str  # data: address of a JPEG
+    overlay: str  # the same of where the grader looked; empty where that is not known
     id: str
     true: str
     given: str
@@ -73,15 +75,15 @@ def sheets(runs: list[Evidence]) -> list[Sheet]:
     return [Sheet(runs=", ".join(names[source]), source=source, recipe=recipes[source]) for source in names]
 
 
-def gallery(run: Evidence) -> Gallery | None:
-    """The misgraded pictures, worst first; None for a run that has no table of them."""
+def gallery(run: Evidence, most: int = MOST_PICTURES) -> Gallery | None:
+    """The misgraded pictures, `most` of the worst first; None for a run that has no table of them."""
     if run.misgraded is None or run.predictions is None:
         return None
     labelled = run.predictions[run.predictions["label"].notna()]
     part = "test" if (labelled["split"] == "test").any() else None
     judged = labelled if part is None else labelled[labelled["split"] == part]
     wrong = run.misgraded if part is None else run.misgraded[run.misgraded["split"] == part]
-    rows = [row for row in wrong.to_dict("records") if (file := _file(run, row)) and file.is_file()]
+    rows = [row for row in wrong.to_dict("records") if (file := _file(run, row)) and file.is_file()][:most]
     images = counted(len(judged), f"{part or 'labelled'} image")
     text = f"{len(wrong):,} of {images} got another class than their label"
     if run.ordered:
@@ -98,10 +100,21 @@ def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
 def _misgraded(run: Evidence, row: Mapping[Any, Any]) -> Misgraded:
     file = _file(run, row)
     assert file is not None
+    overlay = run.companions.overlay(str(row["id"]))
     return Misgraded(
         source=embedded(file, SIDE),
+        overlay="" if overlay is None else embedded(overlay, SIDE),
         id=str(row["id"]),
         true=run.classes[int(row["label"])],
         given=run.classes[int(row["grade"])],
         probability=f"{float(row['probability']):.2f}",
     )
+
+
+def picture_of(run: Evidence, name: str) -> Path | None:
+    """The picture of image `name` among the misgraded ones; the only pictures that a run holds."""
+    if run.misgraded is None:
+        return None
+    rows = run.misgraded[run.misgraded["id"] == name].to_dict("records")
+    file = _file(run, rows[0]) if rows else None
+    return file if file is not None and file.is_file() else None

@@ -8,16 +8,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from foveal.evaluate.evaluate import SMALL_CLASS
-from foveal.report.evidence import Evidence, best_epoch, starting_folder, starting_run
-from foveal.report.findings import FEW_GROUPS, Finding
+from foveal.report.evidence import Evidence, best_epoch
+from foveal.report.findings import Finding
 
 METRIC_NAMES = {
     "quadratic_kappa": "Quadratic kappa",
     "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
     "referable_auc": "Referable: area under ROC",
+    "referable_average_precision": "Referable: average precision",
+    "sight_threatening_auc": "Sight-threatening: area under ROC",
+    "sight_threatening_average_precision": "Sight-threatening: average precision",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+    "linear_kappa": "Linear kappa",
+    "unweighted_kappa": "Unweighted kappa",
+    "mean_absolute_error": "Mean error in grades",
+    "expected_calibration_error": "Calibration error (ECE)",
+    "brier": "Brier score",
 }
+LOWER_IS_BETTER = ("mean_absolute_error", "expected_calibration_error", "brier")
 SPOKEN = {
     "quadratic_kappa": "quadratic kappa",
     "accuracy": "accuracy",
@@ -38,6 +48,18 @@ def interval(entry: dict[str, Any], digits: int = 2) -> str:
     if entry["low"] is None or math.isnan(entry["low"]):
         return "–"
     return f"{number(entry['low'], digits)} to {number(entry['high'], digits)}"
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share for people: 0.875 is `88 %`; a dash where there is no value."""
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def percent_interval(entry: dict[str, Any]) -> str:
+    """`95 % interval 80 to 92 %`; `no interval` where the resamples gave none."""
+    if entry.get("low") is None or math.isnan(entry["low"]):
+        return "no interval"
+    return f"95\N{NO-BREAK SPACE}% interval {100 * entry['low']:.0f} to {percent(entry['high'])}"
 
 
 def signed(value: float) -> str:
@@ -146,58 +168,3 @@ def what_came_out(finding: Finding) -> str:
 def listed(items: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
-
-
-def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
-    """What the page cannot show; the general first, then what these runs add."""
-    if not findings:
-        return [NOT_A_DEVICE]
-    lines = [NOT_A_DEVICE, *GENERAL_LIMITS]
-    if any("referable_auc" in finding.metrics for finding in findings):
-        lines.append(
-            "The referable figure needs no threshold; one for use must be chosen, and checked, on other images."
-        )
-    if any(not finding.patients_known for finding in findings):
-        lines.append(
-            "The source does not say which images are of one patient. If some are, the intervals are too narrow."
-        )
-    fewest = min(finding.result["about"]["groups"] for finding in findings)
-    if fewest < FEW_GROUPS:
-        lines.append(
-            f"There are only {fewest} groups to draw from; intervals from so few are rough, and tend to be too narrow."
-        )
-    small = [name for name, row in zip(findings[0].evidence.classes, findings[0].result["confusion"], strict=True)
-             if sum(row) < SMALL_CLASS]  # fmt: skip
-    if small:
-        lines.append(
-            f"Fewer than {SMALL_CLASS} judged images each are {listed(small)}: what is said of them is little more "
-            "than an anecdote."
-        )
-    if any(finding.result["about"]["split"] != "test" for finding in findings):
-        lines.append(
-            "Images of the validation part chose the epoch and are among the judged: figures are somewhat too good."
-        )
-    if len(findings) > 2:
-        lines.append(
-            f"{len(findings) - 1} comparisons stand side by side, none corrected for the others: one may differ by "
-            "luck."
-        )
-    for run in runs:
-        if starting_run(run) is not None and starting_folder(run) is None:
-            lines.append(
-                f"{run.name} started from {start_of(run)}. That run's folder is not there: its curves are missing."
-            )
-    if any(run.card.get("name") == "phantom" for run in runs):
-        lines.append("The photographs are drawings. They show that the way works, and nothing about eyes.")
-    return lines
-
-
-NOT_A_DEVICE = "Research use; not a medical device. Nothing here has been tried in care."
-GENERAL_LIMITS = (
-    "One data set: how the grader does with another camera, clinic or population is not known, and is often worse.",
-    "The intervals hold the chance in which images were drawn for the test. They do not hold the luck of the seed, "
-    "mistakes in the labels, or a shift of the data.",
-    "The reference is the label of the data set. Experts differ among themselves, and no figure here is better than "
-    "the reference that it is measured by.",
-    "Pictures that could not be read or graded are left out, and with them some of the hardest.",
-)

@@ -1,6 +1,7 @@
 """The page of evidence in a real browser: nothing is fetched, nothing overflows, everything can be read."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ FAINT = """() => {
     for (; e; e = e.parentElement) chain.unshift(parse(getComputedStyle(e).backgroundColor));
     return chain.reduce(over, [255, 255, 255]);
   };
-  const own = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  const own = e => e.tagName !== 'title' && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
   return [...document.querySelectorAll('body *')].filter(own).map(e => {
     const style = getComputedStyle(e), ink = parse(e.closest('svg') ? style.fill : style.color);
     const [a, b] = [light(ink), light(under(e))].sort((x, y) => y - x);
@@ -56,7 +57,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory, grader_run: Path, phantom_se
         lines = (copy / "config.toml").read_text(encoding="utf-8").replace('init = "random"', f'init = "{encoder}"')
         (copy / "config.toml").write_text(lines, encoding="utf-8")
     lengthen(second)
+    add_companions(second)
+    judged = pd.read_csv(second / "predictions.csv", dtype=str)["id"]
     return {
+        "sheets": foveal.report(second, image=tuple(judged[:2]), out=folder / "sheets.html"),
+        "full": foveal.report(second, out=folder / "full.html"),
         "one": foveal.report(first, out=folder / "one.html"),
         "two": foveal.report(first, second, out=folder / "two.html"),
         "encoder": foveal.report(encoder, out=folder / "encoder.html"),
@@ -71,6 +76,24 @@ def lengthen(run: Path) -> None:
     table = pd.read_csv(run / "misgraded.csv", dtype=str, keep_default_na=False)
     table["id"] = [f"{LONG}{number}.jpg" for number in range(len(table))]
     table.to_csv(run / "misgraded.csv", index=False)
+
+
+def add_companions(run: Path) -> None:
+    """A map, neighbours, and overlays of the misgraded images, with names that cannot be broken."""
+    table = pd.read_csv(run / "predictions.csv", dtype=str, keep_default_na=False)
+    place = pd.Series(range(len(table)), dtype=float)
+    (run / "cluster").mkdir()
+    maps = table[["id", "label"]].assign(cluster=0, pca_x=place, pca_y=place % 5, tsne_x=place % 7, tsne_y=place)
+    maps.to_csv(run / "cluster" / "maps.csv", index=False)
+    near = table[["id", "label"]].assign(rank=1, other=LONG, similarity=0.9, other_label=table["label"])
+    near.to_csv(run / "cluster" / "neighbours.csv", index=False)
+    shutil.copytree(run / "misgraded", run / "explain")
+    ids = pd.read_csv(run / "misgraded.csv", dtype=str, keep_default_na=False)["id"].tolist()
+    pictures = sorted(file.name for file in (run / "explain").iterdir())
+    images = [{"id": name if k % 2 else LONG, "overlay": picture, "grade": 0, "label": 1, "border_energy": 0.5,
+               "alarm": True} for k, (name, picture) in enumerate(zip(ids, pictures, strict=False))]  # fmt: skip
+    explained = {"method": "gradcam", "target": LONG, "images": images, "cannot_show": LONG}
+    (run / "explain" / "explain.json").write_text(json.dumps(explained), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +120,7 @@ def opened(browser: Any, file: Path, width: int, scheme: str) -> tuple[Any, list
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["one", "two", "encoder"])
+@pytest.mark.parametrize("name", ["one", "two", "encoder", "full", "sheets"])
 def test_page_can_be_read(browser, pages, name, width, scheme):
     page, troubles = opened(browser, pages[name], width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -111,7 +134,7 @@ def test_page_can_be_read(browser, pages, name, width, scheme):
 def test_links_of_the_head_lead_somewhere(browser, pages):
     page, _ = opened(browser, pages["one"], 1280, "light")
     targets = page.eval_on_selector_all("nav a", "links => links.map(link => link.getAttribute('href'))")
-    assert len(targets) == 10
+    assert len(targets) == len(set(targets)) == page.locator("main section").count()
     assert all(page.locator(target).count() == 1 for target in targets)
     page.context.close()
 
@@ -124,4 +147,21 @@ def test_paper_is_white_and_shows_what_was_folded(browser, pages):
     assert page.locator("nav").is_hidden()
     assert page.evaluate("document.querySelector('details dl').getBoundingClientRect().height") > 50
     assert page.evaluate(FAINT) == []
+    page.context.close()
+
+
+def test_every_sheet_is_one_page_of_paper(browser, pages):
+    page, _ = opened(browser, pages["sheets"], 800, "light")
+    paper = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) == 2
+    page.context.close()
+
+
+def test_the_keyboard_reaches_the_contents_and_every_frame_that_scrolls(browser, pages):
+    page, _ = opened(browser, pages["full"], 390, "light")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the summary"
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].every(e => e.tabIndex === 0 && e.ariaLabel)")
+    named = "[...document.querySelectorAll('img, svg[role]')].every(e => e.alt || e.getAttribute('aria-label'))"
+    assert page.evaluate(named)
     page.context.close()

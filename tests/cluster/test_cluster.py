@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,9 @@ def test_pixels_need_no_torch(phantom_set, tmp_path):
     code = "import sys, foveal; foveal.cluster(sys.argv[1], out=sys.argv[2]); sys.exit('torch' in sys.modules)"
     call = [sys.executable, "-c", code, str(phantom_set), str(tmp_path / "out")]
     assert subprocess.run(call, capture_output=True).returncode == 0
+
+
+def test_by_default_it_goes_where_a_report_finds_it(phantom_set, grader_run, tmp_path):
+    run = shutil.copytree(grader_run, tmp_path / "run")
+    foveal.cluster(phantom_set, run=run, split="test", neighbours=2, clusters=2)
+    assert (run / "cluster" / "maps.csv").is_file() and (run / "cluster" / "neighbours.csv").is_file()

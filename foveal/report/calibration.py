@@ -1,0 +1,61 @@
+"""Reliability: whether a probability of 80 % means that 8 of 10 such answers are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foveal.report.figures import Line, Panel, charts
+from foveal.report.findings import Finding
+from foveal.report.tables import Table, cells
+from foveal.report.words import number, percent
+
+FEW = 10  # answers in a bin, below which its share says little
+
+
+def calibration_part(finding: Finding, number_on_page: int) -> dict[str, Any] | None:
+    """Sentence, curve and table; None for results that were made without them."""
+    bins = [one for one in (finding.result.get("reliability") or {}).get("bins", []) if one["n"]]
+    if not bins:
+        return None
+    return {
+        "sentence": _sentence(finding, bins),
+        "charts": charts([_panel(bins, f"reliability-{number_on_page}")]),
+        "table": _table(bins),
+    }
+
+
+def _sentence(finding: Finding, bins: list[dict[str, Any]]) -> str:
+    total = sum(one["n"] for one in bins)
+    gap = sum(one["n"] * (one["confidence"] - one["accuracy"]) for one in bins) / total
+    lean = "too sure of itself" if gap > 0 else "not sure enough of itself"
+    text = f"On average it is {lean} by {number(100 * abs(gap), 1)} points of a hundred"
+    if abs(gap) < 0.02:
+        text = "On average its probabilities are right within 2 points of a hundred"
+    figures = [f"{name} {number(entry['value'], 3)}" for key, name in
+               (("expected_calibration_error", "calibration error (ECE)"), ("brier", "Brier score"))
+               if (entry := finding.metrics.get(key)) and entry["value"] is not None]  # fmt: skip
+    luck = (finding.result.get("reliability") or {}).get("luck")
+    if luck is not None:
+        figures.append(f"a perfectly calibrated grader would have an ECE of {number(luck, 3)} here by luck alone")
+    return f"{text}{': ' if figures else ''}{'; '.join(figures)}."
+
+
+def _panel(bins: list[dict[str, Any]], name: str) -> Panel:
+    confidence = [one["confidence"] for one in bins]
+    lines = [
+        Line(label="grader", x=confidence, y=[one["accuracy"] for one in bins], dotted=True),
+        Line(label="what it says is so", x=[0, 1], y=[0, 1], colour="muted", dashed=True),
+    ]
+    return Panel(
+        name=name, title="Reliability", x_label="probability of the likeliest class", y_label="share that was right",
+        lines=lines, square=True,
+    )  # fmt: skip
+
+
+def _table(bins: list[dict[str, Any]]) -> Table:
+    rows = [
+        cells(f"{percent(one['low'])} to {percent(one['high'])}", percent(one["confidence"]), percent(one["accuracy"]),
+              f"{one['n']:,}{' (few)' if one['n'] < FEW else ''}")
+        for one in bins
+    ]  # fmt: skip
+    return Table(columns=["probability", "said on average", "was right", "n"], rows=rows)

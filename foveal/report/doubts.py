@@ -1,0 +1,63 @@
+"""Labels that may be wrong: images that the grader doubts, with what the images most like them are labelled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from foveal.report.companions import whole
+from foveal.report.evidence import Evidence
+from foveal.report.tables import Cell, Table, cells
+from foveal.report.words import counted, listed, number
+
+MOST_DOUBTS = 20
+MOST_NEIGHBOURS = 5
+
+
+def doubts_part(run: Evidence) -> dict[str, Any] | None:
+    """Sentence and table, the most doubted first; None where labels were not looked at."""
+    table = run.companions.doubts
+    if table is None:
+        return None
+    suspicion = pd.to_numeric(table["suspicion"], errors="coerce").fillna(0)
+    doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
+    ranked = doubted.sort_values(["suspicion", "id"], ascending=[False, True])
+    rows = [_row(run, row) for row in ranked.head(MOST_DOUBTS).to_dict("records")]
+    text = f"{counted(len(ranked), 'label')} that {run.name} has not learned from may be wrong"
+    if len(ranked) > MOST_DOUBTS:
+        text += f"; the {MOST_DOUBTS} most suspicious are shown, label_noise.csv lists all"
+    columns = ["image", "label", "rather", "probability of the label", "suspicion"]
+    if run.companions.neighbours is not None:
+        columns.append(f"labels of the {MOST_NEIGHBOURS} most like it")
+    return {"sentence": f"{text}.", "table": Table(columns=columns, rows=rows) if rows else None}
+
+
+def _row(run: Evidence, row: Mapping[Any, Any]) -> list[Cell]:
+    label, likely = class_name(run, row["label"]), class_name(run, row["likely"])
+    found = cells(str(row["id"]), label, likely, _figure(row["probability"]), _figure(row["suspicion"]))
+    if run.companions.neighbours is not None:
+        near = neighbour_labels(run, str(row["id"]))
+        found.append(Cell(text=near or "–", tone="words" if near else "muted"))
+    return found
+
+
+def neighbour_labels(run: Evidence, name: str) -> str:
+    """`4 no DR, 1 mild NPDR`: labels of the images most like `name`; empty where they are not known."""
+    near = run.companions.near(name)[:MOST_NEIGHBOURS]
+    counts = Counter(class_name(run, row["other_label"]) for row in near)
+    return listed([f"{count} {label}" for label, count in counts.most_common()])
+
+
+def class_name(run: Evidence, value: Any) -> str:
+    """The class that a table numbers or names."""
+    label = whole(value)
+    if label is not None:
+        return run.classes[label] if 0 <= label < len(run.classes) else str(value)
+    return str(value) if value in run.classes else "no label"
+
+
+def _figure(value: Any) -> str:
+    return number(float(pd.to_numeric(value, errors="coerce")))

@@ -1,0 +1,151 @@
+"""One image on one sheet of paper: the grade, how sure, what similar images are, and the grader's own record.
+
+    foveal report RUN --image ID
+
+Made from the run folder alone, for an image of its predictions.csv. It prints to one A4 page an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foveal.report import words
+from foveal.report.doubts import MOST_NEIGHBOURS, class_name, neighbour_labels
+from foveal.report.evidence import Evidence
+from foveal.report.findings import Finding, find
+from foveal.report.intended import NOT_A_DEVICE
+from foveal.report.operating import lowest_class, meaning, part, points_of
+from foveal.report.page import render_template
+from foveal.report.pictures import embedded, picture_of
+
+SIDE = 480  # pixels of the photograph
+UNSURE = 0.5  # probability of the grade given, below which the page says so
+
+
+def render_images(run: Evidence, names: Sequence[str]) -> str:
+    """The sheets of some images as one page; ValueError for one that the run has not graded."""
+    if run.predictions is None:
+        raise ValueError(f"{run.path} has graded no image (it has no predictions.csv)")
+    table = run.predictions.set_index("id", drop=False)
+    missing = [name for name in names if name not in table.index]
+    if missing:
+        raise ValueError(f"{run.path / 'predictions.csv'} has no image {', '.join(missing)}; ids are as written there")
+    findings = find([run])
+    finding = findings[0] if findings else None
+    rows = [table.loc[name].to_dict() for name in names]
+    sheets = [_sheet(run, finding, {str(key): value for key, value in row.items()}) for row in rows]
+    return render_template("image.html", {
+        "title": words.listed(list(names)), "run": run.name, "sheets": sheets, "record": _record(finding),
+        "kind": words.kind_of(run), "day": words.day_of(run), "limits": LIMITS,
+    })  # fmt: skip
+
+
+LIMITS = (
+    NOT_A_DEVICE,
+    "It knows one photograph: not the patient, not the other eye, not the history. It looks for nothing but the grades "
+    "listed here.",
+    "A photograph unlike those that it has learned from can get any answer, and a high probability with it.",
+)
+
+
+def _sheet(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, Any]:
+    name, grade = str(row["id"]), int(row["grade"])
+    near = neighbour_labels(run, name)
+    learned = str(row.get("split")) == "train"
+    return {
+        "id": name,
+        "grade": run.classes[grade],
+        "sentence": _sentence(run, row),
+        "label": class_name(run, row.get("label")) if words_known(row.get("label")) else "",
+        "bars": _bars(run, row),
+        "referral": _referral(run, finding, row),
+        "pictures": _pictures(run, name),
+        "near": f"Of the {MOST_NEIGHBOURS} images most like it, {near}." if near else "",
+        "flags": str(row.get("flags") or row.get("quality") or "").replace(";", ", "),
+        "learned": learned,
+    }
+
+
+def words_known(value: Any) -> bool:
+    """Whether a label of the table is there; pandas marks a missing one in its own way."""
+    return value is not None and str(value) not in ("", "<NA>", "nan")
+
+
+def _sentence(run: Evidence, row: Mapping[str, Any]) -> str:
+    shares = _shares(row)
+    grade = int(row["grade"])
+    likeliest = max(range(len(shares)), key=shares.__getitem__)
+    text = f"The grader gives {run.classes[grade]}, with a probability of {words.percent(shares[grade])}."
+    if likeliest != grade:
+        alone = f"{run.classes[likeliest]} alone is likelier ({words.percent(shares[likeliest])})"
+        text += f" {alone}; the grade given is the expected one, between the possible ones."
+    if shares[grade] < UNSURE:
+        text += " It is unsure: a person should look."
+    return text
+
+
+def _shares(row: Mapping[str, Any]) -> list[float]:
+    columns = [key for key in row if key[:1] == "p" and key[1:].isdigit()]
+    return [float(row[f"p{k}"]) for k in range(len(columns))]
+
+
+def _bars(run: Evidence, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, "share": share, "text": words.percent(share), "given": k == int(row["grade"])}
+            for k, (name, share) in enumerate(zip(run.classes, _shares(row), strict=True))]  # fmt: skip
+
+
+def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, str] | None:
+    """Referable or not, at the first operating point, or else by the grade alone; None without a severity scale."""
+    if finding is None:
+        return _by_grade(row)
+    points, lowest = points_of(finding.result, "referable"), lowest_class(finding.result, "referable")
+    if lowest is None or not points or points[0].get("threshold") is None:
+        return _by_grade(row)
+    score, point = sum(_shares(row)[lowest:]), points[0]
+    referable = score >= float(point["threshold"])
+    grounds = (
+        f"Score {words.number(score, 3)} for {meaning(run, finding.result, 'referable')}, threshold "
+        f"{words.number(point['threshold'], 3)} (“{point.get('name', 'unnamed')}”)."
+    )
+    return {"text": _referable(referable), "tone": "bad" if referable else "good", "grounds": grounds}
+
+
+def _by_grade(row: Mapping[str, Any]) -> dict[str, str] | None:
+    if not words_known(row.get("referable")):
+        return None
+    referable = int(row["referable"]) == 1
+    grounds = "By the grade given; no operating point has been chosen for this grader."
+    return {"text": _referable(referable), "tone": "bad" if referable else "good", "grounds": grounds}
+
+
+def _referable(referable: bool) -> str:
+    return "Referable" if referable else "Not referable"
+
+
+def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
+    files = (
+        ("Photograph, as it was prepared", picture_of(run, name)),
+        ("Where the grader looked", run.companions.overlay(name)),
+    )
+    return [{"title": title, "source": embedded(file, SIDE)} for title, file in files if file is not None]
+
+
+def _record(finding: Finding | None) -> list[tuple[str, str]]:
+    """How good this grader has been on images with a known grade."""
+    if finding is None:
+        return []
+    about = finding.result["about"]
+    found = [("Judged on", f"{words.counted(about['images'], words.PARTS[about['split']] + ' image')} in "
+                           f"{words.counted(about['groups'], 'group')}")]  # fmt: skip
+    for name in words.headline_names(finding.evidence):
+        if name in finding.metrics:
+            entry = finding.metrics[name]
+            found.append((words.METRIC_NAMES[name], f"{words.number(entry['value'])} ({words.interval(entry)})"))
+    for point in points_of(finding.result, "referable")[:1]:
+        for name in ("sensitivity", "specificity"):
+            entry = part(point, name)
+            if entry["value"] is not None:
+                found.append((f"{name.capitalize()} at “{point.get('name', 'unnamed')}”",
+                              f"{words.percent(entry['value'])} ({words.percent_interval(entry)})"))  # fmt: skip
+    return found

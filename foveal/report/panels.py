@@ -1,0 +1,71 @@
+"""The line charts of a run: what its training and its pre-training looked like, epoch by epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foveal.report.evidence import Evidence, best_epoch
+from foveal.report.figures import Level, Line, Panel
+
+MOST_CLASSES = 6  # lines that can be told apart in one panel
+
+
+def training_panels(run: Evidence, name: str) -> list[Panel]:
+    """Loss, kappa and accuracy of training and validation, and the validation recall of a few classes."""
+    best = best_epoch(run) if run.finished else None
+    levels = _constant_accuracy(run)
+    panels = [_pair(run, f"{name}-loss", "Loss", ("loss", "val_loss"), best)]
+    if run.ordered:
+        panels.append(_pair(run, f"{name}-kappa", "Quadratic kappa", ("train_kappa", "val_kappa"), best, share=True))
+    panels.append(
+        _pair(run, f"{name}-accuracy", "Accuracy", ("train_accuracy", "val_accuracy"), best, share=True, levels=levels)
+    )
+    if 2 <= len(run.classes) <= MOST_CLASSES and _has(run, "val_recall"):
+        lines = [Line(label=label, x=_column(run, "epoch"), y=[row["val_recall"][k] for row in run.rows],
+                      colour=f"series-{k + 1}") for k, label in enumerate(run.classes)]  # fmt: skip
+        panels.append(
+            Panel(name=f"{name}-recall", title="Validation recall by class", lines=lines, best=best, share=True)
+        )
+    return panels
+
+
+def _constant_accuracy(run: Evidence) -> list[Level]:
+    part = run.card.get("counts", {}).get("val", {})
+    most = max(part.get("per_class", {}).values(), default=0)
+    return [Level(label="constant answer", value=most / part["images"])] if most else []
+
+
+def _pair(run: Evidence, name: str, title: str, keys: tuple[str, str], best: int | None, **rest: Any) -> Panel:
+    epochs = _column(run, "epoch")
+    lines = [Line(label="training", x=epochs, y=_column(run, keys[0]), colour="muted", dashed=True)]
+    if _has(run, keys[1]):
+        lines.append(Line(label="validation", x=epochs, y=_column(run, keys[1])))
+    return Panel(name=name, title=title, lines=lines, best=best, **rest)
+
+
+def pretraining_panels(run: Evidence, name: str) -> list[Panel]:
+    """Loss between its bounds, alignment and uniformity, by step."""
+    shown = {
+        "loss": "Contrastive loss",
+        "alignment": "Alignment (low is good)",
+        "uniformity": "Uniformity (low is even)",
+    }
+    return [
+        Panel(name=f"{name}-{key}", title=title, x_label="step", levels=_bounds(run) if key == "loss" else [],
+              lines=[Line(label=key, x=_column(run, "step"), y=_column(run, key))])
+        for key, title in shown.items() if _has(run, key)
+    ]  # fmt: skip
+
+
+def _bounds(run: Evidence) -> list[Level]:
+    bounds = (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "loss_floor", "dashed"))
+    return [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], dashes=dashes)
+            for label, key, dashes in bounds if key in run.health]  # fmt: skip
+
+
+def _has(run: Evidence, key: str) -> bool:
+    return bool(run.rows) and key in run.rows[0]
+
+
+def _column(run: Evidence, key: str) -> list[Any]:
+    return [row.get(key) for row in run.rows]

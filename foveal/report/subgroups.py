@@ -1,0 +1,76 @@
+"""The same figures by camera, site, sex or whatever the data says of its images; small groups are marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from foveal.report.findings import Finding
+from foveal.report.tables import Cell, Strip, Table, value_cell
+from foveal.report.words import METRIC_NAMES, headline_names
+
+EXTRA = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
+MOST_SHOWN = 4  # metrics side by side
+
+
+def subgroup_parts(finding: Finding) -> list[tuple[str, Table]]:
+    """(column, table) for every column by which the images were split."""
+    groups = [group for group in finding.result.get("subgroups") or [] if group.get("metrics")]
+    columns = list(dict.fromkeys(str(group["column"]) for group in groups))
+    members = {column: [group for group in groups if str(group["column"]) == column] for column in columns}
+    return [(column, _table(finding, own)) for column, own in members.items() if len(own) > 1]
+
+
+def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
+    """(column, value, figure) of the large enough group with the lowest first metric; None where all are small."""
+    name = headline_names(finding.evidence)[0]
+    groups = [group for group in finding.result.get("subgroups") or []
+              if not group.get("small") and _figure(group, name) is not None]  # fmt: skip
+    if not groups:
+        return None
+    worst = min(groups, key=lambda group: group["metrics"][name]["value"])
+    return str(worst["column"]), str(worst["value"]), float(worst["metrics"][name]["value"])
+
+
+def _figure(group: Mapping[str, Any], name: str) -> float | None:
+    entry: Mapping[str, Any] = (group.get("metrics") or {}).get(name, {})
+    return entry.get("value")
+
+
+def _table(finding: Finding, groups: Sequence[Mapping[str, Any]]) -> Table:
+    known = {**{name: METRIC_NAMES[name] for name in headline_names(finding.evidence)}, **EXTRA}
+    names = [name for name in known if any(name in group["metrics"] for group in groups)][:MOST_SHOWN]
+    rows = [_everything(finding, names), *(_row(finding, group, names) for group in groups)]
+    notes = ["The bars go from 0 to 1 and show the 95 % interval of the first figure; the line is that of all images."]
+    if any(group.get("small") for group in groups):
+        notes.append("Groups marked few are too small to say anything of: no conclusion should rest on them.")
+    return Table(columns=["", "n", *(known[name] for name in names)], rows=rows, notes=notes)
+
+
+def _everything(finding: Finding, names: Sequence[str]) -> list[Cell]:
+    about = finding.result["about"]
+    row = [Cell(text="all images"), Cell(text=f"{about['images']:,}", small=f"{about['groups']:,} groups")]
+    return row + [_cell(finding.metrics.get(name), drawn=k == 0) for k, name in enumerate(names)]
+
+
+def _row(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
+    small = bool(group.get("small"))
+    counted = f"{group['groups']:,} groups" if group.get("groups") else ""
+    note = ", ".join(filter(None, [counted, "few" if small else ""]))
+    row = [Cell(text=str(group["value"]) or "not known"),
+           Cell(text=f"{group['n']:,}", small=note, tone="unsure" if small else "")]  # fmt: skip
+    tone = "muted" if small else ""
+    for k, name in enumerate(names):
+        of_all = finding.metrics.get(name, {}).get("value")
+        row.append(_cell(group["metrics"].get(name), drawn=k == 0, against=of_all, tone=tone))
+    return row
+
+
+def _cell(entry: Mapping[str, Any] | None, *, drawn: bool, against: float | None = None, tone: str = "") -> Cell:
+    if entry is None or entry.get("value") is None:
+        return Cell(text="–", tone="muted")
+    strip = None
+    if drawn and entry.get("low") is not None:
+        strip = Strip(low=entry["low"], high=entry["high"], value=entry["value"], against=against)
+    return replace(value_cell(entry), tone=tone, strip=strip)

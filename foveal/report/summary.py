@@ -1,0 +1,135 @@
+"""The summary in plain words: what it is, how good, against what, where it fails, and what it may be trusted for.
+
+Every answer is worked out from the figures on the page by fixed rules; no sentence claims more than its interval does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.report import words
+from foveal.report.evidence import Evidence
+from foveal.report.findings import FEW_GROUPS, Finding
+from foveal.report.harm import class_name, weight_of
+from foveal.report.leaks import leaked_ids
+from foveal.report.operating import part, points_of, sentence
+from foveal.report.subgroups import lowest_group
+
+MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
+
+
+def answers(run: Evidence, finding: Finding | None) -> list[tuple[str, list[str]]]:
+    """(question, answer as paragraphs) about one run."""
+    found = [("What is it?", [words.what_was_trained(run)])]
+    if finding is None:
+        return found
+    return [
+        *found,
+        ("How good is it?", _how_good(finding)),
+        ("Measured against what?", [_against_what(finding)]),
+        ("Where does it fail?", _where_it_fails(finding)),
+        ("May it be trusted?", [_trust(finding)]),
+    ]
+
+
+def shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
+    """What several runs are; their figures stand in tables."""
+    lines = [words.what_was_trained(run) for run in runs]
+    if len(findings) > 1:
+        names = words.listed([finding.evidence.name for finding in findings])
+        judged = words.what_was_judged(findings[0])
+        lines = [f"{names} were {judged}. The images are the same for each of them.", *lines]
+    return lines
+
+
+def _how_good(finding: Finding) -> list[str]:
+    lines = [words.what_came_out(finding)]
+    for target in ("referable", "sight_threatening"):
+        lines += [sentence(point, target) for point in points_of(finding.result, target)[:1]]
+    return lines
+
+
+def _against_what(finding: Finding) -> str:
+    title = finding.evidence.card.get("title", "its data set")
+    text = f"The labels that came with “{title}”. Agreement with them is all that is measured."
+    return f"{text} {inter_rater(finding) or 'How far experts agree among themselves on these images is not known.'}"
+
+
+def inter_rater(finding: Finding) -> str:
+    """How far experts agree, as the evaluation was told; empty where it was not."""
+    told = finding.result["about"].get("inter_rater")
+    if told is None or "quadratic_kappa" not in finding.metrics:
+        return ""
+    own = finding.metrics["quadratic_kappa"]
+    return (
+        f"Two readers of such images agree with a quadratic kappa of {words.number(told)}, as the evaluation was told; "
+        f"the grader has {words.number(own['value'])} ({words.interval(own)})."
+    )
+
+
+def _where_it_fails(finding: Finding) -> list[str]:
+    lines = [line for line in (_missed(finding), _worst_harm(finding), _weak_group(finding)) if line]
+    return lines or ["No class stands out; see the table by class."]
+
+
+def _missed(finding: Finding) -> str:
+    """The classes of which most images are missed, and those with too few to tell."""
+    low, few = [], []
+    for name, row in zip(finding.evidence.classes, finding.result["confusion"], strict=True):
+        recall = finding.metrics[f"recall of {name}"]["value"]
+        if 0 < sum(row) < SMALL_CLASS:
+            few.append(f"{name} ({sum(row)} images)")
+        elif recall is not None and recall < MISSED_OFTEN:
+            low.append(f"{name} (it finds {words.percent(recall)} of {sum(row):,})")
+    lines = [f"It misses most images of {words.listed(low)}."] if low else []
+    if few:
+        lines.append(f"Nothing can be said of {words.listed(few)}.")
+    return " ".join(lines)
+
+
+def _worst_harm(finding: Finding) -> str:
+    harm = finding.result.get("harm") or {}
+    if harm.get("worst"):
+        return f"The worst kind of error, by class numbers: {harm['worst']}."
+    errors = [error for error in harm.get("errors", []) if error["n"]]
+    if not errors:
+        return ""
+    worst = max(errors, key=weight_of)
+    true, given = class_name(finding, worst["true"]), class_name(finding, worst["given"])
+    return f"The errors that weigh most: {words.counted(worst['n'], 'image')} of {true} called {given}."
+
+
+def _weak_group(finding: Finding) -> str:
+    weakest = lowest_group(finding)
+    if weakest is None:
+        return ""
+    column, value, figure = weakest
+    name = words.SPOKEN[words.headline_names(finding.evidence)[0]]
+    return (
+        f"Of the groups that are large enough, it does worst where {column} is {value}: {name} {words.number(figure)}."
+    )
+
+
+def _trust(finding: Finding) -> str:
+    """For research where nothing speaks against it, and never for care."""
+    doubts = _doubts(finding)
+    if doubts:
+        return f"Not yet, not even as a result: {words.listed(doubts)}. Not for care."
+    text = "As a result of research, for images like these and within the intervals given."
+    return f"{text} Not for care: it was tried on one data set, by no clinic, and no patient was followed."
+
+
+def _doubts(finding: Finding) -> list[str]:
+    """What forbids to lean on the figures at all."""
+    run, doubts = finding.evidence, []
+    if leaked_ids(run) or run.options.get("allow_leaks"):
+        doubts.append("images that it was judged on may have been learned from")
+    if finding.one_answer or any(entry["answer"] != "better" for name, entry in finding.against_constant.items()
+                                 if name == words.headline_names(run)[0]):  # fmt: skip
+        doubts.append("it is not shown to beat a constant answer")
+    if finding.result["about"]["groups"] < FEW_GROUPS:
+        doubts.append(f"its figures rest on {words.counted(finding.result['about']['groups'], 'group')} of images only")
+    if any(part(point, "sensitivity")["low"] is None for point in points_of(finding.result, "referable")):
+        doubts.append("its sensitivity has no interval")
+    return doubts

@@ -1,0 +1,152 @@
+"""Every section of the page: there with its data, with the very figures of the files, and not there without it."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from foveal.report.evidence import read_evidence
+from foveal.report.findings import find
+from foveal.report.operating import elsewhere
+from foveal.report.sections import missing
+from foveal.report.summary import answers
+
+# section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
+FROM_METRICS = {
+    "operating": ("operating_points", ("87.6 %", "76.5 to 95.4", "65.4 %", "0.345", "n = 77, 33 ill", "70.4 %")),
+    "harm": ("harm", ("severe → none", "0.247", "89 %", "10.0 %")),
+    "reliability": ("reliability", ("41 %", "31 %", "0.051 here by luck", "too sure of itself by 10.0 points")),
+    "subgroups": ("subgroups", ("Kowa", "0.432", "22 groups", "2 groups, few")),
+}
+FROM_FILES = {
+    "map": ("cluster/maps.csv", ("60 images as the encoder sees them", "i59: severe, cluster 1", "cluster 0")),
+    "doubts": ("label_noise.csv", ("1 label that full has not learned from", "0.95", "2 severe and 1 mild")),
+    "explanations": ("explain", ("lesions are found", "0.818", "0.525", "0.61", "31 % on the edge", "alarm")),
+}
+
+
+def section(page: str, name: str) -> str:
+    """The words of one section, spaces as ordinary ones; empty where there is none."""
+    start = page.find(f'<section id="{name}">')
+    return "" if start < 0 else page[start : page.index("</section>", start)].replace("\N{NO-BREAK SPACE}", " ")
+
+
+def change(run, **parts) -> None:
+    """Replace parts of metrics.json; None takes one away."""
+    result = json.loads((run / "metrics.json").read_text(encoding="utf-8")) | parts
+    result = {key: value for key, value in result.items() if value is not None}
+    (run / "metrics.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def test_sections_show_the_figures_of_the_files_in_their_order(full_run, page_of):
+    page = page_of(full_run)
+    for name, (_, figures) in (FROM_METRICS | FROM_FILES).items():
+        assert [figure for figure in figures if figure not in section(page, name)] == [], name
+    assert "0.8125"[:5] in section(page, "metrics") and "0.123" in section(page, "metrics")
+    assert section(page, "missing") == ""
+    assert len(page) < 5 * 2**20 and "<script" not in page
+    assert 'class="pair"' in section(page, "misgraded")
+    assert section(page, "explanations").count("<img") == 1, "an overlay stands beside its picture, or here"
+    order = ["summary", "metrics", "operating", "confusion", "classes", "harm", "reliability", "subgroups",
+             "misgraded", "map", "doubts", "explanations", "data", "training", "views", "provenance",
+             "limits"]  # fmt: skip
+    places = [page.index(f'<section id="{name}">') for name in order]
+    assert places == sorted(places)
+    assert all(f'<a href="#{name}">' in page for name in order)
+
+
+def test_without_its_data_a_section_is_not_there_and_the_way_to_it_is(full_run, page_of):
+    change(full_run, **{key: None for key, _ in FROM_METRICS.values()}, curves=None)
+    shutil.rmtree(full_run / "cluster")
+    shutil.rmtree(full_run / "explain")
+    (full_run / "label_noise.csv").unlink()
+    page = page_of(full_run)
+    for name in FROM_METRICS | FROM_FILES:
+        assert section(page, name) == "" and f'href="#{name}"' not in page
+    ways = section(page, "missing")
+    assert "full: operating points, reliability and errors by harm: <code>foveal evaluate" in ways
+    assert all(f"foveal {verb}" in ways for verb in ("cluster ph --run", "explain")) and "--by flags" in ways
+
+
+@pytest.mark.parametrize("name", FROM_METRICS)
+def test_one_missing_part_is_asked_for_alone(full_run, name):
+    key = FROM_METRICS[name][0]
+    change(full_run, **{key: None}, **({"curves": None} if name == "operating" else {}))
+    evidence = read_evidence(full_run)
+    known = {"operating": "operating points", "harm": "errors by harm", "subgroups": "subgroups, here by quality flag"}
+    wanted = known.get(name, name)
+    assert [what for what, _ in missing(find([evidence]), [evidence])] == [f"full: {wanted}"]
+
+
+def test_hostile_words_of_other_verbs_are_escaped(full_run, page_of):
+    evil = "<script>alert(1)</script>"
+    for name in ("label_noise.csv", "cluster/maps.csv"):
+        table = pd.read_csv(full_run / name, dtype=str, keep_default_na=False)
+        table.assign(id=evil).to_csv(full_run / name, index=False)
+    explained = json.loads((full_run / "explain" / "explain.json").read_text(encoding="utf-8"))
+    explained["images"][1]["id"] = explained["score"]["verdict"] = evil
+    (full_run / "explain" / "explain.json").write_text(json.dumps(explained), encoding="utf-8")
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    group = {"column": evil, "n": 9, "groups": 3, "small": False, "metrics": {"quadratic_kappa": figure}}
+    groups = [group | {"value": value} for value in "ab"]
+    change(full_run, subgroups=groups, operating_points_note=evil)
+    page = page_of(full_run)
+    assert "<script" not in page and page.count("&lt;script&gt;") > 60
+
+
+def test_an_overlay_outside_the_folder_is_not_opened(full_run):
+    companions = read_evidence(full_run).companions
+    assert companions.picture({"overlay": "maps/0.jpg"}) is not None
+    assert companions.picture({"overlay": "../misgraded/00.jpg"}) is None
+    assert companions.picture({"overlay": None}) is None
+
+
+@pytest.mark.parametrize("name", ["label_noise.csv", "cluster/maps.csv", "cluster/neighbours.csv"])
+def test_a_table_without_its_columns_is_refused(full_run, page_of, name):
+    (full_run / name).write_text("id\ni1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has no column .*; make it again with: foveal (evaluate|cluster)"):
+        page_of(full_run)
+
+
+def test_damaged_explanations_are_refused(full_run, page_of):
+    (full_run / "explain" / "explain.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match="is damaged .*foveal explain"):
+        page_of(full_run)
+
+
+def test_elsewhere_is_arithmetic():
+    point = {"name": "x", "sensitivity": {"value": 0.9}, "specificity": {"value": 0.8}}
+    row = next(row for row in elsewhere(point).rows if row[0].text.startswith("10"))
+    assert [cell.text for cell in row[1:5]] == ["270", "90", "10", "180"]
+    assert elsewhere({"sensitivity": 0.9}) is None
+
+
+def test_the_summary_answers_five_questions(full_run):
+    evidence = read_evidence(full_run)
+    said = {question: " ".join(lines) for question, lines in answers(evidence, find([evidence])[0])}
+    assert list(said) == ["What is it?", "How good is it?", "Measured against what?", "Where does it fail?",
+                          "May it be trusted?"]  # fmt: skip
+    assert "finds 88\N{NO-BREAK SPACE}% of the images with referable disease" in said["How good is it?"]
+    assert "quadratic kappa of 0.84" in said["Measured against what?"]
+    assert "worst where camera is Kowa: quadratic kappa 0.43" in said["Where does it fail?"]
+    assert (
+        said["May it be trusted?"].startswith("As a result of research")
+        and "Not for care" in said["May it be trusted?"]
+    )
+
+
+def test_few_groups_and_leaks_forbid_trust(full_run):
+    about = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))["about"]
+    change(full_run, about=about | {"groups": 12})
+    (full_run / "seen.csv").write_text("sha256,id,set\n0,i3,ph\n", encoding="utf-8")
+    evidence = read_evidence(full_run)
+    trust = answers(evidence, find([evidence])[0])[-1][1][0]
+    assert trust.startswith("Not yet") and "12 groups" in trust and "learned from" in trust
+
+
+def test_mcnemar_is_said_in_words(tmp_path, write_grader, page_of):
+    runs = write_grader(tmp_path / "worse", right=0.4), write_grader(tmp_path / "better", right=0.95)
+    text = section(page_of(*runs), "comparison")
+    assert "33 images only better grades rightly, 0 only worse; better is right more often than luck explains" in text
+    assert "mid-p below 0.001" in text
