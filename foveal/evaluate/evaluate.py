@@ -20,6 +20,7 @@ import pandas as pd
 import tyro
 
 from foveal.console import say, warn
+from foveal.data.corrections import FILE as CORRECTIONS
 from foveal.data.corrections import apply_corrections, read_corrections
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.label_noise import doubts, unlearned
@@ -101,6 +102,10 @@ def evaluate(config: EvaluateConfig) -> Path:
     judged = unlearned(everything)
     found = doubts(judged)
     _write(out, result, found, names)
+    if config.corrections is not None:  # beside the figures, so that a report can repeat them
+        kept = read_corrections(config.corrections)
+        kept = kept[kept["id"].isin(everything["id"])]
+        write_text(out.with_name(CORRECTIONS), kept.to_csv(index=False, lineterminator="\n"))
     say(f"labels: {len(found)} of {len(judged)} are doubted by the grader, which has not learned from them; "
         f"see {out.with_name('label_noise.csv')}")  # fmt: skip
     say(f"metrics: {out}")

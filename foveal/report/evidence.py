@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from foveal.data.corrections import FILE as CORRECTIONS
+from foveal.data.corrections import apply_corrections
 from foveal.evaluate.evaluate import EvaluateConfig, choose_rows, evaluate
 from foveal.evaluate.metrics import confusion_matrices
 from foveal.evaluate.predictions import probability_columns, read_predictions
@@ -86,6 +88,8 @@ def read_evidence(run: Path) -> Evidence:
         evaluate(EvaluateConfig(source=run))
     result = _read_json(run / "metrics.json") if has_predictions else None
     if predictions is not None and result is not None:
+        if result["about"].get("corrections"):
+            predictions = apply_corrections(predictions, run / CORRECTIONS, result["about"]["classes"])
         _check_result(run, predictions, result)
     return Evidence(
         path=run, verb=verb, options=options, predictions=predictions, result=result, rows=read_metrics(run),

@@ -179,3 +179,20 @@ def test_wrong_use(tmp_path, write_grader, write_pretraining):
         foveal.report(pre)
     assert foveal.report(run, out=tmp_path / "pages" / "page.html").is_file()
     assert [file.name for file in (tmp_path / "pages").iterdir()] == ["page.html"]
+
+
+@pytest.mark.slow
+def test_a_report_on_corrected_labels_repeats_the_corrected_figures(phantom_set, grader_run, tmp_path):
+    import shutil
+
+    data, run = shutil.copytree(phantom_set, tmp_path / "set"), shutil.copytree(grader_run, tmp_path / "run")
+    test = pd.read_csv(run / "predictions.csv", dtype={"id": str})
+    first = test[(test["split"] == "test") & (test["label"] != 4)].iloc[0]
+    foveal.correct(data, first["id"], new="4", why="neovascularisation")
+    foveal.evaluate(run, corrections=data / "corrections.csv")
+    result = json.loads((run / "metrics.json").read_text())
+    before = (test[test["split"] == "test"]["label"] == 4).sum()
+    assert result["about"]["corrections"]["rows"] == 1 and sum(result["confusion"][4]) == before + 1
+    assert foveal.report(run).is_file()
+    foveal.evaluate(run)
+    assert "corrections" not in json.loads((run / "metrics.json").read_text())["about"] and foveal.report(run).is_file()
