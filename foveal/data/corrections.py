@@ -60,6 +60,8 @@ def correct(config: CorrectConfig) -> Path:
             "there and prepare again"
         )
     new = label_of(config.new, prepared.classes)
+    if new is not None and new == label:
+        raise ValueError(f"'{config.image}' has this label already: {prepared.classes[new]}")
     row = {"id": config.image, "old": str(label), "new": "" if new is None else str(new), "why": config.why.strip()}
     row |= {"who": config.who or getpass.getuser(), "when": datetime.now(UTC).isoformat(timespec="seconds")}
     file = config.data / FILE
@@ -85,7 +87,10 @@ def label_of(text: str, classes: list[str]) -> int | None:
 
 def read_corrections(file: Path) -> pd.DataFrame:
     """corrections.csv as text; ValueError names a missing column."""
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{file} cannot be read as a table with the columns {', '.join(COLUMNS)}: {error}") from error
     missing = [name for name in ("id", "old", "new") if name not in table]
     if missing:
         raise ValueError(f"{file}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}")

@@ -89,7 +89,8 @@ class Resampling:
 
         resampled: [R]. share_of: bool [n], the images that a share is a share of. Resamples of a share of 0 or 1 never
         vary, although the next image may; its interval is the exact one (Clopper and Pearson 1934) for as many
-        independent cases as there are groups. A single group says nothing about others: no interval, no noise.
+        independent cases as there are groups. Other figures that no resample moves, and a single group, say nothing
+        of others: no interval, no noise.
         """
         low, high = percentile_interval(resampled)
         spread = noise(resampled)
@@ -99,5 +100,9 @@ class Resampling:
             low, high = (edge, 1.0) if value == 1 else (0.0, 1 - edge)
         if self.groups < 2:
             low = high = spread = math.nan
+        elif spread == 0:  # a figure that no resample moves, as of a perfect grader, has an interval that is unknown
+            spread = math.nan
+            if share_of is None or value not in (0.0, 1.0):
+                low = high = math.nan
         found = {"value": float(value), "low": low, "high": high, "n": int(n), "noise": spread}
         return {key: None if isinstance(item, float) and math.isnan(item) else item for key, item in found.items()}

@@ -88,10 +88,29 @@ def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalen
     found: dict[str, Any] = {}
     for (name, base), value, resampled in zip(bases.items(), values, drawn, strict=True):
         entry = resampling.entry(float(value), resampled, int(base.sum()), share_of=base)
+        if name.endswith("predictive_value") and prevalence is not None and value in (0.0, 1.0):
+            entry |= _limits(name, found["sensitivity"], found["specificity"], prevalence)
         if name.endswith("predictive_value"):
             entry["prevalence"] = own if prevalence is None else prevalence
         found[name] = entry
     return found | {"referred": float(called.mean())}
+
+
+def _limits(name: str, sensitivity: dict[str, Any], specificity: dict[str, Any], prevalence: float) -> dict[str, Any]:
+    """Limits of a predictive value of 0 or 1 at another prevalence, by Bayes' rule on those it comes from.
+
+    Both predictive values rise with both, so the two lower limits give the lower one; it is on the safe side.
+    """
+    limits = {}
+    for side in ("low", "high"):
+        a, b = sensitivity[side], specificity[side]
+        if a is None or b is None:
+            return {"low": None, "high": None}
+        right, wrong = (a * prevalence, (1 - b) * (1 - prevalence))
+        if name.startswith("negative"):
+            right, wrong = b * (1 - prevalence), (1 - a) * prevalence
+        limits[side] = right / (right + wrong) if right + wrong else None
+    return limits
 
 
 def _rates(cells: np.ndarray, prevalence: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -41,6 +41,8 @@ CONTRAST = "contrast"  # the map that needs no grader
 
 Scores = dict[str, list[PictureScore]]  # by method, a score per picture
 
+LEAST_PATIENTS = 10  # below, a bootstrap over patients is hardly more than the range of a few numbers
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
@@ -128,7 +130,9 @@ def _summary(drawn: Sequence[Drawn], scores: Scores, random: Scores, seed: int) 
             against = [ahead(values, other, counts, owners) for other in (random[name], scores[CONTRAST])]
             entry["random"] = summarise(random[name], counts, owners)
             entry["ahead_of_random"], entry["ahead_of_contrast"] = against
-            entry["verdict"] = verdict(name, *against)
+            patients = int(counts.shape[1])
+            few = f"{name}: random weights were tried, but {patients} drawn patients are too few to tell; draw more"
+            entry["verdict"] = verdict(name, *against) if patients >= LEAST_PATIENTS else few
         methods[name] = entry
     sentences = [entry["verdict"] for entry in methods.values() if "verdict" in entry]
     about = {"images": len(drawn), "patients": int(counts.shape[1]), "seed": seed}

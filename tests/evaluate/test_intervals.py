@@ -101,3 +101,10 @@ def test_the_interval_of_a_share_of_one_or_none_is_exact_over_groups():
 def test_one_group_has_no_interval():
     entry = Resampling(np.zeros(9, int)).entry(0.5, np.full(1000, 0.5), 9)
     assert entry == {"value": 0.5, "low": None, "high": None, "n": 9, "noise": None}
+
+
+def test_a_figure_that_no_resample_moves_has_no_interval_and_no_noise():
+    entry = Resampling(np.arange(20), 100, 0).entry(1.0, np.ones(100), 20)
+    assert entry["low"] is entry["high"] is entry["noise"] is None
+    share = Resampling(np.arange(20), 100, 0).entry(1.0, np.ones(100), 20, share_of=np.ones(20, bool))
+    assert share["low"] == pytest.approx(0.025 ** (1 / 20)) and share["noise"] is None

@@ -82,3 +82,13 @@ def test_severity_is_the_sum_from_the_cut_on(predictions):
     table = predictions(30)
     scores, positive = severity(table, 3)
     assert scores == pytest.approx(table["p3"] + table["p4"]) and positive.tolist() == (table["label"] >= 3).tolist()
+
+
+def test_a_perfect_predictive_value_at_another_prevalence_is_as_unsure_as_what_it_comes_from():
+    true = np.array([True] * 3 + [False] * 300)
+    called = np.array([True] * 3 + [False] * 270 + [True] * 30)
+    found = judge(called, true, Resampling(np.arange(303), 200, 0), 0.5)
+    entry, sensitivity, specificity = (found[k] for k in ("negative_predictive_value", "sensitivity", "specificity"))
+    assert entry["value"] == 1 and sensitivity["low"] == pytest.approx(0.025 ** (1 / 3))
+    b, missed = specificity["low"], 1 - sensitivity["low"]
+    assert entry["low"] == pytest.approx(b / (b + missed)) and entry["low"] < 0.6
