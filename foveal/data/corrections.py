@@ -54,23 +54,34 @@ def correct(config: CorrectConfig) -> Path:
     if config.image not in records.index:
         raise ValueError(f"{config.data} has no image '{config.image}'; ids are those of records.csv")
     label: Any = records["label"][config.image]
-    if pd.isna(label):
+    file = config.data / FILE
+    before = read_corrections(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    taken_away = pd.isna(label) and config.image in set(before["id"])
+    if pd.isna(label) and not taken_away:
         raise ValueError(
             f"'{config.image}' has no label to be corrected; a first label belongs into the source's table: add it "
             "there and prepare again"
         )
     new = label_of(config.new, prepared.classes)
-    if new is not None and new == label:
-        raise ValueError(f"'{config.image}' has this label already: {prepared.classes[new]}")
-    row = {"id": config.image, "old": str(label), "new": "" if new is None else str(new), "why": config.why.strip()}
+    if new == (None if taken_away else label):
+        raise ValueError(f"'{config.image}' has this label already: {_name(new, prepared.classes)}")
+    row = {
+        "id": config.image,
+        "old": "" if taken_away else str(label),
+        "new": "" if new is None else str(new),
+        "why": config.why.strip(),
+    }
     row |= {"who": config.who or getpass.getuser(), "when": datetime.now(UTC).isoformat(timespec="seconds")}
-    file = config.data / FILE
-    before = read_corrections(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     table = pd.concat([before, pd.DataFrame([row])])[list(COLUMNS)]
     write_text(file, table.to_csv(index=False, lineterminator="\n"))
-    given = "no label" if new is None else prepared.classes[new]
-    say(f"{config.image}: {prepared.classes[int(row['old'])]} -> {given}; {len(table)} corrections in {file}")
+    had = None if taken_away else int(row["old"])
+    change = f"{_name(had, prepared.classes)} -> {_name(new, prepared.classes)}"
+    say(f"{config.image}: {change}; {len(table)} corrections in {file}")
     return file
+
+
+def _name(label: int | None, classes: list[str]) -> str:
+    return "no label" if label is None else classes[label]
 
 
 def label_of(text: str, classes: list[str]) -> int | None:
@@ -106,6 +117,7 @@ def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str], par
     """
     records = records.copy()
     place_of = dict(zip(records["id"], records.index, strict=True))
+    taken: dict[str, str] = {}  # images without their label, and the part that they stood in: it may be given back
     for line, change in enumerate(read_corrections(file).to_dict("records"), start=2):
         if change["id"] not in place_of and partly:
             continue
@@ -114,12 +126,16 @@ def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str], par
         place = place_of[change["id"]]
         label: Any = records["label"][place]
         old, new = label_of(change["old"], classes), label_of(change["new"], classes)
-        if old is None or pd.isna(label) or old != int(label):
+        given_back = old is None and change["id"] in taken
+        if not given_back and (old is None or pd.isna(label) or old != int(label)):
             now: str = "no label" if pd.isna(label) else f"label {label}"
             asked = change["old"] or "none"
             raise ValueError(f"{file}, line {line}: '{change['id']}' should have label {asked}, has {now}")
         records.loc[place, "label"] = pd.NA if new is None else new
+        if given_back:
+            records.loc[place, "split"] = taken.pop(change["id"])
         if new is None:
+            taken[change["id"]] = str(records["split"][place])
             records.loc[place, "split"] = "unlabelled"
     return records
 

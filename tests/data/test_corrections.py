@@ -33,6 +33,15 @@ def test_a_name_will_do_a_second_correction_follows_the_first_and_none_takes_the
     foveal.correct(data, image, new="none", why="b")
     record = open_prepared(data).records.set_index("id").loc[image]
     assert pd.isna(record["label"]) and record["split"] == "unlabelled"
+    foveal.correct(data, image, new="1", why="c")
+    record = open_prepared(data).records.set_index("id").loc[image]
+    assert record["label"] == 1 and record["split"] == "train"
+    with pytest.raises(ValueError, match="has this label already: mild NPDR"):
+        foveal.correct(data, image, new="1", why="d")
+
+
+def test_a_first_label_belongs_into_the_source(data):
+    image = open_prepared(data).part("unlabelled")["id"].iloc[0]
     with pytest.raises(ValueError, match="has no label to be corrected"):
         foveal.correct(data, image, new="1", why="c")
 
