@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 SUM_TOLERANCE = 1e-3
+SPLITS = ("train", "val", "test", "unlabelled", "")  # "" where a picture stands in no prepared set
 REQUIRED = ("id", "label", "grade", "referable", "group", "split")
 
 
@@ -57,6 +58,9 @@ def _check_ids(table: pd.DataFrame, file: Path) -> None:
     repeated = table["id"][table["id"].duplicated()]
     if len(repeated):
         raise ValueError(f"{file}: ids must be unique, but {', '.join(repeated.unique()[:5])} stand(s) more than once")
+    unknown = sorted(set(table["split"]) - set(SPLITS))
+    if unknown:
+        raise ValueError(f"{file}: split '{unknown[0]}' is none of {', '.join(SPLITS[:-1])}, or empty")
 
 
 def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.ndarray:

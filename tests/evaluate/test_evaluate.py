@@ -249,3 +249,9 @@ def test_images_without_a_group_are_drawn_alone(tmp_path, predictions, write):
     table = predictions(6).assign(group=["a", "a", "", "", "b", "b"])
     assert len(set(units(read_predictions(write(tmp_path / "p.csv", table))))) == 4
     assert len(set(units(table.assign(group=["a", "a", None, np.nan, "b", "b"])))) == 4
+
+
+def test_a_misspelt_split_is_an_error(tmp_path, predictions, write):
+    file = write(tmp_path / "p.csv", predictions().assign(split="tset"))
+    with pytest.raises(ValueError, match="split 'tset' is none of train, val, test, unlabelled"):
+        foveal.evaluate(file)
