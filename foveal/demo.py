@@ -12,6 +12,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foveal.console import say, show_table
 
@@ -92,11 +93,15 @@ def show_comparison(runs: dict[str, Path]) -> None:
     rows = []
     for metric in ("quadratic_kappa", "accuracy", "macro_f1", "referable_auc"):
         entries = [result["metrics"][metric] for result in results.values()]
-        cells = [f"{entry['value']:.3f} ({entry['low']:.3f} – {entry['high']:.3f})" for entry in entries]
-        rows.append([metric, *cells, f"{entries[0]['constant']:.3f}"])
+        rows.append([metric, *map(_with_interval, entries), f"{entries[0]['constant']:.3f}"])
     about = next(iter(results.values()))["about"]
     title = f"Test part: {about['images']} photographs of {about['groups']} patients (95 % intervals)"
     show_table(title, ["", *(f"from {name} weights" for name in runs), "constant answer"], rows)
+
+
+def _with_interval(entry: dict[str, Any]) -> str:
+    interval = "no interval" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
+    return f"{entry['value']:.3f} ({interval})"
 
 
 def write_photographs(folder: Path, config: DemoConfig) -> list[Path]:
