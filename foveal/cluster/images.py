@@ -14,7 +14,7 @@ import pandas as pd
 from foveal.console import say, warn
 from foveal.data.joined import prefixes
 from foveal.data.leaks import compare_sets, find_seen, read_seen
-from foveal.data.records import PreparedSet, open_prepared, patients
+from foveal.data.records import PreparedSet, check_alike, open_prepared, patients
 from foveal.data.splits import group_codes, join_copies
 
 
@@ -67,7 +67,7 @@ def choose(paths: Sequence[Path], split: str, limit: int, seed: int) -> Images:
     scale than that of the first labelled set are left out, with a warning.
     """
     sets = [open_prepared(path) for path in paths]
-    _check_alike(sets)
+    check_alike(sets, "to look at them together")
     main = next((prepared for prepared in sets if prepared.classes), sets[0])
     names = prefixes(paths)
     parts = [_part_of(sets, number, names[number], split, main) for number in range(len(sets))]
@@ -82,16 +82,6 @@ def choose(paths: Sequence[Path], split: str, limit: int, seed: int) -> Images:
         say(f"{limit:,} of {of:,} images are looked at, drawn at random; --limit 0 takes all")
     ordered = main.card["task"] == "grading"
     return Images(sets=sets, table=table, classes=main.classes, ordered=ordered, of=of)
-
-
-def _check_alike(sets: Sequence[PreparedSet]) -> None:
-    first = sets[0]
-    for other in sets[1:]:
-        if other.card["options"] != first.card["options"]:
-            raise ValueError(
-                f"{first.path} was prepared with {first.card['options']}, {other.path} with {other.card['options']}; "
-                "prepare them alike to look at them together"
-            )
 
 
 def _part_of(sets: Sequence[PreparedSet], number: int, name: str, split: str, main: PreparedSet) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.data.cards import Card
-from foveal.data.records import PreparedSet, open_prepared, patients
+from foveal.data.records import PreparedSet, check_alike, open_prepared, patients
 from foveal.data.shards import read_facts
 from foveal.data.source import Source
 from foveal.fundus.preparation import Preparation
@@ -33,7 +33,8 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"a set is given twice: {', '.join(map(str, paths))}")
     sets = [open_prepared(path) for path in paths]
-    check_alike(sets)
+    check_alike(sets, "to join them")
+    check_scales(sets)
     tables = []
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         table = prepared.records[COLUMNS].copy()
@@ -57,15 +58,8 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
     return "joined", card, source, Preparation(**cards[0]["options"])
 
 
-def check_alike(sets: Sequence[PreparedSet]) -> None:
-    """Raise ValueError unless all sets have one preparation, and those with labels one scale and number of classes."""
-    first = sets[0]
-    for other in sets[1:]:
-        if other.card["options"] != first.card["options"]:
-            raise ValueError(
-                f"{first.path} was prepared with {first.card['options']}, {other.path} with {other.card['options']}; "
-                "prepare them alike to join them"
-            )
+def check_scales(sets: Sequence[PreparedSet]) -> None:
+    """Raise ValueError unless those of the sets that have labels are on one scale, with one number of classes."""
     labelled = [prepared for prepared in sets if prepared.classes]
     for other in labelled[1:]:
         ours, theirs = (_scale(prepared) for prepared in (labelled[0], other))

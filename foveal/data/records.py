@@ -14,6 +14,7 @@ A prepared set is a folder that any tool can read:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -152,6 +153,17 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
     prefix = card["identity"]
     tied = groups.str.split("+").map(lambda names: "+".join(f"{prefix}/{name}" for name in names))
     return tied.where(groups != "", "")
+
+
+def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
+    """ValueError unless all sets were prepared in one way; purpose: what for, as "to join them"."""
+    first = sets[0]
+    for other in sets[1:]:
+        if other.card["options"] != first.card["options"]:
+            raise ValueError(
+                f"{first.path} was prepared with {first.card['options']}, {other.path} with {other.card['options']}; "
+                f"prepare them alike {purpose}"
+            )
 
 
 def check_copies(records: pd.DataFrame, file: Path) -> None:

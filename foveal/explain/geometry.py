@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from foveal.fundus.crop import Disc, blacken_surround, find_disc, whole_frame
-from foveal.fundus.preparation import Preparation
+from foveal.fundus.crop import Disc
+from foveal.fundus.preparation import Preparation, locate
 
 RIM = 0.03  # of the retina's diameter: what lies nearer to its edge is rim
 # A map spread evenly over the retina has 0.12 of itself on the rim, one spread over the whole square 0.31 on rim and
@@ -18,18 +18,7 @@ _HEAL = 1 / 16  # of the side: standard deviation of the blur that takes lesions
 
 def square_of(pixels: np.ndarray, preparation: Preparation) -> Disc:
     """The square that `prepare_pixels` cuts from a photograph uint8 [h, w, 3], in its pixels."""
-    if preparation.crop == "disc":
-        disc = find_disc(pixels)
-        if not disc.found:
-            darkened = blacken_surround(pixels)
-            disc = disc if darkened is pixels else find_disc(darkened)
-        if disc.found:
-            return disc
-    rows, columns = pixels.shape[:2]
-    if preparation.fit == "pad":
-        return whole_frame(columns, rows)
-    side = min(rows, columns)
-    return Disc((columns - side) / 2, (rows - side) / 2, float(side), found=False)
+    return locate(pixels, preparation)[1]
 
 
 def retina_of(pixels: np.ndarray) -> np.ndarray:

@@ -74,12 +74,12 @@ class Prepared:
 def prepare_file(path: Path, preparation: Preparation, measure: bool = False) -> Prepared:
     """Decode and prepare one picture file; `measure` adds its quality. DecodeError with a reason in plain words."""
     decoded = decode(path, round(_FRAME_OVERSAMPLING * preparation.size))
-    frame, disc = _locate(decoded.pixels, preparation)
+    frame, disc = locate(decoded.pixels, preparation)
     reduced = max(decoded.width, decoded.height) > max(frame.shape)
     if reduced and disc.side < _LEAST_OVERSAMPLING * preparation.size:
         short = min(frame.shape[:2])
         decoded = decode(path, math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / disc.side))
-        frame, disc = _locate(decoded.pixels, preparation)
+        frame, disc = locate(decoded.pixels, preparation)
     return _finish(Decoded(frame, decoded.width, decoded.height), disc, preparation, measure)
 
 
@@ -93,11 +93,11 @@ def prepare_pixels(
     """Prepare uint8 [h, w, 3 or 1]; width and height are those of the original where it was larger."""
     rows, columns = pixels.shape[:2]
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    frame, disc = _locate(pixels, preparation)
+    frame, disc = locate(pixels, preparation)
     return _finish(Decoded(frame, width or columns, height or rows), disc, preparation, measure)
 
 
-def _locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Disc]:
+def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Disc]:
     """Return the frame, without a white surround that hid the disc, and the square to cut from it."""
     if preparation.crop == "disc":
         disc = find_disc(pixels)
