@@ -11,37 +11,75 @@ Vectors are normalised here and logits are float32 even under autocast. For unit
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.distributed import gather
+from foveal.losses.ntxent_chunked import excluded, group_mean, logsumexp_of_others
+from foveal.losses.precision import unit
+
+SameGroup = Literal["ignore", "mask", "positive"]
 
 
-def ntxent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """The loss of two views [n, D] each, a scalar in float32.
+def ntxent(
+    z1: Tensor, z2: Tensor, temperature: float, identity: Tensor | None = None, same_group: SameGroup = "ignore",
+    chunk: int = 0,
+) -> Tensor:  # fmt: skip
+    """The loss of two views [n, D] each, a scalar in float32 (float64 for float64 vectors).
 
+    `identity` int64 [n] says which images belong together (one patient, or one class). They are ordinary negatives
+    (ignore), stand in no denominator (mask), or are positives as well, each with the same weight (positive: L_out of
+    Khosla et al. 2020, equation 2). `chunk` > 0 never holds more than chunk x chunk logits: same value, less memory.
     Under torch.distributed the negatives are those of all processes; the mean over processes is the loss of the
-    whole batch, and averaged gradients are its gradients. Raises ValueError for a temperature that is not positive.
+    whole batch, and averaged gradients are its gradients. Raises ValueError for a temperature that is not positive,
+    and where identities are needed and missing.
     """
+    check_temperature(temperature)
+    if same_group not in ("ignore", "mask", "positive"):
+        raise ValueError(f"--same-group {same_group}: choose ignore, mask or positive")
+    if same_group != "ignore" and identity is None:
+        raise ValueError(f"--same-group {same_group} needs the identity of each image, and none was given")
+    with torch.autocast(z1.device.type, enabled=False):
+        own = torch.cat([unit(z1), unit(z2)])  # [2n, D]
+        everyone = gather(own)  # [world * 2n, D], rank after rank
+        rows, partner = places(len(z1), len(everyone), own.device)
+        group = None if same_group == "ignore" or identity is None else identity.repeat(2)
+        groups = None if group is None else gather(group)
+        masked = None if same_group != "mask" else groups
+        if chunk:
+            denominator = logsumexp_of_others(own, everyone, rows, partner, masked, temperature, chunk)
+            if same_group == "positive":
+                assert group is not None and groups is not None
+                attraction = (own * group_mean(own, everyone, group, groups, chunk)).sum(1)
+            else:
+                attraction = (own * own.roll(len(z1), 0)).sum(1)
+            return (denominator - attraction / temperature).mean()
+        columns = torch.arange(len(everyone), device=own.device)
+        logits = (own / temperature) @ everyone.T  # [2n, world * 2n]
+        same = None if masked is None else masked[rows, None] == masked
+        logits = logits.masked_fill_(excluded(rows, columns, partner, same), -math.inf)
+        if same_group != "positive":
+            return F.cross_entropy(logits, partner)
+        assert group is not None and groups is not None
+        positives = (group[:, None] == groups) & (rows[:, None] != columns)
+        shares = logits.log_softmax(1).masked_fill(~positives, 0).sum(1) / positives.sum(1)
+        return -shares.mean()
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError for a temperature that is not positive."""
     if not temperature > 0:
         raise ValueError(f"--temperature must be positive, got {temperature}")
-    with torch.autocast(z1.device.type, enabled=False):
-        own = torch.cat([F.normalize(z1.float(), dim=1), F.normalize(z2.float(), dim=1)])  # [2n, D]
-        everyone = gather(own)  # [world * 2n, D], rank after rank
-        logits = own @ everyone.T / temperature  # [2n, world * 2n]
-        n, rank = len(z1), _rank_of(len(everyone), len(own))
-        anchor = torch.arange(2 * n, device=own.device)
-        start = rank * 2 * n
-        itself = F.one_hot(anchor + start, logits.shape[1]).bool()  # no boolean indexing: no wait for the device
-        logits = logits.masked_fill(itself, -math.inf)
-        positive = start + (anchor + n) % (2 * n)
-        return F.cross_entropy(logits, positive)
 
 
-def _rank_of(total: int, own: int) -> int:
-    return torch.distributed.get_rank() if total != own else 0
+def places(n: int, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where the 2n vectors of this process, and their positives, stand among the `total` of all: int64 [2n] each."""
+    start = torch.distributed.get_rank() * 2 * n if total != 2 * n else 0
+    anchor = torch.arange(2 * n, device=device)
+    return anchor + start, (anchor + n) % (2 * n) + start
 
 
 def ntxent_floor(pairs: int, temperature: float) -> float:

@@ -9,21 +9,51 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.losses.ntxent import ntxent_chance, ntxent_floor
+from foveal.losses.precision import unit
+
+FACT_IMAGES = 512
+
+
+@torch.no_grad()
+def facts_of(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
+    """What is worth watching of two views' embeddings [n, D]: scalar tensors; nothing waits for the device.
+
+    alignment 0-4 and uniformity -8-0 (Wang & Isola 2020), mean cosines of positives and negatives, the share of
+    vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed.
+    Of the first 512 images: the share depends on how many others there are.
+    """
+    with torch.autocast(z1.device.type, enabled=False):
+        first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
+        both = torch.cat([first, second])
+        n = len(first)
+        cosines = both @ both.T
+        positives = (first * second).sum(1)
+        place = torch.arange(2 * n, device=both.device)
+        others = (place[:, None] - place) % n != 0  # neither the vector itself nor its positive
+        negatives = cosines.masked_fill(~others, 0).sum() / max(1, 2 * n * (2 * n - 2))
+        nearest = cosines.masked_fill(~others, -math.inf).amax(1)
+        return {
+            "alignment": alignment(first, second),
+            "uniformity": uniformity(first),
+            "positive_cosine": positives.mean(),
+            "negative_cosine": negatives,
+            "instance_accuracy": (positives.repeat(2) > nearest).float().mean(),
+            "feature_std": both.std(0, correction=0).mean() * math.sqrt(both.shape[1]),
+        }
 
 
 def alignment(z1: Tensor, z2: Tensor) -> Tensor:
     """Mean squared distance of positive pairs on the unit sphere, 0-4; low is good (Wang & Isola 2020, eq. 4)."""
-    return (F.normalize(z1.float(), dim=1) - F.normalize(z2.float(), dim=1)).square().sum(1).mean()
+    return (unit(z1) - unit(z2)).square().sum(1).mean()
 
 
 def uniformity(z: Tensor) -> Tensor:
     """log mean exp(-2 d^2) over all pairs of vectors, -8 (even) to 0 (collapsed); Wang & Isola 2020, eq. 5."""
-    unit = F.normalize(z.float(), dim=1)
-    kernel = torch.exp(-2 * (2 - 2 * unit @ unit.T).clamp_min(0))
+    points = unit(z)
+    kernel = torch.exp(-2 * (2 - 2 * points @ points.T).clamp_min(0))
     pairs = max(1, len(z) * (len(z) - 1))
     return torch.log(((kernel.sum() - kernel.diagonal().sum()) / pairs).clamp_min(1e-12))
 

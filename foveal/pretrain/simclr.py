@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveal.losses.ntxent import ntxent
+from foveal.losses.dcl import decoupled, decoupled_chance, decoupled_floor
+from foveal.losses.ntxent import SameGroup, ntxent, ntxent_chance, ntxent_floor
 from foveal.nets.heads import ProjectionHead
-from foveal.pretrain.health import alignment, uniformity
+from foveal.pretrain.health import facts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +23,47 @@ class SimCLRConfig:
     temperature: float
     projection_hidden: int
     projection_size: int
+    same_group: SameGroup = "ignore"
+    decoupled: bool = False
+    chunk: int = 0
+
+    def __post_init__(self) -> None:
+        if self.decoupled and (self.same_group != "ignore" or self.chunk):
+            raise ValueError("--decoupled knows neither --same-group nor --chunk; leave them out, or leave it out")
 
 
 class SimCLR(nn.Module):
-    """Encoder and projection; `forward` gives the loss of two views and what is worth watching."""
+    """Encoder and projection; the loss is NT-Xent, or its decoupled form."""
+
+    uses_labels = False
 
     def __init__(self, encoder: nn.Module, features: int, config: SimCLRConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.projection = ProjectionHead(features, config.projection_hidden, config.projection_size)
-        self.temperature = config.temperature
+        self.config = config
 
-    def forward(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Two views [B, C, s, s] of the same images -> loss, {name: scalar tensor}; nothing waits for the device."""
+    def forward(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, ...]:
+        """Two views [B, C, s, s] of the same images -> embeddings z1, z2 [B, d]."""
         # One pass over both views: the encoder's batch statistics are those of all 2B pictures.
         z1, z2 = self.projection(self.encoder(torch.cat([view1, view2]))).chunk(2)
-        loss = ntxent(z1, z2, self.temperature)
-        with torch.no_grad():
-            facts = {"alignment": alignment(z1, z2), "uniformity": uniformity(z1)}
-        return loss, facts
+        return z1, z2
+
+    def loss(self, parts: tuple[Tensor, ...], identity: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """NT-Xent of z1, z2, and what is worth watching; nothing waits for the device."""
+        z1, z2 = parts
+        if self.config.decoupled:
+            loss = decoupled(z1, z2, self.config.temperature)
+        else:
+            loss = ntxent(z1, z2, self.config.temperature, identity, self.config.same_group, self.config.chunk)
+        return loss, facts_of(z1, z2)
+
+    def after_step(self, progress: float) -> None:
+        """Nothing follows a step."""
+
+    def bounds(self, pairs: int) -> tuple[float, float] | None:
+        """The lowest loss possible for N pairs, and that of equal vectors; 0 bounds it where groups are not ignored."""
+        if self.config.decoupled:
+            return decoupled_floor(pairs, self.config.temperature), decoupled_chance(pairs)
+        floor = ntxent_floor(pairs, self.config.temperature) if self.config.same_group == "ignore" else 0.0
+        return floor, ntxent_chance(pairs)
