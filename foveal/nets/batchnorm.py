@@ -26,6 +26,41 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
 
+def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
+    """[B, C, ...] -> the same shape, with the mean and variance of each channel over the batch of all processes."""
+    numbers = values if values.dtype == torch.float64 else values.float()
+    summed = [axis for axis in range(numbers.dim()) if axis != 1]
+    shape = [1, -1] + [1] * (numbers.dim() - 2)
+    count = numbers.numel() // numbers.shape[1] * dist.get_world_size()
+    # Two sums one after the other: the difference of squares would lose half of the digits.
+    mean = _SumOverProcesses.apply(numbers.sum(summed)) / count
+    centred = numbers - mean.view(shape)
+    variance = _SumOverProcesses.apply(centred.square().sum(summed)) / count
+    _update(norm, mean.detach(), variance.detach() * count / max(1, count - 1))
+    scale = torch.rsqrt(variance + norm.eps)
+    if not norm.affine:
+        return (centred * scale.view(shape)).to(values.dtype)
+    return (centred * (norm.weight * scale).view(shape) + norm.bias.view(shape)).to(values.dtype)
+
+
+def _update(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+    norm.running_var.lerp_(variance.to(norm.running_var.dtype), norm.momentum)
+    norm.num_batches_tracked += 1
+
+
+class SynchronisedBatchNorm1d(nn.BatchNorm1d):
+    """BatchNorm1d whose training statistics are those of the batch of all processes (equal shares)."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[B, C] or [B, C, L] -> the same shape; in evaluation mode the running statistics are used, as always."""
+        if not self.training or not dist.is_initialized():
+            return super().forward(rows)
+        return _normalise(self, rows)
+
+
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d whose training statistics are those of the batch of all processes (equal shares)."""
 
@@ -33,22 +68,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         """[B, C, h, w] -> the same shape; in evaluation mode the running statistics are used, as always."""
         if not self.training or not dist.is_initialized():
             return super().forward(images)
-        pixels = images if images.dtype == torch.float64 else images.float()
-        count = pixels.numel() // pixels.shape[1] * dist.get_world_size()
-        # Two sums one after the other: the difference of squares would lose half of the digits.
-        mean = _SumOverProcesses.apply(pixels.sum((0, 2, 3))) / count
-        centred = pixels - mean.view(1, -1, 1, 1)
-        variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count
-        self._update(mean.detach(), variance.detach() * count / max(1, count - 1))
-        scale = (self.weight * torch.rsqrt(variance + self.eps)).view(1, -1, 1, 1)
-        return (centred * scale + self.bias.view(1, -1, 1, 1)).to(images.dtype)
-
-    def _update(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
-        self.num_batches_tracked += 1
+        return _normalise(self, images)
 
 
 class _SynchronisedWithActivation(SynchronisedBatchNorm2d):
@@ -62,24 +82,32 @@ class _SynchronisedWithActivation(SynchronisedBatchNorm2d):
         return self.act(self.drop(super().forward(images)))
 
 
+Synchronised = SynchronisedBatchNorm1d | SynchronisedBatchNorm2d
+
+
 def synchronise(module: nn.Module) -> nn.Module:
-    """Replace every BatchNorm2d by its synchronised form, weights and statistics kept; returns the module."""
+    """Replace every BatchNorm1d and BatchNorm2d by its synchronised form, weights and statistics kept; returns it."""
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d) and not isinstance(child, SynchronisedBatchNorm2d):
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(child, Synchronised):
             setattr(module, name, _synchronised(child))
         else:
             synchronise(child)
     return module
 
 
-def _synchronised(norm: nn.BatchNorm2d) -> SynchronisedBatchNorm2d:
+def _synchronised(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
     options: dict[str, Any] = {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.affine}
     with_activation: Any = norm
+    new: nn.Module
     if hasattr(norm, "act"):
-        new: SynchronisedBatchNorm2d = _SynchronisedWithActivation(
-            norm.num_features, with_activation.drop, with_activation.act, **options
-        )
+        new = _SynchronisedWithActivation(norm.num_features, with_activation.drop, with_activation.act, **options)
+    elif isinstance(norm, nn.BatchNorm1d):
+        new = SynchronisedBatchNorm1d(norm.num_features, **options)
     else:
         new = SynchronisedBatchNorm2d(norm.num_features, **options)
-    new.load_state_dict(norm.state_dict())
-    return new
+    # The very same tensors: an optimiser that knows the old module's weights goes on training the new one's.
+    for name, parameter in norm.named_parameters(recurse=False):
+        setattr(new, name, parameter)
+    for name, buffer in norm.named_buffers(recurse=False):
+        setattr(new, name, buffer)
+    return new.train(norm.training)
