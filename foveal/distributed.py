@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from foveal.allocator import keep_freed_memory
+
+T = TypeVar("T")
 
 
 def choose_device(name: str) -> torch.device:
@@ -88,3 +90,17 @@ def mean_over_processes(value: Tensor) -> Tensor:
         dist.all_reduce(value)
         value /= dist.get_world_size()
     return value
+
+
+def from_first_process(value: T) -> T:
+    """The value of rank 0, in every process; for plain values."""
+    if dist.is_initialized():
+        held: list[Any] = [value]
+        dist.broadcast_object_list(held)
+        value = held[0]
+    return value
+
+
+def processes_here() -> int:
+    """How many processes of this run share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,21 +21,27 @@ def warm_up_cosine(step: int, total: int, warm_up: int, final: float = 0.0) -> f
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices and kernels with weight decay; biases and normalisation parameters without."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def parameter_groups(
+    module: nn.Module, weight_decay: float, scales: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Groups for the optimiser: matrices and kernels with weight decay; biases and normalisation without.
+
+    scales: parameter name -> share of the learning rate, for those that learn more slowly than the rest.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            key = (weight_decay if parameter.ndim > 1 else 0.0, 1.0 if scales is None else scales.get(name, 1.0))
+            groups.setdefault(key, []).append(parameter)
+    return [{"params": found, "weight_decay": decay, "scale": scale} for (decay, scale), found in groups.items()]
 
 
 def build_optimiser(name: str, groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Optimizer:
     """`adamw`, `sgd` (Nesterov momentum 0.9) or `lars` (You et al. 2017, as SimCLR uses it, through timm)."""
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
     if name == "lars":
         from timm.optim.lars import Lars
 
@@ -43,6 +50,6 @@ def build_optimiser(name: str, groups: list[dict[str, Any]], learning_rate: floa
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of all groups."""
+    """Set the learning rate of all groups, each by its own share."""
     for group in optimiser.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("scale", 1.0)

@@ -53,8 +53,9 @@ def cluster(*data: PathLike, **options: Any) -> dict[str, Any]:
 
 
 def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
-    """Pre-train an encoder; returns the run folder. Options: `foveal.pretrain.loop.PretrainConfig`."""
-    from foveal.pretrain.loop import PretrainConfig, pretrain
+    """Pre-train an encoder; returns the run folder. Options: `foveal.pretrain.options.PretrainConfig`."""
+    from foveal.pretrain.loop import pretrain
+    from foveal.pretrain.options import PretrainConfig
 
     return pretrain(build(PretrainConfig, {"data": data, "out": out, **options}, "pretrain"))
 

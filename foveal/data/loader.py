@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from foveal.data.records import PreparedSet
+from foveal.distributed import processes_here
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -49,7 +50,7 @@ class ImageStore:
         self._on_device: Tensor | None = None
         if device.type == "cuda" and self.bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             self._on_device = self._copy_to(device)
-        elif self.bytes <= RESIDENT_SHARE * free_memory():
+        elif self.bytes <= RESIDENT_SHARE * free_memory() / processes_here():
             self._resident = self._read(np.arange(len(self)))
 
     def __len__(self) -> int:

@@ -1,0 +1,55 @@
+"""Stages of an encoder, from the input to the output: what is frozen, and what learns more slowly than the rest.
+
+timm knows how each of its networks is grouped; stage 0 is the stem. `small_conv` has one stage per layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import group_parameters
+from torch import nn
+
+from foveal.nets.encoder import SmallConv
+
+
+def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
+    """Parameter name -> number of its stage, 0 for the stem."""
+    if isinstance(encoder, SmallConv):
+        layers = list(encoder._modules)
+        return {name: layers.index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
+    grouped: Any = encoder
+    stages: dict[str, int] = group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
+    return stages
+
+
+def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
+    """Stop learning in the first `count` stages; returns their normalisation layers, to be kept in evaluation mode.
+
+    Raises ValueError when that would leave nothing to learn.
+    """
+    stages = stage_of_parameters(encoder)
+    total = max(stages.values()) + 1
+    if not 0 <= count < total:
+        raise ValueError(
+            f"--freeze-stages {count}: this encoder has {total} stages, the stem included; freeze 0 to {total - 1}"
+        )
+    frozen = {name for name, stage in stages.items() if stage < count}
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad_(name not in frozen and parameter.requires_grad)
+    return [
+        module
+        for name, module in encoder.named_modules()
+        if any(True for _ in module.buffers(recurse=False))
+        and any(f"{name}.{own}" in frozen for own, _ in module.named_parameters(recurse=False))
+    ]
+
+
+def learning_rate_scales(encoder: nn.Module, decay: float, prefix: str = "") -> dict[str, float]:
+    """Parameter name (after `prefix`) -> share of the learning rate: `decay` to the power of the stages above it.
+
+    Layer-wise decay as in Clark et al. 2020 (ELECTRA); the last stage learns at the full rate.
+    """
+    stages = stage_of_parameters(encoder)
+    last = max(stages.values())
+    return {prefix + name: decay ** (last - stage) for name, stage in stages.items()}

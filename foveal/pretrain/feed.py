@@ -1,0 +1,98 @@
+"""The feed of pre-training: for every step, two random views of its images, and who they belong to.
+
+Everything is a function of (seed, epoch, step) and the batch size of the whole run: the tables of views are drawn for
+the whole batch and each process takes its part, so that views do not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from foveal.augment import opencv
+from foveal.augment.draw import ViewTable, draw
+from foveal.augment.recipes import recipe_pair
+from foveal.augment.views import NetworkInput, normalise, random_views, to_tensor
+from foveal.data.loader import ImageStore, epoch_batches, shard_of, step_generator
+from foveal.data.records import PreparedSet, patients
+from foveal.pretrain.options import PretrainConfig
+
+Batch = tuple[list[tuple[Tensor, Tensor]], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Images, what is done to them, and the part of this process."""
+
+    config: PretrainConfig
+    store: ImageStore
+    spec: NetworkInput
+    device: torch.device
+    identity: np.ndarray | None  # int64 [n]; images with the same number belong together
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Steps of one epoch; images that do not fill a batch wait for another epoch's order."""
+        return len(self.store) // self.config.batch_size
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch from its step `first` on."""
+        config = self.config
+        batches = epoch_batches(
+            len(self.store), config.batch_size, config.seed, epoch, drop_last=True, windows=self.store.windows
+        )
+        for number, batch in list(enumerate(batches))[first:]:
+            yield self.batch(batch, epoch * self.steps + number)
+
+    def batch(self, index: np.ndarray, step: int) -> Batch:
+        """Views of this process's part of the images `index`, in micro-batches, and their identities."""
+        size, part = self.spec.image_size, shard_of(index, self.rank, self.world)
+        generator = step_generator(self.config.seed, step)
+        tables = [draw(recipe, len(index), self.store.image_shape[0], size, generator)[part] for recipe in self.recipes]
+        own = index[part]
+        images = self.store.take(own)
+        if isinstance(images, np.ndarray) and self.config.views_on == "device":
+            images = to_tensor(images, self.device)
+        micro = len(own) if self.config.micro_batch == "whole" else int(self.config.micro_batch)
+        cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
+        views = [(self._views(images[cut], tables[0][cut]), self._views(images[cut], tables[1][cut])) for cut in cuts]
+        identity = None if self.identity is None else torch.from_numpy(self.identity[own]).to(self.device)
+        return views, identity
+
+    @property
+    def recipes(self) -> Sequence:
+        """The recipes of the first and the second view."""
+        return recipe_pair(self.config.views)
+
+    def _views(self, images: np.ndarray | Tensor, table: ViewTable) -> Tensor:
+        if isinstance(images, Tensor):
+            return random_views(images, table, self.spec, self.device)
+        views = opencv.apply(images, table, self.spec.image_size)
+        return normalise(to_tensor(views, self.device).permute(0, 3, 1, 2), self.spec)
+
+
+def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool) -> np.ndarray:
+    """int64 [n]: the patient (or the label) of each image of the pool as a number; one of its own where it has none.
+
+    Raises ValueError where nothing in the pool has a label, or a group.
+    """
+    names: list[str] = []
+    for prepared, records in pool:
+        if by_label:
+            classes = prepared.classes
+            names += ["" if pd.isna(label) else classes[int(label)] for label in records["label"]]
+        else:
+            names += patients(prepared.card, records["group"]).tolist()
+    if not any(names):
+        if by_label:
+            raise ValueError("--method supcon learns from labels, and no image of the pool has one; use simclr")
+        raise ValueError("--same-group: no image of the pool belongs to a group (a patient); leave the option out")
+    named = [name or f"\0{number}" for number, name in enumerate(names)]
+    return np.unique(named, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,68 @@
+"""What pre-training leaves behind: the encoder, what it needs, and whether the training was healthy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from foveal import checkpoint
+from foveal.augment.views import plain_view
+from foveal.console import say, warn
+from foveal.data.loader import epoch_batches
+from foveal.data.records import PreparedSet
+from foveal.pretrain.feed import Feed
+from foveal.pretrain.health import look, verdict
+from foveal.pretrain.options import PretrainConfig
+from foveal.runs import Run, read_metrics, write_json
+
+HEALTH_IMAGES = 512
+
+
+def finish(
+    run: Run, config: PretrainConfig, prepared: PreparedSet, method: Any, encoder: nn.Module, feed: Feed
+) -> None:
+    """Write encoder.safetensors, model.json and health.json, and say the verdict.
+
+    encoder: the one to keep, which is the method's own or its running average.
+    """
+    checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
+    chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, config.seed, 0, drop_last=False)[0]
+    features, z1, z2 = embed(method, encoder, feed, chosen)
+    final = look(z1, z2, features)
+    bounds = method.bounds(config.batch_size)
+    last = read_metrics(run.path)[-1]
+    word, reasons = verdict(read_metrics(run.path), final, bounds, config.method)
+    known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
+    write_json(run.path / "health.json", {"verdict": word, "reasons": reasons, **last, **known, **final})
+    write_json(run.path / "model.json", {
+        "kind": "encoder", "encoder": config.encoder, "channels": prepared.channels, "features": features.shape[1],
+        "image_size": config.image_size, "mean": feed.spec.mean, "std": feed.spec.std,
+        "preparation": prepared.card["options"],
+    })  # fmt: skip
+    say(f"done: loss {last['loss']:.3f}, {last['images_per_second']:,.0f} images/s, waiting {last['data_wait']:.0%}")
+    say(f"verdict: {word}" + "".join(f"\n  - {reason}" for reason in reasons))
+    if word != "healthy":
+        warn("look at the reasons above before using this encoder")
+    say(f"encoder: {run.path / 'encoder.safetensors'}")
+
+
+@torch.inference_mode()
+def embed(
+    method: Any, encoder: nn.Module, feed: Feed, chosen: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features of whole images, and embeddings of two random views of them, in evaluation mode; float32 on the CPU."""
+    method.eval()
+    encoder.eval()
+    alone = Feed(feed.config, feed.store, feed.spec, feed.device, None)
+    features, first, second = [], [], []
+    for number, part in enumerate(np.array_split(chosen, max(1, len(chosen) // 64))):
+        features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
+        for views in alone.batch(part, number)[0]:
+            parts = method(*views)
+            first.append(parts[0])
+            second.append(parts[1])
+    joined = [torch.cat(column).float().cpu() for column in (features, first, second)]
+    return joined[0], joined[1], joined[2]

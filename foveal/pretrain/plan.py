@@ -1,0 +1,108 @@
+"""How long will it take? Real steps on the real pool, for `--plan` and `--budget`; nothing is learned and written."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from foveal.console import show_table
+from foveal.data.loader import prefetch
+from foveal.distributed import from_first_process
+from foveal.pretrain.auto import Machine, describe, free_bytes, wait_for
+from foveal.pretrain.built import Built
+from foveal.pretrain.feed import Batch, Feed
+from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.step import gradients
+from foveal.schedule import set_learning_rate
+
+PLAN_SECONDS, BUDGET_SECONDS = 30.0, 10.0
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What real steps took: images per second, share of time spent waiting for views, peak memory in bytes."""
+
+    images_per_second: float
+    data_wait: float
+    memory: int
+
+
+def rehearse(built: Built, feed: Feed, seconds: float) -> Rehearsal:
+    """Real steps for about so many seconds, at a learning rate of zero; all processes do the same number."""
+    config, device = feed.config, feed.device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    views = iter(prefetch(_endless(feed)))
+    waited, began, steps, wanted = 0.0, 0.0, -2, 1
+    while steps < wanted:
+        if steps == 0:  # two steps to warm up
+            waited, began = 0.0, time.perf_counter()
+        asked = time.perf_counter()
+        batch, identity = next(views)
+        waited += time.perf_counter() - asked
+        gradients(built.trained, built.method, batch, identity, autocast, seed=0)
+        set_learning_rate(built.optimiser, 0.0)
+        built.optimiser.step()
+        built.optimiser.zero_grad(set_to_none=True)
+        wait_for(device)
+        steps += 1
+        if steps == 1:
+            one = from_first_process(time.perf_counter() - began)
+            wanted = max(1, int(seconds / one))
+    views.close()  # type: ignore[attr-defined]
+    total = time.perf_counter() - began
+    on_gpu = device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory()
+    return Rehearsal(from_first_process(steps * config.batch_size / total), waited / total, memory)
+
+
+def _endless(feed: Feed) -> Iterator[Batch]:
+    epoch = 0
+    while True:
+        yield from feed.epoch(epoch)
+        epoch += 1
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held at one time."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
+
+
+def epochs_within(seconds: float, rehearsal: Rehearsal, images: int) -> int:
+    """Epochs that a budget allows; ValueError when it is less than one."""
+    epochs = int(seconds * rehearsal.images_per_second / images)
+    if epochs < 1:
+        needed = images / rehearsal.images_per_second / 60
+        raise ValueError(f"--budget is too short: one epoch of {images:,} images takes about {needed:.0f} minutes here")
+    return epochs
+
+
+def show_plan(config: PretrainConfig, machine: Machine, rates: dict[str, float], rehearsal: Rehearsal) -> None:
+    """Print what was tried, what is chosen, and what the run will take."""
+    if rates:
+        show_table("Tried", ("steps alone", "images/s"), [(name, f"{rate:,.1f}") for name, rate in rates.items()])
+    hours = config.epochs * machine.count / rehearsal.images_per_second / 3600
+    free = free_bytes(machine) / 2**30
+    rows = [
+        ("chosen", describe(config)),
+        ("images per second", f"{rehearsal.images_per_second:,.1f}"),
+        ("waiting for views", f"{rehearsal.data_wait:.0%}"),
+        ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} GiB (free: {free:.1f} GiB)"),
+        (f"{config.epochs} epochs of {machine.count:,} images", duration(hours * 3600)),
+    ]
+    for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
+        rows.append((f"epochs in {label}", f"{seconds * rehearsal.images_per_second / machine.count:,.1f}"))
+    show_table("Plan", ("", ""), rows)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}" if size == 3600 else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,178 @@
+"""A probe while pre-training: what the encoder's features say about labels, without training a network.
+
+Images of the training and validation parts of a labelled set are judged by cross-validation over groups (five folds):
+by their nearest neighbours, and by a linear model in closed form. Test images are never touched, and nothing is chosen
+by the result: it is a line in a plot, and its first point is the encoder as it was before.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.augment.views import NetworkInput, plain_view
+from foveal.data.loader import ImageStore
+from foveal.data.records import PreparedSet, open_prepared
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
+from foveal.runs import write_text
+
+FOLDS = 5
+MOST_IMAGES = 4000  # a closed form of so many images takes a second or two
+BATCH = 64
+NEIGHBOURS, TEMPERATURE = 20, 0.1  # weights exp(cosine / 0.1), as Wu et al. 2018 (https://arxiv.org/abs/1805.01978)
+PENALTIES = np.logspace(-5, 1, 13)  # share of the mean eigenvalue; the best by leave-one-out is taken
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The images, labels and folds of a probe; made once by `open_probe`."""
+
+    store: ImageStore
+    labels: np.ndarray  # int [n]
+    folds: np.ndarray  # int [n]
+    units: np.ndarray  # int [n], group of each image
+    classes: int
+    ordered: bool
+
+    @property
+    def metric(self) -> str:
+        """Name of the figure: kappa counts distances, which only ordered classes have."""
+        return "quadratic_kappa" if self.ordered else "accuracy"
+
+
+def open_probe(path: Path, like: PreparedSet, seed: int) -> Probe:
+    """The probe of a labelled set; ValueError where it cannot be judged or its images do not fit the pool's."""
+    prepared = open_prepared(path)
+    if (prepared.size, prepared.channels) != (like.size, like.channels):
+        raise ValueError(
+            f"--probe {path} has {prepared.size} px images with {prepared.channels} channel(s), the pool has "
+            f"{like.size} px with {like.channels}; prepare it with the same --size"
+        )
+    records = prepared.part("train", "val")
+    records = records[records["label"].notna()]
+    generator = np.random.default_rng(seed)
+    names, units = np.unique(records["group"].where(records["group"] != "", records["id"]), return_inverse=True)
+    order = generator.permutation(len(names))
+    cumulative = np.bincount(units, minlength=len(names))[order].cumsum()
+    kept = order[: max(1, int(np.searchsorted(cumulative, MOST_IMAGES, side="right")))]
+    chosen = np.isin(units, kept)
+    records, units = records[chosen], np.unique(units[chosen], return_inverse=True)[1]
+    labels = records["label"].to_numpy(np.int64)
+    if len(kept) < FOLDS or len(np.unique(labels)) < 2:
+        raise ValueError(
+            f"--probe {path}: its training and validation parts have {len(records)} labelled images of {len(kept)} "
+            f"group(s) and {len(np.unique(labels))} class(es); a probe needs {FOLDS} groups and two classes"
+        )
+    folds = _deal_out(labels, units, len(prepared.card["classes"]), generator)
+    ordered = prepared.card["task"] == "grading"
+    return Probe(ImageStore([(prepared, records)]), labels, folds, units, len(prepared.card["classes"]), ordered)
+
+
+def _deal_out(labels: np.ndarray, units: np.ndarray, classes: int, generator: np.random.Generator) -> np.ndarray:
+    """A fold for each image: whole groups, the largest first, to the fold that lacks their classes most."""
+    counts = np.zeros((units.max() + 1, classes))
+    np.add.at(counts, (units, labels), 1)
+    wanted, dealt = counts.sum(0) / FOLDS, np.zeros((FOLDS, classes))
+    fold_of = np.zeros(len(counts), np.int64)
+    for unit in sorted(generator.permutation(len(counts)), key=lambda unit: -counts[unit].sum()):
+        lacking = ((wanted - dealt) / np.maximum(wanted, 1)) @ counts[unit]
+        fold_of[unit] = int(lacking.argmax())
+        dealt[fold_of[unit]] += counts[unit]
+    return fold_of[units]
+
+
+@torch.inference_mode()
+def features_of(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: torch.device) -> Tensor:
+    """float32 [n, D] on the device, in evaluation mode; the encoder's mode is put back."""
+    training = encoder.training
+    encoder.eval()
+    starts = range(0, len(store), BATCH)
+    parts = [np.arange(start, min(start + BATCH, len(store))) for start in starts]
+    features = torch.cat([encoder(plain_view(store.gather(part), spec, device)).float() for part in parts])
+    encoder.train(training)
+    return features.clone()
+
+
+def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
+    """A row for each of knn and linear: probe, metric, value, low, high, n, groups."""
+    labels, folds = torch.from_numpy(probe.labels).to(features.device), torch.from_numpy(probe.folds)
+    resampling = Resampling(probe.units, 500)
+    rows = []
+    for name, grade in (("knn", nearest_neighbours), ("linear", ridge)):
+        grades = torch.empty(len(labels), dtype=torch.int64)
+        for fold in range(FOLDS):
+            held_out = folds == fold
+            if held_out.any() and not held_out.all():
+                inside, outside = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+                scores = grade(features[inside], labels[inside.to(labels.device)], features[outside], probe.classes)
+                grades[held_out] = scores.argmax(1).cpu()
+        rows.append({"probe": name, "metric": probe.metric, **_measured(probe, grades.numpy(), resampling)})
+    return rows
+
+
+def _measured(probe: Probe, grades: np.ndarray, resampling: Resampling) -> dict[str, Any]:
+    score = quadratic_kappa if probe.ordered else accuracy
+    value = float(score(confusion_matrices(probe.labels, grades, probe.units, probe.classes).sum(0)))
+    drawn = score(resampling.confusions(probe.labels, grades, probe.classes))
+    entry = resampling.entry(value, drawn, len(grades))
+    return {key: entry[key] for key in ("value", "low", "high", "n")} | {"groups": resampling.groups}
+
+
+def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
+    """Scores [m, K] of features [m, D] by their 20 nearest of [n, D]: votes weighted by exp(cosine / 0.1)."""
+    cosine = F.normalize(asked, dim=1) @ F.normalize(known, dim=1).T
+    weight, index = cosine.topk(min(NEIGHBOURS, len(known)), dim=1)
+    scores = torch.zeros(len(asked), classes, device=known.device)
+    return scores.scatter_add_(1, labels[index], (weight / TEMPERATURE).exp())
+
+
+def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
+    """Scores [m, K] by linear regression on the one-hot labels, in closed form on standardised features.
+
+    The penalty has the smallest leave-one-out error, which one decomposition gives for all of them (Golub, Heath and
+    Wahba 1979, eq. 1.4). float64: features of a young encoder are almost collinear.
+    """
+    mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
+    inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
+    targets = F.one_hot(labels, classes).double()
+    centre = targets.mean(0)
+    targets = targets - centre
+    left, values, right = torch.linalg.svd(inputs, full_matrices=False)
+    squares, projected = values.square(), left.T @ targets
+    best, weights = math.inf, projected
+    for penalty in torch.from_numpy(PENALTIES).to(squares) * squares.sum() / len(squares):
+        shrunk = squares / (squares + penalty)
+        leverage = 1 / len(inputs) + (left.square() * shrunk).sum(1, keepdim=True)
+        residual = (targets - left @ (shrunk[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)
+        error = float(residual.square().mean())
+        if error < best:
+            best, weights = error, right.T @ ((values / (squares + penalty))[:, None] * projected)
+    return (others @ weights + centre).float()
+
+
+def append(run: Path, epoch: int, rows: list[dict[str, Any]]) -> None:
+    """Add the rows of an epoch to RUN/probe.csv, in place of any that an interrupted run wrote for it or later."""
+    file = run / "probe.csv"
+    new = pd.DataFrame([{"epoch": epoch, **row} for row in rows])
+    if file.exists():
+        before = pd.read_csv(file)
+        new = pd.concat([before[before["epoch"] < epoch], new], ignore_index=True)
+    write_text(file, new.to_csv(index=False, lineterminator="\n"))
+
+
+def describe(rows: list[dict[str, Any]]) -> str:
+    """`knn 0.52 (0.44-0.60), linear 0.61 (0.55-0.68) quadratic kappa`."""
+    parts = []
+    for row in rows:
+        interval = "" if row["low"] is None else f" ({row['low']:.3f}-{row['high']:.3f})"
+        parts.append(f"{row['probe']} {row['value']:.3f}{interval}")
+    return f"{', '.join(parts)} {rows[0]['metric'].replace('_', ' ')}"

@@ -1,0 +1,78 @@
+"""One training step's gradients: of the whole batch at once, or of a batch that does not fit, by gradient caching.
+
+Gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983): embed the batch in micro-batches without keeping
+what the backward pass needs, take the loss of all embeddings and its gradient with respect to them, then embed every
+micro-batch again and hand each its part of that gradient. Memory is that of one micro-batch, time a third more, and
+the gradient is that of the whole batch to the last digits, for encoders without batch statistics. BatchNorm takes the
+statistics of a micro-batch instead of the batch: another network, though usually as good; its running statistics move
+in the second pass only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Views = tuple[Tensor, Tensor]
+
+
+def gradients(
+    trained: nn.Module, method: Any, views: Sequence[Views], identity: Tensor | None, autocast: Any, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Add the gradients of the loss of the whole batch to the parameters; returns (loss, facts), detached.
+
+    trained: the method, or the method under DistributedDataParallel. views: one pair [B, C, s, s] for the whole batch,
+    or several for micro-batches. seed: of dropout and stochastic depth, which must be the same in both passes.
+    """
+    if len(views) > 1:
+        return _cached(trained, method, views, identity, autocast, seed)
+    torch.manual_seed(seed)
+    with autocast:
+        parts = trained(*views[0])
+    loss, facts = method.loss(parts, identity)
+    loss.backward()
+    return loss.detach(), facts
+
+
+def _cached(
+    trained: nn.Module, method: Any, views: Sequence[Views], identity: Tensor | None, autocast: Any, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    embedded = []
+    with torch.no_grad(), _running_statistics_still(method), autocast:
+        for number, pair in enumerate(views):
+            torch.manual_seed(seed + number)
+            embedded.append(method(*pair))
+    leaves = tuple(torch.cat(column).requires_grad_() for column in zip(*embedded, strict=True))
+    loss, facts = method.loss(leaves, identity)
+    loss.backward()
+    sizes = [len(first) for first, _ in views]
+    wanted = [[None] * len(views) if leaf.grad is None else leaf.grad.split(sizes) for leaf in leaves]
+    for number, pair in enumerate(views):
+        torch.manual_seed(seed + number)
+        # Gradients travel between processes once, with the last micro-batch.
+        last: Callable[[], Any] = getattr(trained, "no_sync", nullcontext) if number + 1 < len(views) else nullcontext
+        with last():
+            with autocast:
+                parts = trained(*pair)
+            learned = [(part, column[number]) for part, column in zip(parts, wanted, strict=True) if part.requires_grad]
+            torch.autograd.backward([part for part, _ in learned], [gradient for _, gradient in learned])
+    return loss.detach(), facts
+
+
+@contextmanager
+def _running_statistics_still(method: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises by its batch, as in training, but leaves its running statistics as they are."""
+    norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
