@@ -14,10 +14,11 @@ from foveal.cluster.methods import METHODS, Clustering, reduce
 from foveal.cluster.neighbours import VOTERS, Nearest, Told, judge, nearest, tell
 from foveal.cluster.scores import Score, score
 from foveal.console import say
+from foveal.evaluate.compare import answer
 from foveal.evaluate.intervals import percentile_interval
 
 FEWEST = 20  # labelled images, below which no figure is given
-MEASURE = "ari"  # the one that a comparison and a sentence go by: 0 by chance, whatever the number of clusters
+NEIGHBOURS = "neighbours"  # in the place of a method, where the nearest images are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +93,24 @@ def why_not(images: Images, judged: np.ndarray) -> str:
 
 
 def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """How far features are above pixels, on the same images and resamples; empty where there is nothing to compare."""
+    """How far features are above pixels, on the same images and resamples; empty where there is nothing to compare.
+
+    An entry per method and measure, and one per measure of the neighbours: of, measure, features, pixels, difference,
+    low, high, answer. The resamples draw groups of images; the clusters stay as they were found.
+    """
     if len(looks) < 2 or not looks[0].neighbours:
         return []
     features, pixels = looks
-    pairs = [(f"{name}, {MEASURE.upper()}", features.scores[name][MEASURE], pixels.scores[name][MEASURE])
-             for name in features.scores]  # fmt: skip
-    pairs += [(f"neighbours, {name}", features.neighbours[name], pixels.neighbours[name])
-              for name in features.neighbours]  # fmt: skip
-    result = []
-    for of, first, second in pairs:
-        low, high = percentile_interval(first.drawn - second.drawn)
-        answer = "better" if low > 0 else "worse" if high < 0 else "cannot tell"
-        both = {"of": of, "features": first.value, "pixels": second.value, "difference": first.value - second.value}
-        result.append({**both, "low": low, "high": high, "answer": answer})
-    return result
+    kinds = [(name, features.scores[name], pixels.scores[name]) for name in features.scores]
+    kinds.append((NEIGHBOURS, features.neighbours, pixels.neighbours))
+    return [
+        {"of": of, "measure": measure} | _difference(first[measure], second[measure])
+        for of, first, second in kinds
+        for measure in first
+    ]
+
+
+def _difference(features: Score, pixels: Score) -> dict[str, Any]:
+    low, high = percentile_interval(features.drawn - pixels.drawn)
+    both = {"features": features.value, "pixels": pixels.value, "difference": features.value - pixels.value}
+    return {**both, "low": low, "high": high, "answer": answer(low, high)}

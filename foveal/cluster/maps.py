@@ -7,6 +7,7 @@ the features too.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,10 +84,12 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
 
 def _umap(points: np.ndarray, seed: int) -> np.ndarray:
     """UMAP (McInnes et al. 2018); one thread, for with more the same seed would not give the same map."""
-    import umap
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that TensorFlow is missing, which is of no use here
+        from umap import UMAP
 
-    near = min(15, len(points) - 1)
-    return np.asarray(umap.UMAP(n_neighbors=near, random_state=seed, n_jobs=1).fit_transform(points), float)
+        near = min(15, len(points) - 1)
+        return np.asarray(UMAP(n_neighbors=near, random_state=seed, n_jobs=1).fit_transform(points), float)
 
 
 def _near(points: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import pandas as pd
 from foveal.cluster import drawing, tables, words
 from foveal.cluster.images import Images
 from foveal.cluster.look import Look
-from foveal.cluster.maps import Map, umap_is_installed
+from foveal.cluster.maps import Map
 from foveal.cluster.neighbours import Nearest
 from foveal.inspect.pictures import Thumbnail, embedded
 from foveal.report.words import listed
@@ -66,7 +66,7 @@ def render(
         shown=len(maps[0].rows),
         pictured=len(pictures),
         images=len(images),
-        umap=umap_is_installed(),
+        umap=any(one.name == "umap" for one in maps),
         beside_maps=words.beside_maps(result),
         cannot_show=words.CANNOT_SHOW,
         beside_doubts=words.beside_doubts(result),

@@ -82,7 +82,11 @@ MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def score(clusters: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int) -> dict[str, Score]:
-    """Every measure of int clusters [n] against int labels [n]; units: int [n], the group of each image."""
+    """Every measure of int clusters [n] against int labels [n]; units: int [n], the group of each image.
+
+    An image that is drawn twice agrees with itself, so that resamples lie above the figure that they belong to; the
+    mean of this excess is taken off them.
+    """
     clusters, labels, units = (np.unique(part, return_inverse=True)[1] for part in (clusters, labels, units))
     shape = (int(clusters.max()) + 1, int(labels.max()) + 1)
     total = _table(clusters, labels, shape)
@@ -91,11 +95,18 @@ def score(clusters: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int
     drawn = drawn.reshape(-1, *shape)
     deals = np.stack([_table(generator.permutation(clusters), labels, shape) for _ in range(DEALS)])
     counts = {"n": len(labels), "groups": int(units.max()) + 1}
-    return {
-        name: make_score(float(measure(total)), measure(drawn), chance=float(measure(deals).mean()),
-                         constant=float(measure(total.sum(0, keepdims=True))), **counts)
-        for name, measure in MEASURES.items()
-    }  # fmt: skip
+    found = {}
+    for name, measure in MEASURES.items():
+        value, resamples = float(measure(total)), measure(drawn)
+        levels = {"chance": float(measure(deals).mean()), "constant": float(measure(total.sum(0, keepdims=True)))}
+        found[name] = make_score(
+            value, _settled(resamples, value, lowest=-1 if name == "ari" else 0), **levels, **counts
+        )
+    return found
+
+
+def _settled(drawn: np.ndarray, value: float, lowest: int) -> np.ndarray:
+    return (drawn - (drawn.mean() - value)).clip(lowest, 1)
 
 
 def make_score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from foveal.cluster.look import NEIGHBOURS
 from foveal.cluster.maps import NAMES
 from foveal.cluster.tables import TITLES
 from foveal.report.verdicts import Verdict
@@ -85,17 +86,30 @@ def _clusters(result: dict[str, Any]) -> Verdict:
 
 
 def _compared(result: dict[str, Any]) -> Verdict:
-    """Whether the network's features order the images better than their pixels do."""
+    """Whether the network's features order the images better than their pixels do: by neighbours, and by clusters."""
     rows = result["differences"]
-    told = next(row for row in rows if row["of"].startswith("neighbours"))
-    parts = [f"{row['of']} {signed(row['difference'])} ({interval(row, 3)})" for row in rows]
+    told = next(row for row in rows if row["of"] == NEIGHBOURS)
+    by_method = [row for row in rows if row["measure"] == "ari"]
     texts = {
-        "better": ("good", "By neighbours, the features tell more than plain pixels do."),
-        "worse": ("bad", "By neighbours, the features tell less than plain pixels do."),
-        "cannot tell": ("unsure", "By neighbours, the features cannot be told from plain pixels."),
+        "better": "By neighbours, the features tell more than plain pixels do",
+        "worse": "By neighbours, the features tell less than plain pixels do",
+        "cannot tell": "By neighbours, the features cannot be told from plain pixels",
     }
-    tone, text = texts[told["answer"]]
+    answers = {row["answer"] for row in [told, *by_method]}
+    tone = {"better": "good", "worse": "bad"}.get(told["answer"], "unsure") if len(answers) == 1 else "unsure"
+    parts = [f"{row['of']}, {row['measure'] if row is told else TITLES['ari']}: {signed(row['difference'])} "
+             f"({interval(row, 3)})" for row in [told, *by_method]]  # fmt: skip
+    text = f"{texts[told['answer']]}; by clusters, they {_by_clusters(by_method)}."
     return Verdict(tone=tone, text=text, grounds=f"Features minus pixels: {'; '.join(parts)}.")
+
+
+def _by_clusters(rows: list[dict[str, Any]]) -> str:
+    """`do better with k-means and worse with spectral`; the methods that cannot tell come last."""
+    phrases = {"better": "do better", "worse": "do worse", "cannot tell": "cannot be told apart"}
+    found = {answer: [row["of"] for row in rows if row["answer"] == answer] for answer in phrases}
+    if len(rows) in map(len, found.values()):
+        return f"{phrases[rows[0]['answer']]} with every method"
+    return listed([f"{phrases[answer]} with {listed(names)}" for answer, names in found.items() if names])
 
 
 def lead(result: dict[str, Any]) -> str:

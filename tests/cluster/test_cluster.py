@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.cluster import drawing, maps, words
+from foveal.cluster import drawing, maps, tables, words
 from foveal.cluster.cluster import ClusterConfig
+from foveal.cluster.features import Features, pixel_features
 from foveal.cluster.images import choose
+from foveal.cluster.look import differences, look
+from foveal.cluster.methods import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,47 @@ def test_the_page_needs_nothing_else_and_escapes(pixels):
     assert page.count("<circle") == 2 * 60 and len(page) < 5 << 20
     points = json.loads(re.search(r'id="points">(.*?)</script>', page, re.DOTALL)[1])
     assert len(points) == 60 and all(point[-1].startswith("data:image/jpeg") for point in points)
+
+
+def test_features_and_pixels_stand_side_by_side(pixels):
+    _, alone = pixels
+    images = choose([Path(path) for path in alone["about"]["sets"]], "all", 0, 0)
+    everyone = np.ones(len(images), bool)
+    knowing = Features(name="features", source="labels", values=np.eye(6, dtype=np.float32)[images.labels])
+    looks = [look(one, images, everyone, clusters=5, neighbours=2, same_group=False, seed=0)
+             for one in (knowing, pixel_features(images))]  # fmt: skip
+    found = differences(looks)
+    measures = ["accuracy", "purity", "nmi", "ari"]
+    wanted = [(method, measure) for method in METHODS for measure in measures]
+    assert [(row["of"], row["measure"]) for row in found] == [
+        *wanted, ("neighbours", "quadratic kappa"), ("neighbours", "accuracy")
+    ]  # fmt: skip
+    for row in found:
+        both = [one.neighbours if row["of"] == "neighbours" else one.scores[row["of"]] for one in looks]
+        values = [scores[row["measure"]].value for scores in both]
+        assert row["difference"] == values[0] - values[1] and row["low"] <= row["difference"] <= row["high"]
+        assert row["answer"] == "better"
+    result = alone | {"looks": [one.plain() for one in looks], "differences": found}
+    (_, clusters), (_, neighbours), _ = tables.tables_of(result)
+    heads = [row[0].text for row in clusters.rows]
+    assert heads[:3] == ["k-means on features", "k-means on pixels", "features − pixels"] and len(heads) == 3 * 3 + 2
+    assert [row[0].text for row in neighbours.rows][:3] == ["features", "pixels", "features − pixels"]
+
+
+def test_what_is_mixed_is_said_to_be_mixed():
+    def row(of: str, answer: str, measure: str = "ari") -> dict:
+        return {"of": of, "measure": measure, "difference": 0.1, "low": 0.0, "high": 0.2, "answer": answer}
+
+    told = row("neighbours", "better", "accuracy")
+    result = result_of(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
+    result["differences"] = [row("k-means", "cannot tell"), row("mixture", "better"), row("spectral", "worse"), told]
+    mixed = words.find(result)[-1]
+    assert mixed.tone == "unsure" and mixed.text == (
+        "By neighbours, the features tell more than plain pixels do; by clusters, they do better with mixture, do "
+        "worse with spectral and cannot be told apart with k-means."
+    )
+    result["differences"] = [row("k-means", "better"), row("mixture", "better"), told]
+    assert words.find(result)[-1].tone == "good" and "do better with every method" in words.find(result)[-1].text
 
 
 @pytest.mark.slow
@@ -174,7 +218,12 @@ def test_one_outlier_does_not_squeeze_all_others():
 
 @pytest.mark.slow
 def test_pixels_need_no_torch(phantom_set, tmp_path):
-    code = "import sys, foveal; foveal.cluster(sys.argv[1], out=sys.argv[2]); sys.exit('torch' in sys.modules)"
+    code = """if True:
+        import sys, foveal
+        from foveal.cluster import maps
+        maps.umap_is_installed = lambda: False
+        foveal.cluster(sys.argv[1], out=sys.argv[2])
+        sys.exit('torch' in sys.modules)"""
     call = [sys.executable, "-c", code, str(phantom_set), str(tmp_path / "out")]
     assert subprocess.run(call, capture_output=True).returncode == 0
 

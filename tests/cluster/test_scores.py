@@ -84,6 +84,14 @@ def test_intervals_are_wider_where_groups_are_larger():
     assert once.low < once.value < once.high
 
 
+def test_figures_of_few_images_lie_within_their_intervals():
+    generator = np.random.default_rng(6)
+    for _ in range(5):
+        labels, clusters = generator.integers(0, 5, (2, 40))
+        for one in score(clusters, labels, np.arange(40), seed=0).values():
+            assert one.low < one.value < one.high
+
+
 def test_resamples_draw_whole_groups():
     cells, units = np.array([0, 0, 1, 2]), np.array([0, 0, 1, 2])
     tables = np.concatenate(list(resampled(cells, units, 3, np.random.default_rng(0))))
