@@ -1,95 +1,76 @@
 """Draw the numbers of random views: one small table per batch, the same for every back end.
 
-Legend: B views, S side of the source, s side of the view.
-A view is one warp (crop, turn, flip and resize at once), one colour map and one blur. Brightness, saturation, hue and
-grey are 3x3 matrices; contrast also needs the image's mean colour m, so the colour map is out = M x + K m, exactly
-what the operations do one after the other in a random order, but for the clipping between them.
+Legend: B views, S side of the source, s side of the view. The operations, in this order on every back end:
+1 warp      crop, turn, flip and resize at once: bilinear, from a copy averaged over areas where the view shrinks
+2 colour    out = M x + K mean(x): brightness, saturation, hue and grey are 3x3 matrices, contrast needs the mean colour
+3 light     times a smooth gain: a tilt and a term in the squared distance from the middle; then cut off to 0..255
+4 blur      Gaussian of radius 3 sigma, the edge repeated
+5 solarise  min(x, 255 - x), which inverts what is 128 or more (Grill et al. 2020)
+6 jpeg      written and read at a quality, colours at half resolution
+7 cutout    a rectangle filled with the view's mean colour (DeVries & Taylor 2017 fill it with zero)
+Colours are exactly what the four operations do one after the other in a random order, but for the cutting off between
+them, and for the hue: it turns the plane of YIQ, which keeps the luma, while torchvision turns HSV, which keeps the
+largest channel. Per pixel the two differ by 4 % of the range in the mean at SimCLR's strength 0.2, 0.3 % at 0.02.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
+from foveal.augment.crop import draw_crops, uniform
 from foveal.augment.recipes import Recipe
+from foveal.augment.table import ViewPlan, ViewTable
 
-CROP_TRIES = 10  # as torchvision's RandomResizedCrop, which this reproduces
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as PIL and torchvision
 # YIQ: luma and two colour axes; the hue is an angle in the plane of the two axes.
 TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
 
-@dataclass(frozen=True)
-class ViewTable:
-    """Parameters of B views; float32 on the CPU.
-
-    warp: [B, 2, 3] maps (x, y, 1) of a view pixel to source pixel coordinates (pixel centres are whole numbers).
-    colour: [B, 3, 6] = [M | K]. sigma: [B] in view pixels, 0 = no blur. edge: "repeat" or "black".
-    """
-
-    warp: Tensor
-    colour: Tensor
-    sigma: Tensor
-    edge: str
-
-    def __len__(self) -> int:
-        return len(self.warp)
-
-    def shrinking(self) -> Tensor:
-        """int [B]: by how much each warp shrinks its image, rounded down, at least 1."""
-        determinant = torch.linalg.det(self.warp[:, :, :2].double()).abs()
-        return (determinant.sqrt() + 1e-3).int().clamp_min(1)
-
-    def __getitem__(self, part: slice) -> ViewTable:
-        return ViewTable(self.warp[part], self.colour[part], self.sigma[part], self.edge)
-
-
-def rescale_warp(warp: Tensor, ratio: Tensor) -> Tensor:
-    """The same warps [B, 2, 3] for images resized by `ratio` [B, 1, 1]; pixel centres stay where they were."""
-    scaled = warp * ratio
-    scaled[:, :, 2:] += 0.5 * ratio - 0.5
-    return scaled
-
-
 def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator: Generator) -> ViewTable:
     """A table of `batch` views of side `view_size` from images of side `source_size`."""
-    warp = _draw_warp(recipe, batch, source_size, view_size, generator)
-    colour = _draw_colour(recipe, batch, generator)
-    low, high = recipe.blur_sigma
-    sigma = _uniform(batch, low, high, generator) * view_size
-    blurred = torch.rand(batch, generator=generator) < recipe.blur_probability
-    return ViewTable(warp, colour, torch.where(blurred, sigma, 0.0), recipe.edge)
+    warp, box, level = draw_crops(recipe, batch, source_size, view_size, generator)
+    colour = _draw_colour(recipe, batch, generator).flatten(1)
+    light = uniform((batch, 3), -1, 1, generator) * torch.tensor([recipe.tilt, recipe.tilt, recipe.vignette])
+    light = light * _chance(batch, recipe.light_probability, generator)
+    sigma = uniform((batch, 1), *recipe.blur_sigma, generator) * view_size
+    sigma = sigma * _chance(batch, recipe.blur_probability, generator)
+    solarise = _chance(batch, recipe.solarise, generator)
+    quality = uniform((batch, 1), *recipe.jpeg_quality, generator).round()
+    quality = quality * _chance(batch, recipe.jpeg_probability, generator)
+    cutout = _draw_cutout(recipe, batch, view_size, generator)
+    values = torch.cat([warp, box, level, colour, light, sigma, solarise, quality, cutout], 1)
+    return ViewTable(values, ViewPlan(stages=stages_of(recipe), edge=recipe.edge))
 
 
-def _draw_warp(recipe: Recipe, batch: int, source: int, view: int, generator: Generator) -> Tensor:
-    width, height, x, y = _draw_crop(recipe, batch, generator)
-    angle = _uniform(batch, -recipe.rotation, recipe.rotation, generator) * math.pi / 180
-    flips = torch.rand(2, batch, generator=generator) < torch.tensor([[recipe.flip], [recipe.flip_vertical]])
-    signs = torch.where(flips, -1.0, 1.0)
-    scale_x, scale_y = signs[0] * width * source / view, signs[1] * height * source / view
-    cos, sin = angle.cos(), angle.sin()
-    linear = torch.stack([cos * scale_x, -sin * scale_y, sin * scale_x, cos * scale_y], 1).reshape(batch, 2, 2)
-    centre = torch.stack([x + width / 2, y + height / 2], 1) * source - 0.5
-    middle = torch.full((2, 1), (view - 1) / 2)
-    return torch.cat([linear, centre[:, :, None] - linear @ middle], 2)
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """The operations that views of this recipe may need, in their order; "turn" says that crops may be turned."""
+    jittered = recipe.brightness + recipe.contrast + recipe.saturation + recipe.hue > 0
+    used = {
+        "turn": recipe.rotation > 0,
+        "colour": (jittered and recipe.colour_probability > 0) or recipe.grey > 0,
+        "light": recipe.light_probability > 0 and recipe.tilt + recipe.vignette > 0,
+        "blur": recipe.blur_probability > 0 and recipe.blur_sigma[1] > 0,
+        "solarise": recipe.solarise > 0,
+        "jpeg": recipe.jpeg_probability > 0,
+        "cutout": recipe.cutout_probability > 0 and recipe.cutout_side[1] > 0,
+    }
+    return tuple(name for name, needed in used.items() if needed)
 
 
-def _draw_crop(recipe: Recipe, batch: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Width, height, left and top of each crop as shares: the first of ten draws that fits, else the whole image."""
-    narrow, wide = recipe.crop_aspect
-    area = _uniform((batch, CROP_TRIES), *recipe.crop_area, generator)
-    log_aspect = _uniform((batch, CROP_TRIES), math.log(narrow), math.log(wide), generator)
-    width, height = (area * log_aspect.exp()).sqrt(), (area / log_aspect.exp()).sqrt()
-    fits = (width <= 1) & (height <= 1)
-    first = fits.int().argmax(1, keepdim=True)
-    cropped = fits.any(1) & (torch.rand(batch, generator=generator) < recipe.crop_probability)
-    width = torch.where(cropped, width.gather(1, first)[:, 0], 1.0)
-    height = torch.where(cropped, height.gather(1, first)[:, 0], 1.0)
-    x, y = torch.rand(2, batch, generator=generator)
-    return width, height, x * (1 - width), y * (1 - height)
+def _chance(batch: int, probability: float, generator: Generator) -> Tensor:
+    """[B, 1]: 1 with that probability, else 0."""
+    return (torch.rand(batch, 1, generator=generator) < probability).float()
+
+
+def _draw_cutout(recipe: Recipe, batch: int, view: int, generator: Generator) -> Tensor:
+    """[B, 4]: whole pixels; the middle may lie anywhere, so that a rectangle may reach past the view's edge."""
+    half = uniform((batch, 2), *recipe.cutout_side, generator) * view / 2
+    half = half * _chance(batch, recipe.cutout_probability, generator)
+    middle = torch.rand(batch, 2, generator=generator) * view
+    return torch.cat([middle - half, middle + half], 1).round().clamp(0, view)
 
 
 def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> Tensor:
@@ -97,10 +78,10 @@ def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> Tensor:
     identity = torch.eye(3).expand(batch, 3, 3)
     luma = torch.tensor(GREY).expand(batch, 3, 3)
     factors = {
-        name: _uniform(batch, max(0.0, 1 - x), 1 + x, generator)[:, None, None]
+        name: uniform((batch, 1, 1), 1 - x, 1 + x, generator)
         for name, x in (("b", recipe.brightness), ("c", recipe.contrast), ("s", recipe.saturation))
     }
-    hue = _hue_matrix(_uniform(batch, -recipe.hue, recipe.hue, generator) * 2 * math.pi)
+    hue = _hue_matrix(uniform(batch, -recipe.hue, recipe.hue, generator) * 2 * math.pi)
     saturation = factors["s"] * identity + (1 - factors["s"]) * luma
     steps = torch.stack([factors["b"] * identity, factors["c"] * identity, saturation, hue], 1)  # [B, 4, 3, 3]
     order = torch.rand(batch, 4, generator=generator).argsort(1)
@@ -125,7 +106,3 @@ def _hue_matrix(angle: Tensor) -> Tensor:
     turn[:, 1, 1] = turn[:, 2, 2] = angle.cos()
     turn[:, 1, 2], turn[:, 2, 1] = -angle.sin(), angle.sin()
     return torch.linalg.inv(to_yiq) @ turn @ to_yiq
-
-
-def _uniform(shape: int | tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)

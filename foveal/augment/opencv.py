@@ -1,73 +1,170 @@
 """Apply a table of views on the CPU: OpenCV in threads, uint8 in and out.
 
-OpenCV releases the interpreter's lock, so a few threads use all cores without worker processes.
+OpenCV releases the interpreter's lock, so a few threads use all cores without worker processes. Between the stages a
+picture is float32: nothing is rounded before the end (but for a JPEG), and OpenCV is as fast with it as with uint8.
 """
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy import ndarray
+from torch import Tensor
 
-from foveal.augment.draw import ViewTable, rescale_warp
+from foveal.augment.table import ViewPlan, ViewTable, column
 
 BORDERS = {"repeat": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
+FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
+
+
+class _Row(NamedTuple):
+    """One view's numbers; None where a stage leaves the picture as it is."""
+
+    box: list[float]  # left, top, right, bottom, the last ones included
+    flip: int | None  # OpenCV's flip code
+    side: int  # of the copy that the warp reads
+    warp: ndarray
+    colour: ndarray | None
+    light: ndarray | None
+    sigma: float
+    solarise: float
+    quality: float
+    cutout: list[int] | None
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def _pool() -> tuple[ThreadPoolExecutor, int]:
     cv2.setNumThreads(1)  # one image a thread; OpenCV's own threads would only compete
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="foveal-views")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(cores, thread_name_prefix="foveal-views"), cores
 
 
-def apply(images: np.ndarray, table: ViewTable, view_size: int) -> np.ndarray:
+def apply(images: ndarray, table: ViewTable, view_size: int) -> ndarray:
     """uint8 [B, S, S, C] -> uint8 [B, s, s, C], one view of each image; C is 1 or 3."""
-    batch, _, _, channels = images.shape
-    views = np.empty((batch, view_size, view_size, channels), np.uint8)
-    colours, sigmas, factors = table.colour.double().numpy(), table.sigma.tolist(), table.shrinking().tolist()
-    side = images.shape[1]
-    ratios = torch.tensor([(side // factor) / side for factor in factors])
-    warps = rescale_warp(table.warp.double(), ratios[:, None, None]).numpy()
-
-    def run(start: int, stop: int) -> None:
-        for i in range(start, stop):
-            image = _shrink(images[i], side // factors[i])
-            views[i] = _view(image, warps[i], colours[i], sigmas[i], view_size, table.edge)
-
-    workers = os.cpu_count() or 1
-    edges = np.linspace(0, batch, workers + 1).astype(int)
-    for job in [_pool().submit(run, a, b) for a, b in pairwise(edges)]:
-        job.result()
+    views = np.empty((len(images), view_size, view_size, images.shape[3]), np.uint8)
+    _in_threads(images, table, views, lambda view, out: cv2.convertScaleAbs(view, dst=out))
     return views
 
 
-def _shrink(image: np.ndarray, side: int) -> np.ndarray:
-    """An image that its warp would shrink by two or more, averaged first so that fine detail does not alias."""
-    if side == image.shape[0]:
-        return image
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).reshape(side, side, -1)
+def apply_normalised(
+    images: ndarray, table: ViewTable, view_size: int, mean: Sequence[float], std: Sequence[float]
+) -> ndarray:
+    """As `apply`, but float32 (view / 255 - mean) / std, not rounded; done here while a picture is in the cache."""
+    views = np.empty((len(images), view_size, view_size, images.shape[3]), np.float32)
+    scale, offset = 1 / (255 * np.array(std)), -np.array(mean) / np.array(std)
+    matrix = np.column_stack([np.diag(scale), offset])
+    _in_threads(images, table, views, lambda view, out: cv2.transform(view, matrix, dst=out))
+    return views
 
 
-def _view(image: np.ndarray, warp: np.ndarray, colour: np.ndarray, sigma: float, size: int, edge: str) -> np.ndarray:
-    view = cv2.warpAffine(
-        image, warp, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=BORDERS[edge]
-    )
-    channels = image.shape[2]
-    if not np.array_equal(colour[:, :3], np.eye(3)) or colour[:, 3:].any():
-        view = _recolour(view, colour, channels)
-    if sigma > 0:
-        view = cv2.GaussianBlur(view, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    return view.reshape(size, size, channels)
+def _in_threads(
+    images: ndarray, table: ViewTable, views: ndarray, write: Callable[[ndarray, ndarray], ndarray]
+) -> None:
+    """Make every view and `write` it into its place."""
+    rows = _rows(table, images.shape[1])
+
+    def run(start: int, stop: int) -> None:
+        for i in range(start, stop):
+            write(_view(images[i], rows[i], table.plan, views.shape[1]), views[i])
+
+    pool, workers = _pool()
+    edges = np.linspace(0, len(images), workers + 1).astype(int)
+    for job in [pool.submit(run, a, b) for a, b in pairwise(edges)]:
+        job.result()
 
 
-def _recolour(view: np.ndarray, colour: np.ndarray, channels: int) -> np.ndarray:
-    if channels == 1:  # a grey picture is (x, x, x): rows of the matrices sum up
-        scale, offset = colour[0, :3].sum(), colour[0, 3:].sum() * view.mean()
-        return cv2.transform(view.reshape(*view.shape[:2], 1), np.array([[scale, offset]]))
-    mean = np.array(cv2.mean(view)[:3])
-    return cv2.transform(view, np.column_stack([colour[:, :3], colour[:, 3:] @ mean]))
+def _rows(table: ViewTable, source: int) -> list[_Row]:
+    """The table by rows: what all views of a batch need is computed at once."""
+    values = table.values.double()
+    part = {name: column(values, name) for name in ("box", "light", "sigma", "solarise", "quality", "cutout")}
+    warp, sides = table.warp.double(), column(values, "level")[:, 0]
+    ratio = (sides / source)[:, None]
+    shrunk = warp * ratio[:, :, None]
+    shrunk[:, :, 2] += 0.5 * ratio - 0.5  # pixel centres stay where they were
+    neutral = torch.cat([torch.eye(3), torch.zeros(3, 3)], 1)
+    colours = _chosen(table.colour.double(), (table.colour != neutral).flatten(1).any(1))
+    lights = _chosen(part["light"], part["light"].any(1))
+    cutouts = _chosen(part["cutout"].int(), (part["cutout"][:, 2:] > part["cutout"][:, :2]).all(1))
+    flips = [FLIPS[x < 0, y < 0] for x, y in warp.diagonal(dim1=1, dim2=2).tolist()]
+    scalars = [part[name][:, 0].tolist() for name in ("sigma", "solarise", "quality")]
+    columns = (part["box"].int().tolist(), flips, sides.int().tolist(), list(shrunk.numpy()), colours, lights, *scalars)
+    return [_Row(*row) for row in zip(*columns, cutouts, strict=True)]
+
+
+def _chosen(values: Tensor, mask: Tensor) -> list[ndarray | None]:
+    return [row if used else None for row, used in zip(values.numpy(), mask.tolist(), strict=True)]
+
+
+def _view(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
+    """float32 [s, s] or [s, s, 3] in 0..255."""
+    view: ndarray = _warp(image, row, plan, size)
+    if row.colour is not None:
+        view = _recolour(view, row.colour)
+    if row.light is not None:
+        view = _light(view, row.light)
+    if row.colour is not None or row.light is not None:
+        cv2.threshold(view, 0, 0, cv2.THRESH_TOZERO, dst=view)
+        cv2.threshold(view, 255, 255, cv2.THRESH_TRUNC, dst=view)
+    if row.sigma > 0:
+        width = 2 * math.ceil(3 * row.sigma) + 1
+        view = cv2.GaussianBlur(view, (width, width), row.sigma, borderType=cv2.BORDER_REPLICATE)
+    if row.solarise > 0:
+        view = cv2.min(view, 255 - view)
+    if row.quality > 0:
+        view = _jpeg(cv2.convertScaleAbs(view), int(row.quality)).astype(np.float32)
+    if row.cutout is not None:
+        left, top, right, bottom = row.cutout
+        mean = cv2.mean(view)
+        view[top:bottom, left:right] = mean[0] if view.ndim == 2 else mean[:3]
+    return view
+
+
+def _warp(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
+    """float32 [s, s] or [s, s, 3]. A crop that is neither turned nor shrunken much is a resize, five times as fast."""
+    if "turn" in plan.stages or row.side < image.shape[0]:
+        source: ndarray = image.astype(np.float32)
+        if row.side < image.shape[0]:
+            source = cv2.resize(source, (row.side, row.side), interpolation=cv2.INTER_AREA)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(source, row.warp, (size, size), flags=flags, borderMode=BORDERS[plan.edge])
+    left, top, right, bottom = row.box
+    crop = image[top : bottom + 1, left : right + 1]
+    crop = (crop if row.flip is None else cv2.flip(crop, row.flip)).astype(np.float32)
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _recolour(view: ndarray, colour: ndarray) -> ndarray:
+    matrix, mean_part = colour[:, :3], colour[:, 3:]
+    if view.ndim == 2:  # a grey picture is (x, x, x): rows of the matrices sum up
+        return view * np.float32(matrix[0].sum()) + np.float32(mean_part[0].sum() * cv2.mean(view)[0])
+    offset = mean_part @ cv2.mean(view)[:3] if mean_part.any() else np.zeros(3)
+    return cv2.transform(view, np.column_stack([matrix, offset]))
+
+
+def _light(view: ndarray, light: ndarray) -> ndarray:
+    """Gain 1 + a x + b y + c (x^2 + y^2 - 2/3), x and y from -1 to 1 over the view's pixels."""
+    size = view.shape[0]
+    a, b, c = light
+    line = (2 * np.arange(size) + 1) / size - 1
+    bow = c * (line**2 - 1 / 3)
+    across, down = (1 + a * line + bow).astype(np.float32), (b * line + bow).astype(np.float32)
+    flat = view.reshape(size, -1)
+    return (flat * (np.repeat(across, flat.shape[1] // size) + down[:, None])).reshape(view.shape)
+
+
+def _jpeg(view: ndarray, quality: int) -> ndarray:
+    """The uint8 view as a JPEG shows it."""
+    bgr = view if view.ndim == 2 else cv2.cvtColor(view, cv2.COLOR_RGB2BGR)
+    code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    return decoded if view.ndim == 2 else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)

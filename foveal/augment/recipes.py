@@ -6,16 +6,25 @@ a digit keeps its orientation, a retina may turn but its lesions must stay red a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+PROBABILITIES = (
+    "crop_probability", "flip", "flip_vertical", "colour_probability", "grey", "light_probability", "blur_probability",
+    "solarise", "jpeg_probability", "cutout_probability", "disc",
+)  # fmt: skip
+RANGES = {"crop_area": (0, 1), "blur_sigma": (0, 0.25), "jpeg_quality": (1, 100), "cutout_side": (0, 1)}
+STRENGTHS = {"rotation": 180, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "tilt": 0.5, "vignette": 0.5}
+EDGES = ("repeat", "black")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Ranges and probabilities of one kind of view."""
+    """Ranges and probabilities of one kind of view; ValueError names a value that is out of its range."""
 
     crop_area: tuple[float, float] = (1.0, 1.0)  # share of the image's area
     crop_aspect: tuple[float, float] = (1.0, 1.0)  # width / height, drawn uniformly in the logarithm
     crop_probability: float = 1.0
+    disc: float = 0.0  # least share of a crop that lies in the disc inscribed in the picture, where ten tries find one
     flip: float = 0.0  # probability of a horizontal flip
     flip_vertical: float = 0.0
     rotation: float = 0.0  # largest angle in degrees, either way
@@ -25,29 +34,59 @@ class Recipe:
     hue: float = 0.0  # largest turn of the hue circle, in turns (0.5 = all colours)
     colour_probability: float = 0.0
     grey: float = 0.0  # probability of a grey picture
+    tilt: float = 0.0  # uneven light: largest change of the gain from the middle to a side, either way
+    vignette: float = 0.0  # largest change of the gain with the squared distance from the middle, either way
+    light_probability: float = 0.0
     blur_sigma: tuple[float, float] = (0.0, 0.0)  # standard deviation as a share of the side
     blur_probability: float = 0.0
+    solarise: float = 0.0  # probability that values from 128 on are inverted
+    jpeg_quality: tuple[float, float] = (100.0, 100.0)  # libjpeg's scale, whole numbers are drawn
+    jpeg_probability: float = 0.0
+    cutout_side: tuple[float, float] = (0.0, 0.0)  # width and height of a rectangle that is blanked
+    cutout_probability: float = 0.0
     edge: str = "repeat"  # what lies outside the image: "repeat" its edge, or "black"
 
+    def __post_init__(self) -> None:
+        for name in PROBABILITIES:
+            self._check(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+        for name, largest in STRENGTHS.items():
+            self._check(name, 0 <= getattr(self, name) <= largest, f"a number from 0 to {largest}")
+        for name, (lowest, highest) in RANGES.items():
+            low, high = getattr(self, name)
+            self._check(name, lowest <= low <= high <= highest, f"(low, high) within {lowest} to {highest}")
+        self._check("crop_area", self.crop_area[0] > 0, "(low, high), both above 0")
+        self._check("crop_aspect", 0 < self.crop_aspect[0] <= self.crop_aspect[1], "(low, high), both above 0")
+        self._check("edge", self.edge in EDGES, f"one of {', '.join(EDGES)}")
+
+    def _check(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"Recipe({name}={getattr(self, name)!r}): {name} must be {expected}")
+
+
+SIMCLR = Recipe(
+    crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.8, contrast=0.8, saturation=0.8,
+    hue=0.2, colour_probability=0.8, grey=0.2, blur_sigma=(0.1 / 224, 2 / 224), blur_probability=0.5,
+)  # fmt: skip
+# Grill et al. 2020, table 6: jitter of half SimCLR's strength but for the hue, blur always in the first view.
+BYOL_FIRST = replace(SIMCLR, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, blur_probability=1.0)
+# A retina has no up: any turn and flip. Crops keep 40 % or more, so that both views share most lesions, and do not fall
+# on the dark rim (a whole photograph lies in its disc with pi / 4 = 0.785). Hue moves by less than what separates a
+# haemorrhage from an exudate; blur stays below the size of a microaneurysm (about 2 px at 224). Light, blur and JPEG
+# are what cameras and archives do: these strengths are ours, chosen by eye on Messidor-2, and not tuned.
+FUNDUS = Recipe(
+    crop_area=(0.4, 1.0), crop_aspect=(0.9, 1.1), disc=0.78, flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.3,
+    contrast=0.3, saturation=0.3, hue=0.02, colour_probability=0.8, tilt=0.2, vignette=0.15, light_probability=0.5,
+    blur_sigma=(0.1 / 224, 1.2 / 224), blur_probability=0.3, jpeg_quality=(40, 90), jpeg_probability=0.2, edge="black",
+)  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     # Chen et al. 2020, appendix A: strength 1, blur of 0.1-2 px at 224 px with probability 0.5.
-    "simclr": Recipe(
-        crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.8, contrast=0.8, saturation=0.8,
-        hue=0.2, colour_probability=0.8, grey=0.2, blur_sigma=(0.1 / 224, 2 / 224), blur_probability=0.5,
-    ),
+    "simclr": SIMCLR,
     # The same for 32 px (appendix B.9): strength 0.5, no blur.
-    "cifar": Recipe(
-        crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4,
-        hue=0.1, colour_probability=0.8, grey=0.2,
-    ),
-    # A retina has no up: any turn and flip. Crops keep 40 % or more, so that both views share most lesions. Hue moves
-    # by less than what separates a haemorrhage from an exudate; blur stays below the size of a microaneurysm.
-    "fundus": Recipe(
-        crop_area=(0.4, 1.0), crop_aspect=(0.9, 1.1), flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.4,
-        contrast=0.4, saturation=0.3, hue=0.02, colour_probability=0.8, blur_sigma=(0.1 / 224, 1.2 / 224),
-        blur_probability=0.3, edge="black",
-    ),
+    "cifar": replace(SIMCLR, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_probability=0.0),
+    # One view of BYOL's pair, for symmetric use; `recipe_pair` gives both.
+    "byol": BYOL_FIRST,
+    "fundus": FUNDUS,
     # For learning grades: every turn and flip, almost the whole retina, the colour differences of cameras.
     "mild": Recipe(
         crop_area=(0.8, 1.0), crop_aspect=(0.95, 1.05), flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.15,
@@ -61,6 +100,8 @@ RECIPES: dict[str, Recipe] = {
     # For learning classes of ordinary images: crop and flip.
     "plain": Recipe(crop_area=(0.5, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5),
 }  # fmt: skip
+# Second views that differ from the first: Grill et al. 2020, table 6.
+SECOND: dict[str, Recipe] = {"byol": replace(BYOL_FIRST, blur_probability=0.1, solarise=0.2)}
 
 
 def get_recipe(name: str) -> Recipe:
@@ -68,3 +109,8 @@ def get_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"--views {name}: there is no such recipe; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def recipe_pair(name: str) -> tuple[Recipe, Recipe]:
+    """The recipes of the first and the second view, equal but for `byol`; ValueError lists the names."""
+    return get_recipe(name), SECOND.get(name, get_recipe(name))

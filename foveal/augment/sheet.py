@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
+from numpy import ndarray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Generator
 
 from foveal.augment import opencv
 from foveal.augment.draw import draw
 from foveal.augment.recipes import Recipe
 
-CELL = 112  # pixels of one picture on the sheet
+SMALLEST, LARGEST = 96, 224  # pixels of one picture on the sheet
+GAP, GROUP_GAP, HEAD = 4, 14, 26
+PAPER, INK = 255, 60
 
 
 def write_view_sheet(
-    file: Path, originals: np.ndarray, recipe: Recipe, view_size: int, generator: Generator, views: int = 4
+    file: Path,
+    originals: ndarray,
+    recipes: Recipe | Sequence[Recipe],
+    view_size: int,
+    generator: Generator,
+    pairs: int = 2,
 ) -> None:
-    """Write a JPEG: a column per image of uint8 [n, S, S, C], the original on top, random views below."""
-    rows = [originals]
-    for _ in range(views):
-        table = draw(recipe, len(originals), originals.shape[1], view_size, generator)
-        rows.append(opencv.apply(originals, table, view_size))
-    write_sheet(file, rows)
+    """Write a JPEG: a row per image of uint8 [n, S, S, C], the original on the left, pairs of random views beside it.
+
+    recipes: one for all views, or those of the first and the second view.
+    """
+    both = (recipes, recipes) if isinstance(recipes, Recipe) else recipes
+    groups = [[("original", originals)]]
+    for _ in range(pairs):
+        group = []
+        for name, recipe in zip(("first view", "second view"), both, strict=True):
+            table = draw(recipe, len(originals), originals.shape[1], view_size, generator)
+            group.append((name, opencv.apply(originals, table, view_size)))
+        groups.append(group)
+    _lay_out(groups, min(LARGEST, max(SMALLEST, view_size))).save(file, "JPEG", quality=92)
 
 
-def write_sheet(file: Path, rows: list[np.ndarray]) -> None:
-    """Write rows of uint8 [n, S, S, C] pictures as one JPEG."""
-    lines = [np.concatenate([_cell(picture) for picture in row], axis=1) for row in rows]
-    sheet = np.concatenate(lines, axis=0)
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    file.write_bytes(encoded.tobytes())
+def _lay_out(groups: list[list[tuple[str, ndarray]]], cell: int) -> Image.Image:
+    """Columns of pictures under their names; columns of a group stand close together."""
+    count, step = len(groups[0][0][1]), cell + GAP
+    width = sum(len(group) * step for group in groups) + (len(groups) - 1) * GROUP_GAP + GAP
+    sheet = Image.new("RGB", (width, HEAD + count * step), (PAPER,) * 3)
+    text, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(14), GAP
+    for group in groups:
+        for name, pictures in group:
+            text.text((left + cell / 2, HEAD / 2), name, fill=(INK,) * 3, font=font, anchor="mm")
+            for number, picture in enumerate(pictures):
+                sheet.paste(_cell(picture, cell), (left, HEAD + number * step))
+            left += step
+        left += GROUP_GAP
+    return sheet
 
 
-def _cell(picture: np.ndarray) -> np.ndarray:
-    method = cv2.INTER_AREA if picture.shape[0] > CELL else cv2.INTER_LINEAR
-    cell = cv2.resize(picture, (CELL - 4, CELL - 4), interpolation=method).reshape(CELL - 4, CELL - 4, -1)
-    cell = np.repeat(cell, 3, axis=2) if cell.shape[2] == 1 else cell
-    return np.pad(cell, ((2, 2), (2, 2), (0, 0)), constant_values=0)
+def _cell(picture: ndarray, side: int) -> Image.Image:
+    """Small pictures are shown in whole pixels, so that nothing is seen that the network does not see."""
+    method = Image.Resampling.BOX if picture.shape[0] > side else Image.Resampling.NEAREST
+    return Image.fromarray(np.squeeze(picture, 2) if picture.shape[2] == 1 else picture).resize((side, side), method)

@@ -1,70 +1,104 @@
-"""Apply a table of views on any torch device: the whole batch at once, without a wait for the device."""
+"""Apply a table of views on any torch device: the whole batch at once, without a wait for the device.
+
+Which stages run is decided from the table's plan, never from its numbers: shapes are fixed, no Python branch looks at
+a tensor, and `torch.compile(render, fullgraph=True)` is one graph.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.augment.draw import ViewTable, rescale_warp
+from foveal.augment.jpeg import TABLES, jpeg
+from foveal.augment.sample import sample
+from foveal.augment.table import ViewPlan, ViewTable, column
 
-PADDING = {"repeat": "border", "black": "zeros"}
 
-
-def apply(images: Tensor, table: ViewTable, view_size: int) -> Tensor:
-    """uint8 [B, S, S, C] -> float32 [B, C, s, s] in 0..255 (channels-last), one view of each image; C is 1 or 3."""
+def apply(images: Tensor, table: ViewTable, view_size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 [B, S, S, C] -> [B, C, s, s] in 0..255 (channels-last), one view of each image; C is 1 or 3."""
     device = images.device
-    pixels = images.permute(0, 3, 1, 2).float()
-    views = _warp_shrinking(pixels, table, view_size)
-    views = _recolour(views, table.colour.to(device, non_blocking=True))
-    if bool(table.sigma.any()):  # the table is on the CPU: no wait for the device
-        views = _blur(views, table.sigma)
-    return views.contiguous(memory_format=torch.channels_last)
+    return render(images, send(table.values, device), jpeg_tables(device), table.plan, view_size, dtype)
 
 
-def _warp_shrinking(pixels: Tensor, table: ViewTable, size: int) -> Tensor:
-    """Warp; images that shrink by two or more are averaged first. The table is on the CPU, so nothing waits."""
-    factors, side, padding = table.shrinking(), pixels.shape[-1], PADDING[table.edge]
-    if int(factors.max()) == 1:
-        return _warp(pixels, table.warp.to(pixels.device, non_blocking=True), size, padding)
-    views = pixels.new_empty(len(table), pixels.shape[1], size, size)
-    for factor in factors.unique().tolist():
-        chosen = (factors == factor).nonzero()[:, 0]
-        small = side // factor
-        warp = rescale_warp(table.warp[chosen], torch.tensor(small / side)).to(pixels.device, non_blocking=True)
-        shrunk = F.interpolate(pixels[chosen], (small, small), mode="area") if factor > 1 else pixels[chosen]
-        views[chosen] = _warp(shrunk, warp, size, padding)
-    return views
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """A table's values on the device: one copy from pinned memory that nothing waits for."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
-def _warp(pixels: Tensor, warp: Tensor, size: int, padding: str) -> Tensor:
-    """Bilinear sampling at warp (x, y, 1), in source pixels."""
-    line = torch.arange(size, device=pixels.device, dtype=torch.float32)
-    y, x = torch.meshgrid(line, line, indexing="ij")
-    points = torch.stack([x, y, torch.ones_like(x)], -1)  # [s, s, 3]
-    source = torch.einsum("bij,yxj->byxi", warp, points)
-    grid = (2 * source + 1) / pixels.shape[-1] - 1  # pixel centres to -1..1 over the image's outer edges
-    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+@cache
+def jpeg_tables(device: torch.device) -> Tensor:
+    """float32 [2, 8, 8], sent once."""
+    return send(torch.tensor(TABLES, dtype=torch.float32).unflatten(1, (8, 8)), device)
+
+
+def render(
+    images: Tensor, values: Tensor, tables: Tensor, plan: ViewPlan, view_size: int, dtype: torch.dtype
+) -> Tensor:
+    """As `apply`, with all tensors on one device: the function to compile."""
+    with torch.autocast(images.device.type, enabled=False):  # float32 within, whatever surrounds it
+        pixels = images.permute(0, 3, 1, 2).float()
+        views = sample(pixels, values, plan, view_size)
+        if "colour" in plan.stages:
+            views = _recolour(views, column(values, "colour").unflatten(1, (3, 6)))
+        if "light" in plan.stages:
+            views = views * _gain(column(values, "light"), view_size)
+        if "colour" in plan.stages or "light" in plan.stages:
+            views = views.clamp(0, 255)
+        if "blur" in plan.stages:
+            views = _blur(views, column(values, "sigma"))
+        if "solarise" in plan.stages:
+            views = torch.where(column(values, "solarise")[:, :, None, None] > 0, views.minimum(255 - views), views)
+        if "jpeg" in plan.stages:
+            views = jpeg(views, column(values, "quality")[:, 0], tables)
+        if "cutout" in plan.stages:
+            views = _cut_out(views, column(values, "cutout"))
+        return views.to(dtype, memory_format=torch.channels_last)
 
 
 def _recolour(views: Tensor, colour: Tensor) -> Tensor:
-    channels = views.shape[1]
     matrix, mean_part = colour[:, :, :3], colour[:, :, 3:]
-    if channels == 1:
+    if views.shape[1] == 1:  # a grey picture is (x, x, x): rows of the matrices sum up
         matrix, mean_part = matrix[:, :1].sum(2, keepdim=True), mean_part[:, :1].sum(2, keepdim=True)
     mean = views.mean((2, 3))[:, :, None]
-    return torch.baddbmm(mean_part @ mean, matrix, views.flatten(2)).reshape(views.shape).clamp(0, 255)
+    return torch.baddbmm(mean_part @ mean, matrix, views.flatten(2)).unflatten(2, views.shape[2:])
+
+
+def _gain(light: Tensor, size: int) -> Tensor:
+    """[B, 1, s, s]: 1 + a x + b y + c (x^2 + y^2 - 2/3), x and y from -1 to 1 over the view's pixels."""
+    line = (2 * torch.arange(size, device=light.device, dtype=torch.float32) + 1) / size - 1
+    a, b, c = light[:, :, None].unbind(1)
+    bow = c * (line.square() - 1 / 3)
+    return ((1 + a * line + bow)[:, None, :] + (b * line + bow)[:, :, None])[:, None]
 
 
 def _blur(views: Tensor, sigma: Tensor) -> Tensor:
-    """Separable Gaussian, a kernel per image; sigma 0 leaves the image as it is."""
-    batch, channels, height, width = views.shape
-    radius = max(1, int(4 * float(sigma.max()) + 0.5))
-    offsets = torch.arange(-radius, radius + 1, device=views.device, dtype=torch.float32)
-    spread = sigma.to(views.device, non_blocking=True).clamp_min(1e-3)[:, None]
-    kernel = torch.exp(-0.5 * (offsets / spread) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)  # [B*C, k]
-    planes = F.pad(views.reshape(1, batch * channels, height, width), (radius,) * 4, mode="replicate")
-    planes = F.conv2d(planes, kernel[:, None, None, :], groups=batch * channels)
-    planes = F.conv2d(planes, kernel[:, None, :, None], groups=batch * channels)
-    return planes.reshape(views.shape)
+    """Gaussian of radius 3 sigma as two matrix products, a banded matrix for each image; sigma 0 is the identity."""
+    batch, channels, size, _ = views.shape
+    bands = _bands(sigma, size)
+    rows = views.transpose(1, 2)  # [B, y, C, x]: both products are of reshaped, not of copied, pictures
+    across = torch.bmm(rows.reshape(batch, size * channels, size), bands.transpose(1, 2))
+    down = torch.bmm(bands, across.view(batch, size, channels * size))
+    return down.view(batch, size, channels, size).transpose(1, 2)
+
+
+def _bands(sigma: Tensor, size: int) -> Tensor:
+    """[B, s, s]: row i holds the weights of a blur at pixel i; the weight past an edge goes to the pixel there."""
+    distance = torch.arange(size, device=sigma.device, dtype=torch.float32)
+    spread = sigma.clamp_min(1e-3)
+    weights = torch.exp(-0.5 * (distance / spread).square())
+    weights = torch.where(distance <= (3 * sigma).ceil(), weights, 0.0)
+    weights = weights / (2 * weights.sum(1, keepdim=True) - 1)  # [B, s]: by distance, both sides together 1
+    past = (weights.sum(1, keepdim=True) - weights.cumsum(1))[:, :, None]  # beyond that distance, to one side
+    place = torch.arange(size, device=sigma.device)
+    bands = weights[:, (place[:, None] - place).abs()]
+    return bands + past * (place == 0) + past.flip(1) * (place == size - 1)
+
+
+def _cut_out(views: Tensor, cutout: Tensor) -> Tensor:
+    line = torch.arange(views.shape[-1], device=views.device)
+    left, top, right, bottom = cutout[:, :, None].unbind(1)
+    across, down = (line >= left) & (line < right), (line >= top) & (line < bottom)
+    inside = across[:, None, :] & down[:, :, None]
+    return torch.where(inside[:, None], views.mean((2, 3), keepdim=True), views)

@@ -1,0 +1,82 @@
+"""What a JPEG does to pictures, batched on any torch device: colours at half resolution, 8x8 cosines, quantisation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Standard tables of ITU-T T.81, annex K: luma, then colour.
+TABLES = (
+    (16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+     87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120,
+     101, 72, 92, 95, 98, 112, 100, 103, 99),
+    (17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99,
+     99, 99, 99) + (99,) * 32,
+)  # fmt: skip
+
+
+def jpeg(views: Tensor, quality: Tensor, tables: Tensor) -> Tensor:
+    """float32 [B, C, s, s] in 0..255, as a JPEG of quality [B] shows it; quality 0 leaves a view alone.
+
+    tables: float32 [2, 8, 8], TABLES on the device. Not libjpeg bit by bit: a value on the boundary between two steps
+    of the quantisation falls to either side, so that single pixels differ by tens of grey levels, means by below one.
+    """
+    steps = _steps(quality, tables)
+    pixels = views.round()
+    if views.shape[1] == 1:
+        coded = _code(pixels - 128, steps[:, :1]) + 128
+    else:
+        coded = _to_rgb(_code_colour(_to_ycc(pixels), steps))
+    return torch.where(quality[:, None, None, None] > 0, coded.round().clamp(0, 255), views)
+
+
+def _steps(quality: Tensor, tables: Tensor) -> Tensor:
+    """Quantisation [B, 2, 8, 8] of each view, scaled by quality as libjpeg does."""
+    scale = torch.where(quality < 50, (5000 / quality.clamp_min(1)).floor(), 200 - 2 * quality)[:, None, None, None]
+    return ((tables * scale + 50.5) / 100).floor().clamp(1, 255)  # the half guards whole numbers against rounding
+
+
+def _code_colour(planes: Tensor, steps: Tensor) -> Tensor:
+    """[B, 3, s, s]: luma at full, colours at half resolution (4:2:0), brought back by triangles."""
+    size = planes.shape[-1]
+    even = F.pad(planes[:, 1:], (0, size % 2, 0, size % 2), mode="replicate")
+    colours = _code(F.avg_pool2d(even, 2).round(), steps[:, 1:])
+    colours = F.interpolate(colours, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return torch.cat([_code(planes[:, :1], steps[:, :1]), colours[:, :, :size, :size]], 1)
+
+
+def _code(planes: Tensor, steps: Tensor) -> Tensor:
+    """Planes [B, P, n, n] around 0 through quantised cosines of 8x8 blocks; steps [B, 1, 8, 8]."""
+    size = planes.shape[-1]
+    short = -size % 8
+    padded = F.pad(planes, (0, short, 0, short), mode="replicate")
+    blocks = padded.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)  # [B, P, rows, columns, 8, 8]
+    cosines = _cosines(planes)
+    waves = cosines @ blocks @ cosines.T
+    step = steps[:, :, None, None]
+    blocks = cosines.T @ ((waves / step).round() * step) @ cosines
+    whole = blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+    return whole[:, :, :size, :size].round().clamp(-128, 127)
+
+
+def _cosines(like: Tensor) -> Tensor:
+    """The orthonormal cosine transform [8, 8]: a row per frequency."""
+    place = torch.arange(8, device=like.device, dtype=torch.float32)
+    waves = torch.cos((2 * place + 1) * place[:, None] * (math.pi / 16)) / 2
+    return torch.where(place[:, None] == 0, math.sqrt(1 / 8), waves)
+
+
+def _to_ycc(pixels: Tensor) -> Tensor:
+    """JFIF colours in whole numbers around 0."""
+    red, green, blue = pixels.unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([luma - 128, (blue - luma) / 1.772, (red - luma) / 1.402], 1).round()
+
+
+def _to_rgb(planes: Tensor) -> Tensor:
+    luma, cb, cr = planes.unbind(1)
+    luma = luma + 128
+    return torch.stack([luma + 1.402 * cr, luma - 0.344136 * cb - 0.714136 * cr, luma + 1.772 * cb], 1)
