@@ -1,20 +1,24 @@
-"""Is the pre-training healthy? Numbers that have a meaning, and a verdict in words.
+"""Is the pre-training healthy? Numbers that have a meaning, checks that name a fault, and a verdict in words.
 
-A contrastive loss alone says little: it depends on batch size and temperature. Its bounds are known, though, and
-collapse shows in the features.
+A loss alone says little: it depends on the method, the batch size and the temperature. The bounds of contrastive
+losses are known, though; a wrong loss leaves traces; and collapse and a task that is too easy show in the embeddings.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.losses.ntxent import ntxent_chance, ntxent_floor
+from foveal.losses.ntxent import ntxent
 from foveal.losses.precision import unit
 
 FACT_IMAGES = 512
+SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
+BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
 
 
 @torch.no_grad()
@@ -27,22 +31,22 @@ def facts_of(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
     """
     with torch.autocast(z1.device.type, enabled=False):
         first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
-        both = torch.cat([first, second])
-        n = len(first)
-        cosines = both @ both.T
-        positives = (first * second).sum(1)
-        place = torch.arange(2 * n, device=both.device)
-        others = (place[:, None] - place) % n != 0  # neither the vector itself nor its positive
-        negatives = cosines.masked_fill(~others, 0).sum() / max(1, 2 * n * (2 * n - 2))
-        nearest = cosines.masked_fill(~others, -math.inf).amax(1)
+        both, n = torch.cat([first, second]), min(len(z1), FACT_IMAGES)
+        positive, cosines, others = _cosines(both, n)
         return {
             "alignment": alignment(first, second),
             "uniformity": uniformity(first),
-            "positive_cosine": positives.mean(),
-            "negative_cosine": negatives,
-            "instance_accuracy": (positives.repeat(2) > nearest).float().mean(),
+            "positive_cosine": positive.mean(),
+            "negative_cosine": cosines.masked_fill(~others, 0).sum() / max(1, 2 * n * (2 * n - 2)),
+            "instance_accuracy": (positive > cosines.masked_fill(~others, -math.inf).amax(1)).float().mean(),
             "feature_std": both.std(0, correction=0).mean() * math.sqrt(both.shape[1]),
         }
+
+
+def _cosines(both: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of 2n unit vectors: cosines of positives [2n], all cosines [2n, 2n], and which are with other images."""
+    place = torch.arange(2 * n, device=both.device)
+    return (both * both.roll(n, 0)).sum(1), both @ both.T, (place[:, None] - place) % n != 0
 
 
 def alignment(z1: Tensor, z2: Tensor) -> Tensor:
@@ -65,18 +69,172 @@ def effective_rank(features: Tensor) -> float:
     return float(torch.exp(-(share * torch.log(share.clamp_min(1e-12))).sum()))
 
 
-def verdict(loss: float, pairs: int, temperature: float, rank: float, most: int) -> tuple[str, list[str]]:
-    """("healthy" or "doubtful", reasons): the loss between its bounds, and the effective rank of the features."""
-    floor, chance = ntxent_floor(pairs, temperature), ntxent_chance(pairs)
-    reasons = [f"loss {loss:.3f} lies between {floor:.3f} (lowest possible) and {chance:.3f} (nothing learned)"]
-    doubts = []
-    if not math.isfinite(loss) or loss < floor - 1e-3:
-        doubts.append(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: something is wrong")
-    if loss > 0.95 * chance:
-        doubts.append("the loss has hardly left chance: train longer, or check views, temperature and learning rate")
-    if floor < 0.05 and loss < 0.05:
-        doubts.append("at this temperature and batch size a loss near 0 says nothing: raise one of them")
-    reasons.append(f"effective rank of the features {rank:.1f} (1 = collapsed; at most {most})")
-    if rank < max(2.0, 0.02 * most):
-        doubts.append("the features have almost collapsed to a line")
+@torch.no_grad()
+def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
+    """What two views' embeddings [n, D] and the features [n, F] of some images look like: plain numbers for JSON.
+
+    effective_rank (of the features, at most highest_rank), the facts, and how many positive and negative cosines
+    fall into each of 20 bins from -1 to 1.
+    """
+    z1, z2, features = z1.float().cpu(), z2.float().cpu(), features.float().cpu()
+    positive, cosines, others = _cosines(torch.cat([unit(z1), unit(z2)]), len(z1))
+    negative = cosines.flatten()[others.flatten()]
+    return {
+        "images": len(z1),
+        "effective_rank": effective_rank(features),
+        "highest_rank": min(len(features) - 1, features.shape[1]),
+        **{name: float(value) for name, value in facts_of(z1, z2).items()},
+        "positive_cosines": _bins(positive[: len(z1)]),
+        "negative_cosines": _bins(negative),
+    }
+
+
+def _bins(cosines: Tensor) -> list[int]:
+    return [int(count) for count in torch.histc(cosines.clamp(-1, 1), bins=20, min=-1, max=1)]
+
+
+def check_loss(loss: float, bounds: tuple[float, float] | None, facts: dict[str, float], first: bool) -> None:
+    """Raise ValueError, with the likely cause, for a loss and facts that only a fault explains.
+
+    `bounds` are those of the method (lowest possible, chance) or None; `first` says that nothing has been learned.
+    """
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss is {loss}: lower --learning-rate, or use --precision fp32")
+    if first and facts["feature_std"] < 1e-5:
+        raise ValueError(
+            "all embeddings are the same vector before anything was learned: the encoder's output does not depend on "
+            "the picture; check --init and the pictures in views.jpg"
+        )
+    if first and facts["alignment"] < SAME:
+        raise ValueError(
+            "both views of every image are the same tensor (their embeddings agree to the last digit): nothing can be "
+            "learned; use a recipe of --views that draws, and give the method two draws"
+        )
+    if bounds is None:
+        return
+    floor, chance = bounds
+    slack = 1e-3 + 1e-3 * abs(floor)
+    if loss < floor - slack:
+        raise ValueError(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: {_WRONG_LOSS}")
+    # Unit vectors are at most (positive - negative cosine) / t below chance (Jensen) and (1 - positive) / t above it.
+    # The temperature is not known here; 0.01 is lower than any in use, so that no right loss is stopped.
+    gap = max(0.0, facts["positive_cosine"] - facts["negative_cosine"])
+    if first and loss < chance - 100 * gap - 0.05 * abs(chance):
+        raise ValueError(
+            f"the loss begins at {loss:.4f} where embeddings that are still alike give {chance:.4f}: {_WRONG_LOSS}"
+        )
+    if loss > chance + 100 * (1 - facts["positive_cosine"]) + 0.05 * abs(chance):
+        raise ValueError(
+            f"a loss of {loss:.4f} is far above {chance:.4f}, that of equal embeddings: the vectors are not normalised "
+            "to unit length, the loss is scaled, or --temperature or --learning-rate is extreme"
+        )
+
+
+_WRONG_LOSS = (
+    "the vectors are not normalised to unit length, a vector is its own target, the denominator holds only the "
+    "positive, or the loss is scaled by a base temperature"
+)
+
+
+@torch.no_grad()
+def explain_loss(loss: float, z1: Tensor, z2: Tensor, temperature: float) -> str | None:
+    """Why a value is not NT-Xent of z1, z2 [n, D] at this temperature: the known fault that gives it, or None.
+
+    The loss is computed again, right and in each of the known wrong ways. None means that it is right. Of one process.
+    """
+    first, second = z1.detach().double(), z2.detach().double()
+    if float(alignment(first, second)) < SAME:
+        return "both views of every image are the same tensor: give the method two different draws"
+    right = float(ntxent(first, second, temperature))
+    if _close(loss, right):
+        return None
+    for fault, value in _wrong_losses(first, second, temperature):
+        if _close(loss, value):
+            return fault
+    for base in BASE_TEMPERATURES:
+        if _close(loss, right * temperature / base):
+            return (
+                f"the loss is multiplied by temperature / base_temperature = {temperature:g} / {base:g}: leave it out"
+            )
+    return f"the loss is {loss:.6g} where NT-Xent of these embeddings is {right:.6g}; no known fault gives that value"
+
+
+def _wrong_losses(z1: Tensor, z2: Tensor, temperature: float) -> list[tuple[str, float]]:
+    """(what is wrong, the value it gives) for the mistakes that have been made in published programs."""
+    z, points = torch.cat([z1, z2]), torch.cat([unit(z1), unit(z2)])
+    here = torch.arange(len(z), device=z.device)
+    partner = here.roll(len(z1))
+    itself = here[:, None] == here
+    logits, whole, each = points @ points.T / temperature, z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
+
+    def value(similarities: Tensor, target: Tensor = partner, hide: Tensor = itself) -> float:
+        return float(F.cross_entropy(similarities.masked_fill(hide, -math.inf), target))
+
+    nothing = torch.zeros_like(itself)
+    normalise = "normalise each row, F.normalize(z, dim=1)"
+    return [
+        ("the denominator holds only the positive, so that every loss is 0: sum over all other vectors", 0.0),
+        (f"the vectors are not normalised to unit length: {normalise}", value(z @ z.T / temperature)),
+        (f"the vectors are normalised over the whole tensor: {normalise}", value(each @ each.T / temperature)),
+        (f"the vectors are normalised over the whole tensor: {normalise}", value(whole @ whole.T / temperature)),
+        ("every vector is its own target: mask the diagonal; aim at the other view", value(logits, here, nothing)),
+        ("every vector stands in its own denominator: mask the diagonal", value(logits, partner, nothing)),
+    ]  # fmt: skip
+
+
+def _close(loss: float, value: float) -> bool:
+    return math.isclose(loss, value, rel_tol=1e-3, abs_tol=1e-5)
+
+
+def verdict(
+    rows: list[dict[str, Any]], final: dict[str, Any], bounds: tuple[float, float] | None, method: str
+) -> tuple[str, list[str]]:
+    """("healthy" or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
+
+    Methods without bounds (None) are judged by the facts alone.
+    """
+    loss = float(rows[-1]["loss"])
+    doubts = [f"the loss ended as {loss}: lower --learning-rate"] if not math.isfinite(loss) else []
+    doubts += _doubts_of_embeddings(rows, final)
+    reasons = [f"{method}: loss {loss:.3f}; without negatives it has no meaning of its own, the facts have"]
+    if bounds is not None:
+        floor, chance = bounds
+        doubts += _doubts_of_loss(loss, floor, chance)
+        reasons = [f"loss {loss:.3f} lies between {floor:.3f} (lowest possible) and {chance:.3f} (nothing learned)"]
+    reasons.append(
+        f"effective rank of the features {final['effective_rank']:.1f} (1 = collapsed; at most {final['highest_rank']})"
+    )
+    positive, negative = final["positive_cosine"], final["negative_cosine"]
+    reasons.append(
+        f"cosine of two views of an image {positive:.2f}, of two images {negative:.2f}; "
+        f"nearest is the own other view for {final['instance_accuracy']:.0%} of {final['images']} images"
+    )
     return ("doubtful" if doubts else "healthy"), doubts + reasons
+
+
+def _doubts_of_loss(loss: float, floor: float, chance: float) -> list[str]:
+    doubts = []
+    if loss < floor - 1e-3:
+        doubts.append(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: something is wrong")
+    if loss > floor + 0.9 * (chance - floor):
+        doubts.append("the loss has hardly left chance: train longer, or check views, temperature and learning rate")
+    if abs(floor) < 0.05 and abs(loss) < 0.05:
+        doubts.append("at this temperature and batch size a loss near 0 says nothing: raise one of them")
+    return doubts
+
+
+def _doubts_of_embeddings(rows: list[dict[str, Any]], final: dict[str, Any]) -> list[str]:
+    doubts = []
+    if final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]):
+        doubts.append("the features have almost collapsed to a line: lower --learning-rate, or use simclr")
+    if final["feature_std"] < 0.1:
+        doubts.append("collapsed: the embeddings of all images are almost one vector; lower --learning-rate")
+    elif final["positive_cosine"] - final["negative_cosine"] < 0.05:
+        doubts.append("two views of an image are hardly closer than two images: train longer, or use milder --views")
+    solved = [row["epoch"] for row in rows if row.get("instance_accuracy", 0.0) >= 0.995]
+    if solved and solved[0] <= 3:
+        doubts.append(
+            f"too easy: 100 % instance accuracy by epoch {solved[0]}; use stronger crops, a larger batch or a lower "
+            "temperature"
+        )
+    return doubts

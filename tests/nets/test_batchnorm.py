@@ -1,9 +1,19 @@
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from foveal.nets.batchnorm import synchronise
 from foveal.nets.encoder import create_encoder
+from foveal.nets.heads import ProjectionHead
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    """A group of one gloo process: sums over processes are computed, and change nothing."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
@@ -17,3 +27,51 @@ def test_alone_the_synchronised_network_is_the_same_network(name):
     for mode in (True, False):
         assert torch.allclose(plain.train(mode)(images), changed.train(mode)(images), atol=1e-6)
     assert list(plain.state_dict()) == list(changed.state_dict())
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(
+    ("norm", "shape"), [(nn.BatchNorm1d, (6, 5)), (nn.BatchNorm1d, (6, 5, 3)), (nn.BatchNorm2d, (6, 5, 3, 2))]
+)
+def test_values_gradients_and_statistics_are_torchs(one_process, norm, shape, affine):
+    generator = torch.Generator().manual_seed(0)
+    plain = norm(5, affine=affine).double()
+    if affine:
+        nn.init.normal_(plain.weight, generator=generator)
+        nn.init.normal_(plain.bias, generator=generator)
+    changed = norm(5, affine=affine).double()
+    changed.load_state_dict(plain.state_dict())
+    changed = synchronise(nn.Sequential(changed))[0]
+    assert "Synchronised" in type(changed).__name__
+    values = 3 + torch.randn(shape, generator=generator, dtype=torch.float64)
+    asked = torch.randn(shape, generator=generator, dtype=torch.float64)
+    found = []
+    for module in (plain, changed):
+        leaf = values.clone().requires_grad_()
+        out = module(leaf)
+        gradients = torch.autograd.grad(out, [leaf, *module.parameters()], asked)
+        found.append([out, *gradients, module.running_mean, module.running_var, module.eval()(values)])
+        assert module.num_batches_tracked == 1
+    assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*found, strict=True))
+
+
+def test_an_optimiser_that_knew_the_weights_before_goes_on_training_them(one_process):
+    head = ProjectionHead(4, 8, 4, batchnorm=True)
+    optimiser = torch.optim.SGD(head.parameters(), lr=0.1)
+    known = set(head.parameters())
+    head = synchronise(head)
+    assert set(head.parameters()) == known
+    before = head.layers[1].weight.clone()
+    head(torch.randn(6, 4)).square().sum().backward()
+    optimiser.step()
+    assert not torch.equal(head.layers[1].weight, before)
+
+
+def test_frozen_weights_stay_frozen():
+    head = ProjectionHead(4, 8, 4, batchnorm=True).requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in synchronise(head).parameters())
+
+
+def test_mode_is_kept():
+    head = ProjectionHead(4, 8, 4, batchnorm=True).eval()
+    assert not any(module.training for module in synchronise(head).modules())

@@ -1,10 +1,30 @@
+"""Facts, bounds, the six known faults of contrastive losses, and the verdict."""
+
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from foveal.losses.ntxent import ntxent_chance, ntxent_floor
-from foveal.pretrain.health import alignment, effective_rank, uniformity, verdict
+from foveal.losses.ntxent import ntxent, ntxent_chance, ntxent_floor
+from foveal.pretrain.health import (
+    alignment,
+    check_loss,
+    effective_rank,
+    explain_loss,
+    facts_of,
+    look,
+    uniformity,
+    verdict,
+)
+from foveal.pretrain.simclr import SimCLR, SimCLRConfig
+
+
+def pair(n=64, d=16, seed=0, noise=0.5):
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(n, d, generator=generator)
+    return (shared + noise * torch.randn(n, d, generator=generator) for _ in range(2))
 
 
 def test_alignment_is_a_squared_distance_on_the_sphere():
@@ -31,18 +51,232 @@ def test_effective_rank_counts_directions():
     assert effective_rank(random[:, :1] @ torch.ones(1, 6)) == pytest.approx(1, abs=1e-3)
 
 
+def test_facts_are_those_of_a_slow_count():
+    z1, z2 = pair(12, 3, noise=1.0)
+    z = [v / v.norm() for v in (*z1, *z2)]
+    positive = [float(z[i] @ z[(i + 12) % 24]) for i in range(24)]
+    others = [[float(z[i] @ z[k]) for k in range(24) if k % 12 != i % 12] for i in range(24)]
+    facts = {name: value.item() for name, value in facts_of(torch.stack(z[:12]), torch.stack(z[12:])).items()}
+    assert facts["positive_cosine"] == pytest.approx(sum(positive) / 24, abs=1e-6)
+    assert facts["negative_cosine"] == pytest.approx(sum(map(sum, others)) / (24 * 22), abs=1e-6)
+    right = sum(p > max(row) for p, row in zip(positive, others, strict=True))
+    assert 0 < right < 24 and facts["instance_accuracy"] == pytest.approx(right / 24)
+    assert facts["alignment"] == pytest.approx(2 - 2 * facts["positive_cosine"], abs=1e-5)
+
+
+def test_feature_std_is_one_when_spread_and_zero_when_collapsed():
+    spread = torch.randn(512, 64, generator=torch.Generator().manual_seed(0))
+    assert facts_of(spread, spread)["feature_std"] == pytest.approx(1, abs=0.02)
+    same = facts_of(torch.ones(8, 4), torch.ones(8, 4))
+    assert same["feature_std"] == pytest.approx(0, abs=1e-6) and same["instance_accuracy"] == 0
+
+
+def test_facts_have_no_gradient_and_one_image_is_no_error():
+    z1, z2 = (z.requires_grad_() for z in pair(1, 4))
+    facts = facts_of(z1, z2)
+    assert not any(value.requires_grad for value in facts.values())
+    assert facts["negative_cosine"] == 0 and all(torch.isfinite(value) for value in facts.values())
+
+
+# The faults that others have made (the letters of the parametrisation below), as methods with SimCLR's interface.
+
+
+class Faulty(SimCLR):
+    """SimCLR whose loss is a function of z1, z2 and the temperature that someone got wrong."""
+
+    def __init__(self, wrong):
+        torch.manual_seed(0)
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(48, 32), nn.ReLU())
+        super().__init__(encoder, 32, SimCLRConfig(temperature=0.2, projection_hidden=32, projection_size=16))
+        self.wrong = wrong
+
+    def loss(self, parts, identity):
+        return self.wrong(*parts, self.config.temperature), facts_of(*parts)
+
+
+def rows_against_rows(z, temperature, target, mask=True):
+    logits = z @ z.T / temperature
+    if mask:
+        logits = logits.masked_fill(torch.eye(len(z), dtype=torch.bool), -math.inf)
+    return F.cross_entropy(logits, target)
+
+
+def partner(z1):
+    return torch.arange(2 * len(z1)).roll(len(z1))
+
+
+def not_normalised(z1, z2, temperature):
+    return rows_against_rows(torch.cat([z1, z2]), temperature, partner(z1))
+
+
+def own_target(z1, z2, temperature):
+    z = F.normalize(torch.cat([z1, z2]), dim=1)
+    return rows_against_rows(z, temperature, torch.arange(len(z)), mask=False)
+
+
+def diagonal_kept(z1, z2, temperature):
+    return rows_against_rows(F.normalize(torch.cat([z1, z2]), dim=1), temperature, partner(z1), mask=False)
+
+
+def only_positive(z1, z2, temperature):
+    positive = (F.normalize(z1, dim=1) * F.normalize(z2, dim=1)).sum(1) / temperature
+    return -torch.log(positive.exp() / positive.exp()).mean()
+
+
+def whole_tensor(z1, z2, temperature):
+    z = torch.cat([z1, z2])
+    return rows_against_rows(z / z.norm(), temperature, partner(z1))
+
+
+def each_whole_tensor(z1, z2, temperature):
+    return rows_against_rows(torch.cat([z1 / z1.norm(), z2 / z2.norm()]), temperature, partner(z1))
+
+
+def base_temperature(z1, z2, temperature):
+    return temperature / 0.07 * ntxent(z1, z2, temperature)
+
+
+FAULTS = [
+    ("a", not_normalised, "not normalised to unit length"),
+    ("b", own_target, "its own target"),
+    ("b2", diagonal_kept, "stands in its own denominator"),
+    ("c", only_positive, "holds only the positive"),
+    ("e", whole_tensor, "normalised over the whole tensor"),
+    ("e2", each_whole_tensor, "normalised over the whole tensor"),
+    ("f", base_temperature, "temperature / base_temperature = 0.2 / 0.07"),
+]
+
+
+def pictures(n=32):
+    return (view.reshape(n, 3, 4, 4) for view in pair(n, 48))
+
+
+@pytest.mark.parametrize(("wrong", "name"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+def test_a_wrong_loss_is_named_by_what_gives_its_value(wrong, name):
+    method = Faulty(wrong)
+    parts = method(*pictures())
+    value = method.loss(parts, None)[0].item()
+    assert name in explain_loss(value, *parts, 0.2)
+
+
+def test_d_one_tensor_for_both_views_is_named():
+    method = Faulty(ntxent)
+    view, _ = pictures()
+    parts = method(view, view)
+    loss, facts = method.loss(parts, None)
+    assert "both views of every image are the same tensor" in explain_loss(loss.item(), *parts, 0.2)
+    with pytest.raises(ValueError, match="both views of every image are the same tensor"):
+        check_loss(loss.item(), method.bounds(32), {k: v.item() for k, v in facts.items()}, first=True)
+
+
+def test_a_right_loss_needs_no_explanation_and_passes():
+    method = Faulty(ntxent)
+    parts = method(*pictures())
+    loss, facts = method.loss(parts, None)
+    assert explain_loss(loss.item(), *parts, 0.2) is None
+    for first in (True, False):
+        check_loss(loss.item(), method.bounds(32), {k: v.item() for k, v in facts.items()}, first)
+
+
+def test_an_unknown_fault_is_told_with_both_values():
+    z1, z2 = pair()
+    right = ntxent(z1, z2, 0.2).item()
+    assert f"{right:.6g}; no known fault" in explain_loss(1.2345 * right, z1, z2, 0.2)
+
+
+@pytest.mark.parametrize("wrong", [not_normalised, only_positive], ids=["a", "c"])
+def test_values_below_the_floor_stop_a_run(wrong):
+    z1, z2 = pair()
+    facts = {name: value.item() for name, value in facts_of(z1, z2).items()}
+    value = wrong(z1, z2, 0.5).item()
+    with pytest.raises(ValueError, match="below the lowest possible value 2.8.*own target.*only the positive"):
+        check_loss(value, (ntxent_floor(64, 0.5), ntxent_chance(64)), facts, first=False)
+
+
+def test_a_scaled_loss_of_an_untrained_network_is_caught_at_the_first_step_within_the_bounds():
+    z1, z2 = (1 + 0.001 * z for z in pair())  # an untrained network: all embeddings are almost alike
+    facts = {name: value.item() for name, value in facts_of(z1, z2).items()}
+    bounds = ntxent_floor(64, 0.1), ntxent_chance(64)
+    check_loss(ntxent(z1, z2, 0.1).item(), bounds, facts, first=True)
+    small = 0.1 / 0.2 * ntxent(z1, z2, 0.1).item()
+    assert bounds[0] < small < bounds[1]
+    with pytest.raises(ValueError, match="begins at 2.4.*still alike give 4.84.*base temperature"):
+        check_loss(small, bounds, facts, first=True)
+    check_loss(small, bounds, facts, first=False)  # later it may have been learned
+
+
+def test_other_impossible_losses_stop_a_run():
+    facts = {name: value.item() for name, value in facts_of(*pair()).items()}
+    bounds = ntxent_floor(64, 0.2), ntxent_chance(64)
+    with pytest.raises(ValueError, match=r"far above 4\.84.*not normalised"):
+        check_loss(40.0, bounds, facts, first=False)
+    with pytest.raises(ValueError, match="the loss is nan"):
+        check_loss(math.nan, None, facts, first=False)
+    with pytest.raises(ValueError, match="all embeddings are the same vector"):
+        check_loss(4.8, bounds, {k: v.item() for k, v in facts_of(*torch.ones(2, 8, 4)).items()}, first=True)
+    check_loss(1e6, None, facts, first=True)  # a method without bounds
+
+
+@pytest.mark.parametrize("d", [2, 16, 128])
+@pytest.mark.parametrize("temperature", [0.05, 0.2, 1.0])
+@pytest.mark.parametrize("noise", [0.01, 1.0, 100.0])
+def test_no_right_loss_is_ever_stopped(d, temperature, noise):
+    for n in (2, 16, 256):
+        z1, z2 = pair(n, d, noise=noise)
+        facts = {name: value.item() for name, value in facts_of(z1, z2).items()}
+        loss = ntxent(z1, z2, temperature).item()
+        assert explain_loss(loss, z1, z2, temperature) is None
+        check_loss(loss, (ntxent_floor(n, temperature), ntxent_chance(n)), facts, first=True)
+
+
+# The verdict
+
+
+def test_look_is_plain_and_counts_every_cosine():
+    z1, z2 = pair(40, 8)
+    final = look(z1, z2, torch.randn(40, 24, generator=torch.Generator().manual_seed(1)))
+    assert sum(final["positive_cosines"]) == 40 and sum(final["negative_cosines"]) == 80 * 78
+    assert all(len(final[name]) == 20 for name in ("positive_cosines", "negative_cosines"))
+    cosine = float(F.cosine_similarity(z1[:1], z2[:1]))
+    assert final["positive_cosines"][min(19, int((cosine + 1) * 10))] > 0
+    assert final["highest_rank"] == 24 and 10 < final["effective_rank"] <= 24
+    assert set(map(type, final.values())) == {int, float, list}
+
+
+GOOD = {
+    "images": 512, "effective_rank": 40.0, "highest_rank": 128, "feature_std": 0.9, "positive_cosine": 0.8,
+    "negative_cosine": 0.1, "instance_accuracy": 0.7,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("loss", "temperature", "rank", "word", "reason"),
+    ("loss", "temperature", "final", "word", "reason"),
     [
-        (3.5, 0.5, 40.0, "healthy", "lies between 2.863"),
-        (0.0001, 0.5, 40.0, "doubtful", "below the lowest possible value"),
-        (4.83, 0.5, 40.0, "doubtful", "hardly left chance"),
-        (0.001, 0.07, 40.0, "doubtful", "says nothing"),
-        (3.5, 0.5, 1.1, "doubtful", "almost collapsed"),
-        (math.nan, 0.5, 40.0, "doubtful", "something is wrong"),
+        (3.5, 0.5, {}, "healthy", "lies between 2.863"),
+        (0.0001, 0.5, {}, "doubtful", "below the lowest possible value"),
+        (4.83, 0.5, {}, "doubtful", "hardly left chance"),
+        (0.001, 0.07, {}, "doubtful", "says nothing"),
+        (3.5, 0.5, {"effective_rank": 1.1}, "doubtful", "almost collapsed"),
+        (math.nan, 0.5, {}, "doubtful", "the loss ended as nan"),
+        (3.5, 0.5, {"feature_std": 0.02}, "doubtful", "collapsed: the embeddings of all images"),
+        (3.5, 0.5, {"positive_cosine": 0.12}, "doubtful", "hardly closer than two images"),
     ],
 )
-def test_the_verdict_names_what_is_wrong(loss, temperature, rank, word, reason):
-    found, reasons = verdict(loss, 64, temperature, rank, 128)
+def test_the_verdict_names_what_is_wrong(loss, temperature, final, word, reason):
+    rows = [{"step": 50, "epoch": 9, "loss": loss, "instance_accuracy": 0.7}]
+    bounds = ntxent_floor(64, temperature), ntxent_chance(64)
+    found, reasons = verdict(rows, GOOD | final, bounds, "simclr")
     assert found == word and any(reason in line for line in reasons)
-    assert ntxent_floor(64, temperature) < ntxent_chance(64)
+
+
+@pytest.mark.parametrize(("accuracies", "easy"), [((0.5, 0.9, 1.0), True), ((0.5, 0.9, 0.98, 0.999), False)])
+def test_a_task_that_is_solved_at_once_is_too_easy(accuracies, easy):
+    rows = [{"epoch": i + 1, "loss": 3.5, "instance_accuracy": value} for i, value in enumerate(accuracies)]
+    word, reasons = verdict(rows, GOOD, (2.8, 4.8), "simclr")
+    assert (word == "doubtful") == easy == any("too easy: 100 % instance accuracy by epoch 3" in r for r in reasons)
+
+
+@pytest.mark.parametrize(("final", "word"), [({}, "healthy"), ({"feature_std": 0.01}, "doubtful")])
+def test_methods_without_bounds_are_judged_by_their_facts(final, word):
+    found, reasons = verdict([{"epoch": 5, "loss": 0.0, "instance_accuracy": 0.6}], GOOD | final, None, "byol")
+    assert found == word and any("byol: loss 0.000" in line for line in reasons)
