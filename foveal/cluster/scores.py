@@ -97,11 +97,10 @@ def score(clusters: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int
     counts = {"n": len(labels), "groups": int(units.max()) + 1}
     found = {}
     for name, measure in MEASURES.items():
-        value, resamples = float(measure(total)), measure(drawn)
-        levels = {"chance": float(measure(deals).mean()), "constant": float(measure(total.sum(0, keepdims=True)))}
-        found[name] = make_score(
-            value, _settled(resamples, value, lowest=-1 if name == "ari" else 0), **levels, **counts
-        )
+        value = float(measure(total))
+        resamples = _settled(measure(drawn), value, lowest=-1 if name == "ari" else 0)
+        chance, constant = float(measure(deals).mean()), float(measure(total.sum(0, keepdims=True)))
+        found[name] = make_score(value, resamples, chance=chance, constant=constant, **counts)
     return found
 
 
