@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from numpy import ndarray
+from torch import Generator
 
 from foveal.augment.crop import draw_crops, uniform
 from foveal.augment.recipes import Recipe
@@ -32,17 +34,17 @@ TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0
 def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator: Generator) -> ViewTable:
     """A table of `batch` views of side `view_size` from images of side `source_size`."""
     warp, box, level = draw_crops(recipe, batch, source_size, view_size, generator)
-    colour = _draw_colour(recipe, batch, generator).flatten(1)
-    light = uniform((batch, 3), -1, 1, generator) * torch.tensor([recipe.tilt, recipe.tilt, recipe.vignette])
+    colour = _draw_colour(recipe, batch, generator).reshape(batch, 18)
+    light = uniform((batch, 3), -1, 1, generator) * np.array([recipe.tilt, recipe.tilt, recipe.vignette])
     light = light * _chance(batch, recipe.light_probability, generator)
     sigma = uniform((batch, 1), *recipe.blur_sigma, generator) * view_size
     sigma = sigma * _chance(batch, recipe.blur_probability, generator)
     solarise = _chance(batch, recipe.solarise, generator)
-    quality = uniform((batch, 1), *recipe.jpeg_quality, generator).round()
+    quality = np.rint(uniform((batch, 1), *recipe.jpeg_quality, generator))
     quality = quality * _chance(batch, recipe.jpeg_probability, generator)
     cutout = _draw_cutout(recipe, batch, view_size, generator)
-    values = torch.cat([warp, box, level, colour, light, sigma, solarise, quality, cutout], 1)
-    return ViewTable(values, ViewPlan(stages=stages_of(recipe), edge=recipe.edge))
+    values = np.concatenate([warp, box, level, colour, light, sigma, solarise, quality, cutout], 1)
+    return ViewTable(torch.from_numpy(values.astype(np.float32)), ViewPlan(stages=stages_of(recipe), edge=recipe.edge))
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
@@ -60,49 +62,47 @@ def stages_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for name, needed in used.items() if needed)
 
 
-def _chance(batch: int, probability: float, generator: Generator) -> Tensor:
+def _chance(batch: int, probability: float, generator: Generator) -> ndarray:
     """[B, 1]: 1 with that probability, else 0."""
-    return (torch.rand(batch, 1, generator=generator) < probability).float()
+    return (uniform((batch, 1), 0, 1, generator) < probability).astype(float)
 
 
-def _draw_cutout(recipe: Recipe, batch: int, view: int, generator: Generator) -> Tensor:
+def _draw_cutout(recipe: Recipe, batch: int, view: int, generator: Generator) -> ndarray:
     """[B, 4]: whole pixels; the middle may lie anywhere, so that a rectangle may reach past the view's edge."""
     half = uniform((batch, 2), *recipe.cutout_side, generator) * view / 2
     half = half * _chance(batch, recipe.cutout_probability, generator)
-    middle = torch.rand(batch, 2, generator=generator) * view
-    return torch.cat([middle - half, middle + half], 1).round().clamp(0, view)
+    middle = uniform((batch, 2), 0, view, generator)
+    return np.rint(np.concatenate([middle - half, middle + half], 1)).clip(0, view)
 
 
-def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> Tensor:
+def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> ndarray:
     """[B, 3, 6]: brightness, contrast, saturation and hue in a random order, then maybe grey."""
-    identity = torch.eye(3).expand(batch, 3, 3)
-    luma = torch.tensor(GREY).expand(batch, 3, 3)
-    factors = {
-        name: uniform((batch, 1, 1), 1 - x, 1 + x, generator)
-        for name, x in (("b", recipe.brightness), ("c", recipe.contrast), ("s", recipe.saturation))
-    }
-    hue = _hue_matrix(uniform(batch, -recipe.hue, recipe.hue, generator) * 2 * math.pi)
-    saturation = factors["s"] * identity + (1 - factors["s"]) * luma
-    steps = torch.stack([factors["b"] * identity, factors["c"] * identity, saturation, hue], 1)  # [B, 4, 3, 3]
-    order = torch.rand(batch, 4, generator=generator).argsort(1)
-    matrix, mean_part = identity, torch.zeros(batch, 3, 3)
+    identity, luma = np.eye(3), np.array([GREY] * 3)
+    brightness, contrast, saturation = (
+        uniform((batch, 1, 1), 1 - x, 1 + x, generator) for x in (recipe.brightness, recipe.contrast, recipe.saturation)
+    )
+    hue = _hue_matrix(uniform((batch,), -recipe.hue, recipe.hue, generator) * 2 * math.pi)
+    saturated = saturation * identity + (1 - saturation) * luma
+    steps = np.stack([brightness * identity, contrast * identity, saturated, hue], 1)  # [B, 4, 3, 3]
+    order = uniform((batch, 4), 0, 1, generator).argsort(1)
+    matrix, mean_part = np.tile(identity, (batch, 1, 1)), np.zeros((batch, 3, 3))
     for position in range(4):
         chosen = order[:, position]
-        step = steps[torch.arange(batch), chosen]
+        step = steps[np.arange(batch), chosen]
         # Contrast adds (1 - c) times the grey mean of the picture as it is now, which is luma (M m + K m).
-        offset = torch.where((chosen == 1)[:, None, None], (1 - factors["c"]) * (luma @ (matrix + mean_part)), 0.0)
+        offset = (chosen == 1)[:, None, None] * (1 - contrast) * (luma @ (matrix + mean_part))
         matrix, mean_part = step @ matrix, step @ mean_part + offset
-    jittered = (torch.rand(batch, generator=generator) < recipe.colour_probability)[:, None, None]
-    matrix, mean_part = torch.where(jittered, matrix, identity), torch.where(jittered, mean_part, 0.0)
-    grey = (torch.rand(batch, generator=generator) < recipe.grey)[:, None, None]
-    return torch.cat([torch.where(grey, luma @ matrix, matrix), torch.where(grey, luma @ mean_part, mean_part)], 2)
+    jittered = uniform((batch, 1, 1), 0, 1, generator) < recipe.colour_probability
+    matrix, mean_part = np.where(jittered, matrix, identity), np.where(jittered, mean_part, 0.0)
+    both = np.concatenate([matrix, mean_part], 2)
+    return np.where(uniform((batch, 1, 1), 0, 1, generator) < recipe.grey, luma @ both, both)
 
 
-def _hue_matrix(angle: Tensor) -> Tensor:
+def _hue_matrix(angle: ndarray) -> ndarray:
     """[B, 3, 3]: a turn of the colour plane that keeps the luma."""
-    to_yiq = torch.tensor(TO_YIQ)
-    turn = torch.zeros(len(angle), 3, 3)
+    to_yiq = np.array(TO_YIQ)
+    turn = np.zeros((len(angle), 3, 3))
     turn[:, 0, 0] = 1
-    turn[:, 1, 1] = turn[:, 2, 2] = angle.cos()
-    turn[:, 1, 2], turn[:, 2, 1] = -angle.sin(), angle.sin()
-    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    turn[:, 1, 1] = turn[:, 2, 2] = np.cos(angle)
+    turn[:, 1, 2], turn[:, 2, 1] = -np.sin(angle), np.sin(angle)
+    return np.linalg.inv(to_yiq) @ turn @ to_yiq
