@@ -27,7 +27,6 @@ MethodName = Literal["gradcam", "integrated-gradients", "occlusion", "saliency",
 METHODS: tuple[MethodName, ...] = ("gradcam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input")
 STEPS = 32  # of integrated gradients
 WINDOWS = 8  # occlusion windows, side by side, over the whole side; they move by half of their own
-TILE_WINDOWS = (8, 16, 32)  # with --tiles
 AT_ONCE = 32  # inputs per pass of the network
 SMOOTHING = 0.012  # of the side: pixel gradients are speckled, and a speckle is no finding
 
@@ -111,15 +110,6 @@ def occlusion(scorer: Scorer, image: Tensor, baseline: Tensor, windows: int) -> 
             perturbations_per_eval=AT_ONCE,
         )  # fmt: skip
     return falls[0, 0].clamp_min(0).float()
-
-
-def tiled_occlusion(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
-    """Occlusion in windows of three sizes on the prepared picture [1, C, S, S]; `scorer` shrinks it.
-
-    A fall is divided by the area of its window: effect per area, so that a lesion counts alike in each size.
-    """
-    heats = [occlusion(scorer, image, baseline, windows) * windows**2 for windows in TILE_WINDOWS]
-    return Attribution(torch.stack(heats).mean(0), 2 * max(TILE_WINDOWS))
 
 
 def _smoothed(pixels: Tensor) -> Tensor:

@@ -22,11 +22,14 @@ from foveal.distributed import choose_device
 from foveal.explain.attribution import MethodName, require_captum
 from foveal.explain.explainer import Explainer, Explanation
 from foveal.explain.geometry import ALARM
-from foveal.explain.overlay import overlay, to_jpeg, with_legend
+from foveal.explain.overlay import overlay, to_jpeg
+from foveal.explain.page import render
 from foveal.explain.pictures import Picture, from_files, from_set
 from foveal.explain.trial import try_maps
 from foveal.predict.predict import sort_inputs
-from foveal.runs import read_model, write_json
+from foveal.runs import read_model, write_json, write_text
+
+MISSED = 0.1  # of the change of the score: where the map's sum misses more, that is said
 
 CANNOT_SHOW = (
     "A map shows what this grader's answer hangs on, not what is ill. It cannot show a lesion that the grader did not "
@@ -43,13 +46,13 @@ class ExplainConfig:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     # Picture files, folders of pictures and prepared sets, in any mix; none are needed with --phantom.
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")] = ()
-    # Folder for explain.json and the maps; RUN/explain, where the report looks for them, when not given.
+    # Folder for explain.html, explain.json and the maps; by default RUN/explain, where the report looks for them.
     out: Path | None = None
     # How the map is made: what is behind each name, and how it fared on known lesions, is in the guide.
     method: MethodName = "integrated-gradients"
     # What the map explains: grade, referable, or a class by name or number.
     target: str = "grade"
-    # Occlusion in windows of three sizes, on the prepared pixels: finer, and about ten times as slow.
+    # Occlusion on the prepared pixels, in smaller windows where larger ones mattered: finer, three times as slow.
     tiles: bool = False
     # What integrated gradients start from: blurred (the same eye without detail) or black.
     baseline: Literal["blurred", "black"] = "blurred"
@@ -74,7 +77,9 @@ class ExplainConfig:
 
 
 def explain(config: ExplainConfig) -> Path:
-    """Write OUT/explain.json and OUT/maps/*.jpg, and with --phantom the scores of all methods; returns explain.json.
+    """Write OUT/explain.json, OUT/maps/*.jpg and the page OUT/explain.html, with --phantom the scores of all methods.
+
+    Returns explain.json.
 
     A later call with the same weights replaces what it makes anew, pictures or scores, and keeps the rest.
     """
@@ -98,9 +103,11 @@ def explain(config: ExplainConfig) -> Path:
         result["score"] = {"target": config.target} | try_maps(explainer, config.phantom, config.seed, out)
         if _learned_from(config.run) != "phantom":
             warn("this grader did not learn from drawn photographs: the scores say little of its maps of real ones")
-    write_json(out / "explain.json", {"method": "", "target": config.target, "images": []} | result)
+    result = {"method": "", "target": config.target, "images": []} | result
+    write_json(out / "explain.json", result)
+    write_text(out / "explain.html", render(result, out, explainer.classes))
     say(CANNOT_SHOW)
-    say(f"explained: {out / 'explain.json'}")
+    say(f"explained: {out / 'explain.json'}; the page is {out / 'explain.html'}")
     return out / "explain.json"
 
 
@@ -154,9 +161,7 @@ def _write_maps(
             found = explainer.explain(picture.pixels, config.method, tiles=config.tiles)
             file = folder / f"{number:03d}_{safe_name(picture.id)}.jpg"
             frame, square = picture.frame(explainer.predictor.preparation)
-            drawn = overlay(frame, square, found.heat, found.retina)
-            lines = legend(picture, found, _method(config), explainer.classes)
-            file.write_bytes(to_jpeg(with_legend(drawn, lines)))
+            file.write_bytes(to_jpeg(overlay(frame, square, found.heat, found.retina)))
             entries.append(_entry(picture, found, f"maps/{file.name}"))
             alarms += bool(found.alarm)
             bar.advance()
@@ -170,25 +175,23 @@ def _entry(picture: Picture, found: Explanation, overlay_file: str) -> dict[str,
     return {
         "id": picture.id, "file": picture.file, "overlay": overlay_file, "grade": found.grade, "label": picture.label,
         "explained": found.target.name, "value": found.value, "border_energy": found.border_energy,
-        "alarm": found.alarm, "cells": found.cells, "delta": found.delta,
+        "alarm": found.alarm, "cells": found.cells, "delta": found.delta, "note": note(found),
     }  # fmt: skip
 
 
-def legend(picture: Picture, found: Explanation, method: str, classes: Sequence[str]) -> list[str]:
-    """The lines below an overlay: what was asked of the grader, what it said, and how to read the map."""
-    said = f"{'probability of ' if found.target.classes else ''}{found.target.name}: {found.value:.2f}"
-    label = "" if picture.label is None else f", labelled {classes[picture.label]}"
-    lines = [
-        f"{picture.id}: given {classes[found.grade]}{label}",
-        f"{method} explains what raises the {said}",
-        f"{found.cells} x {found.cells} places told apart; white line: the top tenth of the retina; "
-        f"border {found.border_energy:.0%}",
-    ]
-    if found.delta is not None:
-        lines.append(f"the map's sum misses the change of the score by {found.delta:.0%} of it")
+def note(found: Explanation) -> str:
+    """What stands below a map: what was asked of the grader, what it said, and what to beware of."""
     if found.heat.max() <= 0:
-        lines.append("nothing in this picture raises it: there is no map")
-    return [*lines, found.alarm] if found.alarm else lines
+        text = f"nothing in this picture raises the {_said(found)}: there is no map"
+    else:
+        text = f"what raises the {_said(found)}; {found.border_energy:.0%} of it on the border"
+    if found.delta is not None and found.delta > MISSED:
+        text += f"; the map's sum misses the change of the score by {found.delta:.0%} of it"
+    return text
+
+
+def _said(found: Explanation) -> str:
+    return f"{'probability of ' if found.target.classes else ''}{found.target.name} ({found.value:.2f})"
 
 
 def safe_name(text: str) -> str:

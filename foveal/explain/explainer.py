@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from foveal.augment.views import normalise, plain_view, to_tensor
-from foveal.explain.attribution import Attribution, attribute, last_map, tiled_occlusion
+from foveal.explain.attribution import Attribution, attribute, last_map
 from foveal.explain.geometry import alarm_of, border_energy, resized, retina_of, shrinking, without_lesions
 from foveal.explain.target import Scorer, Target, of_class, resolve
+from foveal.explain.tiles import tiled_occlusion
 from foveal.losses.grading import decide
 from foveal.nets.heads import Grader
 from foveal.predict.predictor import Predictor
@@ -82,10 +83,11 @@ class Explainer:
     ) -> Attribution:
         black = self.baseline == "black" and method == "integrated-gradients"
         empty = np.zeros_like(pixels) if black else without_lesions(pixels, retina)
+        scorer = Scorer(self.grader, target)
         if not tiles:
-            return attribute(method, Scorer(self.grader, target), self._input(pixels), self._input(empty))
+            return attribute(method, scorer, self._input(pixels), self._input(empty))
         shrink = torch.from_numpy(shrinking(len(pixels), self.predictor.input.image_size)).to(self.predictor.device)
-        return tiled_occlusion(Scorer(self.grader, target, shrink), self._whole(pixels), self._whole(empty))
+        return tiled_occlusion(scorer, shrink, self._whole(pixels), self._whole(empty))
 
     def check(self, method: str) -> None:
         """ValueError where the encoder and the method do not go together; costs one pass."""

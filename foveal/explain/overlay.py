@@ -1,21 +1,19 @@
-"""Overlays: a map laid over the original photograph, with its top tenth outlined and a legend below."""
+"""Overlays: a map laid over the original photograph, with its top tenth outlined. Words stand beside, on the pages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
 from matplotlib import colormaps
-from PIL import Image, ImageDraw, ImageFont
 
 from foveal.fundus.crop import Disc
 
-LEAST_SIDE = 640  # px: smaller pictures are enlarged, or the legend could not be read
+LEAST_SIDE = 640  # px: smaller pictures are enlarged, or the lines would hide them
 OPACITY = 0.6  # of the strongest places; nothing is laid over where the map is empty
-TOP = 0.9  # the outlined places are those above this share of the retina
-_MARGIN = 0.6  # of the legend's letter height
+TOP = 0.9  # the outlined places are those above this share of the retina,
+FAINTEST = 0.05  # and above this share of the strongest: most of an empty map is no finding
 _CLIPPED = 99.8  # percentile of the retina that gets the last colour: one pixel must not darken all others
 
 
@@ -40,7 +38,7 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
     strength = _placed(cv2.resize((heat / top).astype(np.float32), (side, side)).clip(0, 1), square, frame.shape[:2])
     alpha = (OPACITY * np.sqrt(strength))[..., None]
     painted = (frame * (1 - alpha) + _colours()[(strength * 255).astype(np.uint8)] * alpha).round().astype(np.uint8)
-    return _outlined(painted, strength, float(np.quantile(heat[small_retina], TOP)) / top)
+    return _outlined(painted, strength, max(float(np.quantile(heat[small_retina], TOP)) / top, FAINTEST))
 
 
 def _enlarged(frame: np.ndarray, square: Disc) -> tuple[np.ndarray, Disc]:
@@ -63,41 +61,11 @@ def _placed(map_: np.ndarray, square: Disc, shape: tuple[int, int]) -> np.ndarra
 
 def _outlined(picture: np.ndarray, strength: np.ndarray, level: float) -> np.ndarray:
     """White lines with a dark edge around what is above `level`: seen on bright and on dark retina."""
-    if level <= 0:
-        return picture
     contours, _ = cv2.findContours((strength > level).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     width = max(round(min(picture.shape[:2]) / 350), 2)  # a line of one pixel is grey once it is smoothed
     for colour, thickness in (((0, 0, 0), 3 * width), ((255, 255, 255), width)):
         cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA)
     return picture
-
-
-def with_legend(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """uint8 [h, w, 3] with the colour scale and `lines` of text in a strip below it; long lines are folded."""
-    width = picture.shape[1]
-    height = max(round(width / 42), 13)
-    font = ImageFont.load_default(height)
-    margin = round(_MARGIN * height)
-    folded = [part for line in lines for part in _folded(line, font, width - 2 * margin)]
-    strip = Image.new("RGB", (width, round(1.35 * height * (len(folded) + 1)) + 2 * margin), (18, 18, 18))
-    draw = ImageDraw.Draw(strip)
-    scale = cv2.resize(_colours()[None], (10 * height, round(0.8 * height)))
-    strip.paste(Image.fromarray(scale), (margin, margin))
-    draw.text((margin + 11 * height, margin - 0.15 * height), "nothing to most", fill=(240, 240, 240), font=font)
-    for number, line in enumerate(folded, start=1):
-        draw.text((margin, margin + round(1.35 * height * number)), line, fill=(240, 240, 240), font=font)
-    return np.concatenate([picture, np.asarray(strip)])
-
-
-def _folded(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    parts = [""]
-    for word in line.split(" "):
-        longer = f"{parts[-1]} {word}".strip()
-        if parts[-1] and font.getlength(longer) > width:
-            parts.append(word)
-        else:
-            parts[-1] = longer
-    return parts
 
 
 def to_jpeg(picture: np.ndarray) -> bytes:

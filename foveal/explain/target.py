@@ -63,17 +63,12 @@ def of_class(number: int, classes: Sequence[str]) -> Target:
 
 
 class Scorer(torch.nn.Module):
-    """A grader and a target: network inputs [B, C, s, s] -> scores [B], as attribution methods want them.
+    """A grader and a target: network inputs [B, C, s, s] -> scores [B], as attribution methods want them."""
 
-    `shrink`: float32 [s, S]; with it the inputs have S pixels a side and come down to s on the way.
-    """
-
-    def __init__(self, grader: torch.nn.Module, target: Target, shrink: Tensor | None = None) -> None:
+    def __init__(self, grader: torch.nn.Module, target: Target) -> None:
         super().__init__()
-        self.grader, self.target, self.shrink = grader, target, shrink
+        self.grader, self.target = grader, target
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores float32 [B]."""
-        if self.shrink is not None:
-            images = self.shrink @ images @ self.shrink.T
         return self.target.score(self.grader(images))

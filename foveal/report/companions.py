@@ -10,6 +10,7 @@ Each may be missing. A table that lacks a column is an error that names the verb
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,14 @@ class Companions:
     maps: pd.DataFrame | None = None
     neighbours: pd.DataFrame | None = None
 
+    def explanation(self, name: str) -> dict[str, Any] | None:
+        """What explain.json says of image `name`; None where it has no map inside explain/."""
+        return next((image for image in self.images if str(image.get("id")) == name and self.picture(image)), None)
+
     def overlay(self, name: str) -> Path | None:
-        """The picture of where the grader looked at image `name`; None where there is none inside explain/."""
-        return next((file for image in self.images if str(image.get("id")) == name and (file := self.picture(image))),
-                    None)  # fmt: skip
+        """The picture of where the grader looked at image `name`; None where there is none."""
+        image = self.explanation(name)
+        return None if image is None else self.picture(image)
 
     @property
     def images(self) -> list[dict[str, Any]]:
@@ -93,6 +98,12 @@ def _read_explained(run: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is damaged ({error}); make it again with: foveal explain {run}") from None
+
+
+def map_note(image: Mapping[str, Any]) -> str:
+    """What stands below a map: its own words, or how much of it lies on the edge."""
+    border = image.get("border_energy")
+    return str(image.get("note") or ("" if border is None else f"{border:.0%} of it on the edge"))
 
 
 def whole(text: Any) -> int | None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from foveal.report.companions import map_note
 from foveal.report.doubts import class_name
 from foveal.report.evidence import Evidence
 from foveal.report.pictures import SIDE, embedded
 from foveal.report.tables import Cell, Table, value_cell
-from foveal.report.words import number, percent
+from foveal.report.words import counted, number
 
 MOST_MAPS = 12
 CANNOT = (
@@ -19,6 +20,10 @@ CANNOT = (
     "It is coarse. A microaneurysm is smaller than the smallest spot that such a map can light up.",
     "A map that looks sensible proves little: people see sense in maps of graders that have learned nothing. Only the "
     "scores here, where there are some, are evidence.",
+)
+READING = (
+    "The colours run from violet, little, to yellow, most; where nothing is laid over, the answer does not hang on it. "
+    "The white line holds the top tenth of the retina."
 )
 MEASURES = {"auc": "lesion AUC", "pointing": "pointing game", "enrichment": "enrichment", "border_energy": "border"}
 MEANINGS = {
@@ -39,9 +44,11 @@ def explanations_part(run: Evidence, shown_already: set[str]) -> dict[str, Any] 
     score = explained.get("score") or {}
     return {
         "sentence": _sentence(explained),
+        "reading": READING if run.companions.images else "",
+        "elsewhere": _elsewhere(len(run.companions.images) - len(images)),
         "verdict": str(score.get("verdict") or ""),
-        "scores": _scores(score),
-        "alike": _alike(score),
+        "scores": score_table(score),
+        "alike": alike_table(score),
         "alarms": _alarms(run),
         "pictures": pictures,
         "cannot": [explained["cannot_show"], *CANNOT[2:]] if explained.get("cannot_show") else CANNOT,
@@ -55,6 +62,11 @@ def _sentence(explained: Mapping[str, Any]) -> str:
     return f"Drawn with {explained.get('method') or 'an unnamed method'}{target}."
 
 
+def _elsewhere(shown: int) -> str:
+    """Where the maps are that do not stand here."""
+    return f"{counted(shown, 'map')} stand{'s' if shown == 1 else ''} beside the worst errors above." if shown else ""
+
+
 def _alarms(run: Evidence) -> str:
     images = run.companions.images
     alarms = sum(bool(image.get("alarm")) for image in images)
@@ -66,7 +78,7 @@ def _alarms(run: Evidence) -> str:
     )
 
 
-def _scores(score: Mapping[str, Any]) -> Table | None:
+def score_table(score: Mapping[str, Any]) -> Table | None:
     """How well the maps of each method find lesions, beside those of random weights and of plain contrast."""
     rows = []
     for method, entry in (score.get("methods") or {}).items():
@@ -87,7 +99,7 @@ def _figure(entry: Any) -> Cell:
     return replace(cell, small=f"{cell.small}; chance {number(chance)}") if chance is not None else cell
 
 
-def _alike(score: Mapping[str, Any]) -> Table | None:
+def alike_table(score: Mapping[str, Any]) -> Table | None:
     """How alike maps stay when the weights are made random, step by step; a map that stays ignores the grader."""
     found = score.get("correlation") or {}
     steps = list(next(iter(found.values()), {}))
@@ -101,12 +113,11 @@ def _alike(score: Mapping[str, Any]) -> Table | None:
 def _picture(run: Evidence, image: Mapping[str, Any]) -> dict[str, Any]:
     file = run.companions.picture(dict(image))
     assert file is not None
-    border = image.get("border_energy")
     return {
         "id": str(image.get("id")),
         "source": embedded(file, SIDE),
         "given": class_name(run, image.get("grade")),
         "true": class_name(run, image.get("label")),
-        "border": "" if border is None else f"{percent(border)} on the edge",
+        "note": map_note(image),
         "alarm": bool(image.get("alarm")),
     }

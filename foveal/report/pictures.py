@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from foveal.report.companions import map_note
 from foveal.report.evidence import Evidence
 from foveal.report.words import counted
 
@@ -30,6 +31,8 @@ class Misgraded:
     true: str
     given: str
     probability: str
+    note: str  # what stands below the overlay
+    alarm: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +103,13 @@ def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
 def _misgraded(run: Evidence, row: Mapping[Any, Any]) -> Misgraded:
     file = _file(run, row)
     assert file is not None
-    overlay = run.companions.overlay(str(row["id"]))
+    explained = run.companions.explanation(str(row["id"])) or {}
+    overlay = run.companions.picture(explained) if explained else None
     return Misgraded(
         source=embedded(file, SIDE),
         overlay="" if overlay is None else embedded(overlay, SIDE),
+        note=map_note(explained),
+        alarm=bool(explained.get("alarm")),
         id=str(row["id"]),
         true=run.classes[int(row["label"])],
         given=run.classes[int(row["grade"])],

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foveal.explain import attribution
-from foveal.explain.attribution import METHODS, attribute, last_map, occlusion, require_captum, tiled_occlusion
+from foveal.explain.attribution import METHODS, attribute, last_map, occlusion, require_captum
 from foveal.explain.target import Scorer, Target, of_class, resolve
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
@@ -110,14 +110,6 @@ def test_occlusion_of_one_window_is_the_fall_of_the_score(linear):
     hidden[:, :, :2, :2] = 0
     fall = scorer(image) - scorer(hidden)
     assert torch.allclose(occlusion(scorer, image, torch.zeros_like(image), 2)[0, 0], fall)
-
-
-def test_tiles_are_finer_than_windows(linear, monkeypatch):
-    monkeypatch.setattr(attribution, "TILE_WINDOWS", (2, 4))
-    shrink = torch.eye(32).reshape(16, 2, 32).mean(1)
-    image = torch.ones(1, 3, 32, 32)
-    found = tiled_occlusion(Scorer(linear, Target("expected grade"), shrink), image, torch.zeros_like(image))
-    assert found.heat.shape == (32, 32) and found.cells == 8 and found.heat[:16, :16].sum() > 0.7 * found.heat.sum()
 
 
 def test_targets_are_what_their_names_say():

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.explain.overlay import LEAST_SIDE, overlay, to_jpeg, with_legend
+from foveal.explain.overlay import LEAST_SIDE, overlay, to_jpeg
 from foveal.fundus.crop import Disc, whole_frame
 
 
@@ -39,13 +39,6 @@ def test_the_top_tenth_is_outlined_in_white():
     drawn = overlay(np.full((640, 640, 3), 60, np.uint8), whole_frame(640, 640), heat, np.ones((64, 64), bool))
     white = np.argwhere((drawn > 240).all(axis=2))
     assert white[:, 1].min() == pytest.approx(576, abs=14)
-
-
-def test_the_legend_stands_below_and_long_lines_are_folded():
-    picture = np.full((640, 640, 3), 90, np.uint8)
-    one, more = with_legend(picture, ["short"]), with_legend(picture, ["a word " * 60])
-    assert (one[:640] == picture).all() and one.shape[1] == 640 and len(more) > len(one) > 640
-    assert one[640:].max() > 200
 
 
 def test_the_file_is_a_jpeg_in_its_colours():

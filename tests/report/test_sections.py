@@ -22,7 +22,7 @@ FROM_METRICS = {
 FROM_FILES = {
     "map": ("cluster/maps.csv", ("60 images as the encoder sees them", "i59: severe, cluster 1", "cluster 0")),
     "doubts": ("label_noise.csv", ("1 label that full has not learned from", "0.95", "2 severe and 1 mild")),
-    "explanations": ("explain", ("lesions are found", "0.818", "0.525", "0.61", "31 % on the edge", "alarm")),
+    "explanations": ("explain", ("lesions are found", "0.818", "0.525", "0.61", "31% of it on the edge", "alarm")),
 }
 
 
