@@ -1,0 +1,148 @@
+"""Images per second of SimCLR pre-training: ours against lightly's standard loop, in turn, on the same machine.
+
+    uv pip install lightly
+    python benchmarks/pretrain_speed.py [--encoder resnet18 --size 128 --batch-size 64] [--rounds 3] [--seconds 20]
+
+Without --encoder it runs the three settings of the table: resnet18 and efficientnet_b0 at 128 px, small_conv at 32 px.
+Both sides see the same pictures at the same size, the same encoder, batch, views and projection. lightly's
+side is its documented loop: LightlyDataset of a folder of JPEG files (of the prepared size, so that decoding is cheap),
+SimCLRTransform, a DataLoader with two workers, NTXentLoss, one forward pass per view. Ours is `foveal pretrain` with
+everything on auto. A number is the steady state of whole steps, after a warm-up, in a process of its own.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SETTINGS = (("resnet18", 128, 64), ("efficientnet_b0", 128, 64), ("small_conv", 32, 256))
+COUNT = 2048
+
+OURS = """
+import json, sys, torch
+from pathlib import Path
+from foveal.augment.views import NetworkInput
+from foveal.data.leaks import pool_of
+from foveal.data.loader import ImageStore
+from foveal.data.records import open_prepared
+from foveal.distributed import choose_device
+from foveal.nets.encoder import create_encoder, normalisation_of
+from foveal.pretrain.auto import Machine, describe, settle
+from foveal.pretrain.built import build
+from foveal.pretrain.feed import Feed
+from foveal.pretrain.options import PretrainConfig, resolve
+from foveal.pretrain.plan import rehearse
+
+folder, encoder = Path(sys.argv[1]), sys.argv[2]
+size, batch, seconds = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+device = choose_device("cpu")
+prepared = open_prepared(folder / "set")
+config = resolve(PretrainConfig(
+    data=(prepared.path,), out=folder / "none", encoder=encoder, batch_size=batch, views="simclr", epochs=1000,
+    optimiser="sgd",
+), [prepared])
+config, _ = settle(config, Machine(device, 1, (size, size, 3), len(prepared.records)))
+store = ImageStore([(prepared, pool_of(prepared))], device)
+feed = Feed(config, store, NetworkInput(size, *normalisation_of(encoder, 3)), device, None)
+rehearsal = rehearse(build(config, 3, create_encoder(encoder, 3, size), device, 1), feed, seconds)
+print(json.dumps({"rate": rehearsal.images_per_second, "wait": rehearsal.data_wait, "chosen": describe(config)}))
+"""
+
+LIGHTLY = """
+import json, sys, time, torch
+from lightly.data import LightlyDataset
+from lightly.loss import NTXentLoss
+from lightly.models.modules import SimCLRProjectionHead
+from lightly.transforms import SimCLRTransform
+from foveal.nets.encoder import create_encoder, feature_size
+
+folder, encoder, size, batch, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+backbone = create_encoder(encoder, 3, size).to(memory_format=torch.contiguous_format)
+features = feature_size(backbone)
+model = torch.nn.Sequential(backbone, SimCLRProjectionHead(features, features, 128))
+dataset = LightlyDataset(folder + "/files", transform=SimCLRTransform(input_size=size))
+loader = torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True, drop_last=True, num_workers=2)
+criterion, optimizer = NTXentLoss(temperature=0.2), torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
+
+def batches():
+    while True:
+        yield from loader
+
+began, steps = None, 0
+for (view1, view2), _, _ in batches():
+    if steps == 3:
+        began = time.perf_counter()
+    loss = criterion(model(view1), model(view2))
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    steps += 1
+    if began and time.perf_counter() - began > seconds:
+        break
+print(json.dumps({"rate": (steps - 3) * batch / (time.perf_counter() - began)}))
+"""
+
+
+def write_data(folder: Path, size: int) -> None:
+    """The same pictures as a folder of JPEG files and as a prepared set."""
+    import foveal
+
+    random = np.random.default_rng(0)
+    (folder / "files").mkdir()
+    for number in range(COUNT):  # clouds of colour: no two alike, and JPEG files of the size of photographs'
+        clouds = sum(cv2.resize(random.normal(0, 30, (n, n, 3)), (size, size)) for n in (4, 16, size // 2))
+        cv2.imwrite(str(folder / "files" / f"{number:05d}.jpg"), np.clip(128 + clouds, 0, 255).astype(np.uint8))
+    foveal.prepare(folder / "files", out=folder / "set", size=size, fundus="no")
+
+
+def measure(program: str, folder: Path, encoder: str, size: int, batch: int, seconds: float) -> dict:
+    """What one side prints, run in a process of its own."""
+    arguments = [sys.executable, "-W", "ignore", "-c", program, str(folder), encoder, *map(str, (size, batch, seconds))]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Run both in turn for each setting and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--encoder")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20)
+    options = parser.parse_args()
+    settings = [(options.encoder, options.size, options.batch_size)] if options.encoder else SETTINGS
+    peer = importlib.util.find_spec("lightly") is not None
+    if not peer:
+        print("lightly is not installed (uv pip install lightly): ours alone")
+    for encoder, size, batch in settings:
+        with tempfile.TemporaryDirectory() as name:
+            write_data(Path(name), size)
+            ours, theirs = [], []
+            for _ in range(options.rounds):
+                ours.append(measure(OURS, Path(name), encoder, size, batch, options.seconds))
+                if peer:
+                    theirs.append(measure(LIGHTLY, Path(name), encoder, size, batch, options.seconds)["rate"])
+        rates = [found["rate"] for found in ours]
+        line = (
+            f"{encoder} {size} px, batch {batch}, n = {options.rounds}: ours {statistics.median(rates):,.1f} images/s "
+        )
+        line += f"({ours[-1]['chosen']}; waiting {ours[-1]['wait']:.0%})"
+        if peer:
+            ratios = sorted(a / b for a, b in zip(rates, theirs, strict=True))
+            line += f", lightly {statistics.median(theirs):,.1f}; ratio {statistics.median(ratios):.2f} "
+            line += f"({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
