@@ -13,7 +13,20 @@ import foveal.inspect
 import foveal.predict
 import foveal.pretrain
 import foveal.report  # noqa: F401
-from foveal.verbs import cluster, correct, demo, evaluate, explain, inspect, predict, prepare, pretrain, report, train
+from foveal.verbs import (
+    cluster,
+    correct,
+    demo,
+    evaluate,
+    explain,
+    inspect,
+    predict,
+    prepare,
+    pretrain,
+    probe,
+    report,
+    train,
+)
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,6 +39,7 @@ __all__ = [
     "predict",
     "prepare",
     "pretrain",
+    "probe",
     "report",
     "train",
 ]

@@ -23,6 +23,7 @@ VERBS = {
     "cluster": ("foveal.cluster.cluster", "cluster", "which images look alike, and whether their labels agree"),
     "correct": ("foveal.data.corrections", "correct", "a second opinion on a grade, kept beside the set"),
     "pretrain": ("foveal.pretrain.loop", "pretrain", "learn an encoder from images without labels"),
+    "probe": ("foveal.downstream.probe", "probe", "what frozen features know of the labels, in minutes"),
     "train": ("foveal.downstream.train", "train", "learn grades: fine-tune, or a linear probe with --freeze"),
     "predict": ("foveal.predict.predict", "predict", "grade pictures with a trained run"),
     "evaluate": ("foveal.evaluate.evaluate", "evaluate", "measure predictions, every figure with an interval"),

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foveal.config import build
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PathLike = str | os.PathLike[str]
 
@@ -58,6 +61,13 @@ def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
     from foveal.pretrain.options import PretrainConfig
 
     return pretrain(build(PretrainConfig, {"data": data, "out": out, **options}, "pretrain"))
+
+
+def probe(data: PathLike, **options: Any) -> pd.DataFrame:
+    """Probe frozen encoders; returns the table. Options: `foveal.downstream.probe.ProbeConfig`."""
+    from foveal.downstream.probe import ProbeConfig, probe
+
+    return probe(build(ProbeConfig, {"data": data, **options}, "probe"))
 
 
 def train(data: PathLike, *, out: PathLike, **options: Any) -> Path:

@@ -27,7 +27,7 @@ from foveal import checkpoint
 from foveal.augment.draw import draw
 from foveal.augment.recipes import get_recipe
 from foveal.augment.sheet import write_view_sheet
-from foveal.augment.views import NetworkInput, random_views
+from foveal.augment.views import random_views
 from foveal.console import progress_bar, say, warn
 from foveal.data.leaks import read_seen, refuse_seen, seen_of, write_seen
 from foveal.data.loader import ImageStore, epoch_batches, prefetch, step_generator
@@ -36,10 +36,11 @@ from foveal.distributed import choose_device
 from foveal.downstream.balance import class_weights
 from foveal.downstream.epoch import encode, grade, note, selection_score, summarise
 from foveal.downstream.outcome import finish, write_model
+from foveal.downstream.start import start_from
 from foveal.losses.grading import DECISIONS, LOSSES, decide
-from foveal.nets.encoder import create_encoder, feature_size, freeze, load_encoder_weights, normalisation_of
+from foveal.nets.encoder import create_encoder, feature_size, freeze, load_encoder_weights
 from foveal.nets.heads import Grader
-from foveal.runs import check_out, open_run, read_model
+from foveal.runs import check_out, open_run
 from foveal.schedule import build_optimiser, parameter_groups, set_learning_rate, warm_up_cosine
 
 
@@ -117,7 +118,7 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
     loaded = load_encoder_weights(encoder, config.encoder, config.init)
-    spec = NetworkInput(config.image_size, *input_normalisation(config, prepared.channels))
+    spec = start_from(config.init, config.encoder, config.image_size, prepared).spec
     features = feature_size(encoder)
     grader = Grader(encoder, features, len(prepared.classes)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.freeze:
@@ -265,20 +266,7 @@ def check_labels(prepared: PreparedSet, config: TrainConfig) -> pd.DataFrame:
 
 def resolve(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> TrainConfig:
     """Replace every `auto` by the value that will be used; what the --init run fixes cannot be changed."""
-    before = read_model(Path(config.init)) if Path(config.init).is_dir() else {}
-    encoder = before.get("encoder", "tf_efficientnet_lite0") if config.encoder == "auto" else config.encoder
-    if before and encoder != before["encoder"]:
-        raise ValueError(
-            f"--encoder {encoder}: the run {config.init} holds weights of {before['encoder']}; leave --encoder out"
-        )
-    if before and before["channels"] != prepared.channels:
-        raise ValueError(
-            f"{config.init} was trained on {before['channels']} channel(s), {prepared.path} has {prepared.channels}"
-        )
-    if before and before["preparation"]["crop"] != prepared.card["options"]["crop"]:
-        warn(
-            f"{config.init} learned from images with crop {before['preparation']['crop']}, {prepared.path} has another"
-        )
+    start = start_from(config.init, config.encoder, config.image_size, prepared)
     views = config.views
     if views == "auto":
         views = "mild" if prepared.card["fundus"] else ("digits" if prepared.channels == 1 else "plain")
@@ -294,22 +282,13 @@ def resolve(config: TrainConfig, prepared: PreparedSet, device: torch.device) ->
     weights = config.class_weights
     if weights == "auto":
         weights = "none" if loss == "ordinal" else "balanced"
-    size = config.image_size or before.get("image_size") or prepared.size
     return replace(
         config,
-        encoder=encoder,
+        encoder=start.encoder,
         views=views,
         precision=precision,
         learning_rate=rate,
-        image_size=size,
+        image_size=start.spec.image_size,
         loss=loss,
         class_weights=weights,
     )
-
-
-def input_normalisation(config: TrainConfig, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that the starting weights were trained with."""
-    if Path(config.init).is_dir():
-        model = read_model(Path(config.init))
-        return tuple(model["mean"]), tuple(model["std"])
-    return normalisation_of(config.encoder, channels)

@@ -19,9 +19,9 @@ from foveal.pretrain.health import facts_of
 class BarlowTwinsConfig:
     """What Barlow Twins adds to pre-training; the paper has hidden 8192, size 8192, redundancy 0.005."""
 
-    projection_hidden: int
-    projection_size: int
-    redundancy: float
+    projection_hidden: int = 2048
+    projection_size: int = 2048
+    redundancy: float = 0.005
 
 
 class BarlowTwins(nn.Module):

@@ -21,10 +21,10 @@ from foveal.pretrain.health import facts_of
 class BYOLConfig:
     """What BYOL adds to pre-training; the paper has hidden 4096, size 256, momentum 0.996 rising to 1."""
 
-    projection_hidden: int
-    projection_size: int
-    prediction_hidden: int
-    momentum: float
+    projection_hidden: int = 1024
+    projection_size: int = 256
+    prediction_hidden: int = 1024
+    momentum: float = 0.99
 
 
 class BYOL(nn.Module):

@@ -23,12 +23,12 @@ CENTRE_MOMENTUM = 0.9  # section 3.1 and figure 7
 class DINOConfig:
     """What DINO adds to pre-training; in the paper 0.1 and 0.04, hidden 2048, size 256, momentum 0.996."""
 
-    temperature: float
-    teacher_temperature: float
-    projection_hidden: int
-    projection_size: int
-    prototypes: int
-    momentum: float
+    temperature: float = 0.1
+    teacher_temperature: float = 0.04
+    projection_hidden: int = 2048
+    projection_size: int = 256
+    prototypes: int = 1024
+    momentum: float = 0.996
 
 
 class DINO(nn.Module):

@@ -21,11 +21,11 @@ from foveal.pretrain.health import facts_of
 class MoCoV3Config:
     """What MoCo v3 adds to pre-training; its authors have hidden 4096 (both), size 256, momentum 0.99 rising to 1."""
 
-    temperature: float
-    projection_hidden: int
-    projection_size: int
-    prediction_hidden: int
-    momentum: float
+    temperature: float = 0.2
+    projection_hidden: int = 2048
+    projection_size: int = 256
+    prediction_hidden: int = 2048
+    momentum: float = 0.99
 
 
 class MoCoV3(nn.Module):

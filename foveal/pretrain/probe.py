@@ -7,7 +7,6 @@ by the result: it is a line in a plot, and its first point is the encoder as it 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput, plain_view
@@ -23,13 +21,12 @@ from foveal.data.loader import ImageStore
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
+from foveal.nets.readout import nearest_neighbours, ridge
 from foveal.runs import write_text
 
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many images takes a second or two
 BATCH = 64
-NEIGHBOURS, TEMPERATURE = 20, 0.1  # weights exp(cosine / 0.1), as Wu et al. 2018 (https://arxiv.org/abs/1805.01978)
-PENALTIES = np.logspace(-5, 1, 13)  # share of the mean eigenvalue; the best by leave-one-out is taken
 
 
 @dataclass(frozen=True)
@@ -125,38 +122,6 @@ def _measured(probe: Probe, grades: np.ndarray, resampling: Resampling) -> dict[
     drawn = score(resampling.confusions(probe.labels, grades, probe.classes))
     entry = resampling.entry(value, drawn, len(grades))
     return {key: entry[key] for key in ("value", "low", "high", "n")} | {"groups": resampling.groups}
-
-
-def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
-    """Scores [m, K] of features [m, D] by their 20 nearest of [n, D]: votes weighted by exp(cosine / 0.1)."""
-    cosine = F.normalize(asked, dim=1) @ F.normalize(known, dim=1).T
-    weight, index = cosine.topk(min(NEIGHBOURS, len(known)), dim=1)
-    scores = torch.zeros(len(asked), classes, device=known.device)
-    return scores.scatter_add_(1, labels[index], (weight / TEMPERATURE).exp())
-
-
-def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
-    """Scores [m, K] by linear regression on the one-hot labels, in closed form on standardised features.
-
-    The penalty has the smallest leave-one-out error, which one decomposition gives for all of them (Golub, Heath and
-    Wahba 1979, eq. 1.4). float64: features of a young encoder are almost collinear.
-    """
-    mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
-    inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
-    targets = F.one_hot(labels, classes).double()
-    centre = targets.mean(0)
-    targets = targets - centre
-    left, values, right = torch.linalg.svd(inputs, full_matrices=False)
-    squares, projected = values.square(), left.T @ targets
-    best, weights = math.inf, projected
-    for penalty in torch.from_numpy(PENALTIES).to(squares) * squares.sum() / len(squares):
-        shrunk = squares / (squares + penalty)
-        leverage = 1 / len(inputs) + (left.square() * shrunk).sum(1, keepdim=True)
-        residual = (targets - left @ (shrunk[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)
-        error = float(residual.square().mean())
-        if error < best:
-            best, weights = error, right.T @ ((values / (squares + penalty))[:, None] * projected)
-    return (others @ weights + centre).float()
 
 
 def append(run: Path, epoch: int, rows: list[dict[str, Any]]) -> None:

@@ -20,9 +20,9 @@ from foveal.pretrain.health import facts_of
 class SimCLRConfig:
     """What SimCLR adds to pre-training."""
 
-    temperature: float
-    projection_hidden: int
-    projection_size: int
+    temperature: float = 0.2
+    projection_hidden: int = 0
+    projection_size: int = 128
     same_group: SameGroup = "ignore"
     decoupled: bool = False
     chunk: int = 0

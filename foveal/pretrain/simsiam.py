@@ -19,9 +19,9 @@ from foveal.pretrain.health import facts_of
 class SimSiamConfig:
     """What SimSiam adds to pre-training; the paper has hidden 2048, size 2048, prediction hidden 512."""
 
-    projection_hidden: int
-    projection_size: int
-    prediction_hidden: int
+    projection_hidden: int = 2048
+    projection_size: int = 2048
+    prediction_hidden: int = 512
 
 
 class SimSiam(nn.Module):

@@ -22,9 +22,9 @@ from foveal.pretrain.health import facts_of
 class SupConConfig:
     """What SupCon adds to pre-training; the paper has temperature 0.1, hidden as wide as the features, size 128."""
 
-    temperature: float
-    projection_hidden: int
-    projection_size: int
+    temperature: float = 0.1
+    projection_hidden: int = 0
+    projection_size: int = 128
     chunk: int = 0
 
 

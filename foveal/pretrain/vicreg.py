@@ -19,11 +19,11 @@ from foveal.pretrain.health import facts_of
 class VICRegConfig:
     """What VICReg adds to pre-training; the paper has hidden 8192, size 8192, weights 25, 25 and 1."""
 
-    projection_hidden: int
-    projection_size: int
-    invariance_weight: float
-    variance_weight: float
-    covariance_weight: float
+    projection_hidden: int = 2048
+    projection_size: int = 2048
+    invariance_weight: float = 25.0
+    variance_weight: float = 25.0
+    covariance_weight: float = 1.0
 
 
 class VICReg(nn.Module):

@@ -1,0 +1,87 @@
+"""Readouts of frozen features: nearest neighbours, a linear model in closed form, and logistic regression.
+
+All take features of known images [n, D] with their labels, and of asked images [m, D]; none trains a network.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TEMPERATURE = 0.1  # votes weigh exp(cosine / 0.1), as in Wu et al. 2018 (https://arxiv.org/abs/1805.01978)
+PENALTIES = tuple(10.0**power for power in torch.linspace(-5, 1, 13).tolist())  # shares of the mean eigenvalue
+ROWS = 2048  # asked images at once: memory stays bounded
+
+
+def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: int, count: int = 20) -> Tensor:
+    """Scores [m, K]: votes of the `count` nearest known features by cosine, weighted by exp(cosine / 0.1)."""
+    unit = F.normalize(known, dim=1)
+    parts = []
+    for part in asked.split(ROWS):
+        weight, index = (F.normalize(part, dim=1) @ unit.T).topk(min(count, len(known)), dim=1)
+        votes = torch.zeros(len(part), classes, device=known.device)
+        parts.append(votes.scatter_add_(1, labels[index], (weight / TEMPERATURE).exp()))
+    return torch.cat(parts)
+
+
+def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
+    """Scores [m, K] of a linear regression on the one-hot labels, in closed form on standardised features.
+
+    The penalty has the smallest leave-one-out error, which one decomposition gives for all penalties (Golub, Heath and
+    Wahba 1979, eq. 1.4). float64: features of a young encoder are almost collinear.
+    """
+    mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
+    inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
+    targets = F.one_hot(labels, classes).double()
+    centre = targets.mean(0)
+    targets = targets - centre
+    left, values, right = torch.linalg.svd(inputs, full_matrices=False)
+    squares, projected = values.square(), left.T @ targets
+    best, weights = math.inf, projected
+    for share in PENALTIES:
+        penalty = share * squares.mean()
+        shrunk = squares / (squares + penalty)
+        leverage = 1 / len(inputs) + (left.square() * shrunk).sum(1, keepdim=True)
+        residual = (targets - left @ (shrunk[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)
+        error = float(residual.square().mean())
+        if error < best:
+            best, weights = error, right.T @ ((values / (squares + penalty))[:, None] * projected)
+    return (others @ weights + centre).float()
+
+
+class LogisticRegression:
+    """Multinomial logistic regression on standardised features, by L-BFGS on the whole set.
+
+    penalty: of half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). A fit can start from another.
+    """
+
+    def __init__(self, known: Tensor, labels: Tensor, classes: int) -> None:
+        self.mean, self.spread = known.mean(0), known.std(0).clamp_min(1e-6)
+        self.known, self.labels = (known - self.mean) / self.spread, labels
+        self.weight = torch.zeros(classes, known.shape[1], device=known.device)
+        self.bias = torch.zeros(classes, device=known.device)
+
+    def fit(self, penalty: float, steps: int = 100) -> LogisticRegression:
+        """Minimise; returns itself."""
+        parameters = [self.weight.requires_grad_(), self.bias.requires_grad_()]
+        optimiser = torch.optim.LBFGS(
+            parameters, max_iter=steps, tolerance_change=1e-7, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            logits = F.linear(self.known, self.weight, self.bias)
+            loss = F.cross_entropy(logits, self.labels) + 0.5 * penalty * self.weight.square().sum()
+            loss.backward()
+            return loss
+
+        optimiser.step(closure)
+        self.weight, self.bias = self.weight.detach(), self.bias.detach()
+        return self
+
+    def logits(self, asked: Tensor) -> Tensor:
+        """[m, K]."""
+        return F.linear((asked - self.mean) / self.spread, self.weight, self.bias)

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression as Reference
+from sklearn.linear_model import RidgeClassifierCV
+
+import foveal
+from foveal.nets.readout import LogisticRegression, nearest_neighbours, ridge
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(3, 12, generator=generator)
+    labels = torch.arange(240) % 3
+    features = centres[labels] + 1.2 * torch.randn(240, 12, generator=generator)
+    return features[:180] * 3 + 1, labels[:180], features[180:] * 3 + 1, labels[180:]
+
+
+def test_logistic_regression_is_that_of_scikit_learn(blobs):
+    known, labels, asked, _ = blobs
+    ours = LogisticRegression(known, labels, 3).fit(0.01).logits(asked).softmax(1)
+    mean, spread = known.mean(0), known.std(0)
+    reference = Reference(C=1 / (180 * 0.01), tol=1e-8, max_iter=1000).fit((known - mean) / spread, labels)
+    assert np.abs(ours.numpy() - reference.predict_proba((asked - mean) / spread)).max() < 2e-3
+
+
+def test_ridge_in_closed_form_agrees_with_scikit_learn(blobs):
+    known, labels, asked, truth = blobs
+    grades = ridge(known, labels, asked, 3).argmax(1).numpy()
+    mean, spread = known.mean(0), known.std(0)
+    reference = RidgeClassifierCV(alphas=np.logspace(-3, 3, 25)).fit((known - mean) / spread, labels)
+    assert (grades == reference.predict((asked - mean) / spread)).mean() > 0.95
+    assert (grades == truth.numpy()).mean() > 0.7
+
+
+def test_neighbours_vote_by_cosine(blobs):
+    known, labels, asked, _ = blobs
+    scores = nearest_neighbours(known, labels, asked, 3, count=5)
+    first = torch.nn.functional.normalize(asked[:1], dim=1) @ torch.nn.functional.normalize(known, dim=1).T
+    weight, index = first[0].topk(5)
+    votes = [float((weight[labels[index] == c] / 0.1).exp().sum()) for c in range(3)]
+    assert scores[0].tolist() == pytest.approx(votes, rel=1e-4)
+
+
+def test_a_probe_compares_encoders_with_intervals(phantom_set, tmp_path, capsys):
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16)
+    table = foveal.probe(phantom_set, init=("random", str(run)), encoder="small_conv", out=tmp_path / "t" / "probe.csv")
+    assert list(table["init"].unique()) == ["random", str(run)]
+    assert set(table["readout"]) == {"20 nearest", "linear"}
+    assert set(table["metric"]) == {"accuracy", "macro_f1", "quadratic_kappa"}
+    assert (table["n"] == 12).all() and len(pd.read_csv(tmp_path / "t" / "probe.csv")) == len(table)
+    assert "judged on 12 test images" in capsys.readouterr().out
+
+
+def test_the_same_probe_twice_says_the_same(phantom_set):
+    one, two = (foveal.probe(phantom_set, init="random", encoder="small_conv") for _ in range(2))
+    assert one.equals(two)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init": ()}, "--init needs at least one encoder"),
+        ({"neighbours": 0}, "--neighbours must be at least 1"),
+        ({"init": "nowhere"}, "expected random, imagenet, a run folder"),
+    ],
+)
+def test_wrong_options_are_named(phantom_set, options, message):
+    with pytest.raises(ValueError, match=message):
+        foveal.probe(phantom_set, encoder="small_conv", **options)
