@@ -76,12 +76,19 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
 
 def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The labelled images that both tables hold, the columns of the second with `_second`."""
+    if probability_columns(first) != probability_columns(second):
+        raise ValueError("runs can be compared only where they give the same classes")
     pairs = first.merge(second, on="id", suffixes=("", "_second"))
-    pairs = pairs[pairs["label"].notna()].reset_index(drop=True)
-    same = (pairs["label"] == pairs["label_second"]).fillna(False)
-    if len(pairs) < 2 or not same.all() or probability_columns(first) != probability_columns(second):
+    pairs = pairs[pairs["label"].notna() & pairs["label_second"].notna()].reset_index(drop=True)
+    if len(pairs) < 2:
         raise ValueError(
-            "runs can be compared only on at least 2 images that both have graded, with the same labels and classes"
+            f"runs can be compared only on at least 2 labelled images that both have graded, got {len(pairs)}"
+        )
+    other = int((pairs["label"] != pairs["label_second"]).sum())
+    if other:
+        raise ValueError(
+            f"runs can be compared only by the same labels, but {other} of {len(pairs)} images have another one in the "
+            "second table; if labels were corrected, evaluate both with the same --corrections"
         )
     return pairs
 

@@ -21,9 +21,10 @@ import tyro
 
 from foveal.console import say, warn
 from foveal.data.corrections import FILE as CORRECTIONS
-from foveal.data.corrections import apply_corrections, read_corrections
+from foveal.data.corrections import read_corrections
+from foveal.evaluate.corrected import with_corrections
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.label_noise import doubts, unlearned
+from foveal.evaluate.label_noise import doubts, unlearned, with_neighbours
 from foveal.evaluate.measure import measure, measure_on
 from foveal.evaluate.operating import operating_points
 from foveal.evaluate.predictions import probability_columns, read_predictions, units
@@ -81,9 +82,9 @@ def evaluate(config: EvaluateConfig) -> Path:
     names = model.get("classes") or [str(number) for number in range(len(probability_columns(everything)))]
     if len(names) != len(probability_columns(everything)):
         raise ValueError(f"{file} has {len(probability_columns(everything))} classes, the model beside it {len(names)}")
-    corrected = {} if config.corrections is None else {"corrections": _corrections_of(config.corrections, everything)}
+    corrected = {}
     if config.corrections is not None:
-        everything = apply_corrections(everything, config.corrections, names, partly=True)
+        everything, corrected["corrections"] = with_corrections(everything, config.corrections, names)
     table, split = choose_rows(everything, config.split)
     table = join_records(table, config.records, config.by)
     scale = scale_of(config, model, names, everything)
@@ -100,12 +101,14 @@ def evaluate(config: EvaluateConfig) -> Path:
     }  # fmt: skip
     out = config.out or file.with_name("metrics.json")
     judged = unlearned(everything)
-    found = doubts(judged)
+    found = with_neighbours(doubts(judged), file.parent / "cluster" / "neighbours.csv", names)
     _write(out, result, found, names)
     if config.corrections is not None:  # beside the figures, so that a report can repeat them
         kept = read_corrections(config.corrections)
         kept = kept[kept["id"].isin(everything["id"])]
         write_text(out.with_name(CORRECTIONS), kept.to_csv(index=False, lineterminator="\n"))
+        rows, changed = corrected["corrections"]["rows"], corrected["corrections"]["changed"]
+        say(f"labels: {rows} correction(s) of graded images; {changed} image(s) have another label than in {file.name}")
     say(f"labels: {len(found)} of {len(judged)} are doubted by the grader, which has not learned from them; "
         f"see {out.with_name('label_noise.csv')}")  # fmt: skip
     say(f"metrics: {out}")
@@ -157,15 +160,6 @@ def _points(
     chosen_on = everything[apart].reset_index(drop=True)
     points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence)
     return {"operating_points": points} | ({"operating_points_note": note} if note else {})
-
-
-def _corrections_of(file: Path, table: pd.DataFrame) -> dict[str, Any]:
-    if not file.is_file():
-        raise ValueError(f"--corrections {file}: there is no such file")
-    rows = int(read_corrections(file)["id"].isin(table["id"]).sum())
-    if not rows:
-        raise ValueError(f"--corrections {file} names none of the images that were graded")
-    return {"file": file.name, "rows": rows}
 
 
 def _write(out: Path, result: dict[str, Any], noise: pd.DataFrame, names: list[str]) -> None:

@@ -49,9 +49,9 @@ def harm(
 def worst(confusion: np.ndarray, scale: Scale) -> str:
     """How often the highest class was not referred (or, without a cut-off, called the lowest), in words."""
     top, cut = len(scale.names) - 1, scale.cuts.get("referable", 1)
-    called = "0" if cut == 1 else f"0-{cut - 1}"
+    called = " or ".join(f"'{name}'" for name in scale.names[:cut])
     missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())
-    return f"{top} called {called}: {missed} of {there} images of '{scale.names[top]}'"
+    return f"'{scale.names[top]}' called {called}: {missed} of {there} images"
 
 
 def _mean(confusion: np.ndarray, table: np.ndarray) -> Any:

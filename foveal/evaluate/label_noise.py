@@ -8,14 +8,20 @@ RUN/label_noise.csv, a row per doubted label, the most suspect first:
     probability       of the label
     suspicion         0.5 to 1: half of 1 - (probability of the label - highest of the other classes)
     likely            the class that the image seems to have
+    neighbours        labels of the 5 images most like it, as "3 no DR, 2 mild NPDR", where cluster/ lies beside
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from foveal.evaluate.predictions import probability_columns
+
+NEIGHBOURS = 5
 
 
 def unlearned(table: pd.DataFrame) -> pd.DataFrame:
@@ -36,6 +42,19 @@ def doubts(table: pd.DataFrame) -> pd.DataFrame:
     })  # fmt: skip
     found = found[(found["likely"] != found["label"]) & (found["suspicion"] > 0.5)]
     return found.sort_values(["suspicion", "id"], ascending=[False, True], ignore_index=True)
+
+
+def with_neighbours(found: pd.DataFrame, file: Path, names: list[str]) -> pd.DataFrame:
+    """The doubts with what their nearest images are labelled, from cluster/neighbours.csv; as they are without it."""
+    if not file.is_file():
+        return found
+    near = pd.read_csv(file, dtype={"id": str}, usecols=["id", "rank", "other_label"])
+    near = near[near["id"].isin(found["id"]) & (near["rank"] <= NEIGHBOURS) & near["other_label"].notna()]
+    said = {
+        name: ", ".join(f"{n} {names[label]}" for label, n in Counter(own["other_label"].astype(int)).most_common())
+        for name, own in near.groupby("id")
+    }
+    return found.assign(neighbours=[said.get(name, "") for name in found["id"]])
 
 
 def likely(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

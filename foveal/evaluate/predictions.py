@@ -5,6 +5,7 @@ Columns: id, label (may be empty), p0 … pK, grade, referable (0 or 1, empty wi
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -45,11 +46,27 @@ def _read_text(file: Path) -> pd.DataFrame:
     try:
         if binary:
             raise UnicodeError("it holds zero bytes")
+        _check_header(file)
         return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "referable": [""]})
     except pd.errors.EmptyDataError:
         raise ValueError(f"{file} is empty; a table of predictions begins with the names of its columns") from None
     except (UnicodeError, pd.errors.ParserError) as error:
         raise ValueError(f"{file} is not a table of predictions (CSV text): {str(error).strip()}") from None
+
+
+def _check_header(file: Path) -> None:
+    """ValueError for columns that semicolons or tabs part, and for a name that stands twice."""
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        names = next(csv.reader(stream), [])
+    for sign, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and sign in names[0]:
+            raise ValueError(
+                f"{file}: its columns are parted by {word}, and must be by commas, with points in the numbers; "
+                "save it as CSV (UTF-8, comma)"
+            )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{file}: more than one column is named {', '.join(twice)}; each may stand once")
 
 
 def _check_ids(table: pd.DataFrame, file: Path) -> None:

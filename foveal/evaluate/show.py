@@ -50,7 +50,7 @@ def show_points(result: dict[str, Any]) -> None:
     if result["operating_points"]:
         keys = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
         rows = [
-            [f"{point['target']}, {point['name']}", f"{point['threshold']:.3f}",
+            [f"{point['target']}, {point['name']}", _threshold(point["threshold"]),
              *(_percent(point[key]) for key in keys), f"{point['referred']:.0%}"]
             for point in result["operating_points"]
         ]  # fmt: skip
@@ -148,6 +148,11 @@ def _interval(entry: dict[str, Any], digits: int = 3) -> str:
 def _both(entry: dict[str, Any], digits: int = 3) -> str:
     """Value and, where there is one, the interval behind it."""
     return _number(entry["value"], digits) + ("" if entry["low"] is None else f" ({_interval(entry, digits)})")
+
+
+def _threshold(value: float) -> str:
+    """The threshold, or what it does where no score can lie on its other side."""
+    return "none" if value > 1 else "all" if value <= 0 else f"{value:.3f}"
 
 
 def _percent(entry: dict[str, Any]) -> str:

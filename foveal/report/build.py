@@ -20,6 +20,7 @@ import tyro
 
 from foveal.console import say
 from foveal.report import sections, summary, tables, verdicts, words
+from foveal.report.agreement import agree
 from foveal.report.evidence import Evidence, forebears, read_evidence
 from foveal.report.findings import Finding, find
 from foveal.report.image import render_images
@@ -84,6 +85,7 @@ def render(runs: Sequence[Evidence]) -> str:
 
 def contents(runs: Sequence[Evidence]) -> dict[str, Any]:
     """What the template shows, in its order."""
+    runs, relabelled = agree(runs)
     findings = find(runs)
     graders = [run for run in runs if run.verb == "train"]
     lineage = {run.path.resolve(): forebears(run) for run in runs}
@@ -94,7 +96,7 @@ def contents(runs: Sequence[Evidence]) -> dict[str, Any]:
         **_headings(runs),
         "verdicts": _verdicts(runs, findings),
         "answers": summary.answers(runs[0], findings[0] if findings else None) if len(runs) == 1 else [],
-        "lines": summary.shared_lines(runs, findings) if len(runs) > 1 else [],
+        "lines": [*summary.shared_lines(runs, findings), *relabelled] if len(runs) > 1 else [],
         **sections.quality_sections(findings),
         **sections.picture_sections(graders),
         "missing": sections.missing(findings, graders),

@@ -41,19 +41,22 @@ def _difference(entry: Mapping[str, Any]) -> Cell:
 
 
 def mcnemar_lines(findings: Sequence[Finding]) -> list[str]:
-    """A sentence for each grader after the first: which of the two is right where the other is not."""
-    return [_line(finding, findings[0]) for finding in findings[1:]
-            if finding.against_first and "mcnemar" in finding.against_first]  # fmt: skip
+    """A sentence for each grader after the first: which of the two is right where the other is not; a caveat last."""
+    tested = [finding for finding in findings[1:] if finding.against_first and "mcnemar" in finding.against_first]
+    caveats = {f"{finding.against_first['mcnemar']['caveat']}." for finding in tested if finding.against_first}
+    return [*(_line(finding, findings[0]) for finding in tested), *caveats]
 
 
 def _line(finding: Finding, first: Finding) -> str:
     assert finding.against_first is not None
     test, name = finding.against_first["mcnemar"], finding.evidence.name
+    if not test["only_second"] + test["only_first"]:
+        return f"{name} and {first.evidence.name} are right on the same images."
     odds = float(test["mid_p"])
     more = name if test["only_second"] > test["only_first"] else first.evidence.name
     told = f"{more} is right more often than luck explains" if odds < SURE else "luck explains that"
     shown = "below 0.001" if odds < 0.001 else number(odds, 3)
     return (
         f"{counted(test['only_second'], 'image')} only {name} grades rightly, {test['only_first']:,} only "
-        f"{first.evidence.name}; {told} (McNemar's test, mid-p {shown}). {test.get('caveat', '')}".strip()
+        f"{first.evidence.name}; {told} (McNemar's test, mid-p {shown})."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ MOST_DOUBTS = 20
 MOST_NEIGHBOURS = 5
 
 
-def doubts_part(run: Evidence) -> dict[str, Any] | None:
+def doubts_part(run: Evidence, most: int = MOST_DOUBTS) -> dict[str, Any] | None:
     """Sentence and table, the most doubted first; None where labels were not looked at."""
     table = run.companions.doubts
     if table is None:
@@ -25,19 +26,22 @@ def doubts_part(run: Evidence) -> dict[str, Any] | None:
     suspicion = pd.to_numeric(table["suspicion"], errors="coerce").fillna(0)
     doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
     ranked = doubted.sort_values(["suspicion", "id"], ascending=[False, True])
-    rows = [_row(run, row) for row in ranked.head(MOST_DOUBTS).to_dict("records")]
+    rows = [_row(run, row) for row in ranked.head(most).to_dict("records")]
     text = f"{counted(len(ranked), 'label')} that {run.name} has not learned from may be wrong"
-    if len(ranked) > MOST_DOUBTS:
-        text += f"; the {MOST_DOUBTS} most suspicious are shown, label_noise.csv lists all"
-    columns = ["image", "label", "rather", "probability of the label", "suspicion"]
+    if len(ranked) > most:
+        text += f"; the {most} most suspicious are shown, label_noise.csv lists all"
+    columns = ["image", "label", "given", "rather", "probability of the label", "suspicion"]
     if run.companions.neighbours is not None:
         columns.append(f"labels of the {MOST_NEIGHBOURS} most like it")
-    return {"sentence": f"{text}.", "table": Table(columns=columns, rows=rows) if rows else None}
+    command = f"foveal correct {shlex.quote(str(run.options.get('data', 'DATA')))} ID --new GRADE --why REASON"
+    table_of = Table(columns=columns, rows=rows) if rows else None
+    return {"sentence": f"{text}.", "table": table_of, "command": command}
 
 
 def _row(run: Evidence, row: Mapping[Any, Any]) -> list[Cell]:
     label, likely = class_name(run, row["label"]), class_name(run, row["likely"])
-    found = cells(str(row["id"]), label, likely, _figure(row["probability"]), _figure(row["suspicion"]))
+    given = class_name(run, row["grade"]) if "grade" in row else "–"
+    found = cells(str(row["id"]), label, given, likely, _figure(row["probability"]), _figure(row["suspicion"]))
     if run.companions.neighbours is not None:
         near = neighbour_labels(run, str(row["id"]))
         found.append(Cell(text=near or "–", tone="words" if near else "muted"))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.data.corrections import FILE as CORRECTIONS
-from foveal.data.corrections import apply_corrections
+from foveal.evaluate.corrected import with_corrections
 from foveal.evaluate.evaluate import EvaluateConfig, choose_rows, evaluate
 from foveal.evaluate.metrics import confusion_matrices
 from foveal.evaluate.predictions import probability_columns, read_predictions
@@ -89,7 +89,7 @@ def read_evidence(run: Path) -> Evidence:
     result = _read_json(run / "metrics.json") if has_predictions else None
     if predictions is not None and result is not None:
         if result["about"].get("corrections"):
-            predictions = apply_corrections(predictions, run / CORRECTIONS, result["about"]["classes"])
+            predictions, _ = with_corrections(predictions, run / CORRECTIONS, result["about"]["classes"])
         _check_result(run, predictions, result)
     return Evidence(
         path=run, verb=verb, options=options, predictions=predictions, result=result, rows=read_metrics(run),
@@ -128,13 +128,18 @@ def _read_table(file: Path) -> pd.DataFrame | None:
 def _check_result(run: Path, predictions: pd.DataFrame, result: dict[str, Any]) -> None:
     """Figures that belong to other predictions must not get onto the page."""
     rows = choose_rows(predictions, result["about"]["split"])[0]
-    labels, grades = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64)
-    confusion = confusion_matrices(labels, grades, np.zeros_like(labels), len(probability_columns(rows)))[0]
-    if confusion.astype(int).tolist() != result["confusion"]:
+    if confusion_of(rows) != result["confusion"]:
         raise ValueError(
             f"{run / 'metrics.json'} was not made from {run / 'predictions.csv'}; "
             f"make it again with: foveal evaluate {run}"
         )
+
+
+def confusion_of(rows: pd.DataFrame) -> list[list[int]]:
+    """Confusion matrix, true by given class, of labelled predictions."""
+    labels, grades = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64)
+    found = confusion_matrices(labels, grades, np.zeros_like(labels), len(probability_columns(rows)))[0]
+    return [[int(count) for count in row] for row in found]
 
 
 def judged_rows(evidence: Evidence) -> pd.DataFrame:

@@ -14,9 +14,12 @@ from typing import Any
 import pandas as pd
 
 from foveal.evaluate.compare import compare, paired_difference
-from foveal.evaluate.evaluate import measure
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.measure import measure_on
+from foveal.evaluate.operating import operating_points
 from foveal.evaluate.predictions import units
-from foveal.report.evidence import Evidence, judged_rows
+from foveal.evaluate.scales import Scale
+from foveal.report.evidence import Evidence, confusion_of, judged_rows
 
 FEW_GROUPS = 30  # percentile intervals from fewer units are known to be too narrow
 
@@ -90,12 +93,17 @@ def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.
 
 
 def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
-    """metrics.json, or the same measured on the part of its images that other runs have graded too."""
-    assert run.result is not None
+    """metrics.json, or the same measured on the images and labels that the runs share; subgroups are left out then."""
+    assert run.result is not None and run.predictions is not None
     about = run.result["about"]
-    if about["images"] == len(rows):
+    if about["images"] == len(rows) and confusion_of(rows) == run.result["confusion"]:
         return run.result
-    options = {"ordered": run.ordered, "resamples": about["resamples"], "seed": about["seed"]}
-    worse = about.get("sight_threatening_from")
-    result = measure(rows, run.classes, about["referable_from"], sight_threatening_from=worse, **options)
-    return {**result, "about": {**about, "images": len(rows), "groups": int(units(rows).max() + 1)}}
+    cuts = {name: about.get(name) for name in ("referable_from", "sight_threatening_from")}
+    scale = Scale(names=run.classes, ordered=run.ordered, **cuts)
+    resampling = Resampling(units(rows), about["resamples"], about["seed"])
+    validation = run.predictions[run.predictions["label"].notna() & (run.predictions["split"] == "val")]
+    chosen_on = validation[~validation["id"].isin(rows["id"])].reset_index(drop=True)
+    points, note = operating_points(rows, chosen_on, scale, resampling, about.get("prevalence"))
+    result = measure_on(rows, scale, resampling) | {"operating_points": points, "operating_points_note": note}
+    new = {"images": len(rows), "groups": resampling.groups, "measured_again": True}
+    return {**result, "about": {**about, **new}}

@@ -15,7 +15,7 @@ from foveal.report.doubts import MOST_NEIGHBOURS, class_name, neighbour_labels
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding, find
 from foveal.report.intended import NOT_A_DEVICE
-from foveal.report.operating import lowest_class, meaning, part, points_of
+from foveal.report.operating import lowest_class, meaning, part, points_of, setting
 from foveal.report.page import render_template
 from foveal.report.pictures import embedded, picture_of
 
@@ -41,6 +41,10 @@ def render_images(run: Evidence, names: Sequence[str]) -> str:
     })  # fmt: skip
 
 
+PLAIN = {
+    "sensitivity": "Of images with referable disease, it refers",
+    "specificity": "Of images without, it rightly passes",
+}
 LIMITS = (
     NOT_A_DEVICE,
     "It knows one photograph: not the patient, not the other eye, not the history. It looks for nothing but the grades "
@@ -104,11 +108,25 @@ def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) ->
         return _by_grade(row)
     score, point = sum(_shares(row)[lowest:]), points[0]
     referable = score >= float(point["threshold"])
+    level, how = meaning(run, finding.result, "referable"), setting(point)
     grounds = (
-        f"Score {words.number(score, 3)} for {meaning(run, finding.result, 'referable')}, threshold "
-        f"{words.number(point['threshold'], 3)} (“{point.get('name', 'unnamed')}”)."
+        f"{_worth(point, referable=referable)} The grader gives {level} a probability of {words.percent(score, 1)}; "
+        f"it refers from {words.percent(point['threshold'], 1)} on, {how}."
     )
-    return {"text": _referable(referable), "tone": "bad" if referable else "good", "grounds": grounds}
+    return {"text": _referable(referable), "tone": "bad" if referable else "unsure", "grounds": grounds.strip()}
+
+
+def _worth(point: Mapping[str, Any], *, referable: bool) -> str:
+    """What such an answer is worth: how often a referral is right, or how much disease is passed."""
+    found, right = part(point, "sensitivity"), part(point, "positive_predictive_value")
+    if referable and right["value"] is not None:
+        share = f", where {words.percent(right['prevalence'])} have it" if right.get("prevalence") else ""
+        return f"Of 100 images that it refers, about {100 * right['value']:.0f} have the disease{share}."
+    if not referable and found["value"] is not None:
+        return (
+            f"Of 100 images with the disease, it passes about {100 * (1 - found['value']):.0f}, as it passes this one."
+        )
+    return ""
 
 
 def _by_grade(row: Mapping[str, Any]) -> dict[str, str] | None:
@@ -116,11 +134,11 @@ def _by_grade(row: Mapping[str, Any]) -> dict[str, str] | None:
         return None
     referable = int(row["referable"]) == 1
     grounds = "By the grade given; no operating point has been chosen for this grader."
-    return {"text": _referable(referable), "tone": "bad" if referable else "good", "grounds": grounds}
+    return {"text": _referable(referable), "tone": "bad" if referable else "unsure", "grounds": grounds}
 
 
 def _referable(referable: bool) -> str:
-    return "Referable" if referable else "Not referable"
+    return "The grader would refer this eye." if referable else "The grader would not refer this eye."
 
 
 def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
@@ -146,6 +164,5 @@ def _record(finding: Finding | None) -> list[tuple[str, str]]:
         for name in ("sensitivity", "specificity"):
             entry = part(point, name)
             if entry["value"] is not None:
-                found.append((f"{name.capitalize()} at “{point.get('name', 'unnamed')}”",
-                              f"{words.percent(entry['value'])} ({words.percent_interval(entry)})"))  # fmt: skip
+                found.append((PLAIN[name], f"{words.percent(entry['value'])} ({words.percent_interval(entry)})"))
     return found

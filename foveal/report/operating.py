@@ -12,6 +12,11 @@ from foveal.report.tables import Cell, Table, cells
 from foveal.report.words import number, percent, percent_interval
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
+SETTINGS = {
+    "90 % specificity": "with the threshold set so that 90 % of the validation images without it pass",
+    "90 % sensitivity": "with the threshold set so that 90 % of the validation images with it are found",
+    "Youden": "with the threshold set so that sensitivity and specificity add up to most on the validation images",
+}
 SPECIFICITIES = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
 SCREENED = 1000  # images of the table that says what a result means elsewhere
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
@@ -68,11 +73,17 @@ def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:
     return f"{run.classes[lowest]} and above" if lowest < len(run.classes) - 1 else run.classes[lowest]
 
 
+def setting(point: Mapping[str, Any]) -> str:
+    """How the threshold was chosen, in words that need no statistics."""
+    name = str(point.get("name", "unnamed"))
+    return SETTINGS.get(name, f"with the threshold of “{name}”")
+
+
 def sentence(point: Mapping[str, Any], target: str) -> str:
     """What the operating point does to a hundred images, in words."""
     found, spared = part(point, "sensitivity"), part(point, "specificity")
-    disease = TARGETS[target].lower()
-    text = f"At “{point.get('name', 'unnamed')}” it finds {percent(found['value'])} of the images with {disease}"
+    disease, how = TARGETS[target].lower(), setting(point)
+    text = f"{how[0].upper()}{how[1:]}, it finds {percent(found['value'])} of the images with {disease}"
     text += f" ({percent_interval(found)}; n = {_count(found['n'])})"
     if spared["value"] is not None:
         text += f" and rightly passes {percent(spared['value'])} of those without"
@@ -90,15 +101,41 @@ def _points_table(points: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for point in points:
         chosen = Cell(text=_chosen_on(point), tone="muted", small=_images(point))
-        row = [Cell(text=str(point.get("name", "unnamed"))), Cell(text=number(point.get("threshold"), 3)), chosen]
+        row = [Cell(text=str(point.get("name", "unnamed"))), Cell(text=threshold(point)), chosen]
         rows.append(row + [share_cell(part(point, name)) for name in names])
     prevalence = part(points[0], "positive_predictive_value").get("prevalence")
     notes = ["The score is the probability of the lowest class that counts, or of any above; an image whose score "
              "reaches the threshold is referred. The small figures are 95 % intervals."]  # fmt: skip
     if prevalence is not None:
-        notes.append(f"PPV and NPV, what a positive and a negative answer are worth, hold for the share of disease "
-                     f"among these images, {percent(prevalence)}; they change with it.")  # fmt: skip
+        own = own_share(points[0])
+        told = own is not None and abs(own - prevalence) > 1e-9
+        whose = "the share of disease that the evaluation was told," if told else "that among these images,"
+        notes.append(f"PPV and NPV, what a positive and a negative answer are worth, change with the share of disease: "
+                     f"here {whose} {percent(prevalence)}.")  # fmt: skip
     return Table(columns=["operating point", "threshold", "chosen on", *names.values()], rows=rows, notes=notes)
+
+
+def threshold(point: Mapping[str, Any]) -> str:
+    """The threshold, or what it does where no score can lie on its other side."""
+    value = point.get("threshold")
+    if value is not None and float(value) > 1:
+        return "refers none"
+    return "refers all" if value is not None and float(value) <= 0 else number(value, 3)
+
+
+def own_share(point: Mapping[str, Any]) -> float | None:
+    """The share of the judged images that have the disease; None where the counts are not known."""
+    ill, well = part(point, "sensitivity")["n"], part(point, "specificity")["n"]
+    return ill / (ill + well) if ill is not None and well else None
+
+
+def precision_here(point: Mapping[str, Any]) -> float | None:
+    """The positive predictive value among the judged images themselves, whatever share the evaluation was told."""
+    found, passed, share = part(point, "sensitivity")["value"], part(point, "specificity")["value"], own_share(point)
+    if found is None or passed is None or share is None:
+        return None
+    hits, alarms = found * share, (1 - passed) * (1 - share)
+    return hits / (hits + alarms) if hits + alarms else None
 
 
 def _chosen_on(point: Mapping[str, Any]) -> str:
@@ -123,7 +160,7 @@ def share_cell(entry: Mapping[str, Any]) -> Cell:
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]], name: str) -> list[Panel]:
     found = [part(point, "sensitivity")["value"] for point in points]
     passed = [part(point, "specificity")["value"] for point in points]
-    right = [part(point, "positive_predictive_value")["value"] for point in points]
+    right = [precision_here(point) for point in points]
     places = {"roc": [(1 - b if b is not None else None, a) for a, b in zip(found, passed, strict=True)],
               "precision_recall": list(zip(found, right, strict=True))}  # fmt: skip
     titles = {"roc": ("ROC curve", "1 − specificity", "sensitivity"),

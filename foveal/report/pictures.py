@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from foveal.report.companions import map_note
@@ -85,14 +86,22 @@ def gallery(run: Evidence, most: int = MOST_PICTURES) -> Gallery | None:
     labelled = run.predictions[run.predictions["label"].notna()]
     part = "test" if (labelled["split"] == "test").any() else None
     judged = labelled if part is None else labelled[labelled["split"] == part]
-    wrong = run.misgraded if part is None else run.misgraded[run.misgraded["split"] == part]
-    rows = [row for row in wrong.to_dict("records") if (file := _file(run, row)) and file.is_file()][:most]
+    listed = run.misgraded if part is None else run.misgraded[run.misgraded["split"] == part]
+    rows = [row for row in _still_wrong(listed, judged) if (file := _file(run, row)) and file.is_file()][:most]
+    distance = (judged["grade"] - judged["label"]).abs()
     images = counted(len(judged), f"{part or 'labelled'} image")
-    text = f"{len(wrong):,} of {images} got another class than their label"
+    text = f"{int((distance > 0).sum()):,} of {images} got another class than their label"
     if run.ordered:
-        text += f", {int((wrong['distance'].astype(int) > 1).sum()):,} of them by two grades or more"
+        text += f", {int((distance > 1).sum()):,} of them by two grades or more"
     text += f". The {len(rows)} worst are shown; misgraded.csv lists all." if rows else "."
     return Gallery(run=run.name, sentence=text, pictures=[_misgraded(run, row) for row in rows])
+
+
+def _still_wrong(misgraded: pd.DataFrame, judged: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of misgraded.csv with the labels as they are now, without those that a correction has proved right."""
+    labels = dict(zip(judged["id"], judged["label"].astype(str), strict=True))
+    rows = [{**row, "label": labels.get(row["id"], row["label"])} for row in misgraded.to_dict("records")]
+    return [row for row in rows if row["label"] != row["grade"]]
 
 
 def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from foveal.report import comparison, quality, tables, verdicts, words
 from foveal.report.calibration import calibration_part
-from foveal.report.doubts import doubts_part
+from foveal.report.doubts import MOST_DOUBTS, doubts_part
 from foveal.report.evidence import Evidence
 from foveal.report.explanations import explanations_part
 from foveal.report.figures import charts
@@ -63,7 +63,7 @@ def picture_sections(graders: Sequence[Evidence]) -> dict[str, Any]:
     return {
         "galleries": galleries,
         "maps": named(graders, names, map_part, int(MOST_POINTS / shares)),
-        "doubts": named(graders, names, doubts_part),
+        "doubts": named(graders, names, doubts_part, MOST_DOUBTS // max(1, len(graders))),
         "explanations": named(graders, names, lambda run: explanations_part(run, _pictured(galleries, run))),
     }
 
@@ -95,7 +95,7 @@ def _unmeasured(finding: Finding) -> list[tuple[str, str]]:
     wanted |= {"harm": "errors by harm"} if run.ordered else {}
     gone = [text for key, text in wanted.items() if key not in result]
     lines = [(f"{run.name}: {words.listed(gone)}", _command("evaluate", str(run.path)))] if gone else []
-    if not result.get("subgroups"):
+    if not result.get("subgroups") and not result["about"].get("measured_again"):
         records = ("--records", str(run.options.get("data", "DATA")))
         command = _command("evaluate", str(run.path), "--by", "flags", *records)
         lines.append((f"{run.name}: subgroups, here by quality flag", command))

@@ -23,10 +23,15 @@ def subgroup_parts(finding: Finding) -> list[tuple[str, Table]]:
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
-    """(column, value, figure) of the large enough group with the lowest first metric; None where all are small."""
+    """(column, value, figure) of the large enough group with the lowest first metric.
+
+    None where no column has two such groups: the only one is nearly all images.
+    """
     name = headline_names(finding.evidence)[0]
-    groups = [group for group in finding.result.get("subgroups") or []
-              if not group.get("small") and _figure(group, name) is not None]  # fmt: skip
+    large = [group for group in finding.result.get("subgroups") or []
+             if not group.get("small") and _figure(group, name) is not None]  # fmt: skip
+    columns = [group["column"] for group in large]
+    groups = [group for group in large if columns.count(group["column"]) > 1]
     if not groups:
         return None
     worst = min(groups, key=lambda group: group["metrics"][name]["value"])

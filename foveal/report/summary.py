@@ -40,6 +40,9 @@ def shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[
         names = words.listed([finding.evidence.name for finding in findings])
         judged = words.what_was_judged(findings[0])
         lines = [f"{names} were {judged}. The images are the same for each of them.", *lines]
+    doubted = {doubt: None for finding in findings for doubt in _doubts(finding)}
+    if doubted:
+        lines.append(f"What speaks against leaning on these figures: {words.listed(list(doubted))}.")
     return lines
 
 
@@ -91,7 +94,7 @@ def _missed(finding: Finding) -> str:
 def _worst_harm(finding: Finding) -> str:
     harm = finding.result.get("harm") or {}
     if harm.get("worst"):
-        return f"The worst kind of error, by class numbers: {harm['worst']}."
+        return f"The worst kind of error: {harm['worst']}."
     errors = [error for error in harm.get("errors", []) if error["n"]]
     if not errors:
         return ""

@@ -60,6 +60,8 @@ def against_first(finding: Finding, first: Finding) -> Verdict:
         same = other["answer"] == entry["answer"]
         text += f" and in {SPOKEN[name]}" if same else f"; in {SPOKEN[name]} {again[other['answer']]}"
     images = counted(finding.against_first["n"], "image")
+    if (finding.rows["grade"].to_numpy() == first.rows["grade"].to_numpy()).all():
+        text = f"{first.evidence.name} and {finding.evidence.name} gave every image the same grade"
     grounds = f"Paired difference on the same {images}: {_figures(compared)}."
     return Verdict(tone=TONES[entry["answer"]], text=f"{text}.", grounds=grounds)
 

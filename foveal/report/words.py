@@ -158,6 +158,8 @@ def what_came_out(finding: Finding) -> str:
     figures = [f"{SPOKEN[name]} {number(entry['value'])} ({interval(entry)})"
                for name, entry in zip(names, entries, strict=True)]  # fmt: skip
     figures[0] = figures[0].replace("(", "(95\N{NO-BREAK SPACE}% interval ")
+    if names[0] == "quadratic_kappa":
+        figures[0] = f"agreement with the labels beyond chance, {figures[0]}"
     constants = listed([number(entry["constant"]) for entry in entries])
     return (
         f"It was {what_was_judged(finding)}: {listed(figures)}. "

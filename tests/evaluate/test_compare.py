@@ -17,12 +17,12 @@ def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
 
 
 def test_runs_on_other_images_labels_or_classes_are_not_compared(predictions):
-    for other in (
-        predictions().assign(id=[f"x{n}" for n in range(60)]),
-        predictions().assign(label=0),
-        predictions(classes=3).assign(label=predictions()["label"]),
+    for other, message in (
+        (predictions().assign(id=[f"x{n}" for n in range(60)]), "at least 2 labelled images .* got 0"),
+        (predictions().assign(label=0), r"\d+ of 60 images have another one in the second table"),
+        (predictions(classes=3).assign(label=predictions()["label"]), "the same classes"),
     ):
-        with pytest.raises(ValueError, match="at least 2 images that both have graded"):
+        with pytest.raises(ValueError, match=message):
             paired_difference(predictions(), other)
 
 

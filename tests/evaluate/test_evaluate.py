@@ -145,6 +145,19 @@ def test_doubted_labels_are_listed_without_those_that_were_learned_from(tmp_path
     assert 0 < len(found) <= len(wrong) and set(found["id"]) <= set(wrong["id"])
 
 
+def test_doubted_labels_come_with_the_labels_of_their_neighbours(tmp_path, predictions, write):
+    write(tmp_path / "p.csv", predictions(200, 0.9))
+    foveal.evaluate(tmp_path / "p.csv")
+    assert "neighbours" not in pd.read_csv(tmp_path / "label_noise.csv")
+    first = pd.read_csv(tmp_path / "label_noise.csv")["id"][0]
+    (tmp_path / "cluster").mkdir()
+    near = pd.DataFrame({"id": first, "rank": range(1, 8), "other": "x", "other_label": [2, None, 1, 2, 2, 4, 4]})
+    write(tmp_path / "cluster" / "neighbours.csv", near)
+    foveal.evaluate(tmp_path / "p.csv")
+    found = pd.read_csv(tmp_path / "label_noise.csv", keep_default_na=False).set_index("id")["neighbours"]
+    assert found[first] == "3 2, 1 1" and (found.drop(first) == "").all()
+
+
 def corrections(**changes):
     row = {"id": "i0", "old": "5", "new": "0", "who": "me", "when": "2026-01-01", "why": "seen again"}
     return pd.DataFrame([row | changes])
@@ -157,7 +170,26 @@ def test_corrections_change_labels_before_measuring(tmp_path, predictions, write
     file = write(tmp_path / "c.csv", corrections(old=str(old), new=str(new)))
     before, after = (evaluated(write(tmp_path / "p.csv", table), corrections=one) for one in (None, file))
     assert np.sum(after["confusion"], 1)[new] == np.sum(before["confusion"], 1)[new] + 1
-    assert after["about"]["corrections"] == {"file": "c.csv", "rows": 1} and "corrections" not in before["about"]
+    corrected = {"file": "c.csv", "all": 1, "rows": 1, "changed": 1}
+    assert after["about"]["corrections"] == corrected and "corrections" not in before["about"]
+
+
+def test_corrections_that_the_run_knew_already_change_nothing(tmp_path, predictions, write):
+    table = predictions()
+    first, second, third = ((table["label"][0] + k) % 5 for k in range(3))
+    changes = [(first, second), (second, third), (third, first), (first, third)]
+    file = write(tmp_path / "c.csv", pd.concat([corrections(old=str(old), new=str(new)) for old, new in changes]))
+    figures = []
+    for label, changed in ((first, 1), (second, 1), (third, 0)):
+        table.loc[0, "label"] = label
+        result = evaluated(write(tmp_path / "p.csv", table), corrections=file)
+        assert result["about"]["corrections"] == {"file": "c.csv", "all": 4, "rows": 4, "changed": changed}
+        figures.append(result["metrics"])
+    assert figures[0] == figures[1] == figures[2]
+    taken = write(tmp_path / "c.csv", corrections(old=str(first), new=""))
+    table.loc[0, "label"] = pd.NA
+    again = evaluated(write(tmp_path / "p.csv", table), corrections=taken)
+    assert again["about"]["corrections"]["changed"] == 0 and again["about"]["images"] == 59
 
 
 @pytest.mark.parametrize(
@@ -177,6 +209,24 @@ def test_wrong_corrections_get_one_clear_error(tmp_path, predictions, write, cha
         foveal.evaluate(write(tmp_path / "p.csv", table), corrections=file)
     with pytest.raises(ValueError, match="there is no such file"):
         foveal.evaluate(tmp_path / "p.csv", corrections=tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace(",", ";"), "parted by semicolons, and must be by commas"),
+        (lambda text: text.replace(",", "\t"), "parted by tabs"),
+        (lambda text: text.replace("grade", "label", 1), "more than one column is named label"),
+    ],
+)
+def test_tables_that_a_spreadsheet_wrote_otherwise_are_named(tmp_path, predictions, write, change, message):
+    file = write(tmp_path / "p.csv", predictions())
+    text = file.read_text(encoding="utf-8")
+    file.write_text(change(text), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        foveal.evaluate(file)
+    file.write_text(text, encoding="utf-8-sig")  # a mark that spreadsheets put before the first name
+    assert foveal.evaluate(file).is_file()
 
 
 @pytest.mark.parametrize(

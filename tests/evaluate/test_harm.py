@@ -31,10 +31,10 @@ def test_errors_index_and_words_by_hand():
     assert found["errors"][0]["share"] == pytest.approx(1 / 3)
     assert found["index"]["value"] == pytest.approx((32 + 24 + 20) / 111) and found["index"]["n"] == 111
     assert found["index"]["constant"] == pytest.approx((10 + 20 * 4 + 8 * 18 + 3 * 32) / 111)
-    assert found["worst"] == "4 called 0-1: 1 of 3 images of 'e'"
+    assert found["worst"] == "'e' called 'a' or 'b': 1 of 3 images"
 
 
 def test_without_a_cut_off_the_worst_is_the_highest_class_called_the_lowest():
     assert worst(np.array([[1, 0], [2, 3]]), Scale(names=["no", "yes"], ordered=True)) == (
-        "1 called 0: 2 of 5 images of 'yes'"
+        "'yes' called 'no': 2 of 5 images"
     )

@@ -135,7 +135,7 @@ def write_metrics(run: Path) -> None:
     few = {**group, "value": "Optos", "n": 4, "groups": 2, "small": True}
     harm = {"errors": [{"true": "severe", "given": "none", "n": 2, "share": 0.1, "weight": 8.0},
                        {"true": "none", "given": "mild", "n": 2, "share": 0.1, "weight": 1.0}],
-            "index": {**entry, "value": 0.2468}, "worst": "2 called 0: 2 of 20 images of 'severe'"}  # fmt: skip
+            "index": {**entry, "value": 0.2468}, "worst": "'severe' called 'none': 2 of 20 images"}  # fmt: skip
     bins = [{"low": 0.1, "high": 0.5, "confidence": 0.41, "accuracy": 0.31, "n": 30},
             {"low": 0.5, "high": 1.0, "confidence": 0.82, "accuracy": 0.72, "n": 30}]  # fmt: skip
     about = {"split": "test", "images": 60, "groups": 30, "classes": list(CLASSES), "referable_from": 1,

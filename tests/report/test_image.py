@@ -16,7 +16,10 @@ def sheet(run, *names, **options) -> str:
 def test_a_sheet_says_grade_referral_neighbours_and_record(full_run):
     page = sheet(full_run, "i1")
     assert "The grader gives mild, with a probability of 80 %." in page
-    assert "<strong>Referable</strong>" in page and "Score 0.900 for mild and above, threshold 0.345" in page
+    assert "<strong>The grader would refer this eye.</strong>" in page
+    assert "Of 100 images that it refers, about 78 have the disease, where 67 % have it." in page
+    assert "gives mild and above a probability of 90.0 %; it refers from 34.5 % on, with the threshold set so" in page
+    assert page.index("would refer") < page.index("with a probability of 80 %")
     assert "Of the 5 images most like it, 2 severe and 1 mild." in page
     assert "0.81 (0.70 to 0.90)" in page and "88 % (95 % interval 77 to 95 %)" in page
     assert "not a medical device" in page and "look it up by its id" in page
@@ -26,13 +29,15 @@ def test_the_threshold_decides_and_not_the_grade(full_run):
     result = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
     result["operating_points"][0]["threshold"] = 0.95
     (full_run / "metrics.json").write_text(json.dumps(result), encoding="utf-8")
-    assert "<strong>Not referable</strong>" in sheet(full_run, "i1")
+    page = sheet(full_run, "i1")
+    assert "<strong>The grader would not refer this eye.</strong>" in page
+    assert "Of 100 images with the disease, it passes about 12, as it passes this one." in page
 
 
 def test_without_an_operating_point_the_grade_decides(tmp_path, write_grader):
     run = write_grader(tmp_path / "run", split="val")
     page = sheet(run, "i1")
-    assert "<strong>Referable</strong>" in page and "no operating point has been chosen" in page
+    assert "<strong>The grader would refer this eye.</strong>" in page and "no operating point has been chosen" in page
 
 
 def test_the_pictures_are_those_of_the_run(full_run):

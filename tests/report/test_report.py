@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 import foveal
+from foveal.report.agreement import agree
 from foveal.report.evidence import best_epoch, forebears, read_evidence
 from foveal.report.figures import Level, Line, Panel, draw
 from foveal.report.findings import find
@@ -61,7 +63,7 @@ def test_two_graders_are_compared_with_the_first(tmp_path, write_grader, page_of
     first, second = find([read_evidence(better), read_evidence(worse)])
     assert against_first(second, first).text.startswith("worse is worse than better")
     first, second = find([read_evidence(better), read_evidence(better)])
-    assert against_first(second, first).text.startswith("better cannot be told from better in quadratic kappa and in")
+    assert against_first(second, first).text == "better and better gave every image the same grade."
 
 
 def test_only_shared_images_are_compared(tmp_path, write_grader, page_of):
@@ -70,6 +72,38 @@ def test_only_shared_images_are_compared(tmp_path, write_grader, page_of):
     assert [finding.result["about"]["images"] for finding in findings] == [30, 30]
     assert findings[0].result["about"]["groups"] == 15
     assert "on the same 30 images" in page_of(many, few)
+
+
+def corrected_run(run: Path, **card: Any) -> Path:
+    """The run as if it had been trained after two of its test images were called severe."""
+    table = pd.read_csv(run / "predictions.csv")
+    table.loc[table.index[[0, 3]], "label"] = 2
+    table.to_csv(run / "predictions.csv", index=False)
+    known = json.loads((run / "card.json").read_text(encoding="utf-8"))
+    (run / "card.json").write_text(json.dumps(known | card), encoding="utf-8")
+    return run
+
+
+def test_runs_from_before_and_after_a_correction_are_judged_by_the_newest_labels(tmp_path, write_grader, page_of):
+    old, new = write_grader(tmp_path / "old"), corrected_run(write_grader(tmp_path / "new"), corrections=2)
+    page = page_of(old, new)
+    assert "2 images that old has graded got another label since; the figures go by that of new" in page
+    assert "old and new gave every image the same grade" in page
+    runs, said = agree([read_evidence(new), read_evidence(old)])
+    first, second = find(runs)
+    assert len(said) == 1 and first.result["confusion"] == second.result["confusion"]
+    alone = find([read_evidence(old)])[0]
+    assert alone.result["confusion"] != second.result["confusion"]
+    assert second.metrics["accuracy"] == first.metrics["accuracy"] != alone.metrics["accuracy"]
+
+
+def test_labels_of_other_sets_are_not_taken_over(tmp_path, write_grader, page_of):
+    old = write_grader(tmp_path / "old")
+    new = corrected_run(write_grader(tmp_path / "new"), identity="another clinic")
+    with pytest.raises(
+        ValueError, match="different labels to 2 of the images .* another clinic on the scale none and drawn on"
+    ):
+        page_of(old, new)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
-from foveal.report.operating import elsewhere
+from foveal.report.operating import elsewhere, precision_here, threshold
 from foveal.report.sections import missing
+from foveal.report.subgroups import lowest_group
 from foveal.report.summary import answers
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
@@ -123,6 +124,9 @@ def test_elsewhere_is_arithmetic():
 
 
 def test_the_summary_answers_five_questions(full_run):
+    groups = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))["subgroups"]
+    better = {"quadratic_kappa": {**groups[0]["metrics"]["quadratic_kappa"], "value": 0.9}}
+    change(full_run, subgroups=[*groups, {**groups[0], "value": "Canon", "metrics": better}])
     evidence = read_evidence(full_run)
     said = {question: " ".join(lines) for question, lines in answers(evidence, find([evidence])[0])}
     assert list(said) == ["What is it?", "How good is it?", "Measured against what?", "Where does it fail?",
@@ -134,6 +138,36 @@ def test_the_summary_answers_five_questions(full_run):
         said["May it be trusted?"].startswith("As a result of research")
         and "Not for care" in said["May it be trusted?"]
     )
+
+
+def test_one_large_group_alone_is_no_weak_one(full_run):
+    assert lowest_group(find([read_evidence(full_run)])[0]) is None
+
+
+def test_points_lie_on_the_curve_whatever_prevalence_was_told(full_run, page_of):
+    result = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
+    point = result["operating_points"][0]
+    point["positive_predictive_value"] |= {"value": 0.1, "prevalence": 0.05}
+    assert precision_here(point) == pytest.approx(0.8765 * 40 / (0.8765 * 40 + (1 - 0.6543) * 20))
+    change(full_run, operating_points=[point])
+    assert "the share of disease that the evaluation was told, 5 %" in section(page_of(full_run), "operating")
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.4, "refers none"), (-0.3, "refers all"), (0.25, "0.250"), (None, "–")])
+def test_a_threshold_that_no_score_can_pass_is_said_in_words(value, text):
+    assert threshold({"threshold": value}) == text
+
+
+def test_the_gallery_goes_by_corrected_labels(full_run, page_of):
+    before = section(page_of(full_run), "misgraded")
+    first = pd.read_csv(full_run / "misgraded.csv").iloc[0]
+    table = pd.read_csv(full_run / "predictions.csv")
+    table.loc[table["id"] == first["id"], "label"] = first["grade"]
+    table.to_csv(full_run / "predictions.csv", index=False)
+    (full_run / "metrics.json").unlink()
+    after = section(page_of(full_run), "misgraded")
+    assert "6 of 60 test images" in before and "5 of 60 test images" in after
+    assert f"Image {first['id']}:" in before and f"Image {first['id']}:" not in after
 
 
 def test_few_groups_and_leaks_forbid_trust(full_run):
