@@ -13,7 +13,7 @@ from foveal.augment.recipes import Recipe
 from foveal.augment.table import level_sides
 
 TRIES = 10  # as torchvision's RandomResizedCrop
-DISC_POINTS = 8  # a crop's share of the disc is judged at 8 x 8 places
+DISC_POINTS = 6  # a crop's share of the disc is judged at 6 x 6 places
 
 
 def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Generator) -> tuple[ndarray, ...]:

@@ -53,20 +53,23 @@ def _code(planes: Tensor, steps: Tensor) -> Tensor:
     size = planes.shape[-1]
     short = -size % 8
     padded = F.pad(planes, (0, short, 0, short), mode="replicate")
-    blocks = padded.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)  # [B, P, rows, columns, 8, 8]
-    cosines = _cosines(planes)
-    waves = cosines @ blocks @ cosines.T
-    step = steps[:, :, None, None]
-    blocks = cosines.T @ ((waves / step).round() * step) @ cosines
-    whole = blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
-    return whole[:, :, :size, :size].round().clamp(-128, 127)
+    cosines = _cosines(size + short, planes.device)
+    step = steps.repeat(1, 1, (size + short) // 8, (size + short) // 8)
+    waves = cosines @ (padded @ cosines.T)
+    coded = cosines.T @ (((waves / step).round() * step) @ cosines)
+    return coded[:, :, :size, :size].round().clamp(-128, 127)
 
 
-def _cosines(like: Tensor) -> Tensor:
-    """The orthonormal cosine transform [8, 8]: a row per frequency."""
-    place = torch.arange(8, device=like.device, dtype=torch.float32)
-    waves = torch.cos((2 * place + 1) * place[:, None] * (math.pi / 16)) / 2
-    return torch.where(place[:, None] == 0, math.sqrt(1 / 8), waves)
+def _cosines(size: int, device: torch.device) -> Tensor:
+    """The orthonormal cosine transform of every eight pixels of a line: [size, size], of which seven eighths are zero.
+
+    A full product with it takes less time than cutting pictures into blocks and putting them together again.
+    """
+    place = torch.arange(size, device=device)
+    frequency, pixel = (place % 8).float()[:, None], (place % 8).float()
+    waves = torch.cos((2 * pixel + 1) * frequency * (math.pi / 16)) / 2
+    waves = torch.where(frequency == 0, math.sqrt(1 / 8), waves)
+    return waves * (place[:, None] // 8 == place // 8)
 
 
 def _to_ycc(pixels: Tensor) -> Tensor:
