@@ -43,18 +43,18 @@ def bytes_expected(name, pairs, chunk):
     """What a loss will need at least: copies of its largest matrix in float32."""
     matrix = 4 * (2 * pairs) ** 2
     if name == "pytorch-metric-learning":
-        return 4 * 2 * pairs * 2 * pairs * (2 * pairs - 2) * 2  # every positive pair beside all negative pairs
-    return {"foveal": 4 * matrix, "lightly": 8 * matrix}.get(name, 16 * chunk**2 + 40 * pairs * DIMENSIONS)
+        return 4 * matrix * (2 * pairs - 2)  # every positive pair beside all negatives of its anchor, four times
+    return {"foveal": 4 * matrix, "lightly": 5 * matrix}.get(name, 16 * chunk**2 + 40 * pairs * DIMENSIONS)
 
 
 def bytes_free(device):
-    """Free memory of the device, less a tenth."""
+    """Half of the free memory of the device: others may be using it too."""
     if device == "cuda":
         import torch
 
-        return 0.9 * torch.cuda.mem_get_info()[0]
+        return 0.5 * torch.cuda.mem_get_info()[0]
     lines = Path("/proc/meminfo").read_text().splitlines()
-    return 0.9 * 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+    return 0.5 * 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
 
 
 def peak(device):
@@ -94,7 +94,7 @@ def row(name, pairs, options):
     label = f"{pairs:>7,}  {name:<24}"
     need, free = bytes_expected(name, pairs, options.chunk), bytes_free(options.device)
     if need > free:
-        return f"{label} left out: needs about {need / 2**30:,.1f} GiB, {free / 2**30:,.1f} are free"
+        return f"{label} left out: needs about {need / 2**30:,.1f} GiB, half of what is free is {free / 2**30:,.1f}"
     if name in MODULES and importlib.util.find_spec(MODULES[name]) is None:
         return f"{label} not installed: pip install {name}"
     arguments = [name, str(pairs), options.device, str(options.repeats), str(options.chunk)]

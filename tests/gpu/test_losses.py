@@ -14,7 +14,11 @@ from foveal.pretrain.simsiam import SimSiam, SimSiamConfig
 from foveal.pretrain.supcon import SupCon, SupConConfig
 from foveal.pretrain.vicreg import VICReg, VICRegConfig
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+]
 HIDDEN = {"projection_hidden": 64, "projection_size": 32}
 SLOW = {"prediction_hidden": 64, "momentum": 0.99}
 METHODS = {
