@@ -2,6 +2,7 @@
 
 OpenCV releases the interpreter's lock, so a few threads use all cores without worker processes. Between the stages a
 picture is float32: nothing is rounded before the end (but for a JPEG), and OpenCV is as fast with it as with uint8.
+Exact with OpenCV 5; before, its warp rounds places to 1/32 pixel, and turned views differ by some grey levels.
 """
 
 from __future__ import annotations
