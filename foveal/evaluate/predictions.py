@@ -42,7 +42,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
 def _read_text(file: Path) -> pd.DataFrame:
     with file.open("rb") as stream:
         binary = b"\0" in stream.read(8192)
-    text = dict.fromkeys(("id", "group", "split"), str)
+    text = dict.fromkeys(("id", "group", "split", "flags"), str)
     try:
         if binary:
             raise UnicodeError("it holds zero bytes")

@@ -69,14 +69,18 @@ def predict(config: PredictConfig) -> Path:
         records = records.assign(split=records["split"].where(~learned, "train"))
         tables.append(predictor.predict_prepared(prepared, records))
     if files:
-        read, probabilities, failed = predictor.predict_files(files)
-        tables.append(predictor.table([file.as_posix() for file in read], probabilities))
+        table, failed = predictor.predict_files(files)
+        tables.append(table)
     table = pd.concat(tables, ignore_index=True)
     if not len(table):
         raise ValueError(f"none of the {len(files)} files could be read; the first: {failed[0][0]}: {failed[0][1]}")
     config.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(config.out, table.to_csv(index=False, lineterminator="\n"))
     _show(table, predictor.classes)
+    flagged = table["flags"].str.split().explode().dropna().value_counts()
+    if len(flagged):
+        counts = ", ".join(f"{count} {flag}" for flag, count in flagged.items())
+        warn(f"{int((table['flags'] != '').sum())} of {len(table)} pictures are flagged ({counts}): look at them first")
     if failed:
         rejected = config.out.with_name(f"{config.out.stem}.rejected.csv")
         rows = pd.DataFrame([(file.as_posix(), reason) for file, reason in failed], columns=["file", "reason"])

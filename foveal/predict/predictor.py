@@ -62,26 +62,29 @@ class Predictor:
         logits: Tensor = self.grader(plain_view(images, self.input, self.device))
         return logits
 
-    def predict_files(self, files: Sequence[Path]) -> tuple[list[Path], np.ndarray, list[tuple[Path, str]]]:
-        """Picture files -> (files read, probabilities [n, K], [(file, why it could not be read)]).
+    def predict_files(self, files: Sequence[Path]) -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
+        """The table of predictions for picture files, and [(file, why it could not be read)]; ids are the paths.
 
-        Files are decoded in threads and graded in batches: memory does not grow with their number.
+        Photographs of retinas are flagged as `prepare` flags them. Files are decoded in threads and graded in batches:
+        memory does not grow with their number.
         """
-        read, parts, failed = [], [np.empty((0, len(self.classes)), np.float32)], []
+        read, flags, parts, failed = [], [], [np.empty((0, len(self.classes)), np.float32)], []
         waiting: list[np.ndarray] = []
-        prepared = in_threads(lambda number: prepare_file(files[number], self.preparation), len(files))
+        retinas = self.preparation.crop == "disc"
+        prepared = in_threads(lambda number: prepare_file(files[number], self.preparation, retinas), len(files))
         for file, result in zip(files, prepared, strict=True):
             if isinstance(result, DecodeError):
                 failed.append((file, str(result)))
                 continue
-            read.append(file)
+            read.append(file.as_posix())
+            flags.append(" ".join(result.flags))
             waiting.append(result.pixels)
             if len(waiting) == BATCH:
                 parts.append(self.predict(np.stack(waiting)))
                 waiting = []
         if waiting:
             parts.append(self.predict(np.stack(waiting)))
-        return read, np.concatenate(parts), failed
+        return self.table(read, np.concatenate(parts), flags=flags), failed
 
     def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
         """The table of predictions for records of a prepared set; ValueError when it was prepared differently."""
@@ -100,13 +103,14 @@ class Predictor:
                 f"the run grades on '{self.scale}' ({', '.join(self.classes)}): its labels are left out"
             )
         labels = records["label"] if same else pd.array([pd.NA] * len(records), dtype="Int64")
-        return self.table(list(records["id"]), np.concatenate(chunks), labels, records["group"], records["split"])
+        probabilities, flags = np.concatenate(chunks), records["flags"]
+        return self.table(list(records["id"]), probabilities, labels, records["group"], records["split"], flags)
 
     def table(
         self, ids: Sequence[str], probabilities: np.ndarray, labels: Iterable[Any] | None = None,
-        groups: Iterable[str] | None = None, splits: Iterable[str] | None = None,
+        groups: Iterable[str] | None = None, splits: Iterable[str] | None = None, flags: Iterable[str] | None = None,
     ) -> pd.DataFrame:  # fmt: skip
-        """The table that predictions.csv holds: id, label, p0 … pK, grade, referable, group, split."""
+        """The table that predictions.csv holds: id, label, p0 … pK, grade, referable, group, split, flags."""
         blank = [""] * len(ids)
         table = pd.DataFrame({"id": list(ids), "label": pd.array([pd.NA] * len(ids), dtype="Int64")})
         if labels is not None:
@@ -120,4 +124,5 @@ class Predictor:
             table["referable"] = (table["grade"] >= referred).astype("Int64")
         table["group"] = blank if groups is None else list(groups)
         table["split"] = blank if splits is None else list(splits)
+        table["flags"] = blank if flags is None else list(flags)
         return table

@@ -3,6 +3,7 @@
     foveal report RUN
     foveal report FIRST SECOND --out comparison.html
     foveal report RUN --image ID
+    foveal report RUN --predictions predictions.csv
 
 The page is made from the files of the runs alone: it needs neither the images, nor a GPU, nor torch. It opens without
 a network, follows the reader's light or dark mode, and prints. The same folders give the same page, byte by byte.
@@ -42,6 +43,8 @@ class ReportConfig:
     out: Path | None = None
     # Id of a graded image, as in predictions.csv: a sheet on it to print on A4, in place of the page; again for more.
     image: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    # Table of `foveal predict` whose images get a sheet each, or those of --image; by default the run's own table.
+    predictions: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -50,8 +53,9 @@ class ReportConfig:
         for run, folder in zip(self.runs, folders, strict=True):
             if folders.count(folder) > 1:
                 raise ValueError(f"{run} is given more than once; name every run folder once")
-        if self.image and len(self.runs) > 1:
-            raise ValueError(f"--image is for one run, got {len(self.runs)}: foveal report RUN --image ID")
+        if (self.image or self.predictions) and len(self.runs) > 1:
+            option, value = ("--image", "ID") if self.image else ("--predictions", "FILE")
+            raise ValueError(f"{option} is for one run, got {len(self.runs)}: foveal report RUN {option} {value}")
 
 
 def report(config: ReportConfig) -> Path:
@@ -59,11 +63,13 @@ def report(config: ReportConfig) -> Path:
 
     ValueError where a folder is no run, or has not graded an image that is asked for.
     """
-    out = config.out or config.runs[-1] / _default_name(config.image)
+    folder = config.runs[-1] if config.predictions is None else config.predictions.parent
+    sheets_only = bool(config.image or config.predictions)
+    out = config.out or folder / (_default_name(config.image) if sheets_only else "report.html")
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give the page's own path, as {out / 'report.html'}")
     runs = [read_evidence(run) for run in config.runs]
-    page = render_images(runs[0], config.image) if config.image else render(runs)
+    page = render_images(runs[0], config.image, config.predictions) if sheets_only else render(runs)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
     say(f"report: {out}")
@@ -71,10 +77,8 @@ def report(config: ReportConfig) -> Path:
 
 
 def _default_name(images: Sequence[str]) -> str:
-    """report.html, or images.html, or a name made of the one image's id without what could lead elsewhere."""
-    if not images:
-        return "report.html"
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", images[0]).strip(".-")[:80]
+    """images.html, or a name made of the one image's id without what could lead elsewhere."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", images[0]).strip(".-")[:80] if images else ""
     return f"image-{plain}.html" if len(images) == 1 and plain else "images.html"
 
 

@@ -1,21 +1,28 @@
 """One image on one sheet of paper: the grade, how sure, what similar images are, and the grader's own record.
 
     foveal report RUN --image ID
+    foveal report RUN --predictions predictions.csv
 
-Made from the run folder alone, for an image of its predictions.csv. It prints to one A4 page an image.
+Made from the run folder alone, for an image of its predictions.csv, or for new photographs that `foveal predict` has
+graded: their ids are their paths, and they are shown where they still lie there. It prints to one A4 page an image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from foveal.evaluate.predictions import probability_columns, read_predictions
+from foveal.fundus.quality import FLAGS
 from foveal.report import words
 from foveal.report.doubts import MOST_NEIGHBOURS, class_name, neighbour_labels
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding, find
 from foveal.report.intended import NOT_A_DEVICE
-from foveal.report.operating import lowest_class, meaning, part, points_of, setting
+from foveal.report.operating import lowest_class, meaning, part, points_of, setting, threshold
 from foveal.report.page import render_template
 from foveal.report.pictures import embedded, picture_of
 
@@ -23,14 +30,21 @@ SIDE = 480  # pixels of the photograph
 UNSURE = 0.5  # probability of the grade given, below which the page says so
 
 
-def render_images(run: Evidence, names: Sequence[str]) -> str:
-    """The sheets of some images as one page; ValueError for one that the run has not graded."""
-    if run.predictions is None:
+def render_images(run: Evidence, names: Sequence[str], other: Path | None = None) -> str:
+    """The sheets of some images as one page, of all where none is named; ValueError for one that is not graded.
+
+    other: a table of `foveal predict`, to take in place of the run's own.
+    """
+    if run.predictions is None and other is None:
         raise ValueError(f"{run.path} has graded no image (it has no predictions.csv)")
-    table = run.predictions.set_index("id", drop=False)
+    own = run.predictions if other is None else _graded_by(run, other)
+    assert own is not None
+    table = own.set_index("id", drop=False)
+    names = names or list(table.index)
     missing = [name for name in names if name not in table.index]
     if missing:
-        raise ValueError(f"{run.path / 'predictions.csv'} has no image {', '.join(missing)}; ids are as written there")
+        file = other or run.path / "predictions.csv"
+        raise ValueError(f"{file} has no image {', '.join(missing)}; ids are as written there")
     findings = find([run])
     finding = findings[0] if findings else None
     rows = [table.loc[name].to_dict() for name in names]
@@ -66,9 +80,18 @@ def _sheet(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> di
         "referral": _referral(run, finding, row),
         "pictures": _pictures(run, name),
         "near": f"Of the {MOST_NEIGHBOURS} images most like it, {near}." if near else "",
-        "flags": str(row.get("flags") or row.get("quality") or "").replace(";", ", "),
+        "flags": [f"{word}: {FLAGS[word]}" if word in FLAGS else word for word in str(row.get("flags") or "").split()],
         "learned": learned,
     }
+
+
+def _graded_by(run: Evidence, file: Path) -> pd.DataFrame:
+    """A table of predictions with the classes of the run; ValueError for another's."""
+    table = read_predictions(file)
+    if len(probability_columns(table)) != len(run.classes):
+        count = len(probability_columns(table))
+        raise ValueError(f"{file} was not made by {run.path}: it has {count} classes, the run has {len(run.classes)}")
+    return table
 
 
 def words_known(value: Any) -> bool:
@@ -82,7 +105,8 @@ def _sentence(run: Evidence, row: Mapping[str, Any]) -> str:
     likeliest = max(range(len(shares)), key=shares.__getitem__)
     text = f"The grader gives {run.classes[grade]}, with a probability of {words.percent(shares[grade])}."
     if likeliest != grade:
-        alone = f"{run.classes[likeliest]} alone is likelier ({words.percent(shares[likeliest])})"
+        name = run.classes[likeliest]
+        alone = f"{name[0].upper()}{name[1:]} alone is likelier ({words.percent(shares[likeliest])})"
         text += f" {alone}; the grade given is the expected one, between the possible ones."
     if shares[grade] < UNSURE:
         text += " It is unsure: a person should look."
@@ -108,24 +132,32 @@ def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) ->
         return _by_grade(row)
     score, point = sum(_shares(row)[lowest:]), points[0]
     referable = score >= float(point["threshold"])
-    level, how = meaning(run, finding.result, "referable"), setting(point)
+    level, how = _or_above(run, finding), setting(point)
     grounds = (
-        f"{_worth(point, referable=referable)} The grader gives {level} a probability of {words.percent(score, 1)}; "
-        f"it refers from {words.percent(point['threshold'], 1)} on, {how}."
+        f"{_worth(point, level, referable=referable)} Its probability of {level} is {words.percent(score, 1)}; "
+        f"{_from(point)}, {how}."
     )
     return {"text": _referable(referable), "tone": "bad" if referable else "unsure", "grounds": grounds.strip()}
 
 
-def _worth(point: Mapping[str, Any], *, referable: bool) -> str:
+def _or_above(run: Evidence, finding: Finding) -> str:
+    """`moderate NPDR or above`."""
+    return meaning(run, finding.result, "referable").replace(" and above", " or above")
+
+
+def _from(point: Mapping[str, Any]) -> str:
+    value = float(point["threshold"])
+    return f"it refers from {words.percent(value, 1)} on" if 0 < value <= 1 else f"it {threshold(point)}"
+
+
+def _worth(point: Mapping[str, Any], level: str, *, referable: bool) -> str:
     """What such an answer is worth: how often a referral is right, or how much disease is passed."""
     found, right = part(point, "sensitivity"), part(point, "positive_predictive_value")
     if referable and right["value"] is not None:
-        share = f", where {words.percent(right['prevalence'])} have it" if right.get("prevalence") else ""
-        return f"Of 100 images that it refers, about {100 * right['value']:.0f} have the disease{share}."
+        share = f", if {words.percent(right['prevalence'])} of all have it" if right.get("prevalence") else ""
+        return f"Of 100 images that it refers, about {100 * right['value']:.0f} have {level}{share}."
     if not referable and found["value"] is not None:
-        return (
-            f"Of 100 images with the disease, it passes about {100 * (1 - found['value']):.0f}, as it passes this one."
-        )
+        return f"Of 100 images with {level}, it passes about {100 * (1 - found['value']):.0f}, as it passes this one."
     return ""
 
 
@@ -144,9 +176,19 @@ def _referable(referable: bool) -> str:
 def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
     files = (
         ("Photograph, as it was prepared", picture_of(run, name)),
+        ("Photograph", Path(name)),
         ("Where the grader looked", run.companions.overlay(name)),
     )
-    return [{"title": title, "source": embedded(file, SIDE)} for title, file in files if file is not None]
+    shown = {title: source for title, file in files if file is not None and (source := _source(file))}
+    return [{"title": title, "source": source} for title, source in shown.items()]
+
+
+def _source(file: Path) -> str:
+    """The data: address of a picture file; empty where there is none, or none that a browser could show."""
+    try:
+        return embedded(file, SIDE) if file.is_file() else ""
+    except (OSError, ValueError):  # DICOM, and whatever else Pillow does not read
+        return ""
 
 
 def _record(finding: Finding | None) -> list[tuple[str, str]]:

@@ -55,6 +55,17 @@ def test_folders_files_and_bad_files(photo_run, photographs, tmp_path):
     assert len(rejected) == 1 and rejected["file"][0].endswith("letter.jpg")
 
 
+def test_pictures_that_are_no_good_photographs_are_flagged(photo_run, tmp_path, capsys):
+    wide = foveal.prepare(photo_run[0] / "photos", out=tmp_path / "data", size=64)
+    run = foveal.train(wide, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=8, class_weights="none")
+    cv2.imwrite(str(tmp_path / "noise.png"), np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8))
+    table = read_predictions(foveal.predict(run, tmp_path / "noise.png", out=tmp_path / "p.csv"))
+    assert "not-a-retina" in table["flags"][0] and "1 of 1 pictures are flagged" in capsys.readouterr().out
+    from_set = read_predictions(foveal.predict(run, wide, out=tmp_path / "set.csv")).set_index("id")["flags"]
+    records = pd.read_csv(wide / "records.csv", dtype=str, keep_default_na=False).set_index("id")["flags"]
+    assert from_set.equals(records[from_set.index])
+
+
 def test_a_part_of_a_prepared_set(grader_run, phantom_set, tmp_path):
     table = read_predictions(foveal.predict(grader_run, phantom_set, split="test", out=tmp_path / "p.csv"))
     assert set(table["split"]) == {"test"} and table["label"].notna().all()

@@ -1,6 +1,7 @@
 """The sheet on one graded image."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -17,8 +18,8 @@ def test_a_sheet_says_grade_referral_neighbours_and_record(full_run):
     page = sheet(full_run, "i1")
     assert "The grader gives mild, with a probability of 80 %." in page
     assert "<strong>The grader would refer this eye.</strong>" in page
-    assert "Of 100 images that it refers, about 78 have the disease, where 67 % have it." in page
-    assert "gives mild and above a probability of 90.0 %; it refers from 34.5 % on, with the threshold set so" in page
+    assert "Of 100 images that it refers, about 78 have mild or above, if 67 % of all have it." in page
+    assert "Its probability of mild or above is 90.0 %; it refers from 34.5 % on, with the threshold set so" in page
     assert page.index("would refer") < page.index("with a probability of 80 %")
     assert "Of the 5 images most like it, 2 severe and 1 mild." in page
     assert "0.81 (0.70 to 0.90)" in page and "88 % (95 % interval 77 to 95 %)" in page
@@ -31,7 +32,7 @@ def test_the_threshold_decides_and_not_the_grade(full_run):
     (full_run / "metrics.json").write_text(json.dumps(result), encoding="utf-8")
     page = sheet(full_run, "i1")
     assert "<strong>The grader would not refer this eye.</strong>" in page
-    assert "Of 100 images with the disease, it passes about 12, as it passes this one." in page
+    assert "Of 100 images with mild or above, it passes about 12, as it passes this one." in page
 
 
 def test_without_an_operating_point_the_grade_decides(tmp_path, write_grader):
@@ -49,7 +50,28 @@ def test_the_pictures_are_those_of_the_run(full_run):
 def test_quality_flags_are_shown(full_run):
     table = pd.read_csv(full_run / "predictions.csv").assign(flags="blurred dark")
     table.to_csv(full_run / "predictions.csv", index=False)
-    assert "<dd>blurred dark</dd>" in sheet(full_run, "i1")
+    page = sheet(full_run, "i1")
+    assert "<p>blurred: The vessels are not sharp;" in page and "<p>dark</p>" in page
+
+
+def test_new_photographs_get_a_sheet_with_their_picture(full_run, tmp_path):
+    photograph = shutil.copy(full_run / "misgraded" / "00.jpg", tmp_path / "new.jpg")
+    table = (
+        pd.read_csv(full_run / "predictions.csv").head(2).assign(id=[str(photograph), "gone.dcm"], label="", split="")
+    )
+    table.assign(flags=["", "not-a-retina"]).to_csv(tmp_path / "p.csv", index=False)
+    file = foveal.report(full_run, predictions=tmp_path / "p.csv")
+    page = file.read_text(encoding="utf-8")
+    assert file == tmp_path / "images.html" and page.count("<article") == 2 and page.count("<img") == 1
+    assert (
+        "<p>not-a-retina: This does not look like a photograph of a retina;" in page
+        and "Label of the data set" not in page
+    )
+    one = foveal.report(full_run, predictions=tmp_path / "p.csv", image="gone.dcm").read_text(encoding="utf-8")
+    assert one.count("<article") == 1 and "look it up by its id" in one
+    table.drop(columns="p2").assign(p1=lambda own: 1 - own["p0"], grade=0).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(ValueError, match=r"was not made by .*: it has 2 classes, the run has 3"):
+        foveal.report(full_run, predictions=tmp_path / "p.csv")
 
 
 def test_several_images_are_several_sheets_in_the_order_asked(full_run):
@@ -72,5 +94,7 @@ def test_wrong_use(full_run, tmp_path, write_pretraining, write_grader):
         foveal.report(full_run, image="i999")
     with pytest.raises(ValueError, match="graded no image"):
         foveal.report(write_pretraining(tmp_path / "pre"), image="i1")
+    with pytest.raises(ValueError, match="--predictions is for one run, got 2"):
+        foveal.report(full_run, tmp_path / "other", predictions=tmp_path / "p.csv")
     with pytest.raises(ValueError, match="--image is for one run, got 2"):
         foveal.report(full_run, write_grader(tmp_path / "other"), image="i1")
