@@ -14,8 +14,8 @@ MOSTLY, PARTLY = 0.6, 0.2  # of the adjusted Rand index: from here clusters are 
 CANNOT_SHOW = (
     "Islands and gaps: t-SNE and UMAP make them out of even noise.",
     "Distances between islands, their sizes and how dense they are: both methods choose those freely.",
-    "That a grade cannot be told because its points are mixed: a map keeps two of many dimensions.",
-    "That a grade can be told because its points lie together: they may share a camera, or a patient.",
+    "That a label cannot be told because its points are mixed: a map keeps two of many dimensions.",
+    "That a label can be told because its points lie together: they may share a camera, or a patient.",
 )
 
 

@@ -1,25 +1,16 @@
 """The page of an inspection in a real browser: nothing is fetched, nothing overflows, all pictures are there."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 import foveal
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+pytestmark = pytest.mark.browser
 LONG = "a_name_without_any_place_to_break_" * 4
 
-# What stands beyond the right edge, unless it is inside a frame that scrolls or is cut off on purpose.
-OVERFLOWING = """() => [...document.querySelectorAll('body *')]
-  .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll') && !e.closest('svg'))
-  .map(e => e.tagName + ' ' + e.className)"""
 LOADED = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
 
 
@@ -37,38 +28,20 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "page.html"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_page_can_be_read(browser, page_file, width, scheme):
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page, troubles = context.new_page(), []
-    page.on("console", lambda message: troubles.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-    page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or troubles.append(asked.url))
-    page.goto(page_file.as_uri())
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(OVERFLOWING) == []
+def test_page_can_be_read(opened, assert_fits, page_file, width, scheme):
+    page, troubles = opened(page_file, width, scheme)
+    assert_fits(page)
     page.evaluate("[...document.images].forEach(image => image.loading = 'eager')")
     page.wait_for_function(LOADED)
     targets = page.eval_on_selector_all("nav a", "links => links.map(link => link.getAttribute('href'))")
     assert len(targets) == 6 and all(page.locator(target).count() == 1 for target in targets)
     assert troubles == []
-    context.close()
 
 
-def test_paper_is_white(browser, page_file):
-    context = browser.new_context(color_scheme="dark")
-    page = context.new_page()
-    page.goto(page_file.as_uri())
+def test_paper_is_white(opened, page_file):
+    page, _ = opened(page_file, scheme="dark")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("nav").is_hidden()
-    context.close()

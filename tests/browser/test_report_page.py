@@ -3,28 +3,16 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 import foveal
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-first-run", "--disable-quic",
-]  # fmt: skip
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+pytestmark = pytest.mark.browser
 LONG = "a_name_without_any_place_to_break_" * 4
 
-# What stands beyond the right edge, unless it is inside a frame that scrolls.
-OVERFLOWING = """() => [...document.querySelectorAll('body *')]
-  .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll') && !e.closest('svg'))
-  .map(e => e.tagName + ' ' + e.className)"""
 
 # Texts with a contrast below 4.5 to 1 (WCAG 2, level AA) to all that is painted under them.
 FAINT = """() => {
@@ -58,6 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, grader_run: Path, phantom_se
         (copy / "config.toml").write_text(lines, encoding="utf-8")
     lengthen(second)
     add_companions(second)
+    maps = foveal.explain(grader_run, phantom_set, out=folder / "maps", method="saliency", limit=2)
     judged = pd.read_csv(second / "predictions.csv", dtype=str)["id"]
     return {
         "sheets": foveal.report(second, image=tuple(judged[:2]), out=folder / "sheets.html"),
@@ -65,6 +54,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, grader_run: Path, phantom_se
         "one": foveal.report(first, out=folder / "one.html"),
         "two": foveal.report(first, second, out=folder / "two.html"),
         "encoder": foveal.report(encoder, out=folder / "encoder.html"),
+        "explained": maps.with_name("explain.html"),
     }
 
 
@@ -96,72 +86,56 @@ def add_companions(run: Path) -> None:
     (run / "explain" / "explain.json").write_text(json.dumps(explained), encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
+@pytest.fixture
+def unfolded(opened):
+    """As `opened`, with all that is folded away on the screen unfolded."""
 
+    def open_page(*args, **options):
+        page, troubles = opened(*args, **options)
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        return page, troubles
 
-def opened(browser: Any, file: Path, width: int, scheme: str) -> tuple[Any, list[str]]:
-    """The page in its own context, and the list that its troubles are added to."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page, troubles = context.new_page(), []
-    page.on("console", lambda message: troubles.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-    page.on(
-        "request", lambda asked: asked.url.startswith(("file:", "data:")) or troubles.append(f"asked for {asked.url}")
-    )
-    page.goto(file.as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
-    return page, troubles
+    return open_page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["one", "two", "encoder", "full", "sheets"])
-def test_page_can_be_read(browser, pages, name, width, scheme):
-    page, troubles = opened(browser, pages[name], width, scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(OVERFLOWING) == []
+@pytest.mark.parametrize("name", ["one", "two", "encoder", "full", "sheets", "explained"])
+def test_page_can_be_read(unfolded, assert_fits, pages, name, width, scheme):
+    page, troubles = unfolded(pages[name], width, scheme)
+    assert_fits(page)
     assert page.evaluate(FAINT) == []
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert troubles == []
-    page.context.close()
 
 
-def test_links_of_the_head_lead_somewhere(browser, pages):
-    page, _ = opened(browser, pages["one"], 1280, "light")
+def test_links_of_the_head_lead_somewhere(unfolded, pages):
+    page, _ = unfolded(pages["one"], 1280, "light")
     targets = page.eval_on_selector_all("nav a", "links => links.map(link => link.getAttribute('href'))")
     assert len(targets) == len(set(targets)) == page.locator("main section").count()
     assert all(page.locator(target).count() == 1 for target in targets)
-    page.context.close()
 
 
-def test_paper_is_white_and_shows_what_was_folded(browser, pages):
-    page, _ = opened(browser, pages["two"], 800, "dark")
+def test_paper_is_white_and_shows_what_was_folded(unfolded, pages):
+    page, _ = unfolded(pages["two"], 800, "dark")
     page.evaluate("document.querySelectorAll('details').forEach(part => part.open = false)")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("nav").is_hidden()
     assert page.evaluate("document.querySelector('details dl').getBoundingClientRect().height") > 50
     assert page.evaluate(FAINT) == []
-    page.context.close()
 
 
-def test_every_sheet_is_one_page_of_paper(browser, pages):
-    page, _ = opened(browser, pages["sheets"], 800, "light")
+def test_every_sheet_is_one_page_of_paper(unfolded, pages):
+    page, _ = unfolded(pages["sheets"], 800, "light")
     paper = page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", paper)) == 2
-    page.context.close()
 
 
-def test_the_keyboard_reaches_the_contents_and_every_frame_that_scrolls(browser, pages):
-    page, _ = opened(browser, pages["full"], 390, "light")
+def test_the_keyboard_reaches_the_contents_and_every_frame_that_scrolls(unfolded, pages):
+    page, _ = unfolded(pages["full"], 390, "light")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the summary"
     assert page.evaluate("[...document.querySelectorAll('.scroll')].every(e => e.tabIndex === 0 && e.ariaLabel)")
     named = "[...document.querySelectorAll('img, svg[role]')].every(e => e.alt || e.getAttribute('aria-label'))"
     assert page.evaluate(named)
-    page.context.close()
