@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.report import figures
 from foveal.report.agreement import agree
 from foveal.report.evidence import best_epoch, forebears, read_evidence
 from foveal.report.figures import Level, Line, Panel, draw
@@ -41,7 +42,8 @@ def test_the_page_needs_nothing_else(tmp_path, write_grader, page_of):
     assert len(page) < 3 * 2**20
 
 
-def test_same_folders_same_bytes(tmp_path, write_grader, write_pretraining, page_of):
+def test_same_folders_same_bytes(tmp_path, write_grader, write_pretraining, page_of, charts_drawn_once, monkeypatch):
+    monkeypatch.setattr(figures, "draw", charts_drawn_once)
     runs = (write_grader(tmp_path / "one"), write_pretraining(tmp_path / "two"))
     assert page_of(*runs) == page_of(*runs)
 
