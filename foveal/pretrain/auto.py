@@ -26,7 +26,7 @@ from foveal.pretrain.built import build_method
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import gradients
 
-TIMED_STEPS = 3
+TIMED_STEPS, ROUNDS = 2, 2
 PAYS_BACK = 100  # a run must have this many times the images that a choice is measured with
 COMPILING_PAYS = 600  # seconds of a run below which compiling is not tried
 PEAK = 1.6  # peak memory of a step over what is kept for its backward pass: gradients, workspace, the views
@@ -80,32 +80,38 @@ def _measured(
 ) -> PretrainConfig:
     """Try one choice after the other, each on top of the best so far."""
 
-    def rate(config: PretrainConfig) -> float:
-        name = f"{config.precision} {config.memory_format}" + (" compiled" if config.compile == "yes" else "")
-        if name not in rates:
-            rates[name] = step_rate(config, machine, sample)
-        return rates[name]
-
     def better(option: str, value: str) -> PretrainConfig:
         other = replace(chosen, **{option: value})  # type: ignore[arg-type]
-        return other if getattr(asked, option) == "auto" and rate(other) > rate(chosen) else chosen
+        if getattr(asked, option) != "auto":
+            return chosen
+        for _ in range(ROUNDS):  # in turn, and the best of each counts: what else the machine does comes and goes
+            for config in (chosen, other):
+                rates[_name(config)] = max(rates.get(_name(config), 0.0), step_rate(config, machine, sample))
+        return other if rates[_name(other)] > rates[_name(chosen)] else chosen
 
     chosen = better("precision", "fp32" if chosen.precision == "bf16" else "bf16")
     chosen = better("memory_format", "contiguous")
-    gpu = machine.device.type == "cuda"
-    if gpu and machine.world == 1 and asked.epochs * machine.count / rate(chosen) > COMPILING_PAYS:
+    if _name(chosen) not in rates:
+        rates[_name(chosen)] = step_rate(chosen, machine, sample)
+    gpu, step = machine.device.type == "cuda", rates[_name(chosen)]
+    if gpu and machine.world == 1 and asked.epochs * machine.count / step > COMPILING_PAYS:
         chosen = better("compile", "yes")
     if gpu and asked.views_on == "auto":
         rates["views on cpu"], rates["views on device"] = view_rates(chosen, machine, sample)
-        step = rate(chosen)
+        step = rates[_name(chosen)]
         on_cpu = min(step, rates["views on cpu"])  # threads of the CPU work while the device learns
         on_device = 1 / (1 / step + 1 / rates["views on device"])
         chosen = replace(chosen, views_on="cpu" if on_cpu > on_device else "device")
     return chosen
 
 
+def _name(config: PretrainConfig) -> str:
+    compiled = " compiled" if config.compile == "yes" else ""
+    return f"{config.precision} {config.memory_format.replace('_', ' ')}{compiled}"
+
+
 def step_rate(config: PretrainConfig, machine: Machine, sample: int) -> float:
-    """Images per second of forward and backward passes on random pixels, the fastest of three steps."""
+    """Images per second of forward and backward passes on random pixels, the faster of two steps."""
     device = machine.device
     method = build_method(config, machine.shape[2]).to(device)
     if config.compile == "yes":

@@ -58,4 +58,4 @@ def build_method(config: PretrainConfig, channels: int, encoder: torch.nn.Module
     method: torch.nn.Module = method_class(encoder, feature_size(encoder), options)
     last = config.memory_format != "contiguous"
     memory_format = torch.channels_last if last else torch.contiguous_format
-    return method.to(memory_format=memory_format)  # type: ignore[call-overload]
+    return method.to(memory_format=memory_format)

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal.augment import opencv
-from foveal.augment.draw import ViewTable, draw
-from foveal.augment.recipes import recipe_pair
-from foveal.augment.views import NetworkInput, normalise, random_views, to_tensor
-from foveal.data.loader import ImageStore, epoch_batches, shard_of, step_generator
+from foveal.augment.draw import draw
+from foveal.augment.recipes import Recipe, recipe_pair
+from foveal.augment.table import ViewTable
+from foveal.augment.views import NetworkInput, random_views, to_tensor
+from foveal.data.loader import CPU, ImageStore, epoch_batches, shard_of, step_generator
 from foveal.data.records import PreparedSet, patients
 from foveal.pretrain.options import PretrainConfig
 
@@ -67,15 +67,15 @@ class Feed:
         return views, identity
 
     @property
-    def recipes(self) -> Sequence:
+    def recipes(self) -> tuple[Recipe, Recipe]:
         """The recipes of the first and the second view."""
         return recipe_pair(self.config.views)
 
     def _views(self, images: np.ndarray | Tensor, table: ViewTable) -> Tensor:
         if isinstance(images, Tensor):
             return random_views(images, table, self.spec, self.device)
-        views = opencv.apply(images, table, self.spec.image_size)
-        return normalise(to_tensor(views, self.device).permute(0, 3, 1, 2), self.spec)
+        views = random_views(images, table, self.spec, CPU)
+        return views.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else views
 
 
 def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool) -> np.ndarray:

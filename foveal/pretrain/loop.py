@@ -37,16 +37,17 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, describe, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed, identities
-from foveal.pretrain.health import check_loss
+from foveal.pretrain.health import check_loss, explain_loss
 from foveal.pretrain.options import METHODS, PretrainConfig, resolve, seconds_of
 from foveal.pretrain.outcome import finish
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
-from foveal.pretrain.step import gradients
+from foveal.pretrain.step import gradients, running_statistics_still
 from foveal.runs import check_out, open_run, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine
 
 LOG_EVERY = 50  # steps between two looks at the loss: each look waits for the device
-SAVE_EVERY = 600.0  # seconds between two checkpoints within an epoch
+SAVE_WITHIN = 300.0  # seconds after which a checkpoint is written within an epoch
+SAVE_SHARE = 0.05  # checkpoints at the ends of epochs take no more of the time than that
 PREVIEW_IMAGES = 8
 
 
@@ -124,10 +125,13 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         if rates:
             write_json(run.path / "auto.json", {"images_per_second": rates})
 
-    def save() -> None:
+    def save() -> tuple[float, float]:
+        """Write the checkpoint; returns when it was done and how long it took."""
+        began = time.perf_counter()
         if is_first_process():
             state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
             checkpoint.save(state | ({} if averaged is None else {"averaged": averaged.state_dict()}), run.checkpoint)
+        return time.perf_counter(), time.perf_counter() - began
 
     def judge(epoch: int) -> None:
         if probe is not None and is_first_process():
@@ -137,7 +141,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         barrier()
 
     # Loop
+    peak = config.learning_rate
+    assert peak is not None
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    saved, saving = time.perf_counter(), 0.0
     warm_up, probe_every = round(config.warm_up * total_steps), config.probe_every or max(1, config.epochs // 10)
     bounds, rank_seed = method.bounds(config.batch_size), 100_003 * rank
     if step == 0:
@@ -146,17 +153,19 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         for epoch in range(step // feed.steps, config.epochs):
             built.training_mode()
             totals: dict[str, Tensor] = {}
-            since = saved = time.perf_counter()
+            since = time.perf_counter()
             waited, steps_since, first = 0.0, 0, step % feed.steps
             batches = iter(prefetch(feed.epoch(epoch, first)))
             for number in range(first, feed.steps):
                 asked = time.perf_counter()
                 views, own_identity = next(batches)
                 waited += time.perf_counter() - asked
-                rate = config.learning_rate * warm_up_cosine(step, total_steps, warm_up)
+                rate = peak * warm_up_cosine(step, total_steps, warm_up)
                 set_learning_rate(optimiser, rate)
                 optimiser.zero_grad(set_to_none=True)
                 seed = config.seed + 1_000_003 * (step + 1) + rank_seed
+                if step == 0 and world == 1:
+                    check_first(method, views[0], autocast)
                 loss, facts = gradients(trained, method, views, own_identity, autocast, seed)
                 optimiser.step()
                 step, steps_since = step + 1, steps_since + 1
@@ -175,15 +184,15 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                     row["images_per_second"] = steps_since * config.batch_size / seconds
                     row["data_wait"] = waited / seconds
                     if not math.isfinite(row["loss"]):
-                        raise ValueError(_not_finite(row, steps_since, run.path, config.learning_rate))
+                        raise ValueError(_not_finite(row, steps_since, run.path, peak))
                     check_loss(row["loss"], bounds, row, first=step == 1)
                     run.log(row)
                     bar.advance(0, f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}")
-                    if time.perf_counter() - saved > SAVE_EVERY:
-                        save()
-                        saved = time.perf_counter()
+                    if number + 1 < feed.steps and time.perf_counter() - saved > SAVE_WITHIN:
+                        saved, saving = save()
                     totals, since, waited, steps_since = {}, time.perf_counter(), 0.0, 0
-            save()
+            if epoch + 1 == config.epochs or SAVE_SHARE * (time.perf_counter() - saved) > saving:
+                saved, saving = save()
             barrier()
             if (epoch + 1) % probe_every == 0 or epoch + 1 == config.epochs:
                 judge(epoch + 1)
@@ -196,6 +205,19 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     return run.path
 
 
+def check_first(method: Any, views: tuple[Tensor, Tensor], autocast: Any) -> None:
+    """Compute the first loss again, as the formula has it and in each known wrong way; ValueError names the fault."""
+    if method.plain_temperature is None:
+        return
+    with torch.no_grad(), running_statistics_still(method):
+        with autocast:
+            parts = method(*views)
+        loss = float(method.loss(parts, None)[0])
+    fault = explain_loss(loss, parts[0], parts[1], method.plain_temperature)
+    if fault is not None:
+        raise ValueError(f"the first loss is wrong: {fault}")
+
+
 def _not_finite(row: dict[str, Any], steps: int, run: Path, rate: float) -> str:
     return (
         f"the loss became {row['loss']} between steps {row['step'] - steps} and {row['step']}, in epoch "
@@ -206,7 +228,7 @@ def _not_finite(row: dict[str, Any], steps: int, run: Path, rate: float) -> str:
 
 def _write_views(folder: Path, config: PretrainConfig, store: ImageStore, feed: Feed) -> None:
     shown = store.gather(epoch_batches(len(store), PREVIEW_IMAGES, config.seed, 0, drop_last=False)[0])
-    write_view_sheet(folder / "views.jpg", shown, feed.recipes[0], config.image_size, step_generator(config.seed, 0))
+    write_view_sheet(folder / "views.jpg", shown, feed.recipes, config.image_size, step_generator(config.seed, 0))
 
 
 def _preview(config: PretrainConfig, sets: list[PreparedSet], pool: Sequence[tuple[PreparedSet, Any]]) -> Path:

@@ -42,6 +42,8 @@ class SimCLR(nn.Module):
         self.encoder = encoder
         self.projection = ProjectionHead(features, config.projection_hidden, config.projection_size)
         self.config = config
+        plain = not config.decoupled and config.same_group == "ignore"
+        self.plain_temperature = config.temperature if plain else None  # where the loss is NT-Xent and nothing else
 
     def forward(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, ...]:
         """Two views [B, C, s, s] of the same images -> embeddings z1, z2 [B, d]."""

@@ -43,7 +43,7 @@ def _cached(
     trained: nn.Module, method: Any, views: Sequence[Views], identity: Tensor | None, autocast: Any, seed: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     embedded = []
-    with torch.no_grad(), _running_statistics_still(method), autocast:
+    with torch.no_grad(), running_statistics_still(method), autocast:
         for number, pair in enumerate(views):
             torch.manual_seed(seed + number)
             embedded.append(method(*pair))
@@ -65,7 +65,7 @@ def _cached(
 
 
 @contextmanager
-def _running_statistics_still(method: nn.Module) -> Iterator[None]:
+def running_statistics_still(method: nn.Module) -> Iterator[None]:
     """BatchNorm normalises by its batch, as in training, but leaves its running statistics as they are."""
     norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

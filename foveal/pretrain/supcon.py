@@ -32,6 +32,7 @@ class SupCon(nn.Module):
     """Encoder and projection; the loss is L_out of both views."""
 
     uses_labels = True
+    plain_temperature = None
 
     def __init__(self, encoder: nn.Module, features: int, config: SupConConfig) -> None:
         super().__init__()

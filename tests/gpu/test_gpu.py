@@ -14,7 +14,11 @@ from foveal.data.records import open_prepared
 from foveal.losses.ntxent import ntxent
 from foveal.runs import read_metrics
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+]
 
 
 def test_views_on_the_device_are_those_of_the_cpu():
