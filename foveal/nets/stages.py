@@ -1,6 +1,6 @@
 """Stages of an encoder, from the input to the output: what is frozen, and what learns more slowly than the rest.
 
-timm knows how each of its networks is grouped; stage 0 is the stem. `small_conv` has one stage per layer.
+timm knows how each of its networks is grouped; stage 0 is the stem. our own small ones have one per layer.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
-from foveal.nets.encoder import SmallConv
+from foveal.nets.encoder import OWN
 
 
 def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
     """Parameter name -> number of its stage, 0 for the stem."""
-    if isinstance(encoder, SmallConv):
+    if isinstance(encoder, tuple(OWN.values())):
         layers = list(encoder._modules)
         return {name: layers.index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
     grouped: Any = encoder

@@ -51,7 +51,7 @@ class PretrainConfig:
     out: Path
     # Self-supervised method; supcon also uses the labels of the pool.
     method: Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"] = "simclr"
-    # Any timm model name, or small_conv for images of 28-64 pixels.
+    # Any timm model name, or small_conv or strided_conv for images of 28-64 pixels.
     encoder: str = "tf_efficientnet_lite0"
     # Starting weights: random, imagenet, a run folder, or a .safetensors file in timm's keys.
     init: str = "random"
@@ -61,7 +61,7 @@ class PretrainConfig:
     layer_decay: float = 1.0
     # Keep a running average of the encoder's weights with this momentum, and save that one; 0 saves the last weights.
     ema: float = 0.0
-    # Recipe of random views: simclr, cifar, fundus, mild, digits, plain or byol; auto chooses by the kind of images.
+    # Recipe of random views: simclr, cifar, fundus, mild, digits, plain or byol (two unlike views); auto chooses by the kind of images.
     views: str = "auto"
     # Write views.jpg, a sheet of random views, into --out, and stop.
     preview: bool = False

@@ -37,6 +37,8 @@ ALLOWED = {
     ("downstream", "evaluate"): "kappa and recall of an epoch are those of the evaluation",
     ("predict", "evaluate"): "the columns of predictions.csv",
     ("report", "evaluate"): "a report compares runs, and measures one that has not been measured",
+    ("pretrain", "evaluate"): "kappa and intervals of the probe are those of the evaluation",
+    ("explain", "report"): "one look and one wording for all pages",
     ("explain", "predict"): "a map is of the grader that predict uses, and takes the same inputs",
     ("explain", "evaluate"): "intervals over patients, as of every figure",
     ("inspect", "evaluate"): "the shortcut probe is measured as a grader is",

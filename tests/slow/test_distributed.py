@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from foveal.checkpoint import load_weights
 from foveal.runs import read_metrics
 
 pytestmark = pytest.mark.slow
 OPTIONS = ["--epochs", "3", "--batch-size", "16", "--projection-size", "16", "--device", "cpu"]
 
 
-def pretrain(data, out, encoder, processes=1, check=True):
+def pretrain(data, out, encoder, processes=1, check=True, more=()):
     launcher = (
         ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29533"]
         if processes > 1
@@ -35,22 +36,55 @@ def pretrain(data, out, encoder, processes=1, check=True):
         "--encoder",
         encoder,
         *OPTIONS,
+        *more,
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=check)
 
 
-@pytest.mark.parametrize("encoder", ["small_conv", "test_resnet"])
-def test_two_processes_equal_one_with_the_whole_batch(phantom_set, tmp_path, encoder):
+@pytest.mark.parametrize(
+    ("encoder", "processes", "more"),
+    [
+        ("small_conv", 2, ()),
+        ("small_conv", 4, ("--micro-batch", "2")),
+        ("test_resnet", 2, ()),
+    ],
+)
+def test_many_processes_equal_one_with_the_whole_batch(phantom_set, tmp_path, encoder, processes, more):
     pretrain(phantom_set, tmp_path / "one", encoder)
-    done = pretrain(phantom_set, tmp_path / "two", encoder, processes=2)
+    done = pretrain(phantom_set, tmp_path / "many", encoder, processes, more=more)
     assert done.stdout.count("verdict") == 1  # only the first process speaks
-    one, two = (read_metrics(tmp_path / name) for name in ("one", "two"))
-    assert [row["step"] for row in one] == [row["step"] for row in two]
+    one, many = (read_metrics(tmp_path / name) for name in ("one", "many"))
+    assert [row["step"] for row in one] == [row["step"] for row in many]
     # With batch statistics, rounding of the last digit grows tenfold a step; the exact proof is the next test.
     compared = len(one) if encoder == "small_conv" else 1
-    for first, second in list(zip(one, two, strict=True))[:compared]:
+    for first, second in list(zip(one, many, strict=True))[:compared]:
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4 if encoder == "small_conv" else 1e-3)
+    if encoder == "small_conv":
+        weights = [load_weights(tmp_path / name / "encoder.safetensors") for name in ("one", "many")]
+        assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in weights[0])
+
+
+def test_a_run_of_two_processes_whose_second_dies_says_so_and_goes_on_alone(phantom_set, tmp_path):
+    pretrain(phantom_set, tmp_path / "whole", "small_conv", more=["--epochs", "40"])
+    out = tmp_path / "torn"
+    arguments = ["pretrain", str(phantom_set), "--out", str(out), "--encoder", "small_conv", *OPTIONS, "--epochs", "40"]
+    processes = []
+    for rank in range(2):  # started by hand: torchrun would end the first before it can speak
+        world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29537", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "foveal", *arguments]
+        processes.append(subprocess.Popen(command, env=os.environ | world | place, stderr=subprocess.PIPE, text=True))
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    processes[1].send_signal(signal.SIGKILL)
+    said = processes[0].communicate(timeout=120)[1]
+    processes[1].communicate()
+    assert processes[0].returncode == 1 and "another process of this run has ended" in said and "Traceback" not in said
+    pretrain(phantom_set, out, "small_conv", more=["--epochs", "40"])
+    whole, torn = (read_metrics(run)[-1]["loss"] for run in (tmp_path / "whole", out))
+    assert torn == pytest.approx(whole, rel=1e-3)
 
 
 GRADIENTS = """
