@@ -134,7 +134,7 @@ def _penalty(
         outside = [part[order[::5]] for part in inside]
         kept = torch.ones(len(order), dtype=torch.bool, device=order.device).index_fill(0, order[::5], False)
         inside = [part[kept] for part in inside]
-    regression = LogisticRegression(*inside, classes)
+    regression = LogisticRegression(inside[0], inside[1], classes)
     right = [int((regression.fit(penalty).logits(outside[0]).argmax(1) == outside[1]).sum()) for penalty in PENALTIES]
     return PENALTIES[int(np.argmax(right))]
 
