@@ -39,6 +39,7 @@ class Evidence:
     card: dict[str, Any]  # of the prepared set, in graders
     rows: list[dict[str, Any]]  # metrics.jsonl
     health: dict[str, Any]  # of a finished pre-training
+    probe: pd.DataFrame | None  # probe.csv, of a pre-training that was probed on the way
     predictions: pd.DataFrame | None
     result: dict[str, Any] | None  # metrics.json
     misgraded: pd.DataFrame | None
@@ -95,6 +96,7 @@ def read_evidence(run: Path) -> Evidence:
         path=run, verb=verb, options=options, predictions=predictions, result=result, rows=read_metrics(run),
         provenance=_read_json(run / "provenance.json"), model=_read_json(run / "model.json"),
         card=_read_json(run / "card.json"), health=_read_json(run / "health.json"),
+        probe=pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None,
         misgraded=_read_table(run / "misgraded.csv"), seen=_read_table(run / "seen.csv"),
         companions=read_companions(run),
     )  # fmt: skip

@@ -100,7 +100,7 @@ class Panel:
         if self.square:
             points = "; ".join(f"{mark.label} at {mark.x:.2f}, {mark.y:.2f}" for mark in self.marks)
             return f"{self.title}: {self.y_label} by {self.x_label}{f'. Marked: {points}' if points else ''}."
-        said = [f"{line.label} from {first:.2f} to {last:.2f}" for line in self.lines
+        said = [f"{line.label} from {first:.2f} to {last:.2f}" for line in self.lines if line.label
                 for first, last in [_ends(line.y)] if not math.isnan(first)]  # fmt: skip
         return f"{self.title} by {self.x_label}: {'; '.join(said)}."
 
@@ -181,7 +181,7 @@ def _inline(svg: str, panel: Panel) -> Markup:
 def charts(panels: Sequence[Panel]) -> list[dict[str, Any]]:
     """Drawings with their titles and legends; a single line that the title names needs none."""
     return [
-        {"title": panel.title, "svg": draw(panel), "lines": panel.lines if len(panel.lines) > 1 else [],
+        {"title": panel.title, "svg": draw(panel), "lines": [line for line in panel.lines if line.label and one_of_many],
          "levels": panel.levels, "best": panel.best, "marks": panel.marks, "square": panel.square}
-        for panel in panels
+        for panel in panels for one_of_many in [len(panel.lines) > 1]
     ]  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from foveal.report.evidence import Evidence, best_epoch
 from foveal.report.figures import Level, Line, Panel
 
@@ -44,17 +46,35 @@ def _pair(run: Evidence, name: str, title: str, keys: tuple[str, str], best: int
 
 
 def pretraining_panels(run: Evidence, name: str) -> list[Panel]:
-    """Loss between its bounds, alignment and uniformity, by step."""
+    """Loss between its bounds, what the views' embeddings look like, by step; and the probe by epoch."""
     shown = {
         "loss": "Contrastive loss",
         "alignment": "Alignment (low is good)",
         "uniformity": "Uniformity (low is even)",
+        "instance_accuracy": "Own view is the nearest (share)",
     }
-    return [
+    panels = [
         Panel(name=f"{name}-{key}", title=title, x_label="step", levels=_bounds(run) if key == "loss" else [],
               lines=[Line(label=key, x=_column(run, "step"), y=_column(run, key))])
         for key, title in shown.items() if _has(run, key)
     ]  # fmt: skip
+    return panels if run.probe is None or not len(run.probe) else [*panels, _probe_panel(run.probe, name)]
+
+
+def _probe_panel(table: pd.DataFrame, name: str) -> Panel:
+    """Neighbours and linear readout with the ends of their intervals; epoch 0 is the encoder as it was before."""
+    lines, levels = [], []
+    for number, (probe, rows) in enumerate(table.groupby("probe", sort=True)):
+        colour, epochs = f"series-{number + 1}", rows["epoch"].tolist()
+        lines.append(Line(label=str(probe), x=epochs, y=rows["value"].tolist(), colour=colour, dotted=True))
+        for end, label in (("low", f"{probe}, its interval"), ("high", "")):
+            lines.append(Line(label=label, x=epochs, y=rows[end].tolist(), colour=colour, dashed=True))
+        first = rows[rows["epoch"] == 0]["value"]
+        if len(first):
+            levels.append(Level(label=f"{probe} before, {first.iloc[0]:.2f}", value=float(first.iloc[0])))
+    row = table.iloc[0]
+    title = f"Probe: {str(row['metric']).replace('_', ' ')} (n {row['n']:,} in {row['groups']:,} groups)"
+    return Panel(name=f"{name}-probe", title=title, lines=lines, levels=levels)
 
 
 def _bounds(run: Evidence) -> list[Level]:

@@ -202,6 +202,18 @@ def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, mo
     )
 
 
+def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_path, capsys):
+    options = OPTIONS | {"epochs": 4, "probe": phantom_set, "probe_every": 2}
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
+    table = pd.read_csv(run / "probe.csv")
+    assert table["epoch"].tolist() == [0, 0, 2, 2, 4, 4] and set(table["probe"]) == {"knn", "linear"}
+    labelled = open_prepared(phantom_set).part("train", "val")
+    assert (table["n"] == labelled["label"].notna().sum()).all() and (table["metric"] == "quadratic_kappa").all()
+    assert "probe after epoch 0: knn" in capsys.readouterr().out
+    page = foveal.report(run).read_text()
+    assert "Probe: quadratic kappa" in page and "linear before" in page
+
+
 def test_a_preview_is_a_sheet_of_views_and_no_run(phantom_set, tmp_path):
     out = foveal.pretrain(phantom_set, out=tmp_path / "look", **OPTIONS, preview=True)
     assert [path.name for path in out.iterdir()] == ["views.jpg"]
