@@ -181,7 +181,7 @@ def _inline(svg: str, panel: Panel) -> Markup:
 def charts(panels: Sequence[Panel]) -> list[dict[str, Any]]:
     """Drawings with their titles and legends; a single line that the title names needs none."""
     return [
-        {"title": panel.title, "svg": draw(panel), "lines": [line for line in panel.lines if line.label and one_of_many],
+        {"title": panel.title, "svg": draw(panel), "lines": named if len(panel.lines) > 1 else [],
          "levels": panel.levels, "best": panel.best, "marks": panel.marks, "square": panel.square}
-        for panel in panels for one_of_many in [len(panel.lines) > 1]
+        for panel in panels for named in [[line for line in panel.lines if line.label]]
     ]  # fmt: skip
