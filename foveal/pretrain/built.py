@@ -39,7 +39,8 @@ def build(config: PretrainConfig, channels: int, encoder: nn.Module, device: tor
     method = build_method(config, channels, encoder).to(device)
     if world > 1:
         synchronise(method)
-    still = freeze_stages(encoder, config.freeze_stages)
+    encoders = [child for name, child in method.named_children() if name in ("encoder", "target_encoder")]
+    still = [norm for each in encoders for norm in freeze_stages(each, config.freeze_stages)]
     scales = learning_rate_scales(encoder, config.layer_decay, "encoder.")
     groups = parameter_groups(method, config.weight_decay, scales)
     optimiser = build_optimiser(config.optimiser, groups, config.learning_rate)

@@ -200,7 +200,11 @@ def verdict(
     if bounds is not None:
         floor, chance = bounds
         doubts += _doubts_of_loss(loss, floor, chance)
-        reasons = [f"loss {loss:.3f} lies between {floor:.3f} (lowest possible) and {chance:.3f} (nothing learned)"]
+        reasons = [
+            f"loss {loss:.3f} lies between {floor:.3f} (lowest possible) and {chance:.3f} (nothing learned)"
+            if loss <= chance
+            else f"loss {loss:.3f} lies above {chance:.3f}, that of embeddings which are all alike: nothing learned"
+        ]
     reasons.append(
         f"effective rank of the features {final['effective_rank']:.1f} (1 = collapsed; at most {final['highest_rank']})"
     )

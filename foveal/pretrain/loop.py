@@ -37,7 +37,7 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, describe, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed, identities
-from foveal.pretrain.health import check_loss, explain_loss
+from foveal.pretrain.health import FACT_IMAGES, check_loss, explain_loss
 from foveal.pretrain.options import METHODS, PretrainConfig, resolve, seconds_of
 from foveal.pretrain.outcome import finish
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
@@ -121,7 +121,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         say(f"resuming after step {step:,}, in epoch {step // feed.steps + 1} of {config.epochs}")
     elif is_first_process():
         write_seen(run.path, pool, config.init)
-        _write_views(run.path, config, store, feed)
+        _write_views(run.path / "views.jpg", config, store, feed)
         if rates:
             write_json(run.path / "auto.json", {"images_per_second": rates})
 
@@ -198,9 +198,8 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                 judge(epoch + 1)
 
     # Finish
-    if is_first_process():
-        finish(run, config, sets[0], method, kept, feed)
-        run.close()
+    finish(run, config, sets[0], method, kept, feed)
+    run.close()
     barrier()
     return run.path
 
@@ -211,7 +210,7 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], autocast: Any) -> Non
         return
     with torch.no_grad(), running_statistics_still(method):
         with autocast:
-            parts = method(*views)
+            parts = tuple(part[:FACT_IMAGES].cpu() for part in method(*(view[:FACT_IMAGES] for view in views)))
         loss = float(method.loss(parts, None)[0])
     fault = explain_loss(loss, parts[0], parts[1], method.plain_temperature)
     if fault is not None:
@@ -226,19 +225,20 @@ def _not_finite(row: dict[str, Any], steps: int, run: Path, rate: float) -> str:
     )
 
 
-def _write_views(folder: Path, config: PretrainConfig, store: ImageStore, feed: Feed) -> None:
+def _write_views(file: Path, config: PretrainConfig, store: ImageStore, feed: Feed) -> None:
     shown = store.gather(epoch_batches(len(store), PREVIEW_IMAGES, config.seed, 0, drop_last=False)[0])
-    write_view_sheet(folder / "views.jpg", shown, feed.recipes, config.image_size, step_generator(config.seed, 0))
+    write_view_sheet(file, shown, feed.recipes, config.image_size, step_generator(config.seed, 0))
 
 
 def _preview(config: PretrainConfig, sets: list[PreparedSet], pool: Sequence[tuple[PreparedSet, Any]]) -> Path:
-    """Write a sheet of random views of a few images of the pool."""
+    """Write OUT-views.jpg, a sheet of random views of a few images of the pool; OUT itself stays free for the run."""
     spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, sets[0].channels))
     store = ImageStore(pool)
-    config.out.mkdir(parents=True, exist_ok=True)
-    _write_views(config.out, config, store, Feed(config, store, spec, CPU, None))
-    say(f"views: {config.out / 'views.jpg'}")
-    return config.out
+    file = config.out.with_name(f"{config.out.name}-views.jpg")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _write_views(file, config, store, Feed(config, store, spec, CPU, None))
+    say(f"views {config.views}: {file}")
+    return file
 
 
 @contextmanager

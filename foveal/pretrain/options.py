@@ -63,7 +63,7 @@ class PretrainConfig:
     ema: float = 0.0
     # Recipe of random views: simclr, cifar, fundus, mild, digits, plain or byol; auto chooses by the kind of images.
     views: str = "auto"
-    # Write views.jpg, a sheet of random views, into --out, and stop.
+    # Write a sheet of random views, OUT-views.jpg, and stop.
     preview: bool = False
     # Pixels the network sees; 0 takes the size of the prepared images.
     image_size: int = 0
@@ -151,6 +151,8 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value < high:
                 raise ValueError(f"--{name.replace('_', '-')} must be from {low} to below {high}, got {value}")
+        if self.chunk is not None and self.chunk < 0:
+            raise ValueError(f"--chunk counts columns, 0 for all at once; got {self.chunk}")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer-decay must be above 0 and at most 1, got {self.layer_decay}")
         if self.probe_every < 0 or (self.probe_every and self.probe is None):
@@ -200,7 +202,9 @@ def _remember(config: PretrainConfig) -> PretrainConfig:
         saved = read_toml(file, "pretrain")
     except ValueError:  # another verb's run, which `check_out` refuses
         return config
-    known: dict[str, Any] = {name: saved[name] for name in MEASURED if getattr(config, name) == "auto"}
+    known: dict[str, Any] = {
+        name: saved[name] for name in MEASURED if name in saved and getattr(config, name) == "auto"
+    }
     if config.budget is not None and saved.get("budget") == config.budget:
         known["epochs"] = saved["epochs"]
     return replace(config, **known)

@@ -10,12 +10,13 @@ from torch import nn
 
 from foveal import checkpoint
 from foveal.augment.views import plain_view
-from foveal.console import say, warn
+from foveal.console import is_first_process, say, warn
 from foveal.data.loader import epoch_batches
 from foveal.data.records import PreparedSet
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import look, verdict
 from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics, write_json
 
 HEALTH_IMAGES = 512
@@ -26,11 +27,14 @@ def finish(
 ) -> None:
     """Write encoder.safetensors, model.json and health.json, and say the verdict.
 
-    encoder: the one to keep, which is the method's own or its running average.
+    encoder: the one to keep, which is the method's own or its running average. All processes come here, because they
+    exchange batch statistics; the first one writes and speaks.
     """
-    checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
     chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, config.seed, 0, drop_last=False)[0]
     features, z1, z2 = embed(method, encoder, feed, chosen)
+    if not is_first_process():
+        return
+    checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
     final = look(z1, z2, features)
     bounds = method.bounds(config.batch_size)
     last = read_metrics(run.path)[-1]
@@ -53,16 +57,21 @@ def finish(
 def embed(
     method: Any, encoder: nn.Module, feed: Feed, chosen: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features of whole images, and embeddings of two random views of them, in evaluation mode; float32 on the CPU."""
-    method.eval()
-    encoder.eval()
+    """Features of whole images, and embeddings of two random views of them; float32 on the CPU.
+
+    Features are those of evaluation mode, as they will be used. Embeddings are those of training, with the statistics
+    of their batch: the running ones lag behind in a short run, and would make a healthy network look collapsed.
+    """
     alone = Feed(feed.config, feed.store, feed.spec, feed.device, None)
     features, first, second = [], [], []
     for number, part in enumerate(np.array_split(chosen, max(1, len(chosen) // 64))):
+        encoder.eval()
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
-        for views in alone.batch(part, number)[0]:
-            parts = method(*views)
-            first.append(parts[0])
-            second.append(parts[1])
+        method.train()
+        with running_statistics_still(method):
+            for views in alone.batch(part, number)[0]:
+                parts = method(*views)
+                first.append(parts[0])
+                second.append(parts[1])
     joined = [torch.cat(column).float().cpu() for column in (features, first, second)]
     return joined[0], joined[1], joined[2]

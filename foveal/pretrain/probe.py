@@ -101,6 +101,8 @@ def features_of(encoder: nn.Module, store: ImageStore, spec: NetworkInput, devic
 
 def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
     """A row for each of knn and linear: probe, metric, value, low, high, n, groups."""
+    if features.device.type == "mps":  # it has no float64
+        features = features.cpu()
     labels, folds = torch.from_numpy(probe.labels).to(features.device), torch.from_numpy(probe.folds)
     resampling = Resampling(probe.units, 500)
     rows = []

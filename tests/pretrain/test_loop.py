@@ -123,6 +123,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
         ({"freeze_stages": 3}, "this encoder has 3 stages"),
         ({"layer_decay": 0.0}, "--layer-decay must be above 0"),
         ({"probe_every": 2}, "needs --probe DATA"),
+        ({"chunk": -5}, "--chunk counts columns"),
     ],
 )
 def test_wrong_options_fail_before_anything_is_written(phantom_set, tmp_path, options, message):
@@ -215,9 +216,9 @@ def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_p
 
 
 def test_a_preview_is_a_sheet_of_views_and_no_run(phantom_set, tmp_path):
-    out = foveal.pretrain(phantom_set, out=tmp_path / "look", **OPTIONS, preview=True)
-    assert [path.name for path in out.iterdir()] == ["views.jpg"]
-    assert cv2.imread(str(out / "views.jpg")).std() > 10
+    file = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, preview=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run-views.jpg"]
+    assert cv2.imread(str(file)).std() > 10
 
 
 def test_a_pool_that_holds_test_images_is_refused(phantom_set, tmp_path):
