@@ -24,7 +24,7 @@ from foveal.console import is_first_process
 from foveal.tracking import Tracker, open_trackers
 
 # Options that may differ when a run goes on: they change where or how loudly it runs, not what it computes.
-FREE_OPTIONS = ("device", "track")
+FREE_OPTIONS = ("device", "track", "micro_batch")
 LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from foveal.augment import opencv, tensor
 from foveal.augment.draw import draw
 from foveal.augment.recipes import recipe_pair
-from foveal.console import is_first_process
+from foveal.console import is_first_process, say
 from foveal.data.loader import RESIDENT_SHARE, free_memory
 from foveal.distributed import from_first_process, processes_here
 from foveal.pretrain.built import build_method
@@ -52,6 +52,7 @@ def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, di
         chosen, sample = usual(config, machine.device), sample_size(config, machine)
         long = config.epochs * machine.count >= PAYS_BACK * sample or config.plan or config.budget is not None
         if chosen != config and long:
+            say("measuring what suits this machine")
             chosen = _measured(config, chosen, machine, sample, rates)
         config = replace(chosen, micro_batch=_micro_batch(chosen, machine))
     return from_first_process((config, rates))
@@ -174,15 +175,19 @@ def kept_bytes(config: PretrainConfig, machine: Machine, images: int = 4) -> flo
     return sum(storages.values()) / images
 
 
+def check_micro_batch(config: PretrainConfig, world: int) -> None:
+    """ValueError for a number of images that does not divide the share of a process."""
+    share, asked = config.batch_size // world, config.micro_batch
+    if asked.isdigit() and (share % int(asked) or int(asked) < 2):
+        raise ValueError(
+            f"--micro-batch {asked} must be at least 2 and divide the {share} images that a process takes of each batch"
+        )
+
+
 def _micro_batch(config: PretrainConfig, machine: Machine) -> str:
     """The whole share of a process where it fits into memory, else the largest part of it that does."""
     share = config.batch_size // machine.world
     if config.micro_batch != "auto":
-        if config.micro_batch != "whole" and (share % int(config.micro_batch) or int(config.micro_batch) < 2):
-            raise ValueError(
-                f"--micro-batch {config.micro_batch} must be at least 2 and divide the {share} images that a process "
-                f"takes of each batch"
-            )
         return config.micro_batch
     room = free_bytes(machine) / (PEAK * kept_bytes(config, machine))
     fitting = [size for size in range(2, share + 1) if share % size == 0 and size <= room]

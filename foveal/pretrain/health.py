@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foveal.distributed import gather
 from foveal.losses.ntxent import ntxent
 from foveal.losses.precision import unit
 
@@ -27,11 +28,11 @@ def facts_of(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
 
     alignment 0-4 and uniformity -8-0 (Wang & Isola 2020), mean cosines of positives and negatives, the share of
     vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed.
-    Of the first 512 images: the share depends on how many others there are.
+    Of the first 512 images of the batch of all processes: the share depends on how many others there are.
     """
     with torch.autocast(z1.device.type, enabled=False):
-        first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
-        both, n = torch.cat([first, second]), min(len(z1), FACT_IMAGES)
+        first, second = unit(gather(z1)[:FACT_IMAGES]), unit(gather(z2)[:FACT_IMAGES])
+        both, n = torch.cat([first, second]), len(first)
         positive, cosines, others = _cosines(both, n)
         return {
             "alignment": alignment(first, second),

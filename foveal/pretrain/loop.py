@@ -4,8 +4,8 @@
     torchrun --nproc-per-node 2 -m foveal pretrain DATA --out RUN
 
 The pool is every training and unlabelled image of the sets; validation and test parts are never touched. All
-randomness is a function of (seed, step): the same command resumes an interrupted run and ends with the same numbers,
-in as many processes as it then has.
+randomness is a function of (seed, step): the same command resumes an interrupted run and ends with the same numbers.
+In another number of processes they are the same but for the rounding of float32, which grows from step to step.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import barrier, choose_device, joined, mean_over_processes
 from foveal.nets.average import update_average
 from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
+from foveal.nets.stages import freeze_stages
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Machine, describe, settle
+from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.health import FACT_IMAGES, check_loss, explain_loss
@@ -60,18 +61,20 @@ def pretrain(config: PretrainConfig) -> Path:
 
 def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: int) -> Path:
     # Data
+    began = time.monotonic()
     sets = [open_prepared(path) for path in config.data]
     pool = [(prepared, pool_of(prepared)) for prepared in sets]
     count = sum(len(records) for _, records in pool)
+    if config.preview:
+        return _preview(resolve(config, sets), sets, pool)
     if config.batch_size > count or config.batch_size % world:
         raise ValueError(
             f"--batch-size {config.batch_size} must be at most the {count} images of the pool "
             f"and a multiple of the {world} process(es)"
         )
     check_overlap(sets, pool, config.allow_leaks)
+    check_micro_batch(config, world)
     config = resolve(config, sets)
-    if config.preview:
-        return _preview(config, sets, pool)
     resuming = not config.plan and check_out(config.out, "pretrain", config)
     barrier()  # all have looked before the first process begins to write
     probe = None if config.probe is None else probing.open_probe(config.probe, sets[0], config.seed)
@@ -83,6 +86,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, channels, config.image_size)
     loaded = load_encoder_weights(encoder, config.encoder, config.init)
+    freeze_stages(encoder, config.freeze_stages)
     machine = Machine(device, world, (sets[0].size, sets[0].size, channels), count)
     config, rates = settle(config, machine)
     spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, channels))
@@ -92,7 +96,8 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         feed = Feed(config, store, spec, device, identity, rank, world)
         rehearsal = rehearse(rehearsed, feed, PLAN_SECONDS if config.plan else BUDGET_SECONDS)
         if config.budget is not None:
-            config = replace(config, epochs=epochs_within(seconds_of(config.budget), rehearsal, count))
+            left = seconds_of(config.budget) - (time.monotonic() - began)
+            config = replace(config, epochs=epochs_within(left, rehearsal, count))
         if config.plan:
             show_plan(config, machine, rates, rehearsal)
             return config.out
@@ -171,7 +176,8 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                 step, steps_since = step + 1, steps_since + 1
                 method.after_step(step / total_steps)
                 if averaged is not None:
-                    update_average(averaged, method.encoder, config.ema)
+                    # A young average follows quickly, so that a short run does not keep its starting weights.
+                    update_average(averaged, method.encoder, min(config.ema, (1 + step) / (10 + step)))
                 for name, value in {"loss": loss, **facts}.items():
                     totals[name] = totals[name] + value if name in totals else value.clone()
                 bar.advance(config.batch_size)
@@ -249,9 +255,12 @@ def lost_process_explained(out: Path) -> Iterator[None]:
     except RuntimeError as error:
         words = str(error)
         if dist.is_initialized() and any(sign in words for sign in ("Connection", "peer", "NCCL", "gloo", "timed out")):
+            kept = (out / "checkpoint.pt").is_file()
+            goes_on = (
+                f"{out} keeps the last checkpoint: the same command goes on from there" if kept else "Start it again"
+            )
             raise ValueError(
                 f"another process of this run has ended, so this one ends too ({words.splitlines()[0][:160]}). "
-                f"{out} keeps the last checkpoint; the same command goes on from there, in any number of processes "
-                "that divides the batch"
+                f"{goes_on}, in any number of processes that divides the batch"
             ) from error
         raise

@@ -38,6 +38,11 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "dino": (DINO, DINOConfig),
 }
 MEASURED = ("precision", "memory_format", "compile", "views_on", "micro_batch")  # `auto` is settled by measuring
+LOWEST = {
+    "learning_rate": 0, "weight_decay": 0, "chunk": 0, "projection_hidden": 0, "projection_size": 1, "prototypes": 2,
+    "prediction_hidden": 1, "redundancy": 0, "variance_weight": 0, "invariance_weight": 0, "covariance_weight": 0,
+    "freeze_stages": 0, "image_size": 0, "probe_every": 0, "seed": 0,
+}  # fmt: skip
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -85,7 +90,7 @@ class PretrainConfig:
     weight_decay: float | None = None
     # Share of all steps in which the learning rate rises to its peak.
     warm_up: float = 0.05
-    # Images of one group (patient): ignore treats them as strangers, mask takes them out of the negatives.
+    # Images of one patient: ignore (strangers), mask (not each other's negatives) or positive (drawn together).
     same_group: Literal["ignore", "mask", "positive"] | None = None
     # Take the positive out of the denominator (decoupled contrastive learning).
     decoupled: bool | None = None
@@ -151,11 +156,13 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value < high:
                 raise ValueError(f"--{name.replace('_', '-')} must be from {low} to below {high}, got {value}")
-        if self.chunk is not None and self.chunk < 0:
-            raise ValueError(f"--chunk counts columns, 0 for all at once; got {self.chunk}")
+        for name, low in LOWEST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer-decay must be above 0 and at most 1, got {self.layer_decay}")
-        if self.probe_every < 0 or (self.probe_every and self.probe is None):
+        if self.probe_every and self.probe is None:
             raise ValueError("--probe-every counts epochs between probes, and needs --probe DATA")
         if self.views != "auto":
             recipe_pair(self.views)
@@ -194,7 +201,10 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet]) -> PretrainConfig:
 
 
 def _remember(config: PretrainConfig) -> PretrainConfig:
-    """What was measured when the run in `--out` began stays so when it goes on."""
+    """What was measured when the run in `--out` began stays so when it goes on.
+
+    All but the micro-batch: what fits depends on the number of processes, and changes no gradient.
+    """
     file = config.out / "config.toml"
     if not file.is_file():
         return config
@@ -203,7 +213,7 @@ def _remember(config: PretrainConfig) -> PretrainConfig:
     except ValueError:  # another verb's run, which `check_out` refuses
         return config
     known: dict[str, Any] = {
-        name: saved[name] for name in MEASURED if name in saved and getattr(config, name) == "auto"
+        name: saved[name] for name in MEASURED[:-1] if name in saved and getattr(config, name) == "auto"
     }
     if config.budget is not None and saved.get("budget") == config.budget:
         known["epochs"] = saved["epochs"]

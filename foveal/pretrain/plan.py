@@ -75,10 +75,12 @@ def peak_memory() -> int:
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int) -> int:
     """Epochs that a budget allows; ValueError when it is less than one."""
-    epochs = int(seconds * rehearsal.images_per_second / images)
+    epochs = int(max(0.0, seconds) * rehearsal.images_per_second / images)
     if epochs < 1:
         needed = images / rehearsal.images_per_second / 60
-        raise ValueError(f"--budget is too short: one epoch of {images:,} images takes about {needed:.0f} minutes here")
+        raise ValueError(
+            f"--budget is too short, what was measured before taken off: one epoch of {images:,} images takes about {needed:.0f} minutes here"
+        )
     return epochs
 
 

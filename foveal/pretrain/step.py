@@ -69,10 +69,13 @@ def running_statistics_still(method: nn.Module) -> Iterator[None]:
     """BatchNorm normalises by its batch, as in training, but leaves its running statistics as they are."""
     norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
+    counted = [None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone() for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum, count in zip(norms, momenta, counted, strict=True):
             norm.momentum = momentum
+            if count is not None and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.copy_(count)

@@ -71,7 +71,10 @@ def _probe_panel(table: pd.DataFrame, name: str) -> Panel:
             lines.append(Line(label=label, x=epochs, y=rows[end].tolist(), colour=colour, dashed=True))
         first = rows[rows["epoch"] == 0]["value"]
         if len(first):
-            levels.append(Level(label=f"{probe} before, {first.iloc[0]:.2f}", value=float(first.iloc[0])))
+            dashes = ("dotted", "dashed")[number % 2]
+            levels.append(
+                Level(label=f"{probe} before, {first.iloc[0]:.2f}", value=float(first.iloc[0]), dashes=dashes)
+            )
     row = table.iloc[0]
     title = f"Probe: {str(row['metric']).replace('_', ' ')} (n {row['n']:,} in {row['groups']:,} groups)"
     return Panel(name=f"{name}-probe", title=title, lines=lines, levels=levels)
