@@ -50,7 +50,7 @@ class EvaluateConfig:
     referable_from: int | None = None
     # Lowest grade that threatens sight; by default 3 on the ICDR scale, none without a severity scale.
     sight_threatening_from: int | None = None
-    # Share of positives (0-1) that the predictive values are for; by default that of the evaluated images.
+    # Share of referable eyes (0-1) that predictive values are for; by default, and else, that of the evaluated images.
     prevalence: float | None = None
     # Column to measure by (eye, flags, width, source, a measure, …); give it again for more.
     by: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -100,6 +100,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         **corrected, **({} if config.inter_rater is None else {"inter_rater": config.inter_rater}),
     }  # fmt: skip
     out = config.out or file.with_name("metrics.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
     judged = unlearned(everything)
     found = with_neighbours(doubts(judged), file.parent / "cluster" / "neighbours.csv", names)
     _write(out, result, found, names)

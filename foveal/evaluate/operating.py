@@ -26,8 +26,9 @@ def operating_points(
 ) -> tuple[list[dict[str, Any]], str]:
     """The points of every cut-off on the labelled rows of `table`, and a note on what could not be chosen, or "".
 
-    chosen_on: labelled rows of the validation part, none of which is in `table`. prevalence: share of positives that
-    the predictive values are for, None for that of `table`.
+    chosen_on: labelled rows of the validation part, none of which is in `table`. prevalence: share of positives of the
+    first cut-off (referable) that its predictive values are for, None for that of `table`; the others, which are parts
+    of it, keep that of `table`.
     """
     if not scale.cuts:
         return [], "The classes are no severity scale with a cut-off: there is nothing to refer."
@@ -45,7 +46,8 @@ def operating_points(
             threshold = choose(scores, positive, name)
             point = {"target": target, "name": name, "threshold": threshold, "chosen_on": "val",
                      "chosen_n": len(scores), "chosen_positive": int(positive.sum())}  # fmt: skip
-            points.append(point | judge(here >= threshold, true, resampling, prevalence))
+            share = prevalence if target == next(iter(scale.cuts)) else None
+            points.append(point | judge(here >= threshold, true, resampling, share))
     return points, " ".join(notes)
 
 

@@ -39,7 +39,8 @@ def show_overall(title: str, result: dict[str, Any]) -> None:
         for name, entry in result["metrics"].items()
         if " of " not in name
     ]
-    show_table(title, ["metric", "value", "95 % interval", "n", f"always '{result['constant_answer']}'", "noise"], rows)
+    show_table(title, ["metric", "value", "95 % interval", "n", "constant", "noise"], rows)
+    say(f"constant: always '{result['constant_answer']}'; where probabilities count, always the shares of the classes")
     about = result["about"]
     if "inter_rater" in about:
         say(f"two readers agree with a quadratic kappa of {about['inter_rater']}, as given")
@@ -137,7 +138,7 @@ def warnings(result: dict[str, Any]) -> list[str]:
     if (confusion.sum(1) > 0).sum() == 1:
         found.append("every label is the same class: agreement and areas under curves have no value")
     if (confusion.sum(0) > 0).sum() == 1:
-        found.append("every image was given the same class: this grader has learned nothing")
+        found.append("every image was given the same class: the grades say nothing, only the areas may")
     return found
 
 

@@ -79,7 +79,8 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int) -> int:
     if epochs < 1:
         needed = images / rehearsal.images_per_second / 60
         raise ValueError(
-            f"--budget is too short, what was measured before taken off: one epoch of {images:,} images takes about {needed:.0f} minutes here"
+            f"--budget is too short, what was measured before taken off: one epoch of {images:,} images takes about "
+            f"{needed:.0f} minutes here"
         )
     return epochs
 

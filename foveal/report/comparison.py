@@ -54,7 +54,7 @@ def _line(finding: Finding, first: Finding) -> str:
         return f"{name} and {first.evidence.name} are right on the same images."
     odds = float(test["mid_p"])
     more = name if test["only_second"] > test["only_first"] else first.evidence.name
-    told = f"{more} is right more often than luck explains" if odds < SURE else "luck explains that"
+    told = f"{more} is right more often than luck explains" if odds < SURE else "luck can explain that"
     shown = "below 0.001" if odds < 0.001 else number(odds, 3)
     return (
         f"{counted(test['only_second'], 'image')} only {name} grades rightly, {test['only_first']:,} only "

@@ -40,9 +40,13 @@ def shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[
         names = words.listed([finding.evidence.name for finding in findings])
         judged = words.what_was_judged(findings[0])
         lines = [f"{names} were {judged}. The images are the same for each of them.", *lines]
-    doubted = {doubt: None for finding in findings for doubt in _doubts(finding)}
+    doubted: dict[str, list[str]] = {}
+    for finding in findings:
+        for doubt in _doubts(finding):
+            doubted.setdefault(doubt, []).append(finding.evidence.name)
     if doubted:
-        lines.append(f"What speaks against leaning on these figures: {words.listed(list(doubted))}.")
+        said = [f"{doubt} ({words.listed(names)})" for doubt, names in doubted.items()]
+        lines.append(f"What speaks against leaning on these figures: {words.listed(said)}.")
     return lines
 
 

@@ -40,7 +40,11 @@ class Verdict:
 def against_constant(finding: Finding) -> Verdict:
     """A grader against always giving the most common class."""
     if finding.one_answer:
-        return Verdict(tone="bad", text="It has learned nothing.", grounds="Every image was given the same class.")
+        return Verdict(
+            tone="bad",
+            text="Its grades say nothing.",
+            grounds="Every image was given the same class; the areas under curves tell what its probabilities know.",
+        )
     compared = {name: finding.against_constant[name] for name in _names(finding)}
     answers = tuple(entry["answer"] for entry in compared.values())
     tone, text = AGAINST_CONSTANT.get(answers, ("bad", "Worse than a constant answer."))

@@ -79,7 +79,7 @@ def test_what_to_beware_of_stands_last_the_gravest_at_the_end(tmp_path, predicti
     table = predictions(40).assign(grade=0, referable=0)
     foveal.evaluate(write(tmp_path / "p.csv", table), inter_rater=0.84)
     lines = capsys.readouterr().out.strip().splitlines()
-    assert lines[-1] == "warning: every image was given the same class: this grader has learned nothing"
+    assert lines[-1] == "warning: every image was given the same class: the grades say nothing, only the areas may"
     assert lines[-2].startswith("warning: only 20 groups")
     assert any("two readers agree with a quadratic kappa of 0.84" in line for line in lines)
 

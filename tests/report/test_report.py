@@ -121,7 +121,7 @@ def test_one_answer_has_learned_nothing(tmp_path, write_grader, page_of):
     run = write_grader(tmp_path / "run")
     table = pd.read_csv(run / "predictions.csv").assign(grade=0)
     table.to_csv(run / "predictions.csv", index=False)
-    assert "It has learned nothing." in page_of(run)
+    assert "Its grades say nothing." in page_of(run)
 
 
 def test_classes_without_order_have_no_kappa(tmp_path, write_grader, page_of):
