@@ -59,7 +59,7 @@ def _meanings(finding: Finding, names: Sequence[str], *, noisy: bool) -> list[st
     about, classes = finding.result["about"], finding.evidence.classes
     notes = [f"Intervals are 95 %, from {about['resamples']:,} bootstrap resamples of whole groups. "
              f"Constant is what always answering “{finding.result['constant_answer']}” would reach; where "
-             "probabilities count (areas, calibration, Brier), what always giving the shares of the classes would."]  # fmt: skip
+             "probabilities count (areas, calibration, Brier), what giving the classes' shares would."]  # fmt: skip
     if noisy:
         notes.append(
             "Noise: differences below this are noise between two graders that were measured apart; on the very same "
