@@ -64,7 +64,7 @@ class Explainer:
 
         `tiles`, for occlusion only: windows of three sizes. `target`: another one than the explainer's.
         """
-        image = self._input(pixels)
+        image = self.input(pixels)
         with torch.no_grad():
             logits = self.grader(image)
         grade = int(decide(logits.float().softmax(1), self.predictor.decision))
@@ -85,7 +85,7 @@ class Explainer:
         empty = np.zeros_like(pixels) if black else without_lesions(pixels, retina)
         scorer = Scorer(self.grader, target)
         if not tiles:
-            return attribute(method, scorer, self._input(pixels), self._input(empty))
+            return attribute(method, scorer, self.input(pixels), self.input(empty))
         shrink = torch.from_numpy(shrinking(len(pixels), self.predictor.input.image_size)).to(self.predictor.device)
         return tiled_occlusion(scorer, shrink, self._whole(pixels), self._whole(empty))
 
@@ -94,9 +94,10 @@ class Explainer:
         if method == "gradcam":
             size, channels = self.predictor.input.image_size, self.predictor.preparation.channels
             target = self.target or of_class(0, self.classes)
-            last_map(Scorer(self.grader, target), self._input(np.zeros((size, size, channels), np.uint8)))
+            last_map(Scorer(self.grader, target), self.input(np.zeros((size, size, channels), np.uint8)))
 
-    def _input(self, pixels: np.ndarray) -> Tensor:
+    def input(self, pixels: np.ndarray) -> Tensor:
+        """What the network sees of prepared uint8 [S, S, C]: float32 [1, C, s, s] on its device."""
         return plain_view(pixels[None], self.predictor.input, self.predictor.device)
 
     def _whole(self, pixels: np.ndarray) -> Tensor:

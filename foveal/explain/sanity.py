@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from foveal.nets.heads import Grader
 
@@ -15,11 +17,12 @@ STEPS = {"head": 0.0, "head and last half": 0.5, "all": 1.0}
 ALIKE = 0.5  # rank correlation from which two maps count as much alike
 
 
-def randomised(grader: Grader, share: float, seed: int) -> Grader:
+def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Grader:
     """A copy whose head, and the last `share` (0-1) of the encoder's layers, have random weights.
 
     Layers are those with weights of their own, in the order in which the encoder holds them. Batch statistics are
-    kept: with fresh ones the signal of a deep network dies out, and an empty map would prove nothing.
+    measured again on `pictures` [n, C, s, s]: with those of other weights the signal dies out on its way, and an empty
+    map would prove nothing.
     """
     copied = deepcopy(grader)
     layers = [module for module in copied.encoder.modules() if _has_weights(module)]
@@ -27,7 +30,21 @@ def randomised(grader: Grader, share: float, seed: int) -> Grader:
         torch.manual_seed(seed)
         for layer in [*layers[len(layers) - round(share * len(layers)) :], copied.head]:
             _shuffle(layer)
+    _measure_statistics(copied, pictures)
     return copied
+
+
+@torch.no_grad()
+def _measure_statistics(grader: Grader, pictures: Tensor) -> None:
+    norms = [module for module in grader.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+        norm.train()
+    if norms:
+        for part in pictures.split(8):
+            grader(part)
+    grader.eval()
 
 
 def _has_weights(module: nn.Module) -> bool:
@@ -36,18 +53,21 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _shuffle(layer: nn.Module) -> None:
-    """Replace weights by normal ones of the same mean and deviation: all scales stay, and what was learned goes."""
+    """Replace weights by normal ones of the same deviation around 0: their scale stays, and what was learned goes.
+
+    Their mean goes too: what comes in is positive, and a mean below 0 would silence every unit of the layer.
+    """
     with torch.no_grad():
         for weight in layer.parameters(recurse=False):
             drawn = torch.randn(weight.shape).to(weight.device)  # drawn on the CPU: the same on every device
-            weight.copy_(drawn * weight.std(correction=0) + weight.mean())
+            weight.copy_(drawn * weight.std(correction=0))
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray, retina: np.ndarray) -> float:
-    """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; 0 where one of them is flat."""
+    """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; nan where one of them is flat."""
     from scipy.stats import rankdata
 
     ranks = [rankdata(heat[retina]) for heat in (first, second)]
     if min(float(np.ptp(rank)) for rank in ranks) == 0:
-        return 0.0
+        return math.nan
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -5,6 +5,7 @@ What passes here is not thereby true of real photographs; what fails here should
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from foveal.console import progress_bar, say, show_table
 from foveal.data.phantom import draw_patients
@@ -35,6 +37,7 @@ from foveal.fundus.crop import crop_square
 from foveal.fundus.preparation import Preparation, prepare_pixels
 
 LARGEST = 256  # px: phantoms are drawn for 64 to 256
+STATISTICS = 32  # drawn pictures on which batch statistics of random weights are measured
 CORRELATED = 12  # pictures whose maps are compared step by step: as many again for each step
 SHOWN = (1, 2, 3, 4)  # grades on the sheet, a picture each
 CONTRAST = "contrast"  # the map that needs no grader
@@ -72,7 +75,10 @@ def try_maps(explainer: Explainer, count: int, seed: int, out: Path) -> dict[str
     if len({picture.patient for picture in drawn}) < 2:
         raise ValueError(f"--phantom {count}: lesions of two patients at least are needed; draw more photographs")
     methods = methods_for(explainer)
-    copies = {step: explainer.with_grader(randomised(explainer.grader, share, seed)) for step, share in STEPS.items()}
+    inputs = torch.cat([explainer.input(picture.pixels) for picture in drawn[:STATISTICS]])
+    copies = {
+        step: explainer.with_grader(randomised(explainer.grader, share, seed, inputs)) for step, share in STEPS.items()
+    }
     scores, random = _score_all(drawn, methods, explainer, copies["all"])
     result = _summary(drawn, scores, random, seed)
     result["correlation"] = _correlations(drawn[:CORRELATED], methods, explainer, copies)
@@ -141,19 +147,26 @@ def _summary(drawn: Sequence[Drawn], scores: Scores, random: Scores, seed: int) 
 
 def _correlations(
     drawn: Sequence[Drawn], methods: Sequence[str], trained: Explainer, copies: Mapping[str, Explainer]
-) -> dict[str, dict[str, float]]:
-    """Method -> step of randomisation -> mean rank correlation of the maps before and after, inside the retina."""
-    found: dict[str, dict[str, float]] = {}
+) -> dict[str, dict[str, float | None]]:
+    """Method -> step of randomisation -> mean rank correlation of the maps before and after, inside the retina.
+
+    None where a map of random weights is flat: such a map is no control.
+    """
+    found: dict[str, dict[str, float | None]] = {}
     for method in methods:
         before = [trained.explain(picture.pixels, method) for picture in drawn]
         found[method] = {
-            step: float(np.mean([
+            step: _mean([
                 _correlation(one, copied.explain(picture.pixels, method, target=one.target))
                 for one, picture in zip(before, drawn, strict=True)
-            ]))
+            ])
             for step, copied in copies.items()
         }  # fmt: skip
     return found
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return None if any(math.isnan(value) for value in values) else float(np.mean(values))
 
 
 def _correlation(before: Explanation, after: Explanation) -> float:
@@ -176,7 +189,10 @@ def _show(result: Mapping[str, Any]) -> None:
                 rows.append(_row(name if name == CONTRAST else f"{name}, {weights}", entry[weights]))
     title = f"Maps on {result['images']} drawn photographs of {result['patients']} patients, 95 % intervals"
     show_table(title, columns, rows)
-    steps = [[name, *(f"{value:.2f}" for value in row.values())] for name, row in result["correlation"].items()]
+    steps = [
+        [name, *("– (flat)" if value is None else f"{value:.2f}" for value in row.values())]
+        for name, row in result["correlation"].items()
+    ]
     show_table("Rank correlation with the map before random weights were put into", ["", *STEPS], steps)
     for entry in result["methods"].values():
         if "verdict" in entry:

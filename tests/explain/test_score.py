@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from foveal.explain.score import (
     summarise,
     verdict,
 )
-from foveal.nets.encoder import create_encoder
+from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
 
 
@@ -111,7 +113,7 @@ def test_randomised_weights_cascade_from_the_answer():
     grader = small_grader()
     changed = {}
     for share in (0.0, 0.5, 1.0):
-        copied = randomised(grader, share, 0)
+        copied = randomised(grader, share, 0, torch.rand(8, 3, 16, 16))
         pairs = zip(grader.named_parameters(), copied.parameters(), strict=True)
         changed[share] = {name for (name, old), new in pairs if name.endswith("weight") and not torch.equal(old, new)}
     assert changed[0.0] == {"head.weight"} and changed[0.5] == {
@@ -124,10 +126,24 @@ def test_randomised_weights_cascade_from_the_answer():
 
 def test_randomised_weights_keep_their_scale_and_come_from_the_seed():
     grader = small_grader()
-    first, again, other = (randomised(grader, 1.0, seed).encoder.linear.weight for seed in (0, 0, 1))
+    first, again, other = (
+        randomised(grader, 1.0, seed, torch.rand(8, 3, 16, 16)).encoder.linear.weight for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.std().item() == pytest.approx(grader.encoder.linear.weight.std().item(), rel=0.02)
     assert isinstance(grader.head, nn.Linear)
+
+
+@pytest.mark.parametrize("name", ["small_conv", "strided_conv", "test_resnet"])
+def test_random_weights_still_tell_pictures_apart(name):
+    torch.manual_seed(0)
+    encoder = create_encoder(name, 3, 32)
+    grader = Grader(encoder, feature_size(encoder), 3).eval()
+    for parameter in encoder.parameters():  # as after training: many weights are below 0, and statistics are its own
+        parameter.data -= 0.5 * parameter.std(correction=0)
+    pictures = torch.rand(16, 3, 32, 32)
+    answers = randomised(grader, 1.0, 0, pictures)(pictures)
+    assert answers.std(0).min() > 1e-3
 
 
 def test_rank_correlation_sees_order_only():
@@ -135,4 +151,4 @@ def test_rank_correlation_sees_order_only():
     heat = np.random.default_rng(0).random((8, 8))
     assert rank_correlation(heat, heat**3, retina) == pytest.approx(1)
     assert rank_correlation(heat, -heat, retina) == pytest.approx(-1)
-    assert rank_correlation(heat, np.zeros((8, 8)), retina) == 0
+    assert math.isnan(rank_correlation(heat, np.zeros((8, 8)), retina))
