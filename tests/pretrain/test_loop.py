@@ -119,7 +119,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
         ({"micro_batch": "7"}, "divide the 16 images"),
         ({"micro_batch": "some"}, "expected auto, whole or a number"),
         ({"budget": "soon"}, "expected a time such as 90m"),
-        ({"budget": "0.001s"}, "--budget is too short.* one epoch of 40 images"),
         ({"freeze_stages": 3}, "this encoder has 3 stages"),
         ({"layer_decay": 0.0}, "--layer-decay must be above 0"),
         ({"probe_every": 2}, "needs --probe DATA"),
@@ -216,6 +215,14 @@ def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_p
     assert "probe after epoch 0: knn" in capsys.readouterr().out
     page = foveal.report(run).read_text()
     assert "Probe: quadratic kappa" in page and "linear before" in page
+
+
+def test_a_budget_of_less_than_an_epoch_is_refused_before_anything_is_written(phantom_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.1)
+    options = OPTIONS | {"precision": "fp32", "memory_format": "channels_last", "compile": "no", "views_on": "cpu"}
+    with pytest.raises(ValueError, match=r"--budget is too short.* one epoch of 40 images"):
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **options, budget="0.001s")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_preview_is_a_sheet_of_views_and_no_run(phantom_set, tmp_path):
