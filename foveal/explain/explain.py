@@ -117,7 +117,8 @@ def _earlier(out: Path, run: Path) -> dict[str, Any]:
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found if found.get("weights") == _weights(run) else {}
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    ours = {"maps", "phantoms.jpg", "explain.html"}  # what an interrupted call leaves
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
         raise ValueError(f"--out {out} exists and holds no explain.json; choose another --out")
     return {}
 

@@ -157,7 +157,9 @@ def _worth(point: Mapping[str, Any], level: str, *, referable: bool) -> str:
         share = f", if {words.percent(right['prevalence'])} of all have it" if right.get("prevalence") else ""
         return f"Of 100 images that it refers, about {100 * right['value']:.0f} have {level}{share}."
     if not referable and found["value"] is not None:
-        return f"Of 100 images with {level}, it passes about {100 * (1 - found['value']):.0f}, as it passes this one."
+        passed, ends = 100 * (1 - found["value"]), [found["high"], found["low"]]
+        between = "" if None in ends else f" ({' to '.join(f'{100 * (1 - end):.0f}' for end in ends)})"
+        return f"Of 100 images with {level}, it passes about {passed:.0f}{between}, as it passes this one."
     return ""
 
 
