@@ -16,6 +16,8 @@ from foveal.augment.recipes import RECIPES, Recipe
 from foveal.augment.table import column
 from foveal.data.phantom import draw_phantom
 
+pytestmark = pytest.mark.slow  # thousands of pictures through two libraries
+
 N = 3000
 # At n = 3,000 each, samples of one distribution differ by more than this in one of a thousand comparisons.
 LIMIT = math.sqrt(-math.log(0.001 / 2) / N)

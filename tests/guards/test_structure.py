@@ -115,6 +115,7 @@ def test_help_needs_no_torch():
     assert done.returncode == 0 and all(verb in done.stdout for verb in VERBS)
 
 
+@pytest.mark.slow
 def test_evaluation_inspection_and_reports_need_no_torch():
     rooms = "foveal.evaluate.evaluate, foveal.inspect.inspect, foveal.inspect.page, foveal.report.build, "
     rooms += "foveal.cluster.cluster, foveal.cluster.page"
