@@ -30,8 +30,13 @@ def facts_of(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
     vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed.
     Of the first 512 images of the batch of all processes: the share depends on how many others there are.
     """
+    return _facts(gather(z1), gather(z2))
+
+
+def _facts(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
+    """The same, of the images of one process."""
     with torch.autocast(z1.device.type, enabled=False):
-        first, second = unit(gather(z1)[:FACT_IMAGES]), unit(gather(z2)[:FACT_IMAGES])
+        first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
         both, n = torch.cat([first, second]), len(first)
         positive, cosines, others = _cosines(both, n)
         return {
@@ -84,7 +89,7 @@ def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
         "images": len(z1),
         "effective_rank": effective_rank(features),
         "highest_rank": min(len(features) - 1, features.shape[1]),
-        **{name: float(value) for name, value in facts_of(z1, z2).items()},
+        **{name: float(value) for name, value in _facts(z1, z2).items()},
         "positive_cosines": _bins(positive[: len(z1)]),
         "negative_cosines": _bins(negative),
     }
