@@ -31,6 +31,7 @@ from foveal.data.leaks import check_overlap, pool_of, write_seen
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import barrier, choose_device, joined, mean_over_processes
+from foveal.downstream.epoch import encode
 from foveal.nets.average import update_average
 from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
 from foveal.nets.stages import freeze_stages
@@ -95,6 +96,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         rehearsed = build(config, channels, create_encoder(config.encoder, channels, config.image_size), device, world)
         feed = Feed(config, store, spec, device, identity, rank, world)
         rehearsal = rehearse(rehearsed, feed, PLAN_SECONDS if config.plan else BUDGET_SECONDS)
+        del rehearsed  # the run itself needs that memory
         if config.budget is not None:
             left = seconds_of(config.budget) - (time.monotonic() - began)
             config = replace(config, epochs=epochs_within(left, rehearsal, count))
@@ -140,7 +142,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
 
     def judge(epoch: int) -> None:
         if probe is not None and is_first_process():
-            rows = probing.judge(probe, probing.features_of(kept, probe.store, spec, device))
+            rows = probing.judge(probe, encode(kept.eval(), probe.store, spec, device))
             probing.append(run.path, epoch, rows)
             say(f"probe after epoch {epoch}: {probing.describe(rows)}")
         barrier()

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from foveal.augment.views import NetworkInput, plain_view
 from foveal.data.loader import ImageStore
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.evaluate.intervals import Resampling
@@ -26,7 +25,6 @@ from foveal.runs import write_text
 
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many images takes a second or two
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -85,18 +83,6 @@ def _deal_out(labels: np.ndarray, units: np.ndarray, classes: int, generator: np
         fold_of[unit] = int(lacking.argmax())
         dealt[fold_of[unit]] += counts[unit]
     return fold_of[units]
-
-
-@torch.inference_mode()
-def features_of(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: torch.device) -> Tensor:
-    """float32 [n, D] on the device, in evaluation mode; the encoder's mode is put back."""
-    training = encoder.training
-    encoder.eval()
-    starts = range(0, len(store), BATCH)
-    parts = [np.arange(start, min(start + BATCH, len(store))) for start in starts]
-    features = torch.cat([encoder(plain_view(store.gather(part), spec, device)).float() for part in parts])
-    encoder.train(training)
-    return features.clone()
 
 
 def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ ALLOWED = {
     ("downstream", "evaluate"): "kappa and recall of an epoch are those of the evaluation",
     ("predict", "evaluate"): "the columns of predictions.csv",
     ("report", "evaluate"): "a report compares runs, and measures one that has not been measured",
+    ("pretrain", "downstream"): "the probe on the way takes features as a probe afterwards does",
     ("pretrain", "evaluate"): "kappa and intervals of the probe are those of the evaluation",
     ("explain", "report"): "one look and one wording for all pages",
     ("explain", "predict"): "a map is of the grader that predict uses, and takes the same inputs",
