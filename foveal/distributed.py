@@ -7,8 +7,9 @@ processes, gloo on CPUs and NCCL on GPUs. `--batch-size` is always that of the w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from foveal.allocator import keep_freed_memory
 
 T = TypeVar("T")
+_APART: ContextVar[bool] = ContextVar("apart", default=False)
 
 
 def choose_device(name: str) -> torch.device:
@@ -57,6 +59,20 @@ def barrier() -> None:
         dist.barrier()
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within, this process gathers nothing from the others: for measuring, where they need not keep step."""
+    before = _APART.set(True)
+    try:
+        yield
+    finally:
+        _APART.reset(before)
+
+
+def _together() -> bool:
+    return dist.is_initialized() and not _APART.get()
+
+
 class _Gather(torch.autograd.Function):
     """All-gather whose backward sums what every process asks of a part and hands it to the part's owner."""
 
@@ -79,13 +95,13 @@ def gather(part: Tensor) -> Tensor:
     DistributedDataParallel averages gradients over processes. With the summing backward here, the average of
     per-process losses over gathered columns has the gradient of the loss of the whole batch.
     """
-    gathered: Tensor = _Gather.apply(part) if dist.is_initialized() else part
+    gathered: Tensor = _Gather.apply(part) if _together() else part
     return gathered
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of a detached tensor over all processes."""
-    if dist.is_initialized():
+    if _together():
         value = value.clone()
         dist.all_reduce(value)
         value /= dist.get_world_size()
@@ -99,6 +115,24 @@ def from_first_process(value: T) -> T:
         dist.broadcast_object_list(held)
         value = held[0]
     return value
+
+
+def decided_by_first(decide: Callable[[], T]) -> T:
+    """What `decide` returns in rank 0, in every process; the ValueError that it raises there is raised in all.
+
+    For what is looked up in files: on several machines only the first may have them.
+    """
+    value, error = None, None
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        try:
+            value = decide()
+        except ValueError as found:
+            error = found
+    value, error = from_first_process((value, error))
+    if error is not None:
+        raise error
+    decided: T = value  # type: ignore[assignment]
+    return decided
 
 
 def processes_here() -> int:

@@ -92,6 +92,17 @@ def ntxent_floor(pairs: int, temperature: float) -> float:
     return math.log1p((2 * pairs - 2) * math.exp((-1 / (pairs - 1) - 1) / temperature))
 
 
+def masked_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """(no loss is lower, that of equal vectors) for same_group `mask`, scalars; identities int64 [n] of a batch.
+
+    An anchor has s = 2 (N - images of its group) negatives: log(1 + s exp(-2 / t)), which need not be reached, and
+    log(1 + s). Over processes as `ntxent`.
+    """
+    groups = gather(identity)
+    strangers = 2 * (groups[:, None] != identity).sum(0).float()
+    return torch.log1p(strangers * math.exp(-2 / temperature)).mean(), torch.log1p(strangers).mean()
+
+
 def ntxent_chance(pairs: int) -> float:
     """log(2N - 1): the value when every vector is the same, or nothing has been learned."""
     return math.log(2 * pairs - 1)

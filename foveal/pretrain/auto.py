@@ -19,9 +19,9 @@ from torch import Tensor
 from foveal.augment import opencv, tensor
 from foveal.augment.draw import draw
 from foveal.augment.recipes import recipe_pair
-from foveal.console import is_first_process, say
+from foveal.console import say
 from foveal.data.loader import RESIDENT_SHARE, free_memory
-from foveal.distributed import from_first_process, processes_here
+from foveal.distributed import apart, from_first_process, processes_here
 from foveal.pretrain.built import build_method
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import gradients
@@ -29,7 +29,8 @@ from foveal.pretrain.step import gradients
 TIMED_STEPS, ROUNDS = 2, 2
 PAYS_BACK = 100  # a run must have this many times the images that a choice is measured with
 COMPILING_PAYS = 600  # seconds of a run below which compiling is not tried
-PEAK = 1.6  # peak memory of a step over what is kept for its backward pass: gradients, workspace, the views
+VIEWS_AHEAD = 3  # batches of views that are ready or being made beside the one in use
+PEAK = 1.6  # peak memory of a step over what is kept for its backward pass: gradients, workspace
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,17 @@ class Machine:
 def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, dict[str, float]]:
     """The config without `auto`, and the images per second of everything that was tried.
 
-    The first process measures while the others wait, and all do as it says.
+    All processes measure at once, as they will work, each by itself; then all do as the first one says.
     """
     rates: dict[str, float] = {}
-    if is_first_process():
-        chosen, sample = usual(config, machine.device), sample_size(config, machine)
-        long = config.epochs * machine.count >= PAYS_BACK * sample or config.plan or config.budget is not None
+    chosen, sample = usual(config, machine.device), sample_size(config, machine)
+    long = config.epochs * machine.count >= PAYS_BACK * sample or config.plan or config.budget is not None
+    with apart():
         if chosen != config and long:
             say("measuring what suits this machine")
             chosen = _measured(config, chosen, machine, sample, rates)
-        config = replace(chosen, micro_batch=_micro_batch(chosen, machine))
-    return from_first_process((config, rates))
+        chosen = replace(chosen, micro_batch=_micro_batch(chosen, machine))
+    return from_first_process((chosen, rates))
 
 
 def usual(config: PretrainConfig, device: torch.device) -> PretrainConfig:
@@ -189,14 +190,25 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> str:
     share = config.batch_size // machine.world
     if config.micro_batch != "auto":
         return config.micro_batch
-    room = free_bytes(machine) / (PEAK * kept_bytes(config, machine))
-    fitting = [size for size in range(2, share + 1) if share % size == 0 and size <= room]
+    views = 8 * machine.shape[2] * config.image_size**2  # two, float32
+    each, free = PEAK * kept_bytes(config, machine) + views, free_bytes(machine)
+    room = free - matrix_bytes(config, share)
+    if share * (each + VIEWS_AHEAD * views) <= room:
+        return "whole"
+    room -= share * math.prod(machine.shape)  # micro-batches: the images of the step, as bytes, and one part's views
+    fitting = [size for size in range(2, share) if share % size == 0 and size * each <= room]
     if not fitting:
+        rest = "" if config.chunk != 0 else "; a --chunk of 4096 keeps the loss small"
         raise ValueError(
-            f"two images of a step need {PEAK * 2 * kept_bytes(config, machine) / 2**30:.1f} GiB, and "
-            f"{free_bytes(machine) / 2**30:.1f} GiB are free: choose a smaller --image-size or --encoder"
+            f"two images of a step need {(free - room + 2 * each) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
+            f"free: choose a smaller --image-size, --encoder or --batch-size{rest}"
         )
-    return "whole" if fitting[-1] == share else str(fitting[-1])
+    return str(fitting[-1])
+
+
+def matrix_bytes(config: PretrainConfig, share: int) -> float:
+    """Bytes of the similarities of a process's vectors with all others, their gradient and workspace; 0 in tiles."""
+    return 0.0 if config.chunk != 0 else 3 * 4 * (2 * share) * (2 * config.batch_size)
 
 
 def free_bytes(machine: Machine) -> float:

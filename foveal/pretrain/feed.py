@@ -6,8 +6,9 @@ the whole batch and each process takes its part, so that views do not depend on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,23 @@ from foveal.data.loader import CPU, ImageStore, epoch_batches, shard_of, step_ge
 from foveal.data.records import PreparedSet, patients
 from foveal.pretrain.options import PretrainConfig
 
-Batch = tuple[list[tuple[Tensor, Tensor]], Tensor | None]
+Views = tuple[Tensor, Tensor]
+
+
+class MicroBatches(Sequence[Views]):
+    """The views of the micro-batches of a step, made when asked for: of no more than one at a time in memory."""
+
+    def __init__(self, makers: Sequence[Callable[[], Views]]) -> None:
+        self._makers = makers
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._makers[number]()
+
+
+Batch = tuple[Sequence[Views], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -60,9 +77,13 @@ class Feed:
         images = self.store.take(own)
         if isinstance(images, np.ndarray) and self.config.views_on == "device":
             images = to_tensor(images, self.device)
-        micro = len(own) if self.config.micro_batch == "whole" else int(self.config.micro_batch)
-        cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
-        views = [(self._views(images[cut], tables[0][cut]), self._views(images[cut], tables[1][cut])) for cut in cuts]
+        views: Sequence[Views]
+        if self.config.micro_batch == "whole":
+            views = [(self._views(images, tables[0]), self._views(images, tables[1]))]
+        else:
+            micro = int(self.config.micro_batch)
+            cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
+            views = MicroBatches([self._maker(images, tables, cut) for cut in cuts])
         identity = None if self.identity is None else torch.from_numpy(self.identity[own]).to(self.device)
         return views, identity
 
@@ -70,6 +91,16 @@ class Feed:
     def recipes(self) -> tuple[Recipe, Recipe]:
         """The recipes of the first and the second view."""
         return recipe_pair(self.config.views)
+
+    def _maker(self, images: np.ndarray | Tensor, tables: list[ViewTable], cut: slice) -> Callable[[], Views]:
+        def make() -> Views:
+            return self._views(images[cut], tables[0][cut]), self._views(images[cut], tables[1][cut])
+
+        if isinstance(images, Tensor) or self.device.type == "cpu":
+            return make
+        # Threads of the CPU make views for a device: ahead of it, in the machine's memory.
+        ahead = [random_views(images[cut], table[cut], self.spec, CPU).pin_memory() for table in tables]
+        return lambda: (ahead[0].to(self.device, non_blocking=True), ahead[1].to(self.device, non_blocking=True))
 
     def _views(self, images: np.ndarray | Tensor, table: ViewTable) -> Tensor:
         if isinstance(images, Tensor):

@@ -19,6 +19,7 @@ from foveal.losses.precision import unit
 
 FACT_IMAGES = 512
 SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
+TOO_EASY, EARLY = "too easy", 3  # said of a run that tells all images apart by that epoch
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -99,6 +100,11 @@ def _bins(cosines: Tensor) -> list[int]:
     return [int(count) for count in torch.histc(cosines.clamp(-1, 1), bins=20, min=-1, max=1)]
 
 
+def bounds_of(row: dict[str, Any], bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+    """(lowest possible loss, that of equal vectors) of a logged row: its batches' own, else those of the method."""
+    return (row["loss_floor"], row["loss_chance"]) if "loss_chance" in row else bounds
+
+
 def check_loss(loss: float, bounds: tuple[float, float] | None, facts: dict[str, float], first: bool) -> None:
     """Raise ValueError, with the likely cause, for a loss and facts that only a fault explains.
 
@@ -146,7 +152,8 @@ _WRONG_LOSS = (
 def explain_loss(loss: float, z1: Tensor, z2: Tensor, temperature: float) -> str | None:
     """Why a value is not NT-Xent of z1, z2 [n, D] at this temperature: the known fault that gives it, or None.
 
-    The loss is computed again, right and in each of the known wrong ways. None means that it is right. Of one process.
+    The loss is computed again, right and in each of the known wrong ways. None means that it is right. Of one process,
+    and of vectors in float32: half precision would hide a fault.
     """
     first, second = z1.detach().double(), z2.detach().double()
     if float(alignment(first, second)) < SAME:
@@ -154,9 +161,10 @@ def explain_loss(loss: float, z1: Tensor, z2: Tensor, temperature: float) -> str
     right = float(ntxent(first, second, temperature))
     if _close(loss, right):
         return None
-    for fault, value in _wrong_losses(first, second, temperature):
-        if _close(loss, value):
-            return fault
+    # Of small vectors, not normalised and normalised together are almost alike: the nearest value counts.
+    fault, value = min(_wrong_losses(first, second, temperature), key=lambda wrong: abs(wrong[1] - loss))
+    if _close(loss, value):
+        return fault
     for base in BASE_TEMPERATURES:
         if _close(loss, right * temperature / base):
             return (
@@ -189,7 +197,8 @@ def _wrong_losses(z1: Tensor, z2: Tensor, temperature: float) -> list[tuple[str,
 
 
 def _close(loss: float, value: float) -> bool:
-    return math.isclose(loss, value, rel_tol=1e-3, abs_tol=1e-5)
+    # Sums of float32: before anything is learned, a wrong loss may differ from the right one in the fourth digit.
+    return math.isclose(loss, value, rel_tol=2e-5, abs_tol=1e-6)
 
 
 def verdict(
@@ -242,9 +251,9 @@ def _doubts_of_embeddings(rows: list[dict[str, Any]], final: dict[str, Any]) -> 
     elif final["positive_cosine"] - final["negative_cosine"] < 0.05:
         doubts.append("two views of an image are hardly closer than two images: train longer, or use milder --views")
     solved = [row["epoch"] for row in rows if row.get("instance_accuracy", 0.0) >= 0.995]
-    if solved and solved[0] <= 3:
+    if solved and solved[0] <= EARLY:
         doubts.append(
-            f"too easy: 100 % instance accuracy by epoch {solved[0]}; use stronger crops, a larger batch or a lower "
+            f"{TOO_EASY}: 100 % instance accuracy by epoch {solved[0]}; use stronger crops, a larger batch or a lower "
             "temperature"
         )
     return doubts

@@ -22,15 +22,24 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from foveal import checkpoint
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
-from foveal.console import is_first_process, progress_bar, say
+from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.data.leaks import check_overlap, pool_of, write_seen
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet, open_prepared
-from foveal.distributed import barrier, choose_device, joined, mean_over_processes
+from foveal.distributed import (
+    apart,
+    barrier,
+    choose_device,
+    decided_by_first,
+    from_first_process,
+    joined,
+    mean_over_processes,
+)  # fmt: skip
 from foveal.downstream.epoch import encode
 from foveal.nets.average import update_average
 from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
@@ -39,9 +48,9 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed, identities
-from foveal.pretrain.health import FACT_IMAGES, check_loss, explain_loss
+from foveal.pretrain.health import FACT_IMAGES, bounds_of, check_loss, explain_loss
 from foveal.pretrain.options import METHODS, PretrainConfig, resolve, seconds_of
-from foveal.pretrain.outcome import finish
+from foveal.pretrain.outcome import finish, look_on_the_way
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
 from foveal.pretrain.step import gradients, running_statistics_still
 from foveal.runs import check_out, open_run, write_json
@@ -75,9 +84,8 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         )
     check_overlap(sets, pool, config.allow_leaks)
     check_micro_batch(config, world)
-    config = resolve(config, sets)
-    resuming = not config.plan and check_out(config.out, "pretrain", config)
-    barrier()  # all have looked before the first process begins to write
+    config = resolve(config, sets, world)
+    resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
     probe = None if config.probe is None else probing.open_probe(config.probe, sets[0], config.seed)
     by_label, by_group = METHODS[config.method][0].uses_labels, config.same_group in ("mask", "positive")
     identity = identities(pool, by_label) if by_label or by_group else None
@@ -98,8 +106,9 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         rehearsal = rehearse(rehearsed, feed, PLAN_SECONDS if config.plan else BUDGET_SECONDS)
         del rehearsed  # the run itself needs that memory
         if config.budget is not None:
-            left = seconds_of(config.budget) - (time.monotonic() - began)
-            config = replace(config, epochs=epochs_within(left, rehearsal, count))
+            left = seconds_of(config.budget) - from_first_process(time.monotonic() - began)
+            judged = 0 if probe is None else len(probe.store)
+            config = replace(config, epochs=epochs_within(left, rehearsal, count, judged))
         if config.plan:
             show_plan(config, machine, rates, rehearsal)
             return config.out
@@ -113,16 +122,23 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     run = open_run(config.out, "pretrain", config, {str(s.path): s.card["content_hash"] for s in sets})
     feed = Feed(config, store, spec, device, identity, rank, world)
     total_steps, step = config.epochs * feed.steps, 0
-    if resuming and run.checkpoint.exists():
-        state = checkpoint.load(run.checkpoint)
+    state = decided_by_first(lambda: checkpoint.load(run.checkpoint) if run.checkpoint.exists() else None)
+    if state is not None:
         checkpoint.load_strict(method, state["method"], str(run.checkpoint))
         optimiser.load_state_dict(state["optimiser"])
         if averaged is not None:
             checkpoint.load_strict(averaged, state["averaged"], str(run.checkpoint))
         step = state["step"]
+    del state
     run.forget_after(step)  # rows that were logged after the last checkpoint, if any
     say(f"{config.method} with {config.encoder} ({loaded}), {count:,} images at {config.image_size} px on {device}")
     say(f"{describe(config)}; views {config.views}")
+    normed = any(isinstance(module, _BatchNorm) for module in method.modules())
+    if config.micro_batch != "whole" and normed:
+        warn(
+            f"BatchNorm takes its statistics of micro-batches of {config.micro_batch} images instead of "
+            f"{config.batch_size // world}: a somewhat different network than without --micro-batch"
+        )
     say(f"{config.optimiser} at {config.learning_rate:.3g}, {config.epochs} epochs, {total_steps:,} steps")
     if step:
         say(f"resuming after step {step:,}, in epoch {step // feed.steps + 1} of {config.epochs}")
@@ -146,6 +162,9 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
             probing.append(run.path, epoch, rows)
             say(f"probe after epoch {epoch}: {probing.describe(rows)}")
         barrier()
+
+    def looks(epoch: int) -> bool:
+        return epoch % probe_every == 0 or epoch == config.epochs
 
     # Loop
     peak = config.learning_rate
@@ -171,7 +190,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                 set_learning_rate(optimiser, rate)
                 optimiser.zero_grad(set_to_none=True)
                 seed = config.seed + 1_000_003 * (step + 1) + rank_seed
-                if step == 0 and world == 1:
+                if step == 0:
                     check_first(method, views[0], autocast)
                 loss, facts = gradients(trained, method, views, own_identity, autocast, seed)
                 optimiser.step()
@@ -193,17 +212,20 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                     row["data_wait"] = waited / seconds
                     if not math.isfinite(row["loss"]):
                         raise ValueError(_not_finite(row, steps_since, run.path, peak))
-                    check_loss(row["loss"], bounds, row, first=step == 1)
+                    check_loss(row["loss"], bounds_of(row, bounds), row, first=step == 1)
+                    if number + 1 == feed.steps and looks(epoch + 1):
+                        row |= look_on_the_way(run, row, method, kept, feed)
+                        built.training_mode()
                     run.log(row)
                     bar.advance(0, f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}")
                     if number + 1 < feed.steps and time.perf_counter() - saved > SAVE_WITHIN:
                         saved, saving = save()
                     totals, since, waited, steps_since = {}, time.perf_counter(), 0.0, 0
+            if looks(epoch + 1):  # before the checkpoint: what is judged after it would be lost with a kill in between
+                judge(epoch + 1)
             if epoch + 1 == config.epochs or SAVE_SHARE * (time.perf_counter() - saved) > saving:
                 saved, saving = save()
             barrier()
-            if (epoch + 1) % probe_every == 0 or epoch + 1 == config.epochs:
-                judge(epoch + 1)
 
     # Finish
     finish(run, config, sets[0], method, kept, feed)
@@ -218,9 +240,11 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], autocast: Any) -> Non
         return
     with torch.no_grad(), running_statistics_still(method):
         with autocast:
-            parts = tuple(part[:FACT_IMAGES].cpu() for part in method(*(view[:FACT_IMAGES] for view in views)))
-        loss = float(method.loss(parts, None)[0])
-    fault = explain_loss(loss, parts[0], parts[1], method.plain_temperature)
+            parts = method(*(view[:FACT_IMAGES] for view in views))
+        parts = tuple(part[:FACT_IMAGES].float().cpu() for part in parts)  # faults differ by less than bf16 rounds
+        with apart():  # each process looks at its own share
+            loss = float(method.loss(parts, None)[0])
+            fault = explain_loss(loss, parts[0], parts[1], method.plain_temperature)
     if fault is not None:
         raise ValueError(f"the first loss is wrong: {fault}")
 

@@ -80,7 +80,8 @@ class PretrainConfig:
     plan: bool = False
     # Images per step, over all processes; each gives two views.
     batch_size: int = 128
-    # Images of a step that a process holds at once, a number or whole; gradients stay those of the whole batch.
+    # Images of a step that a process holds at once, a number or whole; gradients stay those of the whole batch (but for
+    # BatchNorm, whose statistics are those of what is held).
     micro_batch: str = "auto"
     # Optimiser; lars is meant for batches of 1,024 and more.
     optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
@@ -178,12 +179,12 @@ def seconds_of(budget: str) -> float:
     return float(match[1]) * SECONDS[match[2]]
 
 
-def resolve(config: PretrainConfig, sets: list[PreparedSet]) -> PretrainConfig:
+def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> PretrainConfig:
     """Replace every value that is left open and need not be measured; an earlier run in `--out` gives the others.
 
     Raises ValueError for an option that the method does not know.
     """
-    config = _remember(config)
+    config = _remember(config, world)
     channels, size = sets[0].channels, config.image_size or sets[0].size
     views = config.views
     if views == "auto":
@@ -200,10 +201,10 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet]) -> PretrainConfig:
     )  # fmt: skip
 
 
-def _remember(config: PretrainConfig) -> PretrainConfig:
+def _remember(config: PretrainConfig, world: int) -> PretrainConfig:
     """What was measured when the run in `--out` began stays so when it goes on.
 
-    All but the micro-batch: what fits depends on the number of processes, and changes no gradient.
+    A micro-batch as well, where it divides the share of a process; whether whole shares fit is asked again.
     """
     file = config.out / "config.toml"
     if not file.is_file():
@@ -215,6 +216,9 @@ def _remember(config: PretrainConfig) -> PretrainConfig:
     known: dict[str, Any] = {
         name: saved[name] for name in MEASURED[:-1] if name in saved and getattr(config, name) == "auto"
     }
+    micro = str(saved.get("micro_batch"))
+    if config.micro_batch == "auto" and micro.isdigit() and config.batch_size // world % int(micro) == 0:
+        known["micro_batch"] = micro
     if config.budget is not None and saved.get("budget") == config.budget:
         known["epochs"] = saved["epochs"]
     return replace(config, **known)

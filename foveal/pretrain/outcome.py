@@ -13,8 +13,9 @@ from foveal.augment.views import plain_view
 from foveal.console import is_first_process, say, warn
 from foveal.data.loader import epoch_batches
 from foveal.data.records import PreparedSet
+from foveal.nets.encoder import feature_size
 from foveal.pretrain.feed import Feed
-from foveal.pretrain.health import look, verdict
+from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics, write_json
@@ -30,19 +31,17 @@ def finish(
     encoder: the one to keep, which is the method's own or its running average. All processes come here, because they
     exchange batch statistics; the first one writes and speaks.
     """
-    chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, config.seed, 0, drop_last=False)[0]
-    features, z1, z2 = embed(method, encoder, feed, chosen)
+    final = examine(method, encoder, feed)
     if not is_first_process():
         return
     checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
-    final = look(z1, z2, features)
-    bounds = method.bounds(config.batch_size)
     last = read_metrics(run.path)[-1]
+    bounds = bounds_of(last, method.bounds(config.batch_size))
     word, reasons = verdict(read_metrics(run.path), final, bounds, config.method)
     known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
     write_json(run.path / "health.json", {"verdict": word, "reasons": reasons, **last, **known, **final})
     write_json(run.path / "model.json", {
-        "kind": "encoder", "encoder": config.encoder, "channels": prepared.channels, "features": features.shape[1],
+        "kind": "encoder", "encoder": config.encoder, "channels": prepared.channels, "features": feature_size(encoder),
         "image_size": config.image_size, "mean": feed.spec.mean, "std": feed.spec.std,
         "preparation": prepared.card["options"],
     })  # fmt: skip
@@ -51,6 +50,28 @@ def finish(
     if word != "healthy":
         warn("look at the reasons above before using this encoder")
     say(f"encoder: {run.path / 'encoder.safetensors'}")
+
+
+def examine(method: Any, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
+    """What the features and embeddings of the same 512 images of the pool look like now, as `health.look` says it."""
+    chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, feed.config.seed, 0, drop_last=False)[0]
+    features, z1, z2 = embed(method, encoder, feed, chosen)
+    return look(z1, z2, features)
+
+
+def look_on_the_way(run: Run, row: dict[str, Any], method: Any, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
+    """What a row of metrics.jsonl gets at the end of an epoch: effective rank, cosines in bins, and the verdict so far.
+
+    A task that is too easy is said at once: time spent on it is lost.
+    """
+    found = examine(method, encoder, feed)
+    bounds = bounds_of(row, method.bounds(feed.config.batch_size))
+    rows = [*read_metrics(run.path), row]
+    word, reasons = verdict(rows, found, bounds, feed.config.method)
+    for reason in reasons:
+        if reason.startswith(TOO_EASY) and row["epoch"] <= EARLY:
+            warn(f"epoch {row['epoch']}: {reason}")
+    return {key: found[key] for key in ("effective_rank", "positive_cosines", "negative_cosines")} | {"verdict": word}
 
 
 @torch.inference_mode()

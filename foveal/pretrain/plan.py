@@ -40,6 +40,8 @@ def rehearse(built: Built, feed: Feed, seconds: float) -> Rehearsal:
     waited, began, steps, wanted = 0.0, 0.0, -2, 1
     while steps < wanted:
         if steps == 0:  # two steps to warm up
+            if device.type == "cuda":  # what was tried before must not count
+                torch.cuda.reset_peak_memory_stats(device)
             waited, began = 0.0, time.perf_counter()
         asked = time.perf_counter()
         batch, identity = next(views)
@@ -73,9 +75,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak << 10
 
 
-def epochs_within(seconds: float, rehearsal: Rehearsal, images: int) -> int:
-    """Epochs that a budget allows; ValueError when it is less than one."""
-    epochs = int(max(0.0, seconds) * rehearsal.images_per_second / images)
+def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, judged: int = 0) -> int:
+    """Epochs that a budget allows; ValueError when it is less than one.
+
+    judged: images of the probe, about eleven times in a run; one view forwards is a sixth of two views both ways.
+    """
+    epochs = int((max(0.0, seconds) * rehearsal.images_per_second - 11 / 6 * judged) / images)
     if epochs < 1:
         needed = images / rehearsal.images_per_second / 60
         raise ValueError(
@@ -87,7 +92,7 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int) -> int:
 
 def show_plan(config: PretrainConfig, machine: Machine, rates: dict[str, float], rehearsal: Rehearsal) -> None:
     """Print what was tried, what is chosen, and what the run will take."""
-    if rates:
+    if rates:  # of a process; the rows below are of all
         show_table("Tried", ("steps alone", "images/s"), [(name, f"{rate:,.1f}") for name, rate in rates.items()])
     hours = config.epochs * machine.count / rehearsal.images_per_second / 3600
     free = free_bytes(machine) / 2**30

@@ -47,10 +47,10 @@ class Probe:
 def open_probe(path: Path, like: PreparedSet, seed: int) -> Probe:
     """The probe of a labelled set; ValueError where it cannot be judged or its images do not fit the pool's."""
     prepared = open_prepared(path)
-    if (prepared.size, prepared.channels) != (like.size, like.channels):
+    if prepared.channels != like.channels:  # its size may differ: the network's input is resized from it
         raise ValueError(
-            f"--probe {path} has {prepared.size} px images with {prepared.channels} channel(s), the pool has "
-            f"{like.size} px with {like.channels}; prepare it with the same --size"
+            f"--probe {path} has images with {prepared.channels} channel(s), the pool has {like.channels}; the "
+            "encoder takes only those of the pool"
         )
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]

@@ -2,10 +2,10 @@
 
 Gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983): embed the batch in micro-batches without keeping
 what the backward pass needs, take the loss of all embeddings and its gradient with respect to them, then embed every
-micro-batch again and hand each its part of that gradient. Memory is that of one micro-batch, time a third more, and
-the gradient is that of the whole batch to the last digits, for encoders without batch statistics. BatchNorm takes the
-statistics of a micro-batch instead of the batch: another network, though usually as good; its running statistics move
-in the second pass only.
+micro-batch again and hand each its part of that gradient. Memory is that of one micro-batch and its views, which are
+made anew for the second pass; time is a third more, and the gradient is that of the whole batch to the last digits,
+for encoders without batch statistics. BatchNorm takes the statistics of a micro-batch instead of the batch: another
+network, though usually as good; its running statistics move in the second pass only.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _cached(
     leaves = tuple(torch.cat(column).requires_grad_() for column in zip(*embedded, strict=True))
     loss, facts = method.loss(leaves, identity)
     loss.backward()
-    sizes = [len(first) for first, _ in views]
+    sizes = [len(parts[0]) for parts in embedded]
     wanted = [[None] * len(views) if leaf.grad is None else leaf.grad.split(sizes) for leaf in leaves]
     for number, pair in enumerate(views):
         torch.manual_seed(seed + number)

@@ -48,17 +48,37 @@ def _pair(run: Evidence, name: str, title: str, keys: tuple[str, str], best: int
 def pretraining_panels(run: Evidence, name: str) -> list[Panel]:
     """Loss between its bounds, what the views' embeddings look like, by step; and the probe by epoch."""
     shown = {
-        "loss": "Contrastive loss",
+        "loss": "Contrastive loss" if _bounds(run) else "Loss",
         "alignment": "Alignment (low is good)",
         "uniformity": "Uniformity (low is even)",
         "instance_accuracy": "Own view is the nearest (share)",
+        "feature_std": "Spread of embeddings (1 even, 0 collapsed)",
+        "effective_rank": "Effective rank of the features (1 collapsed)",
     }
     panels = [
         Panel(name=f"{name}-{key}", title=title, x_label="step", levels=_bounds(run) if key == "loss" else [],
-              lines=[Line(label=key, x=_column(run, "step"), y=_column(run, key))])
-        for key, title in shown.items() if _has(run, key)
+              lines=[Line(label=key, x=[row["step"] for row in rows], y=[row[key] for row in rows])])
+        for key, title in shown.items() for rows in [[row for row in run.rows if row.get(key) is not None]] if rows
     ]  # fmt: skip
+    panels += _cosine_panels(run, name)
     return panels if run.probe is None or not len(run.probe) else [*panels, _probe_panel(run.probe, name)]
+
+
+def _cosine_panels(run: Evidence, name: str) -> list[Panel]:
+    """How near two views of one image are, and views of two images: at the first look and at the last one."""
+    looks = [row for row in run.rows if row.get("positive_cosines")]
+    if not looks:
+        return []
+    lines = []
+    for row, dashed in ((looks[0], True), (looks[-1], False))[-len(looks) :]:
+        for key, label, colour in (("positive", "one image", "series-1"), ("negative", "two images", "series-2")):
+            counts = row[f"{key}_cosines"]
+            centres = [-1 + (2 * place + 1) / len(counts) for place in range(len(counts))]
+            shares = [count / max(1, sum(counts)) for count in counts]
+            named = f"{label}, epoch {row['epoch']}"
+            lines.append(Line(label=named, x=centres, y=shares, colour=colour, dashed=dashed))
+    title = "Cosines of two views (share of pairs)"
+    return [Panel(name=f"{name}-cosines", title=title, x_label="cosine", lines=lines)]
 
 
 def _probe_panel(table: pd.DataFrame, name: str) -> Panel:

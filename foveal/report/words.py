@@ -34,7 +34,10 @@ SPOKEN = {
     "macro_f1": "macro F1",
     "referable_auc": "area under the ROC curve for referable disease",
 }
-METHOD_NAMES = {"simclr": "SimCLR"}
+METHOD_NAMES = {
+    "simclr": "SimCLR", "supcon": "SupCon, which learns from the labels,", "byol": "BYOL", "simsiam": "SimSiam",
+    "mocov3": "MoCo v3", "barlow_twins": "Barlow Twins", "vicreg": "VICReg", "dino": "DINO",
+}  # fmt: skip
 PARTS = {"test": "test", "val": "validation", "train": "training", "all": "labelled"}
 
 
@@ -137,7 +140,7 @@ def _what_was_pretrained(run: Evidence) -> str:
     text = (
         f"{run.name} is {run.options.get('encoder')}, starting from {start_of(run)} and pre-trained with "
         f"{METHOD_NAMES.get(method, method)} on {counted(images, 'image')} of {sets}, "
-        f"for {counted(run.epochs_done, 'epoch')} and without using any grade."
+        f"for {counted(run.epochs_done, 'epoch')}{'' if method == 'supcon' else ' and without using any grade'}."
     )
     return text if run.finished else f"{text} It has not come to its end, which is {run.options.get('epochs')} epochs."
 

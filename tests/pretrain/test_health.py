@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import foveal
 from foveal.losses.ntxent import ntxent, ntxent_chance, ntxent_floor
 from foveal.pretrain.health import (
     alignment,
@@ -157,6 +158,20 @@ def test_a_wrong_loss_is_named_by_what_gives_its_value(wrong, name):
     parts = method(*pictures())
     value = method.loss(parts, None)[0].item()
     assert name in explain_loss(value, *parts, 0.2)
+
+
+@pytest.mark.parametrize(("wrong", "name"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+def test_a_run_with_a_wrong_loss_is_stopped_at_its_first_step(phantom_set, tmp_path, monkeypatch, wrong, name):
+    monkeypatch.setattr(SimCLR, "loss", lambda self, parts, identity: (wrong(*parts, 0.2), facts_of(*parts)))
+    with pytest.raises(ValueError, match=f"the first loss is wrong: .*{name}"):
+        foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", batch_size=16, projection_size=16)
+
+
+def test_a_run_that_sees_one_view_twice_is_stopped_at_its_first_step(phantom_set, tmp_path, monkeypatch):
+    forward = SimCLR.forward
+    monkeypatch.setattr(SimCLR, "forward", lambda self, view1, view2: forward(self, view1, view1))
+    with pytest.raises(ValueError, match="the first loss is wrong: both views of every image are the same tensor"):
+        foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", batch_size=16, projection_size=16)
 
 
 def test_d_one_tensor_for_both_views_is_named():

@@ -1,4 +1,5 @@
 import json
+import math
 
 import cv2
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 
 import foveal
 from foveal import checkpoint
+from foveal.augment.recipes import RECIPES, Recipe
 from foveal.config import read_toml
 from foveal.data.records import open_prepared
+from foveal.nets.encoder import create_encoder
+from foveal.nets.stages import stage_of_parameters
 from foveal.pretrain import loop
-from foveal.pretrain.options import MEASURED
+from foveal.pretrain.options import MEASURED, METHODS
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 from foveal.runs import read_metrics, read_model
 
@@ -47,7 +51,11 @@ def test_a_run_folder_has_all_that_the_plan_says(finished, phantom_set):
         "health.json", "views.jpg", "seen.csv",
     }  # fmt: skip
     row = read_metrics(finished)[-1]
-    wanted = {"step", "epoch", "loss", "learning_rate", "images_per_second", "data_wait", "alignment", "uniformity"}
+    wanted = {
+        "step", "epoch", "loss", "learning_rate", "images_per_second", "data_wait", "alignment", "uniformity",
+        "feature_std", "instance_accuracy", "positive_cosine", "negative_cosine", "effective_rank", "verdict",
+    }  # fmt: skip
+    assert sum(row["positive_cosines"]) == 40 and sum(row["negative_cosines"]) == 80 * 78
     assert wanted < set(row) and row["epoch"] == 2
     config = read_toml(finished / "config.toml", "pretrain")
     assert "auto" not in [config[name] for name in ("views", *MEASURED)] and config["projection_hidden"] == 128
@@ -194,7 +202,7 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
 
 def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
-    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images: round(seconds / 30))
+    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, judged: round(seconds / 30))
     options = OPTIONS | {"budget": "1m"}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
     assert read_toml(run / "config.toml", "pretrain")["epochs"] == 2
@@ -215,6 +223,73 @@ def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_p
     assert "probe after epoch 0: knn" in capsys.readouterr().out
     page = foveal.report(run).read_text()
     assert "Probe: quadratic kappa" in page and "linear before" in page
+
+
+def test_a_probe_may_be_another_set_of_another_size(phantom_set, tmp_path):
+    other = foveal.prepare("phantom:60", out=tmp_path / "other", size=48, seed=9)
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 1, "probe": other}))
+    table = pd.read_csv(run / "probe.csv")
+    labelled = open_prepared(other).part("train", "val")["label"].notna().sum()
+    assert table["epoch"].tolist() == [0, 0, 1, 1] and (table["n"] == labelled).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "simclr"])
+def test_every_method_runs_to_its_end_and_resumes_with_the_same_numbers(phantom_set, tmp_path, monkeypatch, method):
+    options = {"encoder": "small_conv", "epochs": 2, "batch_size": 20, "method": method, "projection_size": 16}
+    whole = foveal.pretrain(phantom_set, out=tmp_path / "whole", **options)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        interrupt_after(patch, 1)
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
+    resumed = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
+    one, two = (checkpoint.load_weights(run / "encoder.safetensors") for run in (whole, resumed))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert read_metrics(whole)[-1]["loss"] == read_metrics(resumed)[-1]["loss"]
+
+
+def test_a_task_that_is_too_easy_is_said_at_once(phantom_set, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(RECIPES, "easy", Recipe(brightness=0.01, colour_probability=1.0))
+    foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"views": "easy"}))
+    assert "warning: epoch 1: too easy: 100 % instance accuracy by epoch 1" in capsys.readouterr().out
+
+
+def test_a_run_whose_batches_are_of_one_group_is_judged_by_its_own_bounds(phantom_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "identities", lambda pool, by_label: np.array([0] * 32 + list(range(1, 9))))
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, same_group="mask")
+    row, health = read_metrics(run)[0], json.loads((run / "health.json").read_text())
+    assert row["loss_floor"] < row["loss"] < 1.1 * row["loss_chance"] and row["loss_chance"] < 0.9 * math.log(31)
+    assert health["loss_chance"] < 0.9 * math.log(31)
+
+
+def test_a_compiled_encoder_is_saved_under_its_own_names(finished, phantom_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", eagerly_compiled)
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, compile="yes", ema=0.5)
+    one, two = (checkpoint.load_weights(r / "encoder.safetensors") for r in (finished, run))
+    assert set(one) == set(two)
+    assert read_metrics(run)[0]["loss"] == pytest.approx(read_metrics(finished)[0]["loss"], rel=1e-4)
+
+
+def eagerly_compiled(module):
+    """torch's compiler without its code generation, which would take a minute."""
+    module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+
+def test_lower_stages_learn_more_slowly_where_asked(phantom_set, tmp_path):
+    options = OPTIONS | {"encoder": "test_resnet", "epochs": 1, "optimiser": "sgd", "weight_decay": 0.0}
+    torch.manual_seed(0)
+    encoder = create_encoder("test_resnet", 3, 32)
+    start = {name: value.detach().clone() for name, value in encoder.named_parameters()}
+    stages = stage_of_parameters(encoder)
+    last, moved = max(stages.values()), {}
+    for decay in (1.0, 0.5):
+        run = foveal.pretrain(phantom_set, out=tmp_path / str(decay), **options, layer_decay=decay)
+        after = checkpoint.load_weights(run / "encoder.safetensors")
+        moved[decay] = [
+            math.hypot(*((after[name] - start[name]).norm().item() for name in start if stages[name] == stage))
+            for stage in range(last + 1)
+        ]
+    slowed = [moved[0.5][stage] / moved[1.0][stage] for stage in range(last + 1) if moved[1.0][stage]]
+    assert len(slowed) >= 4 and slowed == pytest.approx(0.5 ** np.arange(len(slowed))[::-1], rel=0.3)
 
 
 def test_a_budget_of_less_than_an_epoch_is_refused_before_anything_is_written(phantom_set, tmp_path, monkeypatch):

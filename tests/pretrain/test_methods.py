@@ -2,6 +2,7 @@
 
 import math
 import typing
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from foveal.pretrain.dino import DINO, DINOConfig
 from foveal.pretrain.mocov3 import MoCoV3, MoCoV3Config
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 from foveal.pretrain.simsiam import SimSiam, SimSiamConfig
+from foveal.pretrain.step import gradients
 from foveal.pretrain.supcon import SupCon, SupConConfig
 from foveal.pretrain.vicreg import VICReg, VICRegConfig
 
@@ -107,22 +109,16 @@ def test_every_trained_weight_gets_a_gradient_and_the_target_none(name):
 
 
 @every_method
-def test_gradients_by_way_of_leaves_in_two_micro_batches_are_those_of_the_whole_batch(name):
-    """What gradient caching does; exact where no batch statistics couple the images."""
+def test_gradients_in_two_micro_batches_are_those_of_the_whole_batch(name):
+    """Gradient caching, exact where no batch statistics couple the images."""
     found = []
     for pieces in (1, 2):
         method = create(name, batchnorm=False)
         for module in method.modules():
             if isinstance(module, nn.BatchNorm1d):
                 module.eval()
-        chunks = list(zip(*(view.chunk(pieces) for view in two_views(0)), strict=True))
-        with torch.no_grad():
-            parts = [torch.cat(part) for part in zip(*(method(*views) for views in chunks), strict=True)]
-        leaves = [part.requires_grad_() if i < 2 else part for i, part in enumerate(parts)]
-        loss, _ = method.loss(tuple(leaves), identity_of(method))
-        wanted = torch.autograd.grad(loss, leaves[:2])
-        for views, *gradients in zip(chunks, *(g.chunk(pieces) for g in wanted), strict=True):
-            torch.autograd.backward(method(*views)[:2], gradients)
+        views = list(zip(*(view.chunk(pieces) for view in two_views(0)), strict=True))
+        gradients(method, method, views, identity_of(method), nullcontext(), seed=0)
         found.append(torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None]))
     assert found[0].norm() > 0 and (found[0] - found[1]).norm() < 1e-4 * found[0].norm()
 
@@ -215,7 +211,14 @@ def test_simclr_uses_groups_where_asked(same_group):
     parts = method(*two_views(0))
     groups = torch.arange(IMAGES) // 2
     assert method.loss(parts, groups)[0] != plain.loss(parts, groups)[0]
-    assert method.bounds(IMAGES) == (0.0, math.log(2 * IMAGES - 1))
+    if same_group == "positive":
+        assert method.bounds(IMAGES) == (0.0, math.log(2 * IMAGES - 1))
+        return
+    equal = tuple(torch.ones_like(part) for part in parts)
+    loss, facts = method.loss(equal, groups)
+    assert method.bounds(IMAGES) is None and loss == pytest.approx(facts["loss_chance"].item(), rel=1e-6)
+    assert facts["loss_chance"] == pytest.approx(math.log(1 + 2 * (IMAGES - 2)))
+    assert facts["loss_floor"] < method.loss(parts, groups)[0]
 
 
 def test_fields_of_all_configs_have_one_type_for_one_name():

@@ -1,12 +1,13 @@
-"""Two real processes under torchrun (gloo) do what one does, and a killed run goes on."""
+"""Two and four real processes (gloo) do what one does, and a killed run goes on, in as many processes or in others."""
 
+import json
 import os
-import re
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,157 +16,280 @@ from foveal.checkpoint import load_weights
 from foveal.runs import read_metrics
 
 pytestmark = pytest.mark.slow
+MEASURED = ["--precision", "fp32", "--memory-format", "channels_last", "--micro-batch", "whole"]
+LONGER = [*MEASURED, "--epochs", "12"]
 OPTIONS = ["--epochs", "3", "--batch-size", "16", "--projection-size", "16", "--device", "cpu"]
+# One process that has imported everything, and that a line of JSON makes the parent of all ranks of a run: what
+# torchrun does, without a start-up of ten seconds each.
+SERVER = """
+import json, os, signal, sys
+from pathlib import Path
+import foveal.pretrain.loop
+from foveal.cli import main
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if os.fork():
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    folder = Path(asked["folder"])
+    for stream, name in ((1, "said"), (2, "complained")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
+    children = []
+    for rank in range(asked["world"]):
+        child = os.fork()
+        if child == 0:
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": asked["world"], "LOCAL_WORLD_SIZE": asked["world"],
+                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": asked["port"]}
+            os.environ.update({name: str(value) for name, value in place.items()})
+            sys.stdout, sys.stderr = os.fdopen(1, "w", 1, closefd=False), os.fdopen(2, "w", 1, closefd=False)
+            if "code" in asked:
+                exec(asked["code"], {})
+                os._exit(0)
+            os._exit(main(asked["arguments"]))
+        children.append(child)
+    (folder / "pids.partial").write_text(json.dumps([os.getpid(), *children]))
+    (folder / "pids.partial").rename(folder / "pids")
+    codes = [abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) for child in children]
+    (folder / "code.partial").write_text(str(max(codes)))
+    (folder / "code.partial").rename(folder / "code")
+    os._exit(0)
+"""
 
 
-def pretrain(data, out, encoder, processes=1, check=True, more=()):
-    launcher = (
-        ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29533"]
-        if processes > 1
-        else []
-    )
-    command = [
-        sys.executable,
-        *launcher,
-        "-m",
-        "foveal",
-        "pretrain",
-        str(data),
-        "--out",
-        str(out),
-        "--encoder",
-        encoder,
-        *OPTIONS,
-        *more,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=check)
+class Running:
+    """A run in several processes; its streams and exit code are files in a folder of its own."""
+
+    def __init__(self, server, folder, **asked):
+        self.folder = folder
+        server.stdin.write(json.dumps({"folder": str(folder), "port": free_port(), **asked}) + "\n")
+        server.stdin.flush()
+        wait_for((folder / "pids").exists)
+        self.leader, *self.ranks = json.loads((folder / "pids").read_text())
+
+    @property
+    def ended(self):
+        return (self.folder / "code").exists()
+
+    def wait(self):
+        """(exit code, standard output, standard error) when all processes have ended."""
+        wait_for(lambda: self.ended)
+        return int((self.folder / "code").read_text()), *self.streams()
+
+    def streams(self):
+        return (self.folder / "said").read_text(), (self.folder / "complained").read_text()
+
+    def kill(self):
+        os.killpg(self.leader, signal.SIGKILL)
+
+
+def wait_for(condition, seconds=240):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory):
+    """Starts code, or `foveal pretrain`, in so many processes."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, text=True, env=environment)
+
+    def start(world, **asked):
+        return Running(server, tmp_path_factory.mktemp("running"), world=world, **asked)
+
+    yield start
+    server.stdin.close()
+    server.wait(timeout=60)
+
+
+@pytest.fixture
+def start(launch, phantom_set):
+    """Starts a pre-training on the phantom set."""
+
+    def pretraining(out, encoder="small_conv", world=1, more=(), data=phantom_set):
+        arguments = ["pretrain", str(data), "--out", str(out), "--encoder", encoder, *OPTIONS, *more]
+        return launch(world, arguments=arguments)
+
+    return pretraining
+
+
+@pytest.fixture
+def pretrain(start):
+    """Pre-trains on the phantom set to the end, and returns what was said."""
+
+    def to_the_end(*arguments, **options):
+        code, said, complained = start(*arguments, **options).wait()
+        assert code == 0, complained
+        return said
+
+    return to_the_end
+
+
+def losses(run):
+    return [(row["step"], row["loss"]) for row in read_metrics(run)]
+
+
+@pytest.fixture(scope="module")
+def whole(launch, phantom_set, tmp_path_factory):
+    """An uninterrupted run of 12 epochs, two steps each, in one process."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    arguments = ["pretrain", str(phantom_set), "--out", str(out), "--encoder", "small_conv", *OPTIONS, *LONGER]
+    assert launch(1, arguments=arguments).wait()[0] == 0
+    return out
 
 
 @pytest.mark.parametrize(
     ("encoder", "processes", "more"),
-    [
-        ("small_conv", 2, ()),
-        ("small_conv", 4, ("--micro-batch", "2")),
-        ("test_resnet", 2, ()),
-    ],
+    [("small_conv", 2, ()), ("small_conv", 4, ("--micro-batch", "2")), ("test_resnet", 2, ())],
 )
-def test_many_processes_equal_one_with_the_whole_batch(phantom_set, tmp_path, encoder, processes, more):
-    pretrain(phantom_set, tmp_path / "one", encoder)
-    done = pretrain(phantom_set, tmp_path / "many", encoder, processes, more=more)
-    assert done.stdout.count("verdict") == 1  # only the first process speaks
-    one, many = (read_metrics(tmp_path / name) for name in ("one", "many"))
-    assert [row["step"] for row in one] == [row["step"] for row in many]
-    # With batch statistics, rounding of the last digit grows tenfold a step; the exact proof is the next test.
+def test_many_processes_equal_one_with_the_whole_batch(pretrain, tmp_path, encoder, processes, more):
+    pretrain(tmp_path / "one", encoder, more=MEASURED)
+    said = pretrain(tmp_path / "many", encoder, processes, more=[*MEASURED, *more])
+    assert said.count("verdict") == 1  # only the first process speaks
+    one, many = losses(tmp_path / "one"), losses(tmp_path / "many")
+    assert [step for step, _ in one] == [step for step, _ in many]
+    # With batch statistics, rounding of the last digit grows tenfold a step; the exact proof is in the next test.
     compared = len(one) if encoder == "small_conv" else 1
-    for first, second in list(zip(one, many, strict=True))[:compared]:
-        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4 if encoder == "small_conv" else 1e-3)
+    for (_, first), (_, second) in list(zip(one, many, strict=True))[:compared]:
+        assert second == pytest.approx(first, rel=1e-4 if encoder == "small_conv" else 1e-3)
     if encoder == "small_conv":
         weights = [load_weights(tmp_path / name / "encoder.safetensors") for name in ("one", "many")]
         assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in weights[0])
 
 
-def test_a_run_of_two_processes_whose_second_dies_says_so_and_goes_on_alone(phantom_set, tmp_path):
-    pretrain(phantom_set, tmp_path / "whole", "small_conv", more=["--epochs", "40"])
-    out = tmp_path / "torn"
-    arguments = ["pretrain", str(phantom_set), "--out", str(out), "--encoder", "small_conv", *OPTIONS, "--epochs", "40"]
-    processes = []
-    for rank in range(2):  # started by hand: torchrun would end the first before it can speak
-        world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29537", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "foveal", *arguments]
-        processes.append(subprocess.Popen(command, env=os.environ | world | place, stderr=subprocess.PIPE, text=True))
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    processes[1].send_signal(signal.SIGKILL)
-    said = processes[0].communicate(timeout=120)[1]
-    processes[1].communicate()
-    assert processes[0].returncode == 1 and "another process of this run has ended" in said and "Traceback" not in said
-    pretrain(phantom_set, out, "small_conv", more=["--epochs", "40"])
-    whole, torn = (read_metrics(run)[-1]["loss"] for run in (tmp_path / "whole", out))
-    assert torn == pytest.approx(whole, rel=1e-3)
-
-
-GRADIENTS = """
-import os, sys, torch, torch.distributed as dist
-from foveal.distributed import gather
-from foveal.nets.batchnorm import synchronise
+# Three steps of every method in float64 on a network with BatchNorm: the very network, optimiser and step of a run.
+STEPS = """
+import os, sys, torch
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from foveal.distributed import joined, mean_over_processes
 from foveal.nets.encoder import create_encoder
+from foveal.pretrain import built, options
+from foveal.pretrain.step import gradients
 
-torch.manual_seed(0)
-encoder = synchronise(create_encoder("test_resnet", 3, 32)).double().train()
-images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-world = int(os.environ.get("WORLD_SIZE", "1"))
-if world > 1:
-    dist.init_process_group("gloo")
-    images = images.chunk(world)[dist.get_rank()]
-z = torch.nn.functional.normalize(encoder(images), dim=1)
-loss = (5 * z @ gather(z).T).exp().sum(1).log().mean()  # every row against the rows of all processes
-loss.backward()
-found = torch.cat([loss.detach()[None], *(parameter.grad.flatten() for parameter in encoder.parameters())])
-if world > 1:
-    dist.all_reduce(found)
-    found /= world
-if world == 1 or dist.get_rank() == 0:
-    torch.save(found, sys.argv[1])
+torch.set_default_dtype(torch.float64)
+
+def config_of(method):
+    base = options.PretrainConfig(data=(Path("set"),), out=Path("run"), encoder="test_resnet", method=method,
+        batch_size=16, image_size=32, precision="fp32", memory_format="channels_last", compile="no", views_on="cpu",
+        micro_batch="whole", views="simclr", learning_rate=0.05, weight_decay=0.0, optimiser="sgd")
+    small = {"projection_hidden": 32, "projection_size": 16, "prediction_hidden": 16, "prototypes": 64}
+    own = options._method_options(base, 3, 32)
+    return replace(base, **own | {name: value for name, value in small.items() if name in own})
+
+def final_weights(method_name, rank, world):
+    torch.manual_seed(0)
+    config = config_of(method_name)
+    made = built.build(config, 3, create_encoder("test_resnet", 3, 32), torch.device("cpu"), world)
+    method = made.method
+    made.training_mode()
+    part = slice(rank * 16 // world, (rank + 1) * 16 // world)
+    for step in range(3):
+        images = torch.rand(2, 16, 3, 32, 32, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        identity = (torch.arange(16) // 4)[part] if method.uses_labels else None
+        made.optimiser.zero_grad()
+        loss, _ = gradients(made.trained, method, [(images[0][part], images[1][part])], identity, nullcontext(), step)
+        made.optimiser.step()
+        method.after_step(step / 3)
+    state = torch.cat([value.double().flatten() for value in method.state_dict().values()])
+    return torch.cat([mean_over_processes(loss)[None], state])
+
+with joined(torch.device("cpu")) as (rank, world):
+    found = {name: final_weights(name, rank, world) for name in options.METHODS}
+    if rank == 0:
+        torch.save(found, FILE)
 """
 
 
-def test_loss_and_gradients_of_two_processes_are_those_of_one_to_the_last_digits(tmp_path):
-    script = tmp_path / "gradients.py"
-    script.write_text(GRADIENTS)
-    found = []
-    for processes in (1, 2):
-        file = tmp_path / f"{processes}.pt"
-        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29535"] * (processes - 1)
-        subprocess.run([sys.executable, *launcher, str(script), str(file)], check=True, capture_output=True)
-        found.append(torch.load(file))
-    assert (found[0] - found[1]).norm() / found[0].norm() < 1e-12
+def test_losses_and_final_weights_of_every_method_in_two_and_four_processes_are_those_of_one(launch, tmp_path):
+    found = {}
+    for world in (1, 2, 4):
+        file = tmp_path / f"{world}.pt"
+        code, _, complained = launch(world, code=STEPS.replace("FILE", repr(str(file)))).wait()
+        assert code == 0, complained
+        found[world] = torch.load(file)
+    for world in (2, 4):
+        for method, state in found[1].items():
+            apart = ((found[world][method] - state).norm() / state.norm()).item()
+            assert apart < 1e-9, f"{method} in {world} processes: {apart:.1e}"
 
 
-def test_a_batch_that_cannot_be_shared_is_one_clear_error(phantom_set, tmp_path):
-    command = OPTIONS[:]
-    command[command.index("16")] = "15"
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29534"]
-    arguments = ["pretrain", str(phantom_set), "--out", str(tmp_path / "run"), "--encoder", "small_conv", *command]
-    done = subprocess.run([sys.executable, *launcher, "-m", "foveal", *arguments], capture_output=True, text=True)
-    assert done.returncode != 0 and "a multiple of the 2 process(es)" in done.stderr
+def test_processes_measure_together_what_suits_the_machine(pretrain, tmp_path):
+    said = pretrain(tmp_path / "run", world=2, more=["--budget", "25s"])
+    assert said.count("measuring what suits this machine") == 1 and said.count("verdict") == 1
+    assert (tmp_path / "run" / "auto.json").is_file()
+
+
+def test_torchrun_starts_the_same_run(pretrain, phantom_set, tmp_path):
+    arguments = ["pretrain", str(phantom_set), "--out", str(tmp_path / "run"), "--encoder", "small_conv", *OPTIONS]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    command = [sys.executable, *launcher, "-m", "foveal", *arguments, *MEASURED]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    pretrain(tmp_path / "one", more=MEASURED)
+    for first, second in zip(losses(tmp_path / "one"), losses(tmp_path / "run"), strict=True):
+        assert second == pytest.approx(first, rel=1e-4)
+
+
+def kill_at_a_random_step(running, run):
+    """Wait for some rows and a random while more, then kill -9 every process; returns the last step that was logged."""
+    rows = random.SystemRandom().randrange(1, 8)
+    wait_for(lambda: len(read_metrics(run)) >= rows or running.ended)
+    time.sleep(random.SystemRandom().uniform(0, 0.05))
+    assert not running.ended, "the run ended before it could be killed"
+    running.kill()
+    return read_metrics(run)[-1]["step"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 2), (1, 2), (2, 4), (2, 1)])
+def test_a_run_killed_at_a_random_step_ends_with_the_same_loss(start, pretrain, whole, tmp_path, before, after):
+    run = tmp_path / "run"
+    killed = kill_at_a_random_step(start(run, world=before, more=LONGER), run)
+    assert killed < 24 and not (run / "health.json").exists()
+    pretrain(run, world=after, more=LONGER)
+    found = losses(run)
+    assert [step for step, _ in found] == [step for step, _ in losses(whole)]
+    if before == after == 1:
+        assert found == losses(whole), f"killed after step {killed}"
+    else:
+        assert found[-1][1] == pytest.approx(losses(whole)[-1][1], rel=1e-3), f"killed after step {killed}"
+    if before == after == 2:  # not nearly the same as an uninterrupted run of two processes, but the same
+        pretrain(tmp_path / "two", world=2, more=LONGER)
+        assert found == losses(tmp_path / "two"), f"killed after step {killed}"
+
+
+def test_a_run_of_two_processes_whose_second_dies_says_so_and_goes_on_alone(start, pretrain, whole, tmp_path):
+    out = tmp_path / "torn"
+    running = start(out, world=2, more=LONGER)
+    wait_for((out / "checkpoint.pt").exists)
+    assert not running.ended
+    os.kill(running.ranks[1], signal.SIGKILL)
+    code, _, complained = running.wait()
+    assert "another process of this run has ended" in complained and "the same command goes on" in complained
+    assert "Traceback" not in complained and code != 0
+    assert "resuming after step" in pretrain(out, more=LONGER)
+    assert losses(out)[-1][1] == pytest.approx(losses(whole)[-1][1], rel=1e-3)
+
+
+def test_what_only_the_first_process_knows_is_one_clear_error(start, whole, tmp_path):
+    code, _, complained = start(whole, world=2, more=[*LONGER, "--temperature", "0.5"]).wait()
+    assert code == 1 and "already holds another run" in complained and "another process" not in complained
+    code, _, complained = start(tmp_path / "run", world=2, more=["--batch-size", "15"]).wait()
+    assert code == 1 and "a multiple of the 2 process(es)" in complained
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("wait_for", ["checkpoint.pt", "metrics.jsonl"])
-def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(phantom_set, tmp_path, wait_for):
-    pretrain(phantom_set, tmp_path / "whole", "small_conv")
-    out = tmp_path / "killed"
-    command = [
-        sys.executable,
-        "-m",
-        "foveal",
-        "pretrain",
-        str(phantom_set),
-        "--out",
-        str(out),
-        "--encoder",
-        "small_conv",
-        *OPTIONS,
-    ]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (out / wait_for).exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert Path(out / wait_for).exists()
-    pretrain(phantom_set, out, "small_conv")
-    whole, killed = ([(row["step"], row["loss"]) for row in read_metrics(run)] for run in (tmp_path / "whole", out))
-    assert killed == whole
-
-
-def test_bad_options_end_with_two_and_failed_work_with_one(tmp_path, phantom_set):
-    done = pretrain(tmp_path, tmp_path / "run", "small_conv", check=False)
-    assert (
-        done.returncode == 1
-        and re.search("is not a whole prepared set", done.stderr)
-        and "Traceback" not in done.stderr
-    )
+def test_failed_work_ends_with_one_line_and_no_traceback(start, tmp_path):
+    code, _, complained = start(tmp_path / "run", data=tmp_path).wait()
+    assert code == 1 and "is not a whole prepared set" in complained and "Traceback" not in complained

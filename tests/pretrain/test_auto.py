@@ -1,0 +1,83 @@
+"""What `auto` becomes: the micro-batch that fits, and what a step keeps in memory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foveal.augment.views import NetworkInput
+from foveal.data.loader import CPU
+from foveal.pretrain import auto
+from foveal.pretrain.auto import Machine, kept_bytes, matrix_bytes, settle
+from foveal.pretrain.feed import Feed, MicroBatches
+from foveal.pretrain.options import METHODS, PretrainConfig
+
+MACHINE = Machine(torch.device("cpu"), 1, (32, 32, 3), 64)
+
+
+def config(**options):
+    chosen = {"precision": "fp32", "memory_format": "channels_last", "compile": "no", "views_on": "cpu"}
+    base = PretrainConfig(data=(Path("set"),), out=Path("run"), encoder="small_conv", batch_size=64, image_size=32)
+    own = {field: getattr(METHODS["simclr"][1](), field) for field in ("temperature", "chunk", "decoupled")}
+    own |= {"projection_hidden": 64, "projection_size": 16, "same_group": "ignore", "views": "simclr"}
+    return replace(base, **(chosen | own | options))
+
+
+def with_free(monkeypatch, free):
+    monkeypatch.setattr(auto, "free_bytes", lambda machine: free)
+
+
+def test_the_whole_batch_is_taken_where_it_fits(monkeypatch):
+    with_free(monkeypatch, 2**34)
+    assert settle(config(), MACHINE)[0].micro_batch == "whole"
+
+
+def test_a_batch_that_does_not_fit_is_cut_into_the_largest_part_that_does(monkeypatch):
+    each = auto.PEAK * kept_bytes(config(), MACHINE) + 8 * 3 * 32**2
+    images = 64 * 3 * 32**2
+    with_free(monkeypatch, matrix_bytes(config(), 64) + images + 17 * each)
+    assert settle(config(), MACHINE)[0].micro_batch == "16"
+    with_free(monkeypatch, matrix_bytes(config(), 64) + images + 15 * each)
+    assert settle(config(), MACHINE)[0].micro_batch == "8"
+
+
+def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch):
+    with_free(monkeypatch, 2**10)
+    with pytest.raises(ValueError, match=r"two images of a step need .* GiB are free: choose a smaller --image-size"):
+        settle(config(), MACHINE)
+
+
+def test_tiles_need_no_matrix():
+    assert matrix_bytes(config(), 64) == 3 * 4 * 128**2 and matrix_bytes(config(chunk=32), 64) == 0
+
+
+def test_what_is_kept_is_counted_per_image():
+    few, more = kept_bytes(config(), MACHINE, images=4), kept_bytes(config(), MACHINE, images=8)
+    activations = 2 * 4 * (32 * 32**2 + 64 * 16**2)  # what two convolutions give, of two views, in float32
+    assert more == pytest.approx(few, rel=0.1) and activations < few < 4 * activations
+
+
+class Pictures:
+    """What Feed asks of an ImageStore."""
+
+    windows, image_shape = None, (32, 32, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
+
+    def __len__(self):
+        return 64
+
+    def take(self, index):
+        return self.pixels[index]
+
+
+def test_micro_batches_are_the_whole_batch_cut_and_made_when_asked_for():
+    spec = NetworkInput(32, (0.5,) * 3, (0.5,) * 3)
+    index = np.arange(64)
+    whole = Feed(config(micro_batch="whole"), Pictures(), spec, CPU, None).batch(index, 3)[0]
+    parts = Feed(config(micro_batch="16"), Pictures(), spec, CPU, None).batch(index, 3)[0]
+    assert isinstance(parts, MicroBatches) and len(parts) == 4
+    for view in range(2):
+        assert torch.equal(torch.cat([pair[view] for pair in parts]), whole[0][view])
+    assert parts[1][0] is not parts[1][0] and torch.equal(parts[1][0], parts[1][0])
