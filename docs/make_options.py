@@ -4,13 +4,12 @@ The comment above a field is its help on the command line and its line in the do
 """
 
 import dataclasses
-import importlib
 import inspect
 import re
 import typing
 from pathlib import Path
 
-from foveal.cli import VERBS
+from foveal.cli import VERBS, options_of
 
 HEAD = """# Options
 
@@ -40,9 +39,8 @@ def describe(config: type) -> list[tuple[str, str, str]]:
 def options_page() -> str:
     """The whole document."""
     parts = [HEAD]
-    for verb, (module, function, line) in VERBS.items():
-        config = typing.get_type_hints(getattr(importlib.import_module(module), function))["config"]
-        table = [f"| `{name}` | {default} | {text} |" for name, default, text in describe(config)]
+    for verb, (_, _, line) in VERBS.items():
+        table = [f"| `{name}` | {default} | {text} |" for name, default, text in describe(options_of(verb))]
         parts.append(
             "\n".join(
                 [

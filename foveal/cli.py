@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import importlib
 import sys
-import typing
 from collections.abc import Sequence
+from typing import Any
 
 import foveal
 
-# verb -> (module, function, what it does)
+# verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
 VERBS = {
-    "demo": ("foveal.demo", "demo", "the whole way on drawn photographs, in a few minutes"),
-    "prepare": ("foveal.data.prepare", "prepare", "decode, crop and split a source once, into a prepared set"),
-    "inspect": ("foveal.inspect.inspect", "inspect", "what is in prepared sets, and what could mislead"),
-    "cluster": ("foveal.cluster.cluster", "cluster", "which images look alike, and whether their labels agree"),
-    "correct": ("foveal.data.corrections", "correct", "a second opinion on a grade, kept beside the set"),
-    "pretrain": ("foveal.pretrain.loop", "pretrain", "learn an encoder from images without labels"),
-    "probe": ("foveal.downstream.probe", "probe", "what frozen features know of the labels, in minutes"),
-    "train": ("foveal.downstream.train", "train", "learn grades: fine-tune, or a linear probe with --freeze"),
-    "predict": ("foveal.predict.predict", "predict", "grade pictures with a trained run"),
-    "evaluate": ("foveal.evaluate.evaluate", "evaluate", "measure predictions, every figure with an interval"),
-    "explain": ("foveal.explain.explain", "explain", "show where a grader looks, and how far to believe it"),
-    "report": ("foveal.report.build", "report", "one page of evidence from one or more runs"),
-}
+    "demo": ("demo", "demo", "the whole way on drawn photographs, in a few minutes"),
+    "prepare": ("data.prepare", "data.prepare", "decode, crop and split a source once, into a prepared set"),
+    "inspect": ("inspect.inspect", "inspect.inspect", "what is in prepared sets, and what could mislead"),
+    "cluster": ("cluster.cluster", "cluster.cluster", "which images look alike, and whether their labels agree"),
+    "correct": ("data.corrections", "data.corrections", "a second opinion on a grade, kept beside the set"),
+    "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
+    "probe": ("downstream.probe", "downstream.probe", "what frozen features know of the labels, in minutes"),
+    "train": ("downstream.train", "downstream.train", "learn grades: fine-tune, or a linear probe with --freeze"),
+    "predict": ("predict.predict", "predict.predict", "grade pictures with a trained run"),
+    "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every figure with an interval"),
+    "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to believe it"),
+    "report": ("report.build", "report.build", "one page of evidence from one or more runs"),
+}  # fmt: skip
 
 COMMON_OPTIONS = (
     "--config FILE.toml reads options from a file, --quiet prints errors only, --debug shows where one arose."
@@ -66,18 +66,23 @@ def run_verb(verb: str, arguments: Sequence[str], quiet: bool) -> int:
     from foveal.config import parse
     from foveal.console import set_quiet
 
-    module_name, function_name, line = VERBS[verb]
-    function = getattr(importlib.import_module(module_name), function_name)
-    config_class = typing.get_type_hints(function)["config"]
+    module, _, line = VERBS[verb]
     try:
-        config = parse(config_class, verb, arguments, f"{line[0].upper()}{line[1:]}. {COMMON_OPTIONS}")
+        config: Any = parse(options_of(verb), verb, arguments, f"{line[0].upper()}{line[1:]}. {COMMON_OPTIONS}")
     except SystemExit as stop:  # --help, or an option that does not exist: the parser has said so
         return stop.code if isinstance(stop.code, int) else 2
     except ValueError as error:
         return _fail(str(error), 2)
     set_quiet(quiet)
-    function(config)
+    # Only now what takes seconds to import: a typo is told at once.
+    getattr(importlib.import_module(f"foveal.{module}"), verb)(config)
     return 0
+
+
+def options_of(verb: str) -> type:
+    """The dataclass of a verb's options."""
+    options: type = getattr(importlib.import_module(f"foveal.{VERBS[verb][1]}"), f"{verb.capitalize()}Config")
+    return options
 
 
 def overview() -> str:

@@ -13,7 +13,8 @@ from foveal.config import field_names
 from foveal.nets.batchnorm import synchronise
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.stages import freeze_stages, learning_rate_scales
-from foveal.pretrain.options import METHODS, PretrainConfig
+from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.resolve import METHODS
 from foveal.schedule import build_optimiser, parameter_groups
 
 

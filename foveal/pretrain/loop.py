@@ -49,9 +49,10 @@ from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.health import FACT_IMAGES, bounds_of, check_loss, explain_loss
-from foveal.pretrain.options import METHODS, PretrainConfig, resolve, seconds_of
+from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import finish, look_on_the_way
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
+from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.step import gradients, running_statistics_still
 from foveal.runs import check_out, open_run, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine

@@ -1,4 +1,4 @@
-"""Options of `foveal pretrain`, and what their `auto` values become.
+"""Options of `foveal pretrain`; no torch is needed to read them.
 
 A method's own options have their defaults in the method's file; here they are None until `resolve` fills them in, so
 that an option which the chosen method does not know is an error and not a silence.
@@ -6,37 +6,15 @@ that an option which the chosen method does not know is an error and not a silen
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from foveal.augment.recipes import RECIPES, recipe_pair
-from foveal.config import field_names, read_toml
-from foveal.data.records import PreparedSet
-from foveal.nets.encoder import create_encoder, feature_size
-from foveal.pretrain.barlow_twins import BarlowTwins, BarlowTwinsConfig
-from foveal.pretrain.byol import BYOL, BYOLConfig
-from foveal.pretrain.dino import DINO, DINOConfig
-from foveal.pretrain.mocov3 import MoCoV3, MoCoV3Config
-from foveal.pretrain.simclr import SimCLR, SimCLRConfig
-from foveal.pretrain.simsiam import SimSiam, SimSiamConfig
-from foveal.pretrain.supcon import SupCon, SupConConfig
-from foveal.pretrain.vicreg import VICReg, VICRegConfig
+from foveal.augment.recipes import recipe_pair
 
-METHODS: dict[str, tuple[Any, Any]] = {
-    "simclr": (SimCLR, SimCLRConfig),
-    "supcon": (SupCon, SupConConfig),
-    "byol": (BYOL, BYOLConfig),
-    "simsiam": (SimSiam, SimSiamConfig),
-    "mocov3": (MoCoV3, MoCoV3Config),
-    "barlow_twins": (BarlowTwins, BarlowTwinsConfig),
-    "vicreg": (VICReg, VICRegConfig),
-    "dino": (DINO, DINOConfig),
-}
 MEASURED = ("precision", "memory_format", "compile", "views_on", "micro_batch")  # `auto` is settled by measuring
 LOWEST = {
     "learning_rate": 0, "weight_decay": 0, "chunk": 0, "projection_hidden": 0, "projection_size": 1, "prototypes": 2,
@@ -80,8 +58,7 @@ class PretrainConfig:
     plan: bool = False
     # Images per step, over all processes; each gives two views.
     batch_size: int = 128
-    # Images of a step that a process holds at once, a number or whole; gradients stay those of the whole batch (but for
-    # BatchNorm, whose statistics are those of what is held).
+    # Images of a step that a process holds at once, or whole: gradients stay those of the batch, but for BatchNorm.
     micro_batch: str = "auto"
     # Optimiser; lars is meant for batches of 1,024 and more.
     optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
@@ -177,64 +154,3 @@ def seconds_of(budget: str) -> float:
     if match is None or not float(match[1]) > 0:
         raise ValueError(f"--budget {budget}: expected a time such as 90m, 2h or 1.5d")
     return float(match[1]) * SECONDS[match[2]]
-
-
-def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> PretrainConfig:
-    """Replace every value that is left open and need not be measured; an earlier run in `--out` gives the others.
-
-    Raises ValueError for an option that the method does not know.
-    """
-    config = _remember(config, world)
-    channels, size = sets[0].channels, config.image_size or sets[0].size
-    views = config.views
-    if views == "auto":
-        colour = "fundus" if all(s.card["fundus"] for s in sets) else ("cifar" if size <= 64 else "simclr")
-        views = "digits" if channels == 1 else colour
-    assert views in RECIPES
-    scale = config.batch_size / 256
-    rates = {"adamw": 1e-3 * math.sqrt(scale), "sgd": 0.12 * scale, "lars": 0.6 * scale}
-    decays = {"adamw": 0.01, "sgd": 5e-4, "lars": 1e-6}
-    return replace(
-        config, views=views, image_size=size, **_method_options(config, channels, size),
-        learning_rate=rates[config.optimiser] if config.learning_rate is None else config.learning_rate,
-        weight_decay=decays[config.optimiser] if config.weight_decay is None else config.weight_decay,
-    )  # fmt: skip
-
-
-def _remember(config: PretrainConfig, world: int) -> PretrainConfig:
-    """What was measured when the run in `--out` began stays so when it goes on.
-
-    A micro-batch as well, where it divides the share of a process; whether whole shares fit is asked again.
-    """
-    file = config.out / "config.toml"
-    if not file.is_file():
-        return config
-    try:
-        saved = read_toml(file, "pretrain")
-    except ValueError:  # another verb's run, which `check_out` refuses
-        return config
-    known: dict[str, Any] = {
-        name: saved[name] for name in MEASURED[:-1] if name in saved and getattr(config, name) == "auto"
-    }
-    micro = str(saved.get("micro_batch"))
-    if config.micro_batch == "auto" and micro.isdigit() and config.batch_size // world % int(micro) == 0:
-        known["micro_batch"] = micro
-    if config.budget is not None and saved.get("budget") == config.budget:
-        known["epochs"] = saved["epochs"]
-    return replace(config, **known)
-
-
-def _method_options(config: PretrainConfig, channels: int, size: int) -> dict[str, Any]:
-    """The options of the method with its defaults; ValueError for one that another method has and this one lacks."""
-    own = {field.name: field.default for field in fields(METHODS[config.method][1])}
-    others = {name for _, options in METHODS.values() for name in field_names(options)} - set(own)
-    for name in sorted(others):
-        if getattr(config, name) is not None:
-            raise ValueError(f"--{name.replace('_', '-')} means nothing to {config.method}; leave it out")
-    values = {
-        name: default if getattr(config, name) is None else getattr(config, name) for name, default in own.items()
-    }
-    assert MISSING not in values.values()
-    if values.get("projection_hidden") == 0:
-        values["projection_hidden"] = feature_size(create_encoder(config.encoder, channels, size))
-    return values

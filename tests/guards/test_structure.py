@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import foveal
-from foveal.cli import VERBS
+from foveal.cli import VERBS, options_of
 from foveal.config import build, field_names
 
 ROOT = Path(__file__).parents[2]
@@ -124,9 +124,19 @@ def test_evaluation_inspection_and_reports_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def config_of(verb):
-    module, function, _ = VERBS[verb]
-    return typing.get_type_hints(getattr(importlib.import_module(module), function))["config"]
+def test_every_verb_takes_its_options():
+    for verb, (module, _, _) in VERBS.items():
+        assert typing.get_type_hints(getattr(importlib.import_module(f"foveal.{module}"), verb))[
+            "config"
+        ] is options_of(verb)
+
+
+def test_a_mistyped_option_of_pretraining_is_told_without_torch():
+    code = (
+        "import sys; from foveal.cli import main; code = main(['pretrain', 'set', '--out', 'run', '--tempratur', '1']);"
+    )
+    done = subprocess.run([sys.executable, "-c", f"{code} sys.exit(10 * code + ('torch' in sys.modules))"])
+    assert done.returncode == 20
 
 
 def test_the_page_of_options_is_the_generated_one_and_explains_each():
@@ -135,7 +145,7 @@ def test_the_page_of_options_is_the_generated_one_and_explains_each():
     spec.loader.exec_module(make_options)
     assert (ROOT / "docs" / "options.md").read_text() == make_options.options_page(), "run: python docs/make_options.py"
     for verb in VERBS:
-        unexplained = [name for name, _, text in make_options.describe(config_of(verb)) if len(text) < 5]
+        unexplained = [name for name, _, text in make_options.describe(options_of(verb)) if len(text) < 5]
         assert not unexplained
 
 
@@ -143,7 +153,7 @@ def test_the_page_of_options_is_the_generated_one_and_explains_each():
 def test_recipes_parse_and_have_a_header(recipe):
     text = recipe.read_text()
     for verb, values in tomllib.loads(text).items():
-        config = config_of(verb)
+        config = options_of(verb)
         required = {name: "x" for name in ("source", "data", "out") if name in field_names(config)}
         assert build(config, {**required, **values})
     header = text.split("[")[0]
@@ -166,7 +176,7 @@ def test_commands_in_documents_parse(document):
     for line in commands_in(document):
         verb, *arguments = shlex.split(line.split(" #")[0])[1:]
         if verb in VERBS and "--config" not in arguments:
-            assert parse(config_of(verb), verb, arguments, "") is not None
+            assert parse(options_of(verb), verb, arguments, "") is not None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from foveal.data.loader import CPU
 from foveal.pretrain import auto
 from foveal.pretrain.auto import Machine, kept_bytes, matrix_bytes, settle
 from foveal.pretrain.feed import Feed, MicroBatches
-from foveal.pretrain.options import METHODS, PretrainConfig
+from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.resolve import METHODS
 
 MACHINE = Machine(torch.device("cpu"), 1, (32, 32, 3), 64)
 

@@ -15,7 +15,8 @@ from foveal.data.records import open_prepared
 from foveal.nets.encoder import create_encoder
 from foveal.nets.stages import stage_of_parameters
 from foveal.pretrain import loop
-from foveal.pretrain.options import MEASURED, METHODS
+from foveal.pretrain.options import MEASURED
+from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 from foveal.runs import read_metrics, read_model
 

@@ -175,7 +175,7 @@ from dataclasses import replace
 from pathlib import Path
 from foveal.distributed import joined, mean_over_processes
 from foveal.nets.encoder import create_encoder
-from foveal.pretrain import built, options
+from foveal.pretrain import built, options, resolve
 from foveal.pretrain.step import gradients
 
 torch.set_default_dtype(torch.float64)
@@ -185,7 +185,7 @@ def config_of(method):
         batch_size=16, image_size=32, precision="fp32", memory_format="channels_last", compile="no", views_on="cpu",
         micro_batch="whole", views="simclr", learning_rate=0.05, weight_decay=0.0, optimiser="sgd")
     small = {"projection_hidden": 32, "projection_size": 16, "prediction_hidden": 16, "prototypes": 64}
-    own = options._method_options(base, 3, 32)
+    own = resolve._method_options(base, 3, 32)
     return replace(base, **own | {name: value for name, value in small.items() if name in own})
 
 def final_weights(method_name, rank, world):
@@ -206,7 +206,7 @@ def final_weights(method_name, rank, world):
     return torch.cat([mean_over_processes(loss)[None], state])
 
 with joined(torch.device("cpu")) as (rank, world):
-    found = {name: final_weights(name, rank, world) for name in options.METHODS}
+    found = {name: final_weights(name, rank, world) for name in resolve.METHODS}
     if rank == 0:
         torch.save(found, FILE)
 """
