@@ -42,6 +42,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's weights as safetensors, atomically."""
     partial = path.with_name(path.name + ".partial")
     save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, partial)
+    partial.chmod(0o644)  # safetensors writes for its owner alone
     partial.replace(path)
 
 

@@ -16,7 +16,7 @@ from foveal.config import build
 from foveal.console import say, show_table, warn
 from foveal.data.cards import Card
 from foveal.data.duplicates import Pictures, find_duplicates
-from foveal.data.records import SPLITS, open_prepared, read_records, validate, write_records
+from foveal.data.records import counts_of, open_prepared, read_records, validate, write_records
 from foveal.data.shards import FACTS, Shards, gather, read_facts
 from foveal.data.source import Source
 from foveal.data.splits import SplitOptions, decide_splits
@@ -118,7 +118,6 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
     """Write card.json: what the set is, where it came from, how it was made, and how much there is of it."""
     card, source = assembly.card, assembly.source
     classes = list(source.classes)
-    by_split = {split: _counts(records[records["split"] == split], classes) for split in SPLITS}
     facts = {
         "name": assembly.name,
         "title": card.title,
@@ -130,7 +129,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "identity": identity(assembly),
         "options": assembly.preparation.as_dict(),
         "asked": assembly.asked,
-        "counts": {split: counts for split, counts in by_split.items() if counts["images"]},
+        "counts": counts_of(records, classes),
         "rejected": rejected,
         "licence": card.licence,
         "reference": card.reference,
@@ -146,13 +145,6 @@ def identity(assembly: Assembly) -> str:
         return assembly.name
     drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""
     return f"{assembly.name} {', '.join(assembly.asked['source'])}{drawn}"
-
-
-def _counts(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    labels = records["label"].dropna().astype(int)
-    groups = records["group"][records["group"] != ""].nunique()
-    per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
-    return {"images": len(records), "groups": int(groups), "per_class": per_class}
 
 
 def report(out: Path) -> None:

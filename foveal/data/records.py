@@ -93,7 +93,7 @@ def open_prepared(path: Path) -> PreparedSet:
     records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
     if corrections.is_file():
         records = apply_corrections(records, corrections, card["classes"])
-        card = corrected_card(card, corrections)
+        card = corrected_card(card, corrections) | {"counts": counts_of(records, card["classes"])}
         say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")
     prepared = PreparedSet(path, records, card)
     validate(prepared.records, prepared.classes, str(path))
@@ -140,6 +140,19 @@ def check_groups(records: pd.DataFrame, where: str) -> None:
     torn = sides[sides > 1].index.tolist()
     if torn:
         raise ValueError(f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}")
+
+
+def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """Images, groups and images per class of each part that has any, as the card has them."""
+    found = {}
+    for split in SPLITS:
+        part = records[records["split"] == split]
+        labels = part["label"].dropna().astype(int)
+        groups = part["group"][part["group"] != ""].nunique()
+        per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
+        if len(part):
+            found[split] = {"images": len(part), "groups": int(groups), "per_class": per_class}
+    return found
 
 
 def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:

@@ -12,6 +12,7 @@ from foveal import checkpoint
 from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
 from foveal.data.classes import referable_from
+from foveal.data.corrections import FILE as CORRECTIONS
 from foveal.data.records import PreparedSet
 from foveal.predict.predictor import Predictor
 from foveal.runs import Run, read_model, write_json, write_text
@@ -28,10 +29,13 @@ def write_model(
     write_json(run.path / "model.json", {
         "kind": "grader", "encoder": encoder, "channels": prepared.channels, "features": features,
         "image_size": spec.image_size, "mean": spec.mean, "std": spec.std, "preparation": prepared.card["options"],
-        "classes": prepared.classes, "scale": scale, "task": prepared.card["task"],
+        "fundus": prepared.card["fundus"], "classes": prepared.classes, "scale": scale, "task": prepared.card["task"],
         "referable_from": referable_from(scale), "decision": decision, "init": init, "frozen": frozen,
     })  # fmt: skip
-    write_text(run.path / "card.json", (prepared.path / "card.json").read_text(encoding="utf-8"))
+    write_json(run.path / "card.json", prepared.card)  # with what corrections of labels have changed
+    corrections = prepared.path / CORRECTIONS
+    if corrections.is_file():
+        write_text(run.path / CORRECTIONS, corrections.read_text(encoding="utf-8"))
 
 
 def finish(run: Run, prepared: PreparedSet, best_epoch: int, device: torch.device) -> None:

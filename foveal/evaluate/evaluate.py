@@ -82,8 +82,14 @@ def evaluate(config: EvaluateConfig) -> Path:
     names = model.get("classes") or [str(number) for number in range(len(probability_columns(everything)))]
     if len(names) != len(probability_columns(everything)):
         raise ValueError(f"{file} has {len(probability_columns(everything))} classes, the model beside it {len(names)}")
+    out = config.out or file.with_name("metrics.json")
     corrected = {}
     if config.corrections is not None:
+        if (out.parent / "records.csv").is_file():
+            raise ValueError(
+                f"{out} would stand in a prepared set, and the corrections of these images in place of its "
+                "corrections.csv; choose another --out"
+            )
         everything, corrected["corrections"] = with_corrections(everything, config.corrections, names)
     table, split = choose_rows(everything, config.split)
     table = join_records(table, config.records, config.by)
@@ -99,15 +105,15 @@ def evaluate(config: EvaluateConfig) -> Path:
         "resamples": config.resamples, "seed": config.seed, "interval": "95 %, percentile bootstrap over groups",
         **corrected, **({} if config.inter_rater is None else {"inter_rater": config.inter_rater}),
     }  # fmt: skip
-    out = config.out or file.with_name("metrics.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     judged = unlearned(everything)
     found = with_neighbours(doubts(judged), file.parent / "cluster" / "neighbours.csv", names)
     _write(out, result, found, names)
     if config.corrections is not None:  # beside the figures, so that a report can repeat them
-        kept = read_corrections(config.corrections)
+        kept, beside = read_corrections(config.corrections), out.with_name(CORRECTIONS)
         kept = kept[kept["id"].isin(everything["id"])]
-        write_text(out.with_name(CORRECTIONS), kept.to_csv(index=False, lineterminator="\n"))
+        if beside.resolve() != config.corrections.resolve():  # which holds those of other images as well
+            write_text(beside, kept.to_csv(index=False, lineterminator="\n"))
         rows, changed = corrected["corrections"]["rows"], corrected["corrections"]["changed"]
         say(f"labels: {rows} correction(s) of graded images; {changed} image(s) have another label than in {file.name}")
     say(f"labels: {len(found)} of {len(judged)} are doubted by the grader, which has not learned from them; "

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -160,7 +160,7 @@ def _write_maps(
     with progress_bar("explain", len(pictures)) as bar:
         for number, picture in enumerate(pictures):
             found = explainer.explain(picture.pixels, config.method, tiles=config.tiles)
-            file = folder / f"{number:03d}_{safe_name(picture.id)}.jpg"
+            file = folder / f"{number:03d}_{safe_name(PurePath(picture.id).stem)}.jpg"
             frame, square = picture.frame(explainer.predictor.preparation)
             file.write_bytes(to_jpeg(overlay(frame, square, found.heat, found.retina)))
             entries.append(_entry(picture, found, f"maps/{file.name}"))

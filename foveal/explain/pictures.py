@@ -50,7 +50,7 @@ def from_files(files: list[Path], preparation: Preparation) -> tuple[list[Pictur
         except DecodeError as error:
             failed.append((file, str(error)))
             continue
-        pictures.append(Picture(id=file.stem, file=file.as_posix(), pixels=pixels, original=file))
+        pictures.append(Picture(id=file.as_posix(), file=file.as_posix(), pixels=pixels, original=file))
     return pictures, failed
 
 

@@ -45,6 +45,7 @@ class Predictor:
         self.scale: str = model["scale"]
         self.decision: str = model["decision"]
         self.preparation = Preparation(**model["preparation"])
+        self.fundus: bool = model.get("fundus", self.preparation.crop == "disc")  # runs of old do not say it
         self.input = NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"]))
         self.device = device or torch.device("cpu")
         encoder = create_encoder(model["encoder"], model["channels"], model["image_size"])
@@ -70,7 +71,7 @@ class Predictor:
         """
         read, flags, parts, failed = [], [], [np.empty((0, len(self.classes)), np.float32)], []
         waiting: list[np.ndarray] = []
-        retinas = self.preparation.crop == "disc"
+        retinas = self.fundus
         prepared = in_threads(lambda number: prepare_file(files[number], self.preparation, retinas), len(files))
         for file, result in zip(files, prepared, strict=True):
             if isinstance(result, DecodeError):

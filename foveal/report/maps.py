@@ -72,7 +72,7 @@ def _kinds(run: Evidence, labels: Sequence[str]) -> list[Kind]:
     kinds = []
     for k, name in enumerate(run.classes):
         if count := labels.count(name):
-            outline = OUTLINES[k % len(OUTLINES)]
+            outline = OUTLINES[(k + k // MOST_COLOURS) % len(OUTLINES)]  # no two alike among 36
             colour = f"series-{k % MOST_COLOURS + 1}"
             kinds.append(Kind(name=name, colour=colour, outline=outline, path=PATHS[outline], count=count))
     if count := labels.count("no label"):

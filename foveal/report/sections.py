@@ -108,10 +108,11 @@ def _command(*parts: str) -> str:
 
 def cards(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
     """A data card per prepared set: runs that share one share its place on the page."""
-    by_hash = {run.card["content_hash"]: run.card for run in graders if run.card}
+    by_hash = {run.card["content_hash"]: run for run in graders if run.card}
     return [
-        {"card": card, "facts": tables.card_facts(card), "counts": tables.class_counts(card)}
-        for card in by_hash.values()
+        {"card": run.card, "facts": tables.card_facts(run.card), "counts": tables.class_counts(run.card),
+         "corrections": tables.corrections(run)}
+        for run in by_hash.values()
     ]  # fmt: skip
 
 

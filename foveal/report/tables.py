@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from foveal.data.corrections import FILE as CORRECTIONS
+from foveal.data.corrections import read_corrections
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
-from foveal.report.words import interval, number
+from foveal.report.words import counted, interval, number
 
+CORRECTIONS_SHOWN = 20
 SPLITS = {"train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 
 
@@ -71,6 +74,29 @@ def class_counts(card: Mapping[str, Any]) -> Table:
     return Table(columns=["class", *(SPLITS[split] for split in counts)], rows=rows)
 
 
+def corrections(run: Evidence) -> Table | None:
+    """Who gave which image another label, when and why, the newest first; None where nobody did."""
+    file = run.path / CORRECTIONS
+    if not file.is_file():
+        return None
+    made = read_corrections(file).iloc[::-1]
+    rows = [
+        [*cells(row["id"], f"{_class_name(row['old'], run)} → {_class_name(row['new'], run)}", row["who"], row["when"]),
+         Cell(text=row["why"], tone="words")]
+        for row in made.head(CORRECTIONS_SHOWN).to_dict("records")
+    ]  # fmt: skip
+    notes = (
+        [f"{len(rows)} of {len(made)} are shown; all are in {CORRECTIONS} in the run."] if len(made) > len(rows) else []
+    )
+    return Table(columns=["image", "label", "who", "when", "why"], rows=rows, notes=notes)
+
+
+def _class_name(text: str, run: Evidence) -> str:
+    if text in ("", "none"):
+        return "no label"
+    return run.classes[int(text)] if text.isdigit() and int(text) < len(run.classes) else text
+
+
 def _count(value: int | None) -> Cell:
     return Cell(text="–", tone="muted") if value is None else Cell(text=f"{value:,}")
 
@@ -83,6 +109,7 @@ def card_facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = {
         "Scale": scales.get(card["scale"], card["scale"]),
         "Prepared as": f"{options['size']} × {options['size']} px, {crop}",
+        "Corrected": counted(card["corrections"], "second opinion") if card.get("corrections") else "",
         "Rejected": f"{card['rejected']:,} files that could not be used" if card["rejected"] else "no file",
         "Licence": card["licence"],
         "Reference": card["reference"],

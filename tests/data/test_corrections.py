@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pandas as pd
@@ -68,3 +69,35 @@ def test_wrong_uses_are_named(data):
         foveal.correct(data, "x", new="1", why="y")
     with pytest.raises(ValueError, match="--why must say why"):
         foveal.correct(data, "x", new="1", why=" ")
+
+
+def test_a_run_says_which_labels_were_corrected_by_whom_and_why(data, tmp_path):
+    prepared = open_prepared(data)
+    image, label = prepared.part("train").iloc[0][["id", "label"]]
+    new = (int(label) + 1) % 5
+    foveal.correct(data, image, new=str(new), why="<seen> again", who="K")
+    options = {"encoder": "small_conv", "epochs": 1, "batch_size": 8, "class_weights": "none"}
+    run = foveal.train(data, out=tmp_path / "run", **options)
+    before, after = prepared.card["counts"]["train"]["per_class"], json.loads((run / "card.json").read_text())
+    counts = after["counts"]["train"]["per_class"]
+    assert after["corrections"] == 1 and counts[prepared.classes[new]] == before[prepared.classes[new]] + 1
+    page = foveal.report(run).read_text()
+    assert "Second opinions on labels" in page and "&lt;seen&gt; again" in page
+    assert f"{prepared.classes[label]} → {prepared.classes[new]}" in page and "<td>K</td>" in page.replace("\n", "")
+
+
+def test_evaluating_never_writes_over_corrections_of_other_images(data, grader_run, tmp_path):
+    test, train = (open_prepared(data).part(split)["id"].iloc[0] for split in ("test", "train"))
+    for image in (test, train):
+        foveal.correct(
+            data, image, new=str((int(open_prepared(data).records.set_index("id")["label"][image]) + 1) % 5), why="a"
+        )
+    before = (data / "corrections.csv").read_bytes()
+    with pytest.raises(ValueError, match="would stand in a prepared set"):
+        foveal.evaluate(grader_run, corrections=data / "corrections.csv", out=data / "metrics.json")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "corrections.csv").write_bytes(before)
+    foveal.evaluate(
+        grader_run, corrections=tmp_path / "mine" / "corrections.csv", out=tmp_path / "mine" / "metrics.json"
+    )
+    assert (data / "corrections.csv").read_bytes() == before == (tmp_path / "mine" / "corrections.csv").read_bytes()
