@@ -118,7 +118,7 @@ def from_first_process(value: T) -> T:
 
 
 def decided_by_first(decide: Callable[[], T]) -> T:
-    """What `decide` returns in rank 0, in every process; the ValueError that it raises there is raised in all.
+    """What `decide` returns in rank 0, in every process; the error that it raises there is raised in all.
 
     For what is looked up in files: on several machines only the first may have them.
     """
@@ -126,7 +126,7 @@ def decided_by_first(decide: Callable[[], T]) -> T:
     if not dist.is_initialized() or dist.get_rank() == 0:
         try:
             value = decide()
-        except ValueError as found:
+        except Exception as found:  # noqa: BLE001 - raised again below, in every process
             error = found
     value, error = from_first_process((value, error))
     if error is not None:

@@ -27,7 +27,7 @@ Views = tuple[Tensor, Tensor]
 
 
 class MicroBatches(Sequence[Views]):
-    """The views of the micro-batches of a step, made when asked for: of no more than one at a time in memory."""
+    """The views of the micro-batches of a step, on the device when asked for: of no more than one at a time."""
 
     def __init__(self, makers: Sequence[Callable[[], Views]]) -> None:
         self._makers = makers
@@ -99,7 +99,9 @@ class Feed:
         if isinstance(images, Tensor) or self.device.type == "cpu":
             return make
         # Threads of the CPU make views for a device: ahead of it, in the machine's memory.
-        ahead = [random_views(images[cut], table[cut], self.spec, CPU).pin_memory() for table in tables]
+        ahead = [random_views(images[cut], table[cut], self.spec, CPU) for table in tables]
+        if self.device.type == "cuda":
+            ahead = [views.pin_memory() for views in ahead]
         return lambda: (ahead[0].to(self.device, non_blocking=True), ahead[1].to(self.device, non_blocking=True))
 
     def _views(self, images: np.ndarray | Tensor, table: ViewTable) -> Tensor:

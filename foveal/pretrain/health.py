@@ -19,6 +19,7 @@ from foveal.losses.precision import unit
 
 FACT_IMAGES = 512
 SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
+LOST = 0.05  # share of images whose own view is the nearest, below which hardly anything has been learned
 TOO_EASY, EARLY = "too easy", 3  # said of a run that tells all images apart by that epoch
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
 
@@ -202,11 +203,16 @@ def _close(loss: float, value: float) -> bool:
 
 
 def verdict(
-    rows: list[dict[str, Any]], final: dict[str, Any], bounds: tuple[float, float] | None, method: str
+    rows: list[dict[str, Any]],
+    final: dict[str, Any],
+    bounds: tuple[float, float] | None,
+    method: str,
+    drawn_together: bool = False,
 ) -> tuple[str, list[str]]:
     """("healthy" or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
 
-    Methods without bounds (None) are judged by the facts alone.
+    Methods without bounds (None) are judged by the facts alone. drawn_together: images of one label, or one patient,
+    so that the own other view need not be the nearest.
     """
     loss = float(rows[-1]["loss"])
     doubts = [f"the loss ended as {loss}: lower --learning-rate"] if not math.isfinite(loss) else []
@@ -220,6 +226,11 @@ def verdict(
             if loss <= chance
             else f"loss {loss:.3f} lies above {chance:.3f}, that of embeddings which are all alike: nothing learned"
         ]
+    if not drawn_together and final["instance_accuracy"] < LOST:
+        doubts.append(
+            f"the own other view is the nearest for only {final['instance_accuracy']:.0%} of images: train longer, or "
+            "use milder --views"
+        )
     reasons.append(
         f"effective rank of the features {final['effective_rank']:.1f} (1 = collapsed; at most {final['highest_rank']})"
     )

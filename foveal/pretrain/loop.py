@@ -85,7 +85,8 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         )
     check_overlap(sets, pool, config.allow_leaks)
     check_micro_batch(config, world)
-    config = resolve(config, sets, world)
+    given = config
+    config = decided_by_first(lambda: resolve(given, sets, world))
     resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
     probe = None if config.probe is None else probing.open_probe(config.probe, sets[0], config.seed)
     by_label, by_group = METHODS[config.method][0].uses_labels, config.same_group in ("mask", "positive")
@@ -109,7 +110,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         if config.budget is not None:
             left = seconds_of(config.budget) - from_first_process(time.monotonic() - began)
             judged = 0 if probe is None else len(probe.store)
-            config = replace(config, epochs=epochs_within(left, rehearsal, count, judged))
+            config = replace(config, epochs=epochs_within(left, rehearsal, count, judged, config.probe_every))
         if config.plan:
             show_plan(config, machine, rates, rehearsal)
             return config.out

@@ -54,7 +54,7 @@ class PretrainConfig:
     epochs: int = 100
     # Time to spend, such as 90m or 2h: the number of epochs is measured and chosen, in place of --epochs.
     budget: str | None = None
-    # Measure for half a minute, print speeds, memory and the time that the run would take, and stop.
+    # Measure what suits the machine and half a minute of steps, print speeds, memory and the time to the end, and stop.
     plan: bool = False
     # Images per step, over all processes; each gives two views.
     batch_size: int = 128

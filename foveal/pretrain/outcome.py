@@ -17,6 +17,7 @@ from foveal.nets.encoder import feature_size
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
 from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics, write_json
 
@@ -37,7 +38,7 @@ def finish(
     checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
     last = read_metrics(run.path)[-1]
     bounds = bounds_of(last, method.bounds(config.batch_size))
-    word, reasons = verdict(read_metrics(run.path), final, bounds, config.method)
+    word, reasons = verdict(read_metrics(run.path), final, bounds, config.method, draws_together(config))
     known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
     write_json(run.path / "health.json", {"verdict": word, "reasons": reasons, **last, **known, **final})
     write_json(run.path / "model.json", {
@@ -50,6 +51,11 @@ def finish(
     if word != "healthy":
         warn("look at the reasons above before using this encoder")
     say(f"encoder: {run.path / 'encoder.safetensors'}")
+
+
+def draws_together(config: PretrainConfig) -> bool:
+    """Whether images of one label or patient attract each other."""
+    return METHODS[config.method][0].uses_labels or config.same_group == "positive"
 
 
 def examine(method: Any, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
@@ -65,9 +71,11 @@ def look_on_the_way(run: Run, row: dict[str, Any], method: Any, encoder: nn.Modu
     A task that is too easy is said at once: time spent on it is lost.
     """
     found = examine(method, encoder, feed)
+    if not is_first_process():
+        return {}
     bounds = bounds_of(row, method.bounds(feed.config.batch_size))
     rows = [*read_metrics(run.path), row]
-    word, reasons = verdict(rows, found, bounds, feed.config.method)
+    word, reasons = verdict(rows, found, bounds, feed.config.method, draws_together(feed.config))
     for reason in reasons:
         if reason.startswith(TOO_EASY) and row["epoch"] <= EARLY:
             warn(f"epoch {row['epoch']}: {reason}")

@@ -75,30 +75,35 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak << 10
 
 
-def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, judged: int = 0) -> int:
+def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, judged: int = 0, every: int = 0) -> int:
     """Epochs that a budget allows; ValueError when it is less than one.
 
-    judged: images of the probe, about eleven times in a run; one view forwards is a sixth of two views both ways.
+    judged: images of the probe, at the start and after `every` epochs, or (0) about ten times in a run; one view
+    forwards is a sixth of two views both ways.
     """
-    epochs = int((max(0.0, seconds) * rehearsal.images_per_second - 11 / 6 * judged) / images)
+    probe = judged / 6
+    once, each = (probe, probe / every) if every else (11 * probe, 0.0)
+    epochs = int((max(0.0, seconds) * rehearsal.images_per_second - once) / (images + each))
     if epochs < 1:
-        needed = images / rehearsal.images_per_second / 60
+        needed = duration((images + once) / rehearsal.images_per_second)
         raise ValueError(
             f"--budget is too short, what was measured before taken off: one epoch of {images:,} images takes about "
-            f"{needed:.0f} minutes here"
+            f"{needed} here"
         )
     return epochs
 
 
 def show_plan(config: PretrainConfig, machine: Machine, rates: dict[str, float], rehearsal: Rehearsal) -> None:
     """Print what was tried, what is chosen, and what the run will take."""
-    if rates:  # of a process; the rows below are of all
-        show_table("Tried", ("steps alone", "images/s"), [(name, f"{rate:,.1f}") for name, rate in rates.items()])
+    if rates:
+        show_table(
+            "Tried", ("steps alone, one process", "images/s"), [(name, f"{rate:,.1f}") for name, rate in rates.items()]
+        )
     hours = config.epochs * machine.count / rehearsal.images_per_second / 3600
     free = free_bytes(machine) / 2**30
     rows = [
         ("chosen", describe(config)),
-        ("images per second", f"{rehearsal.images_per_second:,.1f}"),
+        ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),
         ("waiting for views", f"{rehearsal.data_wait:.0%}"),
         ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} GiB (free: {free:.1f} GiB)"),
         (f"{config.epochs} epochs of {machine.count:,} images", duration(hours * 3600)),

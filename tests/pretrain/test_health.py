@@ -19,6 +19,7 @@ from foveal.pretrain.health import (
     uniformity,
     verdict,
 )
+from foveal.pretrain.plan import Rehearsal, epochs_within
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 
 
@@ -295,3 +296,19 @@ def test_a_task_that_is_solved_at_once_is_too_easy(accuracies, easy):
 def test_methods_without_bounds_are_judged_by_their_facts(final, word):
     found, reasons = verdict([{"epoch": 5, "loss": 0.0, "instance_accuracy": 0.6}], GOOD | final, None, "byol")
     assert found == word and any("byol: loss 0.000" in line for line in reasons)
+
+
+def test_a_run_that_cannot_tell_images_apart_is_doubtful_unless_it_draws_them_together():
+    rows, lost = [{"epoch": 5, "loss": 3.5, "instance_accuracy": 0.02}], GOOD | {"instance_accuracy": 0.02}
+    word, reasons = verdict(rows, lost, None, "simsiam")
+    assert word == "doubtful" and any("nearest for only 2% of images" in reason for reason in reasons)
+    assert verdict(rows, lost, None, "supcon", drawn_together=True)[0] == "healthy"
+
+
+def test_an_epoch_of_a_budget_pays_for_its_probes():
+    rehearsal = Rehearsal(images_per_second=100.0, data_wait=0.0, memory=0)
+    assert epochs_within(100, rehearsal, 1000) == 10
+    assert epochs_within(100, rehearsal, 1000, judged=600) == 8  # eleven probes of a hundred images' time each
+    assert epochs_within(100, rehearsal, 1000, judged=600, every=1) == 9
+    with pytest.raises(ValueError, match="one epoch of 1,000 images takes about 10 s here"):
+        epochs_within(1, rehearsal, 1000)

@@ -203,7 +203,7 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
 
 def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
-    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, judged: round(seconds / 30))
+    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, judged, every: round(seconds / 30))
     options = OPTIONS | {"budget": "1m"}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
     assert read_toml(run / "config.toml", "pretrain")["epochs"] == 2
