@@ -39,7 +39,7 @@ from foveal.distributed import (
     from_first_process,
     joined,
     mean_over_processes,
-)  # fmt: skip
+)
 from foveal.downstream.epoch import encode
 from foveal.nets.average import update_average
 from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
