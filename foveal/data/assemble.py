@@ -16,9 +16,9 @@ from foveal.config import build
 from foveal.console import say, show_table, warn
 from foveal.data.cards import Card
 from foveal.data.duplicates import Pictures, find_duplicates
-from foveal.data.records import counts_of, open_prepared, read_records, validate, write_records
+from foveal.data.records import COLUMNS_FILE, counts_of, open_prepared, read_records, validate, write_records
 from foveal.data.shards import FACTS, Shards, gather, read_facts
-from foveal.data.source import Source
+from foveal.data.source import KEPT, Source
 from foveal.data.splits import SplitOptions, decide_splits
 from foveal.fundus.fingerprint import from_text
 from foveal.fundus.preparation import Preparation
@@ -61,6 +61,9 @@ def assemble(folder: Path, assembly: Assembly) -> None:
     records["label"] = records["label"].astype("Int64")
     validate(records, list(source.classes), str(source.root))
     write_table(records[["id", *measured(facts)]], folder / "measures.csv")
+    kept = [name for name in records.columns if name.startswith(KEPT)]
+    if kept:
+        write_table(records[["id", *kept]].rename(columns=lambda name: name.removeprefix(KEPT)), folder / COLUMNS_FILE)
     write_table(pd.concat(rejected)[["file", "reason"]], folder / "rejected.csv")
     write_records(records, folder / "records.csv")
     write_card(folder, assembly, records, sum(map(len, rejected)))

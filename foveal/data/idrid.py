@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.data.cards import ICDR
-from foveal.data.source import Source, SourceOptions, add_pictures, locate, make_table, pool_note, unmet
+from foveal.data.source import Source, SourceOptions, add_pictures, keep_columns, locate, make_table, pool_note, unmet
 from foveal.data.table import read_grades, read_rows, require_columns, without_ending
 
 COLUMNS = ("Image name", "Retinopathy grade")
@@ -56,4 +56,5 @@ def _read(file: Path, split: str) -> pd.DataFrame:
     rows = require_columns(read_rows(file), COLUMNS, file)
     names = [without_ending(name) for name in rows["Image name"]]
     grades = read_grades(names, rows["Retinopathy grade"], len(ICDR), file)
-    return make_table([f"{split}/{name}" for name in names], names, grades, [split] * len(names))
+    table = make_table([f"{split}/{name}" for name in names], names, grades, [split] * len(names))
+    return keep_columns(table, rows, COLUMNS)

@@ -17,7 +17,7 @@ import pandas as pd
 from foveal.data.cards import Card
 from foveal.data.records import PreparedSet, check_alike, open_prepared, patients
 from foveal.data.shards import read_facts
-from foveal.data.source import Source
+from foveal.data.source import KEPT, Source
 from foveal.fundus.preparation import Preparation
 
 COLUMNS = ["id", "file", "label", "split", "group", "eye", "flags"]
@@ -37,7 +37,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
     check_scales(sets)
     tables = []
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
-        table = prepared.records[COLUMNS].copy()
+        table = prepared.records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id")
         for column in ("id", "file"):
             table[column] = prefix + "/" + table[column]
         table["group"] = patients(prepared.card, table["group"])  # two sets may use one name for two patients

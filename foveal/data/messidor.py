@@ -20,7 +20,7 @@ import pandas as pd
 
 from foveal.data.cards import MESSIDOR
 from foveal.data.messidor2 import group_examinations
-from foveal.data.source import Source, SourceOptions, add_pictures, make_table, pool_note, unmet
+from foveal.data.source import Source, SourceOptions, add_pictures, keep_columns, make_table, pool_note, unmet
 from foveal.data.table import has_columns, read_grades, read_rows, read_sheet, require_columns, without_ending
 
 PUBLISHED = ("Image name", "Retinopathy grade")
@@ -79,7 +79,8 @@ def _read(file: Path, columns: tuple[str, str]) -> pd.DataFrame:
     rows = require_columns(rows, columns, file)
     names = [without_ending(name) for name in rows[columns[0]]]
     grades = read_grades(names, rows[columns[1]], len(MESSIDOR), file)
-    return make_table(names, list(rows[columns[0]]), grades, flags=_flags(rows))
+    table = make_table(names, list(rows[columns[0]]), grades, flags=_flags(rows))
+    return keep_columns(table, rows, (*columns, "quality", "type"))
 
 
 def _flags(rows: pd.DataFrame) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.data.cards import ICDR
-from foveal.data.source import Source, SourceOptions, add_pictures, make_table, unmet
+from foveal.data.source import Source, SourceOptions, add_pictures, keep_columns, make_table, unmet
 from foveal.data.table import flag_ungradable, read_grades, read_rows, require_columns
 
 LABELS = "messidor_data.csv"
@@ -43,6 +43,7 @@ def load(root: Path, options: SourceOptions) -> Source:
     ]
     grades = read_grades(names, cells, len(ICDR), file, "ungradable")
     named = make_table([Path(name).stem for name in names], names, grades, flags=flag_ungradable(grades))
+    named = keep_columns(named, rows, HEADER[:2] + HEADER[3:])
     table, pool = add_pictures(root, [(root, named)])
     table = group_examinations(table, _pairs(root / PAIRS))
     ungradable = gradable.count("0")

@@ -7,6 +7,7 @@ A prepared set is a folder that any tool can read:
     DATA/card.json           name, task, ordered class names, label scale, options, counts, content hash
     DATA/rejected.csv        file, reason: what could not be used
     DATA/measures.csv        a row per image: what was measured of a photograph, and its fingerprint
+    DATA/columns.csv         other columns of the source's table, where it had any: id, and as they were named
     DATA/corrections.csv     second opinions on labels, if there are any: applied whenever the set is opened
     DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
 """
@@ -28,6 +29,7 @@ from foveal.data.corrections import FILE as CORRECTIONS
 from foveal.data.corrections import apply_corrections, corrected_card
 from foveal.data.shards import Shards, gather
 
+COLUMNS_FILE = "columns.csv"
 SPLITS = ("train", "val", "test", "unlabelled")
 COLUMNS = (
     "id", "file", "label", "split", "group", "eye", "width", "height", "sha256", "flags", "shard", "row",
@@ -68,6 +70,14 @@ class PreparedSet:
         """What was measured of each image, in the order of `records`; only `id` and `fingerprint` for arrays."""
         measures = pd.read_csv(self.path / "measures.csv", dtype={"id": str, "fingerprint": str}, keep_default_na=False)
         return measures.set_index("id").loc[self.records["id"]].reset_index()
+
+    @cached_property
+    def columns(self) -> pd.DataFrame:
+        """Other columns of the source's table, as text, by id; without columns where it had none."""
+        file = self.path / COLUMNS_FILE
+        if not file.is_file():
+            return pd.DataFrame(index=pd.Index([], name="id"))
+        return pd.read_csv(file, dtype=str, keep_default_na=False).set_index("id")
 
     def part(self, *splits: str) -> pd.DataFrame:
         """The records of these splits, in file order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +14,7 @@ import pandas as pd
 from foveal.data.cards import CARDS, ICDR
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".dcm")
+KEPT = "column "  # before the name of a column that is kept as the source has it, for columns.csv
 EYES = re.compile(r"(?P<patient>.+?)[_-](?P<eye>left|right|OD|OS)$", re.IGNORECASE)
 
 
@@ -35,6 +36,7 @@ class Source:
 
     table: columns id, file, label (nullable integer), split ("" = to be decided), group, eye, flags (words with
     spaces between, as the source says: `ungradable`).
+    Other columns of the source, kept for columns.csv, are named "column NAME".
     images: uint8 [n, H, W, C] in row order when the source holds arrays; None when `file` names pictures in `root`.
     """
 
@@ -58,6 +60,17 @@ def make_table(
     table = pd.DataFrame(columns).astype("object")
     table.insert(2, "label", pd.Series(list(labels), dtype="Int64"))
     return table
+
+
+def keep_columns(table: pd.DataFrame, rows: pd.DataFrame, used: Iterable[str]) -> pd.DataFrame:
+    """`table` with the columns of `rows` that are not `used` and not empty, row by row, named as kept ones."""
+    taken = set(used)
+    others = {
+        f"{KEPT}{name}": rows[name].to_numpy()
+        for name in rows.columns
+        if name not in taken and name and not name.startswith("Unnamed:") and (rows[name] != "").any()
+    }
+    return table.assign(**others)
 
 
 def unmet(root: Path, name: str) -> ValueError:

@@ -19,6 +19,7 @@ from foveal.data.source import (
     Source,
     SourceOptions,
     add_pictures,
+    keep_columns,
     make_table,
     name_classes,
     patients_and_eyes,
@@ -82,7 +83,8 @@ def _read_part(file: Path, folder: Path, options: SourceOptions) -> tuple[pd.Dat
     splits = [PARTS.get(part, part) for part in said]
     part = make_table(ids, list(rows[image]), [None] * len(rows), splits, groups, eyes)
     read = f"images from column '{image}', labels from column '{label}' of {file.relative_to(folder)}"
-    return part.assign(label=plain_numbers(rows[label])), read
+    used = (image, label, options.group_column, options.split_column)
+    return keep_columns(part.assign(label=plain_numbers(rows[label])), rows, filter(None, used)), read
 
 
 def read_rows(file: Path) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The same figures for parts of the images: by eye, flag, size, clinic or any other column.
 
-A column comes from predictions.csv or, joined by id, from records.csv and measures.csv of the prepared set. In a set
-that was joined from several, `source` is the set that an image came from, the first part of its id.
+A column comes from predictions.csv or, joined by id, from records.csv, measures.csv and columns.csv of the prepared
+set. In a set that was joined from several, `source` is the set that an image came from, the first part of its id.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MOST_VALUES = 12  # a number with more is cut at its quartiles; a word with more
 
 
 def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str]) -> pd.DataFrame:
-    """The predictions with `columns` joined by id from DATA/records.csv and DATA/measures.csv.
+    """The predictions with `columns` joined by id from DATA/records.csv, measures.csv and columns.csv.
 
     Raises ValueError for a column that is nowhere, and for images that the set does not hold.
     """
     table = table.copy()
-    sources = [] if data is None else [_read(data / name) for name in ("records.csv", "measures.csv")]
+    sources = [] if data is None else [_read(data / name) for name in ("records.csv", "measures.csv", "columns.csv")]
     if "source" in columns and "source" not in table and table["id"].str.contains("/").all():
         table["source"] = table["id"].str.partition("/")[0]
     for column in columns:
