@@ -15,6 +15,7 @@ import foveal.pretrain
 import foveal.report  # noqa: F401
 from foveal.verbs import (
     cluster,
+    compare,
     correct,
     demo,
     evaluate,
@@ -24,6 +25,7 @@ from foveal.verbs import (
     prepare,
     pretrain,
     probe,
+    pseudolabel,
     report,
     train,
 )
@@ -31,6 +33,7 @@ from foveal.verbs import (
 __version__ = "0.1.0"
 __all__ = [
     "cluster",
+    "compare",
     "correct",
     "demo",
     "evaluate",
@@ -40,6 +43,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "probe",
+    "pseudolabel",
     "report",
     "train",
 ]

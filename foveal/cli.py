@@ -24,7 +24,11 @@ VERBS = {
     "correct": ("data.corrections", "data.corrections", "a second opinion on a grade, kept beside the set"),
     "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
     "probe": ("downstream.probe", "downstream.probe", "what frozen features know of the labels, in minutes"),
-    "train": ("downstream.train", "downstream.train", "learn grades: fine-tune, or a linear probe with --freeze"),
+    "train": ("downstream.train", "downstream.options", "learn grades: fine-tune, or a linear probe with --freeze"),
+    "pseudolabel": (
+        "downstream.pseudolabel", "downstream.pseudolabel", "grade the ungraded, and train again with what is sure"
+    ),
+    "compare": ("downstream.compare", "downstream.compare_options", "did the pre-training help? in one table"),
     "predict": ("predict.predict", "predict.predict", "grade pictures with a trained run"),
     "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every figure with an interval"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to believe it"),

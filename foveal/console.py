@@ -31,6 +31,17 @@ def set_quiet(quiet: bool) -> None:
     _console.quiet = quiet
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Print nothing but errors for a while."""
+    before = _console.quiet
+    _console.quiet = True
+    try:
+        yield
+    finally:
+        _console.quiet = before
+
+
 def say(message: str = "", style: str | None = None) -> None:
     """Print one line, from the first process only."""
     if is_first_process():

@@ -21,6 +21,11 @@ def warm_up_cosine(step: int, total: int, warm_up: int, final: float = 0.0) -> f
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+def stepped(epoch: int, decay: float) -> float:
+    """Share of the peak learning rate in `epoch` (from 0): it falls by the factor `decay` after each."""
+    return decay**epoch
+
+
 def parameter_groups(
     module: nn.Module, weight_decay: float, scales: Mapping[str, float] | None = None
 ) -> list[dict[str, Any]]:
@@ -37,16 +42,18 @@ def parameter_groups(
 
 
 def build_optimiser(name: str, groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Optimizer:
-    """`adamw`, `sgd` (Nesterov momentum 0.9) or `lars` (You et al. 2017, as SimCLR uses it, through timm)."""
+    """`adamw`, `adam`, `sgd` (Nesterov momentum 0.9) or `lars` (You et al. 2017, as SimCLR uses it, through timm)."""
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    if name == "adam":  # weight decay is added to the gradient, as the published recipes of old have it
+        return torch.optim.Adam(groups, lr=learning_rate, fused=True)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
     if name == "lars":
         from timm.optim.lars import Lars
 
         return Lars(groups, lr=learning_rate, momentum=0.9)
-    raise ValueError(f"there is no optimiser '{name}'; choose adamw, sgd or lars")
+    raise ValueError(f"there is no optimiser '{name}'; choose adamw, adam, sgd or lars")
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:

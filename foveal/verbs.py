@@ -71,10 +71,26 @@ def probe(data: PathLike, **options: Any) -> pd.DataFrame:
 
 
 def train(data: PathLike, *, out: PathLike, **options: Any) -> Path:
-    """Train a grader; returns the run folder. Options: `foveal.downstream.train.TrainConfig`."""
-    from foveal.downstream.train import TrainConfig, train
+    """Train a grader; returns the run folder. Options: `foveal.downstream.options.TrainConfig`."""
+    from foveal.downstream.options import TrainConfig
+    from foveal.downstream.train import train
 
     return train(build(TrainConfig, {"data": data, "out": out, **options}, "train"))
+
+
+def pseudolabel(run: PathLike, *data: PathLike, out: PathLike, **options: Any) -> Path:
+    """Pseudo-label and train again; returns the table. Options: `foveal.downstream.pseudolabel.PseudolabelConfig`."""
+    from foveal.downstream.pseudolabel import PseudolabelConfig, pseudolabel
+
+    return pseudolabel(build(PseudolabelConfig, {"run": run, "data": data, "out": out, **options}, "pseudolabel"))
+
+
+def compare(data: PathLike, *, out: PathLike, **options: Any) -> pd.DataFrame:
+    """Compare starting weights; returns the table. Options: `foveal.downstream.compare_options.CompareConfig`."""
+    from foveal.downstream.compare import compare
+    from foveal.downstream.compare_options import CompareConfig
+
+    return compare(build(CompareConfig, {"data": data, "out": out, **options}, "compare"))
 
 
 def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:

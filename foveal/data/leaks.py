@@ -37,14 +37,20 @@ def check_overlap(sets: Sequence[PreparedSet], pool: Sequence[tuple[PreparedSet,
         refuse_seen(prepared, learned, "the pool", allow)
 
 
-def refuse_seen(prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool) -> None:
-    """Raise ValueError (or only warn, when `allow`) if val or test images of `prepared` are among those seen."""
-    leaked = find_seen(prepared, prepared.part("val", "test"), seen)
+def refuse_seen(
+    prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool, judged: Sequence[str] = ("val", "test")
+) -> None:
+    """Raise ValueError (or only warn, when `allow`) if images of the judged parts of `prepared` are among those seen.
+
+    judged: the parts; with folds the training part is judged as well, each image by a grader that did not learn it.
+    """
+    leaked = find_seen(prepared, prepared.part(*judged), seen)
     if not len(leaked):
         return
     listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
     more = f" and {len(leaked) - 8} more" if len(leaked) > 8 else ""
-    message = f"{len(leaked)} validation or test images of {prepared.path} stand in {where} too: {listed}{more}"
+    kind = "judged" if "train" in judged else "validation or test"
+    message = f"{len(leaked)} {kind} images of {prepared.path} stand in {where} too: {listed}{more}"
     if not allow:
         raise ValueError(f"{message}. Results on them would be too good; leave them out, or say --allow-leaks")
     warn(message)
@@ -146,9 +152,9 @@ def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]]) -> pd.DataFrame:
     return pd.concat([_described(prepared, records)[list(SEEN)] for prepared, records in pool], ignore_index=True)
 
 
-def write_seen(run: Path, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], init: str) -> None:
-    """Write RUN/seen.csv: every image of the pool, and all that `init` had seen."""
-    table = pd.concat([seen_of(pool), read_seen(init)]).drop_duplicates(["sha256", "id"])
+def write_seen(run: Path, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], before: pd.DataFrame) -> None:
+    """Write RUN/seen.csv: every image of the pool, and all that was seen `before` by what the run starts from."""
+    table = pd.concat([seen_of(pool), before]).drop_duplicates(["sha256", "id"])
     table.to_csv(run / "seen.csv", index=False, lineterminator="\n")
 
 

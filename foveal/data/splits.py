@@ -154,6 +154,12 @@ def keep_labels(labels: np.ndarray, groups: np.ndarray, count: int, generator: n
     return parts == "keep"
 
 
+def k_folds(labels: np.ndarray, groups: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
+    """int [n]: the fold, 0 .. folds - 1, of each image; groups stay whole and every class is shared out evenly."""
+    fractions = {str(number): 1 / folds for number in range(folds)}
+    return assign_parts(labels, groups, fractions, generator).astype(np.int64)
+
+
 def group_codes(groups: np.ndarray) -> np.ndarray:
     """int [n]: equal for images of one group; an empty group name makes a group of its own."""
     own = np.array([f"\0{i}" for i in range(len(groups))], dtype=object)

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput, plain_view
 from foveal.data.loader import ImageStore
-from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa, recall
+from foveal.data.records import PreparedSet
+from foveal.evaluate.metrics import accuracy, confusion_matrices, macro_f1, quadratic_kappa, recall
+from foveal.losses.grading import GradingLoss, decide, to_logits
+from foveal.losses.targets import one_hot
+from foveal.nets.batchnorm import re_estimate
+from foveal.nets.heads import Grader
 
 EVALUATION_BATCH = 64
+RE_ESTIMATED_ON = 1024  # images: the mean of 16 batches, which knows the statistics to a few per cent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Standardised features [n, D] of what is learned from, and the mean and spread [D] that were taken out."""
+
+    features: Tensor
+    centre: Tensor
+    spread: Tensor
+
+
+class Judged:
+    """The validation part: its images or features, its labels, and the last answers to it."""
+
+    def __init__(self, prepared: PreparedSet, records: pd.DataFrame, spec: NetworkInput, device: torch.device) -> None:
+        self.store, self.spec, self.device = ImageStore([(prepared, records)]), spec, device
+        self.ids, self.labels = list(records["id"]), records["label"].to_numpy(np.int64)
+        self.features: Tensor | None = None
+        self.grades = np.empty(0, np.int64)
+        self.probabilities = np.empty((0, 0), np.float32)
 
 
 @torch.inference_mode()
@@ -25,35 +54,56 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
     return features.clone()
 
 
-def grade(
-    model: nn.Module, features: Tensor | None, store: ImageStore, spec: NetworkInput, device: torch.device
-) -> Tensor:
-    """Logits [n, K] on the CPU of a validation part, from features or images, in evaluation mode."""
-    model.eval()
+def judge(judged: Judged, grader: Grader, loss: GradingLoss, weights: Tensor) -> dict[str, Any]:
+    """Loss, accuracy, kappa, macro F1 and recall of the validation part, for metrics.jsonl; the answers are kept."""
+    grader.eval()
+    classes = grader.classes
+    features = judged.features
     if features is None:
-        return encode(model, store, spec, device).cpu()
+        features = encode(grader.encoder, judged.store, judged.spec, judged.device)
     with torch.inference_mode():
-        return model(features).float().cpu().clone()
+        outputs = grader.head(features).float().cpu()
+        probabilities = to_logits(outputs, loss.form, classes).softmax(1)
+        cost = loss.cost(outputs, one_hot(torch.from_numpy(judged.labels), classes), weights)
+        judged.grades = decide(probabilities, loss.decision).numpy()
+        judged.probabilities = probabilities.numpy()
+    return {"val_loss": float(cost)} | summarise("val", judged.labels, judged.grades, classes)
+
+
+def re_estimated(grader: Grader, store: ImageStore, spec: NetworkInput, device: torch.device, seed: int) -> None:
+    """Batch statistics of the encoder anew, from plain views of training images."""
+    chosen = np.random.default_rng(seed).permutation(len(store))[:RE_ESTIMATED_ON]
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, len(chosen), EVALUATION_BATCH):
+            part = chosen[start : start + EVALUATION_BATCH]
+            if len(part) > 1:
+                yield plain_view(store.gather(part), spec, device)
+
+    grader.encoder.train()
+    re_estimate(grader.encoder, batches())
 
 
 def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -> dict[str, Any]:
-    """Accuracy, quadratic kappa and recall per class of one part, for metrics.jsonl."""
+    """Accuracy, quadratic kappa, macro F1 and recall per class of one part, for metrics.jsonl."""
     confusion = confusion_matrices(labels, grades, np.zeros_like(labels), classes)[0]
     recalls = [None if math.isnan(value) else round(float(value), 4) for value in recall(confusion)]
     kappa = float(quadratic_kappa(confusion))
     return {
         f"{part}_accuracy": float(accuracy(confusion)),
         f"{part}_kappa": 0.0 if math.isnan(kappa) else kappa,
+        f"{part}_macro_f1": float(macro_f1(confusion)),
         f"{part}_recall": recalls,
         f"{part}_constant": bool((confusion.sum(0) > 0).sum() == 1),
     }
 
 
-def selection_score(row: dict[str, Any], task: str, epoch: int) -> tuple[float, float]:
-    """What the best epoch has most of: validation kappa (graded classes) or accuracy, then low loss; else the last."""
+def selection_score(row: dict[str, Any], what: str, epoch: int) -> tuple[float, float]:
+    """What the best epoch has most of: the chosen figure of the validation part, then low loss; else the last."""
     if "val_loss" not in row:
         return (float(epoch), 0.0)
-    return (row["val_kappa"] if task == "grading" else row["val_accuracy"], -row["val_loss"])
+    value = -row["val_loss"] if what == "loss" else row[f"val_{what}"]
+    return (value, -row["val_loss"])
 
 
 def note(row: dict[str, Any]) -> str:

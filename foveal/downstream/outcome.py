@@ -1,36 +1,46 @@
-"""What a training run hands on: model.json, predictions of the judged parts, the encoder, the misgraded images."""
+"""What a training run hands on: model.json, the readout, predictions of the judged parts, the misgraded images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pandas as pd
 import torch
 
 from foveal import checkpoint
-from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
 from foveal.data.classes import referable_from
 from foveal.data.corrections import FILE as CORRECTIONS
 from foveal.data.records import PreparedSet
+from foveal.data.splits import group_codes, k_folds
+from foveal.downstream.learned import Learned
+from foveal.downstream.options import TrainConfig
+from foveal.downstream.start import Start
+from foveal.evaluate.calibration import reliability
+from foveal.evaluate.readout import LEAST_IMAGES, ReadoutOptions, crossed, fit_readout, write_readout
+from foveal.losses.grading import LOSSES
 from foveal.predict.predictor import Predictor
 from foveal.runs import Run, read_model, write_json, write_text
 
 MISGRADED_SHOWN = 12  # pictures kept; the table lists all
+FILE = "predictions.csv"
+PARTS = 5  # of the validation part: each is read with what was fitted on the others
 
 
 def write_model(
-    run: Run, prepared: PreparedSet, spec: NetworkInput, *, encoder: str, features: int, decision: str, init: str,
-    frozen: bool,
-) -> None:  # fmt: skip
+    run: Run, config: TrainConfig, prepared: PreparedSet, start: Start, learned: Learned, features: int
+) -> None:
     """Write model.json: all that `predict` needs beside the weights; and the data card, for the report."""
-    scale = prepared.card["scale"]
+    scale, spec = prepared.card["scale"], start.spec
+    second = {"second": config.second, "second_classes": list(learned.second_classes)} if config.second else {}
     write_json(run.path / "model.json", {
-        "kind": "grader", "encoder": encoder, "channels": prepared.channels, "features": features,
+        "kind": "grader", "encoder": config.encoder, "channels": prepared.channels, "features": features,
         "image_size": spec.image_size, "mean": spec.mean, "std": spec.std, "preparation": prepared.card["options"],
         "fundus": prepared.card["fundus"], "classes": prepared.classes, "scale": scale, "task": prepared.card["task"],
-        "referable_from": referable_from(scale), "decision": decision, "init": init, "frozen": frozen,
+        "referable_from": referable_from(scale), "loss": config.loss, "decision": LOSSES[config.loss].decision,
+        "tta": config.tta, "init": config.init, "frozen": config.freeze, **second,
     })  # fmt: skip
     write_json(run.path / "card.json", prepared.card)  # with what corrections of labels have changed
     corrections = prepared.path / CORRECTIONS
@@ -38,22 +48,77 @@ def write_model(
         write_text(run.path / CORRECTIONS, corrections.read_text(encoding="utf-8"))
 
 
-def finish(run: Run, prepared: PreparedSet, best_epoch: int, device: torch.device) -> None:
-    """Write predictions of the best epoch, the encoder and the misgraded images."""
+def finish(
+    run: Run, config: TrainConfig, prepared: PreparedSet, judged: pd.DataFrame, best_epoch: int, device: torch.device
+) -> None:
+    """Write the encoder of the best epoch, and what it says of the judged images."""
     predictor = Predictor(run.path, device)
     checkpoint.save_weights(predictor.grader.encoder, run.path / "encoder.safetensors")
     write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
-    judged = prepared.part("val", "test")
-    if len(judged):
-        table = predictor.predict_prepared(prepared, judged)
-        write_text(run.path / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
-        write_misgraded(run.path, prepared, table)
-        file = run.path / "predictions.csv"
-        say(f"predictions of {len(table)} validation and test images with epoch {best_epoch}: {file}")
-        say(f"next: foveal evaluate {run.path}")
-    else:
+    if not len(judged):
         warn("there is no validation or test part: the last epoch was kept and nothing is known of its quality")
-    say(f"grader: {run.path}")
+        return
+    raw = predictor.raw_of(prepared, judged)
+    groups = judged["group"].to_numpy()[(judged["split"] == "val").to_numpy()]
+    hand_on(run, config, prepared, judged, raw, _parts(groups, config.seed), predictor.second_of(prepared, judged))
+    say(f"predictions of {len(judged)} validation and test images with epoch {best_epoch}: {run.path / FILE}")
+    say(f"next: foveal evaluate {run.path}")
+
+
+def hand_on(
+    run: Run, config: TrainConfig, prepared: PreparedSet, judged: pd.DataFrame, raw: np.ndarray, parts: np.ndarray,
+    extra: pd.DataFrame | None,
+) -> None:  # fmt: skip
+    """Fit the readout on the validation images and write predictions of all judged ones, with raw probabilities [n, K].
+
+    parts: int [validation images]; those of a part are read with what was fitted on the other parts. extra: further
+    columns of the table, row by row.
+    """
+    ordered, decision = prepared.card["task"] == "grading", LOSSES[config.loss].decision
+    options = ReadoutOptions(
+        decision=decision, ordered=ordered, temperature=config.calibrate, thresholds=config.thresholds == "fitted",
+        coverage=config.coverage,
+    )  # fmt: skip
+    val = (judged["split"] == "val").to_numpy()
+    labels = judged["label"].to_numpy(np.int64)
+    readout = fit_readout(raw[val], labels[val], options)
+    probabilities = readout.probabilities(raw)
+    grades = readout.grades(probabilities)
+    sets = np.array(readout.sets(probabilities, grades), dtype=object)
+    if readout.images:
+        write_readout(run.path, readout)
+        probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
+        _say_readout(readout.temperature, raw[val], probabilities[val], labels[val])
+    elif config.calibrate and val.any():
+        say(f"fewer than {LEAST_IMAGES} validation images: no temperature, thresholds or sets were fitted")
+    table = Predictor(run.path).table(
+        list(judged["id"]), probabilities, judged["label"], judged["group"], judged["split"], judged["flags"],
+        graded=(grades, list(sets)),
+    )  # fmt: skip
+    if extra is not None:
+        table = table.join(extra.set_index(table.index))
+    write_text(run.path / FILE, table.to_csv(index=False, lineterminator="\n"))
+    write_misgraded(run.path, prepared, table)
+
+
+def _parts(groups: np.ndarray, seed: int) -> np.ndarray:
+    """int [n]: five parts of whole groups, or one where there are too few groups to part."""
+    codes = group_codes(groups)
+    if not len(codes) or codes.max() + 1 < PARTS:
+        return np.zeros(len(groups), np.int64)
+    return k_folds(np.zeros(len(groups), np.int64), groups, PARTS, np.random.default_rng(seed))
+
+
+def _say_readout(temperature: float, raw: np.ndarray, read: np.ndarray, labels: np.ndarray) -> None:
+    before, after = (
+        sum(bin["n"] * abs(bin["confidence"] - bin["accuracy"]) for bin in reliability(found, labels)["bins"])
+        / len(labels)
+        for found in (raw, read)
+    )
+    say(
+        f"temperature {temperature:.2f}, fitted on {len(labels)} validation images: calibration error {before:.3f} -> "
+        f"{after:.3f} (of each image with a temperature from the others)"
+    )
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """Operating points: thresholds chosen on the validation part, and what they do on the part that is judged.
 
-A threshold that is chosen on the images it is then reported on looks better than it is, so this is refused. The score
+A threshold that is chosen on the images it is then reported on looks better than it is, so this is refused. Images that
+were graded out of fold are each judged by a threshold that was chosen on the other folds. The score
 of an image is the sum of the probabilities of all classes from the cut-off on; from the threshold on it is called
 positive.
 """
@@ -32,6 +33,8 @@ def operating_points(
     """
     if not scale.cuts:
         return [], "The classes are no severity scale with a cut-off: there is nothing to refer."
+    if not len(chosen_on) and folds_in(table) is not None:
+        return _crossed(table, scale, resampling, prevalence)
     if not len(chosen_on):
         return [], ("There is no validation part beside the evaluated rows, and a threshold chosen on the rows that it "
                     "is judged on looks better than it is: no operating points.")  # fmt: skip
@@ -48,6 +51,37 @@ def operating_points(
                      "chosen_n": len(scores), "chosen_positive": int(positive.sum())}  # fmt: skip
             share = prevalence if target == next(iter(scale.cuts)) else None
             points.append(point | judge(here >= threshold, true, resampling, share))
+    return points, " ".join(notes)
+
+
+def folds_in(table: pd.DataFrame) -> np.ndarray | None:
+    """The fold of each row [n], where all rows have one and there are at least two; else None."""
+    folds = pd.to_numeric(table["fold"], errors="coerce") if "fold" in table else pd.Series(dtype=float)
+    return folds.to_numpy() if len(folds) and folds.notna().all() and folds.nunique() > 1 else None
+
+
+def _crossed(
+    table: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
+) -> tuple[list[dict[str, Any]], str]:
+    """The points of rows that were graded out of fold; the threshold that is shown is the median over folds."""
+    folds, points, notes = folds_in(table), [], []
+    assert folds is not None
+    for target, cut in scale.cuts.items():
+        scores, positive = severity(table, cut)
+        rest = [folds != fold for fold in np.unique(folds)]
+        if any(positive[other].all() or not positive[other].any() for other in rest):
+            notes.append(f"In some folds all other images are on one side of {target}: no threshold.")
+            continue
+        for name in NAMES:
+            called, thresholds = np.zeros(len(table), bool), []
+            for other in rest:
+                thresholds.append(choose(scores[other], positive[other], name))
+                called[~other] = scores[~other] >= thresholds[-1]
+            point = {"target": target, "name": name, "threshold": float(np.median(thresholds)),
+                     "chosen_on": "other folds", "chosen_n": len(scores),
+                     "chosen_positive": int(positive.sum())}  # fmt: skip
+            share = prevalence if target == next(iter(scale.cuts)) else None
+            points.append(point | judge(called, positive, resampling, share))
     return points, " ".join(notes)
 
 

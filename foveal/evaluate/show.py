@@ -21,6 +21,7 @@ def show(result: dict[str, Any]) -> None:
     title = f"{about['split']}: {about['images']} images in {about['groups']} groups"
     show_overall(title, result)
     show_points(result)
+    show_sets(result)
     show_classes(result)
     show_subgroups(result)
     show_harm(result)
@@ -63,10 +64,19 @@ def show_points(result: dict[str, Any]) -> None:
         source = "as given" if given is not None else "that of these images"
         prevalence = ", ".join(f"{target} {share:.1%}" for target, share in shares.items())
         say()
-        title = f"operating points, chosen on {point['chosen_n']} validation images; prevalence {source}: {prevalence}"
+        title = f"operating points, chosen on {point['chosen_n']} {_where(point)}; prevalence {source}: {prevalence}"
         show_table(title, ["", "threshold", "sensitivity %", "specificity %", "PPV %", "NPV %", "referred"], rows)
     if "operating_points_note" in result:
         say(f"operating points: {result['operating_points_note']}")
+
+
+def show_sets(result: dict[str, Any]) -> None:
+    """How often the set of an image holds its grade, and how large sets are."""
+    if not result.get("sets"):
+        return
+    rows = [[name, _both(entry, 3), str(entry["n"])] for name, entry in result["sets"].items()]
+    say()
+    show_table("sets of grades: how often they hold the true one, and how many grades they hold", ["", "", "n"], rows)
 
 
 def show_classes(result: dict[str, Any]) -> None:
@@ -140,6 +150,10 @@ def warnings(result: dict[str, Any]) -> list[str]:
     if (confusion.sum(0) > 0).sum() == 1:
         found.append("every image was given the same class: the grades say nothing, only the areas may")
     return found
+
+
+def _where(point: dict[str, Any]) -> str:
+    return "images of the other folds" if point["chosen_on"] == "other folds" else "validation images"
 
 
 def _interval(entry: dict[str, Any], digits: int = 3) -> str:

@@ -15,7 +15,6 @@ from foveal.explain.attribution import Attribution, attribute, last_map
 from foveal.explain.geometry import alarm_of, border_energy, resized, retina_of, shrinking, without_lesions
 from foveal.explain.target import Scorer, Target, of_class, resolve
 from foveal.explain.tiles import tiled_occlusion
-from foveal.losses.grading import decide
 from foveal.nets.heads import Grader
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
@@ -45,7 +44,7 @@ class Explainer:
     """A grader in evaluation mode, without gradients on its weights, and the target of its maps."""
 
     def __init__(self, run: Path, target: str, baseline: str, device: torch.device | None = None) -> None:
-        self.predictor = Predictor(run, device)
+        self.predictor = Predictor(run, device, "none")  # a map is of one view
         self.grader = self.predictor.grader.requires_grad_(False)
         self.classes = self.predictor.classes
         self.baseline = baseline
@@ -67,7 +66,7 @@ class Explainer:
         image = self.input(pixels)
         with torch.no_grad():
             logits = self.grader(image)
-        grade = int(decide(logits.float().softmax(1), self.predictor.decision))
+        grade = int(self.predictor.grade(logits))
         target = target or self.target or of_class(grade, self.classes)
         retina = retina_of(pixels)
         found = self._attribute(pixels, retina, target, method, tiles)

@@ -1,37 +1,83 @@
-"""Losses for grades, and the decision that belongs to each.
+"""Losses for grades, what a head must give for each, and the decision that belongs to it.
 
-Legend: B images, K classes. logits [B, K]; labels int64 [B]; weights [K], one per class index.
-Both losses train a softmax, so every grader gives probabilities; they differ in what an error costs.
+Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax are the probabilities;
+targets [B, K] and weights [K] as in targets.py. Whatever the loss, a grader gives probabilities of all classes.
 """
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from torch import Tensor
 
-DECISIONS = {"cross_entropy": "most_probable", "ordinal": "expected"}
+from foveal.losses.coral import coral, cumulative_logits
+from foveal.losses.corn import corn, corn_logits
+from foveal.losses.focal import focal
+from foveal.losses.precision import at_least_float32
+from foveal.losses.regression import mse, regression_logits, smooth_l1
+from foveal.losses.targets import mean_grade, smoothed, weighted_mean
+
+DECISIONS = ("most_probable", "expected")
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class GradingLoss:
+    """A loss, and what follows from it.
+
+    `cost`: (outputs, targets, weights) -> scalar; where `smooths`, also the share of label smoothing. `form`: the head
+    (nets/heads.py). `ordered`: it needs classes in an order. `decision`: how a grade follows from probabilities.
+    """
+
+    cost: Callable[..., Tensor]
+    form: str
+    ordered: bool
+    decision: str
+    smooths: bool = False
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Weighted cross-entropy, a scalar: classes without an order, every error costs the same."""
-    return F.cross_entropy(logits.float(), labels, weights, label_smoothing=label_smoothing)
+    logs = at_least_float32(logits).log_softmax(1)
+    return weighted_mean(-(smoothed(targets, label_smoothing) * logs).sum(1), targets, weights)
 
 
-def ordinal(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy plus the squared error of the expected grade, a scalar: an error costs by its distance.
 
     The expected grade is sum_k k p_k, as in Rothe et al. 2018 (DEX); quadratic kappa punishes its squared error.
     """
-    expected = expected_grade(logits.float().softmax(1))
-    squared = (expected - labels).square()
-    weight = weights[labels]
-    return cross_entropy(logits, labels, weights, label_smoothing) + (weight * squared).sum() / weight.sum()
+    squared = (expected_grade(at_least_float32(logits).softmax(1)) - mean_grade(targets)).square()
+    return cross_entropy(logits, targets, weights, label_smoothing) + weighted_mean(squared, targets, weights)
+
+
+LOSSES = {
+    "cross_entropy": GradingLoss(
+        cost=cross_entropy, form="softmax", ordered=False, decision="most_probable", smooths=True
+    ),
+    "focal": GradingLoss(cost=focal, form="softmax", ordered=False, decision="most_probable", smooths=True),
+    "ordinal": GradingLoss(cost=ordinal, form="softmax", ordered=True, decision="expected", smooths=True),
+    "corn": GradingLoss(cost=corn, form="conditional", ordered=True, decision="expected"),
+    "coral": GradingLoss(cost=coral, form="cumulative", ordered=True, decision="expected"),
+    "mse": GradingLoss(cost=mse, form="regression", ordered=True, decision="expected"),
+    "smooth_l1": GradingLoss(cost=smooth_l1, form="regression", ordered=True, decision="expected"),
+}
+
+
+def to_logits(outputs: Tensor, form: str, classes: int) -> Tensor:
+    """Outputs [B, O] of a head of that form -> logits [B, K]."""
+    if form == "softmax":
+        return outputs
+    if form == "conditional":
+        return corn_logits(outputs)
+    if form == "cumulative":
+        return cumulative_logits(outputs)
+    return regression_logits(outputs, classes)
 
 
 def expected_grade(probabilities: Tensor) -> Tensor:
     """sum_k k p_k: [B, K] -> [B], between 0 and K - 1."""
-    return probabilities @ torch.arange(probabilities.shape[1], device=probabilities.device, dtype=probabilities.dtype)
+    return mean_grade(probabilities)
 
 
 def decide(probabilities: Tensor, decision: str) -> Tensor:
@@ -40,7 +86,4 @@ def decide(probabilities: Tensor, decision: str) -> Tensor:
         return probabilities.argmax(1)
     if decision == "expected":
         return (expected_grade(probabilities) + 0.5).floor().long().clamp_max(probabilities.shape[1] - 1)
-    raise ValueError(f"there is no decision '{decision}'; choose {' or '.join(sorted(set(DECISIONS.values())))}")
-
-
-LOSSES = {"cross_entropy": cross_entropy, "ordinal": ordinal}
+    raise ValueError(f"there is no decision '{decision}'; choose {' or '.join(DECISIONS)}")

@@ -88,6 +88,11 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
     return channels_last
 
 
+def takes_any_size(name: str) -> bool:
+    """Whether one network can see images of different sizes: not with a linear layer on the map, or fixed positions."""
+    return name not in OWN and not _takes_image_size(name)
+
+
 def _takes_image_size(name: str) -> bool:
     """Transformers with a table of positions are built for one image size; timm marks them as of fixed input."""
     cfg = timm.models.get_pretrained_cfg(name)

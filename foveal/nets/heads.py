@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.losses.grading import to_logits
+
 
 class ProjectionHead(nn.Module):
     """`layers` linear layers with ReLU between: by default the projection of SimCLR (Chen et al. 2020, section 4.2).
@@ -58,15 +60,42 @@ class PrototypeHead(nn.Module):
         return cosines
 
 
-class Grader(nn.Module):
-    """An encoder with a linear head: [B, C, s, s] -> logits [B, K]."""
+class CumulativeHead(nn.Module):
+    """CORAL's: one direction for all questions, a bias of each: [B, D] -> log-odds [B, K - 1] of being above 0, 1, …"""
 
-    def __init__(self, encoder: nn.Module, features: int, classes: int) -> None:
+    def __init__(self, features: int, classes: int) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.head = nn.Linear(features, classes)
+        self.weight = nn.Parameter(torch.zeros(1, features))
+        self.bias = nn.Parameter(-(torch.arange(classes - 1) - (classes - 2) / 2))  # in order from the first step on
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, D] -> [B, K - 1]."""
+        return F.linear(features, self.weight) + self.bias
+
+
+def grading_head(form: str, features: int, classes: int) -> nn.Module:
+    """The head of that form: [B, D] -> outputs [B, O], with O = K (softmax), K - 1, or 1 (regression).
+
+    All have `weight` [., D] and `bias`, so that a standardisation of features can be folded into any.
+    """
+    if form == "cumulative":
+        return CumulativeHead(features, classes)
+    return nn.Linear(features, {"softmax": classes, "conditional": classes - 1, "regression": 1}[form])
+
+
+class Grader(nn.Module):
+    """An encoder with a head: [B, C, s, s] -> logits [B, K], whose softmax are the probabilities of the classes.
+
+    `form` is that of the loss the head learns with (losses/grading.py). `second`: classes of a second task, asked of
+    the same features by `second_head`; 0 = none.
+    """
+
+    def __init__(self, encoder: nn.Module, features: int, classes: int, form: str = "softmax", second: int = 0) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, grading_head(form, features, classes)
+        self.form, self.classes = form, classes
+        self.second_head = nn.Linear(features, second) if second else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K]."""
-        logits: Tensor = self.head(self.encoder(images))
-        return logits
+        return to_logits(self.head(self.encoder(images)), self.form, self.classes)

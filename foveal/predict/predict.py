@@ -1,7 +1,8 @@
-"""predict: grade pictures with a trained run.
+"""predict: grade pictures with a trained run, or with several together.
 
 foveal predict RUN photograph.jpg folder/ --out predictions.csv
 foveal predict RUN DATA --split test --out predictions.csv
+foveal predict RUN RUN2 RUN3 folder/ --tta flips
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ SHOWN = 12  # predictions printed; the file holds all
 class PredictConfig:
     """Options of `foveal predict`."""
 
-    # Run folder that `foveal train` wrote.
+    # Run folder that `foveal train` wrote; a run of folds is an ensemble of its folds.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Picture files, folders of pictures and prepared sets, in any mix.
+    # Picture files, folders of pictures and prepared sets, in any mix; further run folders grade along (mean).
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
     # Table to write.
     out: Path = Path("predictions.csv")
     # Part of the prepared sets to grade.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
+    # Test-time augmentation: mean over 4 flips, or over 8 flips and turns; auto is that of the run.
+    tta: Literal["auto", "none", "flips", "turns"] = "auto"
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
@@ -47,10 +50,15 @@ class PredictConfig:
 
 def predict(config: PredictConfig) -> Path:
     """Grade pictures and write predictions.csv; what cannot be read is listed beside it. Returns the table's path."""
-    files, sets = sort_inputs(config.images)
+    more, images = further_runs(config.images)
+    runs = [config.run, *more]
+    files, sets = sort_inputs(images)
     if config.out.is_dir():
         raise ValueError(f"--out {config.out} is a folder; give the path of a .csv file")
-    predictor = Predictor(config.run, choose_device(config.device))
+    predictor = Predictor(runs, choose_device(config.device), None if config.tta == "auto" else config.tta)
+    if len(runs) > 1:
+        say(f"{len(runs)} runs grade together: the mean of their probabilities, without sets of grades")
+    learned_from = pd.concat([read_seen(str(run)) for run in runs])
     tables: list[pd.DataFrame] = []
     failed: list[tuple[Path, str]] = []
     for path in sets:
@@ -59,12 +67,13 @@ def predict(config: PredictConfig) -> Path:
         if not len(records):
             raise ValueError(f"{path} has no images in its part '{config.split}'")
         judged = records["split"].isin(("val", "test"))
-        found = find_seen(prepared, records[judged], read_seen(str(config.run)))
+        found = find_seen(prepared, records[judged], learned_from)
         learned = judged & records["id"].isin(found["id"])
         if learned.any():
             warn(
                 f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {path} shaped the "
-                f"weights of {config.run}: they are written with split 'train', so that an evaluation leaves them out"
+                f"weights of {', '.join(map(str, runs))}: they are written with split 'train', so that an "
+                "evaluation leaves them out"
             )
         records = records.assign(split=records["split"].where(~learned, "train"))
         tables.append(predictor.predict_prepared(prepared, records))
@@ -88,6 +97,15 @@ def predict(config: PredictConfig) -> Path:
         warn(f"{len(failed)} files could not be read; {rejected} says why")
     say(f"predictions: {config.out}")
     return config.out
+
+
+def further_runs(paths: tuple[Path, ...]) -> tuple[list[Path], tuple[Path, ...]]:
+    """(run folders, other paths) among the paths given; ValueError where no picture is left."""
+    runs = [path for path in paths if (path / "model.json").is_file()]
+    images = tuple(path for path in paths if path not in runs)
+    if not images:
+        raise ValueError("predict needs at least one picture, folder or prepared set beside the runs")
+    return runs, images
 
 
 def sort_inputs(images: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:

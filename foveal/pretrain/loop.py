@@ -28,7 +28,7 @@ from foveal import checkpoint
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
 from foveal.console import is_first_process, progress_bar, say, warn
-from foveal.data.leaks import check_overlap, pool_of, write_seen
+from foveal.data.leaks import check_overlap, pool_of, read_seen, write_seen
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import (
@@ -145,7 +145,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     if step:
         say(f"resuming after step {step:,}, in epoch {step // feed.steps + 1} of {config.epochs}")
     elif is_first_process():
-        write_seen(run.path, pool, config.init)
+        write_seen(run.path, pool, read_seen(config.init))
         _write_views(run.path / "views.jpg", config, store, feed)
         if rates:
             write_json(run.path / "auto.json", {"images_per_second": rates})

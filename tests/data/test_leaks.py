@@ -112,8 +112,8 @@ def test_what_was_seen_is_handed_on(phantom_set, tmp_path):
     prepared = open_prepared(phantom_set)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    write_seen(tmp_path / "a", [(prepared, prepared.part("unlabelled"))], "random")
-    write_seen(tmp_path / "b", [(prepared, prepared.part("train"))], str(tmp_path / "a"))
+    write_seen(tmp_path / "a", [(prepared, prepared.part("unlabelled"))], read_seen("random"))
+    write_seen(tmp_path / "b", [(prepared, prepared.part("train"))], read_seen(str(tmp_path / "a")))
     assert set(read_seen(str(tmp_path / "b"))["sha256"]) == set(prepared.part("train", "unlabelled")["sha256"])
     assert not len(read_seen("imagenet"))
 

@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +8,10 @@ import torch
 
 import foveal
 from foveal import checkpoint
+from foveal.config import read_toml
 from foveal.data.records import open_prepared
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
+from foveal.nets.encoder import create_encoder
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_metrics, read_model
 
@@ -29,7 +32,7 @@ def test_a_run_folder_has_all_that_the_plan_says(grader_run):
     names = {path.name for path in grader_run.iterdir()}
     assert names == {
         "config.toml", "provenance.json", "metrics.jsonl", "checkpoint.pt", "best.pt", "encoder.safetensors",
-        "model.json", "card.json", "predictions.csv", "misgraded.csv", "misgraded", "views.jpg", "seen.csv",
+        "model.json", "card.json", "predictions.csv", "misgraded.csv", "misgraded", "views.jpg", "seen.csv", "errors",
     }  # fmt: skip
     row = read_metrics(grader_run)[-1]
     assert {"loss", "train_accuracy", "train_kappa", "val_loss", "val_accuracy", "val_kappa", "val_recall"} <= set(row)
@@ -47,7 +50,6 @@ def test_predictions_are_those_of_the_best_epoch(grader_run, phantom_set):
 
 def test_an_interrupted_run_ends_with_the_same_numbers(grader_run, phantom_set, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr("foveal.downstream.train.read_seen", lambda init: set())
         save = checkpoint.save
 
         def save_and_die(state, path):
@@ -110,7 +112,7 @@ def test_an_encoder_that_has_seen_the_test_part_is_refused(phantom_set, encoder_
         ({"epochs": 0}, "at least 1"),
         ({"batch_size": 1}, "at least 2"),
         ({"device": "gpu"}, "choose auto, cpu, cuda or mps"),
-        ({"warm_up": 1.5}, "are shares"),
+        ({"warm_up": 1.5}, "is a share, from 0"),
         ({"init": "nowhere"}, "expected random, imagenet, a run folder"),
         ({"frezee": True}, "did you mean 'freeze'"),
     ],
@@ -152,3 +154,157 @@ def test_the_library_and_the_file_agree(grader_run, phantom_set):
     table = pd.read_csv(grader_run / "predictions.csv")
     assert table[[f"p{k}" for k in range(5)]].to_numpy() == pytest.approx(probabilities, abs=2e-6)
     assert json.loads((grader_run / "model.json").read_text())["decision"] == "expected"
+
+
+def run_of(phantom_set, out, **options):
+    return foveal.train(phantom_set, out=out, **({"encoder": "strided_conv", "epochs": 2, "batch_size": 8} | options))
+
+
+def weights_of(run):
+    return checkpoint.load(run / "best.pt")["grader"]
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(phantom_set, tmp_path):
+    # small_conv has no batch statistics, so nothing but rounding may differ.
+    options = {
+        "encoder": "small_conv",
+        "optimiser": "sgd",
+        "learning_rate": 0.05,
+        "loss": "cross_entropy",
+        "warm_up": 0.0,
+    }
+    whole, parts = (
+        weights_of(run_of(phantom_set, tmp_path / str(size), micro_batch=size, **options)) for size in (0, 3)
+    )
+    assert all(torch.allclose(whole[key], parts[key], atol=2e-5) for key in whole)
+
+
+def test_the_head_learns_first_and_the_encoder_after(phantom_set, tmp_path):
+    torch.manual_seed(0)
+    start = create_encoder("strided_conv", 3, 32)
+    first = weights_of(run_of(phantom_set, tmp_path / "a", head_first=1, epochs=2, patience=0))
+    run = tmp_path / "a"
+    states = [row["train_accuracy"] for row in read_metrics(run)]
+    assert len(states) == 2
+    moved = [key for key, value in start.state_dict().items() if not torch.equal(value, first[f"encoder.{key}"])]
+    frozen = run_of(phantom_set, tmp_path / "b", freeze_stages=2, epochs=1, batch_norm="freeze")
+    still = weights_of(frozen)
+    assert moved
+    for key, value in start.state_dict().items():
+        assert torch.equal(value, still[f"encoder.{key}"]) or key.startswith("top")
+
+
+def test_frozen_and_re_estimated_batch_statistics(phantom_set, tmp_path):
+    torch.manual_seed(0)
+    start = create_encoder("strided_conv", 3, 32).state_dict()
+    frozen = weights_of(run_of(phantom_set, tmp_path / "frozen", batch_norm="freeze"))
+    assert torch.equal(frozen["encoder.stem.1.running_mean"], start["stem.1.running_mean"])
+    again = run_of(phantom_set, tmp_path / "again", batch_norm="re-estimate")
+    learned = run_of(phantom_set, tmp_path / "learned", batch_norm="learn")
+    assert not torch.equal(
+        weights_of(again)["encoder.stem.1.running_mean"], weights_of(learned)["encoder.stem.1.running_mean"]
+    )
+    assert read_toml(again / "config.toml", "train")["batch_norm"] == "re-estimate"
+
+
+def test_small_batches_choose_how_statistics_are_kept(phantom_set, tmp_path, encoder_run):
+    small = run_of(phantom_set, tmp_path / "random", epochs=1)
+    started = foveal.train(phantom_set, out=tmp_path / "started", init=str(encoder_run), epochs=1, batch_size=8)
+    large = run_of(phantom_set, tmp_path / "large", epochs=1, batch_size=16)
+    chosen = [read_toml(run / "config.toml", "train")["batch_norm"] for run in (small, started, large)]
+    assert chosen == ["re-estimate", "freeze", "learn"]
+
+
+def test_training_stops_when_nothing_gets_better(phantom_set, tmp_path):
+    run = run_of(phantom_set, tmp_path / "run", epochs=30, patience=2, learning_rate=1e-12, select_on="accuracy")
+    rows = read_metrics(run)
+    best = read_model(run)["best_epoch"]
+    assert len(rows) == best + 2 < 30
+    again = run_of(phantom_set, tmp_path / "run", epochs=30, patience=2, learning_rate=1e-12, select_on="accuracy")
+    assert read_metrics(again) == rows
+
+
+def test_the_steps_of_the_rate(phantom_set, tmp_path):
+    run = run_of(phantom_set, tmp_path / "run", epochs=3, schedule="steps", decay=0.7, warm_up=0.0, learning_rate=0.01)
+    rates = [row["learning_rate"] for row in read_metrics(run)]
+    assert rates == pytest.approx([0.01, 0.007, 0.0049])
+
+
+def test_errors_of_every_epoch_are_listed(phantom_set, tmp_path):
+    run = run_of(phantom_set, tmp_path / "run")
+    table, classes = pd.read_csv(run / "errors" / "classes.csv"), open_prepared(phantom_set).classes
+    assert len(table) == 2 * 2 * len(classes) and set(table["part"]) == {"train", "val"}
+    val = pd.read_csv(run / "errors" / "epoch-002-val.csv")
+    assert list(val) == ["id", "true", "given", "probability"] and (val["true"] != val["given"]).all()
+    records = open_prepared(phantom_set).part("val").set_index("id")
+    assert (records.loc[val["id"], "label"].to_numpy() == val["true"]).all()
+    row = read_metrics(run)[-1]
+    assert 1 - len(val) / len(records) == pytest.approx(row["val_accuracy"])
+    recalls = table[(table["epoch"] == 2) & (table["part"] == "val")]["recall"]
+    assert recalls.fillna(-1).tolist() == pytest.approx([-1 if r is None else r for r in row["val_recall"]], abs=1e-4)
+    mixed = run_of(phantom_set, tmp_path / "mixed", mixup=0.2, cutmix=1.0)
+    assert not (mixed / "errors" / "epoch-001-train.csv").exists()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "corn", "coral", "mse", "smooth_l1"])
+def test_every_loss_trains_resumes_and_predicts(phantom_set, tmp_path, loss, monkeypatch):
+    options = {"loss": loss, "ema": 0.5, "sampling": "progressive", "layer_decay": 0.8}
+    whole = run_of(phantom_set, tmp_path / "whole", **options)
+    save = checkpoint.save
+
+    def save_and_die(state, path):
+        save(state, path)
+        if path.name == "checkpoint.pt":
+            raise InterruptedRunError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(checkpoint, "save", save_and_die)
+        run_of(phantom_set, tmp_path / "broken", **options)
+    resumed = run_of(phantom_set, tmp_path / "broken", **options)
+    assert (resumed / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    prepared = open_prepared(phantom_set)
+    again = Predictor(whole).predict_prepared(prepared, prepared.part("val", "test"))
+    kept = pd.read_csv(whole / "predictions.csv").set_index("id").loc[again["id"]]
+    assert kept["grade"].tolist() == again["grade"].tolist()
+
+
+def test_an_order_is_needed_for_losses_of_grades(tmp_path):
+    folder = tmp_path / "pictures"
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            noise = np.random.default_rng(number).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / name / f"{name}{number}.png"), noise)
+    data = foveal.prepare(folder, out=tmp_path / "set", size=16, fundus="no")
+    with pytest.raises(ValueError, match="--loss corn needs grades in an order"):
+        run_of(data, tmp_path / "run", loss="corn")
+
+
+def test_a_second_task_is_learned_beside_the_grade(tmp_path):
+    folder, rows = tmp_path / "pictures", []
+    folder.mkdir()
+    for number in range(40):
+        grade, oedema = number % 5, "yes" if number % 2 else "no"
+        noise = np.random.default_rng(number).integers(0, 60, (24, 24, 3), dtype=np.uint8) + 40 * grade
+        cv2.imwrite(str(folder / f"i{number}.png"), noise.astype(np.uint8))
+        rows.append({"image": f"i{number}.png", "grade": grade, "oedema": oedema if number > 4 else "", "site": "a"})
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    data = foveal.prepare(folder, out=tmp_path / "set", size=24, fundus="no")
+    assert list(open_prepared(data).columns) == ["oedema", "site"]
+    run = run_of(data, tmp_path / "run", second="oedema", epochs=1)
+    table = pd.read_csv(run / "predictions.csv", dtype={"oedema": str})
+    assert (table["oedema=no"] + table["oedema=yes"]).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert set(table["oedema"].fillna("")) <= {"", "yes", "no"} and read_model(run)["second_classes"] == ["no", "yes"]
+    with pytest.raises(ValueError, match="--second age: .* keeps no such column; there are: oedema, site"):
+        run_of(data, tmp_path / "other", second="age")
+    with pytest.raises(ValueError, match="it has 1 different values"):
+        run_of(data, tmp_path / "other", second="site")
+
+
+def test_images_grow_where_the_network_takes_any_size(phantom_set, tmp_path):
+    run = run_of(phantom_set, tmp_path / "run", encoder="test_resnet", grow_from=16, epochs=3)
+    assert read_metrics(run)[-1]["epoch"] == 3
+    with pytest.raises(ValueError, match="strided_conv is built for one image size"):
+        run_of(phantom_set, tmp_path / "other", grow_from=16)
+    with pytest.raises(ValueError, match="--grow-from 64 is larger"):
+        run_of(phantom_set, tmp_path / "other", encoder="test_resnet", grow_from=64)

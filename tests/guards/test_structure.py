@@ -47,6 +47,7 @@ ALLOWED = {
     ("cluster", "evaluate"): "intervals over groups, and kappa, are those of the evaluation",
     ("cluster", "inspect"): "thumbnails and their look",
     ("cluster", "report"): "one look and one wording for all pages",
+    ("nets", "losses"): "what a head gives becomes probabilities as its loss says",
     ("data", "fundus"): "prepare decodes and crops photographs",
     ("distributed", "allocator"): "a device is chosen, and made ready",
     ("runs", "config"): "config.toml in the run folder",

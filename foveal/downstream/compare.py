@@ -1,0 +1,95 @@
+"""compare: did the pre-training help? Starting weights x (probe, fine-tune) x label fractions x seeds, in one table.
+
+    foveal compare DATA --init random imagenet RUN --labels 1% 10% 100% --out OUT
+
+    OUT/cells/*.csv     predictions of the judged images by each combination; the same command goes on where it stopped
+    OUT/features/*.npz  features of a frozen encoder, computed once
+    OUT/compare.csv     a row per combination and figure: mean over seeds, interval, paired difference from the first
+    OUT/compare.png     label-efficiency curves
+
+Smaller label fractions are parts of larger ones. Only the labels of a fraction are used, for all choices too; nothing
+is chosen on the images that are judged: the test part, or with --folds every graded image, by what did not learn it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import torch
+
+from foveal.config import to_toml
+from foveal.console import progress_bar, say
+from foveal.data.leaks import read_seen, refuse_seen
+from foveal.data.records import PreparedSet, open_prepared
+from foveal.distributed import choose_device
+from foveal.downstream.cells import Cell, features_of, repetitions, run_cell
+from foveal.downstream.compare_options import CompareConfig, share_of
+from foveal.downstream.efficiency import draw_curves, show_comparison, tabulate
+from foveal.runs import check_out, write_text
+
+
+def compare(config: CompareConfig) -> pd.DataFrame:
+    """Run all combinations that have no predictions yet, and write the table and the figure; returns the table."""
+    prepared = open_prepared(config.data)
+    sides = repetitions(prepared, config.folds, config.seeds, config.seed)
+    judged = ("train", "val", "test") if config.folds else ("val", "test")
+    for init in config.init:
+        refuse_seen(prepared, read_seen(init), f"what {init} has learned from", config.allow_leaks, judged)
+    check_out(config.out, "compare", config)
+    for folder in ("cells", "features"):
+        (config.out / folder).mkdir(parents=True, exist_ok=True)
+    write_text(config.out / "config.toml", to_toml("compare", config))
+    known = len(sides[0].known)
+    cells = [
+        Cell(init=init, how=how, labels=said, share=share_of(said, known), repetition=repetition)
+        for how, said, init, repetition in product(config.how, config.labels, config.init, range(config.repetitions))
+    ]
+    missing = [cell for cell in cells if not cell.file(config).is_file()]
+    say(f"{len(cells)} combinations, {len(cells) - len(missing)} of them done; {known:,} graded images to learn from")
+    if "probe" in config.how and any(cell.how == "probe" for cell in missing):
+        for init in config.init:
+            features_of(config, init, prepared, choose_device(config.devices[0]))
+    run_all(config, prepared, missing)
+    table = tabulate(config, prepared, cells)
+    write_text(config.out / "compare.csv", table.to_csv(index=False, lineterminator="\n"))
+    draw_curves(table, config.out / "compare.png")
+    show_comparison(table, config, sides)
+    say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")
+    return table
+
+
+def run_all(config: CompareConfig, prepared: PreparedSet, cells: list[Cell]) -> None:
+    """Run the cells, one after the other or, with several devices, side by side."""
+    with progress_bar("compare", len(cells), "combinations") as bar:
+        if len(config.devices) == 1:
+            for cell in cells:
+                run_cell(config, cell, prepared, choose_device(config.devices[0]))
+                bar.advance()
+            return
+        context = multiprocessing.get_context("spawn")
+        devices: Any = context.Queue()
+        for name in config.devices:
+            devices.put(name)
+        threads = max(1, (os.cpu_count() or 1) // len(config.devices))
+        with ProcessPoolExecutor(len(config.devices), context, _take_device, (devices, threads)) as pool:
+            for done in [pool.submit(_run_here, config, cell) for cell in cells]:
+                done.result()
+                bar.advance()
+
+
+_taken: list[torch.device] = []  # by this process, where several work side by side
+
+
+def _take_device(devices: Any, threads: int) -> None:
+    """What a process that has just started takes: one of the devices, and its share of the threads."""
+    _taken.append(choose_device(devices.get()))
+    torch.set_num_threads(threads)
+
+
+def _run_here(config: CompareConfig, cell: Cell) -> None:
+    run_cell(config, cell, open_prepared(config.data), _taken[0])

@@ -1,0 +1,52 @@
+"""The errors of every epoch, as tables that a person can read.
+
+    RUN/errors/classes.csv          epoch, part, class, images, precision, recall
+    RUN/errors/epoch-007-val.csv    id, true, given, probability of the given grade, worst first; -train likewise
+
+Training images are as they were seen in the epoch, turned and coloured; where images are mixed there is no such list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foveal.evaluate.metrics import confusion_matrices, precision, recall
+from foveal.runs import write_text
+
+FOLDER = "errors"
+Answers = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]  # ids, true, given [n], probabilities [n, K]
+
+
+def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list[str]) -> None:
+    """Write the tables of one epoch, and its lines in classes.csv. parts: train, val -> answers."""
+    folder = run / FOLDER
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for part, (ids, true, given, probabilities) in parts.items():
+        sure = np.asarray(probabilities)[np.arange(len(given)), given].astype(float)
+        confusion = confusion_matrices(true, given, np.zeros_like(true), len(classes))[0]
+        figures = zip(classes, confusion.sum(1).astype(int), precision(confusion), recall(confusion), strict=True)
+        lines += [(epoch, part, *figure) for figure in figures]
+        wrong = pd.DataFrame({"id": ids, "true": true, "given": given, "probability": sure.round(4)})
+        wrong = wrong[true != given]
+        distance = (wrong["true"] - wrong["given"]).abs()
+        order = pd.DataFrame({"d": -distance, "p": -wrong["probability"], "id": wrong["id"]}).sort_values(
+            ["d", "p", "id"]
+        )
+        text = wrong.loc[order.index].to_csv(index=False, lineterminator="\n")
+        write_text(folder / f"epoch-{epoch:03d}-{part}.csv", text)
+    _append(folder / "classes.csv", epoch, lines)
+
+
+def _append(file: Path, epoch: int, lines: list[tuple]) -> None:
+    """Replace what the file says of this epoch and later ones: a run that resumes computes them again."""
+    columns = ["epoch", "part", "class", "images", "precision", "recall"]
+    new = pd.DataFrame(lines, columns=columns).round({"precision": 4, "recall": 4})
+    if file.is_file():
+        before = pd.read_csv(file, dtype={"class": str})
+        new = pd.concat([before[before["epoch"] < epoch], new], ignore_index=True)
+    write_text(file, new.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,172 @@
+"""fit: one grader, from its starting weights to its best epoch. The same order of steps as pretrain/loop.py.
+
+The validation part, where there is one, chooses the epoch; without one the last is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from foveal import checkpoint
+from foveal.augment.recipes import get_recipe
+from foveal.augment.sheet import write_view_sheet
+from foveal.augment.views import NetworkInput
+from foveal.console import progress_bar, say
+from foveal.data.loader import ImageStore, epoch_batches, prefetch, step_generator
+from foveal.data.records import PreparedSet
+from foveal.downstream.built import Built, build, folded, standardise
+from foveal.downstream.epoch import Judged, judge, note, re_estimated, selection_score, summarise
+from foveal.downstream.errors import Answers, write_errors
+from foveal.downstream.feed import batches_of_epoch, feed
+from foveal.downstream.learned import Learned, weights_of
+from foveal.downstream.options import TrainConfig
+from foveal.losses.grading import LOSSES, decide, to_logits
+from foveal.losses.targets import importance
+from foveal.nets.average import update_average
+from foveal.runs import Run
+from foveal.schedule import set_learning_rate, stepped, warm_up_cosine
+
+
+def fit(
+    run: Run, config: TrainConfig, prepared: PreparedSet, learned: Learned, held_out: pd.DataFrame, spec: NetworkInput,
+    device: torch.device,
+) -> int:  # fmt: skip
+    """Train into `run`, from its checkpoint where it has one; returns the epoch whose weights are in best.pt.
+
+    config: resolved. held_out: labelled records that choose the epoch, maybe none.
+    """
+    # Model and optimiser
+    built = build(config, prepared, learned, spec, device)
+    grader, optimiser, average = built.grader, built.optimiser, built.average
+    second_head = grader.second_head or torch.nn.Identity()
+    loss, classes = LOSSES[config.loss], len(prepared.classes)
+    weights = weights_of(learned, config, classes).to(device)
+    smoothing = {"label_smoothing": config.label_smoothing} if loss.smooths else {}
+
+    # Resume
+    state: dict[str, Any] = {"epoch": 0, "step": 0, "best": None}
+    if run.checkpoint.exists():
+        state = checkpoint.load(run.checkpoint)
+        checkpoint.load_strict(grader, state["grader"], str(run.checkpoint))
+        optimiser.load_state_dict(state["optimiser"])
+        if average is not None:
+            checkpoint.load_strict(average, state["average"], str(run.checkpoint))
+    run.forget_after(state["step"])
+    describe(config, learned, built, weights.tolist(), device)
+
+    # Images
+    store = ImageStore(learned.parts, device)
+    judged = Judged(prepared, held_out, spec, device) if len(held_out) else None
+    if not state["epoch"]:
+        shown = store.gather(epoch_batches(len(store), 8, config.seed, 0, drop_last=False)[0])
+        write_view_sheet(
+            run.path / "views.jpg", shown, get_recipe(config.views), config.image_size, step_generator(config.seed, 0)
+        )
+    # A frozen encoder gives the same features in every epoch: they are computed once.
+    scale = standardise(built, store, judged, spec, device) if config.freeze else None
+    labels, ids = learned.labels, np.array(learned.ids, dtype=object)
+    second = None if learned.second is None else torch.from_numpy(learned.second).to(device)
+    epochs_of_steps = [len(batches_of_epoch(config, learned, store, epoch)) for epoch in range(config.epochs)]
+    total_steps, step = sum(epochs_of_steps), state["step"]
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+
+    # Loop
+    with progress_bar("train", config.epochs * len(store), done=state["epoch"] * len(store)) as bar:
+        for epoch in range(state["epoch"], config.epochs):
+            torch.manual_seed(config.seed + 1000 * (epoch + 1))  # dropout and stochastic depth, if any
+            built.wake(epoch >= config.head_first)
+            if config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience:
+                say(f"no better epoch for {config.patience}: stopped; epoch {state['best']['epoch']} is kept")
+                break
+            losses, answers, indices = [], [], []
+            since, waited = time.perf_counter(), 0.0
+            features = None if scale is None else scale.features
+            inputs = iter(prefetch(feed(config, learned, store, spec, epoch, step, features, device)))
+            for _ in range(epochs_of_steps[epoch]):
+                asked = time.perf_counter()
+                batch = next(inputs)
+                waited += time.perf_counter() - asked
+                share = stepped(epoch, config.decay) if config.schedule == "steps" else 1.0
+                if config.schedule == "cosine" or step < config.warm_up * total_steps:
+                    share = warm_up_cosine(step, total_steps, round(config.warm_up * total_steps), config.final_rate)
+                rate = config.learning_rate * share  # type: ignore[operator]
+                set_learning_rate(optimiser, rate)
+                optimiser.zero_grad(set_to_none=True)
+                whole = importance(batch.targets, weights).sum()
+                size = config.micro_batch or len(batch.index)
+                for start in range(0, len(batch.index), size):
+                    part = slice(start, start + size)
+                    targets = batch.targets[part]
+                    with autocast:
+                        encoded = batch.inputs[part] if scale is not None else grader.encoder(batch.inputs[part])
+                        outputs = grader.head(encoded)
+                    # A part counts by what its images weigh, so that all parts give the gradient of the whole batch.
+                    cost = loss.cost(outputs, targets, weights, **smoothing)
+                    cost = cost * (importance(targets, weights).sum() / whole)
+                    if second is not None:
+                        asked_too = second[torch.from_numpy(batch.index[part]).to(device)]
+                        said = second_head(encoded).float()
+                        both = F.cross_entropy(said, asked_too, ignore_index=-1, reduction="sum")
+                        cost = cost + config.second_weight * both / len(batch.index)
+                    cost.backward()
+                    losses.append(cost.detach() * len(batch.index))
+                    answers.append(to_logits(outputs.detach().float(), loss.form, classes).softmax(1))
+                optimiser.step()
+                if average is not None:
+                    update_average(average, grader, config.ema)
+                step += 1
+                indices.append(batch.index)
+                bar.advance(len(batch.index))
+            seconds = time.perf_counter() - since
+            # The epoch's only waits for the device: its sums, then the validation part.
+            order = np.concatenate(indices)
+            probabilities = torch.cat(answers).cpu()
+            given = decide(probabilities, loss.decision).numpy()
+            row = {"step": step, "epoch": epoch + 1, "loss": float(torch.stack(losses).sum()) / len(order)}
+            row |= summarise("train", labels[order], given, classes)
+            if not math.isfinite(row["loss"]):
+                raise ValueError(
+                    f"the loss became {row['loss']} in epoch {epoch + 1}; {run.path} keeps the epoch before. Start "
+                    f"again with another --out and a lower --learning-rate (now {config.learning_rate:.3g})"
+                )
+            model = grader if average is None else average
+            if config.batch_norm == "re-estimate":
+                re_estimated(model, store, spec, device, config.seed)
+            if judged is not None:
+                row |= judge(judged, model, loss, weights.cpu())
+            row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
+            score = selection_score(row, config.select_on, epoch)
+            better = state["best"] is None or score > tuple(state["best"]["score"])
+            if better:
+                state["best"] = {"epoch": epoch + 1, "score": list(score)}
+                seen = {"image_size": spec.image_size, "mean": list(spec.mean), "std": list(spec.std)}
+                kept = {"grader": folded(model, scale), "epoch": epoch + 1, "input": seen}
+                checkpoint.save(kept, run.path / "best.pt")
+            state |= {"grader": grader.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1}
+            state |= {"step": step} | ({} if average is None else {"average": average.state_dict()})
+            parts: dict[str, Answers] = {}
+            if not config.mixup and not config.cutmix:
+                parts["train"] = (ids[order].tolist(), labels[order], given, probabilities.numpy())
+            if judged is not None:
+                parts["val"] = (judged.ids, judged.labels, judged.grades, judged.probabilities)
+            write_errors(run.path, epoch + 1, parts, prepared.classes)
+            run.log(row)
+            checkpoint.save(state, run.checkpoint)
+            bar.advance(0, note(row))
+            say(f"epoch {epoch + 1:>3}  {note(row)}{'  *' if better else ''}")
+    return int(state["best"]["epoch"])
+
+
+def describe(config: TrainConfig, learned: Learned, built: Built, weights: list[float], device: torch.device) -> None:
+    """Say what is trained, with which choices."""
+    kind = "linear probe" if config.freeze else "fine-tune"
+    say(f"{kind} of {config.encoder} ({built.loaded}), {len(learned):,} images at {config.image_size} px on {device}")
+    say(f"views {config.views}, {config.loss}, {config.optimiser} at {config.learning_rate:.3g}, {config.precision}")
+    say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights))

@@ -1,0 +1,67 @@
+"""Folds: who is held out when, and what the graders of all folds say together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from foveal.console import say, show_table
+from foveal.data.records import PreparedSet
+from foveal.data.splits import group_codes, k_folds
+from foveal.downstream.epoch import summarise
+from foveal.downstream.options import TrainConfig
+from foveal.downstream.outcome import hand_on
+from foveal.evaluate.predictions import probability_columns, read_predictions
+from foveal.predict.predictor import Predictor
+from foveal.runs import Run, read_model, write_json, write_text
+
+
+def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """int [n]: the fold in which each image is held out; whole groups, every class shared out evenly.
+
+    Raises ValueError where there are fewer groups than folds, or a class would stand in a single fold.
+    """
+    labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
+    count = int(group_codes(groups).max()) + 1
+    if count < folds:
+        raise ValueError(f"--folds {folds}: the images are of only {count} groups, which must not be torn apart")
+    return k_folds(labels, groups, folds, np.random.default_rng(seed))
+
+
+def finish_folds(
+    run: Run, config: TrainConfig, prepared: PreparedSet, records: pd.DataFrame, fold_of: np.ndarray,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Write RUN's model.json, readout, predictions (out of fold, and of the test part by all folds) and folds.csv."""
+    names = [f"fold{number + 1}" for number in range(config.folds)]
+    tables = [read_predictions(run.path / name / "predictions.csv") for name in names]
+    held_out = pd.concat([table[table["split"] == "val"] for table in tables]).set_index("id").loc[records["id"]]
+    raw = held_out[probability_columns(tables[0])].to_numpy(float)
+    write_json(run.path / "model.json", read_model(run.path) | {"members": names})
+    folds = pd.DataFrame({"id": records["id"], "fold": fold_of + 1})
+    write_text(run.path / "folds.csv", folds.to_csv(index=False, lineterminator="\n"))
+    show_folds(held_out.reset_index(), fold_of, prepared)
+    test = prepared.part("test")
+    predictor = Predictor(run.path, device)
+    raw_test = predictor.raw_of(prepared, test)
+    judged = pd.concat([records.assign(split="val"), test])
+    extra = pd.DataFrame({"fold": [*(fold_of + 1), *[""] * len(test)]})
+    second = predictor.second_of(prepared, test)
+    if second is not None:
+        extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
+    hand_on(run, config, prepared, judged, np.concatenate([raw, raw_test]), fold_of, extra)
+    say(f"out-of-fold predictions of {len(records):,} images: {run.path / 'predictions.csv'}")
+
+
+def show_folds(table: pd.DataFrame, fold_of: np.ndarray, prepared: PreparedSet) -> None:
+    """Accuracy and kappa of each fold: how much the choice of images alone moves them."""
+    rows = []
+    for number in range(int(fold_of.max()) + 1):
+        part = table[fold_of == number]
+        labels, grades = part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64)
+        figures = summarise("val", labels, grades, len(prepared.classes))
+        rows.append(
+            [f"fold {number + 1}", f"{len(part):,}", f"{figures['val_accuracy']:.3f}", f"{figures['val_kappa']:.3f}"]
+        )
+    show_table("Held-out images of each fold", ("", "images", "accuracy", "quadratic kappa"), rows)

@@ -1,0 +1,142 @@
+"""Readout: from what a grader computes to what it says, fitted on images that it has not learned from.
+
+    temperature   probabilities become p^(1/T), scaled to sum to 1: as sure as they are right (Guo et al. 2017)
+    thresholds    expected grades at which the next grade begins (thresholds.py); None = half-way
+    limits        the least probability with which a class enters the set of an image (sets.py); None = no sets
+
+A run keeps it in RUN/readout.json. The images that it was fitted on are themselves judged with one that was fitted on
+the others (`crossed`), so that no image helps to choose what it is judged by.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from foveal.evaluate import sets, thresholds
+from foveal.runs import write_json
+
+FILE = "readout.json"
+LEAST_IMAGES = 50  # fewer tell nothing reliable of a temperature or a threshold
+LEAST_PROBABILITY = 1e-6  # as predictions.csv has them
+COLDEST, HOTTEST = 0.1, 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readout:
+    """What is done to raw probabilities [n, K]; `decision` as in losses/grading.py."""
+
+    decision: str
+    ordered: bool
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] | None = None
+    limits: tuple[float, ...] | None = None
+    coverage: float = 0.0
+    images: int = 0
+
+    def probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """float [n, K] after the temperature."""
+        return heated(raw, self.temperature)
+
+    def grades(self, probabilities: np.ndarray) -> np.ndarray:
+        """int [n] of probabilities after the temperature."""
+        if self.decision == "most_probable":
+            return probabilities.argmax(1)
+        cuts = self.thresholds or thresholds.half_way(probabilities.shape[1])
+        return thresholds.cut(thresholds.expected_grades(probabilities), cuts)
+
+    def sets(self, probabilities: np.ndarray, grades: np.ndarray) -> list[str]:
+        """The set of each image as words, "1 2"; empty without limits."""
+        if self.limits is None:
+            return [""] * len(grades)
+        return sets.as_words(sets.sets_of(probabilities, grades, self.limits, self.ordered))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadoutOptions:
+    """What is fitted: a temperature, thresholds, and sets of that coverage (0 = none)."""
+
+    decision: str
+    ordered: bool
+    temperature: bool
+    thresholds: bool
+    coverage: float
+
+
+def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions) -> Readout:
+    """The readout for raw probabilities [n, K] with labels int [n]; nothing is fitted on fewer than 50 images."""
+    plain = Readout(decision=options.decision, ordered=options.ordered)
+    wanted = options.temperature or options.thresholds or options.coverage
+    if len(labels) < LEAST_IMAGES or not wanted:
+        return plain
+    temperature = fit_temperature(raw, labels) if options.temperature else 1.0
+    probabilities = heated(raw, temperature)
+    cuts = None
+    if options.thresholds and options.decision == "expected":
+        expected = thresholds.expected_grades(probabilities)
+        cuts = thresholds.fit_thresholds(expected, labels, raw.shape[1])
+    limits = sets.fit_limits(probabilities, labels, options.coverage) if options.coverage else None
+    return Readout(
+        decision=options.decision, ordered=options.ordered, temperature=temperature, thresholds=cuts, limits=limits,
+        coverage=options.coverage if limits is not None else 0.0, images=len(labels),
+    )  # fmt: skip
+
+
+def crossed(
+    raw: np.ndarray, labels: np.ndarray, parts: np.ndarray, options: ReadoutOptions
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Probabilities [n, K], grades [n] and sets [n] of the images that a readout is fitted on.
+
+    parts: int [n]; the images of each part are read with what was fitted on all the others.
+    """
+    probabilities, grades = np.empty_like(raw), np.empty(len(raw), np.int64)
+    words = np.empty(len(raw), dtype=object)
+    for part in np.unique(parts):
+        own = parts == part
+        readout = fit_readout(raw[~own], labels[~own], options)
+        probabilities[own] = readout.probabilities(raw[own])
+        grades[own] = readout.grades(probabilities[own])
+        words[own] = readout.sets(probabilities[own], grades[own])
+    return probabilities, grades, list(words)
+
+
+def fit_temperature(raw: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature with the least log-loss, from 0.1 to 10; above 1 where the grader was too sure."""
+    rows = np.arange(len(labels))
+
+    def loss(logarithm: float) -> float:
+        return float(-np.log(heated(raw, np.exp(logarithm))[rows, labels].clip(LEAST_PROBABILITY)).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def heated(raw: np.ndarray, temperature: float) -> np.ndarray:
+    """p^(1/T) / sum of it, of probabilities [n, K]."""
+    if temperature == 1:
+        return raw
+    logs = np.log(raw.clip(LEAST_PROBABILITY)) / temperature
+    powers = np.exp(logs - logs.max(1, keepdims=True))
+    scaled: np.ndarray = powers / powers.sum(1, keepdims=True)
+    return scaled
+
+
+def write_readout(run: Path, readout: Readout) -> None:
+    """Write RUN/readout.json."""
+    write_json(run / FILE, asdict(readout))
+
+
+def read_readout(run: Path, decision: str, ordered: bool) -> Readout:
+    """RUN/readout.json, or a plain readout where the run has none."""
+    file = run / FILE
+    if not file.is_file():
+        return Readout(decision=decision, ordered=ordered)
+    said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    for key in ("thresholds", "limits"):
+        said[key] = None if said[key] is None else tuple(said[key])
+    return Readout(**said)

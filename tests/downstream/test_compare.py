@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.data.records import open_prepared
+from foveal.evaluate.predictions import read_predictions
+
+OPTIONS = {
+    "encoder": "strided_conv",
+    "labels": ("25%", "100%"),
+    "seeds": 2,
+    "epochs": 1,
+    "batch_size": 16,
+    "resamples": 200,
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(phantom_set, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "encoder"
+    return foveal.pretrain(phantom_set, out=out, encoder="strided_conv", epochs=1, batch_size=16, views="simclr")
+
+
+@pytest.fixture(scope="module")
+def compared(phantom_set, encoder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "out"
+    return out, foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **OPTIONS)
+
+
+def test_every_combination_has_its_row_and_its_predictions(compared, phantom_set):
+    out, table = compared
+    assert len(table) == 2 * 2 * 2 * 4  # ways x fractions x starting weights x figures
+    assert len(list((out / "cells").glob("*.csv"))) == 2 * 2 * 2 * 2
+    test = set(open_prepared(phantom_set).part("test")["id"])
+    assert all(set(read_predictions(file)["id"]) == test for file in (out / "cells").glob("*.csv"))
+    assert (out / "compare.png").stat().st_size > 10_000
+    assert pd.read_csv(out / "compare.csv")["value"].tolist() == pytest.approx(table["value"].tolist())
+
+
+def test_values_and_differences_are_those_of_the_predictions(compared):
+    out, table = compared
+    rows = table[(table["how"] == "probe") & (table["labels"] == "25%") & (table["metric"] == "accuracy")]
+    means = []
+    for row in rows.itertuples():
+        files = [
+            file
+            for file in sorted((out / "cells").glob("probe-25pc-*.csv"))
+            if ("random" in file.name) == (row.init == "random")
+        ]
+        tables = [read_predictions(file) for file in files]
+        assert len(tables) == row.seeds == 2
+        means.append(np.mean([(one["label"] == one["grade"]).mean() for one in tables]))
+        assert row.value == pytest.approx(means[-1], abs=1e-12) and row.low <= row.value <= row.high
+    other = rows.iloc[1]
+    assert np.isnan(rows.iloc[0]["difference"]) and other["difference"] == pytest.approx(means[1] - means[0], abs=1e-12)
+    assert other["difference_low"] <= other["difference"] <= other["difference_high"]
+
+
+def test_the_same_command_only_runs_what_is_missing(compared, phantom_set, encoder, monkeypatch):
+    out, table = compared
+    (out / "cells" / "probe-25pc-random-0.csv").unlink()
+    ran = []
+    from foveal.downstream import compare as module
+
+    real = module.run_cell
+    monkeypatch.setattr(module, "run_cell", lambda *given: (ran.append(given[1]), real(*given)))
+    again = foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **OPTIONS)
+    assert len(ran) == 1 and again["value"].tolist() == table["value"].tolist()
+    with pytest.raises(ValueError, match="already holds another run .seeds"):
+        foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **(OPTIONS | {"seeds": 3}))
+
+
+def test_folds_judge_every_graded_image_once(phantom_set, tmp_path):
+    table = foveal.compare(
+        phantom_set, out=tmp_path / "out", init=("random",), **(OPTIONS | {"folds": 2, "how": ("probe",)})
+    )
+    graded = open_prepared(phantom_set).part("train", "val", "test")
+    assert set(table["images"]) == {len(graded)} and set(table["seeds"]) == {1}
+
+
+def test_an_encoder_that_saw_judged_images_is_refused(phantom_set, encoder, tmp_path):
+    with pytest.raises(ValueError, match="judged images of .* has learned from too"):
+        foveal.compare(phantom_set, out=tmp_path / "out", init=("random", str(encoder)), folds=2)
+    assert not (tmp_path / "out").exists()
