@@ -98,6 +98,11 @@ RECIPES: dict[str, Recipe] = {
         crop_area=(0.55, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation=25, blur_sigma=(0.1 / 28, 1.0 / 28),
         blur_probability=0.3, cutout_side=(0.2, 0.6), cutout_probability=0.8, edge="black",
     ),
+    # The SimCLR of a published write-up on APTOS photographs: nearly the whole picture, strong colour.
+    "jitter": Recipe(
+        crop_area=(0.8, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4,
+        hue=0.1, colour_probability=0.8,
+    ),
     # For learning classes of ordinary images: crop and flip.
     "plain": Recipe(crop_area=(0.5, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5),
 }  # fmt: skip

@@ -155,7 +155,7 @@ def test_recipes_parse_and_have_a_header(recipe):
     text = recipe.read_text()
     for verb, values in tomllib.loads(text).items():
         config = options_of(verb)
-        required = {name: "x" for name in ("source", "data", "out") if name in field_names(config)}
+        required = {name: "x" for name in ("source", "data", "out", "run") if name in field_names(config)}
         assert build(config, {**required, **values})
     header = text.split("[")[0]
     assert all(word in header for word in ("Command:", "Hardware:", "Result:")), (
