@@ -109,6 +109,7 @@ def selection_score(row: dict[str, Any], what: str, epoch: int) -> tuple[float, 
 def note(row: dict[str, Any]) -> str:
     """One line of an epoch for people."""
     text = f"loss {row['loss']:.3f} accuracy {row['train_accuracy']:.3f} kappa {row['train_kappa']:.3f}"
+    text += " (all given one class!)" if row["train_constant"] else ""
     if "val_loss" in row:
         text += f" | val loss {row['val_loss']:.3f} accuracy {row['val_accuracy']:.3f} kappa {row['val_kappa']:.3f}"
         text += " (all given one class!)" if row["val_constant"] else ""

@@ -4,7 +4,8 @@ foveal evaluate RUN
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
 
-metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, sets, subgroups, harm, about
+metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, sets, second, subgroups,
+                harm, about
 confusion.csv   true by given class
 label_noise.csv the labels that the grader doubts (label_noise.py)
 """
@@ -29,6 +30,7 @@ from foveal.evaluate.measure import measure, measure_on
 from foveal.evaluate.operating import operating_points
 from foveal.evaluate.predictions import probability_columns, read_predictions, units
 from foveal.evaluate.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
+from foveal.evaluate.second import measure_second
 from foveal.evaluate.sets import measure_sets
 from foveal.evaluate.show import SMALL_CLASS, show, warnings
 from foveal.evaluate.subgroups import join_records, subgroups
@@ -99,6 +101,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     result = measure_on(table, scale, resampling)
     result |= _points(everything, table, split, scale, resampling, config)
     result["sets"] = measure_sets(table, names, resampling)
+    result["second"] = measure_second(table, resampling)
     result["subgroups"] = subgroups(table, config.by, scale, resampling)
     result["about"] = {
         "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,

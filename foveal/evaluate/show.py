@@ -22,6 +22,7 @@ def show(result: dict[str, Any]) -> None:
     show_overall(title, result)
     show_points(result)
     show_sets(result)
+    show_second(result)
     show_classes(result)
     show_subgroups(result)
     show_harm(result)
@@ -77,6 +78,18 @@ def show_sets(result: dict[str, Any]) -> None:
     rows = [[name, _both(entry, 3), str(entry["n"])] for name, entry in result["sets"].items()]
     say()
     show_table("sets of grades: how often they hold the true one, and how many grades they hold", ["", "", "n"], rows)
+
+
+def show_second(result: dict[str, Any]) -> None:
+    """The figures of what was learned beside the grade."""
+    rows = [
+        [f"{task}: {name}", _number(entry["value"]), _interval(entry), str(entry["n"]), _number(entry["constant"])]
+        for task, figures in result.get("second", {}).items()
+        for name, entry in figures.items()
+    ]
+    if rows:
+        say()
+        show_table("second task", ["", "value", "95 % interval", "n", "constant"], rows)
 
 
 def show_classes(result: dict[str, Any]) -> None:

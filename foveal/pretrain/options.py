@@ -44,7 +44,7 @@ class PretrainConfig:
     layer_decay: float = 1.0
     # Keep a running average of the encoder's weights with this momentum, and save that one; 0 saves the last weights.
     ema: float = 0.0
-    # Recipe of random views: simclr, cifar, fundus, mild, digits, jitter, plain or byol; auto goes by the kind of image.
+    # Recipe of random views: simclr, cifar, fundus, mild, digits, jitter, plain or byol; auto goes by the images.
     views: str = "auto"
     # Write a sheet of random views, OUT-views.jpg, and stop.
     preview: bool = False

@@ -19,6 +19,7 @@ def calibration_part(finding: Finding, number_on_page: int) -> dict[str, Any] | 
         return None
     return {
         "sentence": _sentence(finding, bins),
+        "sets": _sets(finding),
         "charts": charts([_panel(bins, f"reliability-{number_on_page}")]),
         "table": _table(bins),
     }
@@ -38,6 +39,21 @@ def _sentence(finding: Finding, bins: list[dict[str, Any]]) -> str:
     if luck is not None:
         figures.append(f"a perfectly calibrated grader would have an ECE of {number(luck, 3)} here by luck alone")
     return f"{text}{': ' if figures else ''}{'; '.join(figures)}."
+
+
+def _sets(finding: Finding) -> str:
+    """How often sets of grades hold the true one, and how large they are; empty where there are none."""
+    found = finding.result.get("sets") or {}
+    if not found:
+        return ""
+    covered, size = found["coverage"], found["size"]
+    classes = {name.removeprefix("coverage of "): entry for name, entry in found.items() if " of " in name}
+    worst = min(classes, key=lambda name: classes[name]["value"])
+    return (
+        f"Sets of grades: the set of an image holds its true grade in {percent(covered['value'])} of {covered['n']:,} "
+        f"images, least often for {worst} ({percent(classes[worst]['value'])} of {classes[worst]['n']:,}). A set has "
+        f"{number(size['value'], 1)} grades on average; in {percent(found['single']['value'])} of the images it is one."
+    )
 
 
 def _panel(bins: list[dict[str, Any]], name: str) -> Panel:

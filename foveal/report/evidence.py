@@ -72,7 +72,7 @@ class Evidence:
         to grade."""
         if self.verb == "pretrain":
             return bool(self.health)
-        if {"val", "test"} & set(self.card.get("counts", {})):
+        if self.options.get("folds") or {"val", "test"} & set(self.card.get("counts", {})):
             return self.predictions is not None
         return self.epochs_done >= int(self.options.get("epochs", 0))
 

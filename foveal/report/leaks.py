@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from foveal.report.evidence import Evidence
 from foveal.report.words import counted
 
@@ -36,6 +38,13 @@ def leak_lines(run: Evidence, before: Sequence[Evidence]) -> list[tuple[str, str
 def _no_leak(run: Evidence) -> str:
     assert run.seen is not None
     judged = 0 if run.predictions is None else len(run.predictions)
+    if run.options.get("folds"):
+        return (
+            f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv) in {run.options['folds']} "
+            f"folds; each of the {judged:,} images was graded by a grader that has not learned from it. Training keeps "
+            "copies, also near and mirrored ones, and images of one patient in one fold; this page has compared the "
+            "names again."
+        )
     return (
         f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv), and none of its {judged:,} "
         "validation and test images is among them. Training refuses copies, also near and mirrored ones, and images of "
@@ -44,8 +53,25 @@ def _no_leak(run: Evidence) -> str:
 
 
 def leaked_ids(run: Evidence) -> list[str]:
-    """Ids that were graded although seen.csv lists them, in the same prepared set."""
+    """Ids that were graded although seen.csv lists them, in the same prepared set.
+
+    Images that were graded out of fold are compared with what the grader of that fold has learned from.
+    """
     if run.seen is None or run.predictions is None:
         return []
-    own = run.seen.loc[run.seen["set"] == str(run.options.get("data")), "id"]
-    return sorted(set(own) & set(run.predictions["id"]))
+    folds = fold_numbers(run)
+    found: set[str] = set()
+    for number in folds.unique():
+        file = run.path / f"fold{number}" / "seen.csv"
+        seen = pd.read_csv(file, dtype=str, keep_default_na=False) if number and file.is_file() else run.seen
+        own = seen.loc[seen["set"] == str(run.options.get("data")), "id"]
+        found |= set(own) & set(run.predictions.loc[folds == number, "id"])
+    return sorted(found)
+
+
+def fold_numbers(run: Evidence) -> pd.Series:
+    """The fold in which each prediction was made, 0 for those of the whole run."""
+    assert run.predictions is not None
+    if "fold" not in run.predictions:
+        return pd.Series(0, index=run.predictions.index)
+    return pd.to_numeric(run.predictions["fold"], errors="coerce").fillna(0).astype(int)

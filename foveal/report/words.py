@@ -112,7 +112,8 @@ def what_was_trained(run: Evidence) -> str:
     """The network, its start and its data, and what became of it."""
     if run.verb == "pretrain":
         return _what_was_pretrained(run)
-    learned = run.card.get("counts", {}).get("train", {}).get("images", 0)
+    parts = ("train", "val") if run.options.get("folds") else ("train",)
+    learned = sum(run.card.get("counts", {}).get(part, {}).get("images", 0) for part in parts)
     images = "graded photograph" if run.card.get("fundus") and run.ordered else "labelled image"
     trained = f"{'trained' if run.options.get('init') == 'random' else 'fine-tuned'} on"
     kind = f"{run.options.get('encoder')}, starting from {start_of(run)} and {trained}"
@@ -126,6 +127,11 @@ def what_was_trained(run: Evidence) -> str:
 def which_epoch(run: Evidence) -> str:
     """The epoch that was kept and why, or how far an unfinished run has come."""
     best, planned = best_epoch(run), run.options.get("epochs")
+    if run.options.get("folds"):
+        return (
+            f"It is {run.options['folds']} graders, each of which has not learned from a part of them (folds) and ran "
+            f"all {planned} epochs: the images that it is judged on chose nothing."
+        )
     if not run.finished:
         return f"It has not come to its end: {run.epochs_done} of {planned} epochs are done."
     validation = run.card.get("counts", {}).get("val", {}).get("images", 0)
@@ -151,6 +157,10 @@ def what_was_judged(finding: Finding) -> str:
     part = PARTS[about["split"]]
     places = f"in {counted(about['groups'], 'group')}" if finding.patients_known else "(patients are not known)"
     text = f"judged on {counted(about['images'], f'{part} image')} {places}"
+    if finding.evidence.options.get("folds") and about["split"] != "test":
+        return (
+            f"{text}, each graded by the one grader of {finding.evidence.options['folds']} that had not learned from it"
+        )
     return f"{text}, used neither for training nor to choose the epoch" if about["split"] == "test" else text
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -119,3 +120,19 @@ def test_folds_need_enough_groups_and_encoders_that_saw_none_of_them(graded_set,
     )
     with pytest.raises(ValueError, match="judged images of .* has learned from too"):
         foveal.train(graded_set, out=tmp_path / "run", init=str(encoder), **(OPTIONS | {"encoder": "auto"}))
+
+
+def test_a_report_of_folds_says_who_judged_and_finds_no_leak(folds_run, tmp_path):
+    page = foveal.report(folds_run, out=tmp_path / "r.html").read_text()
+    assert "It is 3 graders" in page and "Epoch None" not in page
+    assert "was graded by a grader that has not learned from it" in page and "figures are too good" not in page
+    assert "Sets of grades: the set of an image holds its true grade" in page
+    # A leak into a fold is told: an image that its own fold has learned from.
+    run = tmp_path / "leaky"
+    shutil.copytree(folds_run, run)
+    table = pd.read_csv(run / "predictions.csv")
+    held_out = table[table["fold"] == 1]["id"].iloc[0]
+    file = run / "fold1" / "seen.csv"
+    seen = pd.read_csv(file, dtype=str, keep_default_na=False)
+    pd.concat([seen, seen.head(1).assign(id=held_out)]).to_csv(file, index=False)
+    assert f"list of what it has learned from: {held_out}" in foveal.report(run, out=tmp_path / "l.html").read_text()

@@ -1,0 +1,60 @@
+"""A second task, learned beside the grade: accuracy and areas under curves, from further columns of predictions.csv.
+
+NAME         what is known of an image, empty where nothing is
+NAME=CLASS   the probability of each class
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foveal.evaluate import metrics
+from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.intervals import Resampling
+
+
+def tasks_in(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Name of each second task -> its classes, in the order of the columns."""
+    found: dict[str, list[str]] = {}
+    for column in map(str, table.columns):
+        name, sign, value = column.partition("=")
+        if sign and name in table:
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def measure_second(table: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
+    """task -> figures with value, low, high, n, noise and constant, of the rows whose class is known; maybe none.
+
+    "accuracy"; "auc of CLASS" for each class, or for the last of two alone.
+    """
+    found: dict[str, Any] = {}
+    for name, classes in tasks_in(table).items():
+        said = table[name].fillna("").astype(str)
+        known = said.isin(classes).to_numpy()
+        if known.sum() < 2:
+            continue
+        probabilities = table.loc[known, [f"{name}={value}" for value in classes]].to_numpy(float)
+        labels = said[known].map({value: number for number, value in enumerate(classes)}).to_numpy(np.int64)
+        found[name] = _figures(probabilities, labels, classes, resampling.part(known))
+    return found
+
+
+def _figures(
+    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], resampling: Resampling
+) -> dict[str, Any]:
+    grades = probabilities.argmax(1)
+    total = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), len(classes))[0]
+    drawn = metrics.accuracy(resampling.confusions(labels, grades, len(classes)))
+    everyone = np.ones(len(labels), bool)
+    entry = resampling.entry(float(metrics.accuracy(total)), drawn, len(labels), share_of=everyone)
+    found = {"accuracy": entry | {"constant": float(np.bincount(labels).max() / len(labels))}}
+    for k in range(len(classes)) if len(classes) > 2 else (1,):
+        positive = labels == k
+        area = float(metrics.area_under_curve(probabilities[:, k], positive, [np.ones(len(labels))])[0])
+        areas = resampled_areas(probabilities[:, k], positive, resampling)[0]
+        found[f"auc of {classes[k]}"] = resampling.entry(area, areas, len(labels)) | {"constant": 0.5}
+    return found
