@@ -147,6 +147,10 @@ def warnings(result: dict[str, Any]) -> list[str]:
     small = sum(group["small"] for group in result["subgroups"])
     if small:
         found.append(f"{small} subgroup(s) with fewer than 50 images or 10 groups: too small to judge")
+    columns = [group["column"] for group in result["subgroups"]]
+    for column in dict.fromkeys(columns):
+        if columns.count(column) == 1:
+            found.append(f"--by {column}: all images have one value there, so that nothing is compared")
     few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
     for target, n in few.items():
         if n < FEW_POSITIVE:

@@ -87,7 +87,10 @@ def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
 def subgroups(
     table: pd.DataFrame, columns: Sequence[str], scale: Scale, resampling: Resampling
 ) -> list[dict[str, Any]]:
-    """Kappa, accuracy and referable AUC of every subgroup of labelled rows, from the resamples of the whole."""
+    """Figures of every subgroup of labelled rows, from the resamples of the whole.
+
+    Kappa, accuracy, referable AUC, and sensitivity and specificity of the grades for referable disease.
+    """
     found = []
     for column in columns:
         for value, chosen in members(table[column], column).items():
@@ -113,7 +116,18 @@ def _figures(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[
         float(metrics.accuracy(total)), metrics.accuracy(drawn), len(table), share_of=everyone
     )
     if "referable" in scale.cuts:
+        called, true = grades >= scale.cuts["referable"], labels >= scale.cuts["referable"]
+        for name, right, base in (("sensitivity", called, true), ("specificity", ~called, ~true)):
+            found[name] = _share(right, base, resampling)
         scores, positive = severity(table, scale.cuts["referable"])
         area = float(metrics.area_under_curve(scores, positive, [np.ones(len(table))])[0])
         found["referable_auc"] = resampling.entry(area, resampled_areas(scores, positive, resampling)[0], len(table))
     return found
+
+
+def _share(right: np.ndarray, base: np.ndarray, resampling: Resampling) -> dict[str, Any]:
+    """The share of `base` that is right, both bool [n]; None where the base is empty."""
+    sums = resampling.sums(np.stack([right & base, base], axis=1).astype(float))
+    drawn = np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+    value = float(right[base].mean()) if base.any() else float("nan")
+    return resampling.entry(value, drawn, int(base.sum()), share_of=base)

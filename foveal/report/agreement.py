@@ -1,7 +1,9 @@
 """One label an image: runs that were trained before and after a correction are judged by the newest labels.
 
-A report knows the labels only from the runs. The newest are those of the run that knows the most corrections, from its
-training or its evaluation; among equals, those of the run that was started last.
+A report knows the labels only from the runs. Corrections that they keep (corrections.csv) are put together by their
+date: of each image the last one counts. Where no correction says why labels differ, the newest are those of the run
+that knows the most corrections, from its training or its evaluation; among equals, those of the run that was started
+last.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import replace
 
 import pandas as pd
 
+from foveal.data.corrections import FILE as CORRECTIONS
+from foveal.data.corrections import label_of, read_corrections
 from foveal.report.evidence import Evidence
 from foveal.report.words import counted
 
@@ -24,17 +28,45 @@ def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
     if len(graders) < 2:
         return list(runs), []
     newest = max(graders, key=lambda run: (_corrections(run), str(run.provenance.get("started", ""))))
+    dated = {key: _last_corrections([run for run in graders if _set_of(run) == key]) for key in map(_set_of, graders)}
     found, said = [], []
-    for run in runs:
-        labels = _newer_labels(run, newest) if run in graders else pd.Series(dtype="Int64")
+    for given in runs:
+        if given not in graders:
+            found.append(given)
+            continue
+        run, count = _relabelled(given, dated[_set_of(given)])
+        if count:
+            said.append(
+                f"{counted(count, 'image')} that {run.name} has graded got another label since; the figures go by the "
+                "last correction of each image, from whichever run keeps it."
+            )
+        labels = _newer_labels(run, newest, dated[_set_of(run)])
         if len(labels):
             _check_same_set(run, newest, len(labels))
             said.append(
                 f"{counted(len(labels), 'image')} that {run.name} has graded got another label since; "
                 f"the figures go by that of {newest.name}, which is the newest."
             )
-        found.append(_relabelled(run, labels) if len(labels) else run)
+        found.append(_relabelled(run, labels)[0])
     return found, said
+
+
+def _set_of(run: Evidence) -> tuple[str, str]:
+    """Whose labels those of a run are: what its prepared set is of, and the scale."""
+    return str(run.card.get("identity", run.card.get("name"))), str(run.card.get("scale"))
+
+
+def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
+    """id -> label by the latest correction that any of the runs keeps; labels that were taken away are left out."""
+    tables = []
+    for run in runs:
+        if (run.path / CORRECTIONS).is_file():
+            table, classes = read_corrections(run.path / CORRECTIONS), list(run.card.get("classes", []))
+            tables.append(table.assign(label=pd.array([label_of(new, classes) for new in table["new"]], dtype="Int64")))
+    if not tables:
+        return pd.Series(dtype="Int64")
+    last = pd.concat(tables).sort_values("when", kind="stable").drop_duplicates("id", keep="last").set_index("id")
+    return last["label"].dropna().astype("Int64")
 
 
 def _corrections(run: Evidence) -> int:
@@ -43,11 +75,11 @@ def _corrections(run: Evidence) -> int:
     return max(int(run.card.get("corrections", 0)), int(evaluated.get("all", 0)))
 
 
-def _newer_labels(run: Evidence, newest: Evidence) -> pd.Series:
-    """id -> label, of the images of which `newest` has another one."""
+def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Series:
+    """id -> label, of the images of which `newest` has another one that no correction has settled."""
     assert run.predictions is not None and newest.predictions is not None
     own, other = (one.predictions.set_index("id")["label"].dropna() for one in (run, newest))  # type: ignore[union-attr]
-    both = own.index.intersection(other.index)
+    both = own.index.intersection(other.index).difference(dated.index)
     return other[both][other[both] != own[both]]
 
 
@@ -61,7 +93,12 @@ def _check_same_set(run: Evidence, newest: Evidence, count: int) -> None:
         )
 
 
-def _relabelled(run: Evidence, labels: pd.Series) -> Evidence:
+def _relabelled(run: Evidence, labels: pd.Series) -> tuple[Evidence, int]:
+    """The run with these labels, and of how many images they are other ones; the run itself where of none."""
     assert run.predictions is not None
-    new = run.predictions["id"].map(labels).astype("Int64")
-    return replace(run, predictions=run.predictions.assign(label=new.fillna(run.predictions["label"])))
+    before = run.predictions["label"]
+    new = run.predictions["id"].map(labels).astype("Int64").where(before.notna())
+    changed = int((new.notna() & (new != before)).fillna(False).sum())
+    if not changed:
+        return run, 0
+    return replace(run, predictions=run.predictions.assign(label=new.fillna(before))), changed

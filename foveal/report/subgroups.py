@@ -11,7 +11,7 @@ from foveal.report.tables import Cell, Strip, Table, value_cell
 from foveal.report.words import METRIC_NAMES, headline_names
 
 EXTRA = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
-MOST_SHOWN = 4  # metrics side by side
+MOST_SHOWN = 5  # metrics side by side
 
 
 def subgroup_parts(finding: Finding) -> list[tuple[str, Table]]:
@@ -19,7 +19,7 @@ def subgroup_parts(finding: Finding) -> list[tuple[str, Table]]:
     groups = [group for group in finding.result.get("subgroups") or [] if group.get("metrics")]
     columns = list(dict.fromkeys(str(group["column"]) for group in groups))
     members = {column: [group for group in groups if str(group["column"]) == column] for column in columns}
-    return [(column, _table(finding, own)) for column, own in members.items() if len(own) > 1]
+    return [(column, _table(finding, own)) for column, own in members.items()]
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
@@ -48,6 +48,8 @@ def _table(finding: Finding, groups: Sequence[Mapping[str, Any]]) -> Table:
     names = [name for name in known if any(name in group["metrics"] for group in groups)][:MOST_SHOWN]
     rows = [_everything(finding, names), *(_row(finding, group, names) for group in groups)]
     notes = ["The bars go from 0 to 1 and show the 95 % interval of the first figure; the line is that of all images."]
+    if len(groups) == 1:
+        notes = [f"All images have this one value: there is nothing to compare. {notes[0]}"]
     if any(group.get("small") for group in groups):
         notes.append("Groups marked few are too small to say anything of: no conclusion should rest on them.")
     return Table(columns=["", "n", *(known[name] for name in names)], rows=rows, notes=notes)

@@ -1,9 +1,13 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from foveal.evaluate.harm import harm, weights, worst
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.scales import Scale
+
+exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
 
 ICDR = Scale(names=list("abcde"), ordered=True, referable_from=2, sight_threatening_from=3)
 
@@ -28,9 +32,9 @@ def test_errors_index_and_words_by_hand():
     assert [(error["true"], error["given"], error["n"], error["weight"]) for error in found["errors"]] == [
         ("e", "a", 1, 32), ("d", "b", 3, 8), ("a", "b", 20, 1),
     ]  # fmt: skip
-    assert found["errors"][0]["share"] == pytest.approx(1 / 3)
-    assert found["index"]["value"] == pytest.approx((32 + 24 + 20) / 111) and found["index"]["n"] == 111
-    assert found["index"]["constant"] == pytest.approx((10 + 20 * 4 + 8 * 18 + 3 * 32) / 111)
+    assert found["errors"][0]["share"] == exactly(1 / 3)
+    assert found["index"]["value"] == exactly((32 + 24 + 20) / 111) and found["index"]["n"] == 111
+    assert found["index"]["constant"] == exactly((10 + 20 * 4 + 8 * 18 + 3 * 32) / 111)
     assert found["worst"] == "'e' called 'a' or 'b': 1 of 3 images"
 
 

@@ -81,6 +81,11 @@ def test_figures_are_those_of_the_part_and_small_ones_are_marked(data, predictio
     counts = metrics.confusion_matrices(left["label"].to_numpy(), left["grade"].to_numpy(), np.zeros(35, int), 5)[0]
     kappa = found[0]["metrics"]["quadratic_kappa"]
     assert kappa["value"] == metrics.quadratic_kappa(counts) and kappa["low"] < kappa["value"] < kappa["high"]
-    assert set(found[0]["metrics"]) == {"quadratic_kappa", "accuracy", "referable_auc"} and found[0]["groups"] == 35
+    names = {"quadratic_kappa", "accuracy", "referable_auc", "sensitivity", "specificity"}
+    assert set(found[0]["metrics"]) == names and found[0]["groups"] == 35
+    referred, ill = left["grade"] >= 2, left["label"] >= 2
+    assert found[0]["metrics"]["sensitivity"]["value"] == pytest.approx(referred[ill].mean(), abs=1e-12)
+    assert found[0]["metrics"]["specificity"]["value"] == pytest.approx((~referred)[~ill].mean(), abs=1e-12)
+    assert found[0]["metrics"]["specificity"]["n"] == int((~ill).sum())
     everyone = subgroups(table.assign(eye="one"), ["eye"], ICDR, Resampling(units(table), 200))
     assert not everyone[0]["small"]

@@ -99,6 +99,22 @@ def test_runs_from_before_and_after_a_correction_are_judged_by_the_newest_labels
     assert second.metrics["accuracy"] == first.metrics["accuracy"] != alone.metrics["accuracy"]
 
 
+def test_corrections_of_two_runs_are_put_together_by_date(tmp_path, write_grader):
+    first, second = write_grader(tmp_path / "first"), write_grader(tmp_path / "second")
+    ids = pd.read_csv(first / "predictions.csv")["id"].tolist()
+    header = "id,old,new,who,when,why\n"
+    made = [f"{ids[0]},0,1,a,2026-01-01T00:00:00,\n{ids[1]},1,2,a,2026-03-01T00:00:00,\n",
+            f"{ids[0]},0,2,b,2026-02-01,\n{ids[1]},1,0,b,2026-02-01,\n{ids[2]},2,0,b,2026-01-05,\n"]  # fmt: skip
+    for run, rows in zip((first, second), made, strict=True):
+        (run / "corrections.csv").write_text(header + rows, encoding="utf-8")
+    runs, said = agree([read_evidence(first), read_evidence(second)])
+    for run in runs:
+        assert run.predictions is not None
+        labels = run.predictions.set_index("id")["label"]
+        assert [labels[name] for name in ids[:3]] == [2, 2, 0]  # the later of both, and one that only the second knows
+    assert len(said) == 2 and "the last correction of each image" in said[0]
+
+
 def test_labels_of_other_sets_are_not_taken_over(tmp_path, write_grader, page_of):
     old = write_grader(tmp_path / "old")
     new = corrected_run(write_grader(tmp_path / "new"), identity="another clinic")

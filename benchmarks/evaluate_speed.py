@@ -1,0 +1,68 @@
+"""How long an evaluation takes: 100,000 predictions of 50,000 patients, 1,000 bootstrap draws, every figure.
+
+    python benchmarks/evaluate_speed.py
+
+Beside it what a plain loop would take: scikit-learn's quadratic kappa and area under the curve, drawn image by image,
+timed on a few draws and multiplied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
+
+from foveal.evaluate.measure import measure
+
+NAMES = ("no DR", "mild NPDR", "moderate NPDR", "severe NPDR", "proliferative DR")
+
+
+def predictions(images: int) -> pd.DataFrame:
+    """A grader that is right in about two of three images; two images a patient."""
+    random = np.random.default_rng(0)
+    labels = random.choice(5, images, p=(0.6, 0.15, 0.18, 0.04, 0.03))
+    logits = -1.2 * np.abs(np.arange(5) - labels[:, None]) + random.normal(0, 1.0, (images, 5))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    table = pd.DataFrame({"id": np.arange(images).astype(str), "label": labels, "grade": probabilities.argmax(1)})
+    for k in range(5):
+        table[f"p{k}"] = probabilities[:, k]
+    return table.assign(group=(np.arange(images) // 2).astype(str), split="test", referable=1)
+
+
+def plain_loop(table: pd.DataFrame, draws: int) -> float:
+    """Seconds of one draw of kappa and area, as a notebook would take them."""
+    random, started = np.random.default_rng(0), time.perf_counter()
+    for _ in range(draws):
+        part = table.iloc[random.integers(len(table), size=len(table))]
+        cohen_kappa_score(part["label"], part["grade"], weights="quadratic")
+        roc_auc_score(part["label"] >= 2, part[["p2", "p3", "p4"]].sum(axis=1))
+    return (time.perf_counter() - started) / draws
+
+
+def main() -> None:
+    """Print seconds of ours, of the loop, and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    table, ours = predictions(options.images), []
+    for _ in range(options.repeat):
+        started = time.perf_counter()
+        found = measure(table, NAMES, 2, ordered=True, resamples=options.draws, seed=0, sight_threatening_from=3)
+        ours.append(time.perf_counter() - started)
+    figures = len(found["metrics"]) + len(found["harm"]["errors"]) + 1
+    loop = plain_loop(table, 5) * options.draws
+    print(
+        f"{options.images:,} predictions, {options.draws:,} draws of whole patients, {figures} figures with intervals"
+    )
+    print(f"Foveal: {', '.join(f'{seconds:.1f}' for seconds in ours)} s (n = {options.repeat})")
+    print(f"scikit-learn in a loop, kappa and one area only: {loop:.0f} s (5 draws, multiplied)")
+    print(f"ratio to the slowest of ours: {loop / max(ours):.1f}")
+
+
+if __name__ == "__main__":
+    main()
