@@ -33,6 +33,12 @@ from foveal.nets.average import update_average
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, stepped, warm_up_cosine
 
+# Options that change what is learned, and that a person wants to see when they are not the usual ones.
+CHOICES = (
+    "sampling", "schedule", "layer_decay", "freeze_stages", "head_first", "grow_from", "micro_batch", "batch_norm",
+    "ema", "label_smoothing", "mixup", "cutmix", "second", "pseudo_labels",
+)  # fmt: skip
+
 
 def fit(
     run: Run, config: TrainConfig, prepared: PreparedSet, learned: Learned, held_out: pd.DataFrame, spec: NetworkInput,
@@ -120,7 +126,8 @@ def fit(
                     answers.append(to_logits(outputs.detach().float(), loss.form, classes).softmax(1))
                 optimiser.step()
                 if average is not None:
-                    update_average(average, grader, config.ema)
+                    # At first over the few steps that there are: an average of long memory would keep its random start.
+                    update_average(average, grader, min(config.ema, (1 + step) / (10 + step)))
                 step += 1
                 indices.append(batch.index)
                 bar.advance(len(batch.index))
@@ -170,3 +177,10 @@ def describe(config: TrainConfig, learned: Learned, built: Built, weights: list[
     say(f"{kind} of {config.encoder} ({built.loaded}), {len(learned):,} images at {config.image_size} px on {device}")
     say(f"views {config.views}, {config.loss}, {config.optimiser} at {config.learning_rate:.3g}, {config.precision}")
     say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights))
+    plain = TrainConfig(data=config.data, out=config.out)
+    others = [
+        f"{name.replace('_', ' ')} {getattr(config, name)}"
+        for name in CHOICES if getattr(config, name) != getattr(plain, name)
+    ]  # fmt: skip
+    if others:
+        say(", ".join(others))

@@ -33,7 +33,11 @@ def finish_folds(
     run: Run, config: TrainConfig, prepared: PreparedSet, records: pd.DataFrame, fold_of: np.ndarray,
     device: torch.device,
 ) -> None:  # fmt: skip
-    """Write RUN's model.json, readout, predictions (out of fold, and of the test part by all folds) and folds.csv."""
+    """Write RUN's model.json, readout, predictions (out of fold, and of the test part by all folds) and folds.csv.
+
+    The readout is fitted on single graders and used for all together, whose mean is a little less sure: its sets are
+    rather too large than too small.
+    """
     names = [f"fold{number + 1}" for number in range(config.folds)]
     tables = [read_predictions(run.path / name / "predictions.csv") for name in names]
     held_out = pd.concat([table[table["split"] == "val"] for table in tables]).set_index("id").loc[records["id"]]
@@ -52,6 +56,7 @@ def finish_folds(
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
     hand_on(run, config, prepared, judged, np.concatenate([raw, raw_test]), fold_of, extra)
     say(f"out-of-fold predictions of {len(records):,} images: {run.path / 'predictions.csv'}")
+    say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")
 
 
 def show_folds(table: pd.DataFrame, fold_of: np.ndarray, prepared: PreparedSet) -> None:

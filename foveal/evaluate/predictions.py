@@ -42,11 +42,12 @@ def read_predictions(file: Path) -> pd.DataFrame:
 def _read_text(file: Path) -> pd.DataFrame:
     with file.open("rb") as stream:
         binary = b"\0" in stream.read(8192)
-    text = dict.fromkeys(("id", "group", "split", "flags"), str)
+    text = dict.fromkeys(("id", "group", "split", "flags", "set"), str)
     try:
         if binary:
             raise UnicodeError("it holds zero bytes")
-        _check_header(file)
+        names = _check_header(file)
+        text |= {name.partition("=")[0]: str for name in names if "=" in name}  # classes of a second task: "1", not 1.0
         return pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "referable": [""]})
     except pd.errors.EmptyDataError:
         raise ValueError(f"{file} is empty; a table of predictions begins with the names of its columns") from None
@@ -54,8 +55,8 @@ def _read_text(file: Path) -> pd.DataFrame:
         raise ValueError(f"{file} is not a table of predictions (CSV text): {str(error).strip()}") from None
 
 
-def _check_header(file: Path) -> None:
-    """ValueError for columns that semicolons or tabs part, and for a name that stands twice."""
+def _check_header(file: Path) -> list[str]:
+    """The names of the columns; ValueError where semicolons or tabs part them, and for a name that stands twice."""
     with file.open(encoding="utf-8-sig", newline="") as stream:
         names = next(csv.reader(stream), [])
     for sign, word in ((";", "semicolons"), ("\t", "tabs")):
@@ -67,6 +68,7 @@ def _check_header(file: Path) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{file}: more than one column is named {', '.join(twice)}; each may stand once")
+    return names
 
 
 def _check_ids(table: pd.DataFrame, file: Path) -> None:

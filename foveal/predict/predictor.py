@@ -189,12 +189,17 @@ class Predictor:
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
 
     def answers_of(self, prepared: PreparedSet, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities float32 [n, K] of records, and bool [n]: all graders find the same class likeliest."""
+        """Probabilities [n, K] of records, and bool [n]: all graders find the same class likeliest."""
         probabilities, agreed = [], []
         for images in self._images(prepared, records):
-            single = [self.raw(images, [one]).argmax(1) for members in self.ensembles for one in members]
-            agreed.append((np.stack(single) == single[0]).all(0))
-            probabilities.append(self.predict(images))
+            single = [[self.raw(images, [one]) for one in members] for members in self.ensembles]
+            likeliest = np.stack([raw.argmax(1) for of_run in single for raw in of_run])
+            agreed.append((likeliest == likeliest[0]).all(0))
+            read = [
+                readout.probabilities(np.mean(of_run, axis=0))
+                for of_run, readout in zip(single, self.readouts, strict=True)
+            ]
+            probabilities.append(np.mean(read, axis=0))
         return np.concatenate(probabilities), np.concatenate(agreed)
 
     def second_of(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame | None:

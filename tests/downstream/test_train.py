@@ -287,15 +287,26 @@ def test_a_second_task_is_learned_beside_the_grade(tmp_path):
         grade, oedema = number % 5, "yes" if number % 2 else "no"
         noise = np.random.default_rng(number).integers(0, 60, (24, 24, 3), dtype=np.uint8) + 40 * grade
         cv2.imwrite(str(folder / f"i{number}.png"), noise.astype(np.uint8))
-        rows.append({"image": f"i{number}.png", "grade": grade, "oedema": oedema if number > 4 else "", "site": "a"})
+        rows.append(
+            {
+                "image": f"i{number}.png",
+                "grade": grade,
+                "oedema": oedema if number > 4 else "",
+                "site": "a",
+                "risk": number % 3,
+            }
+        )
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     data = foveal.prepare(folder, out=tmp_path / "set", size=24, fundus="no")
-    assert list(open_prepared(data).columns) == ["oedema", "site"]
+    assert list(open_prepared(data).columns) == ["oedema", "site", "risk"]
     run = run_of(data, tmp_path / "run", second="oedema", epochs=1)
     table = pd.read_csv(run / "predictions.csv", dtype={"oedema": str})
     assert (table["oedema=no"] + table["oedema=yes"]).to_numpy() == pytest.approx(1, abs=1e-5)
     assert set(table["oedema"].fillna("")) <= {"", "yes", "no"} and read_model(run)["second_classes"] == ["no", "yes"]
-    with pytest.raises(ValueError, match="--second age: .* keeps no such column; there are: oedema, site"):
+    numbers = run_of(data, tmp_path / "numbers", second="risk", epochs=1, folds=2)  # "1" must not become 1.0
+    figures = json.loads(foveal.evaluate(numbers, split="val", resamples=100).read_text())["second"]["risk"]
+    assert figures["accuracy"]["n"] == len(open_prepared(data).part("train", "val"))
+    with pytest.raises(ValueError, match="--second age: .* keeps no such column; there are: oedema, site, risk"):
         run_of(data, tmp_path / "other", second="age")
     with pytest.raises(ValueError, match="it has 1 different values"):
         run_of(data, tmp_path / "other", second="site")
