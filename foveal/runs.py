@@ -56,10 +56,10 @@ class Run:
             write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
 
 
-def check_out(out: Path, verb: str, config: Any) -> bool:
+def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTIONS) -> bool:
     """True when `out` holds this very run, to be resumed; False when it is free.
 
-    Raises ValueError when it holds anything else; nothing is written.
+    free: options that may differ. Raises ValueError when it holds anything else; nothing is written.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
@@ -70,9 +70,7 @@ def check_out(out: Path, verb: str, config: Any) -> bool:
     except ValueError:
         raise ValueError(f"--out {out} holds a run of another verb; choose another --out") from None
     now = plain(config)
-    different = sorted(
-        key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *FREE_OPTIONS)
-    )
+    different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
     if different:
         listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)
         raise ValueError(
@@ -81,13 +79,13 @@ def check_out(out: Path, verb: str, config: Any) -> bool:
     return True
 
 
-def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str]) -> Run:
+def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: Sequence[str] = FREE_OPTIONS) -> Run:
     """Create or reopen the run folder `out`; `data` maps each prepared set to its content hash."""
     if not is_first_process():
         return Run(out)
-    if check_out(out, verb, config) and (out / "provenance.json").is_file():
+    if check_out(out, verb, config, free) and (out / "provenance.json").is_file():
         before = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["data"]
-        changed = [name for name, content in data.items() if before.get(name) != content]
+        changed = [name for name, content in data.items() if before.get(name, content) != content]
         if changed:
             raise ValueError(f"{', '.join(changed)} has changed since the run {out} began; choose another --out")
         return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))

@@ -36,6 +36,14 @@ class Built:
     def __post_init__(self) -> None:
         self._learning = [parameter for parameter in self.grader.encoder.parameters() if parameter.requires_grad]
 
+        modules = {module: name for name, module in self.grader.named_modules()}
+        self._still = [modules[layer] for layer in self.still]
+
+    def hold(self, grader: Grader) -> None:
+        """Put the layers that stand still into evaluation mode, in this grader or in the average of it."""
+        for name in self._still:
+            grader.get_submodule(name).eval()
+
     def wake(self, whole: bool) -> None:
         """Training mode; where not `whole`, for the head alone."""
         self.grader.train()
@@ -43,8 +51,7 @@ class Built:
             self.grader.encoder.eval()
         for parameter in self._learning:
             parameter.requires_grad_(whole)
-        for layer in self.still:
-            layer.eval()
+        self.hold(self.grader)
 
 
 def build(

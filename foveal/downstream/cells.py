@@ -15,10 +15,10 @@ from torch import Tensor
 from foveal.console import hushed, say
 from foveal.data.loader import ImageStore
 from foveal.data.records import PreparedSet
-from foveal.data.splits import k_folds
 from foveal.downstream.compare_options import CompareConfig, epochs_for
 from foveal.downstream.epoch import encode
 from foveal.downstream.fit import fit
+from foveal.downstream.folds import folds_of
 from foveal.downstream.learned import learned_from
 from foveal.downstream.options import TrainConfig
 from foveal.downstream.outcome import write_model
@@ -45,6 +45,11 @@ class Cell:
     share: float
     repetition: int
 
+    @property
+    def network(self) -> int:
+        """Which first weights: random ones are drawn anew in each repetition."""
+        return self.repetition if self.init == "random" else 0
+
     def file(self, config: CompareConfig) -> Path:
         """Where its predictions are."""
         name = f"{self.how}-{self.labels.replace('%', 'pc')}-{_name(self.init)}-{self.repetition}"
@@ -70,8 +75,7 @@ def repetitions(prepared: PreparedSet, folds: int, seeds: int, seed: int) -> lis
             )
         return [Sides(known=known, judged=judged)] * seeds
     everyone = prepared.part("train", "val", "test")
-    labels, groups = everyone["label"].to_numpy(np.int64), everyone["group"].to_numpy()
-    fold_of = k_folds(labels, groups, folds, np.random.default_rng(seed))
+    fold_of = folds_of(everyone, folds, seed)
     return [Sides(known=everyone[fold_of != fold], judged=everyone[fold_of == fold]) for fold in range(folds)]
 
 
@@ -96,6 +100,8 @@ def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: t
     right = float((table["label"] == table["grade"]).mean())
     say(f"{cell.how} from {cell.init}, {len(known)} labels, repetition {cell.repetition + 1}: accuracy {right:.3f}")
     write_text(cell.file(config), table.to_csv(index=False, lineterminator="\n"))
+    # The predictions are what a comparison needs; hundreds of networks are not kept.
+    shutil.rmtree(cell.file(config).with_suffix(""), ignore_errors=True)
 
 
 def _finetune(
@@ -115,16 +121,14 @@ def _finetune(
     run = Run(folder)
     write_model(run, options, prepared, start, learned, try_start(options, prepared))
     fit(run, options, prepared, learned, known.iloc[:0], start.spec, device)
-    table = Predictor(folder, device).predict_prepared(prepared, judged)
-    shutil.rmtree(folder)  # the predictions are what a comparison needs; hundreds of networks are not kept
-    return table
+    return Predictor(folder, device).predict_prepared(prepared, judged)
 
 
 def _probe(
     config: CompareConfig, cell: Cell, prepared: PreparedSet, known: pd.DataFrame, judged: pd.DataFrame,
     device: torch.device,
 ) -> pd.DataFrame:  # fmt: skip
-    names, features = features_of(config, cell.init, prepared, device)
+    names, features = features_of(config, cell.init, cell.network, prepared, device)
     place = pd.Series(range(len(names)), index=names)
     rows = [place.loc[records["id"]].to_numpy(copy=True) for records in (known, judged)]
     inside, asked = (torch.from_numpy(features[chosen]).to(device) for chosen in rows)
@@ -156,13 +160,13 @@ def _penalty(features: Tensor, labels: Tensor, classes: int, seed: int) -> float
 
 
 def features_of(
-    config: CompareConfig, init: str, prepared: PreparedSet, device: torch.device
+    config: CompareConfig, init: str, network: int, prepared: PreparedSet, device: torch.device
 ) -> tuple[list[str], np.ndarray]:
     """Ids and features [n, D] of all graded images by an encoder, computed once and kept in OUT/features."""
-    file = config.out / "features" / f"{_name(init)}.npz"
+    file = config.out / "features" / f"{_name(init)}-{network}.npz"
     if not file.is_file():
         start = start_from(init, config.encoder, config.image_size, prepared)
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed + network)
         encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
         loaded = load_encoder_weights(encoder, start.encoder, init)
         say(f"features of {init}: {start.encoder} ({loaded}) at {start.spec.image_size} px")

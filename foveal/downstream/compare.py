@@ -13,10 +13,14 @@ is chosen on the images that are judged: the test part, or with --folds every gr
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,7 +34,13 @@ from foveal.distributed import choose_device
 from foveal.downstream.cells import Cell, features_of, repetitions, run_cell
 from foveal.downstream.compare_options import CompareConfig, share_of
 from foveal.downstream.efficiency import draw_curves, show_comparison, tabulate
-from foveal.runs import check_out, write_text
+from foveal.downstream.options import TrainConfig
+from foveal.downstream.start import start_from
+from foveal.downstream.train import try_start
+from foveal.runs import check_out, open_run, read_model, write_text
+
+# Combinations are files of their own: more of them can be asked for later, and elsewhere.
+FREE = ("init", "how", "labels", "seeds", "devices", "resamples")
 
 
 def compare(config: CompareConfig) -> pd.DataFrame:
@@ -40,10 +50,18 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     for init in config.init:
         refuse_seen(prepared, read_seen(init), f"what {init} has learned from", config.allow_leaks, judged)
-    check_out(config.out, "compare", config)
+    choose_device(config.devices[0])
+    refuse_taught(config)
+    hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
+    check_out(config.out, "compare", config, FREE)
+    for init in config.init:
+        start = start_from(init, config.encoder, config.image_size, prepared)
+        try_start(TrainConfig(data=config.data, out=config.out, init=init, encoder=start.encoder,
+                              image_size=start.spec.image_size), prepared)  # fmt: skip
+    open_run(config.out, "compare", config, hashes, FREE)
+    write_text(config.out / "config.toml", to_toml("compare", config))  # with what is new of the free options
     for folder in ("cells", "features"):
-        (config.out / folder).mkdir(parents=True, exist_ok=True)
-    write_text(config.out / "config.toml", to_toml("compare", config))
+        (config.out / folder).mkdir(exist_ok=True)
     known = len(sides[0].known)
     cells = [
         Cell(init=init, how=how, labels=said, share=share_of(said, known), repetition=repetition)
@@ -52,15 +70,33 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     missing = [cell for cell in cells if not cell.file(config).is_file()]
     say(f"{len(cells)} combinations, {len(cells) - len(missing)} of them done; {known:,} graded images to learn from")
     if "probe" in config.how and any(cell.how == "probe" for cell in missing):
-        for init in config.init:
-            features_of(config, init, prepared, choose_device(config.devices[0]))
+        for init, repetition in dict.fromkeys((cell.init, cell.network) for cell in missing if cell.how == "probe"):
+            features_of(config, init, repetition, prepared, choose_device(config.devices[0]))
     run_all(config, prepared, missing)
-    table = tabulate(config, prepared, cells)
+    table = tabulate(config, prepared, sides, cells)
     write_text(config.out / "compare.csv", table.to_csv(index=False, lineterminator="\n"))
-    draw_curves(table, config.out / "compare.png")
     show_comparison(table, config, sides)
+    draw_curves(table, config.out / "compare.png")
     say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")
     return table
+
+
+def refuse_taught(config: CompareConfig) -> None:
+    """ValueError for weights that have learned from grades, where fewer grades are to be learned from."""
+    for init in config.init:
+        model = read_model(Path(init)) if (Path(init) / "model.json").is_file() else {}
+        taught = model.get("kind") == "grader" or "supcon" in str(model.get("method"))
+        if taught and any(said != "100%" for said in config.labels) and not config.allow_leaks:
+            raise ValueError(
+                f"--init {init} has learned from grades already: with a part of the labels it would know more than it "
+                "is given. Compare it with --labels 100% only, or say --allow-leaks"
+            )
+
+
+def hash_of(init: str) -> str:
+    """What tells starting weights from others of the same name: sha256 of their file, or the name."""
+    file = Path(init) / "encoder.safetensors" if Path(init).is_dir() else Path(init)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else init
 
 
 def run_all(config: CompareConfig, prepared: PreparedSet, cells: list[Cell]) -> None:
@@ -87,8 +123,16 @@ _taken: list[torch.device] = []  # by this process, where several work side by s
 
 def _take_device(devices: Any, threads: int) -> None:
     """What a process that has just started takes: one of the devices, and its share of the threads."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _taken.append(choose_device(devices.get()))
     torch.set_num_threads(threads)
+
+
+def _end_with_parent(parent: int) -> None:
+    """A process whose parent was killed must not go on: the same command, given again, would run beside it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _run_here(config: CompareConfig, cell: Cell) -> None:

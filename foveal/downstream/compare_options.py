@@ -54,6 +54,10 @@ class CompareConfig:
             raise ValueError("--how, --labels and --devices need at least one value each")
         if self.seeds < 1 or self.folds == 1 or self.folds < 0:
             raise ValueError(f"--seeds must be at least 1 and --folds 0 or at least 2, got {self.seeds}, {self.folds}")
+        if self.folds > 20 or self.epochs < 1 or self.batch_size < 2 or self.resamples < 100:
+            raise ValueError("--folds are 20 at most, --epochs at least 1, --batch-size 2 and --resamples 100")
+        if len(set(self.labels)) < len(self.labels) or len(set(self.how)) < len(self.how):
+            raise ValueError("--labels and --how must not name one thing twice")
         for said in self.labels:
             share_of(said, 1000)
 

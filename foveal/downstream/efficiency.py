@@ -1,7 +1,8 @@
 """The table and the curves of a comparison: what each combination reaches, and how far it is from the baseline.
 
 The mean over seeds, with an interval over what is left to chance: in every resample whole groups of judged images are
-drawn, and seeds as well; for differences both sides draw the same. Folds are one table together: each image once.
+drawn, and seeds as well; for differences both sides draw the same. Few seeds make the part of the seeds too small.
+Folds are one table together: each image once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pandas as pd
 from foveal.console import show_table
 from foveal.data.classes import referable_from
 from foveal.data.records import PreparedSet
-from foveal.downstream.cells import Cell, Sides
+from foveal.downstream.cells import Cell, Sides, subset
 from foveal.downstream.compare_options import CompareConfig
 from foveal.evaluate import metrics
 from foveal.evaluate.compare import answer
@@ -29,13 +30,17 @@ from foveal.evaluate.predictions import read_predictions, units
 Figure = Callable[[pd.DataFrame, Resampling], tuple[float, np.ndarray]]  # value and its resamples [R]
 
 
-def tabulate(config: CompareConfig, prepared: PreparedSet, cells: Sequence[Cell]) -> pd.DataFrame:
-    """A row per combination and figure: init, how, labels, images, metric, value, low, high, seeds, difference, ….
+def tabulate(
+    config: CompareConfig, prepared: PreparedSet, sides: Sequence[Sides], cells: Sequence[Cell]
+) -> pd.DataFrame:
+    """A row per combination and figure: init, how, labels, learned, metric, value, low, high, seeds, difference, ….
 
     The last four columns, difference, its limits and an answer in words, are empty for the baseline.
     """
     rows: list[dict[str, Any]] = []
     figures = _figures(prepared)
+    known = sides[0].known["label"].to_numpy(np.int64)
+    learned = {cell.labels: int(subset(known, cell.share, config.seed).sum()) for cell in cells}
     for how, labels in dict.fromkeys((cell.how, cell.labels) for cell in cells):
         own = [cell for cell in cells if (cell.how, cell.labels) == (how, labels)]
         baseline: dict[str, np.ndarray] = {}
@@ -46,7 +51,8 @@ def tabulate(config: CompareConfig, prepared: PreparedSet, cells: Sequence[Cell]
                 values, drawn = _over_seeds(tables, figure, config)
                 low, high = percentile_interval(drawn)
                 row: dict[str, Any] = {
-                    "init": init, "how": how, "labels": labels, "share": own[0].share, "metric": name,
+                    "init": init, "how": how, "labels": labels, "share": own[0].share, "learned": learned[labels],
+                    "metric": name,
                     "value": float(values.mean()), "low": low, "high": high, "seeds": len(values),
                     "spread": float(values.std(ddof=1)) if len(values) > 1 else math.nan, "images": len(tables[0]),
                     "groups": int(units(tables[0]).max()) + 1,
@@ -111,7 +117,7 @@ def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[
             told += str(first["answer"])
         values = [f"{first['value']:.3f} ({first['low']:.3f} – {first['high']:.3f})"]
         values += [f"{by_metric.loc[metric, 'value']:.3f}" for metric in shown[1:]]
-        rows.append([f"{how}, {labels} of the labels, {init}", *values, told])
+        rows.append([f"{how}, {own['learned'].iloc[0]:,} labels ({labels}), {init}", *values, told])
     one = table.iloc[0]
     times = f"{config.folds} folds" if config.folds else f"mean of {config.seeds} seed(s)"
     title = (
@@ -142,7 +148,7 @@ def draw_curves(table: pd.DataFrame, file: Path) -> None:
         for number, init in enumerate(inits):
             own = table[(table["how"] == how) & (table["init"] == init)].sort_values("share")
             x = own["share"] * 100 * (1 + 0.04 * (number - (len(inits) - 1) / 2))  # side by side, not on one another
-            errors = [own["value"] - own["low"], own["high"] - own["value"]]
+            errors = [(own["value"] - own["low"]).clip(0), (own["high"] - own["value"]).clip(0)]
             axis.errorbar(x, own["value"], yerr=errors, marker="o", capsize=3, label=Path(init).name)
         axis.set_xscale("log")
         shares = sorted(set(table["share"] * 100))

@@ -71,7 +71,7 @@ def judge(judged: Judged, grader: Grader, loss: GradingLoss, weights: Tensor) ->
 
 
 def re_estimated(grader: Grader, store: ImageStore, spec: NetworkInput, device: torch.device, seed: int) -> None:
-    """Batch statistics of the encoder anew, from plain views of training images."""
+    """Batch statistics of the encoder anew, from plain views of training images; its mode says which layers learn."""
     chosen = np.random.default_rng(seed).permutation(len(store))[:RE_ESTIMATED_ON]
 
     def batches() -> Iterator[Tensor]:
@@ -80,7 +80,6 @@ def re_estimated(grader: Grader, store: ImageStore, spec: NetworkInput, device: 
             if len(part) > 1:
                 yield plain_view(store.gather(part), spec, device)
 
-    grader.encoder.train()
     re_estimate(grader.encoder, batches())
 
 

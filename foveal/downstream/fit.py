@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,8 @@ def fit(
         for epoch in range(state["epoch"], config.epochs):
             torch.manual_seed(config.seed + 1000 * (epoch + 1))  # dropout and stochastic depth, if any
             built.wake(epoch >= config.head_first)
-            if config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience:
+            since_best = epoch - max(config.head_first, state["best"]["epoch"] if state["best"] else epoch)
+            if config.patience and since_best >= config.patience:
                 say(f"no better epoch for {config.patience}: stopped; epoch {state['best']['epoch']} is kept")
                 break
             losses, answers, indices = [], [], []
@@ -99,16 +101,17 @@ def fit(
                 asked = time.perf_counter()
                 batch = next(inputs)
                 waited += time.perf_counter() - asked
-                share = stepped(epoch, config.decay) if config.schedule == "steps" else 1.0
-                if config.schedule == "cosine" or step < config.warm_up * total_steps:
-                    share = warm_up_cosine(step, total_steps, round(config.warm_up * total_steps), config.final_rate)
-                rate = config.learning_rate * share  # type: ignore[operator]
+                rising = round(config.warm_up * total_steps)
+                share = min(1.0, (step + 1) / max(1, rising))
+                if config.schedule == "steps":
+                    share *= stepped(epoch, config.decay)
+                elif config.schedule == "cosine":
+                    share = warm_up_cosine(step, total_steps, rising, config.final_rate)
+                rate = config.learning_rate * share
                 set_learning_rate(optimiser, rate)
                 optimiser.zero_grad(set_to_none=True)
                 whole = importance(batch.targets, weights).sum()
-                size = config.micro_batch or len(batch.index)
-                for start in range(0, len(batch.index), size):
-                    part = slice(start, start + size)
+                for part in parts_of(len(batch.index), config.micro_batch):
                     targets = batch.targets[part]
                     with autocast:
                         encoded = batch.inputs[part] if scale is not None else grader.encoder(batch.inputs[part])
@@ -144,7 +147,9 @@ def fit(
                     f"again with another --out and a lower --learning-rate (now {config.learning_rate:.3g})"
                 )
             model = grader if average is None else average
-            if config.batch_norm == "re-estimate":
+            if config.batch_norm == "re-estimate" and epoch >= config.head_first:
+                model.train()
+                built.hold(model)
                 re_estimated(model, store, spec, device, config.seed)
             if judged is not None:
                 row |= judge(judged, model, loss, weights.cpu())
@@ -169,6 +174,12 @@ def fit(
             bar.advance(0, note(row))
             say(f"epoch {epoch + 1:>3}  {note(row)}{'  *' if better else ''}")
     return int(state["best"]["epoch"])
+
+
+def parts_of(images: int, most: int) -> list[slice]:
+    """A batch in parts of about equal size, `most` images each (0 = whole): from 3 on none is left with a single image."""
+    edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
+    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 
 
 def describe(config: TrainConfig, learned: Learned, built: Built, weights: list[float], device: torch.device) -> None:

@@ -20,7 +20,7 @@ from foveal.runs import Run, read_model, write_json, write_text
 def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     """int [n]: the fold in which each image is held out; whole groups, every class shared out evenly.
 
-    Raises ValueError where there are fewer groups than folds, or a class would stand in a single fold.
+    Raises ValueError where there are fewer groups than folds.
     """
     labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
     count = int(group_codes(groups).max()) + 1
@@ -45,7 +45,6 @@ def finish_folds(
     write_json(run.path / "model.json", read_model(run.path) | {"members": names})
     folds = pd.DataFrame({"id": records["id"], "fold": fold_of + 1})
     write_text(run.path / "folds.csv", folds.to_csv(index=False, lineterminator="\n"))
-    show_folds(held_out.reset_index(), fold_of, prepared)
     test = prepared.part("test")
     predictor = Predictor(run.path, device)
     raw_test = predictor.raw_of(prepared, test)
@@ -55,18 +54,20 @@ def finish_folds(
     if second is not None:
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
     hand_on(run, config, prepared, judged, np.concatenate([raw, raw_test]), fold_of, extra)
+    show_folds(read_predictions(run.path / "predictions.csv"), prepared)
     say(f"out-of-fold predictions of {len(records):,} images: {run.path / 'predictions.csv'}")
     say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")
 
 
-def show_folds(table: pd.DataFrame, fold_of: np.ndarray, prepared: PreparedSet) -> None:
-    """Accuracy and kappa of each fold: how much the choice of images alone moves them."""
+def show_folds(table: pd.DataFrame, prepared: PreparedSet) -> None:
+    """Accuracy and kappa of each fold after the readout: how much the choice of images alone moves them."""
     rows = []
-    for number in range(int(fold_of.max()) + 1):
-        part = table[fold_of == number]
+    folds = pd.to_numeric(table["fold"], errors="coerce")
+    for number in sorted(folds.dropna().astype(int).unique()):
+        part = table[folds == number]
         labels, grades = part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64)
         figures = summarise("val", labels, grades, len(prepared.classes))
         rows.append(
-            [f"fold {number + 1}", f"{len(part):,}", f"{figures['val_accuracy']:.3f}", f"{figures['val_kappa']:.3f}"]
+            [f"fold {number}", f"{len(part):,}", f"{figures['val_accuracy']:.3f}", f"{figures['val_kappa']:.3f}"]
         )
     show_table("Held-out images of each fold", ("", "images", "accuracy", "quadratic kappa"), rows)

@@ -148,5 +148,9 @@ class TrainConfig:
         if self.freeze and (self.layer_decay < 1 or self.micro_batch or self.batch_norm in ("freeze", "re-estimate")):
             raise ValueError("--freeze trains one linear layer: --layer-decay, --micro-batch and --batch-norm are "
                              "for a fine-tune")  # fmt: skip
+        if self.second and (self.mixup or self.cutmix):
+            raise ValueError(
+                "--second cannot be learned from mixed images; leave out --mixup and --cutmix, or --second"
+            )
         if self.head_first >= self.epochs:
             raise ValueError(f"--head-first {self.head_first} leaves no epoch of {self.epochs} for the encoder")

@@ -19,7 +19,7 @@ from foveal.downstream.learned import Learned
 from foveal.downstream.options import TrainConfig
 from foveal.downstream.start import Start
 from foveal.evaluate.calibration import reliability
-from foveal.evaluate.readout import LEAST_IMAGES, ReadoutOptions, crossed, fit_readout, write_readout
+from foveal.evaluate.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
 from foveal.losses.grading import LOSSES
 from foveal.predict.predictor import Predictor
 from foveal.runs import Run, read_model, write_json, write_text
@@ -88,13 +88,18 @@ def hand_on(
     if readout.images:
         write_readout(run.path, readout)
         probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
-        _say_readout(readout.temperature, raw[val], probabilities[val], labels[val])
+        _say_readout(readout, raw[val], probabilities[val], labels[val])
     elif config.calibrate and val.any():
         say(f"fewer than {LEAST_IMAGES} validation images: no temperature, thresholds or sets were fitted")
     table = Predictor(run.path).table(
         list(judged["id"]), probabilities, judged["label"], judged["group"], judged["split"], judged["flags"],
         graded=(grades, list(sets)),
     )  # fmt: skip
+    if val.any() and len(np.unique(grades[val])) == 1:
+        warn(
+            f"all {int(val.sum())} validation images are given '{prepared.classes[int(grades[val][0])]}': this grader "
+            "has learned to answer one grade. Train longer, change --learning-rate, or see --batch-norm and --sampling"
+        )
     if extra is not None:
         table = table.join(extra.set_index(table.index))
     write_text(run.path / FILE, table.to_csv(index=False, lineterminator="\n"))
@@ -109,16 +114,23 @@ def _parts(groups: np.ndarray, seed: int) -> np.ndarray:
     return k_folds(np.zeros(len(groups), np.int64), groups, PARTS, np.random.default_rng(seed))
 
 
-def _say_readout(temperature: float, raw: np.ndarray, read: np.ndarray, labels: np.ndarray) -> None:
+def _say_readout(readout: Readout, raw: np.ndarray, read: np.ndarray, labels: np.ndarray) -> None:
     before, after = (
         sum(bin["n"] * abs(bin["confidence"] - bin["accuracy"]) for bin in reliability(found, labels)["bins"])
         / len(labels)
         for found in (raw, read)
     )
     say(
-        f"temperature {temperature:.2f}, fitted on {len(labels)} validation images: calibration error {before:.3f} -> "
-        f"{after:.3f} (of each image with a temperature from the others)"
+        f"temperature {readout.temperature:.2f}, fitted on {len(labels)} validation images: calibration error "
+        f"{before:.3f} -> {after:.3f} (of each image with a temperature from the others)"
     )
+    if readout.thresholds is not None:
+        say("a grade begins at the expected grades " + ", ".join(f"{cut:.2f}" for cut in readout.thresholds))
+    always = [] if readout.limits is None else [str(k) for k, limit in enumerate(readout.limits) if limit == 0]
+    if always:
+        warn(
+            f"too few validation images of class {', '.join(always)} to promise anything: every set of grades holds it"
+        )
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:

@@ -63,5 +63,10 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 def teachers_seen(file: Path | None) -> pd.DataFrame:
-    """What the graders that gave the pseudo-labels have learned from, with the columns of seen.csv."""
+    """What the graders that gave the pseudo-labels have learned from, with the columns of seen.csv.
+
+    Raises ValueError where that file does not lie beside the table: nobody could tell what has leaked.
+    """
+    if file is not None and not (file.parent / "seen.csv").is_file():
+        raise ValueError(f"--pseudo-labels {file}: seen.csv is not beside it, which says what its graders learned from")
     return read_seen("random" if file is None else str(file.parent))

@@ -12,6 +12,7 @@ The test part of DATA is seen by no round: neither it, nor copies of it, nor its
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,8 @@ class PseudolabelConfig:
             raise ValueError(f"--threshold holds probabilities from 0 to 1, got {self.threshold}")
         if self.top_share is not None and not 0 < self.top_share <= 1:
             raise ValueError(f"--top-share is a share above 0 and at most 1, got {self.top_share}")
+        if self.top_share is not None and self.threshold != (0.7,):
+            raise ValueError("--threshold and --top-share are two ways to choose: give one of them")
         if self.rounds < 0:
             raise ValueError(f"--rounds must be 0 (only label) or more, got {self.rounds}")
 
@@ -77,24 +80,23 @@ def pseudolabel(config: PseudolabelConfig) -> Path:
     """Label, and train again, for some rounds; returns the table of the last round's labels."""
     sets = [open_prepared(path) for path in config.data]
     check_alike(sets, "to learn from them together")
-    pool = ungraded(sets)
+    pool = ungraded(sets, config.run)
     student = student_config(config, sets[0])
     device = choose_device(config.device)
-    check_out(config.out, "pseudolabel", config)
-    config.out.mkdir(parents=True, exist_ok=True)
-    write_text(config.out / "config.toml", to_toml("pseudolabel", config))
+    check_out(config.out, "pseudolabel", config, free=("device", "rounds"))
     teacher, runs = config.run, [config.run]
     file = config.out / FILE
     for number in range(1, max(1, config.rounds) + 1):
         folder = config.out / f"round{number}"
         file = folder / FILE
         if not file.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
             say(
                 f"\nround {number}: {teacher} grades {sum(len(part) for _, part in pool):,} ungraded images",
                 style="bold",
             )
             table = label(config, teacher, pool, number, device)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(config.out / "config.toml", to_toml("pseudolabel", config))
             write_seen(folder, pool, read_seen(str(teacher)))
             write_text(file, table.to_csv(index=False, lineterminator="\n"))
         show_labels(file, sets[0].classes)
@@ -109,7 +111,7 @@ def pseudolabel(config: PseudolabelConfig) -> Path:
     return file
 
 
-def ungraded(sets: Sequence[PreparedSet]) -> list[tuple[PreparedSet, pd.DataFrame]]:
+def ungraded(sets: Sequence[PreparedSet], run: Path) -> list[tuple[PreparedSet, pd.DataFrame]]:
     """The ungraded images of each set; ValueError where there are none, or they stand among the judged ones too."""
     pool = []
     for prepared in sets:
@@ -122,6 +124,7 @@ def ungraded(sets: Sequence[PreparedSet]) -> list[tuple[PreparedSet, pd.DataFram
     if not pool:
         raise ValueError(f"{sets[0].path} has no ungraded images; give a pool of them as well: DATA POOL")
     refuse_seen(sets[0], seen_of(pool), "the images to be labelled", allow=False)
+    refuse_seen(sets[0], read_seen(str(run)), f"what {run} has learned from", False, ("test",))
     return pool
 
 
@@ -129,6 +132,12 @@ def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainCon
     """How the run was trained; ValueError where a comparison on its test part could not be honest."""
     if not (config.run / "config.toml").is_file():
         raise ValueError(f"{config.run} is no run folder of `foveal train`: it has no config.toml")
+    known = json.loads((config.run / "provenance.json").read_text(encoding="utf-8"))["data"]
+    if prepared.card["content_hash"] not in known.values():
+        raise ValueError(
+            f"{config.run} has not learned from {prepared.path} as it is now, but from {', '.join(known)}; give that "
+            "set first, and pools after it"
+        )
     options = read_toml(config.run / "config.toml", "train")
     options |= {"data": config.data[0], "out": config.out, "device": config.device}
     student = build(TrainConfig, options, str(config.run / "config.toml"))

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from foveal.console import say
+from foveal.console import hushed, say
 from foveal.data.leaks import read_seen, refuse_seen, seen_of, write_seen
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
@@ -31,6 +31,7 @@ from foveal.downstream.pseudo import read_pseudo, teachers_seen
 from foveal.downstream.start import Start, start_from
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder, feature_size, load_encoder_weights, takes_any_size
+from foveal.nets.stages import freeze_stages
 from foveal.runs import Run, check_out, open_run
 
 SMALL_BATCH = 16  # below, the statistics of a batch scatter by more than a quarter of their size
@@ -52,10 +53,17 @@ def train(config: TrainConfig) -> Path:
     warn_of_both(config)
     before = pd.concat([read_seen(config.init), teachers_seen(config.pseudo_labels)])
     held_out = ("train", "val", "test") if config.folds else ("val", "test")
-    where = f"what {config.init}{' and the pseudo-labels' if pseudo else ''} has learned from"
+    teachers = [config.init] * (config.init not in ("random", "imagenet")) + [
+        "the graders of the pseudo-labels"
+    ] * bool(pseudo)
+    where = f"what {' and '.join(teachers)} {'have' if pseudo else 'has'} learned from"
     refuse_seen(prepared, before, where, config.allow_leaks, held_out)
-    if not config.folds:
-        refuse_seen(prepared, seen_of(learned.parts), "the training part", config.allow_leaks)
+    own = learned.parts[1:] if config.folds else learned.parts
+    if own:
+        what = "the pseudo-labelled images" if config.folds else "the training part"
+        refuse_seen(prepared, seen_of(own), what, config.allow_leaks, held_out)
+    if config.patience and not len(prepared.part("val")):
+        raise ValueError(f"--patience: {prepared.path} has no validation part that could say when to stop")
     check_out(config.out, "train", config)
     features = try_start(config, prepared)
     run = open_run(config.out, "train", config, {str(config.data): prepared.card["content_hash"]})
@@ -90,9 +98,10 @@ def train_folds(
             # The fold that is held out chooses nothing: the last epoch is kept.
             best = fit(fold, own, prepared, rest, records.iloc[:0], start.spec, device)
             judged = pd.concat([records[outside].assign(split="val"), test])
-            finish(
-                fold, replace(own, calibrate=False, thresholds="half-way", coverage=0.0), prepared, judged, best, device
-            )
+            plain = replace(own, calibrate=False, thresholds="half-way", coverage=0.0)
+            with hushed():  # what a fold says of itself is said of all together
+                finish(fold, plain, prepared, judged, best, device)
+        fold.close()
     write_start(run, config, prepared, learned, before, start, features)
     finish_folds(run, config, prepared, records, fold_of, device)
 
@@ -107,8 +116,10 @@ def write_start(
 
 
 def try_start(config: TrainConfig, prepared: PreparedSet) -> int:
-    """Load the starting weights once, before anything is written; returns the number of features."""
+    """Load the starting weights and freeze once, before anything is written; returns the number of features."""
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
+    if config.freeze_stages:
+        freeze_stages(encoder, config.freeze_stages)
     load_encoder_weights(encoder, config.encoder, config.init)
     return feature_size(encoder)
 

@@ -68,11 +68,11 @@ class ReadoutOptions:
     coverage: float
 
 
-def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions) -> Readout:
-    """The readout for raw probabilities [n, K] with labels int [n]; nothing is fitted on fewer than 50 images."""
+def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, least: int = LEAST_IMAGES) -> Readout:
+    """The readout for raw probabilities [n, K] with labels int [n]; nothing is fitted on fewer than `least` images."""
     plain = Readout(decision=options.decision, ordered=options.ordered)
     wanted = options.temperature or options.thresholds or options.coverage
-    if len(labels) < LEAST_IMAGES or not wanted:
+    if len(labels) < least or not wanted:
         return plain
     temperature = fit_temperature(raw, labels) if options.temperature else 1.0
     probabilities = heated(raw, temperature)
@@ -92,13 +92,19 @@ def crossed(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Probabilities [n, K], grades [n] and sets [n] of the images that a readout is fitted on.
 
-    parts: int [n]; the images of each part are read with what was fitted on all the others.
+    parts: int [n]; the images of each part are read with what was fitted on all the others. Where there is one part
+    only, it is read with what was fitted on itself.
     """
+    if len(np.unique(parts)) < 2:
+        readout = fit_readout(raw, labels, options)
+        same = readout.probabilities(raw)
+        given = readout.grades(same)
+        return same, given, readout.sets(same, given)
     probabilities, grades = np.empty_like(raw), np.empty(len(raw), np.int64)
     words = np.empty(len(raw), dtype=object)
     for part in np.unique(parts):
         own = parts == part
-        readout = fit_readout(raw[~own], labels[~own], options)
+        readout = fit_readout(raw[~own], labels[~own], options, least=1)
         probabilities[own] = readout.probabilities(raw[own])
         grades[own] = readout.grades(probabilities[own])
         words[own] = readout.sets(probabilities[own], grades[own])

@@ -147,6 +147,9 @@ def warnings(result: dict[str, Any]) -> list[str]:
     small = sum(group["small"] for group in result["subgroups"])
     if small:
         found.append(f"{small} subgroup(s) with fewer than 50 images or 10 groups: too small to judge")
+    size = result.get("sets", {}).get("size", {}).get("value", 0)
+    if size > len(about["classes"]) - 0.5:
+        found.append(f"sets hold {size:.1f} of {len(about['classes'])} grades on average: they say nothing")
     columns = [group["column"] for group in result["subgroups"]]
     for column in dict.fromkeys(columns):
         if columns.count(column) == 1:

@@ -33,7 +33,15 @@ from foveal.runs import read_model
 
 BATCH = 64
 AUGMENTATIONS = ("none", "flips", "turns")
-ALIKE = ("classes", "scale", "task", "preparation")  # what runs of an ensemble must have in common
+ALIKE = (
+    "classes",
+    "scale",
+    "task",
+    "preparation",
+    "decision",
+    "second",
+    "second_classes",
+)  # what runs of an ensemble must have in common
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +80,13 @@ class Predictor:
 
     @property
     def readout(self) -> Readout:
-        """What turns probabilities into grades and sets: the run's own, or for several runs that of their decision."""
+        """What turns probabilities into grades and sets: the run's own; of several runs mean thresholds, no sets."""
         first = self.readouts[0]
-        return first if len(self.readouts) == 1 else Readout(decision=first.decision, ordered=first.ordered)
+        if len(self.readouts) == 1:
+            return first
+        cuts = [readout.thresholds for readout in self.readouts if readout.thresholds is not None]
+        mean = tuple(np.mean(cuts, axis=0).tolist()) if len(cuts) == len(self.readouts) else None
+        return Readout(decision=first.decision, ordered=first.ordered, thresholds=mean)
 
     @property
     def decision(self) -> str:
@@ -150,7 +162,17 @@ class Predictor:
         memory does not grow with their number.
         """
         read, flags, parts, failed = [], [], [np.empty((0, len(self.classes)), np.float32)], []
+        second: list[np.ndarray] = []
         waiting: list[np.ndarray] = []
+
+        def grade_waiting() -> None:
+            if waiting:
+                images = np.stack(waiting)
+                parts.append(self.predict(images))
+                if self.second:
+                    second.append(self.second_probabilities(images))
+                waiting.clear()
+
         retinas = self.fundus
         prepared = in_threads(lambda number: prepare_file(files[number], self.preparation, retinas), len(files))
         for file, result in zip(files, prepared, strict=True):
@@ -161,11 +183,10 @@ class Predictor:
             flags.append(" ".join(result.flags))
             waiting.append(result.pixels)
             if len(waiting) == BATCH:
-                parts.append(self.predict(np.stack(waiting)))
-                waiting = []
-        if waiting:
-            parts.append(self.predict(np.stack(waiting)))
-        return self.table(read, np.concatenate(parts), flags=flags), failed
+                grade_waiting()
+        grade_waiting()
+        table = self.table(read, np.concatenate(parts), flags=flags)
+        return (table.join(self._second_columns(np.concatenate(second))) if second else table), failed
 
     def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
         """The table of predictions for records of a prepared set; ValueError when it was prepared differently."""
@@ -210,10 +231,15 @@ class Predictor:
         parts = [self.second_probabilities(part) for part in self._images(prepared, records)]
         answers = np.concatenate([np.empty((0, len(classes)), np.float32), *parts])
         known = prepared.columns[name] if name in prepared.columns else pd.Series(dtype=object)
-        said = {name: known.reindex(records["id"]).fillna("").to_numpy()}
-        return pd.DataFrame(
-            said | {f"{name}={value}": answers[:, k].astype(float).round(6) for k, value in enumerate(classes)}
-        )
+        said = pd.DataFrame({name: known.reindex(records["id"]).fillna("").to_numpy()})
+        return said.join(self._second_columns(answers))
+
+    def _second_columns(self, answers: np.ndarray) -> pd.DataFrame:
+        """Probabilities [n, C] of the second task as columns "NAME=CLASS"."""
+        assert self.second is not None
+        name, classes = self.second
+        columns = {f"{name}={value}": answers[:, k].astype(float).round(6) for k, value in enumerate(classes)}
+        return pd.DataFrame(columns)
 
     def _images(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[np.ndarray]:
         """Prepared images of records, some batches at a time; ValueError when they were prepared differently."""

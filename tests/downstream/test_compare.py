@@ -1,8 +1,12 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import save_file
 
 import foveal
+from foveal import checkpoint
 from foveal.data.records import open_prepared
 from foveal.evaluate.predictions import read_predictions
 
@@ -67,8 +71,38 @@ def test_the_same_command_only_runs_what_is_missing(compared, phantom_set, encod
     monkeypatch.setattr(module, "run_cell", lambda *given: (ran.append(given[1]), real(*given)))
     again = foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **OPTIONS)
     assert len(ran) == 1 and again["value"].tolist() == table["value"].tolist()
-    with pytest.raises(ValueError, match="already holds another run .seeds"):
-        foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **(OPTIONS | {"seeds": 3}))
+    with pytest.raises(ValueError, match="already holds another run .epochs"):
+        foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **(OPTIONS | {"epochs": 2}))
+
+
+def test_more_seeds_can_be_asked_for_later(compared, phantom_set, encoder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(compared[0], out)
+    options = OPTIONS | {"seeds": 3, "how": ("probe",), "labels": ("25%",)}
+    table = foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **options)
+    assert set(table["seeds"]) == {3} and set(table["learned"]) == {6}
+
+
+def test_other_labels_or_weights_than_before_are_noticed(compared, phantom_set, encoder, tmp_path):
+    out, data, init = tmp_path / "out", tmp_path / "set", tmp_path / "encoder"
+    shutil.copytree(phantom_set, data)
+    shutil.copytree(encoder, init)
+    options = OPTIONS | {"how": ("probe",), "labels": ("100%",)}
+    foveal.compare(data, out=out, init=(str(init),), **options)
+    weights = checkpoint.load_weights(init / "encoder.safetensors")
+    save_file({key: value * 2 for key, value in weights.items()}, init / "encoder.safetensors")
+    with pytest.raises(ValueError, match="encoder has changed since"):
+        foveal.compare(data, out=out, init=(str(init),), **options)
+    shutil.copyfile(encoder / "encoder.safetensors", init / "encoder.safetensors")
+    image = open_prepared(data).part("test").iloc[0]
+    foveal.correct(data, image["id"], new=str((int(image["label"]) + 1) % 5), why="test")
+    with pytest.raises(ValueError, match="set has changed since"):
+        foveal.compare(data, out=out, init=(str(init),), **options)
+
+
+def test_weights_that_know_the_grades_are_refused_for_a_part_of_the_labels(phantom_set, grader_run, tmp_path):
+    with pytest.raises(ValueError, match="has learned from grades already"):
+        foveal.compare(phantom_set, out=tmp_path / "out", init=("random", str(grader_run)), labels=("10%",))
 
 
 def test_folds_judge_every_graded_image_once(phantom_set, tmp_path):
@@ -83,3 +117,11 @@ def test_an_encoder_that_saw_judged_images_is_refused(phantom_set, encoder, tmp_
     with pytest.raises(ValueError, match="judged images of .* has learned from too"):
         foveal.compare(phantom_set, out=tmp_path / "out", init=("random", str(encoder)), folds=2)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_devices_side_by_side_give_the_same_table(compared, phantom_set, encoder, tmp_path):
+    table = compared[1]
+    options = OPTIONS | {"devices": ("cpu", "cpu")}
+    again = foveal.compare(phantom_set, out=tmp_path / "two", init=("random", str(encoder)), **options)
+    assert again["value"].tolist() == pytest.approx(table["value"].tolist(), abs=1e-9)

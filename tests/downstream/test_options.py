@@ -8,6 +8,7 @@ import pytest
 from foveal.downstream.cells import subset
 from foveal.downstream.compare_options import CompareConfig, epochs_for, share_of
 from foveal.downstream.feed import sampling_share, size_in_epoch
+from foveal.downstream.fit import parts_of
 from foveal.downstream.options import TrainConfig
 
 PLAIN = TrainConfig(data=Path("d"), out=Path("o"))
@@ -24,12 +25,21 @@ PLAIN = TrainConfig(data=Path("d"), out=Path("o"))
         ({"label_smoothing": 0.1, "loss": "mse"}, "mse has none"),
         ({"coverage": 1.0}, "--coverage is a share"),
         ({"decay": 0.0}, "--decay is a factor"),
+        ({"second": "oedema", "mixup": 0.2}, "cannot be learned from mixed images"),
         ({"mixup": -1.0}, "--mixup must be at least 0"),
     ],
 )
 def test_choices_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         replace(PLAIN, **options)
+
+
+@pytest.mark.parametrize(("images", "most"), [(9, 4), (32, 0), (33, 16), (7, 3), (5, 2)])
+def test_parts_of_a_batch_are_about_equal_and_none_is_one_image(images, most):
+    parts = parts_of(images, most)
+    sizes = [part.stop - part.start for part in parts]
+    assert sum(sizes) == images and max(sizes) - min(sizes) <= 1 and max(sizes) <= (most or images)
+    assert min(sizes) > 1 or most == 2
 
 
 def test_images_grow_in_three_thirds():

@@ -88,12 +88,26 @@ def test_labels_of_other_pixels_are_refused(labelled, partly_graded, tmp_path):
         foveal.train(partly_graded, out=tmp_path / "run", pseudo_labels=tmp_path / "pseudo_labels.csv", **TRAIN)
 
 
+def test_labels_without_what_their_graders_learned_are_refused(labelled, partly_graded, tmp_path):
+    (tmp_path / "moved.csv").write_bytes((labelled / "round1" / "pseudo_labels.csv").read_bytes())
+    with pytest.raises(ValueError, match="seen.csv is not beside it"):
+        foveal.train(partly_graded, out=tmp_path / "run", pseudo_labels=tmp_path / "moved.csv", **TRAIN)
+
+
+def test_a_run_of_another_set_is_refused(teacher, tmp_path):
+    other = foveal.prepare("phantom:60", out=tmp_path / "other", size=32, labelled=20, seed=3)
+    with pytest.raises(ValueError, match="has not learned from .*other as it is now"):
+        foveal.pseudolabel(teacher, other, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"threshold": (0.9, 0.8)}, "one value, or one for each of 5 classes"),
         ({"threshold": (1.0,), "rounds": 0}, "not sure enough of any ungraded image"),
         ({"agreement": True}, "is a single grader"),
+        ({"top_share": 0.3, "threshold": (0.9,)}, "are two ways to choose"),
         ({"top_share": 0.0}, "--top-share is a share"),
     ],
 )

@@ -207,6 +207,21 @@ def test_frozen_and_re_estimated_batch_statistics(phantom_set, tmp_path):
     assert read_toml(again / "config.toml", "train")["batch_norm"] == "re-estimate"
 
 
+def test_what_stands_still_is_not_estimated_anew(phantom_set, tmp_path):
+    torch.manual_seed(0)
+    start = create_encoder("strided_conv", 3, 32).state_dict()
+    options = {"freeze_stages": 1, "batch_norm": "re-estimate", "ema": 0.5, "epochs": 1}
+    found = weights_of(run_of(phantom_set, tmp_path / "run", **options))
+    assert torch.equal(found["encoder.stem.1.running_mean"], start["stem.1.running_mean"])
+    assert not torch.equal(found["encoder.top.1.running_mean"], start["top.1.running_mean"])
+
+
+def test_a_wrong_choice_leaves_the_folder_free(phantom_set, tmp_path):
+    with pytest.raises(ValueError, match="--freeze-stages 99"):
+        run_of(phantom_set, tmp_path / "run", freeze_stages=99)
+    assert not (tmp_path / "run").exists()
+
+
 def test_small_batches_choose_how_statistics_are_kept(phantom_set, tmp_path, encoder_run):
     small = run_of(phantom_set, tmp_path / "random", epochs=1)
     started = foveal.train(phantom_set, out=tmp_path / "started", init=str(encoder_run), epochs=1, batch_size=8)

@@ -81,6 +81,16 @@ def test_images_that_a_readout_is_fitted_on_do_not_judge_themselves():
     assert (again[1][parts == 3] == before[1][parts == 3]).all()
 
 
+def test_validation_and_new_images_are_read_alike_also_where_there_are_few():
+    # 55 images: enough for all, and each part is read with the 44 others, not left as it was.
+    probabilities, labels = drawn(55, sharpness=3.0)
+    read, _, words = crossed(probabilities, labels, np.arange(55) % 5, OPTIONS)
+    assert abs(read - probabilities).max() > 0.05 and all(words)
+    own = fit_readout(probabilities, labels, OPTIONS)
+    one_part = crossed(probabilities, labels, np.zeros(55, int), OPTIONS)
+    assert one_part[0] == pytest.approx(own.probabilities(probabilities), abs=1e-12)
+
+
 def test_nothing_is_fitted_on_few_images_or_when_nothing_is_wanted():
     probabilities, labels = drawn(49)
     assert fit_readout(probabilities, labels, OPTIONS) == Readout(decision="expected", ordered=True)

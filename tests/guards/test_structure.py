@@ -132,9 +132,10 @@ def test_every_verb_takes_its_options():
         ] is options_of(verb)
 
 
-def test_a_mistyped_option_of_pretraining_is_told_without_torch():
+@pytest.mark.parametrize("verb", ["pretrain", "train", "compare"])
+def test_a_mistyped_option_is_told_without_torch(verb):
     code = (
-        "import sys; from foveal.cli import main; code = main(['pretrain', 'set', '--out', 'run', '--tempratur', '1']);"
+        f"import sys; from foveal.cli import main; code = main(['{verb}', 'set', '--out', 'run', '--tempratur', '1']);"
     )
     done = subprocess.run([sys.executable, "-c", f"{code} sys.exit(10 * code + ('torch' in sys.modules))"])
     assert done.returncode == 20
