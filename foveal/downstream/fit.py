@@ -177,7 +177,7 @@ def fit(
 
 
 def parts_of(images: int, most: int) -> list[slice]:
-    """A batch in parts of about equal size, `most` images each (0 = whole): from 3 on none is left with a single image."""
+    """A batch in parts of about equal size, `most` images each (0 = whole): from 3 on none has a single image."""
     edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
     return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 

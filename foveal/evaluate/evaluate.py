@@ -13,6 +13,7 @@ label_noise.csv the labels that the grader doubts (label_noise.py)
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -126,6 +127,9 @@ def evaluate(config: EvaluateConfig) -> Path:
     say(f"metrics: {out}")
     for warning in warnings(result):
         warn(warning)
+    config_file = file.with_name("config.toml")
+    if config_file.is_file() and tomllib.loads(config_file.read_text(encoding="utf-8")).get("allow_leaks"):
+        warn(f"{file.parent} was trained with --allow-leaks: what it is judged on may have been learned from")
     return out
 
 

@@ -76,7 +76,12 @@ def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:
 def setting(point: Mapping[str, Any]) -> str:
     """How the threshold was chosen, in words that need no statistics."""
     name = str(point.get("name", "unnamed"))
-    return SETTINGS.get(name, f"with the threshold of “{name}”")
+    text = SETTINGS.get(name, f"with the threshold of “{name}”")
+    return (
+        text.replace("validation images", "images of the other folds")
+        if point.get("chosen_on") == "other folds"
+        else text
+    )
 
 
 def sentence(point: Mapping[str, Any], target: str) -> str:
