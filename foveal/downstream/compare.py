@@ -69,9 +69,8 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     ]
     missing = [cell for cell in cells if not cell.file(config).is_file()]
     say(f"{len(cells)} combinations, {len(cells) - len(missing)} of them done; {known:,} graded images to learn from")
-    if "probe" in config.how and any(cell.how == "probe" for cell in missing):
-        for init, repetition in dict.fromkeys((cell.init, cell.network) for cell in missing if cell.how == "probe"):
-            features_of(config, init, repetition, prepared, choose_device(config.devices[0]))
+    for init, network in dict.fromkeys((cell.init, cell.network) for cell in missing if cell.how == "probe"):
+        features_of(config, init, network, prepared, choose_device(config.devices[0]))
     run_all(config, prepared, missing)
     table = tabulate(config, prepared, sides, cells)
     write_text(config.out / "compare.csv", table.to_csv(index=False, lineterminator="\n"))

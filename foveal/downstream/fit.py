@@ -25,7 +25,7 @@ from foveal.data.records import PreparedSet
 from foveal.downstream.built import Built, build, folded, standardise
 from foveal.downstream.epoch import Judged, judge, note, re_estimated, selection_score, summarise
 from foveal.downstream.errors import Answers, write_errors
-from foveal.downstream.feed import batches_of_epoch, feed
+from foveal.downstream.feed import feed
 from foveal.downstream.learned import Learned, weights_of
 from foveal.downstream.options import TrainConfig
 from foveal.losses.grading import LOSSES, decide, to_logits
@@ -58,14 +58,18 @@ def fit(
     smoothing = {"label_smoothing": config.label_smoothing} if loss.smooths else {}
 
     # Resume
-    state: dict[str, Any] = {"epoch": 0, "step": 0, "best": None}
+    state: dict[str, Any] = {"epoch": 0, "best": None}
     if run.checkpoint.exists():
         state = checkpoint.load(run.checkpoint)
         checkpoint.load_strict(grader, state["grader"], str(run.checkpoint))
         optimiser.load_state_dict(state["optimiser"])
         if average is not None:
             checkpoint.load_strict(average, state["average"], str(run.checkpoint))
-    run.forget_after(state["step"])
+    # A last batch of a single image is left out (feed.py).
+    steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
+    total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
+    rising = round(config.warm_up * total_steps)
+    run.forget_after(step)
     describe(config, learned, built, weights.tolist(), device)
 
     # Images
@@ -80,8 +84,6 @@ def fit(
     scale = standardise(built, store, judged, spec, device) if config.freeze else None
     labels, ids = learned.labels, np.array(learned.ids, dtype=object)
     second = None if learned.second is None else torch.from_numpy(learned.second).to(device)
-    epochs_of_steps = [len(batches_of_epoch(config, learned, store, epoch)) for epoch in range(config.epochs)]
-    total_steps, step = sum(epochs_of_steps), state["step"]
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
     # Loop
@@ -97,11 +99,10 @@ def fit(
             since, waited = time.perf_counter(), 0.0
             features = None if scale is None else scale.features
             inputs = iter(prefetch(feed(config, learned, store, spec, epoch, step, features, device)))
-            for _ in range(epochs_of_steps[epoch]):
+            for _ in range(steps_per_epoch):
                 asked = time.perf_counter()
                 batch = next(inputs)
                 waited += time.perf_counter() - asked
-                rising = round(config.warm_up * total_steps)
                 share = min(1.0, (step + 1) / max(1, rising))
                 if config.schedule == "steps":
                     share *= stepped(epoch, config.decay)
@@ -162,7 +163,7 @@ def fit(
                 kept = {"grader": folded(model, scale), "epoch": epoch + 1, "input": seen}
                 checkpoint.save(kept, run.path / "best.pt")
             state |= {"grader": grader.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1}
-            state |= {"step": step} | ({} if average is None else {"average": average.state_dict()})
+            state |= {} if average is None else {"average": average.state_dict()}
             parts: dict[str, Answers] = {}
             if not config.mixup and not config.cutmix:
                 parts["train"] = (ids[order].tolist(), labels[order], given, probabilities.numpy())

@@ -53,7 +53,7 @@ def finish_folds(
     second = predictor.second_of(prepared, test)
     if second is not None:
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
-    hand_on(run, config, prepared, judged, np.concatenate([raw, raw_test]), fold_of, extra)
+    hand_on(run, predictor, config, prepared, judged, np.concatenate([raw, raw_test]), fold_of, extra)
     show_folds(read_predictions(run.path / "predictions.csv"), prepared)
     say(f"out-of-fold predictions of {len(records):,} images: {run.path / 'predictions.csv'}")
     say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")

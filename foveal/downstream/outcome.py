@@ -60,14 +60,15 @@ def finish(
         return
     raw = predictor.raw_of(prepared, judged)
     groups = judged["group"].to_numpy()[(judged["split"] == "val").to_numpy()]
-    hand_on(run, config, prepared, judged, raw, _parts(groups, config.seed), predictor.second_of(prepared, judged))
+    second = predictor.second_of(prepared, judged)
+    hand_on(run, predictor, config, prepared, judged, raw, _parts(groups, config.seed), second)
     say(f"predictions of {len(judged)} validation and test images with epoch {best_epoch}: {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}")
 
 
 def hand_on(
-    run: Run, config: TrainConfig, prepared: PreparedSet, judged: pd.DataFrame, raw: np.ndarray, parts: np.ndarray,
-    extra: pd.DataFrame | None,
+    run: Run, predictor: Predictor, config: TrainConfig, prepared: PreparedSet, judged: pd.DataFrame, raw: np.ndarray,
+    parts: np.ndarray, extra: pd.DataFrame | None,
 ) -> None:  # fmt: skip
     """Fit the readout on the validation images and write predictions of all judged ones, with raw probabilities [n, K].
 
@@ -91,7 +92,7 @@ def hand_on(
         _say_readout(readout, raw[val], probabilities[val], labels[val])
     elif config.calibrate and val.any():
         say(f"fewer than {LEAST_IMAGES} validation images: no temperature, thresholds or sets were fitted")
-    table = Predictor(run.path).table(
+    table = predictor.table(
         list(judged["id"]), probabilities, judged["label"], judged["group"], judged["split"], judged["flags"],
         graded=(grades, list(sets)),
     )  # fmt: skip
