@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import threading
 import time
+import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -84,7 +85,9 @@ def refuse_taught(config: CompareConfig) -> None:
     """ValueError for weights that have learned from grades, where fewer grades are to be learned from."""
     for init in config.init:
         model = read_model(Path(init)) if (Path(init) / "model.json").is_file() else {}
-        taught = model.get("kind") == "grader" or "supcon" in str(model.get("method"))
+        file = Path(init) / "config.toml"
+        options = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        taught = model.get("kind") == "grader" or options.get("method") == "supcon"
         if taught and any(said != "100%" for said in config.labels) and not config.allow_leaks:
             raise ValueError(
                 f"--init {init} has learned from grades already: with a part of the labels it would know more than it "
