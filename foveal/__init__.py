@@ -9,6 +9,7 @@ The verbs of the command line are functions here: `foveal.prepare`, `foveal.pret
 import foveal.cluster
 import foveal.evaluate
 import foveal.explain
+import foveal.export
 import foveal.inspect
 import foveal.predict
 import foveal.pretrain
@@ -20,6 +21,7 @@ from foveal.verbs import (
     demo,
     evaluate,
     explain,
+    export,
     inspect,
     predict,
     prepare,
@@ -38,6 +40,7 @@ __all__ = [
     "demo",
     "evaluate",
     "explain",
+    "export",
     "inspect",
     "predict",
     "prepare",

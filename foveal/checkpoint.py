@@ -40,8 +40,13 @@ def load(path: Path) -> dict[str, Any]:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's weights as safetensors, atomically."""
+    save_state(module.state_dict(), path)
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors by name as safetensors, atomically."""
     partial = path.with_name(path.name + ".partial")
-    save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, partial)
+    save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, partial)
     partial.chmod(0o644)  # safetensors writes for its owner alone
     partial.replace(path)
 

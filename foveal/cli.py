@@ -32,6 +32,7 @@ VERBS = {
     "predict": ("predict.predict", "predict.predict", "grade pictures with a trained run"),
     "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every figure with an interval"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to believe it"),
+    "export": ("export.export", "export.options", "files for other programs, checked against the run"),
     "report": ("report.build", "report.build", "one page of evidence from one or more runs"),
 }  # fmt: skip
 

@@ -114,6 +114,14 @@ def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:
     return explain(build(ExplainConfig, {"run": run, "images": images, **options}, "explain"))
 
 
+def export(run: PathLike, **options: Any) -> Path:
+    """Write a grader for other programs; returns the folder. Options: `foveal.export.options.ExportConfig`."""
+    from foveal.export.export import export
+    from foveal.export.options import ExportConfig
+
+    return export(build(ExportConfig, {"run": run, **options}, "export"))
+
+
 def report(*runs: PathLike, **options: Any) -> Path:
     """Write a page of evidence; returns its path. Options: `foveal.report.build.ReportConfig`."""
     from foveal.report.build import ReportConfig, report

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from foveal.augment import opencv, tensor
 from foveal.augment.table import ViewTable
+from foveal.fundus.preparation import at_size
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,7 @@ def random_views(
 
 def plain_view(images: np.ndarray, spec: NetworkInput, device: torch.device) -> Tensor:
     """float32 [B, C, s, s], normalised, channels-last: the whole image, resized by area where it shrinks."""
-    size = spec.image_size
-    if images.shape[1] != size:
-        shrinks = images.shape[1] > size
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = [cv2.resize(image, (size, size), interpolation=method) for image in images]
-        images = np.stack(resized).reshape(len(images), size, size, images.shape[3])
-    return normalise(to_tensor(np.ascontiguousarray(images), device).permute(0, 3, 1, 2), spec)
+    return normalise(to_tensor(at_size(images, spec.image_size), device).permute(0, 3, 1, 2), spec)
 
 
 def normalise(pixels: Tensor, spec: NetworkInput) -> Tensor:

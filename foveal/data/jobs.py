@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,24 +99,37 @@ def with_images(job: ShardJob, source: Source) -> ShardJob:
 def _on_ray(jobs: list[ShardJob], source: Source, address: str, bar: Bar) -> None:
     """The same function as tasks of a Ray cluster, which runs a task again when its worker dies.
 
-    All machines must see the source and --out under the same paths. `address`: of a running cluster, "auto" for
-    the one of this machine, "local" for one that is started for this work only.
+    All machines must see the source and --out under the same paths.
     """
-    try:
-        import ray
-    except ImportError:
-        raise ValueError("--ray needs Ray: pip install 'foveal[ray]'") from None
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise ValueError(f"--ray {address}: no Ray cluster answers there ({error})") from error
-    try:
+    with ray_cluster(address) as ray:
         task = ray.remote(write_shard).options(num_cpus=1, max_retries=5)
         waiting = {task.remote(with_images(job, source)): job for job in jobs}
         while waiting:
             finished, _ = ray.wait(list(waiting), num_returns=1)
             ray.get(finished)
             bar.advance(len(waiting.pop(finished[0]).files))
+
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[Any]:
+    """The module ray, connected for a while; a ValueError in a task is raised as itself.
+
+    `address`: of a running cluster, "auto" for the one of this machine, "local" for one that is started for this work
+    only. ValueError where none answers.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("--ray needs Ray: pip install 'foveal[ray]'") from None
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdigit() and "/" not in host:
+            socket.create_connection((host, int(port)), timeout=5).close()  # Ray itself would try for minutes
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, OSError) as error:
+        raise ValueError(f"--ray {address}: no Ray cluster answers there ({error})") from error
+    try:
+        yield ray
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, ValueError) else error) from None
     finally:

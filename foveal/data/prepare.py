@@ -187,7 +187,7 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
     places = np.unique(np.linspace(0, len(source.table) - 1, SAMPLE).astype(int))
     files = [source.root / file for file in source.table["file"].iloc[places]]
     look = Preparation(size=256, crop="disc")
-    found = [p for p in in_threads(lambda n: prepare_file(files[n], look, True), len(files)) if isinstance(p, Prepared)]
+    found = [p for _, p in in_threads(lambda file: prepare_file(file, look, True), files) if isinstance(p, Prepared)]
     without = sum("not-a-retina" in prepared.flags for prepared in found)
     if 2 * without <= len(found):
         return True

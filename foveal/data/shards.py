@@ -17,11 +17,11 @@ import os
 import socket
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import cv2
 import numpy as np
@@ -32,6 +32,8 @@ from foveal.fundus.decode import DecodeError, UnavailableError
 from foveal.fundus.fingerprint import fingerprint, to_text
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 
+T = TypeVar("T")
+AHEAD = 8  # items a thread: enough that a slow one does not stop the others
 OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and systems allow as few as 256
 SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop: what a killed run loses at most
 # The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
@@ -77,7 +79,7 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
     try:
         with partial.open("wb") as stream:
             _write_header(stream, (len(job.files), side, side, job.preparation.channels))
-            for position, result in enumerate(in_threads(lambda n: _prepare(job, n), len(job.files))):
+            for position, result in in_threads(lambda n: _prepare(job, n), range(len(job.files))):
                 facts: dict[str, Any] = {**FACTS, "file": job.files[position], "stamp": job.stamps[position]}
                 if isinstance(result, DecodeError):
                     again = {"stamp": "retry"} if isinstance(result, UnavailableError) else {}
@@ -176,19 +178,20 @@ def gather(shards: Shards, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
     return images
 
 
-def in_threads(work: Callable[[int], Prepared], count: int) -> Iterator[Prepared | DecodeError]:
-    """work(0), work(1), … in order, computed in threads with a bounded number in flight."""
+def in_threads(work: Callable[[T], Prepared], items: Iterable[T]) -> Iterator[tuple[T, Prepared | DecodeError]]:
+    """(item, work(item)) in order, computed in threads; no more than a few items for each are taken in advance."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    waiting: deque[Future[Prepared]] = deque()
+    waiting: deque[tuple[T, Future[Prepared]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for number in range(count + 8 * workers):
-                if number < count:
-                    waiting.append(pool.submit(work, number))
-                if number >= 8 * workers and waiting:
-                    yield _result(waiting.popleft())
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > AHEAD * workers:
+                    first, future = waiting.popleft()
+                    yield first, _result(future)
             while waiting:
-                yield _result(waiting.popleft())
+                first, future = waiting.popleft()
+                yield first, _result(future)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -1,6 +1,7 @@
 """predictions.csv: the one input of metrics and reports; read strictly, so that a wrong file cannot pass.
 
 Columns: id, label (may be empty), p0 … pK, grade, referable (0 or 1, empty without a severity scale), group, split.
+Rows whose column `answer` says that there is no grade (ungradable, unreadable) are left out, and counted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from foveal.console import warn
 
 SUM_TOLERANCE = 1e-3
 SPLITS = ("train", "val", "test", "unlabelled", "")  # "" where a picture stands in no prepared set
@@ -33,16 +36,34 @@ def read_predictions(file: Path) -> pd.DataFrame:
     if not len(table):
         raise ValueError(f"{file} holds no predictions")
     _check_ids(table, file)
+    table = _graded(table, file)
     table[columns] = _probabilities(table, columns, file)
     for column, highest in (("label", len(columns) - 1), ("grade", len(columns) - 1), ("referable", 1)):
         table[column] = _whole_numbers(table, column, highest, file)
     return table.astype({"grade": "int64"})
 
 
+def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The rows with a grade; what was left out is said, since figures of the rest are of easier images."""
+    if "answer" not in table:
+        return table
+    unknown = sorted(set(table["answer"]) - {"graded", "ungradable", "unreadable"})
+    if unknown:
+        raise ValueError(f"{file}: answer '{unknown[0]}' is none of graded, ungradable, unreadable")
+    without = table[table["answer"] != "graded"]
+    if len(without) == len(table):
+        raise ValueError(f"{file}: none of its {len(table)} images was graded; column reason says why")
+    if len(without):
+        counts = ", ".join(f"{count} {answer}" for answer, count in without["answer"].value_counts().items())
+        labelled = int((without["label"].notna()).sum())
+        warn(f"{file}: {counts} image(s) have no grade and are left out, {labelled} of them with a label")
+    return table[table["answer"] == "graded"].reset_index(drop=True)
+
+
 def _read_text(file: Path) -> pd.DataFrame:
     with file.open("rb") as stream:
         binary = b"\0" in stream.read(8192)
-    text = dict.fromkeys(("id", "group", "split", "flags", "set"), str)
+    text = dict.fromkeys(("id", "group", "split", "flags", "set", "answer", "reason"), str)
     try:
         if binary:
             raise UnicodeError("it holds zero bytes")

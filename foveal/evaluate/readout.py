@@ -11,6 +11,7 @@ the others (`crossed`), so that no image helps to choose what it is judged by.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,10 @@ def read_readout(run: Path, decision: str, ordered: bool) -> Readout:
     file = run / FILE
     if not file.is_file():
         return Readout(decision=decision, ordered=ordered)
-    said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    for key in ("thresholds", "limits"):
-        said[key] = None if said[key] is None else tuple(said[key])
-    return Readout(**said)
+    return readout_from(json.loads(file.read_text(encoding="utf-8")))
+
+
+def readout_from(said: Mapping[str, Any]) -> Readout:
+    """A readout from what `asdict` made of one."""
+    lists = {key: None if said[key] is None else tuple(said[key]) for key in ("thresholds", "limits")}
+    return Readout(**{**said, **lists})

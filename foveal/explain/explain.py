@@ -22,11 +22,11 @@ from foveal.distributed import choose_device
 from foveal.explain.attribution import MethodName, require_captum
 from foveal.explain.explainer import Explainer, Explanation
 from foveal.explain.geometry import ALARM
-from foveal.explain.overlay import overlay, to_jpeg
 from foveal.explain.page import render
 from foveal.explain.pictures import Picture, from_files, from_set
 from foveal.explain.trial import try_maps
-from foveal.predict.predict import sort_inputs
+from foveal.fundus.overlay import overlay, to_jpeg
+from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.runs import read_model, write_json, write_text
 
 MISSED = 0.1  # of the change of the score: where the map's sum misses more, that is said
@@ -85,7 +85,11 @@ def explain(config: ExplainConfig) -> Path:
     """
     require_captum()
     read_model(config.run)
-    files, sets = sort_inputs(config.images)
+    holding, sets = sort_inputs(config.images)
+    photographs = list(list_photographs(holding))
+    if any(photograph.member for photograph in photographs):
+        raise ValueError("explain reads photographs from files: unpack the archive first")
+    files = [photograph.file for photograph in photographs]
     out = config.out or config.run / "explain"
     earlier = _earlier(out, config.run)
     explainer = Explainer(config.run, config.target, config.baseline, choose_device(config.device))

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from foveal.augment.views import normalise, plain_view, to_tensor
 from foveal.explain.attribution import Attribution, attribute, last_map
-from foveal.explain.geometry import alarm_of, border_energy, resized, retina_of, shrinking, without_lesions
+from foveal.explain.geometry import alarm_of, border_energy, resized, shrinking, without_lesions
 from foveal.explain.target import Scorer, Target, of_class, resolve
 from foveal.explain.tiles import tiled_occlusion
+from foveal.fundus.overlay import retina_of
 from foveal.nets.heads import Grader
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model

@@ -12,31 +12,12 @@ RIM = 0.03  # of the retina's diameter: what lies nearer to its edge is rim
 # A map spread evenly over the retina has 0.12 of itself on the rim, one spread over the whole square 0.31 on rim and
 # border. From twice the former on, a map is drawn to the frame.
 ALARM = 0.25
-_DARKEST = 0.12  # brightness of retina, as a share of the middle's
 _HEAL = 1 / 16  # of the side: standard deviation of the blur that takes lesions away
 
 
 def square_of(pixels: np.ndarray, preparation: Preparation) -> Disc:
     """The square that `prepare_pixels` cuts from a photograph uint8 [h, w, 3], in its pixels."""
     return locate(pixels, preparation)[1]
-
-
-def retina_of(pixels: np.ndarray) -> np.ndarray:
-    """Bool [S, S]: the retina in a prepared square uint8 [S, S, C], the convex hull of what is not black.
-
-    Everything where nothing is bright, or where there is no black surround.
-    """
-    brightest = pixels.max(axis=2)
-    quarter = max(len(brightest) // 4, 1)
-    level = max(6.0, _DARKEST * float(np.median(brightest[quarter:-quarter, quarter:-quarter])))
-    kernel = np.ones((3, 3), np.uint8)
-    lit = cv2.morphologyEx((brightest > level).astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    regions, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not regions:
-        return np.ones(brightest.shape, bool)
-    filled = np.zeros(brightest.shape, np.uint8)
-    cv2.fillConvexPoly(filled, cv2.convexHull(max(regions, key=cv2.contourArea)), (1,))
-    return filled > 0
 
 
 def interior_of(retina: np.ndarray) -> np.ndarray:

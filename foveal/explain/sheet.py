@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from foveal.explain.explainer import Explanation
-from foveal.explain.overlay import overlay
 from foveal.fundus.crop import whole_frame
+from foveal.fundus.overlay import overlay
 
 CELL = 320  # px
 _HEAD = 28  # px, of the line with the names

@@ -19,8 +19,7 @@ from foveal.console import progress_bar, say, show_table
 from foveal.data.phantom import draw_patients
 from foveal.explain.attribution import METHODS
 from foveal.explain.explainer import Explainer, Explanation
-from foveal.explain.geometry import border_energy, resized, retina_of, square_of, without_lesions
-from foveal.explain.overlay import to_jpeg
+from foveal.explain.geometry import border_energy, resized, square_of, without_lesions
 from foveal.explain.sanity import STEPS, randomised, rank_correlation
 from foveal.explain.score import (
     PictureScore,
@@ -34,6 +33,7 @@ from foveal.explain.score import (
 )  # fmt: skip
 from foveal.explain.sheet import sheet
 from foveal.fundus.crop import crop_square
+from foveal.fundus.overlay import retina_of, to_jpeg
 from foveal.fundus.preparation import Preparation, prepare_pixels
 
 LARGEST = 256  # px: phantoms are drawn for 64 to 256

@@ -100,22 +100,25 @@ class _Header:
     orientation: int
 
 
-def decode(path: Path, minimum: int) -> Decoded:
+def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: int = MAXIMUM_PIXELS) -> Decoded:
     """Read a photograph as upright RGB, reduced by the JPEG decoder where that is free.
 
+    `source`: a file, or the bytes of one; `name`: the file name of bytes, whose ending tells a DICOM file without mark.
     `minimum`: smallest acceptable short side of the returned pixels, in px, at least 1; a photograph that is
     smaller comes back as it is. JPEGs are reduced by 2, 4 or 8 while they stay at or above it; other formats
     are decoded whole. Grey and palette pictures become RGB, alpha is dropped, an animation gives its first
     frame, and 16-bit values are scaled to 8 bits (see `_to_eight_bits`).
 
     Raises `DecodeError` with a short reason for a file that is missing, empty, cut off, of another kind, a folder or
-    a pipe, or larger than `MAXIMUM_PIXELS`; `ValueError` for a `minimum` below 1.
+    a pipe, or larger than `most_pixels`; `ValueError` for a `minimum` below 1.
     """
     if minimum < 1:
         raise ValueError(f"minimum is {minimum}; the short side must be at least 1 pixel")
-    data, header = _read(path)
+    suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
+    with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:
+        data, header = _read(file, suffix.lower(), most_pixels)
     if header is None:
-        return _decode_dicom(data)
+        return _decode_dicom(data, most_pixels)
     pixels = _with_opencv(data, _reduction(header, minimum)) if _suits_opencv(data, header) else None
     if pixels is None:
         pixels = _with_pillow(data, header.reader)
@@ -140,27 +143,26 @@ def _open(path: Path) -> IO[bytes]:
         raise UnavailableError(f"cannot be opened: {error.strerror or error}") from error
 
 
-def _read(path: Path) -> tuple[bytes, _Header | None]:
+def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, _Header | None]:
     """Return the bytes of a file and its header, which is checked before the rest is read; no header for DICOM."""
-    with _open(path) as file:
-        try:
-            start = file.read(132)
-            if not start:
-                raise DecodeError("empty file")
-            file.seek(0)
-            reader = next((reader for mark, reader in _READERS.items() if start.startswith(mark)), None)
-            if start[128:] == b"DICM" or (reader is None and path.suffix.lower() in _DICOM_SUFFIXES):
-                return file.read(), None
-            header = _read_header(file, reader)
-            file.seek(0)
-            data = file.read()
-        except OSError as error:
-            raise DecodeError(f"cannot be read: {error.strerror or error}") from error
+    try:
+        start = file.read(132)
+        if not start:
+            raise DecodeError("empty file")
+        file.seek(0)
+        reader = next((reader for mark, reader in _READERS.items() if start.startswith(mark)), None)
+        if start[128:] == b"DICM" or (reader is None and suffix in _DICOM_SUFFIXES):
+            return file.read(), None
+        header = _read_header(file, reader, most_pixels)
+        file.seek(0)
+        data = file.read()
+    except OSError as error:
+        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
     # Zeros that fill a file up to its promised length, as after a broken copy, would decode as picture.
     return data.rstrip(b"\x00") if header.reader is JpegImageFile else data, header
 
 
-def _read_header(file: IO[bytes], reader: type[ImageFile.ImageFile] | None) -> _Header:
+def _read_header(file: IO[bytes], reader: type[ImageFile.ImageFile] | None, most_pixels: int) -> _Header:
     if reader is None:
         raise DecodeError(_NOT_A_PICTURE)
     try:
@@ -168,15 +170,20 @@ def _read_header(file: IO[bytes], reader: type[ImageFile.ImageFile] | None) -> _
     except _COMPLAINTS as error:
         raise DecodeError(f"{_DAMAGED}, or a rare variant of its format") from error
     width, height = image.size
-    if width * height > MAXIMUM_PIXELS:
-        raise DecodeError(f"{width} x {height} pixels, more than the limit of {MAXIMUM_PIXELS // 10**6} megapixels")
+    check_pixels(width, height, most_pixels)
     return _Header(reader, image.mode, width, height, _orientation(image))
 
 
-def _decode_dicom(data: bytes) -> Decoded:
+def check_pixels(width: int, height: int, most: int) -> None:
+    """Raise `DecodeError` for a picture of more than `most` pixels."""
+    if width * height > most:
+        raise DecodeError(f"{width} x {height} pixels, more than the limit of {most / 10**6:g} megapixels")
+
+
+def _decode_dicom(data: bytes, most_pixels: int) -> Decoded:
     from foveal.fundus.dicom import read_dicom  # it needs this module's DecodeError
 
-    pixels = read_dicom(data)
+    pixels = read_dicom(data, most_pixels)
     return Decoded(pixels, pixels.shape[1], pixels.shape[0])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.fundus.decode import MAXIMUM_PIXELS, DecodeError, UnavailableError
+from foveal.fundus.decode import DecodeError, UnavailableError, check_pixels
 
 _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -33,13 +33,13 @@ _COMPLAINTS = (
 )  # fmt: skip
 
 
-def read_dicom(data: bytes) -> np.ndarray:
+def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
     """Return the first frame of a DICOM file as uint8 `[h, w, 3]` RGB.
 
     Grey pictures are scaled to 8 bits by their rescale slope and window where they have one, else by their stored
     bits; MONOCHROME1 is inverted; palettes and YBR become RGB. `data`: the whole file, with or without preamble.
     Raises `DecodeError` without pydicom, for a file without a picture, one that is damaged, one whose compression
-    nothing installed can read, and one larger than `MAXIMUM_PIXELS`.
+    nothing installed can read, and one larger than `most_pixels`.
     """
     try:
         import pydicom
@@ -47,7 +47,7 @@ def read_dicom(data: bytes) -> np.ndarray:
         raise UnavailableError("reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
     try:
         dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
-        _check(dataset)
+        _check(dataset, most_pixels)
         return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset)))
     except DecodeError:
         raise
@@ -55,12 +55,10 @@ def read_dicom(data: bytes) -> np.ndarray:
         raise DecodeError("a damaged DICOM file") from error
 
 
-def _check(dataset: Any) -> None:
+def _check(dataset: Any, most_pixels: int) -> None:
     if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
         raise DecodeError("a DICOM file without a picture")
-    if dataset.Rows * dataset.Columns > MAXIMUM_PIXELS:
-        limit = MAXIMUM_PIXELS // 10**6
-        raise DecodeError(f"{dataset.Columns} x {dataset.Rows} pixels, more than the limit of {limit} megapixels")
+    check_pixels(dataset.Columns, dataset.Rows, most_pixels)
 
 
 def _first_frame(dataset: Any) -> tuple[np.ndarray, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from foveal.fundus import quality
 from foveal.fundus.crop import Disc, blacken_surround, crop_square, find_disc, whole_frame
-from foveal.fundus.decode import Decoded, decode
+from foveal.fundus.decode import MAXIMUM_PIXELS, Decoded, decode
 from foveal.fundus.normalise import ENHANCEMENTS, normalise
 
 # The disc's side in the decoded pixels, over the final size, is at least this. The JPEG decoder's shrinking filters
@@ -71,14 +72,21 @@ class Prepared:
     measures: dict[str, float] = field(default_factory=dict)
 
 
-def prepare_file(path: Path, preparation: Preparation, measure: bool = False) -> Prepared:
-    """Decode and prepare one picture file; `measure` adds its quality. DecodeError with a reason in plain words."""
-    decoded = decode(path, round(_FRAME_OVERSAMPLING * preparation.size))
+def prepare_file(
+    source: Path | bytes, preparation: Preparation, measure: bool = False, *, name: str = "",
+    most_pixels: int = MAXIMUM_PIXELS,
+) -> Prepared:  # fmt: skip
+    """Decode and prepare one picture file, or the bytes of one; `measure` adds its quality.
+
+    `name`, `most_pixels`: as of `decode`. Raises `DecodeError` with a reason in plain words.
+    """
+    read = partial(decode, source, name=name, most_pixels=most_pixels)
+    decoded = read(minimum=round(_FRAME_OVERSAMPLING * preparation.size))
     frame, disc = locate(decoded.pixels, preparation)
     reduced = max(decoded.width, decoded.height) > max(frame.shape)
     if reduced and disc.side < _LEAST_OVERSAMPLING * preparation.size:
         short = min(frame.shape[:2])
-        decoded = decode(path, math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / disc.side))
+        decoded = read(minimum=math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / disc.side))
         frame, disc = locate(decoded.pixels, preparation)
     return _finish(Decoded(frame, decoded.width, decoded.height), disc, preparation, measure)
 
@@ -95,6 +103,15 @@ def prepare_pixels(
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     frame, disc = locate(pixels, preparation)
     return _finish(Decoded(frame, width or columns, height or rows), disc, preparation, measure)
+
+
+def at_size(images: np.ndarray, size: int) -> np.ndarray:
+    """Prepared squares uint8 [n, S, S, C] at another side [n, size, size, C]: by area where they shrink."""
+    if images.shape[1] == size:
+        return np.ascontiguousarray(images)
+    method = cv2.INTER_AREA if images.shape[1] > size else cv2.INTER_LINEAR
+    resized = [cv2.resize(image, (size, size), interpolation=method) for image in images]
+    return np.stack(resized).reshape(len(images), size, size, images.shape[3])
 
 
 def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Disc]:

@@ -1,27 +1,34 @@
-"""predict: grade pictures with a trained run, or with several together.
+"""predict: grade pictures with a trained run, with several together, or with an exported file.
 
-foveal predict RUN photograph.jpg folder/ --out predictions.csv
+foveal predict RUN photograph.jpg folder/ archive.zip list.csv --out predictions.csv
 foveal predict RUN DATA --split test --out predictions.csv
 foveal predict RUN RUN2 RUN3 folder/ --tta flips
+foveal predict exported/model.onnx folder/ --out predictions.jsonl
+
+Rows are written while images are graded: memory does not grow with their number, and the same command goes on after
+an interruption.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
 import tyro
 
-from foveal.console import say, show_table, warn
+from foveal.console import progress_bar, say, show_table, warn
 from foveal.data.leaks import find_seen, read_seen
-from foveal.data.records import open_prepared
-from foveal.data.source import list_pictures
-from foveal.distributed import choose_device
+from foveal.data.records import PreparedSet, open_prepared
 from foveal.evaluate.predictions import probability_columns
-from foveal.predict.predictor import Predictor
-from foveal.runs import write_text
+from foveal.fundus.quality import FLAGS, UNGRADABLE
+from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
+from foveal.predict.model import BATCH, Model, Read, set_ungradable
+from foveal.predict.opened import is_model, open_model
+from foveal.predict.output import Writer
+from foveal.predict.overlays import check_looks, write_overlays
 
 SHOWN = 12  # predictions printed; the file holds all
 
@@ -30,109 +37,192 @@ SHOWN = 12  # predictions printed; the file holds all
 class PredictConfig:
     """Options of `foveal predict`."""
 
-    # Run folder that `foveal train` wrote; a run of folds is an ensemble of its folds.
+    # Run folder that `foveal train` wrote (folds are an ensemble), or a file of `foveal export`.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Picture files, folders of pictures and prepared sets, in any mix; further run folders grade along (mean).
+    # Files, folders, zip archives, "patterns", lists (.csv) and prepared sets; further run folders grade along (mean).
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
-    # Table to write.
+    # Table to write; JSON lines where it ends in .jsonl.
     out: Path = Path("predictions.csv")
     # Part of the prepared sets to grade.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
     # Test-time augmentation: mean over 4 flips, or over 8 flips and turns; auto is that of the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
+    # Flags of quality with which a picture is answered "ungradable" instead of a grade.
+    ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
+    # Folder for a picture of each photograph with the places that spoke for its answer.
+    overlays: Path | None = None
+    # Ray cluster that grades the photographs: its address, auto for that of this machine, local for a new one.
+    ray: str = ""
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.images:
-            raise ValueError("predict needs at least one picture, folder or prepared set")
+            raise ValueError("predict needs at least one picture, folder, archive, list or prepared set")
+        unknown = [word for word in self.ungradable if word not in FLAGS]
+        if unknown:
+            raise ValueError(f"--ungradable {unknown[0]}: there is no such flag; choose among {', '.join(FLAGS)}")
+        if self.ray and self.overlays is not None:
+            raise ValueError("--overlays are drawn on this machine: leave out --ray, or draw them in a second command")
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What is said at the end: counts, and the first rows."""
+
+    rows: int = 0
+    answers: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+    flagged: int = 0
+    shown: list[pd.DataFrame] = field(default_factory=list)
+    first_error: str = ""
+
+    def count(self, table: pd.DataFrame) -> None:
+        """Take some rows into account."""
+        if sum(map(len, self.shown)) < SHOWN:
+            self.shown.append(table.head(SHOWN))
+        self.rows += len(table)
+        for answer, number in table["answer"].value_counts().items():
+            self.answers[str(answer)] = self.answers.get(str(answer), 0) + int(number)
+        for flag, number in table["flags"].str.split().explode().dropna().value_counts().items():
+            self.flags[str(flag)] = self.flags.get(str(flag), 0) + int(number)
+        self.flagged += int((table["flags"] != "").sum())
+        bad = table[table["answer"] == "unreadable"]
+        if len(bad) and not self.first_error:
+            self.first_error = f"{bad['id'].iloc[0]}: {bad['reason'].iloc[0]}"
 
 
 def predict(config: PredictConfig) -> Path:
-    """Grade pictures and write predictions.csv; what cannot be read is listed beside it. Returns the table's path."""
+    """Grade pictures and write predictions.csv, a row each, whatever became of it. Returns the table's path."""
     more, images = further_runs(config.images)
     runs = [config.run, *more]
-    files, sets = sort_inputs(images)
+    holding, sets = sort_inputs(images)
     if config.out.is_dir():
-        raise ValueError(f"--out {config.out} is a folder; give the path of a .csv file")
-    predictor = Predictor(runs, choose_device(config.device), None if config.tta == "auto" else config.tta)
+        raise ValueError(f"--out {config.out} is a folder; give the path of a .csv or .jsonl file")
+    prepared = [_chosen(path, config.split) for path in sets]
+    model = open_model(runs, config.device, config.tta)
+    if config.overlays is not None:
+        check_looks(model)
     if len(runs) > 1:
         say(f"{len(runs)} runs grade together: the mean of their probabilities, without sets of grades")
-    learned_from = pd.concat([read_seen(str(run)) for run in runs])
-    tables: list[pd.DataFrame] = []
-    failed: list[tuple[Path, str]] = []
-    for path in sets:
-        prepared = open_prepared(path)
-        records = prepared.records if config.split == "all" else prepared.part(config.split)
-        if not len(records):
-            raise ValueError(f"{path} has no images in its part '{config.split}'")
-        judged = records["split"].isin(("val", "test"))
-        found = find_seen(prepared, records[judged], learned_from)
-        learned = judged & records["id"].isin(found["id"])
-        if learned.any():
-            warn(
-                f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {path} shaped the "
-                f"weights of {', '.join(map(str, runs))}: they are written with split 'train', so that an "
-                "evaluation leaves them out"
-            )
-        records = records.assign(split=records["split"].where(~learned, "train"))
-        tables.append(predictor.predict_prepared(prepared, records))
-    if files:
-        table, failed = predictor.predict_files(files)
-        tables.append(table)
-    table = pd.concat(tables, ignore_index=True)
-    if not len(table):
-        raise ValueError(f"none of the {len(files)} files could be read; the first: {failed[0][0]}: {failed[0][1]}")
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(config.out, table.to_csv(index=False, lineterminator="\n"))
-    _show(table, predictor.classes)
-    flagged = table["flags"].str.split().explode().dropna().value_counts()
-    if len(flagged):
-        counts = ", ".join(f"{count} {flag}" for flag, count in flagged.items())
-        warn(f"{int((table['flags'] != '').sum())} of {len(table)} pictures are flagged ({counts}): look at them first")
-    if failed:
-        rejected = config.out.with_name(f"{config.out.stem}.rejected.csv")
-        rows = pd.DataFrame([(file.as_posix(), reason) for file, reason in failed], columns=["file", "reason"])
-        write_text(rejected, rows.to_csv(index=False, lineterminator="\n"))
-        warn(f"{len(failed)} files could not be read; {rejected} says why")
+    made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
+                 "ungradable": list(config.ungradable)}  # fmt: skip
+    tally = Tally()
+    with Writer(config.out, made_with) as writer:
+        for table in _tables(config, model, runs, holding, prepared, writer.done):
+            judged = set_ungradable(table, config.ungradable)
+            writer.write(judged)
+            tally.count(judged)
+        if not tally.rows and not writer.done:
+            raise ValueError(f"nothing to grade in {', '.join(map(str, images))}")
+        if tally.answers.get("unreadable", 0) == tally.rows and tally.rows:
+            raise ValueError(f"none of the {tally.rows} files could be read; the first: {tally.first_error}")
+        writer.finish()
+    _report(tally, model)
     say(f"predictions: {config.out}")
     return config.out
 
 
 def further_runs(paths: tuple[Path, ...]) -> tuple[list[Path], tuple[Path, ...]]:
-    """(run folders, other paths) among the paths given; ValueError where no picture is left."""
-    runs = [path for path in paths if (path / "model.json").is_file()]
+    """(models, other paths) among the paths given; ValueError where no picture is left."""
+    runs = [path for path in paths if is_model(path)]
     images = tuple(path for path in paths if path not in runs)
     if not images:
         raise ValueError("predict needs at least one picture, folder or prepared set beside the runs")
     return runs, images
 
 
-def sort_inputs(images: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
-    """(picture files, prepared sets) among the paths given; ValueError for a path that does not exist."""
-    files: list[Path] = []
-    sets: list[Path] = []
-    for path in images:
-        if not path.exists():
-            raise ValueError(f"{path}: there is no such file or folder")
-        if (path / "records.csv").is_file():
-            sets.append(path)
-        elif path.is_dir():
-            files.extend(list_pictures(path))
-        else:
-            files.append(path)
-    return list(dict.fromkeys(files)), sets
+def _chosen(path: Path, split: str) -> tuple[PreparedSet, pd.DataFrame]:
+    prepared = open_prepared(path)
+    records = prepared.records if split == "all" else prepared.part(split)
+    if not len(records):
+        raise ValueError(f"{path} has no images in its part '{split}'")
+    return prepared, records
 
 
-def _show(table: pd.DataFrame, classes: list[str]) -> None:
+def _tables(
+    config: PredictConfig, model: Model, runs: list[Path], holding: list[Path],
+    sets: list[tuple[PreparedSet, pd.DataFrame]], done: set[str],
+) -> Iterator[pd.DataFrame]:  # fmt: skip
+    """Tables of predictions, some rows at a time: the prepared sets first, then the photographs."""
+    for prepared, records in sets:
+        known = _without_learned(prepared, records, runs)
+        left = known[~known["id"].isin(done)]
+        with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
+            for table in model.tables_of_set(prepared, left):
+                yield table.assign(answer="graded", reason="")
+                bar.advance(len(table))
+    if not holding:
+        return
+    listed = (photograph for photograph in list_photographs(holding) if photograph.id not in done)
+    with progress_bar("predict", _count(holding), done=len(done)) as bar:
+        if config.ray:
+            from foveal.predict.workers import tables_on_ray
+
+            for table in tables_on_ray(listed, runs, config.device, config.tta, config.ray):
+                yield table
+                bar.advance(len(table))
+            return
+        for batch in _batches(model, listed):
+            if config.overlays is not None:
+                write_overlays(model, batch, config.overlays)
+            yield model.table_of_photographs(batch)
+            bar.advance(len(batch))
+
+
+def _count(holding: list[Path]) -> int:
+    """How many photographs there are: names are listed twice rather than kept."""
+    return sum(1 for _ in list_photographs(holding))
+
+
+def _batches(model: Model, photographs: Iterator[Photograph]) -> Iterator[list[Read]]:
+    batch: list[Read] = []
+    for read in model.read(photographs):
+        batch.append(read)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
+    """The records, with split 'train' for those that shaped the weights, so that an evaluation leaves them out."""
+    learned_from = pd.concat([read_seen(str(run if run.is_dir() else run.parent)) for run in runs])
+    judged = records["split"].isin(("val", "test"))
+    learned = judged & records["id"].isin(find_seen(prepared, records[judged], learned_from)["id"])
+    if learned.any():
+        warn(
+            f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path} shaped the "
+            f"weights of {', '.join(map(str, runs))}: they are written with split 'train', so that an "
+            "evaluation leaves them out"
+        )
+    return records.assign(split=records["split"].where(~learned, "train"))
+
+
+def _report(tally: Tally, model: Model) -> None:
+    if tally.shown:
+        _show(pd.concat(tally.shown).head(SHOWN), tally.rows, model.classes)
+    if tally.flagged:
+        counts = ", ".join(f"{count} {flag}" for flag, count in tally.flags.items())
+        warn(f"{tally.flagged} of {tally.rows} pictures are flagged ({counts}): look at them first")
+    for answer in ("ungradable", "unreadable"):
+        if tally.answers.get(answer):
+            warn(
+                f"{tally.answers[answer]} of {tally.rows} are {answer}: they have no grade, and column reason says why"
+            )
+
+
+def _show(table: pd.DataFrame, count: int, classes: list[str]) -> None:
     columns = probability_columns(table)
     rows = []
-    for row in table.head(SHOWN).to_dict("records"):
+    for row in table.to_dict("records"):
         referable = {0: "no", 1: "yes"}.get(row["referable"], "") if pd.notna(row["referable"]) else ""
-        probabilities = "  ".join(f"{row[column]:.2f}" for column in columns)
-        rows.append([str(row["id"]), f"{row['grade']} {classes[row['grade']]}", referable, probabilities])
-    show_table(
-        f"{len(table)} images graded", ["image", "grade", "refer", f"probability of 0 to {len(columns) - 1}"], rows
-    )
-    if len(table) > SHOWN:
-        say(f"… and {len(table) - SHOWN} more")
+        graded = row["answer"] == "graded"
+        grade = f"{row['grade']} {classes[row['grade']]}" if graded else str(row["answer"])
+        known = row["answer"] != "unreadable"
+        probabilities = "  ".join(f"{row[column]:.2f}" for column in columns) if known else ""
+        rows.append([str(row["id"]), grade, referable, probabilities])
+    show_table(f"{count} images", ["image", "grade", "refer", f"probability of 0 to {len(columns) - 1}"], rows)
+    if count > len(table):
+        say(f"… and {count - len(table)} more")

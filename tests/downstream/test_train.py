@@ -150,7 +150,7 @@ def test_the_misgraded_are_listed_worst_first_with_their_pictures(grader_run):
 def test_the_library_and_the_file_agree(grader_run, phantom_set):
     prepared = open_prepared(phantom_set)
     judged = prepared.part("val", "test")
-    probabilities = Predictor(grader_run).predict(prepared.pixels(judged))
+    probabilities = Predictor(grader_run).probabilities(prepared.pixels(judged))
     table = pd.read_csv(grader_run / "predictions.csv")
     assert table[[f"p{k}" for k in range(5)]].to_numpy() == pytest.approx(probabilities, abs=2e-6)
     assert json.loads((grader_run / "model.json").read_text())["decision"] == "expected"

@@ -9,12 +9,12 @@ from foveal.explain.geometry import (
     border_energy,
     interior_of,
     resized,
-    retina_of,
     shrinking,
     square_of,
     without_lesions,
 )
 from foveal.fundus.crop import crop_square
+from foveal.fundus.overlay import retina_of
 from foveal.fundus.preparation import Preparation, prepare_pixels
 
 

@@ -51,16 +51,22 @@ def test_folders_files_and_bad_files(photo_run, photographs, tmp_path):
     out = foveal.predict(photo_run[2], photographs, photographs / "0.png", out=tmp_path / "new" / "p.csv")
     table = read_predictions(out)
     assert len(table) == 6 and table["label"].isna().all() and (table["referable"] == (table["grade"] >= 2)).all()
-    rejected = pd.read_csv(tmp_path / "new" / "p.rejected.csv")
-    assert len(rejected) == 1 and rejected["file"][0].endswith("letter.jpg")
+    bad = pd.read_csv(out, keep_default_na=False).set_index("answer").loc["unreadable"]
+    assert bad["id"].endswith("letter.jpg") and "not a picture" in bad["reason"] and bad["grade"] == bad["p0"] == ""
 
 
 def test_pictures_that_are_no_good_photographs_are_flagged(photo_run, tmp_path, capsys):
     wide = foveal.prepare(photo_run[0] / "photos", out=tmp_path / "data", size=64)
     run = foveal.train(wide, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=8, class_weights="none")
     cv2.imwrite(str(tmp_path / "noise.png"), np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8))
-    table = read_predictions(foveal.predict(run, tmp_path / "noise.png", out=tmp_path / "p.csv"))
-    assert "not-a-retina" in table["flags"][0] and "1 of 1 pictures are flagged" in capsys.readouterr().out
+    out = foveal.predict(run, tmp_path / "noise.png", out=tmp_path / "p.csv")
+    row = pd.read_csv(out, keep_default_na=False).iloc[0]
+    assert "not-a-retina" in row["flags"] and "1 of 1 pictures are flagged" in capsys.readouterr().out
+    assert row["answer"] == "ungradable" and row["grade"] == row["referable"] == "" and row["reason"]
+    with pytest.raises(ValueError, match="none of its 1 images was graded"):
+        read_predictions(out)
+    graded = read_predictions(foveal.predict(run, tmp_path / "noise.png", ungradable=["blurred"], out=out))
+    assert len(graded) == 1
     from_set = read_predictions(foveal.predict(run, wide, out=tmp_path / "set.csv")).set_index("id")["flags"]
     records = pd.read_csv(wide / "records.csv", dtype=str, keep_default_na=False).set_index("id")["flags"]
     assert from_set.equals(records[from_set.index])
@@ -124,6 +130,6 @@ def test_memory_does_not_depend_on_the_batches(grader_run, phantom_set):
     prepared = open_prepared(phantom_set)
     images = prepared.pixels(prepared.records)
     predictor = Predictor(grader_run)
-    whole = predictor.predict(np.concatenate([images, images]))
+    whole = predictor.probabilities(np.concatenate([images, images]))
     assert whole.shape == (120, 5) and whole[:60] == pytest.approx(whole[60:], abs=1e-6)
     assert whole.sum(1) == pytest.approx(np.ones(120), abs=1e-5)

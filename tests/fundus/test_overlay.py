@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.explain.overlay import LEAST_SIDE, overlay, to_jpeg
 from foveal.fundus.crop import Disc, whole_frame
+from foveal.fundus.overlay import LEAST_SIDE, overlay, to_jpeg
 
 
 def hot(place, size=64):

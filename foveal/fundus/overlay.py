@@ -6,7 +6,6 @@ from functools import cache
 
 import cv2
 import numpy as np
-from matplotlib import colormaps
 
 from foveal.fundus.crop import Disc
 
@@ -14,13 +13,33 @@ LEAST_SIDE = 640  # px: smaller pictures are enlarged, or the lines would hide t
 OPACITY = 0.6  # of the strongest places; nothing is laid over where the map is empty
 TOP = 0.9  # the outlined places are those above this share of the retina,
 FAINTEST = 0.05  # and above this share of the strongest: most of an empty map is no finding
+_DARKEST = 0.12  # brightness of retina, as a share of the middle's
 _CLIPPED = 99.8  # percentile of the retina that gets the last colour: one pixel must not darken all others
 
 
 @cache
 def _colours() -> np.ndarray:
     """uint8 [256, 3]: viridis, which is perceptually uniform and unlike anything in an eye."""
-    return (np.asarray(colormaps["viridis"](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)[:, 0]
+
+
+def retina_of(pixels: np.ndarray) -> np.ndarray:
+    """Bool [S, S]: the retina in a prepared square uint8 [S, S, C], the convex hull of what is not black.
+
+    Everything where nothing is bright, or where there is no black surround.
+    """
+    brightest = pixels.max(axis=2)
+    quarter = max(len(brightest) // 4, 1)
+    level = max(6.0, _DARKEST * float(np.median(brightest[quarter:-quarter, quarter:-quarter])))
+    kernel = np.ones((3, 3), np.uint8)
+    lit = cv2.morphologyEx((brightest > level).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    regions, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not regions:
+        return np.ones(brightest.shape, bool)
+    filled = np.zeros(brightest.shape, np.uint8)
+    cv2.fillConvexPoly(filled, cv2.convexHull(max(regions, key=cv2.contourArea)), (1,))
+    return filled > 0
 
 
 def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarray) -> np.ndarray:
@@ -30,15 +49,35 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
     short side below `LEAST_SIDE` are enlarged by a whole factor.
     """
     frame, square = _enlarged(frame, square)
+    strength, level = _strength(frame.shape[:2], square, heat, retina)
+    if not strength.any():
+        return frame
+    alpha = (OPACITY * np.sqrt(strength))[..., None]
+    painted = (frame * (1 - alpha) + _colours()[(strength * 255).astype(np.uint8)] * alpha).round().astype(np.uint8)
+    return _outlined(painted, strength, level)
+
+
+def heat_layer(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray) -> np.ndarray:
+    """The map alone, to be laid over a photograph of that shape (h, w): uint8 [h, w, 4] RGBA, clear where it is empty.
+
+    The strongest places are opaque; whoever shows it chooses how much of it.
+    """
+    strength, level = _strength(shape[:2], square, heat, retina)
+    layer = np.dstack([_colours()[(strength * 255).astype(np.uint8)], (np.sqrt(strength) * 255).astype(np.uint8)])
+    return _outlined(layer, strength, level)
+
+
+def _strength(
+    shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """(the map 0-1 in a frame of that shape, the strength at which its top tenth begins)."""
     side = max(round(square.side), 1)
     small_retina = cv2.resize(retina.astype(np.uint8), heat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     top = float(np.percentile(heat[small_retina], _CLIPPED)) if small_retina.any() else 0.0
     if top <= 0:
-        return frame
-    strength = _placed(cv2.resize((heat / top).astype(np.float32), (side, side)).clip(0, 1), square, frame.shape[:2])
-    alpha = (OPACITY * np.sqrt(strength))[..., None]
-    painted = (frame * (1 - alpha) + _colours()[(strength * 255).astype(np.uint8)] * alpha).round().astype(np.uint8)
-    return _outlined(painted, strength, max(float(np.quantile(heat[small_retina], TOP)) / top, FAINTEST))
+        return np.zeros(shape, np.float32), 1.0
+    strength = _placed(cv2.resize((heat / top).astype(np.float32), (side, side)).clip(0, 1), square, shape)
+    return strength, max(float(np.quantile(heat[small_retina], TOP)) / top, FAINTEST)
 
 
 def _enlarged(frame: np.ndarray, square: Disc) -> tuple[np.ndarray, Disc]:
@@ -49,7 +88,7 @@ def _enlarged(frame: np.ndarray, square: Disc) -> tuple[np.ndarray, Disc]:
     return larger, Disc(square.left * factor, square.top * factor, square.side * factor, square.found)
 
 
-def _placed(map_: np.ndarray, square: Disc, shape: tuple[int, int]) -> np.ndarray:
+def _placed(map_: np.ndarray, square: Disc, shape: tuple[int, ...]) -> np.ndarray:
     """The map [side, side] where its square lies in a frame of this shape, 0 elsewhere: crop_square turned round."""
     left, top, side = round(square.left), round(square.top), len(map_)
     rows = slice(max(top, 0), min(top + side, shape[0]))
@@ -63,7 +102,7 @@ def _outlined(picture: np.ndarray, strength: np.ndarray, level: float) -> np.nda
     """White lines with a dark edge around what is above `level`: seen on bright and on dark retina."""
     contours, _ = cv2.findContours((strength > level).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     width = max(round(min(picture.shape[:2]) / 350), 2)  # a line of one pixel is grey once it is smoothed
-    for colour, thickness in (((0, 0, 0), 3 * width), ((255, 255, 255), width)):
+    for colour, thickness in (((0, 0, 0, 255), 3 * width), ((255, 255, 255, 255), width)):
         cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA)
     return picture
 

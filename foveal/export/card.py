@@ -1,0 +1,126 @@
+"""Card: what an exported grader is, for people (README.md) and for programs (foveal.json)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import tomllib
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import foveal
+from foveal.data.leaks import read_seen
+from foveal.predict.exported import FORMAT
+from foveal.predict.predictor import Predictor
+from foveal.predict.record import record_of
+from foveal.runs import read_model, write_text
+
+# What `foveal predict FILE.onnx` and `foveal serve FILE.onnx` import; torch is not among it.
+NEEDED = ("numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "rich", "scipy", "tomli-w", "tyro")
+TOLD_OF_RUN = ("kind", "encoder", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
+               "second", "second_classes", "loss", "init", "best_epoch", "members")  # fmt: skip
+
+
+def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dict[str, Any]:
+    """What foveal.json holds, but for the files."""
+    model = read_model(run)
+    provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    options = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    return {
+        "format": FORMAT, "foveal": foveal.__version__, "name": run.resolve().name,
+        **{key: model[key] for key in TOLD_OF_RUN if key in model},
+        "channels": predictor.preparation.channels,
+        "input": {"name": "pixels", "type": "uint8", "shape": ["images", side, side, predictor.preparation.channels],
+                  "side": side, "made": f"the prepared square of {predictor.preparation.size} px, resized by area"},
+        "outputs": outputs, "tta": predictor.tta, "readout": asdict(predictor.readout), "record": record_of(run),
+        "notice": "Research use; not a medical device.",
+        "provenance": {
+            "exported": datetime.now(UTC).isoformat(timespec="seconds"), "model": predictor.key,
+            "trained": provenance["started"], "seed": provenance["seed"], "commit": provenance["commit"],
+            "versions": provenance["versions"], "data": provenance["data"], "loss": options.get("loss"),
+            "image_size": options.get("image_size"),
+        },
+    }  # fmt: skip
+
+
+def write_seen(run: Path, folder: Path) -> None:
+    """FOLDER/seen.csv: digests and fingerprints of what the grader learned from, without a name of image or patient.
+
+    By it `predict` still tells test images that were learned from.
+    """
+    seen = read_seen(str(run))
+    nameless: pd.DataFrame = seen.assign(id="", set="", path="", patient="")
+    write_text(folder / "seen.csv", nameless.to_csv(index=False, lineterminator="\n"))
+
+
+def write_requirements(folder: Path) -> None:
+    """FOLDER/requirements.txt: the packages, in the versions it was checked with, that grade without torch."""
+    lines = [f"{name}=={importlib.metadata.version(name)}" for name in NEEDED]
+    head = "# pip install --no-deps foveal && pip install -r requirements.txt: grades with these files, without torch\n"
+    write_text(folder / "requirements.txt", head + "\n".join(lines) + "\n")
+
+
+def write_card(said: dict[str, Any], loads: dict[str, str], folder: Path) -> None:
+    """FOLDER/README.md: the model card."""
+    write_text(
+        folder / "README.md", "\n".join([*_head(said), *_files(said, loads), *_use(said), *_origin(said)]) + "\n"
+    )
+
+
+def _head(said: dict[str, Any]) -> list[str]:
+    classes = "\n".join(f"{number}. {name}" for number, name in enumerate(said["classes"]))
+    referred = said.get("referable_from")
+    refers = "" if referred is None else f" Referable is grade {referred} ({said['classes'][referred]}) and above."
+    record = [
+        f"| {entry['name'].replace('_', ' ')} | {entry['value']:.3f} | {_interval(entry)} | {entry['n']} |"
+        for entry in said["record"]
+        if entry["value"] is not None
+    ]
+    figures = (
+        ["| | value | 95 % interval | n |", "|---|---|---|---|", *record, "",
+         "Measured by `foveal evaluate` on images of the data below that it had not learned from; on another camera or "
+         "another clinic it may be worse: evaluate it there."]
+        if record else ["It was not evaluated before it was exported: nothing is known of how good it is."]
+    )  # fmt: skip
+    return [
+        f"# {said['name']}", "",
+        f"A grader of {'fundus photographs' if said['fundus'] else 'pictures'} ({said['encoder']}, "
+        f"{len(said.get('members') or [1])} network(s), scale {said['scale']}), written by Foveal {said['foveal']}.",
+        "",
+        "**Research use. Not a medical device. A person decides.**", "",
+        "## Grades", "", classes, "", refers.strip(), "", "## How good it was", "", *figures, "",
+    ]  # fmt: skip
+
+
+def _interval(entry: dict[str, Any]) -> str:
+    return "" if entry["low"] is None else f"{entry['low']:.3f} to {entry['high']:.3f}"
+
+
+def _files(said: dict[str, Any], loads: dict[str, str]) -> list[str]:
+    lines = ["## Files", "", "| file | what it is | checked against the run |", "|---|---|---|"]
+    for name, facts in said["files"].items():
+        lines.append(f"| `{name}` | {facts['what']} | {facts.get('parity', '')} |")
+    return [*lines, "", *(f"`{name}`: {how}" for name, how in loads.items()), ""]
+
+
+def _use(said: dict[str, Any]) -> list[str]:
+    return [
+        "## Use", "", "```sh", "foveal predict . photographs/ --out predictions.csv", "foveal serve .", "```", "",
+        f"Input `pixels`: uint8 {said['input']['shape']}, RGB or grey, {said['input']['made']} (`preparation` in "
+        f"foveal.json says how the square is cut). Output: {', '.join(said['outputs'])}. Thresholds and sets of grades "
+        "stand in `readout`.", "",
+    ]  # fmt: skip
+
+
+def _origin(said: dict[str, Any]) -> list[str]:
+    origin = said["provenance"]
+    data = ", ".join(f"{name} ({digest[:12]}…)" for name, digest in origin["data"].items())
+    return [
+        "## Where it comes from", "",
+        f"Trained {origin['trained']} on {data}, from {said['init']} weights, loss {said.get('loss')}, seed "
+        f"{origin['seed']}, commit {origin['commit']}. Exported {origin['exported']}.",
+    ]  # fmt: skip

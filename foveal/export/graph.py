@@ -1,0 +1,101 @@
+"""Graph: all graders of a run and what surrounds them as one module, from pixels to probabilities.
+
+What is inside: normalisation, turns and flips, every member of an ensemble, the temperature. What is beside, in
+foveal.json: how a photograph becomes the square of pixels (fundus/preparation.py), thresholds and sets.
+
+Legend: N images, s pixels a side, C channels, K classes, D features.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from foveal.augment.views import NetworkInput
+from foveal.evaluate.readout import LEAST_PROBABILITY
+from foveal.nets.heads import Grader
+from foveal.nets.looking import Looking, has_map
+from foveal.predict.predictor import Predictor, turned
+
+OPSET = 20
+
+
+class Graph(nn.Module):
+    """uint8 [N, s, s, C] -> the tensors that `outputs` names, in order."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        members = predictor.ensembles[0]
+        self.graders = nn.ModuleList([member.grader for member in members])
+        self.tta, self.temperature = predictor.tta, predictor.readout.temperature
+        for name, values in (("means", [m.input.mean for m in members]), ("stds", [m.input.std for m in members])):
+            self.register_buffer(name, torch.tensor(values)[:, None, :, None, None])
+        self.looking: Looking | None = None
+        if len(members) == 1:
+            maps = has_map(predictor.grader, torch.zeros(input_shape(predictor.input, predictor.preparation.channels)))
+            self.looking = Looking(predictor.grader, predictor.decision, maps)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what comes out."""
+        second = ["second"] if self._first.second_head is not None else []
+        looks = [] if self.looking is None else ["features", *(["places"] if self.looking.maps else [])]
+        return ["probabilities", *second, *looks]
+
+    @property
+    def _first(self) -> Grader:
+        grader = self.graders[0]
+        assert isinstance(grader, Grader)
+        return grader
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """probabilities [N, K], after the temperature; then second [N, ·], features [N, D], places [N, h, w]."""
+        images = pixels.permute(0, 3, 1, 2).float() / 255
+        shares, seconds, looks = [], [], []
+        for number, grader in enumerate(self.graders):
+            views = turned((images - self.means[number]) / self.stds[number], self.tta)  # type: ignore[index]
+            logits = []
+            if self.looking is not None:
+                seen, *looks = self.looking(views[0])
+                logits.append(seen)
+            logits += [grader(view) for view in views[len(logits) :]]
+            shares.append(torch.stack([one.float().softmax(1) for one in logits]).mean(0))
+            if self._first.second_head is not None:
+                features = looks[0] if looks else grader.encoder(views[0])  # type: ignore[operator]
+                seconds.append(grader.second_head(features).float().softmax(1))  # type: ignore[operator]
+        mean = torch.stack(shares).mean(0)
+        if self.temperature != 1:
+            mean = (mean.clamp_min(LEAST_PROBABILITY).log() / self.temperature).softmax(1)
+        return (mean, *([torch.stack(seconds).mean(0)] if seconds else []), *looks)
+
+
+def input_shape(seen: NetworkInput, channels: int) -> tuple[int, int, int, int]:
+    """[1, C, s, s]."""
+    return 1, channels, seen.image_size, seen.image_size
+
+
+def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
+    """The graph of one run, and pixels uint8 [2, s, s, C] to trace it; ValueError where members see other sizes."""
+    if len(predictor.ensembles) > 1:
+        raise ValueError("export takes one run; a run of folds is exported as one file")
+    inputs = [member.input for member in predictor.ensembles[0]]
+    if len({seen.image_size for seen in inputs}) > 1:
+        raise ValueError("the folds of this run see images of different sizes, and cannot stand in one file")
+    size = inputs[0].image_size
+    return Graph(predictor).eval(), torch.zeros(2, size, size, predictor.preparation.channels, dtype=torch.uint8)
+
+
+def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
+    """Write the graph with any number of images; onnxscript must be installed."""
+    torch.onnx.export(
+        graph, (example,), str(file), input_names=["pixels"], output_names=graph.outputs, opset_version=OPSET,
+        dynamic_shapes=({0: torch.export.Dim("images")},), dynamo=True, external_data=False, verbose=False,
+    )  # fmt: skip
+
+
+def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
+    """Write the graph as torch.export does: torch.export.load(file).module()(pixels) needs no code of Foveal."""
+    program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
+    torch.export.save(program, file)

@@ -1,0 +1,150 @@
+"""Inputs: what is to be graded, one photograph after the other, from files, folders, archives and lists.
+
+    one.jpg            a file
+    folder/            every picture below it
+    archive.zip        every picture in it; nothing is unpacked to the disk
+    "study/**/*.png"   a pattern, where the shell has not resolved it
+    list.csv           a table with a column file, path or image (or a single column); paths count from its folder
+    DATA               a prepared set
+
+Photographs are listed lazily and read when their turn comes, so that the number of them costs no memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile, is_zipfile
+
+from foveal.data.source import PICTURES, list_pictures
+from foveal.fundus.decode import DecodeError
+
+LARGEST_MEMBER = 1 << 30  # bytes, of a photograph in an archive once unpacked; a header may promise anything
+LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One photograph to be graded: a file, or a member of an archive. `id` is what predictions.csv calls it."""
+
+    id: str
+    file: Path
+    member: str = ""
+
+    def source(self) -> Path | bytes:
+        """What `decode` takes; DecodeError where a member of an archive cannot be unpacked."""
+        return _unpacked(self.file, self.member) if self.member else self.file
+
+
+def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(what holds photographs, prepared sets) among the paths; ValueError, before any work, for what is not there."""
+    photographs: list[Path] = []
+    sets: list[Path] = []
+    for path in paths:
+        if (path / "records.csv").is_file():
+            sets.append(path)
+            continue
+        if not path.exists() and not _matches(path):
+            raise ValueError(f"{path}: there is no such file or folder, and no file with such a pattern")
+        if path.suffix.lower() == ".zip" and path.is_file() and not is_zipfile(path):
+            raise ValueError(f"{path} is not a zip archive, or is cut off: copy it again")
+        photographs.append(path)
+    return photographs, sets
+
+
+def list_photographs(paths: Sequence[Path]) -> Iterator[Photograph]:
+    """The photographs that the paths hold, each once, in the order of the paths; ValueError where one holds none."""
+    seen: set[str] = set()
+    for path in paths:
+        for photograph in _below(path):
+            if photograph.id not in seen:
+                seen.add(photograph.id)
+                yield photograph
+
+
+def _below(path: Path) -> Iterator[Photograph]:
+    if path.is_dir():
+        yield from (Photograph(file.as_posix(), file) for file in list_pictures(path))
+    elif not path.exists():
+        for name in _matches(path):
+            yield from _below(Path(name)) if Path(name).is_file() else ()
+    elif path.suffix.lower() == ".zip":
+        yield from _members(path)
+    elif path.suffix.lower() == ".csv":
+        yield from (Photograph(file.as_posix(), file) for file in _listed(path))
+    else:
+        yield Photograph(path.as_posix(), path)
+
+
+def _matches(pattern: Path) -> list[str]:
+    """What a pattern stands for; Path.glob takes no absolute ones."""
+    return sorted(glob.glob(str(pattern), recursive=True)) if glob.has_magic(str(pattern)) else []  # noqa: PTH207
+
+
+def _members(archive: Path) -> Iterator[Photograph]:
+    try:
+        with ZipFile(archive) as opened:
+            names = sorted(name for name in opened.namelist() if _is_picture(name))
+    except (BadZipFile, OSError, ValueError) as error:
+        raise ValueError(f"{archive} cannot be read as a zip archive ({error}); copy it again") from error
+    if not names:
+        raise ValueError(f"{archive}: no pictures in it; files with these endings are read: {', '.join(PICTURES)}")
+    # A name such as ../../x.jpg is only a name here: members are unpacked to memory, never to a path.
+    yield from (Photograph(f"{archive.as_posix()}/{name}", archive, name) for name in names)
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    hidden = any(part.startswith(".") and part.strip(".") for part in path.parts) or "__MACOSX" in path.parts
+    return path.suffix.lower() in PICTURES and not hidden
+
+
+@lru_cache(maxsize=8)
+def _opened(archive: Path) -> ZipFile:
+    """An open archive: its index is read once, and members may be read from many threads."""
+    return ZipFile(archive)
+
+
+def _unpacked(archive: Path, member: str) -> bytes:
+    try:
+        opened = _opened(archive)
+        if opened.getinfo(member).file_size > LARGEST_MEMBER:
+            raise DecodeError(f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+        with opened.open(member) as stream:
+            data = stream.read(LARGEST_MEMBER + 1)
+    except (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise DecodeError(f"cannot be unpacked: {error}") from error
+    except RuntimeError as error:  # what zipfile raises for an encrypted member
+        raise DecodeError("encrypted; unpack the archive with its password first") from error
+    if len(data) > LARGEST_MEMBER:
+        raise DecodeError(f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+    return data
+
+
+def _listed(table: Path) -> Iterator[Path]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream)
+            header = next(rows, [])
+            names = [name.strip().lower() for name in header]
+            column = next((names.index(name) for name in LIST_COLUMNS if name in names), 0)
+            if len(header) > 1 and not set(LIST_COLUMNS) & set(names):
+                raise ValueError(
+                    f"{table}: none of its columns is named {', '.join(LIST_COLUMNS[:3])}; it has {', '.join(header)}"
+                )
+            if len(header) == 1 and not set(LIST_COLUMNS) & set(names):  # a plain list without a header
+                yield table.parent / header[0]
+            count = 0
+            for row in rows:
+                if len(row) > column and row[column].strip():
+                    count += 1
+                    yield table.parent / row[column].strip()
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} cannot be read as a list of files (CSV, UTF-8): {error}") from error
+    if not count and not header:
+        raise ValueError(f"{table} lists no files; it needs a column file with a path in each row")

@@ -1,0 +1,92 @@
+"""Output: predictions written row by row while images are graded, so that an interruption loses none of them.
+
+    OUT.partial        the rows so far, as they will stand in OUT
+    OUT.partial.json   what they were made with: the same command goes on, another one is refused
+
+OUT itself appears when all is graded: whoever finds it has all of it. It is CSV, or JSON lines where it ends in .jsonl.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import pandas as pd
+
+from foveal.console import say
+from foveal.runs import write_json
+
+
+class Writer:
+    """Rows on their way into OUT; `done` are the ids that an earlier, interrupted command has written."""
+
+    def __init__(self, out: Path, made_with: Mapping[str, Any]) -> None:
+        self.out, self.lines = out, out.suffix.lower() == ".jsonl"
+        self.partial, self.about = out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.partial.json")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        self.done = self._resume(dict(made_with))
+        if self.done:
+            say(f"{len(self.done):,} images are graded already ({self.partial}); going on behind them")
+        write_json(self.about, dict(made_with))
+        self._stream: BinaryIO = self.partial.open("ab")
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def write(self, table: pd.DataFrame) -> None:
+        """Append the rows; they survive the death of this process, and of the machine."""
+        first = self._stream.tell() == 0
+        self._stream.write((_json_lines(table) if self.lines else _csv(table, header=first)).encode())
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def finish(self) -> None:
+        """All is written: give the file its name."""
+        self._stream.close()
+        self.partial.replace(self.out)
+        self.about.unlink()
+
+    def _resume(self, made_with: dict[str, Any]) -> set[str]:
+        if not (self.partial.is_file() and self.about.is_file()):
+            self.partial.unlink(missing_ok=True)
+            return set()
+        before = json.loads(self.about.read_text(encoding="utf-8"))
+        different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
+        if different:
+            raise ValueError(
+                f"{self.partial} was begun by another command (it differs in {', '.join(different)}): finish that one, "
+                f"choose another --out, or delete {self.partial}"
+            )
+        data = self.partial.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]  # a killed process may have left half a line
+        if len(whole) < len(data):
+            self.partial.write_bytes(whole)
+        rows = whole.decode().splitlines()
+        if self.lines:
+            return {json.loads(row)["id"] for row in rows}
+        return {row[0] for row in csv.reader(whole.decode().splitlines(keepends=True))} - {"id"}
+
+
+def _csv(table: pd.DataFrame, *, header: bool) -> str:
+    return table.to_csv(index=False, header=header, lineterminator="\n")
+
+
+def _json_lines(table: pd.DataFrame) -> str:
+    """A line per row: probabilities as one list, what is not known as null."""
+    columns = [name for name in table.columns if name[:1] == "p" and name[1:].isdigit()]
+    lines = []
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        shares = [row.pop(name) for name in columns]
+        row["probabilities"] = None if None in shares else shares
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    return "".join(lines)

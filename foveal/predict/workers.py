@@ -1,0 +1,80 @@
+"""Workers: many machines grade one job, as actors of a Ray cluster that each hold the model.
+
+All machines must see the model and the photographs under the same paths. Batches come back in their order; an actor
+that dies is started again and its batch graded again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foveal.data.jobs import ray_cluster
+from foveal.predict.inputs import Photograph
+from foveal.predict.model import BATCH
+
+WAITING = 2  # batches each actor holds: one graded, one to go on with
+
+
+class Worker:
+    """One process of a cluster with its own model; one core, or a GPU where there are any."""
+
+    def __init__(self, paths: list[Path], device: str, tta: str, gpu: bool) -> None:
+        import cv2
+
+        from foveal.predict.opened import open_model
+
+        cv2.setNumThreads(1)
+        if not gpu:
+            _one_thread()
+        self.model = open_model(paths, device, tta)
+
+    def grade(self, photographs: list[Photograph]) -> pd.DataFrame:
+        """The table of predictions for one batch."""
+        return self.model.table_of_photographs(list(self.model.read(photographs)))
+
+
+def _one_thread() -> None:
+    """A worker has one core: more threads would only take those of its neighbours."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+
+
+def tables_on_ray(
+    photographs: Iterable[Photograph], paths: list[Path], device: str, tta: str, address: str
+) -> Iterator[pd.DataFrame]:  # fmt: skip
+    """Tables of predictions in the order of the photographs, each batch graded somewhere on the cluster."""
+    with ray_cluster(address) as ray:
+        gpus, cores = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
+        count = gpus or max(cores, 1)
+        kind = ray.remote(Worker).options(
+            num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=5, max_task_retries=5
+        )  # fmt: skip
+        places = [path.absolute() for path in paths]
+        actors = [kind.remote(places, device if gpus else "cpu", tta, bool(gpus)) for _ in range(count)]
+        yield from _in_order(ray, actors, iter(photographs))
+
+
+def _in_order(ray: Any, actors: list[Any], photographs: Iterator[Photograph]) -> Iterator[pd.DataFrame]:
+    waiting: deque[Any] = deque()
+    turn = 0
+    while batch := [_absolute(photograph) for photograph in islice(photographs, BATCH)]:
+        waiting.append(actors[turn % len(actors)].grade.remote(batch))
+        turn += 1
+        if len(waiting) >= WAITING * len(actors):
+            yield ray.get(waiting.popleft())
+    while waiting:
+        yield ray.get(waiting.popleft())
+
+
+def _absolute(photograph: Photograph) -> Photograph:
+    """The same with a path that holds wherever the worker runs."""
+    return Photograph(photograph.id, photograph.file.absolute(), photograph.member)

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from foveal.explain.attribution import attribute
+from foveal.explain.target import Scorer, Target
+from foveal.nets.encoder import create_encoder, feature_size
+from foveal.nets.heads import Grader
+from foveal.nets.looking import Looking, has_map
+
+
+@pytest.fixture(params=["softmax", "conditional", "cumulative", "regression"])
+def grader(request):
+    torch.manual_seed(0)
+    encoder = create_encoder("resnet10t", 3, 64)
+    grader = Grader(encoder, feature_size(encoder), 5, request.param).eval()
+    torch.nn.init.normal_(grader.head.weight, std=0.05)
+    return grader.requires_grad_(False)
+
+
+@pytest.mark.parametrize("decision", ["expected", "most_probable"])
+def test_the_map_is_grad_cam_without_a_backward_pass(grader, decision):
+    images = torch.randn(2, 3, 64, 64)
+    assert has_map(grader, images[:1])
+    logits, features, places = Looking(grader, decision, maps=True)(images)
+    assert torch.allclose(logits, grader(images), atol=1e-6) and features.shape == (2, 512)
+    for number in range(2):
+        target = Target("grade") if decision == "expected" else Target("class", (int(logits[number].argmax()),))
+        expected = attribute("gradcam", Scorer(grader, target), images[number : number + 1], images[:1]).heat
+        enlarged = torch.nn.functional.interpolate(places[None, number : number + 1], (64, 64), mode="bilinear")[0, 0]
+        if expected.max() == 0:
+            assert enlarged.max() == 0
+            continue
+        assert enlarged / enlarged.max() == pytest.approx(expected / expected.max(), abs=5e-3)
+
+
+@pytest.mark.parametrize("name", ["small_conv", "vit_tiny_patch16_224"])
+def test_encoders_without_a_map_give_their_features_only(name):
+    encoder = create_encoder(name, 3, 32)
+    grader = Grader(encoder, feature_size(encoder), 5).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert not has_map(grader, images[:1])
+    logits, features = Looking(grader, "expected", maps=False)(images)
+    assert torch.allclose(logits, grader(images)) and len(features) == 2

@@ -1,0 +1,125 @@
+import json
+import zipfile
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.data.phantom import draw_phantom
+from foveal.predict import predict as module
+from foveal.predict.inputs import list_photographs, sort_inputs
+from foveal.predict.model import Model
+
+PICTURE = b"not empty"
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Three PNG photographs in a folder."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), draw_phantom(number, "left", 80, random).image[..., ::-1])
+    return folder
+
+
+def ids(*paths):
+    return [photograph.id for photograph in list_photographs(sort_inputs(paths)[0])]
+
+
+def test_patterns_lists_and_archives_name_the_same_photographs(photographs, tmp_path):
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as writer:
+        for file in sorted(photographs.iterdir()):
+            writer.write(file, f"inside/{file.name}")
+        writer.writestr("inside/notes.txt", "no picture")
+        writer.writestr("__MACOSX/inside/._0.png", "no picture")
+    (tmp_path / "list.csv").write_text("who,file\na,photos/0.png\nb,photos/2.png\n")
+    (tmp_path / "plain.csv").write_text("photos/1.png\nphotos/absent.png\n")
+    assert [name[-5:] for name in ids(archive)] == ["0.png", "1.png", "2.png"]
+    assert ids(tmp_path / "list.csv") == [(photographs / name).as_posix() for name in ("0.png", "2.png")]
+    assert len(ids(tmp_path / "plain.csv")) == 2
+    assert ids(photographs / "[01].png", photographs) == ids(photographs)
+    assert ids(tmp_path / "**" / "*.png") == ids(photographs)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [("a.zip", b"PK no", "not a zip archive"), ("a.csv", b"name,grade\nx,1\n", "none of its columns is named")],
+)
+def test_what_is_no_archive_or_list_is_told(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        ids(tmp_path / name)
+
+
+def test_members_of_archives_are_graded_in_memory_whatever_they_are_called(grader_run, photographs, tmp_path):
+    archive = tmp_path / "in" / "all.zip"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.write(photographs / "0.png", "../../escaped.png")
+        writer.writestr("cut.png", (photographs / "1.png").read_bytes()[:200])
+    table = pd.read_csv(foveal.predict(grader_run, archive, out=tmp_path / "p.csv"), keep_default_na=False)
+    assert dict(zip(table["id"].str.split("all.zip/").str[1], table["answer"], strict=True)) == {
+        "../../escaped.png": "graded", "cut.png": "unreadable",
+    }  # fmt: skip
+    alone = pd.read_csv(foveal.predict(grader_run, photographs / "0.png", out=tmp_path / "q.csv"))
+    assert table["p0"][0] == str(alone["p0"][0])
+    assert not (tmp_path / "escaped.png").exists() and not (tmp_path.parent / "escaped.png").exists()
+
+
+def test_json_lines_say_the_same(grader_run, photographs, tmp_path):
+    table = pd.read_csv(foveal.predict(grader_run, photographs, out=tmp_path / "p.csv"))
+    lines = foveal.predict(grader_run, photographs, out=tmp_path / "p.jsonl").read_text().splitlines()
+    for line, row in zip(map(json.loads, lines), table.to_dict("records"), strict=True):
+        assert (line["id"], line["grade"]) == (row["id"], row["grade"]) and line["label"] is None
+        assert line["probabilities"] == pytest.approx([row[f"p{k}"] for k in range(5)], abs=1e-9)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, ending):
+    whole = foveal.predict(grader_run, photographs, out=tmp_path / f"whole.{ending}").read_text()
+    monkeypatch.setattr(module, "BATCH", 1)
+    graded = []
+    table_of = Model.table_of_photographs
+
+    def stops(self, batch):
+        if len(graded) == 2:
+            raise KeyboardInterrupt
+        graded.append(batch[0][0].id)
+        return table_of(self, batch)
+
+    monkeypatch.setattr(Model, "table_of_photographs", stops)
+    out = tmp_path / f"p.{ending}"
+    with pytest.raises(KeyboardInterrupt):
+        foveal.predict(grader_run, photographs, out=out)
+    assert not out.exists()
+    with (tmp_path / f"p.{ending}.partial").open("a") as stream:
+        stream.write("half a li")  # as a killed process leaves it
+    monkeypatch.setattr(Model, "table_of_photographs", table_of)
+    with pytest.raises(ValueError, match="begun by another command .*ungradable"):
+        foveal.predict(grader_run, photographs, out=out, ungradable=["blurred"])
+    foveal.predict(grader_run, photographs, out=out)
+    assert out.read_text() == whole and not list(tmp_path.glob("*.partial*"))
+
+
+def test_overlays_need_a_last_map_and_are_one_a_photograph(grader_run, photographs, tmp_path):
+    with pytest.raises(ValueError, match="gives no maps"):
+        foveal.predict(grader_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")
+    data = foveal.prepare("phantom:20", out=tmp_path / "data", size=32)
+    run = foveal.train(data, out=tmp_path / "run", encoder="resnet10t", epochs=1, batch_size=4, image_size=64)
+    foveal.predict(run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")
+    assert [file.name.split(".")[0] for file in sorted((tmp_path / "o").iterdir())] == ["0", "1", "2"]
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_table(grader_run, photographs, tmp_path):
+    (photographs / "bad.png").write_text("no picture")
+    here = foveal.predict(grader_run, photographs, out=tmp_path / "here.csv").read_text()
+    there = foveal.predict(grader_run, photographs, out=tmp_path / "there.csv", ray="local").read_text()
+    assert here == there
+    with pytest.raises(ValueError, match="no Ray cluster answers there"):
+        foveal.predict(grader_run, photographs, out=tmp_path / "x.csv", ray="127.0.0.1:1")
