@@ -136,7 +136,7 @@ def _probe(
     classes = len(prepared.classes)
     penalty = _penalty(inside, labels, classes, config.seed + cell.repetition)
     logits = LogisticRegression(inside, labels, classes).fit(penalty).logits(asked)
-    probabilities = logits.float().softmax(1).cpu().numpy().astype(float)
+    probabilities = logits.softmax(1).cpu().numpy().astype(float)
     table = pd.DataFrame({"id": judged["id"].to_numpy(), "label": judged["label"].to_numpy()})
     for k in range(classes):
         table[f"p{k}"] = probabilities[:, k].round(6)

@@ -65,13 +65,15 @@ class LogisticRegression:
     """Multinomial logistic regression on standardised features, by L-BFGS on the whole set.
 
     penalty: of half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). A fit can start from another.
+    float64, but on mps, which has none: of few labels, a float32 fit ends elsewhere with another number of threads.
     """
 
     def __init__(self, known: Tensor, labels: Tensor, classes: int) -> None:
+        known = known if known.device.type == "mps" else known.double()
         self.mean, self.spread = mean_and_spread(known)
         self.known, self.labels = (known - self.mean) / self.spread, labels
-        self.weight = torch.zeros(classes, known.shape[1], device=known.device)
-        self.bias = torch.zeros(classes, device=known.device)
+        self.weight = known.new_zeros(classes, known.shape[1])
+        self.bias = known.new_zeros(classes)
 
     def fit(self, penalty: float, steps: int = 100) -> LogisticRegression:
         """Minimise; returns itself."""
@@ -92,5 +94,5 @@ class LogisticRegression:
         return self
 
     def logits(self, asked: Tensor) -> Tensor:
-        """[m, K]."""
-        return F.linear((asked - self.mean) / self.spread, self.weight, self.bias)
+        """float32 [m, K]."""
+        return F.linear((asked - self.mean) / self.spread, self.weight, self.bias).float()
