@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,27 +116,3 @@ def _on_ray(jobs: list[ShardJob], source: Source, address: str, bar: Bar) -> Non
         raise (error.cause if isinstance(error.cause, ValueError) else error) from None
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder for one writing process; ValueError when another has it. The lock dies with its process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        import fcntl  # not on every system; without it there is no lock
-
-        stream = os.open(folder, os.O_RDONLY)
-    except ImportError:
-        yield
-        return
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from error
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(stream)
-        raise ValueError(f"another foveal prepare is writing to {folder}; let it finish, or stop it") from None
-    try:
-        yield
-    finally:
-        os.close(stream)
