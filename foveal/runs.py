@@ -14,7 +14,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,31 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
     write_text(out / "config.toml", to_toml(verb, config))
     write_json(out / "provenance.json", provenance(config, data))
     return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
+
+
+@contextmanager
+def sole_writer(folder: Path, verb: str) -> Iterator[None]:
+    """Hold the folder for one writing process; ValueError when another has it. The lock dies with its process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        import fcntl  # not on every system; without it there is no lock
+
+        stream = os.open(folder, os.O_RDONLY)
+    except ImportError:
+        yield
+        return
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from error
+    try:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another foveal {verb} is writing to {folder}; let it finish, or stop it") from None
+        except OSError:
+            pass  # some file systems of networks lock no folders: there is no lock there either
+        yield
+    finally:
+        os.close(stream)
 
 
 def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -134,27 +133,3 @@ def ray_cluster(address: str) -> Iterator[Any]:
         raise (error.cause if isinstance(error.cause, ValueError) else error) from None
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder for one writing process; ValueError when another has it. The lock dies with its process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        import fcntl  # not on every system; without it there is no lock
-
-        stream = os.open(folder, os.O_RDONLY)
-    except ImportError:
-        yield
-        return
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from error
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(stream)
-        raise ValueError(f"another foveal prepare is writing to {folder}; let it finish, or stop it") from None
-    try:
-        yield
-    finally:
-        os.close(stream)

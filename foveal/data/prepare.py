@@ -28,13 +28,13 @@ from foveal.data import joined
 from foveal.data.assemble import Assembly, assemble, report
 from foveal.data.cards import CARDS, Card
 from foveal.data.classes import merge_classes
-from foveal.data.jobs import check_space, file_stamps, plan_jobs, run_jobs, sole_writer
+from foveal.data.jobs import check_space, file_stamps, plan_jobs, run_jobs
 from foveal.data.records import open_prepared
 from foveal.data.registry import DatasetName, list_cards, read_source
 from foveal.data.shards import in_threads, read_facts
 from foveal.data.source import Source, SourceOptions
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
-from foveal.runs import write_json
+from foveal.runs import sole_writer, write_json
 
 # Changes where the work is done, not what comes out.
 FREE_OPTIONS = ("out", "ray", "list")
@@ -127,7 +127,7 @@ def prepare(config: PrepareConfig) -> Path:
         return config.out
     if existing:
         check_growth(config, existing, source)
-    with sole_writer(folder):
+    with sole_writer(folder, "prepare"):
         if not existing:
             go_on_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
         if is_joined(config):

@@ -19,6 +19,7 @@ from foveal.nets.average import target_of
 from foveal.nets.batchnorm import statistics_layers
 from foveal.nets.encoder import create_encoder, feature_size, freeze, load_encoder_weights
 from foveal.nets.heads import Grader
+from foveal.nets.readout import mean_and_spread
 from foveal.nets.stages import freeze_stages, learning_rate_scales
 from foveal.schedule import build_optimiser, parameter_groups
 
@@ -83,8 +84,7 @@ def standardise(
 ) -> Scale:
     """Features of a frozen encoder with mean 0 and spread 1; those of the validation part are laid into `judged`."""
     features = encode(built.grader.encoder, store, spec, device)
-    centre, spread = features.mean(0), features.std(0)
-    spread = spread.clamp_min(0.1 * float(spread.mean()))  # a feature that hardly varies must not be blown up
+    centre, spread = mean_and_spread(features)
     if judged is not None:
         judged.features = (encode(built.grader.encoder, judged.store, spec, device) - centre) / spread
     return Scale(features=(features - centre) / spread, centre=centre, spread=spread)

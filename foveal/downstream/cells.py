@@ -23,9 +23,8 @@ from foveal.downstream.learned import learned_from
 from foveal.downstream.options import TrainConfig
 from foveal.downstream.outcome import write_model
 from foveal.downstream.probe import PENALTIES
-from foveal.downstream.start import start_from
+from foveal.downstream.start import frozen_encoder, start_from
 from foveal.downstream.train import resolve, try_start
-from foveal.nets.encoder import create_encoder, load_encoder_weights
 from foveal.nets.readout import LogisticRegression
 from foveal.predict.predictor import Predictor
 from foveal.runs import Run, write_text
@@ -136,7 +135,7 @@ def _probe(
     classes = len(prepared.classes)
     penalty = _penalty(inside, labels, classes, config.seed + cell.repetition)
     logits = LogisticRegression(inside, labels, classes).fit(penalty).logits(asked)
-    probabilities = logits.float().softmax(1).cpu().numpy().astype(float)
+    probabilities = logits.softmax(1).cpu().numpy().astype(float)
     table = pd.DataFrame({"id": judged["id"].to_numpy(), "label": judged["label"].to_numpy()})
     for k in range(classes):
         table[f"p{k}"] = probabilities[:, k].round(6)
@@ -166,11 +165,7 @@ def features_of(
     file = config.out / "features" / f"{_name(init)}-{network}.npz"
     if not file.is_file():
         start = start_from(init, config.encoder, config.image_size, prepared)
-        torch.manual_seed(config.seed + network)
-        encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
-        loaded = load_encoder_weights(encoder, start.encoder, init)
-        say(f"features of {init}: {start.encoder} ({loaded}) at {start.spec.image_size} px")
-        encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        encoder = frozen_encoder(init, start, prepared, config.seed + network, device)
         records = prepared.part("train", "val", "test")
         found = encode(encoder, ImageStore([(prepared, records)]), start.spec, device).cpu().numpy()
         partial = file.with_suffix(".partial.npz")

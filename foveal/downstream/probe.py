@@ -25,10 +25,9 @@ from foveal.data.loader import ImageStore
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
 from foveal.downstream.epoch import encode
-from foveal.downstream.start import start_from
+from foveal.downstream.start import frozen_encoder, start_from
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.metrics import accuracy, confusion_matrices, macro_f1, quadratic_kappa
-from foveal.nets.encoder import create_encoder, load_encoder_weights
 from foveal.nets.readout import LogisticRegression, nearest_neighbours
 from foveal.runs import write_text
 
@@ -98,11 +97,7 @@ def _features(
 ) -> dict[str, Tensor]:
     """Features [n, D] of each part, on the device."""
     start = start_from(init, config.encoder, config.image_size, prepared)
-    torch.manual_seed(config.seed)
-    encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
-    loaded = load_encoder_weights(encoder, start.encoder, init)
-    say(f"{init}: {start.encoder} ({loaded}) at {start.spec.image_size} px")
-    encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    encoder = frozen_encoder(init, start, prepared, config.seed, device)
     return {
         part: encode(encoder, ImageStore([(prepared, records)]), start.spec, device)
         for part, records in parts.items()

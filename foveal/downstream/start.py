@@ -1,14 +1,17 @@
-"""What starting weights fix: the encoder, the pixels it sees and their normalisation."""
+"""What starting weights fix: the encoder, the pixels it sees and their normalisation; and frozen encoders."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from foveal.augment.views import NetworkInput
-from foveal.console import warn
+from foveal.console import say, warn
 from foveal.data.records import PreparedSet
-from foveal.nets.encoder import normalisation_of
+from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
 from foveal.runs import read_model
 
 
@@ -36,3 +39,13 @@ def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) 
     if before["preparation"]["crop"] != prepared.card["options"]["crop"]:
         warn(f"{init} learned from images with crop {before['preparation']['crop']}, {prepared.path} has another")
     return Start(name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"])))
+
+
+def frozen_encoder(init: str, start: Start, prepared: PreparedSet, seed: int, device: torch.device) -> nn.Module:
+    """An encoder with its starting weights on the device, in evaluation mode; random weights are drawn by the seed."""
+    torch.manual_seed(seed)
+    encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
+    loaded = load_encoder_weights(encoder, start.encoder, init)
+    say(f"features of {init}: {start.encoder} ({loaded}) at {start.spec.image_size} px")
+    encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return encoder

@@ -32,7 +32,7 @@ from foveal.downstream.start import Start, start_from
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder, feature_size, load_encoder_weights, takes_any_size
 from foveal.nets.stages import freeze_stages
-from foveal.runs import Run, check_out, open_run
+from foveal.runs import Run, check_out, open_run, sole_writer
 
 SMALL_BATCH = 16  # below, the statistics of a batch scatter by more than a quarter of their size
 
@@ -66,14 +66,15 @@ def train(config: TrainConfig) -> Path:
         raise ValueError(f"--patience: {prepared.path} has no validation part that could say when to stop")
     check_out(config.out, "train", config)
     features = try_start(config, prepared)
-    run = open_run(config.out, "train", config, {str(config.data): prepared.card["content_hash"]})
-    if config.folds:
-        train_folds(run, config, prepared, learned, before, start, features, device)
-    else:
-        write_start(run, config, prepared, learned, before, start, features)
-        best = fit(run, config, prepared, learned, prepared.part("val"), start.spec, device)
-        finish(run, config, prepared, prepared.part("val", "test"), best, device)
-    run.close()
+    with sole_writer(config.out, "train"):
+        run = open_run(config.out, "train", config, {str(config.data): prepared.card["content_hash"]})
+        if config.folds:
+            train_folds(run, config, prepared, learned, before, start, features, device)
+        else:
+            write_start(run, config, prepared, learned, before, start, features)
+            best = fit(run, config, prepared, learned, prepared.part("val"), start.spec, device)
+            finish(run, config, prepared, prepared.part("val", "test"), best, device)
+        run.close()
     say(f"grader: {run.path}")
     return run.path
 

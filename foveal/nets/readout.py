@@ -16,6 +16,15 @@ PENALTIES = tuple(10.0**power for power in torch.linspace(-5, 1, 13).tolist())  
 ROWS = 2048  # asked images at once: memory stays bounded
 
 
+def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [D] of features [n, D], by which to standardise; none is 0.
+
+    A feature that hardly varies must not be blown up: its spread counts as a tenth of the mean spread.
+    """
+    spread = features.std(0)
+    return features.mean(0), spread.clamp_min(max(0.1 * float(spread.mean()), 1e-6))
+
+
 def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: int, count: int = 20) -> Tensor:
     """Scores [m, K]: votes of the `count` nearest known features by cosine, weighted by exp(cosine / 0.1)."""
     unit = F.normalize(known, dim=1)
@@ -56,13 +65,15 @@ class LogisticRegression:
     """Multinomial logistic regression on standardised features, by L-BFGS on the whole set.
 
     penalty: of half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). A fit can start from another.
+    float64, but on mps, which has none: of few labels, a float32 fit ends elsewhere with another number of threads.
     """
 
     def __init__(self, known: Tensor, labels: Tensor, classes: int) -> None:
-        self.mean, self.spread = known.mean(0), known.std(0).clamp_min(1e-6)
+        known = known if known.device.type == "mps" else known.double()
+        self.mean, self.spread = mean_and_spread(known)
         self.known, self.labels = (known - self.mean) / self.spread, labels
-        self.weight = torch.zeros(classes, known.shape[1], device=known.device)
-        self.bias = torch.zeros(classes, device=known.device)
+        self.weight = known.new_zeros(classes, known.shape[1])
+        self.bias = known.new_zeros(classes)
 
     def fit(self, penalty: float, steps: int = 100) -> LogisticRegression:
         """Minimise; returns itself."""
@@ -83,5 +94,5 @@ class LogisticRegression:
         return self
 
     def logits(self, asked: Tensor) -> Tensor:
-        """[m, K]."""
-        return F.linear((asked - self.mean) / self.spread, self.weight, self.bias)
+        """float32 [m, K]."""
+        return F.linear((asked - self.mean) / self.spread, self.weight, self.bias).float()

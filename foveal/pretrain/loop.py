@@ -14,7 +14,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ from foveal.pretrain.outcome import finish, look_on_the_way
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
 from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.step import gradients, running_statistics_still
-from foveal.runs import check_out, open_run, write_json
+from foveal.runs import check_out, open_run, sole_writer, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine
 
 LOG_EVERY = 50  # steps between two looks at the loss: each look waits for the device
@@ -66,11 +66,11 @@ PREVIEW_IMAGES = 8
 def pretrain(config: PretrainConfig) -> Path:
     """Pre-train an encoder and return its run folder; the same config resumes where a run stopped."""
     device = choose_device(config.device)
-    with joined(device) as (rank, world), lost_process_explained(config.out):
-        return _pretrain(config, device, rank, world)
+    with joined(device) as (rank, world), lost_process_explained(config.out), ExitStack() as held:
+        return _pretrain(config, device, rank, world, held)
 
 
-def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: int) -> Path:
+def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: int, held: ExitStack) -> Path:
     # Data
     began = time.monotonic()
     sets = [open_prepared(path) for path in config.data]
@@ -121,6 +121,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     kept = method.encoder if averaged is None else averaged
 
     # Run folder, resume
+    decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
     run = open_run(config.out, "pretrain", config, {str(s.path): s.card["content_hash"] for s in sets})
     feed = Feed(config, store, spec, device, identity, rank, world)
     total_steps, step = config.epochs * feed.steps, 0

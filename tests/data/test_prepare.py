@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.data.jobs import sole_writer
 from foveal.data.phantom import draw_phantom
 from foveal.data.records import COLUMNS, open_prepared, read_records, validate
 from foveal.data.shards import Shards, gather
 from foveal.fundus.quality import UNGRADABLE
+from foveal.runs import sole_writer
 
 
 def write_phantoms(root, count, size=64):
@@ -251,7 +251,10 @@ def tree_of(folder):
 
 def test_two_writers_at_once_are_refused(tmp_path):
     write_phantoms(tmp_path / "photos", 5)
-    with sole_writer(tmp_path / ".set.partial"), pytest.raises(ValueError, match="another foveal prepare is writing"):
+    with (
+        sole_writer(tmp_path / ".set.partial", "prepare"),
+        pytest.raises(ValueError, match="another foveal prepare is writing"),
+    ):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
 
 

@@ -26,6 +26,19 @@ def test_logistic_regression_is_that_of_scikit_learn(blobs):
     assert np.abs(ours.numpy() - reference.predict_proba((asked - mean) / spread)).max() < 2e-3
 
 
+def test_a_feature_that_hardly_varies_decides_nothing(blobs):
+    known, labels, asked, _ = blobs
+    still = 1e-4 * torch.sin(torch.arange(len(known)))  # among the known; then it moves
+    regression = LogisticRegression(torch.cat([known, still[:, None]], 1), labels, 3).fit(0.01)
+    answers = [regression.logits(torch.cat([asked, torch.full((60, 1), value)], 1)) for value in (0.0, 0.1)]
+    assert (answers[0].softmax(1) - answers[1].softmax(1)).abs().max() < 0.01
+
+
+def test_features_that_do_not_vary_at_all_give_an_answer():
+    known = torch.full((20, 4), 0.3)
+    assert LogisticRegression(known, torch.arange(20) % 2, 2).fit(0.01).logits(known).isfinite().all()
+
+
 def test_ridge_in_closed_form_agrees_with_scikit_learn(blobs):
     known, labels, asked, truth = blobs
     grades = ridge(known, labels, asked, 3).argmax(1).numpy()

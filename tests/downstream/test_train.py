@@ -10,10 +10,11 @@ import foveal
 from foveal import checkpoint
 from foveal.config import read_toml
 from foveal.data.records import open_prepared
+from foveal.downstream import train
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
 from foveal.nets.encoder import create_encoder
 from foveal.predict.predictor import Predictor
-from foveal.runs import read_metrics, read_model
+from foveal.runs import read_metrics, read_model, sole_writer
 
 OPTIONS = {"encoder": "small_conv", "epochs": 2, "batch_size": 8, "class_weights": "none"}
 
@@ -62,6 +63,26 @@ def test_an_interrupted_run_ends_with_the_same_numbers(grader_run, phantom_set, 
     resumed = foveal.train(phantom_set, out=tmp_path / "run", **OPTIONS)
     assert (resumed / "predictions.csv").read_bytes() == (grader_run / "predictions.csv").read_bytes()
     assert [row["loss"] for row in read_metrics(resumed)] == [row["loss"] for row in read_metrics(grader_run)]
+
+
+@pytest.mark.parametrize("folds", [0, 2])
+def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch, folds):
+    options = OPTIONS | {"out": tmp_path / "run", "epochs": 1, "folds": folds}
+    fit, refused = train.fit, []
+
+    def meanwhile(*given):
+        message = "another foveal train is writing to .*run; let it finish, or stop it"
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
+            patch.setattr(train, "fit", fit)
+            foveal.train(phantom_set, **options)
+        refused.append(1)
+        return fit(*given)
+
+    monkeypatch.setattr(train, "fit", meanwhile)
+    foveal.train(phantom_set, **options)
+    assert len(refused) == max(1, folds) and (tmp_path / "run" / "predictions.csv").is_file()
+    with sole_writer(tmp_path / "run", "train"):
+        pass  # it is free again
 
 
 def test_a_linear_probe_leaves_every_encoder_weight_as_it_was(phantom_set, encoder_run, tmp_path):

@@ -90,6 +90,24 @@ def test_a_finished_run_is_not_trained_again(finished, phantom_set):
     assert (finished / "checkpoint.pt").stat().st_mtime_ns == before
 
 
+def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch):
+    options = OPTIONS | {"out": tmp_path / "run", "epochs": 1}
+    check_first, refused = loop.check_first, []
+
+    def meanwhile(*given):
+        message = "another foveal pretrain is writing to .*run; let it finish, or stop it"
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
+            patch.setattr(loop, "check_first", check_first)
+            foveal.pretrain(phantom_set, **options)
+        refused.append(1)
+        check_first(*given)
+
+    monkeypatch.setattr(loop, "check_first", meanwhile)
+    foveal.pretrain(phantom_set, **options)
+    assert refused == [1]
+    foveal.pretrain(phantom_set, **options)  # it is free again, and finished
+
+
 def test_other_options_in_the_same_folder_are_refused(finished, phantom_set):
     with pytest.raises(ValueError, match="already holds another run .temperature: 0.2 there, 0.5 now"):
         foveal.pretrain(phantom_set, out=finished, **OPTIONS, temperature=0.5)
