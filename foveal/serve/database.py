@@ -79,7 +79,6 @@ def open_engine(url: URL) -> Engine:
 
 
 def _make_sqlite_durable(connection: sqlite3.Connection, _: Any) -> None:
-    connection.isolation_level = None  # `_begin_sqlite` begins transactions; the driver leaves changes of tables out
     try:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
@@ -103,6 +102,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    # The driver itself would begin one at the first change of a row, and so leave out changes of tables and reads.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
