@@ -8,8 +8,10 @@ in order, and says how many there are; without the file the set is as it was pre
 
 from __future__ import annotations
 
+import csv
 import getpass
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,10 @@ from foveal.runs import write_text
 
 FILE = "corrections.csv"
 COLUMNS = ("id", "old", "new", "who", "when", "why")
+# A spreadsheet runs a cell that begins so as a formula, and a name or a note may come from anybody. An apostrophe in
+# front makes it text there. Apostrophes that stand before such a sign already count, too: adding one when writing and
+# taking one off when reading gives back every text, and files from before this guard read as they did.
+FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +79,7 @@ def correct(config: CorrectConfig) -> Path:
     }
     row |= {"who": config.who or getpass.getuser(), "when": datetime.now(UTC).isoformat(timespec="seconds")}
     table = pd.concat([before, pd.DataFrame([row])])[list(COLUMNS)]
-    write_text(file, table.to_csv(index=False, lineterminator="\n"))
+    write_text(file, corrections_text(table))
     had = None if taken_away else int(row["old"])
     change = f"{_name(had, prepared.classes)} -> {_name(new, prepared.classes)}"
     say(f"{config.image}: {change}; {len(table)} corrections in {file}")
@@ -96,8 +102,14 @@ def label_of(text: str, classes: list[str]) -> int | None:
     raise ValueError(f"'{text}' is no class: give a number 0..{len(classes) - 1}, one of {', '.join(classes)}, or none")
 
 
+def corrections_text(table: pd.DataFrame) -> str:
+    """The text of a corrections.csv that is safe to open in a spreadsheet, and that `read_corrections` reads back."""
+    guarded = table.map(lambda text: f"'{text}" if FORMULA.match(text) else text)
+    return guarded.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a lone \\r would end the row
+
+
 def read_corrections(file: Path) -> pd.DataFrame:
-    """corrections.csv as text; ValueError names a missing column."""
+    """corrections.csv as text, without the guard against formulas; ValueError names a missing column."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -105,6 +117,7 @@ def read_corrections(file: Path) -> pd.DataFrame:
     missing = [name for name in ("id", "old", "new") if name not in table]
     if missing:
         raise ValueError(f"{file}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    table = table.map(lambda text: text[1:] if text.startswith("'") and FORMULA.match(text) else text)
     return table.reindex(columns=list(COLUMNS), fill_value="")
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.data.corrections import read_corrections
 from foveal.data.records import open_prepared
 
 
@@ -39,6 +40,16 @@ def test_a_name_will_do_a_second_correction_follows_the_first_and_none_takes_the
     assert record["label"] == 1 and record["split"] == "train"
     with pytest.raises(ValueError, match="has this label already: mild NPDR"):
         foveal.correct(data, image, new="1", why="d")
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_text_there_and_unchanged_here(data):
+    image = open_prepared(data).part("train")["id"].iloc[0]
+    texts = ["=1+1", "-1 or -2", "'=1", "'s", "'"]
+    for number, why in enumerate(texts):
+        foveal.correct(data, image, new="none" if number % 2 == 0 else "1", why=why, who="@K")
+    assert read_corrections(data / "corrections.csv")["why"].tolist() == texts
+    kept = pd.read_csv(data / "corrections.csv", dtype=str)
+    assert kept["why"].tolist() == ["'=1+1", "'-1 or -2", "''=1", "'s", "'"] and set(kept["who"]) == {"'@K"}
 
 
 def test_a_first_label_belongs_into_the_source(data):

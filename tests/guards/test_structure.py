@@ -123,7 +123,7 @@ def test_help_needs_no_torch():
 @pytest.mark.slow
 def test_evaluation_inspection_and_reports_need_no_torch():
     rooms = "foveal.evaluate.evaluate, foveal.inspect.inspect, foveal.inspect.page, foveal.report.build, "
-    rooms += "foveal.cluster.cluster, foveal.cluster.page"
+    rooms += "foveal.cluster.cluster, foveal.cluster.page, foveal.serve.reviews"
     code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -1,0 +1,94 @@
+"""The tables of the reviews, and how a database of an older Foveal gets them: Alembic's operations, in one transaction.
+
+A change of the tables is a new function at the end of `REVISIONS` and the same change in `REVIEWS`; a test compares the
+two. Revisions that users may have are never edited. The revision of a database stands where Alembic keeps it, in the
+table alembic_version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import JSON, Column, Connection, Engine, Index, Integer, MetaData, String, Table, Text, func, select
+
+# `given` and `grade` are class numbers, empty where ungradable; `when` is UTC, of one width, so that it sorts as text.
+REVIEWS = Table(
+    "reviews",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("image", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("given", Integer),
+    Column("grade", Integer),
+    Column("reviewer", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("probabilities", JSON(none_as_null=True)),
+    Column("model", Text, nullable=False),
+    Column("when", String(25), nullable=False),
+    Index("reviews_by_image", "image", "when", "id"),
+    Index("reviews_by_time", "when", "id"),
+    sqlite_autoincrement=True,  # an id is never given twice
+)
+VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+# Any number that no other program takes in the same database: PostgreSQL's advisory locks are known by one.
+LOCK = 0x466F7665616C
+
+
+def _reviews(operations: Operations) -> None:
+    operations.create_table(
+        "reviews",
+        Column("id", Integer, primary_key=True),
+        Column("image", String(64), nullable=False),
+        Column("name", Text, nullable=False),
+        Column("given", Integer),
+        Column("grade", Integer),
+        Column("reviewer", Text, nullable=False),
+        Column("note", Text, nullable=False),
+        Column("probabilities", JSON),
+        Column("model", Text, nullable=False),
+        Column("when", String(25), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    operations.create_index("reviews_by_image", "reviews", ["image", "when", "id"])
+    operations.create_index("reviews_by_time", "reviews", ["when", "id"])
+
+
+REVISIONS: tuple[tuple[str, Callable[[Operations], None]], ...] = (("0001", _reviews),)
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the tables to this Foveal's revision, in one transaction that other servers wait for.
+
+    Raises ValueError for a database of a newer Foveal, or one whose revision another program has set.
+    """
+    with engine.execution_options(writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        VERSION.create(connection, checkfirst=True)
+        found = list(connection.scalars(select(VERSION.c.version_num)))
+        missing = _missing(found)
+        operations = Operations(MigrationContext.configure(connection))
+        for _, change in missing:
+            change(operations)
+        if missing:
+            _stamp(connection, missing[-1][0])
+
+
+def _missing(found: list[str]) -> tuple[tuple[str, Callable[[Operations], None]], ...]:
+    """The revisions that a database lacks in which `found` stands."""
+    known = [revision for revision, _ in REVISIONS]
+    if not found:
+        return REVISIONS
+    if len(found) > 1 or found[0] not in known:
+        raise ValueError(
+            f"its tables are of revision {', '.join(found)}, this Foveal knows {known[0]} to {known[-1]}: a newer "
+            "Foveal or another program made them. Update Foveal, or give another database"
+        )
+    return REVISIONS[known.index(found[0]) + 1 :]
+
+
+def _stamp(connection: Connection, revision: str) -> None:
+    connection.execute(VERSION.delete())
+    connection.execute(VERSION.insert().values(version_num=revision))

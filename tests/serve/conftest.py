@@ -1,0 +1,131 @@
+"""A PostgreSQL server of its own for the tests that need one; it is killed and started again as they like."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+START = 30  # seconds
+
+
+def program(name):
+    """The path of one of PostgreSQL's programs, None where it is not installed."""
+    beside = shutil.which("pg_config")
+    asked = [subprocess.run([beside, "--bindir"], capture_output=True, text=True).stdout.strip()] if beside else []
+    folders = [*asked, *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)]
+    # A link in a folder of links would look for its libraries in the wrong place.
+    found = shutil.which(name) or next((path for folder in folders if (path := shutil.which(name, path=folder))), None)
+    return found and os.path.realpath(found)
+
+
+class Server:
+    """A PostgreSQL server in a folder, without a port; `url` has its password."""
+
+    def __init__(self, folder, account):
+        self.folder, self.account, self.process = folder, account, None
+        self.password = secrets.token_urlsafe(16)
+        self.url = f"postgresql://clinic:{self.password}@/postgres?host={folder}"
+
+    def make(self):
+        (self.folder / "password").write_text(self.password)
+        shutil.chown(self.folder / "password", **self.owner())
+        options = ["-D", str(self.folder / "data"), "-U", "clinic", "-E", "UTF8", "--locale=C", "-A", "scram-sha-256"]
+        command = [program("initdb"), *options, f"--pwfile={self.folder / 'password'}"]
+        done = subprocess.run(command, capture_output=True, text=True, **self.identity())
+        if done.returncode:
+            pytest.skip(f"no PostgreSQL server can be made here: {done.stderr.strip()[-300:]}")
+
+    def owner(self):
+        return {"user": self.account} if self.account else {"user": os.getuid()}
+
+    def identity(self):
+        there = {"cwd": self.folder}
+        return there | ({"user": self.account, "group": self.account, "extra_groups": []} if self.account else {})
+
+    def start(self):
+        command = [program("postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), "-h", ""]
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **self.identity())
+        end = time.monotonic() + START
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                pytest.skip(f"PostgreSQL does not start here: {(self.folder / 'log').read_text()[-300:]}")
+            try:
+                self.run("SELECT 1")
+                return
+            except self.error():
+                time.sleep(0.05)
+        pytest.fail(f"PostgreSQL did not answer within {START} s: {(self.folder / 'log').read_text()[-300:]}")
+
+    def error(self):
+        return pytest.importorskip("psycopg").OperationalError
+
+    def run(self, statement):
+        """The rows that a statement gives."""
+        psycopg = pytest.importorskip("psycopg")
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def kill(self):
+        """SIGKILL to the server and all processes that it has started, all stopped first, as a power cut would."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        family = [self.process.pid, *children(self.process.pid)]
+        for process in family:
+            os.kill(process, signal.SIGKILL)
+        self.process.wait()
+        while any(Path(f"/proc/{process}").exists() for process in family):  # they hold its shared memory
+            time.sleep(0.01)
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(START)
+
+
+def children(parent):
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(file.parent.name))
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A running server that any test may kill and start again; each test makes what it needs in it."""
+    if program("postgres") is None or program("initdb") is None:
+        pytest.skip("PostgreSQL is not installed here")
+    pytest.importorskip("psycopg")
+    account = "postgres" if os.getuid() == 0 else None  # the server refuses to run as root
+    folder = Path(tempfile.mkdtemp(prefix="foveal-"))  # not below pytest's own folder, which is closed to others
+    server = Server(folder, account)
+    try:
+        try:
+            shutil.chown(folder, **server.owner())
+        except LookupError:
+            pytest.skip("the tests run as root, and there is no account 'postgres' to start a server as")
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database(postgresql):
+    """The address of an empty database."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgresql.run(f"CREATE DATABASE {name}")
+    return postgresql.url.replace("/postgres?", f"/{name}?")

@@ -1,0 +1,179 @@
+"""The database of reviews: synced, upgraded as a whole, one for servers that start at once; told without secrets."""
+
+import sqlite3
+import sys
+import threading
+from contextlib import closing
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Column, Integer
+
+from foveal.serve import schema
+from foveal.serve.reviews import Review, open_reviews
+
+REVIEW = Review(image="a" * 64, name="left.jpg", given=2, grade=3, reviewer="K")
+SECRET = "s3cret"
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    with closing(open_reviews(str(tmp_path / "reviews.db"))) as store:
+        yield store
+
+
+def test_a_commit_is_synced_to_the_disk(reviews):
+    with reviews._engine.connect() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "fullfsync")
+        }
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    assert settings == {"synchronous": 2, "fullfsync": 1}  # FULL: the log is synced at every commit
+
+
+def test_a_database_that_fails_is_told_without_the_review(reviews, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "reviews.db")) as other:
+        other.execute("DROP TABLE reviews")
+    with pytest.raises(OSError, match="reviews.db cannot be written now: no such table: reviews$") as told:
+        reviews.add(Review(image="a" * 64, name="of a patient", given=2, grade=3, reviewer="K"))
+    assert "patient" not in str(told.value) and told.value.__cause__ is None
+    with pytest.raises(OSError, match="cannot be read now"):
+        reviews.latest()
+    with pytest.raises(OSError, match="cannot be read now"):
+        reviews.corrections()
+
+
+@pytest.mark.parametrize("address", ["", ":memory:", "sqlite://", "sqlite:///:memory:", "sqlite:///a?mode=ro"])
+def test_what_would_be_lost_with_the_server_is_no_address(address):
+    with pytest.raises(ValueError, match="expected FILE, sqlite:///FILE or postgresql"):
+        open_reviews(address)
+
+
+def test_files_and_folders_that_will_not_do_are_told(tmp_path):
+    (tmp_path / "text.db").write_text("no database, but long enough to have a header of its own " * 20)
+    with pytest.raises(ValueError, match="text.db cannot be opened: file is not a database; give the file of"):
+        open_reviews(str(tmp_path / "text.db"))
+    with pytest.raises(ValueError, match="it is a folder; give a file"):
+        open_reviews(str(tmp_path))
+    with pytest.raises(ValueError, match="cannot be opened: .*; give a file in a folder that this account can write"):
+        open_reviews(str(tmp_path / "text.db" / "reviews.db"))
+    with pytest.raises(ValueError, match="unable to open database file; give a file in a folder that this account"):
+        open_reviews("/proc/reviews.db")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            f"postgresql://clinic:{SECRET}@127.0.0.1:1/reviews",
+            r"postgresql://127.0.0.1:1/reviews cannot be opened: .*rights",
+        ),
+        (f"postgresql://127.0.0.1:1/reviews?password={SECRET}", "cannot be opened: .*check that the server runs"),
+        (f"postgresql://clinic:{SECRET}", "cannot be read; expected .* %40"),
+        (f"postgresql://clinic:p@{SECRET}@127.0.0.1/reviews", "cannot be read; expected .* %40"),
+        (f"postgresql://clinic:{SECRET}@127.0.0.1:1/reviews?odd=1", "cannot be opened: .*odd"),
+        (f"mysql://clinic:{SECRET}@127.0.0.1/reviews", "of no known kind"),
+    ],
+)
+def test_a_database_out_of_reach_is_told_without_its_password(address, message):
+    with pytest.raises(ValueError, match=message) as told:
+        open_reviews(address)
+    assert SECRET not in str(told.value) and told.value.__cause__ is None
+
+
+def test_a_password_that_a_driver_repeats_is_taken_out(monkeypatch):
+    def refuse(url):
+        raise OSError(f"no such thing: {url.password} and {url.query['sslpassword']}")
+
+    monkeypatch.setattr("foveal.serve.reviews.open_engine", refuse)
+    with pytest.raises(ValueError, match=r"no such thing: \*\*\* and \*\*\*;"):
+        open_reviews(f"postgresql://clinic:{SECRET}%40@host/reviews?sslpassword=other")
+
+
+def test_a_missing_driver_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValueError, match=r"install its driver: pip install 'foveal\[postgresql\]'"):
+        open_reviews("postgresql://host/reviews")
+
+
+def test_the_revisions_make_the_tables_that_are_used(reviews, tmp_path):
+    with reviews._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.REVIEWS.metadata) == []
+        assert MigrationContext.configure(connection).get_current_revision() == schema.REVISIONS[-1][0]
+
+
+def more(operations):
+    operations.add_column("reviews", Column("seconds", Integer))
+
+
+def broken(operations):
+    operations.add_column("reviews", Column("other", Integer))
+    raise ValueError("stopped half way")
+
+
+def columns_of(place):
+    with closing(sqlite3.connect(place)) as connection:
+        return [row[1] for row in connection.execute("PRAGMA table_info(reviews)")]
+
+
+def test_an_older_database_is_upgraded_with_all_its_reviews_or_not_at_all(tmp_path, monkeypatch):
+    place = tmp_path / "reviews.db"
+    with closing(open_reviews(str(place))) as store:
+        store.add(REVIEW)
+    first = schema.REVISIONS
+    monkeypatch.setattr(schema, "REVISIONS", (*first, ("0002", more), ("0003", broken)))
+    with pytest.raises(ValueError, match="stopped half way"):
+        open_reviews(str(place))
+    assert not {"seconds", "other"} & set(columns_of(place))
+    monkeypatch.setattr(schema, "REVISIONS", (*first, ("0002", more)))
+    for _ in range(2):
+        with closing(open_reviews(str(place))) as store:
+            assert store.latest()[0] == 1
+    assert columns_of(place)[-1] == "seconds"
+    monkeypatch.setattr(schema, "REVISIONS", first)
+    with pytest.raises(ValueError, match=r"revision 0002, this Foveal knows 0001 to 0001: a newer Foveal or another"):
+        open_reviews(str(place))
+
+
+def test_servers_that_start_at_once_make_one_database(tmp_path):
+    place, barrier, faults = str(tmp_path / "reviews.db"), threading.Barrier(6), []
+
+    def start():
+        barrier.wait()
+        try:
+            with closing(open_reviews(place)) as store:
+                store.add(REVIEW)
+        except Exception as error:  # noqa: BLE001 - a thread's fault must reach the test
+            faults.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with closing(open_reviews(place)) as store:
+        assert not faults and store.latest()[0] == 6
+
+
+def test_a_second_server_waits_while_the_first_makes_the_tables(tmp_path, monkeypatch):
+    place, inside, go_on = str(tmp_path / "reviews.db"), threading.Event(), threading.Event()
+
+    def slowly(operations):
+        inside.set()
+        assert go_on.wait(5)
+        schema._reviews(operations)
+
+    monkeypatch.setattr(schema, "REVISIONS", (("0001", slowly),))
+    first = threading.Thread(target=lambda: open_reviews(place).close())
+    first.start()
+    assert inside.wait(5)
+    monkeypatch.setattr(schema, "REVISIONS", (("0001", more),))  # would fail: the table is not there yet
+    second = threading.Thread(target=lambda: open_reviews(place).close())
+    second.start()
+    second.join(0.1)
+    assert second.is_alive()
+    go_on.set()
+    first.join()
+    second.join()
+    assert "seconds" not in columns_of(place)

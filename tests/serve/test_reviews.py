@@ -1,0 +1,180 @@
+"""The store of reviews in SQLite: what is kept, what counts, and what is refused."""
+
+import threading
+from contextlib import closing
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from foveal.data.corrections import corrections_text, read_corrections
+from foveal.serve.reviews import LIMITS, Review, open_reviews
+
+REVIEW = Review(
+    image="a" * 64, name="left.jpg", given=2, grade=3, reviewer="K", note="beads", probabilities=(0.1, 0.9), model="run"
+)
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    with closing(open_reviews(str(tmp_path / "reviews.db"))) as store:
+        yield store
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands where the list says."""
+
+    class Clock:
+        now = "2026-11-24T20:00:00+00:00"
+
+        @classmethod
+        def isoformat(cls, timespec):
+            assert timespec == "seconds"
+            return cls.now
+
+    monkeypatch.setattr("foveal.serve.reviews.datetime", type("Clocks", (), {"now": lambda zone: Clock}))
+    return Clock
+
+
+def image(number):
+    return f"{number:064x}"
+
+
+def test_a_review_comes_back_with_its_number_and_time_and_is_there_after_closing(tmp_path):
+    place = str(tmp_path / "new" / "reviews.db")
+    with closing(open_reviews(place)) as store:
+        kept = store.add(REVIEW)
+    assert replace(kept, id=None, when="") == REVIEW
+    assert kept.id == 1 and kept.when.endswith("+00:00") and len(kept.when) == 25
+    with closing(open_reviews(f"sqlite:///{place}")) as store:
+        assert store.latest() == (1, [kept])
+        assert store.add(replace(kept, grade=None, given=None, probabilities=None)).id == 2
+        assert store.latest(limit=1)[1][0].probabilities is None
+
+
+def test_the_newest_come_first_page_by_page(reviews, clock):
+    for number, second in enumerate((3, 1, 2, 3)):
+        clock.now = f"2026-11-24T20:00:0{second}+00:00"
+        reviews.add(replace(REVIEW, image=image(number)))
+    assert [review.id for review in reviews.latest()[1]] == [4, 1, 3, 2]
+    total, page = reviews.latest(limit=2, offset=1)
+    assert total == 4 and [review.id for review in page] == [1, 3]
+    assert reviews.latest(offset=9) == (4, [])
+    for limit, offset in ((0, 0), (1001, 0), (-1, 0), (1, -1), (1, 2**63)):
+        with pytest.raises(ValueError, match="limit must be 1 to 1000"):
+            reviews.latest(limit, offset)
+
+
+def test_the_newest_review_of_an_image_counts_by_time_then_by_number(reviews, clock):
+    clock.now = "2026-11-24T20:00:05+00:00"
+    reviews.add(replace(REVIEW, grade=4, note="later by time"))
+    clock.now = "2026-11-24T20:00:01+00:00"
+    reviews.add(replace(REVIEW, grade=1, note="earlier by time"))
+    assert reviews.corrections()["why"].tolist() == ["later by time"]
+    clock.now = "2026-11-24T20:00:05+00:00"
+    reviews.add(replace(REVIEW, grade=0, name="renamed.jpg", note="same second, later number"))
+    row = {"id": "renamed.jpg", "old": "2", "new": "0", "who": "K", "when": clock.now}
+    assert reviews.corrections().to_dict("records") == [row | {"why": "same second, later number"}]
+    reviews.add(replace(REVIEW, grade=2))
+    assert reviews.corrections().empty and reviews.corrections(everything=True)["new"].tolist() == ["2"]
+
+
+def test_only_disagreements_are_corrections_and_ungradable_is_empty(reviews):
+    for number, (given, grade) in enumerate([(2, 2), (2, None), (None, 2), (None, None), (0, 1)]):
+        reviews.add(replace(REVIEW, image=image(number), name=f"{number}.jpg", given=given, grade=grade))
+    table = reviews.corrections()
+    assert table[["id", "old", "new"]].to_numpy().tolist() == [
+        ["1.jpg", "2", ""],
+        ["2.jpg", "", "2"],
+        ["4.jpg", "0", "1"],
+    ]
+    assert reviews.corrections(everything=True)["id"].tolist() == [f"{number}.jpg" for number in range(5)]
+
+
+def test_two_images_of_one_name_are_told_apart_also_where_one_was_confirmed(reviews):
+    reviews.add(replace(REVIEW, image=image(1), grade=2))
+    reviews.add(replace(REVIEW, image=image(2), grade=3))
+    reviews.add(replace(REVIEW, image=image(3), name="right.jpg"))
+    assert reviews.corrections()["id"].tolist() == [f"left.jpg (sha256 {image(2)})", "right.jpg"]
+    assert len(set(reviews.corrections(everything=True)["id"])) == 3
+
+
+def test_corrections_are_read_back_and_no_spreadsheet_runs_them(reviews, tmp_path):
+    texts = [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\tx",
+        "'=1",
+        "''-",
+        "'s Gravenhage",
+        'a,"b"\r\nc',
+        "a\rb",
+        "左眼 👁",
+        "None",
+        "NA",
+    ]
+    for number, text in enumerate(texts):
+        reviews.add(replace(REVIEW, image=image(number), name=f"{text}x", note=text, reviewer=f"{text}."))
+    table, file = reviews.corrections(), tmp_path / "corrections.csv"
+    file.write_bytes(corrections_text(table).encode())
+    pd.testing.assert_frame_equal(read_corrections(file), table)
+    assert table["why"].tolist() == texts
+    cells = pd.read_csv(file, dtype=str, keep_default_na=False)[["id", "who", "why"]].to_numpy().ravel()
+    assert not [cell for cell in cells if cell[0] in "=+-@\t\r"]
+    assert "'s Gravenhage" in cells and "''s Gravenhage" not in cells
+
+
+def test_without_reviews_the_table_has_its_columns_and_can_be_read(reviews, tmp_path):
+    (tmp_path / "c.csv").write_text(corrections_text(reviews.corrections()))
+    assert read_corrections(tmp_path / "c.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": "A" * 64}, "image must be the SHA-256"),
+        ({"image": "../etc"}, "image must be the SHA-256"),
+        ({"name": " "}, "name is empty"),
+        ({"reviewer": ""}, "reviewer is empty"),
+        ({"name": "n" * (LIMITS["name"] + 1)}, "name has 401 characters; at most 400"),
+        ({"reviewer": "n" * (LIMITS["reviewer"] + 1)}, "reviewer has 101 characters"),
+        ({"note": "n" * (LIMITS["note"] + 1)}, "note has 4001 characters"),
+        ({"note": "a\0b"}, "note holds a zero byte"),
+        ({"name": "\udc80.jpg"}, "name holds a zero byte or half a character"),
+        ({"grade": -1}, "grade must be the number of a class"),
+        ({"grade": 100}, "grade must be"),
+        ({"given": True}, "given must be"),
+        ({"given": 1.0}, "given must be"),
+        ({"probabilities": (0.5, float("nan"))}, "probabilities must be numbers from 0 to 1"),
+        ({"probabilities": (1.1,)}, "probabilities must be"),
+        ({"probabilities": (0.0,) * 101}, "at most 100"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(reviews, change, message):
+    with pytest.raises(ValueError, match=message):
+        reviews.add(replace(REVIEW, **change))
+    assert reviews.latest()[0] == 0
+    longest = {name: "n" * limit for name, limit in LIMITS.items()}
+    assert replace(reviews.add(replace(REVIEW, **longest)), id=None, when="") == replace(REVIEW, **longest)
+
+
+def test_many_threads_add_and_read_at_once(reviews):
+    kept, faults = [], []
+
+    def work(number):
+        try:
+            for _ in range(5):
+                kept.append(reviews.add(replace(REVIEW, image=image(number))).id)
+                reviews.latest(limit=3)
+        except Exception as error:  # noqa: BLE001 - a thread's fault must reach the test
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults and sorted(kept) == list(range(1, 41)) and reviews.latest()[0] == 40
