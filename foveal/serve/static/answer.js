@@ -38,20 +38,27 @@ function meaning(result) {
   return model.scale === "icdr" && has(key) ? make("p", { className: "small", textContent: say(key) }) : null;
 }
 
-function ungradableSentences(result) {
-  return [
-    sentence(say("answer.ungradable.lead")),
-    result.reason && languageTag() === "en" ? sentence(result.reason) : null,
-    result.reason && languageTag() !== "en" && result.flags.length === 0 ? english(result.reason) : null,
-  ];
+/** The server's reason is mostly the meaning of a flag, of which the page has its own words in every language. */
+function flagMeaning(flag) {
+  const key = `flagMeaning.${flag.name}`;
+  return languageTag() === "en" || !has(key) ? english(flag.meaning) : sentence(say(key));
 }
+
+function ungradableSentences(result) {
+  const flag = result.flags.find((one) => one.meaning === result.reason);
+  const reason = flag === undefined ? english(result.reason) : flagMeaning(flag);
+  return [sentence(say("answer.ungradable.lead")), result.reason ? reason : null];
+}
+
+const title = (kind) =>
+  make("p", {}, make("strong", { className: `sign ${kind}`, textContent: say(`refer.${kind}.title`) }));
 
 function drawReferral(result) {
   const box = find("answer-referral");
   const kind = referralKind(result);
   box.className = `verdict ${kind ?? "none"}`;
   if (kind === "none") {
-    box.replaceChildren(sentence(say("answer.ungradable.meaning")));
+    box.replaceChildren(title(kind), sentence(say("answer.ungradable.meaning")));
   } else if (kind === null) {
     box.replaceChildren(sentence(say("refer.unknown")));
   } else {
@@ -59,7 +66,7 @@ function drawReferral(result) {
     const text = least === null || least === undefined
       ? say(`refer.${kind}.plain`)
       : say(`refer.${kind}.meaning`, { grade: className(model.classes[least]) });
-    box.replaceChildren(make("p", {}, make("strong", { className: `sign ${kind}`, textContent: say(`refer.${kind}.title`) })), sentence(text));
+    box.replaceChildren(title(kind), sentence(text));
   }
 }
 
@@ -95,11 +102,7 @@ function drawSet(result) {
 
 function drawFlags(result) {
   const lines = result.flags.map((flag) => {
-    const key = `flagMeaning.${flag.name}`;
-    const known = has(key);
-    const text = languageTag() === "en" || !known ? flag.meaning : say(key);
-    const meaning = make("dd", { textContent: text || say(key), lang: known ? undefined : "en" });
-    return make("div", {}, make("dt", { textContent: flagName(flag) }), meaning);
+    return make("div", {}, make("dt", { textContent: flagName(flag) }), make("dd", {}, flagMeaning(flag)));
   });
   find("flags").replaceChildren(lines.length > 0 ? make("dl", { className: "flags" }, ...lines) : sentence(say("flags.none")));
 }

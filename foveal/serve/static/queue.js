@@ -148,6 +148,7 @@ export function draw() {
   items.forEach(drawItem);
   const busy = isBusy();
   const failed = inState("failed").length;
+  find("queue-heading").textContent = say(busy ? "queue.heading" : "queue.over");
   const progress = find("progress");
   progress.max = Math.max(1, round.total);
   progress.value = round.done;

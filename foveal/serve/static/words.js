@@ -43,10 +43,12 @@ export const className = (name) => (has(`class.${name}`) ? say(`class.${name}`) 
 
 export const listed = (names, type = "disjunction") => new Intl.ListFormat(tag, { type }).format(names);
 
-export const moment = (when) =>
-  new Date(when).toLocaleString(tag, { dateStyle: "medium", timeStyle: "short" });
+/** A day is told with the name of its month: 4/5 is two days. */
+const dated = () => (tag === "en" ? "en-GB" : tag);
 
-export const time = (when) => new Date(when).toLocaleTimeString(tag, { timeStyle: "short" });
+export const moment = (when) => new Date(when).toLocaleString(dated(), { dateStyle: "medium", timeStyle: "short" });
+
+export const time = (when) => new Date(when).toLocaleTimeString(dated(), { timeStyle: "short" });
 
 /** Fill every element that names its words. */
 export function translate(root = document) {
