@@ -116,7 +116,7 @@ function drawSimilar(result) {
       return make(
         "li",
         {},
-        make("img", { src: other.picture, alt: say("similar.picture", { grade }), loading: "lazy" }),
+        make("img", { src: other.picture, alt: say("similar.picture", { grade }) }),
         make("strong", { textContent: grade }),
         make("span", { className: "small", textContent: say("similar.share", { share: percent(other.similarity) }) }),
       );

@@ -41,7 +41,9 @@ export function percent(share) {
 /** The name of a class in the language of the page, or as the grader has it. */
 export const className = (name) => (has(`class.${name}`) ? say(`class.${name}`) : name);
 
-export const listed = (names, type = "disjunction") => new Intl.ListFormat(tag, { type }).format(names);
+/** Names in a row; Chinese sets a mark between them that needs no space beside Latin letters. */
+export const listed = (names, type = "disjunction") =>
+  tag === "en" ? new Intl.ListFormat(tag, { type }).format(names) : names.join("、");
 
 /** A day is told with the name of its month: 4/5 is two days. */
 const dated = () => (tag === "en" ? "en-GB" : tag);
