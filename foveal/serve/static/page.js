@@ -51,7 +51,13 @@ function drawSelected() {
   const result = results.current();
   answer.draw(result);
   review.draw(result);
+  drawNextAfter();
   drawReport();
+}
+
+/** Below a review that is saved, the way on. */
+function drawNextAfter() {
+  show(find("next-after"), results.current()?.review != null && results.nextOpen() !== null);
 }
 
 function drawReport() {
@@ -143,7 +149,10 @@ async function start() {
       announce(find("status"), say("results.selected", { name: result.name, answer: results.shortAnswer(result) }));
     },
   });
-  review.begin(model, results.draw);
+  review.begin(model, () => {
+    results.draw();
+    drawNextAfter();
+  });
   reviews.begin(model);
   show(find("to-reviews"), model.reviews);
   draw();
@@ -169,7 +178,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address names the view, so it must not change
   find("content").focus();
 });
-find("next").addEventListener("click", goToNextOpen);
+for (const id of ["next", "next-after"]) find(id).addEventListener("click", goToNextOpen);
 find("report").addEventListener("click", makeReport);
 find("start-alert").querySelector("button").addEventListener("click", start);
 window.addEventListener("hashchange", () => showView({ moved: true }));
