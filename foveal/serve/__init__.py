@@ -1,0 +1,1 @@
+"""THE READING ROOM: a grader behind an address, and the page where people confirm or correct it."""

@@ -35,7 +35,8 @@ POLICY = (
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 MODEL: dict[str, Any] = {
-    "name": "grader", "kind": "run", "classes": list(ICDR), "scale": "icdr", "referable_from": 2, "reads": {"side": 352},
+    "name": "grader", "kind": "run", "classes": list(ICDR), "scale": "icdr", "referable_from": 2,
+    "reads": {"side": 352},
     "overlay": True, "similar": True, "reviews": True, "keeps_images": False,
     "limits": {"images": 16, "bytes": 2**25, "pixels": 50_000_000},
     "record": [
