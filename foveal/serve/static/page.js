@@ -72,7 +72,7 @@ async function take(graded, file, order) {
   const same = results.find256(graded.sha256);
   if (same !== null) return same;
   const result = {
-    ...graded, name: graded.name || file.name, flags: graded.flags ?? [], classes: model.classes, file, order, review: null,
+    ...graded, name: file.name, flags: graded.flags ?? [], classes: model.classes, file, order, review: null,
     draft: review.newDraft(), picture: addressOf(picture), heat: addressOf(bytesOf(graded.heat)), small,
   };
   results.add(result);
