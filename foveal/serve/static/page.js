@@ -15,7 +15,7 @@ import * as reviews from "./reviews.js";
 import * as settings from "./settings.js";
 import { askForToken } from "./token.js";
 import { toggleMap } from "./viewer.js";
-import { number, say, translate } from "./words.js";
+import { languageTag, number, say, translate } from "./words.js";
 
 const MEGABYTE = 2 ** 20;
 const NARROW = matchMedia("(max-width: 56rem)");
@@ -37,7 +37,7 @@ function draw() {
     ? say("intake.or", { size: number(Math.floor(bytes / MEGABYTE)) })
     : say("intake.plain");
   const keeps = say(model.keeps_images ? "keeps.yes" : "keeps.no");
-  const both = [keeps, model.reviews ? say("keeps.reviews") : null].filter(Boolean).join(" ");
+  const both = [keeps, model.reviews ? say("keeps.reviews") : null].filter(Boolean).join(languageTag() === "en" ? " " : "");
   find("keeps").textContent = both;
   find("keeps-again").textContent = both;
   record.draw(model);
