@@ -1,1 +1,1 @@
-"""WHAT A CLINIC USES: the page, its server, and what people say about its grades."""
+"""GRADERS BEHIND A PAGE AND AN API: grades, reviews, nothing kept unless asked."""

@@ -1,0 +1,145 @@
+// The selected result, large: what the grader says of it, in words and numbers.
+
+import { find, foreign, make, show } from "./elements.js";
+import { flagName, referralKind, shortAnswer } from "./results.js";
+import { className, has, languageTag, listed, number, percent, say } from "./words.js";
+import { showPicture } from "./viewer.js";
+
+const UNSURE = 0.5; // probability of the grade given, below which the page says so
+let model = null;
+
+export function begin(given) {
+  model = given;
+}
+
+const sentence = (text) => make("p", { textContent: text });
+/** What the server words itself is English, whatever the language of the page. */
+const english = (text) => make("p", { lang: "en", textContent: text });
+
+function gradeSentences(result) {
+  const shares = result.probabilities;
+  const name = className(result.grade_name);
+  if (!shares) return [sentence(say("answer.gradeAlone", { grade: name }))];
+  const share = shares[result.grade];
+  const likeliest = shares.indexOf(Math.max(...shares));
+  const said = [say("answer.grade", { grade: name, share: percent(share) })];
+  if (likeliest !== result.grade) {
+    const other = className(model.classes[likeliest]);
+    const upper = other.charAt(0).toUpperCase() + other.slice(1);
+    said.push(say("answer.likelier", { grade: upper, share: percent(shares[likeliest]) }));
+  }
+  if (share < UNSURE) said.push(say("answer.unsure"));
+  return [sentence(said.join(languageTag() === "en" ? " " : "")), meaning(result)];
+}
+
+/** What a grade of the international scale means; nothing for other scales, whose words may be the same. */
+function meaning(result) {
+  const key = `meaning.${result.grade_name}`;
+  return model.scale === "icdr" && has(key) ? make("p", { className: "small", textContent: say(key) }) : null;
+}
+
+/** The server's reason is mostly the meaning of a flag, of which the page has its own words in every language. */
+function flagMeaning(flag) {
+  const key = `flagMeaning.${flag.name}`;
+  return languageTag() === "en" || !has(key) ? english(flag.meaning) : sentence(say(key));
+}
+
+function ungradableSentences(result) {
+  const flag = result.flags.find((one) => one.meaning === result.reason);
+  const reason = flag === undefined ? english(result.reason) : flagMeaning(flag);
+  return [sentence(say("answer.ungradable.lead")), result.reason ? reason : null];
+}
+
+const title = (kind) =>
+  make("p", {}, make("strong", { className: `sign ${kind}`, textContent: say(`refer.${kind}.title`) }));
+
+function drawReferral(result) {
+  const box = find("answer-referral");
+  const kind = referralKind(result);
+  box.className = `verdict ${kind ?? "none"}`;
+  if (kind === "none") {
+    box.replaceChildren(title(kind), sentence(say("answer.ungradable.meaning")));
+  } else if (kind === null) {
+    box.replaceChildren(sentence(say("refer.unknown")));
+  } else {
+    const least = model.referable_from;
+    const text = least === null || least === undefined
+      ? say(`refer.${kind}.plain`)
+      : say(`refer.${kind}.meaning`, { grade: className(model.classes[least]) });
+    box.replaceChildren(title(kind), sentence(text));
+  }
+}
+
+function drawBars(result) {
+  const shares = result.probabilities ?? [];
+  for (const id of ["bars", "bars-heading"]) show(find(id), shares.length > 0);
+  show(find("bars-note"), shares.length > 0 && result.answer === "ungradable");
+  find("bars").classList.toggle("doubtful", result.answer === "ungradable");
+  find("bars").tBodies[0].replaceChildren(
+    ...shares.map((share, k) => {
+      const bar = make("i");
+      bar.style.width = `${100 * share}%`;
+      const given = result.answer === "graded" && k === result.grade;
+      const name = make("th", { scope: "row", textContent: className(model.classes[k]) });
+      if (given) name.append(" ", make("span", { className: "given-mark", textContent: say("bars.given") }));
+      return make("tr", { className: given ? "given" : "" }, name, make("td", {}, bar), make("td", { textContent: percent(share) }));
+    }),
+  );
+}
+
+function drawSet(result) {
+  const has = result.answer === "graded" && Array.isArray(result.set) && result.set.length > 0;
+  show(find("set"), has);
+  if (!has) return;
+  const names = result.set.map((k) => className(model.classes[k]));
+  const text = listed(names);
+  const key = names.length === 1 ? "set.one" : "set.more";
+  const grades = text.charAt(0).toUpperCase() + text.slice(1);
+  find("set").querySelector("p").textContent = result.coverage
+    ? say(key, { grades, share: percent(result.coverage) })
+    : say(`${key}Alone`, { grades });
+}
+
+function drawFlags(result) {
+  const lines = result.flags.map((flag) => {
+    return make("div", {}, make("dt", { textContent: flagName(flag) }), make("dd", {}, flagMeaning(flag)));
+  });
+  find("flags").replaceChildren(lines.length > 0 ? make("dl", { className: "flags" }, ...lines) : sentence(say("flags.none")));
+}
+
+function drawSimilar(result) {
+  const similar = result.similar ?? [];
+  show(find("similar"), model.similar && result.answer === "graded" && similar.length > 0);
+  find("similar-items").replaceChildren(
+    ...similar.map((other) => {
+      const grade = className(other.grade_name);
+      return make(
+        "li",
+        {},
+        make("img", { src: other.picture, alt: say("similar.picture", { grade }) }),
+        make("strong", { textContent: grade }),
+        make("span", { className: "small", textContent: say("similar.share", { share: percent(other.similarity) }) }),
+      );
+    }),
+  );
+}
+
+export function draw(result) {
+  show(find("answer"), result !== null);
+  if (result === null) return;
+  const ungradable = result.answer === "ungradable";
+  const grade = shortAnswer(result);
+  find("answer-name").replaceChildren(foreign(result.name));
+  find("answer-size").textContent = result.width
+    ? say("answer.size", { width: number(result.width), height: number(result.height) })
+    : "";
+  find("answer-grade").textContent = grade.charAt(0).toUpperCase() + grade.slice(1);
+  const said = ungradable ? ungradableSentences(result) : gradeSentences(result);
+  find("answer-sentences").replaceChildren(...said.filter(Boolean));
+  drawReferral(result);
+  drawBars(result);
+  drawSet(result);
+  drawFlags(result);
+  drawSimilar(result);
+  showPicture(result, model.overlay);
+}

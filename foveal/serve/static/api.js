@@ -1,0 +1,133 @@
+// Everything that the page asks of the server. Addresses are relative to the page.
+
+const TOKEN = "foveal-token";
+const PATIENCE = 5; // seconds to wait where the server does not say how long
+const BUSY = [429, 503];
+let askForToken = async () => null;
+let token = null;
+let asking = null;
+
+try {
+  token = sessionStorage.getItem(TOKEN);
+} catch {
+  // Then the token lives as long as the page.
+}
+
+/** An answer of the server that is not what was asked for; status 0: there was no answer at all. */
+export class Refused extends Error {
+  constructor(status, error = {}, seconds = PATIENCE) {
+    super(error.message ?? `status ${status}`);
+    this.status = status;
+    this.said = error.message ?? "";
+    this.mend = error.mend ?? "";
+    this.seconds = seconds;
+  }
+}
+
+/** `ask({ wrong })` gives the token that a person enters, or null. */
+export function whenTokenIsNeeded(ask) {
+  askForToken = ask;
+}
+
+async function reach(path, { headers = {}, ...options }) {
+  const sent = token === null ? headers : { ...headers, Authorization: `Bearer ${token}` };
+  try {
+    return await fetch(path, { ...options, headers: sent, cache: "no-store" });
+  } catch (problem) {
+    if (problem.name === "AbortError") throw problem;
+    throw new Refused(0);
+  }
+}
+
+async function refusal(answer) {
+  const body = await answer.json().catch(() => ({}));
+  const seconds = Number.parseInt(answer.headers.get("Retry-After") ?? "", 10);
+  return new Refused(answer.status, body?.error ?? {}, Number.isNaN(seconds) ? PATIENCE : Math.max(1, seconds));
+}
+
+/** Ask once, however many requests were refused; true if there is a new token. */
+async function renewToken(used) {
+  if (used !== token) return true;
+  asking ??= askForToken({ wrong: used !== null }).finally(() => {
+    asking = null;
+  });
+  const entered = await asking;
+  if (entered === null) return false;
+  token = entered;
+  try {
+    sessionStorage.setItem(TOKEN, entered);
+  } catch {
+    // It is kept in this module.
+  }
+  return true;
+}
+
+async function wait(seconds, signal, onWait) {
+  for (let left = seconds; left > 0; left -= 1) {
+    signal?.throwIfAborted();
+    onWait?.(left);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  signal?.throwIfAborted();
+}
+
+/**
+ * Ask until the server is not too busy. `onWait(seconds)` is called every second of waiting, `onGo()` when a try begins;
+ * throws Refused, or the AbortError of `signal`.
+ */
+async function ask(path, options = {}, { signal, onWait, onGo, tries = 6 } = {}) {
+  for (let attempt = 1; ; attempt += 1) {
+    onGo?.();
+    const used = token;
+    const answer = await reach(path, { ...options, signal });
+    if (answer.ok) return answer;
+    const refused = await refusal(answer);
+    if (answer.status === 401) {
+      if (!(await renewToken(used))) throw refused;
+    } else if (BUSY.includes(answer.status) && attempt < tries) {
+      await wait(refused.seconds, signal, onWait);
+    } else {
+      throw refused;
+    }
+  }
+}
+
+async function read(answer) {
+  try {
+    return await answer.json();
+  } catch {
+    throw new Refused(answer.status, {});
+  }
+}
+
+function parcel(file) {
+  const form = new FormData();
+  form.append("images", file, file.name);
+  return { method: "POST", body: form };
+}
+
+export const getModel = async () => read(await ask("v1/model"));
+
+/** The answer on one photograph. A person can stop it, so it is tried as long as the server says to wait. */
+export async function grade(file, { similar, ...patience }) {
+  const path = `v1/grade?pictures=true&similar=${similar}`;
+  const body = await read(await ask(path, parcel(file), { ...patience, tries: Infinity }));
+  const answer = body.answers?.[0];
+  if (answer === undefined) throw new Refused(200);
+  if (answer.answer === "unreadable") throw new Refused(422, { message: answer.reason });
+  return answer;
+}
+
+export const getReport = async (file, language) =>
+  (await ask(`v1/report?language=${language}`, parcel(file))).blob();
+
+export async function saveReview(review, patience) {
+  const options = { method: "POST", body: JSON.stringify(review), headers: { "Content-Type": "application/json" } };
+  const answer = await ask("v1/reviews", options, patience);
+  if (answer.status !== 201) throw new Refused(answer.status);
+  return read(answer);
+}
+
+export const getReviews = async (limit, offset) => read(await ask(`v1/reviews?limit=${limit}&offset=${offset}`));
+
+export const getCorrections = async () => (await ask("v1/reviews/corrections.csv")).blob();

@@ -1,0 +1,13 @@
+// Runs before the first paint, so that a page kept dark or Chinese does not flash light or English.
+(() => {
+  let kept = {};
+  try {
+    kept = { colours: localStorage.getItem("foveal-colours"), language: localStorage.getItem("foveal-language") };
+  } catch {
+    // A browser may forbid storage; the page then follows the system.
+  }
+  const root = document.documentElement;
+  if (kept.colours === "light" || kept.colours === "dark") root.dataset.colours = kept.colours;
+  const language = kept.language ?? navigator.language ?? "en";
+  root.lang = language.toLowerCase().startsWith("zh") ? "zh-CN" : "en";
+})();

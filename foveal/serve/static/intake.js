@@ -1,0 +1,80 @@
+// Photographs come in: chosen, dropped (folders, too), or pasted.
+
+import { find } from "./elements.js";
+
+const PHOTOGRAPH = /\.(jpe?g|png|tiff?|bmp|webp|dcm|dicom)$/i;
+let pasted = 0;
+
+/** All photographs of a dropped folder; other files in it, of which there are many, are passed over. */
+async function filesOf(entry) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    return PHOTOGRAPH.test(file.name) ? [file] : [];
+  }
+  const reader = entry.createReader();
+  const files = [];
+  for (;;) {
+    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (entries.length === 0) return files;
+    for (const inner of entries) files.push(...(await filesOf(inner)));
+  }
+}
+
+async function dropped(transfer) {
+  const items = [...transfer.items].filter((item) => item.kind === "file");
+  // Both must be asked for before the first wait: afterwards the browser has forgotten them.
+  const asked = items.map((item) => ({ entry: item.webkitGetAsEntry?.(), file: item.getAsFile() }));
+  const files = [];
+  for (const { entry, file } of asked) {
+    if (entry?.isDirectory) files.push(...(await filesOf(entry)));
+    else if (file !== null) files.push(file);
+  }
+  return files;
+}
+
+/** The clipboard calls every picture image.png. */
+function named(file) {
+  if (!/^image\.\w+$/.test(file.name)) return file;
+  pasted += 1;
+  return new File([file], file.name.replace("image", `pasted-${pasted}`), { type: file.type });
+}
+
+/** `take(files)` is called with what a person adds, wherever it is dropped. */
+export function listen(take) {
+  const zone = find("drop");
+  const input = find("files");
+  let depth = 0; // elements below the pointer that were entered and not left
+  const highlight = (on) => {
+    depth = on ? depth : 0;
+    zone.classList.toggle("over", on);
+  };
+  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+
+  find("choose").addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    take([...input.files]);
+    input.value = ""; // so that the same file can be chosen again
+  });
+  document.addEventListener("dragenter", (event) => {
+    if (!carriesFiles(event)) return;
+    depth += 1;
+    highlight(true);
+  });
+  document.addEventListener("dragleave", () => {
+    depth = Math.max(0, depth - 1);
+    if (depth === 0) highlight(false);
+  });
+  document.addEventListener("dragover", (event) => {
+    if (carriesFiles(event)) event.preventDefault();
+  });
+  document.addEventListener("drop", async (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault(); // the browser would leave the page to show the file
+    highlight(false);
+    take(await dropped(event.dataTransfer));
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length > 0) take(files.map(named));
+  });
+}

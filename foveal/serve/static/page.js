@@ -1,0 +1,189 @@
+// The reading room: what belongs together is put together here; every file beside this one has one concern.
+
+import * as answer from "./answer.js";
+import { getModel, getReport, whenTokenIsNeeded } from "./api.js";
+import { announce, find, save, show } from "./elements.js";
+import * as intake from "./intake.js";
+import * as keys from "./keys.js";
+import { addressOf, bytesOf, smallCopy } from "./pictures.js";
+import { plainly } from "./problems.js";
+import * as queue from "./queue.js";
+import * as record from "./record.js";
+import * as results from "./results.js";
+import * as review from "./review.js";
+import * as reviews from "./reviews.js";
+import * as settings from "./settings.js";
+import { askForToken } from "./token.js";
+import { toggleMap } from "./viewer.js";
+import { languageTag, number, say, translate } from "./words.js";
+
+const MEGABYTE = 2 ** 20;
+const NARROW = matchMedia("(max-width: 56rem)");
+let model = null;
+let failure = null;
+let reporting = null; // {result, text()}: what the report of a photograph has come to
+
+/** Everything whose words depend on the language, drawn again from what is known. */
+function draw() {
+  translate();
+  document.title = say("page.title");
+  const { name, version } = find("grader").dataset;
+  find("grader").textContent = say("page.grader", { name, version });
+  show(find("start-alert"), failure !== null);
+  if (failure !== null) find("start-alert").querySelector("p").textContent = say("start.failed", { problem: plainly(failure) });
+  if (model === null) return;
+  const bytes = model.limits?.bytes;
+  find("intake-limits").textContent = bytes
+    ? say("intake.or", { size: number(Math.floor(bytes / MEGABYTE)) })
+    : say("intake.plain");
+  const keeps = say(model.keeps_images ? "keeps.yes" : "keeps.no");
+  const both = [keeps, model.reviews ? say("keeps.reviews") : null].filter(Boolean).join(languageTag() === "en" ? " " : "");
+  find("keeps").textContent = both;
+  find("keeps-again").textContent = both;
+  record.draw(model);
+  queue.draw();
+  results.draw();
+  drawSelected();
+  reviews.draw();
+}
+
+function drawSelected() {
+  const result = results.current();
+  answer.draw(result);
+  review.draw(result);
+  drawNextAfter();
+  drawReport();
+}
+
+/** Below a review that is saved, the way on. */
+function drawNextAfter() {
+  show(find("next-after"), results.current()?.review != null && results.nextOpen() !== null);
+}
+
+function drawReport() {
+  const mine = reporting !== null && reporting.result === results.current();
+  find("report-status").textContent = mine ? reporting.text() : "";
+}
+
+/** An answer becomes a result; the photograph that is here already, if it is, else null. */
+async function take(graded, file, order) {
+  const picture = bytesOf(graded.picture);
+  const small = await smallCopy(picture);
+  const same = results.find256(graded.sha256);
+  if (same !== null) return same;
+  const result = {
+    ...graded, name: file.name, flags: graded.flags ?? [], classes: model.classes, file, order, review: null,
+    draft: review.newDraft(), picture: addressOf(picture), heat: addressOf(bytesOf(graded.heat)), small,
+  };
+  results.add(result);
+  find("photographs-view").classList.add("has-results");
+  return null;
+}
+
+/** Beside the list the answer is in sight; below it the page must go there. */
+function open() {
+  if (NARROW.matches) find("answer-name").focus();
+}
+
+function go(result) {
+  if (result === null) return;
+  results.select(result);
+  open();
+}
+
+function goToNextOpen() {
+  const next = results.nextOpen();
+  if (next === null) announce(find("status"), say("results.none"));
+  else go(next);
+}
+
+async function makeReport() {
+  const result = results.current();
+  const name = `${result.name.replace(/\.[^.]*$/, "")}-report.html`;
+  const tell = (text) => {
+    reporting = { result, text };
+    drawReport();
+  };
+  tell(() => say("report.being"));
+  announce(find("status"), say("report.being"));
+  try {
+    save(await getReport(result.file, settings.currentLanguage()), name);
+    tell(() => say("report.saved", { name }));
+    announce(find("status"), say("report.saved", { name }));
+  } catch (problem) {
+    tell(() => plainly(problem));
+    announce(find("alert"), plainly(problem));
+  }
+}
+
+/** The view that the address names; the reviews are fetched whenever they are looked at. */
+function showView({ moved }) {
+  const isReviews = location.hash === "#reviews" && model?.reviews === true;
+  show(find("photographs-view"), !isReviews);
+  show(find("reviews-view"), isReviews);
+  find("to-photographs").toggleAttribute("aria-current", false);
+  find("to-reviews").toggleAttribute("aria-current", false);
+  find(isReviews ? "to-reviews" : "to-photographs").setAttribute("aria-current", "page");
+  if (isReviews) reviews.load();
+  if (!moved) return;
+  window.scrollTo(0, 0);
+  if (isReviews) find("reviews-heading").focus();
+}
+
+async function start() {
+  try {
+    model = await getModel();
+    failure = null;
+  } catch (problem) {
+    failure = problem;
+    draw();
+    return;
+  }
+  answer.begin(model);
+  queue.begin({ limits: model.limits, similar: model.similar, take });
+  results.begin({
+    reviews: model.reviews,
+    onOpen: open,
+    onSelect: (result) => {
+      drawSelected();
+      announce(find("status"), say("results.selected", { name: result.name, answer: results.shortAnswer(result) }));
+    },
+  });
+  review.begin(model, () => {
+    results.draw();
+    drawNextAfter();
+  });
+  reviews.begin(model);
+  show(find("to-reviews"), model.reviews);
+  draw();
+  showView({ moved: false });
+}
+
+const mustStay = () => queue.isBusy() || results.results.some((result) => result.draft.begun || result.draft.busy);
+
+whenTokenIsNeeded(askForToken);
+intake.listen((files) => {
+  if (model === null) return;
+  if (location.hash === "#reviews") location.hash = "#photographs";
+  queue.add(files);
+});
+keys.listen({
+  u: () => find("choose").click(),
+  j: () => go(results.beside(1)),
+  k: () => go(results.beside(-1)),
+  n: goToNextOpen,
+  m: toggleMap,
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the view, so it must not change
+  find("content").focus();
+});
+for (const id of ["next", "next-after"]) find(id).addEventListener("click", goToNextOpen);
+find("report").addEventListener("click", makeReport);
+find("start-alert").querySelector("button").addEventListener("click", start);
+window.addEventListener("hashchange", () => showView({ moved: true }));
+window.addEventListener("beforeunload", (event) => {
+  if (mustStay()) event.preventDefault();
+});
+await settings.begin(draw);
+await start();

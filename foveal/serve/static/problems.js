@@ -1,0 +1,20 @@
+// Errors in plain words.
+
+import { Refused } from "./api.js";
+import { has, languageTag, say } from "./words.js";
+
+/** What went wrong and how to mend it. The server speaks English: elsewhere the page's own words come first. */
+export function plainly(problem) {
+  if (!(problem instanceof Refused)) return say("error.strange");
+  if (problem.status === 0) return say("error.offline");
+  if (problem.status >= 200 && problem.status < 300) return say("error.strange");
+  const known = has(`error.${problem.status}`) ? say(`error.${problem.status}`) : say("error.other", { status: problem.status });
+  const said = [problem.said, problem.mend].filter(Boolean).map(ended).join(" ");
+  if (!said) return known;
+  return languageTag() === "en" ? said : `${known}（${said}）`;
+}
+
+function ended(sentence) {
+  const upper = sentence.charAt(0).toUpperCase() + sentence.slice(1);
+  return /[.!?。！？]$/.test(upper) ? upper : `${upper}.`;
+}

@@ -1,0 +1,81 @@
+// All reviews that the server has, a page at a time.
+
+import { getCorrections, getReviews } from "./api.js";
+import { announce, find, foreign, make, save, show } from "./elements.js";
+import { plainly } from "./problems.js";
+import { className, moment, say } from "./words.js";
+
+const AT_ONCE = 50;
+let model = null;
+let page = { total: 0, reviews: [] };
+let offset = 0;
+let problem = null;
+
+export function begin(given) {
+  model = given;
+}
+
+const nameOf = (grade) => (grade === null || grade === undefined ? say("class.ungradable") : className(model.classes[grade] ?? grade));
+
+function rowOf(review) {
+  const same = review.given === review.grade;
+  const kind = make("span", { className: "small", textContent: ` ${say(same ? "reviews.confirmed" : "reviews.corrected")}` });
+  return make(
+    "tr",
+    {},
+    make("th", { scope: "row" }, foreign(review.name)),
+    make("td", { textContent: nameOf(review.given) }),
+    make("td", {}, make("span", { className: same ? "" : "changed", textContent: nameOf(review.grade) }), kind),
+    make("td", {}, foreign(review.reviewer)),
+    make("td", {}, make("time", { dateTime: review.when, textContent: moment(review.when) })),
+    make("td", { className: "note" }, foreign(review.note ?? "")),
+  );
+}
+
+export function draw() {
+  const { total, reviews } = page;
+  show(find("reviews-problem"), problem !== null);
+  find("reviews-problem").textContent = problem === null ? "" : plainly(problem);
+  show(find("reviews-frame"), reviews.length > 0);
+  find("review-rows").replaceChildren(...reviews.map(rowOf));
+  show(find("pages"), total > AT_ONCE);
+  find("newer").disabled = offset === 0;
+  find("older").disabled = offset + AT_ONCE >= total;
+  find("pages-range").textContent = say("reviews.range", { first: offset + 1, last: offset + reviews.length, total });
+}
+
+/** Fetch a page of the list and show it. */
+export async function load(from = 0) {
+  const status = find("reviews-status");
+  status.textContent = say("reviews.loading");
+  try {
+    page = await getReviews(AT_ONCE, from);
+    offset = from;
+    problem = null;
+  } catch (failure) {
+    problem = failure;
+  }
+  draw();
+  status.textContent = problem === null && page.total === 0 ? say("reviews.none") : "";
+}
+
+async function turn(distance) {
+  await load(Math.max(0, offset + distance * AT_ONCE));
+  find("reviews-heading").focus();
+  window.scrollTo(0, 0);
+}
+
+async function download() {
+  try {
+    save(await getCorrections(), "corrections.csv");
+    problem = null;
+    announce(find("reviews-status"), say("reviews.saved"));
+  } catch (failure) {
+    problem = failure;
+  }
+  draw();
+}
+
+find("newer").addEventListener("click", () => turn(-1));
+find("older").addEventListener("click", () => turn(1));
+find("corrections").addEventListener("click", download);

@@ -1,0 +1,550 @@
+"""The reading room in a real browser: keyboard, errors, both languages and colours, safe and readable for all."""
+
+import importlib.util
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+pytestmark = pytest.mark.browser
+
+HOSTILE = '<img src=x onerror="document.title=1">.jpg'
+PHOTOGRAPHS = "#result-items button"
+
+
+def load_canned() -> Any:
+    spec = importlib.util.spec_from_file_location("canned_server", Path(__file__).with_name("canned_server.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+canned = load_canned()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a server that follows the contract."""
+    with canned.running(canned.make_app()) as address:
+        yield address
+
+
+@pytest.fixture
+def room(browser: Any, server: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page. When the test ends, the console must have been silent and no other host asked for anything."""
+    contexts, troubles = [], []
+
+    def note(message: Any) -> None:
+        # Refusals are what some tests are about; the browser writes them into the console by itself.
+        if not message.text.startswith("Failed to load resource:"):
+            troubles.append(f"console: {message.text}")
+
+    def open_room(width: int = 1400, scheme: str = "light", locale: str = "en-GB", at: str = server) -> Any:
+        size = {"width": width, "height": 900}
+        contexts.append(browser.new_context(viewport=size, color_scheme=scheme, locale=locale))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", note)
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on("request", lambda asked: asked.url.startswith((at, "blob:", "data:")) or troubles.append(asked.url))
+        page.goto(at)
+        return page
+
+    yield open_room
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def photograph(name: str, seed: int = 0) -> dict[str, Any]:
+    image = canned.photograph(seed % 5, seed, 64)
+    return {"name": name, "mimeType": "image/jpeg", "buffer": canned.jpeg(image)}
+
+
+def black(name: str = "lid closed.jpg") -> dict[str, Any]:
+    return {"name": name, "mimeType": "image/jpeg", "buffer": canned.jpeg(np.zeros((64, 64, 3), np.uint8))}
+
+
+def graded(page: Any, *files: dict[str, Any]) -> None:
+    """Add photographs and wait for their answers."""
+    page.locator("#record-lead:not(:empty)").wait_for()
+    page.set_input_files("#files", list(files))
+    page.locator(PHOTOGRAPHS).nth(len(files) - 1).wait_for()
+    page.locator("#answer").wait_for()
+
+
+def expect(element: Any) -> Any:
+    from playwright.sync_api import expect as waiting
+
+    return waiting(element)
+
+
+def test_a_photograph_is_added_with_the_keyboard_alone(room):
+    page = room()
+    page.on("filechooser", lambda chooser: chooser.set_files([photograph("left eye.jpg")]))
+    page.locator("#record-lead:not(:empty)").wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "choose"
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer-name")).to_have_text("left eye.jpg")
+    expect(page.locator("#answer-sentences")).to_contain_text("The grader gives")
+    assert page.locator("#bars tbody tr").count() == 5
+    assert page.locator("#picture").get_attribute("src").startswith("blob:")
+
+
+def test_photographs_can_be_dropped_and_pasted(room):
+    page = room()
+    page.locator("#record-lead:not(:empty)").wait_for()
+    give = """([kind, target, bytes]) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([new Uint8Array(bytes)], 'image.jpg', {type: 'image/jpeg'}));
+      const options = {bubbles: true, cancelable: true};
+      const event = kind === 'paste' ? new ClipboardEvent(kind, {...options, clipboardData: transfer})
+        : new DragEvent(kind, {...options, dataTransfer: transfer});
+      document.querySelector(target).dispatchEvent(event);
+    }"""
+    first, second = (list(photograph("x", seed)["buffer"]) for seed in (1, 2))
+    page.evaluate(give, ["dragenter", "#drop", first])
+    expect(page.locator("#drop")).to_have_class("over")
+    page.evaluate(give, ["drop", "#drop", first])
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(1)
+    expect(page.locator("#drop")).not_to_have_class("over")
+    page.evaluate(give, ["paste", "body", second])
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(2)
+    expect(page.locator(PHOTOGRAPHS).nth(1)).to_contain_text("pasted-1.jpg")
+
+
+def test_of_two_files_the_bad_one_is_named_and_the_good_one_graded(room):
+    page = room()
+    bad = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"not a picture"}
+    page.locator("#record-lead:not(:empty)").wait_for()
+    page.set_input_files("#files", [bad, photograph("right eye.jpg")])
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(1)
+    failed = page.locator("#queue-items .failed")
+    expect(failed).to_contain_text("notes.jpg")
+    expect(failed).to_contain_text("This file cannot be read as a photograph. Send a JPEG")
+    expect(page.locator("#alert")).to_contain_text("notes.jpg")
+    failed.get_by_role("button", name="Remove from the list: notes.jpg").click()
+    expect(page.locator("#queue")).to_be_hidden()
+
+
+def test_a_file_that_is_too_large_is_not_sent(room):
+    page = room()
+    sent = []
+    page.on("request", lambda asked: "grade" in asked.url and sent.append(asked.url))
+    model = {**canned.MODEL, "limits": {"bytes": 1000}}
+    page.route("**/v1/model", lambda route: route.fulfill(json=model))
+    page.reload()
+    page.locator("#record-lead:not(:empty)").wait_for()
+    page.set_input_files("#files", [photograph("large.jpg", 1)])
+    expect(page.locator("#queue-items .failed")).to_contain_text("the server takes")
+    assert sent == []
+
+
+def test_the_page_waits_for_a_busy_server_and_says_so(room):
+    page = room()
+    tries = []
+
+    def answer(route):
+        tries.append(route)
+        if len(tries) == 1:
+            route.fulfill(status=503, headers={"Retry-After": "2"}, json={"error": {"code": "busy"}})
+        else:
+            route.continue_()
+
+    page.route("**/v1/grade?*", answer)
+    page.locator("#record-lead:not(:empty)").wait_for()
+    page.set_input_files("#files", [photograph("left eye.jpg", 3)])
+    expect(page.locator("#queue-items .state")).to_contain_text("The server is busy. Trying again in 2")
+    expect(page.locator("#status")).to_contain_text("left eye.jpg is tried again")
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(1)
+    assert len(tries) == 2
+
+
+def test_what_waits_can_be_stopped_and_tried_again(room):
+    page = room()
+    page.route("**/v1/grade?*", lambda route: route.fulfill(status=503, headers={"Retry-After": "30"}, body="{}"))
+    page.locator("#record-lead:not(:empty)").wait_for()
+    page.set_input_files("#files", [photograph(f"{number}.jpg", number) for number in range(4)])
+    expect(page.locator("#queue-items .pausing")).to_have_count(2)
+    page.click("#stop")
+    expect(page.locator("#queue-items .failed")).to_have_count(4)
+    page.unroute("**/v1/grade?*")
+    page.get_by_role("button", name="Try again: 2.jpg").click()
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(1)
+    expect(page.locator("#queue-items .failed")).to_have_count(3)
+
+
+def test_ungradable_is_an_answer_with_a_reason_and_no_grade(room):
+    page = room()
+    graded(page, black())
+    expect(page.locator("#answer-grade")).to_have_text("Ungradable")
+    expect(page.locator("#answer-sentences")).to_contain_text("does not look like a photograph of a retina")
+    expect(page.locator("#answer-referral")).to_contain_text("no all-clear")
+    assert page.locator("#bars .given").count() == 0 and page.locator("#set").is_hidden()
+    assert page.locator("#similar").is_hidden() and page.locator("#strength-field").is_hidden()
+
+
+def test_the_slider_changes_how_strong_the_map_is(room):
+    page = room()
+    graded(page, photograph("left eye.jpg", 2))
+    opacity = "getComputedStyle(document.querySelector('#heat')).opacity"
+    assert float(page.evaluate(opacity)) == 0.5
+    page.focus("#strength")
+    page.keyboard.press("End")
+    assert float(page.evaluate(opacity)) == 1 and page.get_attribute("#strength", "aria-valuetext") == "100\xa0%"
+    page.keyboard.press("Home")
+    assert float(page.evaluate(opacity)) == 0
+    page.keyboard.press("m")
+    assert float(page.evaluate(opacity)) == 0.5
+    page.keyboard.press("m")
+    assert float(page.evaluate(opacity)) == 0
+
+
+def test_the_picture_is_zoomed_and_moved_by_keys_wheel_and_buttons(room):
+    page = room()
+    graded(page, photograph("left eye.jpg", 2))
+    place = """(() => { const m = new DOMMatrix(getComputedStyle(document.querySelector('#layers')).transform);
+        return [m.a, m.e, m.f]; })()"""
+    assert page.evaluate(place) == [1, 0, 0]
+    page.focus("#stage")
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    scale, x, y = page.evaluate(place)
+    assert scale == pytest.approx(1.5625) and x < 0 and y < 0
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(place)[1] == pytest.approx(x - 60)
+    for _ in range(40):
+        page.keyboard.press("ArrowLeft")
+    assert page.evaluate(place)[1] == 0  # it cannot be pushed out of its frame
+    page.keyboard.press("0")
+    assert page.evaluate(place) == [1, 0, 0]
+    page.hover("#stage")
+    page.mouse.wheel(0, -300)
+    expect(page.locator("#zoom")).not_to_have_text("100\xa0%")
+    before = page.evaluate(place)
+    box = page.locator("#stage").bounding_box()
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2 + 10)
+    page.mouse.up()
+    assert page.evaluate(place)[1] == pytest.approx(before[1] + 40, abs=1)
+    page.dblclick("#stage")
+    assert page.evaluate(place) == [1, 0, 0]
+    page.click("#zoom-in")
+    expect(page.locator("#zoom")).to_have_text("125\xa0%")
+
+
+def test_a_review_needs_a_name_and_is_saved_when_the_server_has_it(room, server):
+    page = room()
+    graded(page, photograph("confirmed.jpg", 11), photograph("corrected.jpg", 12))
+    expect(page.locator("#results-count")).to_have_text("2 photographs, 2 not reviewed")
+    page.click("#confirm")
+    expect(page.locator("#review-problem")).to_contain_text("Write your name first")
+    assert page.evaluate("document.activeElement.id") == "reviewer"
+    page.keyboard.type("A. Okafor")
+    page.click("#confirm")
+    expect(page.locator("#review-status")).to_contain_text("confirmed")
+    expect(page.locator(PHOTOGRAPHS).first).to_contain_text("confirmed")
+    page.locator("#answer-name").focus()
+    page.keyboard.press("n")
+    expect(page.locator("#answer-name")).to_have_text("corrected.jpg")
+    page.get_by_role("radio", name="ungradable").check()
+    page.get_by_label("Note").fill("The lid hides the macula.")
+    expect(page.locator(PHOTOGRAPHS).nth(1)).to_contain_text("review not saved")
+    page.get_by_role("button", name="Save correction").click()
+    expect(page.locator("#review-status")).to_contain_text("to ungradable")
+    expect(page.locator("#results-count")).to_have_text("2 photographs, 0 not reviewed")
+    stored = page.request.get(f"{server}/v1/reviews?limit=2").json()["reviews"]
+    assert [row["name"] for row in stored] == ["corrected.jpg", "confirmed.jpg"]
+    assert stored[0]["grade"] is None and stored[0]["given"] is not None and stored[1]["grade"] == stored[1]["given"]
+    assert stored[0]["note"] == "The lid hides the macula." and len(stored[0]["image"]) == 64
+    page.reload()
+    expect(page.locator("#reviewer")).to_have_value("A. Okafor")
+
+
+@pytest.mark.parametrize("status", [500, 200, 0])
+def test_a_review_that_is_not_saved_keeps_what_was_written(room, status):
+    page = room()
+    graded(page, photograph("left eye.jpg", 4))
+    failing = {"status": status, "json": {"error": {"message": "the disk is full", "mend": "make room"}}}
+    page.route("**/v1/reviews", lambda route: route.fulfill(**failing) if status else route.abort())
+    page.fill("#reviewer", "A. Okafor")
+    page.get_by_role("radio", name="severe NPDR").check()
+    page.fill("#note", "Venous beading.")
+    page.click("#correct")
+    problem = page.locator("#review-problem")
+    expect(problem).to_contain_text("Not saved.")
+    expect(problem).to_contain_text(
+        {500: "The disk is full. Make room.", 200: "cannot be read", 0: "cannot be reached"}[status]
+    )
+    expect(page.locator("#note")).to_have_value("Venous beading.")
+    assert page.get_by_role("radio", name="severe NPDR").is_checked()
+    expect(page.locator("#results-count")).to_have_text("1 photograph, 1 not reviewed")
+    page.unroute("**/v1/reviews")
+    page.click("#correct")
+    expect(page.locator("#review-status")).to_contain_text("Saved as review")
+    expect(problem).to_be_hidden()
+
+
+def test_a_begun_review_survives_looking_at_another_photograph_and_warns(room):
+    page = room()
+    graded(page, photograph("a.jpg", 5), photograph("b.jpg", 6))
+    leaves = """() => { const event = new Event('beforeunload', {cancelable: true});
+        window.dispatchEvent(event); return !event.defaultPrevented; }"""
+    assert page.evaluate(leaves)
+    page.fill("#note", "Look again.")
+    page.get_by_role("radio", name="mild NPDR").check()
+    assert not page.evaluate(leaves)
+    page.locator(PHOTOGRAPHS).nth(1).click()
+    expect(page.locator("#note")).to_have_value("")
+    page.locator(PHOTOGRAPHS).nth(0).click()
+    expect(page.locator("#note")).to_have_value("Look again.")
+    assert page.get_by_role("radio", name="mild NPDR").is_checked()
+
+
+def stored_reviews(count: int) -> list[dict[str, Any]]:
+    about = {"when": "2026-11-24T20:00:00+00:00", "model": "grader", "given": 1, "reviewer": HOSTILE, "note": "why"}
+    return [{**about, "id": k + 1, "image": f"{k:064x}", "name": f"p{k:03d}.jpg", "grade": 2 if k % 2 else 1}
+            for k in range(count)]  # fmt: skip
+
+
+def test_reviews_are_listed_newest_first_and_corrections_saved(room):
+    with canned.running(canned.make_app(stored=stored_reviews(120))) as address:
+        page = room(at=address)
+        page.get_by_role("link", name="Reviews").click()
+        rows = page.locator("#review-rows tr")
+        expect(rows).to_have_count(50)
+        expect(rows.first).to_contain_text("p119.jpg")
+        expect(rows.first).to_contain_text("moderate NPDR corrected")
+        expect(rows.first).to_contain_text(HOSTILE)
+        expect(page.locator("#pages-range")).to_have_text("1 to 50 of 120")
+        page.click("#older")
+        page.locator("#pages-range", has_text="51 to 100").wait_for()
+        page.click("#older")
+        expect(rows).to_have_count(20)
+        assert page.locator("#older").is_disabled()
+        with page.expect_download() as saved:
+            page.click("#corrections")
+        lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
+        assert saved.value.suggested_filename == "corrections.csv" and lines[0] == "id,old,new,who,when,why"
+        assert len(lines) == 61
+        page.go_back()
+        assert page.locator("#photographs-view").is_visible() and page.locator("#reviews-view").is_hidden()
+
+
+def test_without_reviews_the_page_offers_none(room):
+    page = room()
+    page.route("**/v1/model", lambda route: route.fulfill(json={**canned.MODEL, "reviews": False, "record": []}))
+    page.reload()
+    graded(page, photograph("left eye.jpg", 2), photograph("right eye.jpg", 3))
+    assert page.locator("#review").is_hidden() and page.locator("#to-reviews").is_hidden()
+    assert page.locator("#next").is_hidden()
+    expect(page.locator("#record-lead")).to_contain_text("No record of this grader is known")
+
+
+@pytest.mark.parametrize(("locale", "word"), [("en-GB", "Report of one photograph"), ("zh-CN", "单张照片报告")])
+def test_the_report_is_saved_and_fits_one_sheet(room, browser, tmp_path, locale, word):
+    page = room(locale=locale)
+    graded(page, photograph("left eye.jpg", 3))
+    with page.expect_download() as saved:
+        page.click("#report")
+    assert saved.value.suggested_filename == "left eye-report.html"
+    file = tmp_path / "report.html"
+    saved.value.save_as(file)
+    text = file.read_text(encoding="utf-8")
+    assert word in text and "<script" not in text and "http" not in text
+    sheet = browser.new_page()
+    sheet.goto(file.as_uri())
+    assert sheet.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert len(re.findall(rb"/Type\s*/Page\b", sheet.pdf(prefer_css_page_size=True))) == 1
+    assert problems_of(sheet) == []
+    sheet.close()
+
+
+def test_a_report_of_an_ungradable_photograph_gives_no_grade():
+    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(canned.SERVE / "templates"), autoescape=True)
+    words = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
+    answer = canned.answer(HOSTILE, black()["buffer"], 64)
+    text = pages.get_template("report.html").render(
+        words=words, answer=answer, model=canned.MODEL, record=[], when="now"
+    )
+    assert "Ungradable" in text and "no all-clear" in text and "The grader gives moderate" not in text
+    assert "<img src=x" not in text and "No record of this grader is known" in text
+
+
+def test_language_and_colours_are_switched_and_kept(room):
+    page = room()
+    graded(page, photograph("left eye.jpg", 2), black())
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.fill("#note", "kept")
+    page.select_option("#language", "zh")
+    expect(page.locator("h1")).to_have_text("阅片室")
+    expect(page.locator(".notice")).to_have_text("仅供研究使用。不是医疗器械。由人作出决定。")
+    expect(page.locator("#answer-sentences")).to_contain_text("模型给出的分级为")
+    expect(page.locator("#note")).to_have_value("kept")
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.select_option("#colours", "dark")
+    assert page.evaluate(paper) != light
+    page.evaluate("window.addEventListener('beforeunload', event => event.stopImmediatePropagation(), {capture: true})")
+    page.reload()
+    expect(page.locator("h1")).to_have_text("阅片室")
+    assert page.evaluate(paper) != light and page.input_value("#colours") == "dark"
+    page.select_option("#colours", "auto")
+    assert page.evaluate(paper) == light
+
+
+def test_the_language_of_the_browser_comes_first(room):
+    page = room(locale="zh-CN", scheme="dark")
+    expect(page.locator("h1")).to_have_text("阅片室")
+    missing = "[...document.querySelectorAll('[data-words]')].filter(e => e.textContent === e.dataset.words).length"
+    assert page.evaluate(missing) == 0
+
+
+def test_both_languages_have_the_same_texts():
+    english, chinese = (
+        json.loads((canned.SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
+        for language in ("en", "zh")
+    )
+    assert list(english) == list(chinese)
+    for key, text in english.items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", chinese[key])), key
+
+
+def test_every_text_is_used_and_every_text_used_is_there():
+    english = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
+    files = [*(canned.SERVE / "static").glob("*.js"), *(canned.SERVE / "templates").glob("*.html")]
+    used = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    built = (
+        "class.",
+        "meaning.",
+        "flag.",
+        "flagMeaning.",
+        "metric.",
+        "metricMeaning.",
+        "error.",
+        "refer.",
+        "queue.state.",
+    )
+    plain = [key for key in english if not key.startswith(built)]
+    assert [key for key in plain if re.sub(r"\.(one|other)$|Named$|Alone$", "", key) not in used] == []
+    named = set(re.findall(r'data-words(?:-label)?="([^"]+)"', used)) | set(re.findall(r'\bsay\("([^"]+\w)"', used))
+    assert named <= set(english)
+
+
+def test_a_hostile_name_is_only_a_name(room):
+    page = room()
+    graded(page, photograph(HOSTILE, 2))
+    expect(page.locator("#answer-name")).to_have_text(HOSTILE)
+    expect(page.locator(PHOTOGRAPHS)).to_contain_text(HOSTILE)
+    page.fill("#reviewer", HOSTILE)
+    page.click("#confirm")
+    expect(page.locator("#review-status")).to_contain_text("Saved")
+    page.click("#to-reviews")
+    expect(page.locator("#review-rows tr").first).to_contain_text(HOSTILE)
+    assert page.locator("img[src=x]").count() == 0 and page.title() == "Reading room – Foveal"
+
+
+def test_a_token_is_asked_for_once(room):
+    with canned.running(canned.make_app(token="open sesame")) as address:
+        page = room(at=address)
+        page.locator("#token[open]").wait_for()
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#token-wrong")).to_be_visible()
+        page.keyboard.type("open sesame")
+        page.keyboard.press("Enter")
+        graded(page, photograph("left eye.jpg", 2))
+        page.reload()
+        graded(page, photograph("left eye.jpg", 2))
+        assert page.locator("#token[open]").count() == 0
+
+
+def test_a_server_that_is_down_is_told_and_tried_again(room):
+    page = room()
+    page.route("**/v1/model", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#start-alert")).to_contain_text("The server cannot be reached")
+    page.unroute("**/v1/model")
+    page.get_by_role("button", name="Try again").click()
+    graded(page, photograph("left eye.jpg", 2))
+    expect(page.locator("#start-alert")).to_be_hidden()
+
+
+def test_keys_are_listed_and_silent_in_fields(room):
+    page = room()
+    graded(page, photograph("a.jpg", 5), photograph("b.jpg", 6))
+    page.keyboard.press("j")
+    expect(page.locator("#answer-name")).to_have_text("b.jpg")
+    page.focus("#note")
+    page.keyboard.type("kkk?")
+    expect(page.locator("#note")).to_have_value("kkk?")
+    expect(page.locator("#answer-name")).to_have_text("b.jpg")
+    page.focus("#stage")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.uncheck("#keys-on")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "stage"
+    page.keyboard.press("k")
+    expect(page.locator("#answer-name")).to_have_text("b.jpg")
+
+
+def problems_of(page: Any) -> list[tuple[str, list[Any]]]:
+    """What axe-core finds; it is told to look at everything that is on the page."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response["violations"]
+    return [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "locale"), [(1400, "en-GB"), (390, "zh-CN"), (360, "en-GB")])
+def test_everybody_can_read_every_part(room, assert_fits, width, locale, scheme):
+    page = room(width=width, scheme=scheme, locale=locale)
+    page.locator("#record-lead:not(:empty)").wait_for()
+    assert_fits(page)
+    assert problems_of(page) == []
+    bad = {"name": "a_name_without_any_place_to_break_" * 4 + ".jpg", "mimeType": "image/jpeg", "buffer": b"no"}
+    page.set_input_files("#files", [photograph("a_name_without_any_place_to_break_" * 4, 1), black(), bad])
+    page.locator(PHOTOGRAPHS).nth(1).wait_for()
+    page.locator("#queue-items .failed").wait_for()
+    page.fill("#reviewer", "A. Okafor")
+    page.click("#confirm")
+    page.locator("#review-status.saved").wait_for()
+    assert_fits(page)
+    assert problems_of(page) == []
+    page.locator(PHOTOGRAPHS).nth(1).click()
+    page.click("#correct")
+    page.locator("#review-problem").wait_for()
+    assert_fits(page)
+    assert problems_of(page) == []
+    page.click("#open-keys")
+    assert problems_of(page) == []
+    page.keyboard.press("Escape")
+    page.click("#to-reviews")
+    page.locator("#review-rows tr").first.wait_for()
+    assert_fits(page)
+    assert problems_of(page) == []
+
+
+def test_headings_and_landmarks_are_in_order(room):
+    page = room()
+    graded(page, photograph("left eye.jpg", 2))
+    levels = "[...document.querySelectorAll('h1, h2, h3')].filter(h => h.checkVisibility()).map(h => +h.tagName[1])"
+    found = page.evaluate(levels)
+    assert found[0] == 1 and found.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(found))
+    assert [page.get_by_role(role).count() for role in ("banner", "main", "contentinfo")] == [1, 1, 1]
