@@ -13,7 +13,8 @@ import foveal.export
 import foveal.inspect
 import foveal.predict
 import foveal.pretrain
-import foveal.report  # noqa: F401
+import foveal.report
+import foveal.serve  # noqa: F401
 from foveal.verbs import (
     cluster,
     compare,
@@ -29,6 +30,7 @@ from foveal.verbs import (
     probe,
     pseudolabel,
     report,
+    serve,
     train,
 )
 
@@ -48,5 +50,6 @@ __all__ = [
     "probe",
     "pseudolabel",
     "report",
+    "serve",
     "train",
 ]

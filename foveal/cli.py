@@ -34,6 +34,7 @@ VERBS = {
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to believe it"),
     "export": ("export.export", "export.options", "files for other programs, checked against the run"),
     "report": ("report.build", "report.build", "one page of evidence from one or more runs"),
+    "serve": ("serve.serve", "serve.options", "a grader behind a page and an API"),
 }  # fmt: skip
 
 COMMON_OPTIONS = (

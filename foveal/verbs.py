@@ -122,6 +122,14 @@ def export(run: PathLike, **options: Any) -> Path:
     return export(build(ExportConfig, {"run": run, **options}, "export"))
 
 
+def serve(run: PathLike, **options: Any) -> None:
+    """Serve a grader until it is stopped. Options: `foveal.serve.options.ServeConfig`."""
+    from foveal.serve.options import ServeConfig
+    from foveal.serve.serve import serve
+
+    serve(build(ServeConfig, {"run": run, **options}, "serve"))
+
+
 def report(*runs: PathLike, **options: Any) -> Path:
     """Write a page of evidence; returns its path. Options: `foveal.report.build.ReportConfig`."""
     from foveal.report.build import ReportConfig, report

@@ -180,7 +180,7 @@ def gather(shards: Shards, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 def in_threads(work: Callable[[T], Prepared], items: Iterable[T]) -> Iterator[tuple[T, Prepared | DecodeError]]:
     """(item, work(item)) in order, computed in threads; no more than a few items for each are taken in advance."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     waiting: deque[tuple[T, Future[Prepared]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -194,6 +194,11 @@ def in_threads(work: Callable[[T], Prepared], items: Iterable[T]) -> Iterator[tu
                 yield first, _result(future)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _result(future: Future[Prepared]) -> Prepared | DecodeError:

@@ -40,6 +40,7 @@ ALLOWED = {
     ("pretrain", "downstream"): "the probe on the way takes features as a probe afterwards does",
     ("pretrain", "evaluate"): "kappa and intervals of the probe are those of the evaluation",
     ("explain", "report"): "one look and one wording for all pages",
+    ("serve", "predict"): "what is served is what predict grades with",
     ("export", "predict"): "what is exported is the grader that predict uses, and is checked against it",
     ("export", "evaluate"): "the readout goes into the file",
     ("explain", "predict"): "a map is of the grader that predict uses, and takes the same inputs",

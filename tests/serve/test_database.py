@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, Integer
 
+from foveal.serve import reviews as module
 from foveal.serve import schema
 from foveal.serve.reviews import Review, open_reviews
 
@@ -86,7 +87,7 @@ def test_a_password_that_a_driver_repeats_is_taken_out(monkeypatch):
     def refuse(url):
         raise OSError(f"no such thing: {url.password} and {url.query['sslpassword']}")
 
-    monkeypatch.setattr("foveal.serve.reviews.open_engine", refuse)
+    monkeypatch.setattr(module, "open_engine", refuse)
     with pytest.raises(ValueError, match=r"no such thing: \*\*\* and \*\*\*;"):
         open_reviews(f"postgresql://clinic:{SECRET}%40@host/reviews?sslpassword=other")
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from foveal.data.corrections import corrections_text, read_corrections
+from foveal.serve import reviews as module
 from foveal.serve.reviews import LIMITS, Review, open_reviews
 
 REVIEW = Review(
@@ -33,7 +34,7 @@ def clock(monkeypatch):
             assert timespec == "seconds"
             return cls.now
 
-    monkeypatch.setattr("foveal.serve.reviews.datetime", type("Clocks", (), {"now": lambda zone: Clock}))
+    monkeypatch.setattr(module, "datetime", type("Clocks", (), {"now": lambda zone: Clock}))
     return Clock
 
 

@@ -1,0 +1,73 @@
+"""Cases: graded images that look to the network like the photograph in question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from foveal.console import progress_bar, say
+from foveal.data.records import PreparedSet, open_prepared
+from foveal.fundus.overlay import to_jpeg
+from foveal.predict.model import Model
+from foveal.serve.answers import as_address
+
+SHOWN = 4
+MOST = 4000  # graded images that are searched: their features are computed when the server starts
+SIDE = 224  # px of a thumbnail
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Graded training images of a prepared set and their directions float32 [n, D], of length one."""
+
+    prepared: PreparedSet
+    records: pd.DataFrame
+    directions: np.ndarray
+    classes: Sequence[str]
+
+    def nearest(self, features: np.ndarray) -> list[dict[str, Any]]:
+        """The most similar ones by cosine, from features float32 [D]: id, grade, similarity, picture."""
+        cosines = self.directions @ (features / max(float(np.linalg.norm(features)), 1e-12))
+        order = np.argsort(-cosines, kind="stable")[:SHOWN]
+        chosen = self.records.iloc[order]
+        found = []
+        for row, cosine, pixels in zip(
+            chosen.to_dict("records"), cosines[order], self.prepared.pixels(chosen), strict=True
+        ):
+            grade = int(row["label"])
+            small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).reshape(SIDE, SIDE, -1)
+            picture = as_address(to_jpeg(np.ascontiguousarray(np.broadcast_to(small, (SIDE, SIDE, 3)))), "jpeg")
+            found.append({"id": str(row["id"]), "grade": grade, "grade_name": self.classes[grade],
+                          "similarity": round(float(cosine), 4), "picture": picture})  # fmt: skip
+        return found
+
+
+def open_cases(path: Path, model: Model) -> Cases:
+    """The graded training images of a set, with their features; ValueError where set and model do not fit."""
+    prepared = open_prepared(path)
+    if (prepared.classes, prepared.card["scale"]) != (model.classes, model.scale):
+        raise ValueError(f"--cases {path} is graded on another scale than {model.name}; its grades would mislead")
+    records = prepared.records[(prepared.records["split"] == "train") & prepared.records["label"].notna()]
+    if not len(records):
+        raise ValueError(f"--cases {path} has no graded training images")
+    if len(records) > MOST:
+        places = np.linspace(0, len(records) - 1, MOST).astype(int)
+        say(f"similar cases are looked for among {MOST:,} of the {len(records):,} graded images, evenly chosen")
+        records = records.iloc[places]
+    parts = []
+    with progress_bar("features of cases", len(records)) as bar:
+        for part, images in model.images_of(prepared, records):
+            _, features = model.looks(images)
+            if features is None:
+                raise ValueError(f"--cases: {model.name} is several graders, which have no common features; serve one")
+            parts.append(features)
+            bar.advance(len(part))
+    features = np.concatenate(parts)
+    lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return Cases(prepared, records, features / lengths, model.classes)

@@ -1,0 +1,60 @@
+"""Problems: every refusal as the same few words, for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from starlette.responses import JSONResponse
+
+
+@dataclass(eq=False)  # not frozen: Python writes the traceback into an exception
+class RequestError(Exception):
+    """A request that is not answered: HTTP status, a code for programs, what happened, and how to mend it."""
+
+    status: int
+    code: str
+    message: str
+    mend: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def response(self) -> JSONResponse:
+        """The structured error of the contract."""
+        body = {"error": {"code": self.code, "message": self.message, "mend": self.mend}}
+        return JSONResponse(body, self.status, headers=self.headers)
+
+
+def too_large(bytes_: int) -> RequestError:
+    """413 for a request of more bytes than are taken."""
+    return RequestError(
+        413, "too_large", f"the request has more than {bytes_ / 1e6:g} MB, the limit of this server",
+        "send fewer or smaller photographs", {"Connection": "close"},
+    )  # fmt: skip
+
+
+def too_many(images: int) -> RequestError:
+    """413 for more photographs than one request may hold."""
+    return RequestError(413, "too_many", f"a request may hold {images} photographs", "send them in several requests")
+
+
+def busy(seconds: int) -> RequestError:
+    """503 while as many photographs are in work as the server takes."""
+    return RequestError(
+        503, "busy", "as many photographs are in work as this server takes at one time",
+        f"send it again in {seconds} s", {"Retry-After": str(seconds)},
+    )  # fmt: skip
+
+
+def too_slow(seconds: float) -> RequestError:
+    """408 for a request that did not arrive, or was not answered, in time."""
+    return RequestError(
+        408, "timeout", f"the request was not there and answered within {seconds:g} s", "send fewer at once",
+        {"Connection": "close"},
+    )  # fmt: skip
+
+
+def unreadable(reason: str) -> RequestError:
+    """422 for a photograph that cannot be read."""
+    return RequestError(
+        422, "unreadable", f"the photograph cannot be read: {reason}",
+        "send a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000 or DICOM file that opens elsewhere",
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""serve: a grader behind an API and a page, on this machine or in a hospital's network; no image is kept unless asked.
+
+foveal serve RUN
+foveal serve exported/ --cases DATA --reviews postgresql://user@host/reviews --host 0.0.0.0 --token SECRET
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import foveal
+from foveal.console import say, warn
+from foveal.data.classes import referable_from
+from foveal.predict.model import Model
+from foveal.predict.opened import is_exported, open_model
+from foveal.predict.record import record_of
+from foveal.serve.options import ServeConfig
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "sqlalchemy", "alembic", "prometheus_client", "jinja2")
+NOTICE = "Research use; not a medical device."
+CLOSING_SECONDS = 30  # that requests have to end in when the server is told to stop
+
+
+def serve(config: ServeConfig) -> None:
+    """Serve a grader until it is told to stop (Ctrl-C, SIGTERM); requests in work are answered first."""
+    app = build_app(config)
+    import uvicorn
+
+    if not config.local and not config.token:
+        warn(f"--host {config.host} without --token: whoever reaches this machine can grade, and read all reviews")
+    say(f"page: http://{config.host}:{config.port}   API: /docs   {NOTICE}")
+    uvicorn.run(
+        app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS,
+        timeout_keep_alive=20, server_header=False, ws="none", h11_max_incomplete_event_size=1 << 16,
+    )  # fmt: skip
+    say("stopped; all requests in work were answered")
+
+
+def build_app(config: ServeConfig) -> FastAPI:
+    """The app for a run or an exported file, warmed up; ValueError says what is missing before anything is bound."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"serve needs {', '.join(missing)}: pip install 'foveal[serve]'")
+    from foveal.serve.app import create_app
+    from foveal.serve.batching import warm_up
+    from foveal.serve.cases import open_cases
+    from foveal.serve.reviews import open_reviews
+    from foveal.serve.work import Work
+
+    model = open_model([config.run], config.device)
+    if config.keep_images is not None:
+        config.keep_images.mkdir(parents=True, exist_ok=True)
+        warn(f"photographs that are sent are kept in {config.keep_images}")
+    reviews = open_reviews(config.reviews_address) if config.reviews_address else None
+    cases = None if config.cases is None else open_cases(config.cases, model)
+    maps = warm_up(model)
+    about = describe(model, config, maps=maps, cases=cases is not None)
+    say(f"{model.name}: {', '.join(model.classes)}")
+    return create_app(Work(model, config, cases), config, about, reviews)
+
+
+def describe(model: Model, config: ServeConfig, *, maps: bool, cases: bool) -> dict[str, Any]:
+    """What GET /v1/model says."""
+    exported = is_exported(config.run)
+    return {
+        "name": model.name, "kind": "exported" if exported else "run", "classes": model.classes, "scale": model.scale,
+        "referable_from": referable_from(model.scale), "reads": {"side": model.preparation.size},
+        "overlay": maps, "similar": cases, "reviews": bool(config.reviews_address),
+        "keeps_images": config.keep_images is not None,
+        "limits": {"images": config.most_images, "bytes": config.most_megabytes * 10**6,
+                   "pixels": config.most_megapixels * 10**6},
+        "record": _record(model, config.run), "version": foveal.__version__, "notice": NOTICE,
+    }  # fmt: skip
+
+
+def _record(model: Model, run: Path) -> list[dict[str, Any]]:
+    about: dict[str, Any] | None = getattr(model, "about", None)
+    record: list[dict[str, Any]] = record_of(run) if about is None else about["record"]
+    return record
