@@ -1,4 +1,4 @@
-"""App: the addresses of the server. What they mean is in docs/serve.md; /docs shows them to try."""
+"""App: the addresses of the server; docs/serve.md says what they mean."""
 
 from __future__ import annotations
 
