@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,8 +113,8 @@ def test_no_more_is_decoded_than_the_disc_needs(
     )
     sides = []
 
-    def spy(path: Path, minimum: int) -> object:
-        sides.append(min((decoded := decode(path, minimum)).pixels.shape[:2]))
+    def spy(path: Path, minimum: int, **limits: Any) -> object:
+        sides.append(min((decoded := decode(path, minimum, **limits)).pixels.shape[:2]))
         return decoded
 
     monkeypatch.setattr(preparation, "decode", spy)
