@@ -33,6 +33,13 @@ def grader_run(tmp_path_factory, phantom_set) -> Path:
 
 
 @pytest.fixture(scope="session")
+def looking_run(tmp_path_factory, phantom_set) -> Path:
+    """A grader that gives maps, trained for one epoch on the phantom set; do not write into it."""
+    out = tmp_path_factory.mktemp("runs") / "looking"
+    return foveal.train(phantom_set, out=out, encoder="resnet10t", epochs=1, batch_size=8, image_size=64)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets; tests that need it are skipped where there is none."""
     folder = Path(os.environ.get("FOVEAL_DATA", Path(__file__).parents[2] / "shared" / "data"))

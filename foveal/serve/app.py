@@ -1,11 +1,9 @@
-"""App: the addresses of the server; docs/serve.md says what they mean."""
+"""App: the addresses of the server. What they mean is in docs/serve.md; /docs lists them."""
 
 from __future__ import annotations
 
-import hmac
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,35 +11,23 @@ from typing import Any, Literal
 
 import jinja2
 from fastapi import FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import foveal
 from foveal.data.corrections import corrections_text
 from foveal.serve.answers import Wanted
-from foveal.serve.body import ReviewBody, review_of, review_to
+from foveal.serve.body import ReviewBody, read_review, review_of, review_to
+from foveal.serve.guard import add_errors, add_guard
 from foveal.serve.intake import Sent, read_photographs
-from foveal.serve.options import LOCAL, ServeConfig
+from foveal.serve.options import ServeConfig
 from foveal.serve.problems import RequestError, unreadable
 from foveal.serve.reviews import Reviews
 from foveal.serve.work import Work
 
 HERE = Path(__file__).parent
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-# FastAPI's page of the API loads its scripts from elsewhere; it is for developers, and shows no photograph.
-WITHOUT_POLICY = ("/docs", "/openapi.json")
+AGAIN = {"Retry-After": "5"}  # seconds
 PHOTOGRAPHS = {
     "requestBody": {
         "required": True,
@@ -58,6 +44,9 @@ PHOTOGRAPHS = {
             },
         },
     }
+}
+REVIEW = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": ReviewBody.model_json_schema()}}}
 }
 
 
@@ -78,84 +67,38 @@ def create_app(work: Work, config: ServeConfig, about: dict[str, Any], reviews: 
         version=foveal.__version__,
         description="Grades photographs of the retina. Research use; not a medical device.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page loads its scripts from elsewhere
         redoc_url=None,
     )
-    if config.local:  # a page elsewhere must not reach this server under a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "testserver"])
-    _add_guard(app, work, config)
-    _add_errors(app)
+    add_guard(app, work.counters, config)
+    add_errors(app)
     _add_grading(app, work, config, about)
-    _add_reviews(app, work, about, reviews)
-    _add_page(app, work, about)
+    _add_reviews(app, work, about, reviews, config)
+    _add_page(app, work, about, needs_token=bool(config.token))
     return app
-
-
-def _add_guard(app: FastAPI, work: Work, config: ServeConfig) -> None:
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        began = time.perf_counter()
-        path = request.url.path
-        if config.token and path.startswith("/v1/") and not _allowed(request, config.token):
-            problem = RequestError(
-                401, "token", "the token is missing or wrong", "send the header Authorization: Bearer TOKEN",
-                {"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
-            response: Response = problem.response()
-        else:
-            response = await call_next(request)
-        response.headers.update(HEADERS)
-        if path.startswith("/v1/"):
-            response.headers["Cache-Control"] = "no-store"
-        if path not in WITHOUT_POLICY:
-            response.headers["Content-Security-Policy"] = POLICY
-        route = getattr(request.scope.get("route"), "path", "other")
-        work.counters.requests.labels(route, str(response.status_code)).observe(time.perf_counter() - began)
-        return response
-
-
-def _allowed(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "").partition(" ")
-    return given[0].lower() == "bearer" and hmac.compare_digest(given[2].strip().encode(), token.encode())
-
-
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(RequestError)
-    async def refused(request: Request, error: RequestError) -> JSONResponse:
-        return error.response()
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
-        said = f"{where}: {first['msg']}" if where else str(first["msg"])
-        return RequestError(422, "invalid", said, "see /docs for what is expected").response()
-
-    @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "refused")
-        return RequestError(error.status_code, code, str(error.detail), "see /docs for the addresses").response()
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        return RequestError(500, "failed", "the server failed on this request", "see its log").response()
 
 
 def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str, Any]) -> None:
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
 
+    async def taken(request: Request) -> list[Sent]:
+        with work.batcher.place(1):  # so that no more bodies are read at one time than photographs are graded
+            return await read_photographs(request, config)
+
     @app.post("/v1/grade", openapi_extra=PHOTOGRAPHS)
     async def grade(request: Request, pictures: bool = False, similar: bool = False) -> dict[str, Any]:
         """Grade one or many photographs."""
-        photographs = await read_photographs(request, config)
-        answers = await work.grade(photographs, Wanted(pictures, similar))
+        answers = await work.grade(await taken(request), Wanted(pictures, similar))
         _refuse_unreadable(answers)
         return {"model": about["name"], "answers": answers}
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=PHOTOGRAPHS)
     async def report(request: Request, language: Literal["en", "zh"] = "en") -> HTMLResponse:
         """Grade one photograph; a page to print."""
-        photographs: list[Sent] = await read_photographs(request, config)
-        answers = await work.grade(photographs[:1], Wanted(pictures=True))
+        photographs = await taken(request)
+        if len(photographs) > 1:
+            raise RequestError(422, "too_many", "a report is of one photograph", "ask for one report each")
+        answers = await work.grade(photographs, Wanted(pictures=True))
         _refuse_unreadable(answers)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         page = pages.get_template("report.html").render(
@@ -176,15 +119,18 @@ def _refuse_unreadable(answers: list[dict[str, Any]]) -> None:
         raise unreadable(answers[0]["reason"])
 
 
-def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], reviews: Reviews | None) -> None:
+def _add_reviews(
+    app: FastAPI, work: Work, about: dict[str, Any], reviews: Reviews | None, config: ServeConfig
+) -> None:  # fmt: skip
     def store() -> Reviews:
         if reviews is None:
             raise RequestError(404, "no_reviews", "this server keeps no reviews", "start it without --reviews none")
         return reviews
 
-    @app.post("/v1/reviews", status_code=201)
-    async def review(body: ReviewBody) -> dict[str, Any]:
+    @app.post("/v1/reviews", status_code=201, openapi_extra=REVIEW)
+    async def review(request: Request) -> dict[str, Any]:
         """Confirm or correct a grade; answered once it is on the disk."""
+        body = await read_review(request, config.timeout)
         kept = await run_in_threadpool(_told, store().add, review_of(body, about))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
         return review_to(kept)
@@ -211,10 +157,10 @@ def _told(work: Callable[..., Any], *given: Any) -> Any:
         raise RequestError(422, "invalid", str(error), "correct it and send it again") from None
     except OSError as error:
         said = f"the database of reviews failed: {error}"
-        raise RequestError(503, "database", said, "send it again in a moment", {"Retry-After": "5"}) from None
+        raise RequestError(503, "database", said, "send it again in a moment", AGAIN) from None
 
 
-def _add_page(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
+def _add_page(app: FastAPI, work: Work, about: dict[str, Any], *, needs_token: bool) -> None:
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
 
@@ -222,6 +168,10 @@ def _add_page(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
     def page() -> HTMLResponse:
         names = {key: about[key] for key in ("notice", "version", "name")}
         return HTMLResponse(pages.get_template("page.html").render(**names))
+
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    def documents() -> HTMLResponse:
+        return HTMLResponse(pages.get_template("api.html").render(api=app.openapi(), token=needs_token))
 
     @app.get("/healthz")
     def health() -> dict[str, str]:
@@ -232,7 +182,7 @@ def _add_page(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
     def ready() -> dict[str, str]:
         """Whether it takes photographs."""
         if not getattr(app.state, "ready", False):
-            raise RequestError(503, "not_ready", "the server is starting or ending", "ask again in a moment")
+            raise RequestError(503, "not_ready", "the server is starting or ending", "ask again in a moment", AGAIN)
         return {"status": "ready"}
 
     @app.get("/metrics", include_in_schema=False)

@@ -21,7 +21,7 @@ import numpy as np
 
 from foveal.fundus.preparation import Prepared
 from foveal.predict.model import Model, set_ungradable
-from foveal.serve.problems import RequestError, busy
+from foveal.serve.problems import LOG, RequestError, busy
 
 RATE_MEMORY = 0.9  # of the moving average of photographs per second
 
@@ -89,14 +89,21 @@ class Batcher:
             first = self._queue.get()
             if first is None:
                 return
-            batch, closing = self._gather(first)
+            gathered, closing = self._gather(first)
+            # Nobody waits any more for those whose time was up; from here on none can be withdrawn.
+            batch = [waiting for waiting in gathered if waiting.future.set_running_or_notify_cancel()]
+            if not batch:
+                continue
             began = time.perf_counter()
             try:
-                self._judge(batch)
+                judged = self._judge(batch)
             except Exception as error:  # noqa: BLE001  one batch fails, the server goes on
+                LOG.exception("the network failed on a batch of %d photographs", len(batch))
                 for waiting in batch:
-                    if not waiting.future.done():
-                        waiting.future.set_exception(_failure(error))
+                    waiting.future.set_exception(_failure(error))
+            else:
+                for waiting, one in zip(batch, judged, strict=True):
+                    waiting.future.set_result(one)
             seconds = max(time.perf_counter() - began, 1e-6)
             self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * len(batch) / seconds
             self.seen(len(batch), seconds)
@@ -114,10 +121,13 @@ class Batcher:
             batch.append(more)
         return batch, False
 
-    def _judge(self, batch: list[_Waiting]) -> None:
+    def _judge(self, batch: list[_Waiting]) -> list[Judged]:
         images = np.stack([waiting.prepared.pixels for waiting in batch])
+        probabilities = self.model.probabilities(images)
+        if not np.isfinite(probabilities).all():  # the likeliest of no numbers would be grade 0
+            raise FloatingPointError("the network gives no numbers")
         table = self.model.table(
-            [""] * len(batch), self.model.probabilities(images),
+            [""] * len(batch), probabilities,
             flags=[" ".join(waiting.prepared.flags) for waiting in batch],
         )  # fmt: skip
         if self.model.second is not None:
@@ -126,20 +136,22 @@ class Batcher:
         rows = rows.astype(object).where(rows.notna(), None)
         looking = [number for number, waiting in enumerate(batch) if waiting.look]
         maps, features = self.model.looks(images[looking]) if looking else (None, None)
+        judged = []
         for number, (waiting, row) in enumerate(zip(batch, rows.to_dict("records"), strict=True)):
             place = looking.index(number) if waiting.look else -1
-            waiting.future.set_result(
+            judged.append(
                 Judged(
                     {str(key): value for key, value in row.items()},
                     None if maps is None or place < 0 else maps[place],
                     None if features is None or place < 0 else features[place],
                 )
             )
+        return judged
 
 
 def _failure(error: Exception) -> RequestError:
     said = f"the network failed on this photograph ({type(error).__name__})"
-    return RequestError(500, "failed", said, "tell whoever runs this server")
+    return RequestError(500, "failed", said, "tell whoever runs this server; its log says more")
 
 
 def warm_up(model: Model) -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from foveal.serve.problems import RequestError
+from foveal.serve.intake import limited, within
+from foveal.serve.problems import RequestError, invalid
 from foveal.serve.reviews import LIMITS, Review
+
+LARGEST = 1 << 16  # bytes: more than the longest review with every character escaped
 
 
 class ReviewBody(BaseModel):
@@ -23,6 +27,19 @@ class ReviewBody(BaseModel):
     reviewer: str = Field(min_length=1, max_length=LIMITS["reviewer"])
     note: str = Field("", max_length=LIMITS["note"])
     probabilities: list[float] | None = None
+
+
+async def read_review(request: Request, seconds: float) -> ReviewBody:
+    """The body of a request as a review; a RequestError for one that is too large, too slow, or of another form."""
+    # Browsers send JSON to a server of another site only once that has agreed, which this one never does.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RequestError(415, "wrong_type", "a review is JSON", "send it with Content-Type: application/json")
+    async with within(seconds):
+        data = b"".join([chunk async for chunk in limited(request, LARGEST)])
+    try:
+        return ReviewBody.model_validate_json(data)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False)[0]) from None
 
 
 def review_of(body: ReviewBody, about: dict[str, Any]) -> Review:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from foveal.serve.options import ServeConfig
@@ -38,6 +39,15 @@ class _InMemory(MultiPartParser):
     """Starlette's parser; it would lay parts above 1 MB into a temporary file, and no photograph is to touch a disk."""
 
     spool_max_size = 1 << 40
+    whole = False  # whether the boundary that ends a form was seen
+
+    def on_end(self) -> None:
+        self.whole = True
+
+    def close(self) -> None:
+        """Let go of all files, also of one whose end did not come."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 async def read_photographs(request: Request, config: ServeConfig) -> list[Sent]:
@@ -47,25 +57,32 @@ async def read_photographs(request: Request, config: ServeConfig) -> list[Sent]:
     if declared.isdigit() and int(declared) > most:
         raise too_large(most)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        async with asyncio.timeout(config.timeout):
-            if kind == "multipart/form-data":
-                return await _from_form(request, config.most_images, most)
-            if kind.startswith(SINGLE):
-                data = b"".join([chunk async for chunk in _limited(request, most)])
-                name = request.headers.get("x-name") or request.query_params.get("name") or "photograph"
-                return [Sent(_with_ending(tidy(name), kind), data)]
-    except TimeoutError:
-        raise too_slow(config.timeout) from None
+    async with within(config.timeout):
+        if kind == "multipart/form-data":
+            return await _from_form(request, config.most_images, most)
+        if kind.startswith(SINGLE):
+            data = b"".join([chunk async for chunk in limited(request, most)])
+            name = _text(request.headers.get("x-name", "")) or request.query_params.get("name") or "photograph"
+            return [Sent(_with_ending(tidy(name), kind), data)]
     raise RequestError(
-        415, "wrong_type", f"a request of type '{kind or 'none'}' holds no photograph that is known here",
+        415, "wrong_type", f"a request of type '{kind[:80] or 'none'}' holds no photograph that is known here",
         f"send multipart/form-data with parts named {FIELD}, or one file as image/jpeg, image/png, … or "
-        "application/dicom", {"Connection": "close"},
+        "application/dicom",
     )  # fmt: skip
 
 
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """The problem `too_slow` where the block takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise too_slow(seconds) from None
+
+
 async def _from_form(request: Request, images: int, most: int) -> list[Sent]:
-    parser = _InMemory(request.headers, _limited(request, most), max_files=images, max_fields=16, max_part_size=1 << 16)
+    parser = _InMemory(request.headers, limited(request, most), max_files=images, max_fields=16, max_part_size=1 << 16)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -74,13 +91,21 @@ async def _from_form(request: Request, images: int, most: int) -> list[Sent]:
         raise RequestError(400, "malformed", f"the form cannot be read: {error.message}", "send it again") from None
     except (KeyError, ValueError) as error:
         raise RequestError(400, "malformed", "the form cannot be read", "send it again") from error
+    try:
+        if not parser.whole:  # its last photograph, or half of it, would be missing without a word
+            raise RequestError(400, "malformed", "the form has no end: a part of it is missing", "send it again")
+        return await _photographs_in(form)
+    finally:
+        parser.close()
+
+
+async def _photographs_in(form: FormData) -> list[Sent]:
     sent = []
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != FIELD:
-                raise RequestError(
-                    422, "wrong_part", f"a file stands in a part named '{name[:80]}'", f"name it {FIELD}"
-                )
+                said = f"a file stands in a part named '{tidy(name)[:80]}'"
+                raise RequestError(422, "wrong_part", said, f"name it {FIELD}")
             sent.append(Sent(tidy(value.filename or "photograph"), await value.read()))
     if not sent:
         raise RequestError(
@@ -89,13 +114,22 @@ async def _from_form(request: Request, images: int, most: int) -> list[Sent]:
     return sent
 
 
-async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+async def limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+    """The body of a request, piece by piece; the problem `too_large` where it has more bytes than `most`."""
     total = 0
     async for chunk in request.stream():
         total += len(chunk)
         if total > most:
             raise too_large(most)
         yield chunk
+
+
+def _text(header: str) -> str:
+    """A header that may be UTF-8, as programs send it; Starlette reads all as Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def _with_ending(name: str, kind: str) -> str:

@@ -59,6 +59,8 @@ class ServeConfig:
         for name in ("most_images", "most_megabytes", "most_megapixels", "queue", "batch", "timeout"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
+        if self.most_images > self.queue:
+            raise ValueError(f"--queue {self.queue} has no room for a request of --most-images {self.most_images}")
         if not 0 <= self.port <= 65535 or self.wait < 0:
             raise ValueError(f"--port is 0 to 65535 and --wait at least 0; got {self.port} and {self.wait}")
         unknown = [word for word in self.ungradable if word not in FLAGS]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.responses import JSONResponse
+
+LOG = logging.getLogger("uvicorn.error")  # uvicorn writes it to stderr
 
 
 @dataclass(eq=False)  # not frozen: Python writes the traceback into an exception
@@ -27,7 +32,7 @@ def too_large(bytes_: int) -> RequestError:
     """413 for a request of more bytes than are taken."""
     return RequestError(
         413, "too_large", f"the request has more than {bytes_ / 1e6:g} MB, the limit of this server",
-        "send fewer or smaller photographs", {"Connection": "close"},
+        "send fewer or smaller photographs",
     )  # fmt: skip
 
 
@@ -58,3 +63,10 @@ def unreadable(reason: str) -> RequestError:
         422, "unreadable", f"the photograph cannot be read: {reason}",
         "send a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000 or DICOM file that opens elsewhere",
     )  # fmt: skip
+
+
+def invalid(first: Mapping[str, Any]) -> RequestError:
+    """422 for what pydantic finds wrong, from the first of its findings."""
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    said = f"{where}: {first['msg']}" if where else str(first["msg"])
+    return RequestError(422, "invalid", said, "see /docs for what is expected")

@@ -23,29 +23,43 @@ if TYPE_CHECKING:
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "sqlalchemy", "alembic", "prometheus_client", "jinja2")
 NOTICE = "Research use; not a medical device."
+PATIENCE = 20  # seconds that a connection is kept without a whole request, or for the rest of a refused one
 CLOSING_SECONDS = 30  # that requests have to end in when the server is told to stop
 
 
 def serve(config: ServeConfig) -> None:
     """Serve a grader until it is told to stop (Ctrl-C, SIGTERM); requests in work are answered first."""
-    app = build_app(config)
+    _check_packages()
     import uvicorn
+
+    from foveal.serve.connections import Hurried, ended_by_signals, listen
 
     if not config.local and not config.token:
         warn(f"--host {config.host} without --token: whoever reaches this machine can grade, and read all reviews")
-    say(f"page: http://{config.host}:{config.port}   API: /docs   {NOTICE}")
-    uvicorn.run(
-        app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS,
-        timeout_keep_alive=20, server_header=False, ws="none", h11_max_incomplete_event_size=1 << 16,
-    )  # fmt: skip
-    say("stopped; all requests in work were answered")
+    with listen(config.host, config.port) as socket:  # first: that a port is taken is known before a model is loaded
+        port = socket.getsockname()[1]
+        app = build_app(config)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app, log_level="warning", http=Hurried, ws="none", server_header=False, timeout_keep_alive=PATIENCE,
+                timeout_graceful_shutdown=CLOSING_SECONDS, h11_max_incomplete_event_size=1 << 16,
+            )
+        )  # fmt: skip
+        say(f"page: http://{config.host}:{port}   API: /docs   {NOTICE}")
+        with ended_by_signals():
+            server.run(sockets=[socket])
+    say("stopped")
+
+
+def _check_packages() -> None:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"serve needs {', '.join(missing)}: pip install 'foveal[serve]'")
 
 
 def build_app(config: ServeConfig) -> FastAPI:
     """The app for a run or an exported file, warmed up; ValueError says what is missing before anything is bound."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"serve needs {', '.join(missing)}: pip install 'foveal[serve]'")
+    _check_packages()
     from foveal.serve.app import create_app
     from foveal.serve.batching import warm_up
     from foveal.serve.cases import open_cases

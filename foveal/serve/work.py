@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,8 @@ from foveal.serve.answers import Wanted, answer_of, pictures_of, unreadable_answ
 from foveal.serve.batching import Batcher
 from foveal.serve.cases import Cases
 from foveal.serve.counters import Counters
-from foveal.serve.intake import Sent
+from foveal.serve.intake import Sent, within
 from foveal.serve.options import ServeConfig
-from foveal.serve.problems import too_slow
 
 
 class Work:
@@ -42,29 +42,33 @@ class Work:
     async def grade(self, photographs: list[Sent], wanted: Wanted) -> list[dict[str, Any]]:
         """Answers in the order of the photographs; raises a `RequestError` when the server is full or too slow."""
         with self.batcher.place(len(photographs)):
-            try:
-                async with asyncio.timeout(self.config.timeout):
-                    return list(await asyncio.gather(*(self._answer(sent, wanted) for sent in photographs)))
-            except TimeoutError:
-                raise too_slow(self.config.timeout) from None
+            async with within(self.config.timeout):
+                # All are waited for, also where one fails: its place is free only when no work is left for it.
+                tasks = (self._answer(sent, wanted) for sent in photographs)
+                answers = await asyncio.gather(*tasks, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
 
     async def _answer(self, sent: Sent, wanted: Wanted) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        most = self.config.most_megapixels * 10**6
         try:
-            prepared: Prepared = await loop.run_in_executor(
-                self._threads,
-                partial(
-                    prepare_file, sent.data, self.model.preparation, self.model.fundus, name=sent.name, most_pixels=most
-                ),
-            )
+            answer = await self._graded(sent, wanted)
         except DecodeError as error:
-            self.counters.answers.labels("unreadable").inc()
-            return unreadable_answer(sent, str(error))
-        judged = await asyncio.wrap_future(self.batcher.submit(prepared, wanted.looks))
-        answer = answer_of(self.model, sent, prepared, judged)
+            answer = unreadable_answer(sent, str(error))
         said = answer["answer"] if answer["grade"] is None else answer["grade"]
         self.counters.answers.labels(str(said)).inc()
+        return answer
+
+    async def _graded(self, sent: Sent, wanted: Wanted) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        most = self.config.most_megapixels * 10**6
+        read = partial(
+            prepare_file, sent.data, self.model.preparation, self.model.fundus, name=sent.name, most_pixels=most
+        )
+        prepared: Prepared = await loop.run_in_executor(self._threads, read)
+        judged = await asyncio.wrap_future(self.batcher.submit(prepared, wanted.looks))
+        answer = answer_of(self.model, sent, prepared, judged)
         if self.config.keep_images is not None:
             await loop.run_in_executor(self._threads, _keep, sent, self.config.keep_images)
         if wanted.pictures:
@@ -80,6 +84,10 @@ def _keep(sent: Sent, folder: Path) -> None:
     """FOLDER/SHA256: the digest is its name, so that no name from outside becomes a path."""
     file = folder / sent.sha256
     if not file.exists():
-        partial_file = folder / f".{sent.sha256}.partial"
-        partial_file.write_bytes(sent.data)
-        partial_file.replace(file)
+        # Two requests may bring the same photograph at one time: each writes a file of its own.
+        partial_file = folder / f".{sent.sha256}.{secrets.token_hex(4)}.partial"
+        try:
+            partial_file.write_bytes(sent.data)
+            partial_file.replace(file)
+        finally:
+            partial_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own for the tests that need one; it is killed and started again as they like."""
+"""Photographs to send, a server in this process, and a PostgreSQL server that is killed and started as tests like."""
 
 import os
 import secrets
@@ -7,9 +7,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from io import BytesIO
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from foveal.data.phantom import draw_phantom
 
 START = 30  # seconds
 
@@ -22,6 +27,82 @@ def program(name):
     # A link in a folder of links would look for its libraries in the wrong place.
     found = shutil.which(name) or next((path for folder in folders if (path := shutil.which(name, path=folder))), None)
     return found and os.path.realpath(found)
+
+
+def picture(seed, side=80):
+    """A drawn photograph, uint8 [side, side, 3], RGB."""
+    return draw_phantom(seed % 5, "left", side, np.random.default_rng(seed)).image
+
+
+def encoded(pixels, ending=".jpg"):
+    """The bytes of a file."""
+    return cv2.imencode(ending, pixels[..., ::-1])[1].tobytes()
+
+
+def dicom(pixels, syntax="1.2.840.10008.1.2.1", **elements):
+    """The bytes of a DICOM file; `elements` replace what it says of its pixels."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = *pixels.shape[:2], 3
+    dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PixelData = pixels.tobytes()
+    dataset["PixelData"].VR = "OB"
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photographs():
+    """Name -> the bytes of a file that can be graded."""
+    drawn = {f"{seed}.jpg": encoded(picture(seed)) for seed in range(3)}
+    return {**drawn, "3.png": encoded(picture(3), ".png"), "4.tif": encoded(picture(4), ".tif"),
+            "5.dcm": dicom(picture(5))}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def serving(grader_run, tmp_path_factory):
+    """Gives an app; a grader without maps and reviews in a new file unless told otherwise."""
+    pytest.importorskip("fastapi")
+    from foveal.serve.options import ServeConfig
+    from foveal.serve.serve import build_app
+
+    def make(**options):
+        reviews = str(tmp_path_factory.mktemp("reviews") / "reviews.sqlite")
+        return build_app(ServeConfig(**{"run": grader_run, "reviews": reviews, "device": "cpu"} | options))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def browsing(serving):
+    """Gives a client of an app that is closed with the module."""
+    from starlette.testclient import TestClient
+
+    opened = []
+
+    def make(**options):
+        client = TestClient(serving(**options), base_url="http://127.0.0.1", raise_server_exceptions=False)
+        opened.append(client)
+        return client.__enter__()
+
+    yield make
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def client(browsing):
+    """A client of a server with all defaults."""
+    return browsing()
 
 
 class Server:

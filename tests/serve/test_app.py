@@ -1,0 +1,520 @@
+"""What the server answers, for good requests and bad ones; a server in this process, with a tiny grader."""
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import re
+import struct
+import sys
+import zlib
+from contextlib import contextmanager
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.fundus.preparation import prepare_file
+from foveal.fundus.quality import FLAGS
+from foveal.predict import model as graders
+from foveal.predict.predictor import Predictor
+from foveal.serve.options import ServeConfig
+
+pytest.importorskip("fastapi")
+from foveal.serve import work
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def sent(client, files, path="/v1/grade", **options):
+    """The answer to a form with a file for each (name, bytes)."""
+    return client.post(path, files=[("images", file) for file in files], **options)
+
+
+def problem(response, status, code):
+    """The message of an error that must be this one."""
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (status, code), error
+    assert set(error) == {"code", "message", "mend"} and error["message"] and error["mend"]
+    return error["message"]
+
+
+def picture_of(address):
+    kind, _, data = address.partition(";base64,")
+    assert kind in ("data:image/jpeg", "data:image/png")
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return pixels
+
+
+def png_of(width, height):
+    """A PNG file that promises a size and has no pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_answers_are_the_rows_that_predict_writes(client, grader_run, photographs, tmp_path):
+    black = cv2.imencode(".png", np.zeros((90, 90, 3), np.uint8))[1].tobytes()
+    files = {**photographs, "black.png": black, "bad.jpg": b"no picture"}
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    table = pd.read_csv(foveal.predict(grader_run, folder, out=tmp_path / "p.csv"), keep_default_na=False)
+    rows = {row["id"].rpartition("/")[2]: row for row in table.to_dict("records")}
+    order = list(files)[::-1]
+    response = sent(client, [(name, files[name]) for name in order])
+    answers = response.json()["answers"]
+    assert response.status_code == 200 and response.json()["model"] == "grader"
+    assert [answer["name"] for answer in answers] == order
+    assert {answer["answer"] for answer in answers} >= {"graded", "unreadable"}
+    for answer in answers:
+        row = rows[answer["name"]]
+        assert (answer["answer"], answer["reason"]) == (row["answer"], row["reason"])
+        assert answer["sha256"] == hashlib.sha256(files[answer["name"]]).hexdigest()
+        if answer["answer"] == "unreadable":
+            assert answer["probabilities"] is answer["grade"] is answer["set"] is answer["width"] is None
+            continue
+        assert answer["probabilities"] == pytest.approx([float(row[f"p{k}"]) for k in range(5)], abs=1e-6)
+        assert [flag["name"] for flag in answer["flags"]] == row["flags"].split()
+        assert all(flag["meaning"] != flag["name"] for flag in answer["flags"])
+        assert answer["set"] == ([int(one) for one in str(row.get("set", "")).split()] or None)
+        graded = answer["answer"] == "graded"
+        assert answer["grade"] == (int(row["grade"]) if graded else None)
+        assert answer["referable"] == (bool(int(row["referable"])) if graded else None)
+        assert "picture" not in answer and "similar" not in answer
+
+
+def test_an_ungradable_photograph_has_flags_and_probabilities_and_no_grade(
+    browsing, grader_run, photographs, tmp_path, monkeypatch
+):
+    def flagged(source, *given, name, **options):
+        flags = ("no-disc", "too-dark") if name.endswith("0.jpg") else ("too-dark",)
+        return replace(prepare_file(source, *given, name=name, **options), flags=flags)
+
+    for module in (work, graders):  # at the 32 px of this grader nothing is flagged by itself
+        monkeypatch.setattr(module, "prepare_file", flagged)
+    for name in ("0.jpg", "1.jpg"):
+        (tmp_path / name).write_bytes(photographs[name])
+    images = [tmp_path / "0.jpg", tmp_path / "1.jpg"]
+    table = pd.read_csv(foveal.predict(grader_run, *images, out=tmp_path / "p.csv", ungradable=("no-disc",)))
+    client = browsing(ungradable=("no-disc",))
+    answer, other = sent(client, [(file.name, file.read_bytes()) for file in images]).json()["answers"]
+    assert [answer["answer"], other["answer"]] == list(table["answer"]) == ["ungradable", "graded"]
+    assert answer["reason"] == table["reason"][0] and answer["reason"].startswith("no-disc: ")
+    assert [[flag["name"] for flag in one["flags"]] for one in (answer, other)] == [
+        ["no-disc", "too-dark"],
+        ["too-dark"],
+    ]
+    assert other["flags"][0]["meaning"] == FLAGS["too-dark"]
+    assert answer["grade"] is answer["grade_name"] is answer["referable"] is answer["set"] is None
+    assert answer["probabilities"] == pytest.approx([table[f"p{k}"][0] for k in range(5)], abs=1e-6)
+    assert 'foveal_answers_total{answer="ungradable"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("0.jpg", "image/jpeg"), ("3.png", "image/png"), ("4.tif", "image/tiff"),
+                       ("5.dcm", "application/dicom"), ("0.jpg", "IMAGE/JPEG; x=y"),
+                       ("3.png", "application/octet-stream")]
+)  # fmt: skip
+def test_the_bytes_of_one_file_are_answered_as_a_form(client, photographs, name, kind):
+    given = client.post("/v1/grade", content=photographs[name], headers={"Content-Type": kind, "X-Name": name})
+    form = sent(client, [(name, photographs[name])])
+    assert given.status_code == 200 and given.json() == form.json()
+
+
+def test_a_dicom_file_without_mark_is_known_by_its_type_or_ending(client, photographs):
+    bare = photographs["5.dcm"][132:]
+    alone = client.post("/v1/grade", content=bare, headers={"Content-Type": "application/dicom", "X-Name": "IM1"})
+    assert alone.json()["answers"][0]["answer"] == "graded"
+    assert sent(client, [("IM1.dcm", bare)]).json()["answers"][0]["answer"] == "graded"
+    problem(sent(client, [("IM1", bare)]), 422, "unreadable")
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [("../../etc/passwd", "passwd"), ("C:\\eyes\\left.jpg", "left.jpg"), ("<script>alert(1)</script>", "script>"),
+     ("左眼.jpg", "左眼.jpg"), ("a\u202e\x07b.jpg", "ab.jpg"), ("x" * 3000, "x" * 400), ("%2e%2e%2fpasswd", "passwd"),
+     ("/", "photograph")],
+)  # fmt: skip
+def test_names_are_text_and_never_paths(client, photographs, given, seen):
+    data = photographs["0.jpg"]
+    assert sent(client, [(given, data)]).json()["answers"][0]["name"] == seen
+    by_query = client.post("/v1/grade", content=data, headers=JPEG, params={"name": given})
+    assert by_query.json()["answers"][0]["name"] == seen
+    header = given.encode().replace(b"\x07", b"")
+    by_header = client.post("/v1/grade", content=data, headers={**JPEG, b"X-Name": header})
+    assert by_header.json()["answers"][0]["name"] == seen
+
+
+def test_a_bad_photograph_alone_is_an_error_and_among_others_an_answer(client, photographs):
+    bad = ("bad.jpg", photographs["0.jpg"][:300])
+    assert "cannot be read: truncated" in problem(sent(client, [bad]), 422, "unreadable")
+    both = sent(client, [bad, ("0.jpg", photographs["0.jpg"])]).json()["answers"]
+    assert [answer["answer"] for answer in both] == ["unreadable", "graded"]
+    empty = client.post("/v1/grade", content=b"", headers=JPEG)
+    assert "empty file" in problem(empty, 422, "unreadable")
+
+
+def test_pictures_without_maps_have_no_heat(client, photographs):
+    (answer,) = sent(client, [("5.dcm", photographs["5.dcm"])], params={"pictures": True}).json()["answers"]
+    assert picture_of(answer["picture"]).shape == (80, 80, 3) and answer["heat"] is None
+    assert client.get("/v1/model").json()["overlay"] is False
+
+
+def test_pictures_maps_and_similar_cases(browsing, looking_run, phantom_set, photographs, monkeypatch):
+    client = browsing(run=looking_run, cases=phantom_set)
+    about = client.get("/v1/model").json()
+    assert about["overlay"] is about["similar"] is True and about["name"] == "looking"
+    drawn = cv2.imdecode(np.frombuffer(photographs["3.png"], np.uint8), cv2.IMREAD_COLOR)
+    wide = cv2.copyMakeBorder(cv2.resize(drawn, (1500, 1500)), 0, 0, 250, 250, cv2.BORDER_CONSTANT)
+    data = cv2.imencode(".jpg", wide)[1].tobytes()
+    looks = Predictor.looks
+
+    def marked(model, images):
+        places = np.zeros((len(images), 8, 8), np.float32)
+        places[:, 3, 2] = 1
+        assert looks(model, images)[0].shape[0] == len(images)
+        return places, looks(model, images)[1]
+
+    monkeypatch.setattr(Predictor, "looks", marked)
+    (answer,) = sent(client, [("a.jpg", data)], params={"pictures": True, "similar": True}).json()["answers"]
+    picture, heat = picture_of(answer["picture"]), picture_of(answer["heat"])
+    assert picture.shape == (1200, 1600, 3) and heat.shape == (1200, 1600, 4)
+    # The square that is seen has 250 px of black above: the middle of the marked cell is at 625, 625 of 2000 x 1500.
+    assert heat[500, 500, 3] > 200 and heat[900, 500, 3] == heat[500, 1000, 3] == heat[500, 60, 3] == 0
+    assert len(answer["similar"]) == 4
+    likeness = [case["similarity"] for case in answer["similar"]]
+    assert likeness == sorted(likeness, reverse=True) and max(likeness) <= 1
+    for case in answer["similar"]:
+        assert picture_of(case["picture"]).shape == (224, 224, 3)
+        assert case["grade_name"] == about["classes"][case["grade"]]
+    plain = sent(client, [("a.jpg", data)]).json()["answers"][0]
+    assert plain["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-6)
+
+
+def test_a_report_is_a_page_in_both_languages_with_its_name_as_text(client, photographs):
+    file = ("<b>left & right.jpg", photographs["0.jpg"])
+    for language, words in (("en", "Research use"), ("zh", "研究")):
+        page = sent(client, [file], "/v1/report", params={"language": language})
+        assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.headers["content-disposition"].startswith('attachment; filename="report-')
+        assert "&lt;b&gt;left &amp; right.jpg" in page.text and "<b>left" not in page.text
+        assert words in page.text and "data:image/jpeg;base64," in page.text and "<script" not in page.text
+    problem(sent(client, [file], "/v1/report", params={"language": "fr"}), 422, "invalid")
+    problem(sent(client, [file, file], "/v1/report"), 422, "too_many")
+    problem(sent(client, [("a.jpg", b"no")], "/v1/report"), 422, "unreadable")
+
+
+def test_pixels_are_refused_by_the_header(client, photographs):
+    huge = sent(client, [("huge.png", png_of(100_000, 100_000))])
+    assert "100000 x 100000 pixels, more than the limit of 60 megapixels" in problem(huge, 422, "unreadable")
+
+
+def test_bytes_are_counted_and_not_believed(browsing, photographs):
+    client = browsing(most_megabytes=1)
+    large = photographs["0.jpg"] + bytes(10**6)
+    declared = client.post("/v1/grade", content=large, headers=JPEG)
+    assert "1 MB" in problem(declared, 413, "too_large")
+    problem(sent(client, [("a.jpg", large[: 10**6])]), 413, "too_large")  # the form around it counts
+    given = []
+
+    def pieces():
+        for _ in range(500):
+            given.append(1)
+            yield bytes(10_000)
+
+    problem(client.post("/v1/grade", content=pieces(), headers=JPEG), 413, "too_large")
+    assert sent(client, [("0.jpg", photographs["0.jpg"])]).status_code == 200
+
+
+def test_files_of_one_request_are_counted(browsing, photographs):
+    client = browsing(most_images=2)
+    files = [("0.jpg", photographs["0.jpg"])] * 3
+    assert "2 photographs" in problem(sent(client, files), 413, "too_many")
+    assert len(sent(client, files[:2]).json()["answers"]) == 2
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+PART = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "code"),
+    [
+        (b"{}", {"Content-Type": "application/json"}, 415, "wrong_type"),
+        (b"x", {}, 415, "wrong_type"),
+        (b"x", {b"Content-Type": b"\xff/plain; charset=\xff"}, 415, "wrong_type"),
+        (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "wrong_type"),
+        (b"--x--\r\n", FORM, 422, "no_photograph"),
+        (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n', FORM, 422, "no_photograph"),
+        (PART.replace(b"images", b"image") + b"J\r\n--x--\r\n", FORM, 422, "wrong_part"),
+        (b"", FORM, 400, "malformed"),
+        (b"nonsense", FORM, 400, "malformed"),
+        (PART + b"half", FORM, 400, "malformed"),
+        (PART + b"J\r\n", FORM, 400, "malformed"),
+        (PART + b"J\r\n--x\r\n", FORM, 400, "malformed"),
+        (PART.replace(b'name="images"; ', b"") + b"J\r\n--x--\r\n", FORM, 400, "malformed"),
+        (PART + b"J\r\n--x--\r\n", {"Content-Type": "multipart/form-data"}, 400, "malformed"),
+        (PART + b"J\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary="}, 400, "malformed"),
+        (b"--x\r\nX: " + b"y" * 100_000 + b"\r\n\r\nJ\r\n--x--\r\n", FORM, 400, "malformed"),
+        (PART.replace(b"images", b"\\ud800"), {"Content-Type": FORM["Content-Type"] + "; charset=unicode_escape"},
+         400, "malformed"),
+        (PART.replace(b"images", b"\\ud800") + b"J\r\n--x--\r\n",
+         {"Content-Type": FORM["Content-Type"] + "; charset=unicode_escape"}, 422, "wrong_part"),
+    ],
+)  # fmt: skip
+def test_what_is_no_photograph_is_told(client, content, headers, status, code):
+    problem(client.post("/v1/grade", content=content, headers=headers), status, code)
+
+
+def test_a_form_that_ends_too_soon_loses_no_photograph_in_silence(client, photographs):
+    data = PART + photographs["0.jpg"] + b"\r\n" + PART + photographs["1.jpg"]
+    assert "missing" in problem(client.post("/v1/grade", content=data, headers=FORM), 400, "malformed")
+    whole = client.post("/v1/grade", content=data + b"\r\n--x--\r\n", headers=FORM)
+    assert len(whole.json()["answers"]) == 2
+
+
+@pytest.mark.parametrize("token", ["secret", "geheim-ü", "密码"])
+def test_a_token_is_asked_for_on_all_that_tells_something(browsing, photographs, token):
+    client = browsing(token=token)
+    right = {b"Authorization": f"Bearer {token}".encode()}
+    files = [("0.jpg", photographs["0.jpg"])]
+    for headers in (
+        {}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {token}".encode()},
+        {b"Authorization": b"Bearer \xff\xfe"}, {"Authorization": "Bearer"}, {"Authorization": token.encode()},
+    ):  # fmt: skip
+        for response in (
+            client.get("/v1/model", headers=headers),
+            sent(client, files, headers=headers),
+            client.get("/v1/reviews", headers=headers),
+            client.get("/v1/reviews/corrections.csv", headers=headers),
+            client.post("/v1/reviews", json={}, headers=headers),
+            client.get("/v1/", headers=headers),
+        ):
+            problem(response, 401, "token")
+            assert response.headers["www-authenticate"] == "Bearer"
+    assert client.get("/v1/model", headers=right).json()["name"] == "grader"
+    assert sent(client, files, headers=right).status_code == 200
+    for path in ("/", "/healthz", "/readyz", "/metrics", "/docs", "/static/page.js"):
+        assert client.get(path).status_code == 200
+    assert "Authorization: Bearer TOKEN" in client.get("/docs").text
+    if token == "geheim-ü":  # as a browser sends it
+        assert client.get("/v1/model", headers={b"Authorization": f"Bearer {token}".encode("latin-1")}).is_success
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "testserver", "[::2]:8000", "[", "", "a:b:c"]
+)
+def test_a_local_server_is_asked_by_its_own_name_only(client, host):
+    for path in ("/v1/model", "/", "/metrics"):
+        problem(client.get(path, headers={"Host": host}), 400, "wrong_host")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "LOCALHOST", "[::1]:8000"])
+def test_the_names_of_this_machine(client, host):
+    assert client.get("/v1/model", headers={"Host": host}).status_code == 200
+
+
+def test_a_server_in_a_network_has_any_name(browsing):
+    assert browsing(host="0.0.0.0", token="t").get("/healthz", headers={"Host": "eyes.hospital"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/v2/model", 404, "not_found"), ("GET", "/v1/grade", 405, "wrong_method"),
+     ("DELETE", "/v1/reviews", 405, "wrong_method"), ("GET", "/static/../app.py", 404, "not_found"),
+     ("GET", "/static/%2e%2e/app.py", 404, "not_found"), ("GET", "/static/%00", 404, "not_found"),
+     ("GET", "/static/" + "x" * 5000, 404, "not_found"), ("BREW", "/", 405, "wrong_method"),
+     ("GET", "/v1/reviews?limit=many", 422, "invalid"), ("GET", "/v1/reviews?offset=-1", 422, "invalid"),
+     ("GET", "/v1/reviews?offset=99999999999999999999", 422, "invalid"), ("GET", "/redoc", 404, "not_found")],
+)  # fmt: skip
+def test_wrong_addresses_are_structured_errors(client, method, path, status, code):
+    problem(client.request(method, path), status, code)
+
+
+def test_every_response_has_its_headers(client, photographs):
+    for response in (
+        client.get("/"), client.get("/docs"), client.get("/openapi.json"), client.get("/static/page.css"),
+        client.get("/healthz"), client.get("/metrics"), client.get("/nowhere"), client.get("/v1/model"),
+        client.get("/v1/model", headers={"Host": "evil"}), client.post("/v1/grade"),
+        sent(client, [("0.jpg", photographs["0.jpg"])]), sent(client, [("0.jpg", photographs["0.jpg"])], "/v1/report"),
+    ):  # fmt: skip
+        headers = response.headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        assert (headers.get("cache-control") == "no-store") == response.request.url.path.startswith("/v1/")
+
+
+def test_a_failure_in_the_server_is_an_error_with_headers_and_a_line_in_the_log(client, monkeypatch, caplog):
+    from foveal.serve import app
+
+    monkeypatch.setattr(app, "corrections_text", lambda table: 1 / 0)
+    response = client.get("/v1/reviews/corrections.csv")
+    problem(response, 500, "failed")
+    assert "content-security-policy" in response.headers and "division by zero" in caplog.text
+
+
+def test_health_readiness_and_counters(browsing, photographs):
+    client = browsing()
+    assert client.get("/healthz").json() == {"status": "ok"} and client.get("/readyz").json() == {"status": "ready"}
+    sent(client, [(name, photographs[name]) for name in ("0.jpg", "3.png")])
+    sent(client, [("bad.jpg", b"no")])
+    client.get("/a-name-of-a-patient")
+    text = client.get("/metrics").text
+    assert 'foveal_request_seconds_count{route="/v1/grade",status="200"} 1.0' in text
+    assert 'foveal_request_seconds_count{route="/v1/grade",status="422"} 1.0' in text
+    assert 'foveal_request_seconds_count{route="other",status="404"} 1.0' in text
+    assert 'foveal_answers_total{answer="unreadable"} 1.0' in text and "foveal_in_work 0.0" in text
+    assert sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("foveal_answers_total")) == 3
+    assert "patient" not in text and ".jpg" not in text
+
+
+def test_the_api_is_described_without_anything_from_elsewhere(client):
+    described = client.get("/openapi.json").json()["paths"]
+    for path in ("/v1/grade", "/v1/report"):
+        body = described[path]["post"]["requestBody"]["content"]
+        assert body["multipart/form-data"]["schema"]["properties"]["images"]["items"]["format"] == "binary"
+        assert "application/dicom" in body
+    review = described["/v1/reviews"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"image", "name", "given", "grade", "reviewer"} == set(review["required"])
+    page = client.get("/docs").text
+    assert all(f"{method.upper()} {path}</code>" in page for path, found in described.items() for method in found)
+    assert "<script" not in page and "http://" not in page and "https://" not in page
+    for address in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert client.get(f"/{address.removeprefix('./')}").status_code == 200
+
+
+REVIEW = {"image": "a" * 64, "name": "left.jpg", "given": 2, "grade": 3, "reviewer": "Dr. Ü", "note": "microaneurysms"}
+
+
+def test_reviews_are_kept_listed_and_exported(browsing):
+    client = browsing()
+    first = client.post("/v1/reviews", json=REVIEW)
+    assert first.status_code == 201 and first.json()["id"] == 1 and first.json()["model"] == "grader"
+    assert {key: first.json()[key] for key in REVIEW} == REVIEW
+    client.post("/v1/reviews", json=REVIEW | {"image": "b" * 64, "name": "=right.jpg", "given": 0, "grade": 0})
+    client.post("/v1/reviews", json=REVIEW | {"image": "c" * 64, "name": "c", "grade": None, "probabilities": [0.5, 1]})
+    listed = client.get("/v1/reviews", params={"limit": 2}).json()
+    assert listed["total"] == 3 and [review["id"] for review in listed["reviews"]] == [3, 2]
+    assert client.get("/v1/reviews?offset=2").json()["reviews"] == [first.json()]
+    table = client.get("/v1/reviews/corrections.csv")
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    assert [row[0] for row in csv.reader(table.text.splitlines())] == ["id", "left.jpg", "c"]
+    assert len(client.get("/v1/reviews/corrections.csv?all=true").text.splitlines()) == 4
+    assert 'foveal_reviews_total{agrees="yes"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"image": "A" * 64}, {"name": ""}, {"name": "x" * 401}, {"grade": 5}, {"grade": -1}, {"grade": "2"},
+     {"grade": 2.5}, {"grade": True}, {"given": 10**30}, {"reviewer": "\0"}, {"reviewer": " "}, {"note": "x" * 4001},
+     {"probabilities": [2]}, {"probabilities": [0.1] * 101}, {"probabilities": "0.1"}, {"model": "another"}],
+)  # fmt: skip
+def test_reviews_that_cannot_be_kept_are_refused(client, wrong):
+    problem(client.post("/v1/reviews", json=REVIEW | wrong), 422, "invalid")
+    assert client.get("/v1/reviews").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [(b"", 422, "invalid"), (b"[]", 422, "invalid"), (b"{", 422, "invalid"), (b'{"\\ud800": 1}', 422, "invalid"),
+     (b"\xff\xfe", 422, "invalid"), (b'{"probabilities": [NaN]}', 422, "invalid"), (b"[" * 60_000, 422, "invalid"),
+     (b" " * 70_000, 413, "too_large")],
+)  # fmt: skip
+def test_what_is_no_review_is_told(client, content, status, code):
+    problem(client.post("/v1/reviews", content=content, headers={"Content-Type": "application/json"}), status, code)
+
+
+def test_a_form_of_another_site_makes_no_review(client):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        response = client.post("/v1/reviews", content=json.dumps(REVIEW), headers={"Content-Type": kind})
+        problem(response, 415, "wrong_type")
+    assert client.get("/v1/reviews").json()["total"] == 0
+
+
+def test_the_longest_review_of_any_signs_is_kept(browsing):
+    client = browsing()
+    review = REVIEW | {"name": "😀" * 400, "reviewer": "😀" * 100, "note": "😀" * 4000, "probabilities": [0.1] * 100}
+    data = json.dumps(review).encode()  # every sign takes twelve bytes
+    response = client.post("/v1/reviews", content=data, headers={"Content-Type": "application/json"})
+    assert response.status_code == 201 and response.json()["note"] == review["note"]
+
+
+def test_a_server_without_reviews_says_so(browsing):
+    client = browsing(reviews="none")
+    assert client.get("/v1/model").json()["reviews"] is False
+    for response in (client.post("/v1/reviews", json=REVIEW), client.get("/v1/reviews")):
+        assert "keeps no reviews" in problem(response, 404, "no_reviews")
+
+
+WRITTEN = []
+WATCHING = []
+
+
+def _watch(event, given):
+    """Note what is opened to be written; temporary files are opened with flags."""
+    if WATCHING and event == "open":
+        path, mode, flags = given
+        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if isinstance(flags, int) else 0
+        if writes or (isinstance(mode, str) and set(mode) & set("wax+")):
+            WRITTEN.append(str(path))
+
+
+@contextmanager
+def watched():
+    """What is opened to be written meanwhile."""
+    if not WRITTEN and "hook" not in vars(watched):
+        sys.addaudithook(_watch)
+        watched.hook = True
+    WRITTEN.clear()
+    WATCHING.append(True)
+    try:
+        yield WRITTEN
+    finally:
+        WATCHING.clear()
+
+
+def test_nothing_is_written_unless_asked(browsing, tmp_path, photographs):
+    plain, keeping = browsing(reviews="none"), browsing(reviews="none", keep_images=tmp_path / "kept")
+    pixels = np.random.default_rng(0).integers(0, 255, (1100, 1100, 3), dtype=np.uint8)
+    large = cv2.imencode(".png", pixels)[1].tobytes()
+    assert len(large) > 3 * 10**6  # Starlette would lay what is above 1 MB into a temporary file
+    files = [("large.png", large), ("../escape.jpg", photographs["0.jpg"]), ("bad.jpg", b"no")]
+    with watched() as written:
+        assert sent(plain, files, params={"pictures": True}).status_code == 200
+        assert sent(plain, files[:1], "/v1/report").status_code == 200
+        assert plain.post("/v1/grade", content=large, headers={"Content-Type": "image/png"}).status_code == 200
+        assert written == []
+        for _ in range(2):
+            sent(keeping, [*files, files[0]])
+        assert written
+    kept = {hashlib.sha256(data).hexdigest(): data for _, data in files[:2]}
+    assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == kept
+    assert plain.get("/v1/model").json()["keeps_images"] is False
+    assert keeping.get("/v1/model").json()["keeps_images"] is True
+
+
+def test_options_come_from_the_environment_and_are_checked(monkeypatch, tmp_path):
+    monkeypatch.delenv("FOVEAL_TOKEN", raising=False)
+    monkeypatch.delenv("FOVEAL_REVIEWS", raising=False)
+    plain = ServeConfig(run=tmp_path)
+    assert (plain.token, plain.reviews_address) == ("", str(tmp_path / "reviews.sqlite"))
+    assert ServeConfig(run=tmp_path / "model.onnx").reviews_address == str(tmp_path / "reviews.sqlite")
+    monkeypatch.setenv("FOVEAL_TOKEN", "secret")
+    monkeypatch.setenv("FOVEAL_REVIEWS", "postgresql://clinic@host/reviews")
+    named = ServeConfig(run=tmp_path)
+    assert (named.token, named.reviews_address) == ("secret", "postgresql://clinic@host/reviews")
+    assert ServeConfig(run=tmp_path, reviews="none").reviews_address == ""
+    assert ServeConfig(run=tmp_path, token="t", reviews="a.db").reviews_address == "a.db"
+    for wrong in ({"queue": 0}, {"timeout": 0}, {"port": 70_000}, {"ungradable": ("ugly",)}, {"queue": 4}):
+        with pytest.raises(ValueError, match="--(queue|timeout|port|ungradable)"):
+            ServeConfig(run=tmp_path, **wrong)

@@ -1,0 +1,229 @@
+"""The server under pressure: it refuses, fails and gives up one request at a time, and goes on."""
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+
+import httpx
+import numpy as np
+import pytest
+
+from foveal.predict.predictor import Predictor
+
+pytest.importorskip("fastapi")
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+@asynccontextmanager
+async def asking(app):
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=20) as client:
+        yield client
+
+
+async def in_work(client):
+    text = (await client.get("/metrics")).text
+    return float(next(line for line in text.splitlines() if line.startswith("foveal_in_work ")).split()[1])
+
+
+async def until(client, number):
+    """Wait until so many photographs are in work."""
+    for _ in range(500):
+        if await in_work(client) == number:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"{await in_work(client)} photographs are in work, not {number}")
+
+
+@pytest.fixture
+def gate(serving, monkeypatch):
+    """Gives an app whose network waits for `gate.set()`; the network is free once the test has ended."""
+    opened, probabilities = threading.Event(), Predictor.probabilities
+
+    def waits(model, images):
+        assert opened.wait(20)
+        return probabilities(model, images)
+
+    def make(**options):
+        app = serving(**options)  # it is warmed up before the gate is shut
+        monkeypatch.setattr(Predictor, "probabilities", waits)
+        return app
+
+    opened.make = make
+    yield opened
+    opened.set()
+
+
+def test_beyond_the_queue_one_is_told_when_to_come_again(gate, photographs):
+    app = gate.make(queue=3, most_images=2)
+
+    async def script():
+        async with asyncio.TaskGroup() as group, asking(app) as client:
+            ask = lambda: client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)  # noqa: E731
+            first = [group.create_task(ask()) for _ in range(2)]
+            await until(client, 2)
+            two = await client.post("/v1/grade", files=[("images", ("a.jpg", photographs["0.jpg"]))] * 2)
+            assert (two.status_code, two.json()["error"]["code"]) == (503, "busy")
+            assert int(two.headers["retry-after"]) >= 1 and "content-security-policy" in two.headers
+            last = group.create_task(ask())
+            await until(client, 3)
+            assert (await ask()).status_code == 503
+            assert (await client.get("/healthz")).status_code == 200
+            gate.set()
+            assert [(await task).status_code for task in [*first, last]] == [200] * 3
+            assert (await ask()).status_code == 200 and await in_work(client) == 0
+
+    asyncio.run(script())
+
+
+def test_too_slow_is_told_and_the_place_is_free_again(gate, photographs):
+    app = gate.make(queue=2, most_images=2, timeout=0.3)
+
+    async def script():
+        async with asking(app) as client:
+            files = [("images", ("a.jpg", photographs["0.jpg"]))] * 2
+            late = await client.post("/v1/grade", files=files)
+            assert (late.status_code, late.json()["error"]["code"]) == (408, "timeout")
+            assert await in_work(client) == 0
+            gate.set()
+            good = await client.post("/v1/grade", files=files)
+            assert good.status_code == 200 and len(good.json()["answers"]) == 2
+
+    asyncio.run(script())
+
+
+def test_who_gives_up_spoils_nobody_elses_answer(serving, photographs, monkeypatch):
+    """Photographs whose time is up lie in one batch with others: those are graded, and these are not."""
+    app, seen, opened, probabilities = serving(timeout=1.0), [], threading.Event(), Predictor.probabilities
+
+    def waits(model, images):
+        seen.append(len(images))
+        if len(seen) == 1:
+            assert opened.wait(20)
+        return probabilities(model, images)
+
+    monkeypatch.setattr(Predictor, "probabilities", waits)
+
+    async def script():
+        async with asyncio.TaskGroup() as group, asking(app) as client:
+            ask = lambda: client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)  # noqa: E731
+            early = [group.create_task(ask())]
+            while not seen:
+                await asyncio.sleep(0.01)
+            early += [group.create_task(ask()) for _ in range(3)]
+            await asyncio.sleep(0.6)
+            late = [group.create_task(ask()) for _ in range(2)]
+            assert [(await task).status_code for task in early] == [408] * 4
+            opened.set()
+            assert [(await task).status_code for task in late] == [200] * 2
+            assert seen == [1, 2] and await in_work(client) == 0
+
+    asyncio.run(script())
+
+
+def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
+    app = serving(timeout=0.2, queue=1, most_images=1)
+
+    async def trickle():
+        yield b"--x\r\nA: "
+        for _ in range(100):
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    async def script():
+        async with asking(app) as client:
+            kinds = (JPEG, {"Content-Type": "multipart/form-data; boundary=x"})
+            for path, headers in [("/v1/grade", kind) for kind in kinds] + [
+                ("/v1/reviews", {"Content-Type": "application/json"})
+            ]:
+                late = await client.post(path, content=trickle(), headers=headers)
+                assert (late.status_code, late.json()["error"]["code"]) == (408, "timeout")
+            assert await in_work(client) == 0
+            assert (await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)).status_code == 200
+
+    asyncio.run(script())
+
+
+def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch, caplog):
+    app, probabilities = serving(), Predictor.probabilities
+
+    def fails(model, images):
+        raise RuntimeError("CUDA out of memory")
+
+    async def script():
+        async with asking(app) as client:
+            files = [("images", ("a.jpg", photographs["0.jpg"]))] * 2
+            monkeypatch.setattr(Predictor, "probabilities", fails)
+            failed = await client.post("/v1/grade", files=files)
+            assert (failed.status_code, failed.json()["error"]["code"]) == (500, "failed")
+            assert "RuntimeError" in failed.json()["error"]["message"] and "CUDA out of memory" in caplog.text
+            monkeypatch.setattr(Predictor, "probabilities", probabilities)
+            good = await client.post("/v1/grade", files=files)
+            assert good.status_code == 200 and await in_work(client) == 0
+
+    asyncio.run(script())
+
+
+def test_a_network_that_gives_no_numbers_fails_one_batch(serving, photographs, monkeypatch):
+    app = serving()
+    monkeypatch.setattr(Predictor, "probabilities", lambda model, images: np.full((len(images), 5), np.nan))
+
+    async def script():
+        async with asking(app) as client:
+            failed = await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)
+            assert (failed.status_code, failed.json()["error"]["code"]) == (500, "failed")
+
+    asyncio.run(script())
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+@pytest.mark.parametrize("path", ["/v1/grade", "/v1/report", "/v1/reviews"])
+def test_clients_that_leave_take_no_place_with_them(serving, photographs, pieces, path, caplog):
+    app = serving(queue=1, most_images=1)
+    kind = b"application/json" if path == "/v1/reviews" else b"image/jpeg"
+
+    async def leave():
+        messages = [{"type": "http.request", "body": b"\xff\xd8", "more_body": True}] * pieces
+        messages.append({"type": "http.disconnect"})
+        given = iter(messages)
+
+        async def receive():
+            return next(given, messages[-1])
+
+        async def send(message):
+            pass
+
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", kind)]
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+                 "headers": headers, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80),
+                 "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"}}  # fmt: skip
+        await app(scope, receive, send)
+
+    async def script():
+        async with asking(app) as client:
+            for _ in range(3):
+                await leave()
+            assert await in_work(client) == 0
+            assert (await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)).status_code == 200
+
+    asyncio.run(script())
+    assert caplog.text == ""  # it is no failure of the server
+
+
+def test_many_at_once_share_passes_and_get_their_own_answers(serving, photographs):
+    app = serving()
+    names = [name for name in photographs if name.endswith((".jpg", ".png"))] * 8
+
+    async def script():
+        async with asking(app) as client:
+            ask = lambda name: client.post("/v1/grade", files={"images": (name, photographs[name])})  # noqa: E731
+            alone = {name: (await ask(name)).json()["answers"][0] for name in set(names)}
+            for name, response in zip(names, await asyncio.gather(*map(ask, names)), strict=True):
+                (answer,) = response.json()["answers"]
+                assert answer["sha256"] == alone[name]["sha256"] and answer["grade"] == alone[name]["grade"]
+                assert answer["probabilities"] == pytest.approx(alone[name]["probabilities"], abs=2e-6)
+            text = (await client.get("/metrics")).text
+            passes = float(text.split("foveal_batch_images_count ")[1].split()[0])
+            assert passes < len(names) + len(alone)
+
+    asyncio.run(script())
