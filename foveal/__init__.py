@@ -1,6 +1,7 @@
 """Foveal: from a folder of fundus photographs to a grader whose quality is shown, not claimed.
 
 The verbs of the command line are functions here: `foveal.prepare`, `foveal.pretrain`, and so on.
+`foveal.load` keeps a grader in memory for a program.
 """
 
 # Some verbs share their name with the room that they live in. The (empty) rooms are bound first, so that the
@@ -24,6 +25,7 @@ from foveal.verbs import (
     explain,
     export,
     inspect,
+    load,
     predict,
     prepare,
     pretrain,
@@ -44,6 +46,7 @@ __all__ = [
     "explain",
     "export",
     "inspect",
+    "load",
     "predict",
     "prepare",
     "pretrain",

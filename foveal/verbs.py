@@ -3,12 +3,14 @@
     foveal.pretrain("data/pool", out="runs/pool", encoder="resnet18", epochs=50)
 
 is `foveal pretrain data/pool --out runs/pool --encoder resnet18 --epochs 50`. Each takes the options of its config
-class by name; an unknown one is an error that names the nearest. Torch is imported when a verb needs it.
+class by name; an unknown one is an error that names the nearest. Torch is imported when a verb needs it. `load` is no
+verb: it keeps a grader in memory for a program.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from foveal.config import build
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from foveal.predict.loaded import LoadedGrader
 
 PathLike = str | os.PathLike[str]
 
@@ -91,6 +95,15 @@ def compare(data: PathLike, *, out: PathLike, **options: Any) -> pd.DataFrame:
     from foveal.downstream.compare_options import CompareConfig
 
     return compare(build(CompareConfig, {"data": data, "out": out, **options}, "compare"))
+
+
+def load(
+    *runs: PathLike, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None
+) -> LoadedGrader:  # fmt: skip
+    """Load a grader: `foveal.load(RUN).predict(photographs)` gives a DataFrame. See `foveal.predict.loaded`."""
+    from foveal.predict.loaded import load
+
+    return load(*map(Path, runs), device=device, tta=tta, ungradable=ungradable)
 
 
 def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:

@@ -40,6 +40,12 @@ def looking_run(tmp_path_factory, phantom_set) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exported(tmp_path_factory, grader_run) -> Path:
+    """All files of `foveal export` for that grader; do not write into it."""
+    return foveal.export(grader_run, out=tmp_path_factory.mktemp("exports") / "grader", check=24, calibrate=16)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets; tests that need it are skipped where there is none."""
     folder = Path(os.environ.get("FOVEAL_DATA", Path(__file__).parents[2] / "shared" / "data"))

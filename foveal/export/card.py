@@ -19,8 +19,11 @@ from foveal.predict.predictor import Predictor
 from foveal.predict.record import record_of
 from foveal.runs import read_model, write_text
 
-# What `foveal predict FILE.onnx` and `foveal serve FILE.onnx` import; torch is not among it.
-NEEDED = ("numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "rich", "scipy", "tomli-w", "tyro")
+# What `foveal predict FILE.onnx` imports, and what `foveal serve FILE.onnx` does beside it; torch is not among it.
+NEEDED = (
+    "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydicom", "rich", "scipy", "tomli-w", "tyro",
+)  # fmt: skip
+SERVING = ("alembic", "fastapi", "jinja2", "prometheus-client", "python-multipart", "sqlalchemy", "uvicorn")
 TOLD_OF_RUN = ("kind", "encoder", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
                "second", "second_classes", "loss", "init", "best_epoch", "members")  # fmt: skip
 
@@ -58,10 +61,21 @@ def write_seen(run: Path, folder: Path) -> None:
 
 
 def write_requirements(folder: Path) -> None:
-    """FOLDER/requirements.txt: the packages, in the versions it was checked with, that grade without torch."""
-    lines = [f"{name}=={importlib.metadata.version(name)}" for name in NEEDED]
-    head = "# pip install --no-deps foveal && pip install -r requirements.txt: grades with these files, without torch\n"
-    write_text(folder / "requirements.txt", head + "\n".join(lines) + "\n")
+    """FOLDER/requirements.txt: the packages that grade without torch, in the versions that are installed here."""
+    lines = [
+        "# pip install --no-deps FOVEAL && pip install -r requirements.txt: grades with these files, without torch.",
+        f"# FOVEAL is its source, or the wheel that pip makes of it, of version {foveal.__version__}.",
+        *map(_pinned, NEEDED), "# foveal serve needs these, too:", *map(_pinned, SERVING),
+    ]  # fmt: skip
+    write_text(folder / "requirements.txt", "\n".join(lines) + "\n")
+
+
+def _pinned(name: str) -> str:
+    """NAME==VERSION, or NAME where it is not installed: export itself needs no server and no DICOM."""
+    try:
+        return f"{name}=={importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return name
 
 
 def write_card(said: dict[str, Any], loads: dict[str, str], folder: Path) -> None:

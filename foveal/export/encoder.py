@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal import checkpoint
-from foveal.nets.encoder import OWN
+from foveal.nets.encoder import OWN, takes_any_size
 
 TOLERANCE = 1e-4  # relative, of features: the same arithmetic in another order
 
@@ -28,6 +28,8 @@ def write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str
     if name in OWN:
         return f"{name} is Foveal's own network: --init {file.name} loads it there"
     extra: dict[str, Any] = {"in_chans": images.shape[1]} if images.shape[1] != 3 else {}
+    if not takes_any_size(name):
+        extra["img_size"] = images.shape[3]
     call = ", ".join(f"{key}={value}" for key, value in {"num_classes": 0, **extra}.items())
     try:
         theirs = timm.create_model(name, num_classes=0, checkpoint_path=str(file), **extra)

@@ -16,9 +16,8 @@ import importlib.util
 import shutil
 import tomllib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,10 +29,11 @@ from foveal.data.records import open_prepared
 from foveal.export.card import about, write_card, write_requirements, write_seen
 from foveal.export.encoder import write_timm, write_torchvision
 from foveal.export.graph import Graph, input_shape, whole_graph, write_onnx, write_torch
-from foveal.export.lower import hushed_logs, write_half, write_int8
-from foveal.export.options import ExportConfig
+from foveal.export.lower import hushed_logs, is_convolutional, write_half, write_int8
+from foveal.export.options import ExportConfig, Format
 from foveal.fundus.preparation import at_size
 from foveal.predict.exported import ABOUT, Exported
+from foveal.predict.model import Model
 from foveal.predict.predictor import Predictor
 from foveal.runs import write_json
 
@@ -43,28 +43,68 @@ FILES = {
     "onnx-int8": ("model.int8.onnx", "the same with an encoder in 8-bit integers"),
     "torch": ("model.pt2", "the same for torch.export.load"),
 }
+OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", "encoder.safetensors", "torchvision.safetensors"} | {
+    name for name, _ in FILES.values()
+}
 EXACT = 1e-4  # largest difference of a probability that float32 may have
 LEAST_AGREEMENT = 0.98  # of grades; below it a file of lower precision is written with a warning
 
 
 def export(config: ExportConfig) -> Path:
     """Write the files and check each against the run; returns their folder. Nothing is left of an export that fails."""
+    out = (config.out or config.run / "export").resolve()
     _require_packages(config.formats)
+    _require_place(out)
     predictor = Predictor(config.run, None, None if config.tta == "auto" else config.tta)
+    config = replace(config, formats=_formats(config, predictor))
     checked, calibrating = _images(config, predictor)
     graph, example = whole_graph(predictor)
-    out = config.out or config.run / "export"
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
+    partial.mkdir(parents=True)
+    try:
+        _write(config, Work(predictor, graph, example, checked, calibrating, partial))
+        _put(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    say(f"exported: {config.out or out}")
+    return config.out or out
+
+
+def _require_place(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give a folder")
     if out.exists() and any(out.iterdir()) and not (out / ABOUT).is_file():
         raise ValueError(f"--out {out} exists and holds no export; choose another folder, or empty it first")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=".export.") as folder:
-        _write(config, Work(predictor, graph, example, checked, calibrating, Path(folder)))
-        Path(folder).chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        shutil.copytree(folder, out)
-    say(f"exported: {out}")
-    return out
+
+
+def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
+    """The formats that this run can have; what is left out is said, and ValueError where nothing is left."""
+    reasons: dict[Format, str] = {}
+    if not predictor.single:
+        reasons["encoder"] = "several graders have as many encoders: export one of them, such as RUN/fold1"
+    if not is_convolutional(predictor.ensembles[0][0].grader.encoder):
+        reasons["onnx-int8"] = "8-bit integers are for stacks of convolutions, which this encoder is not"
+    kept = tuple(name for name in config.formats if name not in reasons)
+    left_out = [f"{name} is not written: {reasons[name]}" for name in config.formats if name in reasons]
+    if not kept:
+        raise ValueError("; ".join(left_out))
+    for line in left_out:
+        warn(line)
+    return kept
+
+
+def _put(folder: Path, out: Path) -> None:
+    """Move a whole export into its place. What others keep there, such as the reviews of `foveal serve`, stays.
+
+    foveal.json comes last: until then, old and new files do not fit together and are refused.
+    """
+    out.mkdir(exist_ok=True)
+    names = {file.name for file in folder.iterdir()}
+    for name in sorted(OWN_FILES - names):
+        (out / name).unlink(missing_ok=True)
+    for name in sorted(names, key=lambda name: (name == ABOUT, name)):
+        (folder / name).replace(out / name)
 
 
 @dataclass(frozen=True)
@@ -100,7 +140,7 @@ def _write(config: ExportConfig, work: Work) -> None:
         write_torch(work.graph, work.example, folder / FILES["torch"][0])
     loads = _write_encoder(work.predictor, work.checked, folder) if "encoder" in config.formats else {}
     rows = []
-    expected = work.predictor.probabilities(work.checked)
+    expected = _both(work.predictor, work.checked)
     for name in wanted:
         file = folder / FILES[name][0]
         _describe(said, file, FILES[name][1] + (kept if name == "onnx-int8" else ""))
@@ -129,17 +169,24 @@ def _describe(said: dict[str, Any], file: Path, what: str) -> None:
 
 
 def _answers(file: Path, said: dict[str, Any], images: np.ndarray, predictor: Predictor) -> np.ndarray:
-    """Probabilities float32 [n, K] of a written file, read as a user reads it."""
+    """Probabilities float32 [n, K + C] of a written file, those of a second task behind, read as a user reads it."""
     if file.suffix == ".pt2":
         module = torch.export.load(file).module()
         with torch.inference_mode():
             parts = [
-                module(torch.from_numpy(at_size(images[start : start + 16], said["input"]["side"])))[0].numpy()
+                module(torch.from_numpy(at_size(images[start : start + 16], said["input"]["side"])))
                 for start in range(0, len(images), 16)
             ]
-        return np.concatenate(parts)
+        count = 1 if predictor.second is None else 2
+        return np.concatenate([np.hstack([output.numpy() for output in part[:count]]) for part in parts])
     write_json(file.with_name(ABOUT), said)
-    return Exported(file, "cpu").probabilities(images)
+    return _both(Exported(file, "cpu"), images)
+
+
+def _both(model: Model, images: np.ndarray) -> np.ndarray:
+    """Probabilities float32 [n, K + C]: of the grades, and of a second task where there is one."""
+    second = [] if model.second is None else [model.second_probabilities(images)]
+    return np.hstack([model.probabilities(images), *second])
 
 
 def _write_int8(work: Work, said: dict[str, Any], onnx_file: Path) -> str:
@@ -160,11 +207,13 @@ def _write_int8(work: Work, said: dict[str, Any], onnx_file: Path) -> str:
 def _parity(
     name: str, file: str, expected: np.ndarray, found: np.ndarray, work: Work, said: dict[str, Any]
 ) -> list[str]:  # fmt: skip
-    """Compare a file's probabilities [n, K] with the run's; ValueError where float32 is not exact."""
+    """Compare a file's probabilities [n, K + C] with the run's; ValueError where float32 is not exact."""
+    if not np.isfinite(found).all():
+        raise ValueError(f"{file} computes what is no number: this network does not fit {name}, leave it out")
     difference = float(np.abs(expected - found).max())
-    grades = work.predictor.readout.grades
-    agreement = float((grades(expected) == grades(found)).mean())
-    if name in ("onnx", "torch") and not difference <= EXACT:
+    grades, classes = work.predictor.readout.grades, len(work.predictor.classes)
+    agreement = float((grades(expected[:, :classes]) == grades(found[:, :classes])).mean())
+    if name in ("onnx", "torch") and difference > EXACT:
         raise ValueError(
             f"{file} differs from the run by {difference:.2g} in a probability, more than {EXACT:g}: it is not the "
             "same grader, and nothing was exported"
@@ -181,10 +230,7 @@ def _parity(
 
 
 def _write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> dict[str, str]:
-    """{file: how it is loaded} of the encoder's weights; empty for several graders, which have as many encoders."""
-    if not predictor.single:
-        warn("the encoder of several graders is not written: export one of them, such as RUN/fold1")
-        return {}
+    """{file: how it is loaded} of the encoder's weights."""
     encoder, name = predictor.grader.encoder, predictor.encoder_name
     shape = input_shape(predictor.input, predictor.preparation.channels)
     seen = torch.from_numpy(at_size(images[:8], shape[2])).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -8,6 +8,7 @@ Legend: N images, s pixels a side, C channels, K classes, D features.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -98,4 +99,7 @@ def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
 def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
     """Write the graph as torch.export does: torch.export.load(file).module()(pixels) needs no code of Foveal."""
     program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
-    torch.export.save(program, file)
+    with warnings.catch_warnings():
+        # Said of weights in memory that lie channels last; all our weights are on the CPU.
+        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+        torch.export.save(program, file)

@@ -3,7 +3,8 @@
 Quantisation is static (ranges of activations are measured on calibration images), in the QDQ form of ONNX Runtime, with
 a scale for each channel of the weights. What is quantised is the encoder: its convolutions, the clips behind them and
 the sums of its branches. The first convolutions cost most accuracy and least time, so as many of them as needed stay
-in float32: the fewest with which the grades of the calibration images agree.
+in float32: the fewest with which the grades of the calibration images agree. A network that is no stack of convolutions
+is not quantised: what would be left to it is nothing.
 """
 
 from __future__ import annotations
@@ -13,14 +14,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
 
 QUANTISED = ("Conv", "Add", "Clip", "Relu", "Mul")
 KEPT_FIRST = (1, 3, 6, 12, 18, 24)  # convolutions at the start that stay in float32, tried in this order
 WANTED_AGREEMENT = 0.99  # of grades on the calibration images; those that are reported are others
-AT_ONCE = 16
+
+
+def is_convolutional(encoder: nn.Module) -> bool:
+    """Whether there is something in the encoder to quantise: convolutions, and more than one at its entry."""
+    from torch import nn
+
+    return sum(isinstance(layer, nn.Conv2d) for layer in encoder.modules()) > 1
 
 
 def write_half(onnx_file: Path, file: Path) -> None:
@@ -29,51 +39,98 @@ def write_half(onnx_file: Path, file: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(str(onnx_file))
-    encoder = {node.name for node in encoder_nodes(model)}
+    encoder = {node.name for node, _ in encoder_nodes(model)}
     tail = [node.name for node in model.graph.node if node.name not in encoder]  # small, and sums need float32
+    before = {node.name for node in model.graph.node}
     with hushed_logs():
-        onnx.save(convert_float_to_float16(model, keep_io_types=True, node_block_list=tail), str(file))
+        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
+    _remove_round_trips(half, before)
+    onnx.save(half, str(file))
+
+
+def _remove_round_trips(model: Any, before: set[str]) -> None:
+    """Undo casts from float32 to float16 and back, which the converter puts between nodes that both stay in float32.
+
+    before: names of the nodes that there were; casts among them are no work of the converter.
+    """
+    nodes = model.graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    for node in nodes:
+        maker = makers.get(node.input[0]) if node.op_type == "Cast" and node.name not in before else None
+        if maker is not None and maker.op_type == "Cast" and maker.name not in before:
+            node.op_type = "Identity"
+            node.input[0] = maker.input[0]
+            del node.attribute[:]
+    used = {name for node in nodes for name in node.input} | {output.name for output in model.graph.output}
+    for node in [node for node in nodes if node.op_type == "Cast" and not used & set(node.output)]:
+        nodes.remove(node)
 
 
 def write_int8(
     onnx_file: Path, file: Path, pixels: np.ndarray, agreement: Callable[[Path], float]
 ) -> tuple[int, float]:  # fmt: skip
-    """Write the quantised graph; returns (convolutions kept in float32, agreement with them).
+    """Write the quantised graph; returns (how deep convolutions stay in float32, agreement with them).
 
     pixels: uint8 [n, s, s, C] for calibration. agreement: share of equal grades (0-1) that a file reaches on them.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     best = (-1, -1.0)
     with TemporaryDirectory() as folder, hushed_logs():
         ready, tried = Path(folder) / "ready.onnx", Path(folder) / "tried.onnx"
         quant_pre_process(str(onnx_file), str(ready), skip_symbolic_shape=True)
-        nodes = [node for node in encoder_nodes(onnx.load(str(ready))) if node.op_type in QUANTISED]
-        convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
+        ranges = _ranges(ready, pixels)
+        nodes = encoder_nodes(onnx.load(str(ready)))
+        deepest = max(depth for _, depth in nodes)
         for kept in KEPT_FIRST:
-            if kept >= len(convolutions) and best[0] >= 0:
+            if kept >= deepest and best[0] >= 0:
                 break
-            chosen = [node.name for node in nodes[convolutions[min(kept, len(convolutions) - 1)] :]]
-            quantize_static(
-                str(ready), str(tried), _reader(pixels), quant_format=QuantFormat.QDQ, per_channel=True,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_quantize=chosen,
-                op_types_to_quantize=list(QUANTISED), calibrate_method=CalibrationMethod.MinMax,
-            )  # fmt: skip
+            last = min(kept, deepest - 1)
+            _quantise(
+                ready, tried, ranges, [node.name for node, depth in nodes if depth > last and node.op_type in QUANTISED]
+            )
             reached = agreement(tried)
             if reached > best[1]:
-                best = (kept, reached)
+                best = (last, reached)
                 file.write_bytes(tried.read_bytes())
             if reached >= WANTED_AGREEMENT:
                 break
     return best
 
 
-def encoder_nodes(model: Any) -> list[Any]:
-    """The nodes of an exported graph that its convolutions need and that need a convolution, in order of the graph.
+def _ranges(ready: Path, pixels: np.ndarray) -> Any:
+    """Least and largest value of every tensor on the calibration images: measured once, for all that is tried."""
+    from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-    So neither the normalisation of the pixels nor the head, whose small numbers matter most, is among them.
+    calibrator = create_calibrator(
+        ready, QUANTISED, str(ready.with_name("measured.onnx")), CalibrationMethod.MinMax
+    )  # fmt: skip
+    calibrator.collect_data(_reader(pixels))
+    return calibrator.compute_data()
+
+
+def _quantise(ready: Path, file: Path, ranges: Any, chosen: list[str]) -> None:
+    """As ONNX Runtime's quantize_static writes the QDQ form, but with ranges that are there already."""
+    import onnx
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    quantizer = QDQQuantizer(
+        onnx.shape_inference.infer_shapes(onnx.load(str(ready))), per_channel=True, reduce_range=False,
+        weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8, tensors_range=ranges,
+        nodes_to_quantize=chosen, nodes_to_exclude=[], op_types_to_quantize=list(QUANTISED), extra_options={},
+    )  # fmt: skip
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(file), False)
+
+
+def encoder_nodes(model: Any) -> list[tuple[Any, int]]:
+    """(node, depth) of an exported graph that its convolutions need and that need a convolution, in order of the graph.
+
+    So neither the normalisation of the pixels nor the head, whose small numbers matter most, is among them. Depth: how
+    many convolutions stand on the longest way to it, itself included; a graph goes through an encoder for every fold
+    and for every flip, and each time begins at 1.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
     needed: set[str] = set()  # by a convolution
@@ -85,13 +142,14 @@ def encoder_nodes(model: Any) -> list[Any]:
             if maker is not None and maker.name not in needed:
                 needed.add(maker.name)
                 waiting.append(maker)
-    behind: set[str] = set()  # names of tensors that come out of a convolution, or out of what does
+    depths: dict[str, int] = {}  # of tensors that come out of a convolution, or out of what does
     nodes = []
     for node in model.graph.node:
-        if node.op_type == "Conv" or behind & set(node.input):
-            behind.update(node.output)
+        depth = max((depths.get(name, 0) for name in node.input), default=0) + (node.op_type == "Conv")
+        if depth:
+            depths.update(dict.fromkeys(node.output, depth))
             if node.name in needed or (node.op_type in ("Clip", "Relu") and _of_conv(node, makers)):
-                nodes.append(node)
+                nodes.append((node, depth))
     return nodes
 
 
@@ -104,15 +162,14 @@ def _reader(pixels: np.ndarray) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
-        """Batches of the calibration images, once."""
+        """The calibration images, each once."""
 
         def __init__(self) -> None:
-            self.batches: Iterator[np.ndarray] = iter(
-                [pixels[start : start + AT_ONCE] for start in range(0, len(pixels), AT_ONCE)]
-            )
+            # One at a time: all that an image becomes in the graph is held while its ranges are measured.
+            self.batches: Iterator[np.ndarray] = iter(np.split(pixels, len(pixels)))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            """The next batch, None behind the last."""
+            """The next image, None behind the last."""
             batch = next(self.batches, None)
             return None if batch is None else {"pixels": batch}
 

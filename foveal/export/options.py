@@ -17,7 +17,7 @@ class ExportConfig:
 
     # Run folder that `foveal train` wrote; a run of folds becomes one file.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Folder to write; by default RUN/export.
+    # Folder to write; by default RUN/export. Files of an older export are replaced, others stay.
     out: Path | None = None
     # What to write: onnx (float32), onnx-fp16, onnx-int8, torch (torch.export), encoder (timm, torchvision).
     formats: tuple[Format, ...] = ("onnx", "onnx-fp16", "onnx-int8", "torch", "encoder")

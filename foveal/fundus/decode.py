@@ -128,6 +128,16 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     return Decoded(np.ascontiguousarray(upright), width, height)
 
 
+def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarray:
+    """Return an open picture as `decode` returns its file, but never reduced: uint8 `[h, w, 3]`, RGB, upright.
+
+    Raises `DecodeError` for one that is cut off, larger than `most_pixels`, or of pixels that are no whole numbers.
+    """
+    check_pixels(*image.size, most_pixels)
+    orientation = _orientation(image)
+    return np.ascontiguousarray(_turn(_to_eight_bits(_rgb_of(image)), orientation))
+
+
 def _open(path: Path) -> IO[bytes]:
     """Open a regular file; anything else is refused unopened, as a pipe would wait for its writer for ever."""
     try:
@@ -187,7 +197,7 @@ def _decode_dicom(data: bytes, most_pixels: int) -> Decoded:
     return Decoded(pixels, pixels.shape[1], pixels.shape[0])
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) where it is absent or unreadable."""
     if isinstance(image, TiffImageFile):
         return 1  # both decoders turn a TIFF themselves
@@ -228,6 +238,14 @@ def _with_pillow(data: bytes, reader: type[ImageFile.ImageFile]) -> np.ndarray:
     """Return `[h, w, 3]` RGB of the file's own depth, not turned; refuse what is cut off."""
     try:
         image = reader(BytesIO(data))
+    except _COMPLAINTS as error:
+        raise DecodeError(_DAMAGED) from error
+    return _rgb_of(image)
+
+
+def _rgb_of(image: Image.Image) -> np.ndarray:
+    """Return `[h, w, 3]` RGB of the picture's own depth, not turned; refuse what is cut off."""
+    try:
         image.load()
         deep = image.mode.startswith(("I", "F"))  # Pillow would clip these at 255, not scale them
         pixels = np.asarray(image if deep else image.convert("RGB"))

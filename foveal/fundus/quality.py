@@ -20,7 +20,7 @@ gain 2, 3 23, 67 % (most are dim and bear a gain of 2); low-contrast under 60 % 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -126,6 +126,13 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
         "retina": _retina(_features(view, texture, disc.found)) if view.lit.mean() > _LEAST_LIT else 0.0,
     }
     return {name: round(float(value), 1 if name in ("red", "green", "blue") else 4) for name, value in values.items()}
+
+
+def check_flags(words: Iterable[str], option: str) -> None:
+    """ValueError for the first word that is no flag; `option` is what the user calls them."""
+    for word in words:
+        if word not in FLAGS:
+            raise ValueError(f"{option} {word}: there is no such flag; choose among {', '.join(FLAGS)}")
 
 
 def flags_of(measures: dict[str, float]) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     photographs: list[Path] = []
     sets: list[Path] = []
     for path in paths:
-        if (path / "records.csv").is_file():
+        if is_prepared(path):
             sets.append(path)
             continue
         if not path.exists() and not _matches(path):
@@ -55,6 +55,11 @@ def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             raise ValueError(f"{path} is not a zip archive, or is cut off: copy it again")
         photographs.append(path)
     return photographs, sets
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether `foveal prepare` made it."""
+    return (path / "records.csv").is_file()
 
 
 def list_photographs(paths: Sequence[Path]) -> Iterator[Photograph]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,13 @@ class Model(ABC):
         if has_sets:
             table["set"] = graded[1]
         return table
+
+
+def batches(reads: Iterable[Read]) -> Iterator[list[Read]]:
+    """What `Model.read` gives, so many at a time as are graded together."""
+    remaining = iter(reads)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
 
 
 def set_ungradable(table: pd.DataFrame, words: Iterable[str]) -> pd.DataFrame:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from foveal.predict.model import Model
 
+AUGMENTATIONS = ("auto", "none", "flips", "turns")
+
 
 def is_model(path: Path) -> bool:
     """Whether a path is a run folder or an exported model, and not something to be graded."""
@@ -23,6 +25,8 @@ def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto") -
 
     `tta`: auto is that of the run; an exported file has its own, which cannot be changed.
     """
+    if tta not in AUGMENTATIONS:
+        raise ValueError(f"--tta {tta}: choose {', '.join(AUGMENTATIONS)}")
     exported = [path for path in paths if is_exported(path)]
     if not exported:
         from foveal.distributed import choose_device

@@ -23,9 +23,9 @@ from foveal.console import progress_bar, say, show_table, warn
 from foveal.data.leaks import find_seen, read_seen
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.evaluate.predictions import probability_columns
-from foveal.fundus.quality import FLAGS, UNGRADABLE
-from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
-from foveal.predict.model import BATCH, Model, Read, set_ungradable
+from foveal.fundus.quality import UNGRADABLE, check_flags
+from foveal.predict.inputs import list_photographs, sort_inputs
+from foveal.predict.model import Model, batches, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Writer
 from foveal.predict.overlays import check_looks, write_overlays
@@ -59,9 +59,7 @@ class PredictConfig:
     def __post_init__(self) -> None:
         if not self.images:
             raise ValueError("predict needs at least one picture, folder, archive, list or prepared set")
-        unknown = [word for word in self.ungradable if word not in FLAGS]
-        if unknown:
-            raise ValueError(f"--ungradable {unknown[0]}: there is no such flag; choose among {', '.join(FLAGS)}")
+        check_flags(self.ungradable, "--ungradable")
         if self.ray and self.overlays is not None:
             raise ValueError("--overlays are drawn on this machine: leave out --ray, or draw them in a second command")
 
@@ -146,7 +144,7 @@ def _tables(
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Tables of predictions, some rows at a time: the prepared sets first, then the photographs."""
     for prepared, records in sets:
-        known = _without_learned(prepared, records, runs)
+        known = without_learned(prepared, records, runs)
         left = known[~known["id"].isin(done)]
         with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
             for table in model.tables_of_set(prepared, left):
@@ -163,7 +161,7 @@ def _tables(
                 yield table
                 bar.advance(len(table))
             return
-        for batch in _batches(model, listed):
+        for batch in batches(model.read(listed)):
             if config.overlays is not None:
                 write_overlays(model, batch, config.overlays)
             yield model.table_of_photographs(batch)
@@ -175,18 +173,7 @@ def _count(holding: list[Path]) -> int:
     return sum(1 for _ in list_photographs(holding))
 
 
-def _batches(model: Model, photographs: Iterator[Photograph]) -> Iterator[list[Read]]:
-    batch: list[Read] = []
-    for read in model.read(photographs):
-        batch.append(read)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
+def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
     """The records, with split 'train' for those that shaped the weights, so that an evaluation leaves them out."""
     learned_from = pd.concat([read_seen(str(run if run.is_dir() else run.parent)) for run in runs])
     judged = records["split"].isin(("val", "test"))

@@ -30,7 +30,6 @@ from foveal.nets.looking import Looking, has_map
 from foveal.predict.model import BATCH, Model
 from foveal.runs import read_model
 
-AUGMENTATIONS = ("none", "flips", "turns")
 ALIKE = (
     "classes",
     "scale",

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from foveal.fundus.quality import FLAGS, UNGRADABLE
+from foveal.fundus.quality import UNGRADABLE, check_flags
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -63,9 +63,7 @@ class ServeConfig:
             raise ValueError(f"--queue {self.queue} has no room for a request of --most-images {self.most_images}")
         if not 0 <= self.port <= 65535 or self.wait < 0:
             raise ValueError(f"--port is 0 to 65535 and --wait at least 0; got {self.port} and {self.wait}")
-        unknown = [word for word in self.ungradable if word not in FLAGS]
-        if unknown:
-            raise ValueError(f"--ungradable {unknown[0]}: there is no such flag; choose among {', '.join(FLAGS)}")
+        check_flags(self.ungradable, "--ungradable")
 
     @property
     def local(self) -> bool:

@@ -102,7 +102,9 @@ def test_folders_are_two_levels_deep_and_have_names():
 
 
 def test_public_names_are_the_verbs_sorted():
-    assert foveal.__all__ == sorted(VERBS) and all(callable(getattr(foveal, name)) for name in foveal.__all__)
+    assert foveal.__all__ == sorted([*VERBS, "load"]) and all(
+        callable(getattr(foveal, name)) for name in foveal.__all__
+    )
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 import foveal
 from foveal.data.phantom import draw_phantom
-from foveal.predict import predict as module
+from foveal.predict import model
 from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.predict.model import Model
 
@@ -82,7 +82,7 @@ def test_json_lines_say_the_same(grader_run, photographs, tmp_path):
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, ending):
     whole = foveal.predict(grader_run, photographs, out=tmp_path / f"whole.{ending}").read_text()
-    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(model, "BATCH", 1)
     graded = []
     table_of = Model.table_of_photographs
 

@@ -1,0 +1,201 @@
+"""Loaded: a grader in the hands of a Python program, which gives the rows that `foveal predict` writes.
+
+    grader = foveal.load("runs/grader")
+    table = grader.predict(["photographs/", Image.open("one.jpg"), array])
+
+Images are photographs as a camera gives them: the disc is found, cropped and shrunk here, as in training. Torch is
+imported for run folders only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from foveal.data.records import open_prepared
+from foveal.data.shards import in_threads
+from foveal.fundus.decode import DecodeError, pixels_of
+from foveal.fundus.preparation import Prepared, prepare_file, prepare_pixels
+from foveal.fundus.quality import UNGRADABLE, check_flags
+from foveal.predict.inputs import Photograph, is_prepared, list_photographs, sort_inputs
+from foveal.predict.model import Model, batches, set_ungradable
+from foveal.predict.opened import open_model
+from foveal.predict.predict import without_learned
+
+if TYPE_CHECKING:
+    import torch
+
+Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
+Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
+Source = np.ndarray | DecodeError | None  # the pixels of a photograph, why there are none, or None: it is a file
+GIVEN = (
+    "a path, a PIL image, a uint8 array [h, w, 3], [h, w] or [n, h, w, 3], or a uint8 tensor [3, h, w] or [n, 3, h, w]"
+)
+
+
+def load(
+    *runs: str | Path, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None
+) -> LoadedGrader:  # fmt: skip
+    """Load a grader: a run folder that `train` wrote, several that grade together, or a file of `export`.
+
+    device: auto, cpu, cuda or mps. tta: auto (that of the run), none, flips or turns. ungradable: flags of quality with
+    which a photograph gets no grade; None takes those of `foveal predict`, () none. Raises ValueError for what is no
+    grader, or does not fit.
+    """
+    if not runs:
+        raise ValueError("load needs a run folder that foveal train wrote, or a file of foveal export")
+    words = sorted(UNGRADABLE) if ungradable is None else list(ungradable)
+    check_flags(words, "ungradable")
+    paths = [Path(run) for run in runs]
+    return LoadedGrader(open_model(paths, device, tta), paths, words)
+
+
+class LoadedGrader:
+    """A grader that stays in memory; `load` makes it. One thread at a time may use it."""
+
+    def __init__(self, model: Model, runs: Sequence[Path], ungradable: Sequence[str]) -> None:
+        self._model, self._runs, self._ungradable = model, list(runs), tuple(ungradable)
+
+    def __repr__(self) -> str:
+        return f"LoadedGrader({self.name!r}, classes={self.classes})"
+
+    @property
+    def name(self) -> str:
+        """The name of the run or runs, or of the exported file."""
+        return self._model.name
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the grades: number k of column `grade` is the k-th, counted from 0."""
+        return list(self._model.classes)
+
+    def predict(self, images: Picture | Iterable[Picture]) -> pd.DataFrame:
+        """Grade one or many photographs; a row each, in their order, with the columns of predictions.csv.
+
+        images, one of these or many, also mixed:
+            str, Path       file, folder, zip archive, list (.csv), pattern or prepared set, as `foveal predict` takes
+                            them; a file that is named twice has one row
+            PIL.Image       of any mode; turned upright as its EXIF data say
+            numpy.ndarray   uint8 [h, w, 3] RGB, [h, w] grey, or [n, h, w, 3]
+            torch.Tensor    uint8 [3, h, w] RGB, or [n, 3, h, w], on any device
+
+        Pictures in memory are called "image 0", "image 1" and so on. Their rows are those of the same pixels in a file;
+        only a JPEG file is decoded no larger than needed, by which its probabilities may differ a little from those of
+        its pixels. Column `answer` is graded, ungradable or unreadable, and `reason` says why there is no grade.
+
+        Raises ValueError, before any work, where a path does not exist, and for pixels that are not uint8: whether
+        floats reach to 1 or to 255, or were normalised, cannot be seen, and a wrong guess would be a wrong grade.
+        """
+        items = _items(images)
+        sort_inputs([item for item in items if isinstance(item, Path)])
+        tables = [set_ungradable(table, self._ungradable) for table in self._tables(items)]
+        if not tables:
+            return self._model.table_of_photographs([])
+        return pd.concat(tables, ignore_index=True)
+
+    def _tables(self, items: list[Item]) -> Iterator[pd.DataFrame]:
+        numbers, seen = count(), set[str]()
+        for prepared, group in groupby(items, _is_set):
+            if prepared:
+                yield from (table for path in group for table in self._tables_of_set(path))
+                continue
+            read = in_threads(self._prepare, _photographs(group, numbers, seen))
+            for batch in batches((photograph, result) for (photograph, _), result in read):
+                yield self._model.table_of_photographs(batch)
+
+    def _tables_of_set(self, path: Item) -> Iterator[pd.DataFrame]:
+        assert isinstance(path, Path)
+        prepared = open_prepared(path)
+        records = without_learned(prepared, prepared.records, self._runs)
+        for table in self._model.tables_of_set(prepared, records):
+            yield table.assign(answer="graded", reason="")
+
+    def _prepare(self, given: tuple[Photograph, Source]) -> Prepared:
+        photograph, source = given
+        preparation, fundus = self._model.preparation, self._model.fundus
+        if source is None:
+            return prepare_file(photograph.source(), preparation, fundus, name=photograph.id)
+        if isinstance(source, DecodeError):
+            raise source
+        return prepare_pixels(source, preparation, measure=fundus)
+
+
+def _photographs(
+    items: Iterable[Item], numbers: Iterator[int], seen: set[str]
+) -> Iterator[tuple[Photograph, Source]]:  # fmt: skip
+    """What the items hold, one after the other; Pillow decodes in this thread, as one image may be given twice."""
+    for item in items:
+        if isinstance(item, Path):
+            for photograph in list_photographs([item]):
+                if photograph.id not in seen:
+                    seen.add(photograph.id)
+                    yield photograph, None
+        else:
+            name = f"image {next(numbers)}"
+            yield Photograph(name, Path(name)), _source(item)
+
+
+def _source(item: Image.Image | np.ndarray) -> Source:
+    try:
+        pixels = pixels_of(item) if isinstance(item, Image.Image) else item
+        return pixels if pixels.size else DecodeError("a picture without pixels")
+    except DecodeError as error:
+        return error
+
+
+def _is_set(item: Item) -> bool:
+    return isinstance(item, Path) and is_prepared(item)
+
+
+def _items(images: Any) -> list[Item]:
+    """Each of what `predict` was given as a path, a PIL image or one uint8 array [h, w, 3 or 1]."""
+    if isinstance(images, str | Path):
+        return [Path(images)]
+    if isinstance(images, Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return _of_array(images)
+    if _is_tensor(images):
+        return _of_tensor(images.detach().cpu().numpy())
+    if isinstance(images, Iterable) and not isinstance(images, bytes | dict):
+        return [item for image in images for item in _one_of_many(image)]
+    raise ValueError(f"{type(images).__name__} is no photograph: give {GIVEN}, or many of them")
+
+
+def _one_of_many(image: Any) -> list[Item]:
+    if isinstance(image, str | Path | Image.Image | np.ndarray) or _is_tensor(image):
+        return _items(image)
+    raise ValueError(f"{type(image).__name__} is no photograph: give {GIVEN}")
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether it is a tensor of torch, without importing torch where nobody else has."""
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
+
+
+def _of_tensor(array: np.ndarray) -> list[Item]:
+    if array.ndim not in (3, 4) or array.shape[-3] != 3:
+        raise ValueError(
+            f"a tensor of shape {list(array.shape)} is no photograph: give uint8 [3, h, w] or [n, 3, h, w]"
+        )
+    return _of_array(np.moveaxis(array, -3, -1))
+
+
+def _of_array(array: np.ndarray) -> list[Item]:
+    if array.dtype != np.uint8:
+        scaled = ": (255 * pixels).round().astype(numpy.uint8) where they reach from 0 to 1" * (array.dtype.kind == "f")
+        raise ValueError(f"pixels are uint8 (0 to 255), and these are {array.dtype}; convert them{scaled}")
+    if array.ndim == 2:
+        return [array[..., None]]
+    if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"an array of shape {list(array.shape)} is no photograph: give uint8 [h, w, 3] RGB, [h, w] grey or "
+            "[n, h, w, 3]"
+        )
+    return [array] if array.ndim == 3 else list(array)

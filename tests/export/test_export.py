@@ -1,0 +1,277 @@
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from torchvision.models import get_model
+
+import foveal
+from foveal import checkpoint
+from foveal.augment.views import plain_view
+from foveal.data.records import open_prepared
+from foveal.export import export as module
+from foveal.export.lower import KEPT_FIRST, encoder_nodes
+from foveal.predict.exported import Exported
+from foveal.predict.opened import open_model
+from foveal.predict.predictor import Predictor
+
+ALL = ("onnx", "onnx-fp16", "onnx-int8", "torch", "encoder")
+FILES = {
+    "model.onnx", "model.fp16.onnx", "model.int8.onnx", "model.pt2", "encoder.safetensors", "foveal.json", "README.md",
+    "seen.csv", "requirements.txt",
+}  # fmt: skip
+
+
+def images_of(data):
+    prepared = open_prepared(data)
+    return prepared.pixels(prepared.records)
+
+
+def tree_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def train(data, out, **options):
+    return foveal.train(data, out=out, epochs=1, batch_size=8, **options)
+
+
+def check_parity(run, data, folder):
+    """Each file against the run, also where export does not look: the second task, the maps and the features."""
+    images, predictor = images_of(data), Predictor(run)
+    expected = predictor.probabilities(images)
+    told = json.loads((folder / "foveal.json").read_text())["files"]
+    for file in sorted(folder.glob("*.onnx")):
+        model = Exported(file, "cpu")
+        exact = file.name == "model.onnx"
+        found = model.probabilities(images)
+        assert np.abs(found - expected).max() < (1e-4 if exact else 0.2)
+        assert found.sum(1) == pytest.approx(np.ones(len(images)), abs=1e-5)
+        assert told[file.name]["largest_difference"] <= (1e-4 if exact else 0.2)
+        if model.second is not None:
+            second = predictor.second_probabilities(images)
+            assert np.abs(model.second_probabilities(images) - second).max() < (1e-4 if exact else 0.2)
+        for ours, theirs in zip(predictor.looks(images), model.looks(images), strict=True):
+            assert (ours is None) == (theirs is None)
+            if exact and ours is not None:
+                assert np.abs(ours - theirs).max() < 1e-3 * (1 + np.abs(ours).max())
+    program = torch.export.load(folder / "model.pt2").module()
+    side = json.loads((folder / "foveal.json").read_text())["input"]["side"]
+    for count in (1, 5):  # any number of images
+        part = module.at_size(images[:count], side)
+        assert np.abs(program(torch.from_numpy(part))[0].detach().numpy() - expected[:count]).max() < 1e-4
+
+
+def test_the_files_give_the_probabilities_of_the_run(exported, grader_run, phantom_set):
+    assert {file.name for file in exported.iterdir()} == FILES
+    check_parity(grader_run, phantom_set, exported)
+
+
+def test_the_card_tells_what_was_measured(exported, grader_run):
+    said, card = json.loads((exported / "foveal.json").read_text()), (exported / "README.md").read_text()
+    assert set(said["files"]) == {name for name in FILES if name.startswith(("model.", "encoder"))}
+    for name, facts in said["files"].items():
+        assert facts["bytes"] == (exported / name).stat().st_size and f"`{name}`" in card
+    assert said["files"]["model.onnx"]["parity"] in card and "Not a medical device" in card
+    metrics = json.loads((grader_run / "metrics.json").read_text()) if (grader_run / "metrics.json").exists() else None
+    assert ("nothing is known of how good it is" in card) == (metrics is None)
+    seen = pd.read_csv(exported / "seen.csv", dtype=str, keep_default_na=False)
+    assert len(seen) == len(pd.read_csv(grader_run / "seen.csv")) and not "".join(seen["id"] + seen["patient"])
+
+
+def test_what_names_nobody_still_tells_what_was_learned_from(exported, grader_run, phantom_set, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(phantom_set, other)
+    records = open_prepared(phantom_set).records
+    records.assign(split=records["split"].replace({"train": "test"})).to_csv(other / "records.csv", index=False)
+    table = pd.read_csv(foveal.predict(exported, other, split="test", out=tmp_path / "p.csv"))
+    assert (table["split"] == "train").sum() == (records["split"] == "train").sum()
+    assert "shaped the weights" in capsys.readouterr().out
+
+
+def test_an_exported_file_grades_as_its_run_does(exported, grader_run, phantom_set, tmp_path):
+    ours = pd.read_csv(foveal.predict(grader_run, phantom_set, out=tmp_path / "run.csv"))
+    theirs = pd.read_csv(foveal.predict(exported / "model.onnx", phantom_set, out=tmp_path / "file.csv"))
+    probabilities = [f"p{k}" for k in range(5)]
+    pd.testing.assert_frame_equal(ours.drop(columns=probabilities), theirs.drop(columns=probabilities))
+    assert (ours[probabilities] - theirs[probabilities]).abs().to_numpy().max() <= 2e-6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "foveal.json").unlink(), "is alone: without foveal.json"),
+        (lambda folder: (folder / "model.onnx").unlink(), "there is no such file"),
+        (lambda folder: (folder / "model.fp16.onnx").replace(folder / "model.onnx"), "is not the file that"),
+        (lambda folder: (folder / "foveal.json").write_text('{"format": 99, "foveal": "9.0"}'), "has format 99"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(exported, tmp_path, spoil, message):
+    shutil.copytree(exported, tmp_path / "copy")
+    spoil(tmp_path / "copy")
+    with pytest.raises(ValueError, match=message):
+        open_model([tmp_path / "copy" / "model.onnx"])
+
+
+def test_an_exported_file_has_its_own_flips_and_grades_alone(exported, grader_run):
+    with pytest.raises(ValueError, match="was exported with none"):
+        open_model([exported], tta="flips")
+    with pytest.raises(ValueError, match="grades alone"):
+        open_model([exported, grader_run])
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """Whoever begins to work fails."""
+    monkeypatch.setattr(module, "whole_graph", lambda *_: pytest.fail("worked"))
+
+
+def test_what_cannot_be_exported_is_told_before_any_work(grader_run, phantom_set, tmp_path, idle):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for options, message in [
+        ({"out": tmp_path / "full"}, "holds no export; choose another folder"),
+        ({"out": tmp_path / "file"}, "is a file; give a folder"),
+        ({"images": tmp_path}, "is no prepared set, and files are checked on real images"),
+        ({"formats": ()}, "--formats needs at least one"),
+        ({"check": 0}, "need at least one image each"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            foveal.export(grader_run, **{"out": tmp_path / "new", **options})
+    with pytest.raises(ValueError, match="is not a run folder with a model"):
+        foveal.export(phantom_set, out=tmp_path / "new")
+    other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
+    with pytest.raises(ValueError, match="was prepared with .*size=24"):
+        foveal.export(grader_run, out=tmp_path / "new", images=other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "other"]
+
+
+def test_a_missing_package_is_told_before_any_work(grader_run, tmp_path, monkeypatch, idle):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"ONNX files need onnx, onnxruntime, onnxscript: pip install 'foveal\[export"):
+        foveal.export(grader_run, out=tmp_path / "new")
+
+
+def test_an_export_is_replaced_only_by_a_whole_one_and_reviews_stay(exported, grader_run, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(exported, out)
+    (out / "reviews.sqlite").write_text("what people said")
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / "left.onnx").write_text("of an export that was killed")
+    before = tree_of(out)
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "EXACT", -1.0)
+        with pytest.raises(ValueError, match="it is not the same grader, and nothing was exported"):
+            foveal.export(grader_run, out=out, formats=("torch",))
+    assert tree_of(out) == before and [path.name for path in tmp_path.iterdir()] == ["out"]
+    foveal.export(grader_run, out=out, formats=("torch",))
+    gone = {"model.onnx", "model.fp16.onnx", "model.int8.onnx", "encoder.safetensors"}
+    assert {file.name for file in out.iterdir()} == FILES - gone | {"reviews.sqlite"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_numbers_that_overflow_are_no_file(grader_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_answers", lambda *_: np.full((1, 5), np.nan, np.float32))
+    with pytest.raises(ValueError, match="computes what is no number: this network does not fit torch"):
+        foveal.export(grader_run, out=tmp_path / "out", formats=("torch",))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["small_conv", "strided_conv", "resnet10t"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "corn", "coral", "smooth_l1"])
+def test_every_head_and_own_network(phantom_set, tmp_path, encoder, loss):
+    run = train(phantom_set, tmp_path / "run", encoder=encoder, loss=loss)
+    check_parity(run, phantom_set, foveal.export(run, check=24, calibrate=16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tta", ["flips", "turns"])
+def test_flips_are_part_of_the_files(phantom_set, grader_run, tmp_path, tta, monkeypatch):
+    out = foveal.export(grader_run, out=tmp_path / "out", tta=tta, check=24, calibrate=16)
+    images = images_of(phantom_set)
+    expected = Predictor(grader_run, None, tta).probabilities(images)
+    assert np.abs(expected - Predictor(grader_run).probabilities(images)).max() > 1e-3  # they do something
+    assert np.abs(Exported(out).probabilities(images) - expected).max() < 1e-5
+    assert Exported(out).tta == tta
+
+
+@pytest.mark.slow
+def test_folds_become_one_file_in_which_every_fold_keeps_its_first_layers(phantom_set, tmp_path, capsys):
+    run = train(phantom_set, tmp_path / "run", encoder="small_conv", folds=3)
+    out = foveal.export(run, check=24, calibrate=16)
+    assert "encoder is not written: several graders" in capsys.readouterr().out
+    check_parity(run, phantom_set, out)
+    nodes = encoder_nodes(onnx.load(str(out / "model.onnx")))
+    assert sum(node.op_type == "Conv" and depth == 1 for node, depth in nodes) == 3
+    with pytest.raises(ValueError, match="encoder is not written: several graders have as many encoders"):
+        foveal.export(run, out=tmp_path / "none", formats=("encoder",))
+
+
+@pytest.mark.slow
+def test_a_second_task_and_grey_images(tmp_path):
+    grey = foveal.prepare("phantom:40", out=tmp_path / "grey", size=32, channels=1)
+    run = train(grey, tmp_path / "run", encoder="resnet18", image_size=64)
+    out = foveal.export(run, check=24, calibrate=16)
+    check_parity(run, grey, out)
+    assert json.loads((out / "foveal.json").read_text())["input"]["shape"] == ["images", 64, 64, 1]
+    data = foveal.prepare("phantom:40", out=tmp_path / "data", size=32)
+    ids = open_prepared(data).records["id"]
+    pd.DataFrame({"id": ids, "oedema": ["yes" if k % 3 else "no" for k in range(len(ids))]}).to_csv(
+        data / "columns.csv", index=False
+    )
+    second = train(data, tmp_path / "second", encoder="small_conv", second="oedema")
+    check_parity(second, data, foveal.export(second, check=24, calibrate=16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("encoder", "side"), [("resnet18", 96), ("efficientnet_b0", 64), ("vit_tiny_patch16_224", 32)])
+def test_weights_load_in_timm_and_torchvision_and_give_equal_features(phantom_set, tmp_path, encoder, side, capsys):
+    run = train(phantom_set, tmp_path / "run", encoder=encoder, image_size=side)
+    out = foveal.export(run, check=24, calibrate=16)
+    printed = capsys.readouterr().out
+    check_parity(run, phantom_set, out)
+    predictor = Predictor(run)
+    seen = plain_view(images_of(phantom_set)[:8], predictor.input, predictor.device)
+    with torch.inference_mode():
+        features = predictor.grader.encoder(seen)
+        size = {"img_size": side} if encoder.startswith("vit") else {}
+        ours = timm.create_model(encoder, num_classes=0, checkpoint_path=out / "encoder.safetensors", **size).eval()
+        assert torch.allclose(ours(seen), features, rtol=1e-4, atol=1e-4)
+        if encoder == "resnet18":
+            theirs = get_model(encoder, weights=None).eval()
+            theirs.fc = torch.nn.Identity()
+            theirs.load_state_dict(load_file(out / "torchvision.safetensors"))
+            assert torch.allclose(theirs(seen), features, rtol=1e-4, atol=1e-4)
+    assert (
+        (out / "torchvision.safetensors").exists()
+        or f"torchvision has no {encoder}" in printed
+        or "torchvision's" in printed
+    )
+    assert (out / "model.int8.onnx").exists() == (not encoder.startswith("vit"))
+    assert ("onnx-int8 is not written" in printed) == encoder.startswith("vit")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["one", "black"])
+def test_few_or_constant_images_still_make_integers(phantom_set, grader_run, tmp_path, kind, monkeypatch):
+    if kind == "black":
+        dark = lambda *_: (np.zeros((4, 32, 32, 3), np.uint8),) * 2  # noqa: E731
+        monkeypatch.setattr(module, "_images", dark)
+    out = foveal.export(grader_run, out=tmp_path / "out", formats=("onnx-int8",), check=1, calibrate=1)
+    assert np.isfinite(Exported(out / "model.int8.onnx").probabilities(images_of(phantom_set))).all()
+    assert not (out / "model.onnx").exists()
+
+
+def test_convolutions_that_are_tried_are_fewest_first():
+    assert list(KEPT_FIRST) == sorted(KEPT_FIRST) and KEPT_FIRST[0] == 1
+
+
+def test_the_encoder_file_is_the_runs(exported, grader_run):
+    file, run = checkpoint.load_weights(exported / "encoder.safetensors"), Predictor(grader_run).grader.encoder
+    assert all(torch.equal(file[name], value) for name, value in run.state_dict().items())
