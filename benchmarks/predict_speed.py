@@ -138,7 +138,7 @@ def main() -> None:
                 print(f"  {way:<16} {statistics.median(found):7.1f} images/s   ratio {statistics.median(ratios):.2f} "
                       f"({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
             if options.agreement:
-                agreement(exported, options.agreement, 160)
+                agreement(exported, options.agreement, 480)
 
 
 if __name__ == "__main__":
