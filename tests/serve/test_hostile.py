@@ -149,8 +149,8 @@ def test_many_damaged_files_are_answered(client, photographs, seeds):
 
 @pytest.mark.slow
 def test_many_odd_requests_are_answered(client, photographs, browsing):
-    fuzz_requests(client, photographs, MANY)
-    fuzz_reviews(browsing(), MANY // 2)
+    fuzz_requests(client, photographs, MANY // 2)
+    fuzz_reviews(browsing(), MANY // 5)
 
 
 def chunk(kind, data):
