@@ -190,6 +190,13 @@ def check_pixels(width: int, height: int, most: int) -> None:
         raise DecodeError(f"{width} x {height} pixels, more than the limit of {most / 10**6:g} megapixels")
 
 
+def check_header(data: bytes, most: int) -> None:
+    """Raise `DecodeError` for a picture inside another file whose own header says more than `most` pixels."""
+    reader = next((reader for mark, reader in _READERS.items() if data.startswith(mark)), None)
+    if reader is not None:
+        _read_header(BytesIO(data), reader, most)
+
+
 def _decode_dicom(data: bytes, most_pixels: int) -> Decoded:
     from foveal.fundus.dicom import read_dicom  # it needs this module's DecodeError
 

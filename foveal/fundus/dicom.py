@@ -9,13 +9,13 @@ such as JPEG-LS or lossless JPEG, need a decoder that pydicom finds by itself on
 
 from __future__ import annotations
 
-import struct
+import zlib
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
-from foveal.fundus.decode import DecodeError, UnavailableError, check_pixels
+from foveal.fundus.decode import DecodeError, UnavailableError, check_header, check_pixels
 
 _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -26,11 +26,8 @@ _TAGS = [
     "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
 ]  # fmt: skip
-# What pydicom raises on files that break the standard.
-_COMPLAINTS = (
-    ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, NotImplementedError,
-    OSError, EOFError, struct.error, SyntaxError,
-)  # fmt: skip
+_BYTES_PER_PIXEL = 6  # three channels of 16 bits
+_BESIDE = 1 << 24  # bytes that may stand beside the picture
 
 
 def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
@@ -46,12 +43,13 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
     except ImportError:
         raise UnavailableError("reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
     try:
+        _check_deflated(data, most_pixels)
         dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
         _check(dataset, most_pixels)
-        return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset)))
+        return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset, most_pixels)))
     except DecodeError:
         raise
-    except _COMPLAINTS as error:
+    except Exception as error:  # pydicom raises a dozen kinds, and its own, on files that break the standard
         raise DecodeError("a damaged DICOM file") from error
 
 
@@ -61,8 +59,27 @@ def _check(dataset: Any, most_pixels: int) -> None:
     check_pixels(dataset.Columns, dataset.Rows, most_pixels)
 
 
-def _first_frame(dataset: Any) -> tuple[np.ndarray, str]:
+def _check_deflated(data: bytes, most_pixels: int) -> None:
+    """Refuse a deflated file that holds far more than a picture, before pydicom inflates all of it at once."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    stream = BytesIO(data)
+    read_preamble(stream, force=True)
+    if _read_file_meta_info(stream).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    left, inflater = _BYTES_PER_PIXEL * most_pixels + _BESIDE, zlib.decompressobj(-zlib.MAX_WBITS)
+    rest = stream.read()
+    while rest and not inflater.eof:
+        left -= len(inflater.decompress(rest, 1 << 20))
+        rest = inflater.unconsumed_tail
+        if left < 0:
+            raise DecodeError(f"a DICOM file that inflates to more than {most_pixels / 10**6:g} megapixels need")
+
+
+def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
     """Return the stored values of the first frame, `[h, w]` or `[h, w, 3]`, and what they mean (RGB for YBR)."""
+    from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
 
     # A file without preamble does not say; the standard's default holds then.
@@ -73,6 +90,9 @@ def _first_frame(dataset: Any) -> tuple[np.ndarray, str]:
         raise DecodeError(
             f"a DICOM file compressed as {decoder.UID.name}; install pylibjpeg with its plugins to read it"
         )
+    if decoder.is_encapsulated:  # the picture inside may be larger than the file says
+        frames = int(dataset.get("NumberOfFrames", 1) or 1)
+        check_header(get_frame(dataset.PixelData, 0, number_of_frames=frames), most_pixels)
     values, facts = decoder.as_array(dataset, index=0)
     return values, str(facts["photometric_interpretation"])
 

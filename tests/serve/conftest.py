@@ -68,6 +68,12 @@ def photographs():
             "5.dcm": dicom(picture(5))}  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def dicom_file():
+    """The function that makes DICOM files."""
+    return dicom
+
+
 @pytest.fixture(scope="module")
 def serving(grader_run, tmp_path_factory):
     """Gives an app; a grader without maps and reviews in a new file unless told otherwise."""

@@ -1,0 +1,133 @@
+"""The reading room and the real server together: a grader with maps and cases, reviews that outlive a reload."""
+
+import csv
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from foveal.data.phantom import draw_phantom
+
+pytest.importorskip("fastapi")
+pydicom = pytest.importorskip("pydicom")
+pytestmark = pytest.mark.browser
+PHOTOGRAPHS = "#result-items button"
+
+
+@pytest.fixture(scope="module")
+def server(looking_run: Path, phantom_set: Path, tmp_path_factory: Any) -> Iterator[str]:
+    """The address of `foveal serve`, in a thread."""
+    import uvicorn
+
+    from foveal.serve.connections import Hurried, listen
+    from foveal.serve.options import ServeConfig
+    from foveal.serve.serve import build_app
+
+    reviews = str(tmp_path_factory.mktemp("reviews") / "reviews.sqlite")
+    app = build_app(ServeConfig(run=looking_run, cases=phantom_set, reviews=reviews, device="cpu"))
+    with listen("127.0.0.1", 0) as socket:
+        running = uvicorn.Server(uvicorn.Config(app, http=Hurried, ws="none", log_level="warning"))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [socket]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+        running.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture
+def page(browser: Any, server: str) -> Iterator[Any]:
+    """The page. When the test ends, the console must have been silent and no other host asked for anything."""
+    troubles: list[str] = []
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, locale="en-GB", accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    page.on("console", lambda message: troubles.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    page.on("request", lambda asked: asked.url.startswith((server, "blob:", "data:")) or troubles.append(asked.url))
+    page.goto(server)
+    page.locator("#record-lead:not(:empty)").wait_for()
+    yield page
+    context.close()
+    assert troubles == []
+
+
+def drawn(seed: int) -> np.ndarray:
+    return cv2.resize(draw_phantom(seed, "left", 80, np.random.default_rng(seed)).image, (640, 640))
+
+
+def jpeg(name: str, seed: int) -> dict[str, Any]:
+    data = cv2.imencode(".jpg", drawn(seed)[..., ::-1])[1].tobytes()
+    return {"name": name, "mimeType": "image/jpeg", "buffer": data}
+
+
+def dicom(name: str, seed: int) -> dict[str, Any]:
+    pixels, dataset = drawn(seed), pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = *pixels.shape[:2], 3
+    dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PixelData = pixels.tobytes()
+    dataset["PixelData"].VR = "OB"
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return {"name": name, "mimeType": "application/dicom", "buffer": buffer.getvalue()}
+
+
+def test_photographs_are_graded_reviewed_and_their_corrections_saved(page, server, tmp_path):
+    from playwright.sync_api import expect
+
+    page.set_input_files("#files", [jpeg("left eye.jpg", 2), dicom("IM0001", 4)])
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(2)
+    for name in ("left eye.jpg", "IM0001"):
+        page.locator(PHOTOGRAPHS).filter(has_text=name).click()
+        expect(page.locator("#answer-name")).to_have_text(name)
+        expect(page.locator("#answer-grade")).not_to_be_empty()
+        shown = page.locator("#picture").evaluate("image => image.decode().then(() => image.naturalWidth)")
+        assert shown == 640
+        expect(page.locator("#similar-items img")).to_have_count(4)
+        heat = page.locator("#heat").evaluate("image => image.decode().then(() => image.naturalWidth)")
+        assert heat == 640
+    opacity = "getComputedStyle(document.querySelector('#heat')).opacity"
+    page.focus("#strength")
+    page.keyboard.press("End")
+    assert float(page.evaluate(opacity)) == 1
+    page.keyboard.press("Home")
+    assert float(page.evaluate(opacity)) == 0
+
+    page.fill("#reviewer", "A. Okafor")
+    page.click("#confirm")
+    expect(page.locator("#review-status")).to_contain_text("confirmed")
+    page.locator(PHOTOGRAPHS).filter(has_text="left eye.jpg").click()
+    page.get_by_role("radio", name="ungradable").check()
+    page.fill("#note", 'The lid, and "haze".')
+    page.click("#correct")
+    expect(page.locator("#review-status")).to_contain_text("to ungradable")
+
+    page.reload()
+    page.get_by_role("link", name="Reviews").click()
+    rows = page.locator("#review-rows tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("left eye.jpg")
+    expect(rows.nth(1)).to_contain_text("IM0001")
+    expect(rows.nth(1)).to_contain_text("A. Okafor")
+    with page.expect_download() as download:
+        page.click("#corrections")
+    download.value.save_as(tmp_path / "corrections.csv")
+    (row,) = csv.DictReader((tmp_path / "corrections.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["id"], row["new"], row["who"], row["why"]) == ("left eye.jpg", "", "A. Okafor", 'The lid, and "haze".')
+    assert row["old"] in set("01234")
+
+
+def test_the_description_of_the_api_is_a_page_like_the_others(page, server):
+    page.goto(f"{server}/docs")
+    assert page.locator("h2").count() >= 6
+    assert page.evaluate("getComputedStyle(document.body).fontFamily").startswith("system-ui")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
