@@ -103,10 +103,9 @@ def _readable(seen: pd.DataFrame) -> np.ndarray:
 def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
     """Judged images whose fingerprints nearly equal those of images that cannot be read any more."""
     if len(unread):
-        warn(
-            f"{', '.join(sorted(set(unread['set'])))} cannot be read any more: {len(unread):,} images of what was "
-            "learned from are compared by fingerprints alone"
-        )
+        names = ", ".join(sorted(set(unread["set"]) - {""}))
+        why = f"{names} cannot be read any more" if names else "an exported model has no pixels of what shaped it"
+        warn(f"{why}: {len(unread):,} images of what was learned from are compared by fingerprints alone")
     ours, theirs = (from_text(part["fingerprint"].tolist()) for part in (judged, unread))
     first, second, _, _ = candidates(ours, theirs, CERTAIN)
     alike = judged.iloc[first].reset_index(drop=True)

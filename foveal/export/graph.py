@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput
 from foveal.evaluate.readout import LEAST_PROBABILITY
-from foveal.nets.heads import Grader
 from foveal.nets.looking import Looking, has_map
 from foveal.predict.predictor import Predictor, turned
 
@@ -29,47 +29,45 @@ class Graph(nn.Module):
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         members = predictor.ensembles[0]
-        self.graders = nn.ModuleList([member.grader for member in members])
-        self.tta, self.temperature = predictor.tta, predictor.readout.temperature
+        self.single, self.tta, self.temperature = predictor.single, predictor.tta, predictor.readout.temperature
         for name, values in (("means", [m.input.mean for m in members]), ("stds", [m.input.std for m in members])):
             self.register_buffer(name, torch.tensor(values)[:, None, :, None, None])
-        self.looking: Looking | None = None
-        if len(members) == 1:
-            maps = has_map(predictor.grader, torch.zeros(input_shape(predictor.input, predictor.preparation.channels)))
-            self.looking = Looking(predictor.grader, predictor.decision, maps)
+        shape = input_shape(members[0].input, predictor.preparation.channels)
+        self.maps = self.single and has_map(members[0].grader, torch.zeros(shape))
+        self.looking = nn.ModuleList([Looking(one.grader, predictor.decision, self.maps) for one in members])
+        self.second = predictor.second is not None
 
     @property
     def outputs(self) -> list[str]:
         """Names of what comes out."""
-        second = ["second"] if self._first.second_head is not None else []
-        looks = [] if self.looking is None else ["features", *(["places"] if self.looking.maps else [])]
+        second = ["second"] if self.second else []
+        looks = ["features", *(["places"] if self.maps else [])] if self.single else []
         return ["probabilities", *second, *looks]
-
-    @property
-    def _first(self) -> Grader:
-        grader = self.graders[0]
-        assert isinstance(grader, Grader)
-        return grader
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """probabilities [N, K], after the temperature; then second [N, ·], features [N, D], places [N, h, w]."""
         images = pixels.permute(0, 3, 1, 2).float() / 255
         shares, seconds, looks = [], [], []
-        for number, grader in enumerate(self.graders):
+        for number, looking in enumerate(self.looking):
             views = turned((images - self.means[number]) / self.stds[number], self.tta)  # type: ignore[index]
-            logits = []
-            if self.looking is not None:
-                seen, *looks = self.looking(views[0])
-                logits.append(seen)
-            logits += [grader(view) for view in views[len(logits) :]]
-            shares.append(torch.stack([one.float().softmax(1) for one in logits]).mean(0))
-            if self._first.second_head is not None:
-                features = looks[0] if looks else grader.encoder(views[0])  # type: ignore[operator]
-                seconds.append(grader.second_head(features).float().softmax(1))  # type: ignore[operator]
+            # One pass for all views: a graph with a pass for each is written and calibrated that many times slower.
+            logits, *seen = looking(torch.cat(views))
+            shares.append(_by_view(logits.float().softmax(1), views).mean(0))
+            plain = [_by_view(values, views)[0] for values in seen]  # features, and places
+            if self.second:
+                second_head: Any = looking.grader.second_head  # type: ignore[union-attr]
+                seconds.append(second_head(plain[0]).float().softmax(1))
+            if self.single:
+                looks = plain
         mean = torch.stack(shares).mean(0)
         if self.temperature != 1:
             mean = (mean.clamp_min(LEAST_PROBABILITY).log() / self.temperature).softmax(1)
         return (mean, *([torch.stack(seconds).mean(0)] if seconds else []), *looks)
+
+
+def _by_view(values: Tensor, views: list[Tensor]) -> Tensor:
+    """[V N, …] -> [V, N, …], of V views."""
+    return values.unflatten(0, (len(views), -1))
 
 
 def input_shape(seen: NetworkInput, channels: int) -> tuple[int, int, int, int]:

@@ -137,8 +137,8 @@ def encoder_nodes(model: Any) -> list[tuple[Any, int]]:
     """(node, depth) of an exported graph that its convolutions need and that need a convolution, in order of the graph.
 
     So neither the normalisation of the pixels nor the head, whose small numbers matter most, is among them. Depth: how
-    many convolutions stand on the longest way to it, itself included; a graph goes through an encoder for every fold
-    and for every flip, and each time begins at 1.
+    many convolutions stand on the longest way to it, itself included; a graph holds the encoder of every fold, and each
+    begins at 1.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
     needed: set[str] = set()  # by a convolution

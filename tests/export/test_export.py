@@ -47,17 +47,19 @@ def check_parity(run, data, folder):
     told = json.loads((folder / "foveal.json").read_text())["files"]
     for file in sorted(folder.glob("*.onnx")):
         model = Exported(file, "cpu")
-        exact = file.name == "model.onnx"
+        close = {"model.onnx": 1e-4, "model.fp16.onnx": 0.05}.get(file.name)
         found = model.probabilities(images)
-        assert np.abs(found - expected).max() < (1e-4 if exact else 0.2)
         assert found.sum(1) == pytest.approx(np.ones(len(images)), abs=1e-5)
-        assert told[file.name]["largest_difference"] <= (1e-4 if exact else 0.2)
+        if close is None:  # what integers lose on a network of one epoch says nothing; that it is told, all
+            assert 0 <= told[file.name]["equal_grades"] <= 1
+            continue
+        assert np.abs(found - expected).max() < close and told[file.name]["largest_difference"] < close
         if model.second is not None:
             second = predictor.second_probabilities(images)
-            assert np.abs(model.second_probabilities(images) - second).max() < (1e-4 if exact else 0.2)
+            assert np.abs(model.second_probabilities(images) - second).max() < close
         for ours, theirs in zip(predictor.looks(images), model.looks(images), strict=True):
             assert (ours is None) == (theirs is None)
-            if exact and ours is not None:
+            if ours is not None and file.name == "model.onnx":
                 assert np.abs(ours - theirs).max() < 1e-3 * (1 + np.abs(ours).max())
     program = torch.export.load(folder / "model.pt2").module()
     side = json.loads((folder / "foveal.json").read_text())["input"]["side"]
@@ -90,7 +92,8 @@ def test_what_names_nobody_still_tells_what_was_learned_from(exported, grader_ru
     records.assign(split=records["split"].replace({"train": "test"})).to_csv(other / "records.csv", index=False)
     table = pd.read_csv(foveal.predict(exported, other, split="test", out=tmp_path / "p.csv"))
     assert (table["split"] == "train").sum() == (records["split"] == "train").sum()
-    assert "shaped the weights" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "shaped the weights" in printed and "an exported model has no pixels of what shaped it" in printed
 
 
 def test_an_exported_file_grades_as_its_run_does(exported, grader_run, phantom_set, tmp_path):
@@ -215,7 +218,7 @@ def test_folds_become_one_file_in_which_every_fold_keeps_its_first_layers(phanto
 
 @pytest.mark.slow
 def test_a_second_task_and_grey_images(tmp_path):
-    grey = foveal.prepare("phantom:40", out=tmp_path / "grey", size=32, channels=1)
+    grey = foveal.prepare("phantom:40", out=tmp_path / "grey", size=32, green=True)
     run = train(grey, tmp_path / "run", encoder="resnet18", image_size=64)
     out = foveal.export(run, check=24, calibrate=16)
     check_parity(run, grey, out)
