@@ -150,7 +150,7 @@ def main() -> None:
         model = statistics.mean([before, after])
         print(f"  bare model {before:.1f} before, {after:.1f} after: ratio {rate / model:.2f}")
         _compare(load, files, folder / "p.csv")
-        server = started(options.model, folder, "--queue", "8")
+        server = started(options.model, folder, "--queue", "8", "--most-images", "8")
         beyond, took = put_under_load(sent, options.clients, min(options.seconds, 20))
         print(f"{options.clients} clients at a server that takes 8 photographs at a time")
         show(beyond, took)
