@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foveal import checkpoint
 from foveal.nets.encoder import OWN, takes_any_size
 
-TOLERANCE = 1e-4  # relative, of features: the same arithmetic in another order
+TOLERANCE = 1e-3  # relative, of features: the same arithmetic in another order
 
 
 def write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:

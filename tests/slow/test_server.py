@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -83,7 +84,7 @@ def ask(address, path, data=None, headers=None, timeout=30):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
-    except OSError:
+    except (OSError, http.client.HTTPException):  # killed before, or in the middle of, its answer
         return 0, {}
 
 

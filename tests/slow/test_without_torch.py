@@ -108,7 +108,7 @@ def test_serve_of_a_file_never_imports_torch(exported, inputs, expected, tmp_pat
     pytest.importorskip("httpx", reason="the extra dev is not installed")
     ask = """
 from fastapi.testclient import TestClient
-with TestClient(app) as client:
+with TestClient(app, base_url="http://127.0.0.1") as client:
     answers = client.post("/v1/grade", files=[("images", Path(name).read_bytes()) for name in sys.argv[3:]])
     print(answers.status_code, *(answer["probabilities"][0] for answer in answers.json()["answers"]))
 """
