@@ -132,7 +132,7 @@ class Model(ABC):
         """The table of predictions for what `read` gave, a row each, with `answer` unreadable and `reason` set."""
         graded = [(photograph.id, result) for photograph, result in batch if isinstance(result, Prepared)]
         failed = [(photograph.id, str(result)) for photograph, result in batch if isinstance(result, DecodeError)]
-        images = np.stack([result.pixels for _, result in graded]) if graded else self.no_images()
+        images = np.stack([result.pixels for _, result in graded]) if graded else self.blank(0)
         flags = [" ".join(result.flags) for _, result in graded]
         table = self.table([name for name, _ in graded], self.probabilities(images), flags=flags)
         if self.second is not None:
@@ -147,9 +147,9 @@ class Model(ABC):
         both = pd.concat([table, rows]) if graded else rows
         return both.set_index("id", drop=False).loc[order].reset_index(drop=True)
 
-    def no_images(self) -> np.ndarray:
-        """uint8 [0, S, S, C]."""
-        return np.empty((0, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
+    def blank(self, count: int) -> np.ndarray:
+        """Black prepared images uint8 [count, S, S, C]."""
+        return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
 
     def table(
         self, ids: Sequence[str], probabilities: np.ndarray, labels: Iterable[Any] | None = None,
@@ -158,8 +158,13 @@ class Model(ABC):
     ) -> pd.DataFrame:  # fmt: skip
         """The table that predictions.csv holds: id, label, p0 … pK, grade, referable, group, split, flags, and set.
 
-        graded: grades and sets that do not come from the model's own readout.
+        graded: grades and sets that do not come from the model's own readout. Raises ValueError for probabilities that
+        are no numbers: the likeliest of them would be grade 0.
         """
+        if not np.isfinite(probabilities).all():
+            raise ValueError(
+                f"{self.name} computes what is no number: its weights are damaged, or its training diverged"
+            )
         has_sets = self.readout.limits is not None if graded is None else any(graded[1])
         if graded is None:
             grades = self.readout.grades(probabilities)

@@ -50,6 +50,12 @@ class Writer:
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
+    def discard(self) -> None:
+        """Nothing in it is worth to go on from: leave no file."""
+        self._stream.close()
+        self.partial.unlink()
+        self.about.unlink()
+
     def finish(self) -> None:
         """All is written: give the file its name."""
         self._stream.close()

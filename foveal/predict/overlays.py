@@ -23,7 +23,7 @@ SIDE = 1024  # px: least short side of a photograph under its map, where it has 
 
 def check_looks(model: Model) -> None:
     """ValueError where the model cannot tell which places spoke for its answer."""
-    maps, _ = model.looks(np.zeros_like(model.no_images(), shape=(1, *model.no_images().shape[1:])))
+    maps, _ = model.looks(model.blank(1))
     if maps is None:
         raise ValueError(
             f"--overlays: {model.name} gives no maps: they need one grader (RUN/fold1 of folds) whose head stands on "

@@ -112,8 +112,10 @@ def predict(config: PredictConfig) -> Path:
             writer.write(judged)
             tally.count(judged)
         if not tally.rows and not writer.done:
+            writer.discard()
             raise ValueError(f"nothing to grade in {', '.join(map(str, images))}")
-        if tally.answers.get("unreadable", 0) == tally.rows and tally.rows:
+        if tally.answers.get("unreadable", 0) == tally.rows and not writer.done:
+            writer.discard()
             raise ValueError(f"none of the {tally.rows} files could be read; the first: {tally.first_error}")
         writer.finish()
     _report(tally, model)

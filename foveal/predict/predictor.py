@@ -196,7 +196,7 @@ class Predictor(Model):
         if self.second is None:
             return None
         parts = [self.second_probabilities(part) for part in self._images(prepared, records)]
-        answers = np.concatenate([self.second_probabilities(self.no_images()), *parts])
+        answers = np.concatenate([self.second_probabilities(self.blank(0)), *parts])
         return self.known_second(prepared, records).join(self.second_columns(answers))
 
     def _images(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[np.ndarray]:

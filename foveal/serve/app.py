@@ -81,24 +81,28 @@ def create_app(work: Work, config: ServeConfig, about: dict[str, Any], reviews: 
 def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str, Any]) -> None:
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
 
-    async def taken(request: Request) -> list[Sent]:
-        with work.batcher.place(1):  # so that no more bodies are read at one time than photographs are graded
-            return await read_photographs(request, config)
+    @asynccontextmanager
+    async def taken(request: Request) -> AsyncIterator[list[Sent]]:
+        with work.room.request() as hold:
+            with work.batcher.place(1):  # so that no more bodies are read at one time than photographs are graded
+                photographs = await read_photographs(request, config, hold)
+            yield photographs
 
     @app.post("/v1/grade", openapi_extra=PHOTOGRAPHS)
     async def grade(request: Request, pictures: bool = False, similar: bool = False) -> dict[str, Any]:
         """Grade one or many photographs."""
-        answers = await work.grade(await taken(request), Wanted(pictures, similar))
+        async with taken(request) as photographs:
+            answers = await work.grade(photographs, Wanted(pictures, similar))
         _refuse_unreadable(answers)
         return {"model": about["name"], "answers": answers}
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=PHOTOGRAPHS)
     async def report(request: Request, language: Literal["en", "zh"] = "en") -> HTMLResponse:
         """Grade one photograph; a page to print."""
-        photographs = await taken(request)
-        if len(photographs) > 1:
-            raise RequestError(422, "too_many", "a report is of one photograph", "ask for one report each")
-        answers = await work.grade(photographs, Wanted(pictures=True))
+        async with taken(request) as photographs:
+            if len(photographs) > 1:
+                raise RequestError(422, "too_many", "a report is of one photograph", "ask for one report each")
+            answers = await work.grade(photographs, Wanted(pictures=True))
         _refuse_unreadable(answers)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         page = pages.get_template("report.html").render(

@@ -123,11 +123,8 @@ class Batcher:
 
     def _judge(self, batch: list[_Waiting]) -> list[Judged]:
         images = np.stack([waiting.prepared.pixels for waiting in batch])
-        probabilities = self.model.probabilities(images)
-        if not np.isfinite(probabilities).all():  # the likeliest of no numbers would be grade 0
-            raise FloatingPointError("the network gives no numbers")
         table = self.model.table(
-            [""] * len(batch), probabilities,
+            [""] * len(batch), self.model.probabilities(images),
             flags=[" ".join(waiting.prepared.flags) for waiting in batch],
         )  # fmt: skip
         if self.model.second is not None:
@@ -156,7 +153,5 @@ def _failure(error: Exception) -> RequestError:
 
 def warm_up(model: Model) -> bool:
     """Grade an empty picture, so that nobody waits for a first pass; returns whether the model has maps."""
-    size, channels = model.preparation.size, model.preparation.channels
-    black = np.zeros((1, size, size, channels), np.uint8)
-    model.probabilities(black)
-    return model.looks(black)[0] is not None
+    model.probabilities(model.blank(1))
+    return model.looks(model.blank(1))[0] is not None

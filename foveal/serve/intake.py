@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from foveal.serve.options import ServeConfig
-from foveal.serve.problems import RequestError, too_large, too_many, too_slow
+from foveal.serve.problems import RequestError, busy, too_large, too_many, too_slow
 
 SINGLE = ("image/", "application/dicom", "application/octet-stream")
 LONGEST_NAME = 400  # characters
@@ -50,8 +50,37 @@ class _InMemory(MultiPartParser):
             file.close()
 
 
-async def read_photographs(request: Request, config: ServeConfig) -> list[Sent]:
-    """The photographs of a request; raises a `RequestError` for one that is too large, too slow, or of another kind."""
+class Room:
+    """The bytes of all requests that are held at one time, at most `most`; used from the event loop alone."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
+
+    @contextmanager
+    def request(self) -> Iterator[Callable[[int], None]]:
+        """The part of one request: call it with each number of bytes that arrive; at the end all are given back.
+
+        It raises the problem `busy` where there is no room for them.
+        """
+        own = 0
+
+        def hold(count: int) -> None:
+            nonlocal own
+            if self.held + count > self.most:
+                raise busy(1)
+            self.held, own = self.held + count, own + count
+
+        try:
+            yield hold
+        finally:
+            self.held -= own
+
+
+async def read_photographs(request: Request, config: ServeConfig, hold: Callable[[int], None]) -> list[Sent]:
+    """The photographs of a request, whose bytes `hold` is told of as they arrive.
+
+    Raises a `RequestError` for one that is too large, too slow, or of another kind.
+    """
     most = config.most_megabytes * 10**6
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
@@ -59,9 +88,9 @@ async def read_photographs(request: Request, config: ServeConfig) -> list[Sent]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     async with within(config.timeout):
         if kind == "multipart/form-data":
-            return await _from_form(request, config.most_images, most)
+            return await _from_form(request, config.most_images, limited(request, most, hold))
         if kind.startswith(SINGLE):
-            data = b"".join([chunk async for chunk in limited(request, most)])
+            data = b"".join([chunk async for chunk in limited(request, most, hold)])
             name = _text(request.headers.get("x-name", "")) or request.query_params.get("name") or "photograph"
             return [Sent(_with_ending(tidy(name), kind), data)]
     raise RequestError(
@@ -81,8 +110,8 @@ async def within(seconds: float) -> AsyncIterator[None]:
         raise too_slow(seconds) from None
 
 
-async def _from_form(request: Request, images: int, most: int) -> list[Sent]:
-    parser = _InMemory(request.headers, limited(request, most), max_files=images, max_fields=16, max_part_size=1 << 16)
+async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, None]) -> list[Sent]:
+    parser = _InMemory(request.headers, body, max_files=images, max_fields=16, max_part_size=1 << 16)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -114,13 +143,16 @@ async def _photographs_in(form: FormData) -> list[Sent]:
     return sent
 
 
-async def limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+async def limited(
+    request: Request, most: int, hold: Callable[[int], None] = lambda count: None
+) -> AsyncGenerator[bytes, None]:  # fmt: skip
     """The body of a request, piece by piece; the problem `too_large` where it has more bytes than `most`."""
     total = 0
     async for chunk in request.stream():
         total += len(chunk)
         if total > most:
             raise too_large(most)
+        hold(len(chunk))
         yield chunk
 
 

@@ -17,8 +17,10 @@ from foveal.serve.answers import Wanted, answer_of, pictures_of, unreadable_answ
 from foveal.serve.batching import Batcher
 from foveal.serve.cases import Cases
 from foveal.serve.counters import Counters
-from foveal.serve.intake import Sent, within
+from foveal.serve.intake import Room, Sent, within
 from foveal.serve.options import ServeConfig
+
+HELD_REQUESTS = 8  # of the largest size, whose bytes are in memory at one time
 
 
 class Work:
@@ -32,6 +34,7 @@ class Work:
             seen=self.counters.batch,
         )  # fmt: skip
         self.counters.in_work.set_function(lambda: self.batcher.in_work)
+        self.room = Room(HELD_REQUESTS * config.most_megabytes * 10**6)
         self._threads = ThreadPoolExecutor(cores(), "decode")
 
     def close(self) -> None:

@@ -118,6 +118,14 @@ def test_nothing_readable_is_an_error(grader_run, tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear colleague")
     with pytest.raises(ValueError, match="none of the 1 files could be read; the first"):
         foveal.predict(grader_run, tmp_path / "letter.jpg", out=tmp_path / "p.csv")
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.jpg"]  # the same command is refused again
+
+
+def test_what_is_no_number_is_no_grade(grader_run, photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "probabilities", lambda self, images: np.full((len(images), 5), np.nan, np.float32))
+    with pytest.raises(ValueError, match="computes what is no number"):
+        foveal.predict(grader_run, photographs / "0.png", out=tmp_path / "p.csv")
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_an_encoder_is_no_grader(phantom_set, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from foveal.predict.predictor import Predictor
+from foveal.serve import work
 
 pytest.importorskip("fastapi")
 JPEG = {"Content-Type": "image/jpeg"}
@@ -225,5 +226,26 @@ def test_many_at_once_share_passes_and_get_their_own_answers(serving, photograph
             text = (await client.get("/metrics")).text
             passes = float(text.split("foveal_batch_images_count ")[1].split()[0])
             assert passes < len(names) + len(alone)
+
+    asyncio.run(script())
+
+
+def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, photographs, monkeypatch):
+    data = photographs["3.png"]
+    monkeypatch.setattr(work, "HELD_REQUESTS", 1.5 * len(data) / 10**6)  # room for one photograph, not for two
+    app = gate.make(most_megabytes=1)
+
+    async def script():
+        async with asking(app) as client:
+            headers = {"Content-Type": "image/png"}
+            first = asyncio.create_task(client.post("/v1/grade", content=data, headers=headers))
+            await until(client, 1)
+            second = await client.post("/v1/grade", content=data, headers=headers)
+            form = await client.post("/v1/grade", files=[("images", ("a.png", data))])
+            assert [answer.status_code for answer in (second, form)] == [503, 503]
+            assert second.headers["Retry-After"] == "1" and second.json()["error"]["code"] == "busy"
+            gate.set()
+            assert (await first).status_code == 200
+            assert (await client.post("/v1/grade", content=data, headers=headers)).status_code == 200
 
     asyncio.run(script())
