@@ -94,14 +94,18 @@ class Model(ABC):
         self, prepared: PreparedSet, records: pd.DataFrame, at_once: int = 4 * BATCH
     ) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
         """(records, their prepared images), some at a time; ValueError when they were prepared differently."""
+        self.check_set(prepared)
+        for start in range(0, len(records), at_once):
+            part = records.iloc[start : start + at_once]
+            yield part, prepared.pixels(part)
+
+    def check_set(self, prepared: PreparedSet) -> None:
+        """ValueError for a set that was prepared otherwise than what the model learned from."""
         options = Preparation(**prepared.card["options"])
         if options != self.preparation:
             raise ValueError(
                 f"{prepared.path} was prepared with {options}, the run expects {self.preparation}; prepare it again so"
             )
-        for start in range(0, len(records), at_once):
-            part = records.iloc[start : start + at_once]
-            yield part, prepared.pixels(part)
 
     def known_second(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
         """What the source says of the second task: one column, empty where it says nothing."""

@@ -41,6 +41,8 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._stream.closed and self._stream.tell() == 0:  # nothing to go on from
+            self.discard()
         self._stream.close()
 
     def write(self, table: pd.DataFrame) -> None:

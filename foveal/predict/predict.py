@@ -99,6 +99,8 @@ def predict(config: PredictConfig) -> Path:
         raise ValueError(f"--out {config.out} is a folder; give the path of a .csv or .jsonl file")
     prepared = [_chosen(path, config.split) for path in sets]
     model = open_model(runs, config.device, config.tta)
+    for known, _ in prepared:
+        model.check_set(known)
     if config.overlays is not None:
         check_looks(model)
     if len(runs) > 1:
@@ -112,7 +114,6 @@ def predict(config: PredictConfig) -> Path:
             writer.write(judged)
             tally.count(judged)
         if not tally.rows and not writer.done:
-            writer.discard()
             raise ValueError(f"nothing to grade in {', '.join(map(str, images))}")
         if tally.answers.get("unreadable", 0) == tally.rows and not writer.done:
             writer.discard()

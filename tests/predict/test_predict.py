@@ -102,6 +102,7 @@ def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path):
     other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
     with pytest.raises(ValueError, match="prepared with .*size=24.*the run expects .*size=32"):
         foveal.predict(grader_run, other, out=tmp_path / "p.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 @pytest.mark.parametrize(
