@@ -240,17 +240,18 @@ def test_weights_load_in_timm_and_torchvision_and_give_equal_features(phantom_se
     printed = capsys.readouterr().out
     check_parity(run, phantom_set, out)
     predictor = Predictor(run)
-    seen = plain_view(images_of(phantom_set)[:8], predictor.input, predictor.device)
+    # In float64: after one epoch the order of sums, which changes with the number of threads, is blown up in float32.
+    seen = plain_view(images_of(phantom_set)[:8], predictor.input, predictor.device).double()
     with torch.inference_mode():
-        features = predictor.grader.encoder(seen)
+        features = predictor.grader.encoder.double()(seen)
         size = {"img_size": side} if encoder.startswith("vit") else {}
         ours = timm.create_model(encoder, num_classes=0, checkpoint_path=out / "encoder.safetensors", **size).eval()
-        assert torch.allclose(ours(seen), features, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(ours.double()(seen), features, rtol=1e-6, atol=1e-6)
         if encoder == "resnet18":
             theirs = get_model(encoder, weights=None).eval()
             theirs.fc = torch.nn.Identity()
             theirs.load_state_dict(load_file(out / "torchvision.safetensors"))
-            assert torch.allclose(theirs(seen), features, rtol=1e-4, atol=1e-4)
+            assert torch.allclose(theirs.double()(seen), features, rtol=1e-6, atol=1e-6)
     assert (
         (out / "torchvision.safetensors").exists()
         or f"torchvision has no {encoder}" in printed
