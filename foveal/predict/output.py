@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -20,6 +21,8 @@ import pandas as pd
 
 from foveal.console import say
 from foveal.runs import write_json
+
+ROWS_AT_ONCE = 10_000  # of an interrupted command, read back for the summary
 
 
 class Writer:
@@ -44,6 +47,15 @@ class Writer:
         if not self._stream.closed and self._stream.tell() == 0:  # nothing to go on from
             self.discard()
         self._stream.close()
+
+    def earlier(self) -> Iterator[pd.DataFrame]:
+        """The rows that an interrupted command has written, some thousand at a time."""
+        if not self.done:
+            return
+        with self.partial.open(encoding="utf-8", newline="") as stream:
+            rows = map(_row, map(json.loads, stream)) if self.lines else csv.DictReader(stream)
+            while part := list(islice(rows, ROWS_AT_ONCE)):
+                yield _with_types(pd.DataFrame(part))
 
     def write(self, table: pd.DataFrame) -> None:
         """Append the rows; they survive the death of this process, and of the machine."""
@@ -83,6 +95,20 @@ class Writer:
         if self.lines:
             return {json.loads(row)["id"] for row in rows}
         return {row[0] for row in csv.reader(whole.decode().splitlines(keepends=True))} - {"id"}
+
+
+def _row(line: dict[str, Any]) -> dict[str, Any]:
+    """A JSON line as the row of a table that it was."""
+    shares = line.pop("probabilities") or []
+    return {**line, **{f"p{number}": share for number, share in enumerate(shares)}}
+
+
+def _with_types(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that the summary counts or shows, typed as they were before they were written."""
+    whole = [name for name in ("grade", "referable") if name in table]
+    shares = [name for name in table if str(name)[:1] == "p" and str(name)[1:].isdigit()]
+    numbers = table[[*whole, *shares]].apply(pd.to_numeric)
+    return table.assign(**numbers.astype(dict.fromkeys(whole, "Int64")))
 
 
 def _csv(table: pd.DataFrame, *, header: bool) -> str:

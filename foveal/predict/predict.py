@@ -109,13 +109,15 @@ def predict(config: PredictConfig) -> Path:
                  "ungradable": list(config.ungradable)}  # fmt: skip
     tally = Tally()
     with Writer(config.out, made_with) as writer:
+        for table in writer.earlier():
+            tally.count(table)
         for table in _tables(config, model, runs, holding, prepared, writer.done):
             judged = set_ungradable(table, config.ungradable)
             writer.write(judged)
             tally.count(judged)
-        if not tally.rows and not writer.done:
+        if not tally.rows:
             raise ValueError(f"nothing to grade in {', '.join(map(str, images))}")
-        if tally.answers.get("unreadable", 0) == tally.rows and not writer.done:
+        if tally.answers.get("unreadable", 0) == tally.rows:
             writer.discard()
             raise ValueError(f"none of the {tally.rows} files could be read; the first: {tally.first_error}")
         writer.finish()

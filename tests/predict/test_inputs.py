@@ -80,8 +80,10 @@ def test_json_lines_say_the_same(grader_run, photographs, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, ending):
+def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, capsys, ending):
+    (photographs / "0.txt.png").write_text("no picture")
     whole = foveal.predict(grader_run, photographs, out=tmp_path / f"whole.{ending}").read_text()
+    told = capsys.readouterr().out
     monkeypatch.setattr(model, "BATCH", 1)
     graded = []
     table_of = Model.table_of_photographs
@@ -102,8 +104,12 @@ def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monke
     monkeypatch.setattr(Model, "table_of_photographs", table_of)
     with pytest.raises(ValueError, match="begun by another command .*ungradable"):
         foveal.predict(grader_run, photographs, out=out, ungradable=["blurred"])
+    capsys.readouterr()
     foveal.predict(grader_run, photographs, out=out)
     assert out.read_text() == whole and not list(tmp_path.glob("*.partial*"))
+    told_again = capsys.readouterr().out
+    summary = slice(told.index("4 images"), told.index("predictions:"))
+    assert told[summary] in told_again and "1 of 4 are unreadable" in told[summary]
 
 
 def test_overlays_need_a_last_map_and_are_one_a_photograph(grader_run, photographs, tmp_path):
