@@ -32,13 +32,13 @@ from foveal.console import progress_bar, say
 from foveal.data.leaks import read_seen, refuse_seen
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
-from foveal.downstream.cells import Cell, features_of, repetitions, run_cell
+from foveal.downstream.cells import Cell, Sides, features_of, repetitions, run_cell
 from foveal.downstream.compare_options import CompareConfig, share_of
 from foveal.downstream.efficiency import draw_curves, show_comparison, tabulate
 from foveal.downstream.options import TrainConfig
 from foveal.downstream.start import start_from
 from foveal.downstream.train import try_start
-from foveal.runs import check_out, open_run, read_model, write_text
+from foveal.runs import check_out, open_run, read_model, sole_writer, write_text
 
 # Combinations are files of their own: more of them can be asked for later, and elsewhere.
 FREE = ("init", "how", "labels", "seeds", "devices", "resamples")
@@ -59,6 +59,11 @@ def compare(config: CompareConfig) -> pd.DataFrame:
         start = start_from(init, config.encoder, config.image_size, prepared)
         try_start(TrainConfig(data=config.data, out=config.out, init=init, encoder=start.encoder,
                               image_size=start.spec.image_size), prepared)  # fmt: skip
+    with sole_writer(config.out, "compare"):
+        return _compare(config, prepared, sides, hashes)
+
+
+def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides], hashes: dict[str, str]) -> pd.DataFrame:
     open_run(config.out, "compare", config, hashes, FREE)
     write_text(config.out / "config.toml", to_toml("compare", config))  # with what is new of the free options
     for folder in ("cells", "features"):

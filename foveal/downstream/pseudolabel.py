@@ -35,7 +35,7 @@ from foveal.evaluate.compare import describe, paired_difference
 from foveal.evaluate.measure import measure
 from foveal.evaluate.predictions import read_predictions
 from foveal.predict.predictor import Predictor
-from foveal.runs import check_out, read_model, write_json, write_text
+from foveal.runs import check_out, read_model, sole_writer, write_json, write_text
 
 SHOWN = ("quadratic_kappa", "accuracy", "macro_f1", "referable_auc")
 
@@ -84,6 +84,14 @@ def pseudolabel(config: PseudolabelConfig) -> Path:
     student = student_config(config, sets[0])
     device = choose_device(config.device)
     check_out(config.out, "pseudolabel", config, free=("device", "rounds"))
+    with sole_writer(config.out, "pseudolabel"):
+        return _rounds(config, sets, pool, student, device)
+
+
+def _rounds(
+    config: PseudolabelConfig, sets: list[PreparedSet], pool: list[tuple[PreparedSet, pd.DataFrame]],
+    student: TrainConfig, device: torch.device,
+) -> Path:  # fmt: skip
     teacher, runs = config.run, [config.run]
     file = config.out / FILE
     for number in range(1, max(1, config.rounds) + 1):

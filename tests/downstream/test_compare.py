@@ -9,6 +9,7 @@ import foveal
 from foveal import checkpoint
 from foveal.data.records import open_prepared
 from foveal.evaluate.predictions import read_predictions
+from foveal.runs import sole_writer
 
 OPTIONS = {
     "encoder": "strided_conv",
@@ -69,6 +70,8 @@ def test_the_same_command_only_runs_what_is_missing(compared, phantom_set, encod
 
     real = module.run_cell
     monkeypatch.setattr(module, "run_cell", lambda *given: (ran.append(given[1]), real(*given)))
+    with sole_writer(out, "compare"), pytest.raises(ValueError, match="another foveal compare is writing to"):
+        foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **OPTIONS)
     again = foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **OPTIONS)
     assert len(ran) == 1 and again["value"].tolist() == table["value"].tolist()
     with pytest.raises(ValueError, match="already holds another run .epochs"):

@@ -7,6 +7,7 @@ import pytest
 import foveal
 from foveal.data.records import open_prepared
 from foveal.downstream.pseudolabel import PseudolabelConfig, chosen
+from foveal.runs import sole_writer
 
 TRAIN = {"encoder": "strided_conv", "epochs": 2, "batch_size": 16}
 
@@ -66,6 +67,8 @@ def test_the_same_command_goes_on_and_another_is_refused(labelled, partly_graded
     options = {"top_share": 0.3, "soft": True, "rounds": 2}
     monkeypatch.setattr("foveal.downstream.pseudolabel.label", None)
     foveal.pseudolabel(teacher, partly_graded, out=labelled, **options)
+    with sole_writer(labelled, "pseudolabel"), pytest.raises(ValueError, match="another foveal pseudolabel is writing"):
+        foveal.pseudolabel(teacher, partly_graded, out=labelled, **options)
     with pytest.raises(ValueError, match="already holds another run .top_share"):
         foveal.pseudolabel(teacher, partly_graded, out=labelled, **(options | {"top_share": 0.5}))
 

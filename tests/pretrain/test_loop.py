@@ -138,6 +138,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
         ({"temperature": 0.0}, "--temperature must be positive"),
         ({"views": "wild"}, "no such recipe"),
         ({"encoder": "resnet1"}, "timm has no such model"),
+        ({"image_size": 5}, "--image-size 5: networks halve the side .* 16 or more"),
         ({"init": "imagenet"}, "no ImageNet weights for small_conv"),
         ({"device": "cuda"}, "no CUDA device"),
         ({"temprature": 0.1}, "did you mean 'temperature'"),
