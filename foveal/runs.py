@@ -99,26 +99,37 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
 @contextmanager
 def sole_writer(folder: Path, verb: str) -> Iterator[None]:
     """Hold the folder for one writing process; ValueError when another has it. The lock dies with its process."""
-    try:
+    if os.name == "nt":  # a folder cannot be opened there
         folder.mkdir(parents=True, exist_ok=True)
-        import fcntl  # not on every system; without it there is no lock
-
-        stream = os.open(folder, os.O_RDONLY)
-    except ImportError:
         yield
         return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise ValueError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from error
     try:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another foveal {verb} is writing to {folder}; let it finish, or stop it") from None
-        except OSError:
-            pass  # some file systems of networks lock no folders: there is no lock there either
+        if not locked(stream):
+            raise ValueError(f"another foveal {verb} is writing to {folder}; let it finish, or stop it")
         yield
     finally:
         os.close(stream)
+
+
+def locked(stream: int) -> bool:
+    """Lock an open file or folder until it is closed or its process dies; False where another process has it.
+
+    True as well where there are no locks: on some systems, and on some file systems of networks.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
@@ -177,8 +188,21 @@ def read_model(run: Path) -> dict[str, Any]:
     """RUN/model.json; ValueError where `run` is no run folder that has one."""
     if not (run / "model.json").is_file():
         raise ValueError(f"{run} is not a run folder with a model (no model.json); give the --out of pretrain or train")
-    model: dict[str, Any] = json.loads((run / "model.json").read_text(encoding="utf-8"))
+    model = read_json(run / "model.json")
+    if "kind" not in model:
+        raise ValueError(f"{run / 'model.json'} does not say what kind of model it is: copy the run again")
     return model
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What a JSON file holds; ValueError, with its name, where it is cut off or damaged."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is cut off or damaged ({error}): copy it again, or write it anew") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds a {type(found).__name__} where names with values were expected")
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

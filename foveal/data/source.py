@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from foveal.console import warn
 from foveal.data.cards import CARDS, ICDR
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".dcm")
@@ -107,11 +108,15 @@ def list_pictures(root: Path) -> list[Path]:
 def _walk(root: Path) -> Iterator[Path]:
     """All files below `root`, through linked folders too, each folder once (links may go in circles)."""
     seen = set()
-    for folder, _, names in os.walk(root, followlinks=True):
+    for folder, _, names in os.walk(root, onerror=_closed, followlinks=True):
         real = os.path.realpath(folder)
         if real not in seen:
             seen.add(real)
             yield from (Path(folder) / name for name in names)
+
+
+def _closed(error: OSError) -> None:
+    warn(f"{error.filename} cannot be opened ({error.strerror}): what lies below it is left out")
 
 
 def picture_ids(files: list[Path], root: Path) -> list[str]:

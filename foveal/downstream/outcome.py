@@ -88,6 +88,7 @@ def hand_on(
     sets = np.array(readout.sets(probabilities, grades), dtype=object)
     if readout.images:
         write_readout(run.path, readout)
+        write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
         probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
         _say_readout(readout, raw[val], probabilities[val], labels[val])
     elif config.calibrate and val.any():

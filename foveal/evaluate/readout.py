@@ -10,7 +10,6 @@ the others (`crossed`), so that no image helps to choose what it is judged by.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from foveal.evaluate import sets, thresholds
-from foveal.runs import write_json
+from foveal.runs import read_json, write_json
 
 FILE = "readout.json"
 LEAST_IMAGES = 50  # fewer tell nothing reliable of a temperature or a threshold
@@ -138,12 +137,14 @@ def write_readout(run: Path, readout: Readout) -> None:
     write_json(run / FILE, asdict(readout))
 
 
-def read_readout(run: Path, decision: str, ordered: bool) -> Readout:
-    """RUN/readout.json, or a plain readout where the run has none."""
+def read_readout(run: Path, decision: str, ordered: bool, expected: bool = False) -> Readout:
+    """RUN/readout.json, or a plain readout where the run has none; ValueError where one was `expected`."""
     file = run / FILE
     if not file.is_file():
+        if expected:
+            raise ValueError(f"{file} is missing: without it {run} would answer otherwise than it did; copy it again")
         return Readout(decision=decision, ordered=ordered)
-    return readout_from(json.loads(file.read_text(encoding="utf-8")))
+    return readout_from(read_json(file))
 
 
 def readout_from(said: Mapping[str, Any]) -> Readout:

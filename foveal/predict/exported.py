@@ -19,6 +19,7 @@ import numpy as np
 from foveal.evaluate.readout import readout_from
 from foveal.fundus.preparation import at_size
 from foveal.predict.model import Model
+from foveal.runs import read_json
 
 ABOUT, DEFAULT = "foveal.json", "model.onnx"
 FORMAT = 1  # of foveal.json
@@ -34,7 +35,7 @@ class Exported(Model):
     def __init__(
         self, path: Path, device: str = "auto", threads: int = 0, about: Mapping[str, Any] | None = None
     ) -> None:  # fmt: skip
-        self.file = path if path.suffix.lower() == ".onnx" else path / DEFAULT
+        self.file = path / DEFAULT if path.is_dir() else path
         about = _read_about(self.file) if about is None else about
         super().__init__(f"{about['name']} ({self.file.name})", about, readout_from(about["readout"]), about["tta"])
         self.about, self.side = about, int(about["input"]["side"])
@@ -76,18 +77,21 @@ class Exported(Model):
 def _read_about(file: Path) -> dict[str, Any]:
     about_file = file.with_name(ABOUT)
     if not file.is_file():
-        raise ValueError(f"{file}: there is no such file; foveal export RUN --out {file.parent} writes it")
+        raise ValueError(f"{file}: there is no such file; foveal export RUN --out FOLDER writes FOLDER/{DEFAULT}")
     if not about_file.is_file():
         raise ValueError(
             f"{file} is alone: without {ABOUT}, which foveal export wrote beside it, nobody knows its classes or how "
             "photographs are prepared. Copy the whole folder"
         )
-    about: dict[str, Any] = json.loads(about_file.read_text(encoding="utf-8"))
+    about = read_json(about_file)
     if about.get("format") != FORMAT:
         raise ValueError(
             f"{about_file} has format {about.get('format')}, this Foveal reads {FORMAT}: use the Foveal that wrote it "
             f"({about.get('foveal')}), or export again"
         )
+    missing = {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about)
+    if missing:
+        raise ValueError(f"{about_file} says nothing of {', '.join(sorted(missing))}: copy the whole folder again")
     known = about["files"].get(file.name, {}).get("sha256")
     if known != hashlib.sha256(file.read_bytes()).hexdigest():
         raise ValueError(

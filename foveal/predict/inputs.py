@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ class Photograph:
     id: str
     file: Path
     member: str = ""
+
+    @classmethod
+    def at(cls, file: Path, member: str = "") -> Photograph:
+        """Named by its path; bytes of it that are no UTF-8 are written as \\xNN, as a table holds text."""
+        name = f"{file.as_posix()}/{member}" if member else file.as_posix()
+        return cls(os.fsencode(name).decode("utf-8", "backslashreplace"), file, member)
 
     def source(self) -> Path | bytes:
         """What `decode` takes; DecodeError where a member of an archive cannot be unpacked."""
@@ -74,16 +81,17 @@ def list_photographs(paths: Sequence[Path]) -> Iterator[Photograph]:
 
 def _below(path: Path) -> Iterator[Photograph]:
     if path.is_dir():
-        yield from (Photograph(file.as_posix(), file) for file in list_pictures(path))
+        yield from map(Photograph.at, list_pictures(path))
     elif not path.exists():
-        for name in _matches(path):
-            yield from _below(Path(name)) if Path(name).is_file() else ()
+        for found in map(Path, _matches(path)):
+            if found.is_file() or "**" not in path.parts:  # ** stands for the files in every folder by itself
+                yield from _below(found)
     elif path.suffix.lower() == ".zip":
         yield from _members(path)
     elif path.suffix.lower() == ".csv":
-        yield from (Photograph(file.as_posix(), file) for file in _listed(path))
+        yield from map(Photograph.at, _listed(path))
     else:
-        yield Photograph(path.as_posix(), path)
+        yield Photograph.at(path)
 
 
 def _matches(pattern: Path) -> list[str]:
@@ -100,7 +108,7 @@ def _members(archive: Path) -> Iterator[Photograph]:
     if not names:
         raise ValueError(f"{archive}: no pictures in it; files with these endings are read: {', '.join(PICTURES)}")
     # A name such as ../../x.jpg is only a name here: members are unpacked to memory, never to a path.
-    yield from (Photograph(f"{archive.as_posix()}/{name}", archive, name) for name in names)
+    yield from (Photograph.at(archive, name) for name in names)
 
 
 def _is_picture(name: str) -> bool:
@@ -110,18 +118,24 @@ def _is_picture(name: str) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _opened(archive: Path) -> ZipFile:
-    """An open archive: its index is read once, and members may be read from many threads."""
+def _opened(archive: Path, inode: int, size: int, changed: int) -> ZipFile:
+    """An open archive: its index is read once, and members may be read from many threads.
+
+    inode, size, changed: of the file, so that another one in its place is opened anew.
+    """
     return ZipFile(archive)
 
 
 def _unpacked(archive: Path, member: str) -> bytes:
     try:
-        opened = _opened(archive)
+        there = archive.stat()
+        opened = _opened(archive, there.st_ino, there.st_size, there.st_mtime_ns)
         if opened.getinfo(member).file_size > LARGEST_MEMBER:
             raise DecodeError(f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
         with opened.open(member) as stream:
             data = stream.read(LARGEST_MEMBER + 1)
+    except KeyError:
+        raise DecodeError("no longer in the archive, which has changed") from None
     except (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise DecodeError(f"cannot be unpacked: {error}") from error
     except RuntimeError as error:  # what zipfile raises for an encrypted member
@@ -143,7 +157,7 @@ def _listed(table: Path) -> Iterator[Path]:
                     f"{table}: none of its columns is named {', '.join(LIST_COLUMNS[:3])}; it has {', '.join(header)}"
                 )
             if len(header) == 1 and not set(LIST_COLUMNS) & set(names):  # a plain list without a header
-                yield table.parent / header[0]
+                yield _first_of_list(table, header[0])
             count = 0
             for row in rows:
                 if len(row) > column and row[column].strip():
@@ -153,3 +167,14 @@ def _listed(table: Path) -> Iterator[Path]:
         raise ValueError(f"{table} cannot be read as a list of files (CSV, UTF-8): {error}") from error
     if not count and not header:
         raise ValueError(f"{table} lists no files; it needs a column file with a path in each row")
+
+
+def _first_of_list(table: Path, line: str) -> Path:
+    """The file in the first line of a list of one column; ValueError where it looks like the name of a column."""
+    file = table.parent / line
+    if not file.suffix and not file.exists():
+        fields = "; divide its fields by commas instead of semicolons" * (";" in line)
+        raise ValueError(
+            f"{table}: '{line}' in its first line is no file, and no column named {', '.join(LIST_COLUMNS)}{fields}"
+        )
+    return file

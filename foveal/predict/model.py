@@ -139,13 +139,15 @@ class Model(ABC):
         images = np.stack([result.pixels for _, result in graded]) if graded else self.blank(0)
         flags = [" ".join(result.flags) for _, result in graded]
         table = self.table([name for name, _ in graded], self.probabilities(images), flags=flags)
-        if self.second is not None:
-            table = table.join(self.second_columns(self.second_probabilities(images)))
+        if self.second is not None:  # in the order of columns that images of a set have
+            known = table.assign(**{self.second[0]: ""})
+            table = known.join(self.second_columns(self.second_probabilities(images)))
         table = table.assign(answer="graded", reason="")
         if not failed:
             return table
         rows = pd.DataFrame(failed, columns=["id", "reason"]).assign(answer="unreadable")
-        text = {column: "" for column in ("group", "split", "flags", "set") if column in table}
+        texts = ("group", "split", "flags", "set", *(self.second or ())[:1])
+        text = {column: "" for column in texts if column in table}
         order = [photograph.id for photograph, _ in batch]
         rows = rows.assign(**text).reindex(columns=table.columns).astype(_gaps(table))
         both = pd.concat([table, rows]) if graded else rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,18 +18,23 @@ def is_model(path: Path) -> bool:
 
 def is_exported(path: Path) -> bool:
     """Whether a path is a file that `foveal export` wrote, or the folder of such files."""
-    return path.suffix.lower() == ".onnx" or (path / "foveal.json").is_file()
+    return (path / "foveal.json").is_file() if path.is_dir() else path.suffix.lower() == ".onnx"
 
 
-def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto") -> Model:
+def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", threads: int = 0) -> Model:
     """The model of one or more run folders, or of one exported file; ValueError says what is missing or does not fit.
 
-    `tta`: auto is that of the run; an exported file has its own, which cannot be changed.
+    `tta`: auto is that of the run; an exported file has its own, which cannot be changed. `threads`: of an exported
+    file, 0 takes all cores.
     """
     if tta not in AUGMENTATIONS:
         raise ValueError(f"--tta {tta}: choose {', '.join(AUGMENTATIONS)}")
     exported = [path for path in paths if is_exported(path)]
     if not exported:
+        if importlib.util.find_spec("torch") is None:
+            raise ValueError(
+                f"{paths[0]} is a run folder, which needs torch: pip install torch timm, or export it there"
+            )
         from foveal.distributed import choose_device
         from foveal.predict.predictor import Predictor
 
@@ -39,7 +45,7 @@ def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto") -
 
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"--device {device}: an exported model runs on auto, cpu or cuda")
-    model = Exported(exported[0], device)
+    model = Exported(exported[0], device, threads)
     if tta not in ("auto", model.tta):
         raise ValueError(
             f"--tta {tta}: {exported[0]} was exported with {model.tta}, which is part of the file; export it again "

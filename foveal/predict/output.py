@@ -12,6 +12,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from foveal.console import say
-from foveal.runs import write_json
+from foveal.runs import locked, read_json, write_json
 
 ROWS_AT_ONCE = 10_000  # of an interrupted command, read back for the summary
 
@@ -32,11 +33,16 @@ class Writer:
         self.out, self.lines = out, out.suffix.lower() == ".jsonl"
         self.partial, self.about = out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.partial.json")
         out.parent.mkdir(parents=True, exist_ok=True)
-        self.done = self._resume(dict(made_with))
+        self._stream: BinaryIO = self.partial.open("ab")
+        try:
+            self._hold()
+            self.done, self.columns = self._resume(dict(made_with))
+        except BaseException:
+            self._stream.close()
+            raise
         if self.done:
             say(f"{len(self.done):,} images are graded already ({self.partial}); going on behind them")
         write_json(self.about, dict(made_with))
-        self._stream: BinaryIO = self.partial.open("ab")
 
     def __enter__(self) -> Writer:
         return self
@@ -60,6 +66,11 @@ class Writer:
     def write(self, table: pd.DataFrame) -> None:
         """Append the rows; they survive the death of this process, and of the machine."""
         first = self._stream.tell() == 0
+        self.columns = self.columns or list(table.columns)
+        if list(table.columns) != self.columns:
+            raise ValueError(
+                f"rows with columns {list(table.columns)} do not fit below {self.columns} in {self.partial}"
+            )
         self._stream.write((_json_lines(table) if self.lines else _csv(table, header=first)).encode())
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -76,11 +87,17 @@ class Writer:
         self.partial.replace(self.out)
         self.about.unlink()
 
-    def _resume(self, made_with: dict[str, Any]) -> set[str]:
-        if not (self.partial.is_file() and self.about.is_file()):
-            self.partial.unlink(missing_ok=True)
-            return set()
-        before = json.loads(self.about.read_text(encoding="utf-8"))
+    def _hold(self) -> None:
+        """ValueError where another command writes this table, or has just given it its name."""
+        if not (locked(self._stream.fileno()) and self.partial.is_file() and _same(self.partial, self._stream)):
+            raise ValueError(f"another foveal predict is writing {self.out}; let it finish, or choose another --out")
+
+    def _resume(self, made_with: dict[str, Any]) -> tuple[set[str], list[str]]:
+        """(ids of the rows that there are, their columns where the table has a header)."""
+        if not self.about.is_file():
+            self._stream.truncate(0)
+            return set(), []
+        before = read_json(self.about)
         different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
         if different:
             raise ValueError(
@@ -89,12 +106,17 @@ class Writer:
             )
         data = self.partial.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]  # a killed process may have left half a line
-        if len(whole) < len(data):
-            self.partial.write_bytes(whole)
-        rows = whole.decode().splitlines()
-        if self.lines:
-            return {json.loads(row)["id"] for row in rows}
-        return {row[0] for row in csv.reader(whole.decode().splitlines(keepends=True))} - {"id"}
+        self._stream.truncate(len(whole))
+        if self.lines:  # other signs than \n may stand in a name
+            return {json.loads(row)["id"] for row in whole.decode().split("\n") if row}, []
+        rows = csv.reader(StringIO(whole.decode(), newline=""))
+        columns = next(rows, [])
+        return {row[0] for row in rows}, columns
+
+
+def _same(file: Path, stream: BinaryIO) -> bool:
+    there, held = file.stat(), os.fstat(stream.fileno())
+    return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:

@@ -95,9 +95,9 @@ def predict(config: PredictConfig) -> Path:
     more, images = further_runs(config.images)
     runs = [config.run, *more]
     holding, sets = sort_inputs(images)
-    if config.out.is_dir():
-        raise ValueError(f"--out {config.out} is a folder; give the path of a .csv or .jsonl file")
+    _check_out(config.out, images)
     prepared = [_chosen(path, config.split) for path in sets]
+    _check_ids(prepared)
     model = open_model(runs, config.device, config.tta)
     for known, _ in prepared:
         model.check_set(known)
@@ -106,7 +106,8 @@ def predict(config: PredictConfig) -> Path:
     if len(runs) > 1:
         say(f"{len(runs)} runs grade together: the mean of their probabilities, without sets of grades")
     made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
-                 "ungradable": list(config.ungradable)}  # fmt: skip
+                 "ungradable": list(config.ungradable),
+                 "overlays": None if config.overlays is None else str(config.overlays)}  # fmt: skip
     tally = Tally()
     with Writer(config.out, made_with) as writer:
         for table in writer.earlier():
@@ -133,6 +134,27 @@ def further_runs(paths: tuple[Path, ...]) -> tuple[list[Path], tuple[Path, ...]]
     if not images:
         raise ValueError("predict needs at least one picture, folder or prepared set beside the runs")
     return runs, images
+
+
+def _check_out(out: Path, images: tuple[Path, ...]) -> None:
+    """ValueError where the table could not be written, or would take the place of what is to be graded."""
+    if out.is_dir() or out.suffix.lower() not in (".csv", ".jsonl"):
+        raise ValueError(f"--out {out}: give the path of a .csv or .jsonl file")
+    if out.exists() and any(path.exists() and path.samefile(out) for path in images):
+        raise ValueError(f"--out {out} is one of the inputs, and would be lost; choose another name")
+
+
+def _check_ids(sets: list[tuple[PreparedSet, pd.DataFrame]]) -> None:
+    """ValueError where two sets call an image alike: nobody could tell their rows apart."""
+    set_of: dict[str, Path] = {}
+    for prepared, records in sets:
+        twice = next((name for name in records["id"] if name in set_of), None)
+        if twice is not None:
+            raise ValueError(
+                f"{set_of[twice]} and {prepared.path} both have an image '{twice}', and their rows could not be told "
+                "apart: grade them into two tables"
+            )
+        set_of |= dict.fromkeys(records["id"], prepared.path)
 
 
 def _chosen(path: Path, split: str) -> tuple[PreparedSet, pd.DataFrame]:

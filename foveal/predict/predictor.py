@@ -64,7 +64,7 @@ class Predictor(Model):
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(runs, models, strict=True)]
         self.readouts = [
-            read_readout(path, made["decision"], made["task"] == "grading")
+            read_readout(path, made["decision"], made["task"] == "grading", made.get("readout", False))
             for path, made in zip(runs, models, strict=True)
         ]
         name = " + ".join(path.resolve().name for path in runs)

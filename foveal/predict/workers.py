@@ -32,7 +32,7 @@ class Worker:
         cv2.setNumThreads(1)
         if not gpu:
             _one_thread()
-        self.model = open_model(paths, device, tta)
+        self.model = open_model(paths, device, tta, threads=0 if gpu else 1)
 
     def grade(self, photographs: list[Photograph]) -> pd.DataFrame:
         """The table of predictions for one batch."""

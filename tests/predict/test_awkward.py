@@ -1,0 +1,176 @@
+"""What goes wrong around a job of many photographs: odd names, changed archives, two commands at once, cut files."""
+
+import json
+import os
+import shutil
+import zipfile
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.data.phantom import draw_phantom
+from foveal.predict import model
+from foveal.predict.inputs import Photograph, list_photographs
+from foveal.predict.output import Writer
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Three PNG photographs in a folder."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), draw_phantom(number, "left", 80, random).image[..., ::-1])
+    return folder
+
+
+def two_tasks(folder):
+    """A set with a second task, and a grader of both."""
+    data = foveal.prepare("phantom:40", out=folder / "data", size=32)
+    names = pd.read_csv(data / "records.csv")["id"]
+    pd.DataFrame({"id": names, "eye": ["left", "right"] * 20}).to_csv(data / "columns.csv", index=False)
+    run = foveal.train(data, out=folder / "run", encoder="strided_conv", epochs=1, batch_size=8, second="eye")
+    return data, run
+
+
+def test_a_set_and_photographs_have_the_same_columns_with_a_second_task(photographs, tmp_path):
+    data, run = two_tasks(tmp_path)
+    (photographs / "bad.png").write_text("no picture")
+    table = pd.read_csv(foveal.predict(run, data, photographs, out=tmp_path / "p.csv", split="test"))
+    files = table[table["id"].str.endswith("png")]
+    assert files["answer"].tolist() == ["graded"] * 3 + ["unreadable"]
+    assert (files[["eye=left", "eye=right"]].sum(axis=1)[:3] - 1).abs().max() < 1e-4 and files["eye"].isna().all()
+    assert set(table["eye"].dropna()) == {"left", "right"}
+
+
+def test_rows_of_other_columns_are_refused(tmp_path):
+    with Writer(tmp_path / "p.csv", {}) as writer:
+        writer.write(pd.DataFrame({"id": ["a"], "p0": [1.0]}))
+        with pytest.raises(ValueError, match="do not fit below"):
+            writer.write(pd.DataFrame({"id": ["b"], "grade": [1]}))
+
+
+def test_another_archive_of_the_same_name_is_opened_anew(grader_run, photographs, tmp_path):
+    grader, archive = foveal.load(grader_run), tmp_path / "s.zip"
+
+    def answers(name):
+        with zipfile.ZipFile(archive, "w") as writer:
+            writer.write(photographs / name, "one.png")
+        return grader.predict(archive)["p0"][0]
+
+    expected = grader.predict([photographs / "0.png", photographs / "1.png"])["p0"].tolist()
+    assert [answers("0.png"), answers("1.png")] == expected and expected[0] != expected[1]
+    with pytest.raises(model.DecodeError, match="no longer in the archive"):
+        Photograph.at(archive, "gone.png").source()
+
+
+def test_names_that_are_no_text_become_text(grader_run, photographs, tmp_path):
+    odd = photographs / os.fsdecode(b"\xe9tude.png")
+    shutil.copy(photographs / "0.png", odd)
+    (photographs / os.fsdecode(b"\xe9broken.png")).write_bytes(b"no picture")
+    table = pd.read_csv(foveal.predict(grader_run, photographs, out=tmp_path / "p.csv"))
+    named = table.set_index(table["id"].str.rpartition("/")[2])
+    assert named.loc["\\xe9tude.png", "p0"] == named.loc["0.png", "p0"]
+    assert named.loc["\\xe9broken.png", "answer"] == "unreadable"
+    lines = foveal.predict(grader_run, photographs, out=tmp_path / "p.jsonl").read_text().splitlines()
+    assert len(lines) == len(table) == 5
+    assert foveal.load(grader_run).predict(photographs)["id"].tolist() == table["id"].tolist()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_names_with_odd_line_ends_are_known_again(tmp_path, ending):
+    names = ["a\u2028b", "c\u0085d", "e\x0bf", 'g"\nh', "plain"]
+    out, table = tmp_path / f"p.{ending}", pd.DataFrame({"id": names, "p0": 0.5, "grade": 1, "referable": 0})
+    with Writer(out, {}) as writer:
+        writer.write(table)
+    with Writer(out, {}) as writer:
+        assert writer.done == set(names)
+        assert [name for part in writer.earlier() for name in part["id"]] == names
+        writer.write(table)
+        writer.finish()
+    read = pd.read_csv(out) if ending == "csv" else pd.read_json(out, lines=True)
+    assert len(read) == 2 * len(names)
+
+
+def test_two_commands_do_not_write_one_table(tmp_path):
+    with Writer(tmp_path / "p.csv", {}) as writer:
+        writer.write(pd.DataFrame({"id": ["a"]}))
+        with pytest.raises(ValueError, match="another foveal predict is writing"):
+            Writer(tmp_path / "p.csv", {})
+        writer.finish()
+    assert (tmp_path / "p.csv").read_text() == "id\na\n" and not list(tmp_path.glob("*.partial*"))
+
+
+def test_the_table_takes_no_photographs_place(grader_run, photographs, tmp_path):
+    (tmp_path / "list.csv").write_text("photos/0.png\n")
+    before = (photographs / "0.png").read_bytes()
+    for image, out in ((photographs / "0.png",) * 2, (tmp_path / "list.csv",) * 2):
+        with pytest.raises(ValueError, match="one of the inputs|give the path of a .csv or .jsonl"):
+            foveal.predict(grader_run, image, out=out)
+    assert (photographs / "0.png").read_bytes() == before and (tmp_path / "list.csv").read_text() == "photos/0.png\n"
+
+
+def test_sets_that_call_images_alike_are_told_before_the_work(grader_run, phantom_set, tmp_path):
+    shutil.copytree(phantom_set, tmp_path / "other")
+    with pytest.raises(ValueError, match="both have an image .*two tables"):
+        foveal.predict(grader_run, phantom_set, tmp_path / "other", out=tmp_path / "p.csv")
+
+
+def test_a_pattern_may_stand_for_folders(photographs, tmp_path):
+    found = list(list_photographs([tmp_path / "phot*"]))
+    assert [photograph.file.name for photograph in found] == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize(("line", "said"), [("image_id", "no column named file"), ("file;label", "instead of semi")])
+def test_a_header_that_names_no_files_is_told(tmp_path, line, said):
+    (tmp_path / "list.csv").write_text(f"{line}\na\n")
+    with pytest.raises(ValueError, match=said):
+        list(list_photographs([tmp_path / "list.csv"]))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no such modes there")
+def test_a_folder_that_cannot_be_opened_is_told(photographs, monkeypatch, capsys):
+    walk = os.walk
+
+    def without_rights(root, onerror, **options):
+        onerror(PermissionError(13, "Permission denied", str(photographs / "sub")))
+        return walk(root, onerror=onerror, **options)
+
+    monkeypatch.setattr(os, "walk", without_rights)
+    assert len(list(list_photographs([photographs]))) == 3
+    said = capsys.readouterr()
+    assert "sub cannot be opened (Permission denied)" in (said.out + said.err).replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("model.json", '{"kind": "gra'), ("model.json", "{}"), ("readout.json", "")]
+)
+def test_a_damaged_run_is_named(grader_run, tmp_path, file, text):
+    run = tmp_path / "run"
+    shutil.copytree(grader_run, run)
+    (run / file).write_text(text)
+    with pytest.raises(ValueError, match=f"{file} (is cut off or damaged|does not say)"):
+        foveal.load(run)
+
+
+def test_a_run_without_its_readout_does_not_answer_otherwise(grader_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(grader_run, run)
+    (run / "readout.json").unlink(missing_ok=True)
+    said = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps(said | {"readout": True}))
+    with pytest.raises(ValueError, match="readout.json is missing"):
+        foveal.load(run)
+
+
+def test_an_exported_folder_may_be_called_as_a_file(exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "grader.onnx")
+    assert foveal.load(tmp_path / "grader.onnx").classes == foveal.load(exported).classes
+    about = tmp_path / "grader.onnx" / "foveal.json"
+    about.write_text(about.read_text()[:100])
+    with pytest.raises(ValueError, match=r"foveal.json is cut off or damaged"):
+        foveal.load(tmp_path / "grader.onnx")
