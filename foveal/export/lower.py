@@ -1,10 +1,10 @@
 """Lower: the exported graph in half precision, and in 8-bit integers calibrated on photographs.
 
 Quantisation is static (ranges of activations are measured on calibration images), in the QDQ form of ONNX Runtime, with
-a scale for each channel of the weights. What is quantised is the encoder: its convolutions, the clips behind them and
-the sums of its branches. The first convolutions cost most accuracy, so as many of them as needed stay in float32: the
-fewest with which the grades of other calibration images agree. A network that is no stack of convolutions is not
-quantised: what would be left to it is nothing.
+a scale for each channel of the weights. What is quantised is the encoder's convolutions and the clips behind them. Some
+cost much accuracy, mostly the first: each part of the depth is quantised alone to see what it costs on other images,
+and as many parts are quantised, the cheapest first, as leave the grades alike. A network that is no stack of
+convolutions is not quantised: what would be left to it is nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,9 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
-QUANTISED = ("Conv", "Add", "Clip", "Relu", "Mul")
-# Shares of the depth that stay in float32, tried in turn.
-KEPT_FIRST = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
-WANTED_AGREEMENT = 0.985  # of grades on images that ranges were not measured on; those that are reported are others
+QUANTISED = ("Conv", "Clip", "Relu")
+PARTS = 16  # of the depth, each of which is quantised as a whole or stays in float32
+WANTED_AGREEMENT = 0.99  # of grades on images that ranges were not measured on; those that are reported are others
 
 
 def is_convolutional(encoder: nn.Module) -> bool:
@@ -67,46 +67,84 @@ def _remove_round_trips(model: Any, before: set[str]) -> None:
         nodes.remove(node)
 
 
-def write_int8(
-    onnx_file: Path, file: Path, pixels: np.ndarray, agreement: Callable[[Path], float]
-) -> tuple[int, float]:  # fmt: skip
-    """Write the quantised graph; returns (how deep convolutions stay in float32, agreement with them).
+@dataclass(frozen=True)
+class Kept:
+    """What a quantised graph keeps in float32: `kept` of `parts` of its depth; `agreement` (0-1) with the rest."""
 
-    pixels: uint8 [n, s, s, C] whose ranges are measured. agreement: share of equal grades (0-1) of a file on others.
+    kept: int
+    parts: int
+    agreement: float
+
+
+def write_int8(
+    onnx_file: Path, file: Path, pixels: np.ndarray, change: Callable[[Path], float], agreement: Callable[[Path], float]
+) -> Kept:  # fmt: skip
+    """Write the quantised graph.
+
+    pixels: uint8 [n, s, s, C] whose ranges are measured. change: how far the probabilities of a file lie from the exact
+    ones, 0 or more. agreement: share of equal grades (0-1). Both on images other than `pixels`.
     """
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    best = (-1, -1.0)
     with TemporaryDirectory() as folder, hushed_logs():
         ready, tried = Path(folder) / "ready.onnx", Path(folder) / "tried.onnx"
         quant_pre_process(str(onnx_file), str(ready), skip_symbolic_shape=True)
-        both = [_ranges(ready, pixels, mean=mean) for mean in (True, False)]
-        nodes = encoder_nodes(onnx.load(str(ready)))
-        deepest = max(depth for _, depth in nodes)
-        for last in sorted({min(max(round(share * deepest), 1), deepest - 1) for share in KEPT_FIRST}):
-            chosen = [node.name for node, depth in nodes if depth > last and node.op_type in QUANTISED]
-            for ranges in both:
-                _quantise(ready, tried, ranges, chosen)
-                reached = agreement(tried)
-                if reached > best[1]:
-                    best = (last, reached)
-                    file.write_bytes(tried.read_bytes())
-            if best[1] >= WANTED_AGREEMENT:
-                break
+        ranges, parts = _ranges(ready, pixels), parts_of_depth(encoder_nodes(onnx.load(str(ready))))
+
+        def cost(part: list[str]) -> float:
+            _quantise(ready, tried, ranges, part)
+            return change(tried)
+
+        def reached(count: int) -> float:
+            _quantise(ready, tried, ranges, [name for part in cheapest[:count] for name in part])
+            found = agreement(tried)
+            if found >= WANTED_AGREEMENT or not file.exists():
+                file.write_bytes(tried.read_bytes())
+            return found
+
+        cheapest = sorted(parts, key=cost)
+        count, found = most_that_agree(len(parts), reached)
+    return Kept(len(parts) - count, len(parts), found)
+
+
+def parts_of_depth(nodes: list[tuple[Any, int]]) -> list[list[str]]:
+    """Names of what can be quantised in each of `PARTS` equal spans of the depth, without empty spans."""
+    deepest = max(depth for _, depth in nodes)
+    parts: list[list[str]] = [[] for _ in range(PARTS)]
+    for node, depth in nodes:
+        if node.op_type in QUANTISED:
+            parts[(depth - 1) * PARTS // deepest].append(node.name)
+    return [part for part in parts if part]
+
+
+def most_that_agree(parts: int, reached: Callable[[int], float]) -> tuple[int, float]:
+    """(the most parts, 1 or more, with which `WANTED_AGREEMENT` is reached, what is reached), by halving.
+
+    More parts agree less but for chance, so where one count agrees, fewer need not be tried.
+    """
+    best = (1, reached(1))
+    low, high = 1, parts
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = reached(middle)
+        if found >= WANTED_AGREEMENT:
+            low, best = middle, (middle, found)
+        else:
+            high = middle - 1
     return best
 
 
-def _ranges(ready: Path, pixels: np.ndarray, *, mean: bool) -> Any:
-    """Least and largest value of every tensor on the calibration images: of all, or the `mean` of each image's.
+def _ranges(ready: Path, pixels: np.ndarray) -> Any:
+    """Mean over calibration images of the least and largest value of every tensor, measured once for all that is tried.
 
-    The mean cuts rare values off and is finer for the others. Measured once, for all that is tried.
+    The mean cuts rare values off and is finer for the others; activations without a bound need that.
     """
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-    averaging = {"moving_average": True} if mean else {}
     calibrator = create_calibrator(
-        ready, QUANTISED, str(ready.with_name("measured.onnx")), CalibrationMethod.MinMax, extra_options=averaging
+        ready, QUANTISED, str(ready.with_name("measured.onnx")), CalibrationMethod.MinMax,
+        extra_options={"moving_average": True},
     )  # fmt: skip
     calibrator.collect_data(_reader(pixels))
     return calibrator.compute_data()
