@@ -57,7 +57,6 @@ def show_points(result: dict[str, Any]) -> None:
              *(_percent(point[key]) for key in keys), f"{point['referred']:.0%}"]
             for point in result["operating_points"]
         ]  # fmt: skip
-        point = result["operating_points"][0]
         shares = {
             each["target"]: each["positive_predictive_value"]["prevalence"] for each in result["operating_points"]
         }
@@ -65,7 +64,8 @@ def show_points(result: dict[str, Any]) -> None:
         source = "as given" if given is not None else "that of these images"
         prevalence = ", ".join(f"{target} {share:.1%}" for target, share in shares.items())
         say()
-        title = f"operating points, chosen on {point['chosen_n']} {_where(point)}; prevalence {source}: {prevalence}"
+        title = f"who is referred, by the grade given and{_where(result['operating_points'])}; "
+        title += f"prevalence {source}: {prevalence}"
         show_table(title, ["", "threshold", "sensitivity %", "specificity %", "PPV %", "NPV %", "referred"], rows)
     if "operating_points_note" in result:
         say(f"operating points: {result['operating_points_note']}")
@@ -156,7 +156,7 @@ def warnings(result: dict[str, Any]) -> list[str]:
             found.append(f"--by {column}: all images have one value there, so that nothing is compared")
     few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
     for target, n in few.items():
-        if n < FEW_POSITIVE:
+        if n is not None and n < FEW_POSITIVE:
             found.append(
                 f"the thresholds for {target} were chosen on only {n} positive validation images: they are rough"
             )
@@ -172,8 +172,13 @@ def warnings(result: dict[str, Any]) -> list[str]:
     return found
 
 
-def _where(point: dict[str, Any]) -> str:
-    return "images of the other folds" if point["chosen_on"] == "other folds" else "validation images"
+def _where(points: list[dict[str, Any]]) -> str:
+    """How the thresholds among the points were chosen."""
+    chosen = [point for point in points if point["chosen_on"]]
+    if not chosen:
+        return " nothing else"
+    kind = "images of the other folds" if chosen[0]["chosen_on"] == "other folds" else "validation images"
+    return f" by thresholds chosen on {chosen[0]['chosen_n']} {kind}"
 
 
 def _interval(entry: dict[str, Any], digits: int = 3) -> str:
@@ -185,8 +190,10 @@ def _both(entry: dict[str, Any], digits: int = 3) -> str:
     return _number(entry["value"], digits) + ("" if entry["low"] is None else f" ({_interval(entry, digits)})")
 
 
-def _threshold(value: float) -> str:
+def _threshold(value: float | None) -> str:
     """The threshold, or what it does where no score can lie on its other side."""
+    if value is None:
+        return "–"
     return "none" if value > 1 else "all" if value <= 0 else f"{value:.3f}"
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.evaluate.operating import BY_GRADE
 from foveal.evaluate.predictions import read_predictions, units
 
 OVERALL = {
@@ -67,12 +68,13 @@ def test_operating_points_are_chosen_on_the_validation_part_only(tmp_path, predi
     table.loc[:59, "split"] = "val"
     write(tmp_path / "p.csv", table)
     result = evaluated(tmp_path / "p.csv", prevalence=0.1)
-    assert len(result["operating_points"]) == 6 and "operating_points_note" not in result
-    assert {point["chosen_n"] for point in result["operating_points"]} == {60}
+    assert len(result["operating_points"]) == 8 and "operating_points_note" not in result
+    assert {point["chosen_n"] for point in result["operating_points"] if point["name"] != BY_GRADE} == {60}
     assert result["operating_points"][0]["positive_predictive_value"]["prevalence"] == 0.1
     for split in ("val", "all"):
         result = evaluated(tmp_path / "p.csv", split=split)
-        assert result["operating_points"] == [] and "no operating points" in result["operating_points_note"]
+        assert {point["name"] for point in result["operating_points"]} == {BY_GRADE}
+        assert "no thresholds" in result["operating_points_note"]
 
 
 def test_what_to_beware_of_stands_last_the_gravest_at_the_end(tmp_path, predictions, write, capsys):

@@ -146,6 +146,11 @@ def write_metrics(run: Path) -> None:
         "positive_predictive_value": {**share, "value": 0.777, "prevalence": 0.6667},
         "negative_predictive_value": {**share, "value": 0.5432, "prevalence": 0.6667}, "referred": 0.7037,
     }  # fmt: skip
+    given = point | {
+        "name": "grade given", "threshold": None, "chosen_on": None, "chosen_n": None, "chosen_positive": None,
+        "sensitivity": {**share, "value": 0.8321}, "positive_predictive_value": {**share, "value": 0.7123,
+                                                                                  "prevalence": 0.6667},
+    }  # fmt: skip
     curve = {"roc": [[0, 0], [0.1, 0.55], [1, 1]], "precision_recall": [[0, 1], [0.9, 0.8], [1, 0.6667]]}
     group = {"column": "camera", "value": "Kowa", "n": 44, "groups": 22, "small": False,
              "metrics": {"quadratic_kappa": {**entry, "value": 0.4321}, "accuracy": entry}}  # fmt: skip
@@ -160,7 +165,7 @@ def write_metrics(run: Path) -> None:
     (run / "metrics.json").write_text(json.dumps({
         "metrics": dict.fromkeys(names, entry), "confusion": confusion, "constant_answer": "none", "about": about,
         "curves": {"referable": curve, "sight_threatening": curve}, "reliability": {"bins": bins, "luck": 0.0505},
-        "operating_points": [point], "subgroups": [group, few], "harm": harm,
+        "operating_points": [given, point], "subgroups": [group, few], "harm": harm,
     }), encoding="utf-8")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from foveal.report.summary import answers
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
 FROM_METRICS = {
-    "operating": ("operating_points", ("87.6 %", "76.5 to 95.4", "65.4 %", "0.345", "n = 77, 33 ill", "70.4 %")),
+    "operating": ("operating_points", ("83.2 %", "the grade", "87.6 %", "76.5 to 95.4", "65.4 %", "0.345", "33 ill")),
     "harm": ("harm", ("severe → none", "0.247", "89 %", "10.0 %")),
     "reliability": ("reliability", ("41 %", "31 %", "0.051 here by luck", "too sure of itself by 10.0 points")),
     "subgroups": ("subgroups", ("Kowa", "0.432", "22 groups", "2 groups, few")),
@@ -131,7 +131,7 @@ def test_the_summary_answers_five_questions(full_run):
     said = {question: " ".join(lines) for question, lines in answers(evidence, find([evidence])[0])}
     assert list(said) == ["What is it?", "How good is it?", "Measured against what?", "Where does it fail?",
                           "May it be trusted?"]  # fmt: skip
-    assert "finds 88\N{NO-BREAK SPACE}% of the images with referable disease" in said["How good is it?"]
+    assert "By the grade that it gives, it finds 83\N{NO-BREAK SPACE}% of the images with" in said["How good is it?"]
     assert "quadratic kappa of 0.84" in said["Measured against what?"]
     assert "worst where camera is Kowa: quadratic kappa 0.43" in said["Where does it fail?"]
     assert (
@@ -146,7 +146,7 @@ def test_one_large_group_alone_is_no_weak_one(full_run):
 
 def test_points_lie_on_the_curve_whatever_prevalence_was_told(full_run, page_of):
     result = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
-    point = result["operating_points"][0]
+    point = result["operating_points"][1]
     point["positive_predictive_value"] |= {"value": 0.1, "prevalence": 0.05}
     assert precision_here(point) == pytest.approx(0.8765 * 40 / (0.8765 * 40 + (1 - 0.6543) * 20))
     change(full_run, operating_points=[point])
