@@ -98,7 +98,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         say("there will be no UMAP map: pip install 'foveal[umap]' brings what it needs", "dim")
     drawn = maps.draw_maps(looks[0].points, config.map_points, config.seed)
     result = _numbers(config, images, judged, looks, drawn, {"taught": taught, "learned": int(learned.sum())})
-    _write(config, images, looks, drawn, result)
+    _write(config, images, looks, drawn, learned, result)
     show(result)
     say(f"\nwritten: {config.out}; the page is {config.out / 'cluster.html'}")
     return result
@@ -144,13 +144,14 @@ def _numbers(
 
 
 def _write(
-    config: ClusterConfig, images: Images, looks: Sequence[Look], drawn: list[maps.Map], result: dict[str, Any]
-) -> None:
+    config: ClusterConfig, images: Images, looks: Sequence[Look], drawn: list[maps.Map], learned: np.ndarray,
+    result: dict[str, Any],
+) -> None:  # fmt: skip
     from foveal.cluster.page import render
 
     first = looks[0]
     clusters = first.clusterings["k-means"].clusters
-    _write_table(maps.listing(drawn, first.points, images, clusters), config.out / "maps.csv")
+    _write_table(maps.listing(drawn, first.points, images, clusters, learned), config.out / "maps.csv")
     _write_table(neighbours.listing(first.near, images), config.out / "neighbours.csv")
     doubtful = neighbours.doubtful(first.told, images)
     _write_table(doubtful.drop(columns="position"), config.out / "doubtful.csv")

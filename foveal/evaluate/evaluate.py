@@ -30,6 +30,7 @@ from foveal.evaluate.label_noise import doubts, unlearned, with_neighbours
 from foveal.evaluate.measure import measure, measure_on
 from foveal.evaluate.operating import operating_points
 from foveal.evaluate.predictions import probability_columns, read_predictions, units
+from foveal.evaluate.readout import read_readout
 from foveal.evaluate.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
 from foveal.evaluate.second import measure_second
 from foveal.evaluate.sets import measure_sets
@@ -109,7 +110,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         "classes": names, "referable_from": scale.referable_from,
         "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
         "resamples": config.resamples, "seed": config.seed, "interval": "95 %, percentile bootstrap over groups",
-        **corrected, **({} if config.inter_rater is None else {"inter_rater": config.inter_rater}),
+        **_promised(file), **corrected, **({} if config.inter_rater is None else {"inter_rater": config.inter_rater}),
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     judged = unlearned(everything)
@@ -185,6 +186,12 @@ def _write(out: Path, result: dict[str, Any], noise: pd.DataFrame, names: list[s
     write_text(out.with_name("confusion.csv"), confusion.to_csv(lineterminator="\n"))
     write_text(out.with_name("label_noise.csv"), noise.to_csv(index=False, lineterminator="\n"))
     show(result)
+
+
+def _promised(file: Path) -> dict[str, float]:
+    """The coverage that the sets were made for, as readout.json beside the predictions says; {} without sets."""
+    coverage = read_readout(file.parent, "", ordered=True).coverage
+    return {"coverage": coverage} if coverage else {}
 
 
 def _model_beside(file: Path) -> dict[str, Any]:

@@ -76,8 +76,11 @@ def show_sets(result: dict[str, Any]) -> None:
     if not result.get("sets"):
         return
     rows = [[name, _both(entry, 3), str(entry["n"])] for name, entry in result["sets"].items()]
+    promised = result["about"].get("coverage")
+    said = "" if promised is None else f" ({promised:.0%} of each class was promised)"
     say()
-    show_table("sets of grades: how often they hold the true one, and how many grades they hold", ["", "", "n"], rows)
+    title = f"sets of grades: how often they hold the true one{said}, and how many grades they hold"
+    show_table(title, ["", "", "n"], rows)
 
 
 def show_second(result: dict[str, Any]) -> None:

@@ -41,6 +41,8 @@ def test_files_hold_a_row_per_image_or_pair(made, phantom_set):
     table = pd.read_csv(out / "maps.csv")
     columns = ["id", "label", "cluster", "split", "source", "flags", "pca_x", "pca_y", "tsne_x", "tsne_y"]
     assert list(table.columns[:10]) == columns and table["id"].tolist() == images.table["id"].tolist()
+    learned = pd.read_csv(phantom_set / "records.csv")["split"].eq("train").to_numpy()
+    assert (table["learned"][learned] == 1).any() and (table["learned"][~learned] == 0).all()
     assert table[columns[6:]].notna().all(axis=None) and table["cluster"].nunique() == 3
     pairs = pd.read_csv(out / "neighbours.csv")
     assert (
