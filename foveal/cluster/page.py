@@ -104,7 +104,7 @@ def _asked_rows(images: Images, asked: Asked) -> list[Row]:
         found = asked.near.index[number][:ACROSS]
         nearest = [
             (Thumbnail(source=embedded(pixels), id=str(images.table["id"].iloc[other]),
-                       line=f"{images.name(int(images.labels[other]))}, {1 - cosine:.3f}"), "")
+                       line=f"{1 - cosine:.3f} {images.name(int(images.labels[other]))}"), "")
             for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number], strict=False)
         ]  # fmt: skip
         told = images.name(int(asked.told[number])) if asked.told[number] >= 0 else ""
