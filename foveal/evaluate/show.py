@@ -9,7 +9,7 @@ import numpy as np
 from foveal.console import say, show_table
 
 SMALL_CLASS = 10  # images; below this a per-class figure is little more than an anecdote
-FEW_GROUPS = 30  # percentile intervals from fewer units are known to be too narrow
+FEW_GROUPS = 30  # intervals from fewer units are rough (measured in docs/results.md)
 FEW_POSITIVE = 20  # validation images; a threshold chosen on fewer moves with each of them
 MOST_ERRORS = 8
 PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
@@ -44,8 +44,11 @@ def show_overall(title: str, result: dict[str, Any]) -> None:
     show_table(title, ["metric", "value", "95 % interval", "n", "constant", "noise"], rows)
     say(f"constant: always '{result['constant_answer']}'; where probabilities count, always the shares of the classes")
     about = result["about"]
-    if "inter_rater" in about:
-        say(f"two readers agree with a quadratic kappa of {about['inter_rater']}, as given")
+    readers = about.get("inter_rater")
+    if isinstance(readers, dict):
+        say(f"two readers agree with a quadratic kappa of {_both(readers)}, n = {readers['n']}, by {readers['column']}")
+    elif readers is not None:
+        say(f"two readers agree with a quadratic kappa of {readers}, as given")
 
 
 def show_points(result: dict[str, Any]) -> None:
@@ -164,12 +167,12 @@ def warnings(result: dict[str, Any]) -> list[str]:
                 f"the thresholds for {target} were chosen on only {n} positive validation images: they are rough"
             )
     kappa = result["metrics"].get("quadratic_kappa", {}).get("value")
-    if kappa is not None and kappa > about.get("inter_rater", 1):
+    readers = about.get("inter_rater", 1)
+    level = readers["high"] or readers["value"] if isinstance(readers, dict) else readers
+    if kappa is not None and level is not None and kappa > level:
         found.append("a quadratic kappa above that of two readers fits these labels, which need not be better medicine")
     if about["groups"] < FEW_GROUPS:
-        found.append(f"only {about['groups']} groups: the intervals are too narrow below about {FEW_GROUPS}")
-    if (confusion.sum(1) > 0).sum() == 1:
-        found.append("every label is the same class: agreement and areas under curves have no value")
+        found.append(f"only {about['groups']} groups: the intervals are rough below about {FEW_GROUPS}")
     if (confusion.sum(0) > 0).sum() == 1:
         found.append("every image was given the same class: the grades say nothing, only the areas may")
     return found
