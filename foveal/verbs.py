@@ -113,11 +113,11 @@ def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
     return predict(build(PredictConfig, {"run": run, "images": images, **options}, "predict"))
 
 
-def evaluate(source: PathLike, **options: Any) -> Path:
+def evaluate(source: PathLike, *others: PathLike, **options: Any) -> Path:
     """Measure predictions; returns metrics.json. Options: `foveal.evaluate.evaluate.EvaluateConfig`."""
     from foveal.evaluate.evaluate import EvaluateConfig, evaluate
 
-    return evaluate(build(EvaluateConfig, {"source": source, **options}, "evaluate"))
+    return evaluate(build(EvaluateConfig, {"source": source, "others": others, **options}, "evaluate"))
 
 
 def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:

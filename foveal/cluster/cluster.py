@@ -2,9 +2,10 @@
 
     foveal cluster DATA --out clusters
     foveal cluster DATA --run RUN --out clusters
+    foveal cluster DATA --run RUN --image photograph.jpg
 
 Without a run the pixels are looked at; with one the features of its encoder, and the pixels beside them. OUT gets
-features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and the page cluster.html.
+features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv, the page cluster.html, and asked.csv with --image.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import pandas as pd
 import tyro
 
 from foveal.cluster import maps, neighbours, tables, words
+from foveal.cluster.asked import Asked, ask, read_asked
+from foveal.cluster.asked import listing as asked_listing
+from foveal.cluster.asked import show as show_asked
 from foveal.cluster.features import pixel_features, stored_features
 from foveal.cluster.images import Images, choose, learned_from
 from foveal.cluster.look import Look, differences, look, why_not
@@ -50,6 +54,8 @@ class ClusterConfig:
     map_points: int = 5_000
     # Nearest images listed for each.
     neighbours: int = 10
+    # Photograph that is not in the sets, to show its nearest images; give it again for more.
+    image: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     # List images of the same patient, and copies, among the nearest too.
     same_group: bool = False
     # Seed of everything that is drawn at random.
@@ -60,6 +66,9 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("cluster needs at least one prepared set: foveal cluster DATA")
+        for file in self.image:
+            if not file.is_file():
+                raise ValueError(f"--image {file}: there is no such file; give a photograph")
         folders = [path.resolve() for path in self.data]
         if len(set(folders)) < len(folders):
             raise ValueError("a prepared set is given more than once; name every set once")
@@ -79,6 +88,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     model = None if config.run is None else read_model(config.run)
     images = choose(config.data, config.split, config.limit, config.seed)
     count = _number_of_clusters(config, images)
+    photographs = read_asked(config.image, images) if config.image else None
     learned = np.zeros(len(images), bool) if config.run is None else learned_from(images, config.run)
     judged = images.labels >= 0
     taught = model is not None and model["kind"] == "grader"  # its features know the labels that it learned from
@@ -97,9 +107,16 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     if not maps.umap_is_installed():
         say("there will be no UMAP map: pip install 'foveal[umap]' brings what it needs", "dim")
     drawn = maps.draw_maps(looks[0].points, config.map_points, config.seed)
+    asked = None
+    if photographs is not None:
+        asked = ask(
+            config.image, photographs, kinds[0], images, config.run, count=config.neighbours, device=config.device
+        )
     result = _numbers(config, images, judged, looks, drawn, {"taught": taught, "learned": int(learned.sum())})
-    _write(config, images, looks, drawn, result)
+    _write(config, images, looks, drawn, learned, asked, result)
     show(result)
+    if asked is not None:
+        show_asked(asked, images)
     say(f"\nwritten: {config.out}; the page is {config.out / 'cluster.html'}")
     return result
 
@@ -144,18 +161,21 @@ def _numbers(
 
 
 def _write(
-    config: ClusterConfig, images: Images, looks: Sequence[Look], drawn: list[maps.Map], result: dict[str, Any]
-) -> None:
+    config: ClusterConfig, images: Images, looks: Sequence[Look], drawn: list[maps.Map], learned: np.ndarray,
+    asked: Asked | None, result: dict[str, Any],
+) -> None:  # fmt: skip
     from foveal.cluster.page import render
 
     first = looks[0]
     clusters = first.clusterings["k-means"].clusters
-    _write_table(maps.listing(drawn, first.points, images, clusters), config.out / "maps.csv")
+    _write_table(maps.listing(drawn, first.points, images, clusters, learned), config.out / "maps.csv")
     _write_table(neighbours.listing(first.near, images), config.out / "neighbours.csv")
     doubtful = neighbours.doubtful(first.told, images)
     _write_table(doubtful.drop(columns="position"), config.out / "doubtful.csv")
     write_json(config.out / "cluster.json", result)
-    write_text(config.out / "cluster.html", render(result, images, first, drawn, doubtful, config.seed))
+    if asked is not None:
+        _write_table(asked_listing(asked, images), config.out / "asked.csv")
+    write_text(config.out / "cluster.html", render(result, images, first, drawn, doubtful, asked, config.seed))
 
 
 def _write_table(table: pd.DataFrame, file: Path) -> None:

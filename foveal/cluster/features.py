@@ -35,21 +35,31 @@ class Features:
     @property
     def directions(self) -> np.ndarray:
         """float32 [n, D]: rows of length one, so that products of rows are cosines; rows of zeros stay zeros."""
-        lengths = np.linalg.norm(self.values, axis=1, keepdims=True)
-        return np.divide(self.values, lengths, out=np.zeros_like(self.values), where=lengths > 0)
+        return unit_rows(self.values)
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """float32 [n, D] with every row made one long; rows of zeros stay zeros."""
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
+
+
+def small_pixels(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: made smaller by area to at most 32 px and laid in a row."""
+    side = min(PIXEL_SIDE, pixels.shape[1])
+    small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in pixels]
+    return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / 255
 
 
 def pixel_features(images: Images) -> Features:
-    """The pixels, 0 to 1, made smaller by area to at most 32 px and laid in a row."""
-    side = min(PIXEL_SIDE, images.sets[0].size)
-    channels = images.sets[0].channels
+    """The pixels of all images, by `small_pixels`."""
+    side, channels = min(PIXEL_SIDE, images.sets[0].size), images.sets[0].channels
     values = np.empty((len(images), side * side * channels), np.float32)
     for start in range(0, len(images), AT_ONCE):
         part = np.arange(start, min(start + AT_ONCE, len(images)))
-        small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images.pixels(part)]
-        values[part] = np.stack(small).reshape(len(part), -1)
+        values[part] = small_pixels(images.pixels(part))
     kind = "RGB" if channels == 3 else "grey"
-    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=values / 255)
+    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=values)
 
 
 def stored_features(images: Images, run: Path | None, out: Path, device: str) -> Features:

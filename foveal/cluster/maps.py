@@ -57,8 +57,13 @@ def umap_is_installed() -> bool:
     return importlib.util.find_spec("umap") is not None
 
 
-def listing(maps: list[Map], points: np.ndarray, images: Images, clusters: np.ndarray) -> pd.DataFrame:
-    """The table that maps.csv holds: a row per image; empty places where an image is not on a map."""
+def listing(
+    maps: list[Map], points: np.ndarray, images: Images, clusters: np.ndarray, learned: np.ndarray
+) -> pd.DataFrame:
+    """The table that maps.csv holds: a row per image; empty places where an image is not on a map.
+
+    `learned`: bool [n], whether the image, a copy or another of its patient shaped the network; 1 or 0 in the table.
+    """
     table = images.table[["id", "label", "split", "source", "flags"]].copy()
     table.insert(2, "cluster", clusters)
     for one in maps:
@@ -68,7 +73,7 @@ def listing(maps: list[Map], points: np.ndarray, images: Images, clusters: np.nd
             places = points[:, :2].astype(float)
         for axis, column in enumerate("xy"):
             table[f"{one.name}_{column}"] = places[:, axis].round(4)
-    return table
+    return table.assign(learned=learned.astype(int))
 
 
 def _tsne(points: np.ndarray, seed: int) -> np.ndarray:

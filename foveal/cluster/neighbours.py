@@ -53,6 +53,17 @@ def nearest(directions: np.ndarray, units: np.ndarray, count: int, among: np.nda
     return Nearest(index=index, similarity=similarity)
 
 
+def nearest_to(asked: np.ndarray, directions: np.ndarray, count: int, among: np.ndarray | None = None) -> Nearest:
+    """The `count` nearest rows of float32 [n, D] to each of float32 [m, D], all of length one, nearest first.
+
+    among: bool [n], rows that may be found. Equally near ones come in the order of the rows.
+    """
+    found = np.arange(len(directions)) if among is None else np.flatnonzero(among)
+    cosines = asked @ directions[found].T
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+    return Nearest(index=found[order], similarity=np.take_along_axis(cosines, order, 1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """What the nearest labelled images of other groups say of each image.
@@ -65,16 +76,22 @@ class Told:
     doubt: np.ndarray
 
 
-def tell(near: Nearest, labels: np.ndarray, classes: int, *, ordered: bool) -> Told:
-    """Let labelled neighbours vote; of equal votes the nearer neighbours' counts. labels: int [n], -1 unknown."""
+def tell(
+    near: Nearest, labels: np.ndarray, classes: int, *, ordered: bool, own: np.ndarray | None = None
+) -> Told:  # fmt: skip
+    """Let labelled neighbours vote; of equal votes the nearer neighbours' counts. labels: int [n], -1 unknown.
+
+    own: int [m], the labels of the images asked about, where they are not those of the set.
+    """
+    own = labels if own is None else own
     given, there = labels[near.index], near.index >= 0
-    votes = np.zeros((len(labels), classes))
+    votes = np.zeros((len(own), classes))
     weights = there * (1 + 1e-3 * np.arange(near.index.shape[1], 0, -1))
-    np.add.at(votes, (np.arange(len(labels))[:, None], np.where(there, given, 0)), weights)
+    np.add.at(votes, (np.arange(len(own))[:, None], np.where(there, given, 0)), weights)
     label = np.where(there.any(1), votes.argmax(1), -1)
-    gap = np.abs(given - labels[:, None]) if ordered else (given != labels[:, None]).astype(float)
-    known = (labels >= 0) & there.any(1)
-    doubt = np.full(len(labels), np.nan)
+    gap = np.abs(given - own[:, None]) if ordered else (given != own[:, None]).astype(float)
+    known = (own >= 0) & there.any(1)
+    doubt = np.full(len(own), np.nan)
     doubt[known] = ((gap * there).sum(1) / np.maximum(there.sum(1), 1))[known]
     return Told(label=label, doubt=doubt)
 

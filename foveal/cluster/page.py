@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.cluster import drawing, tables, words
+from foveal.cluster.asked import Asked
 from foveal.cluster.images import Images
 from foveal.cluster.look import Look
 from foveal.cluster.maps import Map
@@ -39,8 +41,9 @@ class Row:
 
 
 def render(
-    result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], doubtful: pd.DataFrame, seed: int
-) -> str:
+    result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], doubtful: pd.DataFrame,
+    asked: Asked | None, seed: int,
+) -> str:  # fmt: skip
     """The page as HTML; every word that comes from a file is escaped."""
     loader = jinja2.ChoiceLoader([
         jinja2.PackageLoader(f"foveal.{room}") for room in ("cluster", "inspect", "report")
@@ -72,6 +75,7 @@ def render(
         beside_doubts=words.beside_doubts(result),
         doubted=_rows(images, look, look.voters, doubtful["position"].to_numpy(np.int64)[:DOUBTED]),
         at_random=_rows(images, look, look.near, np.sort(generator.choice(len(images), AT_RANDOM, replace=False))),
+        asked=[] if asked is None else _asked_rows(images, asked),
         same_group=result["about"]["same_group"],
     )
 
@@ -91,6 +95,22 @@ def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
                 return pictures
             pictures[int(position)] = source
     return pictures
+
+
+def _asked_rows(images: Images, asked: Asked) -> list[Row]:
+    """The photographs asked about, each with its nearest and how far they are."""
+    rows = []
+    for number, name in enumerate(asked.names):
+        found = asked.near.index[number][:ACROSS]
+        nearest = [
+            (Thumbnail(source=embedded(pixels), id=str(images.table["id"].iloc[other]),
+                       line=f"{1 - cosine:.3f} {images.name(int(images.labels[other]))}"), "")
+            for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number], strict=False)
+        ]  # fmt: skip
+        told = images.name(int(asked.told[number])) if asked.told[number] >= 0 else ""
+        picture = Thumbnail(source=embedded(asked.pixels[number]), id=Path(name).name, line="asked about")
+        rows.append(Row(image=picture, nearest=nearest, told=told))
+    return rows
 
 
 def _rows(images: Images, look: Look, near: Nearest, positions: np.ndarray) -> list[Row]:

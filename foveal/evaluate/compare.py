@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from foveal.evaluate import metrics
 from foveal.evaluate.curves import resampled_areas
-from foveal.evaluate.intervals import Resampling, percentile_interval
+from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
 from foveal.evaluate.predictions import probability_columns, units
 
@@ -55,7 +55,8 @@ def paired_difference(
         drawn.append(resampling.confusions(labels, grades, classes))
     result: dict[str, Any] = {"n": len(pairs)}
     for name, metric in (("quadratic_kappa", metrics.quadratic_kappa), ("accuracy", metrics.accuracy)):
-        result[name] = _difference(float(metric(whole[1]) - metric(whole[0])), metric(drawn[1]) - metric(drawn[0]))
+        value, resampled = (metric(pair[1]) - metric(pair[0]) for pair in (whole, drawn))
+        result[name] = _difference(float(value), resampled, resampling)
     if referable_from is not None and 0 < referable_from < classes:
         result["referable_auc"] = _area_difference(first, second, pairs, referable_from, resampling)
     return result
@@ -101,11 +102,11 @@ def _area_difference(
         scores, positive = severity(table.set_index("id").loc[pairs["id"]], cut)
         values.append(float(metrics.area_under_curve(scores, positive, [np.ones(len(pairs))])[0]))
         drawn.append(resampled_areas(scores, positive, resampling)[0])
-    return _difference(values[1] - values[0], drawn[1] - drawn[0])
+    return _difference(values[1] - values[0], drawn[1] - drawn[0], resampling)
 
 
-def _difference(value: float, drawn: np.ndarray) -> dict[str, Any]:
-    low, high = percentile_interval(drawn)
+def _difference(value: float, drawn: np.ndarray, resampling: Resampling) -> dict[str, Any]:
+    low, high = resampling.interval(value, drawn)
     return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
 
 

@@ -3,11 +3,13 @@
 foveal evaluate RUN
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
+foveal evaluate RUN OTHER… --baseline OTHER
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, sets, second, subgroups,
                 harm, about
 confusion.csv   true by given class
 label_noise.csv the labels that the grader doubts (label_noise.py)
+comparison.*    with more than one source: each against the baseline (versus.py)
 """
 
 from __future__ import annotations
@@ -30,11 +32,14 @@ from foveal.evaluate.label_noise import doubts, unlearned, with_neighbours
 from foveal.evaluate.measure import measure, measure_on
 from foveal.evaluate.operating import operating_points
 from foveal.evaluate.predictions import probability_columns, read_predictions, units
+from foveal.evaluate.readers import agreement
+from foveal.evaluate.readout import read_readout
 from foveal.evaluate.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
 from foveal.evaluate.second import measure_second
 from foveal.evaluate.sets import measure_sets
 from foveal.evaluate.show import SMALL_CLASS, show, warnings
 from foveal.evaluate.subgroups import join_records, subgroups
+from foveal.evaluate.versus import against_baseline, write_comparison
 from foveal.runs import write_json, write_text
 
 __all__ = ["SMALL_CLASS", "EvaluateConfig", "choose_rows", "evaluate", "measure", "show"]
@@ -46,6 +51,10 @@ class EvaluateConfig:
 
     # A run folder, or a predictions.csv.
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    # Run folders or tables to compare with it, or with --baseline.
+    others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="OTHERS…")] = ()
+    # Which of the sources the others are compared with; by default the first.
+    baseline: Path | None = None
     # File to write; by default metrics.json beside the predictions.
     out: Path | None = None
     # Part to evaluate; auto takes test where there is one, else all labelled rows.
@@ -64,12 +73,21 @@ class EvaluateConfig:
     corrections: Path | None = None
     # Quadratic kappa between two readers of such images, to hold the grader's against.
     inter_rater: float | None = None
+    # Column with the grades of a second reader, of the table or of --records: kappa of both readers, with interval.
+    second_reader: str | None = None
     # Bootstrap resamples for the intervals.
     resamples: int = 1000
     # Seed of the resamples.
     seed: int = 0
 
     def __post_init__(self) -> None:
+        sources = [self.source, *self.others]
+        if len({path.resolve() for path in sources}) < len(sources):
+            raise ValueError("a source is given more than once; name every run or table once")
+        if self.baseline is not None and self.baseline not in sources:
+            raise ValueError(f"--baseline {self.baseline} is none of the sources {', '.join(map(str, sources))}")
+        if self.inter_rater is not None and self.second_reader is not None:
+            raise ValueError("--inter-rater gives the kappa that --second-reader would measure; choose one")
         if self.resamples < 100:
             raise ValueError(f"--resamples must be at least 100 for a 95 % interval, got {self.resamples}")
         if self.prevalence is not None and not 0 < self.prevalence < 1:
@@ -80,7 +98,7 @@ class EvaluateConfig:
 
 def evaluate(config: EvaluateConfig) -> Path:
     """Measure predictions against labels and write metrics.json; returns its path."""
-    file = config.source / "predictions.csv" if config.source.is_dir() else config.source
+    file = _table_of(config.source)
     everything = read_predictions(file)
     model = _model_beside(file)
     names = model.get("classes") or [str(number) for number in range(len(probability_columns(everything)))]
@@ -96,9 +114,13 @@ def evaluate(config: EvaluateConfig) -> Path:
             )
         everything, corrected["corrections"] = with_corrections(everything, config.corrections, names)
     table, split = choose_rows(everything, config.split)
-    table = join_records(table, config.records, config.by)
+    _check_classes(table, split, names)
+    second = () if config.second_reader is None else (config.second_reader,)
+    table = join_records(table, config.records, (*config.by, *second))
     scale = scale_of(config, model, names, everything)
     resampling = Resampling(units(table), config.resamples, config.seed)
+    readers = {} if not second else {"inter_rater": agreement(table, second[0], names, resampling)}
+    comparison = _compared(config, table, scale)
     result = measure_on(table, scale, resampling)
     result |= _points(everything, table, split, scale, resampling, config)
     result["sets"] = measure_sets(table, names, resampling)
@@ -108,8 +130,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
         "classes": names, "referable_from": scale.referable_from,
         "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
-        "resamples": config.resamples, "seed": config.seed, "interval": "95 %, percentile bootstrap over groups",
-        **corrected, **({} if config.inter_rater is None else {"inter_rater": config.inter_rater}),
+        "resamples": config.resamples, "seed": config.seed, "interval": "95 %, BCa bootstrap over groups",
+        **_promised(file), **corrected, **({} if config.inter_rater is None else {"inter_rater": config.inter_rater}),
+        **readers,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     judged = unlearned(everything)
@@ -125,6 +148,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     say(f"labels: {len(found)} of {len(judged)} are doubted by the grader, which has not learned from them; "
         f"see {out.with_name('label_noise.csv')}")  # fmt: skip
     say(f"metrics: {out}")
+    if comparison:
+        write_comparison(out.parent, comparison)
     for warning in warnings(result):
         warn(warning)
     config_file = file.with_name("config.toml")
@@ -142,9 +167,35 @@ def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
     if len(chosen) < 2:
         there = ", ".join(f"{n} {name or 'without split'}" for name, n in labelled["split"].value_counts().items())
         raise ValueError(
-            f"--split {split}: {len(chosen)} labelled rows; metrics need at least 2 (there are: {there or 'none'})"
+            f"--split {split}: {len(chosen)} labelled rows; metrics need at least 2 (there are: {there or 'none'}); "
+            "choose another --split, or add labels"
         )
     return chosen.reset_index(drop=True), split
+
+
+def _table_of(source: Path) -> Path:
+    return source / "predictions.csv" if source.is_dir() else source
+
+
+def _check_classes(table: pd.DataFrame, split: str, names: list[str]) -> None:
+    """ValueError where all labels are one class: agreement beyond chance and areas under curves need two."""
+    present = table["label"].unique()
+    if len(present) < 2:
+        raise ValueError(
+            f"--split {split}: all {len(table)} labels are '{names[int(present[0])]}'; kappa and areas under curves "
+            "need images of two classes at least: add some, or choose another --split"
+        )
+
+
+def _compared(config: EvaluateConfig, table: pd.DataFrame, scale: Scale) -> list[dict[str, Any]]:
+    """Every source against the baseline, on the same part and by the same corrections; [] for a single one."""
+    tables = {str(config.source): table}
+    for path in config.others:
+        other = read_predictions(_table_of(path))
+        if config.corrections is not None:
+            other, _ = with_corrections(other, config.corrections, list(scale.names))
+        tables[str(path)] = choose_rows(other, config.split)[0]
+    return against_baseline(tables, str(config.baseline or config.source), config.resamples, config.seed, scale)
 
 
 def scale_of(config: EvaluateConfig, model: dict[str, Any], names: list[str], table: pd.DataFrame) -> Scale:
@@ -185,6 +236,12 @@ def _write(out: Path, result: dict[str, Any], noise: pd.DataFrame, names: list[s
     write_text(out.with_name("confusion.csv"), confusion.to_csv(lineterminator="\n"))
     write_text(out.with_name("label_noise.csv"), noise.to_csv(index=False, lineterminator="\n"))
     show(result)
+
+
+def _promised(file: Path) -> dict[str, float]:
+    """The coverage that the sets were made for, as readout.json beside the predictions says; {} without sets."""
+    coverage = read_readout(file.parent, "", ordered=True).coverage
+    return {"coverage": coverage} if coverage else {}
 
 
 def _model_beside(file: Path) -> dict[str, Any]:

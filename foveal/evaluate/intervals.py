@@ -1,6 +1,9 @@
 """Bootstrap intervals that respect groups: whole patients are drawn, never single images of one.
 
-Images of a patient agree with one another; drawing images would claim more evidence than there is.
+Images of a patient agree with one another; drawing images would claim more evidence than there is. Plain percentiles
+of the resamples are too narrow: for rare classes, areas near 1 and few groups they held the truth in 85 to 93 of 100
+simulated sets. So the levels are corrected for bias and skewness (BCa, Efron 1987), and widened for few groups as
+Student's t is for few cases (Hesterberg 2015). benchmarks/interval_coverage.py measures what that is worth.
 """
 
 from __future__ import annotations
@@ -10,8 +13,12 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 BLOCK = 4096  # groups whose weights are doubles at one time: memory stays bounded
+MOST_SKEWED = 10_000  # groups, above which skewness, which falls with their square root, is not worth its time
+MOST_BIAS = 1.9  # standard errors: a figure near the edge of its resamples must not leave its own interval
 
 
 def draw_counts(groups: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -82,6 +89,34 @@ class Resampling:
         cells[np.arange(len(labels)), labels * classes + grades] = 1
         return self.sums(cells).reshape(-1, classes, classes)
 
+    def interval(self, value: float, resampled: np.ndarray) -> tuple[float, float]:
+        """The 95 % interval of a figure from its resamples [R]: BCa, widened for few groups; nan where there is none.
+
+        The acceleration comes from the covariance of each group's count with the figure over the resamples, which is
+        the group's influence on it (Efron and Narasimhan 2020).
+        """
+        valid = ~np.isnan(resampled)
+        groups, drawn = self.groups, resampled[valid]
+        if groups < 2 or valid.sum() < 0.9 * len(resampled) or not len(drawn):
+            return math.nan, math.nan
+        below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
+        bias = float(np.clip(norm.ppf(below), -MOST_BIAS, MOST_BIAS))
+        wide = math.sqrt(groups / (groups - 1)) * student.ppf([0.025, 0.975], groups - 1)
+        shifted = bias + wide
+        levels = norm.cdf(bias + shifted / np.maximum(1 - self._acceleration(drawn, valid) * shifted, 0.1))
+        low, high = np.quantile(drawn, levels)
+        return min(float(low), value), max(float(high), value)
+
+    def _acceleration(self, drawn: np.ndarray, valid: np.ndarray) -> float:
+        """A sixth of the skewness of the groups' influence on a figure, from its valid resamples."""
+        spread = float(drawn.std())
+        if not spread or len(self.weights) > MOST_SKEWED:
+            return 0.0
+        centred = np.zeros(len(valid), np.float32)
+        centred[valid] = (drawn - drawn.mean()) / spread
+        influence = (self.weights @ centred).astype(float) / len(drawn)
+        return float(((influence - influence.mean()) ** 3).sum() / 6)
+
     def entry(
         self, value: float, resampled: np.ndarray, n: int, *, share_of: np.ndarray | None = None
     ) -> dict[str, Any]:
@@ -92,7 +127,7 @@ class Resampling:
         independent cases as there are groups. Other figures that no resample moves, and a single group, say nothing
         of others: no interval, no noise.
         """
-        low, high = percentile_interval(resampled)
+        low, high = self.interval(value, resampled)
         spread = noise(resampled)
         if share_of is not None and value in (0.0, 1.0):
             cases = len(np.unique(self.units[share_of]))

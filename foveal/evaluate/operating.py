@@ -1,5 +1,7 @@
-"""Operating points: thresholds chosen on the validation part, and what they do on the part that is judged.
+"""Operating points: what is referred, and how often rightly; by the grade given, and by thresholds in its place.
 
+Who is referred follows from the grade (`scales.referred`); this is the first point, and needs no choice. The others
+are thresholds chosen on the validation part, and tell what they would do on the part that is judged.
 A threshold that is chosen on the images it is then reported on looks better than it is, so this is refused. Images that
 were graded out of fold are each judged by a threshold that was chosen on the other folds. The score
 of an image is the sum of the probabilities of all classes from the cut-off on; from the threshold on it is called
@@ -16,9 +18,10 @@ import pandas as pd
 from foveal.evaluate.curves import corners
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.predictions import probability_columns
-from foveal.evaluate.scales import Scale
+from foveal.evaluate.scales import Scale, referred
 
 LEAST = 0.9  # the sensitivity or specificity that two of the points hold on the validation part
+BY_GRADE = "grade given"
 NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 
 
@@ -27,17 +30,41 @@ def operating_points(
 ) -> tuple[list[dict[str, Any]], str]:
     """The points of every cut-off on the labelled rows of `table`, and a note on what could not be chosen, or "".
 
+    The first of each cut-off is that of the grades themselves, with neither threshold nor choice; then the thresholds.
     chosen_on: labelled rows of the validation part, none of which is in `table`. prevalence: share of positives of the
     first cut-off (referable) that its predictive values are for, None for that of `table`; the others, which are parts
     of it, keep that of `table`.
     """
     if not scale.cuts:
         return [], "The classes are no severity scale with a cut-off: there is nothing to refer."
+    given = _by_grade(table, scale, resampling, prevalence)
     if not len(chosen_on) and folds_in(table) is not None:
-        return _crossed(table, scale, resampling, prevalence)
-    if not len(chosen_on):
-        return [], ("There is no validation part beside the evaluated rows, and a threshold chosen on the rows that it "
-                    "is judged on looks better than it is: no operating points.")  # fmt: skip
+        points, note = _crossed(table, scale, resampling, prevalence)
+    elif len(chosen_on):
+        points, note = _chosen(table, chosen_on, scale, resampling, prevalence)
+    else:
+        points, note = [], ("There is no validation part beside the evaluated rows, and a threshold chosen on the rows "
+                            "that it is judged on looks better than it is: no thresholds.")  # fmt: skip
+    return sorted(given + points, key=lambda point: list(scale.cuts).index(point["target"])), note
+
+
+def _by_grade(
+    table: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
+) -> list[dict[str, Any]]:
+    """The point of every cut-off that the grades themselves make."""
+    grades, points = table["grade"].to_numpy(np.int64), []
+    for target, cut in scale.cuts.items():
+        point = {"target": target, "name": BY_GRADE, "threshold": None, "chosen_on": None, "chosen_n": None,
+                 "chosen_positive": None}  # fmt: skip
+        points.append(point | judge(referred(grades, cut), severity(table, cut)[1], resampling,
+                                    prevalence if target == next(iter(scale.cuts)) else None))  # fmt: skip
+    return points
+
+
+def _chosen(
+    table: pd.DataFrame, chosen_on: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
+) -> tuple[list[dict[str, Any]], str]:
+    """The points of thresholds that were chosen on validation rows."""
     points, notes = [], []
     for target, cut in scale.cuts.items():
         scores, positive = severity(chosen_on, cut)

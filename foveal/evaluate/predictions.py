@@ -29,7 +29,10 @@ def read_predictions(file: Path) -> pd.DataFrame:
     missing = [column for column in REQUIRED if column not in table]
     if missing or len(columns) < 2:
         wanted = ", ".join(missing) or "p0, p1, …"
-        raise ValueError(f"{file}: missing column {wanted}; found {', '.join(map(str, table.columns))[:200]}")
+        raise ValueError(
+            f"{file}: missing column {wanted}; found {', '.join(map(str, table.columns))[:200]}. Add it (group, split "
+            "and referable may be empty), or make the table with: foveal predict"
+        )
     numbered = [str(name) for name in table.columns if re.fullmatch(r"p\d+", str(name))]
     if len(numbered) != len(columns):
         raise ValueError(f"{file}: the probabilities must be p0, p1, … without a gap; found {', '.join(numbered)}")
@@ -97,7 +100,10 @@ def _check_ids(table: pd.DataFrame, file: Path) -> None:
         raise ValueError(f"{file}: {int((table['id'] == '').sum())} rows have no id")
     repeated = table["id"][table["id"].duplicated()]
     if len(repeated):
-        raise ValueError(f"{file}: ids must be unique, but {', '.join(repeated.unique()[:5])} stand(s) more than once")
+        raise ValueError(
+            f"{file}: ids must be unique, but {', '.join(repeated.unique()[:5])} stand(s) more than once; keep one row "
+            "an image"
+        )
     unknown = sorted(set(table["split"]) - set(SPLITS))
     if unknown:
         raise ValueError(f"{file}: split '{unknown[0]}' is none of {', '.join(SPLITS[:-1])}, or empty")
@@ -109,11 +115,20 @@ def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.nd
     finite = np.where(bad[:, None], 0, numbers)
     bad |= (finite < 0).any(1) | (abs(finite.sum(1) - 1) > SUM_TOLERANCE)
     if bad.any():
+        first = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"{file}: the probabilities of {int(bad.sum())} rows are no probabilities (0-1, summing to 1); "
-            f"the first is {table['id'][bad].iloc[0]}"
+            f"{file}: the probabilities of {int(bad.sum())} rows are no probabilities (0-1, summing to 1); the "
+            f"first is {table['id'].iloc[first]}, which has {_what(numbers[first])}. Divide every row "
+            "by its sum, or make the table again with: foveal predict"
         )
     return numbers
+
+
+def _what(row: np.ndarray) -> str:
+    """What is wrong with the probabilities [K] of one row."""
+    if not np.isfinite(row).all():
+        return "something that is no number"
+    return "one below 0" if (row < 0).any() else f"a sum of {row.sum():.4g}"
 
 
 def _whole_numbers(table: pd.DataFrame, column: str, highest: int, file: Path) -> pd.Series:

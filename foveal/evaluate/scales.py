@@ -1,11 +1,25 @@
-"""What the classes of a grader mean: their names, their order, and from which class on an image is referred."""
+"""What the classes of a grader mean: their names, their order, and from which class on an image is referred.
+
+Whether an image is referred is decided in one place, `referred`, for predict, serve, evaluate and report alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 SIGHT_THREATENING_FROM = {"icdr": 3}  # severe NPDR and above; the macula is not graded (Wilkinson et al. 2003)
+
+
+def referred(grades: np.ndarray, lowest: int) -> np.ndarray:
+    """bool [n]: which images are referred, of grades int [n]: those given the class `lowest` or above.
+
+    The grade decides, and no threshold of a probability, so that a table, an answer of the server and a sheet of paper
+    never say two things of one image. Operating points tell what thresholds would do in its place.
+    """
+    return np.asarray(grades >= lowest)
 
 
 @dataclass(frozen=True, kw_only=True)

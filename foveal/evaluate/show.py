@@ -9,7 +9,7 @@ import numpy as np
 from foveal.console import say, show_table
 
 SMALL_CLASS = 10  # images; below this a per-class figure is little more than an anecdote
-FEW_GROUPS = 30  # percentile intervals from fewer units are known to be too narrow
+FEW_GROUPS = 30  # intervals from fewer units are rough (measured in docs/results.md)
 FEW_POSITIVE = 20  # validation images; a threshold chosen on fewer moves with each of them
 MOST_ERRORS = 8
 PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
@@ -44,8 +44,11 @@ def show_overall(title: str, result: dict[str, Any]) -> None:
     show_table(title, ["metric", "value", "95 % interval", "n", "constant", "noise"], rows)
     say(f"constant: always '{result['constant_answer']}'; where probabilities count, always the shares of the classes")
     about = result["about"]
-    if "inter_rater" in about:
-        say(f"two readers agree with a quadratic kappa of {about['inter_rater']}, as given")
+    readers = about.get("inter_rater")
+    if isinstance(readers, dict):
+        say(f"two readers agree with a quadratic kappa of {_both(readers)}, n = {readers['n']}, by {readers['column']}")
+    elif readers is not None:
+        say(f"two readers agree with a quadratic kappa of {readers}, as given")
 
 
 def show_points(result: dict[str, Any]) -> None:
@@ -57,7 +60,6 @@ def show_points(result: dict[str, Any]) -> None:
              *(_percent(point[key]) for key in keys), f"{point['referred']:.0%}"]
             for point in result["operating_points"]
         ]  # fmt: skip
-        point = result["operating_points"][0]
         shares = {
             each["target"]: each["positive_predictive_value"]["prevalence"] for each in result["operating_points"]
         }
@@ -65,7 +67,8 @@ def show_points(result: dict[str, Any]) -> None:
         source = "as given" if given is not None else "that of these images"
         prevalence = ", ".join(f"{target} {share:.1%}" for target, share in shares.items())
         say()
-        title = f"operating points, chosen on {point['chosen_n']} {_where(point)}; prevalence {source}: {prevalence}"
+        title = f"who is referred, by the grade given and{_where(result['operating_points'])}; "
+        title += f"prevalence {source}: {prevalence}"
         show_table(title, ["", "threshold", "sensitivity %", "specificity %", "PPV %", "NPV %", "referred"], rows)
     if "operating_points_note" in result:
         say(f"operating points: {result['operating_points_note']}")
@@ -76,8 +79,11 @@ def show_sets(result: dict[str, Any]) -> None:
     if not result.get("sets"):
         return
     rows = [[name, _both(entry, 3), str(entry["n"])] for name, entry in result["sets"].items()]
+    promised = result["about"].get("coverage")
+    said = "" if promised is None else f" ({promised:.0%} of each class was promised)"
     say()
-    show_table("sets of grades: how often they hold the true one, and how many grades they hold", ["", "", "n"], rows)
+    title = f"sets of grades: how often they hold the true one{said}, and how many grades they hold"
+    show_table(title, ["", "", "n"], rows)
 
 
 def show_second(result: dict[str, Any]) -> None:
@@ -156,24 +162,29 @@ def warnings(result: dict[str, Any]) -> list[str]:
             found.append(f"--by {column}: all images have one value there, so that nothing is compared")
     few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
     for target, n in few.items():
-        if n < FEW_POSITIVE:
+        if n is not None and n < FEW_POSITIVE:
             found.append(
                 f"the thresholds for {target} were chosen on only {n} positive validation images: they are rough"
             )
     kappa = result["metrics"].get("quadratic_kappa", {}).get("value")
-    if kappa is not None and kappa > about.get("inter_rater", 1):
+    readers = about.get("inter_rater", 1)
+    level = readers["high"] or readers["value"] if isinstance(readers, dict) else readers
+    if kappa is not None and level is not None and kappa > level:
         found.append("a quadratic kappa above that of two readers fits these labels, which need not be better medicine")
     if about["groups"] < FEW_GROUPS:
-        found.append(f"only {about['groups']} groups: the intervals are too narrow below about {FEW_GROUPS}")
-    if (confusion.sum(1) > 0).sum() == 1:
-        found.append("every label is the same class: agreement and areas under curves have no value")
+        found.append(f"only {about['groups']} groups: the intervals are rough below about {FEW_GROUPS}")
     if (confusion.sum(0) > 0).sum() == 1:
         found.append("every image was given the same class: the grades say nothing, only the areas may")
     return found
 
 
-def _where(point: dict[str, Any]) -> str:
-    return "images of the other folds" if point["chosen_on"] == "other folds" else "validation images"
+def _where(points: list[dict[str, Any]]) -> str:
+    """How the thresholds among the points were chosen."""
+    chosen = [point for point in points if point["chosen_on"]]
+    if not chosen:
+        return " nothing else"
+    kind = "images of the other folds" if chosen[0]["chosen_on"] == "other folds" else "validation images"
+    return f" by thresholds chosen on {chosen[0]['chosen_n']} {kind}"
 
 
 def _interval(entry: dict[str, Any], digits: int = 3) -> str:
@@ -185,8 +196,10 @@ def _both(entry: dict[str, Any], digits: int = 3) -> str:
     return _number(entry["value"], digits) + ("" if entry["low"] is None else f" ({_interval(entry, digits)})")
 
 
-def _threshold(value: float) -> str:
+def _threshold(value: float | None) -> str:
     """The threshold, or what it does where no score can lie on its other side."""
+    if value is None:
+        return "–"
     return "none" if value > 1 else "all" if value <= 0 else f"{value:.3f}"
 
 

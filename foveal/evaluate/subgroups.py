@@ -18,7 +18,7 @@ from foveal.evaluate import metrics
 from foveal.evaluate.curves import resampled_areas
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
-from foveal.evaluate.scales import Scale
+from foveal.evaluate.scales import Scale, referred
 
 FEW_IMAGES, FEW_GROUPS = 50, 10  # below, a subgroup is marked small: its interval is wide, or cannot be trusted
 MOST_VALUES = 12  # a number with more is cut at its quartiles; a word with more is no subgroup
@@ -116,7 +116,7 @@ def _figures(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[
         float(metrics.accuracy(total)), metrics.accuracy(drawn), len(table), share_of=everyone
     )
     if "referable" in scale.cuts:
-        called, true = grades >= scale.cuts["referable"], labels >= scale.cuts["referable"]
+        called, true = (referred(given, scale.cuts["referable"]) for given in (grades, labels))
         for name, right, base in (("sensitivity", called, true), ("specificity", ~called, ~true)):
             found[name] = _share(right, base, resampling)
         scores, positive = severity(table, scale.cuts["referable"])

@@ -20,6 +20,7 @@ from foveal.data.classes import referable_from
 from foveal.data.records import PreparedSet
 from foveal.data.shards import in_threads
 from foveal.evaluate.readout import Readout
+from foveal.evaluate.scales import referred
 from foveal.fundus.decode import DecodeError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.fundus.quality import FLAGS
@@ -182,10 +183,10 @@ class Model(ABC):
         for number in range(len(self.classes)):
             table[f"p{number}"] = probabilities[:, number].astype(float).round(6)
         table["grade"] = pd.array(graded[0], dtype="Int64")
-        referred = referable_from(self.scale)
+        lowest = referable_from(self.scale)
         table["referable"] = pd.array([pd.NA] * len(ids), dtype="Int64")
-        if referred is not None:
-            table["referable"] = (table["grade"] >= referred).astype("Int64")
+        if lowest is not None:
+            table["referable"] = pd.array(referred(np.asarray(graded[0]), lowest).astype(int), dtype="Int64")
         table["group"] = blank if groups is None else list(groups)
         table["split"] = blank if splits is None else list(splits)
         table["flags"] = blank if flags is None else list(flags)

@@ -6,21 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from foveal.evaluate.operating import BY_GRADE
+
 FIGURES = ("quadratic_kappa", "referable_auc", "accuracy", "macro_f1", "expected_calibration_error")
-POINT = ("sensitivity", "specificity")
+SHARES = ("sensitivity", "specificity")
 
 
 def record_of(run: Path) -> list[dict[str, Any]]:
     """[{name, value, low, high, n}] from RUN/metrics.json; empty where the run was not evaluated.
 
-    Sensitivity and specificity are those of the first operating point, whose name follows theirs.
+    Sensitivity and specificity for referable disease are those of the grades, which decide who is referred.
     """
     file = run / "metrics.json"
     if not file.is_file():
         return []
     result = json.loads(file.read_text(encoding="utf-8"))
     found = [(name, result["metrics"][name]) for name in FIGURES if name in result["metrics"]]
-    for point in result.get("operating_points", [])[:1]:
-        found += [(f"{name} at {point['name']}", point[name]) for name in POINT if name in point]
+    for point in result.get("operating_points", []):
+        if (point["target"], point["name"]) == ("referable", BY_GRADE):
+            found += [(f"referable_{name}", point[name]) for name in SHARES]
     keys = ("value", "low", "high", "n")
     return [{"name": name, **{key: entry.get(key) for key in keys}} for name, entry in found]

@@ -6,7 +6,8 @@ from typing import Any
 
 from foveal.report.figures import Line, Panel, charts
 from foveal.report.findings import Finding
-from foveal.report.tables import Table, cells
+from foveal.report.operating import share_cell
+from foveal.report.tables import Cell, Table, cells
 from foveal.report.words import number, percent
 
 FEW = 10  # answers in a bin, below which its share says little
@@ -20,6 +21,7 @@ def calibration_part(finding: Finding, number_on_page: int) -> dict[str, Any] | 
     return {
         "sentence": _sentence(finding, bins),
         "sets": _sets(finding),
+        "coverage": _coverage(finding),
         "charts": charts([_panel(bins, f"reliability-{number_on_page}")]),
         "table": _table(bins),
     }
@@ -54,6 +56,32 @@ def _sets(finding: Finding) -> str:
         f"images, least often for {worst} ({percent(classes[worst]['value'])} of {classes[worst]['n']:,}). A set has "
         f"{number(size['value'], 1)} grades on average; in {percent(found['single']['value'])} of the images it is one."
     )
+
+
+def _coverage(finding: Finding) -> Table | None:
+    """How often the sets hold the true grade, for each grade beside what was promised; None without sets."""
+    found, promised = finding.result.get("sets") or {}, finding.result["about"].get("coverage")
+    if not found:
+        return None
+    rows = []
+    for name, entry in found.items():
+        if name == "coverage" or name.startswith("coverage of "):
+            answer, tone = _kept(entry, promised)
+            rows.append([Cell(text=name.removeprefix("coverage of ").replace("coverage", "all grades")),
+                         Cell(text=percent(promised), tone="muted"), share_cell(entry), Cell(text=answer, tone=tone),
+                         Cell(text=f"{entry['n']:,}", tone="muted")])  # fmt: skip
+    notes = ["Kept is said where the interval holds the promise or lies above it, broken where it lies below. The "
+             "promise is for new images from where the calibration images came from."]  # fmt: skip
+    return Table(columns=["true grade", "promised", "held", "promise", "n"], rows=rows, notes=notes)
+
+
+def _kept(entry: dict[str, Any], promised: float | None) -> tuple[str, str]:
+    """Whether a promised coverage was kept, in a word with its tone."""
+    if promised is None or entry["high"] is None:
+        return "cannot tell", "unsure"
+    if entry["high"] < promised:
+        return "broken", "bad"
+    return ("kept, and more", "good") if entry["low"] > promised else ("kept", "good")
 
 
 def _panel(bins: list[dict[str, Any]], name: str) -> Panel:

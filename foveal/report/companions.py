@@ -2,7 +2,7 @@
 
     label_noise.csv   images whose label the grader doubts (evaluate)
     explain/          overlays of where the grader looked, and what such maps are worth (explain)
-    cluster/          the images laid out by likeness, and the nearest of each (cluster)
+    cluster/          the images laid out by likeness, the nearest of each, and clusters against labels (cluster)
 
 Each may be missing. A table that lacks a column is an error that names the verb that writes it again.
 """
@@ -33,6 +33,7 @@ class Companions:
     explained: dict[str, Any] = field(default_factory=dict)
     maps: pd.DataFrame | None = None
     neighbours: pd.DataFrame | None = None
+    clustered: dict[str, Any] = field(default_factory=dict)
 
     def explanation(self, name: str) -> dict[str, Any] | None:
         """What explain.json says of image `name`; None where it has no map inside explain/."""
@@ -72,9 +73,10 @@ def read_companions(run: Path) -> Companions:
     return Companions(
         folder=run,
         doubts=_read_table(run, "label_noise.csv"),
-        explained=_read_explained(run),
+        explained=_read_json(run, "explain"),
         maps=_read_table(run, "cluster/maps.csv"),
         neighbours=neighbours,
+        clustered=_read_json(run, "cluster"),
     )
 
 
@@ -90,14 +92,15 @@ def _read_table(run: Path, name: str) -> pd.DataFrame | None:
     return table
 
 
-def _read_explained(run: Path) -> dict[str, Any]:
-    file = run / "explain" / "explain.json"
+def _read_json(run: Path, verb: str) -> dict[str, Any]:
+    """RUN/VERB/VERB.json; {} where it is missing."""
+    file = run / verb / f"{verb}.json"
     if not file.is_file():
         return {}
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged ({error}); make it again with: foveal explain {run}") from None
+        raise ValueError(f"{file} is damaged ({error}); make it again with: foveal {verb} {run}") from None
 
 
 def map_note(image: Mapping[str, Any]) -> str:

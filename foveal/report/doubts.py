@@ -12,6 +12,7 @@ import pandas as pd
 from foveal.report.companions import whole
 from foveal.report.evidence import Evidence
 from foveal.report.tables import Cell, Table, cells
+from foveal.report.thumbnails import thumbnails
 from foveal.report.words import counted, listed, number
 
 MOST_DOUBTS = 20
@@ -26,7 +27,8 @@ def doubts_part(run: Evidence, most: int = MOST_DOUBTS) -> dict[str, Any] | None
     suspicion = pd.to_numeric(table["suspicion"], errors="coerce").fillna(0)
     doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
     ranked = doubted.sort_values(["suspicion", "id"], ascending=[False, True])
-    rows = [_row(run, row) for row in ranked.head(most).to_dict("records")]
+    pictures = thumbnails(run, list(ranked["id"].head(most)))
+    rows = [_row(run, row, pictures) for row in ranked.head(most).to_dict("records")]
     text = f"{counted(len(ranked), 'label')} that {run.name} has not learned from may be wrong"
     if len(ranked) > most:
         text += f"; the {most} most suspicious are shown, label_noise.csv lists all"
@@ -38,12 +40,14 @@ def doubts_part(run: Evidence, most: int = MOST_DOUBTS) -> dict[str, Any] | None
     return {"sentence": f"{text}.", "table": table_of, "command": command}
 
 
-def _row(run: Evidence, row: Mapping[Any, Any]) -> list[Cell]:
+def _row(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -> list[Cell]:
     label, likely = class_name(run, row["label"]), class_name(run, row["likely"])
     given = class_name(run, row["grade"]) if "grade" in row else "–"
-    found = cells(str(row["id"]), label, given, likely, _figure(row["probability"]), _figure(row["suspicion"]))
+    name = str(row["id"])
+    found = [Cell(text=name, picture=pictures.get(name, "")), *cells(label, given, likely)]
+    found += cells(_figure(row["probability"]), _figure(row["suspicion"]))
     if run.companions.neighbours is not None:
-        near = neighbour_labels(run, str(row["id"]))
+        near = neighbour_labels(run, name)
         found.append(Cell(text=near or "–", tone="words" if near else "muted"))
     return found
 

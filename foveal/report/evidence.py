@@ -176,11 +176,11 @@ def starting_run(evidence: Evidence) -> str | None:
 def starting_folder(evidence: Evidence) -> Path | None:
     """The folder of the run that --init named; None for other weights, or when it is no longer there."""
     init = starting_run(evidence)
-    folder = None if init is None else (_started_in(evidence) / init).resolve()
+    folder = None if init is None else (started_in(evidence) / init).resolve()
     return folder if folder is not None and (folder / "config.toml").is_file() else None
 
 
-def _started_in(evidence: Evidence) -> Path:
+def started_in(evidence: Evidence) -> Path:
     """The folder in which the command ran: relative paths among the options are seen from there."""
     here, out = evidence.path.resolve(), Path(str(evidence.options.get("out", "")))
     if out.is_absolute() or not out.parts or here.parts[-len(out.parts) :] != out.parts:

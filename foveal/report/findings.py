@@ -21,7 +21,7 @@ from foveal.evaluate.predictions import units
 from foveal.evaluate.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of, judged_rows
 
-FEW_GROUPS = 30  # percentile intervals from fewer units are known to be too narrow
+FEW_GROUPS = 30  # intervals from fewer units are rough (measured in docs/results.md)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from foveal.report.doubts import MOST_NEIGHBOURS, class_name, neighbour_labels
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding, find
 from foveal.report.intended import NOT_A_DEVICE
-from foveal.report.operating import lowest_class, meaning, part, points_of, setting, threshold
+from foveal.report.operating import by_grade, lowest_class, meaning, part
 from foveal.report.page import render_template
 from foveal.report.pictures import embedded, picture_of
 
@@ -124,30 +124,27 @@ def _bars(run: Evidence, row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, str] | None:
-    """Referable or not, at the first operating point, or else by the grade alone; None without a severity scale."""
-    if finding is None:
-        return _by_grade(row)
-    points, lowest = points_of(finding.result, "referable"), lowest_class(finding.result, "referable")
-    if lowest is None or not points or points[0].get("threshold") is None:
-        return _by_grade(row)
-    score, point = sum(_shares(row)[lowest:]), points[0]
-    referable = score >= float(point["threshold"])
-    level, how = _or_above(run, finding), setting(point)
+    """Referable or not, as the table of predictions says it, and what that is worth; None without a severity scale."""
+    if not words_known(row.get("referable")):
+        return None
+    referable = int(row["referable"]) == 1
+    said = {"text": f"The grader would {'' if referable else 'not '}refer this eye.",
+            "tone": "bad" if referable else "unsure"}  # fmt: skip
+    point = None if finding is None else by_grade(finding.result, "referable")
+    lowest = None if finding is None else lowest_class(finding.result, "referable")
+    if finding is None or point is None or lowest is None:
+        return said | {"grounds": "By the grade given; how often that is right has not been measured."}
+    level = _or_above(run, finding)
     grounds = (
-        f"{_worth(point, level, referable=referable)} Its probability of {level} is {words.percent(score, 1)}; "
-        f"{_from(point)}, {how}."
+        f"{_worth(point, level, referable=referable)} It refers what it grades {level}; the probability of that is "
+        f"{words.percent(sum(_shares(row)[lowest:]), 1)} here."
     )
-    return {"text": _referable(referable), "tone": "bad" if referable else "unsure", "grounds": grounds.strip()}
+    return said | {"grounds": grounds.strip()}
 
 
 def _or_above(run: Evidence, finding: Finding) -> str:
     """`moderate NPDR or above`."""
     return meaning(run, finding.result, "referable").replace(" and above", " or above")
-
-
-def _from(point: Mapping[str, Any]) -> str:
-    value = float(point["threshold"])
-    return f"it refers from {words.percent(value, 1)} on" if 0 < value <= 1 else f"it {threshold(point)}"
 
 
 def _worth(point: Mapping[str, Any], level: str, *, referable: bool) -> str:
@@ -161,18 +158,6 @@ def _worth(point: Mapping[str, Any], level: str, *, referable: bool) -> str:
         between = "" if None in ends else f" ({' to '.join(f'{100 * (1 - end):.0f}' for end in ends)})"
         return f"Of 100 images with {level}, it passes about {passed:.0f}{between}, as it passes this one."
     return ""
-
-
-def _by_grade(row: Mapping[str, Any]) -> dict[str, str] | None:
-    if not words_known(row.get("referable")):
-        return None
-    referable = int(row["referable"]) == 1
-    grounds = "By the grade given; no operating point has been chosen for this grader."
-    return {"text": _referable(referable), "tone": "bad" if referable else "unsure", "grounds": grounds}
-
-
-def _referable(referable: bool) -> str:
-    return "The grader would refer this eye." if referable else "The grader would not refer this eye."
 
 
 def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
@@ -204,9 +189,9 @@ def _record(finding: Finding | None) -> list[tuple[str, str]]:
         if name in finding.metrics:
             entry = finding.metrics[name]
             found.append((words.METRIC_NAMES[name], f"{words.number(entry['value'])} ({words.interval(entry)})"))
-    for point in points_of(finding.result, "referable")[:1]:
-        for name in ("sensitivity", "specificity"):
-            entry = part(point, name)
-            if entry["value"] is not None:
-                found.append((PLAIN[name], f"{words.percent(entry['value'])} ({words.percent_interval(entry)})"))
+    point = by_grade(finding.result, "referable")
+    for name in ("sensitivity", "specificity"):
+        entry = part(point or {}, name)
+        if entry["value"] is not None:
+            found.append((PLAIN[name], f"{words.percent(entry['value'])} ({words.percent_interval(entry)})"))
     return found

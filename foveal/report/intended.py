@@ -53,9 +53,7 @@ def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
         )
     fewest = min(finding.result["about"]["groups"] for finding in findings)
     if fewest < FEW_GROUPS:
-        lines.append(
-            f"There are only {fewest} groups to draw from; intervals from so few are rough, and tend to be too narrow."
-        )
+        lines.append(f"There are only {fewest} groups to draw from; intervals from so few are rough.")
     small = [name for name, row in zip(findings[0].evidence.classes, findings[0].result["confusion"], strict=True)
              if sum(row) < SMALL_CLASS]  # fmt: skip
     if small:

@@ -1,6 +1,8 @@
 """The embedding map: every image a point, near to those that the encoder takes for alike; drawn as inline SVG.
 
-Classes differ in colour and in shape. Each point names its image when the pointer rests on it, so no script is needed.
+Classes differ in colour and in shape; images that the grader has learned from are hollow, the others filled. Each point
+names its image when the pointer rests on it, so no script is needed; a stop of the keyboard at each of a thousand
+points would help nobody, so maps.csv is named beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from foveal.report.clusters import agreement
 from foveal.report.companions import whole
 from foveal.report.evidence import Evidence
 from foveal.report.tables import Table, cells
@@ -60,7 +63,23 @@ def map_part(run: Evidence, most: int = MOST_POINTS) -> dict[str, Any] | None:
         {"title": title, "svg": drawn}
         for key, title in KINDS.items() if (drawn := _draw(shown, key, title, labels, kinds)) is not None
     ]  # fmt: skip
-    return {"sentence": f"{text}.", "drawings": drawings, "kinds": kinds, "clusters": _clusters(run, table)}
+    return {
+        "sentence": f"{text}.", "drawings": drawings, "kinds": kinds, "clusters": _clusters(run, table),
+        "learned": _learned_counts(shown), "agreement": agreement(run.companions.clustered),
+    }  # fmt: skip
+
+
+def _learned(table: pd.DataFrame) -> pd.Series:
+    """bool [n]: the images that the network has learned from; none where the table does not tell."""
+    return table["learned"] == "1" if "learned" in table else pd.Series(False, index=table.index)
+
+
+def _learned_counts(table: pd.DataFrame) -> list[tuple[str, str, int]]:
+    """(what, class of its mark, how many) for the legend; empty where the table does not tell, or all are alike."""
+    learned = int(_learned(table).sum())
+    if learned in (0, len(table)):
+        return []
+    return [("learned from", "learned", learned), ("not learned from", "", len(table) - learned)]
 
 
 def _class_of(run: Evidence, value: Any) -> str:
@@ -89,12 +108,18 @@ def _draw(table: pd.DataFrame, key: str, title: str, labels: Sequence[str], kind
     if there.sum() < 2:
         return None
     scaled, height = _scaled(places, there)
-    names, clusters = list(table["id"]), list(table["cluster"])
+    names, clusters, learned = list(table["id"]), list(table["cluster"]), list(_learned(table))
     groups = []
     for kind in sorted(kinds, key=lambda kind: -kind.count):  # rare classes on top of common ones
         points = [
-            Markup('<path d="M{:.1f} {:.1f}{}"><title>{}: {}{}</title></path>').format(
-                *scaled[k], kind.path, names[k], labels[k], f", cluster {clusters[k]}" if clusters[k] != "" else ""
+            Markup('<path{} d="M{:.1f} {:.1f}{}"><title>{}: {}{}{}</title></path>').format(
+                Markup(' class="learned"') if learned[k] else "",
+                *scaled[k],
+                kind.path,
+                names[k],
+                labels[k],
+                f", cluster {clusters[k]}" if clusters[k] != "" else "",
+                ", learned from" if learned[k] else "",
             )
             for k in map(int, np.flatnonzero(there))
             if labels[k] == kind.name

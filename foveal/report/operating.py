@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foveal.evaluate.operating import BY_GRADE
 from foveal.report.evidence import Evidence
 from foveal.report.figures import SHAPES, Line, Mark, Panel, charts
 from foveal.report.findings import Finding
@@ -13,6 +14,7 @@ from foveal.report.words import number, percent, percent_interval
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
 SETTINGS = {
+    BY_GRADE: "by the grade that it gives",
     "90 % specificity": "with the threshold set so that 90 % of the validation images without it pass",
     "90 % sensitivity": "with the threshold set so that 90 % of the validation images with it are found",
     "Youden": "with the threshold set so that sensitivity and specificity add up to most on the validation images",
@@ -49,6 +51,11 @@ def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
     """The operating points of one target, those without a sensitivity left out."""
     points = [dict(point) for point in result.get("operating_points", []) if point.get("target") == target]
     return [point for point in points if part(point, "sensitivity")["value"] is not None]
+
+
+def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
+    """The point of the rule that decides who is referred; None for results that were made without it."""
+    return next((point for point in points_of(result, target) if point.get("name") == BY_GRADE), None)
 
 
 def part(point: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -109,8 +116,9 @@ def _points_table(points: Sequence[Mapping[str, Any]]) -> Table:
         row = [Cell(text=str(point.get("name", "unnamed"))), Cell(text=threshold(point)), chosen]
         rows.append(row + [share_cell(part(point, name)) for name in names])
     prevalence = part(points[0], "positive_predictive_value").get("prevalence")
-    notes = ["The score is the probability of the lowest class that counts, or of any above; an image whose score "
-             "reaches the threshold is referred. The small figures are 95 % intervals."]  # fmt: skip
+    notes = ["Who is referred follows from the grade given. The other rows tell what thresholds would do in its place: "
+             "the score is the probability of the lowest class that counts, or of any above, and from the threshold on "
+             "an image is referred. The small figures are 95 % intervals."]  # fmt: skip
     if prevalence is not None:
         own = own_share(points[0])
         told = own is not None and abs(own - prevalence) > 1e-9
@@ -123,6 +131,8 @@ def _points_table(points: Sequence[Mapping[str, Any]]) -> Table:
 def threshold(point: Mapping[str, Any]) -> str:
     """The threshold, or what it does where no score can lie on its other side."""
     value = point.get("threshold")
+    if point.get("name") == BY_GRADE:
+        return "the grade"
     if value is not None and float(value) > 1:
         return "refers none"
     return "refers all" if value is not None and float(value) <= 0 else number(value, 3)
@@ -145,7 +155,7 @@ def precision_here(point: Mapping[str, Any]) -> float | None:
 
 def _chosen_on(point: Mapping[str, Any]) -> str:
     parts = {"val": "validation", "train": "training", "test": "these images"}
-    return parts.get(str(point.get("chosen_on")), str(point.get("chosen_on") or "not chosen"))
+    return parts.get(str(point.get("chosen_on")), str(point.get("chosen_on") or "–"))
 
 
 def _images(point: Mapping[str, Any]) -> str:
@@ -186,7 +196,7 @@ def _lines(curve: Sequence[Sequence[float]], key: str) -> list[Line]:
 
 def _marks(points: Sequence[Mapping[str, Any]], places: Sequence[tuple[Any, Any]]) -> list[Mark]:
     shapes = list(SHAPES)
-    return [Mark(label=str(point.get("name", "unnamed")), x=x, y=y, shape=shapes[k % 4], colour=f"series-{k % 3 + 2}")
+    return [Mark(label=str(point.get("name", "unnamed")), x=x, y=y, shape=shapes[k % 4], colour=f"series-{k % 4 + 2}")
             for k, (point, (x, y)) in enumerate(zip(points, places, strict=True))
             if x is not None and y is not None]  # fmt: skip
 

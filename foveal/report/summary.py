@@ -64,13 +64,16 @@ def _against_what(finding: Finding) -> str:
 
 
 def inter_rater(finding: Finding) -> str:
-    """How far experts agree, as the evaluation was told; empty where it was not."""
+    """How far experts agree, as the evaluation was told or has measured; empty where it was not."""
     told = finding.result["about"].get("inter_rater")
     if told is None or "quadratic_kappa" not in finding.metrics:
         return ""
     own = finding.metrics["quadratic_kappa"]
+    level = f"{words.number(told)}, as the evaluation was told" if not isinstance(told, dict) else (
+        f"{words.number(told['value'])} ({words.interval(told)}; n = {told['n']:,}, by {told['column']})"
+    )  # fmt: skip
     return (
-        f"Two readers of such images agree with a quadratic kappa of {words.number(told)}, as the evaluation was told; "
+        f"Two readers of such images agree with a quadratic kappa of {level}; "
         f"the grader has {words.number(own['value'])} ({words.interval(own)})."
     )
 

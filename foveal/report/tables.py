@@ -36,7 +36,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Text, a smaller second line, and a drawing under both.
+    """Text, a smaller second line, and a drawing under both; `picture` (a data: address) stands before a row's heading.
 
     tone: "", "muted", "good", "unsure" or "bad"; "words" is for a text that may wrap.
     """
@@ -45,6 +45,7 @@ class Cell:
     small: str = ""
     tone: str = ""
     strip: Strip | None = None
+    picture: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

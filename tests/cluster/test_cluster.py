@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,8 @@ from foveal.cluster.features import Features, pixel_features
 from foveal.cluster.images import choose
 from foveal.cluster.look import differences, look
 from foveal.cluster.methods import METHODS
+from foveal.data.phantom import draw_phantom
+from foveal.data.records import open_prepared
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,8 @@ def test_files_hold_a_row_per_image_or_pair(made, phantom_set):
     table = pd.read_csv(out / "maps.csv")
     columns = ["id", "label", "cluster", "split", "source", "flags", "pca_x", "pca_y", "tsne_x", "tsne_y"]
     assert list(table.columns[:10]) == columns and table["id"].tolist() == images.table["id"].tolist()
+    learned = pd.read_csv(phantom_set / "records.csv")["split"].eq("train").to_numpy()
+    assert (table["learned"][learned] == 1).any() and (table["learned"][~learned] == 0).all()
     assert table[columns[6:]].notna().all(axis=None) and table["cluster"].nunique() == 3
     pairs = pd.read_csv(out / "neighbours.csv")
     assert (
@@ -48,6 +53,38 @@ def test_files_hold_a_row_per_image_or_pair(made, phantom_set):
     )
     units = pd.Series(images.units, images.table["id"])
     assert (pairs["id"].map(units) != pairs["other"].map(units)).all()
+
+
+@pytest.mark.parametrize("with_run", [True, False])
+def test_the_nearest_of_a_photograph_outside_the_set_are_shown(phantom_set, grader_run, tmp_path, capsys, with_run):
+    new = draw_phantom(4, "left", 128, np.random.default_rng(99)).image
+    prepared = open_prepared(phantom_set)
+    known = prepared.records.iloc[[7]]
+    copy = np.kron(prepared.pixels(known)[0], np.ones((4, 4, 1), np.uint8))  # as near to one of the set as can be
+    files = [tmp_path / "new.png", tmp_path / "copy.png"]
+    for file, pixels in zip(files, (new, copy), strict=True):
+        cv2.imwrite(str(file), pixels[:, :, ::-1])
+    run = {"run": grader_run} if with_run else {}
+    foveal.cluster(phantom_set, out=tmp_path / "out", image=files, neighbours=5, **run)
+    table = pd.read_csv(tmp_path / "out" / "asked.csv")
+    assert list(table.columns) == ["image", "rank", "other", "similarity", "distance", "other_label"]
+    assert table["image"].tolist() == [str(file) for file in files for _ in range(5)]
+    assert table.groupby("image")["distance"].apply(lambda own: own.is_monotonic_increasing).all()
+    assert table["distance"].to_numpy() == pytest.approx(1 - table["similarity"].to_numpy(), abs=2e-5)
+    assert known["id"].iloc[0] in set(table[table["image"] == str(files[1])]["other"])
+    labels = prepared.records.set_index("id")["label"]
+    assert (table["other_label"].fillna(-1).to_numpy() == labels[table["other"]].fillna(-1).to_numpy()).all()
+    page = (tmp_path / "out" / "cluster.html").read_text(encoding="utf-8")
+    assert 'id="asked"' in page and "new.png" in page and f"{table['distance'].iloc[0]:.3f}" in page
+    assert "nearest to" in capsys.readouterr().out
+
+
+def test_what_is_no_photograph_is_refused_before_anything_is_written(phantom_set, tmp_path):
+    (tmp_path / "no.jpg").write_bytes(b"nothing")
+    for name, message in (("no.jpg", "could not be read"), ("gone.jpg", "there is no such file")):
+        with pytest.raises(ValueError, match=f"--image .*{name}.*{message}"):
+            foveal.cluster(phantom_set, out=tmp_path / "out", image=tmp_path / name)
+    assert not (tmp_path / "out").exists()
 
 
 def test_numbers_are_those_of_the_file_and_only_unseen_images_are_scored(made, phantom_set):

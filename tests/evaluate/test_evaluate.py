@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 import foveal
+from foveal.evaluate.operating import BY_GRADE
 from foveal.evaluate.predictions import read_predictions, units
 
 OVERALL = {
@@ -67,12 +69,13 @@ def test_operating_points_are_chosen_on_the_validation_part_only(tmp_path, predi
     table.loc[:59, "split"] = "val"
     write(tmp_path / "p.csv", table)
     result = evaluated(tmp_path / "p.csv", prevalence=0.1)
-    assert len(result["operating_points"]) == 6 and "operating_points_note" not in result
-    assert {point["chosen_n"] for point in result["operating_points"]} == {60}
+    assert len(result["operating_points"]) == 8 and "operating_points_note" not in result
+    assert {point["chosen_n"] for point in result["operating_points"] if point["name"] != BY_GRADE} == {60}
     assert result["operating_points"][0]["positive_predictive_value"]["prevalence"] == 0.1
     for split in ("val", "all"):
         result = evaluated(tmp_path / "p.csv", split=split)
-        assert result["operating_points"] == [] and "no operating points" in result["operating_points_note"]
+        assert {point["name"] for point in result["operating_points"]} == {BY_GRADE}
+        assert "no thresholds" in result["operating_points_note"]
 
 
 def test_what_to_beware_of_stands_last_the_gravest_at_the_end(tmp_path, predictions, write, capsys):
@@ -117,11 +120,63 @@ def test_without_a_severity_scale_nothing_is_referable(tmp_path, predictions, wr
     assert not {"referable_auc", "sight_threatening_auc"} & set(result["metrics"])
 
 
-def test_labels_of_one_class_have_no_agreement_but_an_accuracy(tmp_path, predictions, write, capsys):
-    result = evaluated(write(tmp_path / "p.csv", predictions().assign(label=0)))
+def test_labels_on_one_side_of_a_cut_off_have_no_area_but_an_accuracy(tmp_path, predictions, write):
+    result = evaluated(write(tmp_path / "p.csv", predictions().assign(label=lambda table: table["label"] % 2)))
     assert result["metrics"]["referable_auc"]["value"] is None and result["metrics"]["accuracy"]["value"] > 0
     assert result["curves"]["referable"] == {"roc": [], "precision_recall": []}
-    assert "every label is the same class" in capsys.readouterr().out
+
+
+def test_several_sources_are_compared_with_the_baseline_in_files(tmp_path, predictions, write, capsys):
+    skills = {"a": 0.5, "b": 0.9, "c": 0.5}
+    files = {name: tmp_path / name / "predictions.csv" for name in skills}
+    for seed, (name, skill) in enumerate(skills.items()):
+        files[name].parent.mkdir()
+        write(files[name], predictions(400, skill, seed))
+    foveal.evaluate(files["a"], *(files[name] for name in "bc"), resamples=200)
+    found = json.loads((tmp_path / "a" / "comparison.json").read_text())
+    assert [(one["baseline"], one["run"], one["n"]) for one in found] == [
+        (str(files["a"]), str(files[name]), 400) for name in "bc"
+    ]  # fmt: skip
+    better = found[0]["differences"]["quadratic_kappa"]
+    assert better["answer"] == "better" and 0 < better["low"] < better["value"] < better["high"]
+    assert found[0]["mcnemar"]["mid_p"] < 0.001 and found[0]["sentence"] in capsys.readouterr().out
+    foveal.evaluate(tmp_path / "a", tmp_path / "b", tmp_path / "c", baseline=tmp_path / "b", resamples=200)
+    rows = pd.read_csv(tmp_path / "a" / "comparison.csv")
+    assert rows["run"].unique().tolist() == [str(tmp_path / "a"), str(tmp_path / "c")]
+    assert len(rows) == 2 * 3 and (rows["answer"] == "worse").all() and (rows["mcnemar_mid_p"] < 0.001).all()
+    first = rows[rows["figure"] == "quadratic_kappa"].iloc[0]
+    assert first["difference"] == pytest.approx(-better["value"])
+    assert not (tmp_path / "b" / "metrics.json").exists(), "the others are compared, not measured"
+    with pytest.raises(ValueError, match="--baseline .* is none of the sources"):
+        foveal.evaluate(files["a"], files["b"], baseline=tmp_path)
+    with pytest.raises(ValueError, match="more than once"):
+        foveal.evaluate(files["a"], files["a"])
+
+
+def test_a_single_source_has_no_comparison(tmp_path, predictions, write):
+    foveal.evaluate(write(tmp_path / "p.csv", predictions()), resamples=200)
+    assert not (tmp_path / "comparison.json").exists()
+
+
+def test_two_readers_agree_with_an_interval_over_groups(tmp_path, predictions, write, capsys):
+    table = predictions(100)
+    table = table.assign(
+        reader=np.where(np.arange(100) % 4 > 0, table["label"], (table["label"] + 1) % 5).astype(object)
+    )
+    table.loc[:19, "reader"] = ""
+    found = evaluated(write(tmp_path / "p.csv", table), second_reader="reader")["about"]["inter_rater"]
+    kept = table.iloc[20:]
+    kappa = cohen_kappa_score(kept["label"], kept["reader"].astype(int), weights="quadratic")
+    assert found["value"] == pytest.approx(kappa, abs=1e-12) and found["n"] == 80 and found["column"] == "reader"
+    assert found["low"] < kappa < found["high"] and "two readers agree" in capsys.readouterr().out
+    half = evaluated(write(tmp_path / "p.csv", table.assign(group=[f"g{k // 20}" for k in range(100)])),
+                     second_reader="reader")["about"]["inter_rater"]  # fmt: skip
+    assert half["value"] == found["value"] and (half["low"], half["high"]) != (found["low"], found["high"])
+    for change, message in (({"reader": "mild"}, "'mild' is no class"), ({"reader": ""}, "0 of the judged images")):
+        with pytest.raises(ValueError, match=message):
+            foveal.evaluate(write(tmp_path / "q.csv", table.assign(**change)), second_reader="reader")
+    with pytest.raises(ValueError, match="choose one"):
+        foveal.evaluate(tmp_path / "p.csv", second_reader="reader", inter_rater=0.8)
 
 
 def test_subgroups_come_from_any_column(tmp_path, predictions, write, capsys):
@@ -245,7 +300,8 @@ def test_wrong_options_are_named(tmp_path, options, message):
         (lambda t: t.drop(columns=["p1", "p2", "p3", "p4"]), "missing column p0, p1"),
         (lambda t: t.drop(columns="p2"), "without a gap; found p0, p1, p3, p4"),
         (lambda t: t.assign(p0=np.nan), "no probabilities"),
-        (lambda t: t.assign(p0=0.9), "no probabilities"),
+        (lambda t: t.assign(p0=0.9), r"no probabilities .*a sum of .*foveal predict"),
+        (lambda t: t.assign(label=2), "all 60 labels are '2'; kappa and areas under curves need images of two classes"),
         (lambda t: t.assign(p0=np.inf), "no probabilities"),
         (lambda t: t.assign(p0="much"), "no probabilities"),
         (lambda t: t.assign(p0=-0.1, p1=0.3), "no probabilities"),
@@ -266,7 +322,7 @@ def test_wrong_options_are_named(tmp_path, options, message):
 def test_wrong_files_get_one_clear_error(tmp_path, predictions, write, change, message):
     with pytest.raises(ValueError, match=message):
         foveal.evaluate(write(tmp_path / "p.csv", change(predictions())))
-    assert not (tmp_path / "metrics.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.operating import NAMES, choose, judge, operating_points, severity
+from foveal.evaluate.operating import BY_GRADE, NAMES, choose, judge, operating_points, severity
 from foveal.evaluate.predictions import units
 from foveal.evaluate.scales import Scale
 
@@ -64,11 +64,23 @@ def test_points_follow_the_validation_part_and_never_the_judged_one(predictions)
         operating_points(judged, chosen_on, ICDR, Resampling(units(judged), 100), None)[0] for judged in (table, other)
     ]
     assert [point["threshold"] for point in points[0]] == [point["threshold"] for point in points[1]]
-    assert points[0] != points[1] and len(points[0]) == 6
-    assert {(point["target"], point["name"]) for point in points[0]} == {
-        (target, name) for target in ("referable", "sight_threatening") for name in NAMES
-    }
-    assert all((point["chosen_on"], point["chosen_n"]) == ("val", 200) for point in points[0])
+    assert points[0] != points[1]
+    assert [(point["target"], point["name"]) for point in points[0]] == [
+        (target, name) for target in ("referable", "sight_threatening") for name in (BY_GRADE, *NAMES)
+    ]
+    chosen = [point for point in points[0] if point["name"] != BY_GRADE]
+    assert all((point["chosen_on"], point["chosen_n"]) == ("val", 200) for point in chosen)
+
+
+def test_the_first_point_is_that_of_the_grades_whatever_the_probabilities(predictions):
+    table = predictions(80).assign(p0=1.0, p1=0.0, p2=0.0, p3=0.0, p4=0.0)
+    resampling = Resampling(units(table), 100)
+    point = operating_points(table, table.head(0), ICDR, resampling, None)[0][0]
+    ill, called = table["label"] >= 2, table["grade"] >= 2
+    assert point["name"] == BY_GRADE and point["threshold"] is None and point["referred"] == called.mean()
+    assert point["sensitivity"]["value"] == exactly(called[ill].mean())
+    assert point["specificity"]["value"] == exactly((~called)[~ill].mean())
+    assert (called == table["referable"]).all()
 
 
 def test_without_validation_images_of_both_kinds_there_is_a_reason_instead(predictions):
@@ -77,7 +89,7 @@ def test_without_validation_images_of_both_kinds_there_is_a_reason_instead(predi
     assert operating_points(table, table.head(0), ICDR, resampling, None)[1].startswith("There is no validation part")
     healthy = table[table["label"] < 2]
     points, note = operating_points(table, healthy, ICDR, resampling, None)
-    assert points == [] and note.count("no threshold") == 2
+    assert [point["name"] for point in points] == [BY_GRADE] * 2 and note.count("no threshold") == 2
     points, note = operating_points(table, healthy, Scale(names=list("01234"), ordered=False), resampling, None)
     assert points == [] and "no severity scale" in note
 

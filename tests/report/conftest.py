@@ -146,6 +146,11 @@ def write_metrics(run: Path) -> None:
         "positive_predictive_value": {**share, "value": 0.777, "prevalence": 0.6667},
         "negative_predictive_value": {**share, "value": 0.5432, "prevalence": 0.6667}, "referred": 0.7037,
     }  # fmt: skip
+    given = point | {
+        "name": "grade given", "threshold": None, "chosen_on": None, "chosen_n": None, "chosen_positive": None,
+        "sensitivity": {**share, "value": 0.8321}, "positive_predictive_value": {**share, "value": 0.7123,
+                                                                                  "prevalence": 0.6667},
+    }  # fmt: skip
     curve = {"roc": [[0, 0], [0.1, 0.55], [1, 1]], "precision_recall": [[0, 1], [0.9, 0.8], [1, 0.6667]]}
     group = {"column": "camera", "value": "Kowa", "n": 44, "groups": 22, "small": False,
              "metrics": {"quadratic_kappa": {**entry, "value": 0.4321}, "accuracy": entry}}  # fmt: skip
@@ -156,11 +161,15 @@ def write_metrics(run: Path) -> None:
     bins = [{"low": 0.1, "high": 0.5, "confidence": 0.41, "accuracy": 0.31, "n": 30},
             {"low": 0.5, "high": 1.0, "confidence": 0.82, "accuracy": 0.72, "n": 30}]  # fmt: skip
     about = {"split": "test", "images": 60, "groups": 30, "classes": list(CLASSES), "referable_from": 1,
-             "sight_threatening_from": 2, "resamples": 100, "seed": 0, "inter_rater": 0.84}  # fmt: skip
+             "sight_threatening_from": 2, "resamples": 100, "seed": 0, "inter_rater": 0.84,
+             "coverage": 0.9}  # fmt: skip
+    held = {"coverage": {**share, "value": 0.9123, "low": 0.85, "high": 0.96, "n": 60},
+            "coverage of none": {**share, "value": 0.7011, "low": 0.6, "high": 0.8, "n": 20},
+            "size": {**share, "value": 1.5}, "single": {**share, "value": 0.5}}  # fmt: skip
     (run / "metrics.json").write_text(json.dumps({
         "metrics": dict.fromkeys(names, entry), "confusion": confusion, "constant_answer": "none", "about": about,
         "curves": {"referable": curve, "sight_threatening": curve}, "reliability": {"bins": bins, "luck": 0.0505},
-        "operating_points": [point], "subgroups": [group, few], "harm": harm,
+        "operating_points": [given, point], "subgroups": [group, few], "harm": harm, "sets": held,
     }), encoding="utf-8")  # fmt: skip
 
 
@@ -172,11 +181,18 @@ def write_companions(run: Path) -> None:
     (run / "cluster").mkdir()
     places = pd.DataFrame({"id": [f"i{k}" for k in range(60)], "label": [k % 3 for k in range(60)]})
     places = places.assign(cluster=places.index % 2, pca_x=places.index * 1.0, pca_y=places.index % 5)
+    places = places.assign(learned=(places.index < 15).astype(int))
     places.loc[0, ["pca_x", "pca_y"]] = np.nan
     places.to_csv(run / "cluster" / "maps.csv", index=False)
     near = [("i1", 2, "i5", 0.8, 1, 1), ("i1", 1, "i4", 0.9, 1, 2), ("i1", 3, "i7", 0.7, 1, 2)]
     columns = ["id", "rank", "other", "similarity", "label", "other_label"]
     pd.DataFrame(near, columns=columns).to_csv(run / "cluster" / "neighbours.csv", index=False)
+    score = {"value": 0.6123, "low": 0.5, "high": 0.7, "n": 45, "groups": 22, "chance": 0.3789, "constant": 0.3333}
+    method = {"name": "k-means", "note": "", "sizes": [30, 30],
+              "scores": dict.fromkeys(("accuracy", "purity", "nmi", "ari"), score)}  # fmt: skip
+    clustered = {"about": {"clusters": 2, "judged": 45, "taught": True},
+                 "looks": [{"name": name, "methods": [method]} for name in ("features", "pixels")]}  # fmt: skip
+    (run / "cluster" / "cluster.json").write_text(json.dumps(clustered), encoding="utf-8")
     write_explained(run)
 
 

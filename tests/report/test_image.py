@@ -19,29 +19,41 @@ def test_a_sheet_says_grade_referral_neighbours_and_record(full_run):
     page = sheet(full_run, "i1")
     assert "The grader gives mild, with a probability of 80 %." in page
     assert "<strong>The grader would refer this eye.</strong>" in page
-    assert "Of 100 images that it refers, about 78 have mild or above, if 67 % of all have it." in page
-    assert "Its probability of mild or above is 90.0 %; it refers from 34.5 % on, with the threshold set so" in page
+    assert "Of 100 images that it refers, about 71 have mild or above, if 67 % of all have it." in page
+    assert "It refers what it grades mild or above; the probability of that is 90.0 % here." in page
     assert page.index("would refer") < page.index("with a probability of 80 %")
     assert "Of the 5 images most like it, 2 severe and 1 mild." in page
-    assert "0.81 (0.70 to 0.90)" in page and "88 % (95 % interval 77 to 95 %)" in page
+    assert "0.81 (0.70 to 0.90)" in page and "83 % (95 % interval 77 to 95 %)" in page
     assert "not a medical device" in page and "look it up by its id" in page
 
 
-def test_the_threshold_decides_and_not_the_grade(full_run):
-    result = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
-    result["operating_points"][0]["threshold"] = 0.95
-    (full_run / "metrics.json").write_text(json.dumps(result), encoding="utf-8")
-    page = sheet(full_run, "i1")
-    assert "<strong>The grader would not refer this eye.</strong>" in page
+def test_the_grade_decides_as_in_the_table_and_no_threshold(full_run):
+    for name, grade, words in (("i0", 0, "would not refer"), ("i1", 1, "would refer")):
+        for threshold in (0.01, 0.99):
+            result = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
+            result["operating_points"][1]["threshold"] = threshold
+            (full_run / "metrics.json").write_text(json.dumps(result), encoding="utf-8")
+            table = pd.read_csv(full_run / "predictions.csv").set_index("id")
+            assert (table.loc[name, "grade"], table.loc[name, "referable"]) == (grade, grade)
+            assert f"<strong>The grader {words} this eye.</strong>" in sheet(full_run, name)
+    page = sheet(full_run, "i0")
     assert re.search(
-        r"Of 100 images with mild or above, it passes about 12 \(\d+ to \d+\), as it passes this one.", page
+        r"Of 100 images with mild or above, it passes about 17 \(\d+ to \d+\), as it passes this one.", page
     )
 
 
-def test_without_an_operating_point_the_grade_decides(tmp_path, write_grader):
-    run = write_grader(tmp_path / "run", split="val")
-    page = sheet(run, "i1")
-    assert "<strong>The grader would refer this eye.</strong>" in page and "no operating point has been chosen" in page
+def test_what_was_measured_before_grades_were_a_point_says_so(full_run):
+    result = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
+    result["operating_points"] = result["operating_points"][1:]
+    (full_run / "metrics.json").write_text(json.dumps(result), encoding="utf-8")
+    page = sheet(full_run, "i1")
+    assert "<strong>The grader would refer this eye.</strong>" in page
+    assert "By the grade given; how often that is right has not been measured." in page
+
+
+def test_without_validation_images_the_grade_decides_and_is_measured(tmp_path, write_grader):
+    page = sheet(write_grader(tmp_path / "run", split="val"), "i1")
+    assert "<strong>The grader would refer this eye.</strong>" in page and "Of 100 images that it refers" in page
 
 
 def test_the_pictures_are_those_of_the_run(full_run):

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
+import foveal
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
 from foveal.report.operating import elsewhere, precision_here, threshold
@@ -15,13 +16,41 @@ from foveal.report.summary import answers
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
 FROM_METRICS = {
-    "operating": ("operating_points", ("87.6 %", "76.5 to 95.4", "65.4 %", "0.345", "n = 77, 33 ill", "70.4 %")),
+    "operating": ("operating_points", ("83.2 %", "the grade", "87.6 %", "76.5 to 95.4", "65.4 %", "0.345", "33 ill")),
     "harm": ("harm", ("severe → none", "0.247", "89 %", "10.0 %")),
-    "reliability": ("reliability", ("41 %", "31 %", "0.051 here by luck", "too sure of itself by 10.0 points")),
+    "reliability": (
+        "reliability",
+        (
+            "41 %",
+            "31 %",
+            "0.051 here by luck",
+            "too sure of itself by 10.0 points",
+            "91.2 %",
+            "70.1 %",
+            "60.0 to 80.0",
+            "kept",
+            "broken",
+        ),
+    ),
     "subgroups": ("subgroups", ("Kowa", "0.432", "22 groups", "2 groups, few")),
 }
 FROM_FILES = {
-    "map": ("cluster/maps.csv", ("60 images as the encoder sees them", "i59: severe, cluster 1", "cluster 0")),
+    "map": (
+        "cluster/maps.csv",
+        (
+            "60 images as the encoder sees them",
+            "i59: severe, cluster 1",
+            "cluster 0",
+            "i3: none, cluster 1, learned from",
+            "not learned from (45)",
+            "learned from (15)",
+            "k-means on features",
+            "k-means on pixels",
+            "0.612",
+            "0.379",
+            "0.333",
+        ),
+    ),
     "doubts": ("label_noise.csv", ("1 label that full has not learned from", "0.95", "2 severe and 1 mild")),
     "explanations": ("explain", ("lesions are found", "0.818", "0.525", "0.61", "31% of it on the edge", "alarm")),
 }
@@ -80,6 +109,40 @@ def test_one_missing_part_is_asked_for_alone(full_run, name):
     assert [what for what, _ in missing(find([evidence]), [evidence])] == [f"full: {wanted}"]
 
 
+def test_what_was_learned_from_is_hollow_only_where_the_table_tells(full_run, page_of):
+    assert section(page_of(full_run), "map").count('<path class="learned"') == 14, "i0 has no place"
+    table = pd.read_csv(full_run / "cluster" / "maps.csv")
+    table.drop(columns="learned").to_csv(full_run / "cluster" / "maps.csv", index=False)
+    text = section(page_of(full_run), "map")
+    assert "not learned from" not in text and 'class="learned"' not in text
+
+
+def test_clusters_that_were_not_scored_have_no_table(full_run, page_of):
+    file = full_run / "cluster" / "cluster.json"
+    clustered = json.loads(file.read_text(encoding="utf-8"))
+    for one in clustered["looks"]:
+        one["methods"][0]["scores"] = {}
+    file.write_text(json.dumps(clustered), encoding="utf-8")
+    assert "Clusters against labels" not in page_of(full_run)
+
+
+def test_doubted_images_are_shown_from_the_set_or_from_the_run(full_run, page_of, tmp_path):
+    first = pd.read_csv(full_run / "misgraded.csv", keep_default_na=False).query("picture != ''")["id"].iloc[0]
+    doubts = pd.read_csv(full_run / "label_noise.csv")
+    doubts.assign(id=[first, "i1"], likely=[2, 0], label=1).to_csv(full_run / "label_noise.csv", index=False)
+    assert section(page_of(full_run), "doubts").count('class="thumbnail"') == 1
+    data = foveal.prepare("phantom:20", out=tmp_path / "ph", size=32)
+    ids = pd.read_csv(data / "records.csv")["id"].iloc[:2]
+    doubts.assign(id=ids, likely=[2, 0], label=1).to_csv(full_run / "label_noise.csv", index=False)
+    options = (full_run / "config.toml").read_text(encoding="utf-8")
+    (full_run / "config.toml").write_text(options.replace('"ph"', f'"{data}"'), encoding="utf-8")
+    assert section(page_of(full_run), "doubts").count('class="thumbnail"') == 0, "another set than the run's"
+    card = json.loads((full_run / "card.json").read_text(encoding="utf-8"))
+    identity = json.loads((data / "card.json").read_text(encoding="utf-8"))["identity"]
+    (full_run / "card.json").write_text(json.dumps(card | {"identity": identity}), encoding="utf-8")
+    assert section(page_of(full_run), "doubts").count('class="thumbnail"') == 2
+
+
 def test_hostile_words_of_other_verbs_are_escaped(full_run, page_of):
     evil = "<script>alert(1)</script>"
     for name in ("label_noise.csv", "cluster/maps.csv"):
@@ -131,7 +194,7 @@ def test_the_summary_answers_five_questions(full_run):
     said = {question: " ".join(lines) for question, lines in answers(evidence, find([evidence])[0])}
     assert list(said) == ["What is it?", "How good is it?", "Measured against what?", "Where does it fail?",
                           "May it be trusted?"]  # fmt: skip
-    assert "finds 88\N{NO-BREAK SPACE}% of the images with referable disease" in said["How good is it?"]
+    assert "By the grade that it gives, it finds 83\N{NO-BREAK SPACE}% of the images with" in said["How good is it?"]
     assert "quadratic kappa of 0.84" in said["Measured against what?"]
     assert "worst where camera is Kowa: quadratic kappa 0.43" in said["Where does it fail?"]
     assert (
@@ -146,7 +209,7 @@ def test_one_large_group_alone_is_no_weak_one(full_run):
 
 def test_points_lie_on_the_curve_whatever_prevalence_was_told(full_run, page_of):
     result = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
-    point = result["operating_points"][0]
+    point = result["operating_points"][1]
     point["positive_predictive_value"] |= {"value": 0.1, "prevalence": 0.05}
     assert precision_here(point) == pytest.approx(0.8765 * 40 / (0.8765 * 40 + (1 - 0.6543) * 20))
     change(full_run, operating_points=[point])
