@@ -44,7 +44,9 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
         "provenance": {
             "exported": datetime.now(UTC).isoformat(timespec="seconds"), "model": predictor.key,
             "trained": provenance["started"], "seed": provenance["seed"], "commit": provenance["commit"],
-            "versions": provenance["versions"], "data": provenance["data"], "loss": options.get("loss"),
+            "versions": provenance["versions"], "loss": options.get("loss"),
+            # Names without folders: where a set lay is nobody's business.
+            "data": {Path(name).name: digest for name, digest in provenance["data"].items()},
             "image_size": options.get("image_size"),
         },
     }  # fmt: skip
@@ -122,9 +124,10 @@ def _files(said: dict[str, Any], loads: dict[str, str]) -> list[str]:
 
 
 def _use(said: dict[str, Any]) -> list[str]:
+    shape = ", ".join(map(str, said["input"]["shape"]))
     return [
         "## Use", "", "```sh", "foveal predict . photographs/ --out predictions.csv", "foveal serve .", "```", "",
-        f"Input `pixels`: uint8 {said['input']['shape']}, RGB or grey, {said['input']['made']} (`preparation` in "
+        f"Input `pixels`: uint8 [{shape}], RGB or grey, {said['input']['made']} (`preparation` in "
         f"foveal.json says how the square is cut). Output: {', '.join(said['outputs'])}. Thresholds and sets of grades "
         "stand in `readout`.", "",
     ]  # fmt: skip

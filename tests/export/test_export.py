@@ -81,6 +81,8 @@ def test_the_card_tells_what_was_measured(exported, grader_run):
     for name, facts in said["files"].items():
         assert facts["bytes"] == (exported / name).stat().st_size and f"`{name}`" in card
     assert said["files"]["model.onnx"]["parity"] in card and "Not a medical device" in card
+    told = (exported / "foveal.json").read_text() + card  # and nothing of where things lay on this machine
+    assert str(grader_run.parent) not in told and all("/" not in name for name in said["provenance"]["data"])
     metrics = json.loads((grader_run / "metrics.json").read_text()) if (grader_run / "metrics.json").exists() else None
     assert ("nothing is known of how good it is" in card) == (metrics is None)
     seen = pd.read_csv(exported / "seen.csv", dtype=str, keep_default_na=False)
