@@ -197,6 +197,23 @@ def test_ungradable_is_an_answer_with_a_reason_and_no_grade(room):
     assert page.locator("#similar").is_hidden() and page.locator("#strength-field").is_hidden()
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_why_there_is_no_grade_is_told_in_the_language_of_the_page_without_codes(room, language):
+    words = json.loads((canned.SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
+    page = room(locale={"en": "en-GB", "zh": "zh-CN"}[language])
+    graded(page, black())
+    said = page.locator("#answer-sentences p")
+    lead, *reasons = said.all_text_contents()
+    assert lead == words["answer.ungradable.lead"] and len(reasons) == 2  # that it is dark forbids no grade
+    with page.expect_download() as saved:
+        page.click("#report")
+    report = Path(saved.value.path()).read_text(encoding="utf-8").partition('class="verdict')[0].partition("<h2")[2]
+    meant = [words[f"flagMeaning.{name}"] if language == "zh" else canned.FLAGS[name] for name in canned.BLACK]
+    assert reasons == meant[:2] and all(report.count(text) == 1 for text in meant[:2]) and meant[2] not in report
+    assert not [name for name in canned.BLACK if f"{name}:" in page.locator("#answer").inner_text() + report]
+    assert "no-disc: " in canned.reason_of(*canned.BLACK)
+
+
 def test_the_slider_changes_how_strong_the_map_is(room):
     page = room()
     graded(page, photograph("left eye.jpg", 2))

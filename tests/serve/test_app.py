@@ -118,6 +118,10 @@ def test_an_ungradable_photograph_has_flags_and_probabilities_and_no_grade(
     assert answer["grade"] is answer["grade_name"] is answer["referable"] is answer["set"] is None
     assert answer["probabilities"] == pytest.approx([table[f"p{k}"][0] for k in range(5)], abs=1e-6)
     assert 'foveal_answers_total{answer="ungradable"} 1.0' in client.get("/metrics").text
+    report = sent(client, [("0.jpg", photographs["0.jpg"])], "/v1/report", params={"language": "zh"}).text
+    said = report.partition('class="verdict')[0]  # below it, all flags are told
+    assert "未能识别出圆形视野" in said and "no-disc" not in report and FLAGS["no-disc"] not in report
+    assert "病灶可能隐没在暗处" not in said and "病灶可能隐没在暗处" in report
 
 
 @pytest.mark.parametrize(
