@@ -84,8 +84,10 @@ def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str,
     @asynccontextmanager
     async def taken(request: Request) -> AsyncIterator[list[Sent]]:
         with work.room.request() as hold:
-            with work.batcher.place(1):  # so that no more bodies are read at one time than photographs are graded
-                photographs = await read_photographs(request, config, hold)
+            with work.batcher.place(1):
+                pass  # where there is none, that is told before a body is read
+            # None is held meanwhile: who sends a byte a minute would shut out all others. `hold` bounds the memory.
+            photographs = await read_photographs(request, config, hold)
             yield photographs
 
     @app.post("/v1/grade", openapi_extra=PHOTOGRAPHS)

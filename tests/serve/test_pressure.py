@@ -145,6 +145,27 @@ def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
     asyncio.run(script())
 
 
+def test_bodies_that_do_not_come_take_no_place_from_others(serving, photographs):
+    app, stop = serving(queue=2, most_images=1), asyncio.Event()
+
+    async def stalls():
+        yield photographs["0.jpg"][:1]
+        await stop.wait()
+        yield photographs["0.jpg"][1:]
+
+    async def script():
+        async with asyncio.TaskGroup() as group, asking(app) as client:
+            stalled = [group.create_task(client.post("/v1/grade", content=stalls(), headers=JPEG)) for _ in range(5)]
+            await asyncio.sleep(0.2)
+            for _ in range(3):
+                good = await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)
+                assert good.status_code == 200 and not any(task.done() for task in stalled)
+            stop.set()
+            assert {(await task).status_code for task in stalled} <= {200, 503}  # all of them come at once
+
+    asyncio.run(script())
+
+
 def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch, caplog):
     app, probabilities = serving(), Predictor.probabilities
 
