@@ -10,6 +10,7 @@ import pytest
 
 from foveal.predict.predictor import Predictor
 from foveal.serve import work
+from foveal.serve.reviews import Reviews
 
 pytest.importorskip("fastapi")
 JPEG = {"Content-Type": "image/jpeg"}
@@ -268,5 +269,35 @@ def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, ph
             gate.set()
             assert (await first).status_code == 200
             assert (await client.post("/v1/grade", content=data, headers=headers)).status_code == 200
+
+    asyncio.run(script())
+
+
+def test_a_database_that_does_not_answer_holds_up_nothing_else(serving, photographs, monkeypatch):
+    app, opened, latest = serving(timeout=1.0), threading.Event(), Reviews.latest
+
+    def waits(store, *given):
+        assert opened.wait(20)
+        return latest(store, *given)
+
+    monkeypatch.setattr(Reviews, "latest", waits)
+
+    async def script():
+        async with asyncio.TaskGroup() as group, asking(app) as client:
+            stuck = [group.create_task(client.get("/v1/reviews")) for _ in range(60)]  # more than there are threads
+            await asyncio.sleep(0.2)
+            try:
+                async with asyncio.timeout(10):
+                    for path in ("/healthz", "/metrics", "/v1/model", "/", "/static/page.js"):
+                        assert (await client.get(path)).status_code == 200
+                    good = await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)
+                    assert good.status_code == 200
+                    answers = [await task for task in stuck]
+            finally:
+                opened.set()
+            assert {answer.status_code for answer in answers} == {503}
+            assert answers[0].json()["error"]["code"] == "database" and answers[0].headers["retry-after"]
+            assert "within 1 s" in answers[0].json()["error"]["message"]
+            assert (await client.get("/v1/reviews")).json()["total"] == 0
 
     asyncio.run(script())
