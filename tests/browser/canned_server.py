@@ -145,9 +145,17 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Any:
-        allowed = token is None or request.headers.get("Authorization") == f"Bearer {token}"
+        given = request.headers.get("Authorization", "").encode("latin-1")
+        allowed = token is None or given == f"Bearer {token}".encode()
         if request.url.path.startswith("/v1/") and not allowed:
-            return refuse(401, {"code": "token", "message": "the token is missing or wrong", "mend": "send it"})
+            return refuse(
+                401,
+                {
+                    "code": "token",
+                    "message": "the token is missing or wrong",
+                    "mend": "send the header Authorization: Bearer TOKEN",
+                },
+            )
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = POLICY
         return response

@@ -475,19 +475,42 @@ def test_a_hostile_name_is_only_a_name(room):
     assert page.locator("img[src=x]").count() == 0 and page.title() == "Reading room – Foveal"
 
 
-def test_a_token_is_asked_for_once(room):
-    with canned.running(canned.make_app(token="open sesame")) as address:
+KEPT = "sessionStorage.getItem('foveal-token')"
+
+
+@pytest.mark.parametrize("token", ["open sesame", "芝麻开门 voilà"])
+def test_a_token_is_asked_for_once(room, token):
+    with canned.running(canned.make_app(token=token)) as address:
         page = room(at=address)
         page.locator("#token[open]").wait_for()
-        page.keyboard.type("wrong")
+        page.keyboard.insert_text("错误 wrong")
         page.keyboard.press("Enter")
         expect(page.locator("#token-wrong")).to_be_visible()
-        page.keyboard.type("open sesame")
+        assert page.evaluate(KEPT) is None  # it would be sent for ever
+        page.keyboard.insert_text(token)
         page.keyboard.press("Enter")
         graded(page, photograph("left eye.jpg", 2))
         page.reload()
         graded(page, photograph("left eye.jpg", 2))
-        assert page.locator("#token[open]").count() == 0
+        assert page.locator("#token[open]").count() == 0 and page.evaluate(KEPT) == token
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-GB", "Try again and enter it"), ("zh-CN", "请重试并输入令牌")])
+def test_without_a_token_the_way_on_is_told_in_words_for_people(room, locale, said):
+    with canned.running(canned.make_app(token="open sesame")) as address:
+        page = room(at=address, locale=locale)
+        page.locator("#token[open]").wait_for()
+        page.evaluate("sessionStorage.setItem('foveal-token', 'of another day')")
+        page.click("#token-cancel")
+        expect(page.locator("#start-alert")).to_contain_text(said)
+        expect(page.locator("#start-alert")).not_to_contain_text("Bearer")
+        page.reload()  # with a token that was accepted once
+        expect(page.locator("#token-wrong")).to_be_visible()
+        page.click("#token-cancel")
+        assert page.evaluate(KEPT) is None
+        page.click("#start-alert button")
+        page.locator("#token[open]").wait_for()
+        expect(page.locator("#token-wrong")).to_be_hidden()
 
 
 def test_a_server_that_is_down_is_told_and_tried_again(room):

@@ -287,7 +287,7 @@ def test_a_form_that_ends_too_soon_loses_no_photograph_in_silence(client, photog
     assert len(whole.json()["answers"]) == 2
 
 
-@pytest.mark.parametrize("token", ["secret", "geheim-ü", "密码"])
+@pytest.mark.parametrize("token", ["secret", "geheim-ü", "密码", "voilà"])
 def test_a_token_is_asked_for_on_all_that_tells_something(browsing, photographs, token):
     client = browsing(token=token)
     right = {b"Authorization": f"Bearer {token}".encode()}
