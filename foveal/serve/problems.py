@@ -71,7 +71,7 @@ def unreadable(reason: str) -> RequestError:
     """422 for a photograph that cannot be read."""
     return RequestError(
         422, "unreadable", f"the photograph cannot be read: {reason}",
-        "send a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000 or DICOM file that opens elsewhere",
+        "send a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that opens elsewhere",
     )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ import jinja2
 import numpy as np
 import pytest
 
+from foveal.data.source import PICTURES
+
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.browser
@@ -124,6 +126,37 @@ def test_photographs_can_be_dropped_and_pasted(room):
     page.evaluate(give, ["paste", "body", second])
     expect(page.locator(PHOTOGRAPHS)).to_have_count(2)
     expect(page.locator(PHOTOGRAPHS).nth(1)).to_contain_text("pasted-1.jpg")
+
+
+DROP = """names => {
+  const file = (name) => ({isFile: true, file: (take) => take(new File(['x'], name))});
+  const folder = (...inside) => {
+    const parts = [inside, []];
+    return {isDirectory: true, createReader: () => ({readEntries: (take) => take(parts.shift())})};
+  };
+  const inside = folder(folder(...names.map(file)));
+  const event = new Event('drop', {bubbles: true, cancelable: true});
+  const items = [{kind: 'file', webkitGetAsEntry: () => inside, getAsFile: () => null}];
+  Object.defineProperty(event, 'dataTransfer', {value: {types: ['Files'], items}});
+  document.body.dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-GB", "4 files passed over"), ("zh-CN", "已略过 4 个文件")])
+def test_of_a_folder_all_that_the_server_reads_is_sent_and_the_rest_counted(room, locale, said):
+    page = room(locale=locale)
+    page.route("**/v1/grade?*", lambda route: route.fulfill(status=422, json={}))
+    page.locator("#record-lead:not(:empty)").wait_for()
+    read = [*(f"left{ending.upper()}" for ending in PICTURES), "a.dicom", "IM0001", "1.2.840.113619.2.5", "17_left"]
+    page.evaluate(DROP, [*read, "DICOMDIR", "notes.txt", ".DS_Store", "._left"])
+    expect(page.locator("#passed")).to_contain_text(said)
+    expect(page.locator("#status")).to_contain_text(said)
+    expect(page.locator("#queue-items .failed")).to_have_count(len(read))
+    assert page.locator("#queue-items .name").all_text_contents() == read
+    page.evaluate(DROP, ["notes.txt"])  # alone
+    expect(page.locator("#passed")).to_contain_text(said[:4] if locale == "zh-CN" else "1 file passed over")
+    page.set_input_files("#files", [photograph("left eye.jpg")])
+    expect(page.locator("#passed")).to_be_hidden()
 
 
 def test_of_two_files_the_bad_one_is_named_and_the_good_one_graded(room):
