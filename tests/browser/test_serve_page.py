@@ -418,6 +418,8 @@ def test_the_report_is_saved_and_fits_one_sheet(room, browser, tmp_path, locale,
     sheet = browser.new_page()
     sheet.goto(file.as_uri())
     assert sheet.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    if locale == "zh-CN":
+        assert_names_chinese_fonts(sheet)
     assert len(re.findall(rb"/Type\s*/Page\b", sheet.pdf(prefer_css_page_size=True))) == 1
     assert problems_of(sheet) == []
     sheet.close()
@@ -457,9 +459,17 @@ def test_language_and_colours_are_switched_and_kept(room):
     assert page.evaluate(paper) == light
 
 
+def assert_names_chinese_fonts(page):
+    """Those of macOS, Windows and Linux, before what a browser takes by itself."""
+    names = page.evaluate("getComputedStyle(document.body).fontFamily").split(", ")
+    for name in ("PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "WenQuanYi Micro Hei"):
+        assert names.index(f'"{name}"') < names.index("system-ui"), names
+
+
 def test_the_language_of_the_browser_comes_first(room):
     page = room(locale="zh-CN", scheme="dark")
     expect(page.locator("h1")).to_have_text("阅片室")
+    assert_names_chinese_fonts(page)
     missing = "[...document.querySelectorAll('[data-words]')].filter(e => e.textContent === e.dataset.words).length"
     assert page.evaluate(missing) == 0
 
