@@ -2,7 +2,8 @@
 #
 #   docker build -t foveal .                            serves an exported grader; no torch in it
 #   docker build -t foveal --build-arg TORCH=1 .        serves a run folder, too
-#   docker run --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 -v "$PWD/grader.onnx:/model:ro" -v reviews:/reviews \
+#   foveal export RUN --out exported                    what it serves; made where torch is
+#   docker run --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 -v "$PWD/exported:/model:ro" -v reviews:/reviews \
 #     -e FOVEAL_REVIEWS=/reviews/reviews.db -e FOVEAL_TOKEN foveal
 #
 # FOVEAL_TOKEN and FOVEAL_REVIEWS are given when it is run; nothing secret is in the image. compose.yaml has PostgreSQL.

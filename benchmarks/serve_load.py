@@ -2,9 +2,10 @@
 
     python benchmarks/serve_load.py RUN_OR_FILE FOLDER_OF_PHOTOGRAPHS [--clients 64] [--seconds 60]
 
-1. The bare model: `foveal predict` over the photographs in one process, before and after the load.
+1. The bare model: `foveal.load` over the photographs in one process, before and after the load. It is opened, and has
+   graded them once, before the clock starts.
 2. `--clients` clients, each sending one photograph after the other for `--seconds`: throughput, latencies, errors, and
-   the answers against the rows of `foveal predict`. The clients share the machine's cores with the server.
+   every answer against the row of the bare model. The clients share the machine's cores with the server.
 3. As many clients at a server that takes 8 photographs at a time: 503 with Retry-After, and nothing else, beyond that.
 
 The memory of the server is read before, during and after.
@@ -30,17 +31,19 @@ import pandas as pd
 import foveal
 from foveal.console import set_quiet
 from foveal.data.source import list_pictures
+from foveal.predict.loaded import LoadedGrader
 
 PORT = 8971
+LEAST_SECONDS = 10  # that the bare model is measured for
 
 
 @dataclass
 class Load:
     """What the clients saw."""
 
-    statuses: Counter = field(default_factory=Counter)
+    statuses: Counter = field(default_factory=Counter)  # of HTTP, or the name of what went wrong
     seconds: list[float] = field(default_factory=list)
-    answers: dict[str, dict] = field(default_factory=dict)
+    answers: list[dict] = field(default_factory=list)
     without_retry: int = 0
 
 
@@ -55,20 +58,21 @@ def client(number: int, files: list[tuple[str, bytes]], until: float, load: Load
         try:
             connection.request("POST", "/v1/grade", data, {"Content-Type": "image/jpeg", "X-Name": name})
             answer = connection.getresponse()
-            body = answer.read()
+            body = json.loads(answer.read())
             status: int | str = answer.status
-        except OSError as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             status = type(error).__name__
         with lock:
             load.statuses[status] += 1
             if status == 200:
                 load.seconds.append(time.perf_counter() - began)
-                load.answers.setdefault(name, json.loads(body)["answers"][0])
+                load.answers.append(body["answers"][0])
             if status == 503 and not answer.headers.get("Retry-After"):
                 load.without_retry += 1
         if status == 503:
             time.sleep(0.05)
+    connection.close()
 
 
 def put_under_load(files: list[tuple[str, bytes]], clients: int, seconds: float) -> tuple[Load, float]:
@@ -106,18 +110,22 @@ def memory(server: subprocess.Popen) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-def bare(model: Path, files: list[Path], out: Path) -> float:
-    """Images per second of `foveal predict`."""
-    began = time.perf_counter()
-    foveal.predict(model, *files, out=out)
-    return len(files) / (time.perf_counter() - began)
+def bare(grader: LoadedGrader, files: list[Path]) -> float:
+    """Images per second of the model without a server."""
+    began, graded = time.perf_counter(), 0
+    while time.perf_counter() - began < LEAST_SECONDS:
+        graded += len(grader.predict(files))
+    return graded / (time.perf_counter() - began)
 
 
 def show(load: Load, took: float) -> float:
     """Print, and return images per second."""
     rate = len(load.seconds) / took
     places = statistics.quantiles(load.seconds, n=100) if len(load.seconds) > 1 else [0.0] * 99
-    print(f"  answers by status: {dict(load.statuses)}; 503 without Retry-After: {load.without_retry}")
+    errors = sum(count for status, count in load.statuses.items() if status not in (200, 503))
+    print(
+        f"  answers by status: {dict(load.statuses)}; errors: {errors}; 503 without Retry-After: {load.without_retry}"
+    )
     print(f"  {rate:.1f} images/s; p50 {places[49]:.2f} s, p99 {places[98]:.2f} s, n = {len(load.seconds)}")
     return rate
 
@@ -136,8 +144,9 @@ def main() -> None:
     sent = [(f"{number}.jpg", file.read_bytes()) for number, file in enumerate(files)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bare(options.model, files, folder / "p.csv")  # warms up
-        before = bare(options.model, files, folder / "p.csv")
+        grader = foveal.load(options.model)
+        table = grader.predict(files)  # warms up
+        before = bare(grader, files)
         server = started(options.model, folder)
         idle = memory(server)
         load, took = put_under_load(sent, options.clients, options.seconds)
@@ -146,10 +155,13 @@ def main() -> None:
         print(f"  memory of the server: {idle:.0f} MB idle, {memory(server):.0f} MB after the load")
         server.terminate()
         server.wait()
-        after = bare(options.model, files, folder / "p.csv")
+        after = bare(grader, files)
         model = statistics.mean([before, after])
         print(f"  bare model {before:.1f} before, {after:.1f} after: ratio {rate / model:.2f}")
-        _compare(load, files, folder / "p.csv")
+        unequal, worst = compare(load.answers, table)
+        print(
+            f"  against foveal.load: {unequal} unequal answers of {len(load.answers)}, largest difference {worst:.1e}"
+        )
         server = started(options.model, folder, "--queue", "8", "--most-images", "8")
         beyond, took = put_under_load(sent, options.clients, min(options.seconds, 20))
         print(f"{options.clients} clients at a server that takes 8 photographs at a time")
@@ -159,18 +171,16 @@ def main() -> None:
         print(f"  exit code when told to stop: {server.wait()}")
 
 
-def _compare(load: Load, files: list[Path], out: Path) -> None:
-    table = pd.read_csv(out).set_index("id")
-    worst, unequal = 0.0, 0
-    for number, file in enumerate(files):
-        answer, row = load.answers.get(f"{number}.jpg"), table.loc[file.as_posix()]
-        if answer is None or row["answer"] == "unreadable":
-            continue
-        unequal += answer["answer"] != row["answer"] or (
-            answer["grade"] is not None and answer["grade"] != row["grade"]
-        )
-        worst = max(worst, *(abs(share - row[f"p{k}"]) for k, share in enumerate(answer["probabilities"])))
-    print(f"  against foveal predict: {unequal} unequal answers of {len(load.answers)}, largest difference {worst:.1e}")
+def compare(answers: list[dict], table: pd.DataFrame) -> tuple[int, float]:
+    """(answers that are not those of the table, largest difference of a probability); number k.jpg is row k."""
+    unequal, worst = 0, 0.0
+    for answer in answers:
+        row = table.iloc[int(answer["name"].removesuffix(".jpg"))]
+        grade = None if pd.isna(row["grade"]) else row["grade"]
+        unequal += (answer["answer"], answer["grade"]) != (row["answer"], grade)
+        shares = answer["probabilities"] or []
+        worst = max(worst, *(abs(share - row[f"p{k}"]) for k, share in enumerate(shares)), 0.0)
+    return unequal, worst
 
 
 if __name__ == "__main__":

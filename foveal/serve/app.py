@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,6 @@ import jinja2
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.concurrency import run_in_threadpool
 
 import foveal
 from foveal.data.corrections import corrections_text
@@ -24,6 +23,7 @@ from foveal.serve.intake import Sent, read_photographs
 from foveal.serve.options import ServeConfig
 from foveal.serve.problems import RequestError, unreadable
 from foveal.serve.reviews import Reviews
+from foveal.serve.store import Store
 from foveal.serve.work import Work
 
 HERE = Path(__file__).parent
@@ -52,6 +52,7 @@ REVIEW = {
 
 def create_app(work: Work, config: ServeConfig, about: dict[str, Any], reviews: Reviews | None) -> FastAPI:
     """The server for one model; `about` is what GET /v1/model says."""
+    store = Store(reviews, config.timeout)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -59,8 +60,7 @@ def create_app(work: Work, config: ServeConfig, about: dict[str, Any], reviews: 
         yield
         app.state.ready = False
         work.close()
-        if reviews is not None:
-            reviews.close()
+        store.close()
 
     app = FastAPI(
         title="Foveal",
@@ -73,7 +73,7 @@ def create_app(work: Work, config: ServeConfig, about: dict[str, Any], reviews: 
     add_guard(app, work.counters, config)
     add_errors(app)
     _add_grading(app, work, config, about)
-    _add_reviews(app, work, about, reviews, config)
+    _add_reviews(app, work, about, store, config)
     _add_page(app, work, about, needs_token=bool(config.token))
     return app
 
@@ -84,8 +84,10 @@ def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str,
     @asynccontextmanager
     async def taken(request: Request) -> AsyncIterator[list[Sent]]:
         with work.room.request() as hold:
-            with work.batcher.place(1):  # so that no more bodies are read at one time than photographs are graded
-                photographs = await read_photographs(request, config, hold)
+            with work.batcher.place(1):
+                pass  # where there is none, that is told before a body is read
+            # None is held meanwhile: who sends a byte a minute would shut out all others. `hold` bounds the memory.
+            photographs = await read_photographs(request, config, hold)
             yield photographs
 
     @app.post("/v1/grade", openapi_extra=PHOTOGRAPHS)
@@ -113,7 +115,7 @@ def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str,
         return HTMLResponse(page, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
     @app.get("/v1/model")
-    def model() -> dict[str, Any]:
+    async def model() -> dict[str, Any]:
         """What grades here, and how good it was."""
         return about
 
@@ -124,44 +126,28 @@ def _refuse_unreadable(answers: list[dict[str, Any]]) -> None:
 
 
 def _add_reviews(
-    app: FastAPI, work: Work, about: dict[str, Any], reviews: Reviews | None, config: ServeConfig
+    app: FastAPI, work: Work, about: dict[str, Any], store: Store, config: ServeConfig
 ) -> None:  # fmt: skip
-    def store() -> Reviews:
-        if reviews is None:
-            raise RequestError(404, "no_reviews", "this server keeps no reviews", "start it without --reviews none")
-        return reviews
-
     @app.post("/v1/reviews", status_code=201, openapi_extra=REVIEW)
     async def review(request: Request) -> dict[str, Any]:
         """Confirm or correct a grade; answered once it is on the disk."""
         body = await read_review(request, config.timeout)
-        kept = await run_in_threadpool(_told, store().add, review_of(body, about))
+        kept = await store.add(review_of(body, about))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
         return review_to(kept)
 
     @app.get("/v1/reviews")
     async def listed(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
         """Reviews, the newest first."""
-        total, found = await run_in_threadpool(_told, store().latest, limit, offset)
+        total, found = await store.latest(limit, offset)
         return {"total": total, "reviews": [review_to(one) for one in found]}
 
     @app.get("/v1/reviews/corrections.csv")
     async def corrections(all: bool = False) -> Response:
         """A row per image where a person disagreed, with `all` also where they agreed."""
-        table = await run_in_threadpool(_told, store().corrections, all)
+        table = await store.corrections(all)
         headers = {"Content-Disposition": 'attachment; filename="corrections.csv"'}
         return Response(corrections_text(table).encode(), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def _told(work: Callable[..., Any], *given: Any) -> Any:
-    """Call what the reviews can do; what they refuse, and a database that fails, becomes a `RequestError`."""
-    try:
-        return work(*given)
-    except ValueError as error:
-        raise RequestError(422, "invalid", str(error), "correct it and send it again") from None
-    except OSError as error:
-        said = f"the database of reviews failed: {error}"
-        raise RequestError(503, "database", said, "send it again in a moment", AGAIN) from None
 
 
 def _add_page(app: FastAPI, work: Work, about: dict[str, Any], *, needs_token: bool) -> None:
@@ -177,18 +163,19 @@ def _add_page(app: FastAPI, work: Work, about: dict[str, Any], *, needs_token: b
     def documents() -> HTMLResponse:
         return HTMLResponse(pages.get_template("api.html").render(api=app.openapi(), token=needs_token))
 
+    # These three need no thread, so that they are answered whatever the threads are busy with.
     @app.get("/healthz")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         """Whether the process lives."""
         return {"status": "ok"}
 
     @app.get("/readyz")
-    def ready() -> dict[str, str]:
+    async def ready() -> dict[str, str]:
         """Whether it takes photographs."""
         if not getattr(app.state, "ready", False):
             raise RequestError(503, "not_ready", "the server is starting or ending", "ask again in a moment", AGAIN)
         return {"status": "ready"}
 
     @app.get("/metrics", include_in_schema=False)
-    def metrics() -> Response:
+    async def metrics() -> Response:
         return Response(work.counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -16,6 +16,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 WAIT = 30  # seconds for another process that writes
 CONNECT = 10  # seconds for a PostgreSQL server to answer
+# libpq's names: a server that has gone without a word is noticed in about WAIT seconds, not in hours.
+PATIENCE = {
+    "connect_timeout": str(CONNECT), "tcp_user_timeout": str(WAIT * 1000), "keepalives_idle": "10",
+    "keepalives_interval": "5", "keepalives_count": "4",
+}  # fmt: skip
 FORMS = "FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 
 
@@ -35,8 +40,7 @@ def database_url(address: str) -> URL:
             f"the address of the reviews' database cannot be read; expected {FORMS}, with @ : / % in a password "
             "written as %40 %3A %2F %25"
         )
-    waits = {"connect_timeout": str(CONNECT)} | dict(url.query)
-    return url.set(drivername="postgresql+psycopg", query=waits)
+    return url.set(drivername="postgresql+psycopg", query=PATIENCE | dict(url.query))
 
 
 def _file_url(address: str, rest: str) -> URL:
@@ -74,7 +78,7 @@ def open_engine(url: URL) -> Engine:
     else:
         # A pooled connection may be older than the server's last start: it is tried before it is used.
         engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
-        event.listen(engine, "connect", _make_postgresql_durable)
+        event.listen(engine, "connect", _make_postgresql_durable_and_quick)
     return engine
 
 
@@ -107,11 +111,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _make_postgresql_durable(connection: Any, _: Any) -> None:
+def _make_postgresql_durable_and_quick(connection: Any, _: Any) -> None:
+    # What whoever administers the server has chosen stays: more than `on`, such as a second server, and other times.
+    # Only `off` loses commits, and only 0 waits for ever.
+    settings = (("synchronous_commit", "off", "on"), ("statement_timeout", "0", str(WAIT * 1000)))
     with connection.cursor() as cursor:
-        # Whoever administers the server may ask for more than `on`, such as a second server; only `off` loses commits.
-        setting = "current_setting('synchronous_commit')"
-        cursor.execute(f"SELECT set_config('synchronous_commit', 'on', false) WHERE {setting} = 'off'")
+        for name, bad, good in settings:
+            cursor.execute(f"SELECT set_config('{name}', '{good}', false) WHERE current_setting('{name}') = '{bad}'")
     connection.commit()
 
 

@@ -70,8 +70,8 @@ def _is_local(host: str) -> bool:
 
 def _allowed(request: Request, token: str) -> bool:
     given = request.headers.get("authorization", "").partition(" ")
-    # Headers are bytes, which Starlette reads as Latin-1: so browsers send a token with an umlaut, programs as UTF-8.
-    sent = given[2].strip()
+    # Headers are bytes, which Starlette reads as Latin-1: a token comes as UTF-8, as from the page, or a byte a letter.
+    sent = given[2].strip(" \t")  # and no more: what Python takes for white space may be a byte of a letter
     same = [hmac.compare_digest(form, token.encode()) for form in (sent.encode("latin-1"), sent.encode())]
     return given[0].lower() == "bearer" and any(same)
 

@@ -101,13 +101,13 @@ async def read_photographs(request: Request, config: ServeConfig, hold: Callable
 
 
 @asynccontextmanager
-async def within(seconds: float) -> AsyncIterator[None]:
-    """The problem `too_slow` where the block takes longer."""
+async def within(seconds: float, late: Callable[[float], RequestError] = too_slow) -> AsyncIterator[None]:
+    """The problem that `late` makes of the seconds, where the block takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise too_slow(seconds) from None
+        raise late(seconds) from None
 
 
 async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, None]) -> list[Sent]:

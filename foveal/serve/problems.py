@@ -57,11 +57,21 @@ def too_slow(seconds: float) -> RequestError:
     )  # fmt: skip
 
 
+def database_failed(said: str) -> RequestError:
+    """503 for a database that cannot be asked now."""
+    return RequestError(503, "database", said, "send it again in a moment", {"Retry-After": "5"})
+
+
+def database_late(seconds: float) -> RequestError:
+    """503 for a database that has not answered in time."""
+    return database_failed(f"the database of reviews did not answer within {seconds:g} s")
+
+
 def unreadable(reason: str) -> RequestError:
     """422 for a photograph that cannot be read."""
     return RequestError(
         422, "unreadable", f"the photograph cannot be read: {reason}",
-        "send a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000 or DICOM file that opens elsewhere",
+        "send a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that opens elsewhere",
     )  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def upgrade(engine: Engine) -> None:
     """
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a change of a large table may take long
             connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         VERSION.create(connection, checkfirst=True)
         found = list(connection.scalars(select(VERSION.c.version_num)))

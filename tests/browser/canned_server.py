@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import jinja2
 import numpy as np
+import pandas as pd
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -28,6 +29,8 @@ from fastapi.staticfiles import StaticFiles
 
 from foveal.data.cards import ICDR
 from foveal.data.phantom import draw_phantom
+from foveal.fundus.quality import FLAGS
+from foveal.predict.model import set_ungradable
 
 SERVE = Path(__file__).parents[2] / "foveal" / "serve"
 POLICY = (
@@ -51,11 +54,7 @@ PROBABILITIES = [
 ]  # fmt: skip
 GRADES = [0, 1, 2, 3, 4]
 SETS = [[0], [0, 1, 2], [1, 2], [2, 3, 4], [4]]
-BLURRED = {"name": "blurred", "meaning": "The vessels are not sharp; small lesions may be invisible."}
-NO_RETINA = {
-    "name": "not-a-retina",
-    "meaning": "This does not look like a photograph of a retina; a grade for it means nothing.",
-}
+BLACK = ("no-disc", "not-a-retina", "too-dark")  # flags of a black picture; with the first two there is no grade
 UNREADABLE = {
     "code": "unreadable",
     "message": "this file cannot be read as a photograph",
@@ -91,6 +90,16 @@ def heat_map(seed: int, height: int, width: int) -> bytes:
     return cv2.imencode(".png", np.dstack([colours, level]))[1].tobytes()
 
 
+def flagged(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "meaning": FLAGS[name]} for name in names]
+
+
+def reason_of(*names: str) -> str:
+    """Why a photograph with these flags has no grade, as `foveal predict` words it."""
+    row = pd.DataFrame({"answer": ["graded"], "reason": "", "grade": 0, "referable": 0, "flags": " ".join(names)})
+    return str(set_ungradable(row, BLACK[:2])["reason"].item())
+
+
 def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     about = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
@@ -101,8 +110,8 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     height, width = image.shape[:2]
     size = {"width": width, "height": height}
     if image.max() < 8:
-        return {**about, **nothing, **size, "answer": "ungradable", "reason": NO_RETINA["meaning"],
-                "probabilities": PROBABILITIES[0], "flags": [NO_RETINA], "picture": as_address(jpeg(image), "jpeg"),
+        return {**about, **nothing, **size, "answer": "ungradable", "reason": reason_of(*BLACK),
+                "probabilities": PROBABILITIES[0], "flags": flagged(*BLACK), "picture": as_address(jpeg(image), "jpeg"),
                 "heat": None}  # fmt: skip
     seed = int(image.sum()) % 1000
     kind = seed % 5
@@ -110,7 +119,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     return {
         **about, **size, "answer": "graded", "reason": "", "grade": kind, "grade_name": ICDR[kind],
         "probabilities": PROBABILITIES[kind], "referable": kind >= 2, "set": SETS[kind], "coverage": 0.9,
-        "flags": [BLURRED] if kind == 1 else [], "picture": as_address(jpeg(shown), "jpeg"),
+        "flags": flagged("blurred") if kind == 1 else [], "picture": as_address(jpeg(shown), "jpeg"),
         "heat": as_address(heat_map(seed, *shown.shape[:2]), "png"), "similar": similar(kind, seed),
     }  # fmt: skip
 
@@ -136,9 +145,17 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Any:
-        allowed = token is None or request.headers.get("Authorization") == f"Bearer {token}"
+        given = request.headers.get("Authorization", "").encode("latin-1")
+        allowed = token is None or given == f"Bearer {token}".encode()
         if request.url.path.startswith("/v1/") and not allowed:
-            return refuse(401, {"code": "token", "message": "the token is missing or wrong", "mend": "send it"})
+            return refuse(
+                401,
+                {
+                    "code": "token",
+                    "message": "the token is missing or wrong",
+                    "mend": "send the header Authorization: Bearer TOKEN",
+                },
+            )
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = POLICY
         return response

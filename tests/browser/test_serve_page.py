@@ -12,6 +12,8 @@ import jinja2
 import numpy as np
 import pytest
 
+from foveal.data.source import PICTURES
+
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.browser
@@ -126,6 +128,37 @@ def test_photographs_can_be_dropped_and_pasted(room):
     expect(page.locator(PHOTOGRAPHS).nth(1)).to_contain_text("pasted-1.jpg")
 
 
+DROP = """names => {
+  const file = (name) => ({isFile: true, file: (take) => take(new File(['x'], name))});
+  const folder = (...inside) => {
+    const parts = [inside, []];
+    return {isDirectory: true, createReader: () => ({readEntries: (take) => take(parts.shift())})};
+  };
+  const inside = folder(folder(...names.map(file)));
+  const event = new Event('drop', {bubbles: true, cancelable: true});
+  const items = [{kind: 'file', webkitGetAsEntry: () => inside, getAsFile: () => null}];
+  Object.defineProperty(event, 'dataTransfer', {value: {types: ['Files'], items}});
+  document.body.dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-GB", "4 files passed over"), ("zh-CN", "已略过 4 个文件")])
+def test_of_a_folder_all_that_the_server_reads_is_sent_and_the_rest_counted(room, locale, said):
+    page = room(locale=locale)
+    page.route("**/v1/grade?*", lambda route: route.fulfill(status=422, json={}))
+    page.locator("#record-lead:not(:empty)").wait_for()
+    read = [*(f"left{ending.upper()}" for ending in PICTURES), "a.dicom", "IM0001", "1.2.840.113619.2.5", "17_left"]
+    page.evaluate(DROP, [*read, "DICOMDIR", "notes.txt", ".DS_Store", "._left"])
+    expect(page.locator("#passed")).to_contain_text(said)
+    expect(page.locator("#status")).to_contain_text(said)
+    expect(page.locator("#queue-items .failed")).to_have_count(len(read))
+    assert page.locator("#queue-items .name").all_text_contents() == read
+    page.evaluate(DROP, ["notes.txt"])  # alone
+    expect(page.locator("#passed")).to_contain_text(said[:4] if locale == "zh-CN" else "1 file passed over")
+    page.set_input_files("#files", [photograph("left eye.jpg")])
+    expect(page.locator("#passed")).to_be_hidden()
+
+
 def test_of_two_files_the_bad_one_is_named_and_the_good_one_graded(room):
     page = room()
     bad = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"not a picture"}
@@ -195,6 +228,23 @@ def test_ungradable_is_an_answer_with_a_reason_and_no_grade(room):
     expect(page.locator("#answer-referral")).to_contain_text("no all-clear")
     assert page.locator("#bars .given").count() == 0 and page.locator("#set").is_hidden()
     assert page.locator("#similar").is_hidden() and page.locator("#strength-field").is_hidden()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_why_there_is_no_grade_is_told_in_the_language_of_the_page_without_codes(room, language):
+    words = json.loads((canned.SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
+    page = room(locale={"en": "en-GB", "zh": "zh-CN"}[language])
+    graded(page, black())
+    said = page.locator("#answer-sentences p")
+    lead, *reasons = said.all_text_contents()
+    assert lead == words["answer.ungradable.lead"] and len(reasons) == 2  # that it is dark forbids no grade
+    with page.expect_download() as saved:
+        page.click("#report")
+    report = Path(saved.value.path()).read_text(encoding="utf-8").partition('class="verdict')[0].partition("<h2")[2]
+    meant = [words[f"flagMeaning.{name}"] if language == "zh" else canned.FLAGS[name] for name in canned.BLACK]
+    assert reasons == meant[:2] and all(report.count(text) == 1 for text in meant[:2]) and meant[2] not in report
+    assert not [name for name in canned.BLACK if f"{name}:" in page.locator("#answer").inner_text() + report]
+    assert "no-disc: " in canned.reason_of(*canned.BLACK)
 
 
 def test_the_slider_changes_how_strong_the_map_is(room):
@@ -368,6 +418,8 @@ def test_the_report_is_saved_and_fits_one_sheet(room, browser, tmp_path, locale,
     sheet = browser.new_page()
     sheet.goto(file.as_uri())
     assert sheet.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    if locale == "zh-CN":
+        assert_names_chinese_fonts(sheet)
     assert len(re.findall(rb"/Type\s*/Page\b", sheet.pdf(prefer_css_page_size=True))) == 1
     assert problems_of(sheet) == []
     sheet.close()
@@ -407,9 +459,17 @@ def test_language_and_colours_are_switched_and_kept(room):
     assert page.evaluate(paper) == light
 
 
+def assert_names_chinese_fonts(page):
+    """Those of macOS, Windows and Linux, before what a browser takes by itself."""
+    names = page.evaluate("getComputedStyle(document.body).fontFamily").split(", ")
+    for name in ("PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "WenQuanYi Micro Hei"):
+        assert names.index(f'"{name}"') < names.index("system-ui"), names
+
+
 def test_the_language_of_the_browser_comes_first(room):
     page = room(locale="zh-CN", scheme="dark")
     expect(page.locator("h1")).to_have_text("阅片室")
+    assert_names_chinese_fonts(page)
     missing = "[...document.querySelectorAll('[data-words]')].filter(e => e.textContent === e.dataset.words).length"
     assert page.evaluate(missing) == 0
 
@@ -458,19 +518,42 @@ def test_a_hostile_name_is_only_a_name(room):
     assert page.locator("img[src=x]").count() == 0 and page.title() == "Reading room – Foveal"
 
 
-def test_a_token_is_asked_for_once(room):
-    with canned.running(canned.make_app(token="open sesame")) as address:
+KEPT = "sessionStorage.getItem('foveal-token')"
+
+
+@pytest.mark.parametrize("token", ["open sesame", "芝麻开门 voilà"])
+def test_a_token_is_asked_for_once(room, token):
+    with canned.running(canned.make_app(token=token)) as address:
         page = room(at=address)
         page.locator("#token[open]").wait_for()
-        page.keyboard.type("wrong")
+        page.keyboard.insert_text("错误 wrong")
         page.keyboard.press("Enter")
         expect(page.locator("#token-wrong")).to_be_visible()
-        page.keyboard.type("open sesame")
+        assert page.evaluate(KEPT) is None  # it would be sent for ever
+        page.keyboard.insert_text(token)
         page.keyboard.press("Enter")
         graded(page, photograph("left eye.jpg", 2))
         page.reload()
         graded(page, photograph("left eye.jpg", 2))
-        assert page.locator("#token[open]").count() == 0
+        assert page.locator("#token[open]").count() == 0 and page.evaluate(KEPT) == token
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-GB", "Try again and enter it"), ("zh-CN", "请重试并输入令牌")])
+def test_without_a_token_the_way_on_is_told_in_words_for_people(room, locale, said):
+    with canned.running(canned.make_app(token="open sesame")) as address:
+        page = room(at=address, locale=locale)
+        page.locator("#token[open]").wait_for()
+        page.evaluate("sessionStorage.setItem('foveal-token', 'of another day')")
+        page.click("#token-cancel")
+        expect(page.locator("#start-alert")).to_contain_text(said)
+        expect(page.locator("#start-alert")).not_to_contain_text("Bearer")
+        page.reload()  # with a token that was accepted once
+        expect(page.locator("#token-wrong")).to_be_visible()
+        page.click("#token-cancel")
+        assert page.evaluate(KEPT) is None
+        page.click("#start-alert button")
+        page.locator("#token[open]").wait_for()
+        expect(page.locator("#token-wrong")).to_be_hidden()
 
 
 def test_a_server_that_is_down_is_told_and_tried_again(room):

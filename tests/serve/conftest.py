@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -160,10 +161,27 @@ class Server:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
-    def kill(self):
-        """SIGKILL to the server and all processes that it has started, all stopped first, as a power cut would."""
+    @contextmanager
+    def paused(self):
+        """Meanwhile neither the server nor a process that it has started does anything; the system keeps its lines."""
+        family = self.freeze()
+        try:
+            yield
+        finally:
+            for process in family:
+                os.kill(process, signal.SIGCONT)
+
+    def freeze(self):
+        """SIGSTOP to the server and all processes that it has started; returns them."""
         os.kill(self.process.pid, signal.SIGSTOP)
         family = [self.process.pid, *children(self.process.pid)]
+        for process in family:
+            os.kill(process, signal.SIGSTOP)
+        return family
+
+    def kill(self):
+        """SIGKILL to the server and all processes that it has started, all stopped first, as a power cut would."""
+        family = self.freeze()
         for process in family:
             os.kill(process, signal.SIGKILL)
         self.process.wait()

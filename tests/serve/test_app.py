@@ -118,6 +118,10 @@ def test_an_ungradable_photograph_has_flags_and_probabilities_and_no_grade(
     assert answer["grade"] is answer["grade_name"] is answer["referable"] is answer["set"] is None
     assert answer["probabilities"] == pytest.approx([table[f"p{k}"][0] for k in range(5)], abs=1e-6)
     assert 'foveal_answers_total{answer="ungradable"} 1.0' in client.get("/metrics").text
+    report = sent(client, [("0.jpg", photographs["0.jpg"])], "/v1/report", params={"language": "zh"}).text
+    said = report.partition('class="verdict')[0]  # below it, all flags are told
+    assert "未能识别出圆形视野" in said and "no-disc" not in report and FLAGS["no-disc"] not in report
+    assert "病灶可能隐没在暗处" not in said and "病灶可能隐没在暗处" in report
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ def test_a_form_that_ends_too_soon_loses_no_photograph_in_silence(client, photog
     assert len(whole.json()["answers"]) == 2
 
 
-@pytest.mark.parametrize("token", ["secret", "geheim-ü", "密码"])
+@pytest.mark.parametrize("token", ["secret", "geheim-ü", "密码", "voilà"])
 def test_a_token_is_asked_for_on_all_that_tells_something(browsing, photographs, token):
     client = browsing(token=token)
     right = {b"Authorization": f"Bearer {token}".encode()}

@@ -127,6 +127,19 @@ def test_the_page_is_reached_from_this_machine_only_and_the_database_from_the_pa
     assert database["image"] == "postgres:17" and database["user"] == "postgres"
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
+def test_what_is_mounted_in_the_examples_is_what_export_writes(name):
+    text = "\n".join(line for line in (ROOT / name).read_text().split("\n") if line.startswith("#"))
+    (folder,) = re.findall(r"foveal export RUN --out (\S+)", text)
+    assert set(re.findall(r"\$PWD/([^\s:\"]+)", text)) == {folder}
+
+
+def test_foveal_is_installed_from_its_source_as_it_is_on_no_index():
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "serve.md").read_text(), re.DOTALL)
+    lines = [line.partition("#")[0].split()[2:] for line in "".join(blocks).split("\n") if line.startswith("pip ")]
+    assert lines == [["--no-deps", "."], ["-r", "exported/requirements.txt"]]
+
+
 def test_the_page_waits_for_the_database_that_its_reviews_go_to(compose):
     page, database = compose["services"]["page"], compose["services"]["database"]
     assert page["depends_on"] == {"database": {"condition": "service_healthy"}}

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -148,6 +149,38 @@ def test_a_server_that_does_not_wait_for_the_disk_is_told_to(postgresql, databas
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
         connection.rollback()
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+
+
+def test_a_statement_has_a_time_and_a_lost_server_is_noticed(postgresql, database):
+    with closing(open_reviews(database)) as store, store._engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "30s"
+        connection.rollback()
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "30s"
+        waits = connection.connection.dbapi_connection.info.get_parameters()
+        assert waits["tcp_user_timeout"] == "30000" and waits["connect_timeout"] == "10"
+        assert 10 < sum(int(waits[f"keepalives_{name}"]) for name in ("idle", "interval", "count")) < 30
+    postgresql.run(f"ALTER DATABASE {make_url(database).database} SET statement_timeout TO '7s'")
+    with closing(open_reviews(database)) as store, store._engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "7s"  # as it was chosen there
+
+
+def test_a_server_that_has_stopped_is_told_in_time_and_asked_again_when_it_goes_on(postgresql, database, browsing):
+    client = browsing(reviews=database, timeout=2.0)
+    assert client.get("/v1/reviews").json()["total"] == 0
+    with postgresql.paused(), ThreadPoolExecutor(48) as threads:
+        began = time.monotonic()
+        asked = [threads.submit(client.get, "/v1/reviews") for _ in range(48)]
+        for path in ("/healthz", "/readyz", "/", "/static/page.js"):
+            assert client.get(path).status_code == 200
+        answers = [one.result() for one in asked]
+        assert {answer.status_code for answer in answers} == {503} and time.monotonic() - began < 15
+        assert {answer.json()["error"]["code"] for answer in answers} == {"database"}
+    end = time.monotonic() + 30
+    while client.get("/v1/reviews").status_code != 200:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    kept = client.post("/v1/reviews", json={"image": "a" * 64, "name": "a", "given": 2, "grade": 3, "reviewer": "K"})
+    assert kept.status_code == 201
 
 
 def test_wrong_passwords_missing_rights_and_narrow_encodings_are_told(postgresql, database):

@@ -10,6 +10,7 @@ import pytest
 
 from foveal.predict.predictor import Predictor
 from foveal.serve import work
+from foveal.serve.reviews import Reviews
 
 pytest.importorskip("fastapi")
 JPEG = {"Content-Type": "image/jpeg"}
@@ -145,6 +146,27 @@ def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
     asyncio.run(script())
 
 
+def test_bodies_that_do_not_come_take_no_place_from_others(serving, photographs):
+    app, stop = serving(queue=2, most_images=1), asyncio.Event()
+
+    async def stalls():
+        yield photographs["0.jpg"][:1]
+        await stop.wait()
+        yield photographs["0.jpg"][1:]
+
+    async def script():
+        async with asyncio.TaskGroup() as group, asking(app) as client:
+            stalled = [group.create_task(client.post("/v1/grade", content=stalls(), headers=JPEG)) for _ in range(5)]
+            await asyncio.sleep(0.2)
+            for _ in range(3):
+                good = await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)
+                assert good.status_code == 200 and not any(task.done() for task in stalled)
+            stop.set()
+            assert {(await task).status_code for task in stalled} <= {200, 503}  # all of them come at once
+
+    asyncio.run(script())
+
+
 def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch, caplog):
     app, probabilities = serving(), Predictor.probabilities
 
@@ -247,5 +269,35 @@ def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, ph
             gate.set()
             assert (await first).status_code == 200
             assert (await client.post("/v1/grade", content=data, headers=headers)).status_code == 200
+
+    asyncio.run(script())
+
+
+def test_a_database_that_does_not_answer_holds_up_nothing_else(serving, photographs, monkeypatch):
+    app, opened, latest = serving(timeout=1.0), threading.Event(), Reviews.latest
+
+    def waits(store, *given):
+        assert opened.wait(20)
+        return latest(store, *given)
+
+    monkeypatch.setattr(Reviews, "latest", waits)
+
+    async def script():
+        async with asyncio.TaskGroup() as group, asking(app) as client:
+            stuck = [group.create_task(client.get("/v1/reviews")) for _ in range(60)]  # more than there are threads
+            await asyncio.sleep(0.2)
+            try:
+                async with asyncio.timeout(10):
+                    for path in ("/healthz", "/metrics", "/v1/model", "/", "/static/page.js"):
+                        assert (await client.get(path)).status_code == 200
+                    good = await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)
+                    assert good.status_code == 200
+                    answers = [await task for task in stuck]
+            finally:
+                opened.set()
+            assert {answer.status_code for answer in answers} == {503}
+            assert answers[0].json()["error"]["code"] == "database" and answers[0].headers["retry-after"]
+            assert "within 1 s" in answers[0].json()["error"]["message"]
+            assert (await client.get("/v1/reviews")).json()["total"] == 0
 
     asyncio.run(script())

@@ -129,14 +129,16 @@ def drip(address, start, piece, every=0.2):
 def test_who_stalls_is_cut_off_while_others_are_served(grader_run, photograph):
     body = b"POST /v1/grade HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
     refused = body.replace(b"image/jpeg", b"text/plain").replace(b"100000", b"10000000")
-    with serving(grader_run, "--reviews", "none", "--timeout", "2") as (address, _):
-        with concurrent.futures.ThreadPoolExecutor(30) as threads:
+    queue = ("--queue", "16", "--most-images", "8")
+    with serving(grader_run, "--reviews", "none", "--timeout", "5", *queue) as (address, _):
+        with concurrent.futures.ThreadPoolExecutor(50) as threads:
             stalled = {
-                "body": [threads.submit(drip, address, body, b"x") for _ in range(8)],
+                "body": [threads.submit(drip, address, body, b"x") for _ in range(24)],  # more than the queue holds
                 "headers": [threads.submit(drip, address, b"GET / HTTP/1.1\r\nX: ", b"y") for _ in range(8)],
                 "silent": [threads.submit(drip, address, b"", b"") for _ in range(4)],
                 "refused": [threads.submit(drip, address, refused, b"x") for _ in range(4)],
             }
+            time.sleep(1)  # by now all of them have come
             for _ in range(10):
                 began = time.monotonic()
                 assert ask(address, "/v1/grade", photograph, JPEG)[0] == 200

@@ -38,16 +38,17 @@ function meaning(result) {
   return model.scale === "icdr" && has(key) ? make("p", { className: "small", textContent: say(key) }) : null;
 }
 
-/** The server's reason is mostly the meaning of a flag, of which the page has its own words in every language. */
+/** What a flag means; the page has words of its own for all that the server knows. */
 function flagMeaning(flag) {
   const key = `flagMeaning.${flag.name}`;
   return languageTag() === "en" || !has(key) ? english(flag.meaning) : sentence(say(key));
 }
 
 function ungradableSentences(result) {
-  const flag = result.flags.find((one) => one.meaning === result.reason);
-  const reason = flag === undefined ? english(result.reason) : flagMeaning(flag);
-  return [sentence(say("answer.ungradable.lead")), result.reason ? reason : null];
+  // The reason names each flag that forbids a grade, with a colon and its meaning in English after it.
+  const reasons = result.flags.filter((flag) => result.reason.includes(`${flag.name}: `)).map(flagMeaning);
+  if (reasons.length === 0 && result.reason) reasons.push(english(result.reason));
+  return [sentence(say("answer.ungradable.lead")), ...reasons];
 }
 
 const title = (kind) =>

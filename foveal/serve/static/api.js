@@ -29,8 +29,11 @@ export function whenTokenIsNeeded(ask) {
   askForToken = ask;
 }
 
+/** A header is bytes, a letter for each: written so, a token may have any letters. */
+const asHeader = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+
 async function reach(path, { headers = {}, ...options }) {
-  const sent = token === null ? headers : { ...headers, Authorization: `Bearer ${token}` };
+  const sent = token === null ? headers : { ...headers, Authorization: `Bearer ${asHeader(token)}` };
   try {
     return await fetch(path, { ...options, headers: sent, cache: "no-store" });
   } catch (problem) {
@@ -45,21 +48,25 @@ async function refusal(answer) {
   return new Refused(answer.status, body?.error ?? {}, Number.isNaN(seconds) ? PATIENCE : Math.max(1, seconds));
 }
 
-/** Ask once, however many requests were refused; true if there is a new token. */
-async function renewToken(used) {
-  if (used !== token) return true;
-  asking ??= askForToken({ wrong: used !== null }).finally(() => {
-    asking = null;
-  });
-  const entered = await asking;
-  if (entered === null) return false;
-  token = entered;
+/** Only a token that the server has accepted outlives the page: another would be asked with for ever. */
+function keepToken(accepted) {
   try {
-    sessionStorage.setItem(TOKEN, entered);
+    if (accepted === null) sessionStorage.removeItem(TOKEN);
+    else sessionStorage.setItem(TOKEN, accepted);
   } catch {
     // It is kept in this module.
   }
-  return true;
+}
+
+/** Ask once, however many requests were refused; true if there is a new token. */
+async function renewToken(used) {
+  if (used !== token) return true;
+  keepToken(null);
+  asking ??= askForToken({ wrong: used !== null }).finally(() => {
+    asking = null;
+  });
+  token = await asking;
+  return token !== null;
 }
 
 async function wait(seconds, signal, onWait) {
@@ -80,7 +87,10 @@ async function ask(path, options = {}, { signal, onWait, onGo, tries = 6 } = {})
     onGo?.();
     const used = token;
     const answer = await reach(path, { ...options, signal });
-    if (answer.ok) return answer;
+    if (answer.ok) {
+      keepToken(used);
+      return answer;
+    }
     const refused = await refusal(answer);
     if (answer.status === 401) {
       if (!(await renewToken(used))) throw refused;

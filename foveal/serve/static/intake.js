@@ -2,15 +2,18 @@
 
 import { find } from "./elements.js";
 
-const PHOTOGRAPH = /\.(jpe?g|png|tiff?|bmp|webp|dcm|dicom)$/i;
+const PHOTOGRAPH = /^(jpe?g|png|tiff?|bmp|webp|gif|jp2|ppm|pgm|dcm|dicom)$/i; // what the server reads
 let pasted = 0;
 
-/** All photographs of a dropped folder; other files in it, of which there are many, are passed over. */
+/** Whether a file of this name can be one. DICOM files often have no ending, or are called by a number with full stops. */
+function canBePhotograph(name) {
+  const ending = /\.(?=\w*[a-z])(\w+)$/i.exec(name);
+  return ending === null ? name !== "DICOMDIR" : PHOTOGRAPH.test(ending[1]);
+}
+
+/** All files of a dropped folder. */
 async function filesOf(entry) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    return PHOTOGRAPH.test(file.name) ? [file] : [];
-  }
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
   const reader = entry.createReader();
   const files = [];
   for (;;) {
@@ -20,16 +23,22 @@ async function filesOf(entry) {
   }
 }
 
+/** The files that were dropped; of a folder only photographs, and how many files of folders were `passed` over. */
 async function dropped(transfer) {
   const items = [...transfer.items].filter((item) => item.kind === "file");
   // Both must be asked for before the first wait: afterwards the browser has forgotten them.
   const asked = items.map((item) => ({ entry: item.webkitGetAsEntry?.(), file: item.getAsFile() }));
   const files = [];
+  let passed = 0;
   for (const { entry, file } of asked) {
-    if (entry?.isDirectory) files.push(...(await filesOf(entry)));
-    else if (file !== null) files.push(file);
+    if (entry?.isDirectory) {
+      const inside = await filesOf(entry);
+      const photographs = inside.filter((one) => canBePhotograph(one.name));
+      passed += inside.length - photographs.length;
+      files.push(...photographs);
+    } else if (file !== null) files.push(file);
   }
-  return files;
+  return { files, passed };
 }
 
 /** The clipboard calls every picture image.png. */
@@ -39,7 +48,7 @@ function named(file) {
   return new File([file], file.name.replace("image", `pasted-${pasted}`), { type: file.type });
 }
 
-/** `take(files)` is called with what a person adds, wherever it is dropped. */
+/** `take(files, passed)` is called with what a person adds, wherever it is dropped, and how many files were not taken. */
 export function listen(take) {
   const zone = find("drop");
   const input = find("files");
@@ -52,7 +61,7 @@ export function listen(take) {
 
   find("choose").addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    take([...input.files]);
+    take([...input.files], 0);
     input.value = ""; // so that the same file can be chosen again
   });
   document.addEventListener("dragenter", (event) => {
@@ -71,10 +80,11 @@ export function listen(take) {
     if (!carriesFiles(event)) return;
     event.preventDefault(); // the browser would leave the page to show the file
     highlight(false);
-    take(await dropped(event.dataTransfer));
+    const { files, passed } = await dropped(event.dataTransfer);
+    take(files, passed);
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length > 0) take(files.map(named));
+    if (files.length > 0) take(files.map(named), 0);
   });
 }

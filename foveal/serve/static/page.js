@@ -162,10 +162,10 @@ async function start() {
 const mustStay = () => queue.isBusy() || results.results.some((result) => result.draft.begun || result.draft.busy);
 
 whenTokenIsNeeded(askForToken);
-intake.listen((files) => {
+intake.listen((files, passed) => {
   if (model === null) return;
   if (location.hash === "#reviews") location.hash = "#photographs";
-  queue.add(files);
+  queue.add(files, passed);
 });
 keys.listen({
   u: () => find("choose").click(),

@@ -3,6 +3,8 @@
 import { Refused } from "./api.js";
 import { has, languageTag, say } from "./words.js";
 
+const OWN = [401]; // for which the server has words for programs
+
 /** What went wrong and how to mend it. The server speaks English: elsewhere the page's own words come first. */
 export function plainly(problem) {
   if (!(problem instanceof Refused)) return say("error.strange");
@@ -10,7 +12,7 @@ export function plainly(problem) {
   if (problem.status >= 200 && problem.status < 300) return say("error.strange");
   const known = has(`error.${problem.status}`) ? say(`error.${problem.status}`) : say("error.other", { status: problem.status });
   const said = [problem.said, problem.mend].filter(Boolean).map(ended).join(" ");
-  if (!said) return known;
+  if (!said || OWN.includes(problem.status)) return known;
   return languageTag() === "en" ? said : `${known}（${said}）`;
 }
 

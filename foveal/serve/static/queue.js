@@ -3,7 +3,7 @@
 import { grade } from "./api.js";
 import { announce, find, foreign, make, show } from "./elements.js";
 import { plainly } from "./problems.js";
-import { number, say, sayCount } from "./words.js";
+import { languageTag, number, say, sayCount } from "./words.js";
 
 const AT_ONCE = 2;
 const MEGABYTE = 2 ** 20;
@@ -11,6 +11,7 @@ const items = []; // {order, file, state, seconds, problem (a function, so that 
 let settings = { limits: {}, similar: false, take: () => null };
 let orders = 0;
 let round = { done: 0, total: 0 };
+let passedOver = 0; // files that were dropped last and not taken
 let stopping = new AbortController();
 
 const inState = (...states) => items.filter((item) => states.includes(item.state));
@@ -29,9 +30,10 @@ function tooLarge(file) {
   return () => say("queue.tooLarge", sizes);
 }
 
-/** Add files and begin to send them. */
-export function add(files) {
-  if (files.length === 0) return;
+/** Add files and begin to send them; `passed`: how many others came with them that are no photographs. */
+export function add(files, passed) {
+  if (files.length + passed === 0) return;
+  passedOver = passed;
   if (!isBusy()) round = { done: 0, total: 0 };
   for (const file of files) {
     orders += 1;
@@ -41,7 +43,9 @@ export function add(files) {
     const problem = tooLarge(file);
     if (problem !== null) fail(item, problem);
   }
-  announce(find("status"), sayCount("queue.added", files.length));
+  const said = files.length > 0 ? [sayCount("queue.added", files.length)] : [];
+  if (passed > 0) said.push(sayCount("queue.passed", passed));
+  announce(find("status"), said.join(languageTag() === "en" ? " " : ""));
   go();
 }
 
@@ -144,6 +148,8 @@ function drawItem(item) {
 }
 
 export function draw() {
+  show(find("passed"), passedOver > 0);
+  find("passed").textContent = sayCount("queue.passed", passedOver);
   show(find("queue"), items.length > 0);
   items.forEach(drawItem);
   const busy = isBusy();
