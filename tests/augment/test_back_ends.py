@@ -1,5 +1,7 @@
 """The same table gives the same picture on both back ends."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -27,10 +29,18 @@ SIZES = [(96, 72), (96, 96), (96, 20), (97, 31), (33, 40), (28, 28)]
 
 def pictures(size, channels, count=12):
     """Half photographs, half noise: uint8 [12, size, size, channels]."""
+    return coloured(size, count)[..., :channels].copy()
+
+
+@cache
+def coloured(size, count):
+    """The same with three channels; kept, because a hundred tests would draw it anew."""
     random = np.random.default_rng(0)
     drawn = [draw_phantom(n % 5, "left", size, random).image for n in range(count // 2)]
     noise = random.integers(0, 256, (count - count // 2, size, size, 3), dtype=np.uint8)
-    return np.ascontiguousarray(np.concatenate([np.stack(drawn), noise])[..., :channels])
+    images = np.concatenate([np.stack(drawn), noise])
+    images.flags.writeable = False
+    return images
 
 
 def both(recipe, images, size):

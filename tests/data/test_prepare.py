@@ -1,6 +1,7 @@
 import json
 import shutil
 import sys
+from functools import cache
 from types import SimpleNamespace
 
 import cv2
@@ -16,14 +17,19 @@ from foveal.fundus.quality import UNGRADABLE
 from foveal.runs import sole_writer
 
 
+@cache
+def phantom(number, size):
+    """A PNG file; kept, because to draw the pictures is most of the work of a test."""
+    picture = draw_phantom(number % 5, "left", size, np.random.default_rng(number)).image
+    return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+
+
 def write_phantoms(root, count, size=64):
-    random = np.random.default_rng(0)
     for number in range(count):
-        picture = draw_phantom(number % 5, "left", size, random).image
         file = root / str(number % 5) / f"{number:03d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            cv2.imwrite(str(file), picture[..., ::-1])
+            file.write_bytes(phantom(number, size))
 
 
 def test_the_hand_over_is_as_documented(phantom_set):
