@@ -96,7 +96,7 @@ def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str,
         async with taken(request) as photographs:
             answers = await work.grade(photographs, Wanted(pictures, similar))
         _refuse_unreadable(answers)
-        return {"model": about["name"], "answers": answers}
+        return {"model": about["name"], "key": about["key"], "answers": answers}
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=PHOTOGRAPHS)
     async def report(request: Request, language: Literal["en", "zh"] = "en") -> HTMLResponse:

@@ -26,7 +26,10 @@ class ReviewBody(BaseModel):
     grade: int | None = Field(ge=0, description="the grade that a person gives; null: ungradable")
     reviewer: str = Field(min_length=1, max_length=LIMITS["reviewer"])
     note: str = Field("", max_length=LIMITS["note"])
-    probabilities: list[float] | None = None
+    probabilities: list[float] | None = Field(None, description="that were given, one for each class")
+    key: str | None = Field(
+        None, max_length=64, description="of the answer that is reviewed: another model's is refused"
+    )
 
 
 async def read_review(request: Request, seconds: float) -> ReviewBody:
@@ -43,13 +46,19 @@ async def read_review(request: Request, seconds: float) -> ReviewBody:
 
 
 def review_of(body: ReviewBody, about: dict[str, Any]) -> Review:
-    """The review to keep; RequestError for a grade that the model does not have."""
-    classes = len(about["classes"])
+    """The review to keep; RequestError for one of another model, or of grades that this one does not have."""
+    values, classes = body.model_dump(), len(about["classes"])
+    # Its numbers may mean other grades, and it would be kept under the name of this model.
+    if values.pop("key") not in (None, about["key"]):
+        said = "the grade is from another model than the one that answers here now"
+        raise RequestError(409, "another_model", said, "grade the photograph again, and review that")
     for grade in (body.given, body.grade):
         if grade is not None and grade >= classes:
             raise RequestError(422, "invalid", f"grade {grade}: this model has grades 0 to {classes - 1}", "choose one")
-    values = body.model_dump()
     shares = values.pop("probabilities")
+    if shares is not None and len(shares) != classes:
+        said = f"{len(shares)} probabilities: this model has {classes} classes"
+        raise RequestError(422, "invalid", said, "send those of the answer, one for each class")
     return Review(**values, probabilities=None if shares is None else tuple(shares), model=about["name"])
 
 

@@ -7,6 +7,7 @@ foveal serve exported/ --cases DATA --reviews postgresql://user@host/reviews --h
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,19 +58,39 @@ def _check_packages() -> None:
         raise ValueError(f"serve needs {', '.join(missing)}: pip install 'foveal[serve]'")
 
 
+def _check_torch(run: Path) -> None:
+    if (run / "model.json").is_file() and importlib.util.find_spec("torch") is None:
+        raise ValueError(
+            f"{run} is a run folder, which needs torch, and torch is not installed: pip install torch timm "
+            f"safetensors, or export it where torch is (foveal export {run} --out exported) and serve that folder"
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"--keep-images {folder} is a file; give a folder") from None
+    except OSError as error:
+        raise ValueError(f"--keep-images {folder} cannot be made: {error.strerror}; give another folder") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"--keep-images {folder} cannot be written by this account; give another folder")
+
+
 def build_app(config: ServeConfig) -> FastAPI:
     """The app for a run or an exported file, warmed up; ValueError says what is missing before anything is bound."""
     _check_packages()
+    _check_torch(config.run)
     from foveal.serve.app import create_app
     from foveal.serve.batching import warm_up
     from foveal.serve.cases import open_cases
     from foveal.serve.reviews import open_reviews
     from foveal.serve.work import Work
 
-    model = open_model([config.run], config.device)
     if config.keep_images is not None:
-        config.keep_images.mkdir(parents=True, exist_ok=True)
+        _check_folder(config.keep_images)
         warn(f"photographs that are sent are kept in {config.keep_images}")
+    model = open_model([config.run], config.device)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
     maps = warm_up(model)
@@ -82,10 +103,10 @@ def describe(model: Model, config: ServeConfig, *, maps: bool, cases: bool) -> d
     """What GET /v1/model says."""
     exported = is_exported(config.run)
     return {
-        "name": model.name, "kind": "exported" if exported else "run", "classes": model.classes, "scale": model.scale,
-        "referable_from": referable_from(model.scale), "reads": {"side": model.preparation.size},
-        "overlay": maps, "similar": cases, "reviews": bool(config.reviews_address),
-        "keeps_images": config.keep_images is not None,
+        "name": model.name, "key": model.key, "kind": "exported" if exported else "run",
+        "classes": model.classes, "scale": model.scale, "referable_from": referable_from(model.scale),
+        "reads": {"side": model.preparation.size}, "overlay": maps, "similar": cases,
+        "reviews": bool(config.reviews_address), "keeps_images": config.keep_images is not None,
         "limits": {"images": config.most_images, "bytes": config.most_megabytes * 10**6,
                    "pixels": config.most_megapixels * 10**6},
         "record": _record(model, config.run), "version": foveal.__version__, "notice": NOTICE,

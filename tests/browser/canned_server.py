@@ -38,10 +38,10 @@ POLICY = (
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 MODEL: dict[str, Any] = {
-    "name": "grader", "kind": "run", "classes": list(ICDR), "scale": "icdr", "referable_from": 2,
+    "name": "grader", "key": "0" * 64, "kind": "run", "classes": list(ICDR), "scale": "icdr", "referable_from": 2,
     "reads": {"side": 352},
     "overlay": True, "similar": True, "reviews": True, "keeps_images": False,
-    "limits": {"images": 16, "bytes": 2**25, "pixels": 50_000_000},
+    "limits": {"images": 16, "bytes": 64 * 10**6, "pixels": 50_000_000},
     "record": [
         {"name": "quadratic_kappa", "value": 0.743, "low": 0.68, "high": 0.795, "n": 1294},
         {"name": "referable_auc", "value": 0.921, "low": 0.891, "high": 0.955, "n": 1294},
@@ -175,7 +175,7 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
             answers = [answer(part.filename, await part.read(), side) for part in form.getlist("images")]
         if len(answers) == 1 and answers[0]["answer"] == "unreadable":
             return refuse(422, UNREADABLE)
-        return {"model": MODEL["name"], "answers": answers}
+        return {"model": MODEL["name"], "key": MODEL["key"], "answers": answers}
 
     @app.post("/v1/report")
     async def report(request: Request, language: str = "en") -> HTMLResponse:
@@ -189,9 +189,12 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
         )
 
     @app.post("/v1/reviews", status_code=201)
-    async def review(request: Request) -> dict[str, Any]:
+    async def review(request: Request) -> Any:
         about = {"id": len(reviews) + 1, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-        reviews.append({**about, "model": MODEL["name"], **await request.json()})
+        given = await request.json()
+        if given.pop("key") != MODEL["key"]:
+            return refuse(409, {"code": "another_model", "message": "another model", "mend": "grade it again"})
+        reviews.append({**about, "model": MODEL["name"], **given})
         return reviews[-1]
 
     @app.get("/v1/reviews")

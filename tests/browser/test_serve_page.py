@@ -186,6 +186,34 @@ def test_a_file_that_is_too_large_is_not_sent(room):
     assert sent == []
 
 
+def test_the_limit_is_told_as_the_server_counts_it(room):
+    page = room()
+    page.locator("#record-lead:not(:empty)").wait_for()
+    expect(page.locator("#intake-limits")).to_contain_text("at most 64 MB each")  # 64,000,000 bytes
+
+
+def test_what_is_here_already_is_not_counted_as_graded(room):
+    page = room()
+    graded(page, photograph("left eye.jpg", 1), photograph("right eye.jpg", 2))
+    page.set_input_files("#files", [photograph("copy.jpg", 1), photograph("other.jpg", 3)])
+    expect(page.locator("#queue-items .same")).to_contain_text("left eye.jpg")
+    expect(page.locator("#queue-summary")).to_have_text("1 of 2 graded")
+    expect(page.locator("#status")).to_have_text("All is answered: 1 of 2 graded.")
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-GB", "another grader now"), ("zh-CN", "服务器更换了模型")])
+def test_a_grade_of_another_grader_is_neither_shown_nor_reviewed(room, monkeypatch, locale, said):
+    page = room(locale=locale)
+    graded(page, photograph("before.jpg", 1))
+    page.fill("#reviewer", "A. Okafor")
+    monkeypatch.setitem(canned.MODEL, "key", "1" * 64)  # the server starts anew with another run
+    page.click("#confirm")
+    expect(page.locator("#review-problem")).to_contain_text(said)
+    page.set_input_files("#files", [photograph("after.jpg", 2)])
+    expect(page.locator("#queue-items .failed")).to_contain_text(said)
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(1)
+
+
 def test_the_page_waits_for_a_busy_server_and_says_so(room):
     page = room()
     tries = []
@@ -439,6 +467,7 @@ def test_a_report_of_an_ungradable_photograph_gives_no_grade():
 def test_language_and_colours_are_switched_and_kept(room):
     page = room()
     graded(page, photograph("left eye.jpg", 2), black())
+    page.locator(PHOTOGRAPHS).first.click()  # the one that is answered first is shown, which may be either
     assert page.evaluate("document.documentElement.lang") == "en"
     page.fill("#note", "kept")
     page.select_option("#language", "zh")

@@ -23,6 +23,7 @@ from foveal.fundus.quality import FLAGS
 from foveal.predict import model as graders
 from foveal.predict.predictor import Predictor
 from foveal.serve.options import ServeConfig
+from foveal.serve.serve import build_app
 
 pytest.importorskip("fastapi")
 from foveal.serve import work
@@ -74,6 +75,7 @@ def test_answers_are_the_rows_that_predict_writes(client, grader_run, photograph
     response = sent(client, [(name, files[name]) for name in order])
     answers = response.json()["answers"]
     assert response.status_code == 200 and response.json()["model"] == "grader"
+    assert response.json()["key"] == client.get("/v1/model").json()["key"] == foveal.load(grader_run)._model.key
     assert [answer["name"] for answer in answers] == order
     assert {answer["answer"] for answer in answers} >= {"graded", "unreadable"}
     for answer in answers:
@@ -397,6 +399,7 @@ def test_the_api_is_described_without_anything_from_elsewhere(client):
         assert client.get(f"/{address.removeprefix('./')}").status_code == 200
 
 
+SHARES = [0.5, 0.5, 0, 0, 0]
 REVIEW = {"image": "a" * 64, "name": "left.jpg", "given": 2, "grade": 3, "reviewer": "Dr. Ü", "note": "microaneurysms"}
 
 
@@ -406,7 +409,7 @@ def test_reviews_are_kept_listed_and_exported(browsing):
     assert first.status_code == 201 and first.json()["id"] == 1 and first.json()["model"] == "grader"
     assert {key: first.json()[key] for key in REVIEW} == REVIEW
     client.post("/v1/reviews", json=REVIEW | {"image": "b" * 64, "name": "=right.jpg", "given": 0, "grade": 0})
-    client.post("/v1/reviews", json=REVIEW | {"image": "c" * 64, "name": "c", "grade": None, "probabilities": [0.5, 1]})
+    client.post("/v1/reviews", json=REVIEW | {"image": "c" * 64, "name": "c", "grade": None, "probabilities": SHARES})
     listed = client.get("/v1/reviews", params={"limit": 2}).json()
     assert listed["total"] == 3 and [review["id"] for review in listed["reviews"]] == [3, 2]
     assert client.get("/v1/reviews?offset=2").json()["reviews"] == [first.json()]
@@ -421,11 +424,21 @@ def test_reviews_are_kept_listed_and_exported(browsing):
     "wrong",
     [{"image": "A" * 64}, {"name": ""}, {"name": "x" * 401}, {"grade": 5}, {"grade": -1}, {"grade": "2"},
      {"grade": 2.5}, {"grade": True}, {"given": 10**30}, {"reviewer": "\0"}, {"reviewer": " "}, {"note": "x" * 4001},
-     {"probabilities": [2]}, {"probabilities": [0.1] * 101}, {"probabilities": "0.1"}, {"model": "another"}],
+     {"probabilities": [2, 0, 0, 0, 0]}, {"probabilities": [0.1]}, {"probabilities": [0.1] * 6},
+     {"key": "0" * 65}, {"probabilities": "0.1"}, {"model": "another"}],
 )  # fmt: skip
 def test_reviews_that_cannot_be_kept_are_refused(client, wrong):
     problem(client.post("/v1/reviews", json=REVIEW | wrong), 422, "invalid")
     assert client.get("/v1/reviews").json()["total"] == 0
+
+
+def test_a_review_of_another_models_grade_is_refused(browsing):
+    client = browsing()
+    key = client.get("/v1/model").json()["key"]
+    said = problem(client.post("/v1/reviews", json=REVIEW | {"key": "0" * 64}), 409, "another_model")
+    assert "another model" in said and client.get("/v1/reviews").json()["total"] == 0
+    kept = client.post("/v1/reviews", json=REVIEW | {"key": key})
+    assert kept.status_code == 201 and kept.json()["model"] == "grader"
 
 
 @pytest.mark.parametrize(
@@ -447,7 +460,7 @@ def test_a_form_of_another_site_makes_no_review(client):
 
 def test_the_longest_review_of_any_signs_is_kept(browsing):
     client = browsing()
-    review = REVIEW | {"name": "😀" * 400, "reviewer": "😀" * 100, "note": "😀" * 4000, "probabilities": [0.1] * 100}
+    review = REVIEW | {"name": "😀" * 400, "reviewer": "😀" * 100, "note": "😀" * 4000, "probabilities": SHARES}
     data = json.dumps(review).encode()  # every sign takes twelve bytes
     response = client.post("/v1/reviews", content=data, headers={"Content-Type": "application/json"})
     assert response.status_code == 201 and response.json()["note"] == review["note"]
@@ -505,6 +518,23 @@ def test_nothing_is_written_unless_asked(browsing, tmp_path, photographs):
     assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == kept
     assert plain.get("/v1/model").json()["keeps_images"] is False
     assert keeping.get("/v1/model").json()["keeps_images"] is True
+
+
+def test_a_folder_for_photographs_that_is_none_is_told_before_the_model_is_loaded(grader_run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "shut").mkdir()
+    # Root may write anywhere, so that what the system would say of others is said for it.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "shut")
+    for name, said in (("file", "is a file; give a folder"), ("file/inside", "cannot be made: Not a directory"),
+                       ("shut", "cannot be written by this account")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^--keep-images .*{name} {said}"):
+            build_app(ServeConfig(run=tmp_path / "absent", keep_images=tmp_path / name))
+
+
+def test_a_run_folder_without_torch_says_what_to_do(grader_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ValueError, match="pip install torch .*foveal export .*grader --out exported"):
+        build_app(ServeConfig(run=grader_run, reviews="none"))
 
 
 def test_options_come_from_the_environment_and_are_checked(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ const BUSY = [429, 503];
 let askForToken = async () => null;
 let token = null;
 let asking = null;
+let key = null; // of the model that the page knows the classes of
 
 try {
   token = sessionStorage.getItem(TOKEN);
@@ -116,12 +117,20 @@ function parcel(file) {
   return { method: "POST", body: form };
 }
 
-export const getModel = async () => read(await ask("v1/model"));
+export async function getModel() {
+  const model = await read(await ask("v1/model"));
+  key = model.key;
+  return model;
+}
 
-/** The answer on one photograph. A person can stop it, so it is tried as long as the server says to wait. */
+/**
+ * The answer on one photograph, of the model that the page knows. A person can stop it, so it is tried as long as the
+ * server says to wait.
+ */
 export async function grade(file, { similar, ...patience }) {
   const path = `v1/grade?pictures=true&similar=${similar}`;
   const body = await read(await ask(path, parcel(file), { ...patience, tries: Infinity }));
+  if (body.key !== key) throw new Refused(409);
   const answer = body.answers?.[0];
   if (answer === undefined) throw new Refused(200);
   if (answer.answer === "unreadable") throw new Refused(422, { message: answer.reason });
@@ -132,7 +141,8 @@ export const getReport = async (file, language) =>
   (await ask(`v1/report?language=${language}`, parcel(file))).blob();
 
 export async function saveReview(review, patience) {
-  const options = { method: "POST", body: JSON.stringify(review), headers: { "Content-Type": "application/json" } };
+  const body = JSON.stringify({ ...review, key });
+  const options = { method: "POST", body, headers: { "Content-Type": "application/json" } };
   const answer = await ask("v1/reviews", options, patience);
   if (answer.status !== 201) throw new Refused(answer.status);
   return read(answer);

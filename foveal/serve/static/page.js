@@ -17,7 +17,6 @@ import { askForToken } from "./token.js";
 import { toggleMap } from "./viewer.js";
 import { languageTag, number, say, translate } from "./words.js";
 
-const MEGABYTE = 2 ** 20;
 const NARROW = matchMedia("(max-width: 56rem)");
 let model = null;
 let failure = null;
@@ -34,7 +33,7 @@ function draw() {
   if (model === null) return;
   const bytes = model.limits?.bytes;
   find("intake-limits").textContent = bytes
-    ? say("intake.or", { size: number(Math.floor(bytes / MEGABYTE)) })
+    ? say("intake.or", { size: number(Math.floor(bytes / queue.MEGABYTE)) })
     : say("intake.plain");
   const keeps = say(model.keeps_images ? "keeps.yes" : "keeps.no");
   const both = [keeps, model.reviews ? say("keeps.reviews") : null].filter(Boolean).join(languageTag() === "en" ? " " : "");

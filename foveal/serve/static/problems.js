@@ -3,7 +3,7 @@
 import { Refused } from "./api.js";
 import { has, languageTag, say } from "./words.js";
 
-const OWN = [401]; // for which the server has words for programs
+const OWN = [401, 409]; // for which the server has words for programs
 
 /** What went wrong and how to mend it. The server speaks English: elsewhere the page's own words come first. */
 export function plainly(problem) {
