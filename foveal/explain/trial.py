@@ -88,7 +88,7 @@ def try_maps(explainer: Explainer, count: int, seed: int, out: Path) -> dict[str
 
 
 def methods_for(explainer: Explainer) -> list[str]:
-    """The methods that go with the encoder: a transformer has no last convolution for gradcam."""
+    """The methods that go with the encoder: without a map of features there is no gradcam and none of its kin."""
     kept: list[str] = []
     for method in METHODS:
         try:

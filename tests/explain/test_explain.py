@@ -75,6 +75,9 @@ def test_the_trial_scores_all_methods_and_keeps_the_maps_made_before(grader_run,
     score = result["score"]
     assert set(score["methods"]) == {
         "gradcam",
+        "gradcam++",
+        "hirescam",
+        "layercam",
         "integrated-gradients",
         "occlusion",
         "saliency",
