@@ -1,9 +1,9 @@
-"""Attribution: which parts of the network's input a score rests on, by methods of the captum library.
+"""Attribution: which parts of the network's input a score rests on; methods by captum, or in cam.py where it has none.
 
 Legend: B images, C channels, s pixels a side, S pixels a side of the prepared picture. A map is float32 [s, s] >= 0:
 only what raises the score is kept, as only that has a place to point at.
 
-gradcam               channels of the last convolution, weighted by their mean gradient (Selvaraju et al. 2017)
+gradcam and its kin   the last map of features, weighted by gradients: cam.py (Selvaraju et al. 2017)
 integrated-gradients  gradients along the way from a baseline to the picture (Sundararajan et al. 2017)
 occlusion             the fall of the score when a window is replaced by its blurred surroundings (Zeiler, Fergus 2014)
 saliency              the largest gradient of the channels, unsigned (Simonyan et al. 2014)
@@ -15,16 +15,19 @@ from __future__ import annotations
 import importlib.util
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from foveal.explain.cam import WEIGHTED, class_activation
 from foveal.explain.target import Scorer
 
-MethodName = Literal["gradcam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input"]
-METHODS: tuple[MethodName, ...] = ("gradcam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input")
+MethodName = Literal[
+    "gradcam", "gradcam++", "hirescam", "layercam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input"
+]
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
 STEPS = 32  # of integrated gradients
 WINDOWS = 8  # occlusion windows, side by side, over the whole side; they move by half of their own
 AT_ONCE = 32  # inputs per pass of the network
@@ -54,11 +57,11 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
     """The map of one normalised input [1, C, s, s]; `baseline` has the same shape: the picture with nothing to see.
 
     The grader's parameters must not require gradients: nothing may stay on the model. ValueError for an unknown
-    method, and for gradcam on an encoder without a last map of features.
+    method, and for those of cam.py on an encoder without a map of features.
     """
     image = image.detach().clone().requires_grad_(True)
-    if method == "gradcam":
-        return _grad_cam(scorer, image)
+    if method in WEIGHTED:
+        return Attribution(*class_activation(method, scorer, image))
     if method == "occlusion":
         return Attribution(occlusion(scorer, image.detach(), baseline, WINDOWS), 2 * WINDOWS)
     if method == "integrated-gradients":
@@ -72,14 +75,6 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
     else:
         pixels = InputXGradient(scorer).attribute(image)[0].sum(0)
     return Attribution(_smoothed(pixels.detach()), _cells_of_pixels(image))
-
-
-def _grad_cam(scorer: Scorer, image: Tensor) -> Attribution:
-    from captum.attr import LayerGradCam
-
-    coarse = LayerGradCam(scorer, last_map(scorer, image)).attribute(image, relu_attributions=True).detach()
-    heat = F.interpolate(coarse.float(), image.shape[2:], mode="bilinear", align_corners=False)
-    return Attribution(heat[0, 0], coarse.shape[3])
 
 
 def _integrated(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
@@ -129,43 +124,3 @@ def _smoothed(pixels: Tensor) -> Tensor:
 def _cells_of_pixels(image: Tensor) -> int:
     """Places a side that remain after smoothing: a blur joins what is nearer than twice its deviation."""
     return int(min(image.shape[3], image.shape[3] / (2 * max(SMOOTHING * image.shape[3], 0.8))))
-
-
-def last_map(scorer: Scorer, image: Tensor) -> nn.Module:
-    """The module whose output [1, D, h, w], h = w > 1, is the last map of features before pooling.
-
-    Found by watching one pass, so it works for any convolutional encoder. ValueError for encoders that end in
-    tokens (transformers): their maps have no channels over a grid.
-    """
-    found: list[nn.Module] = []
-    tokens: list[bool] = []  # whether a row of tokens came after the last map
-
-    def watch(module: nn.Module, _: Any, output: Any) -> None:
-        if (
-            isinstance(output, Tensor)
-            and output.dim() == 4
-            and len(output) == 1
-            and output.shape[2] == output.shape[3] > 1
-        ):
-            found.append(module)
-            tokens.clear()
-        elif isinstance(output, Tensor) and (output.dim() == 3 or _is_grid_of_tokens(output)):
-            tokens.append(True)
-
-    encoder: Any = scorer.grader.get_submodule("encoder")
-    handles = [module.register_forward_hook(watch) for module in encoder.modules() if module is not encoder]
-    try:
-        with torch.no_grad():
-            scorer(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found or tokens:
-        others = ", ".join(method for method in METHODS if method != "gradcam")
-        raise ValueError(f"--method gradcam needs an encoder that ends in a convolutional map; use one of: {others}")
-    return found[-1]
-
-
-def _is_grid_of_tokens(output: Tensor) -> bool:
-    """Whether channels come last, [1, h, w, D], as in Swin."""
-    return output.dim() == 4 and output.shape[1] == output.shape[2] > 1 and output.shape[3] != output.shape[2]

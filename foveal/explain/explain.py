@@ -60,7 +60,7 @@ class ExplainConfig:
     split: Literal["all", "train", "val", "test", "unlabelled"] = "test"
     # Most pictures to explain, the worst mistakes first where the grade is known; 0 = all.
     limit: int = 24
-    # Drawn photographs with known lesions to score all methods on; 0 = none.
+    # Drawn photographs with known lesions to score all methods on, tiles as well; 0 = none.
     phantom: int = 0
     # Seed of the drawn photographs and of the random weights they are compared with.
     seed: int = 20_000

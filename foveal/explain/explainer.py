@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from foveal.augment.views import normalise, plain_view, to_tensor
-from foveal.explain.attribution import Attribution, attribute, last_map
+from foveal.explain.attribution import Attribution, attribute
+from foveal.explain.cam import WEIGHTED, class_activation
 from foveal.explain.geometry import alarm_of, border_energy, resized, shrinking, without_lesions
 from foveal.explain.target import Scorer, Target, of_class, resolve
 from foveal.explain.tiles import tiled_occlusion
@@ -91,10 +92,11 @@ class Explainer:
 
     def check(self, method: str) -> None:
         """ValueError where the encoder and the method do not go together; costs one pass."""
-        if method == "gradcam":
+        if method in WEIGHTED:
             size, channels = self.predictor.input.image_size, self.predictor.preparation.channels
             target = self.target or of_class(0, self.classes)
-            last_map(Scorer(self.grader, target), self.input(np.zeros((size, size, channels), np.uint8)))
+            empty = self.input(np.zeros((size, size, channels), np.uint8))
+            class_activation(method, Scorer(self.grader, target), empty.requires_grad_())
 
     def input(self, pixels: np.ndarray) -> Tensor:
         """What the network sees of prepared uint8 [S, S, C]: float32 [1, C, s, s] on its device."""

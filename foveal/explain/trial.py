@@ -32,6 +32,7 @@ from foveal.explain.score import (
     verdict,
 )  # fmt: skip
 from foveal.explain.sheet import sheet
+from foveal.explain.target import Target
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import retina_of, to_jpeg
 from foveal.fundus.preparation import Preparation, prepare_pixels
@@ -41,6 +42,7 @@ STATISTICS = 32  # drawn pictures on which batch statistics of random weights ar
 CORRELATED = 12  # pictures whose maps are compared step by step: as many again for each step
 SHOWN = (1, 2, 3, 4)  # grades on the sheet, a picture each
 CONTRAST = "contrast"  # the map that needs no grader
+TILED = "occlusion with tiles"
 
 Scores = dict[str, list[PictureScore]]  # by method, a score per picture
 
@@ -88,7 +90,7 @@ def try_maps(explainer: Explainer, count: int, seed: int, out: Path) -> dict[str
 
 
 def methods_for(explainer: Explainer) -> list[str]:
-    """The methods that go with the encoder: a transformer has no last convolution for gradcam."""
+    """The methods that go with the encoder, and tiles; gradcam and its kin need a map of features."""
     kept: list[str] = []
     for method in METHODS:
         try:
@@ -97,7 +99,13 @@ def methods_for(explainer: Explainer) -> list[str]:
             say(str(error))
         else:
             kept.append(method)
-    return kept
+    return [*kept, TILED]
+
+
+def _explain(explainer: Explainer, picture: Drawn, method: str, target: Target | None = None) -> Explanation:
+    if method == TILED:
+        return explainer.explain(picture.pixels, "occlusion", tiles=True, target=target)
+    return explainer.explain(picture.pixels, method, target=target)
 
 
 def _score_all(
@@ -109,9 +117,9 @@ def _score_all(
     with progress_bar("score maps", len(drawn)) as bar:
         for picture in drawn:
             for method in methods:
-                found = trained.explain(picture.pixels, method)
+                found = _explain(trained, picture, method)
                 scores[method].append(_score(picture, found.heat))
-                blind = random.explain(picture.pixels, method, target=found.target)
+                blind = _explain(random, picture, method, found.target)
                 of_random[method].append(_score(picture, blind.heat))
             scores[CONTRAST].append(_score(picture, _contrast(picture, trained.predictor.input.image_size)))
             bar.advance()
@@ -154,10 +162,10 @@ def _correlations(
     """
     found: dict[str, dict[str, float | None]] = {}
     for method in methods:
-        before = [trained.explain(picture.pixels, method) for picture in drawn]
+        before = [_explain(trained, picture, method) for picture in drawn]
         found[method] = {
             step: _mean([
-                _correlation(one, copied.explain(picture.pixels, method, target=one.target))
+                _correlation(one, _explain(copied, picture, method, one.target))
                 for one, picture in zip(before, drawn, strict=True)
             ])
             for step, copied in copies.items()
@@ -176,7 +184,7 @@ def _correlation(before: Explanation, after: Explanation) -> float:
 def _write_sheet(drawn: Sequence[Drawn], methods: Sequence[str], explainer: Explainer, file: Path) -> None:
     first = {picture.grade: picture for picture in reversed(drawn)}
     shown = [first[grade] for grade in SHOWN if grade in first]
-    explained = [{method: explainer.explain(picture.pixels, method) for method in methods} for picture in shown]
+    explained = [{method: _explain(explainer, picture, method) for method in methods} for picture in shown]
     file.write_bytes(to_jpeg(sheet([(picture.pixels, picture.lesions) for picture in shown], explained)))
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from foveal.explain import attribution
-from foveal.explain.attribution import METHODS, attribute, last_map, occlusion, require_captum
+from foveal.explain.attribution import METHODS, attribute, occlusion, require_captum
+from foveal.explain.cam import WEIGHTED
 from foveal.explain.target import Scorer, Target, of_class, resolve
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
@@ -37,7 +38,7 @@ def grader_of(encoder, size):
     return Grader(made, feature_size(made), 3).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "gradcam"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in WEIGHTED])
 def test_maps_lie_where_the_answer_comes_from(linear, method):
     image = torch.rand(1, 3, 32, 32) + 0.5
     found = attribute(method, Scorer(linear, Target("expected grade")), image, torch.zeros_like(image))
@@ -57,36 +58,6 @@ def test_integrated_gradients_report_what_their_sum_misses(linear):
     scorer = Scorer(linear, Target("expected grade"))
     assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image)).delta < 0.01
     assert attribute("saliency", scorer, image, torch.zeros_like(image)).delta is None
-
-
-@pytest.mark.parametrize(
-    ("encoder", "size", "cells"),
-    [("resnet10t", 64, 2), ("tf_efficientnet_lite0", 64, 2), ("mobilenetv3_small_050", 64, 2), ("small_conv", 32, 16)],
-)
-def test_the_last_map_is_found_in_any_convolutional_encoder(encoder, size, cells):
-    grader = grader_of(encoder, size)
-    found = attribute("gradcam", Scorer(grader, Target("class", (2,))), torch.randn(1, 3, size, size), torch.zeros(1))
-    assert found.cells == cells and found.heat.shape == (size, size)
-
-
-def test_grad_cam_is_the_formula(linear):
-    grader = grader_of("small_conv", 16)
-    scorer, image = Scorer(grader, Target("class", (1,))), torch.randn(1, 3, 16, 16)
-    kept = []
-    handle = grader.encoder.conv2.register_forward_hook(lambda *arguments: kept.append(arguments[2]))
-    (gradient,) = torch.autograd.grad(scorer(image.requires_grad_())[0], kept[0])
-    handle.remove()
-    coarse = (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True).relu()
-    expected = nn.functional.interpolate(coarse, (16, 16), mode="bilinear")[0, 0].detach()
-    assert last_map(scorer, image) is grader.encoder.conv2
-    assert torch.allclose(attribute("gradcam", scorer, image, image).heat, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("encoder", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
-@pytest.mark.slow
-def test_transformers_have_no_last_map_and_the_error_names_what_works(encoder):
-    with pytest.raises(ValueError, match="use one of: integrated-gradients, occlusion, saliency"):
-        last_map(Scorer(grader_of(encoder, 224), Target("class", (0,))), torch.randn(1, 3, 224, 224))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 import foveal
 from foveal.data.phantom import draw_phantom
-from foveal.explain import attribution, trial
+from foveal.explain import attribution, tiles, trial
 from foveal.explain.explain import CANNOT_SHOW, safe_name
 from foveal.explain.pictures import worst_first
 from foveal.explain.trial import draw_with_lesions
@@ -68,6 +68,8 @@ def test_the_value_is_that_of_the_prediction_and_the_overlay_is_the_photograph(g
 def test_the_trial_scores_all_methods_and_keeps_the_maps_made_before(grader_run, photograph, tmp_path, monkeypatch):
     monkeypatch.setattr(attribution, "WINDOWS", 2)
     monkeypatch.setattr(attribution, "STEPS", 2)
+    monkeypatch.setattr(tiles, "WINDOWS", (2, 4))
+    monkeypatch.setattr(tiles, "TRIED", (1, 1 / 4))
     monkeypatch.setattr(trial, "CORRELATED", 2)
     foveal.explain(grader_run, photograph, out=tmp_path / "o", method="saliency")
     result = read(foveal.explain(grader_run, out=tmp_path / "o", phantom=6))
@@ -75,13 +77,18 @@ def test_the_trial_scores_all_methods_and_keeps_the_maps_made_before(grader_run,
     score = result["score"]
     assert set(score["methods"]) == {
         "gradcam",
+        "gradcam++",
+        "hirescam",
+        "layercam",
         "integrated-gradients",
         "occlusion",
+        "occlusion with tiles",
         "saliency",
         "gradient-x-input",
         "contrast",
     }
     assert score["images"] >= 2 and "random weights" in score["verdict"]
+    assert score["methods"]["occlusion with tiles"]["trained"] != score["methods"]["occlusion"]["trained"]
     entry = score["methods"]["gradcam"]
     assert entry["trained"]["auc"]["n"] == entry["random"]["auc"]["n"] == score["images"]
     assert set(score["correlation"]["gradcam"]) == {"head", "head and last half", "all"}

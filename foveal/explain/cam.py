@@ -1,0 +1,151 @@
+"""The Grad-CAM family: maps of features, weighted by how the score changes with them.
+
+Legend: D features, h = w places a side. A [D, h, w]: a map of features; G: the gradient of the score by each of them.
+
+gradcam    relu(sum_d mean(G_d) A_d)                                                      Selvaraju et al. 2017
+gradcam++  relu(sum_d w_d A_d), w_d = sum(a relu(G_d)), a = G^2 / (2 G^2 + sum(A_d) G^3)  Chattopadhay et al. 2018
+hirescam   relu(sum_d G_d A_d): what moves the score at this very place                   Draelos and Carin 2020
+layercam   relu(sum_d relu(G_d) A_d), for the last stages; the strongest at each place    Jiang et al. 2021
+
+Where the head stands on the mean of the last map, G is the same at all places, and hirescam equals gradcam.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.explain.target import Scorer
+
+STAGES = 3  # of layercam: earlier ones respond to every edge
+GAMMA = 2.0  # of layercam: maps of stages are scaled by tanh(GAMMA x), x in 0-1, so that none outshines the others
+
+Layout = Callable[[Tensor], Tensor]
+Seen = dict[nn.Module, tuple[Tensor, Tensor]]  # module -> (A, G), in the order of the pass
+
+
+def class_activation(method: str, scorer: Scorer, image: Tensor) -> tuple[Tensor, int]:
+    """(map float32 [s, s] >= 0, places a side that it tells apart) of a normalised input [1, C, s, s] with gradient.
+
+    ValueError where the encoder has no map of features that is larger than one place.
+    """
+    seen = feature_maps(scorer, image)
+    if not seen:
+        raise ValueError(f"--method {method} needs an encoder with a map of features that is larger than one place")
+    chosen = _stages(scorer, seen) if method == "layercam" else [_last(seen)]
+    heats = [WEIGHTED[method](*seen[module]).relu() for module in chosen]
+    enlarged = [_enlarged(_evened(heat) if method == "layercam" else heat, image.shape[3]) for heat in heats]
+    return torch.stack(enlarged).amax(0), max(len(heat) for heat in heats)
+
+
+def feature_maps(scorer: Scorer, image: Tensor) -> Seen:
+    """Every map of features of one pass with its gradient, float32 [D, h, w], h = w > 1; empty where there is none.
+
+    Found by watching, so it works for any encoder; of transformers, maps are rows of tokens laid out as they were cut.
+    """
+    encoder = scorer.grader.get_submodule("encoder")
+    score, outputs = _watched(scorer, encoder, image)
+    lengths = {output.shape[1] for output in outputs.values() if output.dim() == 3}
+    layouts = {module: _layout(output, encoder, lengths) for module, output in outputs.items()}
+    maps = [(module, outputs[module], layout) for module, layout in layouts.items() if layout]
+    gradients = torch.autograd.grad(score.sum(), [output for _, output, _ in maps], allow_unused=True) if maps else ()
+    return {
+        module: (layout(output.detach()[0].float()), layout(gradient[0].float()))
+        for (module, output, layout), gradient in zip(maps, gradients, strict=True)
+        if gradient is not None
+    }
+
+
+def _watched(scorer: Scorer, encoder: nn.Module, image: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
+    """(score [1], the last output of every module of the encoder, in the order of the pass)."""
+    outputs: dict[nn.Module, Tensor] = {}
+
+    def watch(module: nn.Module, _: Any, output: Any) -> None:
+        outputs.pop(module, None)
+        if isinstance(output, Tensor) and len(output) == 1 and output.requires_grad:
+            outputs[module] = output
+
+    handles = [module.register_forward_hook(watch) for module in encoder.modules() if module is not encoder]
+    try:
+        return scorer(image), outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _layout(output: Tensor, encoder: Any, lengths: set[int]) -> Layout | None:
+    """How to lay out an output [1, …] as [D, h, w], or None; `lengths`: of the rows of tokens in the same pass.
+
+    A square as long as a row of tokens is attention, and tokens of another width are on their way to it.
+    """
+    shape = output.shape
+    if output.dim() == 3 and shape[2] == encoder.num_features:
+        first = getattr(encoder, "num_prefix_tokens", 0)  # these stand for no place
+        side = math.isqrt(shape[1] - first)
+        return (
+            (lambda part: part[first:].T.reshape(-1, side, side)) if side > 1 and side**2 == shape[1] - first else None
+        )
+    if output.dim() == 4 and shape[2] == shape[3] > 1 and shape[2] not in lengths:
+        return lambda part: part
+    if output.dim() == 4 and shape[1] == shape[2] > 1 and shape[3] != shape[2]:
+        return lambda part: part.permute(2, 0, 1)  # channels come last, as in Swin
+    return None
+
+
+def _last(seen: Seen) -> nn.Module:
+    """The last map that the score depends on.
+
+    Where a class token is all that is read, the last block hands nothing on from places: its input is that map.
+    """
+    read = [module for module, (_, gradients) in seen.items() if gradients.any()]
+    return (read or list(seen))[-1]
+
+
+def _stages(scorer: Scorer, seen: Seen) -> list[nn.Module]:
+    """The last map, and before it the ends of the stages that timm names, where they are finer."""
+    last = _last(seen)
+    encoder: Any = scorer.grader.get_submodule("encoder")
+    named = [encoder.get_submodule(stage["module"]) for stage in getattr(encoder, "feature_info", [])]
+    finer = [module for module in named if module in seen and len(seen[module][0][0]) > len(seen[last][0][0])]
+    return [*finer[1 - STAGES :], last]
+
+
+def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
+    """A, G [D, h, w] -> [h, w], as are all below."""
+    return (gradients.mean((1, 2), keepdim=True) * features).sum(0)
+
+
+def grad_cam_pp(features: Tensor, gradients: Tensor) -> Tensor:
+    """Divided by G^2, the weights of places are 1 / (2 + sum(A) G); where G <= 0 they meet a 0.
+
+    The paper takes A to be >= 0, as after ReLU. Sums below 0, of other activations, count as 0: no weight may pass 1/2.
+    """
+    rising = gradients.relu()
+    places = 1 / (2 + features.sum((1, 2), keepdim=True).relu() * rising)
+    return ((places * rising).sum((1, 2), keepdim=True) * features).sum(0)
+
+
+def hires_cam(features: Tensor, gradients: Tensor) -> Tensor:
+    """Gradients stay at their places."""
+    return (gradients * features).sum(0)
+
+
+def layer_cam(features: Tensor, gradients: Tensor) -> Tensor:
+    """Only gradients that raise the score, at their places."""
+    return (gradients.relu() * features).sum(0)
+
+
+WEIGHTED = {"gradcam": grad_cam, "gradcam++": grad_cam_pp, "hirescam": hires_cam, "layercam": layer_cam}
+
+
+def _evened(heat: Tensor) -> Tensor:
+    return (GAMMA * heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)).tanh()
+
+
+def _enlarged(heat: Tensor, size: int) -> Tensor:
+    return F.interpolate(heat.detach()[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0]

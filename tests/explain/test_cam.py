@@ -1,0 +1,161 @@
+import pytest
+import torch
+from captum.attr import LayerGradCam, LayerGradientXActivation
+from torch import nn
+
+from foveal.explain.attribution import attribute
+from foveal.explain.cam import STAGES, WEIGHTED, feature_maps
+from foveal.explain.target import Scorer, Target
+from foveal.nets.encoder import create_encoder, feature_size
+from foveal.nets.heads import Grader
+
+FORMS = ["softmax", "conditional", "cumulative", "regression"]  # cross-entropy, CORN, CORAL, squared error
+GRADE = Target("expected grade")
+
+
+def grader_of(encoder, size, form="softmax"):
+    torch.manual_seed(0)
+    made = create_encoder(encoder, 3, size)
+    grader = Grader(made, feature_size(made), 4, form).eval()
+    nn.init.normal_(grader.head.weight, std=0.05)
+    return grader.requires_grad_(False)
+
+
+def slow_map(method, features, gradients):
+    """The published formula, place by place, for A and G [D, h, w]."""
+    depth, side, _ = features.shape
+    heat = torch.zeros(side, side)
+    for d in range(depth):
+        total = features[d].sum()
+        weights = torch.zeros(side, side)
+        for y in range(side):
+            for x in range(side):
+                g = gradients[d, y, x]
+                alpha = g**2 / (2 * g**2 + total * g**3) if g != 0 else 0.0
+                weights[y, x] = {"gradcam++": alpha * max(g, 0), "layercam": max(g, 0)}.get(method, g)
+        if method in ("gradcam", "gradcam++"):
+            weights[:] = weights.mean() if method == "gradcam" else weights.sum()
+        heat += weights * features[d]
+    return heat.clamp_min(0)
+
+
+def seen_at(scorer, image, module):
+    """A and G [D, h, w] of one module, by a hook of its own."""
+    kept = []
+    handle = module.register_forward_hook(lambda *arguments: kept.append(arguments[2]))
+    (gradient,) = torch.autograd.grad(scorer(image.requires_grad_())[0], kept[0])
+    handle.remove()
+    return kept[0].detach()[0], gradient[0]
+
+
+def enlarged(heat, size):
+    return nn.functional.interpolate(heat[None, None], (size, size), mode="bilinear")[0, 0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "hirescam"])
+def test_maps_are_their_formulas(form, method):
+    grader = grader_of("strided_conv", 32, form)
+    scorer, image = Scorer(grader, GRADE), torch.randn(1, 3, 32, 32)
+    expected = slow_map(method, *seen_at(scorer, image, grader.encoder.top))
+    found = attribute(method, scorer, image, image)
+    assert expected.max() > 0 and found.cells == 4
+    assert torch.allclose(found.heat, enlarged(expected, 32), rtol=1e-4, atol=1e-4 * float(expected.max()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_layer_cam_takes_the_strongest_of_the_last_stages(form):
+    grader = grader_of("resnet10t", 64, form)
+    scorer, image = Scorer(grader, GRADE), torch.randn(1, 3, 64, 64)
+    maps = []
+    for layer in (grader.encoder.layer2, grader.encoder.layer3, grader.encoder.layer4):
+        heat = slow_map("layercam", *seen_at(scorer, image, layer))
+        maps.append(enlarged(torch.tanh(2 * heat / heat.max()), 64))
+    found = attribute("layercam", scorer, image, image)
+    assert len(maps) == STAGES and found.cells == 8
+    assert torch.allclose(found.heat, torch.stack(maps).amax(0), atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_captum_has_the_method_it_gives_the_same_map(form):
+    grader = grader_of("small_conv", 16, form)
+    scorer, image = Scorer(grader, Target("class", (1,))), torch.randn(1, 3, 16, 16, requires_grad=True)
+    layer = grader.encoder.conv2
+    expected = {
+        "gradcam": LayerGradCam(scorer, layer).attribute(image, relu_attributions=True),
+        "hirescam": LayerGradientXActivation(scorer, layer).attribute(image).sum(1, keepdim=True).relu(),
+    }
+    for method, heat in expected.items():
+        assert torch.allclose(attribute(method, scorer, image, image).heat, enlarged(heat[0, 0], 16), atol=1e-6)
+
+
+def test_on_the_mean_of_the_last_map_hirescam_is_gradcam_and_only_there():
+    image = torch.randn(1, 3, 64, 64)
+    for encoder, same in (("resnet10t", True), ("small_conv", False)):
+        scorer = Scorer(grader_of(encoder, 64), GRADE)
+        first, second = (attribute(method, scorer, image, image).heat for method in ("gradcam", "hirescam"))
+        assert torch.allclose(first, second, rtol=1e-3, atol=1e-6) is same
+
+
+def test_grad_cam_pp_stays_bounded_where_features_are_below_0():
+    features, gradients = torch.full((1, 2, 2), -0.5), torch.ones(1, 2, 2)  # 2 G^2 + sum(A) G^3 = 0
+    assert torch.isfinite(WEIGHTED["gradcam++"](features, gradients)).all()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "cells"),
+    [("resnet10t", 64, 2), ("tf_efficientnet_lite0", 64, 2), ("mobilenetv3_small_050", 64, 2), ("small_conv", 32, 16)],
+)
+def test_the_last_map_is_found_in_any_convolutional_encoder(encoder, size, cells):
+    scorer = Scorer(grader_of(encoder, size), Target("class", (2,)))
+    found = attribute("gradcam", scorer, torch.randn(1, 3, size, size), torch.zeros(1))
+    assert found.cells == cells and found.heat.shape == (size, size)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tokens_of_a_transformer_are_laid_out_as_they_were_cut(form):
+    """With a class token, the last block reads places through its first norm and hands none of them on."""
+    grader = grader_of("test_vit", 64, form)
+    scorer, image = Scorer(grader, GRADE), torch.randn(1, 3, 64, 64)
+    tokens, gradients = (part[1:] for part in seen_at(scorer, image, grader.encoder.blocks[-1].norm1))
+    assert tokens.shape == (16, 64)
+    for method in ("gradcam", "hirescam", "layercam"):
+        expected = slow_map(method, *(part.T.reshape(-1, 4, 4) for part in (tokens, gradients)))
+        if method == "layercam":
+            expected = torch.tanh(2 * expected / expected.max())
+        found = attribute(method, scorer, image, image)
+        assert expected.max() > 0 and found.cells == 4
+        assert torch.allclose(found.heat, enlarged(expected, 64), rtol=1e-3, atol=1e-3 * float(expected.max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("encoder", "size", "cells"),
+    [
+        ("swin_tiny_patch4_window7_224", 224, {"gradcam": 7, "layercam": 28}),
+        ("vit_tiny_patch16_224", 128, {"gradcam": 8, "layercam": 8}),
+        ("vit_base_patch16_siglip_gap_224", 128, {"gradcam": 8}),  # 64 tokens in heads of 64: squares that are no map
+        ("mixer_s32_224", 224, {"gradcam": 7}),
+        ("convnext_atto", 128, {"gradcam": 4, "layercam": 16}),
+    ],
+)
+def test_maps_of_well_known_encoders(encoder, size, cells):
+    scorer = Scorer(grader_of(encoder, size), GRADE)
+    image = torch.randn(1, 3, size, size)
+    for method, places in cells.items():
+        found = attribute(method, scorer, image, image)
+        assert found.cells == places and found.heat.max() > 0
+
+
+def test_without_a_map_of_features_the_error_says_so():
+    class Flat(nn.Module):
+        num_features = 3
+
+        def forward(self, images):
+            return images.mean((2, 3))
+
+    scorer = Scorer(Grader(Flat(), 3, 4).eval().requires_grad_(False), GRADE)
+    image = torch.randn(1, 3, 16, 16, requires_grad=True)
+    assert feature_maps(scorer, image) == {}
+    with pytest.raises(ValueError, match="--method hirescam needs an encoder with a map of features"):
+        attribute("hirescam", scorer, image, image)
