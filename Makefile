@@ -6,6 +6,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAST := not slow and not gpu and not browser and not real
 
+# Compiled Python is kept, whatever the shell says, and in .venv: to compile torch, matplotlib and the tests anew takes
+# longer than to load them, and the tests start a hundred processes.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo check test lint types fast slow browser chromium clean
 
 setup: .venv/.ready
@@ -31,10 +36,13 @@ lint: setup
 types: setup
 	$(BIN)/mypy foveal
 
+# Two processes of one thread each: the networks are too small to be shared out among threads. The tests of a file stay
+# together, so that what they share is made once.
 fast: setup
-	$(BIN)/pytest -m '$(FAST)' --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(FAST)' -n 2 --dist loadfile --durations=10
 
-# Everything else. Tests of what a machine lacks (a GPU, the real data sets, a browser) are skipped there.
+# Everything else, one test at a time, as some of them measure memory, start servers or train in two processes.
+# Tests of what a machine lacks (a GPU, the real data sets, a browser) are skipped there.
 slow: setup
 	$(BIN)/pytest -m 'slow or gpu or browser or real' --durations=10
 
