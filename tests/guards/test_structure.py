@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import typing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,12 @@ def room_of(path):
     return part.removesuffix(".py")
 
 
+@cache
 def imports_of(path):
+    return set(_imports_of(path))
+
+
+def _imports_of(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "foveal":
             parts = node.module.split(".")
