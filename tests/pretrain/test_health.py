@@ -149,6 +149,10 @@ FAULTS = [
 ]
 
 
+# One epoch: for more, a run would first measure what suits this machine, which takes longer than the step it is about.
+SHORT = {"encoder": "small_conv", "epochs": 1, "batch_size": 16, "projection_size": 16}
+
+
 def pictures(n=32):
     return (view.reshape(n, 3, 4, 4) for view in pair(n, 48))
 
@@ -165,14 +169,14 @@ def test_a_wrong_loss_is_named_by_what_gives_its_value(wrong, name):
 def test_a_run_with_a_wrong_loss_is_stopped_at_its_first_step(phantom_set, tmp_path, monkeypatch, wrong, name):
     monkeypatch.setattr(SimCLR, "loss", lambda self, parts, identity: (wrong(*parts, 0.2), facts_of(*parts)))
     with pytest.raises(ValueError, match=f"the first loss is wrong: .*{name}"):
-        foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", batch_size=16, projection_size=16)
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **SHORT)
 
 
 def test_a_run_that_sees_one_view_twice_is_stopped_at_its_first_step(phantom_set, tmp_path, monkeypatch):
     forward = SimCLR.forward
     monkeypatch.setattr(SimCLR, "forward", lambda self, view1, view2: forward(self, view1, view1))
     with pytest.raises(ValueError, match="the first loss is wrong: both views of every image are the same tensor"):
-        foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", batch_size=16, projection_size=16)
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **SHORT)
 
 
 def test_d_one_tensor_for_both_views_is_named():
