@@ -1,6 +1,8 @@
 """Shared fixtures: one small prepared set, one small trained run, and where the real data is."""
 
 import os
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 import foveal
 from foveal import console
+from foveal.data import phantom
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +19,22 @@ def _quiet():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def phantoms_drawn_once() -> Iterator[Callable[..., phantom.Phantom]]:
+    """Most sets of these tests hold the same phantoms, and to draw one takes milliseconds; yields the real `_draw`."""
+    draw = phantom._draw
+
+    @cache
+    def draw_once(*what: str | int) -> phantom.Phantom:
+        drawn = draw(*what)
+        drawn.image.flags.writeable = drawn.lesions.flags.writeable = False
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "_draw", draw_once)
+        yield draw
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """The drawn eyes: reproducible, true to their masks, mirrored by eye, and mixed by grade as promised."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from foveal.data import phantom as phantom_module
 from foveal.data.phantom import Phantom, draw_grades, draw_patients, draw_phantom
 
 SIZE = 64
@@ -12,6 +14,12 @@ SIZE = 64
 
 def draw(grade: int, eye: str = "right", seed: int = 0, size: int = SIZE) -> Phantom:
     return draw_phantom(grade, eye, size, np.random.default_rng(seed))
+
+
+@pytest.fixture(autouse=True)
+def drawn_each_time(phantoms_drawn_once: Callable[..., Phantom], monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are about drawing itself, so nothing is kept."""
+    monkeypatch.setattr(phantom_module, "_draw", phantoms_drawn_once)
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_probe_finds_a_combination_that_no_cue_tells_alone():
     assert found.value > 0.6 and max(cue.value for cue in found.cues) < 0.4
 
 
-@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("ordered", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_probe_finds_nothing_where_there_is_nothing(ordered):
     found = [probe(*drawn(seed), ordered=ordered, seed=seed).found for seed in range(3)]
     assert sum(found) == 0
