@@ -97,7 +97,7 @@ def _check_header(file: Path) -> list[str]:
 
 def _check_ids(table: pd.DataFrame, file: Path) -> None:
     if (table["id"] == "").any():
-        raise ValueError(f"{file}: {int((table['id'] == '').sum())} rows have no id")
+        raise ValueError(f"{file}: {int((table['id'] == '').sum())} row(s) have no id")
     repeated = table["id"][table["id"].duplicated()]
     if len(repeated):
         raise ValueError(
@@ -116,10 +116,11 @@ def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.nd
     bad |= (finite < 0).any(1) | (abs(finite.sum(1) - 1) > SUM_TOLERANCE)
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
+        summed = np.isfinite(numbers[first]).all() and (numbers[first] >= 0).all()
         raise ValueError(
-            f"{file}: the probabilities of {int(bad.sum())} rows are no probabilities (0-1, summing to 1); the "
-            f"first is {table['id'].iloc[first]}, which has {_what(numbers[first])}. Divide every row "
-            "by its sum, or make the table again with: foveal predict"
+            f"{file}: {int(bad.sum())} row(s) hold no probabilities (0-1, summing to 1); the first is "
+            f"{table['id'].iloc[first]}, which has {_what(numbers[first])}. "
+            f"{'Divide every row by its sum, or make' if summed else 'Make'} the table again with: foveal predict"
         )
     return numbers
 
@@ -135,8 +136,13 @@ def _whole_numbers(table: pd.DataFrame, column: str, highest: int, file: Path) -
     """The column as nullable integers; only a grade must be there in every row."""
     values = pd.to_numeric(table[column], errors="coerce").astype(float)
     wrong = values.isna() & (table[column].notna() | (column == "grade"))
-    if (wrong | (values.notna() & ~values.isin(range(highest + 1)))).any():
-        raise ValueError(f"{file}: column {column} must hold whole numbers 0..{highest}")
+    wrong |= values.notna() & ~values.isin(range(highest + 1))
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"{file}: column {column} must hold whole numbers 0..{highest}; {int(wrong.sum())} row(s) do not, such as "
+            f"{table['id'].iloc[first]} with '{table[column].iloc[first]}'"
+        )
     return values.astype("Int64")
 
 

@@ -43,6 +43,7 @@ def show_overall(title: str, result: dict[str, Any]) -> None:
     ]
     show_table(title, ["metric", "value", "95 % interval", "n", "constant", "noise"], rows)
     say(f"constant: always '{result['constant_answer']}'; where probabilities count, always the shares of the classes")
+    say("noise: differences below it are noise between two graders measured apart; on the same images, compare them")
     about = result["about"]
     readers = about.get("inter_rater")
     if isinstance(readers, dict):
@@ -83,7 +84,7 @@ def show_sets(result: dict[str, Any]) -> None:
     said = "" if promised is None else f" ({promised:.0%} of each class was promised)"
     say()
     title = f"sets of grades: how often they hold the true one{said}, and how many grades they hold"
-    show_table(title, ["", "", "n"], rows)
+    show_table(title, ["figure", "value (95 % interval)", "n"], rows)
 
 
 def show_second(result: dict[str, Any]) -> None:
@@ -116,7 +117,7 @@ def show_subgroups(result: dict[str, Any]) -> None:
     names = list(result["subgroups"][0]["metrics"])
     rows = [
         [f"{group['column']}: {group['value']}{' (small)' if group['small'] else ''}", str(group["n"]),
-         str(group["groups"]), *(_both(group["metrics"][name]) for name in names)]
+         str(group["groups"]), *(_of_part(group["metrics"][name], group["n"]) for name in names)]
         for group in result["subgroups"]
     ]  # fmt: skip
     say()
@@ -194,6 +195,12 @@ def _interval(entry: dict[str, Any], digits: int = 3) -> str:
 def _both(entry: dict[str, Any], digits: int = 3) -> str:
     """Value and, where there is one, the interval behind it."""
     return _number(entry["value"], digits) + ("" if entry["low"] is None else f" ({_interval(entry, digits)})")
+
+
+def _of_part(entry: dict[str, Any], n: int) -> str:
+    """As `_both`, with the number of images it rests on where those are not all `n`: a line for each."""
+    low = "" if entry["low"] is None else f"\n{_interval(entry)}"
+    return _number(entry["value"]) + low + (f"\nn = {entry['n']}" if entry["n"] != n else "")
 
 
 def _threshold(value: float | None) -> str:

@@ -29,6 +29,7 @@ from foveal.fundus.overlay import overlay, to_jpeg
 from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.runs import read_model, write_json, write_text
 
+UNREADABLE = 0.25  # the same share, above which too much of the map is of something else
 MISSED = 0.1  # of the change of the score: where the map's sum misses more, that is said
 
 CANNOT_SHOW = (
@@ -192,6 +193,8 @@ def note(found: Explanation) -> str:
         text = f"what raises the {_said(found)}; {found.border_energy:.0%} of it on the border"
     if found.delta is not None and found.delta > MISSED:
         text += f"; the map's sum misses the change of the score by {found.delta:.0%} of it"
+    if found.delta is not None and found.delta > UNREADABLE:
+        text = f"do not rely on this map, it does not add up: {text}"
     return text
 
 

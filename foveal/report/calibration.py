@@ -55,6 +55,8 @@ def _sets(finding: Finding) -> str:
         f"Sets of grades: the set of an image holds its true grade in {percent(covered['value'])} of {covered['n']:,} "
         f"images, least often for {worst} ({percent(classes[worst]['value'])} of {classes[worst]['n']:,}). A set has "
         f"{number(size['value'], 1)} grades on average; in {percent(found['single']['value'])} of the images it is one."
+        + " Sets as large as that say nothing."
+        * (size["value"] > len(finding.evidence.classes) - 0.5)
     )
 
 
@@ -70,8 +72,9 @@ def _coverage(finding: Finding) -> Table | None:
             rows.append([Cell(text=name.removeprefix("coverage of ").replace("coverage", "all grades")),
                          Cell(text=percent(promised), tone="muted"), share_cell(entry), Cell(text=answer, tone=tone),
                          Cell(text=f"{entry['n']:,}", tone="muted")])  # fmt: skip
-    notes = ["Kept is said where the interval holds the promise or lies above it, broken where it lies below. The "
-             "promise is for new images from where the calibration images came from."]  # fmt: skip
+    notes = ["Kept is said where the interval lies at or above the promise, broken where it lies below; where it holds "
+             "the promise, these images cannot tell. The promise is for new images from where the calibration images "
+             "came from."]  # fmt: skip
     return Table(columns=["true grade", "promised", "held", "promise", "n"], rows=rows, notes=notes)
 
 
@@ -81,7 +84,7 @@ def _kept(entry: dict[str, Any], promised: float | None) -> tuple[str, str]:
         return "cannot tell", "unsure"
     if entry["high"] < promised:
         return "broken", "bad"
-    return ("kept, and more", "good") if entry["low"] > promised else ("kept", "good")
+    return ("kept", "good") if entry["low"] >= promised else ("cannot tell", "unsure")
 
 
 def _panel(bins: list[dict[str, Any]], name: str) -> Panel:

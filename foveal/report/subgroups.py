@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from foveal.evaluate.evaluate import SMALL_CLASS
 from foveal.report.findings import Finding
 from foveal.report.tables import Cell, Strip, Table, value_cell
 from foveal.report.words import METRIC_NAMES, headline_names
@@ -69,8 +70,11 @@ def _row(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> li
            Cell(text=f"{group['n']:,}", small=note, tone="unsure" if small else "")]  # fmt: skip
     tone = "muted" if small else ""
     for k, name in enumerate(names):
-        of_all = finding.metrics.get(name, {}).get("value")
-        row.append(_cell(group["metrics"].get(name), drawn=k == 0, against=of_all, tone=tone))
+        of_all, entry = finding.metrics.get(name, {}).get("value"), group["metrics"].get(name)
+        cell = _cell(entry, drawn=k == 0, against=of_all, tone=tone)
+        if entry is not None and entry["n"] < SMALL_CLASS:  # as a sensitivity, of the ill ones of a group only
+            cell = replace(cell, tone="muted", small=", ".join(filter(None, [cell.small, f"n = {entry['n']}"])))
+        row.append(cell)
     return row
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from foveal.evaluate.evaluate import SMALL_CLASS
 from foveal.report import words
 from foveal.report.evidence import Evidence
@@ -84,18 +86,33 @@ def _where_it_fails(finding: Finding) -> list[str]:
 
 
 def _missed(finding: Finding) -> str:
-    """The classes of which most images are missed, and those with too few to tell."""
+    """The classes of which most images got another grade, those with too few to tell, and the commonest error."""
     low, few = [], []
     for name, row in zip(finding.evidence.classes, finding.result["confusion"], strict=True):
         recall = finding.metrics[f"recall of {name}"]["value"]
         if 0 < sum(row) < SMALL_CLASS:
             few.append(f"{name} ({sum(row)} images)")
         elif recall is not None and recall < MISSED_OFTEN:
-            low.append(f"{name} (it finds {words.percent(recall)} of {sum(row):,})")
-    lines = [f"It misses most images of {words.listed(low)}."] if low else []
+            sure = words.percent_interval(finding.metrics[f"recall of {name}"])
+            low.append(f"{name} ({words.percent(recall)} of {sum(row):,}, {sure})")
+    lines = [f"Fewer than half of the images got their grade of {words.listed(low)}."] if low else []
     if few:
         lines.append(f"Nothing can be said of {words.listed(few)}.")
-    return " ".join(lines)
+    return " ".join([*lines, _commonest(finding)]).strip()
+
+
+def _commonest(finding: Finding) -> str:
+    """The error that most images share; empty where there is none."""
+    counts = np.array(finding.result["confusion"])
+    wrong = counts - np.diag(np.diag(counts))
+    if not wrong.any():
+        return ""
+    true, given = np.unravel_index(wrong.argmax(), wrong.shape)
+    names = finding.evidence.classes
+    return (
+        f"The commonest error: {wrong[true, given]:,} of {counts[true].sum():,} images of {names[true]} are called "
+        f"{names[given]}."
+    )
 
 
 def _worst_harm(finding: Finding) -> str:

@@ -18,7 +18,7 @@ AGAINST_CONSTANT = {
     ("better",): ("good", CLEARLY),
     ("cannot tell",): ("unsure", UNTOLD),
     ("better", "better"): ("good", CLEARLY),
-    ("better", "cannot tell"): ("good", f"{ORDERS} is not shown to be right more often."),
+    ("better", "cannot tell"): ("unsure", f"{ORDERS} is not shown to be right more often."),
     ("better", "worse"): ("unsure", f"{ORDERS} is right less often."),
     ("cannot tell", "better"): (
         "unsure",

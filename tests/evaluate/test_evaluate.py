@@ -306,7 +306,7 @@ def test_wrong_options_are_named(tmp_path, options, message):
         (lambda t: t.assign(p0="much"), "no probabilities"),
         (lambda t: t.assign(p0=-0.1, p1=0.3), "no probabilities"),
         (lambda t: t.assign(id="same"), "ids must be unique"),
-        (lambda t: t.assign(id=["", *t["id"][1:]]), "1 rows have no id"),
+        (lambda t: t.assign(id=["", *t["id"][1:]]), r"1 row\(s\) have no id"),
         (lambda t: t.assign(label=7), "column label must hold whole numbers 0..4"),
         (lambda t: t.assign(label=-1), "column label must hold whole numbers 0..4"),
         (lambda t: t.assign(label=np.inf), "column label must hold whole numbers"),

@@ -2,6 +2,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import foveal
 from foveal.data.phantom import draw_phantom
 from foveal.explain import attribution, tiles, trial
-from foveal.explain.explain import CANNOT_SHOW, safe_name
+from foveal.explain.explain import CANNOT_SHOW, note, safe_name
 from foveal.explain.pictures import worst_first
 from foveal.explain.trial import draw_with_lesions
 from foveal.fundus.preparation import Preparation
@@ -155,3 +156,11 @@ def test_nothing_readable_is_an_error(grader_run, tmp_path):
 
 def test_names_of_files_are_safe():
     assert safe_name("../a b/é:1") == "a-b-1" and safe_name("///") == "picture" and len(safe_name("x" * 300)) == 80
+
+
+@pytest.mark.parametrize(("delta", "begins"), [(0.05, "what raises"), (0.2, "what raises"), (0.4, "do not rely")])
+def test_a_map_that_does_not_add_up_is_said_to_be_no_help(delta, begins):
+    target = SimpleNamespace(name="expected grade", classes=())
+    found = SimpleNamespace(heat=np.ones((2, 2)), border_energy=0.1, delta=delta, target=target, value=1.0)
+    text = note(found)
+    assert text.startswith(begins) and ("misses the change" in text) == (delta > 0.1)

@@ -28,7 +28,7 @@ FROM_METRICS = {
             "91.2 %",
             "70.1 %",
             "60.0 to 80.0",
-            "kept",
+            "promised",
             "broken",
         ),
     ),
