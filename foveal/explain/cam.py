@@ -5,7 +5,7 @@ Legend: D features, h = w places a side. A [D, h, w]: a map of features; G: the 
 gradcam    relu(sum_d mean(G_d) A_d)                                                      Selvaraju et al. 2017
 gradcam++  relu(sum_d w_d A_d), w_d = sum(a relu(G_d)), a = G^2 / (2 G^2 + sum(A_d) G^3)  Chattopadhay et al. 2018
 hirescam   relu(sum_d G_d A_d): what moves the score at this very place                   Draelos and Carin 2020
-layercam   relu(sum_d relu(G_d) A_d), for the last stages; the strongest at each place    Jiang et al. 2021
+layercam   relu(sum_d relu(G_d) A_d), of an earlier stage, which has more places          Jiang et al. 2021
 
 Where the head stands on the mean of the last map, G is the same at all places, and hirescam equals gradcam.
 """
@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from foveal.explain.target import Scorer
 
-STAGES = 3  # of layercam: earlier ones respond to every edge
-GAMMA = 2.0  # of layercam: maps of stages are scaled by tanh(GAMMA x), x in 0-1, so that none outshines the others
+# Stages before the last: there the AUC of layercam was farthest ahead of random weights on drawn photographs. Joined
+# with later stages by the maximum, as the paper also does, the coarse map covers the fine one.
+EARLIER = 2
 
 Layout = Callable[[Tensor], Tensor]
 Seen = dict[nn.Module, tuple[Tensor, Tensor]]  # module -> (A, G), in the order of the pass
@@ -37,10 +38,10 @@ def class_activation(method: str, scorer: Scorer, image: Tensor) -> tuple[Tensor
     seen = feature_maps(scorer, image)
     if not seen:
         raise ValueError(f"--method {method} needs an encoder with a map of features that is larger than one place")
-    chosen = _stages(scorer, seen) if method == "layercam" else [_last(seen)]
-    heats = [WEIGHTED[method](*seen[module]).relu() for module in chosen]
-    enlarged = [_enlarged(_evened(heat) if method == "layercam" else heat, image.shape[3]) for heat in heats]
-    return torch.stack(enlarged).amax(0), max(len(heat) for heat in heats)
+    module = _early(scorer, seen) if method == "layercam" else _last(seen)
+    coarse = WEIGHTED[method](*seen[module]).relu()
+    heat = F.interpolate(coarse[None, None], image.shape[2:], mode="bilinear", align_corners=False)
+    return heat[0, 0], len(coarse)
 
 
 def feature_maps(scorer: Scorer, image: Tensor) -> Seen:
@@ -106,13 +107,13 @@ def _last(seen: Seen) -> nn.Module:
     return (read or list(seen))[-1]
 
 
-def _stages(scorer: Scorer, seen: Seen) -> list[nn.Module]:
-    """The last map, and before it the ends of the stages that timm names, where they are finer."""
+def _early(scorer: Scorer, seen: Seen) -> nn.Module:
+    """The end of an earlier stage, of those that timm names; the last map where none is finer."""
     last = _last(seen)
     encoder: Any = scorer.grader.get_submodule("encoder")
     named = [encoder.get_submodule(stage["module"]) for stage in getattr(encoder, "feature_info", [])]
     finer = [module for module in named if module in seen and len(seen[module][0][0]) > len(seen[last][0][0])]
-    return [*finer[1 - STAGES :], last]
+    return [*finer, last][-1 - min(EARLIER, len(finer))]
 
 
 def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
@@ -141,11 +142,3 @@ def layer_cam(features: Tensor, gradients: Tensor) -> Tensor:
 
 
 WEIGHTED = {"gradcam": grad_cam, "gradcam++": grad_cam_pp, "hirescam": hires_cam, "layercam": layer_cam}
-
-
-def _evened(heat: Tensor) -> Tensor:
-    return (GAMMA * heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)).tanh()
-
-
-def _enlarged(heat: Tensor, size: int) -> Tensor:
-    return F.interpolate(heat.detach()[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0]
