@@ -68,7 +68,8 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
     judged = _described(prepared, records)
     known = prepared.records.set_index("id")["sha256"]
     elsewhere = seen[seen["id"].map(known) != seen["sha256"]]
-    found = [_exact_copies(judged, seen), _near_copies(judged, elsewhere), _same_patient(judged, seen)]
+    near = [_near_copies(judged, elsewhere)] if len(elsewhere) else []
+    found = [_exact_copies(judged, seen), *near, _same_patient(judged, seen)]
     return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
 
 
