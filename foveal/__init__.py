@@ -4,10 +4,11 @@ The verbs of the command line are functions here: `foveal.prepare`, `foveal.pret
 `foveal.load` keeps a grader in memory for a program.
 """
 
-# Some verbs share their name with the room that they live in. The (empty) rooms are bound first, so that the
-# functions below keep the names: afterwards `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …`
-# still finds the room.
+# Some verbs share their name with the room that they live in. The rooms, which load little, are bound first, so that
+# the functions below keep the names: afterwards `foveal.pretrain` is the verb, and
+# `from foveal.pretrain.loop import …` still finds the room.
 import foveal.cluster
+import foveal.demo
 import foveal.evaluate
 import foveal.explain
 import foveal.export
