@@ -106,7 +106,7 @@ def test_a_changed_prediction_is_no_probability(run_copy, tmp_path):
     table = pd.read_csv(run_copy / "predictions.csv")
     table.loc[0, "p0"] += 0.2
     table.to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(ValueError, match="are no probabilities"):
+    with pytest.raises(ValueError, match="hold no probabilities"):
         foveal.evaluate(tmp_path / "p.csv")
 
 
