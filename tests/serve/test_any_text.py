@@ -48,7 +48,10 @@ def check(store, file, name, note, reviewer):
 def try_any_text(address, file, examples):
     with closing(open_reviews(address)) as store:
         # The store grows from example to example, so that one text may also harm the row of another.
-        @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=examples, deadline=None, derandomize=True, database=None,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
         @given(NAMES, TEXT, TEXT)
         def each(name, note, reviewer):
             check(store, file, name, note, reviewer)
