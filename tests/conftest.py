@@ -1,5 +1,6 @@
 """Shared fixtures: one small prepared set, one small trained run, and where the real data is."""
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -26,11 +27,10 @@ def phantoms_drawn_once() -> Iterator[Callable[..., phantom.Phantom]]:
     """Most sets of these tests hold the same phantoms, and to draw one takes milliseconds; yields the real `_draw`."""
     draw = phantom._draw
 
-    @cache
+    drawn = cache(draw)
+
     def draw_once(*what: str | int) -> phantom.Phantom:
-        drawn = draw(*what)
-        drawn.image.flags.writeable = drawn.lesions.flags.writeable = False
-        return drawn
+        return copy.deepcopy(drawn(*what))  # a test may write into it
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phantom, "_draw", draw_once)
