@@ -188,7 +188,8 @@ def describe(config: TrainConfig, learned: Learned, built: Built, weights: list[
     kind = "linear probe" if config.freeze else "fine-tune"
     say(f"{kind} of {config.encoder} ({built.loaded}), {len(learned):,} images at {config.image_size} px on {device}")
     say(f"views {config.views}, {config.loss}, {config.optimiser} at {config.learning_rate:.3g}, {config.precision}")
-    say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights))
+    if config.class_weights != "none":
+        say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights))
     plain = TrainConfig(data=config.data, out=config.out)
     others = [
         f"{name.replace('_', ' ')} {getattr(config, name)}"

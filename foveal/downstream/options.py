@@ -89,7 +89,7 @@ class TrainConfig:
     patience: int = 0
     # Test-time augmentation: mean over 4 flips, or over 8 flips and turns.
     tta: Literal["none", "flips", "turns"] = "none"
-    # Fit a temperature on validation images, so that probabilities are as sure as they are right.
+    # Fit a temperature (steps for a regression) on validation images: probabilities as sure as they are right.
     calibrate: bool = True
     # Expected grades at which the next begins: half-way, or fitted on validation images; auto fits for a regression.
     thresholds: Literal["auto", "half-way", "fitted"] = "auto"

@@ -75,10 +75,10 @@ def hand_on(
     parts: int [validation images]; those of a part are read with what was fitted on the other parts. extra: further
     columns of the table, row by row.
     """
-    ordered, decision = prepared.card["task"] == "grading", LOSSES[config.loss].decision
+    loss = LOSSES[config.loss]
     options = ReadoutOptions(
-        decision=decision, ordered=ordered, temperature=config.calibrate, thresholds=config.thresholds == "fitted",
-        coverage=config.coverage,
+        decision=loss.decision, ordered=prepared.card["task"] == "grading", temperature=config.calibrate,
+        steps=loss.form == "regression", thresholds=config.thresholds == "fitted", coverage=config.coverage,
     )  # fmt: skip
     val = (judged["split"] == "val").to_numpy()
     labels = judged["label"].to_numpy(np.int64)
@@ -122,9 +122,10 @@ def _say_readout(readout: Readout, raw: np.ndarray, read: np.ndarray, labels: np
         / len(labels)
         for found in (raw, read)
     )
+    what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "steps from grade to grade"
     say(
-        f"temperature {readout.temperature:.2f}, fitted on {len(labels)} validation images: calibration error "
-        f"{before:.3f} -> {after:.3f} (of each image with a temperature from the others)"
+        f"{what}, fitted on {len(labels)} validation images: calibration error "
+        f"{before:.3f} -> {after:.3f} (each image read with what the others gave)"
     )
     if readout.thresholds is not None:
         say("a grade begins at the expected grades " + ", ".join(f"{cut:.2f}" for cut in readout.thresholds))

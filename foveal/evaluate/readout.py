@@ -1,6 +1,10 @@
 """Readout: from what a grader computes to what it says, fitted on images that it has not learned from.
 
     temperature   probabilities become p^(1/T), scaled to sum to 1: as sure as they are right (Guo et al. 2017)
+    steps         for a regression in place of a temperature, since its scatter is not the same for all grades: a slope
+                  and a cut from each grade to the next, log p_k+1 / p_k = slope (e - cut) of the raw expected grade e
+                  (adjacent-category logits: Agresti 2010, Analysis of Ordinal Categorical Data, section 4.1). All
+                  slopes are positive, so that the order of images stays; None = a temperature
     thresholds    expected grades at which the next grade begins (thresholds.py); None = half-way
     limits        the least probability with which a class enters the set of an image (sets.py); None = no sets
 
@@ -10,13 +14,13 @@ the others (`crossed`), so that no image helps to choose what it is judged by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 from foveal.evaluate import sets, thresholds
 from foveal.runs import read_json, write_json
@@ -25,6 +29,7 @@ FILE = "readout.json"
 LEAST_IMAGES = 50  # fewer tell nothing reliable of a temperature or a threshold
 LEAST_PROBABILITY = 1e-6  # as predictions.csv has them
 COLDEST, HOTTEST = 0.1, 10.0
+USUAL_SLOPE = 3.0  # of a step, as losses/regression.py assumes for all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +39,18 @@ class Readout:
     decision: str
     ordered: bool
     temperature: float = 1.0
+    steps: tuple[tuple[float, float], ...] | None = None
     thresholds: tuple[float, ...] | None = None
     limits: tuple[float, ...] | None = None
     coverage: float = 0.0
     images: int = 0
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """float [n, K] after the temperature."""
-        return heated(raw, self.temperature)
+        """float [n, K] after the temperature, or by steps."""
+        return heated(raw, self.temperature) if self.steps is None else stepped(raw, self.steps)
 
     def grades(self, probabilities: np.ndarray) -> np.ndarray:
-        """int [n] of probabilities after the temperature."""
+        """int [n] of calibrated probabilities [n, K]."""
         if self.decision == "most_probable":
             return probabilities.argmax(1)
         cuts = self.thresholds or thresholds.half_way(probabilities.shape[1])
@@ -59,11 +65,12 @@ class Readout:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadoutOptions:
-    """What is fitted: a temperature, thresholds, and sets of that coverage (0 = none)."""
+    """What is fitted: a temperature (or `steps` in its place), thresholds, and sets of that coverage (0 = none)."""
 
     decision: str
     ordered: bool
     temperature: bool
+    steps: bool = False
     thresholds: bool
     coverage: float
 
@@ -74,16 +81,20 @@ def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, le
     wanted = options.temperature or options.thresholds or options.coverage
     if len(labels) < least or not wanted:
         return plain
-    temperature = fit_temperature(raw, labels) if options.temperature else 1.0
-    probabilities = heated(raw, temperature)
+    temperature, steps = 1.0, None
+    if options.temperature and options.steps:
+        steps = fit_steps(raw, labels)
+    elif options.temperature:
+        temperature = fit_temperature(raw, labels)
+    probabilities = heated(raw, temperature) if steps is None else stepped(raw, steps)
     cuts = None
     if options.thresholds and options.decision == "expected":
         expected = thresholds.expected_grades(probabilities)
         cuts = thresholds.fit_thresholds(expected, labels, raw.shape[1])
     limits = sets.fit_limits(probabilities, labels, options.coverage) if options.coverage else None
     return Readout(
-        decision=options.decision, ordered=options.ordered, temperature=temperature, thresholds=cuts, limits=limits,
-        coverage=options.coverage if limits is not None else 0.0, images=len(labels),
+        decision=options.decision, ordered=options.ordered, temperature=temperature, steps=steps, thresholds=cuts,
+        limits=limits, coverage=options.coverage if limits is not None else 0.0, images=len(labels),
     )  # fmt: skip
 
 
@@ -122,6 +133,43 @@ def fit_temperature(raw: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
+def fit_steps(raw: np.ndarray, labels: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Slope and cut of each step [K - 1] with the least log-loss.
+
+    A normal prior of standard deviation 1 around what the regression assumes, on the cuts and on the logarithms of
+    the slopes, costs as much as half an image at one standard deviation: a step with few images stays near it.
+    """
+    expected, classes = thresholds.expected_grades(raw), raw.shape[1]
+    truth = np.eye(classes)[labels]
+    assumed = np.concatenate([np.full(classes - 1, np.log(USUAL_SLOPE)), thresholds.half_way(classes)])
+
+    def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
+        slopes, cuts = np.exp(found[: classes - 1]), found[classes - 1 :]
+        scores = _climbed(expected, slopes, cuts)
+        sums = np.logaddexp.reduce(scores, axis=1)
+        beyond = np.cumsum((np.exp(scores - sums[:, None]) - truth)[:, :0:-1], axis=1)[:, ::-1]  # errors above a step
+        cost = (sums - (scores * truth).sum(1)).sum() + 0.5 * ((found - assumed) ** 2).sum()
+        by_slope = (beyond * slopes * (expected[:, None] - cuts)).sum(0)
+        return float(cost), np.concatenate([by_slope, -slopes * beyond.sum(0)]) + found - assumed
+
+    found = minimize(loss, assumed, jac=True, method="L-BFGS-B").x
+    return tuple((float(np.exp(slope)), float(cut)) for slope, cut in found.reshape(2, -1).T)
+
+
+def stepped(raw: np.ndarray, steps: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Probabilities [n, K] by steps, from raw ones [n, K]."""
+    slopes, cuts = np.asarray(steps).T
+    scores = _climbed(thresholds.expected_grades(raw), slopes, cuts)
+    powers = np.exp(scores - scores.max(1, keepdims=True))
+    scaled: np.ndarray = powers / powers.sum(1, keepdims=True)
+    return scaled
+
+
+def _climbed(expected: np.ndarray, slopes: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """log p_k - log p_0 [n, K]: the sum of slope (expected - cut) over the steps below a class."""
+    return np.pad(np.cumsum(slopes * (expected[:, None] - cuts), axis=1), ((0, 0), (1, 0)))
+
+
 def heated(raw: np.ndarray, temperature: float) -> np.ndarray:
     """p^(1/T) / sum of it, of probabilities [n, K]."""
     if temperature == 1:
@@ -149,5 +197,6 @@ def read_readout(run: Path, decision: str, ordered: bool, expected: bool = False
 
 def readout_from(said: Mapping[str, Any]) -> Readout:
     """A readout from what `asdict` made of one."""
-    lists = {key: None if said[key] is None else tuple(said[key]) for key in ("thresholds", "limits")}
-    return Readout(**{**said, **lists})
+    lists = {key: tuple(said[key]) for key in ("thresholds", "limits") if said[key] is not None}
+    steps = said.get("steps")  # files from before steps have none
+    return Readout(**{**said, **lists, "steps": None if steps is None else tuple(tuple(step) for step in steps)})

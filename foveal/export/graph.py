@@ -1,6 +1,6 @@
 """Graph: all graders of a run and what surrounds them as one module, from pixels to probabilities.
 
-What is inside: normalisation, turns and flips, every member of an ensemble, the temperature. What is beside, in
+What is inside: normalisation, turns and flips, every member of an ensemble, calibration. What is beside, in
 foveal.json: how a photograph becomes the square of pixels (fundus/preparation.py), thresholds and sets.
 
 Legend: N images, s pixels a side, C channels, K classes, D features.
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput
 from foveal.evaluate.readout import LEAST_PROBABILITY
+from foveal.losses.grading import expected_grade
 from foveal.nets.looking import Looking, has_map
 from foveal.predict.predictor import Predictor, turned
 
@@ -29,7 +31,11 @@ class Graph(nn.Module):
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         members = predictor.ensembles[0]
-        self.single, self.tta, self.temperature = predictor.single, predictor.tta, predictor.readout.temperature
+        self.single, self.tta, readout = predictor.single, predictor.tta, predictor.readout
+        self.temperature, self.stepped = readout.temperature, readout.steps is not None
+        steps = torch.tensor(readout.steps or [[1.0, 0.0]] * (len(predictor.classes) - 1))
+        self.register_buffer("slopes", steps[:, 0])
+        self.register_buffer("cuts", steps[:, 1])
         for name, values in (("means", [m.input.mean for m in members]), ("stds", [m.input.std for m in members])):
             self.register_buffer(name, torch.tensor(values)[:, None, :, None, None])
         shape = input_shape(members[0].input, predictor.preparation.channels)
@@ -45,7 +51,7 @@ class Graph(nn.Module):
         return ["probabilities", *second, *looks]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """probabilities [N, K], after the temperature; then second [N, ·], features [N, D], places [N, h, w]."""
+        """probabilities [N, K], calibrated; then second [N, ·], features [N, D], places [N, h, w]."""
         images = pixels.permute(0, 3, 1, 2).float() / 255
         shares, seconds, looks = [], [], []
         for number, looking in enumerate(self.looking):
@@ -60,7 +66,10 @@ class Graph(nn.Module):
             if self.single:
                 looks = plain
         mean = torch.stack(shares).mean(0)
-        if self.temperature != 1:
+        if self.stepped:
+            rises = self.slopes * (expected_grade(mean)[:, None] - self.cuts)  # type: ignore[operator]
+            mean = F.pad(rises.cumsum(1), (1, 0)).softmax(1)
+        elif self.temperature != 1:
             mean = (mean.clamp_min(LEAST_PROBABILITY).log() / self.temperature).softmax(1)
         return (mean, *([torch.stack(seconds).mean(0)] if seconds else []), *looks)
 

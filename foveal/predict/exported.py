@@ -49,7 +49,7 @@ class Exported(Model):
         return hashlib.sha256(f"{self.file.name}{said}".encode()).hexdigest()
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], after the temperature."""
+        """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], calibrated."""
         return self._run(images, ["probabilities"])[0]
 
     def second_probabilities(self, images: np.ndarray) -> np.ndarray:

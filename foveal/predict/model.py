@@ -51,7 +51,7 @@ class Model(ABC):
 
     @abstractmethod
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], after the temperature."""
+        """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], calibrated."""
 
     @abstractmethod
     def second_probabilities(self, images: np.ndarray) -> np.ndarray:

@@ -1,18 +1,27 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
+from foveal.evaluate.calibration import calibration_error
+from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.metrics import quadratic_kappa
 from foveal.evaluate.readout import (
+    USUAL_SLOPE,
     Readout,
     ReadoutOptions,
     crossed,
     fit_readout,
+    fit_steps,
     fit_temperature,
     heated,
     read_readout,
+    stepped,
     write_readout,
 )
 from foveal.evaluate.thresholds import cut, expected_grades, fit_thresholds, half_way
+from foveal.losses.regression import regression_logits
 
 OPTIONS = ReadoutOptions(decision="expected", ordered=True, temperature=True, thresholds=True, coverage=0.9)
 
@@ -107,3 +116,60 @@ def test_a_readout_comes_back_from_its_file(tmp_path):
     grades = readout.grades(readout.probabilities(probabilities))
     expected = expected_grades(readout.probabilities(probabilities))
     assert readout.thresholds is not None and (grades == cut(expected, readout.thresholds)).all()
+
+
+def regressed(n, seed, scatter=(0.2, 0.5, 0.9, 0.9, 0.5), shares=(0.6, 0.15, 0.19, 0.04, 0.02)):
+    """Probabilities that a regression gives, whose scatter differs from grade to grade, and the true grades."""
+    random = np.random.default_rng(seed)
+    labels = random.choice(5, n, p=shares)
+    given = 0.8 * labels + 0.2 + np.asarray(scatter)[labels] * random.normal(size=n)
+    return regression_logits(torch.tensor(given)[:, None], 5).softmax(1).numpy(), labels
+
+
+def test_steps_calibrate_a_regression_whose_scatter_differs_where_a_temperature_cannot():
+    raw, labels = regressed(4000, 3)
+    new, truth = regressed(20000, 4)
+    plain, stepwise = (
+        fit_readout(raw, labels, replace(OPTIONS, steps=steps)).probabilities(new) for steps in (False, True)
+    )
+    shares = np.bincount(truth, minlength=5) / len(truth)
+    assert stepwise.mean(0) == pytest.approx(shares, abs=0.01) and abs(plain.mean(0) - shares).max() > 0.05
+    everywhere = Resampling(np.arange(len(truth)), 20, 0)
+    assert calibration_error(stepwise, truth, everywhere)[0] < 0.5 * calibration_error(plain, truth, everywhere)[0]
+    # The order of images by expected grade is that of the regression: what a figure of ranks says does not change.
+    order = np.argsort(expected_grades(new), kind="stable")
+    assert (np.diff(expected_grades(stepwise)[order]) > -1e-9).all()
+
+
+def test_steps_are_what_their_formula_says():
+    raw = drawn(7)[0]
+    steps = ((3.0, 0.4), (2.0, 1.6), (4.0, 2.2), (1.0, 3.9))
+    found, expected = stepped(raw, steps), expected_grades(raw)
+    for k, (slope, cut_) in enumerate(steps):
+        assert np.log(found[:, k + 1] / found[:, k]) == pytest.approx(slope * (expected - cut_), abs=1e-9)
+    assert found.sum(1) == pytest.approx(1, abs=1e-12)
+
+
+def test_steps_have_the_least_loss_of_all_near_by():
+    raw, labels = regressed(300, 5)
+    found = np.array(fit_steps(raw, labels))
+
+    def cost(steps):
+        chosen = stepped(raw, steps)[np.arange(300), labels]
+        prior = np.log(steps[:, 0] / USUAL_SLOPE) ** 2 + (steps[:, 1] - half_way(5)) ** 2
+        return -np.log(chosen).sum() + 0.5 * prior.sum()
+
+    for k, column in np.ndindex(4, 2):
+        for factor in (0.97, 1.03):
+            moved = found.copy()
+            moved[k, column] *= factor
+            assert cost(moved) > cost(found)
+
+
+def test_steps_to_classes_without_images_stay_near_what_the_regression_assumed():
+    raw, labels = regressed(400, 6, shares=(0.6, 0.2, 0.2, 0.0, 0.0))
+    steps = np.array(fit_steps(raw, labels))
+    assert abs(steps[3, 1] - 3.5) < 1 and 1 < steps[3, 0] < 9
+    # None of 400 is a reason to doubt, but a clear case of the highest grade is not ruled out.
+    clear = regression_logits(torch.tensor([[4.5]]), 5).softmax(1).numpy()
+    assert stepped(clear, steps)[0, 4] > 0.1

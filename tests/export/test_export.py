@@ -14,8 +14,10 @@ import foveal
 from foveal import checkpoint
 from foveal.augment.views import plain_view
 from foveal.data.records import open_prepared
+from foveal.evaluate.readout import Readout, write_readout
 from foveal.export import export as module
 from foveal.export import lower
+from foveal.export.graph import whole_graph
 from foveal.export.lower import encoder_nodes
 from foveal.predict.exported import Exported
 from foveal.predict.opened import open_model
@@ -180,6 +182,20 @@ def test_an_export_is_replaced_only_by_a_whole_one_and_reviews_stay(exported, gr
     gone = {"model.onnx", "model.fp16.onnx", "model.int8.onnx", "encoder.safetensors"}
     assert {file.name for file in out.iterdir()} == FILES - gone | {"reviews.sqlite"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_steps_from_grade_to_grade_are_part_of_the_files(grader_run, phantom_set, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(grader_run, run)
+    steps = ((4.0, 0.3), (2.0, 1.2), (1.0, 2.9), (5.0, 3.1))
+    write_readout(run, Readout(decision="expected", ordered=True, steps=steps, images=60))
+    model = json.loads((run / "model.json").read_text()) | {"readout": True}
+    (run / "model.json").write_text(json.dumps(model))
+    predictor, images = Predictor(run), images_of(phantom_set)
+    expected = predictor.probabilities(images)
+    assert np.abs(expected - predictor.raw(images)).max() > 0.05
+    found = whole_graph(predictor)[0](torch.from_numpy(module.at_size(images, model["image_size"])))[0].detach().numpy()
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_numbers_that_overflow_are_no_file(grader_run, tmp_path, monkeypatch):
