@@ -3,7 +3,8 @@
     uv pip install lightly
     python benchmarks/pretrain_speed.py [--encoder resnet18 --size 128 --batch-size 64] [--rounds 3] [--seconds 20]
 
-Without --encoder it runs the three settings of the table: resnet18 and efficientnet_b0 at 128 px, small_conv at 32 px.
+Without --encoder it runs the four settings of the table: resnet18 and efficientnet_b0 at 128 px, small_conv and
+strided_conv at 32 px.
 Both sides see the same pictures at the same size, the same encoder, batch, views and projection. lightly's
 side is its documented loop: LightlyDataset of a folder of JPEG files (of the prepared size, so that decoding is cheap),
 SimCLRTransform, a DataLoader with two workers, NTXentLoss, one forward pass per view. Ours is `foveal pretrain` with
@@ -22,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SETTINGS = (("resnet18", 128, 64), ("efficientnet_b0", 128, 64), ("small_conv", 32, 256))
+SETTINGS = (("resnet18", 128, 64), ("efficientnet_b0", 128, 64), ("small_conv", 32, 256), ("strided_conv", 32, 256))
 COUNT = 2048
 
 OURS = """
