@@ -89,8 +89,8 @@ def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, le
     probabilities = heated(raw, temperature) if steps is None else stepped(raw, steps)
     cuts = None
     if options.thresholds and options.decision == "expected":
-        expected = thresholds.expected_grades(probabilities)
-        cuts = thresholds.fit_thresholds(expected, labels, raw.shape[1])
+        truth = np.eye(raw.shape[1])[labels] if steps is None else probabilities
+        cuts = thresholds.fit_thresholds(thresholds.expected_grades(probabilities), truth)
     limits = sets.fit_limits(probabilities, labels, options.coverage) if options.coverage else None
     return Readout(
         decision=options.decision, ordered=options.ordered, temperature=temperature, steps=steps, thresholds=cuts,

@@ -52,7 +52,7 @@ def test_fitted_thresholds_reach_the_best_kappa_that_exists():
     random = np.random.default_rng(1)
     labels = np.repeat([0, 1, 2], [30, 20, 10])
     expected = labels * 0.5 + random.normal(0, 0.15, 60) + 0.4  # drawn to the middle, as a mean is
-    fitted = fit_thresholds(expected, labels, 3)
+    fitted = fit_thresholds(expected, np.eye(3)[labels])
 
     def kappa(thresholds):
         confusion = np.bincount(labels * 3 + cut(expected, thresholds), minlength=9).reshape(1, 3, 3)
@@ -66,7 +66,7 @@ def test_fitted_thresholds_reach_the_best_kappa_that_exists():
 
 def test_thresholds_that_are_right_already_stay_half_way():
     labels = np.repeat(np.arange(5), 10)
-    assert fit_thresholds(labels.astype(float), labels, 5) == half_way(5)
+    assert fit_thresholds(labels.astype(float), np.eye(5)[labels]) == half_way(5)
 
 
 def test_images_that_a_readout_is_fitted_on_do_not_judge_themselves():
@@ -173,3 +173,18 @@ def test_steps_to_classes_without_images_stay_near_what_the_regression_assumed()
     # None of 400 is a reason to doubt, but a clear case of the highest grade is not ruled out.
     clear = regression_logits(torch.tensor([[4.5]]), 5).softmax(1).numpy()
     assert stepped(clear, steps)[0, 4] > 0.1
+
+
+def test_thresholds_by_the_curve_serve_new_images_better_than_by_the_luck_of_few():
+    gained = []
+    for seed in range(8):
+        raw, labels = regressed(150, seed, scatter=(0.35, 0.45, 0.55, 0.6, 0.9))
+        new, truth = regressed(10000, 100 + seed, scatter=(0.35, 0.45, 0.55, 0.6, 0.9))
+        steps = fit_steps(raw, labels)
+        read, expected = stepped(raw, steps), expected_grades(stepped(new, steps))
+        kappas = []
+        for known in (read, np.eye(5)[labels]):
+            grades = cut(expected, fit_thresholds(expected_grades(read), known))
+            kappas.append(float(quadratic_kappa(np.bincount(truth * 5 + grades, minlength=25).reshape(1, 5, 5))[0]))
+        gained.append(kappas[0] - kappas[1])
+    assert np.mean(gained) > 0.002
