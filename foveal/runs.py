@@ -85,10 +85,13 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
     if not is_first_process():
         return Run(out)
     if check_out(out, verb, config, free) and (out / "provenance.json").is_file():
-        before = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["data"]
+        known = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+        before = known["data"]
         changed = [name for name, content in data.items() if before.get(name, content) != content]
         if changed:
             raise ValueError(f"{', '.join(changed)} has changed since the run {out} began; choose another --out")
+        if not data.keys() <= before.keys():  # what has joined in since must stay as it is, too
+            write_json(out / "provenance.json", known | {"data": before | dict(data)})
         return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.toml", to_toml(verb, config))

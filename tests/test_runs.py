@@ -45,6 +45,10 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     assert open_run(out, "train", Options(out=out), {"set": "hash"}).path == out
     with pytest.raises(ValueError, match="set has changed since the run"):
         open_run(out, "train", Options(out=out), {"set": "another"})
+    # What joins in later must stay as it is, too.
+    open_run(out, "train", Options(out=out), {"set": "hash", "weights": "first"})
+    with pytest.raises(ValueError, match="weights has changed since the run"):
+        open_run(out, "train", Options(out=out), {"set": "hash", "weights": "second"})
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

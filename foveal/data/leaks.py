@@ -158,9 +158,14 @@ def write_seen(run: Path, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], befo
     table.to_csv(run / "seen.csv", index=False, lineterminator="\n")
 
 
+def folder_of(init: str) -> Path:
+    """Where it would stand what starting weights have learned from: the run folder, or that of a file of weights."""
+    return Path(init).parent if Path(init).is_file() else Path(init)
+
+
 def read_seen(init: str) -> pd.DataFrame:
-    """What shaped the weights of a run folder, with the columns of `SEEN`; empty for other starting weights."""
-    file = Path(init) / "seen.csv"
+    """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others."""
+    file = folder_of(init) / "seen.csv"
     if not file.is_file():
         return pd.DataFrame(columns=list(SEEN), dtype=str)
     return pd.read_csv(file, dtype=str, keep_default_na=False).reindex(columns=list(SEEN), fill_value="")

@@ -28,8 +28,8 @@ import pandas as pd
 import torch
 
 from foveal.config import to_toml
-from foveal.console import progress_bar, say
-from foveal.data.leaks import read_seen, refuse_seen
+from foveal.console import progress_bar, say, warn
+from foveal.data.leaks import folder_of, read_seen, refuse_seen
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
 from foveal.downstream.cells import Cell, Sides, features_of, repetitions, run_cell
@@ -55,10 +55,15 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     refuse_taught(config)
     hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
     check_out(config.out, "compare", config, FREE)
+    sizes = {}
     for init in config.init:
         start = start_from(init, config.encoder, config.image_size, prepared)
+        sizes[init] = start.spec.image_size
         try_start(TrainConfig(data=config.data, out=config.out, init=init, encoder=start.encoder,
                               image_size=start.spec.image_size), prepared)  # fmt: skip
+    if len(set(sizes.values())) > 1:
+        seen = ", ".join(f"{init} {size} px" for init, size in sizes.items())
+        warn(f"the starting weights see images of different sizes ({seen}): --image-size gives all of them one")
     with sole_writer(config.out, "compare"):
         return _compare(config, prepared, sides, hashes)
 
@@ -89,10 +94,12 @@ def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides], h
 def refuse_taught(config: CompareConfig) -> None:
     """ValueError for weights that have learned from grades, where fewer grades are to be learned from."""
     for init in config.init:
-        model = read_model(Path(init)) if (Path(init) / "model.json").is_file() else {}
-        file = Path(init) / "config.toml"
+        folder = folder_of(init)
+        model = read_model(folder) if (folder / "model.json").is_file() else {}
+        file = folder / "config.toml"
         options = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        taught = model.get("kind") == "grader" or options.get("method") == "supcon"
+        exported = (folder / "foveal.json").is_file()  # only graders are exported
+        taught = exported or model.get("kind") == "grader" or options.get("method") == "supcon"
         if taught and any(said != "100%" for said in config.labels) and not config.allow_leaks:
             raise ValueError(
                 f"--init {init} has learned from grades already: with a part of the labels it would know more than it "

@@ -152,7 +152,7 @@ def draw_curves(table: pd.DataFrame, file: Path) -> None:
             axis.errorbar(x, own["value"], yerr=errors, marker="o", capsize=3, label=Path(init).name)
         axis.set_xscale("log")
         shares = sorted(set(table["share"] * 100))
-        axis.set_xticks(shares, [f"{share:g} %" for share in shares])
+        axis.set_xticks(shares, [f"{share:.3g} %" for share in shares])
         axis.minorticks_off()
         axis.set(xlabel="labels learned from", title=titles[how])
         axis.grid(alpha=0.3)

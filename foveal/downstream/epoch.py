@@ -65,9 +65,19 @@ def judge(judged: Judged, grader: Grader, loss: GradingLoss, weights: Tensor) ->
         outputs = grader.head(features).float().cpu()
         probabilities = to_logits(outputs, loss.form, classes).softmax(1)
         cost = loss.cost(outputs, one_hot(torch.from_numpy(judged.labels), classes), weights)
+        refuse_divergence(float(cost), probabilities, "validation")
         judged.grades = decide(probabilities, loss.decision).numpy()
         judged.probabilities = probabilities.numpy()
     return {"val_loss": float(cost)} | summarise("val", judged.labels, judged.grades, classes)
+
+
+def refuse_divergence(loss: float, probabilities: Tensor, part: str) -> None:
+    """ValueError where a loss, or probabilities [n, K], are no numbers any more."""
+    if not math.isfinite(loss) or not probabilities.isfinite().all():
+        raise ValueError(
+            f"training has diverged: the {part} loss is {loss}. What was saved is from the epoch before, if there was "
+            "one; start again with another --out and a lower --learning-rate"
+        )
 
 
 def re_estimated(grader: Grader, store: ImageStore, spec: NetworkInput, device: torch.device, seed: int) -> None:

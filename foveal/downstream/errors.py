@@ -4,6 +4,7 @@
     RUN/errors/epoch-007-val.csv    id, true, given, probability of the given grade, worst first; -train likewise
 
 Training images are as they were seen in the epoch, turned and coloured; where images are mixed there is no such list.
+Of a fold, val are the images that it holds out, judged after its last epoch only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.evaluate.metrics import confusion_matrices, precision, recall
+from foveal.evaluate.predictions import probability_columns, read_predictions
 from foveal.runs import write_text
 
 FOLDER = "errors"
@@ -42,11 +44,21 @@ def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list
     _append(folder / "classes.csv", epoch, lines)
 
 
+def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
+    """The tables of the images that a fold holds out, which are judged once, after its last epoch."""
+    table = read_predictions(run / "predictions.csv")
+    table = table[table["split"] == "val"]
+    true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
+    probabilities = table[probability_columns(table)].to_numpy(float)
+    write_errors(run, epoch, {"val": (table["id"].tolist(), true, given, probabilities)}, classes)
+
+
 def _append(file: Path, epoch: int, lines: list[tuple]) -> None:
-    """Replace what the file says of this epoch and later ones: a run that resumes computes them again."""
+    """Replace what the file says of these parts in this epoch, and of later ones: who resumes makes them anew."""
     columns = ["epoch", "part", "class", "images", "precision", "recall"]
     new = pd.DataFrame(lines, columns=columns).round({"precision": 4, "recall": 4})
     if file.is_file():
         before = pd.read_csv(file, dtype={"class": str})
-        new = pd.concat([before[before["epoch"] < epoch], new], ignore_index=True)
+        same = (before["epoch"] == epoch) & ~before["part"].isin(new["part"])
+        new = pd.concat([before[(before["epoch"] < epoch) | same], new], ignore_index=True)
     write_text(file, new.to_csv(index=False, lineterminator="\n"))

@@ -23,7 +23,7 @@ from foveal.console import progress_bar, say
 from foveal.data.loader import ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet
 from foveal.downstream.built import Built, build, folded, standardise
-from foveal.downstream.epoch import Judged, judge, note, re_estimated, selection_score, summarise
+from foveal.downstream.epoch import Judged, judge, note, re_estimated, refuse_divergence, selection_score, summarise
 from foveal.downstream.errors import Answers, write_errors
 from foveal.downstream.feed import feed
 from foveal.downstream.learned import Learned, weights_of
@@ -39,6 +39,8 @@ CHOICES = (
     "sampling", "schedule", "layer_decay", "freeze_stages", "head_first", "grow_from", "micro_batch", "batch_norm",
     "ema", "label_smoothing", "mixup", "cutmix", "second", "pseudo_labels",
 )  # fmt: skip
+
+USUAL = {"batch_norm": "learn"}  # what `auto` stands for, as a rule
 
 
 def fit(
@@ -138,15 +140,11 @@ def fit(
             seconds = time.perf_counter() - since
             # The epoch's only waits for the device: its sums, then the validation part.
             order = np.concatenate(indices)
-            probabilities = torch.cat(answers).cpu()
-            given = decide(probabilities, loss.decision).numpy()
             row = {"step": step, "epoch": epoch + 1, "loss": float(torch.stack(losses).sum()) / len(order)}
+            probabilities = torch.cat(answers).cpu()
+            refuse_divergence(row["loss"], probabilities, "training")
+            given = decide(probabilities, loss.decision).numpy()
             row |= summarise("train", labels[order], given, classes)
-            if not math.isfinite(row["loss"]):
-                raise ValueError(
-                    f"the loss became {row['loss']} in epoch {epoch + 1}; {run.path} keeps the epoch before. Start "
-                    f"again with another --out and a lower --learning-rate (now {config.learning_rate:.3g})"
-                )
             model = grader if average is None else average
             if config.batch_norm == "re-estimate" and epoch >= config.head_first:
                 model.train()
@@ -187,13 +185,14 @@ def describe(config: TrainConfig, learned: Learned, built: Built, weights: list[
     """Say what is trained, with which choices."""
     kind = "linear probe" if config.freeze else "fine-tune"
     say(f"{kind} of {config.encoder} ({built.loaded}), {len(learned):,} images at {config.image_size} px on {device}")
-    say(f"views {config.views}, {config.loss}, {config.optimiser} at {config.learning_rate:.3g}, {config.precision}")
+    views = "" if config.freeze else f"views {config.views}, "
+    say(f"{views}{config.loss}, {config.optimiser} at {config.learning_rate:.3g}, {config.precision}")
     if config.class_weights != "none":
         say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights))
     plain = TrainConfig(data=config.data, out=config.out)
     others = [
         f"{name.replace('_', ' ')} {getattr(config, name)}"
-        for name in CHOICES if getattr(config, name) != getattr(plain, name)
+        for name in CHOICES if getattr(config, name) not in (getattr(plain, name), USUAL.get(name))
     ]  # fmt: skip
     if others:
         say(", ".join(others))

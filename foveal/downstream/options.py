@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -152,5 +152,13 @@ class TrainConfig:
             raise ValueError(
                 "--second cannot be learned from mixed images; leave out --mixup and --cutmix, or --second"
             )
+        plain = {field.name: field.default for field in fields(self)}
+        for name, needs, given in (
+            ("decay", "--schedule steps", self.schedule == "steps"),
+            ("final_rate", "--schedule cosine", self.schedule == "cosine"),
+            ("second_weight", "--second", self.second is not None),
+        ):
+            if getattr(self, name) != plain[name] and not given:
+                raise ValueError(f"--{name.replace('_', '-')} does nothing without {needs}: leave it out")
         if self.head_first >= self.epochs:
             raise ValueError(f"--head-first {self.head_first} leaves no epoch of {self.epochs} for the encoder")

@@ -19,7 +19,16 @@ from foveal.downstream.learned import Learned
 from foveal.downstream.options import TrainConfig
 from foveal.downstream.start import Start
 from foveal.evaluate.calibration import reliability
-from foveal.evaluate.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
+from foveal.evaluate.readout import (
+    COLDEST,
+    HOTTEST,
+    LEAST_IMAGES,
+    Readout,
+    ReadoutOptions,
+    crossed,
+    fit_readout,
+    write_readout,
+)
 from foveal.losses.grading import LOSSES
 from foveal.predict.predictor import Predictor
 from foveal.runs import Run, read_model, write_json, write_text
@@ -90,7 +99,7 @@ def hand_on(
         write_readout(run.path, readout)
         write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
         probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
-        _say_readout(readout, raw[val], probabilities[val], labels[val])
+        _say_readout(readout, raw[val], probabilities[val], labels[val], len(np.unique(parts)), prepared.classes)
     elif config.calibrate and val.any():
         say(f"fewer than {LEAST_IMAGES} validation images: no temperature, thresholds or sets were fitted")
     table = predictor.table(
@@ -109,31 +118,37 @@ def hand_on(
 
 
 def _parts(groups: np.ndarray, seed: int) -> np.ndarray:
-    """int [n]: five parts of whole groups, or one where there are too few groups to part."""
-    codes = group_codes(groups)
-    if not len(codes) or codes.max() + 1 < PARTS:
+    """int [n]: five parts of whole groups, or as many as there are groups."""
+    count = int(group_codes(groups).max(initial=-1)) + 1
+    if count < 2:
         return np.zeros(len(groups), np.int64)
-    return k_folds(np.zeros(len(groups), np.int64), groups, PARTS, np.random.default_rng(seed))
+    return k_folds(np.zeros(len(groups), np.int64), groups, min(PARTS, count), np.random.default_rng(seed))
 
 
-def _say_readout(readout: Readout, raw: np.ndarray, read: np.ndarray, labels: np.ndarray) -> None:
+def _say_readout(
+    readout: Readout, raw: np.ndarray, read: np.ndarray, labels: np.ndarray, parts: int, classes: list[str]
+) -> None:
     before, after = (
         sum(bin["n"] * abs(bin["confidence"] - bin["accuracy"]) for bin in reliability(found, labels)["bins"])
         / len(labels)
         for found in (raw, read)
     )
+    where = "each part read with what the others gave" if parts > 1 else "of the same images"
     what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "steps from grade to grade"
-    say(
-        f"{what}, fitted on {len(labels)} validation images: calibration error "
-        f"{before:.3f} -> {after:.3f} (each image read with what the others gave)"
-    )
+    say(f"{what}, fitted on {len(labels)} validation images: calibration error {before:.3f} -> {after:.3f} ({where})")
     if readout.thresholds is not None:
         say("a grade begins at the expected grades " + ", ".join(f"{cut:.2f}" for cut in readout.thresholds))
-    always = [] if readout.limits is None else [str(k) for k, limit in enumerate(readout.limits) if limit == 0]
-    if always:
+    if parts < 2:
         warn(
-            f"too few validation images of class {', '.join(always)} to promise anything: every set of grades holds it"
+            "the validation images are one group: what was fitted on them is judged on them too, and their figures "
+            "flatter. Prepare the set with a larger --val, or with groups that are known"
         )
+    if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
+        warn("the temperature is at its bound: these probabilities say little of the grades")
+    limits = readout.limits or ()
+    always = [name for name, limit in zip(classes, limits, strict=False) if limit == 0]
+    if always:
+        warn(f"too few validation images of {', '.join(always)} to promise anything: every set of grades holds it")
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:

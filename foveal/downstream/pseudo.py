@@ -1,6 +1,6 @@
 """Pseudo-labels: the table that `foveal pseudolabel` writes, and how `train` reads it.
 
-OUT/pseudo_labels.csv   id, set, sha256, grade, p0 … pK (the target that is learned), score, round, model
+OUT/pseudo_labels.csv   id, set, sha256, grade, class, p0 … pK (the target that is learned), score, round, model
 OUT/seen.csv            what the graders that gave them have learned from
 """
 
@@ -16,7 +16,8 @@ from foveal.data.records import PreparedSet, check_alike, open_prepared
 from foveal.evaluate.predictions import probability_columns
 
 FILE = "pseudo_labels.csv"
-NEEDED = ("id", "set", "sha256", "grade", "score", "round", "model")
+NEEDED = ("id", "set", "sha256", "grade", "class", "score", "round", "model")
+ROUNDED = 1e-4  # how far probabilities of six digits may be from a sum of 1
 Pseudo = tuple[PreparedSet, pd.DataFrame, np.ndarray]  # set, its records, targets float [m, K]
 
 
@@ -29,6 +30,7 @@ def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
     columns = probability_columns(table)
     if len(columns) != len(prepared.classes):
         raise ValueError(f"{file} is for {len(columns)} classes, {prepared.path} has {len(prepared.classes)}")
+    check_targets(file, table, prepared.classes)
     found = []
     for path, rows in table.groupby("set", sort=False):
         pool = open_prepared(Path(str(path)))
@@ -49,11 +51,34 @@ def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
     return found
 
 
+def check_targets(file: Path, table: pd.DataFrame, classes: list[str]) -> None:
+    """ValueError for rows that stand twice, targets that are none, or grades of other or otherwise ordered classes."""
+    targets = table[probability_columns(table)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    grades = pd.to_numeric(table["grade"], errors="coerce").to_numpy(float)
+    twice = table.duplicated(["id", "set"])
+    valid = (targets >= 0).all(1) & (abs(targets.sum(1) - 1) < ROUNDED) & np.isin(grades, range(len(classes)))
+    certain = targets.max(1) == 1  # the grade itself is the target: both must say the same
+    wrong = ~valid | (certain & (targets.argmax(1) != grades))
+    if twice.any() or wrong.any():
+        row = int(np.flatnonzero(twice if twice.any() else wrong)[0])
+        what = "stands twice" if twice.any() else "has no grade that its p0, p1, … say, or they do not sum to 1"
+        raise ValueError(f"{file}: line {row + 2}, image {table['id'][row]}, {what}; make the pseudo-labels again")
+    named = np.array(classes, dtype=object)[grades.astype(int)]
+    other = np.flatnonzero(named != table["class"].to_numpy())
+    if len(other):
+        row = other[0]
+        raise ValueError(
+            f"{file}: grade {int(grades[row])} is '{table['class'][row]}' there, and '{named[row]}' in the set that is "
+            "learned from; both need the same classes in the same order"
+        )
+
+
 def read_table(file: Path) -> pd.DataFrame:
     """pseudo_labels.csv; ValueError where it is none."""
     if not file.is_file():
         raise ValueError(f"--pseudo-labels {file}: there is no such file; `foveal pseudolabel` writes one")
-    table = pd.read_csv(file, dtype={"id": str, "set": str, "sha256": str, "model": str})
+    texts = dict.fromkeys(("id", "set", "sha256", "class", "model"), str)
+    table = pd.read_csv(file, dtype=texts, keep_default_na=False)
     missing = [column for column in NEEDED if column not in table]
     if missing or not probability_columns(table):
         raise ValueError(f"{file} holds no pseudo-labels: missing column {', '.join(missing) or 'p0, p1, …'}")

@@ -3,7 +3,7 @@
     foveal pseudolabel RUN DATA --out OUT
     foveal pseudolabel RUN DATA POOL --threshold 0.9 --soft --rounds 2 --out OUT
 
-    OUT/round1/pseudo_labels.csv   id, set, sha256, grade, target p0 … pK, score, round, model (pseudo.py)
+    OUT/round1/pseudo_labels.csv   id, set, sha256, grade, class, target p0 … pK, score, round, model (pseudo.py)
     OUT/round1/grader              a run that learned as RUN did, with these images as well; it labels round 2
     OUT/pseudolabel.json           test part: figures before and after each round, and their paired differences
 
@@ -50,11 +50,11 @@ class PseudolabelConfig:
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Folder for the labels and graders of all rounds; the same command goes on where it stopped.
     out: Path
-    # Least probability of the likeliest class: one for all classes, or one for each.
+    # Least probability of the grade that is given: one for all classes, or one for each.
     threshold: tuple[float, ...] = (0.7,)
     # Take this share of the images given to each class, the surest, in place of a threshold.
     top_share: float | None = None
-    # Learn the probabilities; otherwise the likeliest class as if a person had given it.
+    # Learn the probabilities; otherwise the grade that is given, as if a person had given it.
     soft: bool = False
     # Take only images on which all folds or members of the grader agree.
     agreement: bool = False
@@ -170,11 +170,13 @@ def label(
     predictor, tables = Predictor(teacher, device), []
     for prepared, records in pool:
         probabilities, agreed = predictor.answers_of(prepared, records)
-        grades, scores = probabilities.argmax(1), probabilities.max(1)
+        grades = predictor.readout.grades(probabilities)  # as `predict` would give them
+        scores = probabilities[np.arange(len(grades)), grades]
         taken = chosen(grades, scores, config) & (agreed if config.agreement else True)
         targets = probabilities if config.soft else np.eye(probabilities.shape[1])[grades]
         table = pd.DataFrame({
             "id": records["id"], "set": str(prepared.path.resolve()), "sha256": records["sha256"], "grade": grades,
+            "class": [predictor.classes[grade] for grade in grades],
         })  # fmt: skip
         for k in range(probabilities.shape[1]):
             table[f"p{k}"] = targets[:, k].astype(float).round(6)

@@ -22,6 +22,7 @@ from foveal.console import hushed, say
 from foveal.data.leaks import read_seen, refuse_seen, seen_of, write_seen
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
+from foveal.downstream.errors import write_held_out
 from foveal.downstream.fit import fit
 from foveal.downstream.folds import finish_folds, folds_of
 from foveal.downstream.learned import Learned, learned_from, warn_of_both
@@ -102,6 +103,9 @@ def train_folds(
             plain = replace(own, calibrate=False, thresholds="half-way", coverage=0.0)
             with hushed():  # what a fold says of itself is said of all together
                 finish(fold, plain, prepared, judged, best, device)
+            write_held_out(own.out, best, prepared.classes)
+        else:
+            say("done already")
         fold.close()
     write_start(run, config, prepared, learned, before, start, features)
     finish_folds(run, config, prepared, records, fold_of, device)
@@ -155,6 +159,10 @@ def resolve(config: TrainConfig, prepared: PreparedSet, start: Start, device: to
     thresholds = config.thresholds
     if thresholds == "auto":
         thresholds = "fitted" if LOSSES[loss].form == "regression" else "half-way"
+    if thresholds == "fitted" and LOSSES[loss].decision == "most_probable":
+        raise ValueError(f"--thresholds fitted cut an expected grade; with --loss {loss} the likeliest class is taken")
+    if select == "kappa" and not graded:
+        raise ValueError(f"--select-on kappa needs grades in an order, and {prepared.path} holds classes without one")
     if config.grow_from > start.spec.image_size:
         raise ValueError(f"--grow-from {config.grow_from} is larger than --image-size {start.spec.image_size}")
     if config.grow_from and not takes_any_size(start.encoder):

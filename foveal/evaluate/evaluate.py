@@ -43,6 +43,7 @@ from foveal.evaluate.versus import against_baseline, write_comparison
 from foveal.runs import write_json, write_text
 
 __all__ = ["SMALL_CLASS", "EvaluateConfig", "choose_rows", "evaluate", "measure", "show"]
+MANY_DOUBTS = 0.2  # share of doubted labels beyond which the grader is doubtful itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         say(f"labels: {rows} correction(s) of graded images; {changed} image(s) have another label than in {file.name}")
     say(f"labels: {len(found)} of {len(judged)} are doubted by the grader, which has not learned from them; "
         f"see {out.with_name('label_noise.csv')}")  # fmt: skip
+    if len(found) > MANY_DOUBTS * len(judged):
+        warn("so many doubts say more of the grader than of the labels")
     say(f"metrics: {out}")
     if comparison:
         write_comparison(out.parent, comparison)

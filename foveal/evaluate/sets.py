@@ -18,6 +18,8 @@ import pandas as pd
 
 from foveal.evaluate.intervals import Resampling
 
+SAME = 1e-5  # probabilities that differ by less are the same
+
 
 def fit_limits(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> tuple[float, ...]:
     """The least probability [K] with which each class enters a set, from calibration images.
@@ -35,7 +37,8 @@ def fit_limits(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -
 
 def sets_of(probabilities: np.ndarray, grades: np.ndarray, limits: Sequence[float], ordered: bool) -> np.ndarray:
     """bool [n, K]: the classes in the set of each image; the given grade always, and for ordered classes no gap."""
-    members = probabilities >= np.asarray(limits)
+    # A limit is the probability of a calibration image, which another way of computing gives to six digits.
+    members = probabilities >= np.asarray(limits) - SAME
     members[np.arange(len(grades)), grades] = True
     if not ordered:
         return members

@@ -157,6 +157,15 @@ def warnings(result: dict[str, Any]) -> list[str]:
     size = result.get("sets", {}).get("size", {}).get("value", 0)
     if size > len(about["classes"]) - 0.5:
         found.append(f"sets hold {size:.1f} of {len(about['classes'])} grades on average: they say nothing")
+    promised = about.get("coverage")
+    for name, entry in result.get("sets", {}).items():
+        if promised and name.startswith("coverage") and entry["high"] is not None and entry["high"] < promised:
+            of = name.removeprefix("coverage of ") if name != "coverage" else "all images"
+            found.append(
+                f"the sets hold the true grade of {of} in {entry['value']:.0%} ({entry['low']:.0%} – "
+                f"{entry['high']:.0%}), where {promised:.0%} was promised: these images are unlike those that the "
+                "limits were fitted on, or the folds unlike each other"
+            )
     columns = [group["column"] for group in result["subgroups"]]
     for column in dict.fromkeys(columns):
         if columns.count(column) == 1:

@@ -104,7 +104,7 @@ def predict(config: PredictConfig) -> Path:
     if config.overlays is not None:
         check_looks(model)
     if len(runs) > 1:
-        say(f"{len(runs)} runs grade together: the mean of their probabilities, without sets of grades")
+        say(f"{len(runs)} runs grade together: the mean of their probabilities and thresholds, without sets of grades")
     made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
                  "ungradable": list(config.ungradable),
                  "overlays": None if config.overlays is None else str(config.overlays)}  # fmt: skip
@@ -202,7 +202,7 @@ def _count(holding: list[Path]) -> int:
 
 def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
     """The records, with split 'train' for those that shaped the weights, so that an evaluation leaves them out."""
-    learned_from = pd.concat([read_seen(str(run if run.is_dir() else run.parent)) for run in runs])
+    learned_from = pd.concat([read_seen(str(run)) for run in runs])
     judged = records["split"].isin(("val", "test"))
     learned = judged & records["id"].isin(find_seen(prepared, records[judged], learned_from)["id"])
     if learned.any():

@@ -23,6 +23,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.data.records import PreparedSet
 from foveal.evaluate.readout import FILE as READOUT
 from foveal.evaluate.readout import Readout, read_readout
+from foveal.evaluate.thresholds import half_way
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
 from foveal.nets.heads import Grader
@@ -68,7 +69,7 @@ class Predictor(Model):
             for path, made in zip(runs, models, strict=True)
         ]
         name = " + ".join(path.resolve().name for path in runs)
-        super().__init__(name, model, _together(self.readouts), tta or model.get("tta", "none"))
+        super().__init__(name, model, _together(self.readouts, len(model["classes"])), tta or model.get("tta", "none"))
 
     @cached_property
     def key(self) -> str:
@@ -211,13 +212,13 @@ def turned(images: Tensor, how: str) -> list[Tensor]:
     return flips if how == "flips" else [*flips, *(flip.transpose(2, 3) for flip in flips)]
 
 
-def _together(readouts: Sequence[Readout]) -> Readout:
+def _together(readouts: Sequence[Readout], classes: int) -> Readout:
     """What turns probabilities into grades and sets: the run's own; of several runs mean thresholds, no sets."""
     first = readouts[0]
     if len(readouts) == 1:
         return first
-    cuts = [readout.thresholds for readout in readouts if readout.thresholds is not None]
-    mean = tuple(np.mean(cuts, axis=0).tolist()) if len(cuts) == len(readouts) else None
+    cuts = [readout.thresholds or half_way(classes) for readout in readouts]
+    mean = tuple(np.mean(cuts, axis=0).tolist()) if any(readout.thresholds for readout in readouts) else None
     return Readout(decision=first.decision, ordered=first.ordered, thresholds=mean)
 
 

@@ -106,6 +106,10 @@ def test_other_labels_or_weights_than_before_are_noticed(compared, phantom_set, 
 def test_weights_that_know_the_grades_are_refused_for_a_part_of_the_labels(phantom_set, grader_run, tmp_path):
     with pytest.raises(ValueError, match="has learned from grades already"):
         foveal.compare(phantom_set, out=tmp_path / "out", init=("random", str(grader_run)), labels=("10%",))
+    file = str(grader_run / "encoder.safetensors")
+    with pytest.raises(ValueError, match="(has|have) learned from"):
+        foveal.compare(phantom_set, out=tmp_path / "out", init=("random", file), labels=("10%",), encoder="small_conv")
+    assert not (tmp_path / "out").exists()
 
 
 def test_so_are_weights_of_a_pre_training_that_used_labels(phantom_set, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 import foveal
 from foveal import checkpoint
+from foveal.data.leaks import read_seen
 from foveal.data.records import open_prepared
 from foveal.predict.predictor import Predictor
 
@@ -92,6 +93,23 @@ def test_pixels_of_the_test_part_under_another_name_in_the_training_part(set_cop
     records.to_csv(set_copy / "records.csv", index=False)
     with pytest.raises(ValueError, match="stand in the training part too"):
         foveal.train(set_copy, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=8)
+
+
+@pytest.mark.parametrize("loss", ["ordinal", "mse", "corn", "cross_entropy"])
+def test_training_that_diverges_says_so(phantom_set, tmp_path, loss):
+    with pytest.raises(ValueError, match="training has diverged: the (training|validation) loss is"):
+        foveal.train(
+            phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=2, batch_size=8, loss=loss,
+            learning_rate=1e12, schedule="constant", warm_up=0.0,
+        )  # fmt: skip
+
+
+def test_weights_as_a_file_tell_what_they_have_learned_from(grader_run, phantom_set, tmp_path):
+    file = str(grader_run / "encoder.safetensors")
+    assert len(read_seen(file)) == len(read_seen(str(grader_run))) > 0
+    with pytest.raises(ValueError, match="stand in what .*encoder.safetensors has learned from"):
+        foveal.train(phantom_set, out=tmp_path / "run", encoder="small_conv", init=file, folds=2, epochs=1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_sampler_and_class_weights_together_are_said(phantom_set, tmp_path, capsys):

@@ -26,6 +26,9 @@ PLAIN = TrainConfig(data=Path("d"), out=Path("o"))
         ({"coverage": 1.0}, "--coverage is a share"),
         ({"decay": 0.0}, "--decay is a factor"),
         ({"second": "oedema", "mixup": 0.2}, "cannot be learned from mixed images"),
+        ({"decay": 0.5}, "--decay does nothing without --schedule steps"),
+        ({"final_rate": 0.1, "schedule": "steps"}, "--final-rate does nothing without --schedule cosine"),
+        ({"second_weight": 1.0}, "--second-weight does nothing without --second"),
         ({"mixup": -1.0}, "--mixup must be at least 0"),
     ],
 )

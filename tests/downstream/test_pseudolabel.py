@@ -6,6 +6,7 @@ import pytest
 
 import foveal
 from foveal.data.records import open_prepared
+from foveal.downstream.pseudo import check_targets
 from foveal.downstream.pseudolabel import PseudolabelConfig, chosen
 from foveal.runs import sole_writer
 
@@ -50,7 +51,10 @@ def test_only_ungraded_images_are_labelled_and_each_label_keeps_where_it_is_from
         assert set(table["round"]) == {number} and set(table["model"]) == {str(model)}
         columns = table[[f"p{k}" for k in range(5)]].to_numpy()
         assert columns.sum(1) == pytest.approx(1, abs=1e-5)
-        assert (columns.argmax(1) == table["grade"]).all() and columns.max(1) == pytest.approx(table["score"], abs=1e-6)
+        given = columns[np.arange(len(table)), table["grade"]]
+        assert given == pytest.approx(table["score"], abs=1e-6)
+        named = [open_prepared(partly_graded).classes[grade] for grade in table["grade"]]
+        assert table["class"].tolist() == named
 
 
 def test_a_round_learns_from_its_labels_and_says_so(labelled):
@@ -89,6 +93,30 @@ def test_labels_of_other_pixels_are_refused(labelled, partly_graded, tmp_path):
     table.to_csv(tmp_path / "pseudo_labels.csv", index=False)
     with pytest.raises(ValueError, match="are no longer what they were"):
         foveal.train(partly_graded, out=tmp_path / "run", pseudo_labels=tmp_path / "pseudo_labels.csv", **TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("p0", 5.0, "has no grade that its p0"), ("p0", None, "has no grade that its p0"),
+        ("grade", 7, "has no grade that its p0"), ("class", "a_prolif", "'a_prolif' there, and '.*' in the set"),
+        ("id", None, "stands twice"),
+    ],
+)  # fmt: skip
+def test_a_table_that_was_changed_by_hand_is_refused(labelled, partly_graded, tmp_path, column, value, message):
+    table = pd.read_csv(labelled / "round1" / "pseudo_labels.csv")
+    table.loc[1, column] = table.loc[0, column] if column == "id" else value
+    table.to_csv(tmp_path / "pseudo_labels.csv", index=False)
+    with pytest.raises(ValueError, match=message):
+        foveal.train(partly_graded, out=tmp_path / "run", pseudo_labels=tmp_path / "pseudo_labels.csv", **TRAIN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_grade_beside_another_certain_target_is_refused(tmp_path):
+    table = pd.DataFrame({"id": ["a"], "set": ["s"], "grade": [1], "class": ["y"], "p0": [1.0], "p1": [0.0]})
+    with pytest.raises(ValueError, match="line 2, image a, has no grade that its p0"):
+        check_targets(tmp_path / "t.csv", table, ["x", "y"])
+    check_targets(tmp_path / "t.csv", table.assign(p0=0.6, p1=0.4), ["x", "y"])  # thresholds may say so
 
 
 def test_labels_without_what_their_graders_learned_are_refused(labelled, partly_graded, tmp_path):

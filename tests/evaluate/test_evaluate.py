@@ -8,6 +8,7 @@ from sklearn.metrics import cohen_kappa_score
 import foveal
 from foveal.evaluate.operating import BY_GRADE
 from foveal.evaluate.predictions import read_predictions, units
+from foveal.evaluate.show import warnings
 
 OVERALL = {
     "accuracy", "balanced_accuracy", "quadratic_kappa", "linear_kappa", "unweighted_kappa", "macro_f1", "weighted_f1",
@@ -361,3 +362,14 @@ def test_a_misspelt_split_is_an_error(tmp_path, predictions, write):
     file = write(tmp_path / "p.csv", predictions().assign(split="tset"))
     with pytest.raises(ValueError, match="split 'tset' is none of train, val, test, unlabelled"):
         foveal.evaluate(file)
+
+
+def test_a_broken_promise_of_sets_is_warned_of():
+    entry = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 90}
+    kept = {"value": 0.88, "low": 0.8, "high": 0.93, "n": 90}
+    result = {
+        "about": {"classes": ["a"], "coverage": 0.9, "groups": 99}, "confusion": [[90]], "subgroups": [],
+        "operating_points": [], "metrics": {}, "sets": {"coverage": kept, "coverage of a": entry},
+    }  # fmt: skip
+    broken = [line for line in warnings(result) if "promised" in line]
+    assert len(broken) == 1 and broken[0].startswith("the sets hold the true grade of a in 70% (60% – 80%), where 90%")

@@ -61,3 +61,11 @@ def test_measured_coverage_counts_by_hand():
     assert found["size"]["value"] == pytest.approx(7 / 4) and found["single"]["value"] == 0.5
     assert found["coverage of a"]["value"] == 0.5 and "coverage of e" not in found
     assert measure_sets(table.drop(columns="set"), NAMES, Resampling(np.arange(5), 200, 0)) == {}
+
+
+def test_another_way_of_computing_gives_the_same_sets():
+    random = np.random.default_rng(4)
+    probabilities, labels = graded(300, random)
+    limits, grades = fit_limits(probabilities, labels, 0.9), probabilities.argmax(1)
+    noise = random.uniform(-2e-6, 2e-6, probabilities.shape)  # as between a run and its exported file
+    assert (sets_of(probabilities + noise, grades, limits, True) == sets_of(probabilities, grades, limits, True)).all()
