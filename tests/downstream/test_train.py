@@ -11,6 +11,7 @@ from foveal import checkpoint
 from foveal.config import read_toml
 from foveal.data.records import open_prepared
 from foveal.downstream import train
+from foveal.downstream.outcome import _parts
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
 from foveal.nets.encoder import create_encoder
 from foveal.predict.predictor import Predictor
@@ -355,3 +356,10 @@ def test_images_grow_where_the_network_takes_any_size(phantom_set, tmp_path):
         run_of(phantom_set, tmp_path / "other", grow_from=16)
     with pytest.raises(ValueError, match="--grow-from 64 is larger"):
         run_of(phantom_set, tmp_path / "other", encoder="test_resnet", grow_from=64)
+
+
+def test_validation_images_are_parted_by_group_also_where_there_are_few():
+    three = _parts(np.array(["a", "b", "b", "c"], dtype=object), 0)
+    assert len(set(three)) == 3 and three[1] == three[2]
+    assert len(set(_parts(np.array([f"g{n}" for n in range(40)], dtype=object), 0))) == 5
+    assert set(_parts(np.array(["a", "a"], dtype=object), 0)) == {0}
