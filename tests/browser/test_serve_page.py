@@ -76,11 +76,12 @@ def black(name: str = "lid closed.jpg") -> dict[str, Any]:
 
 
 def graded(page: Any, *files: dict[str, Any]) -> None:
-    """Add photographs and wait for their answers."""
+    """Add photographs, wait for their answers and open the first: the one that is answered first is shown by itself."""
     page.locator("#record-lead:not(:empty)").wait_for()
     page.set_input_files("#files", list(files))
     page.locator(PHOTOGRAPHS).nth(len(files) - 1).wait_for()
     page.locator("#answer").wait_for()
+    page.locator(PHOTOGRAPHS).first.click()
 
 
 def expect(element: Any) -> Any:
@@ -467,7 +468,6 @@ def test_a_report_of_an_ungradable_photograph_gives_no_grade():
 def test_language_and_colours_are_switched_and_kept(room):
     page = room()
     graded(page, photograph("left eye.jpg", 2), black())
-    page.locator(PHOTOGRAPHS).first.click()  # the one that is answered first is shown, which may be either
     assert page.evaluate("document.documentElement.lang") == "en"
     page.fill("#note", "kept")
     page.select_option("#language", "zh")
