@@ -76,7 +76,7 @@ def refuse_divergence(loss: float, probabilities: Tensor, part: str) -> None:
     if not math.isfinite(loss) or not probabilities.isfinite().all():
         raise ValueError(
             f"training has diverged: the {part} loss is {loss}. What was saved is from the epoch before, if there was "
-            "one; start again with another --out and a lower --learning-rate"
+            "one; start again with another --out and a lower --learning-rate (config.toml has the present one)"
         )
 
 

@@ -145,8 +145,7 @@ def _say_readout(
         )
     if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
         warn("the temperature is at its bound: these probabilities say little of the grades")
-    limits = readout.limits or ()
-    always = [name for name, limit in zip(classes, limits, strict=False) if limit == 0]
+    always = [name for name, limit in zip(classes, readout.limits, strict=True) if limit == 0] if readout.limits else []
     if always:
         warn(f"too few validation images of {', '.join(always)} to promise anything: every set of grades holds it")
 

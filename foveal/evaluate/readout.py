@@ -15,12 +15,13 @@ the others (`crossed`), so that no image helps to choose what it is judged by.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
+from scipy.special import softmax
 
 from foveal.evaluate import sets, thresholds
 from foveal.runs import read_json, write_json
@@ -81,21 +82,18 @@ def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, le
     wanted = options.temperature or options.thresholds or options.coverage
     if len(labels) < least or not wanted:
         return plain
-    temperature, steps = 1.0, None
+    calibrated = plain
     if options.temperature and options.steps:
-        steps = fit_steps(raw, labels)
+        calibrated = replace(plain, steps=fit_steps(raw, labels))
     elif options.temperature:
-        temperature = fit_temperature(raw, labels)
-    probabilities = heated(raw, temperature) if steps is None else stepped(raw, steps)
-    cuts = None
+        calibrated = replace(plain, temperature=fit_temperature(raw, labels))
+    probabilities, cuts = calibrated.probabilities(raw), None
     if options.thresholds and options.decision == "expected":
-        truth = np.eye(raw.shape[1])[labels] if steps is None else probabilities
+        truth = np.eye(raw.shape[1])[labels] if calibrated.steps is None else probabilities
         cuts = thresholds.fit_thresholds(thresholds.expected_grades(probabilities), truth)
     limits = sets.fit_limits(probabilities, labels, options.coverage) if options.coverage else None
-    return Readout(
-        decision=options.decision, ordered=options.ordered, temperature=temperature, steps=steps, thresholds=cuts,
-        limits=limits, coverage=options.coverage if limits is not None else 0.0, images=len(labels),
-    )  # fmt: skip
+    coverage = options.coverage if limits is not None else 0.0
+    return replace(calibrated, thresholds=cuts, limits=limits, coverage=coverage, images=len(labels))
 
 
 def crossed(
@@ -159,9 +157,7 @@ def fit_steps(raw: np.ndarray, labels: np.ndarray) -> tuple[tuple[float, float],
 def stepped(raw: np.ndarray, steps: Sequence[tuple[float, float]]) -> np.ndarray:
     """Probabilities [n, K] by steps, from raw ones [n, K]."""
     slopes, cuts = np.asarray(steps).T
-    scores = _climbed(thresholds.expected_grades(raw), slopes, cuts)
-    powers = np.exp(scores - scores.max(1, keepdims=True))
-    scaled: np.ndarray = powers / powers.sum(1, keepdims=True)
+    scaled: np.ndarray = softmax(_climbed(thresholds.expected_grades(raw), slopes, cuts), axis=1)
     return scaled
 
 
@@ -174,9 +170,7 @@ def heated(raw: np.ndarray, temperature: float) -> np.ndarray:
     """p^(1/T) / sum of it, of probabilities [n, K]."""
     if temperature == 1:
         return raw
-    logs = np.log(raw.clip(LEAST_PROBABILITY)) / temperature
-    powers = np.exp(logs - logs.max(1, keepdims=True))
-    scaled: np.ndarray = powers / powers.sum(1, keepdims=True)
+    scaled: np.ndarray = softmax(np.log(raw.clip(LEAST_PROBABILITY)) / temperature, axis=1)
     return scaled
 
 
