@@ -160,7 +160,7 @@ def resolve(config: TrainConfig, prepared: PreparedSet, start: Start, device: to
     if thresholds == "auto":
         thresholds = "fitted" if LOSSES[loss].form == "regression" else "half-way"
     if thresholds == "fitted" and LOSSES[loss].decision == "most_probable":
-        raise ValueError(f"--thresholds fitted cut an expected grade; with --loss {loss} the likeliest class is taken")
+        raise ValueError(f"--thresholds fitted cuts an expected grade; with --loss {loss} the likeliest class is taken")
     if select == "kappa" and not graded:
         raise ValueError(f"--select-on kappa needs grades in an order, and {prepared.path} holds classes without one")
     if config.grow_from > start.spec.image_size:
