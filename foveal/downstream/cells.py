@@ -95,9 +95,10 @@ def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: t
     known = sides.known[chosen].reset_index(drop=True)
     learn = _probe if cell.how == "probe" else _finetune
     with hushed():  # what each of many graders says on its way would bury the table
-        table = learn(config, cell, prepared, known, sides.judged, device)
+        table, choices = learn(config, cell, prepared, known, sides.judged, device)
     right = float((table["label"] == table["grade"]).mean())
-    say(f"{cell.how} from {cell.init}, {len(known)} labels, repetition {cell.repetition + 1}: accuracy {right:.3f}")
+    say(f"{cell.how} from {cell.init}, {len(known)} labels, repetition {cell.repetition + 1}: accuracy {right:.3f} "
+        f"({choices})")  # fmt: skip
     write_text(cell.file(config), table.to_csv(index=False, lineterminator="\n"))
     # The predictions are what a comparison needs; hundreds of networks are not kept.
     shutil.rmtree(cell.file(config).with_suffix(""), ignore_errors=True)
@@ -106,7 +107,8 @@ def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: t
 def _finetune(
     config: CompareConfig, cell: Cell, prepared: PreparedSet, known: pd.DataFrame, judged: pd.DataFrame,
     device: torch.device,
-) -> pd.DataFrame:  # fmt: skip
+) -> tuple[pd.DataFrame, str]:  # fmt: skip
+    """Predictions of the judged images, and in words what was chosen for these weights and this number of labels."""
     folder = cell.file(config).with_suffix("")
     options = TrainConfig(
         data=config.data, out=folder, init=cell.init, encoder=config.encoder, image_size=config.image_size,
@@ -120,13 +122,17 @@ def _finetune(
     run = Run(folder)
     write_model(run, options, prepared, start, learned, try_start(options, prepared))
     fit(run, options, prepared, learned, known.iloc[:0], start.spec, device)
-    return Predictor(folder, device).predict_prepared(prepared, judged)
+    choices = f"{options.epochs} epochs at {options.learning_rate:.3g}, batches of {options.batch_size}"
+    if options.batch_norm != "learn":
+        choices += f", batch norm: {options.batch_norm}"
+    return Predictor(folder, device).predict_prepared(prepared, judged), choices
 
 
 def _probe(
     config: CompareConfig, cell: Cell, prepared: PreparedSet, known: pd.DataFrame, judged: pd.DataFrame,
     device: torch.device,
-) -> pd.DataFrame:  # fmt: skip
+) -> tuple[pd.DataFrame, str]:  # fmt: skip
+    """Predictions of the judged images, and in words the penalty that the known labels chose."""
     names, features = features_of(config, cell.init, cell.network, prepared, device)
     place = pd.Series(range(len(names)), index=names)
     rows = [place.loc[records["id"]].to_numpy(copy=True) for records in (known, judged)]
@@ -139,9 +145,10 @@ def _probe(
     table = pd.DataFrame({"id": judged["id"].to_numpy(), "label": judged["label"].to_numpy()})
     for k in range(classes):
         table[f"p{k}"] = probabilities[:, k].round(6)
-    return table.assign(
+    table = table.assign(
         grade=probabilities.argmax(1), referable="", group=judged["group"].to_numpy(), split=judged["split"].to_numpy()
     )
+    return table, f"penalty {penalty:.3g}"
 
 
 def _penalty(features: Tensor, labels: Tensor, classes: int, seed: int) -> float:

@@ -54,7 +54,7 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
     return features.clone()
 
 
-def judge(judged: Judged, grader: Grader, loss: GradingLoss, weights: Tensor) -> dict[str, Any]:
+def judge(judged: Judged, grader: Grader, loss: GradingLoss, weights: Tensor, epoch: int) -> dict[str, Any]:
     """Loss, accuracy, kappa, macro F1 and recall of the validation part, for metrics.jsonl; the answers are kept."""
     grader.eval()
     classes = grader.classes
@@ -65,18 +65,19 @@ def judge(judged: Judged, grader: Grader, loss: GradingLoss, weights: Tensor) ->
         outputs = grader.head(features).float().cpu()
         probabilities = to_logits(outputs, loss.form, classes).softmax(1)
         cost = loss.cost(outputs, one_hot(torch.from_numpy(judged.labels), classes), weights)
-        refuse_divergence(float(cost), probabilities, "validation")
+        refuse_divergence(float(cost), probabilities, "validation", epoch)
         judged.grades = decide(probabilities, loss.decision).numpy()
         judged.probabilities = probabilities.numpy()
     return {"val_loss": float(cost)} | summarise("val", judged.labels, judged.grades, classes)
 
 
-def refuse_divergence(loss: float, probabilities: Tensor, part: str) -> None:
+def refuse_divergence(loss: float, probabilities: Tensor, part: str, epoch: int) -> None:
     """ValueError where a loss, or probabilities [n, K], are no numbers any more."""
     if not math.isfinite(loss) or not probabilities.isfinite().all():
         raise ValueError(
-            f"training has diverged: the {part} loss is {loss}. What was saved is from the epoch before, if there was "
-            "one; start again with another --out and a lower --learning-rate (config.toml has the present one)"
+            f"training has diverged: in epoch {epoch} the {part} loss is {loss}. What was saved is from the epoch "
+            "before, if there was one; start again with another --out and a lower --learning-rate (config.toml has the "
+            "present one)"
         )
 
 

@@ -67,13 +67,16 @@ def feed(
     features: Tensor | None, device: torch.device,
 ) -> Iterator[Batch]:  # fmt: skip
     """The batches of an epoch, on the device."""
+    batches = batches_of_epoch(config, learned, store, epoch)
+    if features is not None:
+        for index in batches:
+            rows = torch.from_numpy(index)
+            yield Batch(inputs=features[rows.to(device)], targets=learned.targets[rows].to(device), index=index)
+        return
     recipe, size = get_recipe(config.views), size_in_epoch(config, epoch)
     seen = NetworkInput(size, spec.mean, spec.std)
-    for number, index in enumerate(batches_of_epoch(config, learned, store, epoch)):
+    for number, index in enumerate(batches):
         targets = learned.targets[torch.from_numpy(index)].to(device)
-        if features is not None:
-            yield Batch(inputs=features[torch.from_numpy(index).to(device)], targets=targets, index=index)
-            continue
         step = first_step + number
         table = draw(recipe, len(index), store.image_shape[0], size, step_generator(config.seed, step))
         images = random_views(store.take(index), table, seen, device)

@@ -77,7 +77,7 @@ def fit(
     # Images
     store = ImageStore(learned.parts, device)
     judged = Judged(prepared, held_out, spec, device) if len(held_out) else None
-    if not state["epoch"]:
+    if not state["epoch"] and not config.freeze:
         shown = store.gather(epoch_batches(len(store), 8, config.seed, 0, drop_last=False)[0])
         write_view_sheet(
             run.path / "views.jpg", shown, get_recipe(config.views), config.image_size, step_generator(config.seed, 0)
@@ -142,7 +142,7 @@ def fit(
             order = np.concatenate(indices)
             row = {"step": step, "epoch": epoch + 1, "loss": float(torch.stack(losses).sum()) / len(order)}
             probabilities = torch.cat(answers).cpu()
-            refuse_divergence(row["loss"], probabilities, "training")
+            refuse_divergence(row["loss"], probabilities, "training", epoch + 1)
             given = decide(probabilities, loss.decision).numpy()
             row |= summarise("train", labels[order], given, classes)
             model = grader if average is None else average
@@ -151,7 +151,7 @@ def fit(
                 built.hold(model)
                 re_estimated(model, store, spec, device, config.seed)
             if judged is not None:
-                row |= judge(judged, model, loss, weights.cpu())
+                row |= judge(judged, model, loss, weights.cpu(), epoch + 1)
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
             score = selection_score(row, config.select_on, epoch)
             better = state["best"] is None or score > tuple(state["best"]["score"])

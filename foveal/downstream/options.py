@@ -140,11 +140,18 @@ class TrainConfig:
                 "--patience with --folds would let the fold that is held out choose the epoch that it then judges; "
                 "choose --epochs on one split, then train the folds without --patience"
             )
+        if self.folds and self.select_on != "auto":
+            raise ValueError(
+                "--select-on does nothing with --folds: each fold keeps its last epoch, so that the images that are "
+                "held out choose nothing; leave it out"
+            )
         if self.freeze and (self.freeze_stages or self.head_first or self.grow_from or self.mixup or self.cutmix):
             raise ValueError(
                 "--freeze computes features once: --freeze-stages, --head-first, --grow-from, --mixup and --cutmix "
                 "are for a fine-tune"
             )
+        if self.freeze and self.views != "auto":
+            raise ValueError("--freeze computes features of plain images, so that --views does nothing: leave it out")
         if self.freeze and (self.layer_decay < 1 or self.micro_batch or self.batch_norm in ("freeze", "re-estimate")):
             raise ValueError("--freeze trains one linear layer: --layer-decay, --micro-batch and --batch-norm are "
                              "for a fine-tune")  # fmt: skip

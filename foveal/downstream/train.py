@@ -130,10 +130,10 @@ def try_start(config: TrainConfig, prepared: PreparedSet) -> int:
 
 
 def resolve(config: TrainConfig, prepared: PreparedSet, start: Start, device: torch.device) -> TrainConfig:
-    """Replace every `auto` by the value that will be used; ValueError for choices that do not go together."""
+    """Replace every `auto` that means something by its value; ValueError for choices that do not go together."""
     graded = prepared.card["task"] == "grading"
     views = config.views
-    if views == "auto":
+    if views == "auto" and not config.freeze:
         views = "mild" if prepared.card["fundus"] else ("digits" if prepared.channels == 1 else "plain")
     precision = config.precision
     if precision == "auto":
@@ -154,7 +154,7 @@ def resolve(config: TrainConfig, prepared: PreparedSet, start: Start, device: to
         small = (config.micro_batch or config.batch_size) < SMALL_BATCH and not config.freeze
         norm = ("re-estimate" if config.init == "random" else "freeze") if small else "learn"
     select = config.select_on
-    if select == "auto":
+    if select == "auto" and not config.folds:
         select = "kappa" if graded else "accuracy"
     thresholds = config.thresholds
     if thresholds == "auto":

@@ -21,6 +21,8 @@ PLAIN = TrainConfig(data=Path("d"), out=Path("o"))
         ({"folds": 5, "patience": 3}, "would let the fold that is held out choose the epoch"),
         ({"freeze": True, "mixup": 0.2}, "computes features once"),
         ({"freeze": True, "layer_decay": 0.7}, "trains one linear layer"),
+        ({"freeze": True, "views": "mild"}, "--views does nothing"),
+        ({"folds": 5, "select_on": "kappa"}, "--select-on does nothing with --folds"),
         ({"head_first": 20}, "leaves no epoch of 20 for the encoder"),
         ({"label_smoothing": 0.1, "loss": "mse"}, "mse has none"),
         ({"coverage": 1.0}, "--coverage is a share"),

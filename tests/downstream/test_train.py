@@ -90,6 +90,7 @@ def test_a_linear_probe_leaves_every_encoder_weight_as_it_was(phantom_set, encod
     run = foveal.train(phantom_set, out=tmp_path / "probe", init=str(encoder_run), freeze=True, epochs=3, batch_size=8)
     before, after = (checkpoint.load_weights(r / "encoder.safetensors") for r in (encoder_run, run))
     assert set(before) == set(after) and all(torch.equal(before[key], after[key]) for key in before)
+    assert not (run / "views.jpg").exists()  # it sees plain images
     # What the probe learned on standardised features is what the saved grader computes from images.
     table, last = pd.read_csv(run / "predictions.csv"), read_metrics(run)
     val = table[table["split"] == "val"]
