@@ -159,6 +159,12 @@ def report(out: Path) -> None:
         for split, c in counts.items()
     ]
     show_table(f"{out}: {prepared.card['title']}, {prepared.size} px", ["split", "images", *prepared.classes], rows)
+    for option, part, what in (
+        ("labelled", "train", "labelled training images"), ("unlabelled", "unlabelled", "unlabelled images")
+    ):  # fmt: skip
+        found = counts.get(part, {"images": 0})["images"]
+        if found < prepared.card["asked"][option]:
+            warn(f"--{option} {prepared.card['asked'][option]:,} were asked for: there are {found:,} {what}")
     copies = pd.read_csv(out / "duplicates.csv")
     if len(copies):
         conflicts = int(copies["conflict"].sum())

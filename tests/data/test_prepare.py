@@ -115,8 +115,16 @@ def test_classes_can_be_merged(tmp_path):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,1+2")
 
 
-def test_unlabelled_images_can_be_limited(tmp_path):
+def test_more_labels_than_there_are_is_said(tmp_path, capsys):
+    foveal.prepare("phantom:40", out=tmp_path / "set", size=16, labelled=1000, unlabelled=6)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--labelled 1,000 were asked for: there are 2" in said
+    assert "--unlabelled 6 were asked for: there are 0 unlabelled images" in said
+
+
+def test_unlabelled_images_can_be_limited(tmp_path, capsys):
     out = foveal.prepare("phantom:40", out=tmp_path / "set", size=16, labelled=8, unlabelled=6)
+    assert "asked for" not in capsys.readouterr().out
     prepared = open_prepared(out)
     assert (prepared.records["split"] == "unlabelled").sum() == 6
     images = prepared.pixels(prepared.records)
