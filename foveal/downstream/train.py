@@ -152,7 +152,9 @@ def resolve(config: TrainConfig, prepared: PreparedSet, start: Start, device: to
     norm = config.batch_norm
     if norm == "auto":
         small = (config.micro_batch or config.batch_size) < SMALL_BATCH and not config.freeze
-        norm = ("re-estimate" if config.init == "random" else "freeze") if small else "learn"
+        # Running statistics trail behind young weights: a grader that is judged by them can give one class to all.
+        young = config.init == "random" and not config.freeze
+        norm = "re-estimate" if young else "freeze" if small else "learn"
     select = config.select_on
     if select == "auto" and not config.folds:
         select = "kappa" if graded else "accuracy"

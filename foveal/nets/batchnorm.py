@@ -26,6 +26,8 @@ def re_estimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
     to all (Wu and Johnson 2021, "precise BN", https://arxiv.org/abs/2105.07576). Layers that do not learn stay.
     """
     layers: list[Any] = [layer for layer in statistics_layers(module) if layer.training]
+    if not layers:
+        return
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()

@@ -245,12 +245,14 @@ def test_a_wrong_choice_leaves_the_folder_free(phantom_set, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_small_batches_choose_how_statistics_are_kept(phantom_set, tmp_path, encoder_run):
-    small = run_of(phantom_set, tmp_path / "random", epochs=1)
-    started = foveal.train(phantom_set, out=tmp_path / "started", init=str(encoder_run), epochs=1, batch_size=8)
-    large = run_of(phantom_set, tmp_path / "large", epochs=1, batch_size=16)
-    chosen = [read_toml(run / "config.toml", "train")["batch_norm"] for run in (small, started, large)]
-    assert chosen == ["re-estimate", "freeze", "learn"]
+def test_starting_weights_and_batches_choose_how_statistics_are_kept(phantom_set, tmp_path, encoder_run):
+    options = [{"batch_size": 16}, {"init": str(encoder_run), "batch_size": 8},
+               {"init": str(encoder_run), "batch_size": 16}, {"freeze": True, "batch_size": 8}]  # fmt: skip
+    chosen = []
+    for number, own in enumerate(options):
+        run = foveal.train(phantom_set, out=tmp_path / str(number), encoder="test_resnet", epochs=1, **own)
+        chosen.append(read_toml(run / "config.toml", "train")["batch_norm"])
+    assert chosen == ["re-estimate", "freeze", "learn", "learn"]
 
 
 def test_training_stops_when_nothing_gets_better(phantom_set, tmp_path):
