@@ -123,7 +123,7 @@ def _finetune(
     write_model(run, options, prepared, start, learned, try_start(options, prepared))
     fit(run, options, prepared, learned, known.iloc[:0], start.spec, device)
     choices = f"{options.epochs} epochs at {options.learning_rate:.3g}, batches of {options.batch_size}"
-    if options.batch_norm != "learn":
+    if options.batch_norm != "re-estimate":
         choices += f", batch norm: {options.batch_norm}"
     return Predictor(folder, device).predict_prepared(prepared, judged), choices
 

@@ -40,7 +40,7 @@ CHOICES = (
     "ema", "label_smoothing", "mixup", "cutmix", "second", "pseudo_labels",
 )  # fmt: skip
 
-USUAL = {"batch_norm": "learn"}  # what `auto` stands for, as a rule
+USUAL = {"batch_norm": "re-estimate"}  # what `auto` stands for, as a rule
 
 
 def fit(
@@ -146,7 +146,8 @@ def fit(
             given = decide(probabilities, loss.decision).numpy()
             row |= summarise("train", labels[order], given, classes)
             model = grader if average is None else average
-            if config.batch_norm == "re-estimate" and epoch >= config.head_first:
+            looked_at = judged is not None or epoch + 1 == config.epochs
+            if config.batch_norm == "re-estimate" and epoch >= config.head_first and looked_at:
                 model.train()
                 built.hold(model)
                 re_estimated(model, store, spec, device, config.seed)

@@ -67,7 +67,7 @@ class TrainConfig:
     warm_up: float = 0.1
     # Keep a running average of the weights with this momentum, and judge and save that one; 0 takes the weights.
     ema: float = 0.0
-    # Batch statistics: learn, freeze or re-estimate to grade; auto re-estimates a random start, freezes small batches.
+    # Batch statistics: learn, freeze, or re-estimate to grade; auto freezes those of --init for batches below 16.
     batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"
     # What an error costs; auto is ordinal (by its distance) for graded classes, else cross_entropy (all the same).
     loss: Literal["auto", "cross_entropy", "focal", "ordinal", "corn", "coral", "mse", "smooth_l1"] = "auto"

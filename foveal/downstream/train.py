@@ -150,11 +150,10 @@ def resolve(config: TrainConfig, prepared: PreparedSet, start: Start, device: to
     if weights == "auto":
         weights = "none" if LOSSES[loss].ordered or config.sampling != "natural" else "balanced"
     norm = config.batch_norm
-    if norm == "auto":
-        small = (config.micro_batch or config.batch_size) < SMALL_BATCH and not config.freeze
-        # Running statistics trail behind young weights: a grader that is judged by them can give one class to all.
-        young = config.init == "random" and not config.freeze
-        norm = "re-estimate" if young else "freeze" if small else "learn"
+    if norm == "auto" and not config.freeze:
+        small = (config.micro_batch or config.batch_size) < SMALL_BATCH
+        # Running statistics trail behind the weights: in short runs a grader that is judged by them is far poorer.
+        norm = "freeze" if small and config.init != "random" else "re-estimate"
     select = config.select_on
     if select == "auto" and not config.folds:
         select = "kappa" if graded else "accuracy"

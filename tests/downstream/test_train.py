@@ -252,7 +252,7 @@ def test_starting_weights_and_batches_choose_how_statistics_are_kept(phantom_set
     for number, own in enumerate(options):
         run = foveal.train(phantom_set, out=tmp_path / str(number), encoder="test_resnet", epochs=1, **own)
         chosen.append(read_toml(run / "config.toml", "train")["batch_norm"])
-    assert chosen == ["re-estimate", "freeze", "learn", "learn"]
+    assert chosen == ["re-estimate", "freeze", "re-estimate", "auto"]
 
 
 def test_training_stops_when_nothing_gets_better(phantom_set, tmp_path):
