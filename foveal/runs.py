@@ -139,8 +139,10 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
     """Where a result comes from: command, versions, commit, seed, hardware, data hashes, time."""
     import torch
 
+    program = Path(sys.argv[0])
+    ours = program.name.startswith("foveal") or program.parts[-2:] == ("foveal", "__main__.py")  # python -m foveal
     return {
-        "command": " ".join(["foveal", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("foveal") else sys.argv[0],
+        "command": " ".join(["foveal", *sys.argv[1:]]) if ours else sys.argv[0],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": getattr(config, "seed", None),
         "commit": _commit(),

@@ -78,11 +78,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     count = sum(len(records) for _, records in pool)
     if config.preview:
         return _preview(resolve(config, sets), sets, pool)
-    if config.batch_size > count or config.batch_size % world:
-        raise ValueError(
-            f"--batch-size {config.batch_size} must be at most the {count} images of the pool "
-            f"and a multiple of the {world} process(es)"
-        )
+    if config.batch_size > count:
+        raise ValueError(f"--batch-size {config.batch_size} is more than the {count} images of the pool")
+    if config.batch_size % world:
+        raise ValueError(f"--batch-size {config.batch_size} must be a multiple of the {world} processes")
     check_overlap(sets, pool, config.allow_leaks)
     check_micro_batch(config, world)
     given = config
@@ -137,7 +136,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     say(f"{config.method} with {config.encoder} ({loaded}), {count:,} images at {config.image_size} px on {device}")
     say(f"{describe(config)}; views {config.views}")
     normed = any(isinstance(module, _BatchNorm) for module in method.modules())
-    if config.micro_batch != "whole" and normed:
+    if config.micro_batch not in ("whole", str(config.batch_size // world)) and normed:
         warn(
             f"BatchNorm takes its statistics of micro-batches of {config.micro_batch} images instead of "
             f"{config.batch_size // world}: a somewhat different network than without --micro-batch"

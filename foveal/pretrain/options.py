@@ -138,6 +138,10 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and not value >= low:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
+        if self.learning_rate == 0:
+            raise ValueError("--learning-rate 0 learns nothing: give a rate above 0, or leave it out")
+        if self.optimiser == "lars" and self.weight_decay == 0:
+            raise ValueError("--optimiser lars adapts its step by the weight decay: give one above 0, such as 1e-6")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer-decay must be above 0 and at most 1, got {self.layer_decay}")
         if self.probe_every and self.probe is None:

@@ -40,7 +40,7 @@ def finish(
     bounds = bounds_of(last, method.bounds(config.batch_size))
     word, reasons = verdict(read_metrics(run.path), final, bounds, config.method, draws_together(config))
     known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
-    write_json(run.path / "health.json", {"verdict": word, "reasons": reasons, **last, **known, **final})
+    write_json(run.path / "health.json", {**last, **known, **final, "verdict": word, "reasons": reasons})
     write_json(run.path / "model.json", {
         "kind": "encoder", "encoder": config.encoder, "channels": prepared.channels, "features": feature_size(encoder),
         "image_size": config.image_size, "mean": feed.spec.mean, "std": feed.spec.std,

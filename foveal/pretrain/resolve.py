@@ -41,8 +41,8 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> 
     channels, size = sets[0].channels, config.image_size or sets[0].size
     views = config.views
     if views == "auto":
-        colour = "fundus" if all(s.card["fundus"] for s in sets) else ("cifar" if size <= 64 else "simclr")
-        views = "digits" if channels == 1 else colour
+        plain = "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
+        views = "fundus" if all(s.card["fundus"] for s in sets) else plain
     assert views in RECIPES
     scale = config.batch_size / 256
     rates = {"adamw": 1e-3 * math.sqrt(scale), "sgd": 0.12 * scale, "lars": 0.6 * scale}

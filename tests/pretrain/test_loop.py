@@ -14,7 +14,7 @@ from foveal.config import read_toml
 from foveal.data.records import open_prepared
 from foveal.nets.encoder import create_encoder
 from foveal.nets.stages import stage_of_parameters
-from foveal.pretrain import loop
+from foveal.pretrain import loop, outcome
 from foveal.pretrain.options import MEASURED
 from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
@@ -133,9 +133,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 500}, "--batch-size 500 must be at most the"),
+        ({"batch_size": 500}, "--batch-size 500 is more than the"),
         ({"batch_size": 1}, "at least 2"),
         ({"temperature": 0.0}, "--temperature must be positive"),
+        ({"learning_rate": 0.0}, "--learning-rate 0 learns nothing"),
+        ({"optimiser": "lars", "weight_decay": 0.0}, "--optimiser lars adapts its step by the weight decay"),
         ({"views": "wild"}, "no such recipe"),
         ({"encoder": "resnet1"}, "timm has no such model"),
         ({"image_size": 5}, "--image-size 5: networks halve the side .* 16 or more"),
@@ -271,6 +273,19 @@ def test_a_task_that_is_too_easy_is_said_at_once(phantom_set, tmp_path, monkeypa
     monkeypatch.setitem(RECIPES, "easy", Recipe(brightness=0.01, colour_probability=1.0))
     foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"views": "easy"}))
     assert "warning: epoch 1: too easy: 100 % instance accuracy by epoch 1" in capsys.readouterr().out
+
+
+def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
+    said = iter(["healthy", "healthy", "doubtful"])  # after each epoch, and at the end
+    monkeypatch.setattr(outcome, "verdict", lambda *facts: (next(said), ["a reason"]))
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS)
+    assert json.loads((run / "health.json").read_text())["verdict"] == "doubtful"
+
+
+def test_green_photographs_of_the_retina_get_views_of_the_retina(tmp_path, capsys):
+    data = foveal.prepare("phantom:20", out=tmp_path / "set", size=16, green=True)
+    foveal.pretrain(data, out=tmp_path / "run", **(OPTIONS | {"views": "auto", "batch_size": 4}), preview=True)
+    assert "views fundus" in capsys.readouterr().out
 
 
 def test_a_run_whose_batches_are_of_one_group_is_judged_by_its_own_bounds(phantom_set, tmp_path, monkeypatch):
