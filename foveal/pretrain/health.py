@@ -221,8 +221,9 @@ def verdict(
     if bounds is not None:
         floor, chance = bounds
         doubts += _doubts_of_loss(loss, floor, chance)
+        lowest = "lowest possible" if floor > 0 else "a bound that cannot be reached"  # many positives share it
         reasons = [
-            f"loss {loss:.3f} lies between {floor:.3f} (lowest possible) and {chance:.3f} (nothing learned)"
+            f"loss {loss:.3f} lies between {floor:.3f} ({lowest}) and {chance:.3f} (nothing learned)"
             if loss <= chance
             else f"loss {loss:.3f} lies above {chance:.3f}, that of embeddings which are all alike: nothing learned"
         ]
