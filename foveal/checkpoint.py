@@ -33,10 +33,12 @@ def load(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such checkpoint") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be opened: {error.strerror}") from error
     except Exception as error:  # its text is not for users: it may advise to trust the file
         raise ValueError(
-            f"{path} cannot be read as a checkpoint: it is damaged, or something else; to start again, delete it or "
-            "give another --out"
+            f"{path} cannot be read as a checkpoint: it is damaged, or something else. Without it, or with another "
+            "--out, learning starts again"
         ) from error
     return state
 

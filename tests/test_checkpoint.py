@@ -39,7 +39,7 @@ def test_nothing_is_loaded_when_something_does_not_fit():
 def test_damaged_files_are_one_clear_error(tmp_path, content):
     (tmp_path / "c.pt").write_bytes(content)
     (tmp_path / "c.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint: .* to start again, delete it"):
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint: .* learning starts again"):
         checkpoint.load(tmp_path / "c.pt")
     with pytest.raises(ValueError, match="cannot be read as safetensors"):
         checkpoint.load_weights(tmp_path / "c.safetensors")

@@ -15,6 +15,13 @@ class Options:
     seed: int = 0
 
 
+@pytest.mark.parametrize("program", ["/bin/foveal", "/lib/foveal/__main__.py"])
+def test_the_command_is_kept_however_it_was_started(tmp_path, monkeypatch, program):
+    monkeypatch.setattr("sys.argv", [program, "train", "set"])
+    open_run(tmp_path / "run", "train", Options(out=tmp_path / "run"), {"set": "hash"})
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text())["command"] == "foveal train set"
+
+
 def test_a_run_folder_holds_config_and_provenance(tmp_path):
     out = tmp_path / "run"
     open_run(out, "train", Options(out=out), {"set": "hash"})

@@ -106,7 +106,7 @@ def _asked_rows(images: Images, asked: Asked) -> list[Row]:
             (Thumbnail(source=embedded(pixels), id=str(images.table["id"].iloc[other]),
                        line=f"{1 - cosine:.3f} {images.name(int(images.labels[other]))}"), "")
             for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number][:ACROSS],
-                                               strict=True)
+                                             strict=True)
         ]  # fmt: skip
         told = images.name(int(asked.told[number])) if asked.told[number] >= 0 else ""
         picture = Thumbnail(source=embedded(asked.pixels[number]), id=Path(name).name, line="asked about")

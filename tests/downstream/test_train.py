@@ -255,6 +255,15 @@ def test_starting_weights_and_batches_choose_how_statistics_are_kept(phantom_set
     assert chosen == ["re-estimate", "freeze", "re-estimate", "auto"]
 
 
+def test_without_a_validation_part_the_last_epoch_has_its_own_statistics(tmp_path):
+    data = foveal.prepare("phantom:40", out=tmp_path / "set", size=32, val=0.0, test=0.0)
+    means = {}
+    for norm in ("re-estimate", "learn"):
+        run = foveal.train(data, out=tmp_path / norm, encoder="strided_conv", epochs=2, batch_norm=norm)
+        means[norm] = weights_of(run)["encoder.stem.1.running_mean"]
+    assert not torch.equal(means["re-estimate"], means["learn"])
+
+
 def test_training_stops_when_nothing_gets_better(phantom_set, tmp_path):
     run = run_of(phantom_set, tmp_path / "run", epochs=30, patience=2, learning_rate=1e-12, select_on="accuracy")
     rows = read_metrics(run)

@@ -275,6 +275,14 @@ def test_a_task_that_is_too_easy_is_said_at_once(phantom_set, tmp_path, monkeypa
     assert "warning: epoch 1: too easy: 100 % instance accuracy by epoch 1" in capsys.readouterr().out
 
 
+def test_only_parts_of_a_batch_are_other_statistics(phantom_set, tmp_path, capsys):
+    for size, warned in (("16", False), ("8", True)):
+        foveal.pretrain(
+            phantom_set, out=tmp_path / size, **(OPTIONS | {"encoder": "strided_conv", "epochs": 1}), micro_batch=size
+        )
+        assert ("BatchNorm takes its statistics" in capsys.readouterr().out) == warned
+
+
 def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
     said = iter(["healthy", "healthy", "doubtful"])  # after each epoch, and at the end
     monkeypatch.setattr(outcome, "verdict", lambda *facts: (next(said), ["a reason"]))
