@@ -10,7 +10,7 @@ import foveal
 from foveal import checkpoint
 from foveal.config import read_toml
 from foveal.data.records import open_prepared
-from foveal.downstream import train
+from foveal.downstream import fit, train
 from foveal.downstream.outcome import _parts
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
 from foveal.nets.encoder import create_encoder
@@ -255,13 +255,17 @@ def test_starting_weights_and_batches_choose_how_statistics_are_kept(phantom_set
     assert chosen == ["re-estimate", "freeze", "re-estimate", "auto"]
 
 
-def test_without_a_validation_part_the_last_epoch_has_its_own_statistics(tmp_path):
+def test_without_a_validation_part_the_last_epoch_has_its_own_statistics(tmp_path, monkeypatch):
     data = foveal.prepare("phantom:40", out=tmp_path / "set", size=32, val=0.0, test=0.0)
     means = {}
     for norm in ("re-estimate", "learn"):
         run = foveal.train(data, out=tmp_path / norm, encoder="strided_conv", epochs=2, batch_norm=norm)
         means[norm] = weights_of(run)["encoder.stem.1.running_mean"]
     assert not torch.equal(means["re-estimate"], means["learn"])
+    calls = []
+    monkeypatch.setattr(fit, "re_estimated", lambda *arguments: calls.append(arguments))
+    foveal.train(data, out=tmp_path / "counted", encoder="strided_conv", epochs=3)
+    assert len(calls) == 1  # what nobody looks at is not estimated
 
 
 def test_training_stops_when_nothing_gets_better(phantom_set, tmp_path):
