@@ -321,7 +321,7 @@ def test_what_only_the_first_process_knows_is_one_clear_error(start, whole, tmp_
     code, _, complained = start(whole, world=2, more=[*LONGER, "--temperature", "0.5"]).wait()
     assert code == 1 and "already holds another run" in complained and "another process" not in complained
     code, _, complained = start(tmp_path / "run", world=2, more=["--batch-size", "15"]).wait()
-    assert code == 1 and "a multiple of the 2 process(es)" in complained
+    assert code == 1 and "a multiple of the 2 processes" in complained
     assert not (tmp_path / "run").exists()
 
 
