@@ -40,24 +40,31 @@ def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
     """Scores [m, K] of a linear regression on the one-hot labels, in closed form on standardised features.
 
     The penalty has the smallest leave-one-out error, which one decomposition gives for all penalties (Golub, Heath and
-    Wahba 1979, eq. 1.4). float64: features of a young encoder are almost collinear.
+    Wahba 1979, eq. 1.4). float64: features of a young encoder are almost collinear, and their products more so.
     """
     mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
     inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
     targets = F.one_hot(labels, classes).double()
     centre = targets.mean(0)
     targets = targets - centre
-    left, values, right = torch.linalg.svd(inputs, full_matrices=False)
-    squares, projected = values.square(), left.T @ targets
-    best, weights = math.inf, projected
+    # Eigenvectors of the smaller matrix of products: a third of the time of a singular value decomposition.
+    few = len(inputs) < inputs.shape[1]
+    squares, vectors = torch.linalg.eigh(inputs @ inputs.T if few else inputs.T @ inputs)
+    squares = squares.clamp_min(0)
+    left = vectors * squares.sqrt() if few else inputs @ vectors  # left singular vectors times their values [n, r]
+    projected, lengths = left.T @ targets, left.square()
+    best, chosen, mean_square = math.inf, squares, squares.mean().clamp_min(1e-12)  # 0 where nothing varies
     for share in PENALTIES:
-        penalty = share * squares.mean()
-        shrunk = squares / (squares + penalty)
-        leverage = 1 / len(inputs) + (left.square() * shrunk).sum(1, keepdim=True)
-        residual = (targets - left @ (shrunk[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)
+        shrinking = 1 / (squares + share * mean_square)[:, None]
+        leverage = 1 / len(inputs) + lengths @ shrinking
+        residual = (targets - left @ (shrinking * projected)) / (1 - leverage).clamp_min(1e-6)
         error = float(residual.square().mean())
         if error < best:
-            best, weights = error, right.T @ ((values / (squares + penalty))[:, None] * projected)
+            best, chosen = error, shrinking
+    if few:
+        weights = inputs.T @ (vectors @ (chosen * (vectors.T @ targets)))
+    else:
+        weights = vectors @ (chosen * projected)
     return (others @ weights + centre).float()
 
 

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.linear_model import RidgeClassifierCV
 
 import foveal
-from foveal.nets.readout import LogisticRegression, nearest_neighbours, ridge
+from foveal.nets.readout import PENALTIES, LogisticRegression, nearest_neighbours, ridge
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,38 @@ def test_ridge_in_closed_form_agrees_with_scikit_learn(blobs):
     reference = RidgeClassifierCV(alphas=np.logspace(-3, 3, 25)).fit((known - mean) / spread, labels)
     assert (grades == reference.predict((asked - mean) / spread)).mean() > 0.95
     assert (grades == truth.numpy()).mean() > 0.7
+
+
+@pytest.mark.parametrize("width", [30, 300], ids=["more-images", "more-features"])
+def test_ridge_of_collinear_features_is_the_penalised_solution_with_the_best_left_out_error(width):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(120, 8, generator=generator, dtype=torch.float64)
+    features = hidden @ torch.randn(8, width, generator=generator, dtype=torch.float64)
+    features += 0.3 * torch.randn(120, width, generator=generator, dtype=torch.float64)
+    labels = hidden[:, :3].argmax(1)
+    known, asked = features[:80], features[80:]
+    inputs, others = ((part - known.mean(0)) / known.std(0) for part in (known, asked))
+    targets = torch.nn.functional.one_hot(labels[:80], 3).double()
+
+    def fitted(rows, answers, asked_rows, penalty):  # with an intercept that nothing penalises
+        shift, middle = rows.mean(0), answers.mean(0)
+        gram = (rows - shift).T @ (rows - shift) + penalty * torch.eye(width, dtype=torch.float64)
+        return (asked_rows - shift) @ torch.linalg.solve(gram, (rows - shift).T @ (answers - middle)) + middle
+
+    def left_out(penalty):
+        kept = [[j for j in range(80) if j != i] for i in range(80)]
+        answers = [fitted(inputs[rest], targets[rest], inputs[i], penalty) for i, rest in enumerate(kept)]
+        return float((torch.stack(answers) - targets).square().mean())
+
+    mean_square = inputs.square().sum() / min(80, width)
+    penalty = min((float(share * mean_square) for share in PENALTIES), key=left_out)
+    ours = ridge(known, labels[:80], asked, 3)
+    assert torch.allclose(ours.double(), fitted(inputs, targets, others, penalty), atol=1e-5)
+
+
+def test_ridge_of_features_that_do_not_vary_answers_with_the_share_of_each_class():
+    known = torch.full((20, 4), 0.5)
+    assert torch.allclose(ridge(known, torch.arange(20) % 2, known[:3], 2), torch.tensor(0.5))
 
 
 def test_neighbours_vote_by_cosine(blobs):
