@@ -53,7 +53,7 @@ config = resolve(PretrainConfig(
 config, _ = settle(config, Machine(device, 1, (size, size, 3), len(prepared.records)))
 store = ImageStore([(prepared, pool_of(prepared))], device)
 feed = Feed(config, store, NetworkInput(size, *normalisation_of(encoder, 3)), device, None)
-rehearsal = rehearse(build(config, 3, create_encoder(encoder, 3, size), device, 1), feed, seconds)
+rehearsal = rehearse(build(config, 3, create_encoder(encoder, 3, size), device, 1), feed, None, seconds)
 print(json.dumps({"rate": rehearsal.images_per_second, "wait": rehearsal.data_wait, "chosen": describe(config)}))
 """
 

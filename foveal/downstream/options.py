@@ -150,6 +150,11 @@ class TrainConfig:
                 "--freeze computes features once: --freeze-stages, --head-first, --grow-from, --mixup and --cutmix "
                 "are for a fine-tune"
             )
+        if self.freeze_stages and self.init == "random":
+            raise ValueError(
+                "--freeze-stages keeps starting weights, and random ones know nothing: give --init imagenet, a run or "
+                "a file, or leave it out"
+            )
         if self.freeze and self.views != "auto":
             raise ValueError("--freeze computes features of plain images, so that --views does nothing: leave it out")
         if self.freeze and (self.layer_decay < 1 or self.micro_batch or self.batch_norm in ("freeze", "re-estimate")):

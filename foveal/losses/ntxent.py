@@ -98,9 +98,26 @@ def masked_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]
     An anchor has s = 2 (N - images of its group) negatives: log(1 + s exp(-2 / t)), which need not be reached, and
     log(1 + s). Over processes as `ntxent`.
     """
-    groups = gather(identity)
-    strangers = 2 * (groups[:, None] != identity).sum(0).float()
+    strangers, _ = _strangers_and_all(identity)
     return torch.log1p(strangers * math.exp(-2 / temperature)).mean(), torch.log1p(strangers).mean()
+
+
+def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """(no loss is lower, that of equal vectors) for same_group `positive` and SupCon, scalars; as `masked_bounds`.
+
+    An anchor shares its loss among p positives (its group and its own other view), at best all equal to it, with its
+    s negatives opposite (Jensen; of three groups and more not all can be, but exp(-2 / t) is next to nothing):
+    log(p + s exp(-2 / t)). Equal vectors give log(2N - 1).
+    """
+    strangers, others = _strangers_and_all(identity)
+    lowest = torch.log(others - strangers + strangers * math.exp(-2 / temperature))
+    return lowest.mean(), torch.full_like(lowest, others).log().mean()
+
+
+def _strangers_and_all(identity: Tensor) -> tuple[Tensor, int]:
+    """Vectors of other groups [n], and all but the anchor itself, in the batch of all processes."""
+    groups = gather(identity)
+    return 2 * (groups[:, None] != identity).sum(0).float(), 2 * len(groups) - 1
 
 
 def ntxent_chance(pairs: int) -> float:

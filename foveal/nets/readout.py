@@ -61,10 +61,7 @@ def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
         error = float(residual.square().mean())
         if error < best:
             best, chosen = error, shrinking
-    if few:
-        weights = inputs.T @ (vectors @ (chosen * (vectors.T @ targets)))
-    else:
-        weights = vectors @ (chosen * projected)
+    weights = inputs.T @ (vectors @ (chosen * (vectors.T @ targets))) if few else vectors @ (chosen * projected)
     return (others @ weights + centre).float()
 
 

@@ -23,7 +23,7 @@ from foveal.console import say
 from foveal.data.loader import RESIDENT_SHARE, free_memory
 from foveal.distributed import apart, from_first_process, processes_here
 from foveal.pretrain.built import build_method
-from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.options import MEASURED, PretrainConfig
 from foveal.pretrain.step import gradients
 
 TIMED_STEPS, ROUNDS = 2, 2
@@ -52,7 +52,7 @@ def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, di
     chosen, sample = usual(config, machine.device), sample_size(config, machine)
     long = config.epochs * machine.count >= PAYS_BACK * sample or config.plan or config.budget is not None
     with apart():
-        if chosen != config and long:
+        if long and any(getattr(config, name) == "auto" for name in compared(machine.device)):
             say("measuring what suits this machine")
             chosen = _measured(config, chosen, machine, sample, rates)
         chosen = replace(chosen, micro_batch=_micro_batch(chosen, machine))
@@ -69,6 +69,11 @@ def usual(config: PretrainConfig, device: torch.device) -> PretrainConfig:
         "views_on": "cpu" if device.type == "cpu" else "device",
     }
     return replace(config, **{name: value for name, value in defaults.items() if getattr(config, name) == "auto"})  # type: ignore[arg-type]
+
+
+def compared(device: torch.device) -> tuple[str, ...]:
+    """The options whose values are tried: compiling and views are not where there is no GPU."""
+    return MEASURED[:4] if device.type == "cuda" else MEASURED[:2]
 
 
 def sample_size(config: PretrainConfig, machine: Machine) -> int:

@@ -6,6 +6,7 @@ the whole batch and each process takes its part, so that views do not depend on 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,16 +28,22 @@ Views = tuple[Tensor, Tensor]
 
 
 class MicroBatches(Sequence[Views]):
-    """The views of the micro-batches of a step, on the device when asked for: of no more than one at a time."""
+    """The views of the micro-batches of a step, on the device when asked for: of no more than one at a time.
+
+    waited: seconds that making them has taken from whoever asked.
+    """
 
     def __init__(self, makers: Sequence[Callable[[], Views]]) -> None:
-        self._makers = makers
+        self._makers, self.waited = makers, 0.0
 
     def __len__(self) -> int:
         return len(self._makers)
 
     def __getitem__(self, number: Any) -> Any:
-        return self._makers[number]()
+        asked = time.perf_counter()
+        views = self._makers[number]()
+        self.waited += time.perf_counter() - asked
+        return views
 
 
 Batch = tuple[Sequence[Views], Tensor | None]
@@ -128,4 +135,11 @@ def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool)
             raise ValueError("--method supcon learns from labels, and no image of the pool has one; use simclr")
         raise ValueError("--same-group: no image of the pool belongs to a group (a patient); leave the option out")
     named = [name or f"\0{number}" for number, name in enumerate(names)]
-    return np.unique(named, return_inverse=True)[1].astype(np.int64)
+    found = np.unique(named, return_inverse=True)[1].astype(np.int64)
+    if found.max() + 1 == len(found):
+        raise ValueError(
+            "--method supcon: no two images of the pool have the same label, so none attract each other; use simclr"
+            if by_label
+            else "--same-group: no two images of the pool are of one group (patient); leave the option out"
+        )
+    return found

@@ -21,6 +21,7 @@ FACT_IMAGES = 512
 SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
 LOST = 0.05  # share of images whose own view is the nearest, below which hardly anything has been learned
 TOO_EASY, EARLY = "too easy", 3  # said of a run that tells all images apart by that epoch
+AT_ONCE = 0.9  # share of images that the starting weights may tell apart: more is too easy as well
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -217,13 +218,13 @@ def verdict(
     loss = float(rows[-1]["loss"])
     doubts = [f"the loss ended as {loss}: lower --learning-rate"] if not math.isfinite(loss) else []
     doubts += _doubts_of_embeddings(rows, final)
-    reasons = [f"{method}: loss {loss:.3f}; without negatives it has no meaning of its own, the facts have"]
+    first = rows[0] if rows[0].get("step") == 1 else None  # of weights that nothing has been learned with
+    reasons = [f"{method}: loss {loss:.3f}; it has no bounds that are known, the facts below count"]
     if bounds is not None:
         floor, chance = bounds
-        doubts += _doubts_of_loss(loss, floor, chance)
-        lowest = "lowest possible" if floor > 0 else "a bound that cannot be reached"  # many positives share it
+        doubts += _doubts_of_loss(loss, floor, chance, None if first is None else float(first["loss"]))
         reasons = [
-            f"loss {loss:.3f} lies between {floor:.3f} ({lowest}) and {chance:.3f} (nothing learned)"
+            f"loss {loss:.3f} lies between {floor:.3f} (lowest possible) and {chance:.3f} (nothing learned)"
             if loss <= chance
             else f"loss {loss:.3f} lies above {chance:.3f}, that of embeddings which are all alike: nothing learned"
         ]
@@ -240,22 +241,37 @@ def verdict(
         f"cosine of two views of an image {positive:.2f}, of two images {negative:.2f}; "
         f"nearest is the own other view for {final['instance_accuracy']:.0%} of {final['images']} images"
     )
+    if first is not None and "instance_accuracy" in first and len(rows) > 1:
+        reasons.append(
+            f"from the first step to the last: loss {first['loss']:.3f} to {loss:.3f}, nearest is the own other view "
+            f"for {first['instance_accuracy']:.0%} to {rows[-1]['instance_accuracy']:.0%} of a batch"
+        )
     return ("doubtful" if doubts else "healthy"), doubts + reasons
 
 
-def _doubts_of_loss(loss: float, floor: float, chance: float) -> list[str]:
+def _doubts_of_loss(loss: float, floor: float, chance: float, first: float | None) -> list[str]:
     doubts = []
     if loss < floor - 1e-3:
         doubts.append(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: something is wrong")
     if loss > floor + 0.9 * (chance - floor):
         doubts.append("the loss has hardly left chance: train longer, or check views, temperature and learning rate")
+    elif first is not None and loss > floor + 0.9 * (first - floor):
+        doubts.append(
+            f"hardly anything has been learned: the loss was {first:.3f} at the first step and ended at {loss:.3f}; "
+            "train longer, or use stronger --views"
+        )
     if abs(floor) < 0.05 and abs(loss) < 0.05:
         doubts.append("at this temperature and batch size a loss near 0 says nothing: raise one of them")
     return doubts
 
 
 def _doubts_of_embeddings(rows: list[dict[str, Any]], final: dict[str, Any]) -> list[str]:
-    doubts = []
+    doubts, first = [], rows[0]
+    if first.get("step") == 1 and first.get("instance_accuracy", 0.0) >= AT_ONCE:
+        doubts.append(
+            f"{TOO_EASY}: the starting weights tell {first['instance_accuracy']:.0%} of a batch apart before anything "
+            "was learned; use stronger --views or a larger batch"
+        )
     if final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]):
         doubts.append("the features have almost collapsed to a line: lower --learning-rate, or use simclr")
     if final["feature_std"] < 0.1:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -27,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from foveal import checkpoint
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
+from foveal.config import read_toml
 from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.data.leaks import check_overlap, pool_of, read_seen, write_seen
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
@@ -47,10 +49,10 @@ from foveal.nets.stages import freeze_stages
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
 from foveal.pretrain.built import build
-from foveal.pretrain.feed import Feed, identities
+from foveal.pretrain.feed import Feed, MicroBatches, identities
 from foveal.pretrain.health import FACT_IMAGES, bounds_of, check_loss, explain_loss
 from foveal.pretrain.options import PretrainConfig, seconds_of
-from foveal.pretrain.outcome import finish, look_on_the_way
+from foveal.pretrain.outcome import estimate_statistics, finish, look_on_the_way
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
 from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.step import gradients, running_statistics_still
@@ -104,12 +106,11 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     if config.plan or (config.budget is not None and not resuming):
         rehearsed = build(config, channels, create_encoder(config.encoder, channels, config.image_size), device, world)
         feed = Feed(config, store, spec, device, identity, rank, world)
-        rehearsal = rehearse(rehearsed, feed, PLAN_SECONDS if config.plan else BUDGET_SECONDS)
+        rehearsal = rehearse(rehearsed, feed, probe, PLAN_SECONDS if config.plan else BUDGET_SECONDS)
         del rehearsed  # the run itself needs that memory
         if config.budget is not None:
             left = seconds_of(config.budget) - from_first_process(time.monotonic() - began)
-            judged = 0 if probe is None else len(probe.store)
-            config = replace(config, epochs=epochs_within(left, rehearsal, count, judged, config.probe_every))
+            config = replace(config, epochs=epochs_within(left, rehearsal, count, config.probe_every))
         if config.plan:
             show_plan(config, machine, rates, rehearsal)
             return config.out
@@ -121,6 +122,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
 
     # Run folder, resume
     decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
+    begun = decided_by_first(lambda: read_toml(config.out / "config.toml", "pretrain") if resuming else {})
     run = open_run(config.out, "pretrain", config, {str(s.path): s.card["content_hash"] for s in sets})
     feed = Feed(config, store, spec, device, identity, rank, world)
     total_steps, step = config.epochs * feed.steps, 0
@@ -141,7 +143,18 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
             f"BatchNorm takes its statistics of micro-batches of {config.micro_batch} images instead of "
             f"{config.batch_size // world}: a somewhat different network than without --micro-batch"
         )
-    say(f"{config.optimiser} at {config.learning_rate:.3g}, {config.epochs} epochs, {total_steps:,} steps")
+    if identity is not None:
+        say(_who_belongs_together(identity, "label" if by_label else "patient"))
+    left_over = count % config.batch_size
+    say(
+        f"{config.optimiser} at {config.learning_rate:.3g}, {config.epochs} epochs of {feed.steps:,} steps"
+        + (f"; {left_over} images of each epoch, other ones each time, do not fill a batch" if left_over else "")
+    )
+    if step and begun["micro_batch"] != config.micro_batch and normed:
+        warn(
+            f"this run began with --micro-batch {begun['micro_batch']} and goes on with {config.micro_batch}: from "
+            "here on BatchNorm sees other batches, which it would not in an uninterrupted run"
+        )
     if step:
         say(f"resuming after step {step:,}, in epoch {step // feed.steps + 1} of {config.epochs}")
     elif is_first_process():
@@ -195,6 +208,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                 if step == 0:
                     check_first(method, views[0], autocast)
                 loss, facts = gradients(trained, method, views, own_identity, autocast, seed)
+                waited += views.waited if isinstance(views, MicroBatches) else 0.0
                 optimiser.step()
                 step, steps_since = step + 1, steps_since + 1
                 method.after_step(step / total_steps)
@@ -216,7 +230,9 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                         raise ValueError(_not_finite(row, steps_since, run.path, peak))
                     check_loss(row["loss"], bounds_of(row, bounds), row, first=step == 1)
                     if number + 1 == feed.steps and looks(epoch + 1):
-                        row |= look_on_the_way(run, row, method, kept, feed)
+                        if averaged is not None:
+                            estimate_statistics(averaged, feed)
+                        row |= look_on_the_way(run, row, built, kept, feed)
                         built.training_mode()
                     run.log(row)
                     bar.advance(0, f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}")
@@ -230,7 +246,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
             barrier()
 
     # Finish
-    finish(run, config, sets[0], method, kept, feed)
+    finish(run, config, sets[0], built, kept, feed)
     run.close()
     barrier()
     return run.path
@@ -256,6 +272,15 @@ def _not_finite(row: dict[str, Any], steps: int, run: Path, rate: float) -> str:
         f"the loss became {row['loss']} between steps {row['step'] - steps} and {row['step']}, in epoch "
         f"{row['epoch']}; {run} keeps the last good state. Start again with another --out and a lower --learning-rate "
         f"(now {rate:.3g}), a longer --warm-up, or --precision fp32"
+    )
+
+
+def _who_belongs_together(identity: np.ndarray, what: str) -> str:
+    sizes = np.bincount(identity)
+    shared = sizes[sizes > 1]
+    return (
+        f"{shared.sum():,} of {len(identity):,} images share their {what} with another: {len(shared):,} {what}s, the "
+        f"largest with {shared.max():,} images"
     )
 
 

@@ -144,6 +144,11 @@ class PretrainConfig:
             raise ValueError("--optimiser lars adapts its step by the weight decay: give one above 0, such as 1e-6")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"--layer-decay must be above 0 and at most 1, got {self.layer_decay}")
+        if self.freeze_stages and self.init == "random":
+            raise ValueError(
+                "--freeze-stages keeps starting weights, and random ones know nothing: give --init imagenet, a run or "
+                "a file, or leave it out"
+            )
         if self.probe_every and self.probe is None:
             raise ValueError("--probe-every counts epochs between probes, and needs --probe DATA")
         if self.views != "auto":

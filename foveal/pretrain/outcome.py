@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from foveal.augment.views import plain_view
 from foveal.console import is_first_process, say, warn
 from foveal.data.loader import epoch_batches
 from foveal.data.records import PreparedSet
+from foveal.nets.batchnorm import re_estimate
 from foveal.nets.encoder import feature_size
+from foveal.nets.stages import freeze_stages
+from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
 from foveal.pretrain.options import PretrainConfig
@@ -21,23 +25,23 @@ from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics, write_json
 
-HEALTH_IMAGES = 512
+HEALTH_IMAGES, STATISTICS_IMAGES = 512, 1024
 
 
 def finish(
-    run: Run, config: PretrainConfig, prepared: PreparedSet, method: Any, encoder: nn.Module, feed: Feed
+    run: Run, config: PretrainConfig, prepared: PreparedSet, built: Built, encoder: nn.Module, feed: Feed
 ) -> None:
     """Write encoder.safetensors, model.json and health.json, and say the verdict.
 
     encoder: the one to keep, which is the method's own or its running average. All processes come here, because they
     exchange batch statistics; the first one writes and speaks.
     """
-    final = examine(method, encoder, feed)
+    final = examine(built, encoder, feed)
     if not is_first_process():
         return
     checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
     last = read_metrics(run.path)[-1]
-    bounds = bounds_of(last, method.bounds(config.batch_size))
+    bounds = bounds_of(last, built.method.bounds(config.batch_size))
     word, reasons = verdict(read_metrics(run.path), final, bounds, config.method, draws_together(config))
     known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
     write_json(run.path / "health.json", {**last, **known, **final, "verdict": word, "reasons": reasons})
@@ -53,27 +57,39 @@ def finish(
     say(f"encoder: {run.path / 'encoder.safetensors'}")
 
 
+def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
+    """Batch statistics of an encoder of averaged weights anew, from random views of some 1,024 images of the pool.
+
+    Those that it has were kept of other weights, the last ones of training. All processes come here.
+    """
+    averaged.train()
+    for norm in freeze_stages(averaged, feed.config.freeze_stages):
+        norm.eval()
+    batches = itertools.islice(feed.epoch(0), max(1, STATISTICS_IMAGES // feed.config.batch_size))
+    re_estimate(averaged, (torch.cat(pair) for views, _ in batches for pair in views))
+
+
 def draws_together(config: PretrainConfig) -> bool:
     """Whether images of one label or patient attract each other."""
     return METHODS[config.method][0].uses_labels or config.same_group == "positive"
 
 
-def examine(method: Any, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
+def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     """What the features and embeddings of the same 512 images of the pool look like now, as `health.look` says it."""
     chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, feed.config.seed, 0, drop_last=False)[0]
-    features, z1, z2 = embed(method, encoder, feed, chosen)
+    features, z1, z2 = embed(built, encoder, feed, chosen)
     return look(z1, z2, features)
 
 
-def look_on_the_way(run: Run, row: dict[str, Any], method: Any, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
+def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     """What a row of metrics.jsonl gets at the end of an epoch: effective rank, cosines in bins, and the verdict so far.
 
     A task that is too easy is said at once: time spent on it is lost.
     """
-    found = examine(method, encoder, feed)
+    found = examine(built, encoder, feed)
     if not is_first_process():
         return {}
-    bounds = bounds_of(row, method.bounds(feed.config.batch_size))
+    bounds = bounds_of(row, built.method.bounds(feed.config.batch_size))
     rows = [*read_metrics(run.path), row]
     word, reasons = verdict(rows, found, bounds, feed.config.method, draws_together(feed.config))
     for reason in reasons:
@@ -84,7 +100,7 @@ def look_on_the_way(run: Run, row: dict[str, Any], method: Any, encoder: nn.Modu
 
 @torch.inference_mode()
 def embed(
-    method: Any, encoder: nn.Module, feed: Feed, chosen: np.ndarray
+    built: Built, encoder: nn.Module, feed: Feed, chosen: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Features of whole images, and embeddings of two random views of them; float32 on the CPU.
 
@@ -96,10 +112,10 @@ def embed(
     for number, part in enumerate(np.array_split(chosen, max(1, len(chosen) // 64))):
         encoder.eval()
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
-        method.train()
-        with running_statistics_still(method):
+        built.training_mode()
+        with running_statistics_still(built.method):
             for views in alone.batch(part, number)[0]:
-                parts = method(*views)
+                parts = built.method(*views)
                 first.append(parts[0])
                 second.append(parts[1])
     joined = [torch.cat(column).float().cpu() for column in (features, first, second)]

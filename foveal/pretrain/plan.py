@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -10,13 +11,16 @@ from dataclasses import dataclass
 
 import torch
 
-from foveal.console import show_table
+from foveal.console import is_first_process, show_table
 from foveal.data.loader import prefetch
 from foveal.distributed import from_first_process
+from foveal.downstream.epoch import encode
+from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, describe, free_bytes, wait_for
 from foveal.pretrain.built import Built
-from foveal.pretrain.feed import Batch, Feed
+from foveal.pretrain.feed import Batch, Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.outcome import estimate_statistics, examine
 from foveal.pretrain.step import gradients
 from foveal.schedule import set_learning_rate
 
@@ -25,15 +29,16 @@ PLAN_SECONDS, BUDGET_SECONDS = 30.0, 10.0
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What real steps took: images per second, share of time spent waiting for views, peak memory in bytes."""
+    """What real work took: images/s, share of time spent waiting, peak memory in bytes, seconds of one look."""
 
     images_per_second: float
     data_wait: float
     memory: int
+    look: float = 0.0
 
 
-def rehearse(built: Built, feed: Feed, seconds: float) -> Rehearsal:
-    """Real steps for about so many seconds, at a learning rate of zero; all processes do the same number."""
+def rehearse(built: Built, feed: Feed, probe: probing.Probe | None, seconds: float) -> Rehearsal:
+    """Real steps for about so many seconds, at a learning rate of zero, and one look; all processes do the same."""
     config, device = feed.config, feed.device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     views = iter(prefetch(_endless(feed)))
@@ -47,6 +52,7 @@ def rehearse(built: Built, feed: Feed, seconds: float) -> Rehearsal:
         batch, identity = next(views)
         waited += time.perf_counter() - asked
         gradients(built.trained, built.method, batch, identity, autocast, seed=0)
+        waited += batch.waited if isinstance(batch, MicroBatches) else 0.0
         set_learning_rate(built.optimiser, 0.0)
         built.optimiser.step()
         built.optimiser.zero_grad(set_to_none=True)
@@ -59,7 +65,14 @@ def rehearse(built: Built, feed: Feed, seconds: float) -> Rehearsal:
     total = time.perf_counter() - began
     on_gpu = device.type == "cuda"
     memory = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory()
-    return Rehearsal(from_first_process(steps * config.batch_size / total), waited / total, memory)
+    began = time.perf_counter()
+    if config.ema:
+        estimate_statistics(built.method.encoder, feed)
+    examine(built, built.method.encoder, feed)
+    if probe is not None and is_first_process():
+        probing.judge(probe, encode(built.method.encoder.eval(), probe.store, feed.spec, device))
+    look = from_first_process(time.perf_counter() - began)
+    return Rehearsal(from_first_process(steps * config.batch_size / total), waited / total, memory, look)
 
 
 def _endless(feed: Feed) -> Iterator[Batch]:
@@ -75,20 +88,26 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak << 10
 
 
-def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, judged: int = 0, every: int = 0) -> int:
-    """Epochs that a budget allows; ValueError when it is less than one.
+def looks_in(epochs: int, every: int) -> int:
+    """How often a run is looked at: before it, each `every` epochs (0: about ten times), and at its end."""
+    return 1 + math.ceil(epochs / (every or max(1, epochs // 10)))
 
-    judged: images of the probe, at the start and after `every` epochs, or (0) about ten times in a run; one view
-    forwards is a sixth of two views both ways.
-    """
-    probe = judged / 6
-    once, each = (probe, probe / every) if every else (11 * probe, 0.0)
-    epochs = int((max(0.0, seconds) * rehearsal.images_per_second - once) / (images + each))
-    if epochs < 1:
-        needed = duration((images + once) / rehearsal.images_per_second)
+
+def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
+    """Seconds that a run of so many epochs of the pool takes, with its looks."""
+    return epochs * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
+
+
+def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
+    """Epochs that a budget allows; ValueError when it is less than one. every: epochs between two looks, as asked."""
+    epochs = max(1, int(seconds * rehearsal.images_per_second / images))
+    while epochs > 1 and seconds_of_run(epochs, images, every, rehearsal) > seconds:
+        epochs -= 1
+    if (needed := seconds_of_run(epochs, images, every, rehearsal)) > seconds:
+        looked = f" and {looks_in(1, every)} looks at the features" if rehearsal.look > 0.1 * needed else ""
         raise ValueError(
-            f"--budget is too short, what was measured before taken off: one epoch of {images:,} images takes about "
-            f"{needed} here"
+            f"--budget is too short, what was measured before taken off: one epoch of {images:,} images{looked} takes "
+            f"about {duration(needed)} here"
         )
     return epochs
 
@@ -99,17 +118,20 @@ def show_plan(config: PretrainConfig, machine: Machine, rates: dict[str, float],
         show_table(
             "Tried", ("steps alone, one process", "images/s"), [(name, f"{rate:,.1f}") for name, rate in rates.items()]
         )
-    hours = config.epochs * machine.count / rehearsal.images_per_second / 3600
+    every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
+    needed = seconds_of_run(config.epochs, machine.count, every, rehearsal)
     free = free_bytes(machine) / 2**30
     rows = [
         ("chosen", describe(config)),
         ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),
         ("waiting for views", f"{rehearsal.data_wait:.0%}"),
         ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} GiB (free: {free:.1f} GiB)"),
-        (f"{config.epochs} epochs of {machine.count:,} images", duration(hours * 3600)),
+        ("a look at the features" + ("" if config.probe is None else " and the probe"), duration(rehearsal.look)),
+        (f"{config.epochs} epochs of {machine.count:,} images and {looks} looks", duration(needed)),
     ]
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
-        rows.append((f"epochs in {label}", f"{seconds * rehearsal.images_per_second / machine.count:,.1f}"))
+        left = seconds - looks_in(10, 0) * rehearsal.look
+        rows.append((f"epochs in {label}", f"{max(0.0, left) * rehearsal.images_per_second / machine.count:,.1f}"))
     show_table("Plan", ("", ""), rows)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.losses.dcl import decoupled, decoupled_chance, decoupled_floor
-from foveal.losses.ntxent import SameGroup, masked_bounds, ntxent, ntxent_chance, ntxent_floor
+from foveal.losses.ntxent import SameGroup, drawn_bounds, masked_bounds, ntxent, ntxent_chance, ntxent_floor
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 
@@ -59,18 +59,18 @@ class SimCLR(nn.Module):
             loss = decoupled(z1, z2, self.config.temperature)
         else:
             loss = ntxent(z1, z2, self.config.temperature, identity, self.config.same_group, self.config.chunk)
-        if self.config.same_group == "mask" and identity is not None:  # the bounds depend on who is in the batch
-            facts["loss_floor"], facts["loss_chance"] = masked_bounds(identity, self.config.temperature)
+        if self.config.same_group != "ignore" and identity is not None:  # the bounds depend on who is in the batch
+            bounds = masked_bounds if self.config.same_group == "mask" else drawn_bounds
+            facts["loss_floor"], facts["loss_chance"] = bounds(identity, self.config.temperature)
         return loss, facts
 
     def after_step(self, progress: float) -> None:
         """Nothing follows a step."""
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
-        """The lowest loss possible for N pairs, and that of equal vectors; None where a batch has its own (mask)."""
-        if self.config.same_group == "mask":
+        """The lowest loss possible for N pairs, and that of equal vectors; None where a batch has its own (groups)."""
+        if self.config.same_group != "ignore":
             return None
         if self.config.decoupled:
             return decoupled_floor(pairs, self.config.temperature), decoupled_chance(pairs)
-        floor = ntxent_floor(pairs, self.config.temperature) if self.config.same_group == "ignore" else 0.0
-        return floor, ntxent_chance(pairs)
+        return ntxent_floor(pairs, self.config.temperature), ntxent_chance(pairs)

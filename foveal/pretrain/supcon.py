@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveal.losses.ntxent import ntxent_chance
+from foveal.losses.ntxent import drawn_bounds
 from foveal.losses.supcon import supcon
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
@@ -50,11 +50,13 @@ class SupCon(nn.Module):
         z1, z2 = parts
         if identity is None:
             raise ValueError("--method supcon learns from labels, and none were given")
-        return supcon(z1, z2, identity, self.config.temperature, self.config.chunk), facts_of(z1, z2)
+        facts = facts_of(z1, z2)
+        facts["loss_floor"], facts["loss_chance"] = drawn_bounds(identity, self.config.temperature)
+        return supcon(z1, z2, identity, self.config.temperature, self.config.chunk), facts
 
     def after_step(self, progress: float) -> None:
         """Nothing follows a step."""
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
-        """0, which bounds the loss and need not be reached, and the loss of equal vectors."""
-        return 0.0, ntxent_chance(pairs)
+        """None: the bounds depend on the labels of a batch, and come with its facts."""
+        return None

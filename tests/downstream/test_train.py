@@ -210,8 +210,9 @@ def test_the_head_learns_first_and_the_encoder_after(phantom_set, tmp_path):
     states = [row["train_accuracy"] for row in read_metrics(run)]
     assert len(states) == 2
     moved = [key for key, value in start.state_dict().items() if not torch.equal(value, first[f"encoder.{key}"])]
-    frozen = run_of(phantom_set, tmp_path / "b", freeze_stages=2, epochs=1, batch_norm="freeze")
-    still = weights_of(frozen)
+    checkpoint.save_weights(start, tmp_path / "start.safetensors")
+    options = {"init": str(tmp_path / "start.safetensors"), "freeze_stages": 2, "epochs": 1, "batch_norm": "freeze"}
+    still = weights_of(run_of(phantom_set, tmp_path / "b", **options))
     assert moved
     for key, value in start.state_dict().items():
         assert torch.equal(value, still[f"encoder.{key}"]) or key.startswith("top")
@@ -232,16 +233,23 @@ def test_frozen_and_re_estimated_batch_statistics(phantom_set, tmp_path):
 
 def test_what_stands_still_is_not_estimated_anew(phantom_set, tmp_path):
     torch.manual_seed(0)
-    start = create_encoder("strided_conv", 3, 32).state_dict()
+    encoder = create_encoder("strided_conv", 3, 32)
+    start = encoder.state_dict()
+    checkpoint.save_weights(encoder, tmp_path / "start.safetensors")
     options = {"freeze_stages": 1, "batch_norm": "re-estimate", "ema": 0.5, "epochs": 1}
+    options["init"] = str(tmp_path / "start.safetensors")
     found = weights_of(run_of(phantom_set, tmp_path / "run", **options))
     assert torch.equal(found["encoder.stem.1.running_mean"], start["stem.1.running_mean"])
     assert not torch.equal(found["encoder.top.1.running_mean"], start["top.1.running_mean"])
 
 
 def test_a_wrong_choice_leaves_the_folder_free(phantom_set, tmp_path):
+    start = tmp_path / "start.safetensors"
+    checkpoint.save_weights(create_encoder("strided_conv", 3, 32), start)
     with pytest.raises(ValueError, match="--freeze-stages 99"):
-        run_of(phantom_set, tmp_path / "run", freeze_stages=99)
+        run_of(phantom_set, tmp_path / "run", init=str(start), freeze_stages=99)
+    with pytest.raises(ValueError, match="--freeze-stages keeps starting weights, and random ones know nothing"):
+        run_of(phantom_set, tmp_path / "run", freeze_stages=1)
     assert not (tmp_path / "run").exists()
 
 

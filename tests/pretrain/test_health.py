@@ -19,7 +19,7 @@ from foveal.pretrain.health import (
     uniformity,
     verdict,
 )
-from foveal.pretrain.plan import Rehearsal, epochs_within
+from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 
 
@@ -309,10 +309,36 @@ def test_a_run_that_cannot_tell_images_apart_is_doubtful_unless_it_draws_them_to
     assert verdict(rows, lost, None, "supcon", drawn_together=True)[0] == "healthy"
 
 
-def test_an_epoch_of_a_budget_pays_for_its_probes():
-    rehearsal = Rehearsal(images_per_second=100.0, data_wait=0.0, memory=0)
-    assert epochs_within(100, rehearsal, 1000) == 10
-    assert epochs_within(100, rehearsal, 1000, judged=600) == 8  # eleven probes of a hundred images' time each
-    assert epochs_within(100, rehearsal, 1000, judged=600, every=1) == 9
+@pytest.mark.parametrize(
+    ("first", "last", "word"), [(4.5, 4.42, "doubtful"), (4.5, 3.5, "healthy"), (3.0, 2.99, "doubtful")]
+)
+def test_a_loss_is_compared_with_that_of_the_first_step(first, last, word):
+    rows = [{"step": 1, "epoch": 1, "loss": first, "instance_accuracy": 0.3},
+            {"step": 90, "epoch": 9, "loss": last, "instance_accuracy": 0.6}]  # fmt: skip
+    found, reasons = verdict(rows, GOOD, (2.86, 4.84), "simclr")
+    assert found == word
+    assert any(f"loss was {first:.3f} at the first step and ended at {last:.3f}" in r for r in reasons) == (
+        word == "doubtful"
+    )
+    assert any("own other view for 30% to 60% of a batch" in reason for reason in reasons)
+
+
+def test_a_task_that_the_starting_weights_solve_is_too_easy():
+    rows = [{"step": 1, "epoch": 1, "loss": 4.0, "instance_accuracy": 0.93},
+            {"step": 90, "epoch": 9, "loss": 3.0, "instance_accuracy": 0.97}]  # fmt: skip
+    word, reasons = verdict(rows, GOOD, None, "byol")
+    assert word == "doubtful" and "too easy: the starting weights tell 93% of a batch apart" in reasons[0]
+
+
+def test_an_epoch_of_a_budget_pays_for_its_looks():
+    free, dear = (Rehearsal(images_per_second=100.0, data_wait=0.0, memory=0, look=look) for look in (0.0, 4.0))
+    assert epochs_within(100, free, 1000) == 10
+    assert epochs_within(100, dear, 1000) == 6  # seven looks of four seconds
+    assert epochs_within(100, dear, 1000, every=10) == 9  # one before and one at the end
+    assert looks_in(100, 0) == 11 and looks_in(7, 3) == 4
+    for epochs, every in ((6, 0), (9, 10), (25, 4)):
+        assert seconds_of_run(epochs, 1000, every, dear) == 10 * epochs + 4 * looks_in(epochs, every)
     with pytest.raises(ValueError, match="one epoch of 1,000 images takes about 10 s here"):
-        epochs_within(1, rehearsal, 1000)
+        epochs_within(1, free, 1000)
+    with pytest.raises(ValueError, match="one epoch of 1,000 images and 2 looks at the features takes about 18 s here"):
+        epochs_within(1, dear, 1000)

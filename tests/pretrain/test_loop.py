@@ -1,5 +1,7 @@
 import json
 import math
+import re
+import time
 
 import cv2
 import numpy as np
@@ -10,11 +12,16 @@ import torch
 import foveal
 from foveal import checkpoint
 from foveal.augment.recipes import RECIPES, Recipe
+from foveal.augment.views import NetworkInput, plain_view
 from foveal.config import read_toml
+from foveal.data.leaks import pool_of
+from foveal.data.loader import CPU, ImageStore
 from foveal.data.records import open_prepared
 from foveal.nets.encoder import create_encoder
 from foveal.nets.stages import stage_of_parameters
 from foveal.pretrain import loop, outcome
+from foveal.pretrain import probe as probing
+from foveal.pretrain.feed import identities
 from foveal.pretrain.options import MEASURED
 from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
@@ -149,7 +156,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
         ({"micro_batch": "7"}, "divide the 16 images"),
         ({"micro_batch": "some"}, "expected auto, whole or a number"),
         ({"budget": "soon"}, "expected a time such as 90m"),
-        ({"freeze_stages": 3}, "this encoder has 3 stages"),
+        ({"freeze_stages": 1}, "random ones know nothing"),
         ({"layer_decay": 0.0}, "--layer-decay must be above 0"),
         ({"probe_every": 2}, "needs --probe DATA"),
         ({"chunk": -5}, "--chunk must be at least 0"),
@@ -195,6 +202,21 @@ def test_a_running_average_is_what_is_saved_and_resumed(phantom_set, tmp_path, m
     assert torch.equal(saved["conv1.weight"], checkpoint.load_weights(whole / "encoder.safetensors")["conv1.weight"])
 
 
+def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, monkeypatch):
+    options = OPTIONS | {"encoder": "strided_conv", "learning_rate": 0.1, "epochs": 3}
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options, ema=0.99)
+    averaged = create_encoder("strided_conv", 3, 32)
+    checkpoint.load_strict(averaged, checkpoint.load_weights(run / "encoder.safetensors"), "run")
+    prepared = open_prepared(phantom_set)
+    store = ImageStore([(prepared, pool_of(prepared))])
+    pictures = plain_view(store.gather(np.arange(len(store))), NetworkInput(32, (0.5,) * 3, (0.5,) * 3), CPU)
+    with torch.no_grad():
+        shifts = averaged.stem[0](pictures).mean((0, 2, 3)) - averaged.stem[1].running_mean
+        last = checkpoint.load(run / "checkpoint.pt")["method"]["encoder.stem.1.running_mean"]
+        others = averaged.stem[0](pictures).mean((0, 2, 3)) - last
+    assert shifts.norm() < 0.5 * others.norm()
+
+
 def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path):
     options = OPTIONS | {"encoder": "test_resnet", "epochs": 1}
     first = foveal.pretrain(phantom_set, out=tmp_path / "first", **options)
@@ -203,6 +225,8 @@ def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path):
     same = {key for key in before if torch.equal(before[key], after[key])}
     assert {key for key in before if not key.startswith(("layer3", "layer4", "fc"))} <= same
     assert any(key.startswith("layer4") for key in set(before) - same)
+    with pytest.raises(ValueError, match="--freeze-stages 5: this encoder has 5 stages"):
+        foveal.pretrain(phantom_set, out=tmp_path / "none", init=str(first), freeze_stages=5, **options)
 
 
 def test_images_of_a_patient_can_be_masked_or_made_positive(finished, phantom_set, tmp_path):
@@ -213,6 +237,30 @@ def test_images_of_a_patient_can_be_masked_or_made_positive(finished, phantom_se
     assert first["mask"] < first["ignore"] and len(set(first.values())) == 3
 
 
+@pytest.mark.parametrize(
+    ("by_label", "message"),
+    [(True, "no two images of the pool have the same label"), (False, "no two images of the pool are of one group")],
+)
+def test_a_pool_in_which_nobody_belongs_together_is_refused(phantom_set, by_label, message):
+    prepared = open_prepared(phantom_set)
+    records = prepared.part("train").drop_duplicates("label").drop_duplicates("group")
+    assert len(records) > 1
+    with pytest.raises(ValueError, match=message):
+        identities([(prepared, records)], by_label)
+
+
+def test_supervised_contrast_says_how_many_labels_it_has(phantom_set, tmp_path, capsys):
+    options = OPTIONS | {"method": "supcon", "epochs": 1}
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
+    prepared = open_prepared(phantom_set)
+    labels = prepared.part("train")["label"].dropna().value_counts()
+    shared, pool = labels[labels > 1], len(prepared.part("train", "unlabelled"))
+    said = capsys.readouterr().out
+    assert f"{shared.sum()} of {pool} images share their label with another: {len(shared)} labels" in said
+    row = read_metrics(run)[0]
+    assert 0.3 < row["loss_floor"] < row["loss"] and row["loss_chance"] == pytest.approx(math.log(31), rel=1e-5)
+
+
 def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "PLAN_SECONDS", 0.2)
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True)
@@ -220,11 +268,26 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
     assert not (tmp_path / "run").exists()
     for words in ("fp32 channels last", "bf16", "images per second", "waiting for views", "GiB", "epochs in 1 hour"):
         assert words in said
+    assert "a look at the features" in said and f"{OPTIONS['epochs']} epochs of" in said
+
+
+def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "PLAN_SECONDS", 0.2)
+    monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(3))
+    foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True, probe=phantom_set)
+    assert re.search(r"a look at the features and the probe +[34] s", capsys.readouterr().out)
+
+
+def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
+    monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(2))
+    with pytest.raises(ValueError, match=r"one epoch of \d+ images and 2 looks at the features takes about [4-6] s"):
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="3.5s", probe=phantom_set)
 
 
 def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
-    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, judged, every: round(seconds / 30))
+    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, every: round(seconds / 30))
     options = OPTIONS | {"budget": "1m"}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
     assert read_toml(run / "config.toml", "pretrain")["epochs"] == 2
@@ -281,6 +344,19 @@ def test_only_parts_of_a_batch_are_other_statistics(phantom_set, tmp_path, capsy
             phantom_set, out=tmp_path / size, **(OPTIONS | {"encoder": "strided_conv", "epochs": 1}), micro_batch=size
         )
         assert ("BatchNorm takes its statistics" in capsys.readouterr().out) == warned
+
+
+def test_other_micro_batches_of_a_resumed_run_are_warned_of_where_statistics_are_kept(
+    phantom_set, tmp_path, monkeypatch, capsys
+):
+    for encoder, warned in (("strided_conv", True), ("small_conv", False)):
+        options = OPTIONS | {"encoder": encoder}
+        with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+            interrupt_after(patch, 1)
+            foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="whole")
+        capsys.readouterr()
+        foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="8")
+        assert ("began with --micro-batch whole and goes on with 8" in capsys.readouterr().out) == warned
 
 
 def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
