@@ -3,8 +3,8 @@
     uv pip install lightly
     python benchmarks/pretrain_speed.py [--encoder resnet18 --size 128 --batch-size 64] [--rounds 3] [--seconds 20]
 
-Without --encoder it runs the four settings of the table: resnet18 and efficientnet_b0 at 128 px, small_conv and
-strided_conv at 32 px.
+Without --encoder it runs the settings of the table: resnet18 and efficientnet_b0 at 128 px, small_conv and strided_conv
+at 32 px, the latter with the projection of its features' width, and with that of recipes/cifar10_cpu.toml.
 Both sides see the same pictures at the same size, the same encoder, batch, views and projection. lightly's
 side is its documented loop: LightlyDataset of a folder of JPEG files (of the prepared size, so that decoding is cheap),
 SimCLRTransform, a DataLoader with two workers, NTXentLoss, one forward pass per view. Ours is `foveal pretrain` with
@@ -23,7 +23,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SETTINGS = (("resnet18", 128, 64), ("efficientnet_b0", 128, 64), ("small_conv", 32, 256), ("strided_conv", 32, 256))
+SETTINGS = (  # encoder, pixels, batch, hidden width of the projection (0: that of the features)
+    ("resnet18", 128, 64, 0), ("efficientnet_b0", 128, 64, 0), ("small_conv", 32, 256, 0), ("strided_conv", 32, 256, 0),
+    ("strided_conv", 32, 256, 512),
+)  # fmt: skip
 COUNT = 2048
 
 OURS = """
@@ -43,12 +46,12 @@ from foveal.pretrain.resolve import resolve
 from foveal.pretrain.plan import rehearse
 
 folder, encoder = Path(sys.argv[1]), sys.argv[2]
-size, batch, seconds = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+size, batch, hidden, seconds = int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
 device = choose_device("cpu")
 prepared = open_prepared(folder / "set")
 config = resolve(PretrainConfig(
     data=(prepared.path,), out=folder / "none", encoder=encoder, batch_size=batch, views="simclr", epochs=1000,
-    optimiser="sgd",
+    optimiser="sgd", projection_hidden=hidden,
 ), [prepared])
 config, _ = settle(config, Machine(device, 1, (size, size, 3), len(prepared.records)))
 store = ImageStore([(prepared, pool_of(prepared))], device)
@@ -65,10 +68,11 @@ from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
 from foveal.nets.encoder import create_encoder, feature_size
 
-folder, encoder, size, batch, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+folder, encoder, size, batch = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+hidden, seconds = int(sys.argv[5]), float(sys.argv[6])
 backbone = create_encoder(encoder, 3, size).to(memory_format=torch.contiguous_format)
 features = feature_size(backbone)
-model = torch.nn.Sequential(backbone, SimCLRProjectionHead(features, features, 128))
+model = torch.nn.Sequential(backbone, SimCLRProjectionHead(features, hidden or features, 128))
 dataset = LightlyDataset(folder + "/files", transform=SimCLRTransform(input_size=size))
 loader = torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True, drop_last=True, num_workers=2)
 criterion, optimizer = NTXentLoss(temperature=0.2), torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
@@ -104,9 +108,9 @@ def write_data(folder: Path, size: int) -> None:
     foveal.prepare(folder / "files", out=folder / "set", size=size, fundus="no")
 
 
-def measure(program: str, folder: Path, encoder: str, size: int, batch: int, seconds: float) -> dict:
+def measure(program: str, folder: Path, setting: tuple, seconds: float) -> dict:
     """What one side prints, run in a process of its own."""
-    arguments = [sys.executable, "-W", "ignore", "-c", program, str(folder), encoder, *map(str, (size, batch, seconds))]
+    arguments = [sys.executable, "-W", "ignore", "-c", program, str(folder), *map(str, (*setting, seconds))]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
@@ -119,24 +123,28 @@ def main() -> None:
     parser.add_argument("--encoder")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--projection-hidden", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args()
-    settings = [(options.encoder, options.size, options.batch_size)] if options.encoder else SETTINGS
+    asked = (options.encoder, options.size, options.batch_size, options.projection_hidden)
+    settings = (asked,) if options.encoder else SETTINGS
     peer = importlib.util.find_spec("lightly") is not None
     if not peer:
         print("lightly is not installed (uv pip install lightly): ours alone")
-    for encoder, size, batch in settings:
+    for setting in settings:
+        encoder, size, batch, hidden = setting
         with tempfile.TemporaryDirectory() as name:
             write_data(Path(name), size)
             ours, theirs = [], []
             for _ in range(options.rounds):
-                ours.append(measure(OURS, Path(name), encoder, size, batch, options.seconds))
+                ours.append(measure(OURS, Path(name), setting, options.seconds))
                 if peer:
-                    theirs.append(measure(LIGHTLY, Path(name), encoder, size, batch, options.seconds)["rate"])
+                    theirs.append(measure(LIGHTLY, Path(name), setting, options.seconds)["rate"])
         rates = [found["rate"] for found in ours]
         line = (
-            f"{encoder} {size} px, batch {batch}, n = {options.rounds}: ours {statistics.median(rates):,.1f} images/s "
+            f"{encoder} {size} px, batch {batch}{f', hidden {hidden}' if hidden else ''}, n = {options.rounds}: ours "
+            f"{statistics.median(rates):,.1f} images/s "
         )
         line += f"({ours[-1]['chosen']}; waiting {ours[-1]['wait']:.0%})"
         if peer:

@@ -243,7 +243,7 @@ def verdict(
     )
     if first is not None and "instance_accuracy" in first and len(rows) > 1:
         reasons.append(
-            f"from the first step to the last: loss {first['loss']:.3f} to {loss:.3f}, nearest is the own other view "
+            f"from the first step to the mean of the last ones: loss {first['loss']:.3f} to {loss:.3f}, nearest is the own other view "
             f"for {first['instance_accuracy']:.0%} to {rows[-1]['instance_accuracy']:.0%} of a batch"
         )
     return ("doubtful" if doubts else "healthy"), doubts + reasons
