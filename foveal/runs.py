@@ -138,6 +138,7 @@ def locked(stream: int) -> bool:
 def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
     """Where a result comes from: command, versions, commit, seed, hardware, data hashes, time."""
     import torch
+    import torch.distributed as dist
 
     program = Path(sys.argv[0])
     ours = program.name.startswith("foveal") or program.parts[-2:] == ("foveal", "__main__.py")  # python -m foveal
@@ -152,6 +153,7 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
             "system": platform.system(),
             "cpu_cores": os.cpu_count(),
             "torch_threads": torch.get_num_threads(),
+            "processes": dist.get_world_size() if dist.is_initialized() else 1,
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "data": dict(data),

@@ -106,8 +106,8 @@ def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """(no loss is lower, that of equal vectors) for same_group `positive` and SupCon, scalars; as `masked_bounds`.
 
     An anchor shares its loss among p positives (its group and its own other view), at best all equal to it, with its
-    s negatives opposite (Jensen; of three groups and more not all can be, but exp(-2 / t) is next to nothing):
-    log(p + s exp(-2 / t)). Equal vectors give log(2N - 1).
+    s negatives opposite (Jensen): log(p + s exp(-2 / t)), which two groups can reach and more cannot. Equal vectors
+    give log(2N - 1).
     """
     strangers, others = _strangers_and_all(identity)
     lowest = torch.log(others - strangers + strangers * math.exp(-2 / temperature))
@@ -115,9 +115,10 @@ def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 
 def _strangers_and_all(identity: Tensor) -> tuple[Tensor, int]:
-    """Vectors of other groups [n], and all but the anchor itself, in the batch of all processes."""
-    groups = gather(identity)
-    return 2 * (groups[:, None] != identity).sum(0).float(), 2 * len(groups) - 1
+    """Vectors of other groups [n], and all but the anchor itself, in the batch of all processes; no matrix."""
+    groups = gather(identity).sort().values
+    own = torch.searchsorted(groups, identity, right=True) - torch.searchsorted(groups, identity)
+    return 2 * (len(groups) - own).float(), 2 * len(groups) - 1
 
 
 def ntxent_chance(pairs: int) -> float:

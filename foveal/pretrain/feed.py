@@ -142,4 +142,11 @@ def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool)
             if by_label
             else "--same-group: no two images of the pool are of one group (patient); leave the option out"
         )
+    if found.max() == 0:
+        what = (
+            "--method supcon: all images of the pool have one label"
+            if by_label
+            else "--same-group: all images of the pool are of one group (patient)"
+        )
+        raise ValueError(f"{what}, so nothing repels: one vector for all would be the best; use simclr without groups")
     return found

@@ -56,7 +56,7 @@ from foveal.pretrain.outcome import estimate_statistics, finish, look_on_the_way
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
 from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.step import gradients, running_statistics_still
-from foveal.runs import check_out, open_run, sole_writer, write_json
+from foveal.runs import check_out, open_run, read_json, sole_writer, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine
 
 LOG_EVERY = 50  # steps between two looks at the loss: each look waits for the device
@@ -122,7 +122,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
 
     # Run folder, resume
     decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
-    begun = decided_by_first(lambda: read_toml(config.out / "config.toml", "pretrain") if resuming else {})
+    before = decided_by_first(lambda: _batch_of_statistics(config.out) if resuming else 0)
     run = open_run(config.out, "pretrain", config, {str(s.path): s.card["content_hash"] for s in sets})
     feed = Feed(config, store, spec, device, identity, rank, world)
     total_steps, step = config.epochs * feed.steps, 0
@@ -138,10 +138,11 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     say(f"{config.method} with {config.encoder} ({loaded}), {count:,} images at {config.image_size} px on {device}")
     say(f"{describe(config)}; views {config.views}")
     normed = any(isinstance(module, _BatchNorm) for module in method.modules())
-    if config.micro_batch not in ("whole", str(config.batch_size // world)) and normed:
+    seen = config.batch_size if config.micro_batch == "whole" else int(config.micro_batch) * world
+    if seen != config.batch_size and normed:
         warn(
-            f"BatchNorm takes its statistics of micro-batches of {config.micro_batch} images instead of "
-            f"{config.batch_size // world}: a somewhat different network than without --micro-batch"
+            f"BatchNorm takes its statistics of micro-batches, of {seen} images instead of {config.batch_size}: a "
+            "somewhat different network than without --micro-batch"
         )
     if identity is not None:
         say(_who_belongs_together(identity, "label" if by_label else "patient"))
@@ -150,10 +151,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         f"{config.optimiser} at {config.learning_rate:.3g}, {config.epochs} epochs of {feed.steps:,} steps"
         + (f"; {left_over} images of each epoch, other ones each time, do not fill a batch" if left_over else "")
     )
-    if step and begun["micro_batch"] != config.micro_batch and normed:
+    if step and seen != before and normed:
         warn(
-            f"this run began with --micro-batch {begun['micro_batch']} and goes on with {config.micro_batch}: from "
-            "here on BatchNorm sees other batches, which it would not in an uninterrupted run"
+            f"this run began with BatchNorm statistics of {before} images and goes on with those of {seen}, which an "
+            "uninterrupted run would not: --micro-batch, or the number of processes, is another one"
         )
     if step:
         say(f"resuming after step {step:,}, in epoch {step // feed.steps + 1} of {config.epochs}")
@@ -273,6 +274,14 @@ def _not_finite(row: dict[str, Any], steps: int, run: Path, rate: float) -> str:
         f"{row['epoch']}; {run} keeps the last good state. Start again with another --out and a lower --learning-rate "
         f"(now {rate:.3g}), a longer --warm-up, or --precision fp32"
     )
+
+
+def _batch_of_statistics(run: Path) -> int:
+    """Images whose statistics BatchNorm took together when the run began: micro-batches of all processes at once."""
+    began, file = read_toml(run / "config.toml", "pretrain"), run / "provenance.json"
+    if began["micro_batch"] == "whole" or not file.is_file():  # killed before its first step
+        return int(began["batch_size"])
+    return int(began["micro_batch"]) * int(read_json(file)["hardware"].get("processes", 1))
 
 
 def _who_belongs_together(identity: np.ndarray, what: str) -> str:

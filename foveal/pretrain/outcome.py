@@ -19,10 +19,11 @@ from foveal.nets.encoder import feature_size
 from foveal.nets.stages import freeze_stages
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
-from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
+from foveal.pretrain.health import bounds_of, look
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.step import running_statistics_still
+from foveal.pretrain.verdict import EARLY, TOO_EASY, verdict
 from foveal.runs import Run, read_metrics, write_json
 
 HEALTH_IMAGES, STATISTICS_IMAGES = 512, 1024
@@ -41,8 +42,9 @@ def finish(
         return
     checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
     last = read_metrics(run.path)[-1]
-    bounds = bounds_of(last, built.method.bounds(config.batch_size))
-    word, reasons = verdict(read_metrics(run.path), final, bounds, config.method, draws_together(config))
+    bounds = built.method.bounds(config.batch_size)
+    word, reasons = judged(read_metrics(run.path), final, bounds, config)
+    bounds = bounds_of(last, bounds)
     known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
     write_json(run.path / "health.json", {**last, **known, **final, "verdict": word, "reasons": reasons})
     write_json(run.path / "model.json", {
@@ -69,9 +71,12 @@ def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
     re_estimate(averaged, (torch.cat(pair) for views, _ in batches for pair in views))
 
 
-def draws_together(config: PretrainConfig) -> bool:
-    """Whether images of one label or patient attract each other."""
-    return METHODS[config.method][0].uses_labels or config.same_group == "positive"
+def judged(
+    rows: list[dict[str, Any]], found: dict[str, Any], bounds: tuple[float, float] | None, config: PretrainConfig
+) -> tuple[str, list[str]]:
+    """The verdict on a run with this config."""
+    drawn_together = METHODS[config.method][0].uses_labels or config.same_group == "positive"
+    return verdict(rows, found, bounds, config.method, config.batch_size, drawn_together)
 
 
 def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
@@ -89,9 +94,8 @@ def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Mod
     found = examine(built, encoder, feed)
     if not is_first_process():
         return {}
-    bounds = bounds_of(row, built.method.bounds(feed.config.batch_size))
-    rows = [*read_metrics(run.path), row]
-    word, reasons = verdict(rows, found, bounds, feed.config.method, draws_together(feed.config))
+    rows, bounds = [*read_metrics(run.path), row], built.method.bounds(feed.config.batch_size)
+    word, reasons = judged(rows, found, bounds, feed.config)
     for reason in reasons:
         if reason.startswith(TOO_EASY) and row["epoch"] <= EARLY:
             warn(f"epoch {row['epoch']}: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import resource
 import sys
@@ -65,14 +66,22 @@ def rehearse(built: Built, feed: Feed, probe: probing.Probe | None, seconds: flo
     total = time.perf_counter() - began
     on_gpu = device.type == "cuda"
     memory = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory()
-    began = time.perf_counter()
-    if config.ema:
-        estimate_statistics(built.method.encoder, feed)
-    examine(built, built.method.encoder, feed)
-    if probe is not None and is_first_process():
-        probing.judge(probe, encode(built.method.encoder.eval(), probe.store, feed.spec, device))
-    look = from_first_process(time.perf_counter() - began)
+    look = _seconds_of_look(built, feed, probe)
     return Rehearsal(from_first_process(steps * config.batch_size / total), waited / total, memory, look)
+
+
+def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None) -> float:
+    encoder = copy.deepcopy(built.method.encoder) if feed.config.ema else built.method.encoder
+    seconds, once = 0.0, feed.device.type == "cpu" and feed.config.compile == "no"
+    for _ in range(1 if once else 2):  # on a GPU, or compiled, the first one is slow
+        began = time.perf_counter()
+        if feed.config.ema:
+            estimate_statistics(encoder, feed)
+        examine(built, encoder, feed)
+        if probe is not None and is_first_process():
+            probing.judge(probe, encode(encoder.eval(), probe.store, feed.spec, feed.device))
+        seconds = from_first_process(time.perf_counter() - began)
+    return seconds
 
 
 def _endless(feed: Feed) -> Iterator[Batch]:
@@ -106,8 +115,8 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
     if (needed := seconds_of_run(epochs, images, every, rehearsal)) > seconds:
         looked = f" and {looks_in(1, every)} looks at the features" if rehearsal.look > 0.1 * needed else ""
         raise ValueError(
-            f"--budget is too short, what was measured before taken off: one epoch of {images:,} images{looked} takes "
-            f"about {duration(needed)} here"
+            f"--budget is too short: one epoch of {images:,} images{looked} takes about {duration(needed)} here, and "
+            f"after measuring {duration(max(0.0, seconds))} are left"
         )
     return epochs
 
@@ -130,8 +139,11 @@ def show_plan(config: PretrainConfig, machine: Machine, rates: dict[str, float],
         (f"{config.epochs} epochs of {machine.count:,} images and {looks} looks", duration(needed)),
     ]
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
-        left = seconds - looks_in(10, 0) * rehearsal.look
-        rows.append((f"epochs in {label}", f"{max(0.0, left) * rehearsal.images_per_second / machine.count:,.1f}"))
+        try:
+            epochs = f"{epochs_within(seconds, rehearsal, machine.count, every):,}"
+        except ValueError:
+            epochs = "less than one"
+        rows.append((f"epochs in {label}", epochs))
     show_table("Plan", ("", ""), rows)
 
 

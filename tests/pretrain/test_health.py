@@ -17,10 +17,10 @@ from foveal.pretrain.health import (
     facts_of,
     look,
     uniformity,
-    verdict,
 )
 from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
+from foveal.pretrain.verdict import verdict
 
 
 def pair(n=64, d=16, seed=0, noise=0.5):
@@ -285,49 +285,85 @@ GOOD = {
 def test_the_verdict_names_what_is_wrong(loss, temperature, final, word, reason):
     rows = [{"step": 50, "epoch": 9, "loss": loss, "instance_accuracy": 0.7}]
     bounds = ntxent_floor(64, temperature), ntxent_chance(64)
-    found, reasons = verdict(rows, GOOD | final, bounds, "simclr")
+    found, reasons = verdict(rows, GOOD | final, bounds, "simclr", 64)
     assert found == word and any(reason in line for line in reasons)
 
 
 @pytest.mark.parametrize(("accuracies", "easy"), [((0.5, 0.9, 1.0), True), ((0.5, 0.9, 0.98, 0.999), False)])
 def test_a_task_that_is_solved_at_once_is_too_easy(accuracies, easy):
     rows = [{"epoch": i + 1, "loss": 3.5, "instance_accuracy": value} for i, value in enumerate(accuracies)]
-    word, reasons = verdict(rows, GOOD, (2.8, 4.8), "simclr")
+    word, reasons = verdict(rows, GOOD, (2.8, 4.8), "simclr", 64)
     assert (word == "doubtful") == easy == any("too easy: 100 % instance accuracy by epoch 3" in r for r in reasons)
 
 
 @pytest.mark.parametrize(("final", "word"), [({}, "healthy"), ({"feature_std": 0.01}, "doubtful")])
 def test_methods_without_bounds_are_judged_by_their_facts(final, word):
-    found, reasons = verdict([{"epoch": 5, "loss": 0.0, "instance_accuracy": 0.6}], GOOD | final, None, "byol")
+    found, reasons = verdict([{"epoch": 5, "loss": 0.0, "instance_accuracy": 0.6}], GOOD | final, None, "byol", 64)
     assert found == word and any("byol: loss 0.000" in line for line in reasons)
 
 
 def test_a_run_that_cannot_tell_images_apart_is_doubtful_unless_it_draws_them_together():
     rows, lost = [{"epoch": 5, "loss": 3.5, "instance_accuracy": 0.02}], GOOD | {"instance_accuracy": 0.02}
-    word, reasons = verdict(rows, lost, None, "simsiam")
+    word, reasons = verdict(rows, lost, None, "simsiam", 64)
     assert word == "doubtful" and any("nearest for only 2% of images" in reason for reason in reasons)
-    assert verdict(rows, lost, None, "supcon", drawn_together=True)[0] == "healthy"
+    assert verdict(rows, lost, None, "supcon", 64, drawn_together=True)[0] == "healthy"
+
+
+def run_of(first, last, **more):
+    """Rows of 90 steps, of which the last 20 have the loss `last`; more: what each row has as well."""
+    return [
+        {"step": 1, "epoch": 1, "loss": first, "instance_accuracy": 0.3, **more},
+        {"step": 70, "epoch": 7, "loss": (first + last) / 2, "instance_accuracy": 0.5, **more},
+        {"step": 90, "epoch": 9, "loss": last, "instance_accuracy": 0.6, **more},
+    ]
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "word"), [(4.5, 4.42, "doubtful"), (4.5, 3.5, "healthy"), (3.0, 2.99, "doubtful")]
+    ("first", "last", "doubt"),
+    [(4.5, 4.42, "milder"), (3.0, 2.99, "stronger"), (4.5, 3.5, None), (3.0, 2.9, None)],
 )
-def test_a_loss_is_compared_with_that_of_the_first_step(first, last, word):
-    rows = [{"step": 1, "epoch": 1, "loss": first, "instance_accuracy": 0.3},
-            {"step": 90, "epoch": 9, "loss": last, "instance_accuracy": 0.6}]  # fmt: skip
-    found, reasons = verdict(rows, GOOD, (2.86, 4.84), "simclr")
-    assert found == word
-    assert any(f"loss was {first:.3f} at the first step and ended at {last:.3f}" in r for r in reasons) == (
-        word == "doubtful"
-    )
-    assert any("own other view for 30% to 60% of a batch" in reason for reason in reasons)
+def test_a_loss_is_compared_with_that_of_the_first_step(first, last, doubt):
+    found, reasons = verdict(run_of(first, last), GOOD, (2.86, 4.84), "simclr", 64)
+    assert found == ("healthy" if doubt is None else "doubtful")
+    said = f"{first:.3f} at the first step and {last:.3f} in the last ones; train longer, or use {doubt} --views"
+    assert any(said in reason for reason in reasons) == (doubt is not None)
+    ends = f"mean of the last 20: loss {first:.3f} to {last:.3f}, nearest is the own other view for 30% to 60%"
+    assert any(ends in reason for reason in reasons)
 
 
-def test_a_task_that_the_starting_weights_solve_is_too_easy():
-    rows = [{"step": 1, "epoch": 1, "loss": 4.0, "instance_accuracy": 0.93},
-            {"step": 90, "epoch": 9, "loss": 3.0, "instance_accuracy": 0.97}]  # fmt: skip
-    word, reasons = verdict(rows, GOOD, None, "byol")
-    assert word == "doubtful" and "too easy: the starting weights tell 93% of a batch apart" in reasons[0]
+def test_a_loss_is_compared_within_the_bounds_of_its_own_batch():
+    rows = run_of(4.5, 4.0)
+    for row, floor in zip(rows, (3.9, 3.3, 2.9), strict=True):  # 0.6 above its lowest, then 1.1
+        row |= {"loss_floor": floor, "loss_chance": 5.5}
+    assert verdict(rows, GOOD, None, "simclr", 64)[0] == "doubtful"
+    found, reasons = verdict(rows, GOOD, None, "supcon", 64, drawn_together=True)
+    assert found == "healthy" and any("2.900 (no loss is lower)" in reason for reason in reasons)
+
+
+def test_a_run_that_is_mostly_its_last_row_is_not_compared_with_its_first_step():
+    rows = [run_of(4.5, 4.35)[0], {"step": 27, "epoch": 1, "loss": 4.35, "instance_accuracy": 0.2}]
+    assert verdict(rows, GOOD, (2.86, 4.84), "simclr", 64)[0] == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "drawn_together", "easy"), [(64, False, True), (8, False, False), (64, True, False)]
+)
+def test_a_task_that_is_solved_at_the_first_step_is_too_easy(batch_size, drawn_together, easy):
+    rows = run_of(4.0, 3.0)
+    rows[0]["instance_accuracy"] = 0.93
+    word, reasons = verdict(rows, GOOD, None, "byol", batch_size, drawn_together)
+    assert (word == "doubtful") == easy
+    assert any("too easy: at the first step 93% of a batch were told apart" in r for r in reasons) == easy
+
+
+@pytest.mark.parametrize("drawn_together", [False, True])
+def test_positives_that_lie_apart_may_cost_more_than_own_views_that_lie_together(drawn_together):
+    facts = {"feature_std": 0.9, "alignment": 0.05, "positive_cosine": 0.976, "negative_cosine": 0.0}
+    if drawn_together:  # five classes that are not seen yet, at a temperature of 0.07: 13.3 is right
+        check_loss(13.3, (3.3, 4.85), facts | {"loss_floor": 3.3, "loss_chance": 4.85}, first=True)
+        return
+    with pytest.raises(ValueError, match="is far above"):
+        check_loss(13.3, (0.1, 4.85), facts, first=True)
 
 
 def test_an_epoch_of_a_budget_pays_for_its_looks():
@@ -338,7 +374,9 @@ def test_an_epoch_of_a_budget_pays_for_its_looks():
     assert looks_in(100, 0) == 11 and looks_in(7, 3) == 4
     for epochs, every in ((6, 0), (9, 10), (25, 4)):
         assert seconds_of_run(epochs, 1000, every, dear) == 10 * epochs + 4 * looks_in(epochs, every)
-    with pytest.raises(ValueError, match="one epoch of 1,000 images takes about 10 s here"):
+    with pytest.raises(
+        ValueError, match="one epoch of 1,000 images takes about 10 s here, and after measuring 1 s are left"
+    ):
         epochs_within(1, free, 1000)
     with pytest.raises(ValueError, match="one epoch of 1,000 images and 2 looks at the features takes about 18 s here"):
         epochs_within(1, dear, 1000)

@@ -249,6 +249,14 @@ def test_a_pool_in_which_nobody_belongs_together_is_refused(phantom_set, by_labe
         identities([(prepared, records)], by_label)
 
 
+@pytest.mark.parametrize("by_label", [True, False])
+def test_a_pool_in_which_all_belong_together_is_refused(phantom_set, by_label):
+    prepared = open_prepared(phantom_set)
+    records = prepared.part("train").iloc[:6].assign(label=0.0, group="one")
+    with pytest.raises(ValueError, match="so nothing repels"):
+        identities([(prepared, records)], by_label)
+
+
 def test_supervised_contrast_says_how_many_labels_it_has(phantom_set, tmp_path, capsys):
     options = OPTIONS | {"method": "supcon", "epochs": 1}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
@@ -275,19 +283,22 @@ def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, 
     monkeypatch.setattr(loop, "PLAN_SECONDS", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.9))
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True, probe=phantom_set)
-    assert re.search(r"a look at the features and the probe +[12] s", capsys.readouterr().out)
+    found = re.search(r"a look at the features and the probe +(\d+) s", capsys.readouterr().out)
+    assert found and int(found[1]) >= 1
 
 
 def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.6))
-    with pytest.raises(ValueError, match=r"one epoch of \d+ images and 2 looks at the features takes about [1-4] s"):
+    with pytest.raises(
+        ValueError, match=r"one epoch of \d+ images and 2 looks at the features takes about [1-9]\d* s here"
+    ):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="1s", probe=phantom_set)
 
 
 def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
-    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, every: round(seconds / 30))
+    monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, every: 2 if 20 < seconds < 60 else 1)
     options = OPTIONS | {"budget": "1m"}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
     assert read_toml(run / "config.toml", "pretrain")["epochs"] == 2
@@ -356,7 +367,9 @@ def test_other_micro_batches_of_a_resumed_run_are_warned_of_where_statistics_are
             foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="whole")
         capsys.readouterr()
         foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="8")
-        assert ("began with --micro-batch whole and goes on with 8" in capsys.readouterr().out) == warned
+        assert (
+            "began with BatchNorm statistics of 16 images and goes on with those of 8" in capsys.readouterr().out
+        ) == warned
 
 
 def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
