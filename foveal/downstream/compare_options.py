@@ -28,7 +28,7 @@ class CompareConfig:
     seeds: int = 3
     # Grouped folds in place of seeds: each is judged by what has learned from the others; 0 judges the test part.
     folds: int = 0
-    # Any timm model name, small_conv or strided_conv, for random, imagenet and files; auto is tf_efficientnet_lite0.
+    # Any timm model name or a network of our own, for random, imagenet and files; auto is tf_efficientnet_lite0.
     encoder: str = "auto"
     # Pixels the network sees; 0 takes those of the run, else the size of the prepared images.
     image_size: int = 0

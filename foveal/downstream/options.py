@@ -29,7 +29,7 @@ class TrainConfig:
     out: Path
     # Starting weights: random, imagenet, a pre-trained run folder, or a .safetensors file in timm's keys.
     init: str = "random"
-    # Any timm model name, small_conv or strided_conv; auto takes that of the --init run, else tf_efficientnet_lite0.
+    # Any timm model name or a network of our own; auto takes that of the --init run, else tf_efficientnet_lite0.
     encoder: str = "auto"
     # Linear probe: the encoder stays as it is, in evaluation mode, and only a linear layer learns.
     freeze: bool = False

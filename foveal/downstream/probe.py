@@ -42,7 +42,7 @@ class ProbeConfig:
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     # Encoders to compare: random, imagenet, run folders, or .safetensors files in timm's keys.
     init: tuple[str, ...] = ("imagenet",)
-    # Any timm model name, small_conv or strided_conv, for random, imagenet and files; auto is tf_efficientnet_lite0.
+    # Any timm model name or a network of our own, for random, imagenet and files; auto is tf_efficientnet_lite0.
     encoder: str = "auto"
     # Pixels the network sees; 0 takes those of the run, else the size of the prepared images.
     image_size: int = 0

@@ -58,9 +58,9 @@ class StridedConv(nn.Module):
 
     def __init__(self, channels: int, image_size: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(True))
-        self.middle = nn.Sequential(nn.Conv2d(32, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(True))
-        self.top = nn.Sequential(nn.Conv2d(64, 128, 3, 2, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU(True))
+        self.stem = nn.Sequential(*_convolution(channels, 32, 5, 2), nn.ReLU(True))
+        self.middle = nn.Sequential(*_convolution(32, 64, 3, 2), nn.ReLU(True))
+        self.top = nn.Sequential(*_convolution(64, 128, 3, 2), nn.ReLU(True))
         self.num_features = 128 * math.ceil(image_size / 8) ** 2
 
     def forward(self, images: Tensor) -> Tensor:
@@ -69,7 +69,41 @@ class StridedConv(nn.Module):
         return features
 
 
-OWN = {"small_conv": SmallConv, "strided_conv": StridedConv}
+class ResidualConv(nn.Module):
+    """strided_conv with a residual block at each of its sides; features [B, 128 (s/8)^2].
+
+    A fifth of its speed on a CPU, and what more epochs can still improve (He et al. 2016, figure 5, for the blocks).
+    """
+
+    def __init__(self, channels: int, image_size: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_convolution(channels, 32, 5, 2), nn.ReLU(True))
+        self.middle = nn.Sequential(_Residual(32), *_convolution(32, 64, 3, 2), nn.ReLU(True))
+        self.top = nn.Sequential(_Residual(64), *_convolution(64, 128, 3, 2), nn.ReLU(True), _Residual(128))
+        self.num_features = 128 * math.ceil(image_size / 8) ** 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, s, s] -> [B, num_features]."""
+        features: Tensor = self.top(self.middle(self.stem(images))).flatten(1)
+        return features
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            *_convolution(channels, channels, 3, 1), nn.ReLU(True), *_convolution(channels, channels, 3, 1)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.relu(maps + self.inner(maps))
+
+
+def _convolution(inputs: int, outputs: int, side: int, stride: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False), nn.BatchNorm2d(outputs)
+
+
+OWN = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": ResidualConv}
 
 
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:

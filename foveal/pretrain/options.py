@@ -34,7 +34,7 @@ class PretrainConfig:
     out: Path
     # Self-supervised method; supcon also uses the labels of the pool.
     method: Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"] = "simclr"
-    # Any timm model name, or small_conv or strided_conv for images of 28-64 pixels.
+    # Any timm model name, or our small_conv, strided_conv or residual_conv for images of 28-64 pixels.
     encoder: str = "tf_efficientnet_lite0"
     # Starting weights: random, imagenet, a run folder, or a .safetensors file in timm's keys.
     init: str = "random"

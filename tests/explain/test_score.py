@@ -134,7 +134,7 @@ def test_randomised_weights_keep_their_scale_and_come_from_the_seed():
     assert isinstance(grader.head, nn.Linear)
 
 
-@pytest.mark.parametrize("name", ["small_conv", "strided_conv", "test_resnet"])
+@pytest.mark.parametrize("name", ["small_conv", "strided_conv", "residual_conv", "test_resnet"])
 def test_random_weights_still_tell_pictures_apart(name):
     torch.manual_seed(0)
     encoder = create_encoder(name, 3, 32)

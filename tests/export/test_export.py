@@ -206,7 +206,7 @@ def test_numbers_that_overflow_are_no_file(grader_run, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["small_conv", "strided_conv", "resnet10t"])
+@pytest.mark.parametrize("encoder", ["small_conv", "strided_conv", "residual_conv", "resnet10t"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "corn", "coral", "smooth_l1"])
 def test_every_head_and_own_network(phantom_set, tmp_path, encoder, loss):
     run = train(phantom_set, tmp_path / "run", encoder=encoder, loss=loss)

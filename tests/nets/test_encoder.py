@@ -15,7 +15,13 @@ from foveal.nets.encoder import (
 )
 from foveal.nets.heads import Grader, ProjectionHead
 
-ENCODERS = [("small_conv", 1, 28), ("test_resnet", 3, 32), ("test_efficientnet", 3, 64), ("test_vit", 3, 96)]
+ENCODERS = [
+    ("small_conv", 1, 28),
+    ("residual_conv", 1, 28),
+    ("test_resnet", 3, 32),
+    ("test_efficientnet", 3, 64),
+    ("test_vit", 3, 96),
+]
 
 
 @pytest.mark.parametrize(("name", "channels", "size"), ENCODERS)
