@@ -72,7 +72,7 @@ class StridedConv(nn.Module):
 class ResidualConv(nn.Module):
     """strided_conv with a residual block at each of its sides; features [B, 128 (s/8)^2].
 
-    A fifth of its speed on a CPU, and what more epochs can still improve (He et al. 2016, figure 5, for the blocks).
+    A third of its speed on a CPU, and what more epochs can still improve (He et al. 2016, figure 5, for the blocks).
     """
 
     def __init__(self, channels: int, image_size: int) -> None:
