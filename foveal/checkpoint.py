@@ -20,11 +20,18 @@ from torch import Tensor, nn
 def save(state: Mapping[str, Any], path: Path) -> None:
     """Write `state` so that `path` holds the old file or the whole new one, whatever happens in between."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        torch.save(dict(state), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as stream:
+            torch.save(dict(state), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except RuntimeError as error:  # torch's writer finds half a file, and says so, in place of what stopped it
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -53,8 +53,9 @@ class Run:
     def forget_after(self, step: int) -> None:
         """Drop the metric rows of steps later than `step`: they will be computed again."""
         if is_first_process() and self.metrics_file.exists():
-            kept = [row for row in read_metrics(self.path) if row["step"] <= step]
-            write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
+            kept = "".join(json.dumps(row) + "\n" for row in read_metrics(self.path) if row["step"] <= step)
+            if kept != self.metrics_file.read_text(encoding="utf-8"):
+                write_text(self.metrics_file, kept)
 
 
 def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTIONS) -> bool:
@@ -138,7 +139,6 @@ def locked(stream: int) -> bool:
 def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
     """Where a result comes from: command, versions, commit, seed, hardware, data hashes, time."""
     import torch
-    import torch.distributed as dist
 
     program = Path(sys.argv[0])
     ours = program.name.startswith("foveal") or program.parts[-2:] == ("foveal", "__main__.py")  # python -m foveal
@@ -153,7 +153,6 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
             "system": platform.system(),
             "cpu_cores": os.cpu_count(),
             "torch_threads": torch.get_num_threads(),
-            "processes": dist.get_world_size() if dist.is_initialized() else 1,
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "data": dict(data),

@@ -1,3 +1,6 @@
+import io
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -50,3 +53,25 @@ def test_missing_files_are_named(tmp_path):
         checkpoint.load(tmp_path / "c.pt")
     with pytest.raises(ValueError, match="no such weights file"):
         checkpoint.load_weights(tmp_path / "c.safetensors")
+
+
+def test_a_key_pressed_while_writing_is_that_key_and_leaves_the_old_file(tmp_path, monkeypatch):
+    checkpoint.save({"step": 1}, tmp_path / "checkpoint.pt")
+    real, calls = io.BufferedWriter.write, []
+
+    class Pressed(io.BufferedWriter):
+        def write(self, data):
+            calls.append(len(data))
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return real(self, data)
+
+    def opened(path, mode):
+        return Pressed(io.FileIO(path, mode))
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save({"step": 2, "weights": torch.zeros(100_000)}, tmp_path / "checkpoint.pt")
+    monkeypatch.undo()
+    assert checkpoint.load(tmp_path / "checkpoint.pt") == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]

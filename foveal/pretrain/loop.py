@@ -28,7 +28,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from foveal import checkpoint
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
-from foveal.config import read_toml
 from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.data.leaks import check_overlap, pool_of, read_seen, write_seen
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
@@ -56,7 +55,7 @@ from foveal.pretrain.outcome import estimate_statistics, finish, look_on_the_way
 from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
 from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.step import gradients, running_statistics_still
-from foveal.runs import check_out, open_run, read_json, sole_writer, write_json
+from foveal.runs import check_out, open_run, read_metrics, sole_writer, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine
 
 LOG_EVERY = 50  # steps between two looks at the loss: each look waits for the device
@@ -89,8 +88,11 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     given = config
     config = decided_by_first(lambda: resolve(given, sets, world))
     resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
-    probe = None if config.probe is None else probing.open_probe(config.probe, sets[0], config.seed)
     by_label, by_group = METHODS[config.method][0].uses_labels, config.same_group in ("mask", "positive")
+    probe = None
+    if config.probe is not None:
+        learned = probing.labels_learned(config.init, pool, by_label)
+        probe = probing.open_probe(config.probe, sets[0], config.seed, learned)
     identity = identities(pool, by_label) if by_label or by_group else None
 
     # Model
@@ -106,13 +108,18 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     if config.plan or (config.budget is not None and not resuming):
         rehearsed = build(config, channels, create_encoder(config.encoder, channels, config.image_size), device, world)
         feed = Feed(config, store, spec, device, identity, rank, world)
-        rehearsal = rehearse(rehearsed, feed, probe, PLAN_SECONDS if config.plan else BUDGET_SECONDS)
+        measuring = BUDGET_SECONDS if config.budget is None else min(BUDGET_SECONDS, seconds_of(config.budget) / 10)
+        rehearsal = rehearse(rehearsed, feed, probe, PLAN_SECONDS if config.plan else measuring)
         del rehearsed  # the run itself needs that memory
         if config.budget is not None:
-            left = seconds_of(config.budget) - from_first_process(time.monotonic() - began)
-            config = replace(config, epochs=epochs_within(left, rehearsal, count, config.probe_every))
+            spent = from_first_process(time.monotonic() - began) - (PLAN_SECONDS - measuring if config.plan else 0.0)
+            epochs = epochs_within(
+                seconds_of(config.budget) - spent, rehearsal, feed.steps * config.batch_size, config.probe_every
+            )
+            say(f"--budget {config.budget} allows {epochs:,} epochs, whatever --epochs says")
+            config = replace(config, epochs=epochs)
         if config.plan:
-            show_plan(config, machine, rates, rehearsal)
+            show_plan(config, machine, rates, rehearsal, feed.steps * config.batch_size)
             return config.out
     torch.manual_seed(config.seed + 1)  # the heads start alike, whatever was measured before
     built = build(config, channels, encoder, device, world)
@@ -122,7 +129,6 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
 
     # Run folder, resume
     decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
-    before = decided_by_first(lambda: _batch_of_statistics(config.out) if resuming else 0)
     run = open_run(config.out, "pretrain", config, {str(s.path): s.card["content_hash"] for s in sets})
     feed = Feed(config, store, spec, device, identity, rank, world)
     total_steps, step = config.epochs * feed.steps, 0
@@ -135,6 +141,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         step = state["step"]
     del state
     run.forget_after(step)  # rows that were logged after the last checkpoint, if any
+    if step == total_steps and decided_by_first((run.path / "health.json").is_file):
+        say(f"{run.path} is finished: {config.epochs} epochs; another --out begins a new run")
+        run.close()
+        return run.path
     say(f"{config.method} with {config.encoder} ({loaded}), {count:,} images at {config.image_size} px on {device}")
     say(f"{describe(config)}; views {config.views}")
     normed = any(isinstance(module, _BatchNorm) for module in method.modules())
@@ -151,9 +161,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         f"{config.optimiser} at {config.learning_rate:.3g}, {config.epochs} epochs of {feed.steps:,} steps"
         + (f"; {left_over} images of each epoch, other ones each time, do not fill a batch" if left_over else "")
     )
-    if step and seen != before and normed:
+    before = read_metrics(run.path)[-1].get("statistics_of", seen) if step and is_first_process() else seen
+    if seen != before and normed:
         warn(
-            f"this run began with BatchNorm statistics of {before} images and goes on with those of {seen}, which an "
+            f"BatchNorm took its statistics of {before} images until now and goes on with {seen}, which an "
             "uninterrupted run would not: --micro-batch, or the number of processes, is another one"
         )
     if step:
@@ -227,6 +238,8 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                     row["learning_rate"] = rate
                     row["images_per_second"] = steps_since * config.batch_size / seconds
                     row["data_wait"] = waited / seconds
+                    if normed:
+                        row["statistics_of"] = seen
                     if not math.isfinite(row["loss"]):
                         raise ValueError(_not_finite(row, steps_since, run.path, peak))
                     check_loss(row["loss"], bounds_of(row, bounds), row, first=step == 1)
@@ -274,14 +287,6 @@ def _not_finite(row: dict[str, Any], steps: int, run: Path, rate: float) -> str:
         f"{row['epoch']}; {run} keeps the last good state. Start again with another --out and a lower --learning-rate "
         f"(now {rate:.3g}), a longer --warm-up, or --precision fp32"
     )
-
-
-def _batch_of_statistics(run: Path) -> int:
-    """Images whose statistics BatchNorm took together when the run began: micro-batches of all processes at once."""
-    began, file = read_toml(run / "config.toml", "pretrain"), run / "provenance.json"
-    if began["micro_batch"] == "whole" or not file.is_file():  # killed before its first step
-        return int(began["batch_size"])
-    return int(began["micro_batch"]) * int(read_json(file)["hardware"].get("processes", 1))
 
 
 def _who_belongs_together(identity: np.ndarray, what: str) -> str:

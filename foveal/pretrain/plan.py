@@ -121,14 +121,16 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
     return epochs
 
 
-def show_plan(config: PretrainConfig, machine: Machine, rates: dict[str, float], rehearsal: Rehearsal) -> None:
-    """Print what was tried, what is chosen, and what the run will take."""
+def show_plan(
+    config: PretrainConfig, machine: Machine, rates: dict[str, float], rehearsal: Rehearsal, images: int
+) -> None:
+    """Print what was tried, what is chosen, and what the run will take; images: those of an epoch's whole batches."""
     if rates:
         show_table(
             "Tried", ("steps alone, one process", "images/s"), [(name, f"{rate:,.1f}") for name, rate in rates.items()]
         )
     every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
-    needed = seconds_of_run(config.epochs, machine.count, every, rehearsal)
+    needed = seconds_of_run(config.epochs, images, every, rehearsal)
     free = free_bytes(machine) / 2**30
     rows = [
         ("chosen", describe(config)),
@@ -136,11 +138,11 @@ def show_plan(config: PretrainConfig, machine: Machine, rates: dict[str, float],
         ("waiting for views", f"{rehearsal.data_wait:.0%}"),
         ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} GiB (free: {free:.1f} GiB)"),
         ("a look at the features" + ("" if config.probe is None else " and the probe"), duration(rehearsal.look)),
-        (f"{config.epochs} epochs of {machine.count:,} images and {looks} looks", duration(needed)),
+        (f"{config.epochs} epochs of {images:,} images and {looks} looks", duration(needed)),
     ]
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
         try:
-            epochs = f"{epochs_within(seconds, rehearsal, machine.count, every):,}"
+            epochs = f"{epochs_within(seconds, rehearsal, images, every):,}"
         except ValueError:
             epochs = "less than one"
         rows.append((f"epochs in {label}", epochs))

@@ -7,6 +7,7 @@ by the result: it is a line in a plot, and its first point is the encoder as it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from foveal.config import read_toml
+from foveal.console import say
+from foveal.data.leaks import folder_of, read_seen
 from foveal.data.loader import ImageStore
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
 from foveal.nets.readout import nearest_neighbours, ridge
-from foveal.runs import write_text
+from foveal.runs import read_model, write_text
 
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many, five times, takes half a minute with 2,048 features on one core
@@ -44,8 +48,24 @@ class Probe:
         return "quadratic_kappa" if self.ordered else "accuracy"
 
 
-def open_probe(path: Path, like: PreparedSet, seed: int) -> Probe:
-    """The probe of a labelled set; ValueError where it cannot be judged or its images do not fit the pool's."""
+def labels_learned(init: str, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool) -> set[str]:
+    """sha256 of the images whose labels shape the encoder: of the pool where its labels are learned, and of `init`."""
+    learned: set[str] = set()
+    if by_label:
+        learned.update(*(records.loc[records["label"].notna(), "sha256"] for _, records in pool))
+    run = folder_of(init)
+    if (run / "model.json").is_file() and (run / "config.toml").is_file():
+        grader = read_model(run)["kind"] != "encoder"
+        if grader or read_toml(run / "config.toml", "pretrain")["method"] == "supcon":
+            learned.update(read_seen(init)["sha256"])
+    return learned
+
+
+def open_probe(path: Path, like: PreparedSet, seed: int, learned: set[str]) -> Probe:
+    """The probe of a labelled set; ValueError where it cannot be judged or its images do not fit the pool's.
+
+    learned: images that are left out, with all of their group: an encoder that knows their labels repeats them.
+    """
     prepared = open_prepared(path)
     if prepared.channels != like.channels:  # its size may differ: the network's input is resized from it
         raise ValueError(
@@ -54,8 +74,11 @@ def open_probe(path: Path, like: PreparedSet, seed: int) -> Probe:
         )
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
-    generator = np.random.default_rng(seed)
-    names, units = np.unique(records["group"].where(records["group"] != "", records["id"]), return_inverse=True)
+    generator, owners = np.random.default_rng(seed), records["group"].where(records["group"] != "", records["id"])
+    taught = owners.isin(owners[records["sha256"].isin(learned)])
+    left_out = f"; {taught.sum():,} are left out, whose labels the encoder learns from" if taught.any() else ""
+    records, owners = records[~taught], owners[~taught]
+    names, units = np.unique(owners, return_inverse=True)
     order = generator.permutation(len(names))
     cumulative = np.bincount(units, minlength=len(names))[order].cumsum()
     kept = order[: max(1, int(np.searchsorted(cumulative, MOST_IMAGES, side="right")))]
@@ -65,8 +88,10 @@ def open_probe(path: Path, like: PreparedSet, seed: int) -> Probe:
     if len(kept) < FOLDS or len(np.unique(labels)) < 2:
         raise ValueError(
             f"--probe {path}: its training and validation parts have {len(records)} labelled images of {len(kept)} "
-            f"group(s) and {len(np.unique(labels))} class(es); a probe needs {FOLDS} groups and two classes"
+            f"group(s) and {len(np.unique(labels))} class(es){left_out}; a probe needs {FOLDS} groups and two classes"
         )
+    if left_out:
+        say(f"probe: {len(records):,} images of {path}{left_out}")
     folds = _deal_out(labels, units, len(prepared.card["classes"]), generator)
     ordered = prepared.card["task"] == "grading"
     return Probe(ImageStore([(prepared, records)]), labels, folds, units, len(prepared.card["classes"]), ordered)

@@ -72,7 +72,7 @@ def _remember(config: PretrainConfig, world: int) -> PretrainConfig:
     micro = str(saved.get("micro_batch"))
     if config.micro_batch == "auto" and micro.isdigit() and config.batch_size // world % int(micro) == 0:
         known["micro_batch"] = micro
-    if config.budget is not None and saved.get("budget") == config.budget:
+    if config.budget is not None and saved.get("budget"):  # another one is refused, by its name alone
         known["epochs"] = saved["epochs"]
     return replace(config, **known)
 

@@ -11,6 +11,7 @@ LOST = 0.05  # share of images whose own view is the nearest, below which hardly
 TOO_EASY, EARLY = "too easy", 3  # said of a run that tells all images apart by that epoch
 AT_ONCE, MANY = 0.9, 16  # share of a batch of so many images or more that the first step may tell apart
 LEFT = 0.9  # share of the way to the lowest possible loss that may be left: with more, hardly anything was learned
+_MILDER = "train longer, or use milder --views where they are strong"
 
 
 def verdict(
@@ -26,7 +27,7 @@ def verdict(
     doubts = [f"the loss ended as {loss}: lower --learning-rate"] if not math.isfinite(loss) else []
     if not drawn_together:
         doubts += _doubts_of_ease(rows, batch_size)
-    doubts += _doubts_of_embeddings(final)
+    doubts += _doubts_of_embeddings(final, rows[0].get("feature_std", math.inf) if _begins(rows) else math.inf)
     reasons = [f"{method}: loss {loss:.3f}; it has no bounds that are known, the facts below count"]
     if (own := bounds_of(rows[-1], bounds)) is not None:
         doubts += _doubts_of_loss(rows, bounds, drawn_together)
@@ -38,8 +39,7 @@ def verdict(
         ]
     if not drawn_together and final["instance_accuracy"] < LOST:
         doubts.append(
-            f"the own other view is the nearest for only {final['instance_accuracy']:.0%} of images: train longer, or "
-            "use milder --views"
+            f"the own other view is the nearest for only {final['instance_accuracy']:.0%} of images: {_MILDER}"
         )
     reasons.append(
         f"effective rank of the features {final['effective_rank']:.1f} (1 = collapsed; at most {final['highest_rank']})"
@@ -54,6 +54,11 @@ def verdict(
             f"from the first step to the mean of the last {_last_steps(rows)}: loss {rows[0]['loss']:.3f} to "
             f"{loss:.3f}, nearest is the own other view for {rows[0]['instance_accuracy']:.0%} to "
             f"{rows[-1]['instance_accuracy']:.0%} of a batch"
+        )
+    sizes = list(dict.fromkeys(row["statistics_of"] for row in rows if "statistics_of" in row))
+    if len(sizes) > 1:
+        reasons.append(
+            f"BatchNorm took its statistics of {', then '.join(map(str, sizes))} images: the run was resumed"
         )
     return ("doubtful" if doubts else "healthy"), doubts + reasons
 
@@ -79,10 +84,10 @@ def _doubts_of_loss(rows: list[dict[str, Any]], bounds: tuple[float, float] | No
         # Not of groups: how low a batch of them can come varies more than what is asked here.
         first, lowest, nothing = begun
         if loss - floor > LEFT * (first - lowest):
-            views = "stronger" if first - lowest < (nothing - lowest) / 2 else "milder"
+            advice = "train longer, or use stronger --views" if first - lowest < (nothing - lowest) / 2 else _MILDER
             doubts.append(
                 f"hardly anything has been learned: the loss was {first:.3f} at the first step and {loss:.3f} in the "
-                f"last ones; train longer, or use {views} --views"
+                f"last ones; {advice}"
             )
     if abs(floor) < 0.05 and abs(loss) < 0.05:
         doubts.append("at this temperature and batch size a loss near 0 says nothing: raise one of them")
@@ -114,12 +119,16 @@ def _doubts_of_ease(rows: list[dict[str, Any]], batch_size: int) -> list[str]:
     return doubts
 
 
-def _doubts_of_embeddings(final: dict[str, Any]) -> list[str]:
+def _doubts_of_embeddings(final: dict[str, Any], first_std: float) -> list[str]:
     doubts = []
     if final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]):
         doubts.append("the features have almost collapsed to a line: lower --learning-rate, or use simclr")
-    if final["feature_std"] < 0.1:
+    if final["feature_std"] < 0.1 and first_std < 0.1:
+        doubts.append(
+            "the embeddings of all images are almost one vector, as they were at the first step: train longer"
+        )
+    elif final["feature_std"] < 0.1:
         doubts.append("collapsed: the embeddings of all images are almost one vector; lower --learning-rate")
     elif final["positive_cosine"] - final["negative_cosine"] < 0.05:
-        doubts.append("two views of an image are hardly closer than two images: train longer, or use milder --views")
+        doubts.append(f"two views of an image are hardly closer than two images: {_MILDER}")
     return doubts

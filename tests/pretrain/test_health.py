@@ -331,6 +331,21 @@ def test_a_loss_is_compared_with_that_of_the_first_step(first, last, doubt):
     assert any(ends in reason for reason in reasons)
 
 
+def test_what_was_almost_one_vector_from_the_start_has_not_collapsed():
+    rows, flat = run_of(4.5, 3.5, feature_std=0.06), GOOD | {"feature_std": 0.07}
+    reasons = verdict(rows, flat, (2.86, 4.84), "simclr", 64)[1]
+    assert reasons[0].startswith("the embeddings of all images are almost one vector, as they were at the first step")
+    rows[0]["feature_std"] = 0.5
+    assert verdict(rows, flat, (2.86, 4.84), "simclr", 64)[1][0].startswith("collapsed")
+
+
+def test_other_batch_statistics_after_a_resume_are_told():
+    rows = run_of(4.5, 3.5, statistics_of=32)
+    assert not any("BatchNorm" in reason for reason in verdict(rows, GOOD, None, "byol", 64)[1])
+    rows[-1]["statistics_of"] = 8
+    assert any("statistics of 32, then 8 images" in reason for reason in verdict(rows, GOOD, None, "byol", 64)[1])
+
+
 def test_a_loss_is_compared_within_the_bounds_of_its_own_batch():
     rows = run_of(4.5, 4.0)
     for row, floor in zip(rows, (3.9, 3.3, 2.9), strict=True):  # 0.6 above its lowest, then 1.1

@@ -91,10 +91,11 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished, phantom_set, tm
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_a_finished_run_is_not_trained_again(finished, phantom_set):
-    before = (finished / "checkpoint.pt").stat().st_mtime_ns
-    foveal.pretrain(phantom_set, out=finished, **OPTIONS)
-    assert (finished / "checkpoint.pt").stat().st_mtime_ns == before
+def test_a_finished_run_says_so_and_is_left_as_it_is(finished, phantom_set, capsys):
+    files = {file: file.stat().st_mtime_ns for file in finished.iterdir() if file.is_file()}
+    assert foveal.pretrain(phantom_set, out=finished, **OPTIONS) == finished
+    assert f"is finished: {OPTIONS['epochs']} epochs" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in finished.iterdir() if file.is_file()} == files
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch):
@@ -200,6 +201,31 @@ def test_a_running_average_is_what_is_saved_and_resumed(phantom_set, tmp_path, m
     assert torch.equal(saved["conv1.weight"], state["averaged"]["conv1.weight"])
     assert not torch.equal(saved["conv1.weight"], state["method"]["encoder.conv1.weight"])
     assert torch.equal(saved["conv1.weight"], checkpoint.load_weights(whole / "encoder.safetensors")["conv1.weight"])
+
+
+def test_a_probe_leaves_out_images_whose_labels_the_encoder_learns(phantom_set, tmp_path, capsys):
+    prepared = open_prepared(phantom_set)
+    records = prepared.part("train", "val")
+    records = records[records["label"].notna()]
+    taught = set(records["sha256"].iloc[[0, 5]])  # one image of a group is enough
+    others = records[~records["group"].isin(records["group"].iloc[[0, 5]])]
+    probe = probing.open_probe(phantom_set, prepared, 0, taught)
+    assert len(probe.store) == len(others) < len(records) - len(taught)
+    assert f"{len(records) - len(others)} are left out, whose labels" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="are left out, whose labels the encoder learns from; a probe needs 5 groups"):
+        probing.open_probe(phantom_set, prepared, 0, set(records["sha256"]))
+
+
+def test_whose_labels_are_learned(finished, phantom_set, tmp_path):
+    prepared = open_prepared(phantom_set)
+    pool = [(prepared, pool_of(prepared))]
+    labelled = set(prepared.part("train")["sha256"])
+    assert probing.labels_learned("random", pool, by_label=True) == labelled
+    assert probing.labels_learned(str(finished), pool, by_label=False) == set()  # no label has shaped it
+    taught = foveal.pretrain(phantom_set, out=tmp_path / "taught", **OPTIONS | {"method": "supcon", "epochs": 1})
+    grader = foveal.train(phantom_set, out=tmp_path / "grader", encoder="small_conv", epochs=1, batch_size=16)
+    for run in (taught, grader):
+        assert probing.labels_learned(str(run), pool, by_label=False) >= labelled
 
 
 def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, monkeypatch):
@@ -367,9 +393,7 @@ def test_other_micro_batches_of_a_resumed_run_are_warned_of_where_statistics_are
             foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="whole")
         capsys.readouterr()
         foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="8")
-        assert (
-            "began with BatchNorm statistics of 16 images and goes on with those of 8" in capsys.readouterr().out
-        ) == warned
+        assert ("took its statistics of 16 images until now and goes on with 8" in capsys.readouterr().out) == warned
 
 
 def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
@@ -427,7 +451,7 @@ def test_lower_stages_learn_more_slowly_where_asked(phantom_set, tmp_path):
 def test_a_budget_of_less_than_an_epoch_is_refused_before_anything_is_written(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.1)
     options = OPTIONS | {"precision": "fp32", "memory_format": "channels_last", "compile": "no", "views_on": "cpu"}
-    with pytest.raises(ValueError, match=r"--budget is too short.* one epoch of 40 images"):
+    with pytest.raises(ValueError, match=r"--budget is too short.* one epoch of 32 images"):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **options, budget="0.001s")
     assert not (tmp_path / "run").exists()
 
