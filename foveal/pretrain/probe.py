@@ -25,6 +25,7 @@ from foveal.data.records import PreparedSet, open_prepared
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
 from foveal.nets.readout import nearest_neighbours, ridge
+from foveal.pretrain.resolve import METHODS
 from foveal.runs import read_model, write_text
 
 FOLDS = 5
@@ -49,15 +50,15 @@ class Probe:
 
 
 def labels_learned(init: str, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool) -> set[str]:
-    """sha256 of the images whose labels shape the encoder: of the pool where its labels are learned, and of `init`."""
+    """sha256 of the images whose labels shape the encoder: of the pool, or of `init` and what that one began from."""
     learned: set[str] = set()
     if by_label:
         learned.update(*(records.loc[records["label"].notna(), "sha256"] for _, records in pool))
-    run = folder_of(init)
-    if (run / "model.json").is_file() and (run / "config.toml").is_file():
-        grader = read_model(run)["kind"] != "encoder"
-        if grader or read_toml(run / "config.toml", "pretrain")["method"] == "supcon":
-            learned.update(read_seen(init)["sha256"])
+    while ((run := folder_of(init)) / "model.json").is_file() and (run / "config.toml").is_file():
+        began = {} if read_model(run)["kind"] != "encoder" else read_toml(run / "config.toml", "pretrain")
+        if not began or METHODS[began["method"]][0].uses_labels:  # a grader, or supcon
+            return learned | set(read_seen(init)["sha256"])
+        init = began["init"]
     return learned
 
 

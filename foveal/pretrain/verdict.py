@@ -123,7 +123,7 @@ def _doubts_of_embeddings(final: dict[str, Any], first_std: float) -> list[str]:
     doubts = []
     if final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]):
         doubts.append("the features have almost collapsed to a line: lower --learning-rate, or use simclr")
-    if final["feature_std"] < 0.1 and first_std < 0.1:
+    if first_std <= final["feature_std"] < 0.1:
         doubts.append(
             "the embeddings of all images are almost one vector, as they were at the first step: train longer"
         )

@@ -224,7 +224,9 @@ def test_whose_labels_are_learned(finished, phantom_set, tmp_path):
     assert probing.labels_learned(str(finished), pool, by_label=False) == set()  # no label has shaped it
     taught = foveal.pretrain(phantom_set, out=tmp_path / "taught", **OPTIONS | {"method": "supcon", "epochs": 1})
     grader = foveal.train(phantom_set, out=tmp_path / "grader", encoder="small_conv", epochs=1, batch_size=16)
-    for run in (taught, grader):
+    options = OPTIONS | {"epochs": 1, "init": str(taught)}
+    after = foveal.pretrain(phantom_set, out=tmp_path / "after", **options)  # labels have shaped what it began from
+    for run in (taught, grader, after):
         assert probing.labels_learned(str(run), pool, by_label=False) >= labelled
 
 
