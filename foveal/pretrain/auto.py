@@ -23,12 +23,13 @@ from foveal.console import say
 from foveal.data.loader import RESIDENT_SHARE, free_memory
 from foveal.distributed import apart, from_first_process, processes_here
 from foveal.pretrain.built import build_method
-from foveal.pretrain.options import MEASURED, PretrainConfig
+from foveal.pretrain.options import MEASURED, PretrainConfig, seconds_of
 from foveal.pretrain.step import gradients
 
 TIMED_STEPS, ROUNDS = 2, 2
 PAYS_BACK = 100  # a run must have this many times the images that a choice is measured with
 COMPILING_PAYS = 600  # seconds of a run below which compiling is not tried
+BUDGET_SHARE = 0.05  # of a budget, after which no more is tried
 VIEWS_AHEAD = 3  # batches of views that are ready or being made beside the one in use
 PEAK = 1.6  # peak memory of a step over what is kept for its backward pass: gradients, workspace
 
@@ -85,15 +86,19 @@ def sample_size(config: PretrainConfig, machine: Machine) -> int:
 def _measured(
     asked: PretrainConfig, chosen: PretrainConfig, machine: Machine, sample: int, rates: dict[str, float]
 ) -> PretrainConfig:
-    """Try one choice after the other, each on top of the best so far."""
+    """Try one choice after the other, each on top of the best so far, for as long as a budget has time for it."""
+    budget = None if asked.budget is None else seconds_of(asked.budget)
+    until = math.inf if budget is None else time.monotonic() + BUDGET_SHARE * budget
 
     def better(option: str, value: str) -> PretrainConfig:
         other = replace(chosen, **{option: value})  # type: ignore[arg-type]
-        if getattr(asked, option) != "auto":
+        if getattr(asked, option) != "auto" or time.monotonic() > until:
             return chosen
         for _ in range(ROUNDS):  # in turn, and the best of each counts: what else the machine does comes and goes
             for config in (chosen, other):
                 rates[_name(config)] = max(rates.get(_name(config), 0.0), step_rate(config, machine, sample))
+            if time.monotonic() > until:
+                break
         return other if rates[_name(other)] > rates[_name(chosen)] else chosen
 
     chosen = better("precision", "fp32" if chosen.precision == "bf16" else "bf16")
@@ -101,7 +106,8 @@ def _measured(
     if _name(chosen) not in rates:
         rates[_name(chosen)] = step_rate(chosen, machine, sample)
     gpu, step = machine.device.type == "cuda", rates[_name(chosen)]
-    if gpu and machine.world == 1 and asked.epochs * machine.count / step > COMPILING_PAYS:
+    seconds = asked.epochs * machine.count / step if budget is None else budget
+    if gpu and machine.world == 1 and seconds > COMPILING_PAYS:
         chosen = better("compile", "yes")
     if gpu and asked.views_on == "auto":
         rates["views on cpu"], rates["views on device"] = view_rates(chosen, machine, sample)

@@ -88,6 +88,7 @@ def test_crops_of_all_levels_read_their_own_copy():
     assert np.abs(on_cpu - on_device).max() < 0.55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fundus", "byol", "cifar"])
 def test_the_device_back_end_is_one_graph(name):
     recipe = recipe_pair(name)[1]

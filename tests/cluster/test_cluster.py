@@ -55,6 +55,7 @@ def test_files_hold_a_row_per_image_or_pair(made, phantom_set):
     assert (pairs["id"].map(units) != pairs["other"].map(units)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_run", [True, False])
 def test_the_nearest_of_a_photograph_outside_the_set_are_shown(phantom_set, grader_run, tmp_path, capsys, with_run):
     new = draw_phantom(4, "left", 128, np.random.default_rng(99)).image

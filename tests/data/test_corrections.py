@@ -82,6 +82,7 @@ def test_wrong_uses_are_named(data):
         foveal.correct(data, "x", new="1", why=" ")
 
 
+@pytest.mark.slow
 def test_a_run_says_which_labels_were_corrected_by_whom_and_why(data, tmp_path):
     prepared = open_prepared(data)
     image, label = prepared.part("train").iloc[0][["id", "label"]]

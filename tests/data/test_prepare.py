@@ -279,6 +279,7 @@ def test_a_disk_without_room_is_said_before_any_work(tmp_path, monkeypatch):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=512)
 
 
+@pytest.mark.slow
 def test_ungradable_photographs_are_dropped_only_when_asked_and_listed(tmp_path):
     write_phantoms(tmp_path / "photos", 20, size=256)
     cv2.imwrite(str(tmp_path / "photos" / "0" / "dark.png"), np.full((256, 256, 3), 1, np.uint8))
@@ -307,6 +308,7 @@ def test_joined_sets_keep_what_was_decided_and_share_no_copy_across_sides(tmp_pa
     assert np.array_equal(both.pixels(both.records.iloc[[row]]), same)
 
 
+@pytest.mark.slow
 def test_sets_on_different_scales_do_not_mix_without_a_map(tmp_path):
     write_phantoms(tmp_path / "photos", 25)
     whole = foveal.prepare(tmp_path / "photos", out=tmp_path / "whole", size=16)

@@ -11,6 +11,8 @@ from foveal.data.records import open_prepared
 from foveal.evaluate.predictions import read_predictions
 from foveal.runs import sole_writer
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {
     "encoder": "strided_conv",
     "labels": ("25%", "100%"),

@@ -12,6 +12,8 @@ from foveal.evaluate.predictions import read_predictions
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"encoder": "strided_conv", "epochs": 2, "batch_size": 16, "folds": 3, "tta": "flips", "loss": "corn"}
 
 

@@ -48,6 +48,7 @@ def test_ridge_in_closed_form_agrees_with_scikit_learn(blobs):
     assert (grades == truth.numpy()).mean() > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [30, 300], ids=["more-images", "more-features"])
 def test_ridge_of_collinear_features_is_the_penalised_solution_with_the_best_left_out_error(width):
     generator = torch.Generator().manual_seed(0)
@@ -89,6 +90,7 @@ def test_neighbours_vote_by_cosine(blobs):
     assert scores[0].tolist() == pytest.approx(votes, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_probe_compares_encoders_with_intervals(phantom_set, tmp_path, capsys):
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16)
     table = foveal.probe(phantom_set, init=("random", str(run)), encoder="small_conv", out=tmp_path / "t" / "probe.csv")

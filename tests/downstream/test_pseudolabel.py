@@ -10,6 +10,8 @@ from foveal.downstream.pseudo import check_targets
 from foveal.downstream.pseudolabel import PseudolabelConfig, chosen
 from foveal.runs import sole_writer
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"encoder": "strided_conv", "epochs": 2, "batch_size": 16}
 
 

@@ -66,6 +66,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(grader_run, phantom_set, 
     assert [row["loss"] for row in read_metrics(resumed)] == [row["loss"] for row in read_metrics(grader_run)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", [0, 2])
 def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch, folds):
     options = OPTIONS | {"out": tmp_path / "run", "epochs": 1, "folds": folds}
@@ -253,6 +254,7 @@ def test_a_wrong_choice_leaves_the_folder_free(phantom_set, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_starting_weights_and_batches_choose_how_statistics_are_kept(phantom_set, tmp_path, encoder_run):
     options = [{"batch_size": 16}, {"init": str(encoder_run), "batch_size": 8},
                {"init": str(encoder_run), "batch_size": 16}, {"freeze": True, "batch_size": 8}]  # fmt: skip
@@ -307,6 +309,7 @@ def test_errors_of_every_epoch_are_listed(phantom_set, tmp_path):
     assert not (mixed / "errors" / "epoch-001-train.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "corn", "coral", "mse", "smooth_l1"])
 def test_every_loss_trains_resumes_and_predicts(phantom_set, tmp_path, loss, monkeypatch):
     options = {"loss": loss, "ema": 0.5, "sampling": "progressive", "layer_decay": 0.8}

@@ -175,6 +175,7 @@ def test_steps_to_classes_without_images_stay_near_what_the_regression_assumed()
     assert stepped(clear, steps)[0, 4] > 0.1
 
 
+@pytest.mark.slow
 def test_thresholds_by_the_curve_serve_new_images_better_than_by_the_luck_of_few():
     gained = []
     for seed in range(8):

@@ -61,6 +61,7 @@ def said(*folders: Path) -> dict[str, str]:
     return {verdict.text: verdict.tone for verdict in find([summary_of(folder) for folder in folders], pairs)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False])
 def test_probe_finds_a_width_that_goes_with_the_grade(ordered):
     cues, labels, units = drawn()

@@ -112,6 +112,7 @@ def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monke
     assert told[summary] in told_again and "1 of 4 are unreadable" in told[summary]
 
 
+@pytest.mark.slow
 def test_overlays_need_a_last_map_and_are_one_a_photograph(grader_run, photographs, tmp_path):
     with pytest.raises(ValueError, match="gives no maps"):
         foveal.predict(grader_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")

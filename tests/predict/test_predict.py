@@ -55,6 +55,7 @@ def test_folders_files_and_bad_files(photo_run, photographs, tmp_path):
     assert bad["id"].endswith("letter.jpg") and "not a picture" in bad["reason"] and bad["grade"] == bad["p0"] == ""
 
 
+@pytest.mark.slow
 def test_pictures_that_are_no_good_photographs_are_flagged(photo_run, tmp_path, capsys):
     wide = foveal.prepare(photo_run[0] / "photos", out=tmp_path / "data", size=64)
     run = foveal.train(wide, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=8, class_weights="none")

@@ -50,6 +50,21 @@ def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch):
         settle(config(), MACHINE)
 
 
+@pytest.mark.parametrize(("budget", "tried"), [("1h", 8), ("20s", 2)])
+def test_a_short_budget_is_not_spent_on_choosing(monkeypatch, budget, tried):
+    clock, asked = [0.0], []
+
+    def step_rate(config, machine, sample):
+        clock[0] += 1.0
+        asked.append((config.precision, config.memory_format))
+        return 200.0 if config.precision == "bf16" else 100.0
+
+    monkeypatch.setattr(auto, "step_rate", step_rate)
+    monkeypatch.setattr(auto.time, "monotonic", lambda: clock[0])
+    chosen, _ = settle(config(precision="auto", memory_format="auto", budget=budget), MACHINE)
+    assert len(asked) == tried and (chosen.precision, chosen.memory_format) == ("bf16", "channels_last")
+
+
 def test_tiles_need_no_matrix():
     assert matrix_bytes(config(), 64) == 3 * 4 * 128**2 and matrix_bytes(config(chunk=32), 64) == 0
 

@@ -245,6 +245,7 @@ def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, mo
     assert shifts.norm() < 0.5 * others.norm()
 
 
+@pytest.mark.slow
 def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path):
     options = OPTIONS | {"encoder": "test_resnet", "epochs": 1}
     first = foveal.pretrain(phantom_set, out=tmp_path / "first", **options)
@@ -297,6 +298,7 @@ def test_supervised_contrast_says_how_many_labels_it_has(phantom_set, tmp_path, 
     assert 0.3 < row["loss_floor"] < row["loss"] and row["loss_chance"] == pytest.approx(math.log(31), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "PLAN_SECONDS", 0.2)
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True)
@@ -307,6 +309,7 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
     assert "a look at the features" in said and f"{OPTIONS['epochs']} epochs of" in said
 
 
+@pytest.mark.slow
 def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "PLAN_SECONDS", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.9))
@@ -324,6 +327,7 @@ def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_p
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="1s", probe=phantom_set)
 
 
+@pytest.mark.slow
 def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
     monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, every: 2 if 20 < seconds < 60 else 1)
@@ -385,6 +389,7 @@ def test_only_parts_of_a_batch_are_other_statistics(phantom_set, tmp_path, capsy
         assert ("BatchNorm takes its statistics" in capsys.readouterr().out) == warned
 
 
+@pytest.mark.slow
 def test_other_micro_batches_of_a_resumed_run_are_warned_of_where_statistics_are_kept(
     phantom_set, tmp_path, monkeypatch, capsys
 ):
@@ -419,6 +424,7 @@ def test_a_run_whose_batches_are_of_one_group_is_judged_by_its_own_bounds(phanto
     assert health["loss_chance"] < 0.9 * math.log(31)
 
 
+@pytest.mark.slow
 def test_a_compiled_encoder_is_saved_under_its_own_names(finished, phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", eagerly_compiled)
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, compile="yes", ema=0.5)
@@ -432,6 +438,7 @@ def eagerly_compiled(module):
     module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
 
 
+@pytest.mark.slow
 def test_lower_stages_learn_more_slowly_where_asked(phantom_set, tmp_path):
     options = OPTIONS | {"encoder": "test_resnet", "epochs": 1, "optimiser": "sgd", "weight_decay": 0.0}
     torch.manual_seed(0)

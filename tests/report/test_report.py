@@ -42,6 +42,7 @@ def test_the_page_needs_nothing_else(tmp_path, write_grader, page_of):
     assert len(page) < 3 * 2**20
 
 
+@pytest.mark.slow
 def test_same_folders_same_bytes(tmp_path, write_grader, write_pretraining, page_of, charts_drawn_once, monkeypatch):
     monkeypatch.setattr(figures, "draw", charts_drawn_once)
     runs = (write_grader(tmp_path / "one"), write_pretraining(tmp_path / "two"))
@@ -58,6 +59,7 @@ def test_text_from_files_is_escaped(tmp_path, write_grader, page_of):
     assert page.count("&lt;img src=x") > 4
 
 
+@pytest.mark.slow
 def test_two_graders_are_compared_with_the_first(tmp_path, write_grader, page_of):
     worse, better = write_grader(tmp_path / "worse", right=0.4), write_grader(tmp_path / "better", right=0.95)
     page = page_of(worse, better)
@@ -68,6 +70,7 @@ def test_two_graders_are_compared_with_the_first(tmp_path, write_grader, page_of
     assert against_first(second, first).text == "better and better gave every image the same grade."
 
 
+@pytest.mark.slow
 def test_only_shared_images_are_compared(tmp_path, write_grader, page_of):
     many, few = write_grader(tmp_path / "many"), write_grader(tmp_path / "few", right=1.0, count=30)
     findings = find([read_evidence(many), read_evidence(few)])
@@ -86,6 +89,7 @@ def corrected_run(run: Path, **card: Any) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_runs_from_before_and_after_a_correction_are_judged_by_the_newest_labels(tmp_path, write_grader, page_of):
     old, new = write_grader(tmp_path / "old"), corrected_run(write_grader(tmp_path / "new"), corrections=2)
     page = page_of(old, new)

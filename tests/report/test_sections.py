@@ -126,6 +126,7 @@ def test_clusters_that_were_not_scored_have_no_table(full_run, page_of):
     assert "Clusters against labels" not in page_of(full_run)
 
 
+@pytest.mark.slow
 def test_doubted_images_are_shown_from_the_set_or_from_the_run(full_run, page_of, tmp_path):
     first = pd.read_csv(full_run / "misgraded.csv", keep_default_na=False).query("picture != ''")["id"].iloc[0]
     doubts = pd.read_csv(full_run / "label_noise.csv")
@@ -242,6 +243,7 @@ def test_few_groups_and_leaks_forbid_trust(full_run):
     assert trust.startswith("Not yet") and "12 groups" in trust and "learned from" in trust
 
 
+@pytest.mark.slow
 def test_mcnemar_is_said_in_words(tmp_path, write_grader, page_of):
     runs = write_grader(tmp_path / "worse", right=0.4), write_grader(tmp_path / "better", right=0.95)
     text = section(page_of(*runs), "comparison")

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("fastapi")
 # Pillow and pydicom warn about many a damaged file, which must not become an error here that a server would not see.
-pytestmark = pytest.mark.filterwarnings("ignore")
-FEW, MANY = 40, 1500  # examples
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 ROOM = 48 * 2**20  # bytes by which memory may grow for a file that is refused
 
@@ -67,10 +66,10 @@ def mutated(seeds, chances):
     return bytes(data)
 
 
-def fuzz_files(client, photographs, seeds, examples):
+def test_damaged_files_are_answered(client, photographs, seeds):
     kinds = ("image/jpeg", "application/dicom", "application/octet-stream")
 
-    @settings(max_examples=examples, derandomize=True, database=None, **PATIENT)
+    @settings(max_examples=1500, derandomize=True, database=None, **PATIENT)
     @given(st.integers(0, 2**32), st.sampled_from(kinds), st.booleans())
     def run(seed, kind, pictures):
         data = mutated(seeds, random.Random(seed))
@@ -81,7 +80,7 @@ def fuzz_files(client, photographs, seeds, examples):
     run()
 
 
-def fuzz_requests(client, photographs, examples):
+def test_odd_requests_are_answered(client, photographs):
     boundaries = st.text("xy-'()+_,./:=? \"\\;", max_size=90)
     kinds = st.one_of(
         st.sampled_from(["image/png", "application/json", "", "image/", "multipart/form-data", "text/html"]),
@@ -96,7 +95,7 @@ def fuzz_requests(client, photographs, examples):
     bodies = st.one_of(st.binary(max_size=300), st.lists(pieces, max_size=14).map(b"".join))
     names = st.binary(max_size=60).map(lambda name: name.translate(None, b"\r\n\0"))
 
-    @settings(max_examples=examples, derandomize=True, database=None, **PATIENT)
+    @settings(max_examples=750, derandomize=True, database=None, **PATIENT)
     @given(bodies, kinds, names, st.sampled_from(["/v1/grade", "/v1/report"]))
     def run(body, kind, name, path):
         headers = {b"Content-Type": kind.encode(), b"X-Name": name}
@@ -109,7 +108,8 @@ def fuzz_requests(client, photographs, examples):
     run()
 
 
-def fuzz_reviews(client, examples):
+def test_odd_reviews_are_answered(browsing):
+    client = browsing()
     values = st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
         lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)),
@@ -118,7 +118,7 @@ def fuzz_reviews(client, examples):
     right = {"image": "a" * 64, "name": "a.jpg", "given": 1, "grade": 2, "reviewer": "K"}
     keys = st.sampled_from([*right, "note", "probabilities", "other"])
 
-    @settings(max_examples=examples, derandomize=True, database=None, **PATIENT)
+    @settings(max_examples=300, derandomize=True, database=None, **PATIENT)
     @given(st.dictionaries(keys, values, max_size=3), st.booleans())
     def run(changes, as_ascii):
         body = json.dumps(right | changes, ensure_ascii=as_ascii).encode("utf-8", "surrogatepass")
@@ -128,29 +128,6 @@ def fuzz_reviews(client, examples):
         assert client.get("/v1/reviews").status_code == client.get("/v1/reviews/corrections.csv").status_code == 200
 
     run()
-
-
-def test_damaged_files_are_answered(client, photographs, seeds):
-    fuzz_files(client, photographs, seeds, FEW)
-
-
-def test_odd_requests_are_answered(client, photographs):
-    fuzz_requests(client, photographs, FEW)
-
-
-def test_odd_reviews_are_answered(browsing):
-    fuzz_reviews(browsing(), FEW)
-
-
-@pytest.mark.slow
-def test_many_damaged_files_are_answered(client, photographs, seeds):
-    fuzz_files(client, photographs, seeds, MANY)
-
-
-@pytest.mark.slow
-def test_many_odd_requests_are_answered(client, photographs, browsing):
-    fuzz_requests(client, photographs, MANY // 2)
-    fuzz_reviews(browsing(), MANY // 5)
 
 
 def chunk(kind, data):
