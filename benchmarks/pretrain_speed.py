@@ -31,7 +31,9 @@ COUNT = 2048
 
 OURS = """
 import json, sys, torch
+from dataclasses import replace
 from pathlib import Path
+from foveal.augment.recipes import RECIPES
 from foveal.augment.views import NetworkInput
 from foveal.data.leaks import pool_of
 from foveal.data.loader import ImageStore
@@ -48,6 +50,7 @@ from foveal.pretrain.plan import rehearse
 folder, encoder = Path(sys.argv[1]), sys.argv[2]
 size, batch, hidden, seconds = int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
 device = choose_device("cpu")
+RECIPES["simclr"] = replace(RECIPES["simclr"], blur_sigma=(0.1 / size, 2 / size))  # as lightly: pixels, not shares
 prepared = open_prepared(folder / "set")
 config = resolve(PretrainConfig(
     data=(prepared.path,), out=folder / "none", encoder=encoder, batch_size=batch, views="simclr", epochs=1000,

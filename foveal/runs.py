@@ -83,8 +83,6 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
 
 def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: Sequence[str] = FREE_OPTIONS) -> Run:
     """Create or reopen the run folder `out`; `data` maps each prepared set to its content hash."""
-    if not is_first_process():
-        return Run(out)
     if check_out(out, verb, config, free) and (out / "provenance.json").is_file():
         known = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
         before = known["data"]

@@ -1,7 +1,8 @@
 """Leaks: images that a network has learned from must not be the ones that it is judged on.
 
 Every run lists what shaped its weights in RUN/seen.csv, its starting run's included: sha256 of the prepared pixels,
-fingerprint and patient. So a copy is found although it was saved again, resized or mirrored, and prepared elsewhere.
+fingerprint, patient, and whether its label was learned. So a copy is found although it was saved again, resized or
+mirrored, and prepared elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from foveal.data.duplicates import Pictures, candidates, find_duplicates
 from foveal.data.records import PreparedSet, open_prepared, patients, read_records
 from foveal.fundus.fingerprint import from_text
 
-SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint")
+SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
+TAUGHT = "1"  # in the column `taught`: the image's label shaped the weights too, not its pixels alone
 CERTAIN = 0.84  # cosine of fingerprints: 98 in 100 pairs above it are confirmed by their pixels, in Messidor-2
 
 
@@ -147,15 +149,17 @@ def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]]) -> pd.DataFrame:
-    """The images of a pool as they are listed in seen.csv."""
-    return pd.concat([_described(prepared, records)[list(SEEN)] for prepared, records in pool], ignore_index=True)
+def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], *, by_label: bool = False) -> pd.DataFrame:
+    """The images of a pool as they are listed in seen.csv; by_label: the labels of those that have one are learned."""
+    described = pd.concat([_described(prepared, records) for prepared, records in pool], ignore_index=True)
+    return described.assign(taught=np.where(described["label"].notna() & by_label, TAUGHT, ""))[list(SEEN)]
 
 
-def write_seen(run: Path, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], before: pd.DataFrame) -> None:
-    """Write RUN/seen.csv: every image of the pool, and all that was seen `before` by what the run starts from."""
-    table = pd.concat([seen_of(pool), before]).drop_duplicates(["sha256", "id"])
-    table.to_csv(run / "seen.csv", index=False, lineterminator="\n")
+def write_seen(run: Path, own: pd.DataFrame, before: pd.DataFrame) -> None:
+    """Write RUN/seen.csv: what the run learns from, and all that was seen `before` by what it starts from."""
+    table = pd.concat([own, before])
+    table["taught"] = table.groupby(["sha256", "id"])["taught"].transform("max")  # once is for good
+    table.drop_duplicates(["sha256", "id"]).to_csv(run / "seen.csv", index=False, lineterminator="\n")
 
 
 def folder_of(init: str) -> Path:

@@ -184,9 +184,17 @@ def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
     for other in sets[1:]:
         if other.card["options"] != first.card["options"]:
             raise ValueError(
-                f"{first.path} was prepared with {first.card['options']}, {other.path} with {other.card['options']}; "
-                f"prepare them alike {purpose}"
+                f"{first.path} and {other.path} were not prepared alike ({differing(first.card, other.card)}); prepare "
+                f"them alike {purpose}"
             )
+
+
+def differing(first: dict[str, Any], other: dict[str, Any], but: Sequence[str] = ()) -> str:
+    """In which options of preparation two cards differ, but for those: "crop disc and none, size 512 and 224"."""
+    ours, theirs = first["options"], other["options"]
+    names = sorted((ours.keys() | theirs.keys()) - set(but))
+    pairs = [(name, ours.get(name), theirs.get(name)) for name in names]
+    return ", ".join(f"{name} {mine} and {yours}" for name, mine, yours in pairs if mine != yours)
 
 
 def check_copies(records: pd.DataFrame, file: Path) -> None:

@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import threading
 import time
-import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -29,7 +28,7 @@ import torch
 
 from foveal.config import to_toml
 from foveal.console import progress_bar, say, warn
-from foveal.data.leaks import folder_of, read_seen, refuse_seen
+from foveal.data.leaks import TAUGHT, read_seen, refuse_seen
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
 from foveal.downstream.cells import Cell, Sides, features_of, repetitions, run_cell
@@ -38,7 +37,7 @@ from foveal.downstream.efficiency import draw_curves, show_comparison, tabulate
 from foveal.downstream.options import TrainConfig
 from foveal.downstream.start import start_from
 from foveal.downstream.train import try_start
-from foveal.runs import check_out, open_run, read_model, sole_writer, write_text
+from foveal.runs import check_out, open_run, sole_writer, write_text
 
 # Combinations are files of their own: more of them can be asked for later, and elsewhere.
 FREE = ("init", "how", "labels", "seeds", "devices", "resamples")
@@ -94,12 +93,7 @@ def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides], h
 def refuse_taught(config: CompareConfig) -> None:
     """ValueError for weights that have learned from grades, where fewer grades are to be learned from."""
     for init in config.init:
-        folder = folder_of(init)
-        model = read_model(folder) if (folder / "model.json").is_file() else {}
-        file = folder / "config.toml"
-        options = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        exported = (folder / "foveal.json").is_file()  # only graders are exported
-        taught = exported or model.get("kind") == "grader" or options.get("method") == "supcon"
+        taught = (read_seen(init)["taught"] == TAUGHT).any()
         if taught and any(said != "100%" for said in config.labels) and not config.allow_leaks:
             raise ValueError(
                 f"--init {init} has learned from grades already: with a part of the labels it would know more than it "

@@ -105,7 +105,7 @@ def _rounds(
             table = label(config, teacher, pool, number, device)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(config.out / "config.toml", to_toml("pseudolabel", config))
-            write_seen(folder, pool, read_seen(str(teacher)))
+            write_seen(folder, seen_of(pool), read_seen(str(teacher)))
             write_text(file, table.to_csv(index=False, lineterminator="\n"))
         show_labels(file, sets[0].classes)
         if config.rounds:

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from foveal.console import hushed, say
-from foveal.data.leaks import read_seen, refuse_seen, seen_of, write_seen
+from foveal.data.leaks import TAUGHT, read_seen, refuse_seen, seen_of, write_seen
 from foveal.data.records import PreparedSet, open_prepared
 from foveal.distributed import choose_device
 from foveal.downstream.errors import write_held_out
@@ -116,7 +116,7 @@ def write_start(
     features: int,
 ) -> None:  # fmt: skip
     """What is known of a run before it begins: what it learns from, and model.json."""
-    write_seen(run.path, learned.parts, before)
+    write_seen(run.path, seen_of(learned.parts).assign(taught=TAUGHT), before)
     write_model(run, config, prepared, start, learned, features)
 
 

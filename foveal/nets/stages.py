@@ -19,7 +19,13 @@ def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
         layers = list(encoder._modules)
         return {name: layers.index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
     grouped: Any = encoder
-    stages: dict[str, int] = group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
+    try:
+        stages: dict[str, int] = group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(
+            f"timm does not say which layers of {type(encoder).__name__} belong to which stage: leave --freeze-stages "
+            "and --layer-decay out, or choose another --encoder"
+        ) from error
     return stages
 
 
@@ -28,6 +34,8 @@ def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
 
     Raises ValueError when that would leave nothing to learn.
     """
+    if not count:
+        return []
     stages = stage_of_parameters(encoder)
     total = max(stages.values()) + 1
     if not 0 <= count < total:

@@ -210,6 +210,12 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> str:
     fitting = [size for size in range(2, share) if share % size == 0 and size * each <= room]
     if not fitting:
         rest = "" if config.chunk != 0 else "; a --chunk of 4096 keeps the loss small"
+        if room >= 2 * each:
+            raise ValueError(
+                f"a step has room for {int(room / each)} images at a time, and no such part divides the {share} that a "
+                f"process takes of each batch: choose a --batch-size that can be cut, such as "
+                f"{machine.world * (share - share % 2)}"
+            )
         raise ValueError(
             f"two images of a step need {(free - room + 2 * each) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
             f"free: choose a smaller --image-size, --encoder or --batch-size{rest}"

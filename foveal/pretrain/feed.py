@@ -109,13 +109,18 @@ class Feed:
         ahead = [random_views(images[cut], table[cut], self.spec, CPU) for table in tables]
         if self.device.type == "cuda":
             ahead = [views.pin_memory() for views in ahead]
-        return lambda: (ahead[0].to(self.device, non_blocking=True), ahead[1].to(self.device, non_blocking=True))
+        return lambda: (self._sent(ahead[0]), self._sent(ahead[1]))
 
     def _views(self, images: np.ndarray | Tensor, table: ViewTable) -> Tensor:
         if isinstance(images, Tensor):
-            return random_views(images, table, self.spec, self.device)
+            return self._sent(random_views(images, table, self.spec, self.device))
         views = random_views(images, table, self.spec, CPU)
-        return views.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else views
+        return self._sent(views.pin_memory() if self.device.type == "cuda" else views)
+
+    def _sent(self, views: Tensor) -> Tensor:
+        """The views on the device, in the memory format in which the network works."""
+        sent = views.to(self.device, non_blocking=True)
+        return sent.contiguous() if self.config.memory_format == "contiguous" else sent
 
 
 def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool) -> np.ndarray:
@@ -130,6 +135,8 @@ def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool)
             names += ["" if pd.isna(label) else classes[int(label)] for label in records["label"]]
         else:
             names += patients(prepared.card, records["group"]).tolist()
+    if not by_label:
+        names = _tied(names)
     if not any(names):
         if by_label:
             raise ValueError("--method supcon learns from labels, and no image of the pool has one; use simclr")
@@ -150,3 +157,19 @@ def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool)
         )
         raise ValueError(f"{what}, so nothing repels: one vector for all would be the best; use simclr without groups")
     return found
+
+
+def _tied(names: list[str]) -> list[str]:
+    """One name for all patients whom copies tie together: "a+b" makes "a", "b" and "a+b" one."""
+    first: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while first.setdefault(name, name) != name:
+            name = first[name]
+        return name
+
+    for name in dict.fromkeys(names):
+        start, *others = name.split("+")
+        for other in others:
+            first[root(other)] = root(start)
+    return [root(name.partition("+")[0]) for name in names]

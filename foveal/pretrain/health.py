@@ -21,6 +21,7 @@ from foveal.losses.precision import unit
 FACT_IMAGES = 512
 SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
+CALMER = "Start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
 
 
 @torch.no_grad()
@@ -81,9 +82,11 @@ def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
     """What two views' embeddings [n, D] and the features [n, F] of some images look like: plain numbers for JSON.
 
     effective_rank (of the features, at most highest_rank), the facts, and how many positive and negative cosines
-    fall into each of 20 bins from -1 to 1.
+    fall into each of 20 bins from -1 to 1. ValueError where the network has diverged.
     """
     z1, z2, features = z1.float().cpu(), z2.float().cpu(), features.float().cpu()
+    if not all(bool(vectors.isfinite().all()) for vectors in (z1, z2, features)):
+        raise ValueError(f"features or embeddings are no longer finite numbers. {CALMER}")
     positive, cosines, others = _cosines(torch.cat([unit(z1), unit(z2)]), len(z1))
     negative = cosines.flatten()[others.flatten()]
     return {

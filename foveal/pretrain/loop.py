@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -29,9 +30,9 @@ from foveal import checkpoint
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
 from foveal.console import is_first_process, progress_bar, say, warn
-from foveal.data.leaks import check_overlap, pool_of, read_seen, write_seen
+from foveal.data.leaks import check_overlap, pool_of, read_seen, seen_of, write_seen
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
-from foveal.data.records import PreparedSet, open_prepared
+from foveal.data.records import PreparedSet, check_alike, open_prepared
 from foveal.distributed import (
     apart,
     barrier,
@@ -49,17 +50,24 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed, MicroBatches, identities
-from foveal.pretrain.health import FACT_IMAGES, bounds_of, check_loss, explain_loss
+from foveal.pretrain.health import CALMER, FACT_IMAGES, bounds_of, check_loss, explain_loss
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import estimate_statistics, finish, look_on_the_way
-from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
+from foveal.pretrain.plan import (
+    BUDGET_SECONDS,
+    PLAN_SECONDS,
+    epochs_between_looks,
+    epochs_within,
+    rehearse,
+    show_plan,
+)
 from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.step import gradients, running_statistics_still
-from foveal.runs import check_out, open_run, read_metrics, sole_writer, write_json
+from foveal.runs import Run, check_out, open_run, read_metrics, sole_writer, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine
 
 LOG_EVERY = 50  # steps between two looks at the loss: each look waits for the device
-SAVE_WITHIN = 300.0  # seconds after which a checkpoint is written within an epoch
+SAVE_WITHIN = 300.0  # seconds after which a checkpoint is written within an epoch, where a step does not take longer
 SAVE_SHARE = 0.05  # checkpoints at the ends of epochs take no more of the time than that
 PREVIEW_IMAGES = 8
 
@@ -75,6 +83,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     # Data
     began = time.monotonic()
     sets = [open_prepared(path) for path in config.data]
+    check_alike(sets, "to learn from them together")
     pool = [(prepared, pool_of(prepared)) for prepared in sets]
     count = sum(len(records) for _, records in pool)
     if config.preview:
@@ -89,10 +98,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     config = decided_by_first(lambda: resolve(given, sets, world))
     resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
     by_label, by_group = METHODS[config.method][0].uses_labels, config.same_group in ("mask", "positive")
+    learned, learned_before = seen_of(pool, by_label=by_label), read_seen(config.init)
     probe = None
     if config.probe is not None:
-        learned = probing.labels_learned(config.init, pool, by_label)
-        probe = probing.open_probe(config.probe, sets[0], config.seed, learned)
+        probe = probing.open_probe(config.probe, sets[0], config.seed, pd.concat([learned, learned_before]))
     identity = identities(pool, by_label) if by_label or by_group else None
 
     # Model
@@ -129,7 +138,10 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
 
     # Run folder, resume
     decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
-    run = open_run(config.out, "pretrain", config, {str(s.path): s.card["content_hash"] for s in sets})
+    opened: list[Run] = []  # in the first process, which alone has trackers
+    hashes = {str(prepared.path): prepared.card["content_hash"] for prepared in sets}
+    decided_by_first(lambda: opened.append(open_run(config.out, "pretrain", config, hashes)))
+    run = opened[0] if opened else Run(config.out)
     feed = Feed(config, store, spec, device, identity, rank, world)
     total_steps, step = config.epochs * feed.steps, 0
     state = decided_by_first(lambda: checkpoint.load(run.checkpoint) if run.checkpoint.exists() else None)
@@ -170,15 +182,17 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     if step:
         say(f"resuming after step {step:,}, in epoch {step // feed.steps + 1} of {config.epochs}")
     elif is_first_process():
-        write_seen(run.path, pool, read_seen(config.init))
+        write_seen(run.path, learned, learned_before)
         _write_views(run.path / "views.jpg", config, store, feed)
         if rates:
             write_json(run.path / "auto.json", {"images_per_second": rates})
 
     def save() -> tuple[float, float]:
-        """Write the checkpoint; returns when it was done and how long it took."""
+        """Write the checkpoint, never one of a network that has diverged; returns when, and how long it took."""
         began = time.perf_counter()
         if is_first_process():
+            if not all(bool(weights.isfinite().all()) for weights in method.parameters()):
+                raise ValueError(_diverged(f"weights are no longer finite numbers at step {step}", run, config))
             state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
             checkpoint.save(state | ({} if averaged is None else {"averaged": averaged.state_dict()}), run.checkpoint)
         return time.perf_counter(), time.perf_counter() - began
@@ -198,7 +212,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     assert peak is not None
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     saved, saving = time.perf_counter(), 0.0
-    warm_up, probe_every = round(config.warm_up * total_steps), config.probe_every or max(1, config.epochs // 10)
+    warm_up, probe_every = round(config.warm_up * total_steps), epochs_between_looks(config.epochs, config.probe_every)
     bounds, rank_seed = method.bounds(config.batch_size), 100_003 * rank
     if step == 0:
         judge(0)
@@ -241,7 +255,8 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                     if normed:
                         row["statistics_of"] = seen
                     if not math.isfinite(row["loss"]):
-                        raise ValueError(_not_finite(row, steps_since, run.path, peak))
+                        between = f"between steps {step - steps_since} and {step}, in epoch {epoch + 1}"
+                        raise ValueError(_diverged(f"the loss became {row['loss']} {between}", run, config))
                     check_loss(row["loss"], bounds_of(row, bounds), row, first=step == 1)
                     if number + 1 == feed.steps and looks(epoch + 1):
                         if averaged is not None:
@@ -250,9 +265,9 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                         built.training_mode()
                     run.log(row)
                     bar.advance(0, f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}")
-                    if number + 1 < feed.steps and time.perf_counter() - saved > SAVE_WITHIN:
-                        saved, saving = save()
                     totals, since, waited, steps_since = {}, time.perf_counter(), 0.0, 0
+                if number + 1 < feed.steps and time.perf_counter() - saved > SAVE_WITHIN:
+                    saved, saving = save()
             if looks(epoch + 1):  # before the checkpoint: what is judged after it would be lost with a kill in between
                 judge(epoch + 1)
             if epoch + 1 == config.epochs or SAVE_SHARE * (time.perf_counter() - saved) > saving:
@@ -281,12 +296,9 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], autocast: Any) -> Non
         raise ValueError(f"the first loss is wrong: {fault}")
 
 
-def _not_finite(row: dict[str, Any], steps: int, run: Path, rate: float) -> str:
-    return (
-        f"the loss became {row['loss']} between steps {row['step'] - steps} and {row['step']}, in epoch "
-        f"{row['epoch']}; {run} keeps the last good state. Start again with another --out and a lower --learning-rate "
-        f"(now {rate:.3g}), a longer --warm-up, or --precision fp32"
-    )
+def _diverged(what: str, run: Run, config: PretrainConfig) -> str:
+    kept = f"; {run.path} keeps the last good state" if run.checkpoint.is_file() else ""
+    return f"{what}{kept}. {CALMER}; the learning rate was {config.learning_rate:.3g}"
 
 
 def _who_belongs_together(identity: np.ndarray, what: str) -> str:

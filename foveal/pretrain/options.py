@@ -98,7 +98,7 @@ class PretrainConfig:
     teacher_temperature: float | None = None
     # A prepared set with labels on which the encoder is judged now and then: its training and validation parts.
     probe: Path | None = None
-    # Epochs between two probes; 0 makes about ten in a run.
+    # Epochs between two probes; 0 makes at most ten in a run.
     probe_every: int = 0
     # Arithmetic; auto measures, and takes bf16 where it is faster.
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -97,9 +97,14 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak << 10
 
 
+def epochs_between_looks(epochs: int, asked: int) -> int:
+    """As asked; 0 makes at most ten looks in a run, beside that before it."""
+    return asked or max(1, math.ceil(epochs / 10))
+
+
 def looks_in(epochs: int, every: int) -> int:
-    """How often a run is looked at: before it, each `every` epochs (0: about ten times), and at its end."""
-    return 1 + math.ceil(epochs / (every or max(1, epochs // 10)))
+    """How often a run is looked at: before it, each `every` epochs (0: at most ten times), and at its end."""
+    return 1 + math.ceil(epochs / epochs_between_looks(epochs, every))
 
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
@@ -131,7 +136,7 @@ def show_plan(
         )
     every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
     needed = seconds_of_run(config.epochs, images, every, rehearsal)
-    free = free_bytes(machine) / 2**30
+    free = free_bytes(replace(machine, count=0)) / 2**30  # the pool is loaded already
     rows = [
         ("chosen", describe(config)),
         ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),

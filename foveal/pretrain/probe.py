@@ -7,7 +7,6 @@ by the result: it is a line in a plot, and its first point is the encoder as it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal.config import read_toml
-from foveal.console import say
-from foveal.data.leaks import folder_of, read_seen
+from foveal.console import say, warn
+from foveal.data.leaks import TAUGHT, find_seen
 from foveal.data.loader import ImageStore
-from foveal.data.records import PreparedSet, open_prepared
+from foveal.data.records import PreparedSet, differing, open_prepared
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
 from foveal.nets.readout import nearest_neighbours, ridge
-from foveal.pretrain.resolve import METHODS
-from foveal.runs import read_model, write_text
+from foveal.runs import write_text
 
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many, five times, takes half a minute with 2,048 features on one core
@@ -49,23 +46,11 @@ class Probe:
         return "quadratic_kappa" if self.ordered else "accuracy"
 
 
-def labels_learned(init: str, pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool) -> set[str]:
-    """sha256 of the images whose labels shape the encoder: of the pool, or of `init` and what that one began from."""
-    learned: set[str] = set()
-    if by_label:
-        learned.update(*(records.loc[records["label"].notna(), "sha256"] for _, records in pool))
-    while ((run := folder_of(init)) / "model.json").is_file() and (run / "config.toml").is_file():
-        began = {} if read_model(run)["kind"] != "encoder" else read_toml(run / "config.toml", "pretrain")
-        if not began or METHODS[began["method"]][0].uses_labels:  # a grader, or supcon
-            return learned | set(read_seen(init)["sha256"])
-        init = began["init"]
-    return learned
-
-
-def open_probe(path: Path, like: PreparedSet, seed: int, learned: set[str]) -> Probe:
+def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> Probe:
     """The probe of a labelled set; ValueError where it cannot be judged or its images do not fit the pool's.
 
-    learned: images that are left out, with all of their group: an encoder that knows their labels repeats them.
+    seen: what shapes the encoder, with the columns of seen.csv. Images whose label is learned, copies of them and all
+    of their group are left out: an encoder that knows their labels repeats them.
     """
     prepared = open_prepared(path)
     if prepared.channels != like.channels:  # its size may differ: the network's input is resized from it
@@ -73,10 +58,16 @@ def open_probe(path: Path, like: PreparedSet, seed: int, learned: set[str]) -> P
             f"--probe {path} has images with {prepared.channels} channel(s), the pool has {like.channels}; the "
             "encoder takes only those of the pool"
         )
+    if unlike := differing(like.card, prepared.card, but=("size",)):
+        warn(
+            f"{like.path} and {path} of --probe were not prepared alike ({unlike}): the probe judges pictures of "
+            "another kind than those learned from"
+        )
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
     generator, owners = np.random.default_rng(seed), records["group"].where(records["group"] != "", records["id"])
-    taught = owners.isin(owners[records["sha256"].isin(learned)])
+    known = find_seen(prepared, records, seen[seen["taught"] == TAUGHT])["id"]
+    taught = owners.isin(owners[records["id"].isin(known)])
     left_out = f"; {taught.sum():,} are left out, whose labels the encoder learns from" if taught.any() else ""
     records, owners = records[~taught], owners[~taught]
     names, units = np.unique(owners, return_inverse=True)
@@ -106,7 +97,7 @@ def _deal_out(labels: np.ndarray, units: np.ndarray, classes: int, generator: np
     fold_of = np.zeros(len(counts), np.int64)
     for unit in sorted(generator.permutation(len(counts)), key=lambda unit: -counts[unit].sum()):
         lacking = ((wanted - dealt) / np.maximum(wanted, 1)) @ counts[unit]
-        fold_of[unit] = int(lacking.argmax())
+        fold_of[unit] = np.lexsort((dealt.sum(1), -lacking))[0]  # the smallest of those that lack them alike
         dealt[fold_of[unit]] += counts[unit]
     return fold_of[units]
 

@@ -30,7 +30,7 @@ def verdict(
     doubts += _doubts_of_embeddings(final, rows[0].get("feature_std", math.inf) if _begins(rows) else math.inf)
     reasons = [f"{method}: loss {loss:.3f}; it has no bounds that are known, the facts below count"]
     if (own := bounds_of(rows[-1], bounds)) is not None:
-        doubts += _doubts_of_loss(rows, bounds, drawn_together)
+        doubts += _doubts_of_loss(rows, bounds)
         lowest = "no loss is lower" if "loss_floor" in rows[-1] else "lowest possible"
         reasons = [
             f"loss {loss:.3f} lies between {own[0]:.3f} ({lowest}) and {own[1]:.3f} (nothing learned)"
@@ -72,7 +72,7 @@ def _last_steps(rows: list[dict[str, Any]]) -> int:
     return int(rows[-1]["step"] - rows[-2]["step"])
 
 
-def _doubts_of_loss(rows: list[dict[str, Any]], bounds: tuple[float, float] | None, drawn_together: bool) -> list[str]:
+def _doubts_of_loss(rows: list[dict[str, Any]], bounds: tuple[float, float] | None) -> list[str]:
     own, doubts, loss = bounds_of(rows[-1], bounds), [], float(rows[-1]["loss"])
     assert own is not None
     floor, chance = own
@@ -80,8 +80,7 @@ def _doubts_of_loss(rows: list[dict[str, Any]], bounds: tuple[float, float] | No
         doubts.append(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: something is wrong")
     if loss > floor + LEFT * (chance - floor):
         doubts.append("the loss has hardly left chance: train longer, or check views, temperature and learning rate")
-    elif not drawn_together and (begun := _begun(rows, bounds)) is not None:
-        # Not of groups: how low a batch of them can come varies more than what is asked here.
+    elif (begun := _begun(rows, bounds)) is not None:
         first, lowest, nothing = begun
         if loss - floor > LEFT * (first - lowest):
             advice = "train longer, or use stronger --views" if first - lowest < (nothing - lowest) / 2 else _MILDER
@@ -96,10 +95,10 @@ def _doubts_of_loss(rows: list[dict[str, Any]], bounds: tuple[float, float] | No
 
 def _begun(rows: list[dict[str, Any]], bounds: tuple[float, float] | None) -> tuple[float, float, float] | None:
     """(loss of the first step, its bounds), where there is one and the last row is not most of the run."""
-    if not _begins(rows) or len(rows) < 2 or _last_steps(rows) > rows[-1]["step"] / 2:
+    # Not of groups, whose batches have bounds of their own: how low they can come varies more than what is asked here.
+    if bounds is None or not _begins(rows) or len(rows) < 2 or _last_steps(rows) > rows[-1]["step"] / 2:
         return None
-    own = bounds_of(rows[0], bounds)
-    return None if own is None else (float(rows[0]["loss"]), *own)
+    return float(rows[0]["loss"]), *bounds
 
 
 def _doubts_of_ease(rows: list[dict[str, Any]], batch_size: int) -> list[str]:

@@ -16,6 +16,7 @@ ALONE = {
     "turned, repeated edge": Recipe(rotation=180, crop_area=(0.5, 1.5 / 2)),
     "turned, black edge": Recipe(rotation=180, crop_area=(0.5, 1.0), edge="black"),
     "cropped": Recipe(crop_area=(0.08, 1.0), crop_aspect=(0.75, 4 / 3), flip=0.5, flip_vertical=0.5),
+    "cropped, black edge": Recipe(crop_area=(0.3, 1.0), flip=0.5, edge="black"),
     "sometimes cropped": Recipe(crop_area=(0.2, 0.3), crop_probability=0.5),
     "colour": Recipe(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.5, colour_probability=0.8, grey=0.2),
     "light": Recipe(tilt=0.5, vignette=0.5, light_probability=0.7),

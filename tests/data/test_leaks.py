@@ -7,6 +7,7 @@ import pytest
 
 import foveal
 from foveal.data.leaks import (
+    TAUGHT,
     check_overlap,
     compare_sets,
     find_seen,
@@ -112,9 +113,13 @@ def test_what_was_seen_is_handed_on(phantom_set, tmp_path):
     prepared = open_prepared(phantom_set)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    write_seen(tmp_path / "a", [(prepared, prepared.part("unlabelled"))], read_seen("random"))
-    write_seen(tmp_path / "b", [(prepared, prepared.part("train"))], read_seen(str(tmp_path / "a")))
-    assert set(read_seen(str(tmp_path / "b"))["sha256"]) == set(prepared.part("train", "unlabelled")["sha256"])
+    own = seen_of([(prepared, prepared.part("train", "unlabelled"))], by_label=True)
+    write_seen(tmp_path / "a", own, read_seen("random"))
+    write_seen(tmp_path / "b", seen_of([(prepared, prepared.part("train"))]), read_seen(str(tmp_path / "a")))
+    handed_on = read_seen(str(tmp_path / "b"))
+    assert sorted(handed_on["sha256"]) == sorted(prepared.part("train", "unlabelled")["sha256"])
+    # A label that has been learned once stays so, although the next run did without.
+    assert set(handed_on["sha256"][handed_on["taught"] == TAUGHT]) == set(prepared.part("train")["sha256"])
     assert not len(read_seen("imagenet"))
 
 

@@ -65,6 +65,14 @@ def test_a_short_budget_is_not_spent_on_choosing(monkeypatch, budget, tried):
     assert len(asked) == tried and (chosen.precision, chosen.memory_format) == ("bf16", "channels_last")
 
 
+def test_where_no_part_divides_the_batch_another_batch_is_named(monkeypatch):
+    odd = config(batch_size=61)
+    each = auto.PEAK * kept_bytes(odd, MACHINE) + 8 * 3 * 32**2
+    with_free(monkeypatch, matrix_bytes(odd, 61) + 61 * 3 * 32**2 + 20.5 * each)
+    with pytest.raises(ValueError, match=r"room for 20 images at a time, .* the 61 .* --batch-size .*, such as 60"):
+        settle(odd, MACHINE)
+
+
 def test_tiles_need_no_matrix():
     assert matrix_bytes(config(), 64) == 3 * 4 * 128**2 and matrix_bytes(config(chunk=32), 64) == 0
 

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import shutil
 import time
 
 import cv2
@@ -14,14 +15,16 @@ from foveal import checkpoint
 from foveal.augment.recipes import RECIPES, Recipe
 from foveal.augment.views import NetworkInput, plain_view
 from foveal.config import read_toml
-from foveal.data.leaks import pool_of
+from foveal.data.leaks import TAUGHT, pool_of, read_seen, seen_of
 from foveal.data.loader import CPU, ImageStore
-from foveal.data.records import open_prepared
+from foveal.data.phantom import draw_phantom
+from foveal.data.records import PreparedSet, open_prepared
 from foveal.nets.encoder import create_encoder
-from foveal.nets.stages import stage_of_parameters
+from foveal.nets.stages import freeze_stages, stage_of_parameters
 from foveal.pretrain import loop, outcome
 from foveal.pretrain import probe as probing
 from foveal.pretrain.feed import identities
+from foveal.pretrain.health import look
 from foveal.pretrain.options import MEASURED
 from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
@@ -32,6 +35,15 @@ OPTIONS = {"encoder": "small_conv", "epochs": 2, "batch_size": 16, "projection_s
 
 class InterruptedRunError(Exception):
     pass
+
+
+def write_photographs(folder, count, suffix):
+    """Drawn photographs of five grades, a folder each."""
+    for number in range(count):
+        picture = draw_phantom(number % 5, "left", 160, np.random.default_rng(number)).image
+        file = folder / str(number % 5) / f"{number}{suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), picture[..., ::-1])
 
 
 def interrupt_after(monkeypatch, epochs):
@@ -207,27 +219,104 @@ def test_a_probe_leaves_out_images_whose_labels_the_encoder_learns(phantom_set, 
     prepared = open_prepared(phantom_set)
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
-    taught = set(records["sha256"].iloc[[0, 5]])  # one image of a group is enough
+    seen = seen_of([(prepared, records.iloc[[0, 5]])], by_label=True)  # one image of a group is enough
     others = records[~records["group"].isin(records["group"].iloc[[0, 5]])]
-    probe = probing.open_probe(phantom_set, prepared, 0, taught)
-    assert len(probe.store) == len(others) < len(records) - len(taught)
+    probe = probing.open_probe(phantom_set, prepared, 0, seen)
+    assert len(probe.store) == len(others) < len(records) - len(seen)
     assert f"{len(records) - len(others)} are left out, whose labels" in capsys.readouterr().out
+    unlabelled = seen_of([(prepared, records)])
+    assert len(probing.open_probe(phantom_set, prepared, 0, unlabelled).store) == len(records)
     with pytest.raises(ValueError, match="are left out, whose labels the encoder learns from; a probe needs 5 groups"):
-        probing.open_probe(phantom_set, prepared, 0, set(records["sha256"]))
+        probing.open_probe(phantom_set, prepared, 0, unlabelled.assign(taught=TAUGHT))
 
 
-def test_whose_labels_are_learned(finished, phantom_set, tmp_path):
-    prepared = open_prepared(phantom_set)
-    pool = [(prepared, pool_of(prepared))]
-    labelled = set(prepared.part("train")["sha256"])
-    assert probing.labels_learned("random", pool, by_label=True) == labelled
-    assert probing.labels_learned(str(finished), pool, by_label=False) == set()  # no label has shaped it
-    taught = foveal.pretrain(phantom_set, out=tmp_path / "taught", **OPTIONS | {"method": "supcon", "epochs": 1})
+@pytest.mark.slow
+def test_a_probe_leaves_out_copies_of_images_whose_labels_are_learned(tmp_path):
+    write_photographs(tmp_path / "png", 40, ".png")
+    write_photographs(tmp_path / "jpg", 40, ".jpg")
+    one, other = (
+        open_prepared(foveal.prepare(tmp_path / kind, out=tmp_path / f"set-{kind}", size=96, val=0, test=0))
+        for kind in ("png", "jpg")
+    )
+    half = one.part("train").iloc[:20]
+    assert not set(half["sha256"]) & set(other.records["sha256"])  # to the byte, none is the same
+    probe = probing.open_probe(other.path, one, 0, seen_of([(one, half)], by_label=True))
+    assert 15 <= len(probe.store) <= 25
+
+
+def test_whose_labels_are_learned_stands_in_every_run(finished, phantom_set, tmp_path, monkeypatch):
+    labelled = set(open_prepared(phantom_set).part("train")["sha256"])
+
+    def taught(run):
+        seen = read_seen(str(run))
+        return set(seen["sha256"][seen["taught"] == TAUGHT])
+
+    assert taught(finished) == set()
+    first = foveal.pretrain(phantom_set, out=tmp_path / "first", **OPTIONS | {"method": "supcon", "epochs": 1})
+    monkeypatch.chdir(tmp_path)
+    second = foveal.pretrain(phantom_set, out="second", **OPTIONS | {"epochs": 1, "init": "first"})
+    shutil.move(first, tmp_path / "elsewhere")  # the chain is not walked: each run says all that shaped it
     grader = foveal.train(phantom_set, out=tmp_path / "grader", encoder="small_conv", epochs=1, batch_size=16)
-    options = OPTIONS | {"epochs": 1, "init": str(taught)}
-    after = foveal.pretrain(phantom_set, out=tmp_path / "after", **options)  # labels have shaped what it began from
-    for run in (taught, grader, after):
-        assert probing.labels_learned(str(run), pool, by_label=False) >= labelled
+    for run in (tmp_path / "elsewhere", second, grader):
+        assert taught(run) == labelled
+
+
+def test_folds_of_a_probe_are_dealt_out_where_every_class_is_one_group():
+    labels = np.repeat(np.arange(5), 7)
+    folds = probing._deal_out(labels, labels, 5, np.random.default_rng(0))
+    assert sorted(np.bincount(folds)) == [7] * 5
+
+
+def test_sets_that_were_not_prepared_alike_do_not_mix(phantom_set, tmp_path, capsys):
+    write_photographs(tmp_path / "photos", 30, ".png")
+    other = foveal.prepare(tmp_path / "photos", out=tmp_path / "other", size=32, enhance="clahe")
+    with pytest.raises(
+        ValueError,
+        match=r"were not prepared alike \(crop none and disc, enhance None and clahe.* to learn from them together",
+    ):
+        foveal.pretrain(phantom_set, other, out=tmp_path / "run", **OPTIONS)
+    probing.open_probe(other, open_prepared(phantom_set), 0, read_seen("random"))
+    assert "were not prepared alike (crop none and disc, enhance None and clahe" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("micro_batch", ["whole", "8"])
+def test_a_network_sees_the_memory_format_that_was_chosen(phantom_set, tmp_path, monkeypatch, micro_batch):
+    seen, forward = set(), SimCLR.forward
+
+    def look(self, view1, view2):
+        seen.add((view1.is_contiguous(), view2.is_contiguous(), next(self.encoder.parameters()).is_contiguous()))
+        return forward(self, view1, view2)
+
+    monkeypatch.setattr(SimCLR, "forward", look)
+    chosen = OPTIONS | {"epochs": 1, "micro_batch": micro_batch}
+    foveal.pretrain(phantom_set, out=tmp_path / "a", **chosen, memory_format="contiguous")
+    assert seen == {(True, True, True)}
+    seen.clear()
+    foveal.pretrain(phantom_set, out=tmp_path / "b", **chosen, memory_format="channels_last")
+    assert seen == {(False, False, False)}
+
+
+def test_a_network_that_has_diverged_is_never_a_checkpoint(phantom_set, tmp_path, monkeypatch):
+    step = torch.optim.AdamW.step
+
+    def diverge(self, *args, **options):
+        step(self, *args, **options)
+        if (tmp_path / "run" / "checkpoint.pt").is_file():
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(math.nan)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", diverge)
+    monkeypatch.setattr(loop, "SAVE_SHARE", math.inf)  # every epoch is saved
+    message = r"weights are no longer finite numbers at step \d+; .*run keeps the last good state\. Start again"
+    with pytest.raises(ValueError, match=message):  # one step an epoch, whose loss is still a number; not looked at
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS | {"batch_size": 40, "epochs": 30})
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")["method"]
+    assert all(bool(tensor.isfinite().all()) for tensor in state.values())
+
+
+def test_divergence_is_said_without_words_of_linear_algebra():
+    with pytest.raises(ValueError, match=r"features or embeddings are no longer finite numbers\. Start again"):
+        look(torch.ones(8, 4), torch.ones(8, 4), torch.full((8, 4), math.inf))
 
 
 def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, monkeypatch):
@@ -256,6 +345,29 @@ def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path):
     assert any(key.startswith("layer4") for key in set(before) - same)
     with pytest.raises(ValueError, match="--freeze-stages 5: this encoder has 5 stages"):
         foveal.pretrain(phantom_set, out=tmp_path / "none", init=str(first), freeze_stages=5, **options)
+
+
+@pytest.mark.parametrize("name", ["poolformer_s12", "rdnet_tiny"])
+def test_networks_whose_stages_timm_does_not_tell_are_trained_whole(name):
+    encoder = create_encoder(name, 3, 32)
+    assert freeze_stages(encoder, 0) == []
+    with pytest.raises(
+        ValueError, match="timm does not say which layers of .* leave --freeze-stages and --layer-decay"
+    ):
+        freeze_stages(encoder, 1)
+
+
+def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set):
+    first = open_prepared(phantom_set)
+    card = first.card | {"identity": "clinic"}
+
+    def with_groups(*groups):
+        records = first.part("unlabelled").iloc[: len(groups)].assign(group=groups)
+        return PreparedSet(first.path, records, card), records
+
+    found = identities([with_groups("1+2", "3", "", "4"), with_groups("1", "2", "3", "5+4", "")], by_label=False)
+    assert found[0] == found[4] == found[5] and found[1] == found[6] and found[3] == found[7]
+    assert len(set(found)) == 5  # three patients and two images of nobody
 
 
 def test_images_of_a_patient_can_be_masked_or_made_positive(finished, phantom_set, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -322,6 +323,12 @@ def test_what_only_the_first_process_knows_is_one_clear_error(start, whole, tmp_
     assert code == 1 and "already holds another run" in complained and "another process" not in complained
     code, _, complained = start(tmp_path / "run", world=2, more=["--batch-size", "15"]).wait()
     assert code == 1 and "a multiple of the 2 processes" in complained
+    shutil.copytree(whole, tmp_path / "changed")
+    known = json.loads((whole / "provenance.json").read_text())
+    other = known | {"data": dict.fromkeys(known["data"], "0")}
+    (tmp_path / "changed" / "provenance.json").write_text(json.dumps(other))
+    code, _, complained = start(tmp_path / "changed", world=2, more=LONGER).wait()
+    assert code == 1 and "has changed since the run" in complained and "another process" not in complained
     assert not (tmp_path / "run").exists()
 
 
