@@ -127,6 +127,7 @@ def main() -> None:
             print(row(name, pairs, options), flush=True)
     if options.large:
         options.repeats = 1
+        print(f"N = {options.large:,}, in tiles: minutes on a CPU", flush=True)
         print(row("foveal chunked", options.large, options))
 
 

@@ -63,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        hint = "" if isinstance(error, ValueError) else "\n(--debug shows where)"
-        return _fail(f"{str(error) or type(error).__name__}{hint}", 1)
+        return _fail(_in_words(error), 1)
 
 
 def run_verb(verb: str, arguments: Sequence[str], quiet: bool) -> int:
@@ -100,6 +99,17 @@ def overview() -> str:
         "usage: foveal VERB … [--config FILE.toml] [--quiet] [--debug]", "", *lines, "",
         "foveal VERB --help explains the options of a verb. Research use; not a medical device.",
     ])  # fmt: skip
+
+
+def _in_words(error: Exception) -> str:
+    words = str(error) or type(error).__name__
+    if isinstance(error, ValueError):
+        return words
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "DefaultCPUAllocator" in words:
+        words = (
+            f"there is not enough memory: choose a smaller size of image, network or batch ({words.splitlines()[0]})"
+        )
+    return f"{words}\n(--debug shows where)"
 
 
 def _unknown_verb(verb: str) -> str:

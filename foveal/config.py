@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import tomllib
 import types
@@ -48,7 +49,16 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "options") -> T:
     required = [f.name for f in dataclasses.fields(typing.cast(Any, cls)) if _is_required(f) and f.name not in values]
     if required:
         raise ValueError(f"{where}: missing {', '.join(required)}")
-    return cls(**converted)
+    return _finite(cls(**converted))
+
+
+def _finite(config: T) -> T:
+    """The config; ValueError for a number that is none, or has no end."""
+    for name in field_names(type(config)):
+        value = getattr(config, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} {value}: expected a finite number")
+    return config
 
 
 def _is_required(field: dataclasses.Field) -> bool:
@@ -134,7 +144,7 @@ def parse(cls: type[T], verb: str, arguments: Sequence[str], description: str) -
         check_keys(cls, values, str(file))
         shown = _with_defaults(cls, values, str(file))
     parsed: Any = tyro.cli(shown, prog=f"foveal {verb}", args=arguments, description=description)
-    return cls(**{name: getattr(parsed, name) for name in field_names(cls)})
+    return _finite(cls(**{name: getattr(parsed, name) for name in field_names(cls)}))
 
 
 def _take_config_option(arguments: list[str]) -> tuple[list[str], Path | None]:

@@ -75,8 +75,9 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
     if different:
         listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)
+        begin = f"; another one can begin from its weights: --init {out}" if "init" in now else ""
         raise ValueError(
-            f"--out {out} already holds another run ({listed}). Choose another --out, or delete that folder"
+            f"--out {out} already holds another run ({listed}). Choose another --out, or delete that folder{begin}"
         )
     return True
 

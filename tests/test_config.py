@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,6 +46,7 @@ def test_build_converts_lists_strings_and_whole_numbers():
         ({"out": "r"}, "missing data"),
         ({"data": ["a"], "out": "r", "epochs": "three"}, "epochs: expected int, got 'three'"),
         ({"data": ["a"], "out": "r", "epochs": True}, "epochs: expected int"),
+        ({"data": ["a"], "out": "r", "learning_rate": math.inf}, "--learning-rate inf: expected a finite number"),
         ({"data": ["a"], "out": "r", "method": "dino"}, "'dino' is not one of simclr, byol"),
     ],
 )
@@ -99,3 +101,8 @@ def test_plain_and_pick():
     config = Example(data=(Path("a"),), out=Path("r"))
     assert plain(config) == {"data": ["a"], "out": "r", "epochs": 3, "method": "simclr", "freeze": False}
     assert pick(Part, config) == Part(epochs=3, method="simclr")
+
+
+def test_a_number_without_end_is_refused_on_the_command_line():
+    with pytest.raises(ValueError, match="--learning-rate nan: expected a finite number"):
+        parse(Example, "example", ["a", "--out", "r", "--learning-rate", "nan"], "An example.")

@@ -39,7 +39,7 @@ class ImageStore:
             if (prepared.size, prepared.channels) != (first.size, first.channels):
                 raise ValueError(
                     f"{prepared.path} has {prepared.size} px images with {prepared.channels} channel(s), {first.path} "
-                    f"has {first.size} px with {first.channels}; prepare both with the same --size"
+                    f"has {first.size} px with {first.channels}; prepare both alike"
                 )
         self._sets = [prepared.shards for prepared, _ in parts]
         self._set = np.repeat(np.arange(len(parts)), [len(records) for _, records in parts])

@@ -160,7 +160,8 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> str:
         path = Path(init)
         file = path / "encoder.safetensors" if path.is_dir() else path
         if not file.is_file():
-            raise ValueError(f"--init {init}: expected random, imagenet, a run folder, or a .safetensors file")
+            what = f"{path} has no encoder.safetensors" if path.is_dir() else "there is no such file or folder"
+            raise ValueError(f"--init {init}: {what}; give random, imagenet, a run folder, or a .safetensors file")
         state, source = load_weights(file), str(file)
     state, dropped = _without_classifier(state, name)
     load_strict(encoder, state, source)

@@ -28,7 +28,7 @@ class BarlowTwins(nn.Module):
     """Encoder and a wide projection; the loss compares dimensions over the batch, not images."""
 
     uses_labels = False
-    plain_temperature = None
+    contrast = None
 
     def __init__(self, encoder: nn.Module, features: int, config: BarlowTwinsConfig) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ class BYOL(nn.Module):
     """Encoder, projection, prediction, and the target network; the loss is a squared distance of unit vectors."""
 
     uses_labels = False
-    plain_temperature = None
+    contrast = None
 
     def __init__(self, encoder: nn.Module, features: int, config: BYOLConfig) -> None:
         super().__init__()

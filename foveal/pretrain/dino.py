@@ -35,7 +35,7 @@ class DINO(nn.Module):
     """Encoder and head, and the teacher; the loss is the cross-entropy of two distributions over prototypes."""
 
     uses_labels = False
-    plain_temperature = None
+    contrast = None
 
     def __init__(self, encoder: nn.Module, features: int, config: DINOConfig) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from foveal.augment.recipes import Recipe, recipe_pair
 from foveal.augment.table import ViewTable
 from foveal.augment.views import NetworkInput, random_views, to_tensor
 from foveal.data.loader import CPU, ImageStore, epoch_batches, shard_of, step_generator
+from foveal.data.messidor2 import COARSE
 from foveal.data.records import PreparedSet, patients
 from foveal.pretrain.options import PretrainConfig
 
@@ -123,10 +124,13 @@ class Feed:
         return sent.contiguous() if self.config.memory_format == "contiguous" else sent
 
 
-def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool) -> np.ndarray:
+def identities(
+    pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool, draws_together: bool = False
+) -> np.ndarray:
     """int64 [n]: the patient (or the label) of each image of the pool as a number; one of its own where it has none.
 
-    Raises ValueError where nothing in the pool has a label, or a group.
+    Raises ValueError where nothing in the pool has a label, or a group, and where groups that are to be drawn together
+    are coarser than patients.
     """
     names: list[str] = []
     for prepared, records in pool:
@@ -136,6 +140,12 @@ def identities(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], by_label: bool)
         else:
             names += patients(prepared.card, records["group"]).tolist()
     if not by_label:
+        if draws_together and (coarse := sum(bool(COARSE.search(name)) for name in names)):
+            raise ValueError(
+                f"--same-group positive: the groups of {coarse:,} images are dates and blocks of numbers of Messidor, "
+                "in which a patient certainly lies, among others: strangers would be drawn together. Prepare it with "
+                "messidor-2.csv beside its grades, or use --same-group mask"
+            )
         names = _tied(names)
     if not any(names):
         if by_label:

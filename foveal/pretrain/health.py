@@ -11,16 +11,13 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.distributed import gather
-from foveal.losses.ntxent import ntxent
 from foveal.losses.precision import unit
 
 FACT_IMAGES = 512
 SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
-BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
 CALMER = "Start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
 
 
@@ -153,56 +150,3 @@ _WRONG_LOSS = (
     "the vectors are not normalised to unit length, a vector is its own target, the denominator holds only the "
     "positive, or the loss is scaled by a base temperature"
 )
-
-
-@torch.no_grad()
-def explain_loss(loss: float, z1: Tensor, z2: Tensor, temperature: float) -> str | None:
-    """Why a value is not NT-Xent of z1, z2 [n, D] at this temperature: the known fault that gives it, or None.
-
-    The loss is computed again, right and in each of the known wrong ways. None means that it is right. Of one process,
-    and of vectors in float32: half precision would hide a fault.
-    """
-    first, second = z1.detach().double(), z2.detach().double()
-    if float(alignment(first, second)) < SAME:
-        return "both views of every image are the same tensor: give the method two different draws"
-    right = float(ntxent(first, second, temperature))
-    if _close(loss, right):
-        return None
-    # Of small vectors, not normalised and normalised together are almost alike: the nearest value counts.
-    fault, value = min(_wrong_losses(first, second, temperature), key=lambda wrong: abs(wrong[1] - loss))
-    if _close(loss, value):
-        return fault
-    for base in BASE_TEMPERATURES:
-        if _close(loss, right * temperature / base):
-            return (
-                f"the loss is multiplied by temperature / base_temperature = {temperature:g} / {base:g}: leave it out"
-            )
-    return f"the loss is {loss:.6g} where NT-Xent of these embeddings is {right:.6g}; no known fault gives that value"
-
-
-def _wrong_losses(z1: Tensor, z2: Tensor, temperature: float) -> list[tuple[str, float]]:
-    """(what is wrong, the value it gives) for the mistakes that have been made in published programs."""
-    z, points = torch.cat([z1, z2]), torch.cat([unit(z1), unit(z2)])
-    here = torch.arange(len(z), device=z.device)
-    partner = here.roll(len(z1))
-    itself = here[:, None] == here
-    logits, whole, each = points @ points.T / temperature, z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
-
-    def value(similarities: Tensor, target: Tensor = partner, hide: Tensor = itself) -> float:
-        return float(F.cross_entropy(similarities.masked_fill(hide, -math.inf), target))
-
-    nothing = torch.zeros_like(itself)
-    normalise = "normalise each row, F.normalize(z, dim=1)"
-    return [
-        ("the denominator holds only the positive, so that every loss is 0: sum over all other vectors", 0.0),
-        (f"the vectors are not normalised to unit length: {normalise}", value(z @ z.T / temperature)),
-        (f"the vectors are normalised over the whole tensor: {normalise}", value(each @ each.T / temperature)),
-        (f"the vectors are normalised over the whole tensor: {normalise}", value(whole @ whole.T / temperature)),
-        ("every vector is its own target: mask the diagonal; aim at the other view", value(logits, here, nothing)),
-        ("every vector stands in its own denominator: mask the diagonal", value(logits, partner, nothing)),
-    ]  # fmt: skip
-
-
-def _close(loss: float, value: float) -> bool:
-    # Sums of float32: before anything is learned, a wrong loss may differ from the right one in the fourth digit.
-    return math.isclose(loss, value, rel_tol=2e-5, abs_tol=1e-6)

@@ -34,7 +34,6 @@ from foveal.data.leaks import check_overlap, pool_of, read_seen, seen_of, write_
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet, check_alike, open_prepared
 from foveal.distributed import (
-    apart,
     barrier,
     choose_device,
     decided_by_first,
@@ -49,8 +48,9 @@ from foveal.nets.stages import freeze_stages
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
 from foveal.pretrain.built import build
+from foveal.pretrain.faults import check_first
 from foveal.pretrain.feed import Feed, MicroBatches, identities
-from foveal.pretrain.health import CALMER, FACT_IMAGES, bounds_of, check_loss, explain_loss
+from foveal.pretrain.health import CALMER, bounds_of, check_loss
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import estimate_statistics, finish, look_on_the_way
 from foveal.pretrain.plan import (
@@ -62,7 +62,7 @@ from foveal.pretrain.plan import (
     show_plan,
 )
 from foveal.pretrain.resolve import METHODS, resolve
-from foveal.pretrain.step import gradients, running_statistics_still
+from foveal.pretrain.step import gradients
 from foveal.runs import Run, check_out, open_run, read_metrics, sole_writer, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine
 
@@ -102,7 +102,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     probe = None
     if config.probe is not None:
         probe = probing.open_probe(config.probe, sets[0], config.seed, pd.concat([learned, learned_before]))
-    identity = identities(pool, by_label) if by_label or by_group else None
+    identity = identities(pool, by_label, config.same_group == "positive") if by_label or by_group else None
 
     # Model
     channels = sets[0].channels
@@ -167,7 +167,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
             "somewhat different network than without --micro-batch"
         )
     if identity is not None:
-        say(_who_belongs_together(identity, "label" if by_label else "patient"))
+        say(_who_belongs_together(identity, "label" if by_label else "group"))
     left_over = count % config.batch_size
     say(
         f"{config.optimiser} at {config.learning_rate:.3g}, {config.epochs} epochs of {feed.steps:,} steps"
@@ -232,7 +232,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                 optimiser.zero_grad(set_to_none=True)
                 seed = config.seed + 1_000_003 * (step + 1) + rank_seed
                 if step == 0:
-                    check_first(method, views[0], autocast)
+                    check_first(method, views[0], own_identity, autocast)
                 loss, facts = gradients(trained, method, views, own_identity, autocast, seed)
                 waited += views.waited if isinstance(views, MicroBatches) else 0.0
                 optimiser.step()
@@ -281,21 +281,6 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     return run.path
 
 
-def check_first(method: Any, views: tuple[Tensor, Tensor], autocast: Any) -> None:
-    """Compute the first loss again, as the formula has it and in each known wrong way; ValueError names the fault."""
-    if method.plain_temperature is None:
-        return
-    with torch.no_grad(), running_statistics_still(method):
-        with autocast:
-            parts = method(*(view[:FACT_IMAGES] for view in views))
-        parts = tuple(part[:FACT_IMAGES].float().cpu() for part in parts)  # faults differ by less than bf16 rounds
-        with apart():  # each process looks at its own share
-            loss = float(method.loss(parts, None)[0])
-            fault = explain_loss(loss, parts[0], parts[1], method.plain_temperature)
-    if fault is not None:
-        raise ValueError(f"the first loss is wrong: {fault}")
-
-
 def _diverged(what: str, run: Run, config: PretrainConfig) -> str:
     kept = f"; {run.path} keeps the last good state" if run.checkpoint.is_file() else ""
     return f"{what}{kept}. {CALMER}; the learning rate was {config.learning_rate:.3g}"
@@ -334,12 +319,12 @@ def lost_process_explained(out: Path) -> Iterator[None]:
     except RuntimeError as error:
         words = str(error)
         if dist.is_initialized() and any(sign in words for sign in ("Connection", "peer", "NCCL", "gloo", "timed out")):
-            kept = (out / "checkpoint.pt").is_file()
+            kept, first = (out / "checkpoint.pt").is_file(), words.splitlines()[0].rpartition("] ")[2][:160]
             goes_on = (
                 f"{out} keeps the last checkpoint: the same command goes on from there" if kept else "Start it again"
             )
             raise ValueError(
-                f"another process of this run has ended, so this one ends too ({words.splitlines()[0][:160]}). "
+                f"another process of this run has ended, so this one ends too ({first}). "
                 f"{goes_on}, in any number of processes that divides the batch"
             ) from error
         raise

@@ -32,7 +32,7 @@ class MoCoV3(nn.Module):
     """Encoder, projection, prediction, and the network of the keys; the loss is InfoNCE times 2 t."""
 
     uses_labels = False
-    plain_temperature = None
+    contrast = None
 
     def __init__(self, encoder: nn.Module, features: int, config: MoCoV3Config) -> None:
         super().__init__()

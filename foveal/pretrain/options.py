@@ -68,33 +68,33 @@ class PretrainConfig:
     weight_decay: float | None = None
     # Share of all steps in which the learning rate rises to its peak.
     warm_up: float = 0.05
-    # Images of one patient: ignore (strangers), mask (not each other's negatives) or positive (drawn together).
+    # Images of one patient: ignore (simclr), mask (they do not repel each other) or positive (they attract each other).
     same_group: Literal["ignore", "mask", "positive"] | None = None
     # Take the positive out of the denominator (decoupled contrastive learning).
-    decoupled: bool | None = None
-    # Columns of the similarity matrix that are held at once; 0 holds it whole.
+    decoupled: bool = False
+    # Columns of the similarity matrix that are held at once; 0 holds it whole; simclr and supcon 0.
     chunk: int | None = None
-    # Temperature of the loss; lower makes near neighbours count more.
+    # Temperature of the loss; lower counts near neighbours more; simclr and mocov3 0.2, supcon and dino 0.1.
     temperature: float | None = None
-    # Hidden width of the projection; 0 takes the encoder's number of features.
+    # Hidden width of the projection; simclr and supcon 0, which takes that of the features; byol 1024, others 2048.
     projection_hidden: int | None = None
-    # Dimensions in which views are compared.
+    # Dimensions in which views are compared; simclr and supcon 128, byol, mocov3 and dino 256, others 2048.
     projection_size: int | None = None
-    # Hidden width of the prediction (byol, simsiam, mocov3).
+    # Hidden width of the prediction; byol 1024, simsiam 512, mocov3 2048.
     prediction_hidden: int | None = None
-    # Momentum of the target network at the start (byol, mocov3, dino).
+    # Momentum of the target network at the start; byol and mocov3 0.99, dino 0.996.
     momentum: float | None = None
-    # Weight of the off-diagonal part (barlow_twins).
+    # Weight of the off-diagonal part; barlow_twins 0.005.
     redundancy: float | None = None
-    # Weight of the variance part (vicreg).
+    # Weight of the variance part; vicreg 25.
     variance_weight: float | None = None
-    # Weight of the invariance part (vicreg).
+    # Weight of the invariance part; vicreg 25.
     invariance_weight: float | None = None
-    # Weight of the covariance part (vicreg).
+    # Weight of the covariance part; vicreg 1.
     covariance_weight: float | None = None
-    # Number of prototypes (dino).
+    # Number of prototypes; dino 1024.
     prototypes: int | None = None
-    # Temperature of the teacher (dino).
+    # Temperature of the teacher; dino 0.04.
     teacher_temperature: float | None = None
     # A prepared set with labels on which the encoder is judged now and then: its training and validation parts.
     probe: Path | None = None

@@ -82,7 +82,7 @@ def _method_options(config: PretrainConfig, channels: int, size: int) -> dict[st
     own = {field.name: field.default for field in fields(METHODS[config.method][1])}
     others = {name for _, options in METHODS.values() for name in field_names(options)} - set(own)
     for name in sorted(others):
-        if getattr(config, name) is not None:
+        if getattr(config, name) not in (None, False):
             raise ValueError(f"--{name.replace('_', '-')} means nothing to {config.method}; leave it out")
     values = {
         name: default if getattr(config, name) is None else getattr(config, name) for name, default in own.items()
@@ -90,4 +90,5 @@ def _method_options(config: PretrainConfig, channels: int, size: int) -> dict[st
     assert MISSING not in values.values()
     if values.get("projection_hidden") == 0:
         values["projection_hidden"] = feature_size(create_encoder(config.encoder, channels, size))
+    METHODS[config.method][1](**values)  # what does not go together is told before long work starts
     return values

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from foveal.losses.dcl import decoupled, decoupled_chance, decoupled_floor
 from foveal.losses.ntxent import SameGroup, drawn_bounds, masked_bounds, ntxent, ntxent_chance, ntxent_floor
 from foveal.nets.heads import ProjectionHead
+from foveal.pretrain.faults import Contrast
 from foveal.pretrain.health import facts_of
 
 
@@ -42,8 +43,7 @@ class SimCLR(nn.Module):
         self.encoder = encoder
         self.projection = ProjectionHead(features, config.projection_hidden, config.projection_size)
         self.config = config
-        plain = not config.decoupled and config.same_group == "ignore"
-        self.plain_temperature = config.temperature if plain else None  # where the loss is NT-Xent and nothing else
+        self.contrast = Contrast(config.temperature, config.same_group, config.decoupled)
 
     def forward(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, ...]:
         """Two views [B, C, s, s] of the same images -> embeddings z1, z2 [B, d]."""

@@ -28,7 +28,7 @@ class SimSiam(nn.Module):
     """Encoder, projection and a narrow prediction; no negatives and no second network."""
 
     uses_labels = False
-    plain_temperature = None
+    contrast = None
 
     def __init__(self, encoder: nn.Module, features: int, config: SimSiamConfig) -> None:
         super().__init__()

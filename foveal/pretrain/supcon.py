@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from foveal.losses.ntxent import drawn_bounds
 from foveal.losses.supcon import supcon
 from foveal.nets.heads import ProjectionHead
+from foveal.pretrain.faults import Contrast
 from foveal.pretrain.health import facts_of
 
 
@@ -32,13 +33,13 @@ class SupCon(nn.Module):
     """Encoder and projection; the loss is L_out of both views."""
 
     uses_labels = True
-    plain_temperature = None
 
     def __init__(self, encoder: nn.Module, features: int, config: SupConConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.projection = ProjectionHead(features, config.projection_hidden, config.projection_size)
         self.config = config
+        self.contrast = Contrast(config.temperature, "positive")
 
     def forward(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, ...]:
         """Two views [B, C, s, s] of the same images -> embeddings z1, z2 [B, d]."""

@@ -30,7 +30,7 @@ class VICReg(nn.Module):
     """Encoder and a wide projection; each view alone is kept from collapsing."""
 
     uses_labels = False
-    plain_temperature = None
+    contrast = None
 
     def __init__(self, encoder: nn.Module, features: int, config: VICRegConfig) -> None:
         super().__init__()

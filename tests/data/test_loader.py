@@ -34,7 +34,7 @@ def test_images_on_the_device_are_those_in_memory(phantom_set):
 def test_sets_of_different_size_do_not_mix(tmp_path, phantom_set):
     other = open_prepared(foveal.prepare("phantom:4", out=tmp_path / "set", size=16))
     first = open_prepared(phantom_set)
-    with pytest.raises(ValueError, match="has 16 px images.*prepare both with the same --size"):
+    with pytest.raises(ValueError, match="has 16 px images.*prepare both alike"):
         ImageStore([(first, first.records), (other, other.records)])
 
 

@@ -79,10 +79,13 @@ def test_another_encoder_is_an_error(tmp_path):
         load_encoder_weights(create_encoder("test_resnet", 3, 96), "test_resnet", str(tmp_path / "other.safetensors"))
 
 
-@pytest.mark.parametrize("init", ["nowhere.safetensors", "Imagenet", "."])
-def test_an_init_that_is_nothing_is_named(init, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("init", "said"),
+    [("nowhere.safetensors", "no such file"), ("Imagenet", "no such file"), (".", "has no encoder.safetensors")],
+)
+def test_an_init_that_is_nothing_is_named(init, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="expected random, imagenet, a run folder, or a .safetensors file"):
+    with pytest.raises(ValueError, match=f"--init {init}: .*{said}.*; give random, imagenet, a run folder, or a"):
         load_encoder_weights(create_encoder("small_conv", 1, 28), "small_conv", init)
 
 

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import nn
 
 import foveal
+from foveal.losses.dcl import decoupled
 from foveal.losses.ntxent import ntxent, ntxent_chance, ntxent_floor
+from foveal.pretrain import simclr, supcon
+from foveal.pretrain.faults import Contrast, explain_loss
 from foveal.pretrain.health import (
     alignment,
     check_loss,
     effective_rank,
-    explain_loss,
     facts_of,
     look,
     uniformity,
@@ -162,7 +164,7 @@ def test_a_wrong_loss_is_named_by_what_gives_its_value(wrong, name):
     method = Faulty(wrong)
     parts = method(*pictures())
     value = method.loss(parts, None)[0].item()
-    assert name in explain_loss(value, *parts, 0.2)
+    assert name in explain_loss(value, *parts, Contrast(0.2))
 
 
 @pytest.mark.parametrize(("wrong", "name"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
@@ -184,7 +186,7 @@ def test_d_one_tensor_for_both_views_is_named():
     view, _ = pictures()
     parts = method(view, view)
     loss, facts = method.loss(parts, None)
-    assert "both views of every image are the same tensor" in explain_loss(loss.item(), *parts, 0.2)
+    assert "both views of every image are the same tensor" in explain_loss(loss.item(), *parts, Contrast(0.2))
     with pytest.raises(ValueError, match="both views of every image are the same tensor"):
         check_loss(loss.item(), method.bounds(32), {k: v.item() for k, v in facts.items()}, first=True)
 
@@ -193,15 +195,44 @@ def test_a_right_loss_needs_no_explanation_and_passes():
     method = Faulty(ntxent)
     parts = method(*pictures())
     loss, facts = method.loss(parts, None)
-    assert explain_loss(loss.item(), *parts, 0.2) is None
+    assert explain_loss(loss.item(), *parts, Contrast(0.2)) is None
     for first in (True, False):
         check_loss(loss.item(), method.bounds(32), {k: v.item() for k, v in facts.items()}, first)
+
+
+@pytest.mark.parametrize("same_group", ["mask", "positive"])
+def test_faults_of_losses_of_groups_are_named_too(same_group):
+    z1, z2 = pair(32, 16)
+    groups, both = torch.arange(32) // 4, Contrast(0.2, same_group)
+
+    def fault(first, second, scale=1.0):
+        positives, others = both.pairs(32, groups)
+        logits = torch.cat([first, second]) @ torch.cat([first, second]).T / 0.2
+        attraction = logits.masked_fill(~positives, 0).sum(1) / positives.sum(1)
+        loss = (logits.masked_fill(~others, -math.inf).logsumexp(1) - attraction).mean()
+        return explain_loss(scale * loss.item(), z1, z2, both, groups)
+
+    ones, twos = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
+    assert fault(ones, twos) is None
+    assert fault(ones, twos, 0.2 / 0.07).endswith("temperature / base_temperature = 0.2 / 0.07: leave it out")
+    assert "not normalised to unit length" in fault(z1, z2)
+    whole = torch.cat([z1, z2]).norm()
+    assert "normalised over the whole tensor" in fault(z1 / whole, z2 / whole)
+
+
+@pytest.mark.parametrize("options", [{"method": "supcon"}, {"same_group": "mask"}, {"decoupled": True}], ids=str)
+def test_a_wrong_loss_of_every_contrastive_method_stops_a_run(phantom_set, tmp_path, monkeypatch, options):
+    for module, name in ((simclr, "ntxent"), (simclr, "decoupled"), (supcon, "supcon")):
+        right = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, right=right: right(*given) * 0.2 / 0.07)
+    with pytest.raises(ValueError, match="the first loss is wrong: the loss is multiplied by .*base_temperature"):
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **SHORT, **options, temperature=0.2)
 
 
 def test_an_unknown_fault_is_told_with_both_values():
     z1, z2 = pair()
     right = ntxent(z1, z2, 0.2).item()
-    assert f"{right:.6g}; no known fault" in explain_loss(1.2345 * right, z1, z2, 0.2)
+    assert f"{right:.6g}; no known fault" in explain_loss(1.2345 * right, z1, z2, Contrast(0.2))
 
 
 @pytest.mark.parametrize("wrong", [not_normalised, only_positive], ids=["a", "c"])
@@ -245,8 +276,14 @@ def test_no_right_loss_is_ever_stopped(d, temperature, noise):
         z1, z2 = pair(n, d, noise=noise)
         facts = {name: value.item() for name, value in facts_of(z1, z2).items()}
         loss = ntxent(z1, z2, temperature).item()
-        assert explain_loss(loss, z1, z2, temperature) is None
         check_loss(loss, (ntxent_floor(n, temperature), ntxent_chance(n)), facts, first=True)
+        assert explain_loss(loss, z1, z2, Contrast(temperature)) is None
+        groups = torch.randint(0, max(2, n // 3), (n,), generator=torch.Generator().manual_seed(n))
+        for same_group in ("mask", "positive"):
+            loss = ntxent(z1, z2, temperature, groups, same_group).item()
+            assert explain_loss(loss, z1, z2, Contrast(temperature, same_group), groups) is None
+        loss = decoupled(z1, z2, temperature).item()
+        assert explain_loss(loss, z1, z2, Contrast(temperature, decoupled=True)) is None
 
 
 # The verdict

@@ -365,6 +365,11 @@ def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set):
         records = first.part("unlabelled").iloc[: len(groups)].assign(group=groups)
         return PreparedSet(first.path, records, card), records
 
+    dates = with_groups("20051110", "20051110+IM0046xx", "x")[1]
+    messidor = PreparedSet(first.path, first.records, card | {"identity": "messidor2"})
+    with pytest.raises(ValueError, match="the groups of 2 images are dates and blocks of numbers of Messidor"):
+        identities([(messidor, dates)], by_label=False, draws_together=True)
+    assert len(set(identities([(messidor, dates)], by_label=False))) == 2  # to be masked, they may be
     found = identities([with_groups("1+2", "3", "", "4"), with_groups("1", "2", "3", "5+4", "")], by_label=False)
     assert found[0] == found[4] == found[5] and found[1] == found[6] and found[3] == found[7]
     assert len(set(found)) == 5  # three patients and two images of nobody
@@ -529,7 +534,7 @@ def test_green_photographs_of_the_retina_get_views_of_the_retina(tmp_path, capsy
 
 
 def test_a_run_whose_batches_are_of_one_group_is_judged_by_its_own_bounds(phantom_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "identities", lambda pool, by_label: np.array([0] * 32 + list(range(1, 9))))
+    monkeypatch.setattr(loop, "identities", lambda *given: np.array([0] * 32 + list(range(1, 9))))
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, same_group="mask")
     row, health = read_metrics(run)[0], json.loads((run / "health.json").read_text())
     assert row["loss_floor"] < row["loss"] < 1.1 * row["loss_chance"] and row["loss_chance"] < 0.9 * math.log(31)

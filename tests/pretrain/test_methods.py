@@ -1,6 +1,9 @@
 """Every method: the interface that the loop relies on, and a few steps of learning on a drawn problem."""
 
+import dataclasses
+import inspect
 import math
+import re
 import typing
 from contextlib import nullcontext
 
@@ -9,10 +12,12 @@ import torch
 from torch import nn
 
 from foveal.losses.cosine import cosine
+from foveal.pretrain import resolve
 from foveal.pretrain.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from foveal.pretrain.byol import BYOL, BYOLConfig
 from foveal.pretrain.dino import DINO, DINOConfig
 from foveal.pretrain.mocov3 import MoCoV3, MoCoV3Config
+from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 from foveal.pretrain.simsiam import SimSiam, SimSiamConfig
 from foveal.pretrain.step import gradients
@@ -224,3 +229,15 @@ def test_fields_of_all_configs_have_one_type_for_one_name():
     for config in CONFIGS.values():
         for name, kind in typing.get_type_hints(type(config)).items():
             assert kinds.setdefault(name, kind) == kind
+
+
+def test_the_help_of_an_option_names_the_default_of_every_method():
+    source, names = inspect.getsource(PretrainConfig), "|".join([*resolve.METHODS, "others"])
+    for method, (_, config) in resolve.METHODS.items():
+        for field in dataclasses.fields(config):
+            if isinstance(field.default, bool | str):
+                continue
+            text, said = re.search(rf"    # (.*)\n    {field.name}:", source)[1], {}
+            for found in re.finditer(rf"((?:{names})(?:(?:, | and )(?:{names}))*) (\d+(?:\.\d+)?)", text):
+                said |= dict.fromkeys(re.split(", | and ", found[1]), float(found[2]))
+            assert said.get(method, said.get("others")) == field.default, (method, field.name, text)

@@ -1,0 +1,125 @@
+"""Is the first loss what its formula says? It is computed again, right and in each of the known wrong ways.
+
+Each of these mistakes has been made in a published program, and none of them stops a training by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.distributed import apart
+from foveal.losses.ntxent import SameGroup
+from foveal.losses.precision import unit
+from foveal.pretrain.health import FACT_IMAGES, SAME, alignment
+from foveal.pretrain.step import running_statistics_still
+
+BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Which contrastive loss a method has: NT-Xent, with groups masked or positive (SupCon), or decoupled."""
+
+    temperature: float
+    same_group: SameGroup = "ignore"
+    decoupled: bool = False
+
+    def pairs(self, images: int, identity: Tensor | None) -> tuple[Tensor, Tensor]:
+        """bool [2n, 2n] each: which vectors attract an anchor, and which stand in its denominator."""
+        place = torch.arange(2 * images)
+        itself = place[:, None] == place
+        positives = (place[:, None] - place) % images == 0
+        positives &= ~itself
+        others = ~itself
+        if self.same_group != "ignore":
+            assert identity is not None
+            group = identity.cpu().repeat(2)
+            same = group[:, None] == group
+            if self.same_group == "mask":
+                others = others & (~same | positives)
+            else:
+                positives = same & ~itself
+        return positives, others & ~positives if self.decoupled else others
+
+
+def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | None, autocast: Any) -> None:
+    """Compute the first loss of a contrastive method again on some of its images; ValueError names the fault."""
+    if method.contrast is None:
+        return
+    with torch.no_grad(), running_statistics_still(method):
+        with autocast:
+            parts = method(*(view[:FACT_IMAGES] for view in views))
+        parts = tuple(part[:FACT_IMAGES].float().cpu() for part in parts)  # faults differ by less than bf16 rounds
+        own = None if identity is None else identity[: len(parts[0])].cpu()
+        with apart():  # each process looks at its own share
+            loss = float(method.loss(parts, own)[0])
+            fault = explain_loss(loss, parts[0], parts[1], method.contrast, own)
+    if fault is not None:
+        raise ValueError(f"the first loss is wrong: {fault}")
+
+
+@torch.no_grad()
+def explain_loss(loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identity: Tensor | None = None) -> str | None:
+    """Why a value is not that loss of z1, z2 [n, D]: the known fault that gives it, or None where it is right.
+
+    identity: int64 [n], who belongs together. Of one process, and of vectors in float32: half precision would hide a
+    fault.
+    """
+    first, second, temperature = z1.detach().double(), z2.detach().double(), contrast.temperature
+    if float(alignment(first, second)) < SAME:
+        return "both views of every image are the same tensor: give the method two different draws"
+    positives, others = contrast.pairs(len(first), identity)
+    points = torch.cat([unit(first), unit(second)])
+    right = _value(points @ points.T / temperature, positives, others)
+    if _close(loss, right):
+        return None
+    # Of small vectors, not normalised and normalised together are almost alike: the nearest value counts.
+    wrong = _wrong_losses(first, second, temperature, positives, others)
+    fault, value = min(wrong, key=lambda each: abs(each[1] - loss))
+    if _close(loss, value):
+        return fault
+    for base in BASE_TEMPERATURES:
+        if _close(loss, right * temperature / base):
+            return (
+                f"the loss is multiplied by temperature / base_temperature = {temperature:g} / {base:g}: leave it out"
+            )
+    return f"the loss is {loss:.6g} where that of these embeddings is {right:.6g}; no known fault gives that value"
+
+
+def _wrong_losses(
+    z1: Tensor, z2: Tensor, temperature: float, positives: Tensor, others: Tensor
+) -> list[tuple[str, float]]:
+    """(what is wrong, the value it gives) for the mistakes that have been made in published programs."""
+    z, points = torch.cat([z1, z2]), torch.cat([unit(z1), unit(z2)])
+    itself = torch.eye(len(z), dtype=torch.bool)
+    logits, whole, each = points @ points.T / temperature, z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
+    normalise = "normalise each row, F.normalize(z, dim=1)"
+    return [
+        ("the denominator holds only the positive, so that every loss is 0: sum over all other vectors",
+         _value(logits, positives, positives)),
+        (f"the vectors are not normalised to unit length: {normalise}",
+         _value(z @ z.T / temperature, positives, others)),
+        (f"the vectors are normalised over the whole tensor: {normalise}",
+         _value(each @ each.T / temperature, positives, others)),
+        (f"the vectors are normalised over the whole tensor: {normalise}",
+         _value(whole @ whole.T / temperature, positives, others)),
+        ("every vector is its own target: mask the diagonal; aim at the other view",
+         _value(logits, itself, others | itself)),
+        ("every vector stands in its own denominator: mask the diagonal", _value(logits, positives, others | itself)),
+    ]  # fmt: skip
+
+
+def _value(logits: Tensor, positives: Tensor, others: Tensor) -> float:
+    """Mean over anchors of log sum exp(its others) - mean(its positives), as Khosla et al. 2020, equation 2."""
+    attraction = logits.masked_fill(~positives, 0).sum(1) / positives.sum(1)
+    return float((logits.masked_fill(~others, -math.inf).logsumexp(1) - attraction).mean())
+
+
+def _close(loss: float, value: float) -> bool:
+    # Sums of float32: before anything is learned, a wrong loss may differ from the right one in the fourth digit.
+    return math.isclose(loss, value, rel_tol=2e-5, abs_tol=1e-5)
