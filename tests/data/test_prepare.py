@@ -101,6 +101,7 @@ def test_copies_are_kept_on_one_side(tmp_path):
     assert (records.groupby("sha256")["split"].nunique() == 1).all()
 
 
+@pytest.mark.slow
 def test_classes_can_be_merged(tmp_path):
     write_phantoms(tmp_path / "photos", 25)
     out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, classes="0,1,2,3+4")
@@ -246,6 +247,7 @@ def test_a_set_made_with_a_choice_among_all_does_not_grow(tmp_path):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, labelled=8)
 
 
+@pytest.mark.slow
 def test_interrupted_work_of_other_options_is_not_mixed_in(tmp_path, monkeypatch):
     write_phantoms(tmp_path / "photos", 10)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -292,6 +294,7 @@ def test_ungradable_photographs_are_dropped_only_when_asked_and_listed(tmp_path)
     assert len(open_prepared(out).records) == 20
 
 
+@pytest.mark.slow
 def test_joined_sets_keep_what_was_decided_and_share_no_copy_across_sides(tmp_path):
     write_phantoms(tmp_path / "one", 20, size=128)
     write_phantoms(tmp_path / "two", 25, size=128)  # the first twenty are the same pictures
@@ -322,6 +325,7 @@ def test_sets_on_different_scales_do_not_mix_without_a_map(tmp_path):
         foveal.prepare(whole, out=tmp_path / "both")
 
 
+@pytest.mark.slow
 def test_copies_on_two_sides_are_refused_wherever_the_set_is_opened(tmp_path):
     write_phantoms(tmp_path / "photos", 20, size=128)
     out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=64)
@@ -368,6 +372,7 @@ def test_few_files_are_open_however_many_shards_there_are(tmp_path, monkeypatch)
     assert [shards.rows(number) for number in (0, 11, 12)] == [2, 2, 0]
 
 
+@pytest.mark.slow
 def test_maps_of_maps_are_composed(tmp_path):
     from foveal.data.classes import referable_from
 

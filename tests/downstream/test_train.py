@@ -116,6 +116,7 @@ def test_a_checkpoint_of_another_encoder_is_an_error(phantom_set, encoder_run, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_encoder_that_has_seen_the_test_part_is_refused(phantom_set, encoder_run, tmp_path):
     leaky = tmp_path / "leaky"
     leaky.mkdir()
@@ -219,6 +220,7 @@ def test_the_head_learns_first_and_the_encoder_after(phantom_set, tmp_path):
         assert torch.equal(value, still[f"encoder.{key}"]) or key.startswith("top")
 
 
+@pytest.mark.slow
 def test_frozen_and_re_estimated_batch_statistics(phantom_set, tmp_path):
     torch.manual_seed(0)
     start = create_encoder("strided_conv", 3, 32).state_dict()
@@ -265,6 +267,7 @@ def test_starting_weights_and_batches_choose_how_statistics_are_kept(phantom_set
     assert chosen == ["re-estimate", "freeze", "re-estimate", "auto"]
 
 
+@pytest.mark.slow
 def test_without_a_validation_part_the_last_epoch_has_its_own_statistics(tmp_path, monkeypatch):
     data = foveal.prepare("phantom:40", out=tmp_path / "set", size=32, val=0.0, test=0.0)
     means = {}
@@ -344,6 +347,7 @@ def test_an_order_is_needed_for_losses_of_grades(tmp_path):
         run_of(data, tmp_path / "run", loss="corn")
 
 
+@pytest.mark.slow
 def test_a_second_task_is_learned_beside_the_grade(tmp_path):
     folder, rows = tmp_path / "pictures", []
     folder.mkdir()
@@ -376,6 +380,7 @@ def test_a_second_task_is_learned_beside_the_grade(tmp_path):
         run_of(data, tmp_path / "other", second="site")
 
 
+@pytest.mark.slow
 def test_images_grow_where_the_network_takes_any_size(phantom_set, tmp_path):
     run = run_of(phantom_set, tmp_path / "run", encoder="test_resnet", grow_from=16, epochs=3)
     assert read_metrics(run)[-1]["epoch"] == 3

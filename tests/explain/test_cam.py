@@ -63,6 +63,7 @@ def test_maps_are_their_formulas(form, method):
     assert torch.allclose(found.heat, enlarged(expected, 32), rtol=1e-4, atol=1e-4 * float(expected.max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_layer_cam_is_its_formula_two_stages_before_the_last(form):
     grader = grader_of("resnet10t", 64, form)

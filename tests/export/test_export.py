@@ -23,6 +23,8 @@ from foveal.predict.exported import Exported
 from foveal.predict.opened import open_model
 from foveal.predict.predictor import Predictor
 
+pytestmark = pytest.mark.slow
+
 ALL = ("onnx", "onnx-fp16", "onnx-int8", "torch", "encoder")
 FILES = {
     "model.onnx", "model.fp16.onnx", "model.int8.onnx", "model.pt2", "encoder.safetensors", "foveal.json", "README.md",

@@ -201,6 +201,7 @@ def spoiled(pixels: np.ndarray, trouble: str) -> np.ndarray:
     return pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["none", "flash at the rim", "text in the corner", "dark rim"])
 @pytest.mark.parametrize("background", [0, 12])
 def test_phantoms_under_the_troubles_of_photographs(trouble: str, background: float) -> None:

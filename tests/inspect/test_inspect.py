@@ -71,6 +71,7 @@ def test_probe_finds_a_width_that_goes_with_the_grade(ordered):
     assert (found.n, found.groups) == (160, 80)
 
 
+@pytest.mark.slow
 def test_probe_finds_a_combination_that_no_cue_tells_alone():
     cues, labels, units = drawn(count=300)
     generator = np.random.default_rng(1)
@@ -80,12 +81,14 @@ def test_probe_finds_a_combination_that_no_cue_tells_alone():
     assert found.value > 0.6 and max(cue.value for cue in found.cues) < 0.4
 
 
-@pytest.mark.parametrize("ordered", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ordered", [True, False])
 def test_probe_finds_nothing_where_there_is_nothing(ordered):
     found = [probe(*drawn(seed), ordered=ordered, seed=seed).found for seed in range(3)]
     assert sum(found) == 0
 
 
+@pytest.mark.slow
 def test_what_only_tells_the_group_is_no_shortcut():
     units = np.arange(240) // 8  # 30 groups, each with its own size and one label
     labels, width = (np.random.default_rng(seed).permutation(30)[units] for seed in (1, 2))
@@ -108,6 +111,7 @@ def test_probe_says_why_it_cannot_tell(cut, reason):
     assert reason in found.why_not and not found.found and np.isnan(found.value)
 
 
+@pytest.mark.slow
 def test_probe_is_the_same_each_time():
     cues, labels, units = drawn(count=60)
     assert probe(cues, labels, units, ordered=True) == probe(cues, labels, units, ordered=True)
@@ -139,6 +143,7 @@ def test_a_weak_signal_must_beat_luck():
     assert Shortcut(**weak, luck=0.05, cues=(cue,)).found and Shortcut(**weak, cues=(cue,)).found
 
 
+@pytest.mark.slow
 def test_the_probe_of_a_set_looks_at_its_labelled_images(small_set):
     prepared = open_prepared(small_set)
     label = pd.Series(np.arange(60) % 2, dtype="Int64").where(np.arange(60) < 56)
@@ -284,6 +289,7 @@ def test_thumbnails_are_small(shape):
     assert address.startswith("data:image/jpeg;base64,") and len(address) < SIDE**2
 
 
+@pytest.mark.slow
 def test_the_verb_writes_numbers_and_a_page_that_needs_nothing_else(small_set, writable, tmp_path, capsys):
     records = open_prepared(writable).records
     change(writable, "records.csv", id=["<b>&" + name for name in records["id"]], flags="blurred")

@@ -167,6 +167,7 @@ def test_a_run_without_its_readout_does_not_answer_otherwise(grader_run, tmp_pat
         foveal.load(run)
 
 
+@pytest.mark.slow
 def test_an_exported_folder_may_be_called_as_a_file(exported, tmp_path):
     shutil.copytree(exported, tmp_path / "grader.onnx")
     assert foveal.load(tmp_path / "grader.onnx").classes == foveal.load(exported).classes

@@ -202,6 +202,7 @@ def test_micro_batches_end_with_the_numbers_of_whole_batches(finished, phantom_s
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_running_average_is_what_is_saved_and_resumed(phantom_set, tmp_path, monkeypatch):
     whole = foveal.pretrain(phantom_set, out=tmp_path / "whole", **OPTIONS, ema=0.5)
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
@@ -267,6 +268,7 @@ def test_folds_of_a_probe_are_dealt_out_where_every_class_is_one_group():
     assert sorted(np.bincount(folds)) == [7] * 5
 
 
+@pytest.mark.slow
 def test_sets_that_were_not_prepared_alike_do_not_mix(phantom_set, tmp_path, capsys):
     write_photographs(tmp_path / "photos", 30, ".png")
     other = foveal.prepare(tmp_path / "photos", out=tmp_path / "other", size=32, enhance="clahe")
@@ -279,6 +281,7 @@ def test_sets_that_were_not_prepared_alike_do_not_mix(phantom_set, tmp_path, cap
     assert "were not prepared alike (crop none and disc, enhance None and clahe" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro_batch", ["whole", "8"])
 def test_a_network_sees_the_memory_format_that_was_chosen(phantom_set, tmp_path, monkeypatch, micro_batch):
     seen, forward = set(), SimCLR.forward
@@ -319,6 +322,7 @@ def test_divergence_is_said_without_words_of_linear_algebra():
         look(torch.ones(8, 4), torch.ones(8, 4), torch.full((8, 4), math.inf))
 
 
+@pytest.mark.slow
 def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, monkeypatch):
     options = OPTIONS | {"encoder": "strided_conv", "learning_rate": 0.1, "epochs": 3}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options, ema=0.99)
@@ -435,6 +439,7 @@ def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, 
     assert found and int(found[1]) >= 1
 
 
+@pytest.mark.slow
 def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.6))
@@ -458,6 +463,7 @@ def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, mo
     )
 
 
+@pytest.mark.slow
 def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_path, capsys):
     options = OPTIONS | {"epochs": 4, "probe": phantom_set, "probe_every": 2}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
@@ -470,6 +476,7 @@ def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_p
     assert "Probe: quadratic kappa" in page and "linear before" in page
 
 
+@pytest.mark.slow
 def test_a_probe_may_be_another_set_of_another_size(phantom_set, tmp_path):
     other = foveal.prepare("phantom:60", out=tmp_path / "other", size=48, seed=9)
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 1, "probe": other}))
@@ -498,6 +505,7 @@ def test_a_task_that_is_too_easy_is_said_at_once(phantom_set, tmp_path, monkeypa
     assert "warning: epoch 1: too easy: 100 % instance accuracy by epoch 1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_only_parts_of_a_batch_are_other_statistics(phantom_set, tmp_path, capsys):
     for size, warned in (("16", False), ("8", True)):
         foveal.pretrain(

@@ -60,6 +60,7 @@ def try_any_text(address, file, examples):
         assert store.latest(limit=1)[0] > examples / 10
 
 
+@pytest.mark.slow
 def test_any_text_is_kept_or_refused_by_sqlite(tmp_path):
     try_any_text(str(tmp_path / "reviews.db"), tmp_path / "corrections.csv", 60)
 

@@ -48,6 +48,7 @@ class Odd(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_every_answer_is_compared_and_every_failure_counted(program, monkeypatch):
     table = pd.DataFrame({"answer": ["graded"], "grade": pd.array([1], "Int64"), "p0": [0.25], "p1": [0.75]})
     load = program.Load()
