@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from foveal.config import field_names
 from foveal.nets.batchnorm import synchronise
+from foveal.nets.depthwise import quicken_depthwise
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.stages import freeze_stages, learning_rate_scales
 from foveal.pretrain.options import PretrainConfig
@@ -57,6 +58,7 @@ def build_method(config: PretrainConfig, channels: int, encoder: torch.nn.Module
     if encoder is None:
         encoder = create_encoder(config.encoder, channels, config.image_size)
     options = method_config(**{name: getattr(config, name) for name in field_names(method_config)})
+    quicken_depthwise(encoder)
     method: torch.nn.Module = method_class(encoder, feature_size(encoder), options)
     last = config.memory_format != "contiguous"
     memory_format = torch.channels_last if last else torch.contiguous_format

@@ -1,0 +1,125 @@
+"""Depthwise convolutions whose backward pass is fast on a CPU, where oneDNN falls back to plain loops.
+
+In bf16 the gradient of the images takes many times as long as in fp32 where the kernel moves by two pixels, and that of
+5x5 weights three times, which in fp32 is itself ten times that of 3x3 ones (benchmarks/depthwise.py). Here the first is
+computed in fp32, and larger kernels in pieces of 3x3. An EfficientNet-B0 learns twice as fast in bf16 so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+
+PIECE = 3  # side of the kernels for which oneDNN's gradient of weights is fast
+
+
+class Depthwise(nn.Conv2d):
+    """A depthwise nn.Conv2d without bias: the same values and, to rounding, the same gradients."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C, h', w']."""
+        return _convolve(self, input) if _learns_on_cpu(input) else super().forward(input)
+
+
+class DepthwiseSame(Conv2dSame):
+    """The same of timm's convolution with TensorFlow's padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C, h / stride, w / stride], rounded up."""
+        return _convolve(self, x) if _learns_on_cpu(x) else super().forward(x)
+
+
+def quicken_depthwise(module: nn.Module) -> None:
+    """Turn the depthwise convolutions of a network into these; names and weights stay as they are."""
+    for each in module.modules():
+        if isinstance(each, nn.Conv2d) and each.groups == each.in_channels == each.out_channels > 1:
+            plain = each.bias is None and each.dilation == (1, 1) and each.padding_mode == "zeros"
+            if plain and type(each) is nn.Conv2d and not isinstance(each.padding, str):
+                each.__class__ = Depthwise
+            elif plain and type(each) is Conv2dSame:
+                each.__class__ = DepthwiseSame
+
+
+def _learns_on_cpu(images: Tensor) -> bool:
+    return images.device.type == "cpu" and torch.is_grad_enabled()
+
+
+def _convolve(module: nn.Conv2d, images: Tensor) -> Tensor:
+    weight, stride, padding = module.weight, module.stride, module.padding
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        images, weight = images.to(dtype), weight.to(dtype)
+    if isinstance(module, Conv2dSame):
+        sides = [_same(images.shape[axis], weight.shape[axis], stride[axis - 2]) for axis in (3, 2)]
+        images = F.pad(images, (*sides[0], *sides[1]))
+        padding = (0, 0)
+    convolved: Tensor = _Convolution.apply(images, weight, stride, padding)
+    return convolved
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's padding before and after: the result has size / stride, rounded up."""
+    short = max((-(size // -stride) - 1) * stride + kernel - size, 0)
+    return short // 2, short - short // 2
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(images, weight, None, stride, padding, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        images, weight = ctx.saved_tensors
+        gradient, stride, padding = gradients[0], ctx.stride, ctx.padding
+        of_images = of_weight = None
+        if ctx.needs_input_grad[0]:
+            dtype = torch.float32 if max(stride) > 1 and gradient.dtype == torch.bfloat16 else gradient.dtype
+            of_images, _ = _gradients(gradient.to(dtype), images.to(dtype), weight.to(dtype), stride, padding, 0)
+            of_images = of_images.to(images.dtype)
+        if ctx.needs_input_grad[1]:
+            small, moved = gradient.dtype == torch.bfloat16, max(stride) > 1
+            if max(weight.shape[2:]) > PIECE <= min(weight.shape[2:]) and (small or not moved):
+                of_weight = _in_pieces(gradient, images, weight, stride, padding)
+            else:
+                _, of_weight = _gradients(gradient, images, weight, stride, padding, 1)
+        return of_images, of_weight, None, None
+
+
+def _gradients(
+    gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], which: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the images (which 0) or of the weight (1); the other is None."""
+    wanted = [which == 0, which == 1, False]
+    found = torch.ops.aten.convolution_backward(
+        gradient, images, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), wanted
+    )
+    return found[0], found[1]
+
+
+def _in_pieces(
+    gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """The gradient of the weight, three by three taps at a time: each piece sees the images moved by its place."""
+    padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
+    found = torch.empty_like(weight)
+    height, width = ((gradient.shape[axis] - 1) * stride[axis - 2] + PIECE for axis in (2, 3))
+    for top in _starts(weight.shape[2]):
+        for left in _starts(weight.shape[3]):
+            seen = padded[:, :, top : top + height, left : left + width]
+            seen = seen.contiguous(memory_format=torch.channels_last)
+            taps = weight[:, :, top : top + PIECE, left : left + PIECE].contiguous()
+            _, piece = _gradients(gradient, seen, taps, stride, (0, 0), 1)
+            found[:, :, top : top + PIECE, left : left + PIECE] = piece
+    return found
+
+
+def _starts(side: int) -> list[int]:
+    """Where pieces begin; the last one overlaps the one before, whose taps it finds again."""
+    return [*range(0, side - PIECE, PIECE), side - PIECE]
