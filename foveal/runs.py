@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     except ValueError:
         raise ValueError(f"--out {out} holds a run of another verb; choose another --out") from None
     now = plain(config)
+    # An option that is newer than the run had its default there.
+    usual = {field.name: field.default for field in fields(config) if field.name in now and field.name not in before}
+    before |= {name: default for name, default in usual.items() if default is not MISSING}
     different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
     if different:
         listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)

@@ -46,6 +46,16 @@ def test_another_run_is_not_overwritten(tmp_path):
         check_out(out, "pretrain", Options(out=out))
 
 
+def test_an_option_that_is_newer_than_a_run_had_its_default_there(tmp_path):
+    out = tmp_path / "run"
+    open_run(out, "train", Options(out=out), {})
+    lines = (out / "config.toml").read_text().splitlines()
+    (out / "config.toml").write_text("\n".join(line for line in lines if not line.startswith("epochs")))
+    assert "epochs = 3" in lines and check_out(out, "train", Options(out=out))
+    with pytest.raises(ValueError, match="epochs: 3 there, 5 now"):
+        check_out(out, "train", Options(out=out, epochs=5))
+
+
 def test_a_run_does_not_go_on_with_other_data(tmp_path):
     out = tmp_path / "run"
     open_run(out, "train", Options(out=out), {"set": "hash"})

@@ -168,11 +168,17 @@ def folder_of(init: str) -> Path:
 
 
 def read_seen(init: str) -> pd.DataFrame:
-    """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others."""
+    """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others.
+
+    Where a list does not say whose labels were learned, all count as learned.
+    """
     file = folder_of(init) / "seen.csv"
     if not file.is_file():
         return pd.DataFrame(columns=list(SEEN), dtype=str)
-    return pd.read_csv(file, dtype=str, keep_default_na=False).reindex(columns=list(SEEN), fill_value="")
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if "taught" not in table:
+        table["taught"] = TAUGHT
+    return table.reindex(columns=list(SEEN), fill_value="")
 
 
 def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:

@@ -21,7 +21,8 @@ from foveal.data.table import flag_ungradable, read_grades, read_rows, require_c
 LABELS = "messidor_data.csv"
 HEADER = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
 PAIRS = "messidor-2.csv"
-COARSE = re.compile(r"messidor2?/(\d{8}|IM\d+xx)")  # names, as `patients` gives them, of groups of `group_of`
+# A name that `patients` gives, with a group of `group_of` among those that copies tie together.
+COARSE = re.compile(r"(?:^|\+)messidor2?/(\d{8}|IM\d+xx)(?=\+|$)")
 
 
 def recognise(root: Path) -> bool:

@@ -55,6 +55,8 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | No
         with autocast:
             parts = method(*(view[:FACT_IMAGES] for view in views))
         parts = tuple(part[:FACT_IMAGES].float().cpu() for part in parts)  # faults differ by less than bf16 rounds
+        if len(parts[0]) < 2:  # an image alone has no negatives here, though it may have among all processes
+            return
         own = None if identity is None else identity[: len(parts[0])].cpu()
         with apart():  # each process looks at its own share
             loss = float(method.loss(parts, own)[0])

@@ -143,8 +143,8 @@ def identities(
         if draws_together and (coarse := sum(bool(COARSE.search(name)) for name in names)):
             raise ValueError(
                 f"--same-group positive: the groups of {coarse:,} images are dates and blocks of numbers of Messidor, "
-                "in which a patient certainly lies, among others: strangers would be drawn together. Prepare it with "
-                "messidor-2.csv beside its grades, or use --same-group mask"
+                "in which a patient certainly lies, among others: strangers would be drawn together. Use --same-group "
+                "mask, or prepare Messidor-2 with its table of pairs, messidor-2.csv, beside the grades"
             )
         names = _tied(names)
     if not any(names):

@@ -66,8 +66,9 @@ from foveal.pretrain.step import gradients
 from foveal.runs import Run, check_out, open_run, read_metrics, sole_writer, write_json
 from foveal.schedule import set_learning_rate, warm_up_cosine
 
-LOG_EVERY = 50  # steps between two looks at the loss: each look waits for the device
-SAVE_WITHIN = 300.0  # seconds after which a checkpoint is written within an epoch, where a step does not take longer
+LOG_EVERY = (50, 10, 2)  # steps between two looks at the loss, each of which waits for the device
+LOOK_WITHIN = 120.0  # seconds between two looks, of which the steps are chosen; two steps may take longer
+SAVE_WITHIN = 300.0  # seconds after which the next look within an epoch writes a checkpoint
 SAVE_SHARE = 0.05  # checkpoints at the ends of epochs take no more of the time than that
 PREVIEW_IMAGES = 8
 
@@ -143,14 +144,14 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     decided_by_first(lambda: opened.append(open_run(config.out, "pretrain", config, hashes)))
     run = opened[0] if opened else Run(config.out)
     feed = Feed(config, store, spec, device, identity, rank, world)
-    total_steps, step = config.epochs * feed.steps, 0
+    total_steps, step, log_every = config.epochs * feed.steps, 0, LOG_EVERY[0]
     state = decided_by_first(lambda: checkpoint.load(run.checkpoint) if run.checkpoint.exists() else None)
     if state is not None:
         checkpoint.load_strict(method, state["method"], str(run.checkpoint))
         optimiser.load_state_dict(state["optimiser"])
         if averaged is not None:
             checkpoint.load_strict(averaged, state["averaged"], str(run.checkpoint))
-        step = state["step"]
+        step, log_every = state["step"], state.get("log_every", log_every)
     del state
     run.forget_after(step)  # rows that were logged after the last checkpoint, if any
     if step == total_steps and decided_by_first((run.path / "health.json").is_file):
@@ -188,13 +189,12 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
             write_json(run.path / "auto.json", {"images_per_second": rates})
 
     def save() -> tuple[float, float]:
-        """Write the checkpoint, never one of a network that has diverged; returns when, and how long it took."""
+        """Write the checkpoint, right after a row was logged; returns when it was done and how long it took."""
         began = time.perf_counter()
         if is_first_process():
-            if not all(bool(weights.isfinite().all()) for weights in method.parameters()):
-                raise ValueError(_diverged(f"weights are no longer finite numbers at step {step}", run, config))
             state = {"method": method.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-            checkpoint.save(state | ({} if averaged is None else {"averaged": averaged.state_dict()}), run.checkpoint)
+            state |= {"log_every": log_every} | ({} if averaged is None else {"averaged": averaged.state_dict()})
+            checkpoint.save(state, run.checkpoint)
         return time.perf_counter(), time.perf_counter() - began
 
     def judge(epoch: int) -> None:
@@ -244,7 +244,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                 for name, value in {"loss": loss, **facts}.items():
                     totals[name] = totals[name] + value if name in totals else value.clone()
                 bar.advance(config.batch_size)
-                if steps_since == LOG_EVERY or number + 1 == feed.steps or step == 1:
+                if steps_since == log_every or number + 1 == feed.steps or step == 1:
                     # The only place where the device is waited for.
                     means = mean_over_processes(torch.stack(list(totals.values())) / steps_since).tolist()
                     row: dict[str, Any] = {"step": step, "epoch": epoch + 1, **dict(zip(totals, means, strict=True))}
@@ -257,7 +257,11 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                     if not math.isfinite(row["loss"]):
                         between = f"between steps {step - steps_since} and {step}, in epoch {epoch + 1}"
                         raise ValueError(_diverged(f"the loss became {row['loss']} {between}", run, config))
+                    if not all(bool(weights.isfinite().all()) for weights in method.parameters()):
+                        raise ValueError(_diverged(f"weights are no longer finite numbers at step {step}", run, config))
                     check_loss(row["loss"], bounds_of(row, bounds), row, first=step == 1)
+                    if step == 1:
+                        log_every = steps_between_looks(from_first_process(seconds))
                     if number + 1 == feed.steps and looks(epoch + 1):
                         if averaged is not None:
                             estimate_statistics(averaged, feed)
@@ -265,9 +269,9 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                         built.training_mode()
                     run.log(row)
                     bar.advance(0, f"epoch {epoch + 1} loss {row['loss']:.3f} wait {row['data_wait']:.0%}")
+                    if number + 1 < feed.steps and time.perf_counter() - saved > SAVE_WITHIN:
+                        saved, saving = save()
                     totals, since, waited, steps_since = {}, time.perf_counter(), 0.0, 0
-                if number + 1 < feed.steps and time.perf_counter() - saved > SAVE_WITHIN:
-                    saved, saving = save()
             if looks(epoch + 1):  # before the checkpoint: what is judged after it would be lost with a kill in between
                 judge(epoch + 1)
             if epoch + 1 == config.epochs or SAVE_SHARE * (time.perf_counter() - saved) > saving:
@@ -279,6 +283,11 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     run.close()
     barrier()
     return run.path
+
+
+def steps_between_looks(seconds: float) -> int:
+    """By the first step, for the whole run: a row is a mean over them, and must not depend on when a run was killed."""
+    return next((steps for steps in LOG_EVERY if steps * seconds <= LOOK_WITHIN), LOG_EVERY[-1])
 
 
 def _diverged(what: str, run: Run, config: PretrainConfig) -> str:

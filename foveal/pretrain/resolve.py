@@ -82,7 +82,7 @@ def _method_options(config: PretrainConfig, channels: int, size: int) -> dict[st
     own = {field.name: field.default for field in fields(METHODS[config.method][1])}
     others = {name for _, options in METHODS.values() for name in field_names(options)} - set(own)
     for name in sorted(others):
-        if getattr(config, name) not in (None, False):
+        if getattr(config, name) is not None and getattr(config, name) is not False:  # 0 is a value
             raise ValueError(f"--{name.replace('_', '-')} means nothing to {config.method}; leave it out")
     values = {
         name: default if getattr(config, name) is None else getattr(config, name) for name, default in own.items()

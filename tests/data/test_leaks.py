@@ -121,6 +121,8 @@ def test_what_was_seen_is_handed_on(phantom_set, tmp_path):
     # A label that has been learned once stays so, although the next run did without.
     assert set(handed_on["sha256"][handed_on["taught"] == TAUGHT]) == set(prepared.part("train")["sha256"])
     assert not len(read_seen("imagenet"))
+    handed_on.drop(columns="taught").to_csv(tmp_path / "b" / "seen.csv", index=False)
+    assert (read_seen(str(tmp_path / "b"))["taught"] == TAUGHT).all()  # a list that does not say
 
 
 @pytest.fixture(scope="module")

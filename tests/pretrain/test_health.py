@@ -1,6 +1,7 @@
 """Facts, bounds, the six known faults of contrastive losses, and the verdict."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import foveal
 from foveal.losses.dcl import decoupled
 from foveal.losses.ntxent import ntxent, ntxent_chance, ntxent_floor
 from foveal.pretrain import simclr, supcon
-from foveal.pretrain.faults import Contrast, explain_loss
+from foveal.pretrain.faults import Contrast, check_first, explain_loss
 from foveal.pretrain.health import (
     alignment,
     check_loss,
@@ -189,6 +190,12 @@ def test_d_one_tensor_for_both_views_is_named():
     assert "both views of every image are the same tensor" in explain_loss(loss.item(), *parts, Contrast(0.2))
     with pytest.raises(ValueError, match="both views of every image are the same tensor"):
         check_loss(loss.item(), method.bounds(32), {k: v.item() for k, v in facts.items()}, first=True)
+
+
+def test_an_image_alone_among_processes_is_not_judged():
+    method = Faulty(None)
+    method.contrast = Contrast(0.2, decoupled=True)  # whose loss of one image alone would be an error
+    check_first(method, tuple(pictures(1)), None, nullcontext())
 
 
 def test_a_right_loss_needs_no_explanation_and_passes():

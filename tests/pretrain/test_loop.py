@@ -166,6 +166,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
         ({"temprature": 0.1}, "did you mean 'temperature'"),
         ({"momentum": 0.9}, "--momentum means nothing to simclr"),
         ({"method": "byol", "temperature": 0.1}, "--temperature means nothing to byol"),
+        ({"method": "byol", "chunk": 0}, "--chunk means nothing to byol"),
         ({"micro_batch": "7"}, "divide the 16 images"),
         ({"micro_batch": "some"}, "expected auto, whole or a number"),
         ({"budget": "soon"}, "expected a time such as 90m"),
@@ -194,6 +195,21 @@ def test_a_run_that_died_within_an_epoch_goes_on_from_there(finished, phantom_se
     assert checkpoint.load(tmp_path / "run" / "checkpoint.pt")["step"] == 1
     resumed = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS)
     assert read_metrics(resumed)[-1]["loss"] == read_metrics(finished)[-1]["loss"]
+
+
+def test_slow_steps_are_looked_at_more_often_and_a_resumed_run_has_the_same_rows(phantom_set, tmp_path, monkeypatch):
+    assert [loop.steps_between_looks(seconds) for seconds in (0.1, 2.4, 2.5, 12.0, 13.0, 1e4)] == [50, 50, 10, 10, 2, 2]
+    options = OPTIONS | {"batch_size": 8, "epochs": 1}  # five steps
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "LOOK_WITHIN", 0.0)
+        whole = foveal.pretrain(phantom_set, out=tmp_path / "whole", **options)
+        patch.setattr(loop, "SAVE_WITHIN", 0.0)
+        interrupt_after(patch, 2)
+        with pytest.raises(InterruptedRunError):
+            foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
+    resumed = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)  # it would look every fifty steps
+    rows = [[(row["step"], row["loss"]) for row in read_metrics(run)] for run in (whole, resumed)]
+    assert rows[0] == rows[1] and [step for step, _ in rows[0]] == [1, 3, 5]
 
 
 def test_micro_batches_end_with_the_numbers_of_whole_batches(finished, phantom_set, tmp_path):
@@ -369,11 +385,12 @@ def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set):
         records = first.part("unlabelled").iloc[: len(groups)].assign(group=groups)
         return PreparedSet(first.path, records, card), records
 
-    dates = with_groups("20051110", "20051110+IM0046xx", "x")[1]
+    dates = with_groups("20051110", "20051110+IM0046xx", "20051020_43808_0100_pp", "20051020_43808_0100_pp", "z")[1]
     messidor = PreparedSet(first.path, first.records, card | {"identity": "messidor2"})
     with pytest.raises(ValueError, match="the groups of 2 images are dates and blocks of numbers of Messidor"):
         identities([(messidor, dates)], by_label=False, draws_together=True)
-    assert len(set(identities([(messidor, dates)], by_label=False))) == 2  # to be masked, they may be
+    assert len(set(identities([(messidor, dates)], by_label=False))) == 3  # to be masked, they may be
+    assert len(set(identities([(messidor, dates.iloc[2:])], by_label=False, draws_together=True))) == 2
     found = identities([with_groups("1+2", "3", "", "4"), with_groups("1", "2", "3", "5+4", "")], by_label=False)
     assert found[0] == found[4] == found[5] and found[1] == found[6] and found[3] == found[7]
     assert len(set(found)) == 5  # three patients and two images of nobody
@@ -619,7 +636,7 @@ GOLDEN = [
 
 def test_golden_run(phantom_set, tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "LOG_EVERY", (1,))
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 10, "device": "cpu"}))
     losses = [row["loss"] for row in read_metrics(run)][:20]
     assert losses == pytest.approx(GOLDEN, rel=2e-4)
