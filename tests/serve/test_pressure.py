@@ -12,8 +12,6 @@ from foveal.predict.predictor import Predictor
 from foveal.serve import work
 from foveal.serve.reviews import Reviews
 
-pytestmark = pytest.mark.slow
-
 pytest.importorskip("fastapi")
 JPEG = {"Content-Type": "image/jpeg"}
 
