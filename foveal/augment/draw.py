@@ -43,7 +43,9 @@ def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator
     quality = quality * _chance(batch, recipe.jpeg_probability, generator)
     cutout = _draw_cutout(recipe, batch, view_size, generator)
     values = np.concatenate([warp, box, level, colour, light, sigma, solarise, quality, cutout], 1)
-    return ViewTable(torch.from_numpy(values.astype(np.float32)), ViewPlan(stages=stages_of(recipe), edge=recipe.edge))
+    stages = stages_of(recipe)
+    edge = recipe.edge if "turn" in stages else "repeat"  # a crop alone never looks outside
+    return ViewTable(torch.from_numpy(values.astype(np.float32)), ViewPlan(stages=stages, edge=edge))
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:

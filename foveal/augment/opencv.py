@@ -140,8 +140,7 @@ def _warp(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
         if row.side < image.shape[0]:
             source = cv2.resize(source, (row.side, row.side), interpolation=cv2.INTER_AREA)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        edge = BORDERS[plan.edge if "turn" in plan.stages else "repeat"]  # a crop alone never looks outside
-        return cv2.warpAffine(source, row.warp, (size, size), flags=flags, borderMode=edge)
+        return cv2.warpAffine(source, row.warp, (size, size), flags=flags, borderMode=BORDERS[plan.edge])
     left, top, right, bottom = row.box
     crop = image[top : bottom + 1, left : right + 1]
     crop = (crop if row.flip is None else cv2.flip(crop, row.flip)).astype(np.float32)

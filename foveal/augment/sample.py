@@ -28,7 +28,7 @@ def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
     inner_x, inner_y = x.clamp(left, right), y.clamp(upper, lower)
     grid_x, grid_y = (2 * inner_x + 1) / source - 1, (2 * (inner_y + top) + 1) / atlas.shape[2] - 1
     views = F.grid_sample(atlas, torch.stack([grid_x, grid_y], -1), padding_mode="border", align_corners=False)
-    if plan.edge == "black" and "turn" in plan.stages:
+    if plan.edge == "black":
         covered = (1 - (x - inner_x).abs()).clamp_min(0) * (1 - (y - inner_y).abs()).clamp_min(0)
         views = views * covered[:, None]
     return views

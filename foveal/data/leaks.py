@@ -32,13 +32,6 @@ def pool_of(prepared: PreparedSet) -> pd.DataFrame:
     return pool[~shared]
 
 
-def check_overlap(sets: Sequence[PreparedSet], pool: Sequence[tuple[PreparedSet, pd.DataFrame]], allow: bool) -> None:
-    """Raise ValueError when the pool holds an image, a copy of one, or a patient of a validation or test part."""
-    learned = seen_of(pool)
-    for prepared in sets:
-        refuse_seen(prepared, learned, "the pool", allow)
-
-
 def refuse_seen(
     prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool, judged: Sequence[str] = ("val", "test")
 ) -> None:

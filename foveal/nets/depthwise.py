@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 PIECE = 3  # side of the kernels for which oneDNN's gradient of weights is fast
@@ -54,17 +55,9 @@ def _convolve(module: nn.Conv2d, images: Tensor) -> Tensor:
         dtype = torch.get_autocast_dtype("cpu")
         images, weight = images.to(dtype), weight.to(dtype)
     if isinstance(module, Conv2dSame):
-        sides = [_same(images.shape[axis], weight.shape[axis], stride[axis - 2]) for axis in (3, 2)]
-        images = F.pad(images, (*sides[0], *sides[1]))
-        padding = (0, 0)
+        images, padding = pad_same(images, list(module.kernel_size), list(stride)), (0, 0)
     convolved: Tensor = _Convolution.apply(images, weight, stride, padding)
     return convolved
-
-
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's padding before and after: the result has size / stride, rounded up."""
-    short = max((-(size // -stride) - 1) * stride + kernel - size, 0)
-    return short // 2, short - short // 2
 
 
 class _Convolution(torch.autograd.Function):

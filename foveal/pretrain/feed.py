@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from foveal.augment.draw import draw
@@ -170,16 +171,9 @@ def identities(
 
 
 def _tied(names: list[str]) -> list[str]:
-    """One name for all patients whom copies tie together: "a+b" makes "a", "b" and "a+b" one."""
-    first: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while first.setdefault(name, name) != name:
-            name = first[name]
-        return name
-
-    for name in dict.fromkeys(names):
-        start, *others = name.split("+")
-        for other in others:
-            first[root(other)] = root(start)
-    return [root(name.partition("+")[0]) for name in names]
+    """One name for all patients whom copies tie together: "a+b" makes "a", "b" and "a+b" one; "" stays ""."""
+    patient = pd.Series(names).str.split("+").explode()
+    image, node = patient.index.to_numpy(), len(names) + pd.factorize(patient)[0]
+    edges = sparse.coo_matrix((np.ones(len(node)), (image, node)), (node.max() + 1,) * 2)
+    tied = sparse.csgraph.connected_components(edges, directed=False)[1]
+    return [str(tied[number]) if name else "" for number, name in enumerate(names)]

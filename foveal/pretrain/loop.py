@@ -30,7 +30,7 @@ from foveal import checkpoint
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
 from foveal.console import is_first_process, progress_bar, say, warn
-from foveal.data.leaks import check_overlap, pool_of, read_seen, seen_of, write_seen
+from foveal.data.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
 from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
 from foveal.data.records import PreparedSet, check_alike, open_prepared
 from foveal.distributed import (
@@ -93,13 +93,14 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
         raise ValueError(f"--batch-size {config.batch_size} is more than the {count} images of the pool")
     if config.batch_size % world:
         raise ValueError(f"--batch-size {config.batch_size} must be a multiple of the {world} processes")
-    check_overlap(sets, pool, config.allow_leaks)
+    by_label, by_group = METHODS[config.method][0].uses_labels, config.same_group in ("mask", "positive")
+    learned, learned_before = seen_of(pool, by_label=by_label), read_seen(config.init)
+    for prepared in sets:
+        refuse_seen(prepared, learned, "the pool", config.allow_leaks)
     check_micro_batch(config, world)
     given = config
     config = decided_by_first(lambda: resolve(given, sets, world))
     resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
-    by_label, by_group = METHODS[config.method][0].uses_labels, config.same_group in ("mask", "positive")
-    learned, learned_before = seen_of(pool, by_label=by_label), read_seen(config.init)
     probe = None
     if config.probe is not None:
         probe = probing.open_probe(config.probe, sets[0], config.seed, pd.concat([learned, learned_before]))

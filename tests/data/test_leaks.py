@@ -8,7 +8,6 @@ import pytest
 import foveal
 from foveal.data.leaks import (
     TAUGHT,
-    check_overlap,
     compare_sets,
     find_seen,
     pool_of,
@@ -59,10 +58,12 @@ def test_a_copy_of_a_judged_image_in_the_pool_is_refused_by_name(two_sets, capsy
     first, second = two_sets
     swapped = PreparedSet(first.path, first.records.assign(split="test"), first.card)
     with pytest.raises(ValueError, match="a3 .test, near copy of lossy.*a4 .test, mirrored.*a5 .test, exact.*--allow"):
-        check_overlap([swapped], [(second, second.records)], allow=False)
-    check_overlap([swapped], [(second, second.records)], allow=True)
+        refuse_seen(swapped, seen_of([(second, second.records)]), "the pool", allow=False)
+    refuse_seen(swapped, seen_of([(second, second.records)]), "the pool", allow=True)
     assert "warning: 3 validation or test images" in capsys.readouterr().out
-    check_overlap([first], [(second, second.records)], allow=False)  # the three stand in its training part
+    refuse_seen(
+        first, seen_of([(second, second.records)]), "the pool", allow=False
+    )  # the three stand in its training part
 
 
 def test_a_pool_whose_pixels_are_gone_is_searched_by_fingerprint_and_said(two_sets, capsys):
@@ -149,8 +150,13 @@ def test_patients_keep_their_names_when_sets_are_joined(eyes, tmp_path):
     )
     for other in (open_prepared(eyes["left"]), joined):
         with pytest.raises(ValueError, match=r"_right \((test|val), same patient as"):
-            check_overlap([right], [(other, other.records)], allow=False)
-    check_overlap([right], [(open_prepared(eyes["clinic"]), open_prepared(eyes["clinic"]).records)], allow=False)
+            refuse_seen(right, seen_of([(other, other.records)]), "the pool", allow=False)
+    refuse_seen(
+        right,
+        seen_of([(open_prepared(eyes["clinic"]), open_prepared(eyes["clinic"]).records)]),
+        "the pool",
+        allow=False,
+    )
 
 
 def test_two_clinics_number_their_patients_alike_and_they_stay_apart(eyes, tmp_path):
