@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from foveal.data.duplicates import CANDIDATE, Pictures, candidates, confirm, find_duplicates
 from foveal.fundus.fingerprint import fingerprint
 from foveal.fundus.preparation import Preparation, prepare_file
+from foveal.sets.duplicates import CANDIDATE, Pictures, candidates, confirm, find_duplicates
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 PEERS: dict[str, Callable[[Image.Image], imagehash.ImageHash]] = {"phash": imagehash.phash, "dhash": imagehash.dhash}

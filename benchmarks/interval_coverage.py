@@ -22,7 +22,7 @@ from foveal.evaluate.compare import paired_difference
 from foveal.evaluate.intervals import Resampling, percentile_interval
 from foveal.evaluate.measure import measure_on
 from foveal.evaluate.operating import judge, severity
-from foveal.evaluate.scales import Scale, referred
+from foveal.readout.scales import Scale, referred
 
 SCALE = Scale(names=list("01234"), ordered=True, referable_from=2, sight_threatening_from=3)
 SHARES = (0.5, 0.1, 0.25, 0.1, 0.05)  # of the grades

@@ -33,10 +33,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import foveal
 from foveal.console import set_quiet
-from foveal.data.records import open_prepared
-from foveal.data.source import list_pictures
 from foveal.predict.exported import Exported
 from foveal.runs import read_model
+from foveal.sets.records import open_prepared
+from foveal.sources.source import list_pictures
 
 ENCODERS, SIDE, BATCH, CLASSES = ("tf_efficientnet_lite0", "efficientnet_b0"), 224, 16, 5
 

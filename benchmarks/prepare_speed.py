@@ -28,12 +28,12 @@ from torch.utils.data import DataLoader, Dataset
 
 import foveal
 from foveal.console import set_quiet
-from foveal.data import loader
-from foveal.data.loader import ImageStore, epoch_batches, prefetch
-from foveal.data.records import open_prepared
-from foveal.data.source import list_pictures
 from foveal.fundus.fingerprint import fingerprint
 from foveal.fundus.preparation import Preparation, prepare_file
+from foveal.sets import loader
+from foveal.sets.loader import ImageStore, epoch_batches, prefetch
+from foveal.sets.records import open_prepared
+from foveal.sources.source import list_pictures
 
 SIZE, LOADED_SIZE, BATCH = 256, 224, 64
 

@@ -35,9 +35,9 @@ from dataclasses import replace
 from pathlib import Path
 from foveal.augment.recipes import RECIPES
 from foveal.augment.views import NetworkInput
-from foveal.data.leaks import pool_of
-from foveal.data.loader import ImageStore
-from foveal.data.records import open_prepared
+from foveal.sets.leaks import pool_of
+from foveal.sets.loader import ImageStore
+from foveal.sets.records import open_prepared
 from foveal.distributed import choose_device
 from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.pretrain.auto import Machine, describe, settle

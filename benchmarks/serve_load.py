@@ -30,8 +30,8 @@ import pandas as pd
 
 import foveal
 from foveal.console import set_quiet
-from foveal.data.source import list_pictures
 from foveal.predict.loaded import LoadedGrader
+from foveal.sources.source import list_pictures
 
 PORT = 8971
 LEAST_SECONDS = 10  # that the bare model is measured for

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from foveal.errors import FovealError
 from foveal.fundus.crop import Disc, find_disc
-from foveal.fundus.decode import DecodeError, decode
+from foveal.fundus.decode import decode
 
 SIDE, GAP, COLUMNS = 150, 10, 9  # px of a tile's picture, px around it, tiles in a row
 ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dcm"}
@@ -36,7 +37,7 @@ def look(folder: Path) -> list[Found]:
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS):
         try:
             decoded = decode(path, 384)
-        except DecodeError as error:
+        except FovealError as error:
             print(f"{path}: {error}")  # noqa: T201
             continue
         name = path.relative_to(folder).as_posix()

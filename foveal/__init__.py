@@ -8,6 +8,7 @@ The verbs of the command line are functions here: `foveal.prepare`, `foveal.pret
 # the functions below keep the names: afterwards `foveal.pretrain` is the verb, and
 # `from foveal.pretrain.loop import …` still finds the room.
 import foveal.cluster
+import foveal.compare
 import foveal.demo
 import foveal.evaluate
 import foveal.explain
@@ -16,7 +17,8 @@ import foveal.inspect
 import foveal.predict
 import foveal.pretrain
 import foveal.report
-import foveal.serve  # noqa: F401
+import foveal.serve
+import foveal.train  # noqa: F401
 from foveal.verbs import (
     cluster,
     compare,

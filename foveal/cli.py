@@ -18,17 +18,17 @@ import foveal
 # verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
 VERBS = {
     "demo": ("demo", "demo", "the whole way on drawn photographs, in a few minutes"),
-    "prepare": ("data.prepare", "data.prepare", "decode, crop and split a source once, into a prepared set"),
+    "prepare": ("sets.prepare", "sets.prepare", "decode, crop and split a source once, into a prepared set"),
     "inspect": ("inspect.inspect", "inspect.inspect", "what is in prepared sets, and what could mislead"),
     "cluster": ("cluster.cluster", "cluster.cluster", "which images look alike, and whether their labels agree"),
-    "correct": ("data.corrections", "data.corrections", "a second opinion on a grade, kept beside the set"),
+    "correct": ("sets.correct", "sets.correct", "a second opinion on a grade, kept beside the set"),
     "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
-    "probe": ("downstream.probe", "downstream.probe", "what frozen features know of the labels, in minutes"),
-    "train": ("downstream.train", "downstream.options", "learn grades: fine-tune, or a linear probe with --freeze"),
+    "probe": ("compare.probe", "compare.probe", "what frozen features know of the labels, in minutes"),
+    "train": ("train.train", "train.options", "learn grades: fine-tune, or a linear probe with --freeze"),
     "pseudolabel": (
-        "downstream.pseudolabel", "downstream.pseudolabel", "grade the ungraded, and train again with what is sure"
+        "compare.pseudolabel", "compare.pseudolabel", "grade the ungraded, and train again with what is sure"
     ),
-    "compare": ("downstream.compare", "downstream.compare_options", "did the pre-training help? in one table"),
+    "compare": ("compare.compare", "compare.options", "did the pre-training help? in one table"),
     "predict": ("predict.predict", "predict.predict", "grade pictures with a trained run"),
     "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every figure with an interval"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to believe it"),

@@ -50,35 +50,54 @@ def demo(config: DemoConfig) -> Path:
     """Go the whole way on phantoms and return the path of the report."""
     import pandas as pd
 
-    from foveal import verbs
     from foveal.evaluate.compare import describe, paired_difference
+    from foveal.evaluate.evaluate import EvaluateConfig, evaluate
+    from foveal.predict.predict import PredictConfig, predict
+    from foveal.pretrain.loop import pretrain
+    from foveal.pretrain.options import PretrainConfig
+    from foveal.report.build import ReportConfig, report
+    from foveal.sets.prepare import PrepareConfig, prepare
+    from foveal.train.options import TrainConfig
+    from foveal.train.train import train
 
     started, out = time.perf_counter(), config.out
     say("1 of 6  draw photographs and prepare them", style="bold")
-    data = verbs.prepare(
-        f"phantom:{config.count}", out=out / "data", size=config.size, labelled=config.labelled, seed=config.seed
+    drawn = (Path(f"phantom:{config.count}"),)
+    data = prepare(
+        PrepareConfig(source=drawn, out=out / "data", size=config.size, labelled=config.labelled, seed=config.seed)
     )
     say("\n2 of 6  pre-train without labels (SimCLR)", style="bold")
-    pretrained = verbs.pretrain(
-        data,
-        out=out / "pretrained",
-        encoder=config.encoder,
-        epochs=config.pretrain_epochs,
-        batch_size=min(128, config.count // 3),
-        seed=config.seed,
+    pretrained = pretrain(
+        PretrainConfig(
+            data=(data,),
+            out=out / "pretrained",
+            encoder=config.encoder,
+            epochs=config.pretrain_epochs,
+            batch_size=min(128, config.count // 3),
+            seed=config.seed,
+        )
     )
     runs = {}
-    for number, (name, init) in enumerate((("random", "random"), ("simclr", pretrained)), start=3):
+    for number, (name, init) in enumerate((("random", "random"), ("simclr", str(pretrained))), start=3):
         say(f"\n{number} of 6  learn grades from {config.labelled} labels, starting from {name} weights", style="bold")
-        runs[name] = verbs.train(
-            data, out=out / f"from-{name}", init=str(init), encoder=config.encoder, epochs=config.train_epochs,
-            learning_rate=1e-3, batch_size=16, seed=config.seed,
-        )  # fmt: skip
-        verbs.evaluate(runs[name])
+        runs[name] = train(
+            TrainConfig(
+                data=data,
+                out=out / f"from-{name}",
+                init=init,
+                encoder=config.encoder,
+                epochs=config.train_epochs,
+                learning_rate=1e-3,
+                batch_size=16,
+                seed=config.seed,
+            )
+        )
+        evaluate(EvaluateConfig(source=runs[name]))
     say("\n5 of 6  grade three new photographs", style="bold")
-    verbs.predict(runs["simclr"], *write_photographs(out / "new", config), out=out / "new" / "predictions.csv")
+    new = tuple(write_photographs(out / "new", config))
+    predict(PredictConfig(run=runs["simclr"], images=new, out=out / "new" / "predictions.csv"))
     say("\n6 of 6  report", style="bold")
-    page = verbs.report(*runs.values(), out=out / "report.html")
+    page = report(ReportConfig(runs=tuple(runs.values()), out=out / "report.html"))
     show_comparison(runs)
     tables = [pd.read_csv(run / "predictions.csv") for run in runs.values()]
     first, second = (table[table["split"] == "test"] for table in tables)
@@ -109,7 +128,7 @@ def write_photographs(folder: Path, config: DemoConfig) -> list[Path]:
     import cv2
     import numpy as np
 
-    from foveal.data.phantom import draw_phantom
+    from foveal.sources.phantom import draw_phantom
 
     folder.mkdir(parents=True, exist_ok=True)
     files = []

@@ -13,7 +13,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
@@ -23,6 +22,7 @@ from typing import Any
 
 from foveal.config import plain, read_toml, to_toml
 from foveal.console import is_first_process
+from foveal.files import read_json, write_json, write_text
 from foveal.tracking import Tracker, open_trackers
 
 # Options that may differ when a run goes on: they change where or how loudly it runs, not what it computes.
@@ -201,30 +201,6 @@ def read_model(run: Path) -> dict[str, Any]:
     if "kind" not in model:
         raise ValueError(f"{run / 'model.json'} does not say what kind of model it is: copy the run again")
     return model
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """What a JSON file holds; ValueError, with its name, where it is cut off or damaged."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is cut off or damaged ({error}): copy it again, or write it anew") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} holds a {type(found).__name__} where names with values were expected")
-    return found
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new one, never a part."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
-        stream.write(text)
-    Path(stream.name).chmod(0o644)
-    Path(stream.name).replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON for people and programs, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def demo(**options: Any) -> Path:
 
 
 def prepare(*source: PathLike, out: PathLike, **options: Any) -> Path:
-    """Prepare a source, or join prepared sets; returns the new set. Options: `foveal.data.prepare.PrepareConfig`."""
-    from foveal.data.prepare import PrepareConfig, prepare
+    """Prepare a source, or join prepared sets; returns the new set. Options: `foveal.sets.prepare.PrepareConfig`."""
+    from foveal.sets.prepare import PrepareConfig, prepare
 
     return prepare(build(PrepareConfig, {"source": source, "out": out, **options}, "prepare"))
 
@@ -46,8 +46,8 @@ def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
 
 
 def correct(data: PathLike, image: str, **options: Any) -> Path:
-    """Correct a label of a prepared set; returns corrections.csv. Options: `foveal.data.corrections.CorrectConfig`."""
-    from foveal.data.corrections import CorrectConfig, correct
+    """Correct a label of a prepared set; returns corrections.csv. Options: `foveal.sets.correct.CorrectConfig`."""
+    from foveal.sets.correct import CorrectConfig, correct
 
     return correct(build(CorrectConfig, {"data": data, "image": image, **options}, "correct"))
 
@@ -68,31 +68,31 @@ def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
 
 
 def probe(data: PathLike, **options: Any) -> pd.DataFrame:
-    """Probe frozen encoders; returns the table. Options: `foveal.downstream.probe.ProbeConfig`."""
-    from foveal.downstream.probe import ProbeConfig, probe
+    """Probe frozen encoders; returns the table. Options: `foveal.compare.probe.ProbeConfig`."""
+    from foveal.compare.probe import ProbeConfig, probe
 
     return probe(build(ProbeConfig, {"data": data, **options}, "probe"))
 
 
 def train(data: PathLike, *, out: PathLike, **options: Any) -> Path:
-    """Train a grader; returns the run folder. Options: `foveal.downstream.options.TrainConfig`."""
-    from foveal.downstream.options import TrainConfig
-    from foveal.downstream.train import train
+    """Train a grader; returns the run folder. Options: `foveal.train.options.TrainConfig`."""
+    from foveal.train.options import TrainConfig
+    from foveal.train.train import train
 
     return train(build(TrainConfig, {"data": data, "out": out, **options}, "train"))
 
 
 def pseudolabel(run: PathLike, *data: PathLike, out: PathLike, **options: Any) -> Path:
-    """Pseudo-label and train again; returns the table. Options: `foveal.downstream.pseudolabel.PseudolabelConfig`."""
-    from foveal.downstream.pseudolabel import PseudolabelConfig, pseudolabel
+    """Pseudo-label and train again; returns the table. Options: `foveal.compare.pseudolabel.PseudolabelConfig`."""
+    from foveal.compare.pseudolabel import PseudolabelConfig, pseudolabel
 
     return pseudolabel(build(PseudolabelConfig, {"run": run, "data": data, "out": out, **options}, "pseudolabel"))
 
 
 def compare(data: PathLike, *, out: PathLike, **options: Any) -> pd.DataFrame:
-    """Compare starting weights; returns the table. Options: `foveal.downstream.compare_options.CompareConfig`."""
-    from foveal.downstream.compare import compare
-    from foveal.downstream.compare_options import CompareConfig
+    """Compare starting weights; returns the table. Options: `foveal.compare.options.CompareConfig`."""
+    from foveal.compare.compare import compare
+    from foveal.compare.options import CompareConfig
 
     return compare(build(CompareConfig, {"data": data, "out": out, **options}, "compare"))
 

@@ -11,7 +11,7 @@ import torch
 
 import foveal
 from foveal import console
-from foveal.data import phantom
+from foveal.sources import phantom
 
 
 @pytest.fixture(autouse=True)

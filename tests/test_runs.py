@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from foveal.runs import check_out, open_run, read_metrics, read_model, write_text
+from foveal.files import write_text
+from foveal.runs import check_out, open_run, read_metrics, read_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from foveal.cluster.features import Features, small_pixels, unit_rows
 from foveal.cluster.images import Images
 from foveal.cluster.neighbours import VOTERS, Nearest, nearest_to, tell
 from foveal.console import say, show_table, warn
-from foveal.fundus.decode import DecodeError
+from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, prepare_file
 
 
@@ -40,7 +40,7 @@ def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
     for file in files:
         try:
             prepared = prepare_file(file, preparation, bool(card.get("fundus")), name=str(file))
-        except (DecodeError, OSError) as error:
+        except (FovealError, OSError) as error:
             raise ValueError(f"--image {file} could not be read ({error}); give a photograph") from None
         if prepared.flags:
             warn(f"{file} is flagged {', '.join(prepared.flags)}: what is near to it may say little")
@@ -56,7 +56,7 @@ def ask(
     if run is None:
         values = small_pixels(pixels)
     else:
-        from foveal.cluster.encode import open_encoder
+        from foveal.predict.features import open_encoder
 
         values = open_encoder(run, images.sets[0], device)(pixels)
     directions, labelled = unit_rows(values), images.labels >= 0

@@ -27,9 +27,9 @@ from foveal.cluster.features import pixel_features, stored_features
 from foveal.cluster.images import Images, choose, learned_from
 from foveal.cluster.look import Look, differences, look, why_not
 from foveal.console import say, show_table, warn
-from foveal.inspect.summary import plain
-from foveal.report.tables import Table
-from foveal.runs import read_model, write_json, write_text
+from foveal.files import json_ready, write_json, write_text
+from foveal.page.parts import Table
+from foveal.runs import read_model
 
 STYLES = {"bad": "bold red", "unsure": "yellow", "good": "green"}
 
@@ -142,7 +142,7 @@ def _numbers(
     about: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """All numbers, and last what they mean."""
-    result = plain({
+    result = json_ready({
         "about": {
             "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
             "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),

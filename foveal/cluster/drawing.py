@@ -14,7 +14,7 @@ import pandas as pd
 
 from foveal.cluster.images import Images
 from foveal.cluster.maps import NAMES, Map
-from foveal.report.tables import SPLITS
+from foveal.page.parts import SPLITS
 
 SIDE, MARGIN = 600, 10  # units of the drawing
 MOST_KINDS = 12  # colours that can be told apart, just; the commonest kinds get them

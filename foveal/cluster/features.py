@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 
 from foveal.cluster.images import Images
-from foveal.console import progress_bar, say
+from foveal.console import Bar, progress_bar, say
+from foveal.runs import read_model
 
 PIXEL_SIDE = 32  # px: enough for the shapes of digits and the layout of a retina, too little for a microaneurysm
-AT_ONCE = 256  # images
+AT_ONCE = 64  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +73,24 @@ def stored_features(images: Images, run: Path | None, out: Path, device: str) ->
     if run is None:
         features = pixel_features(images)
     else:
-        from foveal.cluster.encode import encoder_features
-
         with progress_bar("features", len(images)) as bar:
             features = encoder_features(images, run, device, bar)
     _write(file, features, images, key)
     return features
+
+
+def encoder_features(images: Images, run: Path, device: str, bar: Bar) -> Features:
+    """Features [n, D] of all images, by the encoder of a run."""
+    from foveal.predict.features import open_encoder  # torch is needed only where a run is given
+
+    model, encode = read_model(run), open_encoder(run, images.sets[0], device)
+    values = np.empty((len(images), model["features"]), np.float32)
+    for start in range(0, len(images), AT_ONCE):
+        part = np.arange(start, min(start + AT_ONCE, len(images)))
+        values[part] = encode(images.pixels(part))
+        bar.advance(len(part))
+    kind = "grader" if model["kind"] == "grader" else "pre-trained encoder"
+    return Features(name="features", source=f"{model['encoder']} of {run}, a {kind}", values=values)
 
 
 def key_of(images: Images, run: Path | None) -> str:

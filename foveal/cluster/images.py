@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from foveal.console import say, warn
-from foveal.data.joined import prefixes
-from foveal.data.leaks import compare_sets, find_seen, read_seen
-from foveal.data.records import PreparedSet, check_alike, open_prepared, patients
-from foveal.data.splits import group_codes, join_copies
+from foveal.sets.joined import prefixes
+from foveal.sets.leaks import compare_sets, find_seen, read_seen
+from foveal.sets.records import PreparedSet, check_alike, open_prepared, patients
+from foveal.sets.splits import group_codes, join_copies
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from foveal import metrics
 from foveal.cluster.images import Images
 from foveal.cluster.scores import Score, make_score, resampled
-from foveal.evaluate import metrics
 
 BLOCK = 1024  # images compared with all others at a time
 VOTERS = 10

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -22,8 +21,9 @@ from foveal.cluster.images import Images
 from foveal.cluster.look import Look
 from foveal.cluster.maps import Map
 from foveal.cluster.neighbours import Nearest
-from foveal.inspect.pictures import Thumbnail, embedded
-from foveal.report.words import listed
+from foveal.page.pictures import Thumbnail, embedded
+from foveal.page.render import render as render_page
+from foveal.page.words import listed
 
 DOUBTED, AT_RANDOM = 8, 4  # images of which the nearest are shown
 ACROSS = 6  # nearest images in a row
@@ -45,17 +45,12 @@ def render(
     asked: Asked | None, seed: int,
 ) -> str:  # fmt: skip
     """The page as HTML; every word that comes from a file is escaped."""
-    loader = jinja2.ChoiceLoader([
-        jinja2.PackageLoader(f"foveal.{room}") for room in ("cluster", "inspect", "report")
-    ])  # fmt: skip
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     clusters = look.clusterings["k-means"].clusters
     colours = drawing.colourings(images, clusters)
     generator = np.random.default_rng(seed)
     pictures = _dot_pictures(images, generator.permutation(maps[0].rows))
-    return environment.get_template("cluster.html").render(
+    return render_page(
+        "cluster.html",
         title=listed(list(dict.fromkeys(images.table["source"]))),
         about=" · ".join(dict.fromkeys(prepared.card["title"] for prepared in images.sets)),
         licence="; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets)),

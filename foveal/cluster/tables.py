@@ -8,8 +8,8 @@ from typing import Any
 from foveal.cluster.look import NEIGHBOURS
 from foveal.cluster.maps import NAMES
 from foveal.cluster.neighbours import VOTERS
-from foveal.report.tables import Cell, Table, cells
-from foveal.report.words import interval, number, signed
+from foveal.page.parts import Cell, Table, cells
+from foveal.page.words import interval, number, signed
 
 TITLES = {
     "accuracy": "accuracy when matched",

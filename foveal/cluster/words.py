@@ -7,8 +7,8 @@ from typing import Any
 from foveal.cluster.look import NEIGHBOURS
 from foveal.cluster.maps import NAMES
 from foveal.cluster.tables import TITLES
-from foveal.report.verdicts import Verdict
-from foveal.report.words import counted, interval, listed, number, signed
+from foveal.page.parts import Verdict
+from foveal.page.words import counted, interval, listed, number, signed
 
 MOSTLY, PARTLY = 0.6, 0.2  # of the adjusted Rand index: from here clusters are mostly, or partly, the classes
 CANNOT_SHOW = (

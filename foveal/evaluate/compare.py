@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from foveal.evaluate import metrics
+from foveal import metrics
 from foveal.evaluate.curves import resampled_areas
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
-from foveal.evaluate.predictions import probability_columns, units
+from foveal.readout.predictions import probability_columns, units
 
 CAVEAT = "McNemar's test takes images as independent; where a patient has several, trust the intervals"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.data.corrections import apply_corrections, label_of, read_corrections
+from foveal.sets.corrections import apply_corrections, label_of, read_corrections
 
 
 def with_corrections(table: pd.DataFrame, file: Path, names: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:

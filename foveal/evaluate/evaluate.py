@@ -24,23 +24,23 @@ import pandas as pd
 import tyro
 
 from foveal.console import say, warn
-from foveal.data.corrections import FILE as CORRECTIONS
-from foveal.data.corrections import read_corrections
 from foveal.evaluate.corrected import with_corrections
+from foveal.evaluate.coverage import measure_sets
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.label_noise import doubts, unlearned, with_neighbours
 from foveal.evaluate.measure import measure, measure_on
 from foveal.evaluate.operating import operating_points
-from foveal.evaluate.predictions import probability_columns, read_predictions, units
 from foveal.evaluate.readers import agreement
-from foveal.evaluate.readout import read_readout
-from foveal.evaluate.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
 from foveal.evaluate.second import measure_second
-from foveal.evaluate.sets import measure_sets
 from foveal.evaluate.show import SMALL_CLASS, show, warnings
 from foveal.evaluate.subgroups import join_records, subgroups
 from foveal.evaluate.versus import against_baseline, write_comparison
-from foveal.runs import write_json, write_text
+from foveal.files import write_json, write_text
+from foveal.readout.predictions import probability_columns, read_predictions, units
+from foveal.readout.readout import read_readout
+from foveal.readout.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
+from foveal.sets.corrections import FILE as CORRECTIONS
+from foveal.sets.corrections import read_corrections
 
 __all__ = ["SMALL_CLASS", "EvaluateConfig", "choose_rows", "evaluate", "measure", "show"]
 MANY_DOUBTS = 0.2  # share of doubted labels beyond which the grader is doubtful itself

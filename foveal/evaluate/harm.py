@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.scales import Scale
+from foveal.readout.scales import Scale
 
 MISSED = 2  # factor on sight-threatening disease that is not referred
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foveal.evaluate.predictions import probability_columns
+from foveal.readout.predictions import probability_columns
 
 NEIGHBOURS = 5
 

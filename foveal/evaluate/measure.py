@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.evaluate import calibration, curves, metrics
+from foveal import metrics
+from foveal.evaluate import calibration, curves
 from foveal.evaluate.harm import harm
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
-from foveal.evaluate.predictions import probability_columns, units
-from foveal.evaluate.scales import Scale
+from foveal.readout.predictions import probability_columns, units
+from foveal.readout.scales import Scale
 
 OVERALL = {
     "accuracy": metrics.accuracy,

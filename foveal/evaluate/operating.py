@@ -17,8 +17,8 @@ import pandas as pd
 
 from foveal.evaluate.curves import corners
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.predictions import probability_columns
-from foveal.evaluate.scales import Scale, referred
+from foveal.readout.predictions import probability_columns
+from foveal.readout.scales import Scale, referred
 
 LEAST = 0.9  # the sensitivity or specificity that two of the points hold on the validation part
 BY_GRADE = "grade given"

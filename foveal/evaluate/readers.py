@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.evaluate import metrics
+from foveal import metrics
 from foveal.evaluate.intervals import Resampling
 
 

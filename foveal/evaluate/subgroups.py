@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.evaluate import metrics
+from foveal import metrics
 from foveal.evaluate.curves import resampled_areas
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
-from foveal.evaluate.scales import Scale, referred
+from foveal.readout.scales import Scale, referred
 
 FEW_IMAGES, FEW_GROUPS = 50, 10  # below, a subgroup is marked small: its interval is wide, or cannot be trusted
 MOST_VALUES = 12  # a number with more is cut at its quartiles; a word with more is no subgroup

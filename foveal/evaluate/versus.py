@@ -17,8 +17,8 @@ import pandas as pd
 
 from foveal.console import say
 from foveal.evaluate.compare import compare, describe
-from foveal.evaluate.scales import Scale
-from foveal.runs import write_json, write_text
+from foveal.files import write_json, write_text
+from foveal.readout.scales import Scale
 
 FILE = "comparison.json"
 

@@ -25,9 +25,10 @@ from foveal.explain.geometry import ALARM
 from foveal.explain.page import render
 from foveal.explain.pictures import Picture, from_files, from_set
 from foveal.explain.trial import try_maps
+from foveal.files import write_json, write_text
 from foveal.fundus.overlay import overlay, to_jpeg
 from foveal.predict.inputs import list_photographs, sort_inputs
-from foveal.runs import read_model, write_json, write_text
+from foveal.runs import read_model
 
 UNREADABLE = 0.25  # the same share, above which too much of the map is of something else
 MISSED = 0.1  # of the change of the score: where the map's sum misses more, that is said

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foveal.report.explanations import READING, alike_table, score_table
-from foveal.report.page import render_template
-from foveal.report.pictures import embedded
+from foveal.explain.tables import READING, alike_table, score_table
+from foveal.page.pictures import embedded_file
+from foveal.page.render import render as render_page
 
 SIDE = 640  # pixels of a picture on the page
 MOST = 24  # pictures: the page stays small enough to send
@@ -20,7 +20,7 @@ MOST = 24  # pictures: the page stays small enough to send
 def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> str:
     """The page as HTML, of what explain.json in `folder` holds; every word that comes from a file is escaped."""
     images, score = result["images"], result.get("score") or {}
-    return render_template("explain.html", {
+    return render_page("explain.html", **{
         "run": Path(result["run"]).resolve().name, "method": result["method"], "target": result["target"],
         "reading": READING, "images": len(images), "scores": score_table(score), "alike": alike_table(score),
         "verdict": str(score.get("verdict") or ""), "cannot_show": result["cannot_show"],
@@ -32,7 +32,7 @@ def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> s
 def _picture(image: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> dict[str, str]:
     label = image["label"]
     return {
-        "id": image["id"], "full": image["overlay"], "source": embedded(folder / image["overlay"], SIDE),
+        "id": image["id"], "full": image["overlay"], "source": embedded_file(folder / image["overlay"], SIDE),
         "given": classes[image["grade"]], "label": "" if label is None else classes[label],
         "note": image["note"], "alarm": image["alarm"],
     }  # fmt: skip

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foveal.data.records import PreparedSet, open_prepared
-from foveal.evaluate.predictions import probability_columns
+from foveal.errors import FovealError
 from foveal.explain.geometry import square_of
 from foveal.fundus.crop import Disc, whole_frame
-from foveal.fundus.decode import MAXIMUM_PIXELS, DecodeError, decode
+from foveal.fundus.decode import decode
+from foveal.fundus.header import MAXIMUM_PIXELS
 from foveal.fundus.preparation import Preparation, prepare_file
 from foveal.predict.predictor import Predictor
+from foveal.readout.predictions import probability_columns
+from foveal.sets.records import PreparedSet, open_prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ def from_files(files: list[Path], preparation: Preparation) -> tuple[list[Pictur
     for file in files:
         try:
             pixels = prepare_file(file, preparation).pixels
-        except DecodeError as error:
+        except FovealError as error:
             failed.append((file, str(error)))
             continue
         pictures.append(Picture(id=file.as_posix(), file=file.as_posix(), pixels=pixels, original=file))
@@ -90,7 +92,7 @@ def _original(prepared: PreparedSet, file: str, sha256: str, preparation: Prepar
         if path.is_file():
             try:
                 same = hashlib.sha256(prepare_file(path, preparation).pixels.tobytes()).hexdigest() == sha256
-            except DecodeError:
+            except FovealError:
                 same = False
             return path if same else None
     return None

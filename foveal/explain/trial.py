@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from foveal.console import progress_bar, say, show_table
-from foveal.data.phantom import draw_patients
 from foveal.explain.attribution import METHODS
 from foveal.explain.explainer import Explainer, Explanation
 from foveal.explain.geometry import border_energy, resized, square_of, without_lesions
@@ -30,12 +29,13 @@ from foveal.explain.score import (
     score_map,
     summarise,
     verdict,
-)  # fmt: skip
+)
 from foveal.explain.sheet import sheet
 from foveal.explain.target import Target
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import retina_of, to_jpeg
 from foveal.fundus.preparation import Preparation, prepare_pixels
+from foveal.sources.phantom import draw_patients
 
 LARGEST = 256  # px: phantoms are drawn for 64 to 256
 STATISTICS = 32  # drawn pictures on which batch statistics of random weights are measured

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 import foveal
-from foveal.data.leaks import read_seen
+from foveal.files import write_text
 from foveal.predict.exported import FORMAT
 from foveal.predict.predictor import Predictor
 from foveal.predict.record import record_of
-from foveal.runs import read_model, write_text
+from foveal.runs import read_model
+from foveal.sets.leaks import read_seen
 
 # What `foveal predict FILE.onnx` imports, and what `foveal serve FILE.onnx` does beside it; torch is not among it.
 NEEDED = (

@@ -25,17 +25,17 @@ import pandas as pd
 import torch
 
 from foveal.console import say, show_table, warn
-from foveal.data.records import open_prepared
 from foveal.export.card import about, write_card, write_requirements, write_seen
 from foveal.export.encoder import write_timm, write_torchvision
 from foveal.export.graph import Graph, input_shape, whole_graph, write_onnx, write_torch
 from foveal.export.lower import hushed_logs, is_convolutional, write_half, write_int8
 from foveal.export.options import ExportConfig, Format
+from foveal.files import write_json
 from foveal.fundus.preparation import at_size
 from foveal.predict.exported import ABOUT, Exported
 from foveal.predict.model import Model
 from foveal.predict.predictor import Predictor
-from foveal.runs import write_json
+from foveal.sets.records import open_prepared
 
 FILES = {
     "onnx": ("model.onnx", "pixels to probabilities, float32"),

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput
-from foveal.evaluate.readout import LEAST_PROBABILITY
 from foveal.losses.grading import expected_grade
 from foveal.nets.looking import Looking, has_map
 from foveal.predict.predictor import Predictor, turned
+from foveal.readout.readout import LEAST_PROBABILITY
 
 OPSET = 20
 

@@ -13,7 +13,6 @@ DICOM has a reader of its own (dicom.py), for which pydicom must be installed.
 from __future__ import annotations
 
 import stat
-import struct
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,59 +21,34 @@ from typing import IO
 import cv2
 import numpy as np
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-# Eighteen times the largest EyePACS original (4928 x 3264), and 0.9 GB once decoded: above this a file is
-# a scan of something else, or made to exhaust the memory.
-MAXIMUM_PIXELS = 300_000_000
+from foveal.errors import FovealError
+from foveal.fundus.header import (
+    COMPLAINTS,
+    DAMAGED,
+    MAXIMUM_PIXELS,
+    READERS,
+    Header,
+    check_pixels,
+    orientation_of,
+    read_header,
+)
 
-# Pillow's classes are called directly, not through Image.open, whose own limit of 89 megapixels could only
-# be changed for the whole process of whoever imports us.
-_READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\xff\xd8\xff": JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"II*\x00": TiffImageFile,
-    b"MM\x00*": TiffImageFile,
-    b"BM": BmpImageFile,
-    b"RIFF": WebPImageFile,
-    b"GIF8": GifImageFile,
-    b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile,
-    b"\xff\x4f\xff\x51": Jpeg2KImageFile,  # its bare code stream
-    b"P5": PpmImageFile,
-    b"P6": PpmImageFile,
-}
 # What a whole file has at its end. OpenCV may fill the rest of a cut-off picture with grey and say nothing.
 _END_MARKS: dict[type[ImageFile.ImageFile], bytes] = {JpegImageFile: b"\xff\xd9", PngImageFile: b"IEND"}
 _END_BYTES = 32  # some writers add a few bytes after the mark
 # OpenCV multiplies colours by alpha in a TIFF and misreads Lab; these modes it reads as Pillow does.
 _TIFF_MODES_FOR_OPENCV = {"1", "L", "P", "RGB", "CMYK", "I;16", "I;16B"}
 
-# Pillow's ways to say that a file is not as its format demands; the last, that a GIF's frame outgrows its screen.
-_COMPLAINTS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-_DAMAGED = "truncated or damaged"
-_NOT_A_PICTURE = "not a picture in a format that can be read (JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, GIF, PPM, DICOM)"
 _DICOM_SUFFIXES = (".dcm", ".dicom")  # for the few such files that lack the signature
 
-# A bad file is reported once, by DecodeError; OpenCV would also write its own lines to stderr.
+# A bad file is reported once, by FovealError; OpenCV would also write its own lines to stderr.
 # Its version 4 has the switch at the top of the package, version 5 among its utils; 0 is silence in both.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
-
-
-class DecodeError(ValueError):
-    """A file that cannot be read as a picture; the message is the reason in plain words."""
-
-
-class UnavailableError(DecodeError):
-    """A file that may be readable another time: without permission now, or without a package that reads it."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +63,6 @@ class Decoded:
     height: int
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What the first bytes of a file say; `width` and `height` as stored, before orientation."""
-
-    reader: type[ImageFile.ImageFile]
-    mode: str
-    width: int
-    height: int
-    orientation: int
-
-
 def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: int = MAXIMUM_PIXELS) -> Decoded:
     """Read a photograph as upright RGB, reduced by the JPEG decoder where that is free.
 
@@ -109,7 +72,7 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     are decoded whole. Grey and palette pictures become RGB, alpha is dropped, an animation gives its first
     frame, and 16-bit values are scaled to 8 bits (see `_to_eight_bits`).
 
-    Raises `DecodeError` with a short reason for a file that is missing, empty, cut off, of another kind, a folder or
+    Raises `FovealError` with a short reason for a file that is missing, empty, cut off, of another kind, a folder or
     a pipe, or larger than `most_pixels`; `ValueError` for a `minimum` below 1.
     """
     if minimum < 1:
@@ -131,10 +94,10 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
 def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarray:
     """Return an open picture as `decode` returns its file, but never reduced: uint8 `[h, w, 3]`, RGB, upright.
 
-    Raises `DecodeError` for one that is cut off, larger than `most_pixels`, or of pixels that are no whole numbers.
+    Raises `FovealError` for one that is cut off, larger than `most_pixels`, or of pixels that are no whole numbers.
     """
     check_pixels(*image.size, most_pixels)
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     return np.ascontiguousarray(_turn(_to_eight_bits(_rgb_of(image)), orientation))
 
 
@@ -143,80 +106,43 @@ def _open(path: Path) -> IO[bytes]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise DecodeError("a folder, not a file")
+            raise FovealError("image.damaged", "a folder, not a file")
         if not stat.S_ISREG(mode):
-            raise DecodeError("not a regular file, but a pipe, a socket or a device")
+            raise FovealError("image.damaged", "not a regular file, but a pipe, a socket or a device")
         return path.open("rb")
     except FileNotFoundError:
-        raise DecodeError("no such file") from None
+        raise FovealError("image.damaged", "no such file") from None
     except OSError as error:
-        raise UnavailableError(f"cannot be opened: {error.strerror or error}") from error
+        raise FovealError("image.unavailable", f"cannot be opened: {error.strerror or error}") from error
 
 
-def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, _Header | None]:
+def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, Header | None]:
     """Return the bytes of a file and its header, which is checked before the rest is read; no header for DICOM."""
     try:
         start = file.read(132)
         if not start:
-            raise DecodeError("empty file")
+            raise FovealError("image.damaged", "empty file")
         file.seek(0)
-        reader = next((reader for mark, reader in _READERS.items() if start.startswith(mark)), None)
+        reader = next((reader for mark, reader in READERS.items() if start.startswith(mark)), None)
         if start[128:] == b"DICM" or (reader is None and suffix in _DICOM_SUFFIXES):
             return file.read(), None
-        header = _read_header(file, reader, most_pixels)
+        header = read_header(file, reader, most_pixels)
         file.seek(0)
         data = file.read()
     except OSError as error:
-        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
+        raise FovealError("image.damaged", f"cannot be read: {error.strerror or error}") from error
     # Zeros that fill a file up to its promised length, as after a broken copy, would decode as picture.
     return data.rstrip(b"\x00") if header.reader is JpegImageFile else data, header
 
 
-def _read_header(file: IO[bytes], reader: type[ImageFile.ImageFile] | None, most_pixels: int) -> _Header:
-    if reader is None:
-        raise DecodeError(_NOT_A_PICTURE)
-    try:
-        image = reader(file)
-    except _COMPLAINTS as error:
-        raise DecodeError(f"{_DAMAGED}, or a rare variant of its format") from error
-    width, height = image.size
-    check_pixels(width, height, most_pixels)
-    return _Header(reader, image.mode, width, height, _orientation(image))
-
-
-def check_pixels(width: int, height: int, most: int) -> None:
-    """Raise `DecodeError` for a picture of more than `most` pixels."""
-    if width * height > most:
-        raise DecodeError(f"{width} x {height} pixels, more than the limit of {most / 10**6:g} megapixels")
-
-
-def check_header(data: bytes, most: int) -> None:
-    """Raise `DecodeError` for a picture inside another file whose own header says more than `most` pixels."""
-    reader = next((reader for mark, reader in _READERS.items() if data.startswith(mark)), None)
-    if reader is not None:
-        _read_header(BytesIO(data), reader, most)
-
-
 def _decode_dicom(data: bytes, most_pixels: int) -> Decoded:
-    from foveal.fundus.dicom import read_dicom  # it needs this module's DecodeError
+    from foveal.fundus.dicom import read_dicom  # pydicom takes long to import
 
     pixels = read_dicom(data, most_pixels)
     return Decoded(pixels, pixels.shape[1], pixels.shape[0])
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 (upright) where it is absent or unreadable."""
-    if isinstance(image, TiffImageFile):
-        return 1  # both decoders turn a TIFF themselves
-    try:
-        # The base class's method: the one for PNG decodes the whole picture to look for a late EXIF block.
-        orientation = Image.Image.getexif(image).get(0x0112)
-    except (OSError, SyntaxError, ValueError, KeyError, struct.error):
-        return 1  # a damaged EXIF block says nothing about the picture beside it
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def _reduction(header: _Header, minimum: int) -> int:
+def _reduction(header: Header, minimum: int) -> int:
     """Return the largest of 1, 2, 4, 8 that leaves the short side at `minimum` px or more."""
     if header.reader is not JpegImageFile:
         return 1
@@ -224,7 +150,7 @@ def _reduction(header: _Header, minimum: int) -> int:
     return next((factor for factor in (8, 4, 2) if -(-short // factor) >= minimum), 1)
 
 
-def _suits_opencv(data: bytes, header: _Header) -> bool:
+def _suits_opencv(data: bytes, header: Header) -> bool:
     """Say whether OpenCV can be trusted with a file: it ends as it should, with colours OpenCV understands."""
     if header.reader is TiffImageFile and header.mode not in _TIFF_MODES_FOR_OPENCV:
         return False
@@ -245,8 +171,8 @@ def _with_pillow(data: bytes, reader: type[ImageFile.ImageFile]) -> np.ndarray:
     """Return `[h, w, 3]` RGB of the file's own depth, not turned; refuse what is cut off."""
     try:
         image = reader(BytesIO(data))
-    except _COMPLAINTS as error:
-        raise DecodeError(_DAMAGED) from error
+    except COMPLAINTS as error:
+        raise FovealError("image.damaged", DAMAGED) from error
     return _rgb_of(image)
 
 
@@ -256,8 +182,8 @@ def _rgb_of(image: Image.Image) -> np.ndarray:
         image.load()
         deep = image.mode.startswith(("I", "F"))  # Pillow would clip these at 255, not scale them
         pixels = np.asarray(image if deep else image.convert("RGB"))
-    except _COMPLAINTS as error:
-        raise DecodeError(_DAMAGED) from error
+    except COMPLAINTS as error:
+        raise FovealError("image.damaged", DAMAGED) from error
     return np.stack([pixels] * 3, axis=-1) if deep else pixels
 
 
@@ -271,7 +197,7 @@ def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
         return pixels
     brightest = int(pixels.max()) if pixels.dtype.kind in "iu" and pixels.min() >= 0 else -1
     if not 0 <= brightest <= 65535:
-        raise DecodeError(f"pixels of type {pixels.dtype}; 8 or 16 bits a channel were expected")
+        raise FovealError("image.damaged", f"pixels of type {pixels.dtype}; 8 or 16 bits a channel were expected")
     ceiling = next(ceiling for ceiling in (255, 4095, 65535) if brightest <= ceiling)
     return cv2.convertScaleAbs(pixels.astype(np.uint16, copy=False), alpha=255 / ceiling)
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from foveal.fundus.decode import DecodeError, UnavailableError, check_header, check_pixels
+from foveal.errors import FovealError
+from foveal.fundus.header import check_header, check_pixels
 
 _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -35,27 +36,27 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
 
     Grey pictures are scaled to 8 bits by their rescale slope and window where they have one, else by their stored
     bits; MONOCHROME1 is inverted; palettes and YBR become RGB. `data`: the whole file, with or without preamble.
-    Raises `DecodeError` without pydicom, for a file without a picture, one that is damaged, one whose compression
+    Raises `FovealError` without pydicom, for a file without a picture, one that is damaged, one whose compression
     nothing installed can read, and one larger than `most_pixels`.
     """
     try:
         import pydicom
     except ImportError:
-        raise UnavailableError("reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
+        raise FovealError("image.unavailable", "reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
     try:
         _check_deflated(data, most_pixels)
         dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
         _check(dataset, most_pixels)
         return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset, most_pixels)))
-    except DecodeError:
+    except FovealError:
         raise
     except Exception as error:  # pydicom raises a dozen kinds, and its own, on files that break the standard
-        raise DecodeError("a damaged DICOM file") from error
+        raise FovealError("image.damaged", "a damaged DICOM file") from error
 
 
 def _check(dataset: Any, most_pixels: int) -> None:
     if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
-        raise DecodeError("a DICOM file without a picture")
+        raise FovealError("image.damaged", "a DICOM file without a picture")
     check_pixels(dataset.Columns, dataset.Rows, most_pixels)
 
 
@@ -74,7 +75,9 @@ def _check_deflated(data: bytes, most_pixels: int) -> None:
         left -= len(inflater.decompress(rest, 1 << 20))
         rest = inflater.unconsumed_tail
         if left < 0:
-            raise DecodeError(f"a DICOM file that inflates to more than {most_pixels / 10**6:g} megapixels need")
+            raise FovealError(
+                "image.damaged", f"a DICOM file that inflates to more than {most_pixels / 10**6:g} megapixels need"
+            )
 
 
 def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
@@ -87,8 +90,9 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
     dataset.file_meta.TransferSyntaxUID = syntax
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     if not decoder.is_available:
-        raise DecodeError(
-            f"a DICOM file compressed as {decoder.UID.name}; install pylibjpeg with its plugins to read it"
+        raise FovealError(
+            "image.damaged",
+            f"a DICOM file compressed as {decoder.UID.name}; install pylibjpeg with its plugins to read it",
         )
     if decoder.is_encapsulated:  # the picture inside may be larger than the file says
         frames = int(dataset.get("NumberOfFrames", 1) or 1)
@@ -106,7 +110,7 @@ def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
     if meaning == "RGB":
         return _scaled(values, 0, 2**dataset.BitsStored - 1)
     if not meaning.startswith("MONOCHROME"):
-        raise DecodeError(f"a DICOM file with colours of the kind {meaning}, which cannot be read")
+        raise FovealError("image.damaged", f"a DICOM file with colours of the kind {meaning}, which cannot be read")
     grey = _scaled(*_window(dataset, values))
     return np.stack([255 - grey if meaning == "MONOCHROME1" else grey] * 3, axis=-1)
 

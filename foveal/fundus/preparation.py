@@ -16,7 +16,8 @@ import numpy as np
 
 from foveal.fundus import quality
 from foveal.fundus.crop import Disc, blacken_surround, crop_square, find_disc, whole_frame
-from foveal.fundus.decode import MAXIMUM_PIXELS, Decoded, decode
+from foveal.fundus.decode import Decoded, decode
+from foveal.fundus.header import MAXIMUM_PIXELS
 from foveal.fundus.normalise import ENHANCEMENTS, normalise
 
 # The disc's side in the decoded pixels, over the final size, is at least this. The JPEG decoder's shrinking filters
@@ -78,7 +79,7 @@ def prepare_file(
 ) -> Prepared:  # fmt: skip
     """Decode and prepare one picture file, or the bytes of one; `measure` adds its quality.
 
-    `name`, `most_pixels`: as of `decode`. Raises `DecodeError` with a reason in plain words.
+    `name`, `most_pixels`: as of `decode`. Raises `FovealError` with a reason in plain words.
     """
     read = partial(decode, source, name=name, most_pixels=most_pixels)
     decoded = read(minimum=round(_FRAME_OVERSAMPLING * preparation.size))

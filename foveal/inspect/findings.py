@@ -7,8 +7,8 @@ from itertools import combinations
 from typing import Any
 
 from foveal.evaluate.evaluate import SMALL_CLASS
-from foveal.report.verdicts import Verdict
-from foveal.report.words import counted, interval, listed, number
+from foveal.page.parts import Verdict
+from foveal.page.words import counted, interval, listed, number
 
 STRONG = 0.2  # of a shortcut: as much of the way from chance to perfect as many a first grader gets
 ALMOST = 0.8  # of the strongest cue: others that reach this much are named with it

@@ -17,14 +17,14 @@ from typing import Annotated, Any
 import tyro
 
 from foveal.console import say, show_table
-from foveal.data.joined import prefixes
-from foveal.data.records import open_prepared
+from foveal.files import write_json, write_text
 from foveal.inspect import tables
 from foveal.inspect.findings import find
 from foveal.inspect.measures import described
 from foveal.inspect.summary import compare, summarise
-from foveal.report.tables import Cell, Table
-from foveal.runs import write_json, write_text
+from foveal.page.parts import Cell, Table
+from foveal.sets.joined import prefixes
+from foveal.sets.records import open_prepared
 
 STYLES = {"bad": "bold red", "unsure": "yellow", "good": "green"}
 MARKS = {"bad": "!!", "unsure": "! ", "good": "ok"}

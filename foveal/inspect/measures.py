@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from foveal.data.records import PreparedSet
+from foveal.sets.records import PreparedSet
 
 COLOURS = ("red", "green", "blue")
 QUALITY = ("sharpness", "brightness", "contrast", "dark", "clipped", "field")

@@ -9,28 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
-from foveal.data.records import PreparedSet
 from foveal.inspect import tables
 from foveal.inspect.charts import HEIGHT, WIDTH, charts
 from foveal.inspect.pictures import class_rows, extreme_rows, flag_rows, pair_rows
 from foveal.inspect.summary import named, read_copies
-from foveal.report.words import counted, listed
+from foveal.page.render import render as render_page
+from foveal.page.words import counted, listed
+from foveal.sets.records import PreparedSet
 
 HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked, and in order"}
 
 
 def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame], seed: int) -> str:
     """The page as HTML; every word that comes from a file is escaped."""
-    loader = jinja2.ChoiceLoader([jinja2.PackageLoader("foveal.inspect"), jinja2.PackageLoader("foveal.report")])
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     summaries = result["sets"]
-    return environment.get_template("inspect.html").render(
+    return render_page("inspect.html",
         title=listed([one["name"] for one in summaries]),
         about=" · ".join(dict.fromkeys(one["title"] for one in summaries)),
         lead=" ".join(lead(one) for one in summaries),

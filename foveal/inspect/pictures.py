@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
-from foveal.data.records import PreparedSet
-from foveal.report.tables import SPLITS
+from foveal.page.parts import SPLITS
+from foveal.page.pictures import Thumbnail, embedded
+from foveal.sets.records import PreparedSet
 
 SIDE = 128  # pixels of a thumbnail; smaller pictures stay as they are
 QUALITY = 82
@@ -25,15 +24,6 @@ EXTREMES = {  # measure -> (title, True where the highest values are the extreme
     "contrast": ("The least contrast", False),
     "field": ("The smallest share of the round field in the picture", False),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thumbnail:
-    """One small picture: its data: address, its id and a line below it."""
-
-    source: str
-    id: str
-    line: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +99,6 @@ def thumbnails(prepared: PreparedSet, records: pd.DataFrame, line: Callable[[Any
         Thumbnail(source=embedded(picture), id=str(row["id"]), line=line(row))
         for picture, row in zip(prepared.pixels(records), records.to_dict("records"), strict=True)
     ]
-
-
-def embedded(picture: np.ndarray) -> str:
-    """The data: address of uint8 [S, S, C], as a JPEG of at most SIDE px."""
-    if len(picture) > SIDE:
-        picture = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA).reshape(SIDE, SIDE, -1)
-    colour = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.shape[2] == 3 else picture
-    encoded = cv2.imencode(".jpg", colour, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
 def grade(prepared: PreparedSet, label: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from foveal.evaluate import metrics
+from foveal import metrics
 from foveal.evaluate.intervals import draw_counts, percentile_interval
 
 CUES = ("width", "height", "aspect ratio", "border", "red", "green", "blue", "grey")

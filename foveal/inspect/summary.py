@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,13 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
-from foveal.data.leaks import compare_sets, shared_patients
-from foveal.data.records import SPLITS, PreparedSet
-from foveal.evaluate.predictions import units
+from foveal.files import json_ready
 from foveal.fundus.fingerprint import LEAST_SIDE
 from foveal.fundus.quality import FLAGS
 from foveal.inspect.measures import COLOURS
 from foveal.inspect.shortcut import CUES, Shortcut, probe
+from foveal.readout.predictions import units
+from foveal.sets.leaks import compare_sets, shared_patients
+from foveal.sets.records import PreparedSet
+from foveal.sources.source import SPLITS
 
 LISTED = 12  # conflicts, and copies across sets, that are named one by one
 COMMON_SIZES = 5
@@ -46,7 +47,7 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame, seed: int) 
         "flags": _flags(table, prepared.classes),
         "rejected": _rejected(prepared),
         "copies": _copies(prepared, table),
-        "shortcut": plain({**asdict(shortcut), "found": shortcut.found, "strength": shortcut.strength}),
+        "shortcut": json_ready({**asdict(shortcut), "found": shortcut.found, "strength": shortcut.strength}),
     }  # fmt: skip
 
 
@@ -61,17 +62,6 @@ def probe_set(prepared: PreparedSet, table: pd.DataFrame, seed: int) -> Shortcut
     cues = labelled[[name for name in CUES if name in labelled]]
     ordered = prepared.card["task"] == "grading"
     return probe(cues, labelled["label"].to_numpy(np.int64), units(labelled), ordered=ordered, seed=seed)
-
-
-def plain(value: Any) -> Any:
-    """Numbers that JSON can hold: nan becomes None, tuples become lists."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _part(part: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -112,7 +102,7 @@ def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]
     parts = {"all images": table} | {name: table[table["label"] == k] for k, name in enumerate(classes)}
     return [
         {"of": of, "images": len(part),
-         "channels": {name: plain([part[name].mean(), part[name].std()]) for name in channels}}
+         "channels": {name: json_ready([part[name].mean(), part[name].std()]) for name in channels}}
         for of, part in parts.items() if len(part)
     ]  # fmt: skip
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from foveal.inspect.findings import any_labels, class_totals, percent
-from foveal.report.tables import SPLITS, Cell, Table, cells
-from foveal.report.words import interval, number
+from foveal.page.parts import SPLITS, Cell, Table, cells
+from foveal.page.words import interval, number
 
 Titled = tuple[str, Table]
 

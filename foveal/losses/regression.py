@@ -2,7 +2,7 @@
 
 The number is read as a logistic variable around the truth with cuts half-way between the grades, so that a regression
 gives probabilities as every grader does; where the cuts should really lie, and how wide the scatter is, is fitted
-afterwards on images that were not learned from (evaluate/readout.py).
+afterwards on images that were not learned from (readout/readout.py).
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from foveal.evaluate.readout import readout_from
+from foveal.files import read_json
 from foveal.fundus.preparation import at_size
 from foveal.predict.model import Model
-from foveal.runs import read_json
+from foveal.readout.readout import readout_from
 
 ABOUT, DEFAULT = "foveal.json", "model.onnx"
 FORMAT = 1  # of foveal.json

@@ -22,8 +22,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
-from foveal.data.source import PICTURES, list_pictures
-from foveal.fundus.decode import DecodeError
+from foveal.errors import FovealError
+from foveal.sources.source import PICTURES, list_pictures
 
 LARGEST_MEMBER = 1 << 30  # bytes, of a photograph in an archive once unpacked; a header may promise anything
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")
@@ -44,7 +44,7 @@ class Photograph:
         return cls(os.fsencode(name).decode("utf-8", "backslashreplace"), file, member)
 
     def source(self) -> Path | bytes:
-        """What `decode` takes; DecodeError where a member of an archive cannot be unpacked."""
+        """What `decode` takes; FovealError where a member of an archive cannot be unpacked."""
         return _unpacked(self.file, self.member) if self.member else self.file
 
 
@@ -131,17 +131,17 @@ def _unpacked(archive: Path, member: str) -> bytes:
         there = archive.stat()
         opened = _opened(archive, there.st_ino, there.st_size, there.st_mtime_ns)
         if opened.getinfo(member).file_size > LARGEST_MEMBER:
-            raise DecodeError(f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+            raise FovealError("image.damaged", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
         with opened.open(member) as stream:
             data = stream.read(LARGEST_MEMBER + 1)
     except KeyError:
-        raise DecodeError("no longer in the archive, which has changed") from None
+        raise FovealError("image.damaged", "no longer in the archive, which has changed") from None
     except (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise DecodeError(f"cannot be unpacked: {error}") from error
+        raise FovealError("image.damaged", f"cannot be unpacked: {error}") from error
     except RuntimeError as error:  # what zipfile raises for an encrypted member
-        raise DecodeError("encrypted; unpack the archive with its password first") from error
+        raise FovealError("image.damaged", "encrypted; unpack the archive with its password first") from error
     if len(data) > LARGEST_MEMBER:
-        raise DecodeError(f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+        raise FovealError("image.damaged", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
     return data
 
 

@@ -18,22 +18,23 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from foveal.data.records import open_prepared
-from foveal.data.shards import in_threads
-from foveal.fundus.decode import DecodeError, pixels_of
+from foveal.errors import FovealError
+from foveal.fundus.decode import pixels_of
 from foveal.fundus.preparation import Prepared, prepare_file, prepare_pixels
 from foveal.fundus.quality import UNGRADABLE, check_flags
 from foveal.predict.inputs import Photograph, is_prepared, list_photographs, sort_inputs
 from foveal.predict.model import Model, batches, set_ungradable
 from foveal.predict.opened import open_model
 from foveal.predict.predict import without_learned
+from foveal.sets.records import open_prepared
+from foveal.sets.shards import in_threads
 
 if TYPE_CHECKING:
     import torch
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
 Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
-Source = np.ndarray | DecodeError | None  # the pixels of a photograph, why there are none, or None: it is a file
+Source = np.ndarray | FovealError | None  # the pixels of a photograph, why there are none, or None: it is a file
 GIVEN = (
     "a path, a PIL image, a uint8 array [h, w, 3], [h, w] or [n, h, w, 3], or a uint8 tensor [3, h, w] or [n, 3, h, w]"
 )
@@ -121,7 +122,7 @@ class LoadedGrader:
         preparation, fundus = self._model.preparation, self._model.fundus
         if source is None:
             return prepare_file(photograph.source(), preparation, fundus, name=photograph.id)
-        if isinstance(source, DecodeError):
+        if isinstance(source, FovealError):
             raise source
         return prepare_pixels(source, preparation, measure=fundus)
 
@@ -144,8 +145,8 @@ def _photographs(
 def _source(item: Image.Image | np.ndarray) -> Source:
     try:
         pixels = pixels_of(item) if isinstance(item, Image.Image) else item
-        return pixels if pixels.size else DecodeError("a picture without pixels")
-    except DecodeError as error:
+        return pixels if pixels.size else FovealError("image.damaged", "a picture without pixels")
+    except FovealError as error:
         return error
 
 

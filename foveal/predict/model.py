@@ -16,19 +16,18 @@ import numpy as np
 import pandas as pd
 
 from foveal.console import warn
-from foveal.data.classes import referable_from
-from foveal.data.records import PreparedSet
-from foveal.data.shards import in_threads
-from foveal.evaluate.readout import Readout
-from foveal.evaluate.scales import referred
-from foveal.fundus.decode import DecodeError
+from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.fundus.quality import FLAGS
 from foveal.predict.inputs import Photograph
+from foveal.readout.readout import Readout
+from foveal.readout.scales import referable_from, referred
+from foveal.sets.records import PreparedSet
+from foveal.sets.shards import in_threads
 
 BATCH = 64  # photographs graded, and rows written, at a time
 
-Read = tuple[Photograph, Prepared | DecodeError]
+Read = tuple[Photograph, Prepared | FovealError]
 
 
 class Model(ABC):
@@ -136,7 +135,7 @@ class Model(ABC):
     def table_of_photographs(self, batch: Sequence[Read]) -> pd.DataFrame:
         """The table of predictions for what `read` gave, a row each, with `answer` unreadable and `reason` set."""
         graded = [(photograph.id, result) for photograph, result in batch if isinstance(result, Prepared)]
-        failed = [(photograph.id, str(result)) for photograph, result in batch if isinstance(result, DecodeError)]
+        failed = [(photograph.id, str(result)) for photograph, result in batch if isinstance(result, FovealError)]
         images = np.stack([result.pixels for _, result in graded]) if graded else self.blank(0)
         flags = [" ".join(result.flags) for _, result in graded]
         table = self.table([name for name, _ in graded], self.probabilities(images), flags=flags)

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from foveal.console import say
-from foveal.runs import locked, read_json, write_json
+from foveal.files import read_json, write_json
+from foveal.runs import locked
 
 ROWS_AT_ONCE = 10_000  # of an interrupted command, read back for the summary
 

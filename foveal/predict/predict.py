@@ -20,15 +20,15 @@ import pandas as pd
 import tyro
 
 from foveal.console import progress_bar, say, show_table, warn
-from foveal.data.leaks import find_seen, read_seen
-from foveal.data.records import PreparedSet, open_prepared
-from foveal.evaluate.predictions import probability_columns
 from foveal.fundus.quality import UNGRADABLE, check_flags
 from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.predict.model import Model, batches, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Writer
 from foveal.predict.overlays import check_looks, write_overlays
+from foveal.readout.predictions import probability_columns
+from foveal.sets.leaks import find_seen, read_seen
+from foveal.sets.records import PreparedSet, open_prepared
 
 SHOWN = 12  # predictions printed; the file holds all
 

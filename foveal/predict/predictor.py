@@ -20,16 +20,16 @@ from torch import Tensor
 
 from foveal import checkpoint
 from foveal.augment.views import NetworkInput, plain_view
-from foveal.data.records import PreparedSet
-from foveal.evaluate.readout import FILE as READOUT
-from foveal.evaluate.readout import Readout, read_readout
-from foveal.evaluate.thresholds import half_way
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
 from foveal.nets.heads import Grader
 from foveal.nets.looking import Looking, has_map
 from foveal.predict.model import BATCH, Model
+from foveal.readout.cutoffs import half_way
+from foveal.readout.readout import FILE as READOUT
+from foveal.readout.readout import Readout, read_readout
 from foveal.runs import read_model
+from foveal.sets.records import PreparedSet
 
 ALIKE = (
     "classes",

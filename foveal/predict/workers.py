@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.data.jobs import ray_cluster
 from foveal.predict.inputs import Photograph
 from foveal.predict.model import BATCH
+from foveal.sets.jobs import ray_cluster
 
 WAITING = 2  # batches each actor holds: one graded, one to go on with
 

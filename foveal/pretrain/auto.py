@@ -20,11 +20,11 @@ from foveal.augment import opencv, tensor
 from foveal.augment.draw import draw
 from foveal.augment.recipes import recipe_pair
 from foveal.console import say
-from foveal.data.loader import RESIDENT_SHARE, free_memory
 from foveal.distributed import apart, from_first_process, processes_here
 from foveal.pretrain.built import build_method
 from foveal.pretrain.options import MEASURED, PretrainConfig, seconds_of
 from foveal.pretrain.step import gradients
+from foveal.sets.loader import RESIDENT_SHARE, free_memory
 
 TIMED_STEPS, ROUNDS = 2, 2
 PAYS_BACK = 100  # a run must have this many times the images that a choice is measured with

@@ -21,10 +21,10 @@ from foveal.augment.draw import draw
 from foveal.augment.recipes import Recipe, recipe_pair
 from foveal.augment.table import ViewTable
 from foveal.augment.views import NetworkInput, random_views, to_tensor
-from foveal.data.loader import CPU, ImageStore, epoch_batches, shard_of, step_generator
-from foveal.data.messidor2 import COARSE
-from foveal.data.records import PreparedSet, patients
 from foveal.pretrain.options import PretrainConfig
+from foveal.sets.loader import CPU, ImageStore, epoch_batches, shard_of, step_generator
+from foveal.sets.records import PreparedSet, patients
+from foveal.sources.messidor2 import COARSE
 
 Views = tuple[Tensor, Tensor]
 

@@ -30,21 +30,12 @@ from foveal import checkpoint
 from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
 from foveal.console import is_first_process, progress_bar, say, warn
-from foveal.data.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
-from foveal.data.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
-from foveal.data.records import PreparedSet, check_alike, open_prepared
-from foveal.distributed import (
-    barrier,
-    choose_device,
-    decided_by_first,
-    from_first_process,
-    joined,
-    mean_over_processes,
-)
-from foveal.downstream.epoch import encode
+from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined, mean_over_processes
+from foveal.files import write_json
 from foveal.nets.average import update_average
 from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
 from foveal.nets.stages import freeze_stages
+from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
 from foveal.pretrain.built import build
@@ -53,18 +44,14 @@ from foveal.pretrain.feed import Feed, MicroBatches, identities
 from foveal.pretrain.health import CALMER, bounds_of, check_loss
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import estimate_statistics, finish, look_on_the_way
-from foveal.pretrain.plan import (
-    BUDGET_SECONDS,
-    PLAN_SECONDS,
-    epochs_between_looks,
-    epochs_within,
-    rehearse,
-    show_plan,
-)
+from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_between_looks, epochs_within, rehearse, show_plan
 from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.step import gradients
-from foveal.runs import Run, check_out, open_run, read_metrics, sole_writer, write_json
+from foveal.runs import Run, check_out, open_run, read_metrics, sole_writer
 from foveal.schedule import set_learning_rate, warm_up_cosine
+from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
+from foveal.sets.loader import CPU, ImageStore, epoch_batches, prefetch, step_generator
+from foveal.sets.records import PreparedSet, check_alike, open_prepared
 
 LOG_EVERY = (50, 10, 2)  # steps between two looks at the loss, each of which waits for the device
 LOOK_WITHIN = 120.0  # seconds between two looks, of which the steps are chosen; two steps may take longer

@@ -12,8 +12,7 @@ from torch import nn
 from foveal import checkpoint
 from foveal.augment.views import plain_view
 from foveal.console import is_first_process, say, warn
-from foveal.data.loader import epoch_batches
-from foveal.data.records import PreparedSet
+from foveal.files import write_json
 from foveal.nets.batchnorm import re_estimate
 from foveal.nets.encoder import feature_size
 from foveal.nets.stages import freeze_stages
@@ -24,7 +23,9 @@ from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.step import running_statistics_still
 from foveal.pretrain.verdict import EARLY, TOO_EASY, verdict
-from foveal.runs import Run, read_metrics, write_json
+from foveal.runs import Run, read_metrics
+from foveal.sets.loader import epoch_batches
+from foveal.sets.records import PreparedSet
 
 HEALTH_IMAGES, STATISTICS_IMAGES = 512, 1024
 

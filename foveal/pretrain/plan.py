@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from foveal.console import is_first_process, show_table
-from foveal.data.loader import prefetch
 from foveal.distributed import from_first_process
-from foveal.downstream.epoch import encode
+from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, describe, free_bytes, wait_for
 from foveal.pretrain.built import Built
@@ -24,6 +23,7 @@ from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import estimate_statistics, examine
 from foveal.pretrain.step import gradients
 from foveal.schedule import set_learning_rate
+from foveal.sets.loader import prefetch
 
 PLAN_SECONDS, BUDGET_SECONDS = 30.0, 10.0
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from foveal.console import say, warn
-from foveal.data.leaks import TAUGHT, find_seen
-from foveal.data.loader import ImageStore
-from foveal.data.records import PreparedSet, differing, open_prepared
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.metrics import accuracy, confusion_matrices, quadratic_kappa
-from foveal.nets.readout import nearest_neighbours, ridge
-from foveal.runs import write_text
+from foveal.files import write_text
+from foveal.metrics import accuracy, confusion_matrices, quadratic_kappa
+from foveal.nets.probes import nearest_neighbours, ridge
+from foveal.sets.leaks import TAUGHT, find_seen
+from foveal.sets.loader import ImageStore
+from foveal.sets.records import PreparedSet, differing, open_prepared
 
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many, five times, takes half a minute with 2,048 features on one core

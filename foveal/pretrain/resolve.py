@@ -8,7 +8,6 @@ from typing import Any
 
 from foveal.augment.recipes import RECIPES
 from foveal.config import field_names, read_toml
-from foveal.data.records import PreparedSet
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.pretrain.barlow_twins import BarlowTwins, BarlowTwinsConfig
 from foveal.pretrain.byol import BYOL, BYOLConfig
@@ -19,6 +18,7 @@ from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 from foveal.pretrain.simsiam import SimSiam, SimSiamConfig
 from foveal.pretrain.supcon import SupCon, SupConConfig
 from foveal.pretrain.vicreg import VICReg, VICRegConfig
+from foveal.sets.records import PreparedSet
 
 METHODS: dict[str, tuple[Any, Any]] = {
     "simclr": (SimCLR, SimCLRConfig),

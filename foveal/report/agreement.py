@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from foveal.data.corrections import FILE as CORRECTIONS
-from foveal.data.corrections import label_of, read_corrections
+from foveal.page.words import counted
 from foveal.report.evidence import Evidence
-from foveal.report.words import counted
+from foveal.sets.corrections import FILE as CORRECTIONS
+from foveal.sets.corrections import label_of, read_corrections
 
 
 def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:

@@ -20,6 +20,10 @@ from typing import Annotated, Any
 import tyro
 
 from foveal.console import say
+from foveal.files import write_text
+from foveal.page.parts import Verdict
+from foveal.page.render import render as render_page
+from foveal.page.words import listed
 from foveal.report import sections, summary, tables, verdicts, words
 from foveal.report.agreement import agree
 from foveal.report.evidence import Evidence, forebears, read_evidence
@@ -27,10 +31,7 @@ from foveal.report.findings import Finding, find
 from foveal.report.image import render_images
 from foveal.report.intended import intended, limits
 from foveal.report.leaks import leak_lines
-from foveal.report.page import render_template
 from foveal.report.pictures import sheets
-from foveal.report.verdicts import Verdict
-from foveal.runs import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def _default_name(images: Sequence[str]) -> str:
 
 def render(runs: Sequence[Evidence]) -> str:
     """The page as HTML; every word that comes from a file is escaped."""
-    return render_template("report.html", contents(runs))
+    return render_page("report.html", **contents(runs))
 
 
 def contents(runs: Sequence[Evidence]) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _headings(runs: Sequence[Evidence]) -> dict[str, str]:
     titles = [str(run.card["title"]) for run in runs if run.card]
     kind = words.kind_of(runs[0]) if len(runs) == 1 else f"{len(runs)} runs side by side"
     about = " · ".join(filter(None, dict.fromkeys([*titles, *map(words.day_of, runs)])))
-    return {"title": words.listed([run.name for run in runs]), "kind": kind, "about": about}
+    return {"title": listed([run.name for run in runs]), "kind": kind, "about": about}
 
 
 def _verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from foveal.page.parts import Cell, Table, cells
+from foveal.page.words import number, percent
 from foveal.report.figures import Line, Panel, charts
 from foveal.report.findings import Finding
 from foveal.report.operating import share_cell
-from foveal.report.tables import Cell, Table, cells
-from foveal.report.words import number, percent
 
 FEW = 10  # answers in a bin, below which its share says little
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foveal.report.tables import Cell, Table, muted, value_cell
-from foveal.report.words import number
+from foveal.page.parts import Cell, Table, muted, value_cell
+from foveal.page.words import number
 
 MEASURES = {"accuracy": "matched accuracy", "purity": "purity", "nmi": "mutual information", "ari": "adjusted Rand"}
 

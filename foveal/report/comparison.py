@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foveal.page.parts import Cell, Table, muted, value_cell
+from foveal.page.words import counted, interval, number, signed
 from foveal.report.findings import Finding
-from foveal.report.tables import Cell, Table, muted, value_cell
-from foveal.report.words import METRIC_NAMES, counted, headline_names, interval, number, signed
+from foveal.report.words import METRIC_NAMES, headline_names
 
 TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}
 SURE = 0.05  # of a p-value, by custom

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from foveal.page.parts import Cell, Table, cells
+from foveal.page.words import counted, listed, number
 from foveal.report.companions import whole
 from foveal.report.evidence import Evidence
-from foveal.report.tables import Cell, Table, cells
 from foveal.report.thumbnails import thumbnails
-from foveal.report.words import counted, listed, number
 
 MOST_DOUBTS = 20
 MOST_NEIGHBOURS = 5

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.data.corrections import FILE as CORRECTIONS
 from foveal.evaluate.corrected import with_corrections
 from foveal.evaluate.evaluate import EvaluateConfig, choose_rows, evaluate
-from foveal.evaluate.metrics import confusion_matrices
-from foveal.evaluate.predictions import probability_columns, read_predictions
+from foveal.metrics import confusion_matrices
+from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report.companions import Companions, read_companions
 from foveal.runs import read_metrics
+from foveal.sets.corrections import FILE as CORRECTIONS
 
 VERBS = ("pretrain", "train")
 

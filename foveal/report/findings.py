@@ -17,8 +17,8 @@ from foveal.evaluate.compare import compare, paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure_on
 from foveal.evaluate.operating import operating_points
-from foveal.evaluate.predictions import units
-from foveal.evaluate.scales import Scale
+from foveal.readout.predictions import units
+from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of, judged_rows
 
 FEW_GROUPS = 30  # intervals from fewer units are rough (measured in docs/results.md)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from foveal.page.parts import Cell, Strip, Table
+from foveal.page.words import interval, number, percent
 from foveal.report.findings import Finding
-from foveal.report.tables import Cell, Strip, Table
-from foveal.report.words import interval, number, percent
 
 MOST_ERRORS = 10
 

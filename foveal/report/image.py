@@ -15,16 +15,18 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.evaluate.predictions import probability_columns, read_predictions
 from foveal.fundus.quality import FLAGS
+from foveal.page.pictures import embedded_file
+from foveal.page.render import render as render_page
+from foveal.page.words import counted, interval, listed, number, percent, percent_interval
+from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report import words
 from foveal.report.doubts import MOST_NEIGHBOURS, class_name, neighbour_labels
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding, find
 from foveal.report.intended import NOT_A_DEVICE
 from foveal.report.operating import by_grade, lowest_class, meaning, part
-from foveal.report.page import render_template
-from foveal.report.pictures import embedded, picture_of
+from foveal.report.pictures import picture_of
 
 SIDE = 480  # pixels of the photograph
 UNSURE = 0.5  # probability of the grade given, below which the page says so
@@ -49,8 +51,8 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
     finding = findings[0] if findings else None
     rows = [table.loc[name].to_dict() for name in names]
     sheets = [_sheet(run, finding, {str(key): value for key, value in row.items()}) for row in rows]
-    return render_template("image.html", {
-        "title": words.listed(list(names)), "run": run.name, "sheets": sheets, "record": _record(finding),
+    return render_page("image.html", **{
+        "title": listed(list(names)), "run": run.name, "sheets": sheets, "record": _record(finding),
         "kind": words.kind_of(run), "day": words.day_of(run), "limits": LIMITS,
     })  # fmt: skip
 
@@ -103,10 +105,10 @@ def _sentence(run: Evidence, row: Mapping[str, Any]) -> str:
     shares = _shares(row)
     grade = int(row["grade"])
     likeliest = max(range(len(shares)), key=shares.__getitem__)
-    text = f"The grader gives {run.classes[grade]}, with a probability of {words.percent(shares[grade])}."
+    text = f"The grader gives {run.classes[grade]}, with a probability of {percent(shares[grade])}."
     if likeliest != grade:
         name = run.classes[likeliest]
-        alone = f"{name[0].upper()}{name[1:]} alone is likelier ({words.percent(shares[likeliest])})"
+        alone = f"{name[0].upper()}{name[1:]} alone is likelier ({percent(shares[likeliest])})"
         text += f" {alone}; the grade given is the expected one, between the possible ones."
     if shares[grade] < UNSURE:
         text += " It is unsure: a person should look."
@@ -119,7 +121,7 @@ def _shares(row: Mapping[str, Any]) -> list[float]:
 
 
 def _bars(run: Evidence, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": name, "share": share, "text": words.percent(share), "given": k == int(row["grade"])}
+    return [{"name": name, "share": share, "text": percent(share), "given": k == int(row["grade"])}
             for k, (name, share) in enumerate(zip(run.classes, _shares(row), strict=True))]  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) ->
     level = _or_above(run, finding)
     grounds = (
         f"{_worth(point, level, referable=referable)} It refers what it grades {level}; the probability of that is "
-        f"{words.percent(sum(_shares(row)[lowest:]), 1)} here."
+        f"{percent(sum(_shares(row)[lowest:]), 1)} here."
     )
     return said | {"grounds": grounds.strip()}
 
@@ -151,7 +153,7 @@ def _worth(point: Mapping[str, Any], level: str, *, referable: bool) -> str:
     """What such an answer is worth: how often a referral is right, or how much disease is passed."""
     found, right = part(point, "sensitivity"), part(point, "positive_predictive_value")
     if referable and right["value"] is not None:
-        share = f", if {words.percent(right['prevalence'])} of all have it" if right.get("prevalence") else ""
+        share = f", if {percent(right['prevalence'])} of all have it" if right.get("prevalence") else ""
         return f"Of 100 images that it refers, about {100 * right['value']:.0f} have {level}{share}."
     if not referable and found["value"] is not None:
         passed, ends = 100 * (1 - found["value"]), [found["high"], found["low"]]
@@ -173,7 +175,7 @@ def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
 def _source(file: Path) -> str:
     """The data: address of a picture file; empty where there is none, or none that a browser could show."""
     try:
-        return embedded(file, SIDE) if file.is_file() else ""
+        return embedded_file(file, SIDE) if file.is_file() else ""
     except (OSError, ValueError):  # DICOM, and whatever else Pillow does not read
         return ""
 
@@ -183,15 +185,15 @@ def _record(finding: Finding | None) -> list[tuple[str, str]]:
     if finding is None:
         return []
     about = finding.result["about"]
-    found = [("Judged on", f"{words.counted(about['images'], words.PARTS[about['split']] + ' image')} in "
-                           f"{words.counted(about['groups'], 'group')}")]  # fmt: skip
+    found = [("Judged on", f"{counted(about['images'], words.PARTS[about['split']] + ' image')} in "
+                           f"{counted(about['groups'], 'group')}")]  # fmt: skip
     for name in words.headline_names(finding.evidence):
         if name in finding.metrics:
             entry = finding.metrics[name]
-            found.append((words.METRIC_NAMES[name], f"{words.number(entry['value'])} ({words.interval(entry)})"))
+            found.append((words.METRIC_NAMES[name], f"{number(entry['value'])} ({interval(entry)})"))
     point = by_grade(finding.result, "referable")
     for name in ("sensitivity", "specificity"):
         entry = part(point or {}, name)
         if entry["value"] is not None:
-            found.append((PLAIN[name], f"{words.percent(entry['value'])} ({words.percent_interval(entry)})"))
+            found.append((PLAIN[name], f"{percent(entry['value'])} ({percent_interval(entry)})"))
     return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.page.words import counted, listed
 from foveal.report.evidence import Evidence, starting_folder, starting_run
 from foveal.report.findings import FEW_GROUPS, Finding
-from foveal.report.words import counted, listed, start_of
+from foveal.report.words import start_of
 
 
 def intended(runs: Sequence[Evidence]) -> list[tuple[str, str]]:

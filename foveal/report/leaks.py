@@ -1,6 +1,6 @@
 """Has a grader been judged on images that it had learned from? What its folder can tell, in words.
 
-Training looks for copies and for the same patients, and refuses (data/leaks.py); seen.csv keeps what shaped the
+Training looks for copies and for the same patients, and refuses (sets/leaks.py); seen.csv keeps what shaped the
 weights, its starting run's images included.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from foveal.page.words import counted
 from foveal.report.evidence import Evidence
-from foveal.report.words import counted
 
 
 def leak_lines(run: Evidence, before: Sequence[Evidence]) -> list[tuple[str, str]]:

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from foveal.page.parts import Table, cells
+from foveal.page.words import counted
 from foveal.report.clusters import agreement
 from foveal.report.companions import whole
 from foveal.report.evidence import Evidence
-from foveal.report.tables import Table, cells
-from foveal.report.words import counted
 
 KINDS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "Principal components"}
 MOST_POINTS = 1500  # on one map; more would be a blot, and a heavy page

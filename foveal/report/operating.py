@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveal.evaluate.operating import BY_GRADE
+from foveal.page.parts import Cell, Table, cells
+from foveal.page.words import number, percent, percent_interval
 from foveal.report.evidence import Evidence
 from foveal.report.figures import SHAPES, Line, Mark, Panel, charts
 from foveal.report.findings import Finding
-from foveal.report.tables import Cell, Table, cells
-from foveal.report.words import number, percent, percent_interval
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
 SETTINGS = {

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
+from foveal.page.pictures import embedded_file
+from foveal.page.words import counted
 from foveal.report.companions import map_note
 from foveal.report.evidence import Evidence
-from foveal.report.words import counted
 
 SIDE = 320  # pixels of a photograph in the gallery; larger ones are scaled down
 SHEET_SIDE = 1200  # the same for a sheet of views
@@ -54,26 +52,13 @@ class Sheet:
     recipe: str
 
 
-def embedded(file: Path, side: int) -> str:
-    """The data: address of a JPEG, scaled down where its longer side has more than `side` pixels."""
-    data = file.read_bytes()
-    with Image.open(io.BytesIO(data)) as picture:
-        if max(picture.size) > side or picture.format != "JPEG":
-            smaller = picture.convert("RGB")
-            smaller.thumbnail((side, side))
-            stream = io.BytesIO()
-            smaller.save(stream, "JPEG", quality=QUALITY)
-            data = stream.getvalue()
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
-
-
 def sheets(runs: list[Evidence]) -> list[Sheet]:
     """The sheets of views; runs that share one (the same recipe and images) share its place on the page."""
     names: dict[str, list[str]] = {}
     recipes: dict[str, str] = {}
     for run in runs:
         if (run.path / "views.jpg").is_file():
-            source = embedded(run.path / "views.jpg", SHEET_SIDE)
+            source = embedded_file(run.path / "views.jpg", SHEET_SIDE)
             names.setdefault(source, []).append(run.name)
             recipes[source] = str(run.options.get("views"))
     return [Sheet(runs=", ".join(names[source]), source=source, recipe=recipes[source]) for source in names]
@@ -115,8 +100,8 @@ def _misgraded(run: Evidence, row: Mapping[Any, Any]) -> Misgraded:
     explained = run.companions.explanation(str(row["id"])) or {}
     overlay = run.companions.picture(explained) if explained else None
     return Misgraded(
-        source=embedded(file, SIDE),
-        overlay="" if overlay is None else embedded(overlay, SIDE),
+        source=embedded_file(file, SIDE),
+        overlay="" if overlay is None else embedded_file(overlay, SIDE),
         note=map_note(explained),
         alarm=bool(explained.get("alarm")),
         id=str(row["id"]),

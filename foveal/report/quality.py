@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.page.parts import Cell, Strip, Table, cells, muted, value_cell
+from foveal.page.words import interval, number
 from foveal.report.findings import Finding
-from foveal.report.tables import Cell, Strip, Table, cells, muted, value_cell
-from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names, interval, number
+from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names
 
 CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "area under ROC",
                  "average precision": "average precision"}  # fmt: skip

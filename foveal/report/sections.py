@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from foveal.page.words import listed
 from foveal.report import comparison, quality, tables, verdicts, words
 from foveal.report.calibration import calibration_part
 from foveal.report.doubts import MOST_DOUBTS, doubts_part
@@ -94,7 +95,7 @@ def _unmeasured(finding: Finding) -> list[tuple[str, str]]:
     wanted = {"curves": "operating points", "reliability": "reliability"}
     wanted |= {"harm": "errors by harm"} if run.ordered else {}
     gone = [text for key, text in wanted.items() if key not in result]
-    lines = [(f"{run.name}: {words.listed(gone)}", _command("evaluate", str(run.path)))] if gone else []
+    lines = [(f"{run.name}: {listed(gone)}", _command("evaluate", str(run.path)))] if gone else []
     if not result.get("subgroups") and not result["about"].get("measured_again"):
         records = ("--records", str(run.options.get("data", "DATA")))
         command = _command("evaluate", str(run.path), "--by", "flags", *records)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.page.parts import Cell, Strip, Table, value_cell
 from foveal.report.findings import Finding
-from foveal.report.tables import Cell, Strip, Table, value_cell
 from foveal.report.words import METRIC_NAMES, headline_names
 
 EXTRA = {"sensitivity": "Sensitivity", "specificity": "Specificity"}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.page.words import counted, interval, listed, number, percent, percent_interval
 from foveal.report import words
 from foveal.report.evidence import Evidence
 from foveal.report.findings import FEW_GROUPS, Finding
@@ -39,7 +40,7 @@ def shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[
     """What several runs are; their figures stand in tables."""
     lines = [words.what_was_trained(run) for run in runs]
     if len(findings) > 1:
-        names = words.listed([finding.evidence.name for finding in findings])
+        names = listed([finding.evidence.name for finding in findings])
         judged = words.what_was_judged(findings[0])
         lines = [f"{names} were {judged}. The images are the same for each of them.", *lines]
     doubted: dict[str, list[str]] = {}
@@ -47,8 +48,8 @@ def shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[
         for doubt in _doubts(finding):
             doubted.setdefault(doubt, []).append(finding.evidence.name)
     if doubted:
-        said = [f"{doubt} ({words.listed(names)})" for doubt, names in doubted.items()]
-        lines.append(f"What speaks against leaning on these figures: {words.listed(said)}.")
+        said = [f"{doubt} ({listed(names)})" for doubt, names in doubted.items()]
+        lines.append(f"What speaks against leaning on these figures: {listed(said)}.")
     return lines
 
 
@@ -71,12 +72,12 @@ def inter_rater(finding: Finding) -> str:
     if told is None or "quadratic_kappa" not in finding.metrics:
         return ""
     own = finding.metrics["quadratic_kappa"]
-    level = f"{words.number(told)}, as the evaluation was told" if not isinstance(told, dict) else (
-        f"{words.number(told['value'])} ({words.interval(told)}; n = {told['n']:,}, by {told['column']})"
+    level = f"{number(told)}, as the evaluation was told" if not isinstance(told, dict) else (
+        f"{number(told['value'])} ({interval(told)}; n = {told['n']:,}, by {told['column']})"
     )  # fmt: skip
     return (
         f"Two readers of such images agree with a quadratic kappa of {level}; "
-        f"the grader has {words.number(own['value'])} ({words.interval(own)})."
+        f"the grader has {number(own['value'])} ({interval(own)})."
     )
 
 
@@ -93,11 +94,11 @@ def _missed(finding: Finding) -> str:
         if 0 < sum(row) < SMALL_CLASS:
             few.append(f"{name} ({sum(row)} images)")
         elif recall is not None and recall < MISSED_OFTEN:
-            sure = words.percent_interval(finding.metrics[f"recall of {name}"])
-            low.append(f"{name} ({words.percent(recall)} of {sum(row):,}, {sure})")
-    lines = [f"Fewer than half of the images got their grade of {words.listed(low)}."] if low else []
+            sure = percent_interval(finding.metrics[f"recall of {name}"])
+            low.append(f"{name} ({percent(recall)} of {sum(row):,}, {sure})")
+    lines = [f"Fewer than half of the images got their grade of {listed(low)}."] if low else []
     if few:
-        lines.append(f"Nothing can be said of {words.listed(few)}.")
+        lines.append(f"Nothing can be said of {listed(few)}.")
     return " ".join([*lines, _commonest(finding)]).strip()
 
 
@@ -124,7 +125,7 @@ def _worst_harm(finding: Finding) -> str:
         return ""
     worst = max(errors, key=weight_of)
     true, given = class_name(finding, worst["true"]), class_name(finding, worst["given"])
-    return f"The errors that weigh most: {words.counted(worst['n'], 'image')} of {true} called {given}."
+    return f"The errors that weigh most: {counted(worst['n'], 'image')} of {true} called {given}."
 
 
 def _weak_group(finding: Finding) -> str:
@@ -133,16 +134,14 @@ def _weak_group(finding: Finding) -> str:
         return ""
     column, value, figure = weakest
     name = words.SPOKEN[words.headline_names(finding.evidence)[0]]
-    return (
-        f"Of the groups that are large enough, it does worst where {column} is {value}: {name} {words.number(figure)}."
-    )
+    return f"Of the groups that are large enough, it does worst where {column} is {value}: {name} {number(figure)}."
 
 
 def _trust(finding: Finding) -> str:
     """For research where nothing speaks against it, and never for care."""
     doubts = _doubts(finding)
     if doubts:
-        return f"Not yet, not even as a result: {words.listed(doubts)}. Not for care."
+        return f"Not yet, not even as a result: {listed(doubts)}. Not for care."
     text = "As a result of research, for images like these and within the intervals given."
     return f"{text} Not for care: it was tried on one data set, by no clinic, and no patient was followed."
 
@@ -156,7 +155,7 @@ def _doubts(finding: Finding) -> list[str]:
                                  if name == words.headline_names(run)[0]):  # fmt: skip
         doubts.append("it is not shown to beat a constant answer")
     if finding.result["about"]["groups"] < FEW_GROUPS:
-        doubts.append(f"its figures rest on {words.counted(finding.result['about']['groups'], 'group')} of images only")
+        doubts.append(f"its figures rest on {counted(finding.result['about']['groups'], 'group')} of images only")
     if any(part(point, "sensitivity")["low"] is None for point in points_of(finding.result, "referable")):
         doubts.append("its sensitivity has no interval")
     return doubts

@@ -6,61 +6,17 @@ A cell is text, with a smaller second line and a tone where needed. The first ce
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from foveal.data.corrections import FILE as CORRECTIONS
-from foveal.data.corrections import read_corrections
+from foveal.page.parts import SPLITS, Cell, Table, cells
+from foveal.page.words import counted
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
-from foveal.report.words import counted, interval, number
+from foveal.sets.corrections import FILE as CORRECTIONS
+from foveal.sets.corrections import read_corrections
 
 CORRECTIONS_SHOWN = 20
-SPLITS = {"train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strip:
-    """A bar on a line from 0 to 1, with a dot at the value and an upright line to compare with, if any."""
-
-    low: float
-    high: float
-    value: float | None = None
-    against: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("low", "high", "value", "against"):
-            if (own := getattr(self, name)) is not None:
-                object.__setattr__(self, name, min(1.0, max(0.0, own)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """Text, a smaller second line, and a drawing under both; `picture` (a data: address) stands before a row's heading.
-
-    tone: "", "muted", "good", "unsure" or "bad"; "words" is for a text that may wrap.
-    """
-
-    text: str
-    small: str = ""
-    tone: str = ""
-    strip: Strip | None = None
-    picture: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table: `groups` are (label, columns) above the column names where those need a second line."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    groups: Sequence[tuple[str, int]] = field(default_factory=tuple)
-    notes: Sequence[str] = field(default_factory=tuple)
-
-
-def cells(*texts: str) -> list[Cell]:
-    """A row of plain cells."""
-    return [Cell(text=text) for text in texts]
 
 
 def class_counts(card: Mapping[str, Any]) -> Table:
@@ -136,16 +92,6 @@ def confusion(finding: Finding) -> list[ConfusionRow]:
         ConfusionRow(label=k, name=name, n=sum(row), given=[(count, count / max(1, sum(row))) for count in row])
         for k, (name, row) in enumerate(zip(classes, finding.result["confusion"], strict=True))
     ]
-
-
-def value_cell(entry: Mapping[str, Any]) -> Cell:
-    """A figure with its interval below it."""
-    return Cell(text=number(entry["value"], 3), small=interval(dict(entry), 3))
-
-
-def muted(text: str) -> Cell:
-    """A cell of less weight."""
-    return Cell(text=text, tone="muted")
 
 
 def pool(run: Evidence) -> Table:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from foveal.data.records import PreparedSet, open_prepared
 from foveal.fundus.overlay import to_jpeg
+from foveal.page.pictures import embedded_file
 from foveal.report.evidence import Evidence, started_in
-from foveal.report.pictures import embedded, picture_of
+from foveal.report.pictures import picture_of
+from foveal.sets.records import PreparedSet, open_prepared
 
 SIDE = 96  # px: some 3 KB each
 
@@ -26,7 +27,7 @@ def thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
     for name in names:
         file = None if name in found else picture_of(run, name)
         if file is not None:
-            found[name] = embedded(file, SIDE)
+            found[name] = embedded_file(file, SIDE)
     return found
 
 

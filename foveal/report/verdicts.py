@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from foveal.page.parts import Verdict
+from foveal.page.words import counted, interval, signed
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
-from foveal.report.words import SPOKEN, counted, interval, signed
+from foveal.report.words import SPOKEN
 
 TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}
 CLEARLY = "Clearly better than a constant answer."
@@ -26,15 +27,6 @@ AGAINST_CONSTANT = {
     ),
     ("cannot tell", "cannot tell"): ("unsure", UNTOLD),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """A sentence, its tone ("good", "unsure" or "bad") and the figures or reasons behind it."""
-
-    tone: str
-    text: str
-    grounds: str
 
 
 def against_constant(finding: Finding) -> Verdict:

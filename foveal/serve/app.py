@@ -15,7 +15,6 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 import foveal
-from foveal.data.corrections import corrections_text
 from foveal.serve.answers import Wanted
 from foveal.serve.body import ReviewBody, read_review, review_of, review_to
 from foveal.serve.guard import add_errors, add_guard
@@ -25,6 +24,7 @@ from foveal.serve.problems import RequestError, unreadable
 from foveal.serve.reviews import Reviews
 from foveal.serve.store import Store
 from foveal.serve.work import Work
+from foveal.sets.corrections import corrections_text
 
 HERE = Path(__file__).parent
 AGAIN = {"Retry-After": "5"}  # seconds
@@ -107,7 +107,7 @@ def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str,
             answers = await work.grade(photographs, Wanted(pictures=True))
         _refuse_unreadable(answers)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
-        page = pages.get_template("report.html").render(
+        page = pages.get_template("sheet.html").render(
             words=words, answer=answers[0], model=about, record=about["record"],
             when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )  # fmt: skip

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from foveal.console import progress_bar, say
-from foveal.data.records import PreparedSet, open_prepared
 from foveal.fundus.overlay import to_jpeg
 from foveal.predict.model import Model
 from foveal.serve.answers import as_address
+from foveal.sets.records import PreparedSet, open_prepared
 
 SHOWN = 4
 MOST = 4000  # graded images that are searched: their features are computed when the server starts

@@ -17,9 +17,9 @@ import pandas as pd
 from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from foveal.data.corrections import COLUMNS
 from foveal.serve.database import check_encoding, database_url, mend, open_engine, place_of, reason
 from foveal.serve.schema import REVIEWS, upgrade
+from foveal.sets.corrections import COLUMNS
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
 NEEDED = ("name", "reviewer")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import foveal
 from foveal.console import say, warn
-from foveal.data.classes import referable_from
 from foveal.predict.model import Model
 from foveal.predict.opened import is_exported, open_model
 from foveal.predict.record import record_of
+from foveal.readout.scales import referable_from
 from foveal.serve.options import ServeConfig
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from foveal.data.shards import cores
-from foveal.fundus.decode import DecodeError
+from foveal.errors import FovealError
 from foveal.fundus.preparation import Prepared, prepare_file
 from foveal.predict.model import Model
 from foveal.serve.answers import Wanted, answer_of, pictures_of, unreadable_answer
@@ -19,6 +18,7 @@ from foveal.serve.cases import Cases
 from foveal.serve.counters import Counters
 from foveal.serve.intake import Room, Sent, within
 from foveal.serve.options import ServeConfig
+from foveal.sets.shards import cores
 
 HELD_REQUESTS = 8  # of the largest size, whose bytes are in memory at one time
 
@@ -57,7 +57,7 @@ class Work:
     async def _answer(self, sent: Sent, wanted: Wanted) -> dict[str, Any]:
         try:
             answer = await self._graded(sent, wanted)
-        except DecodeError as error:
+        except FovealError as error:
             answer = unreadable_answer(sent, str(error))
         said = answer["answer"] if answer["grade"] is None else answer["grade"]
         self.counters.answers.labels(str(said)).inc()

@@ -10,7 +10,7 @@ from foveal.augment import opencv, tensor
 from foveal.augment.draw import draw
 from foveal.augment.recipes import RECIPES, Recipe, recipe_pair
 from foveal.augment.table import column
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 ALONE = {
     "turned, repeated edge": Recipe(rotation=180, crop_area=(0.5, 1.5 / 2)),

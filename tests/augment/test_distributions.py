@@ -14,7 +14,7 @@ from foveal.augment import opencv
 from foveal.augment.draw import _hue_matrix, draw
 from foveal.augment.recipes import RECIPES, Recipe
 from foveal.augment.table import column
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 pytestmark = pytest.mark.slow  # thousands of pictures through two libraries
 

@@ -8,7 +8,7 @@ from foveal.augment import opencv, tensor
 from foveal.augment.draw import draw
 from foveal.augment.recipes import RECIPES, Recipe, get_recipe
 from foveal.augment.views import NetworkInput, normalise, plain_view, random_views
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 
 def generator(seed=0):

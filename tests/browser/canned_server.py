@@ -27,10 +27,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from foveal.data.cards import ICDR
-from foveal.data.phantom import draw_phantom
 from foveal.fundus.quality import FLAGS
 from foveal.predict.model import set_ungradable
+from foveal.sources.cards import ICDR
+from foveal.sources.phantom import draw_phantom
 
 SERVE = Path(__file__).parents[2] / "foveal" / "serve"
 POLICY = (

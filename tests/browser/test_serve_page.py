@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 import pytest
 
-from foveal.data.source import PICTURES
+from foveal.sources.source import PICTURES
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")

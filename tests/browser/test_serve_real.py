@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 pytest.importorskip("fastapi")
 pydicom = pytest.importorskip("pydicom")

@@ -19,8 +19,8 @@ from foveal.cluster.features import Features, pixel_features
 from foveal.cluster.images import choose
 from foveal.cluster.look import differences, look
 from foveal.cluster.methods import METHODS
-from foveal.data.phantom import draw_phantom
-from foveal.data.records import open_prepared
+from foveal.sets.records import open_prepared
+from foveal.sources.phantom import draw_phantom
 
 
 @pytest.fixture(scope="module")

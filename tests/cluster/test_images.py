@@ -11,7 +11,7 @@ import pytest
 import foveal
 from foveal.cluster.features import PIXEL_SIDE, Features, key_of, pixel_features, stored_features
 from foveal.cluster.images import choose, learned_from
-from foveal.data.records import open_prepared
+from foveal.sets.records import open_prepared
 
 
 @pytest.fixture

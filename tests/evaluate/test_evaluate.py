@@ -7,8 +7,8 @@ from sklearn.metrics import cohen_kappa_score
 
 import foveal
 from foveal.evaluate.operating import BY_GRADE
-from foveal.evaluate.predictions import read_predictions, units
 from foveal.evaluate.show import warnings
+from foveal.readout.predictions import read_predictions, units
 
 OVERALL = {
     "accuracy", "balanced_accuracy", "quadratic_kappa", "linear_kappa", "unweighted_kappa", "macro_f1", "weighted_f1",

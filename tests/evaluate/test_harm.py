@@ -5,7 +5,7 @@ import pytest
 
 from foveal.evaluate.harm import harm, weights, worst
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.scales import Scale
+from foveal.readout.scales import Scale
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, bootstrap, norm
 
-from foveal.evaluate import metrics
+from foveal import metrics
 from foveal.evaluate.curves import resampled_areas
 from foveal.evaluate.intervals import Resampling, draw_counts, noise, percentile_interval
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from foveal.evaluate import metrics
+from foveal import metrics
 from foveal.evaluate.intervals import draw_counts
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)

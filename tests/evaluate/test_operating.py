@@ -5,8 +5,8 @@ import pytest
 
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import BY_GRADE, NAMES, choose, judge, operating_points, severity
-from foveal.evaluate.predictions import units
-from foveal.evaluate.scales import Scale
+from foveal.readout.predictions import units
+from foveal.readout.scales import Scale
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
 

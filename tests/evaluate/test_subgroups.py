@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.evaluate import metrics
+from foveal import metrics
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.predictions import units
-from foveal.evaluate.scales import Scale
 from foveal.evaluate.subgroups import join_records, members, subgroups
+from foveal.readout.predictions import units
+from foveal.readout.scales import Scale
 
 ICDR = Scale(names=list("01234"), ordered=True, referable_from=2, sight_threatening_from=3)
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.data.phantom import draw_phantom
 from foveal.explain import attribution, tiles, trial
 from foveal.explain.explain import CANNOT_SHOW, note, safe_name
 from foveal.explain.pictures import worst_first
 from foveal.explain.trial import draw_with_lesions
 from foveal.fundus.preparation import Preparation
+from foveal.sources.phantom import draw_phantom
 
 
 def read(file):

@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
 from foveal.explain.geometry import (
     ALARM,
     alarm_of,
@@ -16,6 +15,7 @@ from foveal.explain.geometry import (
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import retina_of
 from foveal.fundus.preparation import Preparation, prepare_pixels
+from foveal.sources.phantom import draw_phantom
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from torchvision.models import get_model
 import foveal
 from foveal import checkpoint
 from foveal.augment.views import plain_view
-from foveal.data.records import open_prepared
-from foveal.evaluate.readout import Readout, write_readout
 from foveal.export import export as module
 from foveal.export import lower
 from foveal.export.graph import whole_graph
@@ -22,6 +20,8 @@ from foveal.export.lower import encoder_nodes
 from foveal.predict.exported import Exported
 from foveal.predict.opened import open_model
 from foveal.predict.predictor import Predictor
+from foveal.readout.readout import Readout, write_readout
+from foveal.sets.records import open_prepared
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
 from foveal.fundus.crop import Disc, blacken_surround, crop_square, find_disc, whole_frame
 from foveal.fundus.decode import decode
+from foveal.sources.phantom import draw_phantom
 
 
 def drawn(

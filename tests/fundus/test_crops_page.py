@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 DOCS = Path(__file__).parents[2] / "docs"
 

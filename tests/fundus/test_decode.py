@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from foveal.fundus.decode import DecodeError, decode
+from foveal.errors import FovealError
+from foveal.fundus.decode import decode
 
 WIDTH, HEIGHT = 150, 101
 
@@ -153,7 +154,7 @@ def test_damaged_exif_leaves_the_picture(tmp_path: Path, picture: np.ndarray) ->
 def test_truncated_jpeg(tmp_path: Path, picture: np.ndarray, padding: bytes, kept: float, progressive: bool) -> None:
     data = encoded(picture, "JPEG", quality=95, progressive=progressive)
     for minimum in (13, 1000):
-        with pytest.raises(DecodeError, match="truncated"):
+        with pytest.raises(FovealError, match="truncated"):
             decoded_from(tmp_path, data[: int(len(data) * kept)] + padding, minimum)
 
 
@@ -167,7 +168,7 @@ def test_a_bad_file_is_reported_once(
     tmp_path: Path, picture: np.ndarray, format: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = encoded(picture, format)
-    with pytest.raises(DecodeError, match="truncated"):
+    with pytest.raises(FovealError, match="truncated"):
         decoded_from(tmp_path, data[: len(data) // 2])
     assert capfd.readouterr().err == ""
 
@@ -183,14 +184,14 @@ def test_a_bad_file_is_reported_once(
     ],
 )
 def test_not_a_picture(tmp_path: Path, data: bytes, reason: str) -> None:
-    with pytest.raises(DecodeError, match=reason):
+    with pytest.raises(FovealError, match=reason):
         decoded_from(tmp_path, data)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DecodeError, match="no such file"):
+    with pytest.raises(FovealError, match="no such file"):
         decode(tmp_path / "absent.jpg", 100)
-    with pytest.raises(DecodeError, match="folder"):
+    with pytest.raises(FovealError, match="folder"):
         decode(tmp_path, 100)
 
 
@@ -200,12 +201,12 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 20_000, 8, 2, 0, 0, 0))
     data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(DecodeError, match="30000 x 20000 pixels, more than the limit of 300 megapixels"):
+    with pytest.raises(FovealError, match="30000 x 20000 pixels, more than the limit of 300 megapixels"):
         decoded_from(tmp_path, data)
 
 
 def test_fractions_are_refused(tmp_path: Path, picture: np.ndarray) -> None:
-    with pytest.raises(DecodeError, match="8 or 16 bits"):
+    with pytest.raises(FovealError, match="8 or 16 bits"):
         decoded_from(tmp_path, encoded(Image.fromarray(picture[..., 0].astype(np.float32)), "TIFF"))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.fundus.decode import DecodeError, decode
+from foveal.errors import FovealError
+from foveal.fundus.decode import decode
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -155,7 +156,7 @@ def test_a_compression_that_nothing_here_reads(tmp_path: Path) -> None:
 
     if get_decoder(JPEGLSLossless).is_available:
         pytest.skip("a decoder for JPEG-LS is installed")
-    with pytest.raises(DecodeError, match="compressed as JPEG-LS"):
+    with pytest.raises(FovealError, match="compressed as JPEG-LS"):
         decoded(tmp_path, dicom(encapsulate([b"\xff\xd8\xff\xf7"]), "RGB", syntax=JPEGLSLossless))
 
 
@@ -168,7 +169,7 @@ def test_without_preamble_the_name_must_say_it(tmp_path: Path, grey: np.ndarray)
     buffer = BytesIO()
     dataset.save_as(buffer, implicit_vr=True, little_endian=True)
     assert np.array_equal(decoded(tmp_path, buffer.getvalue(), "a.DCM"), as_rgb(grey))
-    with pytest.raises(DecodeError, match="not a picture"):
+    with pytest.raises(FovealError, match="not a picture"):
         decoded(tmp_path, buffer.getvalue(), "a.jpg")
 
 
@@ -180,7 +181,7 @@ def test_a_png_that_is_called_dcm_is_a_png(tmp_path: Path, colour: np.ndarray) -
 @pytest.mark.parametrize("kept", [140, 200, 0.6, 0.95])
 def test_cut_off(tmp_path: Path, colour: np.ndarray, kept: float) -> None:
     data = dicom(colour, "RGB")
-    with pytest.raises(DecodeError, match="DICOM"):
+    with pytest.raises(FovealError, match="DICOM"):
         decoded(tmp_path, data[: int(kept if kept > 1 else kept * len(data))])
 
 
@@ -193,17 +194,17 @@ def test_cut_off(tmp_path: Path, colour: np.ndarray, kept: float) -> None:
     ],
 )
 def test_no_picture(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
-    with pytest.raises(DecodeError, match=reason):
+    with pytest.raises(FovealError, match=reason):
         decoded(tmp_path, data, name)
 
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, grey: np.ndarray) -> None:
-    with pytest.raises(DecodeError, match="30000 x 20000 pixels, more than the limit"):
+    with pytest.raises(FovealError, match="30000 x 20000 pixels, more than the limit"):
         decoded(tmp_path, dicom(grey, "MONOCHROME2", Rows=20_000, Columns=30_000))
 
 
 def test_unknown_colours(tmp_path: Path, colour: np.ndarray) -> None:
-    with pytest.raises(DecodeError, match="HSV|damaged"):
+    with pytest.raises(FovealError, match="HSV|damaged"):
         decoded(tmp_path, dicom(colour, "HSV"))
 
 
@@ -222,5 +223,5 @@ def test_without_pydicom_the_error_names_what_to_install(
 ) -> None:
     data = dicom(grey, "MONOCHROME2")
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(DecodeError, match=r"reading DICOM needs pydicom: pip install 'foveal\[dicom\]'"):
+    with pytest.raises(FovealError, match=r"reading DICOM needs pydicom: pip install 'foveal\[dicom\]'"):
         decoded(tmp_path, data)

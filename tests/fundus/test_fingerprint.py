@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
 from foveal.fundus.fingerprint import detail, even_count, fingerprint, from_text, to_text
+from foveal.sources.phantom import draw_phantom
 
 
 def mirrored(prints):

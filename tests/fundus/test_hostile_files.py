@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foveal.errors import FovealError
 from foveal.fundus import decode as decoding
-from foveal.fundus.decode import DecodeError, decode
+from foveal.fundus.decode import decode
 from foveal.fundus.preparation import Preparation, prepare_file
 
 
@@ -40,7 +41,7 @@ def test_the_name_does_not_matter(tmp_path: Path, picture: np.ndarray, name: str
 )  # fmt: skip
 def test_other_files_called_jpg(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(DecodeError, match="not a picture|damaged"):
+    with pytest.raises(FovealError, match="not a picture|damaged"):
         decode(tmp_path / "a.jpg", 100)
 
 
@@ -75,7 +76,7 @@ def test_jpeg_2000(tmp_path: Path, picture: np.ndarray, bare: bool, deep: bool) 
     path = saved(tmp_path / "a.jp2", image, "JPEG2000", no_jp2=bare)
     assert np.array_equal(decode(path, 1000).pixels, np.repeat(picture[..., 1:2], 3, axis=2) if deep else picture)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DecodeError, match="truncated"):
+    with pytest.raises(FovealError, match="truncated"):
         decode(path, 1000)
 
 
@@ -113,7 +114,7 @@ def test_a_folder_and_links(tmp_path: Path, picture: np.ndarray) -> None:
         ("dangling.jpg", "no such file"),
         ("loop.jpg", "cannot be opened"),
     ):
-        with pytest.raises(DecodeError, match=reason):
+        with pytest.raises(FovealError, match=reason):
             decode(tmp_path / name, 100)
     assert np.array_equal(decode(tmp_path / "good.jpg", 100).pixels, picture)
 
@@ -121,12 +122,12 @@ def test_a_folder_and_links(tmp_path: Path, picture: np.ndarray) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
 def test_a_pipe_and_a_socket_are_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(DecodeError, match="not a regular file"):
+    with pytest.raises(FovealError, match="not a regular file"):
         decode(tmp_path / "pipe.jpg", 100)
     monkeypatch.chdir(tmp_path)  # the name of a socket must be short
     with socket.socket(socket.AF_UNIX) as endpoint:
         endpoint.bind("socket.jpg")
-        with pytest.raises(DecodeError, match="not a regular file"):
+        with pytest.raises(FovealError, match="not a regular file"):
             decode(Path("socket.jpg"), 100)
 
 
@@ -137,7 +138,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(DecodeError, match="cannot be opened: Permission denied"):
+    with pytest.raises(FovealError, match="cannot be opened: Permission denied"):
         decode(tmp_path / "a.jpg", 100)
 
 
@@ -148,7 +149,7 @@ def test_a_disc_that_fails_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
 
     (tmp_path / "a.jpg").write_bytes(b"x")
     monkeypatch.setattr(decoding, "_open", lambda path: Failing())
-    with pytest.raises(DecodeError, match="cannot be read: Input/output error"):
+    with pytest.raises(FovealError, match="cannot be read: Input/output error"):
         decode(tmp_path / "a.jpg", 100)
 
 

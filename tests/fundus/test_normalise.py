@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
 from foveal.fundus.normalise import ENHANCEMENTS, lit, mask_circle, normalise, subtract_local_mean
+from foveal.sources.phantom import draw_phantom
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
 from foveal.fundus import preparation
 from foveal.fundus.decode import decode
 from foveal.fundus.preparation import Preparation, prepare_file, prepare_pixels
+from foveal.sources.phantom import draw_phantom
 
 OLD = {"size": 64, "crop": "disc", "channels": 3}
 NEW = {**OLD, "channels": 1, "fit": "cut", "mask": True, "enhance": "clahe", "green": True}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.data.phantom import draw_phantom
 from foveal.fundus.crop import Disc, find_disc, whole_frame
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 from foveal.fundus.quality import FLAGS, UNGRADABLE, flags_of, measure
+from foveal.sources.phantom import draw_phantom
 
 KEYS = "border red green blue sharpness brightness contrast clipped dark field retina"
 

@@ -9,10 +9,10 @@ from foveal.augment import opencv
 from foveal.augment.draw import draw
 from foveal.augment.recipes import RECIPES
 from foveal.augment.views import NetworkInput, random_views
-from foveal.data.loader import ImageStore
-from foveal.data.records import open_prepared
 from foveal.losses.ntxent import ntxent
 from foveal.runs import read_metrics
+from foveal.sets.loader import ImageStore
+from foveal.sets.records import open_prepared
 
 pytestmark = [
     pytest.mark.gpu,

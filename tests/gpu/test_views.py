@@ -9,7 +9,7 @@ from foveal.augment.draw import draw
 from foveal.augment.recipes import RECIPES, recipe_pair
 from foveal.augment.table import column
 from foveal.augment.views import NetworkInput, random_views
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

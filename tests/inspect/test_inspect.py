@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.data.records import open_prepared
 from foveal.inspect import tables
 from foveal.inspect.charts import charts
 from foveal.inspect.findings import find, strongest
 from foveal.inspect.inspect import InspectConfig
 from foveal.inspect.measures import described
-from foveal.inspect.pictures import SIDE, embedded
+from foveal.inspect.pictures import SIDE
 from foveal.inspect.shortcut import Cue, Shortcut, as_grades, folds_of, probe
 from foveal.inspect.summary import compare, probe_set, summarise
+from foveal.page.pictures import embedded
+from foveal.sets.records import open_prepared
 
 CLASSES = ("none", "mild", "severe")
 

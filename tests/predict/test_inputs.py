@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.data.phantom import draw_phantom
 from foveal.predict import model
 from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.predict.model import Model
+from foveal.sources.phantom import draw_phantom
 
 PICTURE = b"not empty"
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import foveal
-from foveal.data.phantom import draw_phantom
 from foveal.fundus.decode import pixels_of
+from foveal.sources.phantom import draw_phantom
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.data.phantom import draw_phantom
-from foveal.data.records import open_prepared
-from foveal.evaluate.predictions import read_predictions
 from foveal.predict.predictor import Predictor
+from foveal.readout.predictions import read_predictions
+from foveal.sets.records import open_prepared
+from foveal.sources.phantom import draw_phantom
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from foveal.augment.views import NetworkInput
-from foveal.data.loader import CPU
 from foveal.pretrain import auto
 from foveal.pretrain.auto import Machine, kept_bytes, matrix_bytes, settle
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.resolve import METHODS
+from foveal.sets.loader import CPU
 
 MACHINE = Machine(torch.device("cpu"), 1, (32, 32, 3), 64)
 

@@ -13,14 +13,7 @@ from foveal.losses.dcl import decoupled
 from foveal.losses.ntxent import ntxent, ntxent_chance, ntxent_floor
 from foveal.pretrain import simclr, supcon
 from foveal.pretrain.faults import Contrast, check_first, explain_loss
-from foveal.pretrain.health import (
-    alignment,
-    check_loss,
-    effective_rank,
-    facts_of,
-    look,
-    uniformity,
-)
+from foveal.pretrain.health import alignment, check_loss, effective_rank, facts_of, look, uniformity
 from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 from foveal.pretrain.verdict import verdict

@@ -15,10 +15,6 @@ from foveal import checkpoint
 from foveal.augment.recipes import RECIPES, Recipe
 from foveal.augment.views import NetworkInput, plain_view
 from foveal.config import read_toml
-from foveal.data.leaks import TAUGHT, pool_of, read_seen, seen_of
-from foveal.data.loader import CPU, ImageStore
-from foveal.data.phantom import draw_phantom
-from foveal.data.records import PreparedSet, open_prepared
 from foveal.nets.encoder import create_encoder
 from foveal.nets.stages import freeze_stages, stage_of_parameters
 from foveal.pretrain import loop, outcome
@@ -29,6 +25,10 @@ from foveal.pretrain.options import MEASURED
 from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.simclr import SimCLR, SimCLRConfig
 from foveal.runs import read_metrics, read_model
+from foveal.sets.leaks import TAUGHT, pool_of, read_seen, seen_of
+from foveal.sets.loader import CPU, ImageStore
+from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sources.phantom import draw_phantom
 
 OPTIONS = {"encoder": "small_conv", "epochs": 2, "batch_size": 16, "projection_size": 16}
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 START = 30  # seconds
 

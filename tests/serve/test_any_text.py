@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foveal.data.corrections import corrections_text, read_corrections
 from foveal.serve.reviews import LIMITS, Review, open_reviews
+from foveal.sets.corrections import corrections_text, read_corrections
 
 # Any code point, zero bytes and half surrogate pairs too; more often what tables and spreadsheets trip over.
 TEXT = st.one_of(

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from foveal.data.corrections import corrections_text, read_corrections
 from foveal.serve import reviews as module
 from foveal.serve.reviews import LIMITS, Review, open_reviews
+from foveal.sets.corrections import corrections_text, read_corrections
 
 REVIEW = Review(
     image="a" * 64, name="left.jpg", given=2, grade=3, reviewer="K", note="beads", probabilities=(0.1, 0.9), model="run"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.data.records import open_prepared
+from foveal.sets.records import open_prepared
 
 
 def run(*arguments, cwd=None, check=True):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 pytestmark = pytest.mark.slow
 FILES = 20

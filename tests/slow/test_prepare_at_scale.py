@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import foveal
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("--size", "320")  # 218 images a shard: three shards

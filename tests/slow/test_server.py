@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.data.phantom import draw_phantom
+from foveal.sources.phantom import draw_phantom
 
 pytest.importorskip("fastapi")
 pytestmark = pytest.mark.slow

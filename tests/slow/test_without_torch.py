@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import foveal
-from foveal.data.phantom import draw_phantom
 from foveal.export.card import NEEDED, SERVING
+from foveal.sources.phantom import draw_phantom
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

@@ -1,1 +1,0 @@
-"""LEARN THE GRADES."""

@@ -1,0 +1,101 @@
+"""Files that are whole or not there: every finished file of Foveal is written through `replacing`.
+
+A file is written beside its place, forced to the disk and then put there in one step, so that a reader, a power cut
+or a kill finds the old file or the new one. Files that grow line by line (metrics.jsonl, the rows of a prediction that
+is not finished) are the exception: `whole_lines` leaves out a last line that was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.errors import FovealError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it replaces `path` when the block ends, and vanishes when the block fails.
+
+    The name keeps the ending of `path`, since some writers go by it, and begins with a dot. Several processes may
+    replace one file: each writes a file of its own, and the last one stays.
+    """
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    try:
+        yield partial
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a UTF-8 text file; line ends are written as they are."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file by these bytes."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file, indented for people."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def json_ready(value: Any) -> Any:
+    """Numbers that JSON can hold: nan becomes None, tuples become lists."""
+    if isinstance(value, dict):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Replace a CSV file by a table without its index."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; FovealError where the file is damaged or holds something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FovealError("file.damaged", f"{path} is damaged ({error})", fix="copy it or write it again") from None
+    if not isinstance(found, dict):
+        raise FovealError("file.damaged", f"{path} holds a {type(found).__name__}", expected="an object with names")
+    return found
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The finished lines of a file that grows, oldest first; none where there is no file."""
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def check_free(path: Path, option: str = "--out") -> None:
+    """FovealError where an output file or folder exists already; an empty folder is free."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FovealError(
+            "output.exists", f"{option} {path} exists already", fix=f"choose another {option} or delete it"
+        )

@@ -1,0 +1,1 @@
+"""The kit of every page: one Jinja environment, one style, tables, values with intervals, charts, thumbnails."""

@@ -1,0 +1,55 @@
+"""Features of images from an encoder: of a network in memory, or of a run by its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foveal import checkpoint
+from foveal.augment.views import NetworkInput, plain_view
+from foveal.distributed import choose_device
+from foveal.fundus.preparation import Preparation
+from foveal.nets.encoder import create_encoder
+from foveal.runs import read_model
+from foveal.sets.loader import ImageStore
+from foveal.sets.records import PreparedSet
+
+EVALUATION_BATCH = 64  # images
+
+
+@torch.inference_mode()
+def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: torch.device) -> Tensor:
+    """Features [n, D] of all images of a store, in order, by an encoder in evaluation mode."""
+    starts = range(0, len(store), EVALUATION_BATCH)
+    parts = [np.arange(start, min(start + EVALUATION_BATCH, len(store))) for start in starts]
+    features = torch.cat([encoder(plain_view(store.gather(part), spec, device)).float() for part in parts])
+    return features.clone()
+
+
+def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The encoder of a pre-trained run or a grader, loaded strictly: prepared uint8 [m, S, S, C] -> float32 [m, D].
+
+    Images are resized and normalised as the run's own were; ValueError when `prepared` was made differently.
+    """
+    model, chosen = read_model(run), choose_device(device)
+    options = Preparation(**prepared.card["options"])
+    if options != Preparation(**model["preparation"]):
+        raise ValueError(
+            f"{prepared.path} was prepared with {options}, the run expects "
+            f"{Preparation(**model['preparation'])}; prepare it again so"
+        )
+    encoder = create_encoder(model["encoder"], model["channels"], model["image_size"])
+    weights = run / "encoder.safetensors"
+    checkpoint.load_strict(encoder, checkpoint.load_weights(weights), str(weights))
+    encoder.to(chosen).eval()
+    spec = NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"]))
+
+    @torch.inference_mode()
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(encoder(plain_view(pixels, spec, chosen)).float().cpu().numpy())
+
+    return encode

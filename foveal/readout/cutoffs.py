@@ -1,0 +1,67 @@
+"""Thresholds: the expected grades at which the next grade begins, fitted for quadratic kappa.
+
+A network that learns a mean draws everything to the middle; where the cuts lie is then not half-way. They are fitted
+on images that were not learned from, and never on those that are reported.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foveal.metrics import quadratic_kappa
+
+CANDIDATES = 200  # places tried for each cut; the images between two of them would not move kappa by much
+ROUNDS = 20
+
+
+def half_way(classes: int) -> tuple[float, ...]:
+    """0.5, 1.5, … K - 1.5."""
+    return tuple(k + 0.5 for k in range(classes - 1))
+
+
+def expected_grades(probabilities: np.ndarray) -> np.ndarray:
+    """sum_k k p_k of probabilities [n, K]: float [n]."""
+    expected: np.ndarray = probabilities @ np.arange(probabilities.shape[1])
+    return expected
+
+
+def cut(expected: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
+    """Grades int [n]: how many of the thresholds, in order, an expected grade reaches."""
+    return np.searchsorted(np.asarray(thresholds), expected, side="right")
+
+
+def fit_thresholds(expected: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
+    """K - 1 ordered thresholds of expected grades [n] with the highest quadratic kappa against the truth [n, K].
+
+    The truth of an image is 1 for its label; or the calibrated probabilities of all classes, which are its mean over
+    images of that expected grade: thresholds then follow the curve of all images rather than the luck of the few near
+    a cut, and give new images a better kappa (docs/log.md). One cut after the other is moved to its best place between
+    its neighbours, until none gains. Of places that are equally good the middle is taken: it is the least chance.
+    """
+    classes, order = truth.shape[1], np.argsort(expected)
+    ordered, sums = expected[order], np.concatenate([np.zeros((1, classes)), truth[order].cumsum(0)])
+    thresholds = list(half_way(classes))
+    places = np.unique(np.quantile(expected, np.linspace(0, 1, CANDIDATES)))
+    places = np.union1d((places[1:] + places[:-1]) / 2, thresholds)
+    best = _kappa(ordered, sums, thresholds)
+    for _ in range(ROUNDS):
+        before = best
+        for k in range(len(thresholds)):
+            low = thresholds[k - 1] if k else -np.inf
+            high = thresholds[k + 1] if k + 1 < len(thresholds) else np.inf
+            free = places[(places > low) & (places < high)]
+            kappas = [_kappa(ordered, sums, [*thresholds[:k], place, *thresholds[k + 1 :]]) for place in free]
+            if kappas and max(kappas) > best + 1e-12:
+                best = max(kappas)
+                thresholds[k] = float(np.median(free[np.asarray(kappas) >= best - 1e-12]))
+                best = _kappa(ordered, sums, thresholds)
+        if best <= before + 1e-9:
+            break
+    return tuple(thresholds)
+
+
+def _kappa(ordered: np.ndarray, sums: np.ndarray, thresholds: list[float]) -> float:
+    """ordered: expected grades [n], rising; sums: truth [n + 1, K] of the images before each place."""
+    edges = [0, *np.searchsorted(ordered, thresholds), len(ordered)]
+    confusion = np.diff(sums[edges], axis=0).T
+    return float(np.nan_to_num(quadratic_kappa(confusion[None]))[0])

@@ -1,0 +1,135 @@
+"""Jobs: what of a source is still to be decoded, and who decodes it: this machine's threads, or a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.console import Bar, progress_bar, say
+from foveal.fundus.preparation import Preparation
+from foveal.sets.shards import ShardJob, read_facts, rows_per_shard, write_shard
+from foveal.sources.source import Source
+
+
+def file_stamps(source: Source) -> list[str]:
+    """What tells that a file has changed, for each of the source: size and time of change; "array" for arrays."""
+    if source.images is not None:
+        return ["array"] * len(source.table)
+    return [_stamp(source.root / file) for file in source.table["file"]]
+
+
+def _stamp(file: Path) -> str:
+    try:
+        status = file.stat()
+    except OSError:
+        return "missing"
+    return f"{status.st_size}@{status.st_mtime_ns}"
+
+
+def plan_jobs(
+    source: Source, stamps: list[str], folder: Path, preparation: Preparation, photographs: bool
+) -> list[ShardJob]:
+    """The parts of the source that no finished shard in `folder` holds, in the order of the source.
+
+    Free shard numbers are used in order, so that work which was killed goes on to the same shards that it would have
+    made. A file that has changed goes to a shard behind all others: of a file in two shards, the later one counts.
+    """
+    facts = read_facts(folder)
+    done, known = set(zip(facts["file"], facts["stamp"], strict=True)), set(facts["file"])
+    table = source.table.assign(stamp=stamps, position=np.arange(len(stamps))).drop_duplicates("file")
+    places = list(zip(table["file"], table["stamp"], table["position"].tolist(), strict=True))
+    new = [place for place in places if place[0] not in known]
+    changed = [place for place in places if place[0] in known and place[:2] not in done]
+    used, rows = set(facts["shard"]), rows_per_shard(preparation)
+    free = (number for number in range(len(used) + len(new)) if number not in used)
+    parts = [(next(free), new[start : start + rows]) for start in range(0, len(new), rows)]
+    behind = max([-1, *used, *(number for number, _ in parts)]) + 1
+    parts += [(behind + start // rows, changed[start : start + rows]) for start in range(0, len(changed), rows)]
+    return [
+        ShardJob(
+            number=number, folder=folder.absolute(), preparation=preparation, root=source.root.absolute(),
+            files=tuple(place[0] for place in part), stamps=tuple(place[1] for place in part),
+            positions=tuple(place[2] for place in part), photographs=photographs,
+        )
+        for number, part in parts
+    ]  # fmt: skip
+
+
+def check_space(jobs: list[ShardJob], folder: Path) -> None:
+    """Raise ValueError before any work when the disk has no room for the arrays of `jobs`."""
+    images = sum(stamp != "missing" for job in jobs for stamp in job.stamps)
+    side, channels = jobs[0].preparation.size, jobs[0].preparation.channels
+    needed, free = images * side**2 * channels, shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{folder} has {free / 2**20:,.1f} MiB free; {images:,} images at {side} px need {needed / 2**20:,.1f} MiB"
+            ". Choose another disk with --out, or a smaller --size"
+        )
+
+
+def run_jobs(jobs: list[ShardJob], source: Source, address: str) -> None:
+    """Write all shards, here or, with an `address`, on a Ray cluster."""
+    left, total = sum(len(job.files) for job in jobs), source.table["file"].nunique()
+    if left < total:
+        say(f"{total - left:,} of {total:,} images are there already; {left:,} to go")
+    with progress_bar("prepare", total, done=total - left) as bar:
+        if address:
+            _on_ray(jobs, source, address, bar)
+        else:
+            for job in jobs:
+                write_shard(with_images(job, source), bar.advance)
+    for unfinished in jobs[0].folder.glob(".*"):  # of a process that was killed
+        unfinished.unlink()
+
+
+def with_images(job: ShardJob, source: Source) -> ShardJob:
+    """The job with its part of a source's arrays, taken only when its turn comes."""
+    return job if source.images is None else replace(job, images=source.images[list(job.positions)])
+
+
+def _on_ray(jobs: list[ShardJob], source: Source, address: str, bar: Bar) -> None:
+    """The same function as tasks of a Ray cluster, which runs a task again when its worker dies.
+
+    All machines must see the source and --out under the same paths.
+    """
+    with ray_cluster(address) as ray:
+        task = ray.remote(write_shard).options(num_cpus=1, max_retries=5)
+        waiting = {task.remote(with_images(job, source)): job for job in jobs}
+        while waiting:
+            finished, _ = ray.wait(list(waiting), num_returns=1)
+            ray.get(finished)
+            bar.advance(len(waiting.pop(finished[0]).files))
+
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[Any]:
+    """The module ray, connected for a while; a ValueError in a task is raised as itself.
+
+    `address`: of a running cluster, "auto" for the one of this machine, "local" for one that is started for this work
+    only. ValueError where none answers.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("--ray needs Ray: pip install 'foveal[ray]'") from None
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdigit() and "/" not in host:
+            socket.create_connection((host, int(port)), timeout=5).close()  # Ray itself would try for minutes
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, OSError) as error:
+        raise ValueError(f"--ray {address}: no Ray cluster answers there ({error})") from error
+    try:
+        yield ray
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, ValueError) else error) from None
+    finally:
+        ray.shutdown()

@@ -1,0 +1,196 @@
+"""Leaks: images that a network has learned from must not be the ones that it is judged on.
+
+Every run lists what shaped its weights in RUN/seen.csv, its starting run's included: sha256 of the prepared pixels,
+fingerprint, patient, and whether its label was learned. So a copy is found although it was saved again, resized or
+mirrored, and prepared elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foveal.console import say, warn
+from foveal.fundus.fingerprint import from_text
+from foveal.sets.duplicates import Pictures, candidates, find_duplicates
+from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
+
+SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
+TAUGHT = "1"  # in the column `taught`: the image's label shaped the weights too, not its pixels alone
+CERTAIN = 0.84  # cosine of fingerprints: 98 in 100 pairs above it are confirmed by their pixels, in Messidor-2
+
+
+def pool_of(prepared: PreparedSet) -> pd.DataFrame:
+    """What may be pre-trained on: training and unlabelled images, but no unlabelled one of a patient who is judged."""
+    pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
+    shared = pool["group"].isin(judged)
+    if shared.any():
+        say(f"{int(shared.sum())} unlabelled images of {prepared.path} belong to groups that are judged: left out")
+    return pool[~shared]
+
+
+def refuse_seen(
+    prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool, judged: Sequence[str] = ("val", "test")
+) -> None:
+    """Raise ValueError (or only warn, when `allow`) if images of the judged parts of `prepared` are among those seen.
+
+    judged: the parts; with folds the training part is judged as well, each image by a grader that did not learn it.
+    """
+    leaked = find_seen(prepared, prepared.part(*judged), seen)
+    if not len(leaked):
+        return
+    listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
+    more = f" and {len(leaked) - 8} more" if len(leaked) > 8 else ""
+    kind = "judged" if "train" in judged else "validation or test"
+    message = f"{len(leaked)} {kind} images of {prepared.path} stand in {where} too: {listed}{more}"
+    if not allow:
+        raise ValueError(f"{message}. Results on them would be too good; leave them out, or say --allow-leaks")
+    warn(message)
+
+
+def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """The `records` of a prepared set that were learned from: id, split, how, other; one row an image.
+
+    how: "exact copy of", "near copy of", "mirrored copy of" or "same patient as". Near copies are confirmed on
+    the pixels; where the set that was learned from is gone, "very much like" goes by fingerprints alone. Of images of
+    the set itself near copies are not searched again: `prepare` has found them, and tied them to one side.
+    """
+    if not len(records) or not len(seen):
+        return pd.DataFrame(columns=["id", "split", "how", "other"])
+    judged = _described(prepared, records)
+    known = prepared.records.set_index("id")["sha256"]
+    elsewhere = seen[seen["id"].map(known) != seen["sha256"]]
+    near = [_near_copies(judged, elsewhere)] if len(elsewhere) else []
+    found = [_exact_copies(judged, seen), *near, _same_patient(judged, seen)]
+    return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
+
+
+def _exact_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
+    exact = judged[judged["sha256"].isin(first.index)]
+    return exact.assign(how="exact copy of", other=exact["sha256"].map(first))
+
+
+def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """Judged images whose pixels were nearly seen."""
+    ours, theirs = judged[judged["fingerprint"] != ""], seen[seen["fingerprint"] != ""]
+    readable = _readable(theirs)
+    pairs = find_duplicates(_pictures(ours), _pictures(theirs[readable]))
+    near = ours.iloc[pairs["first"]].reset_index(drop=True)
+    other = theirs[readable]["id"].to_numpy()[pairs["second"]]
+    near = near.assign(how=pairs["kind"].to_numpy() + " copy of", other=other)
+    return pd.concat([near, _very_like(ours, theirs[~readable])])
+
+
+def _readable(seen: pd.DataFrame) -> np.ndarray:
+    """bool [n]: the image still stands in its prepared set, with the same pixels."""
+    found = np.zeros(len(seen), bool)
+    for path in seen["path"].unique():
+        if path and (Path(path) / "records.csv").is_file():
+            there = read_records(Path(path) / "records.csv").set_index("id")["sha256"]
+            part = (seen["path"] == path).to_numpy()
+            found[part] = (seen["id"][part].map(there) == seen["sha256"][part]).to_numpy()
+    return found
+
+
+def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
+    """Judged images whose fingerprints nearly equal those of images that cannot be read any more."""
+    if len(unread):
+        names = ", ".join(sorted(set(unread["set"]) - {""}))
+        why = f"{names} cannot be read any more" if names else "an exported model has no pixels of what shaped it"
+        warn(f"{why}: {len(unread):,} images of what was learned from are compared by fingerprints alone")
+    ours, theirs = (from_text(part["fingerprint"].tolist()) for part in (judged, unread))
+    first, second, _, _ = candidates(ours, theirs, CERTAIN)
+    alike = judged.iloc[first].reset_index(drop=True)
+    return alike.assign(how="very much like", other=unread["id"].to_numpy()[second])
+
+
+def _pictures(table: pd.DataFrame) -> Pictures:
+    """A described table as a collection to search; its sets are opened when pixels are asked for."""
+    opened: dict[str, tuple[PreparedSet, pd.DataFrame]] = {}
+
+    def read(rows: np.ndarray) -> list[np.ndarray]:
+        images: list[np.ndarray] = []
+        for path, name in zip(table["path"].iloc[rows], table["id"].iloc[rows], strict=True):
+            if path not in opened:
+                prepared = open_prepared(Path(path))
+                opened[path] = prepared, prepared.records.set_index("id", drop=False)
+            prepared, records = opened[path]
+            images.append(prepared.pixels(records.loc[[name]])[0])
+        return images
+
+    return Pictures(fingerprints=from_text(table["fingerprint"].tolist()), hashes=table["sha256"].to_numpy(), read=read)
+
+
+def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
+    """Judged images of a patient whose images were seen; groups joined by copies ("a+b") are both patients."""
+    ours = judged.assign(patient=judged["patient"].str.split("+")).explode("patient")
+    theirs = seen.assign(patient=seen["patient"].str.split("+")).explode("patient").drop_duplicates("patient")
+    both = ours[ours["patient"] != ""].merge(theirs[["patient", "id"]], on="patient", suffixes=("", "_seen"))
+    return both.assign(how="same patient as", other=both["id_seen"])
+
+
+def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
+    """Records with what a comparison needs: set, its path, patient, fingerprint ("" where there is none)."""
+    prints = prepared.measures.set_index("id")["fingerprint"]
+    return records.assign(
+        set=str(prepared.path), path=str(prepared.path.resolve()), patient=patients(prepared.card, records["group"]),
+        position=np.arange(len(records)), fingerprint=prints.reindex(records["id"]).to_numpy(),
+    )  # fmt: skip
+
+
+def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], *, by_label: bool = False) -> pd.DataFrame:
+    """The images of a pool as they are listed in seen.csv; by_label: the labels of those that have one are learned."""
+    described = pd.concat([_described(prepared, records) for prepared, records in pool], ignore_index=True)
+    return described.assign(taught=np.where(described["label"].notna() & by_label, TAUGHT, ""))[list(SEEN)]
+
+
+def write_seen(run: Path, own: pd.DataFrame, before: pd.DataFrame) -> None:
+    """Write RUN/seen.csv: what the run learns from, and all that was seen `before` by what it starts from."""
+    table = pd.concat([own, before])
+    table["taught"] = table.groupby(["sha256", "id"])["taught"].transform("max")  # once is for good
+    table.drop_duplicates(["sha256", "id"]).to_csv(run / "seen.csv", index=False, lineterminator="\n")
+
+
+def folder_of(init: str) -> Path:
+    """Where it would stand what starting weights have learned from: the run folder, or that of a file of weights."""
+    return Path(init).parent if Path(init).is_file() else Path(init)
+
+
+def read_seen(init: str) -> pd.DataFrame:
+    """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others.
+
+    Where a list does not say whose labels were learned, all count as learned.
+    """
+    file = folder_of(init) / "seen.csv"
+    if not file.is_file():
+        return pd.DataFrame(columns=list(SEEN), dtype=str)
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if "taught" not in table:
+        table["taught"] = TAUGHT
+    return table.reindex(columns=list(SEEN), fill_value="")
+
+
+def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
+    """Copies across two sets: id, other, kind, similarity, and split and label on both sides; conflict 0 or 1."""
+    ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
+    pairs = find_duplicates(_pictures(ours), _pictures(theirs))
+    left, right = ours.iloc[pairs["first"]].reset_index(drop=True), theirs.iloc[pairs["second"]].reset_index(drop=True)
+    differ = (left["label"] != right["label"]).fillna(False)
+    return pd.DataFrame({
+        "id": left["id"], "other": right["id"], "kind": pairs["kind"].to_numpy(),
+        "similarity": pairs["similarity"].round(3).to_numpy(), "split": left["split"], "other_split": right["split"],
+        "label": left["label"], "other_label": right["label"], "conflict": differ.astype(int),
+    })  # fmt: skip
+
+
+def shared_patients(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
+    """Images of patients who stand in both sets: id, other (one of the second set), split, other_split."""
+    ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
+    both = _same_patient(ours, theirs)
+    return both.assign(other_split=both["other"].map(theirs.set_index("id")["split"]))[
+        ["id", "other", "split", "other_split"]
+    ]

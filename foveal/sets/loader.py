@@ -1,0 +1,194 @@
+"""From prepared sets to batches: uint8 images gathered from the device, memory or disk, in an order a seed decides.
+
+Everything is a function of (seed, epoch): a run that resumes, or runs in more processes, sees the same batches.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from foveal.distributed import processes_here
+from foveal.sets.records import PreparedSet
+
+T = TypeVar("T")
+CPU = torch.device("cpu")
+SHUFFLED_WHOLE = 8 << 30  # bytes; a larger set is shuffled in windows, so that its disk reads mostly in order
+WINDOW_SHARDS = 64  # of at most 64 MiB: 4 GiB are shuffled together
+RESIDENT_SHARE = 0.6  # of the free memory: what a set may take to be kept there
+
+
+class ImageStore:
+    """The images of some records of one or more prepared sets as one indexable uint8 array [n, S, S, C].
+
+    They are kept on `device` when they fit there, else in the machine's memory, else read from the memory map.
+    """
+
+    def __init__(self, parts: Sequence[tuple[PreparedSet, pd.DataFrame]], device: torch.device = CPU) -> None:
+        first = parts[0][0]
+        for prepared, _ in parts:
+            if (prepared.size, prepared.channels) != (first.size, first.channels):
+                raise ValueError(
+                    f"{prepared.path} has {prepared.size} px images with {prepared.channels} channel(s), {first.path} "
+                    f"has {first.size} px with {first.channels}; prepare both alike"
+                )
+        self._sets = [prepared.shards for prepared, _ in parts]
+        self._set = np.repeat(np.arange(len(parts)), [len(records) for _, records in parts])
+        self._shard = np.concatenate([records["shard"].to_numpy() for _, records in parts])
+        self._row = np.concatenate([records["row"].to_numpy() for _, records in parts])
+        self.image_shape = (first.size, first.size, first.channels)
+        self._resident: np.ndarray | None = None
+        self._on_device: Tensor | None = None
+        if device.type == "cuda" and self.bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self._on_device = self._copy_to(device)
+        elif self.bytes <= RESIDENT_SHARE * free_memory() / processes_here():
+            self._resident = self._read(np.arange(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all images."""
+        return len(self) * int(np.prod(self.image_shape))
+
+    @property
+    def windows(self) -> np.ndarray | None:
+        """int [n]: the shard of each image, where the set is too large to be shuffled whole; else None.
+
+        It depends on the set alone, so that the order of images does not change with the machine.
+        """
+        return self._set * (self._shard.max() + 1) + self._shard if self.bytes > SHUFFLED_WHOLE else None
+
+    def gather(self, index: np.ndarray) -> np.ndarray:
+        """uint8 [len(index), S, S, C] in the machine's memory."""
+        return self._read(index) if self._resident is None else self._resident[index]
+
+    def take(self, index: np.ndarray) -> np.ndarray | Tensor:
+        """uint8 [len(index), S, S, C] where the images are: a tensor on the device, or an array in memory."""
+        if self._on_device is None:
+            return self.gather(index)
+        return self._on_device[torch.from_numpy(index).to(self._on_device.device, non_blocking=True)]
+
+    def _read(self, index: np.ndarray) -> np.ndarray:
+        images = np.empty((len(index), *self.image_shape), np.uint8)
+        places = zip(self._set[index].tolist(), self._shard[index].tolist(), self._row[index].tolist(), strict=True)
+        for position, (number, shard, row) in enumerate(places):
+            images[position] = self._sets[number][shard][row]
+        return images
+
+    def _copy_to(self, device: torch.device, rows: int = 4096) -> Tensor:
+        images = torch.empty((len(self), *self.image_shape), dtype=torch.uint8, device=device)
+        for start in range(0, len(self), rows):  # in parts: the whole set need not fit into the machine's memory
+            part = np.arange(start, min(start + rows, len(self)))
+            images[start : start + rows] = torch.from_numpy(self._read(part)).to(device)
+        return images
+
+
+def free_memory() -> int:
+    """Bytes of memory that programs can still take, here or in this container; without an answer, 8 GiB."""
+    return min(_free_on_machine(), _free_in_container())
+
+
+def _free_in_container() -> int:
+    group = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return max(0, int((group / limit).read_text()) - int((group / used).read_text()))
+        except (OSError, ValueError):  # no such limit, or "max"
+            continue
+    return 1 << 62
+
+
+def _free_on_machine() -> int:
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return 8 << 30
+
+
+def epoch_batches(
+    count: int, batch_size: int, seed: int, epoch: int, *, drop_last: bool, windows: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Index arrays of one epoch: a permutation of 0..count-1 cut into batches.
+
+    windows: int [count], the shard of each image: shards come in random order, a window of them at a time, and
+    images are shuffled within their window, so that the disk is read mostly in order.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(count) if windows is None else _windowed(windows, generator)
+    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    return batches[:-1] if drop_last and len(batches[-1]) < batch_size else batches
+
+
+def _windowed(shard_of_image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    shards = generator.permutation(np.unique(shard_of_image))
+    parts = np.array_split(shards, max(1, len(shards) // WINDOW_SHARDS))
+    return np.concatenate([generator.permutation(np.flatnonzero(np.isin(shard_of_image, part))) for part in parts])
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The generator of one training step, independent of all others."""
+    state = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+
+
+def shard_of(batch: np.ndarray, rank: int, world: int) -> slice:
+    """The contiguous part of a batch that this process takes."""
+    share = len(batch) // world
+    return slice(rank * share, (rank + 1) * share)
+
+
+def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Items of an iterable, computed up to `depth` ahead in a thread; its errors are raised here."""
+    ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def hand_over(entry: tuple[bool, T | BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def fill() -> None:
+        try:
+            for item in items:
+                hand_over((True, item))
+                if stopped.is_set():
+                    return
+            hand_over((False, None))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that trains
+            hand_over((False, error))
+
+    thread = threading.Thread(target=fill, daemon=True, name="foveal-prefetch")
+    thread.start()
+    try:
+        while True:
+            more, item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            if not more:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()

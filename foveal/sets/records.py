@@ -1,0 +1,216 @@
+"""Records: the one hand-over from `prepare` to everything else.
+
+A prepared set is a folder that any tool can read:
+
+    DATA/records.csv         a row per image; `shard` and `row` say where its pixels are
+    DATA/images/00000.npy    uint8 [n, S, S, C], C = 3 (RGB) or 1 (grey)
+    DATA/card.json           name, task, ordered class names, label scale, options, counts, content hash
+    DATA/rejected.csv        file, reason: what could not be used
+    DATA/measures.csv        a row per image: what was measured of a photograph, and its fingerprint
+    DATA/columns.csv         other columns of the source's table, where it had any: id, and as they were named
+    DATA/corrections.csv     second opinions on labels, if there are any: applied whenever the set is opened
+    DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foveal.console import say
+from foveal.sets.corrections import FILE as CORRECTIONS
+from foveal.sets.corrections import apply_corrections, corrected_card
+from foveal.sets.shards import Shards, gather
+from foveal.sources.source import SPLITS
+
+COLUMNS_FILE = "columns.csv"
+COLUMNS = (
+    "id", "file", "label", "split", "group", "eye", "width", "height", "sha256", "flags", "shard", "row",
+)  # fmt: skip
+TEXT_COLUMNS = ("id", "file", "split", "group", "eye", "sha256", "flags")
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """A prepared set that has been opened and checked; `records` has the columns of `COLUMNS`."""
+
+    path: Path
+    records: pd.DataFrame
+    card: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Side of the prepared images in pixels."""
+        return int(self.card["options"]["size"])
+
+    @property
+    def channels(self) -> int:
+        """3 (RGB) or 1 (grey)."""
+        return int(self.card["options"]["channels"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in label order."""
+        return list(self.card["classes"])
+
+    @cached_property
+    def shards(self) -> Shards:
+        """By number, memory-mapped uint8 [n, S, S, C]."""
+        return Shards(self.path / "images")
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """What was measured of each image, in the order of `records`; only `id` and `fingerprint` for arrays."""
+        measures = pd.read_csv(self.path / "measures.csv", dtype={"id": str, "fingerprint": str}, keep_default_na=False)
+        return measures.set_index("id").loc[self.records["id"]].reset_index()
+
+    @cached_property
+    def columns(self) -> pd.DataFrame:
+        """Other columns of the source's table, as text, by id; without columns where it had none."""
+        file = self.path / COLUMNS_FILE
+        if not file.is_file():
+            return pd.DataFrame(index=pd.Index([], name="id"))
+        return pd.read_csv(file, dtype=str, keep_default_na=False).set_index("id")
+
+    def part(self, *splits: str) -> pd.DataFrame:
+        """The records of these splits, in file order."""
+        return self.records[self.records["split"].isin(splits)]
+
+    def pixels(self, records: pd.DataFrame) -> np.ndarray:
+        """uint8 [n, S, S, C]: the images of `records`, in their order."""
+        if not len(records):
+            return np.empty((0, self.size, self.size, self.channels), np.uint8)
+        return gather(self.shards, records["shard"].to_numpy(), records["row"].to_numpy())
+
+
+def open_prepared(path: Path) -> PreparedSet:
+    """Open a prepared set; ValueError says what is missing or wrong."""
+    for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
+        if not (path / name).exists():
+            raise ValueError(
+                f"{path} is not a whole prepared set: it has no {name}. Make one with: foveal prepare SOURCE --out NEW"
+            )
+    card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
+    if "identity" not in card:
+        raise ValueError(f"{path} was made by an older version of Foveal, which knew less of it: prepare it again")
+    records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
+    if corrections.is_file():
+        records = apply_corrections(records, corrections, card["classes"])
+        card = corrected_card(card, corrections) | {"counts": counts_of(records, card["classes"])}
+        say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")
+    prepared = PreparedSet(path, records, card)
+    validate(prepared.records, prepared.classes, str(path))
+    check_copies(prepared.records, path / "duplicates.csv")
+    last_rows = prepared.records.groupby("shard")["row"].max()
+    for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
+        if prepared.shards.rows(number) <= last:
+            raise ValueError(f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says")
+    return prepared
+
+
+def read_records(file: Path) -> pd.DataFrame:
+    """records.csv with exact types: labels are nullable integers, text is never guessed to be a number."""
+    records = pd.read_csv(
+        file, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values={"label": [""]}
+    )
+    missing = [column for column in COLUMNS if column not in records]
+    if missing:
+        raise ValueError(f"{file}: missing column {', '.join(missing)}; found {', '.join(records.columns)}")
+    return records.astype({"label": "Int64", "shard": "int64", "row": "int64"})
+
+
+def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
+    """ValueError for repeated ids, unknown splits, labels outside the classes, or one group on several sides."""
+    repeated = records["id"][records["id"].duplicated()]
+    if len(repeated):
+        raise ValueError(f"{where}: ids must be unique, but {', '.join(repeated.unique()[:5])} stand(s) more than once")
+    unknown = sorted(set(records["split"]) - set(SPLITS))
+    if unknown:
+        raise ValueError(f"{where}: unknown split {', '.join(unknown)}; expected {', '.join(SPLITS)}")
+    labels = records["label"].dropna()
+    if len(labels) and not labels.between(0, len(classes) - 1).all():
+        raise ValueError(f"{where}: labels must be 0..{len(classes) - 1} for the {len(classes)} classes of the card")
+    unlabelled = records["label"].isna() & (records["split"] != "unlabelled")
+    if unlabelled.any():
+        raise ValueError(f"{where}: {int(unlabelled.sum())} images without a label are not in the split 'unlabelled'")
+    check_groups(records, where)
+
+
+def check_groups(records: pd.DataFrame, where: str) -> None:
+    """ValueError when a group (a patient) has images in more than one of train, val and test."""
+    labelled = records[records["split"].isin(("train", "val", "test")) & (records["group"] != "")]
+    sides = labelled.groupby("group")["split"].nunique()
+    torn = sides[sides > 1].index.tolist()
+    if torn:
+        raise ValueError(f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}")
+
+
+def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """Images, groups and images per class of each part that has any, as the card has them."""
+    found = {}
+    for split in SPLITS:
+        part = records[records["split"] == split]
+        labels = part["label"].dropna().astype(int)
+        groups = part["group"][part["group"] != ""].nunique()
+        per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
+        if len(part):
+            found[split] = {"images": len(part), "groups": int(groups), "per_class": per_class}
+    return found
+
+
+def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
+    """Groups as names that mean the same patient in any set: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
+
+    Patients of two sets are the same where the sets are of one published data set, or of one source. Groups that
+    copies tie together ("a+b") are all their patients. In a joined set the groups have such names already.
+    """
+    if card["name"] == "joined":
+        return groups
+    prefix = card["identity"]
+    tied = groups.str.split("+").map(lambda names: "+".join(f"{prefix}/{name}" for name in names))
+    return tied.where(groups != "", "")
+
+
+def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
+    """ValueError unless all sets were prepared in one way; purpose: what for, as "to join them"."""
+    first = sets[0]
+    for other in sets[1:]:
+        if other.card["options"] != first.card["options"]:
+            raise ValueError(
+                f"{first.path} and {other.path} were not prepared alike ({differing(first.card, other.card)}); prepare "
+                f"them alike {purpose}"
+            )
+
+
+def differing(first: dict[str, Any], other: dict[str, Any], but: Sequence[str] = ()) -> str:
+    """In which options of preparation two cards differ, but for those: "crop disc and none, size 512 and 224"."""
+    ours, theirs = first["options"], other["options"]
+    names = sorted((ours.keys() | theirs.keys()) - set(but))
+    pairs = [(name, ours.get(name), theirs.get(name)) for name in names]
+    return ", ".join(f"{name} {mine} and {yours}" for name, mine, yours in pairs if mine != yours)
+
+
+def check_copies(records: pd.DataFrame, file: Path) -> None:
+    """ValueError when copies that `file` lists stand on more than one of train, val and test."""
+    copies = pd.read_csv(file, dtype=str, keep_default_na=False)
+    sides = records.set_index("id")["split"].replace("unlabelled", "")
+    first, second = (copies[name].map(sides).fillna("") for name in ("id", "other"))
+    torn = copies[(first != second) & (first != "") & (second != "")]
+    if len(torn):
+        pair = torn.iloc[0]
+        raise ValueError(
+            f"{file.parent}: {len(torn)} pairs of copies stand on two sides of the split, {pair['id']} and "
+            f"{pair['other']} first"
+        )
+
+
+def write_records(records: pd.DataFrame, file: Path) -> None:
+    """Write records.csv with the columns of `COLUMNS`, in their order."""
+    records.loc[:, list(COLUMNS)].to_csv(file, index=False, lineterminator="\n")

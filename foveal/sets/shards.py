@@ -1,0 +1,208 @@
+"""Shards: a part of a source, decoded once, as an array with a table of facts beside it.
+
+    DATA/images/00007.npy    uint8 [n, S, S, C], readable by any tool while others are written
+    DATA/images/00007.csv    a row per file of the part: stamp (size in bytes @ time of change), row in the array or
+                             reason why there is none, size of the original, sha256 of the pixels, flags, measures,
+                             fingerprint
+
+`write_shard` is the unit of work: it depends on nothing but its job, so threads, a killed and resumed run, and
+machines of a cluster all give the same bytes. The table is written last: a shard without one is not there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.lib import format as npy
+
+from foveal.errors import FovealError
+from foveal.fundus.fingerprint import fingerprint, to_text
+from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
+
+T = TypeVar("T")
+AHEAD = 8  # items a thread: enough that a slow one does not stop the others
+OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and systems allow as few as 256
+SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop: what a killed run loses at most
+# The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
+FACTS = {
+    "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
+    "fingerprint": "",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """A part of a source and where it goes; plain values only, so that it can travel to another machine."""
+
+    number: int
+    folder: Path  # DATA/images
+    preparation: Preparation
+    root: Path
+    files: tuple[str, ...]
+    stamps: tuple[str, ...]  # of the files: size and time of change, "missing" where one cannot be seen
+    positions: tuple[int, ...]  # of the files in the source
+    photographs: bool  # are measured and fingerprinted
+    images: np.ndarray | None = None  # uint8 [n, h, w, C] in the order of `files`, for sources that hold arrays
+
+
+def rows_per_shard(preparation: Preparation) -> int:
+    """Images in a shard: 64 MiB of them, between 64 and 4,096."""
+    image_bytes = preparation.size**2 * preparation.channels
+    return int(np.clip(SHARD_BYTES // image_bytes, 64, 4096))
+
+
+def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> None:
+    """Prepare the images of one job in threads and write its array and its table, each atomically.
+
+    `advance` is called after each image. Raises ValueError in plain words when the disk is full.
+    """
+    cv2.setNumThreads(1)  # one image a thread; OpenCV's own threads would only compete
+    job.folder.mkdir(parents=True, exist_ok=True)
+    array, table = job.folder / f"{job.number:05d}.npy", job.folder / f"{job.number:05d}.csv"
+    own = f"{socket.gethostname()}.{os.getpid()}"  # a task that is tried again elsewhere has names of its own
+    partial, partial_table = (job.folder / f".{file.name}.{own}" for file in (array, table))
+    rows: list[dict[str, Any]] = []
+    side, count = job.preparation.size, 0
+    try:
+        with partial.open("wb") as stream:
+            _write_header(stream, (len(job.files), side, side, job.preparation.channels))
+            for position, result in in_threads(lambda n: _prepare(job, n), range(len(job.files))):
+                facts: dict[str, Any] = {**FACTS, "file": job.files[position], "stamp": job.stamps[position]}
+                if isinstance(result, FovealError):
+                    again = {"stamp": "retry"} if result.code == "image.unavailable" else {}
+                    rows.append({**facts, "reason": str(result), **again})
+                else:
+                    stream.write(np.ascontiguousarray(result.pixels).data)
+                    rows.append({**facts, "row": count, **_facts(result, job.photographs)})
+                    count += 1
+                advance()
+            stream.seek(0)
+            _write_header(stream, (count, side, side, job.preparation.channels))
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(array)
+        pd.DataFrame(rows).to_csv(partial_table, index=False, lineterminator="\n")
+        partial_table.replace(table)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ValueError(
+            f"{job.folder}: no space to write shard {job.number} ({error.strerror}). What is finished is kept: "
+            "make room, and the same command goes on from there"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _prepare(job: ShardJob, position: int) -> Prepared:
+    if job.images is not None:
+        return prepare_pixels(job.images[position], job.preparation, measure=job.photographs)
+    return prepare_file(job.root / job.files[position], job.preparation, measure=job.photographs)
+
+
+def _facts(result: Prepared, photograph: bool) -> dict[str, Any]:
+    digest = hashlib.sha256(np.ascontiguousarray(result.pixels).data).hexdigest()
+    facts = {"width": result.width, "height": result.height, "sha256": digest, "flags": " ".join(result.flags)}
+    return facts | {"fingerprint": to_text(fingerprint(result.square)) if photograph else "", **result.measures}
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    # The format pads its header so that other row counts fit: it can be written again when the count is known.
+    npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def read_facts(folder: Path) -> pd.DataFrame:
+    """The facts of all finished shards in order, with their `shard`; of a file in two shards, the later one counts."""
+    text = {name: str for name, value in FACTS.items() if value == ""}
+    tables = []
+    for file in sorted(folder.glob("[0-9]*.csv")):
+        measures = [str(name) for name in pd.read_csv(file, nrows=0) if name not in FACTS]
+        empty = {name: [""] for name in measures}  # in other columns a text is never a number, nor "NA" a gap
+        table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=empty)
+        tables.append(table.assign(shard=int(file.stem)))
+    if not tables:
+        return pd.DataFrame(columns=[*FACTS, "shard"])
+    return pd.concat(tables, ignore_index=True).drop_duplicates("file", keep="last").reset_index(drop=True)
+
+
+class Shards:
+    """The arrays of a folder by number, memory-mapped when they are first asked for; the last few stay open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """uint8 [n, S, S, C]."""
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = np.load(self.folder / f"{number:05d}.npy", mmap_mode="r")
+                if len(self._open) > OPEN_AT_ONCE:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(number)
+            return self._open[number]
+
+    def rows(self, number: int) -> int:
+        """Images in a shard, from its header; 0 where it is missing or cut off."""
+        file = self.folder / f"{number:05d}.npy"
+        try:
+            with file.open("rb") as stream:
+                npy.read_magic(stream)
+                shape = npy.read_array_header_1_0(stream)[0]
+                whole = stream.tell() + int(np.prod(shape)) <= file.stat().st_size
+        except (OSError, ValueError):
+            return 0
+        return int(shape[0]) if whole else 0
+
+
+def gather(shards: Shards, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """uint8 [n, S, S, C]: the images at (shard[k], row[k]), in this order; n at least 1."""
+    first = shards[int(shard[0])]
+    images = np.empty((len(shard), *first.shape[1:]), np.uint8)
+    for position, (number, place) in enumerate(zip(shard.tolist(), row.tolist(), strict=True)):
+        images[position] = shards[number][place]
+    return images
+
+
+def in_threads(work: Callable[[T], Prepared], items: Iterable[T]) -> Iterator[tuple[T, Prepared | FovealError]]:
+    """(item, work(item)) in order, computed in threads; no more than a few items for each are taken in advance."""
+    workers = cores()
+    waiting: deque[tuple[T, Future[Prepared]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > AHEAD * workers:
+                    first, future = waiting.popleft()
+                    yield first, _result(future)
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, _result(future)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _result(future: Future[Prepared]) -> Prepared | FovealError:
+    try:
+        return future.result()
+    except FovealError as error:
+        return error

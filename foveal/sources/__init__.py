@@ -1,0 +1,1 @@
+"""WHERE IMAGES COME FROM: sources, splits, prepared sets and batches."""

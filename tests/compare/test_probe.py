@@ -1,0 +1,119 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression as Reference
+from sklearn.linear_model import RidgeClassifierCV
+
+import foveal
+from foveal.nets.probes import PENALTIES, LogisticRegression, nearest_neighbours, ridge
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(3, 12, generator=generator)
+    labels = torch.arange(240) % 3
+    features = centres[labels] + 1.2 * torch.randn(240, 12, generator=generator)
+    return features[:180] * 3 + 1, labels[:180], features[180:] * 3 + 1, labels[180:]
+
+
+def test_logistic_regression_is_that_of_scikit_learn(blobs):
+    known, labels, asked, _ = blobs
+    ours = LogisticRegression(known, labels, 3).fit(0.01).logits(asked).softmax(1)
+    mean, spread = known.mean(0), known.std(0)
+    reference = Reference(C=1 / (180 * 0.01), tol=1e-8, max_iter=1000).fit((known - mean) / spread, labels)
+    assert np.abs(ours.numpy() - reference.predict_proba((asked - mean) / spread)).max() < 2e-3
+
+
+def test_a_feature_that_hardly_varies_decides_nothing(blobs):
+    known, labels, asked, _ = blobs
+    still = 1e-4 * torch.sin(torch.arange(len(known)))  # among the known; then it moves
+    regression = LogisticRegression(torch.cat([known, still[:, None]], 1), labels, 3).fit(0.01)
+    answers = [regression.logits(torch.cat([asked, torch.full((60, 1), value)], 1)) for value in (0.0, 0.1)]
+    assert (answers[0].softmax(1) - answers[1].softmax(1)).abs().max() < 0.01
+
+
+def test_features_that_do_not_vary_at_all_give_an_answer():
+    known = torch.full((20, 4), 0.3)
+    assert LogisticRegression(known, torch.arange(20) % 2, 2).fit(0.01).logits(known).isfinite().all()
+
+
+def test_ridge_in_closed_form_agrees_with_scikit_learn(blobs):
+    known, labels, asked, truth = blobs
+    grades = ridge(known, labels, asked, 3).argmax(1).numpy()
+    mean, spread = known.mean(0), known.std(0)
+    reference = RidgeClassifierCV(alphas=np.logspace(-3, 3, 25)).fit((known - mean) / spread, labels)
+    assert (grades == reference.predict((asked - mean) / spread)).mean() > 0.95
+    assert (grades == truth.numpy()).mean() > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [30, 300], ids=["more-images", "more-features"])
+def test_ridge_of_collinear_features_is_the_penalised_solution_with_the_best_left_out_error(width):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(120, 8, generator=generator, dtype=torch.float64)
+    features = hidden @ torch.randn(8, width, generator=generator, dtype=torch.float64)
+    features += 0.3 * torch.randn(120, width, generator=generator, dtype=torch.float64)
+    labels = hidden[:, :3].argmax(1)
+    known, asked = features[:80], features[80:]
+    inputs, others = ((part - known.mean(0)) / known.std(0) for part in (known, asked))
+    targets = torch.nn.functional.one_hot(labels[:80], 3).double()
+
+    def fitted(rows, answers, asked_rows, penalty):  # with an intercept that nothing penalises
+        shift, middle = rows.mean(0), answers.mean(0)
+        gram = (rows - shift).T @ (rows - shift) + penalty * torch.eye(width, dtype=torch.float64)
+        return (asked_rows - shift) @ torch.linalg.solve(gram, (rows - shift).T @ (answers - middle)) + middle
+
+    def left_out(penalty):
+        kept = [[j for j in range(80) if j != i] for i in range(80)]
+        answers = [fitted(inputs[rest], targets[rest], inputs[i], penalty) for i, rest in enumerate(kept)]
+        return float((torch.stack(answers) - targets).square().mean())
+
+    mean_square = inputs.square().sum() / min(80, width)
+    penalty = min((float(share * mean_square) for share in PENALTIES), key=left_out)
+    ours = ridge(known, labels[:80], asked, 3)
+    assert torch.allclose(ours.double(), fitted(inputs, targets, others, penalty), atol=1e-5)
+
+
+def test_ridge_of_features_that_do_not_vary_answers_with_the_share_of_each_class():
+    known = torch.full((20, 4), 0.5)
+    assert torch.allclose(ridge(known, torch.arange(20) % 2, known[:3], 2), torch.tensor(0.5))
+
+
+def test_neighbours_vote_by_cosine(blobs):
+    known, labels, asked, _ = blobs
+    scores = nearest_neighbours(known, labels, asked, 3, count=5)
+    first = torch.nn.functional.normalize(asked[:1], dim=1) @ torch.nn.functional.normalize(known, dim=1).T
+    weight, index = first[0].topk(5)
+    votes = [float((weight[labels[index] == c] / 0.1).exp().sum()) for c in range(3)]
+    assert scores[0].tolist() == pytest.approx(votes, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_probe_compares_encoders_with_intervals(phantom_set, tmp_path, capsys):
+    run = foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16)
+    table = foveal.probe(phantom_set, init=("random", str(run)), encoder="small_conv", out=tmp_path / "t" / "probe.csv")
+    assert list(table["init"].unique()) == ["random", str(run)]
+    assert set(table["readout"]) == {"20 nearest", "linear"}
+    assert set(table["metric"]) == {"accuracy", "macro_f1", "quadratic_kappa"}
+    assert (table["n"] == 12).all() and len(pd.read_csv(tmp_path / "t" / "probe.csv")) == len(table)
+    assert "judged on 12 test images" in capsys.readouterr().out
+
+
+def test_the_same_probe_twice_says_the_same(phantom_set):
+    one, two = (foveal.probe(phantom_set, init="random", encoder="small_conv") for _ in range(2))
+    assert one.equals(two)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init": ()}, "--init needs at least one encoder"),
+        ({"neighbours": 0}, "--neighbours must be at least 1"),
+        ({"init": "nowhere"}, "there is no such file or folder; give random, imagenet, a run folder"),
+    ],
+)
+def test_wrong_options_are_named(phantom_set, options, message):
+    with pytest.raises(ValueError, match=message):
+        foveal.probe(phantom_set, encoder="small_conv", **options)

@@ -1,0 +1,115 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.sets.corrections import read_corrections
+from foveal.sets.records import open_prepared
+
+
+@pytest.fixture
+def data(tmp_path, phantom_set):
+    return shutil.copytree(phantom_set, tmp_path / "set")
+
+
+def test_a_correction_is_kept_beside_the_set_and_applied_whenever_it_is_opened(data, capsys):
+    before = open_prepared(data)
+    bytes_before = (data / "records.csv").read_bytes()
+    image, label = before.part("test").iloc[0][["id", "label"]]
+    new = (int(label) + 1) % 5
+    foveal.correct(data, image, new=str(new), why="seen again", who="K")
+    after = open_prepared(data)
+    assert after.records.set_index("id").loc[image, "label"] == new
+    assert (data / "records.csv").read_bytes() == bytes_before
+    assert after.card["content_hash"] != before.card["content_hash"] and after.card["corrections"] == 1
+    assert "1 corrections of labels" in capsys.readouterr().out
+    row = pd.read_csv(data / "corrections.csv").iloc[0]
+    assert (row["id"], row["old"], row["new"], row["who"], row["why"]) == (image, label, new, "K", "seen again")
+
+
+def test_a_name_will_do_a_second_correction_follows_the_first_and_none_takes_the_label_away(data):
+    image = open_prepared(data).part("train")["id"].iloc[0]
+    foveal.correct(data, image, new="severe NPDR", why="a")
+    foveal.correct(data, image, new="none", why="b")
+    record = open_prepared(data).records.set_index("id").loc[image]
+    assert pd.isna(record["label"]) and record["split"] == "unlabelled"
+    foveal.correct(data, image, new="1", why="c")
+    record = open_prepared(data).records.set_index("id").loc[image]
+    assert record["label"] == 1 and record["split"] == "train"
+    with pytest.raises(ValueError, match="has this label already: mild NPDR"):
+        foveal.correct(data, image, new="1", why="d")
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_text_there_and_unchanged_here(data):
+    image = open_prepared(data).part("train")["id"].iloc[0]
+    texts = ["=1+1", "-1 or -2", "'=1", "'s", "'"]
+    for number, why in enumerate(texts):
+        foveal.correct(data, image, new="none" if number % 2 == 0 else "1", why=why, who="@K")
+    assert read_corrections(data / "corrections.csv")["why"].tolist() == texts
+    kept = pd.read_csv(data / "corrections.csv", dtype=str)
+    assert kept["why"].tolist() == ["'=1+1", "'-1 or -2", "''=1", "'s", "'"] and set(kept["who"]) == {"'@K"}
+
+
+def test_a_first_label_belongs_into_the_source(data):
+    image = open_prepared(data).part("unlabelled")["id"].iloc[0]
+    with pytest.raises(ValueError, match="has no label to be corrected"):
+        foveal.correct(data, image, new="1", why="c")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,old,new\nnobody,0,1\n", "line 2: there is no image 'nobody'"),
+        ("id,old\nx,0\n", "missing column new"),
+        ("id,old,new\n{image},{other},1\n", "should have label .*, has label"),
+        ("id,old,new\n{image},{label},9\n", "'9' is no class: give a number 0..4"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(data, text, message):
+    image, label = open_prepared(data).part("test").iloc[0][["id", "label"]]
+    text = text.format(image=image, label=label, other=(int(label) + 1) % 5)
+    (data / "corrections.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        open_prepared(data)
+
+
+def test_wrong_uses_are_named(data):
+    with pytest.raises(ValueError, match="has no image 'x'"):
+        foveal.correct(data, "x", new="1", why="y")
+    with pytest.raises(ValueError, match="--why must say why"):
+        foveal.correct(data, "x", new="1", why=" ")
+
+
+@pytest.mark.slow
+def test_a_run_says_which_labels_were_corrected_by_whom_and_why(data, tmp_path):
+    prepared = open_prepared(data)
+    image, label = prepared.part("train").iloc[0][["id", "label"]]
+    new = (int(label) + 1) % 5
+    foveal.correct(data, image, new=str(new), why="<seen> again", who="K")
+    options = {"encoder": "small_conv", "epochs": 1, "batch_size": 8, "class_weights": "none"}
+    run = foveal.train(data, out=tmp_path / "run", **options)
+    before, after = prepared.card["counts"]["train"]["per_class"], json.loads((run / "card.json").read_text())
+    counts = after["counts"]["train"]["per_class"]
+    assert after["corrections"] == 1 and counts[prepared.classes[new]] == before[prepared.classes[new]] + 1
+    page = foveal.report(run).read_text()
+    assert "Second opinions on labels" in page and "&lt;seen&gt; again" in page
+    assert f"{prepared.classes[label]} → {prepared.classes[new]}" in page and "<td>K</td>" in page.replace("\n", "")
+
+
+def test_evaluating_never_writes_over_corrections_of_other_images(data, grader_run, tmp_path):
+    test, train = (open_prepared(data).part(split)["id"].iloc[0] for split in ("test", "train"))
+    for image in (test, train):
+        foveal.correct(
+            data, image, new=str((int(open_prepared(data).records.set_index("id")["label"][image]) + 1) % 5), why="a"
+        )
+    before = (data / "corrections.csv").read_bytes()
+    with pytest.raises(ValueError, match="would stand in a prepared set"):
+        foveal.evaluate(grader_run, corrections=data / "corrections.csv", out=data / "metrics.json")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "corrections.csv").write_bytes(before)
+    foveal.evaluate(
+        grader_run, corrections=tmp_path / "mine" / "corrections.csv", out=tmp_path / "mine" / "metrics.json"
+    )
+    assert (data / "corrections.csv").read_bytes() == before == (tmp_path / "mine" / "corrections.csv").read_bytes()

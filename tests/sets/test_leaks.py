@@ -1,0 +1,165 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.sets.leaks import TAUGHT, compare_sets, find_seen, pool_of, read_seen, refuse_seen, seen_of, write_seen
+from foveal.sets.records import PreparedSet, open_prepared, patients
+from foveal.sources.phantom import draw_phantom
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def two_sets(tmp_path_factory):
+    """A set of 12 photographs, and another with a lossy, a mirrored, an exact copy and 5 new ones."""
+    root = tmp_path_factory.mktemp("leaks")
+    random = np.random.default_rng(0)
+    pictures = [draw_phantom(n % 5, "left" if n % 2 else "right", 256, random).image[..., ::-1] for n in range(17)]
+    for n, picture in enumerate(pictures[:12]):
+        write(root / "first" / f"a{n}.png", picture)
+    write(root / "second" / "lossy.jpg", cv2.resize(pictures[3], (180, 180)), [cv2.IMWRITE_JPEG_QUALITY, 60])
+    write(root / "second" / "mirrored.png", pictures[4][:, ::-1])
+    write(root / "second" / "exact.png", pictures[5])
+    for n, picture in enumerate(pictures[12:]):
+        write(root / "second" / f"b{n}.png", picture)
+    table = pd.DataFrame({"image": [f"a{n}" for n in range(12)], "grade": [n % 5 for n in range(12)]})
+    table.assign(split=["train"] * 6 + ["val"] * 3 + ["test"] * 3).to_csv(root / "first" / "labels.csv", index=False)
+    first = foveal.prepare(root / "first", out=root / "set1", size=SIZE, split_column="split")
+    return open_prepared(first), open_prepared(foveal.prepare(root / "second", out=root / "set2", size=SIZE))
+
+
+def write(path, picture, options=()):
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), picture, list(options))
+
+
+def test_copies_across_sets_are_found(two_sets):
+    pairs = compare_sets(*two_sets)
+    assert set(zip(pairs["id"], pairs["other"], pairs["kind"], strict=True)) == {
+        ("a3", "lossy", "near"), ("a4", "mirrored", "mirrored"), ("a5", "exact", "exact"),
+    }  # fmt: skip
+    assert (pairs["conflict"] == 0).all() and set(pairs["split"]) == {"train"}
+
+
+def test_a_copy_of_a_judged_image_in_the_pool_is_refused_by_name(two_sets, capsys):
+    first, second = two_sets
+    swapped = PreparedSet(first.path, first.records.assign(split="test"), first.card)
+    with pytest.raises(ValueError, match="a3 .test, near copy of lossy.*a4 .test, mirrored.*a5 .test, exact.*--allow"):
+        refuse_seen(swapped, seen_of([(second, second.records)]), "the pool", allow=False)
+    refuse_seen(swapped, seen_of([(second, second.records)]), "the pool", allow=True)
+    assert "warning: 3 validation or test images" in capsys.readouterr().out
+    refuse_seen(
+        first, seen_of([(second, second.records)]), "the pool", allow=False
+    )  # the three stand in its training part
+
+
+def test_a_pool_whose_pixels_are_gone_is_searched_by_fingerprint_and_said(two_sets, capsys):
+    first, second = two_sets
+    seen = seen_of([(second, second.records)]).assign(set="moved/away", path="/moved/away")
+    found = find_seen(first, first.records, seen)
+    assert dict(zip(found["id"], found["how"], strict=True)) == {
+        "a3": "very much like", "a4": "very much like", "a5": "exact copy of",
+    }  # fmt: skip
+    assert "moved/away cannot be read any more" in capsys.readouterr().out
+
+
+def test_the_same_patient_is_found_in_another_part_of_the_same_data_set(phantom_set):
+    prepared = open_prepared(phantom_set)
+    judged = prepared.part("test").head(1)
+    seen = pd.DataFrame([{
+        "sha256": "other", "id": "second visit", "set": "x", "path": "", "fingerprint": "",
+        "patient": patients(prepared.card, judged["group"]).iloc[0],
+    }])  # fmt: skip
+    found = find_seen(prepared, prepared.part("test"), seen)
+    assert set(found["how"]) == {"same patient as"} and judged["id"].iloc[0] in set(found["id"])
+    elsewhere = seen.assign(patient="folder elsewhere/" + judged["group"].iloc[0])
+    assert not len(find_seen(prepared, prepared.part("test"), elsewhere))
+
+
+def test_seen_lists_of_earlier_versions_are_still_compared(phantom_set, tmp_path):
+    prepared = open_prepared(phantom_set)
+    test = prepared.part("test")
+    test[["sha256", "id"]].assign(set="x").to_csv(tmp_path / "seen.csv", index=False)
+    with pytest.raises(ValueError, match=f"{test['id'].iloc[0]} .test, exact copy of"):
+        refuse_seen(prepared, read_seen(str(tmp_path)), "the pool", allow=False)
+
+
+def test_unlabelled_images_of_a_judged_patient_stay_out_of_the_pool(phantom_set, capsys):
+    prepared = open_prepared(phantom_set)
+    judged = prepared.part("test")["group"].iloc[0]
+    records = prepared.records.copy()
+    first = records.index[records["split"] == "unlabelled"][0]
+    records.loc[first, "group"] = judged
+    pool = pool_of(PreparedSet(prepared.path, records, prepared.card))
+    assert (
+        records.loc[first, "id"] not in set(pool["id"]) and len(pool) == len(prepared.part("train", "unlabelled")) - 1
+    )
+    assert "1 unlabelled images" in capsys.readouterr().out
+
+
+def test_what_was_seen_is_handed_on(phantom_set, tmp_path):
+    prepared = open_prepared(phantom_set)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    own = seen_of([(prepared, prepared.part("train", "unlabelled"))], by_label=True)
+    write_seen(tmp_path / "a", own, read_seen("random"))
+    write_seen(tmp_path / "b", seen_of([(prepared, prepared.part("train"))]), read_seen(str(tmp_path / "a")))
+    handed_on = read_seen(str(tmp_path / "b"))
+    assert sorted(handed_on["sha256"]) == sorted(prepared.part("train", "unlabelled")["sha256"])
+    # A label that has been learned once stays so, although the next run did without.
+    assert set(handed_on["sha256"][handed_on["taught"] == TAUGHT]) == set(prepared.part("train")["sha256"])
+    assert not len(read_seen("imagenet"))
+    handed_on.drop(columns="taught").to_csv(tmp_path / "b" / "seen.csv", index=False)
+    assert (read_seen(str(tmp_path / "b"))["taught"] == TAUGHT).all()  # a list that does not say
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory):
+    """Left and right eyes of the same ten patients as two data sets in EyePACS's form, and another clinic's."""
+    root = tmp_path_factory.mktemp("eyes")
+    random = np.random.default_rng(3)
+    for eye in ("left", "right"):
+        for n in range(10):
+            write(root / eye / f"{n}_{eye}.jpeg", draw_phantom(n % 5, eye, 96, random).image[..., ::-1])
+        rows = "".join(f"{n}_{eye},{n % 5}\n" for n in range(10))
+        (root / eye / "trainLabels.csv").write_text(f"image,level\n{rows}")
+    for n in range(10):
+        write(root / "clinic" / f"{n}_left.png", draw_phantom(n % 5, "left", 96, random).image[..., ::-1])
+    return {
+        name: foveal.prepare(root / name, out=root / f"set-{name}", size=64) for name in ("left", "right", "clinic")
+    }
+
+
+def test_patients_keep_their_names_when_sets_are_joined(eyes, tmp_path):
+    right, joined = (
+        open_prepared(eyes["right"]),
+        open_prepared(foveal.prepare(eyes["left"], eyes["clinic"], out=tmp_path / "both")),
+    )
+    for other in (open_prepared(eyes["left"]), joined):
+        with pytest.raises(ValueError, match=r"_right \((test|val), same patient as"):
+            refuse_seen(right, seen_of([(other, other.records)]), "the pool", allow=False)
+    refuse_seen(
+        right,
+        seen_of([(open_prepared(eyes["clinic"]), open_prepared(eyes["clinic"]).records)]),
+        "the pool",
+        allow=False,
+    )
+
+
+def test_two_clinics_number_their_patients_alike_and_they_stay_apart(eyes, tmp_path):
+    both = open_prepared(foveal.prepare(eyes["left"], eyes["clinic"], out=tmp_path / "both"))
+    assert len(both.records) == 20 and both.records["group"].nunique() == 20
+
+
+def test_the_pool_is_found_from_another_working_folder(two_sets, tmp_path, monkeypatch):
+    first, second = two_sets
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(second.path.parent)
+    relative = open_prepared(Path(second.path.name))
+    seen = seen_of([(relative, relative.records)])
+    monkeypatch.chdir(tmp_path / "here")
+    assert set(find_seen(first, first.records, seen)["how"]) == {"near copy of", "mirrored copy of", "exact copy of"}

@@ -1,0 +1,395 @@
+import gzip
+import pickle
+import struct
+import typing
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from foveal.readout.scales import REFERABLE_FROM
+from foveal.sources import cifar10, folder, medmnist, mnist, phantom_source, retinamnist, table
+from foveal.sources.cards import CARDS, ICDR
+from foveal.sources.registry import SOURCES, DatasetName, list_cards, read_source
+from foveal.sources.source import SourceOptions, patients_and_eyes
+
+DEFAULT = SourceOptions()
+
+
+def write_picture(path, value=128):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((24, 24, 3), value, np.uint8))
+
+
+def labels_of(source):
+    return dict(zip(source.table["id"], source.table["label"].astype(object), strict=True))
+
+
+def test_a_folder_per_class_is_ordered_by_number_not_by_letter(tmp_path):
+    for name in ("2", "10", "1"):
+        write_picture(tmp_path / name / f"a{name}.png")
+    source = folder.load(tmp_path, DEFAULT)
+    assert source.classes == ("1", "2", "10") and labels_of(source) == {"1/a1": 0, "10/a10": 2, "2/a2": 1}
+
+
+def test_folders_zero_to_four_are_taken_for_icdr(tmp_path):
+    for name in "01234":
+        write_picture(tmp_path / name / "17_left.png")
+    source = folder.load(tmp_path, DEFAULT)
+    assert source.classes == ICDR and source.scale == "icdr" and set(source.table["group"]) == {"17"}
+
+
+def test_icdr_names_are_in_the_order_of_the_scale_not_of_the_alphabet(tmp_path):
+    for name in ICDR:
+        write_picture(tmp_path / "folders" / name / "a.png")
+        write_picture(tmp_path / "flat" / f"{name}.png")
+    rows = "".join(f"{name},{name}\n" for name in ICDR)
+    (tmp_path / "flat" / "labels.csv").write_text("image,grade\n" + rows)
+    expected = {name: number for number, name in enumerate(ICDR)}
+    from_folders = folder.load(tmp_path / "folders", DEFAULT)
+    assert {name.split("/")[0]: label for name, label in labels_of(from_folders).items()} == expected
+    assert labels_of(table.load(tmp_path / "flat", DEFAULT)) == expected and from_folders.scale == "icdr"
+
+
+def test_a_stray_picture_does_not_hide_the_classes(tmp_path):
+    for name in "ab":
+        write_picture(tmp_path / name / "x.png")
+    write_picture(tmp_path / "thumb.png")
+    source = folder.load(tmp_path, DEFAULT)
+    assert source.classes == ("a", "b") and source.table["label"].isna().sum() == 1
+    assert "1 pictures outside the class folders" in " ".join(source.notes)
+
+
+def test_linked_folders_are_read_and_circles_end(tmp_path):
+    write_picture(tmp_path / "elsewhere" / "x.png")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "photos")
+    assert list(folder.load(tmp_path / "photos", DEFAULT).table["id"]) == ["link/x"]
+
+
+def test_parts_and_classes(tmp_path):
+    for part in ("train", "valid", "test"):
+        for name in ("healthy", "sick"):
+            write_picture(tmp_path / part / name / f"{part}{name}.jpg")
+    source = folder.load(tmp_path, DEFAULT)
+    assert set(source.table["split"]) == {"train", "val", "test"} and source.classes == ("healthy", "sick")
+    assert source.scale == "none" and source.task == "classification"
+
+
+def test_a_flat_folder_is_an_unlabelled_pool(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_picture(tmp_path / "a.jpg")
+    write_picture(tmp_path / ".hidden" / "b.jpg")
+    source = folder.load(tmp_path, DEFAULT)
+    assert sorted(source.table["id"]) == ["a.jpg", "a.png"] and source.classes == ()
+    assert source.table["label"].isna().all()
+
+
+def test_an_empty_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(ValueError, match="no pictures found"):
+        folder.load(tmp_path, DEFAULT)
+
+
+def test_patients_and_eyes():
+    assert patients_and_eyes(["a/17_left", "17_OD", "IM001"]) == (["17", "17", ""], ["left", "right", ""])
+
+
+def write_table(root, text):
+    (root / "labels.csv").write_text(text)
+    return root / "labels.csv"
+
+
+def test_a_table_is_matched_by_name_whatever_the_order_case_or_ending(tmp_path):
+    for name in ("B_1.JPG", "a_1.jpg", "pool.jpg"):
+        write_picture(tmp_path / "pictures" / name.replace("JPG", "jpg"))
+    file = write_table(tmp_path, "id_code , diagnosis\nb_1.png,2\na_1,0.0\n")
+    source = table.load(file, DEFAULT)
+    assert labels_of(source)["b_1"] == 1 and labels_of(source)["a_1"] == 0 and source.classes == ("0", "2")
+    assert pd.isna(labels_of(source)["pictures/pool"]) and "1 pictures" in " ".join(source.notes)
+
+
+@pytest.mark.parametrize("text", ["\ufeffimage;level\nx.png;1\ny.png;0\n", "image\tlevel\nx\t1\ny\t0\n"])
+def test_tables_of_other_programs(tmp_path, text):
+    write_picture(tmp_path / "x.png")
+    write_picture(tmp_path / "y.png")
+    assert labels_of(table.load(write_table(tmp_path, text), DEFAULT)) == {"x": 1, "y": 0}
+
+
+def test_a_file_that_is_no_table_is_named(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="cannot be read as a table"):
+        table.load(write_table(tmp_path, ""), DEFAULT)
+    with pytest.raises(ValueError, match="expected a .csv file, or a folder with exactly one"):
+        table.load(tmp_path / "nothing", DEFAULT)
+
+
+def test_table_columns_by_option(tmp_path):
+    write_picture(tmp_path / "x.png")
+    write_picture(tmp_path / "y.png")
+    file = write_table(tmp_path, "foto,grad,person,part\nx.png,1,p,train\ny.png,0,q,Valid\n")
+    options = SourceOptions(image_column="foto", label_column="grad", group_column="person", split_column="part")
+    source = table.load(file, options)
+    assert list(source.table["group"]) == ["p", "q"] and list(source.table["split"]) == ["train", "val"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (
+            "foto,level\nx,1\n",
+            {},
+            "no column could hold the image; name it with --image-column; it has 'foto', 'level'",
+        ),
+        ("image,level,grade\nx,1,1\n", {}, "2 columns could hold the label"),
+        ("image,level\nx,1\n", {"label_column": "grad"}, "there is no column 'grad' .--label-column.; it has 'image'"),
+        ("image,level\nx,1\n", {"group_column": "person"}, "there is no column 'person'"),
+    ],
+)
+def test_missing_columns_are_named(tmp_path, text, options, message):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=message):
+        table.load(write_table(tmp_path, text), SourceOptions(**options))
+
+
+def test_a_name_that_fits_two_pictures_is_refused(tmp_path):
+    write_picture(tmp_path / "a" / "x.png")
+    write_picture(tmp_path / "b" / "x.png")
+    with pytest.raises(ValueError, match="'x' fits several pictures"):
+        table.load(write_table(tmp_path, "image,level\nx,1\n"), DEFAULT)
+
+
+def test_an_image_folder_with_metadata_in_each_part(tmp_path):
+    for part, label in (("train", 3), ("validation", 0), ("test", 1)):
+        write_picture(tmp_path / part / "x.png")
+        (tmp_path / part / "metadata.csv").write_text(f"file_name,label\nx.png,{label}\n")
+    write_picture(tmp_path / "train" / "pool.png")
+    source = table.load(tmp_path, DEFAULT)
+    assert dict(zip(source.table["id"], source.table["split"], strict=True)) == {
+        "train/x": "train", "validation/x": "val", "test/x": "test", "train/pool": "",
+    }  # fmt: skip
+    assert source.classes == ("0", "1", "3") and set(source.table["file"]) >= {"train/x.png", "validation/x.png"}
+    assert labels_of(source)["train/x"] == 2 and pd.isna(labels_of(source)["train/pool"])
+
+
+def test_metadata_at_the_top_wins_over_other_tables(tmp_path):
+    for name in "xy":
+        write_picture(tmp_path / "pictures" / f"{name}.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\npictures/x.png,1\npictures/y.png,0\n")
+    (tmp_path / "patients.csv").write_text("id,age\n1,50\n")
+    assert table.recognise(tmp_path) and labels_of(table.load(tmp_path, DEFAULT)) == {"pictures/x": 1, "pictures/y": 0}
+
+
+def test_back_slashes_and_western_letters_in_a_table(tmp_path):
+    write_picture(tmp_path / "photos" / "x.png")
+    write_picture(tmp_path / "photos" / "y.png")
+    (tmp_path / "labels.csv").write_bytes(
+        "image,level,clinic\nphotos\\x.png,1,Lariboisi\u00e8re\nphotos\\Y,0,-\n".encode("cp1252")
+    )
+    assert labels_of(table.load(tmp_path, DEFAULT)) == {"photos/x": 1, "photos/Y": 0}
+
+
+def test_a_column_that_stands_there_twice_is_refused(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="column 'level' stands there twice"):
+        table.load(write_table(tmp_path, "image,level,level \nx,1,2\n"), DEFAULT)
+
+
+def test_rows_with_more_cells_than_the_header_are_refused(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="rows have more cells than its first line has names"):
+        table.load(write_table(tmp_path, "image,level\nx,1,2\n"), DEFAULT)
+
+
+def test_the_pool_has_no_patients_where_a_column_says_who_they_are(tmp_path):
+    for name in ("17_left", "17_right"):
+        write_picture(tmp_path / f"{name}.png")
+    file = write_table(tmp_path, "image,level,person\n17_left,1,p\n")
+    (tmp_path / "._labels.csv").write_bytes(b"\0")  # what a Mac leaves behind is no table
+    assert list(table.load(tmp_path, SourceOptions(group_column="person")).table["group"]) == ["p", ""]
+    assert list(table.load(file, DEFAULT).table["group"]) == ["17", "17"]
+
+
+def test_a_picture_that_two_names_fit_is_refused(tmp_path):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="'x.png' and 'x.jpg' both fit the picture .*x.png"):
+        table.load(write_table(tmp_path, "image,level\nx.png,1\nx.jpg,0\n"), DEFAULT)
+
+
+def test_a_row_without_a_picture_keeps_its_name_and_a_taken_id_keeps_its_ending(tmp_path):
+    write_picture(tmp_path / "x.png")
+    write_picture(tmp_path / "x.jpg")
+    source = table.load(write_table(tmp_path, "image,level\nx.png,1\ngone.png,0\n"), DEFAULT)
+    assert list(source.table["file"]) == ["x.png", "gone.png", "x.jpg"]
+    assert list(source.table["id"]) == ["x", "gone", "x.jpg"]
+
+
+def write_arrays(file, shape=(2, 28, 28, 3), labels=((0, 4), (1, 4), (2, 4))):
+    arrays = {}
+    for number, part in enumerate(("train", "val", "test")):
+        arrays[f"{part}_images"] = np.full(shape, number, np.uint8)
+        arrays[f"{part}_labels"] = np.array([labels[number]], np.uint8).T
+    np.savez(file, **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize("name", ["retinamnist.npz", "retinamnist_224.npz"])
+def test_retinamnist(tmp_path, name):
+    arrays = write_arrays(tmp_path / name)
+    source = retinamnist.load(tmp_path, DEFAULT)
+    assert list(source.table["label"]) == [0, 4, 1, 4, 2, 4] and source.images[4, 0, 0, 0] == 2
+    assert source.classes == ICDR and list(source.table["id"])[1:3] == ["train/1", "val/0"]
+    np.savez(tmp_path / name, train_images=arrays["train_images"])
+    with pytest.raises(ValueError, match="missing arrays train_labels, val_images"):
+        retinamnist.load(tmp_path, DEFAULT)
+    write_arrays(tmp_path / name, labels=((0, 1), (0, 5), (0, 1)))
+    with pytest.raises(ValueError, match="label 5 of val/1 is not in the classes 0-4"):
+        retinamnist.load(tmp_path, DEFAULT)
+
+
+def test_any_other_set_of_medmnist_grey_or_colour(tmp_path):
+    write_arrays(tmp_path / "octmnist.npz", (2, 28, 28), ((0, 3), (1, 1), (2, 0)))
+    source = medmnist.load(tmp_path / "octmnist.npz", DEFAULT)
+    assert source.images.shape == (6, 28, 28, 1) and source.classes == ("0", "1", "2", "3")
+    assert list(source.table["split"]) == ["train", "train", "val", "val", "test", "test"]
+    assert medmnist.recognise(tmp_path) and not retinamnist.recognise(tmp_path)
+    (tmp_path / "octmnist.npz").write_bytes(b"cut off")
+    assert not medmnist.recognise(tmp_path)
+    np.savez(tmp_path / "octmnist.npz", x_train=np.zeros(3))
+    assert not medmnist.recognise(tmp_path)
+
+
+def test_labels_and_volumes_that_medmnist_cannot_have_here_are_refused(tmp_path):
+    arrays = write_arrays(tmp_path / "chestmnist.npz", (2, 28, 28))
+    many = {**arrays, "train_labels": np.zeros((2, 14), np.uint8)}
+    for change, message in (
+        (many, "train_labels: 14 labels an image"),
+        ({**arrays, "val_labels": np.zeros((3, 1), np.uint8)}, "val_labels: 3 labels for 2 images"),
+        ({**arrays, "test_images": np.zeros((2, 28, 28, 28), np.uint8)}, "expected uint8 .n, S, S. or .*28, 28, 28"),
+        ({**arrays, "train_images": np.zeros((2, 28, 28))}, "found float64"),
+    ):
+        np.savez(tmp_path / "chestmnist.npz", **change)
+        with pytest.raises(ValueError, match=message):
+            medmnist.load(tmp_path, DEFAULT)
+
+
+def test_names_sources_and_cards_agree():
+    assert typing.get_args(DatasetName) == ("auto", *SOURCES)
+    assert set(CARDS) == set(SOURCES) and list(SOURCES)[-2:] == ["table", "folder"]
+    assert all(card.layout and card.title for card in CARDS.values())
+    assert {card.scale for card in CARDS.values()} == {"icdr", "messidor", "none"} and "messidor" not in REFERABLE_FROM
+
+
+def test_the_list_names_every_source_with_its_files(capsys):
+    list_cards()
+    said = capsys.readouterr().out
+    assert all(f"\n{name}: {CARDS[name].title}\n" in f"\n{said}" for name in SOURCES)
+    assert "  files     messidor_data.csv and a folder" in said and "1805/370/999/193/295" in said
+
+
+def test_a_guess_says_by_which_files_it_was_made(tmp_path, capsys):
+    write_picture(tmp_path / "x.png")
+    write_table(tmp_path, "image,level\nx,1\n")
+    assert read_source(tmp_path, "auto", DEFAULT)[0] == "table"
+    assert read_source(tmp_path / "labels.csv", "auto", DEFAULT)[0] == "table"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "is read as table" in said and "labels from column 'level' of labels.csv" in said
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in {"folder", "phantom", "mnist", "cifar10"}])
+def test_a_forced_source_says_what_it_looked_for(tmp_path, name):
+    write_picture(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=f"is not laid out as {name} .*: expected .*"):
+        read_source(tmp_path, name, DEFAULT)
+
+
+def write_idx(file, values):
+    head = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    file.write_bytes(gzip.compress(head + values.tobytes()) if file.suffix == ".gz" else head + values.tobytes())
+
+
+def test_mnist_plain_and_gzipped(tmp_path):
+    digits = np.arange(3 * 28 * 28, dtype=np.uint8).reshape(3, 28, 28)
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", digits)
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", np.array([7, 1, 0], np.uint8))
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", digits[:1])
+    with pytest.raises(ValueError, match="MNIST needs t10k-labels-idx1-ubyte"):
+        mnist.load(tmp_path, DEFAULT)
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte", np.array([9], np.uint8))
+    source = mnist.load(tmp_path, DEFAULT)
+    assert labels_of(source) == {"train/0": 7, "train/1": 1, "train/2": 0, "test/0": 9}
+    assert np.array_equal(source.images[1, :, :, 0], digits[1])
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x05a")
+    with pytest.raises(ValueError, match="cut off: 1 of 5 bytes"):
+        mnist.load(tmp_path, DEFAULT)
+
+
+def test_cifar10_batches_and_npz_hold_the_same_pictures(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(12) % 10
+    official = tmp_path / "cifar-10-batches-py"
+    official.mkdir()
+    for number, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
+        part = slice(2 * number, 2 * number + 2)
+        rows = images[part].transpose(0, 3, 1, 2).reshape(2, -1)
+        (official / name).write_bytes(pickle.dumps({b"data": rows, b"labels": labels[part].tolist()}, protocol=2))
+    from_batches = cifar10.load(tmp_path, DEFAULT)
+    assert np.array_equal(from_batches.images, images) and list(from_batches.table["label"]) == labels.tolist()
+    np.savez(tmp_path / "cifar10.npz", x_train=images[:10], y_train=labels[:10], x_test=images[10:], y_test=labels[10:])
+    assert np.array_equal(cifar10.load(tmp_path, DEFAULT).images, images)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (eval, ("1 + 1",))
+
+    for name in [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]:
+        (tmp_path / name).write_bytes(pickle.dumps({b"data": Attack()}, protocol=2))
+    with pytest.raises(ValueError, match="may not contain"):
+        cifar10.load(tmp_path, DEFAULT)
+
+
+def test_phantoms_are_a_source(tmp_path):
+    from pathlib import Path
+
+    source = phantom_source.load(Path("phantom:5"), SourceOptions(size=24))
+    assert len(source.table) == 5 and source.images.shape == (5, 24, 24, 3) and source.table["group"].nunique() == 3
+    with pytest.raises(ValueError, match="at least 2"):
+        phantom_source.load(Path("phantom:1"), DEFAULT)
+
+
+def test_a_name_with_a_folder_fits_no_picture_of_another_folder(tmp_path):
+    for name in ("test/x1.png", "test/x2.png", "train/x3.png"):
+        write_picture(tmp_path / name)
+    write_table(tmp_path, "image,grade\ntrain/x1.png,0\ntest/x2.png,1\ntrain/x3.png,1\n")
+    source = table.load(tmp_path, DEFAULT)
+    assert dict(zip(source.table["id"], source.table["file"], strict=True))["train/x1"] == "train/x1.png"
+    assert source.table.set_index("file")["label"].astype(object)["test/x1.png"] is pd.NA
+
+
+def test_names_with_dots_keep_their_tail(tmp_path):
+    for name in ("img.1.png", "img.2.png"):
+        write_picture(tmp_path / name)
+    write_table(tmp_path, "image,grade\nimg.1,0\nimg.2,1\n")
+    assert table.load(tmp_path, DEFAULT).table["file"].tolist() == ["img.1.png", "img.2.png"]
+
+
+def test_names_that_no_table_can_hold_are_refused_before_any_work(tmp_path):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "b\rc.png").write_bytes((tmp_path / "a.png").read_bytes())
+    with pytest.raises(ValueError, match="1 names are not text"):
+        read_source(tmp_path, "folder", DEFAULT)
+
+
+def test_columns_are_for_tables_only_and_said(tmp_path):
+    write_picture(tmp_path / "0" / "a.png")
+    with pytest.raises(ValueError, match="is read as folder, where columns cannot be chosen"):
+        read_source(tmp_path, "folder", SourceOptions(label_column="x"))
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:20])
+    with pytest.raises(ValueError, match="cannot be read as mnist, it may be cut off or damaged"):
+        read_source(tmp_path, "auto", DEFAULT)

@@ -1,0 +1,152 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.evaluate.operating import folds_in
+from foveal.predict.predictor import Predictor
+from foveal.readout.predictions import read_predictions
+from foveal.runs import read_model
+from foveal.sets.records import open_prepared
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = {"encoder": "strided_conv", "epochs": 2, "batch_size": 16, "folds": 3, "tta": "flips", "loss": "corn"}
+
+
+@pytest.fixture(scope="module")
+def graded_set(tmp_path_factory):
+    return foveal.prepare("phantom:150", out=tmp_path_factory.mktemp("folds") / "set", size=32, test=0.2)
+
+
+@pytest.fixture(scope="module")
+def folds_run(graded_set, tmp_path_factory):
+    return foveal.train(graded_set, out=tmp_path_factory.mktemp("folds") / "run", **OPTIONS)
+
+
+def test_every_image_is_graded_by_who_has_not_learned_its_patient(folds_run, graded_set):
+    records = open_prepared(graded_set).part("train", "val").set_index("id")
+    folds = pd.read_csv(folds_run / "folds.csv").set_index("id")["fold"]
+    assert set(folds.index) == set(records.index)
+    for number in (1, 2, 3):
+        seen = pd.read_csv(folds_run / f"fold{number}" / "seen.csv")["id"]
+        held_out = folds.index[folds == number]
+        assert not set(seen) & set(held_out) and len(seen) + len(held_out) == len(records)
+        assert not set(records.loc[seen, "group"]) & set(records.loc[held_out, "group"])
+        own = pd.read_csv(folds_run / f"fold{number}" / "predictions.csv")
+        assert set(own["id"][own["split"] == "val"]) == set(held_out)
+
+
+def test_out_of_fold_predictions_are_those_of_the_folds_after_the_readout(folds_run):
+    table = read_predictions(folds_run / "predictions.csv")
+    readout = json.loads((folds_run / "readout.json").read_text())
+    assert readout["images"] == (table["split"] == "val").sum() and 0.1 <= readout["temperature"] <= 10
+    assert folds_in(table[table["split"] == "val"]) is not None
+    # A temperature keeps the order of the classes of an image: compare it with the fold's own table.
+    columns = [f"p{k}" for k in range(5)]
+    for number in (1, 2, 3):
+        own = read_predictions(folds_run / f"fold{number}" / "predictions.csv").set_index("id")
+        mine = table[table["fold"] == number].set_index("id")
+        theirs = own.loc[mine.index, columns].to_numpy()
+        assert (theirs.argmax(1) == mine[columns].to_numpy().argmax(1)).all()
+
+
+def test_the_held_out_images_of_a_fold_have_their_list_of_errors(folds_run, graded_set):
+    own = read_predictions(folds_run / "fold2" / "predictions.csv")
+    own = own[own["split"] == "val"]
+    listed = pd.read_csv(folds_run / "fold2" / "errors" / "epoch-002-val.csv")
+    assert set(listed["id"]) == set(own["id"][own["grade"] != own["label"]])
+    learned = len(open_prepared(graded_set).part("train", "val")) - len(own)
+    classes = pd.read_csv(folds_run / "fold2" / "errors" / "classes.csv")
+    assert classes.groupby(["epoch", "part"])["images"].sum().to_dict() == {
+        (1, "train"): learned, (2, "train"): learned, (2, "val"): len(own),
+    }  # fmt: skip
+
+
+def test_the_ensemble_is_the_mean_of_its_folds(folds_run, graded_set):
+    prepared = open_prepared(graded_set)
+    test = prepared.part("test")
+    together = Predictor(folds_run).raw_of(prepared, test)
+    alone = [Predictor(folds_run / f"fold{n}").raw_of(prepared, test) for n in (1, 2, 3)]
+    assert together == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
+    table = read_predictions(folds_run / "predictions.csv")
+    graded = Predictor(folds_run).predict_prepared(prepared, test).set_index("id")
+    kept = table[table["split"] == "test"].set_index("id").loc[graded.index]
+    assert graded["grade"].tolist() == kept["grade"].tolist()
+    assert graded["set"].tolist() == kept["set"].astype(str).tolist()
+
+
+def test_turns_and_flips_leave_the_answer_of_a_turned_image_unchanged(folds_run, graded_set):
+    prepared = open_prepared(graded_set)
+    images = prepared.pixels(prepared.part("test").head(4))
+    predictor = Predictor(folds_run / "fold1", tta="turns")
+    turned = np.ascontiguousarray(np.rot90(images, axes=(1, 2)))
+    assert predictor.raw(images) == pytest.approx(predictor.raw(turned), abs=1e-5)
+    plain = Predictor(folds_run / "fold1", tta="none")
+    assert abs(plain.raw(images) - plain.raw(turned)).max() > 1e-4
+
+
+def test_finished_folds_are_not_trained_again(folds_run, graded_set, tmp_path, monkeypatch):
+    before = (folds_run / "predictions.csv").read_bytes()
+    monkeypatch.setattr("foveal.train.train.fit", None)
+    foveal.train(graded_set, out=folds_run, **OPTIONS)
+    assert (folds_run / "predictions.csv").read_bytes() == before
+
+
+def test_evaluation_chooses_thresholds_on_other_folds(folds_run, tmp_path):
+    result = json.loads(foveal.evaluate(folds_run, split="val", out=tmp_path / "m.json", resamples=100).read_text())
+    assert {point["chosen_on"] for point in result["operating_points"]} == {None, "other folds"}
+    assert result["sets"]["coverage"]["n"] == result["about"]["images"]
+
+
+def test_several_runs_grade_together_and_single_maps_need_one(folds_run, graded_set, tmp_path):
+    out = foveal.predict(folds_run / "fold1", folds_run / "fold2", graded_set, split="test", out=tmp_path / "p.csv")
+    table, columns = pd.read_csv(out), [f"p{k}" for k in range(5)]
+    alone = []
+    for n in (1, 2):
+        single = foveal.predict(folds_run / f"fold{n}", graded_set, split="test", out=tmp_path / f"p{n}.csv")
+        alone.append(pd.read_csv(single)[columns].to_numpy())
+    assert table[columns].to_numpy() == pytest.approx(np.mean(alone, axis=0), abs=2e-6)
+    with pytest.raises(ValueError, match="choose one, such as RUN/fold1"):
+        foveal.explain(folds_run, graded_set, out=tmp_path / "e")
+    assert read_model(folds_run)["members"] == ["fold1", "fold2", "fold3"]
+
+
+def test_runs_of_other_classes_do_not_grade_together(folds_run, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    model = read_model(folds_run / "fold1")
+    model["classes"] = model["classes"][::-1]
+    (other / "model.json").write_text(json.dumps(model))
+    with pytest.raises(ValueError, match="cannot grade together: they differ in classes"):
+        Predictor([folds_run / "fold1", other])
+
+
+def test_folds_need_enough_groups_and_encoders_that_saw_none_of_them(graded_set, tmp_path):
+    few = foveal.prepare("phantom:12", out=tmp_path / "few", size=32, test=0.0, val=0.0)
+    with pytest.raises(ValueError, match="of only 6 groups"):
+        foveal.train(few, out=tmp_path / "run", **(OPTIONS | {"folds": 7, "batch_size": 2}))
+    encoder = foveal.pretrain(
+        graded_set, out=tmp_path / "encoder", encoder="strided_conv", epochs=1, batch_size=16, views="simclr"
+    )
+    with pytest.raises(ValueError, match="judged images of .* has learned from too"):
+        foveal.train(graded_set, out=tmp_path / "run", init=str(encoder), **(OPTIONS | {"encoder": "auto"}))
+
+
+def test_a_report_of_folds_says_who_judged_and_finds_no_leak(folds_run, tmp_path):
+    page = foveal.report(folds_run, out=tmp_path / "r.html").read_text()
+    assert "It is 3 graders" in page and "Epoch None" not in page
+    assert "was graded by a grader that has not learned from it" in page and "figures are too good" not in page
+    assert "Sets of grades: the set of an image holds its true grade" in page
+    # A leak into a fold is told: an image that its own fold has learned from.
+    run = tmp_path / "leaky"
+    shutil.copytree(folds_run, run)
+    table = pd.read_csv(run / "predictions.csv")
+    held_out = table[table["fold"] == 1]["id"].iloc[0]
+    file = run / "fold1" / "seen.csv"
+    seen = pd.read_csv(file, dtype=str, keep_default_na=False)
+    pd.concat([seen, seen.head(1).assign(id=held_out)]).to_csv(file, index=False)
+    assert f"list of what it has learned from: {held_out}" in foveal.report(run, out=tmp_path / "l.html").read_text()

@@ -1,0 +1,77 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveal.compare.cells import subset
+from foveal.compare.options import CompareConfig, epochs_for, share_of
+from foveal.train.feed import sampling_share, size_in_epoch
+from foveal.train.fit import parts_of
+from foveal.train.options import TrainConfig
+
+PLAIN = TrainConfig(data=Path("d"), out=Path("o"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 1}, "--folds must be 0"),
+        ({"folds": 5, "patience": 3}, "would let the fold that is held out choose the epoch"),
+        ({"freeze": True, "mixup": 0.2}, "computes features once"),
+        ({"freeze": True, "layer_decay": 0.7}, "trains one linear layer"),
+        ({"freeze": True, "views": "mild"}, "--views does nothing"),
+        ({"folds": 5, "select_on": "kappa"}, "--select-on does nothing with --folds"),
+        ({"head_first": 20}, "leaves no epoch of 20 for the encoder"),
+        ({"label_smoothing": 0.1, "loss": "mse"}, "mse has none"),
+        ({"coverage": 1.0}, "--coverage is a share"),
+        ({"decay": 0.0}, "--decay is a factor"),
+        ({"second": "oedema", "mixup": 0.2}, "cannot be learned from mixed images"),
+        ({"decay": 0.5}, "--decay does nothing without --schedule steps"),
+        ({"final_rate": 0.1, "schedule": "steps"}, "--final-rate does nothing without --schedule cosine"),
+        ({"second_weight": 1.0}, "--second-weight does nothing without --second"),
+        ({"mixup": -1.0}, "--mixup must be at least 0"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        replace(PLAIN, **options)
+
+
+@pytest.mark.parametrize(("images", "most"), [(9, 4), (32, 0), (33, 16), (7, 3), (5, 2)])
+def test_parts_of_a_batch_are_about_equal_and_none_is_one_image(images, most):
+    parts = parts_of(images, most)
+    sizes = [part.stop - part.start for part in parts]
+    assert sum(sizes) == images and max(sizes) - min(sizes) <= 1 and max(sizes) <= (most or images)
+    assert min(sizes) > 1 or most == 2
+
+
+def test_images_grow_in_three_thirds():
+    config = replace(PLAIN, image_size=320, grow_from=192, epochs=12)
+    assert [size_in_epoch(config, epoch) for epoch in range(12)] == [192] * 4 + [256] * 4 + [320] * 4
+    assert size_in_epoch(replace(config, grow_from=0), 0) == 320
+
+
+def test_sampling_shares():
+    config = replace(PLAIN, epochs=5, sampling="progressive")
+    assert [sampling_share(config, epoch) for epoch in range(5)] == [0, 0.25, 0.5, 0.75, 1]
+    assert sampling_share(replace(config, sampling="balanced"), 0) == 1 and sampling_share(PLAIN, 3) == 0
+
+
+def test_label_fractions_are_read_and_checked():
+    assert share_of("10%", 500) == 0.1 and share_of("50", 500) == 0.1 and share_of("900", 500) == 1
+    for wrong in ("0%", "110%", "ten", "0.5"):
+        with pytest.raises(ValueError, match=f"--labels {wrong}"):
+            CompareConfig(data=Path("d"), out=Path("o"), labels=(wrong,))
+    config = CompareConfig(data=Path("d"), out=Path("o"), epochs=12)
+    assert [epochs_for(config, share) for share in (1.0, 0.25, 0.01, 0.001)] == [12, 24, 120, 120]
+
+
+def test_smaller_fractions_are_parts_of_larger_ones_with_every_class():
+    labels = np.random.default_rng(0).choice(5, 800, p=[0.6, 0.2, 0.1, 0.07, 0.03])
+    parts = [subset(labels, share, seed=3) for share in (0.01, 0.1, 0.5, 1.0)]
+    for small, large in pairwise(parts):
+        assert (large[small]).all() and small.sum() < large.sum()
+    assert set(labels[parts[0]]) == set(range(5)) and parts[-1].all()
+    assert (subset(labels, 0.1, seed=4) != parts[1]).any()
