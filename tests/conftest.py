@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 import foveal
 from foveal import console
+from foveal.errors import FovealError
 from foveal.sources import phantom
 
 
@@ -20,6 +22,24 @@ def _quiet():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def _refuses(code: str, *values: object) -> Iterator[pytest.ExceptionInfo[FovealError]]:
+    with pytest.raises(FovealError) as caught:
+        yield caught
+    assert caught.value.code == code, caught.value
+    missing = [str(value) for value in values if str(value) not in str(caught.value)]
+    assert not missing, f"{caught.value} does not name {missing}"
+
+
+@pytest.fixture(scope="session")
+def refuses() -> Callable[..., AbstractContextManager[pytest.ExceptionInfo[FovealError]]]:
+    """`with refuses("weights.mismatch", file, "stem.weight"):` checks the code, and the values that the error names.
+
+    Values are file names, options, ids and numbers; never a sentence.
+    """
+    return _refuses
 
 
 @pytest.fixture(autouse=True, scope="session")
