@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from foveal.allocator import keep_freed_memory
+from foveal.errors import FovealError
 
 T = TypeVar("T")
 _APART: ContextVar[bool] = ContextVar("apart", default=False)
@@ -25,13 +26,13 @@ _APART: ContextVar[bool] = ContextVar("apart", default=False)
 def choose_device(name: str) -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda` or `mps`; under torchrun, the GPU of this process."""
     if name not in ("auto", "cpu", "cuda", "mps"):
-        raise ValueError(f"--device {name}: choose auto, cpu, cuda or mps")
+        raise FovealError("option.value", f"--device {name} is unknown", expected="auto, cpu, cuda or mps")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is visible; use --device auto or cpu")
+        raise FovealError("device.missing", "--device cuda: no CUDA device is visible", fix="use --device auto or cpu")
     if name == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("--device mps: no Apple GPU is available; use --device auto or cpu")
+        raise FovealError("device.missing", "--device mps: no Apple GPU is available", fix="use --device auto or cpu")
     if name == "cpu":
         keep_freed_memory()
     device = torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)

@@ -93,9 +93,14 @@ def whole_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
+def is_free(path: Path) -> bool:
+    """True where there is nothing at `path`, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def check_free(path: Path, option: str = "--out") -> None:
     """FovealError where an output file or folder exists already; an empty folder is free."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if not is_free(path):
         raise FovealError(
             "output.exists", f"{option} {path} exists already", fix=f"choose another {option} or delete it"
         )

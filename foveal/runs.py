@@ -22,10 +22,11 @@ from typing import Any
 
 from foveal.config import plain, read_toml, to_toml
 from foveal.console import is_first_process
-from foveal.files import read_json, write_json, write_text
+from foveal.errors import FovealError
+from foveal.files import is_free, read_json, whole_lines, write_json, write_text
 from foveal.tracking import Tracker, open_trackers
 
-# Options that may differ when a run goes on: they change where or how loudly it runs, not what it computes.
+# Options that may differ when a run resumes: they change where it runs, not what it computes.
 FREE_OPTIONS = ("device", "track", "micro_batch")
 LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
 
@@ -47,12 +48,12 @@ class Run:
             tracker.log(row)
 
     def close(self) -> None:
-        """Tell the trackers that the run has ended."""
+        """Close the trackers."""
         for tracker in self.trackers:
             tracker.close()
 
     def forget_after(self, step: int) -> None:
-        """Drop the metric rows of steps later than `step`: they will be computed again."""
+        """Drop the metric rows after `step`; the resumed run computes them again."""
         if is_first_process() and self.metrics_file.exists():
             kept = "".join(json.dumps(row) + "\n" for row in read_metrics(self.path) if row["step"] <= step)
             if kept != self.metrics_file.read_text(encoding="utf-8"):
@@ -60,29 +61,33 @@ class Run:
 
 
 def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTIONS) -> bool:
-    """True when `out` holds this very run, to be resumed; False when it is free.
+    """True when `out` holds this very run, to be resumed; False when it is free. Nothing is written.
 
-    free: options that may differ. Raises ValueError when it holds anything else; nothing is written.
+    free: options that may differ. FovealError when `out` holds anything else.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if is_free(out):
         return False
     if not (out / "config.toml").is_file():
-        raise ValueError(f"--out {out} exists and is not a run folder; choose another --out or empty it first")
+        raise FovealError(
+            "output.exists", f"--out {out} exists and is not a run folder", fix="choose another --out or empty it"
+        )
     try:
         before = read_toml(out / "config.toml", verb)
     except ValueError:
-        raise ValueError(f"--out {out} holds a run of another verb; choose another --out") from None
+        what = f"--out {out} is a run of another verb"
+        raise FovealError("output.exists", what, fix="choose another --out") from None
     now = plain(config)
     # An option that is newer than the run had its default there.
     usual = {field.name: field.default for field in fields(config) if field.name in now and field.name not in before}
     before |= {name: default for name, default in usual.items() if default is not MISSING}
     different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
     if different:
-        listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)
-        begin = f"; another one can begin from its weights: --init {out}" if "init" in now else ""
-        raise ValueError(
-            f"--out {out} already holds another run ({listed}). Choose another --out, or delete that folder{begin}"
-        )
+        listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
+        begin = f"; --init {out} starts a new run from its weights" if "init" in now else ""
+        raise FovealError(
+            "run.other_options", f"--out {out} holds a run with other options: {listed}",
+            fix=f"choose another --out or delete the folder{begin}",
+        )  # fmt: skip
     return True
 
 
@@ -93,7 +98,8 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
         before = known["data"]
         changed = [name for name, content in data.items() if before.get(name, content) != content]
         if changed:
-            raise ValueError(f"{', '.join(changed)} has changed since the run {out} began; choose another --out")
+            what = f"{', '.join(changed)} has changed since the run {out} began"
+            raise FovealError("run.data_changed", what, fix="choose another --out")
         if not data.keys() <= before.keys():  # what has joined in since must stay as it is, too
             write_json(out / "provenance.json", known | {"data": before | dict(data)})
         return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
@@ -105,7 +111,7 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
 
 @contextmanager
 def sole_writer(folder: Path, verb: str) -> Iterator[None]:
-    """Hold the folder for one writing process; ValueError when another has it. The lock dies with its process."""
+    """Hold the folder for one writing process; FovealError when another has it. The lock ends with its process."""
     if os.name == "nt":  # a folder cannot be opened there
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -114,10 +120,12 @@ def sole_writer(folder: Path, verb: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         stream = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise ValueError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from error
+        what = f"{folder} cannot be created or written: {error.strerror}"
+        raise FovealError("output.unwritable", what, fix="choose another --out") from error
     try:
         if not locked(stream):
-            raise ValueError(f"another foveal {verb} is writing to {folder}; let it finish, or stop it")
+            what = f"another foveal {verb} is writing to {folder}"
+            raise FovealError("output.busy", what, fix="wait until it has finished, or stop it")
         yield
     finally:
         os.close(stream)
@@ -185,21 +193,19 @@ def _commit() -> str | None:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, oldest first; an unfinished last line (a killed process) is left out."""
-    file = run / "metrics.jsonl"
-    if not file.exists():
-        return []
-    lines = file.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    """The rows of metrics.jsonl, oldest first; a last line that was cut off is left out."""
+    return [json.loads(line) for line in whole_lines(run / "metrics.jsonl")]
 
 
 def read_model(run: Path) -> dict[str, Any]:
-    """RUN/model.json; ValueError where `run` is no run folder that has one."""
+    """RUN/model.json; FovealError where `run` is not a run folder that has one."""
     if not (run / "model.json").is_file():
-        raise ValueError(f"{run} is not a run folder with a model (no model.json); give the --out of pretrain or train")
+        what = f"{run} is not a run folder with a model: it has no model.json"
+        raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
     model = read_json(run / "model.json")
     if "kind" not in model:
-        raise ValueError(f"{run / 'model.json'} does not say what kind of model it is: copy the run again")
+        what = f"{run / 'model.json'} does not name the kind of model"
+        raise FovealError("run.damaged", what, fix="copy the run again")
     return model
 
 

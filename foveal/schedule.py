@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from foveal.errors import FovealError
+
 
 def warm_up_cosine(step: int, total: int, warm_up: int, final: float = 0.0) -> float:
     """Share of the peak learning rate at `step` of `total`: linear to 1 over `warm_up` steps, then half a cosine.
@@ -53,7 +55,7 @@ def build_optimiser(name: str, groups: list[dict[str, Any]], learning_rate: floa
         from timm.optim.lars import Lars
 
         return Lars(groups, lr=learning_rate, momentum=0.9)
-    raise ValueError(f"there is no optimiser '{name}'; choose adamw, adam, sgd or lars")
+    raise FovealError("option.value", f"--optimiser {name} is unknown", expected="adamw, adam, sgd or lars")
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -1,6 +1,6 @@
-"""Tracking: the rows of metrics.jsonl also go to TensorBoard or MLflow, where a run is asked to.
+"""Tracking: with --track, the rows of metrics.jsonl also go to TensorBoard or MLflow.
 
-metrics.jsonl is always written and is what everything else reads; these are for people who watch many runs at once.
+metrics.jsonl is always written, and everything else reads that. Trackers are for people who watch many runs at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-KEY = "mlflow.txt"  # in the run folder: the MLflow run that a resumed run goes on with
+from foveal.errors import FovealError
+from foveal.files import write_text
+
+KEY = "mlflow.txt"  # in the run folder: the id of the MLflow run that a resumed run continues
 
 
 class Tracker(Protocol):
@@ -21,23 +24,24 @@ class Tracker(Protocol):
         """Send one row; `step` says where it belongs."""
 
     def close(self) -> None:
-        """Say that the run has ended."""
+        """Record that the run has ended."""
 
 
 def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[Tracker]:
-    """The trackers that are asked for; ValueError names the extra that is missing."""
+    """The trackers with these names; FovealError names the extra that is missing."""
     kinds: dict[str, type[TensorBoard] | type[MLflow]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
     trackers: list[Tracker] = []
     for name in names:
         try:
             trackers.append(kinds[name](run, verb, options))
         except ImportError as error:
-            raise ValueError(f"--track {name} needs {name}: pip install 'foveal[{name}]'") from error
+            fix = f"pip install 'foveal[{name}]'"
+            raise FovealError("package.missing", f"--track {name} needs the package {name}", fix=fix) from error
     return trackers
 
 
 def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a row by name; lists, as a recall per class, have their place in the name, gaps are left out."""
+    """The numbers of a row by name; an item of a list is named by its position, and empty values are left out."""
     found: dict[str, float] = {}
     for name, value in row.items():
         parts = (
@@ -83,7 +87,7 @@ class MLflow:
             created = self._client.create_run(experiment, run_name=run.name)
             for name, value in options.items():
                 self._client.log_param(created.info.run_id, name, str(value)[:500])
-            key.write_text(created.info.run_id, encoding="utf-8")
+            write_text(key, created.info.run_id)
         self._run = key.read_text(encoding="utf-8")
 
     def log(self, row: Mapping[str, Any]) -> None:

@@ -12,10 +12,10 @@ def test_numbers_of_a_row_have_names_of_their_own():
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
-def test_a_missing_extra_is_named_before_any_work(tmp_path, monkeypatch, name):
+def test_a_missing_extra_is_named_before_any_work(tmp_path, monkeypatch, refuses, name):
     for module in ("torch.utils.tensorboard", "mlflow.tracking"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=f"--track {name} needs {name}: pip install 'foveal.{name}.'"):
+    with refuses("package.missing", "--track", name, f"foveal[{name}]"):
         open_trackers([name], tmp_path, "train", {})
 
 
