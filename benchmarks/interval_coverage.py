@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from foveal.evaluate.compare import paired_difference
+from foveal.evaluate.difference import paired_difference
 from foveal.evaluate.intervals import Resampling, percentile_interval
 from foveal.evaluate.measure import measure_on
 from foveal.evaluate.operating import judge, severity

@@ -50,7 +50,7 @@ def demo(config: DemoConfig) -> Path:
     """Go the whole way on phantoms and return the path of the report."""
     import pandas as pd
 
-    from foveal.evaluate.compare import describe, paired_difference
+    from foveal.evaluate.difference import describe, paired_difference
     from foveal.evaluate.evaluate import EvaluateConfig, evaluate
     from foveal.predict.predict import PredictConfig, predict
     from foveal.pretrain.loop import pretrain

@@ -7,9 +7,13 @@ has no value (no image of a class, say) the result is nan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
+
+
+def confusion_matrix(labels: np.ndarray, grades: np.ndarray, classes: int) -> np.ndarray:
+    """float [K, K]: how many images of each true class (row) were given each class (column)."""
+    counts = np.bincount(labels * classes + grades, minlength=classes**2)
+    return counts.reshape(classes, classes).astype(float)
 
 
 def confusion_matrices(labels: np.ndarray, grades: np.ndarray, units: np.ndarray, classes: int) -> np.ndarray:
@@ -76,22 +80,19 @@ def weighted_f1(confusion: np.ndarray) -> np.ndarray:
     return _ratio((np.nan_to_num(f1(confusion)) * true).sum(-1), true.sum(-1))
 
 
-def area_under_curve(scores: np.ndarray, positive: np.ndarray, weights: Iterable[np.ndarray]) -> np.ndarray:
-    """Area under the ROC curve [R] of n images for R rows of weights [n]; ties count half (Mann-Whitney).
+def area_under_curve(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Area under the ROC curve of scores [n] for positive bool [n], with weights [n]; ties count half (Mann-Whitney).
 
-    scores: [n]; positive: bool [n]. nan where a resample has only one kind.
+    nan where all images are of one kind.
     """
     order = np.argsort(scores, kind="stable")
     ranked, hit = scores[order], positive[order]
+    weight = np.ones(len(order)) if weights is None else weights[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.array([], int)
-    areas = []
-    for weight in weights:  # a row at a time: memory stays linear in n
-        ordered = weight[order]
-        below = np.concatenate([[0.0], np.cumsum(np.where(hit, 0.0, ordered))[ends]])
-        gained = np.diff(np.concatenate([[0.0], np.cumsum(np.where(hit, ordered, 0.0))[ends]]))
-        pairs = gained.sum() * below[-1]
-        areas.append((gained * (below[:-1] + below[1:]) / 2).sum() / pairs if pairs else np.nan)
-    return np.array(areas)
+    below = np.concatenate([[0.0], np.cumsum(np.where(hit, 0.0, weight))[ends]])
+    gained = np.diff(np.concatenate([[0.0], np.cumsum(np.where(hit, weight, 0.0))[ends]]))
+    pairs = gained.sum() * below[-1]
+    return float((gained * (below[:-1] + below[1:]) / 2).sum() / pairs) if pairs else float("nan")
 
 
 def _distances(confusion: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from foveal.cluster.methods import METHODS, Clustering, reduce
 from foveal.cluster.neighbours import VOTERS, Nearest, Told, judge, nearest, tell
 from foveal.cluster.scores import Score, score
 from foveal.console import say
-from foveal.evaluate.compare import answer
+from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import percentile_interval
 
 FEWEST = 20  # labelled images, below which no figure is given

@@ -19,8 +19,8 @@ from foveal import metrics
 from foveal.compare.cells import Cell, Sides, subset
 from foveal.compare.options import CompareConfig
 from foveal.console import show_table
-from foveal.evaluate.compare import answer
-from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.curves import roc_area
+from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import Resampling, percentile_interval
 from foveal.evaluate.operating import severity
 from foveal.readout.predictions import read_predictions, units
@@ -73,16 +73,14 @@ def _figures(prepared: PreparedSet) -> dict[str, Figure]:
     def of_confusion(metric: Callable[[np.ndarray], np.ndarray]) -> Figure:
         def figure(table: pd.DataFrame, resampling: Resampling) -> tuple[float, np.ndarray]:
             labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
-            whole = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), classes)[0]
-            return float(metric(whole)), np.asarray(metric(resampling.confusions(labels, grades, classes)))
+            return resampling.graded(metric, labels, grades, classes)
 
         return figure
 
     def area(table: pd.DataFrame, resampling: Resampling) -> tuple[float, np.ndarray]:
         assert cut is not None
         scores, positive = severity(table, cut)
-        value = float(metrics.area_under_curve(scores, positive, [np.ones(len(scores))])[0])
-        return value, resampled_areas(scores, positive, resampling)[0]
+        return roc_area(scores, positive, resampling)
 
     found: dict[str, Figure] = {}
     if prepared.card["task"] == "grading":

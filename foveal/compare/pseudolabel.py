@@ -26,7 +26,7 @@ import tyro
 from foveal.config import build, read_toml, to_toml
 from foveal.console import say, show_table, warn
 from foveal.distributed import choose_device
-from foveal.evaluate.compare import describe, paired_difference
+from foveal.evaluate.difference import describe, paired_difference
 from foveal.evaluate.measure import measure
 from foveal.files import write_json, write_text
 from foveal.predict.predictor import Predictor

@@ -67,8 +67,7 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray, resampling: Resam
     """
     truth = labels[:, None] == np.arange(probabilities.shape[1])
     errors = ((probabilities - truth) ** 2).sum(1)
-    sums = resampling.sums(np.stack([errors, np.ones_like(errors)], axis=1))
-    return float(errors.mean()), sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], np.nan)
+    return resampling.ratio(errors, np.ones_like(errors))
 
 
 def _top(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

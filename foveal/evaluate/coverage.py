@@ -24,22 +24,13 @@ def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampli
     if not having.any():
         return {}
     members, labels, resampling = members[having], labels[having], resampling.part(having)
-    inside = members[np.arange(len(labels)), labels].astype(float)
-    size = members.sum(1).astype(float)
+    inside, size = members[np.arange(len(labels)), labels], members.sum(1)
     found = {
-        "coverage": _mean(inside, np.ones(len(labels), bool), resampling, is_share=True),
-        "size": _mean(size, np.ones(len(labels), bool), resampling, is_share=False),
-        "single": _mean((size == 1).astype(float), np.ones(len(labels), bool), resampling, is_share=True),
+        "coverage": resampling.mean(inside, is_share=True),
+        "size": resampling.mean(size),
+        "single": resampling.mean(size == 1, is_share=True),
     }
     for k, name in enumerate(names):
         if (labels == k).any():
-            found[f"coverage of {name}"] = _mean(inside, labels == k, resampling, is_share=True)
+            found[f"coverage of {name}"] = resampling.mean(inside, labels == k, is_share=True)
     return found
-
-
-def _mean(values: np.ndarray, chosen: np.ndarray, resampling: Resampling, *, is_share: bool) -> dict[str, Any]:
-    sums = resampling.sums(np.stack([values * chosen, chosen.astype(float)], axis=1))
-    drawn = sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], np.nan)
-    return resampling.entry(
-        float(values[chosen].mean()), drawn, int(chosen.sum()), share_of=chosen if is_share else None
-    )

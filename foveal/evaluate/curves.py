@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from foveal import metrics
 from foveal.evaluate.intervals import Resampling
 
 MOST_POINTS = 200
@@ -50,6 +51,11 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     if not hits[-1]:
         return float("nan")
     return float((np.diff(hits, prepend=0) * hits / (hits + false)).sum() / hits[-1])
+
+
+def roc_area(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> tuple[float, np.ndarray]:
+    """Area under the ROC curve of scores [n] for positive bool [n], and that of every resample [R]."""
+    return metrics.area_under_curve(scores, positive), resampled_areas(scores, positive, resampling)[0]
 
 
 def resampled_areas(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:

@@ -1,24 +1,38 @@
-"""Bootstrap intervals that respect groups: whole patients are drawn, never single images of one.
+"""Confidence intervals: the only ones of Foveal. Whole groups (patients) are drawn, never single images of one.
 
-Images of a patient agree with one another; drawing images would claim more evidence than there is. Plain percentiles
-of the resamples are too narrow: for rare classes, areas near 1 and few groups they held the truth in 85 to 93 of 100
-simulated sets. So the levels are corrected for bias and skewness (BCa, Efron 1987), and widened for few groups as
-Student's t is for few cases (Hesterberg 2015). benchmarks/interval_coverage.py measures what that is worth.
+    resampling = Resampling(units)                                # units: int [n], the group of each image
+    entry = resampling.mean(hits, is_share=True)                  # a mean or share of what each image has
+    entry = resampling.entry(*resampling.graded(metrics.accuracy, labels, grades, classes), n)
+    entry = resampling.entry(value, drawn, n)                     # any figure, with its value in every resample [R]
+    entry = resampling.entry(second - first, drawn_second - drawn_first, n)          # a paired difference
+
+An entry is {value, low, high, n, noise}. A figure of several tables of the same images (the mean over seeds, say) is
+their mean value and the mean of what they drew from the same `Resampling`.
+
+Images of one patient resemble each other, so drawing single images would claim more evidence than there is. Plain
+percentiles of the resamples are too narrow: for rare classes, areas near 1 and few groups they held the truth in 85 to
+93 of 100 simulated sets. So the levels are corrected for bias and skewness (BCa, Efron 1987), and widened for few
+groups as Student's t is for few cases (Hesterberg 2015). benchmarks/interval_coverage.py measures the gain.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.stats import norm
 from scipy.stats import t as student
 
-BLOCK = 4096  # groups whose weights are doubles at one time: memory stays bounded
-MOST_SKEWED = 10_000  # groups, above which skewness, which falls with their square root, is not worth its time
-MOST_BIAS = 1.9  # standard errors: a figure near the edge of its resamples must not leave its own interval
+from foveal import metrics
+
+RESAMPLES = 1000  # with fewer, the ends of an interval move visibly from seed to seed; more are not worth their time
+BLOCK = 4096  # groups whose weights are doubles at one time, which bounds the memory
+MOST_SKEWED = 10_000  # groups: skewness falls with their square root, and beyond this it is not worth its time
+MOST_BIAS = 1.9  # standard errors: a figure near the edge of its resamples must stay within its own interval
 
 
 def draw_counts(groups: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -35,29 +49,29 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
     return float(low), float(high)
 
 
-def noise(values: np.ndarray) -> float:
+def noise(drawn: np.ndarray) -> float:
     """The smallest difference between two graders on such images that is not noise, from resampled values [R].
 
     1.96 x sqrt(2) x the bootstrap standard error: the smallest detectable difference of two measurements (de Vet et
-    al. 2006), for graders whose errors have nothing in common. Two graders of the same images do share errors: the
-    paired comparison (compare.py) can tell smaller differences. nan when more than one in ten has no value.
+    al. 2006), for graders whose errors are independent. Graders of the same images share errors, so that the paired
+    comparison (difference.py) detects smaller differences. nan when more than one in ten has no value.
     """
-    valid = values[~np.isnan(values)]
-    return float(1.96 * math.sqrt(2) * valid.std()) if len(valid) >= max(1, 0.9 * len(values)) else math.nan
+    valid = drawn[~np.isnan(drawn)]
+    return float(1.96 * math.sqrt(2) * valid.std()) if len(valid) >= max(1, 0.9 * len(drawn)) else math.nan
 
 
 class Resampling:
     """The same resamples for every figure of one evaluation, so that figures can be compared draw by draw.
 
-    units: int [n], the group of each image, numbered from 0; `weights` is float32 [G, R], how often each group was
-    drawn. Whole numbers below 2^24 are exact in float32, at half the memory.
+    units: int [n], the group of each image, numbered from 0. `weights` is float32 [G, R]: how often each group was
+    drawn. Whole numbers below 2^24 are exact in float32, which takes half the memory.
     """
 
-    def __init__(self, units: np.ndarray, resamples: int = 1000, seed: int = 0) -> None:
+    def __init__(self, units: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> None:
         groups, generator = int(units.max(initial=-1)) + 1, np.random.default_rng(seed)
         self.units = units
         self.weights = np.empty((groups, resamples), np.float32)
-        for start in range(0, resamples, 50):  # all draws at once are 8 bytes each
+        for start in range(0, resamples, 50):  # a draw is 8 bytes a group: not all of them at once
             stop = min(start + 50, resamples)
             self.weights[:, start:stop] = draw_counts(groups, stop - start, generator).T
 
@@ -67,7 +81,7 @@ class Resampling:
         return len(np.unique(self.units))
 
     def part(self, chosen: np.ndarray) -> Resampling:
-        """The same resamples, of some of the images only: `chosen` is bool or int [m]."""
+        """The same resamples of some of the images only: `chosen` is bool [n] or int [m]."""
         part = copy.copy(self)
         part.units = self.units[chosen]
         return part
@@ -83,59 +97,80 @@ class Resampling:
             total += self.weights[present[block]].T.astype(float) @ by_group[block]
         return total
 
+    def counts(self, cells: np.ndarray, size: int) -> np.ndarray:
+        """float [R, size]: how many images of every resample lie in each of `size` cells; cells: int [n]."""
+        shape = size, len(self.weights)
+        members = sparse.csr_array((np.ones(len(cells), np.float32), (cells, self.units)), shape)
+        return np.asarray(members @ self.weights, float).T
+
     def confusions(self, labels: np.ndarray, grades: np.ndarray, classes: int) -> np.ndarray:
         """float [R, K, K]: the confusion matrix of every resample."""
-        cells = np.zeros((len(labels), classes * classes), np.float32)
-        cells[np.arange(len(labels)), labels * classes + grades] = 1
-        return self.sums(cells).reshape(-1, classes, classes)
+        return self.counts(labels * classes + grades, classes**2).reshape(-1, classes, classes)
 
-    def interval(self, value: float, resampled: np.ndarray) -> tuple[float, float]:
+    def graded(
+        self, metric: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, grades: np.ndarray, classes: int
+    ) -> tuple[float, np.ndarray]:
+        """A metric of confusion matrices, such as `metrics.quadratic_kappa`: its value and its resamples [R]."""
+        whole = metrics.confusion_matrix(labels, grades, classes)
+        return float(metric(whole)), np.asarray(metric(self.confusions(labels, grades, classes)))
+
+    def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray]:
+        """sum(above) / sum(below), both [n], and that of every resample [R]; nan where nothing is below."""
+        columns = np.stack([above, below], axis=1).astype(float)
+        total, drawn = columns.sum(0), self.sums(columns)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float(total[0] / total[1]), drawn[:, 0] / drawn[:, 1]
+
+    def mean(self, values: np.ndarray, chosen: np.ndarray | None = None, *, is_share: bool = False) -> dict[str, Any]:
+        """The entry of the mean of values [n], or of those `chosen` (bool [n]); is_share where values are 0 or 1."""
+        own = np.ones(len(values), bool) if chosen is None else chosen
+        return self.entry(*self.ratio(values * own, own), int(own.sum()), share_of=own if is_share else None)
+
+    def interval(self, value: float, drawn: np.ndarray) -> tuple[float, float]:
         """The 95 % interval of a figure from its resamples [R]: BCa, widened for few groups; nan where there is none.
 
         The acceleration comes from the covariance of each group's count with the figure over the resamples, which is
         the group's influence on it (Efron and Narasimhan 2020).
         """
-        valid = ~np.isnan(resampled)
-        groups, drawn = self.groups, resampled[valid]
-        if groups < 2 or valid.sum() < 0.9 * len(resampled) or not len(drawn):
+        valid = ~np.isnan(drawn)
+        groups, found = self.groups, drawn[valid]
+        if groups < 2 or valid.sum() < 0.9 * len(drawn) or not len(found):
             return math.nan, math.nan
-        below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
+        below = ((found < value).mean() + (found <= value).mean()) / 2
         bias = float(np.clip(norm.ppf(below), -MOST_BIAS, MOST_BIAS))
         wide = math.sqrt(groups / (groups - 1)) * student.ppf([0.025, 0.975], groups - 1)
         shifted = bias + wide
-        levels = norm.cdf(bias + shifted / np.maximum(1 - self._acceleration(drawn, valid) * shifted, 0.1))
-        low, high = np.quantile(drawn, levels)
+        levels = norm.cdf(bias + shifted / np.maximum(1 - self._acceleration(found, valid) * shifted, 0.1))
+        low, high = np.quantile(found, levels)
         return min(float(low), value), max(float(high), value)
 
-    def _acceleration(self, drawn: np.ndarray, valid: np.ndarray) -> float:
+    def _acceleration(self, found: np.ndarray, valid: np.ndarray) -> float:
         """A sixth of the skewness of the groups' influence on a figure, from its valid resamples."""
-        spread = float(drawn.std())
+        spread = float(found.std())
         if not spread or len(self.weights) > MOST_SKEWED:
             return 0.0
         centred = np.zeros(len(valid), np.float32)
-        centred[valid] = (drawn - drawn.mean()) / spread
-        influence = (self.weights @ centred).astype(float) / len(drawn)
+        centred[valid] = (found - found.mean()) / spread
+        influence = (self.weights @ centred).astype(float) / len(found)
         return float(((influence - influence.mean()) ** 3).sum() / 6)
 
-    def entry(
-        self, value: float, resampled: np.ndarray, n: int, *, share_of: np.ndarray | None = None
-    ) -> dict[str, Any]:
+    def entry(self, value: float, drawn: np.ndarray, n: int, *, share_of: np.ndarray | None = None) -> dict[str, Any]:
         """value, low, high, n and noise of one figure, None where there is none.
 
-        resampled: [R]. share_of: bool [n], the images that a share is a share of. Resamples of a share of 0 or 1 never
-        vary, although the next image may; its interval is the exact one (Clopper and Pearson 1934) for as many
-        independent cases as there are groups. Other figures that no resample moves, and a single group, say nothing
-        of others: no interval, no noise.
+        drawn: its resamples [R]. share_of: bool [n], the images that a share is a share of. The resamples of a share
+        of 0 or 1 never vary, although the next image may differ; its interval is the exact one (Clopper and Pearson
+        1934) for as many independent cases as there are groups. There is no interval and no noise for other figures
+        that no resample moves, and none for a single group.
         """
-        low, high = self.interval(value, resampled)
-        spread = noise(resampled)
+        low, high = self.interval(value, drawn)
+        spread = noise(drawn)
         if share_of is not None and value in (0.0, 1.0):
             cases = len(np.unique(self.units[share_of]))
             edge = 0.025 ** (1 / max(1, cases))
             low, high = (edge, 1.0) if value == 1 else (0.0, 1 - edge)
         if self.groups < 2:
             low = high = spread = math.nan
-        elif spread == 0:  # a figure that no resample moves, as of a perfect grader, has an interval that is unknown
+        elif spread == 0:  # no resample moves the figure, as for a perfect grader: its interval is unknown
             spread = math.nan
             if share_of is None or value not in (0.0, 1.0):
                 low = high = math.nan

@@ -54,7 +54,7 @@ def measure_on(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dic
     """
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     size = len(scale.names)
-    total = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), size)[0]
+    total = metrics.confusion_matrix(labels, grades, size)
     drawn = resampling.confusions(labels, grades, size)
     answer = int(total.sum(1).argmax())
     constant = np.zeros_like(total)
@@ -93,7 +93,7 @@ def _areas(
     scores: np.ndarray, positive: np.ndarray, names: tuple[str, str], n: int, resampling: Resampling
 ) -> dict[str, Any]:
     """The areas under both curves, under two names."""
-    area = float(metrics.area_under_curve(scores, positive, [np.ones(len(scores))])[0])
+    area = metrics.area_under_curve(scores, positive)
     mean = curves.average_precision(scores, positive) if not math.isnan(area) else math.nan
     both = curves.resampled_areas(scores, positive, resampling)
     figures = zip(names, (area, mean), both, (0.5, float(positive.mean())), strict=True)

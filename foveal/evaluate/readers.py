@@ -39,7 +39,6 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
         raise ValueError(f"--second-reader {column}: {both.sum()} of the judged images have a second reading, of 2 at "
                          "least; leave it out, or give the column that holds them")  # fmt: skip
     labels, second = labels[both], second[both]
-    total = metrics.confusion_matrices(labels, second, np.zeros_like(labels), len(names))[0]
     part = resampling.part(both)
-    drawn = metrics.quadratic_kappa(part.confusions(labels, second, len(names)))
-    return part.entry(float(metrics.quadratic_kappa(total)), drawn, int(both.sum())) | {"column": column}
+    kappa = part.graded(metrics.quadratic_kappa, labels, second, len(names))
+    return part.entry(*kappa, int(both.sum())) | {"column": column}

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal import metrics
-from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import Resampling
 
 
@@ -47,14 +46,11 @@ def _figures(
     probabilities: np.ndarray, labels: np.ndarray, classes: list[str], resampling: Resampling
 ) -> dict[str, Any]:
     grades = probabilities.argmax(1)
-    total = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), len(classes))[0]
-    drawn = metrics.accuracy(resampling.confusions(labels, grades, len(classes)))
-    everyone = np.ones(len(labels), bool)
-    entry = resampling.entry(float(metrics.accuracy(total)), drawn, len(labels), share_of=everyone)
-    found = {"accuracy": entry | {"constant": float(np.bincount(labels).max() / len(labels))}}
+    found = {
+        "accuracy": resampling.mean(grades == labels, is_share=True)
+        | {"constant": float(np.bincount(labels).max() / len(labels))}
+    }
     for k in range(len(classes)) if len(classes) > 2 else (1,):
-        positive = labels == k
-        area = float(metrics.area_under_curve(probabilities[:, k], positive, [np.ones(len(labels))])[0])
-        areas = resampled_areas(probabilities[:, k], positive, resampling)[0]
-        found[f"auc of {classes[k]}"] = resampling.entry(area, areas, len(labels)) | {"constant": 0.5}
+        area = roc_area(probabilities[:, k], labels == k, resampling)
+        found[f"auc of {classes[k]}"] = resampling.entry(*area, len(labels)) | {"constant": 0.5}
     return found

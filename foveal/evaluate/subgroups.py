@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from foveal import metrics
-from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
 from foveal.readout.scales import Scale, referred
@@ -105,29 +105,15 @@ def subgroups(
 
 def _figures(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
-    drawn = resampling.confusions(labels, grades, len(scale.names))
-    total = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), len(scale.names))[0]
-    everyone, found = np.ones(len(table), bool), {}
+    found = {}
     if scale.ordered:
-        found["quadratic_kappa"] = resampling.entry(
-            float(metrics.quadratic_kappa(total)), metrics.quadratic_kappa(drawn), len(table)
-        )
-    found["accuracy"] = resampling.entry(
-        float(metrics.accuracy(total)), metrics.accuracy(drawn), len(table), share_of=everyone
-    )
+        kappa = resampling.graded(metrics.quadratic_kappa, labels, grades, len(scale.names))
+        found["quadratic_kappa"] = resampling.entry(*kappa, len(table))
+    found["accuracy"] = resampling.mean(grades == labels, is_share=True)
     if "referable" in scale.cuts:
         called, true = (referred(given, scale.cuts["referable"]) for given in (grades, labels))
-        for name, right, base in (("sensitivity", called, true), ("specificity", ~called, ~true)):
-            found[name] = _share(right, base, resampling)
-        scores, positive = severity(table, scale.cuts["referable"])
-        area = float(metrics.area_under_curve(scores, positive, [np.ones(len(table))])[0])
-        found["referable_auc"] = resampling.entry(area, resampled_areas(scores, positive, resampling)[0], len(table))
+        found["sensitivity"] = resampling.mean(called, true, is_share=True)
+        found["specificity"] = resampling.mean(~called, ~true, is_share=True)
+        area = roc_area(*severity(table, scale.cuts["referable"]), resampling)
+        found["referable_auc"] = resampling.entry(*area, len(table))
     return found
-
-
-def _share(right: np.ndarray, base: np.ndarray, resampling: Resampling) -> dict[str, Any]:
-    """The share of `base` that is right, both bool [n]; None where the base is empty."""
-    sums = resampling.sums(np.stack([right & base, base], axis=1).astype(float))
-    drawn = np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
-    value = float(right[base].mean()) if base.any() else float("nan")
-    return resampling.entry(value, drawn, int(base.sum()), share_of=base)

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from foveal.console import say
-from foveal.evaluate.compare import compare, describe
+from foveal.evaluate.difference import compare, describe
 from foveal.files import write_json, write_text
 from foveal.readout.scales import Scale
 

@@ -1,6 +1,6 @@
 """What follows from the evidence: graders against a constant answer, and against the first of them.
 
-Every difference is paired, on the same images with the same resampled groups (evaluate/compare.py). Several graders
+Every difference is paired, on the same images with the same resampled groups (evaluate/difference.py). Several graders
 are shown on the images that all of them have graded; figures on different images cannot stand side by side.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.evaluate.compare import compare, paired_difference
+from foveal.evaluate.difference import compare, paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure_on
 from foveal.evaluate.operating import operating_points

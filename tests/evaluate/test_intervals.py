@@ -36,8 +36,8 @@ FROM_CONFUSION = (metrics.accuracy, metrics.quadratic_kappa, metrics.macro_f1, m
 
 
 def figures(labels, grades, latent):
-    table = metrics.confusion_matrices(labels, grades, np.zeros_like(labels), 5)[0]
-    areas = [metrics.area_under_curve(latent, labels >= cut, [np.ones(len(labels))])[0] for cut in (2, 3)]
+    table = metrics.confusion_matrix(labels, grades, 5)
+    areas = [metrics.area_under_curve(latent, labels >= cut) for cut in (2, 3)]
     return np.array([*(float(metric(table)) for metric in FROM_CONFUSION), *areas])
 
 
@@ -145,3 +145,29 @@ def test_a_figure_that_no_resample_moves_has_no_interval_and_no_noise():
     assert entry["low"] is entry["high"] is entry["noise"] is None
     share = Resampling(np.arange(20), 100, 0).entry(1.0, np.ones(100), 20, share_of=np.ones(20, bool))
     assert share["low"] == pytest.approx(0.025 ** (1 / 20)) and share["noise"] is None
+
+
+def test_means_ratios_and_counts_are_those_of_the_images_drawn():
+    random = np.random.default_rng(0)
+    units, values, size, cells = random.integers(0, 9, 50), random.normal(size=50), random.random(50), np.arange(50) % 4
+    resampling, chosen = Resampling(units, 100), random.random(50) < 0.5
+    images = [np.repeat(np.arange(50), weights[units].astype(int)) for weights in resampling.weights.T]
+    value, drawn = resampling.ratio(values, size)
+    assert value == pytest.approx(values.sum() / size.sum())
+    assert drawn == pytest.approx([values[own].sum() / size[own].sum() for own in images])
+    assert (resampling.counts(cells, 5) == [np.bincount(cells[own], minlength=5) for own in images]).all()
+    entry = resampling.mean(values, chosen)
+    expected = resampling.entry(*resampling.ratio(values[:] * chosen, chosen), int(chosen.sum()))
+    assert entry == expected and entry["value"] == pytest.approx(values[chosen].mean())
+    assert resampling.mean(values, values > 9)["value"] is None
+
+
+def test_a_metric_of_grades_comes_with_its_resamples():
+    labels, grades = np.arange(40) % 3, np.arange(40) % 2
+    resampling = Resampling(np.arange(40) // 2, 100)
+    value, drawn = resampling.graded(metrics.accuracy, labels, grades, 3)
+    assert value == (labels == grades).mean()
+    assert drawn == pytest.approx(resampling.ratio(labels == grades, np.ones(40))[1])
+    assert resampling.mean(labels == grades, is_share=True) == resampling.entry(
+        value, drawn, 40, share_of=np.ones(40, bool)
+    )

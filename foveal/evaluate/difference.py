@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from foveal import metrics
-from foveal.evaluate.curves import resampled_areas
+from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
 from foveal.readout.predictions import probability_columns, units
@@ -48,17 +48,14 @@ def paired_difference(
     """
     pairs, classes = _pairs(first, second), len(probability_columns(first))
     labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(units(pairs), resamples, seed)
-    whole, drawn = [], []
-    for column in ("grade", "grade_second"):
-        grades = pairs[column].to_numpy(np.int64)
-        whole.append(metrics.confusion_matrices(labels, grades, np.zeros_like(labels), classes)[0])
-        drawn.append(resampling.confusions(labels, grades, classes))
+    given = [pairs[column].to_numpy(np.int64) for column in ("grade", "grade_second")]
     result: dict[str, Any] = {"n": len(pairs)}
     for name, metric in (("quadratic_kappa", metrics.quadratic_kappa), ("accuracy", metrics.accuracy)):
-        value, resampled = (metric(pair[1]) - metric(pair[0]) for pair in (whole, drawn))
-        result[name] = _difference(float(value), resampled, resampling)
+        result[name] = _difference([resampling.graded(metric, labels, grades, classes) for grades in given], resampling)
     if referable_from is not None and 0 < referable_from < classes:
-        result["referable_auc"] = _area_difference(first, second, pairs, referable_from, resampling)
+        rows = [table.set_index("id").loc[pairs["id"]] for table in (first, second)]
+        areas = [roc_area(*severity(table, referable_from), resampling) for table in rows]
+        result["referable_auc"] = _difference(areas, resampling)
     return result
 
 
@@ -94,20 +91,11 @@ def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return pairs
 
 
-def _area_difference(
-    first: pd.DataFrame, second: pd.DataFrame, pairs: pd.DataFrame, cut: int, resampling: Resampling
-) -> dict[str, Any]:
-    values, drawn = [], []
-    for table in (first, second):
-        scores, positive = severity(table.set_index("id").loc[pairs["id"]], cut)
-        values.append(float(metrics.area_under_curve(scores, positive, [np.ones(len(pairs))])[0]))
-        drawn.append(resampled_areas(scores, positive, resampling)[0])
-    return _difference(values[1] - values[0], drawn[1] - drawn[0], resampling)
-
-
-def _difference(value: float, drawn: np.ndarray, resampling: Resampling) -> dict[str, Any]:
-    low, high = resampling.interval(value, drawn)
-    return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
+def _difference(figures: Sequence[tuple[float, np.ndarray]], resampling: Resampling) -> dict[str, Any]:
+    """The second of two figures minus the first; each is a value with its resamples [R]."""
+    (first, drawn), (second, drawn_second) = figures
+    low, high = resampling.interval(second - first, drawn_second - drawn)
+    return {"value": second - first, "low": low, "high": high, "answer": answer(low, high)}
 
 
 def answer(low: float, high: float) -> str:

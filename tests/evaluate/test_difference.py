@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
-from foveal.evaluate.compare import compare, describe, mcnemar, paired_difference
+from foveal.evaluate.difference import compare, describe, mcnemar, paired_difference
 
 
 def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
