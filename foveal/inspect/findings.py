@@ -8,7 +8,7 @@ from typing import Any
 
 from foveal.evaluate.evaluate import SMALL_CLASS
 from foveal.page.parts import Verdict
-from foveal.page.words import counted, interval, listed, number
+from foveal.page.words import counted, listed, number, value_with_interval
 
 STRONG = 0.2  # of a shortcut: as much of the way from chance to perfect as many a first grader gets
 ALMOST = 0.8  # of the strongest cue: others that reach this much are named with it
@@ -36,10 +36,7 @@ def _shortcut(one: dict[str, Any]) -> Verdict:
     if found["why_not"]:
         text = f"Whether the {label} can be guessed from the frame of a picture was not measured."
         return Verdict(tone="unsure" if any_labels(one) else "good", text=text, grounds=sentence(found["why_not"]))
-    figures = (
-        f"{found['metric']} {number(found['value'])} (95\N{NO-BREAK SPACE}% interval {interval(found)}; "
-        f"chance is {number(found['chance'])})"
-    )
+    figures = f"{found['metric']} {value_with_interval(found)}, where chance is {number(found['chance'])}"
     cues, judged = listed([cue["name"] for cue in found["cues"]]), _judged(one)
     if not found["found"]:
         text = f"The {label} cannot be guessed from the frame of a picture better than by chance."

@@ -1,1 +1,1 @@
-"""The kit of every page: one Jinja environment, one style, tables, values with intervals, charts, thumbnails."""
+"""The kit of every page: sections and parts, one Jinja environment, one style, words for numbers, charts, pictures."""

@@ -1,22 +1,30 @@
-"""What pages are made of, as plain values that templates/parts.html draws: tables, cells, strips, verdicts.
+"""What a page is made of: sections, and in each section parts in the order in which they are shown.
 
-A cell is text, with a smaller second line and a tone where needed. The first cell of a row is its heading.
+    Section(name="metrics", title="Metrics", parts=["A paragraph.", Table(...), Charts(panels=[...])])
+
+A part is a plain value, and templates/parts.html draws it; a plain `str` is a paragraph. All text is escaped, so it may
+come from a file; markup in a text (`code("foveal train")`) is markupsafe's Markup. What one page alone shows has a
+template of its own, drawn with `render` and passed on as `Html`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from foveal.page.words import interval, number
+from markupsafe import Markup
+
+from foveal.page.charts import Key, Panel
+from foveal.page.words import difference_with_interval, interval, number, percent, percent_interval, signed
 
 SPLITS = {"train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
+TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}  # of the answers of a paired comparison
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """A bar on a line from 0 to 1, with a dot at the value and an upright line to compare with, if any."""
+    """A bar on a line from 0 to 1, with a dot at `value` and an upright line at `against`, if any."""
 
     low: float
     high: float
@@ -31,7 +39,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Text, a smaller second line, and a drawing under both; `picture` (a data: address) stands before a row's heading.
+    """Text with a smaller second line and a strip below it; `picture` (a data: address) stands before a row's heading.
 
     tone: "", "muted", "good", "unsure" or "bad"; "words" is for a text that may wrap.
     """
@@ -43,35 +51,188 @@ class Cell:
     picture: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table: `groups` are (label, columns) above the column names where those need a second line."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    groups: Sequence[tuple[str, int]] = field(default_factory=tuple)
-    notes: Sequence[str] = field(default_factory=tuple)
-
-
 def cells(*texts: str) -> list[Cell]:
     """A row of plain cells."""
     return [Cell(text=text) for text in texts]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """A sentence, its tone ("good", "unsure" or "bad") and the figures or reasons behind it."""
-
-    tone: str
-    text: str
-    grounds: str
-
-
-def value_cell(entry: Mapping[str, Any]) -> Cell:
-    """A figure with its interval below it."""
-    return Cell(text=number(entry["value"], 3), small=interval(dict(entry), 3))
-
-
 def muted(text: str) -> Cell:
     """A cell of less weight."""
     return Cell(text=text, tone="muted")
+
+
+def value_cell(entry: Mapping[str, Any], digits: int = 3) -> Cell:
+    """A value with its interval below it."""
+    return Cell(text=number(entry["value"], digits), small=interval(entry, digits))
+
+
+def percent_cell(entry: Mapping[str, Any], digits: int = 1) -> Cell:
+    """A share in percent with its interval below it."""
+    ends = percent_interval(entry, digits)
+    return Cell(text=percent(entry["value"], digits), small="" if ends == "–" else ends)
+
+
+def difference_cell(entry: Mapping[str, Any], digits: int = 3) -> Cell:
+    """A paired difference and its answer, with the interval below; the tone is that of the answer."""
+    ends = difference_with_interval(entry, digits).partition(" ")[2].strip("()")
+    return Cell(text=f"{signed(entry['value'], digits)} {entry['answer']}", small=ends, tone=TONES[entry["answer"]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells, the first of each row is its heading; `groups` are (label, columns) above the column names."""
+
+    kind: ClassVar[str] = "table"
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    groups: Sequence[tuple[str, int]] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A sentence, its tone ("good", "unsure" or "bad") and the figures or reasons behind it, if any."""
+
+    kind: ClassVar[str] = "verdict"
+    tone: str
+    text: str
+    grounds: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section; `small` stands beside it with less weight."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph in small print; look: "note", "lead" for a large one, "checked" for one with a tick."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+    look: str = "note"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    kind: ClassVar[str] = "bullets"
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """(name, value) pairs; look: "", "wide" or "many" (side by side)."""
+
+    kind: ClassVar[str] = "facts"
+    pairs: Sequence[tuple[str, str]]
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Questions, each with the paragraphs of its answer."""
+
+    kind: ClassVar[str] = "answers"
+    pairs: Sequence[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Line charts side by side, each with its title and legend."""
+
+    kind: ClassVar[str] = "charts"
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What colours and shapes mean, for drawings that share one legend."""
+
+    kind: ClassVar[str] = "legend"
+    keys: Sequence[Key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture with its id; `text` is the first line below it and bold, `lines` come after it.
+
+    source: a data: address. overlay: that of a second picture beside it. alarm: words that must stand out. link: where
+    a click leads.
+    """
+
+    source: str
+    id: str
+    text: str = ""
+    lines: Sequence[str] = ()
+    alarm: str = ""
+    overlay: str = ""
+    link: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures in a grid; look: "" for four in a row, "wide" for two, "small" for eight thumbnails."""
+
+    kind: ClassVar[str] = "gallery"
+    pictures: Sequence[Picture]
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Details:
+    """Parts that the reader may unfold; on paper they are always shown."""
+
+    kind: ClassVar[str] = "details"
+    summary: str
+    parts: Sequence[Part]
+    small: str = ""
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Parts side by side where there is room, a list for each column; look: "" or "beside" (narrow ones)."""
+
+    kind: ClassVar[str] = "columns"
+    columns: Sequence[Sequence[Part]]
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Html:
+    """A part that a template of its own has drawn."""
+
+    kind: ClassVar[str] = "html"
+    html: Markup
+
+
+Part = (
+    str | Table | Verdict | Heading | Note | Bullets | Facts | Answers | Charts | Legend | Gallery | Details | Columns
+    | Html
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page with a heading; `name` is its address (#name), `short` what the contents call it."""
+
+    name: str
+    title: str
+    parts: Sequence[Part]
+    short: str = ""
+
+
+def code(text: str) -> Markup:
+    """A command, a file or an id, as it is typed."""
+    return Markup("<code>{}</code>").format(text)
+
+
+COLOUR_SCALE = Html(Markup('<p class="scale"><span>little</span><i></i><span>most</span></p>'))  # of the heat maps

@@ -7,41 +7,46 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
-SIDE = 128  # pixels of a thumbnail; smaller pictures stay as they are
-QUALITY = 82
-FILE_QUALITY = 85
+THUMBNAIL = 128  # pixels of the longer side
+QUALITY = 85
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """One small picture: its data: address, its id and a line below it."""
+    """One small picture: its data: address, its id and a line below it. parts.Picture replaces it."""
 
     source: str
     id: str
     line: str = ""
 
 
+def data_address(data: bytes, kind: str = "jpeg") -> str:
+    """The data: address of an encoded picture; kind: "jpeg" or "png"."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def embedded(pixels: np.ndarray, side: int = THUMBNAIL) -> str:
+    """The data: address of uint8 [H, W, 1 or 3], as a JPEG with at most `side` pixels on its longer side."""
+    return data_address(_jpeg(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), side))
+
+
 def embedded_file(file: Path, side: int) -> str:
-    """The data: address of a JPEG, scaled down where its longer side has more than `side` pixels."""
+    """The data: address of a picture file; a JPEG that is small enough is taken as it is.
+
+    Raises OSError where Pillow cannot read the file.
+    """
     data = file.read_bytes()
     with Image.open(io.BytesIO(data)) as picture:
-        if max(picture.size) > side or picture.format != "JPEG":
-            smaller = picture.convert("RGB")
-            smaller.thumbnail((side, side))
-            stream = io.BytesIO()
-            smaller.save(stream, "JPEG", quality=FILE_QUALITY)
-            data = stream.getvalue()
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+        small = max(picture.size) <= side and picture.format == "JPEG"
+        return data_address(data if small else _jpeg(picture, side))
 
 
-def embedded(picture: np.ndarray) -> str:
-    """The data: address of uint8 [S, S, C], as a JPEG of at most SIDE px."""
-    if len(picture) > SIDE:
-        picture = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA).reshape(SIDE, SIDE, -1)
-    colour = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.shape[2] == 3 else picture
-    encoded = cv2.imencode(".jpg", colour, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+def _jpeg(picture: Image.Image, side: int) -> bytes:
+    smaller = picture if picture.mode == "L" else picture.convert("RGB")
+    smaller.thumbnail((side, side), Image.Resampling.BOX if max(picture.size) > 2 * side else Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    smaller.save(stream, "JPEG", quality=QUALITY)
+    return stream.getvalue()

@@ -1,39 +1,71 @@
-"""Numbers and lists as people read them: one way to write a value, an interval, a share, a count."""
+"""Numbers and lists as people read them: the only formatters of a value, an interval, a share and a count.
+
+An entry is what `evaluate.intervals` makes: {"value", "low", "high", ...}, where a missing number is None or nan.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+DASH = "–"
+PERCENT = "\N{NO-BREAK SPACE}%"
+
+
+def known(value: Any) -> bool:
+    """Whether there is a number: neither None nor nan."""
+    return value is not None and not math.isnan(value)
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A figure for people; a dash where there is no value."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    """`0.84`; a dash where there is no value."""
+    return f"{value:.{digits}f}".replace("-", "−") if value is not None and known(value) else DASH
 
 
-def interval(entry: dict[str, Any], digits: int = 2) -> str:
-    """`low to high`; a dash where the resamples gave none."""
-    if entry["low"] is None or math.isnan(entry["low"]):
-        return "–"
-    return f"{number(entry['low'], digits)} to {number(entry['high'], digits)}"
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference with its sign, `+0.041`; a dash where there is no value."""
+    return f"{value:+.{digits}f}".replace("-", "−") if value is not None and known(value) else DASH
 
 
 def percent(value: float | None, digits: int = 0) -> str:
-    """A share for people: 0.875 is `88 %`; a dash where there is no value."""
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+    """A share: 0.875 is `88 %`; a dash where there is no value."""
+    return f"{100 * value:.{digits}f}{PERCENT}" if value is not None and known(value) else DASH
 
 
-def percent_interval(entry: dict[str, Any]) -> str:
-    """`95 % interval 80 to 92 %`; `no interval` where the resamples gave none."""
-    if entry.get("low") is None or math.isnan(entry["low"]):
-        return "no interval"
-    return f"95\N{NO-BREAK SPACE}% interval {100 * entry['low']:.0f} to {percent(entry['high'])}"
+def interval(entry: Mapping[str, Any], digits: int = 2) -> str:
+    """`0.79–0.88`, or `−0.02 to 0.05` where an end is negative; a dash where there is no interval."""
+    if not known(entry["low"]):
+        return DASH
+    between = " to " if min(entry["low"], entry["high"]) < 0 else DASH
+    return f"{number(entry['low'], digits)}{between}{number(entry['high'], digits)}"
 
 
-def signed(value: float) -> str:
-    """A difference with its sign; a dash where it has no value."""
-    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+def percent_interval(entry: Mapping[str, Any], digits: int = 0) -> str:
+    """`79–88 %`; a dash where there is no interval."""
+    if not known(entry["low"]):
+        return DASH
+    return f"{100 * entry['low']:.{digits}f}{DASH}{percent(entry['high'], digits)}"
+
+
+def value_with_interval(entry: Mapping[str, Any], digits: int = 2) -> str:
+    """`0.84 (0.79–0.88)`, `0.84 (no interval)`, or a dash where there is no value."""
+    return _both(number(entry["value"], digits), interval(entry, digits))
+
+
+def percent_with_interval(entry: Mapping[str, Any], digits: int = 0) -> str:
+    """`84 % (79–88 %)`, `84 % (no interval)`, or a dash where there is no value."""
+    return _both(percent(entry["value"], digits), percent_interval(entry, digits))
+
+
+def difference_with_interval(entry: Mapping[str, Any], digits: int = 3) -> str:
+    """`+0.041 (+0.010 to +0.072)`, `+0.041 (no interval)`, or a dash where there is no value."""
+    ends = f"{signed(entry['low'], digits)} to {signed(entry['high'], digits)}" if known(entry["low"]) else DASH
+    return _both(signed(entry["value"], digits), ends)
+
+
+def _both(value: str, ends: str) -> str:
+    return value if value == DASH else f"{value} ({'no interval' if ends == DASH else ends})"
 
 
 def counted(count: int, noun: str) -> str:
@@ -44,3 +76,8 @@ def counted(count: int, noun: str) -> str:
 def listed(items: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter at its start."""
+    return f"{text[:1].upper()}{text[1:]}"

@@ -108,9 +108,8 @@ def contents(runs: Sequence[Evidence]) -> dict[str, Any]:
         "cards": sections.cards(graders),
         "pools": [(run.name, tables.pool(run)) for run in runs if run.verb == "pretrain"],
         "leaks": [line for run in graders if run.result for line in leak_lines(run, lineage[run.path.resolve()])],
-        "trainings": [sections.training(run, number) for number, run in enumerate(graders) if run.rows],
-        "pretrainings": [sections.pretraining(run, number, introduced=run in runs)
-                         for number, run in enumerate(pretrainings)],
+        "trainings": [sections.training(run) for run in graders if run.rows],
+        "pretrainings": [sections.pretraining(run, introduced=run in runs) for run in pretrainings],
         "sheets": sheets(everyone),
         "origins": [(run, tables.origin(run), tables.options(run)) for run in everyone],
         "intended": intended(runs),

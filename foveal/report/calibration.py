@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from foveal.page.charts import Line, Panel
 from foveal.page.parts import Cell, Table, cells
 from foveal.page.words import number, percent
-from foveal.report.figures import Line, Panel, charts
 from foveal.report.findings import Finding
 from foveal.report.operating import share_cell
 
 FEW = 10  # answers in a bin, below which its share says little
 
 
-def calibration_part(finding: Finding, number_on_page: int) -> dict[str, Any] | None:
+def calibration_part(finding: Finding) -> dict[str, Any] | None:
     """Sentence, curve and table; None for results that were made without them."""
     bins = [one for one in (finding.result.get("reliability") or {}).get("bins", []) if one["n"]]
     if not bins:
@@ -22,7 +22,7 @@ def calibration_part(finding: Finding, number_on_page: int) -> dict[str, Any] | 
         "sentence": _sentence(finding, bins),
         "sets": _sets(finding),
         "coverage": _coverage(finding),
-        "charts": charts([_panel(bins, f"reliability-{number_on_page}")]),
+        "charts": [_panel(bins)],
         "table": _table(bins),
     }
 
@@ -87,14 +87,14 @@ def _kept(entry: dict[str, Any], promised: float | None) -> tuple[str, str]:
     return ("kept", "good") if entry["low"] >= promised else ("cannot tell", "unsure")
 
 
-def _panel(bins: list[dict[str, Any]], name: str) -> Panel:
+def _panel(bins: list[dict[str, Any]]) -> Panel:
     confidence = [one["confidence"] for one in bins]
     lines = [
         Line(label="grader", x=confidence, y=[one["accuracy"] for one in bins], dotted=True),
         Line(label="what it says is so", x=[0, 1], y=[0, 1], colour="muted", dashed=True),
     ]
     return Panel(
-        name=name, title="Reliability", x_label="probability of the likeliest class", y_label="share that was right",
+        title="Reliability", x_label="probability of the likeliest class", y_label="share that was right",
         lines=lines, square=True,
     )  # fmt: skip
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from foveal.page.parts import Cell, Table, muted, value_cell
-from foveal.page.words import counted, interval, number, signed
+from foveal.page.parts import Cell, Table, difference_cell, muted, value_cell
+from foveal.page.words import counted, number
 from foveal.report.findings import Finding
 from foveal.report.words import METRIC_NAMES, headline_names
 
-TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}
 SURE = 0.05  # of a p-value, by custom
 
 
@@ -24,7 +22,7 @@ def differences(findings: Sequence[Finding]) -> Table:
         if finding.against_first is None:
             row += [muted("reference")] * len(paired)
         else:
-            row += [_difference(finding.against_first[name]) for name in paired]
+            row += [difference_cell(finding.against_first[name]) for name in paired]
         rows.append(row)
     short = [METRIC_NAMES[name] for name in names]
     return Table(
@@ -34,11 +32,6 @@ def differences(findings: Sequence[Finding]) -> Table:
         notes=["Every difference is paired: both graders meet the same resampled groups, so what is hard for both "
                "cancels. Better and worse are said only where the 95 % interval leaves out zero."],
     )  # fmt: skip
-
-
-def _difference(entry: Mapping[str, Any]) -> Cell:
-    text = f"{signed(entry['value'])} {entry['answer']}"
-    return Cell(text=text, small=interval(dict(entry), 3), tone=TONES[entry["answer"]])
 
 
 def mcnemar_lines(findings: Sequence[Finding]) -> list[str]:

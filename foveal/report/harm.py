@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from foveal.page.parts import Cell, Strip, Table
-from foveal.page.words import interval, number, percent
+from foveal.page.words import number, percent, value_with_interval
 from foveal.report.findings import Finding
 
 MOST_ERRORS = 10
@@ -35,9 +35,7 @@ def class_name(finding: Finding, value: Any) -> str:
 
 def _index(entry: Any) -> str:
     if isinstance(entry, Mapping) and entry.get("value") is not None:
-        text = f"Harm index {number(entry['value'], 3)}"
-        if entry.get("low") is not None:
-            text += f" (95 % interval {interval(dict(entry), 3)})"
+        text = f"Harm index {value_with_interval({'low': None, **entry}, 3)}"
         if entry.get("constant") is not None:
             text += f"; the constant answer has {number(entry['constant'], 3)}"
         return f"{text}. It is the mean weight over all images; lower is better."

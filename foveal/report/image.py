@@ -18,7 +18,7 @@ import pandas as pd
 from foveal.fundus.quality import FLAGS
 from foveal.page.pictures import embedded_file
 from foveal.page.render import render as render_page
-from foveal.page.words import counted, interval, listed, number, percent, percent_interval
+from foveal.page.words import counted, listed, percent, percent_with_interval, value_with_interval
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report import words
 from foveal.report.doubts import MOST_NEIGHBOURS, class_name, neighbour_labels
@@ -190,10 +190,10 @@ def _record(finding: Finding | None) -> list[tuple[str, str]]:
     for name in words.headline_names(finding.evidence):
         if name in finding.metrics:
             entry = finding.metrics[name]
-            found.append((words.METRIC_NAMES[name], f"{number(entry['value'])} ({interval(entry)})"))
+            found.append((words.METRIC_NAMES[name], value_with_interval(entry)))
     point = by_grade(finding.result, "referable")
     for name in ("sensitivity", "specificity"):
         entry = part(point or {}, name)
         if entry["value"] is not None:
-            found.append((PLAIN[name], f"{percent(entry['value'])} ({percent_interval(entry)})"))
+            found.append((PLAIN[name], percent_with_interval(entry)))
     return found

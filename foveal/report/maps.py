@@ -79,7 +79,7 @@ def _learned_counts(table: pd.DataFrame) -> list[tuple[str, str, int]]:
     learned = int(_learned(table).sum())
     if learned in (0, len(table)):
         return []
-    return [("learned from", "learned", learned), ("not learned from", "", len(table) - learned)]
+    return [("learned from", "hollow", learned), ("not learned from", "", len(table) - learned)]
 
 
 def _class_of(run: Evidence, value: Any) -> str:
@@ -113,7 +113,7 @@ def _draw(table: pd.DataFrame, key: str, title: str, labels: Sequence[str], kind
     for kind in sorted(kinds, key=lambda kind: -kind.count):  # rare classes on top of common ones
         points = [
             Markup('<path{} d="M{:.1f} {:.1f}{}"><title>{}: {}{}{}</title></path>').format(
-                Markup(' class="learned"') if learned[k] else "",
+                Markup(' class="hollow"') if learned[k] else "",
                 *scaled[k],
                 kind.path,
                 names[k],

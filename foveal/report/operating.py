@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveal.evaluate.operating import BY_GRADE
-from foveal.page.parts import Cell, Table, cells
-from foveal.page.words import number, percent, percent_interval
+from foveal.page.charts import MARKS, Line, Mark, Panel
+from foveal.page.parts import Cell, Table, cells, percent_cell
+from foveal.page.words import capital, number, percent, percent_with_interval
 from foveal.report.evidence import Evidence
-from foveal.report.figures import SHAPES, Line, Mark, Panel, charts
 from foveal.report.findings import Finding
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
@@ -29,7 +29,7 @@ YARDSTICK = (
 )
 
 
-def target_parts(finding: Finding, number_on_page: int) -> list[dict[str, Any]]:
+def target_parts(finding: Finding) -> list[dict[str, Any]]:
     """A part for each target that has curves or operating points; empty for results that were made without them."""
     parts = []
     for target, title in TARGETS.items():
@@ -40,7 +40,7 @@ def target_parts(finding: Finding, number_on_page: int) -> list[dict[str, Any]]:
                 "title": title,
                 "meaning": meaning(finding.evidence, finding.result, target),
                 "points": _points_table(points) if points else None,
-                "charts": charts(_panels(curves, points, f"{target}-{number_on_page}")),
+                "charts": _panels(curves, points),
                 "trade": _trade_table(curves) if curves.get("roc") else None,
                 "elsewhere": elsewhere(points[0]) if points else None,
             })  # fmt: skip
@@ -95,11 +95,9 @@ def sentence(point: Mapping[str, Any], target: str) -> str:
     """What the operating point does to a hundred images, in words."""
     found, spared = part(point, "sensitivity"), part(point, "specificity")
     disease, how = TARGETS[target].lower(), setting(point)
-    text = f"{how[0].upper()}{how[1:]}, it finds {percent(found['value'])} of the images with {disease}"
-    text += f" ({percent_interval(found)}; n = {_count(found['n'])})"
+    text = f"{capital(how)}, it finds {percent_with_interval(found)} of {_count(found['n'])} images with {disease}"
     if spared["value"] is not None:
-        text += f" and rightly passes {percent(spared['value'])} of those without"
-        text += f" ({percent_interval(spared)}; n = {_count(spared['n'])})"
+        text += f" and rightly passes {percent_with_interval(spared)} of {_count(spared['n'])} without"
     return f"{text}."
 
 
@@ -168,11 +166,10 @@ def _images(point: Mapping[str, Any]) -> str:
 
 def share_cell(entry: Mapping[str, Any]) -> Cell:
     """A share in percent with its interval below it."""
-    small = "" if entry["low"] is None else f"{100 * entry['low']:.1f} to {100 * entry['high']:.1f}"
-    return Cell(text=percent(entry["value"], 1), small=small)
+    return percent_cell(entry)
 
 
-def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]], name: str) -> list[Panel]:
+def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
     found = [part(point, "sensitivity")["value"] for point in points]
     passed = [part(point, "specificity")["value"] for point in points]
     right = [precision_here(point) for point in points]
@@ -181,7 +178,7 @@ def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]], name
     titles = {"roc": ("ROC curve", "1 − specificity", "sensitivity"),
               "precision_recall": ("Precision and recall", "recall (sensitivity)", "precision (PPV)")}  # fmt: skip
     return [
-        Panel(name=f"{name}-{key.replace('_', '-')}", title=title, x_label=x_label, y_label=y_label, square=True,
+        Panel(title=title, x_label=x_label, y_label=y_label, square=True,
               lines=_lines(curves[key], key), marks=_marks(points, places[key]))
         for key, (title, x_label, y_label) in titles.items() if curves.get(key)
     ]  # fmt: skip
@@ -195,8 +192,7 @@ def _lines(curve: Sequence[Sequence[float]], key: str) -> list[Line]:
 
 
 def _marks(points: Sequence[Mapping[str, Any]], places: Sequence[tuple[Any, Any]]) -> list[Mark]:
-    shapes = list(SHAPES)
-    return [Mark(label=str(point.get("name", "unnamed")), x=x, y=y, shape=shapes[k % 4], colour=f"series-{k % 4 + 2}")
+    return [Mark(label=str(point.get("name", "unnamed")), x=x, y=y, shape=MARKS[k % 4], colour=f"series-{k % 4 + 2}")
             for k, (point, (x, y)) in enumerate(zip(points, places, strict=True))
             if x is not None and y is not None]  # fmt: skip
 

@@ -12,7 +12,6 @@ from foveal.report.calibration import calibration_part
 from foveal.report.doubts import MOST_DOUBTS, doubts_part
 from foveal.report.evidence import Evidence
 from foveal.report.explanations import explanations_part
-from foveal.report.figures import charts
 from foveal.report.findings import Finding
 from foveal.report.harm import harm_part
 from foveal.report.maps import MOST_POINTS, map_part
@@ -36,15 +35,14 @@ def named(
 def quality_sections(findings: Sequence[Finding]) -> dict[str, Any]:
     """Figures, curves and tables of the graders that were judged."""
     names = [finding.evidence.name for finding in findings]
-    numbered = list(enumerate(findings))
     return {
         "tiles": quality.tiles(findings[0]) if len(findings) == 1 else [],
         "overall": quality.overall(findings) if findings else None,
-        "operating": named(numbered, names, lambda item: target_parts(item[1], item[0])),
+        "operating": named(findings, names, target_parts),
         "confusions": [(finding.evidence.name, tables.confusion(finding)) for finding in findings],
         "per_class": quality.per_class(findings) if findings else None,
         "harms": named(findings, names, harm_part),
-        "calibrations": named(numbered, names, lambda item: calibration_part(item[1], item[0])),
+        "calibrations": named(findings, names, calibration_part),
         "subgroups": named(findings, names, subgroup_parts),
         "differences": comparison.differences(findings) if len(findings) > 1 else None,
         "mcnemar": comparison.mcnemar_lines(findings),
@@ -117,17 +115,17 @@ def cards(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def training(run: Evidence, number: int) -> dict[str, Any]:
+def training(run: Evidence) -> dict[str, Any]:
     """Curves of one training, and the epoch that was kept."""
-    return {"run": run, "charts": charts(training_panels(run, f"training-{number}")), "kept": words.which_epoch(run)}
+    return {"run": run, "charts": training_panels(run), "kept": words.which_epoch(run)}
 
 
-def pretraining(run: Evidence, number: int, *, introduced: bool) -> dict[str, Any]:
+def pretraining(run: Evidence, *, introduced: bool) -> dict[str, Any]:
     """The curves with their reasons; sentence and verdict only where the summary has not said them."""
     return {
         "run": run,
         "sentence": None if introduced else words.what_was_trained(run),
         "verdict": None if introduced else verdicts.without_judgement(run),
         "reasons": run.health.get("reasons", []),
-        "charts": charts(pretraining_panels(run, f"pretraining-{number}")),
+        "charts": pretraining_panels(run),
     }

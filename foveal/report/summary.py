@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from foveal.evaluate.evaluate import SMALL_CLASS
-from foveal.page.words import counted, interval, listed, number, percent, percent_interval
+from foveal.page.words import counted, listed, number, percent_with_interval, value_with_interval
 from foveal.report import words
 from foveal.report.evidence import Evidence
 from foveal.report.findings import FEW_GROUPS, Finding
@@ -73,11 +73,11 @@ def inter_rater(finding: Finding) -> str:
         return ""
     own = finding.metrics["quadratic_kappa"]
     level = f"{number(told)}, as the evaluation was told" if not isinstance(told, dict) else (
-        f"{number(told['value'])} ({interval(told)}; n = {told['n']:,}, by {told['column']})"
+        f"{value_with_interval(told)}, measured on {counted(told['n'], 'image')} by {told['column']}"
     )  # fmt: skip
     return (
         f"Two readers of such images agree with a quadratic kappa of {level}; "
-        f"the grader has {number(own['value'])} ({interval(own)})."
+        f"the grader has {value_with_interval(own)}."
     )
 
 
@@ -94,8 +94,7 @@ def _missed(finding: Finding) -> str:
         if 0 < sum(row) < SMALL_CLASS:
             few.append(f"{name} ({sum(row)} images)")
         elif recall is not None and recall < MISSED_OFTEN:
-            sure = percent_interval(finding.metrics[f"recall of {name}"])
-            low.append(f"{name} ({percent(recall)} of {sum(row):,}, {sure})")
+            low.append(f"{name}, {percent_with_interval(finding.metrics[f'recall of {name}'])} of {sum(row):,}")
     lines = [f"Fewer than half of the images got their grade of {listed(low)}."] if low else []
     if few:
         lines.append(f"Nothing can be said of {listed(few)}.")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from foveal.page.parts import Verdict
-from foveal.page.words import counted, interval, signed
+from foveal.page.parts import TONES, Verdict
+from foveal.page.words import counted, difference_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.words import SPOKEN
 
-TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}
 CLEARLY = "Clearly better than a constant answer."
 UNTOLD = "Cannot be told from a constant answer."
 ORDERS = "Orders the grades better than a constant answer, but"
@@ -83,6 +82,5 @@ def _names(finding: Finding) -> list[str]:
 def _figures(compared: dict[str, dict[str, Any]]) -> str:
     """`accuracy +0.04 (0.01 to 0.07), better; …`."""
     return "; ".join(
-        f"{SPOKEN[name]} {signed(entry['value'])} ({interval(entry, 3)}), {entry['answer']}"
-        for name, entry in compared.items()
+        f"{SPOKEN[name]} {difference_with_interval(entry)}, {entry['answer']}" for name, entry in compared.items()
     )

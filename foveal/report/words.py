@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from foveal.page.words import counted, interval, listed, number
+from foveal.page.words import counted, listed, number, value_with_interval
 from foveal.report.evidence import Evidence, best_epoch
 from foveal.report.findings import Finding
 
@@ -132,8 +132,7 @@ def what_came_out(finding: Finding) -> str:
     """The headline figures with their intervals, and what the constant answer would reach."""
     names = [name for name in headline_names(finding.evidence) if name in finding.metrics]
     entries = [finding.metrics[name] for name in names]
-    figures = [f"{SPOKEN[name]} {number(entry['value'])} ({interval(entry)})"
-               for name, entry in zip(names, entries, strict=True)]  # fmt: skip
+    figures = [f"{SPOKEN[name]} {value_with_interval(entry)}" for name, entry in zip(names, entries, strict=True)]
     figures[0] = figures[0].replace("(", "(95\N{NO-BREAK SPACE}% interval ")
     if names[0] == "quadratic_kappa":
         figures[0] = f"agreement with the labels beyond chance, {figures[0]}"

@@ -1,7 +1,7 @@
 """Run folders written by hand: no training, no pixels but a few drawn squares."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import tomli_w
 
-from foveal.report import figures
 from foveal.report.build import ReportConfig, report
 
 CLASSES = ("none", "mild", "severe")
@@ -86,22 +85,6 @@ def write_mistakes(run: Path, table: pd.DataFrame) -> None:
     square = cv2.imencode(".jpg", np.full((400, 400, 3), 90, np.uint8))[1].tobytes()
     (run / "misgraded" / "00.jpg").write_bytes(square)
     (run / "views.jpg").write_bytes(square)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def charts_drawn_once() -> Iterator[Callable[[figures.Panel], str]]:
-    """Most pages of these tests show the same charts, and to draw them is most of the work; yields the real `draw`."""
-    drawn: dict[str, str] = {}
-    draw = figures.draw
-
-    def draw_once(panel: figures.Panel) -> str:
-        if repr(panel) not in drawn:
-            drawn[repr(panel)] = draw(panel)
-        return drawn[repr(panel)]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "draw", draw_once)
-        yield draw
 
 
 @pytest.fixture

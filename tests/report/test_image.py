@@ -23,7 +23,7 @@ def test_a_sheet_says_grade_referral_neighbours_and_record(full_run):
     assert "It refers what it grades mild or above; the probability of that is 90.0 % here." in page
     assert page.index("would refer") < page.index("with a probability of 80 %")
     assert "Of the 5 images most like it, 2 severe and 1 mild." in page
-    assert "0.81 (0.70 to 0.90)" in page and "83 % (95 % interval 77 to 95 %)" in page
+    assert "0.81 (0.70–0.90)" in page and "83 % (77–95 %)" in page
     assert "not a medical device" in page and "look it up by its id" in page
 
 

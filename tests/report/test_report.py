@@ -11,10 +11,8 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.report import figures
 from foveal.report.agreement import agree
 from foveal.report.evidence import best_epoch, forebears, read_evidence
-from foveal.report.figures import Level, Line, Panel, draw
 from foveal.report.findings import find
 from foveal.report.verdicts import against_constant, against_first
 
@@ -43,8 +41,7 @@ def test_the_page_needs_nothing_else(tmp_path, write_grader, page_of):
 
 
 @pytest.mark.slow
-def test_same_folders_same_bytes(tmp_path, write_grader, write_pretraining, page_of, charts_drawn_once, monkeypatch):
-    monkeypatch.setattr(figures, "draw", charts_drawn_once)
+def test_same_folders_same_bytes(tmp_path, write_grader, write_pretraining, page_of):
     runs = (write_grader(tmp_path / "one"), write_pretraining(tmp_path / "two"))
     assert page_of(*runs) == page_of(*runs)
 
@@ -201,14 +198,6 @@ def test_metrics_are_made_once_and_must_fit(tmp_path, write_grader, page_of):
 
 def test_best_epoch_is_the_first_of_equals(tmp_path, write_grader):
     assert best_epoch(read_evidence(write_grader(tmp_path / "run"))) == 2
-
-
-def test_drawing_names_no_colour_or_id_of_its_own():
-    line = Line(label="loss", x=[1, 2, 3], y=[3.0, None, 1.0])
-    svg = draw(Panel(name="here", title="Loss", lines=[line], levels=[Level(label="chance", value=2.5)], best=3))
-    assert 'aria-label="Loss by epoch: loss from 3.00 to 1.00."' in svg
-    assert all(name.startswith("here-") for name in re.findall(r'\bid="([^"]*)"', svg))
-    assert "var(--series-1, #0072b2)" in svg and "<metadata" not in svg
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from foveal.report.summary import answers
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
 FROM_METRICS = {
-    "operating": ("operating_points", ("83.2 %", "the grade", "87.6 %", "76.5 to 95.4", "65.4 %", "0.345", "33 ill")),
+    "operating": ("operating_points", ("83.2 %", "the grade", "87.6 %", "76.5–95.4 %", "65.4 %", "0.345", "33 ill")),
     "harm": ("harm", ("severe → none", "0.247", "89 %", "10.0 %")),
     "reliability": (
         "reliability",
@@ -27,7 +27,7 @@ FROM_METRICS = {
             "too sure of itself by 10.0 points",
             "91.2 %",
             "70.1 %",
-            "60.0 to 80.0",
+            "60.0–80.0 %",
             "promised",
             "broken",
         ),
@@ -110,11 +110,11 @@ def test_one_missing_part_is_asked_for_alone(full_run, name):
 
 
 def test_what_was_learned_from_is_hollow_only_where_the_table_tells(full_run, page_of):
-    assert section(page_of(full_run), "map").count('<path class="learned"') == 14, "i0 has no place"
+    assert section(page_of(full_run), "map").count('<path class="hollow"') == 14, "i0 has no place"
     table = pd.read_csv(full_run / "cluster" / "maps.csv")
     table.drop(columns="learned").to_csv(full_run / "cluster" / "maps.csv", index=False)
     text = section(page_of(full_run), "map")
-    assert "not learned from" not in text and 'class="learned"' not in text
+    assert "not learned from" not in text and 'class="hollow"' not in text
 
 
 def test_clusters_that_were_not_scored_have_no_table(full_run, page_of):
@@ -195,7 +195,7 @@ def test_the_summary_answers_five_questions(full_run):
     said = {question: " ".join(lines) for question, lines in answers(evidence, find([evidence])[0])}
     assert list(said) == ["What is it?", "How good is it?", "Measured against what?", "Where does it fail?",
                           "May it be trusted?"]  # fmt: skip
-    assert "By the grade that it gives, it finds 83\N{NO-BREAK SPACE}% of the images with" in said["How good is it?"]
+    assert "it finds 83\N{NO-BREAK SPACE}% (77–95\N{NO-BREAK SPACE}%) of 40 images" in said["How good is it?"]
     assert "quadratic kappa of 0.84" in said["Measured against what?"]
     assert "worst where camera is Kowa: quadratic kappa 0.43" in said["Where does it fail?"]
     assert (
