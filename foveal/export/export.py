@@ -84,7 +84,7 @@ def _require_place(out: Path) -> None:
 def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
     """The formats that this run can have; what is left out is said, and ValueError where nothing is left."""
     reasons: dict[Format, str] = {}
-    if not predictor.single:
+    if not predictor.has_features:
         reasons["encoder"] = "several graders have as many encoders: export one of them, such as RUN/fold1"
     if not is_convolutional(predictor.ensembles[0][0].grader.encoder):
         reasons["onnx-int8"] = "8-bit integers are for stacks of convolutions, which this encoder is not"
@@ -188,8 +188,8 @@ def _answers(file: Path, said: dict[str, Any], images: np.ndarray, predictor: Pr
 
 def _both(model: Model, images: np.ndarray) -> np.ndarray:
     """Probabilities float32 [n, K + C]: of the grades, and of a second task where there is one."""
-    second = [] if model.second is None else [model.second_probabilities(images)]
-    return np.hstack([model.probabilities(images), *second])
+    answers = model.answer(images)
+    return np.hstack([found for found in (answers.probabilities, answers.second) if found is not None])
 
 
 def _write_int8(work: Work, said: dict[str, Any], onnx_file: Path) -> str:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from foveal.augment.views import NetworkInput
 from foveal.losses.grading import expected_grade
 from foveal.nets.looking import Looking, has_map
-from foveal.predict.predictor import Predictor, turned
+from foveal.predict.predictor import Predictor
+from foveal.predict.turns import look
 from foveal.readout.readout import LEAST_PROBABILITY
 
 OPSET = 20
@@ -31,7 +32,7 @@ class Graph(nn.Module):
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         members = predictor.ensembles[0]
-        self.single, self.tta, readout = predictor.single, predictor.tta, predictor.readout
+        self.single, self.tta, readout = predictor.has_features, predictor.tta, predictor.readout
         self.temperature, self.stepped = readout.temperature, readout.steps is not None
         steps = torch.tensor(readout.steps or [[1.0, 0.0]] * (len(predictor.classes) - 1))
         self.register_buffer("slopes", steps[:, 0])
@@ -55,16 +56,14 @@ class Graph(nn.Module):
         images = pixels.permute(0, 3, 1, 2).float() / 255
         shares, seconds, looks = [], [], []
         for number, looking in enumerate(self.looking):
-            views = turned((images - self.means[number]) / self.stds[number], self.tta)  # type: ignore[index]
             # One pass for all views: a graph with a pass for each is written and calibrated that many times slower.
-            logits, *seen = looking(torch.cat(views))
-            shares.append(_by_view(logits.float().softmax(1), views).mean(0))
-            plain = [_by_view(values, views)[0] for values in seen]  # features, and places
+            share, *seen = look(looking, (images - self.means[number]) / self.stds[number], self.tta)  # type: ignore
+            shares.append(share)
             if self.second:
                 second_head: Any = looking.grader.second_head  # type: ignore[union-attr]
-                seconds.append(second_head(plain[0]).float().softmax(1))
+                seconds.append(second_head(seen[0]).float().softmax(1))
             if self.single:
-                looks = plain
+                looks = seen
         mean = torch.stack(shares).mean(0)
         if self.stepped:
             rises = self.slopes * (expected_grade(mean)[:, None] - self.cuts)  # type: ignore[operator]
@@ -72,11 +71,6 @@ class Graph(nn.Module):
         elif self.temperature != 1:
             mean = (mean.clamp_min(LEAST_PROBABILITY).log() / self.temperature).softmax(1)
         return (mean, *([torch.stack(seconds).mean(0)] if seconds else []), *looks)
-
-
-def _by_view(values: Tensor, views: list[Tensor]) -> Tensor:
-    """[V N, …] -> [V, N, …], of V views."""
-    return values.unflatten(0, (len(views), -1))
 
 
 def input_shape(seen: NetworkInput, channels: int) -> tuple[int, int, int, int]:

@@ -1,9 +1,9 @@
-"""Exported: a file that `foveal export` wrote, graded by ONNX Runtime; torch need not be installed.
+"""Exported: a file that `foveal export` wrote, run by ONNX Runtime; torch need not be installed.
 
     FOLDER/model.onnx (model.fp16.onnx, model.int8.onnx)    pixels to probabilities
     FOLDER/foveal.json                                      all else: classes, preparation, readout, digests, parity
 
-The two belong together: a file whose digest foveal.json does not hold is refused.
+A file whose digest is not in foveal.json is refused.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from foveal.errors import FovealError
 from foveal.files import read_json
 from foveal.fundus.preparation import at_size
+from foveal.predict.answers import GRADE, Answers, Want, joined
 from foveal.predict.model import Model
 from foveal.readout.readout import readout_from
 
 ABOUT, DEFAULT = "foveal.json", "model.onnx"
 FORMAT = 1  # of foveal.json
-AT_ONCE = 16  # images a call: more does not go faster on a CPU, and takes memory
+AT_ONCE = 16  # images a call: more is not faster on a CPU, and takes memory
+# What a file may give, and which wish asks for it.
+WISHES = {"probabilities": "probabilities", "second": "probabilities", "features": "features", "places": "map"}
 
 
 class Exported(Model):
@@ -48,56 +52,53 @@ class Exported(Model):
         said = json.dumps(self.about, sort_keys=True)
         return hashlib.sha256(f"{self.file.name}{said}".encode()).hexdigest()
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], calibrated."""
-        return self._run(images, ["probabilities"])[0]
+    @property
+    def has_maps(self) -> bool:
+        """Whether the file gives them."""
+        return "places" in self._outputs
 
-    def second_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, C] of the second task."""
-        return self._run(images, ["second"])[0]
+    @property
+    def has_features(self) -> bool:
+        """Whether the file gives them."""
+        return "features" in self._outputs
 
-    def looks(self, images: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(maps float32 [n, h, w] or None, features float32 [n, D] or None), as the file gives them."""
-        wanted = [name for name in ("places", "features") if name in self._outputs]
-        found = dict(zip(wanted, self._run(images, wanted) if wanted else [], strict=True))
-        return found.get("places"), found.get("features")
+    def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
+        """See `Model.answer`."""
+        if not len(pixels):
+            return self.nothing()
+        names = [name for name, wish in WISHES.items() if wish in want and name in self._outputs]
+        parts = [self._run(pixels[start : start + AT_ONCE], names) for start in range(0, len(pixels), AT_ONCE)]
+        return joined(parts)
 
-    def _run(self, images: np.ndarray, names: list[str]) -> list[np.ndarray]:
-        if not len(images):
-            empty = {"probabilities": len(self.classes), "second": len(self.second[1]) if self.second else 0}
-            return [np.empty((0, empty[name]), np.float32) for name in names]
-        pixels = at_size(images, self.side)
-        parts = [
-            self._session.run(names, {"pixels": pixels[start : start + AT_ONCE]})
-            for start in range(0, len(pixels), AT_ONCE)
-        ]
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    def _run(self, pixels: np.ndarray, names: list[str]) -> Answers:
+        found = self._session.run(names, {"pixels": at_size(pixels, self.side)}) if names else []
+        arrays = dict(zip(names, found, strict=True))
+        return Answers(**{"maps" if name == "places" else name: values for name, values in arrays.items()})
 
 
 def _read_about(file: Path) -> dict[str, Any]:
     about_file = file.with_name(ABOUT)
     if not file.is_file():
-        raise ValueError(f"{file}: there is no such file; foveal export RUN --out FOLDER writes FOLDER/{DEFAULT}")
-    if not about_file.is_file():
-        raise ValueError(
-            f"{file} is alone: without {ABOUT}, which foveal export wrote beside it, nobody knows its classes or how "
-            "photographs are prepared. Copy the whole folder"
+        raise FovealError(
+            "export.missing", f"{file} does not exist", fix=f"foveal export RUN --out FOLDER writes FOLDER/{DEFAULT}"
         )
+    again = "copy the whole folder again"
+    if not about_file.is_file():
+        what = f"{ABOUT}, which foveal export wrote beside {file}, is missing"
+        raise FovealError("export.incomplete", what, fix=again)
     about = read_json(about_file)
     if about.get("format") != FORMAT:
-        raise ValueError(
-            f"{about_file} has format {about.get('format')}, this Foveal reads {FORMAT}: use the Foveal that wrote it "
-            f"({about.get('foveal')}), or export again"
-        )
+        raise FovealError(
+            "export.format", f"{about_file} has format {about.get('format')}", expected=f"format {FORMAT}",
+            fix=f"use the Foveal that wrote it ({about.get('foveal')}), or export again",
+        )  # fmt: skip
     missing = {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about)
     if missing:
-        raise ValueError(f"{about_file} says nothing of {', '.join(sorted(missing))}: copy the whole folder again")
+        raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
     known = about["files"].get(file.name, {}).get("sha256")
     if known != hashlib.sha256(file.read_bytes()).hexdigest():
-        raise ValueError(
-            f"{file} is not the file that {about_file} describes: one of them was changed or comes from another "
-            "export. Copy the whole folder again"
-        )
+        what = f"{file} is not the file that {about_file} describes: one of them was changed, or is of another export"
+        raise FovealError("export.changed", what, fix=again)
     return about
 
 
@@ -105,12 +106,16 @@ def _session(file: Path, device: str, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise ValueError("an exported model needs ONNX Runtime: pip install 'foveal[export]'") from None
+        what = "ONNX Runtime is not installed, and an exported model needs it"
+        raise FovealError("package.missing", what, fix="pip install 'foveal[export]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads  # 0: as many as there are cores
     options.log_severity_level = 3
     there = onnxruntime.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in there:
-        raise ValueError("--device cuda: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or --device cpu")
+        raise FovealError(
+            "device.missing", "--device cuda: this ONNX Runtime has no CUDA",
+            fix="pip install onnxruntime-gpu, or use --device cpu",
+        )  # fmt: skip
     wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
     return onnxruntime.InferenceSession(str(file), options, [name for name in wanted if name in there])

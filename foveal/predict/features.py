@@ -14,6 +14,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.distributed import choose_device
 from foveal.fundus.preparation import Preparation
 from foveal.nets.encoder import create_encoder
+from foveal.predict.model import check_preparation
 from foveal.runs import read_model
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet
@@ -33,15 +34,10 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
 def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.ndarray], np.ndarray]:
     """The encoder of a pre-trained run or a grader, loaded strictly: prepared uint8 [m, S, S, C] -> float32 [m, D].
 
-    Images are resized and normalised as the run's own were; ValueError when `prepared` was made differently.
+    Images are resized and normalised as the run's own were; FovealError when `prepared` was made differently.
     """
     model, chosen = read_model(run), choose_device(device)
-    options = Preparation(**prepared.card["options"])
-    if options != Preparation(**model["preparation"]):
-        raise ValueError(
-            f"{prepared.path} was prepared with {options}, the run expects "
-            f"{Preparation(**model['preparation'])}; prepare it again so"
-        )
+    check_preparation(prepared, Preparation(**model["preparation"]))
     encoder = create_encoder(model["encoder"], model["channels"], model["image_size"])
     weights = run / "encoder.safetensors"
     checkpoint.load_strict(encoder, checkpoint.load_weights(weights), str(weights))

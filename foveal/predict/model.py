@@ -1,7 +1,7 @@
 """Model: a grader as the rest of Foveal sees it, whether torch runs it or an exported file; no torch here.
 
-It knows how photographs are prepared, what the classes are and how probabilities become answers. What computes the
-probabilities is the part of `Predictor` (a run folder) and of `Exported` (a file that `foveal export` wrote).
+A model knows how photographs are prepared, what the classes are and how probabilities become grades. `Predictor` (a run
+folder) and `Exported` (a file that `foveal export` wrote) compute the answers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.fundus.quality import FLAGS
+from foveal.predict.answers import GRADE, Answers, Want
 from foveal.predict.inputs import Photograph
 from foveal.readout.readout import Readout
 from foveal.readout.scales import referable_from, referred
@@ -31,14 +32,14 @@ Read = tuple[Photograph, Prepared | FovealError]
 
 
 class Model(ABC):
-    """What is known of a grader beside its weights: `said` has the keys of model.json."""
+    """A grader without its weights: `said` has the keys of model.json."""
 
     def __init__(self, name: str, said: Mapping[str, Any], readout: Readout, tta: str) -> None:
         self.name, self.readout, self.tta = name, readout, tta
         self.classes: list[str] = list(said["classes"])
         self.scale: str = said["scale"]
         self.preparation = Preparation(**said["preparation"])
-        self.fundus: bool = said.get("fundus", self.preparation.crop == "disc")  # runs of old do not say it
+        self.fundus: bool = said.get("fundus", self.preparation.crop == "disc")  # older runs do not have this key
         self.second: tuple[str, list[str]] | None = (
             (said["second"], said["second_classes"]) if said.get("second") else None
         )
@@ -46,22 +47,46 @@ class Model(ABC):
     @property
     @abstractmethod
     def key(self) -> str:
-        """What tells this model from all others: a digest of its weights and of how they are read."""
+        """A digest of all that decides an answer."""
+
+    @property
+    @abstractmethod
+    def has_maps(self) -> bool:
+        """Whether `answer` gives maps: of one grader whose head stands on the mean of its last map."""
+
+    @property
+    @abstractmethod
+    def has_features(self) -> bool:
+        """Whether `answer` gives features: several graders have none in common."""
 
     @abstractmethod
+    def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
+        """All that is wanted of prepared images uint8 [n, S, S, C], from one pass of each network.
+
+        Turns and flips are rows of the same batch. Where there are no images, there are neither features nor maps.
+        """
+
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], calibrated."""
+        shares = self.answer(images).probabilities
+        assert shares is not None
+        return shares
 
-    @abstractmethod
     def second_probabilities(self, images: np.ndarray) -> np.ndarray:
         """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, C] of the second task."""
+        shares = self.answer(images).second
+        assert shares is not None
+        return shares
 
-    @abstractmethod
     def looks(self, images: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(maps float32 [n, h, w] of what speaks for the answer, features float32 [n, D]); None where there are none.
+        """(maps, features) of `answer`."""
+        answers = self.answer(images, ("features", "map"))
+        return answers.maps, answers.features
 
-        See nets/looking.py. Several graders have no common features.
-        """
+    def nothing(self) -> Answers:
+        """The answers for no images."""
+        second = None if self.second is None else np.empty((0, len(self.second[1])), np.float32)
+        return Answers(probabilities=np.empty((0, len(self.classes)), np.float32), second=second)
 
     @property
     def decision(self) -> str:
@@ -69,7 +94,7 @@ class Model(ABC):
         return self.readout.decision
 
     def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
-        """The table of predictions for records of a prepared set; ValueError when it was prepared differently."""
+        """The table of predictions for records of a prepared set; FovealError when it was prepared differently."""
         return pd.concat(list(self.tables_of_set(prepared, records)), ignore_index=True)
 
     def tables_of_set(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -77,42 +102,39 @@ class Model(ABC):
         same = (prepared.classes, prepared.card["scale"]) == (self.classes, self.scale)
         if not same and records["label"].notna().any():
             warn(
-                f"{prepared.path} is labelled on the scale '{prepared.card['scale']}' ({', '.join(prepared.classes)}), "
-                f"the model grades on '{self.scale}' ({', '.join(self.classes)}): its labels are left out"
+                f"{prepared.path} has labels on the scale '{prepared.card['scale']}' ({', '.join(prepared.classes)}). "
+                f"The model grades on '{self.scale}' ({', '.join(self.classes)}), so these labels are not used"
             )
         for part, images in self.images_of(prepared, records):
             labels = part["label"] if same else pd.array([pd.NA] * len(part), dtype="Int64")
+            answers = self.answer(images)
+            assert answers.probabilities is not None
             table = self.table(
-                list(part["id"]), self.probabilities(images), labels, part["group"], part["split"], part["flags"]
+                list(part["id"]), answers.probabilities, labels, part["group"], part["split"], part["flags"]
             )
-            if self.second is not None:
-                known = self.known_second(prepared, part).set_index(table.index)
-                table = table.join(known).join(self.second_columns(self.second_probabilities(images)))
-            yield table
+            yield (
+                table
+                if self.second is None
+                else table.join(self.second_table(prepared, part, answers.second).set_index(table.index))
+            )
 
     def images_of(
         self, prepared: PreparedSet, records: pd.DataFrame, at_once: int = 4 * BATCH
     ) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-        """(records, their prepared images), some at a time; ValueError when they were prepared differently."""
-        self.check_set(prepared)
+        """(records, their prepared images), some at a time; FovealError when they were prepared differently."""
+        check_preparation(prepared, self.preparation)
         for start in range(0, len(records), at_once):
             part = records.iloc[start : start + at_once]
             yield part, prepared.pixels(part)
 
-    def check_set(self, prepared: PreparedSet) -> None:
-        """ValueError for a set that was prepared otherwise than what the model learned from."""
-        options = Preparation(**prepared.card["options"])
-        if options != self.preparation:
-            raise ValueError(
-                f"{prepared.path} was prepared with {options}, the run expects {self.preparation}; prepare it again so"
-            )
-
-    def known_second(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
-        """What the source says of the second task: one column, empty where it says nothing."""
-        assert self.second is not None
+    def second_table(self, prepared: PreparedSet, records: pd.DataFrame, answers: np.ndarray | None) -> pd.DataFrame:
+        """Of a second task: a column with what the source says, "" where it says nothing, and those of the answers."""
+        assert self.second is not None and answers is not None
         name = self.second[0]
         known = prepared.columns[name] if name in prepared.columns else pd.Series(dtype=object)
-        return pd.DataFrame({name: known.reindex(records["id"]).fillna("").to_numpy()})
+        return pd.DataFrame({name: known.reindex(records["id"]).fillna("").to_numpy()}).join(
+            self.second_columns(answers)
+        )
 
     def second_columns(self, answers: np.ndarray) -> pd.DataFrame:
         """Probabilities [n, C] of the second task as columns "NAME=CLASS"."""
@@ -124,7 +146,7 @@ class Model(ABC):
     def read(self, photographs: Iterable[Photograph]) -> Iterator[Read]:
         """(photograph, its prepared form or why there is none), decoded in threads, in order, a few in advance.
 
-        Photographs of retinas are measured and flagged as `prepare` does it.
+        Photographs of retinas are measured and flagged as in `prepare`.
         """
 
         def prepare(photograph: Photograph) -> Prepared:
@@ -132,17 +154,20 @@ class Model(ABC):
 
         return in_threads(prepare, photographs)
 
-    def table_of_photographs(self, batch: Sequence[Read]) -> pd.DataFrame:
-        """The table of predictions for what `read` gave, a row each, with `answer` unreadable and `reason` set."""
+    def answer_batch(self, batch: Sequence[Read], want: Want = GRADE) -> Answers:
+        """The answers for those photographs of a batch that could be read."""
+        images = [result.pixels for _, result in batch if isinstance(result, Prepared)]
+        return self.answer(np.stack(images), want) if images else self.nothing()
+
+    def table_of_photographs(self, batch: Sequence[Read], answers: Answers | None = None) -> pd.DataFrame:
+        """A row for each photograph that `read` gave; those that could not be read have `answer` unreadable.
+
+        answers: of `answer_batch`, where they are known already.
+        """
         graded = [(photograph.id, result) for photograph, result in batch if isinstance(result, Prepared)]
         failed = [(photograph.id, str(result)) for photograph, result in batch if isinstance(result, FovealError)]
-        images = np.stack([result.pixels for _, result in graded]) if graded else self.blank(0)
         flags = [" ".join(result.flags) for _, result in graded]
-        table = self.table([name for name, _ in graded], self.probabilities(images), flags=flags)
-        if self.second is not None:  # in the order of columns that images of a set have
-            known = table.assign(**{self.second[0]: ""})
-            table = known.join(self.second_columns(self.second_probabilities(images)))
-        table = table.assign(answer="graded", reason="")
+        table = self.rows([name for name, _ in graded], answers or self.answer_batch(batch), flags)
         if not failed:
             return table
         rows = pd.DataFrame(failed, columns=["id", "reason"]).assign(answer="unreadable")
@@ -157,52 +182,67 @@ class Model(ABC):
         """Black prepared images uint8 [count, S, S, C]."""
         return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
 
+    def rows(self, ids: Sequence[str], answers: Answers, flags: Iterable[str] | None = None) -> pd.DataFrame:
+        """The rows of predictions.csv for photographs that were answered, with all columns."""
+        assert answers.probabilities is not None
+        table = self.table(ids, answers.probabilities, flags=flags)
+        if self.second is not None:  # in the order of columns that images of a set have
+            assert answers.second is not None
+            table = table.assign(**{self.second[0]: ""}).join(self.second_columns(answers.second))
+        return table.assign(answer="graded", reason="")
+
     def table(
         self, ids: Sequence[str], probabilities: np.ndarray, labels: Iterable[Any] | None = None,
         groups: Iterable[str] | None = None, splits: Iterable[str] | None = None, flags: Iterable[str] | None = None,
         graded: tuple[np.ndarray, list[str]] | None = None,
     ) -> pd.DataFrame:  # fmt: skip
-        """The table that predictions.csv holds: id, label, p0 … pK, grade, referable, group, split, flags, and set.
+        """The columns id, label, p0 … pK, grade, referable, group, split, flags and, where there are sets, set.
 
-        graded: grades and sets that do not come from the model's own readout. Raises ValueError for probabilities that
-        are no numbers: the likeliest of them would be grade 0.
+        graded: grades and sets that do not come from the model's own readout. Raises FovealError for probabilities that
+        are not finite: their argmax would be grade 0.
         """
         if not np.isfinite(probabilities).all():
-            raise ValueError(
-                f"{self.name} computes what is no number: its weights are damaged, or its training diverged"
+            raise FovealError(
+                "run.not_finite",
+                f"{self.name} gives probabilities that are not finite: its weights are damaged, or training diverged",
             )
         has_sets = self.readout.limits is not None if graded is None else any(graded[1])
         if graded is None:
             grades = self.readout.grades(probabilities)
             graded = grades, self.readout.sets(probabilities, grades)
-        blank = [""] * len(ids)
-        table = pd.DataFrame({"id": list(ids), "label": pd.array([pd.NA] * len(ids), dtype="Int64")})
-        if labels is not None:
-            table["label"] = pd.array(list(labels), dtype="Int64")
-        for number in range(len(self.classes)):
-            table[f"p{number}"] = probabilities[:, number].astype(float).round(6)
-        table["grade"] = pd.array(graded[0], dtype="Int64")
+        blank, unknown = [""] * len(ids), pd.array([pd.NA] * len(ids), dtype="Int64")
         lowest = referable_from(self.scale)
-        table["referable"] = pd.array([pd.NA] * len(ids), dtype="Int64")
-        if lowest is not None:
-            table["referable"] = pd.array(referred(np.asarray(graded[0]), lowest).astype(int), dtype="Int64")
-        table["group"] = blank if groups is None else list(groups)
-        table["split"] = blank if splits is None else list(splits)
-        table["flags"] = blank if flags is None else list(flags)
-        if has_sets:
-            table["set"] = graded[1]
-        return table
+        referable = None if lowest is None else referred(np.asarray(graded[0]), lowest).astype(int)
+        table = pd.DataFrame({
+            "id": list(ids), "label": unknown if labels is None else pd.array(list(labels), dtype="Int64"),
+            **{f"p{number}": probabilities[:, number].astype(float).round(6) for number in range(len(self.classes))},
+            "grade": pd.array(graded[0], dtype="Int64"),
+            "referable": unknown if referable is None else pd.array(referable, dtype="Int64"),
+            "group": blank if groups is None else list(groups), "split": blank if splits is None else list(splits),
+            "flags": blank if flags is None else list(flags),
+        })  # fmt: skip
+        return table.assign(set=graded[1]) if has_sets else table
+
+
+def check_preparation(prepared: PreparedSet, expected: Preparation) -> None:
+    """FovealError for a set that was prepared differently from what the model learned from."""
+    found = Preparation(**prepared.card["options"])
+    if found != expected:
+        raise FovealError(
+            "set.preparation", f"{prepared.path} was prepared with {found}", expected=str(expected),
+            fix="prepare it again with these options",
+        )  # fmt: skip
 
 
 def batches(reads: Iterable[Read]) -> Iterator[list[Read]]:
-    """What `Model.read` gives, so many at a time as are graded together."""
+    """What `Model.read` gives, `BATCH` photographs at a time."""
     remaining = iter(reads)
     while batch := list(islice(remaining, BATCH)):
         yield batch
 
 
 def set_ungradable(table: pd.DataFrame, words: Iterable[str]) -> pd.DataFrame:
-    """The table with no grade for rows that are flagged with one of `words`: answer ungradable, and the reason why."""
+    """The table without grades in rows that have a flag of `words`: their answer is ungradable, with the reason."""
     wanted = set(words)
     found = table["flags"].str.split().map(lambda flags: [word for word in flags if word in wanted])
     without = (table["answer"] == "graded") & (found.map(len) > 0)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.errors import FovealError
+from foveal.files import write_bytes
 from foveal.fundus.decode import decode
 from foveal.fundus.overlay import overlay, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate
@@ -21,29 +23,25 @@ from foveal.predict.model import Model, Read
 SIDE = 1024  # px: least short side of a photograph under its map, where it has so many
 
 
-def check_looks(model: Model) -> None:
-    """ValueError where the model cannot tell which places spoke for its answer."""
-    maps, _ = model.looks(model.blank(1))
-    if maps is None:
-        raise ValueError(
-            f"--overlays: {model.name} gives no maps: they need one grader (RUN/fold1 of folds) whose head stands on "
-            "the mean of its last map; use foveal explain with --method occlusion"
-        )
+def check_maps(model: Model) -> None:
+    """FovealError where the model gives no maps."""
+    if not model.has_maps:
+        raise FovealError(
+            "run.no_maps", f"--overlays: {model.name} gives no maps",
+            expected="one grader (RUN/fold1 of folds) whose head stands on the mean of its last map",
+            fix="use foveal explain with --method occlusion",
+        )  # fmt: skip
 
 
-def write_overlays(model: Model, batch: Sequence[Read], folder: Path) -> None:
-    """FOLDER/NAME.jpg for each photograph of a batch that could be read."""
+def write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None, folder: Path) -> None:
+    """FOLDER/NAME.jpg for each photograph of a batch that could be read; maps: of `answer_batch`, [n, h, w]."""
     folder.mkdir(parents=True, exist_ok=True)
     readable = [(photograph, result) for photograph, result in batch if isinstance(result, Prepared)]
-    if not readable:
-        return
-    maps, _ = model.looks(np.stack([result.pixels for _, result in readable]))
-    assert maps is not None
-    for (photograph, result), heat in zip(readable, maps, strict=True):
+    for (photograph, result), heat in zip(readable, [] if maps is None else maps, strict=True):
         decoded = decode(photograph.source(), SIDE, name=photograph.id)
         frame, square = locate(decoded.pixels, model.preparation)
         picture = overlay(frame, square, heat, retina_of(result.square))
-        (folder / f"{file_name(photograph)}.jpg").write_bytes(to_jpeg(picture))
+        write_bytes(folder / f"{file_name(photograph)}.jpg", to_jpeg(picture))
 
 
 def file_name(photograph: Photograph) -> str:

@@ -21,11 +21,12 @@ import tyro
 
 from foveal.console import progress_bar, say, show_table, warn
 from foveal.fundus.quality import UNGRADABLE, check_flags
+from foveal.predict.answers import GRADE
 from foveal.predict.inputs import list_photographs, sort_inputs
-from foveal.predict.model import Model, batches, set_ungradable
+from foveal.predict.model import Model, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Writer
-from foveal.predict.overlays import check_looks, write_overlays
+from foveal.predict.overlays import check_maps, write_overlays
 from foveal.readout.predictions import probability_columns
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
@@ -100,9 +101,9 @@ def predict(config: PredictConfig) -> Path:
     _check_ids(prepared)
     model = open_model(runs, config.device, config.tta)
     for known, _ in prepared:
-        model.check_set(known)
+        check_preparation(known, model.preparation)
     if config.overlays is not None:
-        check_looks(model)
+        check_maps(model)
     if len(runs) > 1:
         say(f"{len(runs)} runs grade together: the mean of their probabilities and thresholds, without sets of grades")
     made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
@@ -189,9 +190,10 @@ def _tables(
                 bar.advance(len(table))
             return
         for batch in batches(model.read(listed)):
+            answers = model.answer_batch(batch, GRADE if config.overlays is None else ("probabilities", "map"))
             if config.overlays is not None:
-                write_overlays(model, batch, config.overlays)
-            yield model.table_of_photographs(batch)
+                write_overlays(model, batch, answers.maps, config.overlays)
+            yield model.table_of_photographs(batch, answers)
             bar.advance(len(batch))
 
 

@@ -48,13 +48,13 @@ def finish_folds(
     write_text(run.path / "folds.csv", folds.to_csv(index=False, lineterminator="\n"))
     test = prepared.part("test")
     predictor = Predictor(run.path, device)
-    raw_test = predictor.raw_of(prepared, test)
+    raw_test = predictor.raw_answers_of(prepared, test)
     judged = pd.concat([records.assign(split="val"), test])
     extra = pd.DataFrame({"fold": [*(fold_of + 1), *[""] * len(test)]})
-    second = predictor.second_of(prepared, test)
-    if second is not None:
+    if raw_test.second is not None:
+        second = predictor.second_table(prepared, test, raw_test.second)
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
-    hand_on(run, predictor, config, prepared, judged, np.concatenate([raw, raw_test]), fold_of, extra)
+    hand_on(run, predictor, config, prepared, judged, np.concatenate([raw, raw_test.probabilities]), fold_of, extra)
     show_folds(read_predictions(run.path / "predictions.csv"), prepared)
     say(f"out-of-fold predictions of {len(records):,} images: {run.path / 'predictions.csv'}")
     say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")

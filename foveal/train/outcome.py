@@ -68,10 +68,11 @@ def finish(
     if not len(judged):
         warn("there is no validation or test part: the last epoch was kept and nothing is known of its quality")
         return
-    raw = predictor.raw_of(prepared, judged)
+    raw = predictor.raw_answers_of(prepared, judged)
+    assert raw.probabilities is not None
     groups = judged["group"].to_numpy()[(judged["split"] == "val").to_numpy()]
-    second = predictor.second_of(prepared, judged)
-    hand_on(run, predictor, config, prepared, judged, raw, _parts(groups, config.seed), second)
+    second = None if raw.second is None else predictor.second_table(prepared, judged, raw.second)
+    hand_on(run, predictor, config, prepared, judged, raw.probabilities, _parts(groups, config.seed), second)
     say(f"predictions of {len(judged)} validation and test images with epoch {best_epoch}: {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}")
 

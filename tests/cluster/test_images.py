@@ -140,7 +140,7 @@ def test_what_the_run_learned_from_is_known(phantom_set, grader_run):
     assert learned[split == "train"].all() and not learned[np.isin(split, ("val", "test"))].any()
 
 
-def test_a_set_prepared_otherwise_is_refused_by_a_run(grader_run, tmp_path):
+def test_a_set_prepared_otherwise_is_refused_by_a_run(grader_run, tmp_path, refuses):
     other = foveal.prepare("phantom:12", out=tmp_path / "other", size=40)
-    with pytest.raises(ValueError, match="the run expects"):
+    with refuses("set.preparation", tmp_path / "other", "size=40", "size=32"):
         stored_features(choose((other,), "all", 0, 0), grader_run, tmp_path, "cpu")

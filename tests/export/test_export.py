@@ -113,18 +113,23 @@ def test_an_exported_file_grades_as_its_run_does(exported, grader_run, phantom_s
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "code", "value"),
     [
-        (lambda folder: (folder / "foveal.json").unlink(), "is alone: without foveal.json"),
-        (lambda folder: (folder / "model.onnx").unlink(), "there is no such file"),
-        (lambda folder: (folder / "model.fp16.onnx").replace(folder / "model.onnx"), "is not the file that"),
-        (lambda folder: (folder / "foveal.json").write_text('{"format": 99, "foveal": "9.0"}'), "has format 99"),
+        (lambda folder: (folder / "foveal.json").unlink(), "export.incomplete", "foveal.json"),
+        (lambda folder: (folder / "model.onnx").unlink(), "export.missing", "model.onnx"),
+        (lambda folder: (folder / "model.fp16.onnx").replace(folder / "model.onnx"), "export.changed", "model.onnx"),
+        (lambda folder: (folder / "foveal.json").write_text('{"format": 99, "foveal": "9.0"}'), "export.format", 99),
+        (
+            lambda folder: (folder / "foveal.json").write_text('{"format": 1, "tta": "none"}'),
+            "export.incomplete",
+            "scale",
+        ),
     ],
 )
-def test_files_that_do_not_belong_together_are_refused(exported, tmp_path, spoil, message):
+def test_files_that_do_not_belong_together_are_refused(exported, tmp_path, refuses, spoil, code, value):
     shutil.copytree(exported, tmp_path / "copy")
     spoil(tmp_path / "copy")
-    with pytest.raises(ValueError, match=message):
+    with refuses(code, tmp_path / "copy", value):
         open_model([tmp_path / "copy" / "model.onnx"])
 
 
@@ -141,7 +146,7 @@ def idle(monkeypatch):
     monkeypatch.setattr(module, "whole_graph", lambda *_: pytest.fail("worked"))
 
 
-def test_what_cannot_be_exported_is_told_before_any_work(grader_run, phantom_set, tmp_path, idle):
+def test_what_cannot_be_exported_is_told_before_any_work(grader_run, phantom_set, tmp_path, idle, refuses):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -157,7 +162,7 @@ def test_what_cannot_be_exported_is_told_before_any_work(grader_run, phantom_set
     with pytest.raises(ValueError, match="is not a run folder with a model"):
         foveal.export(phantom_set, out=tmp_path / "new")
     other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
-    with pytest.raises(ValueError, match="was prepared with .*size=24"):
+    with refuses("set.preparation", other, "size=24"):
         foveal.export(grader_run, out=tmp_path / "new", images=other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "other"]
 
@@ -195,7 +200,7 @@ def test_steps_from_grade_to_grade_are_part_of_the_files(grader_run, phantom_set
     (run / "model.json").write_text(json.dumps(model))
     predictor, images = Predictor(run), images_of(phantom_set)
     expected = predictor.probabilities(images)
-    assert np.abs(expected - predictor.raw(images)).max() > 0.05
+    assert np.abs(expected - predictor.raw_answers(images).probabilities).max() > 0.05
     found = whole_graph(predictor)[0](torch.from_numpy(module.at_size(images, model["image_size"])))[0].detach().numpy()
     assert found == pytest.approx(expected, abs=1e-5)
 

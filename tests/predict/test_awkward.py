@@ -147,13 +147,18 @@ def test_a_folder_that_cannot_be_opened_is_told(photographs, monkeypatch, capsys
 
 
 @pytest.mark.parametrize(
-    ("file", "text"), [("model.json", '{"kind": "gra'), ("model.json", "{}"), ("readout.json", "")]
+    ("file", "text", "code"),
+    [
+        ("model.json", '{"kind": "gra', "file.damaged"),
+        ("model.json", "{}", "run.damaged"),
+        ("readout.json", "", "file.damaged"),
+    ],
 )
-def test_a_damaged_run_is_named(grader_run, tmp_path, file, text):
+def test_a_damaged_run_is_named(grader_run, tmp_path, refuses, file, text, code):
     run = tmp_path / "run"
     shutil.copytree(grader_run, run)
     (run / file).write_text(text)
-    with pytest.raises(ValueError, match=f"{file} (is damaged|does not say)"):
+    with refuses(code, run / file):
         foveal.load(run)
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.predict.answers import Answers
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import read_predictions
 from foveal.sets.records import open_prepared
@@ -99,9 +100,9 @@ def test_labels_on_another_scale_are_left_out_and_said(grader_run, tmp_path, cap
     assert table["label"].isna().all() and "on the scale 'icdr 0,1,2,3+4'" in capsys.readouterr().out
 
 
-def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path):
+def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path, refuses):
     other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
-    with pytest.raises(ValueError, match="prepared with .*size=24.*the run expects .*size=32"):
+    with refuses("set.preparation", other, "size=24", "size=32"):
         foveal.predict(grader_run, other, out=tmp_path / "p.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
@@ -123,9 +124,10 @@ def test_nothing_readable_is_an_error(grader_run, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["letter.jpg"]  # the same command is refused again
 
 
-def test_what_is_no_number_is_no_grade(grader_run, photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr(Predictor, "probabilities", lambda self, images: np.full((len(images), 5), np.nan, np.float32))
-    with pytest.raises(ValueError, match="computes what is no number"):
+def test_what_is_no_number_is_no_grade(grader_run, photographs, tmp_path, monkeypatch, refuses):
+    answers = Answers(probabilities=np.full((1, 5), np.nan, np.float32))
+    monkeypatch.setattr(Predictor, "answer", lambda *_: answers)
+    with refuses("run.not_finite", "grader"):
         foveal.predict(grader_run, photographs / "0.png", out=tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()
 

@@ -69,8 +69,8 @@ def test_the_held_out_images_of_a_fold_have_their_list_of_errors(folds_run, grad
 def test_the_ensemble_is_the_mean_of_its_folds(folds_run, graded_set):
     prepared = open_prepared(graded_set)
     test = prepared.part("test")
-    together = Predictor(folds_run).raw_of(prepared, test)
-    alone = [Predictor(folds_run / f"fold{n}").raw_of(prepared, test) for n in (1, 2, 3)]
+    together = Predictor(folds_run).raw_answers_of(prepared, test).probabilities
+    alone = [Predictor(folds_run / f"fold{n}").raw_answers_of(prepared, test).probabilities for n in (1, 2, 3)]
     assert together == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
     table = read_predictions(folds_run / "predictions.csv")
     graded = Predictor(folds_run).predict_prepared(prepared, test).set_index("id")
@@ -84,9 +84,9 @@ def test_turns_and_flips_leave_the_answer_of_a_turned_image_unchanged(folds_run,
     images = prepared.pixels(prepared.part("test").head(4))
     predictor = Predictor(folds_run / "fold1", tta="turns")
     turned = np.ascontiguousarray(np.rot90(images, axes=(1, 2)))
-    assert predictor.raw(images) == pytest.approx(predictor.raw(turned), abs=1e-5)
+    assert predictor.probabilities(images) == pytest.approx(predictor.probabilities(turned), abs=1e-5)
     plain = Predictor(folds_run / "fold1", tta="none")
-    assert abs(plain.raw(images) - plain.raw(turned)).max() > 1e-4
+    assert abs(plain.probabilities(images) - plain.probabilities(turned)).max() > 1e-4
 
 
 def test_finished_folds_are_not_trained_again(folds_run, graded_set, tmp_path, monkeypatch):
