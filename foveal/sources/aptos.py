@@ -1,9 +1,9 @@
 """APTOS 2019 Blindness Detection (Kaggle): photographs of Aravind Eye Hospital in India, graded 0-4.
 
-As published: train.csv (id_code, diagnosis) with train_images/ID.png, and test.csv (id_code alone) with test_images/,
-whose grades were never given out: they are a pool. Re-packs on Kaggle cut train.csv into train_1.csv, valid.csv and
+As published: train.csv (id_code, diagnosis) with train_images/ID.png, and test.csv (id_code only) with test_images/,
+whose grades were never published: they are a pool. Re-packs on Kaggle divide train.csv into train_1.csv, valid.csv and
 test.csv, all with both columns; their split is kept. Pictures may lie in any folder below.
-Traps: there are no patients in it; many photographs stand in it twice, some of them with different grades.
+Traps: there are no patients; many photographs appear twice, some of them with different grades.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from foveal.sources.cards import ICDR
-from foveal.sources.source import Source, SourceOptions, add_pictures, make_table, pool_note, unmet
-from foveal.sources.table import has_columns, read_grades, read_rows, require_columns, without_ending
+from foveal.sources.cells import has_columns, read_grades, read_rows, read_table
+from foveal.sources.labelled import Labelled, graded
+from foveal.sources.source import Source, SourceOptions, make_table, needed, without_ending
 
 COLUMNS = ("id_code", "diagnosis")
 REPACKED = {"train_1.csv": "train", "valid.csv": "val", "test.csv": "test"}
@@ -28,13 +27,9 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """Graded photographs with their grade, and the split of a re-pack; all others are a pool."""
-    parts = _label_files(root)
-    if not parts:
-        raise unmet(root, "aptos2019")
-    table, pool = add_pictures(root, [(root, _read(file, split)) for file, split in parts.items()])
-    notes = (f"grades from {', '.join(file.name for file in parts)}", pool_note(pool))
-    return Source(root=root, table=table, classes=ICDR, notes=notes)
+    """Graded photographs, with the split of a re-pack; all others are a pool."""
+    files = needed(_label_files(root), root, "aptos2019")
+    return graded(root, [_read(file, split) for file, split in files.items()], ICDR)
 
 
 def _label_files(root: Path) -> dict[Path, str]:
@@ -45,8 +40,8 @@ def _label_files(root: Path) -> dict[Path, str]:
     return {root / "train.csv": ""} if (root / "train.csv").is_file() else {}
 
 
-def _read(file: Path, split: str) -> pd.DataFrame:
-    rows = require_columns(read_rows(file), COLUMNS, file)
+def _read(file: Path, split: str) -> Labelled:
+    rows = read_table(file, COLUMNS)
     names = [without_ending(name) for name in rows["id_code"]]
     grades = read_grades(names, rows["diagnosis"], len(ICDR), file)
-    return make_table(names, names, grades, [split] * len(names))
+    return Labelled(table=file, folder=file.parent, rows=make_table(names, names, grades, split=split))

@@ -2,8 +2,8 @@
 
 As published, in `DR_grading`: train.txt, valid.txt and test.txt with lines `007-0004-000.jpg 2` (no header), and
 photographs in folders of the same names. `root` is that folder or one above it.
-Traps: label 5 is no grade but "ungradable": those photographs get the flag `ungradable` and no label; the backgrounds
-of some are nearly black only. There are no patients in it.
+Traps: label 5 is not a grade but "ungradable": those photographs get the flag `ungradable` and no label; the background
+of some is not quite black. There are no patients.
 """
 
 from __future__ import annotations
@@ -11,37 +11,27 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
-
+from foveal.errors import FovealError
 from foveal.sources.cards import ICDR
-from foveal.sources.source import Source, SourceOptions, add_pictures, locate, make_table, pool_note, unmet
-from foveal.sources.table import flag_ungradable, read_grades, without_ending
+from foveal.sources.cells import flag_ungradable, read_grades
+from foveal.sources.labelled import Labelled, graded
+from foveal.sources.source import Source, SourceOptions, locate, make_table, needed, without_ending
 
 PARTS = {"train": "train", "valid": "val", "test": "test"}
-LINE = re.compile(r"(?P<name>.+\.\w+)\s+(?P<label>\d+)")
+LINE = re.compile(r"(?P<name>.+\.\w+)\s+(?P<label>[0-5])")
 UNGRADABLE = "5"
 
 
 def recognise(root: Path) -> bool:
-    """A folder with train.txt, valid.txt or test.txt that begin as those of DDR do; or DR_grading, up to two below."""
+    """A folder with train.txt, valid.txt or test.txt that begin as those of DDR; or DR_grading, up to two below."""
     files = _lists(root)
-    return bool(files) and all(LINE.fullmatch(_lines(file)[0]) for file in files if _lines(file))
+    return bool(files) and all(LINE.fullmatch(line) for file in files for _, line in _lines(file)[:1])
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """The official parts, as far as they are there."""
-    files = _lists(root)
-    if not files:
-        raise unmet(root, "ddr")
-    base = files[0].parent
-    table, pool = add_pictures(base, [(base / file.stem, _read(file)) for file in files])
-    ungradable = int((table["flags"] == "ungradable").sum())
-    notes = (
-        f"grades from {', '.join(str(file.relative_to(root)) for file in files)}",
-        f"{ungradable} photographs with label {UNGRADABLE} have no grade (flag ungradable)",
-        pool_note(pool),
-    )
-    return Source(root=base, table=table, classes=ICDR, notes=notes)
+    """The official parts that are there."""
+    files = needed(_lists(root), root, "ddr")
+    return graded(files[0].parent, [_read(file) for file in files], ICDR)
 
 
 def _lists(root: Path) -> list[Path]:
@@ -53,19 +43,22 @@ def _lists(root: Path) -> list[Path]:
     return []
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """Line number and text, without empty lines."""
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read(file: Path) -> Labelled:
     names, labels = [], []
-    for line in _lines(file):
+    for number, line in _lines(file):
         match = LINE.fullmatch(line)
         if match is None:
-            raise ValueError(f"{file}: expected lines 'name.jpg label', found '{line}'")
+            what = f"{file}, row {number}: '{line}' is not a file name and a label"
+            raise FovealError("table.row", what, expected="rows such as '007-0004-000.jpg 2', with labels 0-5")
         names.append(match["name"])
         labels.append(match["label"])
     grades = read_grades(names, labels, len(ICDR), file, UNGRADABLE)
     ids = [f"{file.stem}/{without_ending(name)}" for name in names]
-    return make_table(ids, names, grades, [PARTS[file.stem]] * len(names), flags=flag_ungradable(grades))
+    table = make_table(ids, names, grades, split=PARTS[file.stem], flags=flag_ungradable(grades))
+    return Labelled(table=file, folder=file.with_suffix(""), rows=table)

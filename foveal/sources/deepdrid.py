@@ -4,22 +4,23 @@ As published, in `regular_fundus_images`: regular-fundus-training/regular-fundus
 image_path, Overall quality, left_eye_DR_Level, right_eye_DR_Level, …) with Images/1/1_l1.jpg …, the same for
 validation, and Online-Challenge1&2-Evaluation with Images/ and Challenge1_labels.xlsx (image_id, DR_Levels; some
 re-packs have it as .csv), which is the test part. `root` is that folder or one above it.
-Traps: image_path has back-slashes and lacks Images/, so pictures are matched by image_id; a row fills the level of its
-own eye alone; for patient 56 the names 56_r3 and 56_l3 contradict the columns: the level that is there is taken and the
-eye left open (flag `eye-unclear`). Level 5 is no grade but "ungradable". Overall quality 0 is poor and becomes the flag
-`poor-quality`; the grade stays. The ultra-widefield part has other pictures under the same names and is not read.
+Traps: image_path has backslashes and lacks Images/, so pictures are matched by image_id. A row fills only the level of
+its own eye. For patient 56 the names 56_r3 and 56_l3 contradict the columns: the level that is there is taken, and the
+eye is left open (flag `eye-unclear`). Level 5 is not a grade but "ungradable". Overall quality 0 is poor and becomes
+the flag `poor-quality`; the grade stays. The ultra-widefield part has other pictures under the same names and is not
+read.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from foveal.sources.cards import ICDR
-from foveal.sources.source import Source, SourceOptions, add_pictures, locate, make_table, pool_note, unmet
-from foveal.sources.table import flag_ungradable, plain_numbers, read_grades, read_rows, read_sheet, require_columns
+from foveal.sources.cells import check_names, flag_ungradable, plain_numbers, read_grades, read_table
+from foveal.sources.labelled import Labelled, graded
+from foveal.sources.source import Source, SourceOptions, locate, make_table, needed
 
 COLUMNS = ("patient_id", "image_id", "Overall quality", "left_eye_DR_Level", "right_eye_DR_Level")
 TABLES = {
@@ -29,8 +30,6 @@ TABLES = {
 TEST_COLUMNS = ("image_id", "DR_Levels")
 TEST = "Online-Challenge1&2-Evaluation/Challenge1_labels"
 UNGRADABLE = "5"
-FLAGS = ("ungradable", "poor-quality", "eye-unclear")
-EYES = {"l": "left", "r": "right"}
 
 
 def recognise(root: Path) -> bool:
@@ -39,21 +38,11 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """The official parts, as far as they are there, with patient and eye."""
-    base = _base(root)
-    if base is None:
-        raise unmet(root, "deepdrid")
-    files = {base / name: split for name, split in TABLES.items() if (base / name).is_file()}
-    parts = [(file.parent, _read(file, split)) for file, split in files.items()]
-    test = next((file for file in (base / f"{TEST}.csv", base / f"{TEST}.xlsx") if file.is_file()), None)
-    if test is not None:
-        parts.append((test.parent, _read_test(test)))
-    table, pool = add_pictures(base, parts)
-    counts = {flag: int(table["flags"].str.contains(flag).sum()) for flag in FLAGS}
-    flagged = [f"{count} photographs have the flag {flag}" for flag, count in counts.items() if count]
-    tables = [*files, test] if test else [*files]
-    notes = (f"grades from {', '.join(file.name for file in tables)}", "; ".join(flagged), pool_note(pool))
-    return Source(root=base, table=table, classes=ICDR, notes=notes)
+    """The official parts that are there, with patient and eye."""
+    base = needed(_base(root), root, "deepdrid")
+    parts = [_read(base / name, split) for name, split in TABLES.items() if (base / name).is_file()]
+    tests = [file for file in (base / f"{TEST}.csv", base / f"{TEST}.xlsx") if file.is_file()]
+    return graded(base, [*parts, *map(_read_test, tests[:1])], ICDR)
 
 
 def _base(root: Path) -> Path | None:
@@ -62,42 +51,33 @@ def _base(root: Path) -> Path | None:
     return next((file.parents[1] for file in found if file is not None), None)
 
 
-def _read(file: Path, split: str) -> pd.DataFrame:
-    rows = require_columns(read_rows(file), COLUMNS, file)
+def _read(file: Path, split: str) -> Labelled:
+    rows = read_table(file, COLUMNS)
     names = list(rows["image_id"])
-    own = zip(_named_eyes(names, file), rows["left_eye_DR_Level"], rows["right_eye_DR_Level"], strict=True)
-    eyes, levels = zip(*(_eye_and_level(*cells) for cells in own), strict=True) if names else ((), ())
-    grades = read_grades(names, levels, len(ICDR), file, UNGRADABLE)
-    conditions = zip(flag_ungradable(grades), plain_numbers(rows["Overall quality"]), eyes, strict=True)
-    flags = [_words(first, quality == "0", not eye) for first, quality, eye in conditions]
-    return make_table(names, names, grades, [split] * len(names), list(rows["patient_id"]), eyes, flags)
+    eyes = pd.Series(_named_eyes(names, file), dtype="object")
+    left, right = rows["left_eye_DR_Level"], rows["right_eye_DR_Level"]
+    own, other = left.where(eyes == "left", right), right.where(eyes == "left", left)
+    wrong = (own == "") & (other != "")  # only the other eye has a level
+    grades = read_grades(names, own.mask(wrong, other), len(ICDR), file, UNGRADABLE)
+    poor = pd.Series(plain_numbers(rows["Overall quality"])) == "0"
+    conditions = zip(flag_ungradable(grades), poor, wrong, strict=True)
+    flags = [f"{first} {'poor-quality ' * low}{'eye-unclear' * unclear}".strip() for first, low, unclear in conditions]
+    eye = list(eyes.mask(wrong, ""))
+    table = make_table(names, names, grades, split=split, group=list(rows["patient_id"]), eye=eye, flags=flags)
+    return Labelled(table=file, folder=file.parent, rows=table)
 
 
-def _read_test(file: Path) -> pd.DataFrame:
-    rows = read_rows(file) if file.suffix == ".csv" else read_sheet(file)
-    rows = require_columns(rows, TEST_COLUMNS, file)
+def _read_test(file: Path) -> Labelled:
+    rows = read_table(file, TEST_COLUMNS)
     names = list(rows["image_id"])
     grades = read_grades(names, rows["DR_Levels"], len(ICDR), file, UNGRADABLE)
+    eyes, flags = _named_eyes(names, file), flag_ungradable(grades)
     patients = [name.partition("_")[0] for name in names]
-    eyes = _named_eyes(names, file)
-    return make_table(names, names, grades, ["test"] * len(names), patients, eyes, flag_ungradable(grades))
+    table = make_table(names, names, grades, split="test", group=patients, eye=eyes, flags=flags)
+    return Labelled(table=file, folder=file.parent, rows=table)
 
 
 def _named_eyes(names: list[str], file: Path) -> list[str]:
     """Left and right, from names such as 1_l1 and 1_r2."""
-    matches = [re.fullmatch(r"\d+_([lr])\d+", name) for name in names]
-    for name, match in zip(names, matches, strict=True):
-        if match is None:
-            raise ValueError(f"{file}: image_id '{name}' is not like 1_l1 or 1_r2: patient, eye, number")
-    return [EYES[match[1]] for match in matches if match]
-
-
-def _eye_and_level(named: str, left: str, right: str) -> tuple[str, str]:
-    """The level of the eye in the name; where only the other eye has one, that level and no eye."""
-    own, other = (left, right) if named == "left" else (right, left)
-    return (named, own) if own or not other else ("", other)
-
-
-def _words(ungradable: str, poor: bool, unclear: bool) -> str:
-    words = (ungradable, "poor-quality" if poor else "", "eye-unclear" if unclear else "")
-    return " ".join(filter(None, words))
+    check_names(names, r"\d+_[lr]\d+", "1_l1 or 1_r2 (patient, eye, number)", file)
+    return ["left" if "l" in name else "right" for name in names]

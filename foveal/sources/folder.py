@@ -15,56 +15,44 @@ from foveal.sources.source import (
 )
 
 PARTS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "training": "train",
+    "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "training": "train",
     "testing": "test",
-}
+}  # fmt: skip
 
 
 def recognise(root: Path) -> bool:
-    """Any folder will do: this source is asked last."""
+    """Any folder: this source is asked last."""
     return root.is_dir()
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """Read the folder's shape: which of the three it is follows from where the pictures lie.
+    """Read the folder; where its pictures lie says which of the three it is.
 
-    Pictures directly in `root`, or `root` with a single class folder, make an unlabelled pool.
+    Pictures directly in `root`, or a single class folder, make an unlabelled pool.
     """
     files = list_pictures(root)
-    ids = picture_ids(files, root)
+    paths, ids = [path.relative_to(root) for path in files], picture_ids(files, root)
     patients, eyes = patients_and_eyes(ids)
-    folders = [path.relative_to(root).parts[:-1] for path in files]
-    splits = [PARTS.get(parts[0].lower(), "") if parts else "" for parts in folders]
+    splits = [PARTS.get(path.parts[0].lower(), "") if len(path.parts) > 1 else "" for path in paths]
     in_parts = all(splits)
-    names = [_class_of(parts[1:] if in_parts else parts) for parts in folders]
-    found = {name for name in names if name}
-    unused = ", ".join(sorted(file.name for file in root.glob("*.csv")))
-    tables = f"not used: {unused}; give one of them as the source to take labels from it" if unused else ""
+    folders = [path.parts[1 if in_parts else 0 : -1] for path in paths]
+    names = [parts[0] if parts else "" for parts in folders]
+    found = set(filter(None, names))
+    tables = ", ".join(sorted(file.name for file in root.glob("*.csv")))
+    unused = f"not used: {tables}; to take labels from a table, give it as the source" if tables else ""
     if len(found) < 2:
-        table = make_table(ids, _relative(files, root), [None] * len(ids), groups=patients, eyes=eyes)
-        pool = ("no class folders: an unlabelled pool", tables)
-        return Source(root=root, table=table, classes=(), task="none", notes=pool)
-    classes, shown, scale, note = name_classes(found)
-    labels: list[int | None] = [classes.index(name) if name else None for name in names]
-    table = make_table(ids, _relative(files, root), labels, splits if in_parts else None, patients, eyes)
-    outside = sum(not name for name in names)
+        table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes)
+        return Source(root=root, table=table, classes=(), task="none", notes=("an unlabelled pool", unused))
+    values, classes, scale, note = name_classes(found)
+    labels = [values.index(name) if name else None for name in names]
+    split = splits if in_parts else ""
+    table = make_table(ids, [path.as_posix() for path in paths], labels, split=split, group=patients, eye=eyes)
+    outside = names.count("")
     stray = f"{outside} pictures outside the class folders are an unlabelled pool" if outside else ""
-    notes = (f"a folder per class, in this order: {', '.join(classes)}", note, stray, tables)
-    return Source(root=root, table=table, classes=shown, scale=scale, task=_task(scale), notes=notes)
+    notes = (f"a folder per class, in this order: {', '.join(values)}", note, stray, unused)
+    return Source(root=root, table=table, classes=classes, scale=scale, task=task_of(scale), notes=notes)
 
 
-def _class_of(parts: tuple[str, ...]) -> str:
-    return parts[0] if parts else ""
-
-
-def _task(scale: str) -> str:
+def task_of(scale: str) -> str:
+    """Classes on a known scale are graded, any others told apart."""
     return "grading" if scale != "none" else "classification"
-
-
-def _relative(files: list[Path], root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in files]

@@ -3,29 +3,20 @@
 As published, in `B. Disease Grading`: `1. Original Images/a. Training Set` and `b. Testing Set` with IDRiD_001.jpg …,
 and `2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv` and `b. IDRiD_Disease Grading_Testing Labels.csv`
 (Image name, Retinopathy grade, Risk of macular edema). `root` is that folder or one above it; the tables may also
-lie beside the two picture folders, and another sign may stand for each space.
-Traps: the names start anew at IDRiD_001 in the testing set, so ids say which part they are of; the training table has
-nine empty columns; names of columns end in a space. There are no patients in it.
+lie beside the two picture folders, and another character may stand for each space.
+Traps: names start anew at IDRiD_001 in the testing set, so ids say which part they belong to; the training table has
+nine empty columns; names of columns end in a space. There are no patients.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
+from foveal.errors import FovealError
 from foveal.sources.cards import ICDR
-from foveal.sources.source import (
-    Source,
-    SourceOptions,
-    add_pictures,
-    keep_columns,
-    locate,
-    make_table,
-    pool_note,
-    unmet,
-)
-from foveal.sources.table import read_grades, read_rows, require_columns, without_ending
+from foveal.sources.cells import read_grades, read_table
+from foveal.sources.labelled import Labelled, graded
+from foveal.sources.source import Source, SourceOptions, keep_columns, locate, make_table, needed, without_ending
 
 COLUMNS = ("Image name", "Retinopathy grade")
 PARTS = {"train": "Training", "test": "Testing"}
@@ -37,16 +28,11 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """Both official parts, as far as their tables are there."""
-    files = _label_files(root)
-    if not files:
-        raise unmet(root, "idrid")
+    """Both official parts, or the one whose table is there."""
+    files = needed(_label_files(root), root, "idrid")
     base = next(iter(files.values())).parent
     base = base.parent if base.name.endswith("Groundtruths") else base
-    parts = [(_picture_folder(base, split), _read(file, split)) for split, file in files.items()]
-    table, pool = add_pictures(base, parts)
-    notes = (*(f"grades from {file.relative_to(root)}" for file in files.values()), pool_note(pool))
-    return Source(root=base, table=table, classes=ICDR, notes=notes)
+    return graded(base, [_read(file, split, _picture_folder(base, split)) for split, file in files.items()], ICDR)
 
 
 def _label_files(root: Path) -> dict[str, Path]:
@@ -57,13 +43,14 @@ def _label_files(root: Path) -> dict[str, Path]:
 def _picture_folder(base: Path, split: str) -> Path:
     folder = locate(base, f"*{PARTS[split]}?Set")
     if folder is None:
-        raise ValueError(f"{base}: there is no folder '{'a' if split == 'train' else 'b'}. {PARTS[split]} Set' in it")
+        name = f"{'a' if split == 'train' else 'b'}. {PARTS[split]} Set"
+        raise FovealError("source.missing_folder", f"{base} has no folder '{name}'")
     return folder
 
 
-def _read(file: Path, split: str) -> pd.DataFrame:
-    rows = require_columns(read_rows(file), COLUMNS, file)
+def _read(file: Path, split: str, folder: Path) -> Labelled:
+    rows = read_table(file, COLUMNS)
     names = [without_ending(name) for name in rows["Image name"]]
     grades = read_grades(names, rows["Retinopathy grade"], len(ICDR), file)
-    table = make_table([f"{split}/{name}" for name in names], names, grades, [split] * len(names))
-    return keep_columns(table, rows, COLUMNS)
+    table = make_table([f"{split}/{name}" for name in names], names, grades, split=split)
+    return Labelled(table=file, folder=folder, rows=keep_columns(table, rows, COLUMNS))

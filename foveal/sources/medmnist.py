@@ -1,8 +1,8 @@
 """MedMNIST (v2 and its larger sizes): any of its 2-D sets with one label an image, in the official split.
 
 A file NAME.npz (or NAME_64, _128, _224.npz) holds {train,val,test}_images, uint8 [n, S, S] grey or [n, S, S, 3]
-RGB, and {train,val,test}_labels [n, 1]. Traps: ChestMNIST has 14 labels an image, the 3-D sets a volume; both are
-refused. The files do not name their classes, so they are called by their numbers.
+RGB, and {train,val,test}_labels [n, 1]. Traps: ChestMNIST has 14 labels an image and the 3-D sets hold volumes; both
+are refused. The files do not name their classes, so classes are called by their numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from zipfile import is_zipfile
 
 import numpy as np
 
-from foveal.sources.source import Source, SourceOptions, make_table, unmet
+from foveal.errors import FovealError
+from foveal.sources.source import Source, SourceOptions, array_source, needed, read_arrays
 
 PARTS = ("train", "val", "test")
 KEYS = tuple(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels"))
@@ -28,57 +29,40 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """All three official parts; classes "0", "1", … as far as the labels go."""
-    file = find_arrays(root, "*.npz")
-    if file is None:
-        raise unmet(root, "medmnist")
-    return read_arrays(file, None)
+    """All three official parts; classes "0", "1", … up to the largest label."""
+    return medmnist_source(needed(find_arrays(root, "*.npz"), root, "medmnist"))
 
 
 def find_arrays(root: Path, pattern: str) -> Path | None:
-    """The file itself, or the only one like `pattern` in a folder; None without one, or with several."""
+    """The file itself, or the only one like `pattern` in a folder; None where there is none, or several."""
     if root.is_file():
         return root if root.match(pattern) else None
     found = sorted(root.glob(pattern)) if root.is_dir() else []
     return found[0] if len(found) == 1 else None
 
 
-def read_arrays(file: Path, classes: tuple[str, ...] | None) -> Source:
-    """Images, labels and split of one file; ids are `train/17`, as in the published arrays."""
-    images: list[np.ndarray] = []
-    labels: list[int] = []
-    ids: list[str] = []
-    with np.load(file) as arrays:
-        missing = [key for key in KEYS if key not in arrays]
-        if missing:
-            raise ValueError(f"{file}: missing arrays {', '.join(missing)}; found {', '.join(arrays.files)}")
-        for part in PARTS:
-            images.append(_pictures(arrays[f"{part}_images"], f"{file}: {part}_images"))
-            labels.extend(_labels(arrays[f"{part}_labels"], len(images[-1]), f"{file}: {part}_labels"))
-            ids.extend(f"{part}/{number}" for number in range(len(images[-1])))
-    names = classes or tuple(str(number) for number in range(max(labels, default=-1) + 1))
-    wrong = [number for number, label in enumerate(labels) if not 0 <= label < len(names)]
-    if wrong:
-        raise ValueError(
-            f"{file}: label {labels[wrong[0]]} of {ids[wrong[0]]} is not in the classes 0-{len(names) - 1}"
-        )
-    splits = [name.split("/")[0] for name in ids]
-    table = make_table(ids, [f"{file.name}#{name}" for name in ids], labels, splits)
-    notes = (f"images and labels from {file.name}",)
-    return Source(root=file.parent, table=table, classes=names, images=np.concatenate(images), notes=notes)
+def medmnist_source(file: Path, classes: tuple[str, ...] = ()) -> Source:
+    """Images, labels and split of one file, with the classes named or numbered."""
+    arrays = read_arrays(file, KEYS)
+    parts = {}
+    for part in PARTS:
+        images = _pictures(arrays[f"{part}_images"], f"{file}: {part}_images")
+        parts[part] = (images, _labels(arrays[f"{part}_labels"], f"{file}: {part}_labels"))
+    largest = max((int(labels.max(initial=0)) for _, labels in parts.values()), default=0)
+    names = classes or tuple(str(number) for number in range(largest + 1))
+    return array_source(file.parent, parts, {part: f"{file.name}#{part}/" for part in PARTS}, names)
 
 
 def _pictures(array: np.ndarray, where: str) -> np.ndarray:
     """uint8 [n, S, S, C]."""
     grey, colour = array.ndim == 3, array.ndim == 4 and array.shape[3] == 3
     if array.dtype != np.uint8 or not (grey or colour):
-        raise ValueError(f"{where}: expected uint8 [n, S, S] or [n, S, S, 3], found {array.dtype} {list(array.shape)}")
+        found = f"{where} holds {array.dtype} {list(array.shape)}"
+        raise FovealError("source.arrays", found, expected="uint8 [n, S, S] or [n, S, S, 3]")
     return array[..., None] if grey else array
 
 
-def _labels(array: np.ndarray, count: int, where: str) -> list[int]:
+def _labels(array: np.ndarray, where: str) -> np.ndarray:
     if array.ndim == 2 and array.shape[1] > 1:
-        raise ValueError(f"{where}: {array.shape[1]} labels an image; only sets with one label an image can be read")
-    if array.size != count:
-        raise ValueError(f"{where}: {array.size} labels for {count} images")
-    return [int(label) for label in array.reshape(-1)]
+        raise FovealError("source.arrays", f"{where} holds {array.shape[1]} labels an image", expected="one label")
+    return array.reshape(-1)

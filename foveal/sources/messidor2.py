@@ -1,25 +1,27 @@
 """Messidor-2 as published: a folder of photographs and Google's adjudicated grades, `messidor_data.csv`.
 
-The table names .png and .jpg files whose endings and case differ on disk, so rows are matched by stem.
+The table names .png and .jpg files whose endings and case differ on disk, so rows are matched by name without ending.
 Traps: ungradable photographs have empty cells; they keep their row, with the flag `ungradable` and no label. There is
-no patient table in it: with ADCIS's `messidor-2.csv` (left;right) beside it, pairs make the groups; without it, all
-`_PP` photographs of a date and all `IM` photographs of a block of a hundred numbers are kept together, which is
-coarser than patients and therefore safe.
+no table of patients: with ADCIS's `messidor-2.csv` (left;right) beside it, pairs make the groups; without it, all `_PP`
+photographs of a date and all `IM` photographs of a block of a hundred numbers are kept together, which is coarser than
+patients and therefore safe.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from foveal.sources.cards import ICDR
-from foveal.sources.source import Source, SourceOptions, add_pictures, keep_columns, make_table, unmet
-from foveal.sources.table import flag_ungradable, read_grades, read_rows, require_columns
+from foveal.sources.cells import check_cells, flag_ungradable, read_grades, read_table
+from foveal.sources.labelled import Labelled, graded
+from foveal.sources.source import Source, SourceOptions, keep_columns, make_table, needed
 
 LABELS = "messidor_data.csv"
-HEADER = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
+COLUMNS = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
 PAIRS = "messidor-2.csv"
 # A name that `patients` gives, with a group of `group_of` among those that copies tie together.
 COARSE = re.compile(r"(?:^|\+)messidor2?/(\d{8}|IM\d+xx)(?=\+|$)")
@@ -31,43 +33,30 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """Graded photographs with their grade; photographs that the table does not name are a pool."""
-    file = root / LABELS
-    if not file.is_file():
-        raise unmet(root, "messidor2")
-    rows = require_columns(read_rows(file), HEADER, file)
-    names, gradable = list(rows["image_id"]), list(rows["adjudicated_gradable"])
-    for name, said in zip(names, gradable, strict=True):
-        if said not in {"0", "1"}:
-            raise ValueError(f"{file}: adjudicated_gradable of {name} is '{said}', neither 0 nor 1")
-    cells = [
-        "ungradable" if said == "0" else cell for said, cell in zip(gradable, rows["adjudicated_dr_grade"], strict=True)
-    ]
+    """Graded photographs; photographs that the table does not name are a pool."""
+    file = needed(root / LABELS if recognise(root) else None, root, "messidor2")
+    rows = read_table(file, COLUMNS)
+    names = list(rows["image_id"])
+    check_cells(names, rows["adjudicated_gradable"], "adjudicated_gradable", ("0", "1"), file)
+    cells = rows["adjudicated_dr_grade"].mask(rows["adjudicated_gradable"] == "0", "ungradable")
     grades = read_grades(names, cells, len(ICDR), file, "ungradable")
-    named = make_table([Path(name).stem for name in names], names, grades, flags=flag_ungradable(grades))
-    named = keep_columns(named, rows, HEADER[:2] + HEADER[3:])
-    table, pool = add_pictures(root, [(root, named)])
-    table = group_examinations(table, _pairs(root / PAIRS))
-    ungradable = gradable.count("0")
-    notes = (
-        f"grades from {LABELS}",
-        f"{ungradable} photographs are marked ungradable and have no grade (flag ungradable)",
-        f"{pool} are not in the table: a pool" if pool else "",
-    )
-    return Source(root=root, table=table, classes=ICDR, notes=notes)
+    table = make_table([Path(name).stem for name in names], names, grades, flags=flag_ungradable(grades))
+    table = keep_columns(table, rows, {*COLUMNS} - {"adjudicated_dme"})
+    source = graded(root, [Labelled(table=file, folder=root, rows=table)], ICDR)
+    return replace(source, table=group_examinations(source.table, _pairs(root / PAIRS)))
 
 
 def group_examinations(table: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFrame:
-    """`table` with stems as ids, and groups: the examination in `pairs` (by stem), else what certainly holds it."""
+    """`table` with ids without folders, and groups: the examination in `pairs`, else what certainly holds it."""
     stems = [Path(name).name for name in table["id"]]
     return table.assign(id=stems, group=[pairs.get(stem.lower()) or group_of(stem) for stem in stems])
 
 
 def _pairs(file: Path) -> dict[str, str]:
-    """Stem -> examination, from ADCIS's table of left;right."""
+    """Name in lower case -> examination, from ADCIS's table of left;right."""
     if not file.is_file():
         return {}
-    rows = require_columns(read_rows(file), ("left", "right"), file)
+    rows = read_table(file, ("left", "right"))
     return {
         Path(name).stem.lower(): Path(left).stem.lower()
         for left, right in zip(rows["left"], rows["right"], strict=True)

@@ -1,9 +1,9 @@
 """Phantom fundus photographs: drawn eyes whose grade and lesions are known exactly.
 
-The demo, the tests and the scores of explanations need photographs without licence, patient or doubt about the grade.
-A phantom has an optic disc, a macula, arteries, veins, lesions by ICDR grade and a camera. Anatomy and camera ignore
-the grade, so only lesions tell it, and neighbouring grades overlap in their counts. Lesions are larger than life
-(a microaneurysm is two pixels wide at 96 pixels): these pictures teach nothing about real disease.
+The demo, the tests and the scores of explanations need photographs without a licence, a patient or doubt about the
+grade. A phantom has an optic disc, a macula, arteries, veins, lesions by ICDR grade and a camera. Anatomy and camera
+do not depend on the grade: only lesions do, and neighbouring grades overlap in their counts. Lesions are larger than
+life (a microaneurysm is two pixels wide at 96 pixels): these pictures teach nothing about real disease.
 
 Retina units: fovea at (0, 0), a right eye's optic disc at positive x, y downwards, the field about 1 in radius.
 Everything is paint: polygons filled on a finer canvas, shrunk to coverages, blended. Try `draw_patients(100, 96, 0)`.
@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from foveal.errors import FovealError
+
 Outlines = list[np.ndarray]  # closed polygons [n, 2] in retina units
 
 GRADE_SHARES = (0.42, 0.13, 0.22, 0.13, 0.10)  # of one eye; with the other, about 40/15/22/13/10 %
@@ -25,7 +27,7 @@ SUPERSAMPLING = 4  # canvas pixels per image pixel and side
 FIXED_POINT_BITS = 4  # OpenCV takes sub-pixel corners as integers with this many fractional bits
 LABEL_COVERAGE = 0.35  # share of a pixel that a lesion must cover to own it
 FOVEA, OPTIC_DISC = np.zeros(2), np.array([0.62, -0.04])
-AVASCULAR_RADIUS = 0.14  # no vessel comes nearer to the fovea
+AVASCULAR_RADIUS = 0.14  # no vessel comes closer to the fovea
 PALE_FUNDUS, DARK_FUNDUS = np.array([0.88, 0.47, 0.24]), np.array([0.68, 0.29, 0.13])
 
 
@@ -48,7 +50,7 @@ def draw_phantom(grade: int, eye: str, size: int, generator: Generator) -> Phant
     """Draw one photograph of `size` x `size` pixels, best at 64 to 256; the same generator state gives the same bytes.
 
     With the same state, another `grade` changes the lesions alone and the other `eye` mirrors the anatomy.
-    Raises ValueError for a grade outside 0..4, an eye other than "left" and "right", or a size below 16.
+    FovealError for a grade outside 0..4, an eye other than "left" and "right", or a size below 16.
     """
     patient_seed, image_seed = (int(seed) for seed in generator.integers(2**63, size=2))
     return _draw(grade, eye, size, patient_seed, image_seed)
@@ -78,7 +80,8 @@ def draw_grades(generator: Generator) -> tuple[int, int]:
 
 def _draw(grade: int, eye: str, size: int, patient_seed: int, image_seed: int) -> Phantom:
     if grade not in range(5) or eye not in ("left", "right") or size < 16:
-        raise ValueError(f"got grade {grade!r}, eye {eye!r}, size {size!r}; expected 0..4, 'left' or 'right', >= 16")
+        what = f"a phantom of grade {grade!r}, eye {eye!r} and size {size!r} cannot be drawn"
+        raise FovealError("option.value", what, expected="grade 0 to 4, 'left' or 'right', 16 pixels or more")
     # Separate streams: how many lesions are drawn must not change the anatomy or the camera.
     patient = np.random.default_rng(patient_seed)
     anatomy, disease, camera = np.random.default_rng(image_seed).spawn(3)

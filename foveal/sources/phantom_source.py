@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.console import progress_bar
+from foveal.errors import FovealError
 from foveal.sources.cards import ICDR
 from foveal.sources.phantom import draw_patients
 from foveal.sources.source import Source, SourceOptions, make_table
@@ -23,21 +24,15 @@ def recognise(root: Path) -> bool:
 
 def load(root: Path, options: SourceOptions) -> Source:
     """Draw the photographs; grade, patient and eye are known exactly."""
-    if not recognise(root):
-        raise ValueError(f"{root}: write phantom:600 to draw 600 photographs")
-    count = int(str(root).partition(":")[2] or 600)
+    count = int(str(root).partition(":")[2] or 600) if recognise(root) else 0
     if count < 2:
-        raise ValueError(f"{root}: at least 2 photographs, the two eyes of a patient, are drawn")
+        raise FovealError("source.phantom", f"{root} cannot be drawn", expected="phantom:COUNT, with 2 or more")
     drawn = []
     with progress_bar("draw", count) as bar:
         for photograph in islice(draw_patients((count + 1) // 2, options.size or DEFAULT_SIZE, options.seed), count):
             drawn.append(photograph)
             bar.advance()
-    table = make_table(
-        [name for name, _, _ in drawn],
-        [f"{root}#{name}" for name, _, _ in drawn],
-        [phantom.grade for _, _, phantom in drawn],
-        groups=[patient for _, patient, _ in drawn],
-        eyes=[phantom.eye for _, _, phantom in drawn],
-    )
-    return Source(root=root, table=table, classes=ICDR, images=np.stack([phantom.image for _, _, phantom in drawn]))
+    names, patients, phantoms = zip(*drawn, strict=True)
+    grades, eyes = [phantom.grade for phantom in phantoms], [phantom.eye for phantom in phantoms]
+    table = make_table(names, [f"{root}#{name}" for name in names], grades, group=patients, eye=eyes)
+    return Source(root=root, table=table, classes=ICDR, images=np.stack([phantom.image for phantom in phantoms]))

@@ -1,4 +1,4 @@
-"""The sources by name: which of them knows a folder, and what it reads there."""
+"""The sources by name: which of them recognises a folder, and what it reads there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from foveal.console import say
+from foveal.errors import FovealError
 from foveal.sources import (
     aptos,
     cifar10,
@@ -31,7 +31,7 @@ from foveal.sources import (
 from foveal.sources.cards import CARDS
 from foveal.sources.source import SPLITS, Source, SourceOptions
 
-# In the order in which they are asked whether they know a folder: the particular ones first.
+# In the order in which they are asked whether they recognise a folder: the particular ones first.
 SOURCES = {
     "phantom": phantom_source, "messidor2": messidor2, "idrid": idrid, "ddr": ddr, "deepdrid": deepdrid,
     "aptos2019": aptos, "eyepacs": eyepacs, "messidor": messidor, "retinamnist": retinamnist, "medmnist": medmnist,
@@ -44,57 +44,57 @@ DatasetName = Literal[
 
 
 def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, Source]:
-    """The name of the source at `root` and what it holds; says how a guess was made.
+    """The name of the source at `root` and what it holds; prints how it was recognised, and its notes.
 
-    dataset: a key of SOURCES, or "auto". Raises ValueError for what no source knows, images named twice, and splits
-    of other names than train, val, test and unlabelled.
+    dataset: a key of SOURCES, or "auto". FovealError where no source recognises `root`, where it is damaged or names an
+    image twice, and for a split other than train, val, test and unlabelled.
     """
     if not phantom_source.recognise(root) and not root.exists():
-        raise ValueError(f"{root}: there is no such file or folder")
-    name = dataset
-    if name == "auto":
-        known = [key for key, source in SOURCES.items() if source.recognise(root)]
-        if not known:
-            raise ValueError(f"{root} is no source that is known; name one with --dataset: {', '.join(SOURCES)}")
-        name = known[0]
-        say(f"{root} is read as {name}, {CARDS[name].title}, by its files: {CARDS[name].layout}")
-    if name != "table" and any(
-        (options.image_column, options.label_column, options.group_column, options.split_column)
-    ):
-        raise ValueError(
-            f"{root} is read as {name}, where columns cannot be chosen: --dataset table reads it as a table"
-        )
+        raise FovealError("source.missing", f"there is no file or folder {root}")
+    name = _recognise(root) if dataset == "auto" else dataset
+    columns = (options.image_column, options.label_column, options.group_column, options.split_column)
+    if name != "table" and any(columns):
+        conflict = f"--…-column options are for tables, and {root} is read as {name}"
+        raise FovealError("option.conflict", conflict, fix="read it as a table with --dataset table")
     try:
         source = SOURCES[name].load(root, options)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
-        raise ValueError(f"{root} cannot be read as {name}, it may be cut off or damaged: {error}") from error
-    check_names(source.table, root)
-    images = source.images
-    if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3)):
-        raise ValueError(f"{root}: its images are {images.dtype} {images.shape}; uint8 [n, h, w, 1 or 3] was expected")
-    for note in source.notes:
-        if note:
-            say(f"  {note}")
-    repeated = source.table["id"][source.table["id"].duplicated()].unique()
-    if len(repeated):
-        raise ValueError(
-            f"{root} names {len(repeated)} images more than once, {', '.join(repeated[:5])}: keep one row each"
-        )
-    unknown = sorted(set(source.table["split"]) - {*SPLITS, ""})
-    if unknown:
-        raise ValueError(f"{root}: split '{unknown[0]}' is none of {', '.join(SPLITS)}")
+        damaged = f"{root} cannot be read as {name} ({error}): it may be cut off or damaged"
+        raise FovealError("source.damaged", damaged) from error
+    _check(source, root)
+    for note in filter(None, source.notes):
+        say(f"  {note}")
     return name, source
 
 
-def check_names(table: pd.DataFrame, root: Path) -> None:
-    """Raise ValueError for names of files or images that no table can hold."""
-    for column in ("file", "id"):
-        bad = [name for name in table[column] if "\r" in name or "\0" in name or not _is_text(name)]
-        if bad:
-            listed = ", ".join(repr(name) for name in bad[:5])
-            raise ValueError(
-                f"{root}: {len(bad)} names are not text (not UTF-8, or with a carriage return): {listed}; rename them"
-            )
+def _recognise(root: Path) -> str:
+    known = (name for name, source in SOURCES.items() if source.recognise(root))
+    name = next(known, None)
+    if name is None:
+        names = ", ".join(SOURCES)
+        raise FovealError("source.unknown", f"no source recognises {root}", fix=f"name one with --dataset: {names}")
+    say(f"{root} is read as {name}, {CARDS[name].title}, because of its files: {CARDS[name].layout}")
+    return name
+
+
+def _check(source: Source, root: Path) -> None:
+    """FovealError for names that cannot be written into a table, ids named twice, unknown splits and odd arrays."""
+    table, images = source.table, source.images
+    bad = [name for column in ("file", "id") for name in table[column] if not _is_text(name)]
+    if bad:
+        listed = ", ".join(repr(name) for name in bad[:5])
+        named = f"{root} holds names that are not UTF-8 or contain a line break: {listed}"
+        raise FovealError("source.names", named, fix="rename these files")
+    if images is not None and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3)):
+        found = f"{root} holds images {images.dtype} {images.shape}"
+        raise FovealError("source.arrays", found, expected="uint8 [n, h, w, 1 or 3]")
+    repeated = table["id"][table["id"].duplicated()].unique()
+    if len(repeated):
+        twice = f"{root} names {len(repeated)} images more than once: {', '.join(repeated[:5])}"
+        raise FovealError("table.duplicate_image", twice, fix="keep one row of each")
+    unknown = table[~table["split"].isin([*SPLITS, ""])].head(1)
+    for name, split in zip(unknown["id"], unknown["split"], strict=True):
+        raise FovealError("table.split", f"{root}: the split of {name} is '{split}'", expected=", ".join(SPLITS))
 
 
 def _is_text(name: str) -> bool:
@@ -102,7 +102,7 @@ def _is_text(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\r" not in name and "\0" not in name
 
 
 def list_cards() -> None:
@@ -110,13 +110,8 @@ def list_cards() -> None:
     for name in SOURCES:
         card = CARDS[name]
         say(f"{name}: {card.title}", style="bold")
-        facts = {
-            "images": card.counts,
-            "scale": "" if card.scale == "none" else f"{card.scale}: {', '.join(card.classes)}",
-            "files": card.layout,
-            "licence": card.licence,
-            "reference": card.reference,
-        }
-        for what, fact in facts.items():
+        scale = "" if card.scale == "none" else f"{card.scale}: {', '.join(card.classes)}"
+        facts = {"images": card.counts, "scale": scale, "files": card.layout}
+        for what, fact in {**facts, "licence": card.licence, "reference": card.reference}.items():
             if fact:
                 say(f"  {what:<10}{fact}")

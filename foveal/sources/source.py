@@ -1,45 +1,48 @@
-"""What every source hands to `prepare`: a table of images and labels, and how the labels read."""
+"""What every source hands to `prepare`: a table of images with their labels, and what the labels mean."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from foveal.console import warn
+from foveal.errors import FovealError
 from foveal.sources.cards import CARDS, ICDR
 
+Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".dcm")
-KEPT = "column "  # before the name of a column that is kept as the source has it, for columns.csv
+KEPT = "column "  # before the name of a column that columns.csv keeps as the source has it
 EYES = re.compile(r"(?P<patient>.+?)[_-](?P<eye>left|right|OD|OS)$", re.IGNORECASE)
+EYE_NAMES = {"left": "left", "os": "left", "right": "right", "od": "right"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a source may need beside its path; each takes what concerns it."""
+    """What a source may need besides its path; each source takes what concerns it."""
 
-    image_column: str | None = None  # columns of a table, where the usual names do not tell
+    image_column: str | None = None  # columns of a table that does not use the usual names
     label_column: str | None = None
     group_column: str | None = None
     split_column: str | None = None
-    size: int = 0  # side of drawn images in pixels, 0 = the source's own choice
+    size: int = 0  # side of drawn images in pixels; 0 = the source decides
     seed: int = 0  # of drawn images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Images of one data set, before any is decoded.
+    """Images of one data set before any of them is decoded.
 
-    table: columns id, file, label (nullable integer), split ("" = to be decided), group, eye, flags (words with
-    spaces between, as the source says: `ungradable`).
-    Other columns of the source, kept for columns.csv, are named "column NAME".
-    images: uint8 [n, H, W, C] in row order when the source holds arrays; None when `file` names pictures in `root`.
+    table: columns id, file, label (nullable integer), split ("" = not decided yet), group, eye, flags (words separated
+    by spaces, such as `ungradable`). Other columns of the source, kept for columns.csv, are named "column NAME".
+    images: uint8 [n, H, W, C] in row order where the source holds arrays; None where `file` names pictures in `root`.
     """
 
     root: Path
@@ -52,20 +55,19 @@ class Source:
 
 
 def make_table(
-    ids: Sequence[str], files: Sequence[str], labels: Sequence[int | None], splits: Sequence[str] | None = None,
-    groups: Sequence[str] | None = None, eyes: Sequence[str] | None = None, flags: Sequence[str] | None = None,
+    ids: Sequence[str], files: Sequence[str], labels: Sequence[int | None] | None = None, *,
+    split: str | Sequence[str] = "", group: str | Sequence[str] = "", eye: str | Sequence[str] = "",
+    flags: str | Sequence[str] = "",
 ) -> pd.DataFrame:  # fmt: skip
-    """The table of a source; missing parts are empty."""
-    blank = [""] * len(ids)
-    texts = {"split": splits, "group": groups, "eye": eyes, "flags": flags}
-    columns = {"id": ids, "file": files, **{name: values or blank for name, values in texts.items()}}
-    table = pd.DataFrame(columns).astype("object")
-    table.insert(2, "label", pd.Series(list(labels), dtype="Int64"))
+    """The table of a source. A single text is that of all rows; without labels, all are missing."""
+    columns = {"id": ids, "file": files, "split": split, "group": group, "eye": eye, "flags": flags}
+    table = pd.DataFrame(columns, index=range(len(ids))).astype("object")
+    table.insert(2, "label", pd.Series([None] * len(ids) if labels is None else list(labels), dtype="Int64"))
     return table
 
 
 def keep_columns(table: pd.DataFrame, rows: pd.DataFrame, used: Iterable[str]) -> pd.DataFrame:
-    """`table` with the columns of `rows` that are not `used` and not empty, row by row, named as kept ones."""
+    """`table` with those columns of `rows` that hold something and are not `used`, named as kept ones."""
     taken = set(used)
     others = {
         f"{KEPT}{name}": rows[name].to_numpy()
@@ -75,15 +77,52 @@ def keep_columns(table: pd.DataFrame, rows: pd.DataFrame, used: Iterable[str]) -
     return table.assign(**others)
 
 
-def unmet(root: Path, name: str) -> ValueError:
-    """The error that says which files the source `name` looks for and did not find at `root`."""
-    return ValueError(f"{root} is not laid out as {name} ({CARDS[name].title}): expected {CARDS[name].layout}")
+def needed(found: Found | None, root: Path, name: str) -> Found:
+    """`found`, unless it is None or empty: then `root` is not laid out as the source `name`."""
+    if not found:
+        layout = f"{root} is not laid out as {name} ({CARDS[name].title})"
+        raise FovealError("source.layout", layout, expected=CARDS[name].layout)
+    return found
+
+
+def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named arrays of an .npz file; FovealError where one is missing."""
+    with np.load(file) as arrays:
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            found = f"{file} has no arrays {', '.join(missing)}; it has {', '.join(arrays.files)}"
+            raise FovealError("source.arrays", found)
+        return {name: arrays[name] for name in names}
+
+
+def array_source(
+    root: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], places: Mapping[str, str], classes: tuple[str, ...]
+) -> Source:
+    """A source of arrays: images [n, H, W, C] and labels [n] by split; places: what comes before the number of each.
+
+    Ids are `train/17`, as in the published arrays.
+    """
+    ids, files, splits = [], [], []
+    for split, (images, labels) in parts.items():
+        if len(images) != len(labels):
+            counts = f"{root}/{places[split]} has {len(labels)} labels for {len(images)} images"
+            raise FovealError("source.arrays", counts)
+        wrong = [number for number, label in enumerate(labels) if not 0 <= label < len(classes)]
+        if wrong:
+            what = f"the label of {root}/{places[split]}{wrong[0]} is {labels[wrong[0]]}"
+            raise FovealError("label.value", what, expected=f"0 to {len(classes) - 1}")
+        ids += [f"{split}/{number}" for number in range(len(images))]
+        files += [f"{places[split]}{number}" for number in range(len(images))]
+        splits += [split] * len(images)
+    table = make_table(ids, files, [int(label) for _, labels in parts.values() for label in labels], split=splits)
+    images = np.concatenate([images for images, _ in parts.values()])
+    return Source(root=root, table=table, classes=classes, images=images)
 
 
 def locate(root: Path, pattern: str) -> Path | None:
-    """The first path like `pattern` in `root` or up to two folders below it, the higher first; None without one.
+    """The first path like `pattern` in `root` or up to two folders below it, the highest first; None if there is none.
 
-    Hidden files do not count: archives made on a Mac hold one, `._NAME`, beside every file.
+    Hidden files do not count: archives made on a Mac hold a file `._NAME` beside every file.
     """
     for depth in ("", "*/", "*/*/"):
         found = sorted(path for path in root.glob(depth + pattern) if not path.name.startswith("."))
@@ -93,125 +132,62 @@ def locate(root: Path, pattern: str) -> Path | None:
 
 
 def list_pictures(root: Path) -> list[Path]:
-    """All files below `root` that could be pictures, sorted, hidden ones left out; ValueError when there is none."""
+    """All files below `root` that could be pictures, sorted, without hidden ones; FovealError if there are none."""
     if not root.is_dir():
-        raise ValueError(f"{root}: there is no such folder")
+        raise FovealError("source.missing", f"there is no folder {root}")
     found = sorted(
         path
         for path in _walk(root)
         if path.suffix.lower() in PICTURES and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
     if not found:
-        raise ValueError(f"{root}: no pictures found; files with these endings are read: {', '.join(PICTURES)}")
+        raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
     return found
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files below `root`, through linked folders too, each folder once (links may go in circles)."""
+    """All files below `root`. Linked folders are followed, each folder once: links may form a circle."""
     seen = set()
-    for folder, _, names in os.walk(root, onerror=_closed, followlinks=True):
+    for folder, _, names in os.walk(root, onerror=_warn_closed, followlinks=True):
         real = os.path.realpath(folder)
         if real not in seen:
             seen.add(real)
             yield from (Path(folder) / name for name in names)
 
 
-def _closed(error: OSError) -> None:
-    warn(f"{error.filename} cannot be opened ({error.strerror}): what lies below it is left out")
+def _warn_closed(error: OSError) -> None:
+    warn(f"{error.filename} cannot be opened ({error.strerror}): its files are left out")
 
 
 def picture_ids(files: list[Path], root: Path) -> list[str]:
-    """Ids: the path below `root` without its ending; with it where two files differ only there."""
+    """Ids: the path below `root` without its ending, or with it where two files differ only in that."""
     short = [path.relative_to(root).with_suffix("").as_posix() for path in files]
     counts = pd.Series(short, dtype="object").value_counts()
-    return [
-        name if counts[name] == 1 else path.relative_to(root).as_posix()
-        for name, path in zip(short, files, strict=True)
-    ]
+    full = [path.relative_to(root).as_posix() for path in files]
+    return [name if counts[name] == 1 else path for name, path in zip(short, full, strict=True)]
 
 
-def match_pictures(names: Sequence[str], pictures: list[Path], folder: Path) -> list[Path | None]:
-    """For each name its picture, None when missing.
-
-    A name is a path below `folder` or a file name, with or without ending; case, back-slashes, and another ending on
-    the disk do not matter. A name with a folder in it fits only a picture in that folder.
-    Raises ValueError when a name fits two pictures, or a picture two names.
-    """
-    by_name: dict[str, list[Path]] = {}
-    for path in pictures:
-        relative = path.relative_to(folder).as_posix()
-        for key in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
-            by_name.setdefault(key.lower(), []).append(path)
-    found: list[Path | None] = []
-    name_of: dict[Path, str] = {}
-    for name in names:
-        plain = PurePosixPath(name.replace("\\", "/"))
-        bare = plain.with_suffix("") if plain.suffix.lower() in PICTURES else plain
-        hits = by_name.get(plain.as_posix().lower()) or by_name.get(bare.as_posix().lower(), [])
-        if len(hits) > 1:
-            raise ValueError(f"'{name}' fits several pictures: {', '.join(str(hit) for hit in hits[:3])}")
-        if hits and name_of.setdefault(hits[0], name) != name:
-            raise ValueError(f"'{name_of[hits[0]]}' and '{name}' both fit the picture {hits[0]}")
-        found.append(hits[0] if hits else None)
-    return found
-
-
-def add_pictures(root: Path, parts: Sequence[tuple[Path, pd.DataFrame]]) -> tuple[pd.DataFrame, int]:
-    """The tables of `parts` as one, with a row for each picture that none of them names; and how many those are.
-
-    parts: the folder (in `root`, or `root` itself) where the pictures of a table are, and the table, whose `file`
-    holds names as the source has them. They become paths below `root`; the name of a missing picture stays.
-    """
-    pictures = list_pictures(root)
-    tables, used = [], set()
-    for folder, table in parts:
-        if not folder.is_dir():
-            raise ValueError(f"{folder}: there is no such folder, and the labels of {len(table)} pictures are for it")
-        inside = pictures if folder == root else [path for path in pictures if path.is_relative_to(folder)]
-        found = match_pictures(list(table["file"]), inside, folder)
-        used.update(found)
-        paths = [path or folder / name for path, name in zip(found, table["file"], strict=True)]
-        tables.append(table.assign(file=[path.relative_to(root).as_posix() for path in paths]))
-    named = pd.concat(tables, ignore_index=True)
-    pool = _pool(root, [path for path in pictures if path not in used], set(named["id"]))
-    return (pd.concat([named, pool], ignore_index=True) if len(pool) else named), len(pool)
-
-
-def _pool(root: Path, pictures: list[Path], taken: set[str]) -> pd.DataFrame:
-    """Unlabelled rows; an id that is taken (`a` by a.png, here a.jpg) keeps its ending."""
-    files = [path.relative_to(root).as_posix() for path in pictures]
-    short = picture_ids(pictures, root)
-    ids = [file if name in taken else name for name, file in zip(short, files, strict=True)]
-    patients, eyes = patients_and_eyes(short)
-    return make_table(ids, files, [None] * len(ids), groups=patients, eyes=eyes)
-
-
-def pool_note(count: int) -> str:
-    """A note on pictures that no table names; empty when there are none."""
-    return f"{count} pictures that the table does not name are an unlabelled pool" if count else ""
+def without_ending(name: str) -> str:
+    """The name of a picture, or the path to it, without its ending; backslashes become slashes."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return (path.with_suffix("") if path.suffix.lower() in PICTURES else path).as_posix()
 
 
 def patients_and_eyes(ids: list[str]) -> tuple[list[str], list[str]]:
-    """Patient and eye from names such as `17_left` and `17_right`; empty where the name does not say."""
+    """Patient and eye from names such as `17_left` and `17_OD`; empty where the name does not tell."""
     matches = [EYES.match(name.rsplit("/", 1)[-1]) for name in ids]
-    eye_names = {"left": "left", "os": "left", "right": "right", "od": "right"}
     patients = [match["patient"] if match else "" for match in matches]
-    return patients, [eye_names[match["eye"].lower()] if match else "" for match in matches]
-
-
-def order_classes(names: set[str]) -> tuple[str, ...]:
-    """Class names in order: by number where all are whole numbers, otherwise by letter."""
-    if all(re.fullmatch(r"\d+", name) for name in names):
-        return tuple(sorted(names, key=int))
-    return tuple(sorted(names))
+    return patients, [EYE_NAMES[match["eye"].lower()] if match else "" for match in matches]
 
 
 def name_classes(values: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
     """(values in label order, class names in the same order, scale, note).
 
-    Values 0-4, or the five ICDR names, are taken for the ICDR scale, in its order; others keep their own names.
+    Values 0-4 and the five ICDR names are taken for the ICDR scale, in its order. Others keep their names, in numerical
+    order where all of them are whole numbers, otherwise by letter.
     """
-    ordered = order_classes(values)
+    numbers = all(re.fullmatch(r"\d+", value) for value in values)
+    ordered = tuple(sorted(values, key=int)) if numbers else tuple(sorted(values))
     if ordered == ("0", "1", "2", "3", "4"):
         return ordered, ICDR, "icdr", "classes 0-4 are taken for the ICDR scale; use --scale none if they are not"
     if values == set(ICDR):

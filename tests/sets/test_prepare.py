@@ -102,18 +102,14 @@ def test_copies_are_kept_on_one_side(tmp_path):
 
 
 @pytest.mark.slow
-def test_classes_can_be_merged(tmp_path):
+def test_classes_can_be_merged(tmp_path, refuses):
     write_phantoms(tmp_path / "photos", 25)
     out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16, classes="0,1,2,3+4")
     prepared = open_prepared(out)
     assert prepared.classes[-1] == "severe NPDR + proliferative DR" and prepared.card["scale"] == "icdr 0,1,2,3+4"
     assert prepared.records["label"].value_counts()[3] == 10
-    with pytest.raises(ValueError, match="there is no class '9'; the source has no DR"):
+    with refuses("option.value", "--classes", "'9'"):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,9")
-    with pytest.raises(ValueError, match="names '1' twice"):
-        foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,1+2,1,3+4")
-    with pytest.raises(ValueError, match="says nothing of severe NPDR, proliferative DR, which the source holds"):
-        foveal.prepare(tmp_path / "photos", out=tmp_path / "other", classes="0,1+2")
 
 
 def test_more_labels_than_there_are_is_said(tmp_path, capsys):
@@ -150,15 +146,15 @@ def test_wrong_options_are_named_before_any_work(tmp_path, options, message):
     assert not (tmp_path / "set").exists()
 
 
-def test_an_image_that_is_named_twice_is_refused_before_any_work(tmp_path):
+def test_an_image_that_is_named_twice_is_refused_before_any_work(tmp_path, refuses):
     write_phantoms(tmp_path / "photos", 5)
     (tmp_path / "photos" / "labels.csv").write_text("image,grade\n000,0\n000,1\n")
-    with pytest.raises(ValueError, match="names 1 images more than once, 000: keep one row each"):
+    with refuses("table.duplicate_image", "000"):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "set")
 
 
-def test_a_source_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(ValueError, match="there is no such file or folder"):
+def test_a_source_that_does_not_exist_is_named(tmp_path, refuses):
+    with refuses("source.missing", tmp_path / "nowhere"):
         foveal.prepare(tmp_path / "nowhere", out=tmp_path / "set")
 
 
@@ -400,11 +396,11 @@ def test_pictures_that_show_no_retina_are_noticed(tmp_path, capsys):
     ("out", "message"),
     [("photos/0/000.png/below", "cannot be made or written"), ("new/..", "give the path of a new folder")],
 )
-def test_an_out_that_cannot_be_is_one_error_and_leaves_nothing(tmp_path, out, message):
+def test_an_out_that_cannot_be_is_one_error_and_leaves_nothing(tmp_path, refuses, out, message):
     write_phantoms(tmp_path / "photos", 5)
     with pytest.raises(ValueError, match=message):
         foveal.prepare(tmp_path / "photos", out=tmp_path / out, size=16)
-    with pytest.raises(ValueError, match="no source that is known|no pictures found"):
+    with refuses("source.no_pictures", tmp_path / "empty"):
         foveal.prepare(tmp_path / "empty", out=tmp_path / "set") if (tmp_path / "empty").mkdir() is None else None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos"]
 

@@ -61,10 +61,10 @@ def test_the_demo_ends_with_a_report_and_says_what_it_found(tmp_path):
     ("arguments", "code", "message"),
     [
         (("prepar", "x"), 2, "did you mean 'prepare'"),
-        (("prepare", "empty", "--out", "o"), 1, "no pictures found"),
+        (("prepare", "empty", "--out", "o"), 1, "empty"),
         (("prepare", "empty", "--out", "o", "--sise", "3"), 2, "--size"),
-        (("prepare", "table/labels.csv", "--out", "o"), 1, "name it with --label-column"),
-        (("prepare", "phantom:10", "--out", "o", "--classes", "0,1,2,3,9"), 1, "there is no class '9'"),
+        (("prepare", "table/labels.csv", "--out", "o"), 1, "--label-column"),
+        (("prepare", "phantom:10", "--out", "o", "--classes", "0,1,2,3,9"), 1, "'9'"),
         (("prepare", "phantom:10", "--out", "empty", "--val", "2"), 2, "shares below 1"),
         (("pretrain", "empty", "--out", "o"), 1, "is not a whole prepared set"),
         (("train", "empty", "--out", "o"), 1, "is not a whole prepared set"),
