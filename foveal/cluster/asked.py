@@ -1,9 +1,9 @@
-"""Photographs that are not in the set: prepared as it was, encoded by the same network, and their nearest in it.
+"""Photographs that are not in the set: prepared and encoded as its images were, with their nearest images in it.
 
     foveal cluster DATA --run RUN --image photograph.jpg
 
-OUT/asked.csv, a row per photograph and neighbour: image, rank, other, similarity, distance, other_label. Nothing is
-known of their patients: a photograph that is in the set finds itself, and others of its eye.
+OUT/asked.csv, a row per photograph and neighbour: image, rank, other, similarity, distance, other_label. The patients
+of the photographs are unknown: a photograph that is in the set finds itself, and others of its eye.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foveal.cluster.features import Features, small_pixels, unit_rows
+from foveal.cluster.features import Encode, Features, unit_rows
 from foveal.cluster.images import Images
-from foveal.cluster.neighbours import VOTERS, Nearest, nearest_to, tell
+from foveal.cluster.neighbours import NEAREST, Nearest, nearest, vote
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, prepare_file
@@ -25,46 +25,39 @@ from foveal.fundus.preparation import Preparation, prepare_file
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Photographs with their prepared pixels uint8 [m, S, S, C], their nearest, and what labelled ones tell int [m]."""
+    """Photographs with their prepared pixels uint8 [m, S, S, C], their nearest, and the labels voted for, int [m]."""
 
     names: Sequence[str]
     pixels: np.ndarray
     near: Nearest
-    told: np.ndarray
+    voted: np.ndarray
 
 
 def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
-    """The photographs uint8 [m, S, S, C], prepared as the set was; ValueError for one that cannot be read."""
+    """The photographs uint8 [m, S, S, C], prepared as the set was; FovealError for one that cannot be read."""
     card = images.sets[0].card
     preparation, found = Preparation(**card["options"]), []
     for file in files:
         try:
             prepared = prepare_file(file, preparation, bool(card.get("fundus")), name=str(file))
-        except (FovealError, OSError) as error:
-            raise ValueError(f"--image {file} could not be read ({error}); give a photograph") from None
+        except FovealError as error:
+            raise FovealError(error.code, f"--image {file}: {error.what}", expected=error.expected,
+                              fix=error.fix) from None  # fmt: skip
         if prepared.flags:
-            warn(f"{file} is flagged {', '.join(prepared.flags)}: what is near to it may say little")
+            warn(f"{file} is flagged {', '.join(prepared.flags)}: its nearest images may mean little")
         found.append(prepared.pixels)
     return np.stack(found)
 
 
-def ask(
-    files: Sequence[Path], pixels: np.ndarray, features: Features, images: Images, run: Path | None, *, count: int,
-    device: str,
-) -> Asked:  # fmt: skip
-    """The `count` nearest images of each photograph (prepared, uint8 [m, S, S, C]), by the features of the set."""
-    if run is None:
-        values = small_pixels(pixels)
-    else:
-        from foveal.predict.features import open_encoder
-
-        values = open_encoder(run, images.sets[0], device)(pixels)
-    directions, labelled = unit_rows(values), images.labels >= 0
-    voters = nearest_to(directions, features.directions, VOTERS, labelled)
-    asked = np.full(len(files), -1)
-    told = tell(voters, images.labels, len(images.classes), ordered=images.ordered, own=asked)
-    near = nearest_to(directions, features.directions, count)
-    return Asked(names=[str(file) for file in files], pixels=pixels, near=near, told=told.label)
+def ask(files: Sequence[Path], pixels: np.ndarray, encode: Encode, features: Features, images: Images) -> Asked:
+    """The nearest images of each photograph (prepared, uint8 [m, S, S, C]), by the features of the set."""
+    directions, unknown = unit_rows(encode(pixels)), np.full(len(files), -1)
+    near, voters = (
+        nearest(directions, unknown, features.directions, images.units, among=among)
+        for among in (None, images.labels >= 0)
+    )
+    voted = vote(voters, images.labels, len(images.classes))
+    return Asked(names=[str(file) for file in files], pixels=pixels, near=near, voted=voted)
 
 
 def listing(asked: Asked, images: Images) -> pd.DataFrame:
@@ -74,14 +67,14 @@ def listing(asked: Asked, images: Images) -> pd.DataFrame:
     ids, labels = images.table["id"].to_numpy(), images.table["label"].array
     return pd.DataFrame({
         "image": np.array(asked.names, object)[row], "rank": rank + 1, "other": ids[other],
-        "similarity": cosine.round(5), "distance": (1 - cosine).round(5), "other_label": labels[other],
+        "similarity": cosine.round(5), "distance": (1 - cosine).clip(0).round(5), "other_label": labels[other],
     })  # fmt: skip
 
 
 def show(asked: Asked, images: Images) -> None:
-    """Print the nearest of each photograph, and what they tell."""
+    """Print the nearest of each photograph, and the label that they vote for."""
     table = listing(asked, images)
-    for number, name in enumerate(asked.names):
+    for name, voted in zip(asked.names, asked.voted, strict=True):
         rows = [
             [str(row["rank"]), str(row["other"]), f"{row['distance']:.3f}",
              images.name(-1 if pd.isna(row["other_label"]) else int(row["other_label"]))]
@@ -89,5 +82,5 @@ def show(asked: Asked, images: Images) -> None:
         ]  # fmt: skip
         say()
         show_table(f"nearest to {name}", ["", "image", "distance", "label"], rows)
-        if asked.told[number] >= 0:
-            say(f"the {VOTERS} nearest labelled images say {images.name(int(asked.told[number]))}")
+        if voted >= 0:
+            say(f"the {NEAREST} nearest labelled images vote for {images.name(int(voted))}")

@@ -4,8 +4,9 @@
     foveal cluster DATA --run RUN --out clusters
     foveal cluster DATA --run RUN --image photograph.jpg
 
-Without a run the pixels are looked at; with one the features of its encoder, and the pixels beside them. OUT gets
-features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv, the page cluster.html, and asked.csv with --image.
+Without a run, images are compared by their pixels; with one by the features of its encoder, and by pixels beside them.
+OUT gets features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv, the page cluster.html, and asked.csv with
+--image.
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 import tyro
 
 from foveal.cluster import maps, neighbours, tables, words
-from foveal.cluster.asked import Asked, ask, read_asked
+from foveal.cluster.asked import ask, read_asked
 from foveal.cluster.asked import listing as asked_listing
 from foveal.cluster.asked import show as show_asked
-from foveal.cluster.features import pixel_features, stored_features
+from foveal.cluster.features import encoder_of, pixel_features, stored_features
 from foveal.cluster.images import Images, choose, learned_from
 from foveal.cluster.look import Look, differences, look, why_not
 from foveal.console import say, show_table, warn
-from foveal.files import json_ready, write_json, write_text
+from foveal.errors import FovealError
+from foveal.files import is_free, json_ready, write_json, write_table, write_text
 from foveal.page.parts import Table
 from foveal.runs import read_model
 
+SEED = 0  # of all that is drawn at random: another one shows nothing else
+UNLABELLED = 5  # clusters of sets without classes: as many as diabetic retinopathy has grades
 STYLES = {"bad": "bold red", "unsure": "yellow", "good": "green"}
 
 
@@ -38,46 +41,33 @@ STYLES = {"bad": "bold red", "unsure": "yellow", "good": "green"}
 class ClusterConfig:
     """Options of `foveal cluster`."""
 
-    # Prepared sets; several are looked at together.
+    # Prepared sets; several are clustered together.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
-    # Run folder of pretrain or train whose encoder is asked; none looks at the pixels alone.
+    # Run folder of pretrain or train whose features are compared; by default the pixels are.
     run: Path | None = None
     # Folder to write; by default RUN/cluster, where a report finds it, or clusters without a run.
     out: Path = Path()
-    # Part of the prepared sets to look at.
+    # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
-    # Number of clusters; 0 takes the number of classes.
+    # Number of clusters; 0 takes the number of classes, or 5 where there are none.
     clusters: int = 0
-    # Most images to look at, drawn at random; 0 takes all.
-    limit: int = 10_000
-    # Most images on the t-SNE and UMAP maps, drawn at random.
-    map_points: int = 5_000
-    # Nearest images listed for each.
-    neighbours: int = 10
-    # Photograph that is not in the sets, to show its nearest images; give it again for more.
+    # Photograph that is not in the sets, to show its nearest images; repeat the option for more.
     image: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    # List images of the same patient, and copies, among the nearest too.
-    same_group: bool = False
-    # Seed of everything that is drawn at random.
-    seed: int = 0
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.data:
-            raise ValueError("cluster needs at least one prepared set: foveal cluster DATA")
+            raise FovealError("option.missing", "no prepared set is given", fix="type foveal cluster DATA")
         for file in self.image:
             if not file.is_file():
-                raise ValueError(f"--image {file}: there is no such file; give a photograph")
+                raise FovealError("image.unavailable", f"--image {file} does not exist", fix="give a photograph")
         folders = [path.resolve() for path in self.data]
         if len(set(folders)) < len(folders):
-            raise ValueError("a prepared set is given more than once; name every set once")
+            raise FovealError("option.conflict", f"a prepared set is given twice: {' '.join(map(str, self.data))}",
+                              fix="name every set once")  # fmt: skip
         if self.clusters == 1 or self.clusters < 0:
-            raise ValueError(f"--clusters must be 2 or more, or 0 for the number of classes, got {self.clusters}")
-        for name, least in (("limit", 0), ("map_points", 10), ("neighbours", 1)):
-            if getattr(self, name) < least:
-                option = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{option} must be at least {least}, got {getattr(self, name)}")
+            raise FovealError("option.value", f"--clusters {self.clusters}", expected="2 or more, or 0")
 
 
 def cluster(config: ClusterConfig) -> dict[str, Any]:
@@ -86,7 +76,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         config = replace(config, out=Path("clusters") if config.run is None else config.run / "cluster")
     _check_out(config.out)
     model = None if config.run is None else read_model(config.run)
-    images = choose(config.data, config.split, config.limit, config.seed)
+    images = choose(config.data, config.split, seed=SEED)
     count = _number_of_clusters(config, images)
     photographs = read_asked(config.image, images) if config.image else None
     learned = np.zeros(len(images), bool) if config.run is None else learned_from(images, config.run)
@@ -98,22 +88,21 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     kinds = [stored_features(images, config.run, config.out, config.device)]
     if config.run is not None:
         kinds.append(pixel_features(images))
-    looks = [
-        look(features, images, judged, clusters=count, neighbours=config.neighbours, same_group=config.same_group,
-             seed=config.seed)
-        for features in kinds
-    ]  # fmt: skip
-    say("maps: PCA, t-SNE" + (", UMAP" if maps.umap_is_installed() else ""), "dim")
-    if not maps.umap_is_installed():
-        say("there will be no UMAP map: pip install 'foveal[umap]' brings what it needs", "dim")
-    drawn = maps.draw_maps(looks[0].points, config.map_points, config.seed)
+    looks = [look(features, images, judged, clusters=count, seed=SEED) for features in kinds]
+    say("maps: PCA, t-SNE, UMAP" if maps.umap_is_installed() else
+        "maps: PCA, t-SNE (UMAP needs pip install 'foveal[umap]')", "dim")  # fmt: skip
+    drawn = maps.draw_maps(looks[0].points, SEED)
+    result = _numbers(config, images, judged, looks, drawn, {"taught": taught, "learned": int(learned.sum())})
     asked = None
     if photographs is not None:
-        asked = ask(
-            config.image, photographs, kinds[0], images, config.run, count=config.neighbours, device=config.device
-        )
-    result = _numbers(config, images, judged, looks, drawn, {"taught": taught, "learned": int(learned.sum())})
-    _write(config, images, looks, drawn, learned, asked, result)
+        encode = encoder_of(config.run, images, config.device)
+        asked = ask(config.image, photographs, encode, kinds[0], images)
+        write_table(config.out / "asked.csv", asked_listing(asked, images))
+    _write_tables(config.out, images, looks[0], drawn, learned)
+    write_json(config.out / "cluster.json", result)
+    from foveal.cluster.page import render
+
+    write_text(config.out / "cluster.html", render(result, images, looks[0], drawn, asked, SEED))
     show(result)
     if asked is not None:
         show_asked(asked, images)
@@ -122,18 +111,16 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
 
 
 def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / "features.npz").is_file():
-        raise ValueError(f"--out {out} holds something else; choose another --out or empty it first")
+    if not is_free(out) and not (out / "features.npz").is_file():
+        raise FovealError("output.exists", f"--out {out} exists and was not made by foveal cluster",
+                          fix="choose another --out or delete it")  # fmt: skip
 
 
 def _number_of_clusters(config: ClusterConfig, images: Images) -> int:
-    count = config.clusters or len(images.classes)
-    if count < 2:
-        raise ValueError("these sets have no classes to take the number of clusters from; say it with --clusters")
+    count = config.clusters or max(len(images.classes), 2 if images.classes else UNLABELLED)
     if count > len(images) // 2:
-        raise ValueError(f"--clusters {count} is too many for {len(images)} images")
+        raise FovealError("option.value", f"--clusters {count} is too many for {len(images)} images",
+                          expected=f"at most {len(images) // 2}")  # fmt: skip
     return count
 
 
@@ -142,44 +129,30 @@ def _numbers(
     about: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """All numbers, and last what they mean."""
-    result = json_ready({
+    first = looks[0]
+    result: dict[str, Any] = json_ready({
         "about": {
             "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
             "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
             "labelled": int((images.labels >= 0).sum()), "judged": int(judged.sum()), "classes": images.classes,
-            "ordered": images.ordered, "clusters": len(np.unique(looks[0].clusterings["k-means"].clusters)),
-            "seed": config.seed, "neighbours": config.neighbours, "same_group": config.same_group, **about,
-            "why_not": why_not(images, judged), "interval": "95 %, percentile bootstrap over groups",
+            "ordered": images.ordered, "clusters": len(np.unique(first.clusterings["k-means"].clusters)), **about,
+            "why_not": why_not(images, judged), "interval": "95 %, BCa bootstrap over groups",
         },
         "looks": [one.plain() for one in looks],
         "differences": differences(looks),
-        "doubtful": len(neighbours.doubtful(looks[0].told, images)),
+        "doubtful": len(neighbours.doubtful(first.voted, first.doubts, images)),
         "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
                  for one in drawn],
     })  # fmt: skip
     return {**result, "findings": [asdict(finding) for finding in words.find(result)]}
 
 
-def _write(
-    config: ClusterConfig, images: Images, looks: Sequence[Look], drawn: list[maps.Map], learned: np.ndarray,
-    asked: Asked | None, result: dict[str, Any],
-) -> None:  # fmt: skip
-    from foveal.cluster.page import render
-
-    first = looks[0]
+def _write_tables(out: Path, images: Images, first: Look, drawn: Sequence[maps.Map], learned: np.ndarray) -> None:
     clusters = first.clusterings["k-means"].clusters
-    _write_table(maps.listing(drawn, first.points, images, clusters, learned), config.out / "maps.csv")
-    _write_table(neighbours.listing(first.near, images), config.out / "neighbours.csv")
-    doubtful = neighbours.doubtful(first.told, images)
-    _write_table(doubtful.drop(columns="position"), config.out / "doubtful.csv")
-    write_json(config.out / "cluster.json", result)
-    if asked is not None:
-        _write_table(asked_listing(asked, images), config.out / "asked.csv")
-    write_text(config.out / "cluster.html", render(result, images, first, drawn, doubtful, asked, config.seed))
-
-
-def _write_table(table: pd.DataFrame, file: Path) -> None:
-    write_text(file, table.to_csv(index=False, lineterminator="\n"))
+    doubtful = neighbours.doubtful(first.voted, first.doubts, images)
+    write_table(out / "maps.csv", maps.listing(drawn, first.points, images, clusters, learned))
+    write_table(out / "neighbours.csv", neighbours.listing(first.near, images))
+    write_table(out / "doubtful.csv", doubtful.drop(columns="position"))
 
 
 def show(result: dict[str, Any]) -> None:

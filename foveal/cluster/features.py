@@ -2,14 +2,15 @@
 
     OUT/features.npz    ids str [n], features float32 [n, D], labels int [n] (-1 unknown), splits str [n], key str
 
-A network's features are computed once and read again while the key, which names the images and the weights, is the
-same. Pixels are the level to beat: what they show as well, no network is needed for.
+A network's features are computed once and read again as long as the key, which names the images and the weights, stays
+the same. Pixels are the level to beat: what they show as well needs no network.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -18,11 +19,14 @@ import cv2
 import numpy as np
 
 from foveal.cluster.images import Images
-from foveal.console import Bar, progress_bar, say
+from foveal.console import progress_bar, say
+from foveal.files import replacing
 from foveal.runs import read_model
 
 PIXEL_SIDE = 32  # px: enough for the shapes of digits and the layout of a retina, too little for a microaneurysm
 AT_ONCE = 64  # images
+
+Encode = Callable[[np.ndarray], np.ndarray]  # uint8 [m, S, S, C] -> float32 [m, D]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,27 +44,31 @@ class Features:
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
-    """float32 [n, D] with every row made one long; rows of zeros stay zeros."""
+    """float32 [n, D] with every row scaled to length one; rows of zeros stay zeros."""
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
 
 
 def small_pixels(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: made smaller by area to at most 32 px and laid in a row."""
+    """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: averaged down to at most 32 px and laid out in a row."""
     side = min(PIXEL_SIDE, pixels.shape[1])
     small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in pixels]
     return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / 255
 
 
+def encoder_of(run: Path | None, images: Images, device: str) -> Encode:
+    """What makes the features of images that are prepared as these: the encoder of `run`, or `small_pixels`."""
+    if run is None:
+        return small_pixels
+    from foveal.predict.features import open_encoder  # torch is needed only where a run is given
+
+    return open_encoder(run, images.sets[0], device)
+
+
 def pixel_features(images: Images) -> Features:
     """The pixels of all images, by `small_pixels`."""
-    side, channels = min(PIXEL_SIDE, images.sets[0].size), images.sets[0].channels
-    values = np.empty((len(images), side * side * channels), np.float32)
-    for start in range(0, len(images), AT_ONCE):
-        part = np.arange(start, min(start + AT_ONCE, len(images)))
-        values[part] = small_pixels(images.pixels(part))
-    kind = "RGB" if channels == 3 else "grey"
-    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=values)
+    side, kind = min(PIXEL_SIDE, images.sets[0].size), "RGB" if images.sets[0].channels == 3 else "grey"
+    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=_encoded(images, small_pixels))
 
 
 def stored_features(images: Images, run: Path | None, out: Path, device: str) -> Features:
@@ -68,29 +76,27 @@ def stored_features(images: Images, run: Path | None, out: Path, device: str) ->
     file, key = out / "features.npz", key_of(images, run)
     known = _read(file, key)
     if known is not None:
-        say(f"features: {file} holds them already")
+        say(f"features: already in {file}")
         return known
     if run is None:
         features = pixel_features(images)
     else:
-        with progress_bar("features", len(images)) as bar:
-            features = encoder_features(images, run, device, bar)
+        model = read_model(run)
+        kind = "grader" if model["kind"] == "grader" else "pre-trained encoder"
+        values = _encoded(images, encoder_of(run, images, device))
+        features = Features(name="features", source=f"{model['encoder']} of {run}, a {kind}", values=values)
     _write(file, features, images, key)
     return features
 
 
-def encoder_features(images: Images, run: Path, device: str, bar: Bar) -> Features:
-    """Features [n, D] of all images, by the encoder of a run."""
-    from foveal.predict.features import open_encoder  # torch is needed only where a run is given
-
-    model, encode = read_model(run), open_encoder(run, images.sets[0], device)
-    values = np.empty((len(images), model["features"]), np.float32)
-    for start in range(0, len(images), AT_ONCE):
-        part = np.arange(start, min(start + AT_ONCE, len(images)))
-        values[part] = encode(images.pixels(part))
-        bar.advance(len(part))
-    kind = "grader" if model["kind"] == "grader" else "pre-trained encoder"
-    return Features(name="features", source=f"{model['encoder']} of {run}, a {kind}", values=values)
+def _encoded(images: Images, encode: Encode) -> np.ndarray:
+    """Features [n, D] of all images."""
+    parts = []
+    with progress_bar("features", len(images)) as bar:
+        for start in range(0, len(images), AT_ONCE):
+            parts.append(encode(images.pixels(np.arange(start, min(start + AT_ONCE, len(images))))))
+            bar.advance(len(parts[-1]))
+    return np.concatenate(parts)
 
 
 def key_of(images: Images, run: Path | None) -> str:
@@ -111,15 +117,13 @@ def _read(file: Path, key: str) -> Features | None:
             if str(stored["key"]) == key:
                 return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
     except (FileNotFoundError, BadZipFile, KeyError, ValueError):
-        return None  # not there, of another version or torn: it is written anew
+        return None  # missing, damaged or of another version: it is written again
     return None
 
 
 def _write(file: Path, features: Features, images: Images, key: str) -> None:
-    partial = file.with_name("features.partial.npz")
-    np.savez(
-        partial, ids=images.table["id"].to_numpy(str), features=features.values, labels=images.labels,
-        splits=images.table["split"].to_numpy(str), name=np.array(features.name), source=np.array(features.source),
-        key=np.array(key),
-    )  # fmt: skip
-    partial.replace(file)
+    columns = {"ids": images.table["id"].to_numpy(str), "labels": images.labels,
+               "splits": images.table["split"].to_numpy(str)}  # fmt: skip
+    about = {"name": features.name, "source": features.source, "key": key}
+    with replacing(file) as partial:
+        np.savez(partial, features=features.values, **columns, **{name: np.array(text) for name, text in about.items()})

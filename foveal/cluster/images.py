@@ -1,4 +1,4 @@
-"""The images that are looked at: those of one or more prepared sets, as one table and one array of pixels."""
+"""The images to cluster: those of one or more prepared sets, as one table and one array of pixels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foveal.console import say, warn
+from foveal.errors import FovealError
 from foveal.sets.joined import prefixes
 from foveal.sets.leaks import compare_sets, find_seen, read_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared, patients
 from foveal.sets.splits import group_codes, join_copies
+
+FEWEST = 10  # images: nearest neighbours and clusters of fewer say nothing
+MOST = 10_000  # images: beyond, the time of spectral clustering and the size of the page grow and the result does not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,7 @@ class Images:
 
     def pixels(self, positions: np.ndarray) -> np.ndarray:
         """uint8 [m, S, S, C]: the images at these positions, in their order."""
-        part = self.table.iloc[positions]
-        first = self.sets[0]
+        part, first = self.table.iloc[positions], self.sets[0]
         images = np.empty((len(part), first.size, first.size, first.channels), np.uint8)
         for number, prepared in enumerate(self.sets):
             own = (part["set"] == number).to_numpy()
@@ -60,11 +62,11 @@ class Images:
         return "no label" if label < 0 else self.classes[label]
 
 
-def choose(paths: Sequence[Path], split: str, limit: int, seed: int) -> Images:
-    """The images of a part of all sets, at most `limit` of them (0: all), drawn at random by `seed`.
+def choose(paths: Sequence[Path], split: str = "all", most: int = MOST, seed: int = 0) -> Images:
+    """The images of a part of all sets, at most `most` of them, drawn at random by `seed`.
 
-    Raises ValueError where sets were prepared differently, or the part holds fewer than ten images. Labels on another
-    scale than that of the first labelled set are left out, with a warning.
+    FovealError where sets were prepared differently, or the part holds fewer than ten images. Labels on another scale
+    than that of the first labelled set are left out, with a warning.
     """
     sets = [open_prepared(path) for path in paths]
     check_alike(sets, "to look at them together")
@@ -72,16 +74,16 @@ def choose(paths: Sequence[Path], split: str, limit: int, seed: int) -> Images:
     names = prefixes(paths)
     parts = [_part_of(sets, number, names[number], split, main) for number in range(len(sets))]
     table = pd.concat(parts, ignore_index=True)
-    if len(table) < 10:
-        raise ValueError(f"there are {len(table)} images in the part '{split}'; at least 10 are needed")
+    if len(table) < FEWEST:
+        raise FovealError("set.too_small", f"the part '{split}' has {len(table)} images", expected=f"at least {FEWEST}",
+                          fix="choose another --split")  # fmt: skip
     table = table.assign(unit=_units(table, sets))
     of = len(table)
-    if 0 < limit < of:
-        chosen = np.sort(np.random.default_rng(seed).choice(of, limit, replace=False))
+    if most < of:
+        chosen = np.sort(np.random.default_rng(seed).choice(of, most, replace=False))
         table = table.iloc[chosen].reset_index(drop=True)
-        say(f"{limit:,} of {of:,} images are looked at, drawn at random; --limit 0 takes all")
-    ordered = main.card["task"] == "grading"
-    return Images(sets=sets, table=table, classes=main.classes, ordered=ordered, of=of)
+        say(f"{most:,} of {of:,} images are used, drawn at random")
+    return Images(sets=sets, table=table, classes=main.classes, ordered=main.card["task"] == "grading", of=of)
 
 
 def _part_of(sets: Sequence[PreparedSet], number: int, name: str, split: str, main: PreparedSet) -> pd.DataFrame:
@@ -91,7 +93,7 @@ def _part_of(sets: Sequence[PreparedSet], number: int, name: str, split: str, ma
     table = table.assign(record=table["id"], set=number, source=name)
     scales = [(one.card["scale"], one.classes) for one in (prepared, main)]
     if scales[0] != scales[1] and table["label"].notna().any():
-        warn(f"the labels of {prepared.path} are on another scale than those of {main.path}: they are left out")
+        warn(f"the labels of {prepared.path} are on another scale than those of {main.path} and are ignored")
         table["label"] = pd.array([pd.NA] * len(table), dtype="Int64")
     if len(sets) > 1:  # an id, and a patient's name, must not stand for two
         table["group"] = patients(prepared.card, table["group"])
@@ -121,7 +123,7 @@ def learned_from(images: Images, run: Path) -> np.ndarray:
     learned = np.zeros(len(images), bool)
     for number, prepared in enumerate(images.sets):
         own = (images.table["set"] == number).to_numpy()
-        names = images.table["record"][own]
-        records: Any = prepared.records.set_index("id", drop=False).loc[names].reset_index(drop=True)
+        records = prepared.records.set_index("id", drop=False).loc[list(images.table["record"][own])]
+        records = records.reset_index(drop=True)
         learned[own] = records["id"].isin(find_seen(prepared, records, seen)["id"]).to_numpy()
     return learned

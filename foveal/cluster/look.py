@@ -1,4 +1,4 @@
-"""Everything that is found in one kind of features: clusters, their scores, neighbours, and what those tell."""
+"""Everything that is found in one kind of features: clusters, neighbours, and the scores of both."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import numpy as np
 from foveal.cluster.features import Features
 from foveal.cluster.images import Images
 from foveal.cluster.methods import METHODS, Clustering, reduce
-from foveal.cluster.neighbours import VOTERS, Nearest, Told, judge, nearest, tell
+from foveal.cluster.neighbours import Nearest, doubt, judge, nearest, vote
 from foveal.cluster.scores import Score, score
 from foveal.console import say
 from foveal.evaluate.difference import answer
-from foveal.evaluate.intervals import percentile_interval
+from foveal.evaluate.intervals import Resampling
 
-FEWEST = 20  # labelled images, below which no figure is given
-NEIGHBOURS = "neighbours"  # in the place of a method, where the nearest images are compared
+FEWEST = 20  # labelled images, below which no score is given
+NEIGHBOURS = "neighbours"  # in place of a method, where the nearest images are compared
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """`points` float32 [n, d] are the principal components; `variance` [d] their shares of it.
 
-    scores: method -> measure -> Score; neighbours: what the nearest labelled images tell, measure -> Score. Both are
-    empty where too few labels can be judged. `voters` are the nearest labelled images of other groups.
+    scores: method -> measure -> Score; neighbours: how often the votes are right, measure -> Score. Both are empty
+    where too few labels can be judged, and `resampling` is None then. `voters` are the nearest labelled images of other
+    groups; `voted` int [n] is the label they vote for, `doubts` float [n] how far they contradict the image's own.
     """
 
     features: Features
@@ -36,8 +37,10 @@ class Look:
     scores: dict[str, dict[str, Score]]
     near: Nearest
     voters: Nearest
-    told: Told
+    voted: np.ndarray
+    doubts: np.ndarray
     neighbours: dict[str, Score]
+    resampling: Resampling | None
 
     def plain(self) -> dict[str, Any]:
         """What cluster.json holds."""
@@ -53,30 +56,31 @@ class Look:
         }  # fmt: skip
 
 
-def look(
-    features: Features, images: Images, judged: np.ndarray, *, clusters: int, neighbours: int, same_group: bool,
-    seed: int,
-) -> Look:  # fmt: skip
+def look(features: Features, images: Images, judged: np.ndarray, *, clusters: int, seed: int) -> Look:
     """Cluster the images, find their neighbours, and score both on the `judged` images (bool [n])."""
-    directions = features.directions
+    directions, labels, units = features.directions, images.labels, images.units
     points, variance = reduce(directions, seed)
     clusterings = {}
     for name, method in METHODS.items():
-        say(f"{features.name}: {name} into {clusters} clusters", "dim")
+        say(f"{features.name}: {name} with {clusters} clusters", "dim")
         clusterings[name] = method(points, clusters, seed)
-    enough = not why_not(images, judged)
-    scores = {
-        name: score(found.clusters[judged], images.labels[judged], images.units[judged], seed)
-        for name, found in clusterings.items() if enough
-    }  # fmt: skip
     say(f"{features.name}: nearest images", "dim")
-    units = np.arange(len(images)) if same_group else images.units
-    voters = nearest(directions, images.units, VOTERS, images.labels >= 0)
-    told = tell(voters, images.labels, len(images.classes), ordered=images.ordered)
+    voters = nearest(directions, units, directions, units, among=labels >= 0)
+    voted = vote(voters, labels, len(images.classes))
+    scores: dict[str, dict[str, Score]] = {}
+    neighbours: dict[str, Score] = {}
+    resampling = None
+    if not why_not(images, judged):
+        rows = np.flatnonzero(judged)
+        resampling = Resampling(np.unique(units[rows], return_inverse=True)[1], seed=seed)
+        scores = {name: score(found.clusters[rows], labels[rows], resampling, seed)
+                  for name, found in clusterings.items()}  # fmt: skip
+        neighbours = judge(voted, images, rows, resampling)
     return Look(
         features=features, points=points, variance=variance, clusterings=clusterings, scores=scores,
-        near=nearest(directions, units, neighbours), voters=voters, told=told,
-        neighbours=judge(told, images, judged, seed) if enough else {},
+        near=nearest(directions, units, directions, units), voters=voters, voted=voted,
+        doubts=doubt(voters, labels, ordered=images.ordered), neighbours=neighbours,
+        resampling=resampling,
     )  # fmt: skip
 
 
@@ -96,21 +100,22 @@ def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
     """How far features are above pixels, on the same images and resamples; empty where there is nothing to compare.
 
     An entry per method and measure, and one per measure of the neighbours: of, measure, features, pixels, difference,
-    low, high, answer. The resamples draw groups of images; the clusters stay as they were found.
+    low, high, answer. The resamples draw groups of images; the clusters are not computed again.
     """
-    if len(looks) < 2 or not looks[0].neighbours:
+    if len(looks) < 2 or looks[0].resampling is None:
         return []
     features, pixels = looks
+    resampling = looks[0].resampling
     kinds = [(name, features.scores[name], pixels.scores[name]) for name in features.scores]
     kinds.append((NEIGHBOURS, features.neighbours, pixels.neighbours))
     return [
-        {"of": of, "measure": measure} | _difference(first[measure], second[measure])
+        {"of": of, "measure": measure} | _difference(first[measure], second[measure], resampling)
         for of, first, second in kinds
         for measure in first
     ]
 
 
-def _difference(features: Score, pixels: Score) -> dict[str, Any]:
-    low, high = percentile_interval(features.drawn - pixels.drawn)
+def _difference(features: Score, pixels: Score, resampling: Resampling) -> dict[str, Any]:
+    low, high = resampling.interval(features.value - pixels.value, features.drawn - pixels.drawn)
     both = {"features": features.value, "pixels": pixels.value, "difference": features.value - pixels.value}
     return {**both, "low": low, "high": high, "answer": answer(low, high)}

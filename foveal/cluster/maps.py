@@ -1,13 +1,14 @@
 """Maps: every image as a point on a plane, by PCA, by t-SNE and, where it is installed, by UMAP.
 
-Such a picture shows what the method kept, so each comes with the share of nearest neighbours that are neighbours in
-the features too.
+A map shows only what its method kept, so each comes with the share of nearest neighbours that are neighbours in the
+features too.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ from foveal.cluster.images import Images
 
 PERPLEXITY = 30
 FEW = 1000  # points, below which threads wait for one another longer than they work
-CHECKED = 10  # neighbours of a point that are looked for on the map
+CHECKED = 10  # neighbours of a point that are compared with those on the map
+MOST = 5_000  # points of t-SNE and UMAP: more take minutes and melt into a blot
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -26,7 +28,7 @@ class Map:
     """One map: places float [m, 2] of the images at `rows` int [m].
 
     `kept` is the share of the 10 nearest on the map that are among the 10 nearest in the features, `by_chance` what
-    points strewn at random would keep.
+    points placed at random would keep.
     """
 
     name: str
@@ -36,8 +38,8 @@ class Map:
     by_chance: float
 
 
-def draw_maps(points: np.ndarray, most: int, seed: int) -> list[Map]:
-    """All maps of float [n, d], principal components first; t-SNE and UMAP of at most `most` points."""
+def draw_maps(points: np.ndarray, seed: int, most: int = MOST) -> list[Map]:
+    """All maps of float [n, d], principal components first, of at most `most` points drawn at random by `seed`."""
     rows = np.arange(len(points))
     if len(points) > most:
         rows = np.sort(np.random.default_rng(seed).choice(len(points), most, replace=False))
@@ -53,12 +55,12 @@ def draw_maps(points: np.ndarray, most: int, seed: int) -> list[Map]:
 
 
 def umap_is_installed() -> bool:
-    """True where the extra `umap` is."""
+    """True where the extra `umap` is installed."""
     return importlib.util.find_spec("umap") is not None
 
 
 def listing(
-    maps: list[Map], points: np.ndarray, images: Images, clusters: np.ndarray, learned: np.ndarray
+    maps: Sequence[Map], points: np.ndarray, images: Images, clusters: np.ndarray, learned: np.ndarray
 ) -> pd.DataFrame:
     """The table that maps.csv holds: a row per image; empty places where an image is not on a map.
 
@@ -77,7 +79,7 @@ def listing(
 
 
 def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE (van der Maaten & Hinton 2008) from the principal components, which keeps large distances more honest."""
+    """t-SNE (van der Maaten & Hinton 2008) from the principal components, which keeps more of the large distances."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -88,9 +90,9 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _umap(points: np.ndarray, seed: int) -> np.ndarray:
-    """UMAP (McInnes et al. 2018); one thread, for with more the same seed would not give the same map."""
+    """UMAP (McInnes et al. 2018) on one thread: with more, the same seed gives other maps."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that TensorFlow is missing, which is of no use here
+        warnings.simplefilter("ignore")  # it warns that TensorFlow is missing, which is not needed
         from umap import UMAP
 
         near = min(15, len(points) - 1)

@@ -1,4 +1,4 @@
-"""Three ways to part points into k clusters without labels: k-means, Gaussian mixtures, spectral.
+"""Three ways to divide points into k clusters without labels: k-means, Gaussian mixtures, spectral.
 
 All see the same points: rows of length one, projected onto their first principal components, where k-means has
 nearly the cost that it has in all dimensions (Ding & He 2004) and a mixture has enough images per parameter.
@@ -22,7 +22,7 @@ GRAPH_NEIGHBOURS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """A cluster 0..k-1 for each point, int [n]; `note` says what a reader must know of how it was found."""
+    """A cluster 0..k-1 for each point, int [n]; `note` says what a reader must know about how it was found."""
 
     clusters: np.ndarray
     note: str
@@ -37,7 +37,7 @@ def reduce(directions: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def k_means(points: np.ndarray, k: int, seed: int) -> Clustering:
-    """k-means from ten starts by k-means++ (Arthur & Vassilvitskii 2007), the best kept."""
+    """The best of ten k-means runs that start with k-means++ (Arthur & Vassilvitskii 2007)."""
     from sklearn.cluster import KMeans
 
     clusters = KMeans(k, n_init=STARTS["k-means"], random_state=seed).fit_predict(points)
@@ -58,14 +58,13 @@ def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
     full = len(points) >= IMAGES_PER_PARAMETER * k * size * (size + 3) / 2
     kind = "full" if full else "diag"
     starts = STARTS["Gaussian mixture"]
-    mixture = GaussianMixture(
-        k, covariance_type=kind, n_init=starts, max_iter=100, tol=3e-3, reg_covar=1e-3, random_state=seed
-    )
+    mixture = GaussianMixture(k, covariance_type=kind, n_init=starts, max_iter=100, tol=3e-3, reg_covar=1e-3,
+                              random_state=seed)  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the note
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the note says it
         clusters = mixture.fit_predict(points)
     note = f"{'full' if full else 'diagonal'} covariances on {size} components, best of {starts} starts"
-    return Clustering(clusters=clusters, note=note + ("" if mixture.converged_ else "; had not come to rest"))
+    return Clustering(clusters=clusters, note=note + ("" if mixture.converged_ else "; not converged"))
 
 
 def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
@@ -80,11 +79,10 @@ def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
     if len(points) > SPECTRAL_MOST:
         some = np.sort(np.random.default_rng(seed).choice(len(points), SPECTRAL_MOST, replace=False))
     near = min(GRAPH_NEIGHBOURS, len(some) - 1)
-    method = SpectralClustering(
-        k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS["spectral"], random_state=seed
-    )
+    method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS["spectral"],
+                                random_state=seed)  # fmt: skip
     with warnings.catch_warnings():
-        # A graph in several pieces is no fault here: the pieces are clusters.
+        # A graph in several pieces is fine: the pieces are clusters.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
         clusters = method.fit_predict(points[some])
     note = f"graph of {near} nearest neighbours"

@@ -1,7 +1,7 @@
-"""The nearest images of each, by the cosine of their features, and what their labels tell.
+"""The nearest images of each, by the cosine of their features, and what the labels of the nearest say.
 
 The search is exact, a block of images at a time. Images of the same patient, and copies, would be nearest without
-telling anything of the retina; they are left out unless asked for, and always where labels are told from neighbours.
+saying anything about the retina: they are left out.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import pandas as pd
 
 from foveal import metrics
 from foveal.cluster.images import Images
-from foveal.cluster.scores import Score, make_score, resampled
+from foveal.cluster.scores import Score
+from foveal.evaluate.intervals import Resampling
 
 BLOCK = 1024  # images compared with all others at a time
-VOTERS = 10
+NEAREST = 10  # listed for each image, and as many labelled ones vote: enough for a stable vote, few enough to look at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +28,26 @@ class Nearest:
     similarity: np.ndarray
 
 
-def nearest(directions: np.ndarray, units: np.ndarray, count: int, among: np.ndarray | None = None) -> Nearest:
-    """The `count` nearest of every row of float32 [n, D] (rows of length one) with another unit, nearest first.
+def nearest(
+    asked: np.ndarray, units: np.ndarray, directions: np.ndarray, found_units: np.ndarray, *, count: int = NEAREST,
+    among: np.ndarray | None = None,
+) -> Nearest:  # fmt: skip
+    """The `count` nearest rows of float32 [n, D] to each of `asked` float32 [m, D], nearest first; rows have length 1.
 
-    units: int [n]; among: bool [n], rows that may be found. A row never finds itself as long as units tell it so.
+    units int [m] and found_units int [n]: rows of the same unit never find each other. among: bool [n], the rows that
+    may be found.
     """
     found = np.arange(len(directions)) if among is None else np.flatnonzero(among)
     count = min(count, len(found))
-    index = np.full((len(directions), count), -1)
-    similarity = np.full((len(directions), count), -np.inf, np.float32)
+    index = np.full((len(asked), count), -1)
+    similarity = np.full((len(asked), count), -np.inf, np.float32)
     if not count:
         return Nearest(index=index, similarity=similarity)
     others = directions[found].T
-    for start in range(0, len(directions), BLOCK):
+    for start in range(0, len(asked), BLOCK):
         rows = slice(start, start + BLOCK)
-        cosines = directions[rows] @ others
-        cosines[units[rows, None] == units[found]] = -np.inf
+        cosines = asked[rows] @ others
+        cosines[units[rows, None] == found_units[found]] = -np.inf
         first = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
         first.sort(axis=1)  # equal cosines in the order of the images, whatever the partition did
         own = np.take_along_axis(cosines, first, 1)
@@ -53,66 +58,49 @@ def nearest(directions: np.ndarray, units: np.ndarray, count: int, among: np.nda
     return Nearest(index=index, similarity=similarity)
 
 
-def nearest_to(asked: np.ndarray, directions: np.ndarray, count: int, among: np.ndarray | None = None) -> Nearest:
-    """The `count` nearest rows of float32 [n, D] to each of float32 [m, D], all of length one, nearest first.
+def vote(near: Nearest, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The commonest label of each row's neighbours, int [m], -1 where there are none; labels: int [n], all known.
 
-    among: bool [n], rows that may be found. Equally near ones come in the order of the rows.
+    Where labels are equally common, the nearer neighbours decide.
     """
-    found = np.arange(len(directions)) if among is None else np.flatnonzero(among)
-    cosines = asked @ directions[found].T
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
-    return Nearest(index=found[order], similarity=np.take_along_axis(cosines, order, 1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the nearest labelled images of other groups say of each image.
-
-    label: int [n], their commonest label, -1 where there is none; doubt: float [n], the mean distance of their grades
-    from the image's own (classes without order: the share with another one), nan where it has no label.
-    """
-
-    label: np.ndarray
-    doubt: np.ndarray
-
-
-def tell(
-    near: Nearest, labels: np.ndarray, classes: int, *, ordered: bool, own: np.ndarray | None = None
-) -> Told:  # fmt: skip
-    """Let labelled neighbours vote; of equal votes the nearer neighbours' counts. labels: int [n], -1 unknown.
-
-    own: int [m], the labels of the images asked about, where they are not those of the set.
-    """
-    own = labels if own is None else own
-    given, there = labels[near.index], near.index >= 0
-    votes = np.zeros((len(own), classes))
+    votes = np.zeros((len(near.index), classes + 1))
+    there = near.index >= 0
     weights = there * (1 + 1e-3 * np.arange(near.index.shape[1], 0, -1))
-    np.add.at(votes, (np.arange(len(own))[:, None], np.where(there, given, 0)), weights)
-    label = np.where(there.any(1), votes.argmax(1), -1)
-    gap = np.abs(given - own[:, None]) if ordered else (given != own[:, None]).astype(float)
-    known = (own >= 0) & there.any(1)
-    doubt = np.full(len(own), np.nan)
-    doubt[known] = ((gap * there).sum(1) / np.maximum(there.sum(1), 1))[known]
-    return Told(label=label, doubt=doubt)
+    np.add.at(votes, (np.arange(len(votes))[:, None], np.where(there, labels[near.index], classes)), weights)
+    return np.where(there.any(1), votes.argmax(1), -1)
 
 
-def judge(told: Told, images: Images, judged: np.ndarray, seed: int) -> dict[str, Score]:
-    """Accuracy, and quadratic kappa of ordered grades, of the told labels over the `judged` images (bool [n])."""
-    rows = judged & (told.label >= 0)
-    labels, given, classes = images.labels[rows], told.label[rows], len(images.classes)
-    units = np.unique(images.units[rows], return_inverse=True)[1]
-    cells, shape = labels * classes + given, (-1, classes, classes)
-    generator = np.random.default_rng(seed)
-    drawn = np.concatenate(list(resampled(cells, units, classes**2, generator))).reshape(shape)
-    total = np.bincount(cells, minlength=classes**2).reshape(shape)[0].astype(float)
+def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
+    """The mean distance of the neighbours' grades from an image's own, float [n]; nan where one has no label.
+
+    For classes without order: the share of neighbours with another class.
+    """
+    gap, there = np.abs(labels[near.index] - labels[:, None]), near.index >= 0
+    gap = gap if ordered else (gap > 0).astype(float)
+    mean = (gap * there).sum(1) / np.maximum(there.sum(1), 1)
+    return np.where((labels >= 0) & there.any(1), mean, np.nan)
+
+
+def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Resampling) -> dict[str, Score]:
+    """Accuracy, and quadratic kappa of ordered grades, of the labels voted for, over the images at `judged` int [j].
+
+    resampling: of these images.
+    """
+    labels, classes, has_vote = images.labels[judged], len(images.classes), voted[judged] >= 0
+    labels, given, resampling = labels[has_vote], voted[judged][has_vote], resampling.part(has_vote)
+    total = metrics.confusion_matrix(labels, given, classes)
     constant, chance = np.zeros_like(total), total.sum(1)[:, None] * total.sum(0) / total.sum()
     constant[:, total.sum(1).argmax()] = total.sum(1)
     kinds = {"quadratic kappa": metrics.quadratic_kappa} if images.ordered else {}
-    return {
-        name: make_score(float(metric(total)), metric(drawn), chance=float(metric(chance)),
-                         constant=float(metric(constant)), n=len(labels), groups=int(units.max()) + 1)
-        for name, metric in {**kinds, "accuracy": metrics.accuracy}.items()
-    }  # fmt: skip
+    found = {}
+    for name, metric in {**kinds, "accuracy": metrics.accuracy}.items():
+        value, drawn = resampling.graded(metric, labels, given, classes)
+        share_of = np.ones(len(labels), bool) if name == "accuracy" else None
+        found[name] = Score(
+            entry=resampling.entry(value, drawn, len(labels), share_of=share_of), groups=resampling.groups,
+            chance=float(metric(chance)), constant=float(metric(constant)), drawn=drawn,
+        )  # fmt: skip
+    return found
 
 
 def listing(near: Nearest, images: Images) -> pd.DataFrame:
@@ -127,15 +115,15 @@ def listing(near: Nearest, images: Images) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def doubtful(told: Told, images: Images) -> pd.DataFrame:
-    """The table that doubtful.csv holds: labels against which their neighbours speak, the most doubtful first.
+def doubtful(voted: np.ndarray, doubts: np.ndarray, images: Images) -> pd.DataFrame:
+    """The table that doubtful.csv holds: labels that their neighbours contradict, the most doubtful first.
 
-    id, label, told (the neighbours' label), doubt, split.
+    id, label, told (the neighbours' label), doubt, split; and position, the row of the image.
     """
-    against = np.flatnonzero((told.label != images.labels) & ~np.isnan(told.doubt))
-    order = against[np.argsort(-told.doubt[against], kind="stable")]
+    against = np.flatnonzero((voted != images.labels) & ~np.isnan(doubts))
+    order = against[np.argsort(-doubts[against], kind="stable")]
     part = images.table.iloc[order]
     return pd.DataFrame({
-        "id": part["id"].to_numpy(), "label": part["label"].array, "told": told.label[order],
-        "doubt": told.doubt[order].round(3), "split": part["split"].to_numpy(), "position": order,
+        "id": part["id"].to_numpy(), "label": part["label"].array, "told": voted[order],
+        "doubt": doubts[order].round(3), "split": part["split"].to_numpy(), "position": order,
     })  # fmt: skip

@@ -1,7 +1,6 @@
-"""The page: one HTML file with scores, maps and the images that are nearest to some.
+"""The page: one HTML file with scores, maps, and some images with the nearest to each.
 
-It needs no network, follows the reader's light or dark mode, and prints; its style is that of the report. Without
-scripts the maps are coloured by label; with them the colours can be chosen and dots be asked what they are.
+Without scripts the maps are coloured by label; with them the reader chooses the colours and points at dots.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from foveal.cluster import drawing, tables, words
 from foveal.cluster.asked import Asked
 from foveal.cluster.images import Images
 from foveal.cluster.look import Look
 from foveal.cluster.maps import Map
-from foveal.cluster.neighbours import Nearest
+from foveal.cluster.neighbours import Nearest, doubtful
 from foveal.page.pictures import Thumbnail, embedded
 from foveal.page.render import render as render_page
 from foveal.page.words import listed
@@ -33,22 +31,23 @@ PICTURE_BYTES = 5 << 19  # 2.5 MiB of pictures of dots; the whole page stays bel
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An image with its nearest; `told` is what the labelled ones among them vote for."""
+    """An image with its nearest; `voted` is what the labelled ones among them vote for."""
 
     image: Thumbnail
     nearest: Sequence[tuple[Thumbnail, str]]  # with a tone: "same", "other" or "" where a label is missing
-    told: str
+    voted: str
 
 
 def render(
-    result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], doubtful: pd.DataFrame,
-    asked: Asked | None, seed: int,
+    result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None, seed: int
 ) -> str:  # fmt: skip
     """The page as HTML; every word that comes from a file is escaped."""
     clusters = look.clusterings["k-means"].clusters
     colours = drawing.colourings(images, clusters)
     generator = np.random.default_rng(seed)
     pictures = _dot_pictures(images, generator.permutation(maps[0].rows))
+    doubted = doubtful(look.voted, look.doubts, images)["position"].to_numpy(np.int64)[:DOUBTED]
+    at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
     return render_page(
         "cluster.html",
         title=listed(list(dict.fromkeys(images.table["source"]))),
@@ -68,15 +67,14 @@ def render(
         beside_maps=words.beside_maps(result),
         cannot_show=words.CANNOT_SHOW,
         beside_doubts=words.beside_doubts(result),
-        doubted=_rows(images, look, look.voters, doubtful["position"].to_numpy(np.int64)[:DOUBTED]),
-        at_random=_rows(images, look, look.near, np.sort(generator.choice(len(images), AT_RANDOM, replace=False))),
-        asked=[] if asked is None else _asked_rows(images, asked),
-        same_group=result["about"]["same_group"],
+        doubted=[_row(images, look, look.voters, int(position)) for position in doubted],
+        at_random=[_row(images, look, look.near, int(position)) for position in at_random],
+        asked=[] if asked is None else [_asked_row(images, asked, number) for number in range(len(asked.names))],
     )
 
 
 def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
-    """Position -> data: address of a small picture, in this order, until the room for them is spent."""
+    """Position -> data: address of a small picture, in this order, until there is no room left."""
     pictures: dict[int, str] = {}
     room = PICTURE_BYTES
     for start in range(0, len(order), 64):
@@ -92,41 +90,32 @@ def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
     return pictures
 
 
-def _asked_rows(images: Images, asked: Asked) -> list[Row]:
-    """The photographs asked about, each with its nearest and how far they are."""
-    rows = []
-    for number, name in enumerate(asked.names):
-        found = asked.near.index[number][:ACROSS]
-        nearest = [
-            (Thumbnail(source=embedded(pixels), id=str(images.table["id"].iloc[other]),
-                       line=f"{1 - cosine:.3f} {images.name(int(images.labels[other]))}"), "")
-            for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number][:ACROSS],
-                                             strict=True)
-        ]  # fmt: skip
-        told = images.name(int(asked.told[number])) if asked.told[number] >= 0 else ""
-        picture = Thumbnail(source=embedded(asked.pixels[number]), id=Path(name).name, line="asked about")
-        rows.append(Row(image=picture, nearest=nearest, told=told))
-    return rows
+def _asked_row(images: Images, asked: Asked, number: int) -> Row:
+    """A photograph that was asked about, with its nearest and how far they are."""
+    found, voted = asked.near.index[number][:ACROSS], int(asked.voted[number])
+    nearest = [
+        (_thumbnail(images, pixels, int(other), f"{max(0.0, 1 - cosine):.3f} "), "")
+        for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number], strict=False)
+    ]
+    picture = Thumbnail(source=embedded(asked.pixels[number]), id=Path(asked.names[number]).name, line="asked about")
+    return Row(image=picture, nearest=nearest, voted=images.name(voted) if voted >= 0 else "")
 
 
-def _rows(images: Images, look: Look, near: Nearest, positions: np.ndarray) -> list[Row]:
-    return [_row(images, near.index[position], int(look.told.label[position]), int(position)) for position in positions]
-
-
-def _row(images: Images, found: np.ndarray, told: int, position: int) -> Row:
-    found, own = found[found >= 0][:ACROSS], images.labels[position]
+def _row(images: Images, look: Look, near: Nearest, position: int) -> Row:
+    found, own, voted = near.index[position], images.labels[position], int(look.voted[position])
+    found = found[found >= 0][:ACROSS]
     pictures = images.pixels(np.append(position, found))
     nearest = [
         (_thumbnail(images, pixels, int(other)), _tone(own, images.labels[other]))
         for pixels, other in zip(pictures[1:], found, strict=True)
     ]
     image = _thumbnail(images, pictures[0], position)
-    return Row(image=image, nearest=nearest, told=images.name(told) if told >= 0 else "")
+    return Row(image=image, nearest=nearest, voted=images.name(voted) if voted >= 0 else "")
 
 
-def _thumbnail(images: Images, pixels: np.ndarray, position: int) -> Thumbnail:
+def _thumbnail(images: Images, pixels: np.ndarray, position: int, distance: str = "") -> Thumbnail:
     name, label = str(images.table["id"].iloc[position]), images.name(int(images.labels[position]))
-    return Thumbnail(source=embedded(pixels), id=name, line=label)
+    return Thumbnail(source=embedded(pixels), id=name, line=f"{distance}{label}")
 
 
 def _tone(own: int, other: int) -> str:

@@ -1,45 +1,45 @@
 """How far clusters agree with labels, with an interval that draws whole groups and the level that chance reaches.
 
-Legend: k clusters, K classes, G groups, R resamples. A table [..., k, K] counts images by cluster and label.
+Legend: k clusters, K classes, R resamples. A table [..., k, K] counts images by cluster and label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-from foveal.evaluate.intervals import draw_counts, percentile_interval
+from foveal.evaluate.intervals import Resampling
 
-RESAMPLES = 1000
-DEALS = 20  # random clusterings, of which chance is the mean
-AT_ONCE = 100  # resamples: memory stays linear in the number of images
+DEALS = 20  # random clusterings whose mean is the level of chance
+SHARES = ("accuracy", "purity")  # measures that are shares of the images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A figure with its 95 % interval, the images and groups behind it, and two levels to beat.
+    """A figure with two levels to beat.
 
-    `chance` is the mean of clusters of the same sizes dealt out at random; `constant` is that of one single answer.
+    entry: value, low, high, n and noise, as `Resampling.entry` gives them. chance: the mean score of clusters of the
+    same sizes, assigned at random. constant: the score of one single answer. drawn: the values [R] in all resamples.
     """
 
-    value: float
-    low: float
-    high: float
-    n: int
+    entry: dict[str, Any]
     groups: int
     chance: float
     constant: float
-    drawn: np.ndarray = field(repr=False)  # [R]; the same resamples for all scores of the same images
+    drawn: np.ndarray = field(repr=False)
+
+    @property
+    def value(self) -> float:
+        """The figure itself."""
+        return float(self.entry["value"])
 
     def plain(self) -> dict[str, Any]:
         """What cluster.json holds."""
-        names = ("value", "low", "high", "n", "groups", "chance", "constant")
-        return {name: None if np.isnan(found := getattr(self, name)) else found for name in names}
+        return {**self.entry, "groups": self.groups, "chance": self.chance, "constant": self.constant}
 
 
 def purity(table: np.ndarray) -> np.ndarray:
@@ -81,47 +81,27 @@ MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def score(clusters: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int) -> dict[str, Score]:
-    """Every measure of int clusters [n] against int labels [n]; units: int [n], the group of each image.
+def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed: int) -> dict[str, Score]:
+    """Every measure of int clusters [n] against int labels [n], of the images that `resampling` draws.
 
-    An image that is drawn twice agrees with itself, so that resamples lie above the figure that they belong to; the
-    mean of this excess is taken off them.
+    seed: of the random clusterings. An image that is drawn twice agrees with itself, so resamples lie above the figure
+    that they belong to; the mean of this excess is subtracted.
     """
-    clusters, labels, units = (np.unique(part, return_inverse=True)[1] for part in (clusters, labels, units))
+    clusters, labels = (np.unique(part, return_inverse=True)[1] for part in (clusters, labels))
     shape = (int(clusters.max()) + 1, int(labels.max()) + 1)
-    total = _table(clusters, labels, shape)
-    generator = np.random.default_rng(seed)
-    drawn = np.concatenate(list(resampled(clusters * shape[1] + labels, units, shape[0] * shape[1], generator)))
-    drawn = drawn.reshape(-1, *shape)
+    total, generator = _table(clusters, labels, shape), np.random.default_rng(seed)
+    drawn = resampling.counts(clusters * shape[1] + labels, shape[0] * shape[1]).reshape(-1, *shape)
     deals = np.stack([_table(generator.permutation(clusters), labels, shape) for _ in range(DEALS)])
-    counts = {"n": len(labels), "groups": int(units.max()) + 1}
     found = {}
     for name, measure in MEASURES.items():
-        value = float(measure(total))
-        resamples = _settled(measure(drawn), value, lowest=-1 if name == "ari" else 0)
-        chance, constant = float(measure(deals).mean()), float(measure(total.sum(0, keepdims=True)))
-        found[name] = make_score(value, resamples, chance=chance, constant=constant, **counts)
+        value, resamples = float(measure(total)), measure(drawn)
+        settled = (resamples - (resamples.mean() - value)).clip(-1 if name == "ari" else 0, 1)
+        share_of = np.ones(len(labels), bool) if name in SHARES else None
+        found[name] = Score(
+            entry=resampling.entry(value, settled, len(labels), share_of=share_of), groups=resampling.groups,
+            chance=float(measure(deals).mean()), constant=float(measure(total.sum(0, keepdims=True))), drawn=settled,
+        )  # fmt: skip
     return found
-
-
-def _settled(drawn: np.ndarray, value: float, lowest: int) -> np.ndarray:
-    return (drawn - (drawn.mean() - value)).clip(lowest, 1)
-
-
-def make_score(
-    value: float, drawn: np.ndarray, *, chance: float, constant: float, n: int, groups: int
-) -> Score:  # fmt: skip
-    """A score from its value and its resampled values."""
-    low, high = percentile_interval(drawn)
-    return Score(value=value, low=low, high=high, n=n, groups=groups, chance=chance, constant=constant, drawn=drawn)
-
-
-def resampled(cells: np.ndarray, units: np.ndarray, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Counts of cells [r, size] in resamples of whole groups, a thousand in all; cells, units: int [n]."""
-    groups = int(units.max()) + 1
-    tables = sparse.csr_array((np.ones(len(cells)), (cells, units)), (size, groups))
-    for _ in range(RESAMPLES // AT_ONCE):
-        yield (tables @ draw_counts(groups, AT_ONCE, generator).T.astype(float)).T
 
 
 def _table(clusters: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

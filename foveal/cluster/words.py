@@ -10,26 +10,25 @@ from foveal.cluster.tables import TITLES
 from foveal.page.parts import Verdict
 from foveal.page.words import counted, interval, listed, number, signed
 
-MOSTLY, PARTLY = 0.6, 0.2  # of the adjusted Rand index: from here clusters are mostly, or partly, the classes
+MOSTLY, PARTLY = 0.6, 0.2  # of the adjusted Rand index: from here on, clusters mostly or partly follow the classes
+MANY_RIGHT = 0.9  # accuracy of the votes, below which most doubtful labels may be hard images rather than wrong labels
 CANNOT_SHOW = (
-    "Islands and gaps: t-SNE and UMAP make them out of even noise.",
-    "Distances between islands, their sizes and how dense they are: both methods choose those freely.",
-    "That a label cannot be told because its points are mixed: a map keeps two of many dimensions.",
-    "That a label can be told because its points lie together: they may share a camera, or a patient.",
+    "Islands and gaps prove nothing: t-SNE and UMAP make them even out of noise.",
+    "Distances between islands, their sizes and their densities mean nothing: both methods choose them freely.",
+    "A label whose points are mixed may still be predictable: a map keeps two of many dimensions.",
+    "A label whose points lie together may come from a shared camera or a shared patient.",
 )
 
 
 def find(result: dict[str, Any]) -> list[Verdict]:
-    """What neighbours, clusters and the comparison with pixels show; and what the figures rest on."""
+    """What neighbours, clusters and the comparison with pixels show, after what the scores rest on."""
     about = result["about"]
     found = [_basis(about)] if about["run"] else []
     if about["why_not"]:
-        text = "Whether likeness has to do with the labels was not measured."
+        text = "Whether similarity has to do with the labels was not measured."
         return [*found, Verdict(tone="unsure", text=text, grounds=f"{about['why_not'].capitalize()}.")]
     found += [_neighbours(result), _clusters(result)]
-    if result["differences"]:
-        found.append(_compared(result))
-    return found
+    return [*found, _compared(result)] if result["differences"] else found
 
 
 def _label(about: dict[str, Any]) -> str:
@@ -40,66 +39,63 @@ def _basis(about: dict[str, Any]) -> Verdict:
     """Which images the run had learned from."""
     learned, share = about["learned"], f"of {counted(about['images'], 'image')}"
     if about["taught"]:
-        text = f"The run had learned from {learned:,} {share}, labels included, or from their patients; none is scored."
-        grounds = "Their features know their labels: on the maps they lie apart more clearly than new images would."
+        text = f"The run learned from {learned:,} {share} or their patients, with labels; these are not scored."
+        grounds = "Their features know their labels: on the maps they lie farther apart than new images would."
         return Verdict(tone="unsure" if learned else "good", text=text, grounds=grounds)
-    text = f"The run had seen {learned:,} {share} without their labels."
-    grounds = "Scores are of images that the encoder was trained to tell apart; new ones may lie less clearly."
-    if not learned:
-        grounds = "All scores are of images that are new to it."
-    return Verdict(tone="good", text=text, grounds=grounds)
+    text = f"The run learned from {learned:,} {share}, without labels."
+    grounds = "The encoder was trained to tell these images apart; new ones may be less clearly separated."
+    return Verdict(tone="good", text=text, grounds=grounds if learned else "All scored images are new to it.")
 
 
 def _neighbours(result: dict[str, Any]) -> Verdict:
-    """Whether the nearest images tell the label better than a constant answer."""
+    """Whether the nearest images predict the label better than a constant answer."""
     about, one = result["about"], result["looks"][0]
     name, score = next(iter(one["neighbours"].items()))
-    of = f"{name} {number(score['value'])} ({interval(score)})"
     grounds = (
-        f"{of[0].upper()}{of[1:]} by the vote of the nearest labelled images of other groups; a constant answer has "
-        f"{number(score['constant'])}. On {score['n']:,} images in {score['groups']:,} groups, in the {one['name']}."
+        f"The nearest labelled images of other groups vote with {name} {number(score['value'])} ({interval(score)}); a "
+        f"constant answer has {number(score['constant'])}. {score['n']:,} images in {score['groups']:,} groups, "
+        f"compared by {one['name']}."
     )
-    label = _label(about)
-    if score["low"] is None or score["low"] <= score["constant"]:
-        text = f"The nearest images do not tell the {label} better than a constant answer."
-        return Verdict(tone="bad", text=text, grounds=grounds)
-    text = f"The nearest images tell the {label} better than a constant answer."
-    return Verdict(tone="good", text=text, grounds=grounds)
+    better = score["low"] is not None and score["low"] > score["constant"]
+    text = f"The nearest images {'predict' if better else 'do not predict'} the {_label(about)} better than a constant "
+    return Verdict(tone="good" if better else "bad", text=f"{text}answer.", grounds=grounds)
 
 
 def _clusters(result: dict[str, Any]) -> Verdict:
-    """How far the clusters are the classes, by the method that comes nearest to them."""
+    """How far the clusters follow the classes, by the method that comes nearest to them."""
     one, label = result["looks"][0], _label(result["about"])
     best = max(one["methods"], key=lambda method: method["scores"]["ari"]["value"])
     score, matched = best["scores"]["ari"], best["scores"]["accuracy"]
     grounds = (
-        f"Of the three methods {best['name']} comes nearest: {TITLES['ari']} {number(score['value'])} "
+        f"{best['name'][0].upper()}{best['name'][1:]} comes nearest: {TITLES['ari']} {number(score['value'])} "
         f"({interval(score)}; 0 by chance). With the best label for each cluster {number(matched['value'])} "
         f"({interval(matched)}) of the images are right; one single cluster has {number(matched['constant'])}."
     )
+    if score["low"] is None and score["value"] >= MOSTLY:  # all clusters are classes: no resample moves the figure
+        return Verdict(tone="good", text=f"Clusters mostly follow the {label}.", grounds=grounds)
     if score["low"] is None or score["low"] <= max(0.0, score["chance"]):
-        return Verdict(tone="bad", text=f"Clusters have nothing to do with the {label}, as far as can be told.",
-                       grounds=grounds)  # fmt: skip
+        return Verdict(tone="bad", text=f"Clusters do not visibly follow the {label}.", grounds=grounds)
     how = "mostly" if score["value"] >= MOSTLY else "partly" if score["value"] >= PARTLY else "hardly"
     tone = {"mostly": "good", "partly": "unsure", "hardly": "bad"}[how]
-    return Verdict(tone=tone, text=f"Clusters go {how} with the {label}.", grounds=grounds)
+    return Verdict(tone=tone, text=f"Clusters {how} follow the {label}.", grounds=grounds)
 
 
 def _compared(result: dict[str, Any]) -> Verdict:
     """Whether the network's features order the images better than their pixels do: by neighbours, and by clusters."""
     rows = result["differences"]
-    told = next(row for row in rows if row["of"] == NEIGHBOURS)
+    votes = next(row for row in rows if row["of"] == NEIGHBOURS)
     by_method = [row for row in rows if row["measure"] == "ari"]
     texts = {
-        "better": "By neighbours, the features tell more than plain pixels do",
-        "worse": "By neighbours, the features tell less than plain pixels do",
-        "cannot tell": "By neighbours, the features cannot be told from plain pixels",
+        "better": "By neighbours, the features beat plain pixels",
+        "worse": "By neighbours, plain pixels beat the features",
+        "cannot tell": "By neighbours, the features and plain pixels cannot be told apart",
     }
-    answers = {row["answer"] for row in [told, *by_method]}
-    tone = {"better": "good", "worse": "bad"}.get(told["answer"], "unsure") if len(answers) == 1 else "unsure"
-    parts = [f"{row['of']}, {row['measure'] if row is told else TITLES['ari']}: {signed(row['difference'])} "
-             f"({interval(row, 3)})" for row in [told, *by_method]]  # fmt: skip
-    text = f"{texts[told['answer']]}; by clusters, they {_by_clusters(by_method)}."
+    tone = {"better": "good", "worse": "bad", "cannot tell": "unsure"}[votes["answer"]]
+    if len({row["answer"] for row in [votes, *by_method]}) > 1:
+        tone = "unsure"
+    parts = [f"{row['of']}, {row['measure'] if row is votes else TITLES['ari']}: {signed(row['difference'])} "
+             f"({interval(row, 3)})" for row in [votes, *by_method]]  # fmt: skip
+    text = f"{texts[votes['answer']]}; by clusters, they {_by_clusters(by_method)}."
     return Verdict(tone=tone, text=text, grounds=f"Features minus pixels: {'; '.join(parts)}.")
 
 
@@ -113,36 +109,32 @@ def _by_clusters(rows: list[dict[str, Any]]) -> str:
 
 
 def lead(result: dict[str, Any]) -> str:
-    """What was looked at, in one or two sentences."""
+    """What was compared, in one sentence."""
     about, one = result["about"], result["looks"][0]
     drawn = f", drawn at random from {about['of']:,}," if about["of"] > about["images"] else ""
     return (
         f"{counted(about['images'], 'image')}{drawn} in {counted(about['groups'], 'group')}, "
-        f"{about['labelled']:,} of them labelled, by {one['source']}: {one['dimensions']:,} numbers each, of which "
-        f"{one['components']} principal components hold {one['variance']:.0%} of the variance."
+        f"{about['labelled']:,} of them labelled, by {one['source']}: {one['dimensions']:,} numbers each; "
+        f"{one['components']} principal components hold {one['variance']:.0%} of their variance."
     )
 
 
 def beside_maps(result: dict[str, Any]) -> str:
     """The number that belongs beside the picture."""
     kept = listed([f"{NAMES[one['name']]} keeps {one['kept']:.0%}" for one in result["maps"]])
-    text = f"Of the ten nearest neighbours of an image {kept}."
+    text = f"Of the ten nearest neighbours of an image, {kept}."
     scores = result["looks"][0]["neighbours"]
     if scores:
         said = listed([f"{name} {number(one['value'])} ({interval(one)})" for name, one in scores.items()])
-        text += f" In all dimensions the ten nearest labelled images tell the label with {said}: go by this number."
+        text += f" In all dimensions, the ten nearest labelled images predict the label with {said}: trust this number."
     return text
 
 
 def beside_doubts(result: dict[str, Any]) -> str:
     """How much weight the doubt of neighbours has."""
-    scores = result["looks"][0]["neighbours"]
-    if "accuracy" not in scores:
-        return "How often neighbours are right was not measured."
-    right = scores["accuracy"]
-    return (
-        f"Neighbours speak against {counted(result['doubtful'], 'label')}; doubtful.csv lists them. They are right on "
-        f"{right['value']:.0%} of the judged images, so most of these may be hard images rather than wrong labels."
-        if right["value"] < 0.9
-        else f"Neighbours speak against {counted(result['doubtful'], 'label')}; doubtful.csv lists them."
-    )
+    text = f"Neighbours contradict {counted(result['doubtful'], 'label')}; doubtful.csv lists them."
+    right = result["looks"][0]["neighbours"].get("accuracy")
+    if right is None:
+        return f"{text} How often neighbours are right was not measured."
+    share = f" They are right on {right['value']:.0%} of the judged images"
+    return text + share + (", so most of these may be hard images." if right["value"] < MANY_RIGHT else ".")

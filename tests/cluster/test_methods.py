@@ -37,8 +37,8 @@ def test_a_mixture_finds_a_ball_inside_another():
 
 def test_covariances_are_full_only_with_images_enough():
     points, _ = blobs(each=90)
-    assert "full" in gaussian_mixture(points, 3, 0).note
-    assert "diagonal" in gaussian_mixture(points[:120], 3, 0).note
+    notes = [gaussian_mixture(part, 3, 0).note for part in (points, points[:120])]
+    assert ["full" in note for note in notes] == [True, False]
 
 
 def test_spectral_cuts_a_subset_of_many_and_says_so(monkeypatch):
@@ -46,7 +46,7 @@ def test_spectral_cuts_a_subset_of_many_and_says_so(monkeypatch):
     points, labels = blobs()
     found = spectral(points, 3, 0)
     assert len(found.clusters) == 150 and adjusted_rand_score(labels, found.clusters) == 1
-    assert "90 images" in found.note
+    assert "90" in found.note
 
 
 def test_components_keep_the_variance():
@@ -60,9 +60,9 @@ def test_components_keep_the_variance():
 
 @pytest.fixture(scope="module")
 def noise_maps() -> dict[str, maps.Map]:
-    """40 of 60 points of noise in 20 dimensions."""
+    """Maps of 40 of 60 points of noise in 20 dimensions."""
     points = np.random.default_rng(0).normal(size=(60, 20)).astype(np.float32)
-    return {one.name: one for one in maps.draw_maps(points, most=40, seed=0)}
+    return {one.name: one for one in maps.draw_maps(points, 0, most=40)}
 
 
 def test_maps_take_at_most_so_many_points(noise_maps):
@@ -86,7 +86,7 @@ def test_what_is_kept_is_counted_row_by_row():
 @pytest.mark.slow
 def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
     points, labels = blobs(each=30)
-    first, second = (maps.draw_maps(points, most=1000, seed=1)[1].places for _ in range(2))
+    first, second = (maps.draw_maps(points, 1)[1].places for _ in range(2))
     assert (first == second).all()
     middles = np.array([first[labels == k].mean(0) for k in range(3)])
     nearest = np.linalg.norm(first[:, None] - middles, axis=2).argmin(1)
@@ -98,7 +98,7 @@ def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
 def test_umap_keeps_balls_apart_and_is_the_same_each_time(monkeypatch):
     monkeypatch.setattr(maps, "umap_is_installed", lambda: True)
     points, labels = blobs(each=30)
-    first, second = (maps.draw_maps(points, most=1000, seed=1) for _ in range(2))
+    first, second = (maps.draw_maps(points, 1) for _ in range(2))
     assert [one.name for one in first] == ["pca", "tsne", "umap"]
     places = first[2].places
     assert (places == second[2].places).all() and first[2].kept > 2 * first[2].by_chance

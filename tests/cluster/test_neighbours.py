@@ -9,7 +9,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from foveal.cluster import neighbours
 from foveal.cluster.images import Images
-from foveal.cluster.neighbours import Nearest, Told, doubtful, judge, listing, nearest, tell
+from foveal.cluster.neighbours import Nearest, doubt, doubtful, judge, listing, nearest, vote
+from foveal.evaluate.intervals import Resampling
 
 
 def drawn(count: int = 60, size: int = 5, groups: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +27,10 @@ def images_of(labels: np.ndarray, units: np.ndarray, classes: int = 3) -> Images
     return Images(sets=(), table=table, classes=[f"c{k}" for k in range(classes)], ordered=True, of=len(labels))
 
 
+def nearest_of(directions, units, count, among=None) -> Nearest:
+    return nearest(directions, units, directions, units, count=count, among=among)
+
+
 def slow(directions, units, row, count, among):
     others = [n for n in range(len(units)) if units[n] != units[row] and among[n]]
     return sorted(others, key=lambda n: -float(directions[row] @ directions[n]))[:count]
@@ -37,7 +42,7 @@ def test_the_search_is_exact_and_leaves_the_own_group_out(monkeypatch, block, so
     monkeypatch.setattr(neighbours, "BLOCK", block)
     directions, units = drawn()
     among = np.arange(60) % 3 > 0 if some else np.ones(60, bool)
-    found = nearest(directions, units, 4, among if some else None)
+    found = nearest_of(directions, units, 4, among if some else None)
     for row in range(60):
         assert found.index[row].tolist() == slow(directions, units, row, 4, among)
     row, column = 11, 2
@@ -47,49 +52,53 @@ def test_the_search_is_exact_and_leaves_the_own_group_out(monkeypatch, block, so
 
 def test_too_few_others_are_said_by_minus_one():
     directions, _ = drawn(count=4)
-    found = nearest(directions, np.array([0, 0, 0, 1]), 3)
+    found = nearest_of(directions, np.array([0, 0, 0, 1]), 3)
     assert found.index[0].tolist() == [3, -1, -1] and sorted(found.index[3]) == [0, 1, 2]
-    assert nearest(directions, np.zeros(4, int), 2, np.zeros(4, bool)).index.shape == (4, 0)
+    assert nearest_of(directions, np.zeros(4, int), 2, np.zeros(4, bool)).index.shape == (4, 0)
 
 
 def test_equal_images_come_in_their_order():
     directions = np.repeat(np.eye(2, dtype=np.float32)[:1], 6, axis=0)
-    assert nearest(directions, np.arange(6), 3).index[5].tolist() == [0, 1, 2]
+    assert nearest_of(directions, np.arange(6), 3).index[5].tolist() == [0, 1, 2]
 
 
 def test_neighbours_vote_and_the_nearer_decide_between_equals():
     labels = np.array([2, 0, 1, 1, 0, -1])
     index = np.array([[1, 2, 3, -1], [2, 4, 3, 1], [4, 3, 1, 2], [0, 0, 0, 0], [-1, -1, -1, -1], [1, 4, 3, -1]])
-    told = tell(Nearest(index=index, similarity=np.zeros(index.shape)), labels, 3, ordered=True)
-    assert told.label.tolist() == [1, 1, 0, 2, -1, 0]
-    assert told.doubt[0] == pytest.approx((2 + 1 + 1) / 3)
-    assert np.isnan(told.doubt[[4, 5]]).all()
-    share = tell(Nearest(index=index, similarity=np.zeros(index.shape)), labels, 3, ordered=False)
-    assert share.doubt[:2] == pytest.approx([1, 0.5])
+    near = Nearest(index=index, similarity=np.zeros(index.shape))
+    assert vote(near, labels, 3).tolist() == [1, 1, 0, 2, -1, 0]
+    doubts = doubt(near, labels, ordered=True)
+    assert doubts[0] == pytest.approx((2 + 1 + 1) / 3) and np.isnan(doubts[[4, 5]]).all()
+    assert doubt(near, labels, ordered=False)[:2] == pytest.approx([1, 0.5])
 
 
-def test_told_labels_are_judged_as_scikit_learn_would():
+def judged_of(voted, images, judged=None):
+    rows = np.arange(len(images)) if judged is None else judged
+    return judge(voted, images, rows, Resampling(np.unique(images.units[rows], return_inverse=True)[1]))
+
+
+def test_votes_are_judged_as_scikit_learn_would():
     generator = np.random.default_rng(1)
     labels, given = generator.integers(0, 3, 90), generator.integers(0, 3, 90)
     given = np.where(generator.random(90) < 0.5, labels, given)
-    judged = np.arange(90) < 80
-    found = judge(Told(label=given, doubt=np.zeros(90)), images_of(labels, np.arange(90) // 2), judged, seed=0)
-    kappa = cohen_kappa_score(labels[:80], given[:80], weights="quadratic")
-    assert found["quadratic kappa"].value == pytest.approx(kappa) and found["quadratic kappa"].constant == 0
-    assert found["accuracy"].value == pytest.approx((labels == given)[:80].mean())
-    assert found["accuracy"].constant == pytest.approx(np.bincount(labels[:80]).max() / 80)
-    assert (found["accuracy"].n, found["accuracy"].groups) == (80, 40)
-    assert found["accuracy"].low < found["accuracy"].value < found["accuracy"].high
-    assert found["accuracy"].value > found["accuracy"].chance
+    found = judged_of(given, images_of(labels, np.arange(90) // 2), np.arange(80))
+    kappa, accuracy = found["quadratic kappa"], found["accuracy"]
+    assert kappa.value == pytest.approx(cohen_kappa_score(labels[:80], given[:80], weights="quadratic"))
+    assert kappa.constant == 0 and accuracy.value == pytest.approx((labels == given)[:80].mean())
+    assert accuracy.constant == pytest.approx(np.bincount(labels[:80]).max() / 80)
+    assert (accuracy.entry["n"], accuracy.groups) == (80, 40)
+    assert accuracy.entry["low"] < accuracy.value < accuracy.entry["high"] and accuracy.value > accuracy.chance
+    given[:4] = -1  # nobody voted: not judged
+    assert judged_of(given, images_of(labels, np.arange(90) // 2))["accuracy"].entry["n"] == 86
 
 
 def test_classes_without_order_have_no_kappa():
     images = replace(images_of(np.arange(30) % 3, np.arange(30)), ordered=False)
-    assert list(judge(Told(label=np.arange(30) % 3, doubt=np.zeros(30)), images, np.ones(30, bool), 0)) == ["accuracy"]
+    assert list(judged_of(np.arange(30) % 3, images)) == ["accuracy"]
 
 
 def test_a_patient_is_not_told_by_their_own_images():
-    """Every patient has a look and a random label: their own images would tell it, those of others cannot."""
+    """Every patient has a look and a random label: their own images would predict it, those of others cannot."""
     generator = np.random.default_rng(0)
     units = np.arange(120) // 4
     values = (generator.normal(size=(30, 8))[units] + 0.01 * generator.normal(size=(120, 8))).astype(np.float32)
@@ -98,8 +107,7 @@ def test_a_patient_is_not_told_by_their_own_images():
     images = images_of(labels, units)
 
     def accuracy(groups: np.ndarray) -> float:
-        told = tell(nearest(directions, groups, 3), labels, 3, ordered=True)
-        return judge(told, images, np.ones(120, bool), 0)["accuracy"].value
+        return judged_of(vote(nearest_of(directions, groups, 3), labels, 3), images)["accuracy"].value
 
     assert accuracy(units) < 0.6 and accuracy(np.arange(120)) == 1
 
@@ -113,5 +121,5 @@ def test_listings():
         ["i0", 1, "i1"], ["i0", 2, "i2"], ["i1", 1, "i0"], ["i2", 1, "i1"], ["i2", 2, "i0"],
     ]  # fmt: skip
     assert table["other_label"].isna().tolist() == [False, True, False, False, False]
-    told = Told(label=np.array([1, 0, 1]), doubt=np.array([0.5, 2.0, np.nan]))
-    assert doubtful(told, images)["id"].tolist() == ["i1", "i0"]
+    table = doubtful(np.array([1, 0, 1]), np.array([0.5, 2.0, np.nan]), images)
+    assert table["id"].tolist() == ["i1", "i0"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from foveal.cluster.scores import DEALS, MEASURES, RESAMPLES, matched_accuracy, purity, resampled, score
+from foveal.cluster.scores import MEASURES, matched_accuracy, purity, score
+from foveal.evaluate.intervals import Resampling
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
 
@@ -18,6 +19,10 @@ def drawn(seed: int = 0, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.n
     labels = generator.integers(0, 3, count)
     clusters = np.where(generator.random(count) < 0.66, (labels + 1) % 3, generator.integers(0, 3, count))
     return clusters, labels, np.arange(count) // 2
+
+
+def scored(clusters: np.ndarray, labels: np.ndarray, units: np.ndarray) -> dict:
+    return score(clusters, labels, Resampling(units), seed=0)
 
 
 def table_of(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -57,53 +62,46 @@ def test_measures_take_all_resamples_at_once():
 
 def test_a_perfect_clustering_has_ones_and_a_single_cluster_the_constant():
     _, labels, units = drawn()
-    found = score((labels + 1) % 3, labels, units, seed=0)
-    assert all(one.value == exactly(1) and one.low == exactly(1) for one in found.values())
+    found = scored((labels + 1) % 3, labels, units)
+    assert all(one.value == exactly(1) for one in found.values())
+    assert found["accuracy"].entry["low"] == found["purity"].entry["low"] == pytest.approx(0.964, abs=1e-3)  # exact
+    assert found["ari"].entry["low"] is None  # no resample moves it
     commonest = np.bincount(labels).max() / len(labels)
     assert found["purity"].constant == found["accuracy"].constant == exactly(commonest)
-    alone = score(np.zeros_like(labels), labels, units, seed=0)
+    alone = scored(np.zeros_like(labels), labels, units)
     assert alone["ari"].value == alone["nmi"].value == pytest.approx(0, abs=1e-12)
     assert alone["accuracy"].value == exactly(commonest)
 
 
 def test_random_clusters_score_chance():
     _, labels, units = drawn(count=600)
-    found = score(np.random.default_rng(5).integers(0, 3, 600), labels, units, seed=0)
+    found = scored(np.random.default_rng(5).integers(0, 3, 600), labels, units)
     assert abs(found["ari"].value) < 0.02 and abs(found["ari"].chance) < 0.01
     for one in found.values():
         assert one.value == pytest.approx(one.chance, abs=0.04)
-    assert DEALS >= 10
 
 
 def test_intervals_are_wider_where_groups_are_larger():
     """Ten copies of each image are no more evidence than one."""
     clusters, labels, _ = drawn(count=60)
-    once = score(clusters, labels, np.arange(60), seed=0)["ari"]
-    copies = score(np.repeat(clusters, 10), np.repeat(labels, 10), np.repeat(np.arange(60), 10), seed=0)["ari"]
-    naive = score(np.repeat(clusters, 10), np.repeat(labels, 10), np.arange(600), seed=0)["ari"]
-    assert copies.groups == 60 and copies.n == 600
-    assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.2)
-    assert naive.high - naive.low < 0.6 * (copies.high - copies.low)
-    assert once.low < once.value < once.high
+    many = [np.repeat(part, 10) for part in (clusters, labels)]
+    once = scored(clusters, labels, np.arange(60))["ari"]
+    copies, naive = (scored(*many, units)["ari"] for units in (np.repeat(np.arange(60), 10), np.arange(600)))
+    widths = [one.entry["high"] - one.entry["low"] for one in (once, copies, naive)]
+    assert copies.groups == 60 and copies.entry["n"] == 600
+    assert widths[1] == pytest.approx(widths[0], rel=0.2) and widths[2] < 0.6 * widths[1]
+    assert once.entry["low"] < once.value < once.entry["high"]
 
 
 def test_figures_of_few_images_lie_within_their_intervals():
     generator = np.random.default_rng(6)
     for _ in range(5):
         labels, clusters = generator.integers(0, 5, (2, 40))
-        for one in score(clusters, labels, np.arange(40), seed=0).values():
-            assert one.low < one.value < one.high
-
-
-def test_resamples_draw_whole_groups():
-    cells, units = np.array([0, 0, 1, 2]), np.array([0, 0, 1, 2])
-    tables = np.concatenate(list(resampled(cells, units, 3, np.random.default_rng(0))))
-    assert tables.shape == (RESAMPLES, 3)
-    assert (tables[:, 0] % 2 == 0).all() and (tables[:, 0] / 2 + tables[:, 1] + tables[:, 2] == 3).all()
+        for one in scored(clusters, labels, np.arange(40)).values():
+            assert one.entry["low"] < one.value < one.entry["high"]
 
 
 def test_scores_of_the_same_images_share_their_resamples():
     clusters, labels, units = drawn()
-    first, again = (score(clusters, labels, units, seed=4)["ari"] for _ in range(2))
-    assert (first.drawn == again.drawn).all()
-    assert (score((clusters + 1) % 3, labels, units, seed=4)["ari"].drawn == exactly(first.drawn)) is True
+    first, again, renamed = (scored(part, labels, units)["ari"] for part in (clusters, clusters, (clusters + 1) % 3))
+    assert (first.drawn == again.drawn).all() and renamed.drawn == exactly(first.drawn)
