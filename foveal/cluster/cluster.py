@@ -161,17 +161,17 @@ def show(result: dict[str, Any]) -> None:
     say(f"\n{about['images']:,} images in {about['groups']:,} groups, {about['judged']:,} judged by label", "bold")
     if about["why_not"]:
         warn(f"there are no scores: {about['why_not']}")
-    for title, table in tables.tables_of(result):
-        _print(title, table)
+    for table in tables.tables_of(result):
+        _print(table)
     say("\nWhat this shows", "bold")
     for finding in result["findings"]:
         say(f"  {finding['text']}", STYLES[finding["tone"]])
         say(f"     {finding['grounds']}")
 
 
-def _print(title: str, table: Table) -> None:
+def _print(table: Table) -> None:
     say()
     rows = [[f"{cell.text} ({cell.small})" if cell.small else cell.text for cell in row] for row in table.rows]
-    show_table(title, table.columns, rows)
+    show_table(table.caption, table.columns, rows)
     for note in table.notes:
         say(f"  {note}", "dim")

@@ -122,8 +122,9 @@ def _read(file: Path, key: str) -> Features | None:
 
 
 def _write(file: Path, features: Features, images: Images, key: str) -> None:
-    columns = {"ids": images.table["id"].to_numpy(str), "labels": images.labels,
-               "splits": images.table["split"].to_numpy(str)}  # fmt: skip
-    about = {"name": features.name, "source": features.source, "key": key}
     with replacing(file) as partial:
-        np.savez(partial, features=features.values, **columns, **{name: np.array(text) for name, text in about.items()})
+        np.savez(
+            partial, ids=images.table["id"].to_numpy(str), features=features.values, labels=images.labels,
+            splits=images.table["split"].to_numpy(str), name=np.array(features.name), source=np.array(features.source),
+            key=np.array(key),
+        )  # fmt: skip

@@ -99,8 +99,8 @@ def why_not(images: Images, judged: np.ndarray) -> str:
 def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
     """How far features are above pixels, on the same images and resamples; empty where there is nothing to compare.
 
-    An entry per method and measure, and one per measure of the neighbours: of, measure, features, pixels, difference,
-    low, high, answer. The resamples draw groups of images; the clusters are not computed again.
+    An entry per method and measure, and one per measure of the neighbours: of, measure, value, low, high, answer. The
+    resamples draw groups of images; the clusters are not computed again.
     """
     if len(looks) < 2 or looks[0].resampling is None:
         return []
@@ -116,6 +116,6 @@ def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
 
 
 def _difference(features: Score, pixels: Score, resampling: Resampling) -> dict[str, Any]:
-    low, high = resampling.interval(features.value - pixels.value, features.drawn - pixels.drawn)
-    both = {"features": features.value, "pixels": pixels.value, "difference": features.value - pixels.value}
-    return {**both, "low": low, "high": high, "answer": answer(low, high)}
+    value = features.value - pixels.value
+    low, high = resampling.interval(value, features.drawn - pixels.drawn)
+    return {"value": value, "low": low, "high": high, "answer": answer(low, high)}

@@ -5,12 +5,10 @@ Without scripts the maps are coloured by label; with them the reader chooses the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from foveal.cluster import drawing, tables, words
@@ -18,59 +16,67 @@ from foveal.cluster.asked import Asked
 from foveal.cluster.images import Images
 from foveal.cluster.look import Look
 from foveal.cluster.maps import Map
-from foveal.cluster.neighbours import Nearest, doubtful
-from foveal.page.pictures import Thumbnail, embedded
-from foveal.page.render import render as render_page
+from foveal.cluster.neighbours import NEAREST, Nearest, doubtful
+from foveal.page.parts import Bullets, Columns, Gallery, Heading, Html, Note, Part, Picture, Section, Verdict
+from foveal.page.pictures import embedded
+from foveal.page.render import page
+from foveal.page.render import render as rendered
 from foveal.page.words import listed
 
 DOUBTED, AT_RANDOM = 8, 4  # images of which the nearest are shown
-ACROSS = 6  # nearest images in a row
+ACROSS = 7  # nearest images beside each
 DOT_SIDE = 56  # pixels of the picture of a dot
 PICTURE_BYTES = 5 << 19  # 2.5 MiB of pictures of dots; the whole page stays below 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """An image with its nearest; `voted` is what the labelled ones among them vote for."""
-
-    image: Thumbnail
-    nearest: Sequence[tuple[Thumbnail, str]]  # with a tone: "same", "other" or "" where a label is missing
-    voted: str
 
 
 def render(
     result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None, seed: int
 ) -> str:  # fmt: skip
     """The page as HTML; every word that comes from a file is escaped."""
-    clusters = look.clusterings["k-means"].clusters
-    colours = drawing.colourings(images, clusters)
     generator = np.random.default_rng(seed)
-    pictures = _dot_pictures(images, generator.permutation(maps[0].rows))
+    drawn = _drawn_maps(images, look, maps, generator, seed)
     doubted = doubtful(look.voted, look.doubts, images)["position"].to_numpy(np.int64)[:DOUBTED]
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
-    return render_page(
-        "cluster.html",
-        title=listed(list(dict.fromkeys(images.table["source"]))),
+    licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
+    likeness = "Similarity is no diagnosis: near images may share a camera, or show the same eye."
+    sections = [
+        Section(name="findings", title="What this shows",
+                parts=[Note(words.lead(result), "lead"), *(Verdict(**finding) for finding in result["findings"])]),
+        Section(name="asked", title="Images like those asked about", short="Asked about", parts=[
+            f"Photographs with their nearest images in the set, and the distance: one minus the cosine. {likeness}",
+            *([] if asked is None else _asked_rows(images, asked))]),
+        Section(name="maps", title="Maps", parts=[
+            words.beside_maps(result), drawn, Heading("What such a map cannot show"), Bullets(words.CANNOT_SHOW)]),
+        Section(name="numbers", title="Numbers",
+                parts=[Columns([[one] for one in tables.tables_of(result)], "tables")]),
+        Section(name="doubted", title="Doubtful labels", parts=[
+            f"{words.beside_doubts(result)} Look at the first of them again; beside each are the nearest labelled "
+            "images.", *_rows(images, look, look.voters, doubted)]),
+        Section(name="alike", title="Images like this one", parts=[
+            "Drawn at random, with the nearest by cosine; images of the same patient, and copies, are left out. "
+            f"Licence: {licence}. You may pass this page on as far as the pictures may be.",
+            *_rows(images, look, look.near, at_random)]),
+    ]  # fmt: skip
+    empty = {"asked" if asked is None else "", "" if len(doubted) else "doubted"}
+    return page(
+        [section for section in sections if section.name not in empty],
+        title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
+        subtitle="which images look alike", style="cluster.css", script="cluster.js",
         about=" · ".join(dict.fromkeys(prepared.card["title"] for prepared in images.sets)),
-        licence="; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets)),
-        lead=words.lead(result),
-        findings=result["findings"],
-        tables=tables.tables_of(result),
-        colourings=colours,
-        drawings=drawing.drawings(maps, colours, look.variance, seed),
-        side=drawing.SIDE,
-        points=drawing.points(images, maps[0].rows, clusters, pictures),
-        shown=len(maps[0].rows),
-        pictured=len(pictures),
-        images=len(images),
+    )  # fmt: skip
+
+
+def _drawn_maps(
+    images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator, seed: int
+) -> Html:  # fmt: skip
+    rows, clusters = maps[0].rows, look.clusterings["k-means"].clusters
+    colours = drawing.colourings(images, clusters)
+    pictures = _dot_pictures(images, generator.permutation(rows))
+    return Html(rendered(
+        "dots.html", colourings=colours, drawings=drawing.drawings(maps, colours, look.variance, seed),
+        points=drawing.points(images, rows, clusters, pictures), pictured=len(pictures), images=len(images),
         umap=any(one.name == "umap" for one in maps),
-        beside_maps=words.beside_maps(result),
-        cannot_show=words.CANNOT_SHOW,
-        beside_doubts=words.beside_doubts(result),
-        doubted=[_row(images, look, look.voters, int(position)) for position in doubted],
-        at_random=[_row(images, look, look.near, int(position)) for position in at_random],
-        asked=[] if asked is None else [_asked_row(images, asked, number) for number in range(len(asked.names))],
-    )
+    ))  # fmt: skip
 
 
 def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
@@ -80,9 +86,7 @@ def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
     for start in range(0, len(order), 64):
         part = order[start : start + 64]
         for position, pixels in zip(part, images.pixels(part), strict=True):
-            side = min(DOT_SIDE, len(pixels))
-            small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-            source = embedded(small.reshape(side, side, -1))
+            source = embedded(pixels, DOT_SIDE)
             room -= len(source)
             if room < 0:
                 return pictures
@@ -90,32 +94,46 @@ def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
     return pictures
 
 
-def _asked_row(images: Images, asked: Asked, number: int) -> Row:
-    """A photograph that was asked about, with its nearest and how far they are."""
-    found, voted = asked.near.index[number][:ACROSS], int(asked.voted[number])
-    nearest = [
-        (_thumbnail(images, pixels, int(other), f"{max(0.0, 1 - cosine):.3f} "), "")
-        for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number], strict=False)
-    ]
-    picture = Thumbnail(source=embedded(asked.pixels[number]), id=Path(asked.names[number]).name, line="asked about")
-    return Row(image=picture, nearest=nearest, voted=images.name(voted) if voted >= 0 else "")
+def _asked_rows(images: Images, asked: Asked) -> list[Part]:
+    """Each photograph with its nearest and how far they are."""
+    parts: list[Part] = []
+    for number, (name, voted) in enumerate(zip(asked.names, asked.voted, strict=True)):
+        found = asked.near.index[number][:ACROSS]
+        nearest = [
+            _picture(images, pixels, int(other), distance=f"{max(0.0, 1 - cosine):.3f} ")
+            for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number], strict=False)
+        ]
+        own = Picture(source=embedded(asked.pixels[number]), id=Path(name).name, text="asked about", tone="own")
+        parts += _row(own, nearest, images, int(voted))
+    return parts
 
 
-def _row(images: Images, look: Look, near: Nearest, position: int) -> Row:
-    found, own, voted = near.index[position], images.labels[position], int(look.voted[position])
-    found = found[found >= 0][:ACROSS]
-    pictures = images.pixels(np.append(position, found))
-    nearest = [
-        (_thumbnail(images, pixels, int(other)), _tone(own, images.labels[other]))
-        for pixels, other in zip(pictures[1:], found, strict=True)
-    ]
-    image = _thumbnail(images, pictures[0], position)
-    return Row(image=image, nearest=nearest, voted=images.name(voted) if voted >= 0 else "")
+def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -> list[Part]:
+    """Each image with its nearest, marked by whether their label is the same."""
+    parts: list[Part] = []
+    for position in positions:
+        found, own = near.index[position], images.labels[position]
+        found = found[found >= 0][:ACROSS]
+        first, *others = images.pixels(np.append(position, found))
+        nearest = [
+            _picture(images, pixels, int(other), tone=_tone(own, images.labels[other]))
+            for pixels, other in zip(others, found, strict=True)
+        ]
+        picture = _picture(images, first, int(position), tone="own")
+        parts += _row(picture, nearest, images, int(look.voted[position]))
+    return parts
 
 
-def _thumbnail(images: Images, pixels: np.ndarray, position: int, distance: str = "") -> Thumbnail:
+def _row(own: Picture, nearest: Sequence[Picture], images: Images, voted: int) -> list[Part]:
+    text = "Nearest first." if nearest else "There is no image of another patient."
+    if voted >= 0:
+        text = f"The {NEAREST} nearest labelled images vote for {images.name(voted)}. {text}"
+    return [Note(text), Gallery([own, *nearest], "small")]
+
+
+def _picture(images: Images, pixels: np.ndarray, position: int, *, tone: str = "", distance: str = "") -> Picture:
     name, label = str(images.table["id"].iloc[position]), images.name(int(images.labels[position]))
-    return Thumbnail(source=embedded(pixels), id=name, line=f"{distance}{label}")
+    return Picture(source=embedded(pixels), id=name, text=f"{distance}{label}", tone=tone)
 
 
 def _tone(own: int, other: int) -> str:

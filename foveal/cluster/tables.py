@@ -8,8 +8,8 @@ from typing import Any
 from foveal.cluster.look import NEIGHBOURS
 from foveal.cluster.maps import CHECKED, NAMES
 from foveal.cluster.neighbours import NEAREST
-from foveal.page.parts import Cell, Table, cells
-from foveal.page.words import interval, number, signed
+from foveal.page.parts import Cell, Table, cells, difference_cell, value_cell
+from foveal.page.words import number
 
 TITLES = {
     "accuracy": "matched accuracy",
@@ -17,15 +17,12 @@ TITLES = {
     "nmi": "mutual information",
     "ari": "adjusted Rand index",
 }
-TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}
 
 
-def tables_of(result: dict[str, Any]) -> list[tuple[str, Table]]:
-    """(title, table) for all numbers; only of the maps where nothing was scored."""
-    found = [("Maps", maps(result))]
-    if result["looks"][0]["neighbours"]:
-        found[:0] = [("Clusters against labels", clusters(result)), ("Votes of the nearest images", votes(result))]
-    return found
+def tables_of(result: dict[str, Any]) -> list[Table]:
+    """All numbers; only those of the maps where nothing was scored."""
+    scored = [clusters(result), votes(result)] if result["looks"][0]["neighbours"] else []
+    return [*scored, maps(result)]
 
 
 def clusters(result: dict[str, Any]) -> Table:
@@ -34,7 +31,7 @@ def clusters(result: dict[str, Any]) -> Table:
     for number_of, first in enumerate(methods):
         for one in result["looks"]:
             scores = one["methods"][number_of]["scores"]
-            rows.append([Cell(text=f"{first['name']} on {one['name']}"), *(_scored(scores[name]) for name in TITLES)])
+            rows.append(_values(f"{first['name']} on {one['name']}", (scores[name] for name in TITLES)))
         rows += _differences(result, first["name"], TITLES)
     levels = methods[0]["scores"]
     rows.append(cells("random clusters", *(number(levels[name]["chance"]) for name in TITLES)))
@@ -47,13 +44,13 @@ def clusters(result: dict[str, Any]) -> Table:
         "clusters.",
         *dict.fromkeys(f"{method['name']}: {method['note']}." for method in methods),
     ]
-    return Table(columns=["method", *TITLES.values()], rows=rows, notes=notes)
+    return Table(caption="Clusters against labels", columns=["method", *TITLES.values()], rows=rows, notes=notes)
 
 
 def votes(result: dict[str, Any]) -> Table:
     """How often the nearest images vote for the right label, by features and by pixels."""
     first = result["looks"][0]["neighbours"]
-    rows = [[Cell(text=one["name"]), *map(_scored, one["neighbours"].values())] for one in result["looks"]]
+    rows = [_values(one["name"], one["neighbours"].values()) for one in result["looks"]]
     rows += _differences(result, NEIGHBOURS, first)
     rows.append(cells("the commonest label for all", *(number(score["constant"]) for score in first.values())))
     any_score = next(iter(first.values()))
@@ -61,22 +58,17 @@ def votes(result: dict[str, Any]) -> Table:
         f"The {NEAREST} nearest labelled images of other groups vote, on {any_score['n']:,} images in "
         f"{any_score['groups']:,} groups."
     ]
-    return Table(columns=["neighbours by", *first], rows=rows, notes=notes)
+    return Table(caption="Votes of the nearest images", columns=["neighbours by", *first], rows=rows, notes=notes)
 
 
-def _scored(score: dict[str, Any]) -> Cell:
-    return Cell(text=number(score["value"]), small=interval(score))
+def _values(name: str, scores: Iterable[dict[str, Any]]) -> list[Cell]:
+    return [Cell(text=name), *(value_cell(score, 2) for score in scores)]
 
 
 def _differences(result: dict[str, Any], of: str, measures: Iterable[str]) -> list[list[Cell]]:
     """The row of features minus pixels of one method; none where only one of them was compared."""
-    found = {row["measure"]: row for row in result["differences"] if row["of"] == of}
-    if not found:
-        return []
-    own = [found[name] for name in measures]
-    return [[Cell(text="features − pixels"), *(
-        Cell(text=signed(row["difference"]), small=interval(row, 3), tone=TONES[row["answer"]]) for row in own
-    )]]  # fmt: skip
+    found = {row["measure"]: difference_cell(row) for row in result["differences"] if row["of"] == of}
+    return [[Cell(text="features − pixels"), *(found[name] for name in measures)]] if found else []
 
 
 def maps(result: dict[str, Any]) -> Table:
@@ -88,4 +80,4 @@ def maps(result: dict[str, Any]) -> Table:
     notes = [
         f"Kept: the share of the {CHECKED} nearest on the map that are among the {CHECKED} nearest in the features."
     ]
-    return Table(columns=["map", "images", "kept", "by chance"], rows=rows, notes=notes)
+    return Table(caption="Maps", columns=["map", "images", "kept", "by chance"], rows=rows, notes=notes)

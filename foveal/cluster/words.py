@@ -8,7 +8,7 @@ from foveal.cluster.look import NEIGHBOURS
 from foveal.cluster.maps import NAMES
 from foveal.cluster.tables import TITLES
 from foveal.page.parts import Verdict
-from foveal.page.words import counted, interval, listed, number, signed
+from foveal.page.words import capital, counted, difference_with_interval, listed, number, value_with_interval
 
 MOSTLY, PARTLY = 0.6, 0.2  # of the adjusted Rand index: from here on, clusters mostly or partly follow the classes
 MANY_RIGHT = 0.9  # accuracy of the votes, below which most doubtful labels may be hard images rather than wrong labels
@@ -52,7 +52,7 @@ def _neighbours(result: dict[str, Any]) -> Verdict:
     about, one = result["about"], result["looks"][0]
     name, score = next(iter(one["neighbours"].items()))
     grounds = (
-        f"The nearest labelled images of other groups vote with {name} {number(score['value'])} ({interval(score)}); a "
+        f"The nearest labelled images of other groups vote with {name} {value_with_interval(score)}; a "
         f"constant answer has {number(score['constant'])}. {score['n']:,} images in {score['groups']:,} groups, "
         f"compared by {one['name']}."
     )
@@ -67,9 +67,9 @@ def _clusters(result: dict[str, Any]) -> Verdict:
     best = max(one["methods"], key=lambda method: method["scores"]["ari"]["value"])
     score, matched = best["scores"]["ari"], best["scores"]["accuracy"]
     grounds = (
-        f"{best['name'][0].upper()}{best['name'][1:]} comes nearest: {TITLES['ari']} {number(score['value'])} "
-        f"({interval(score)}; 0 by chance). With the best label for each cluster {number(matched['value'])} "
-        f"({interval(matched)}) of the images are right; one single cluster has {number(matched['constant'])}."
+        f"{capital(best['name'])} comes nearest: {TITLES['ari']} {value_with_interval(score)}, 0 by chance. With the "
+        f"best label for each cluster {value_with_interval(matched)} of the images are right; one single cluster has "
+        f"{number(matched['constant'])}."
     )
     if score["low"] is None and score["value"] >= MOSTLY:  # all clusters are classes: no resample moves the figure
         return Verdict(tone="good", text=f"Clusters mostly follow the {label}.", grounds=grounds)
@@ -93,8 +93,8 @@ def _compared(result: dict[str, Any]) -> Verdict:
     tone = {"better": "good", "worse": "bad", "cannot tell": "unsure"}[votes["answer"]]
     if len({row["answer"] for row in [votes, *by_method]}) > 1:
         tone = "unsure"
-    parts = [f"{row['of']}, {row['measure'] if row is votes else TITLES['ari']}: {signed(row['difference'])} "
-             f"({interval(row, 3)})" for row in [votes, *by_method]]  # fmt: skip
+    parts = [f"{row['of']}, {row['measure'] if row is votes else TITLES['ari']}: {difference_with_interval(row)}"
+             for row in [votes, *by_method]]  # fmt: skip
     text = f"{texts[votes['answer']]}; by clusters, they {_by_clusters(by_method)}."
     return Verdict(tone=tone, text=text, grounds=f"Features minus pixels: {'; '.join(parts)}.")
 
@@ -125,7 +125,7 @@ def beside_maps(result: dict[str, Any]) -> str:
     text = f"Of the ten nearest neighbours of an image, {kept}."
     scores = result["looks"][0]["neighbours"]
     if scores:
-        said = listed([f"{name} {number(one['value'])} ({interval(one)})" for name, one in scores.items()])
+        said = listed([f"{name} {value_with_interval(one)}" for name, one in scores.items()])
         text += f" In all dimensions, the ten nearest labelled images predict the label with {said}: trust this number."
     return text
 
