@@ -2,8 +2,8 @@
 
     python benchmarks/interval_coverage.py --trials 1000
 
-A set is drawn by a known law, measured by the very functions of `foveal evaluate`, and its intervals are held against
-the figures of a sample so large that chance is gone. Beside them, on the same draws, plain percentiles. Laws:
+A set is drawn by a known law and measured by the functions of `foveal evaluate`; its intervals are compared with the
+figures of a sample so large that chance plays no part. Beside them, on the same draws, plain percentiles. Laws:
 
 pairs    patients of two eyes with one grade, whose errors are alike; the same for both images
 dates    groups of some 30 images (days in a clinic) with a shift of their own, patients within them; as in Messidor-2
@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from foveal.evaluate.difference import paired_difference
-from foveal.evaluate.intervals import Resampling, percentile_interval
-from foveal.evaluate.measure import measure_on
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import judge, severity
 from foveal.readout.scales import Scale, referred
 
@@ -70,7 +70,7 @@ def figures(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[tuple[st
     """(name, value with its interval) of every headline figure."""
     first = table[["id", "label", "group", "grade", *(f"p{k}" for k in range(5))]]
     resampling = Resampling(table["unit"].to_numpy(), resamples, seed)
-    yield from measure_on(first, SCALE, resampling)["metrics"].items()
+    yield from measure(first, SCALE, resampling)["metrics"].items()
     scores, ill = severity(first, 2)
     called = {", grade given": referred(first["grade"].to_numpy(), 2), f" at {THRESHOLD}": scores >= THRESHOLD}
     for name, calls in called.items():
@@ -78,12 +78,12 @@ def figures(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[tuple[st
         yield from ((f"{share}{name}", point[share]) for share in ("sensitivity", "specificity"))
     second = {f"second_{name}": name for name in ("grade", *(f"p{k}" for k in range(5)))}
     other = table[["id", "label", "group", *second]].rename(columns=second)
-    compared = paired_difference(first, other, resamples, seed, referable_from=2)
+    compared = paired_difference(first, other, 2, resamples=resamples, seed=seed)
     yield from ((f"difference in {name}", entry) for name, entry in compared.items() if isinstance(entry, dict))
 
 
 class Beside:
-    """Intervals as they are, and for each the plain percentiles of the same draws, found again by its two ends."""
+    """Intervals, and for each the plain percentiles of the same draws, found again by its two ends."""
 
     def __init__(self) -> None:
         self.percentiles: dict[tuple[float, float], tuple[float, float]] = {}
@@ -92,7 +92,7 @@ class Beside:
     def interval(self, resampling: Resampling, value: float, resampled: np.ndarray) -> tuple[float, float]:
         """What takes the place of `Resampling.interval`."""
         ends = self.corrected(resampling, value, resampled)
-        self.percentiles[ends] = percentile_interval(resampled)
+        self.percentiles[ends] = tuple(np.nanquantile(resampled, (0.025, 0.975)))
         return ends
 
 

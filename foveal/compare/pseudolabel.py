@@ -27,10 +27,12 @@ from foveal.config import build, read_toml, to_toml
 from foveal.console import say, show_table, warn
 from foveal.distributed import choose_device
 from foveal.evaluate.difference import describe, paired_difference
+from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.files import write_json, write_text
 from foveal.predict.predictor import Predictor
-from foveal.readout.predictions import read_predictions
+from foveal.readout.predictions import read_predictions, units
+from foveal.readout.scales import Scale
 from foveal.runs import check_out, read_model, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
@@ -221,13 +223,14 @@ def show_labels(file: Path, classes: list[str]) -> None:
 def compare_rounds(out: Path, runs: list[Path], prepared: PreparedSet) -> None:
     """Print and write the figures of the test part before and after each round, and whether they differ."""
     model = read_model(runs[0])
-    cut, ordered = model["referable_from"], model["task"] == "grading"
+    cut = model["referable_from"]
+    scale = Scale(names=model["classes"], ordered=model["task"] == "grading", referable_from=cut)
     tables = [read_predictions(run / "predictions.csv") for run in runs]
     tests = [table[table["split"] == "test"].reset_index(drop=True) for table in tables]
     names = ["before", *(f"round {number}" for number in range(1, len(runs)))]
     found: list[dict[str, Any]] = []
     for name, run, test in zip(names, runs, tests, strict=True):
-        figures = measure(test, model["classes"], cut, ordered=ordered, resamples=1000, seed=0)["metrics"]
+        figures = measure(test, scale, Resampling(units(test)))["metrics"]
         kept = {metric: figures[metric] for metric in SHOWN if metric in figures}
         difference = None if name == "before" else paired_difference(tests[0], test, referable_from=cut)
         found.append({"name": name, "run": str(run), "metrics": kept, "difference": difference})

@@ -1,7 +1,7 @@
-"""Do probabilities mean what they say? Of images called 80 % certain, four of five should be right.
+"""Do probabilities mean what they say? Of images graded with 80 % certainty, four of five should be right.
 
-Both figures judge the probabilities themselves. The most probable class, which they are about, need not be the grade:
-a grader of ordered classes may round the expected grade.
+All figures judge the most probable class. It need not be the grade: a grader of ordered classes may round the expected
+grade.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]
 
 
 def equal_mass_bins(confidence: np.ndarray) -> np.ndarray:
-    """int [n]: the bin of each image; ties are never torn apart."""
+    """int [n]: the bin of each image; images of one confidence share a bin."""
     bins = int(np.clip(len(confidence) // FEWEST_IN_A_BIN, 1, MOST_BINS))
     edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins))
     return np.searchsorted(edges, confidence, side="right")
@@ -46,9 +46,8 @@ def calibration_error(
     """Expected calibration error, and that of every resample [R] in the same bins.
 
     The gap between mean confidence and accuracy of the most probable class, averaged over bins by their images (Naeini
-    et al. 2015, Guo et al. 2017), here in bins of equal mass. 0 is best, 1 worst. The gaps are absolute, so that every
-    resample adds scatter on top of that of the images themselves; the mean of this excess is taken off the resampled
-    values, which would otherwise lie above the figure that they belong to.
+    et al. 2015, Guo et al. 2017), here in bins of equal mass. 0 is best, 1 worst. The gaps are absolute, so the
+    scatter of resampling raises the resampled values above the figure; the mean of this excess is subtracted.
     """
     confidence, right = _top(probabilities, labels)
     members = equal_mass_bins(confidence)[:, None] == np.arange(MOST_BINS)

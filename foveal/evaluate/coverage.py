@@ -1,4 +1,4 @@
-"""How often sets of grades hold the true one, with intervals; what was promised stands in readout.json."""
+"""How often sets of grades hold the true one, with intervals. What was promised is in readout.json."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from foveal.readout.prediction_sets import from_words
 
 
 def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampling) -> dict[str, Any]:
-    """Coverage in all and per class, mean size and share of single grades, of labelled rows that have a set.
+    """Coverage overall and per class, mean size, and share of single grades, of labelled rows that have a set.
 
-    Empty where no row has one. Each figure has value, low, high and n.
+    Empty where no row has one. Each figure has value, low, high, n and noise.
     """
     if "set" not in table:
         return {}

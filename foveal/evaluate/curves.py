@@ -1,7 +1,7 @@
 """ROC and precision-recall curves, the areas under them, and these areas in every bootstrap resample.
 
-A score says how much an image looks positive; at a threshold t, all images with score >= t are called positive.
-Images of the same score change sides together: a tie is one corner of a curve, never several.
+A score says how positive an image looks; at a threshold t, all images with score >= t are called positive. Images of
+one score change sides together, so that a tie is one corner of a curve.
 """
 
 from __future__ import annotations

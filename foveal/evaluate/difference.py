@@ -1,8 +1,16 @@
-"""Compare runs on the same images: the paired bootstrap, and its answer in words."""
+"""Paired differences: graders on the same images against a baseline, as intervals, as files and in words.
+
+    foveal evaluate RUN OTHER… --baseline OTHER
+
+comparison.json   a list, an entry per pair: baseline, run, n, differences (name -> value, low, high, answer), mcnemar,
+                  sentence
+comparison.csv    the same, a row per pair and figure
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,53 +18,68 @@ import pandas as pd
 from scipy.stats import binom
 
 from foveal import metrics
+from foveal.console import say
+from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
-from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
+from foveal.files import json_ready, write_json, write_table
+from foveal.page.words import difference_with_interval
 from foveal.readout.predictions import probability_columns, units
 
+FILE = "comparison.json"
 CAVEAT = "McNemar's test takes images as independent; where a patient has several, trust the intervals"
 
 
-def compare(
-    tables: Sequence[pd.DataFrame], resamples: int = 1000, seed: int = 0, referable_from: int | None = None
-) -> list[dict[str, Any]]:
-    """Every table of predictions after the first against the first: `paired_difference`, and McNemar's test.
-
-    referable_from: lowest class that is referred, None where nothing is. "mcnemar" holds only_first and only_second
-    (images that one alone got right), the p-values exact and mid_p, and caveat. Raises ValueError with fewer than two
-    tables, or for tables without 2 common labelled images.
-    """
-    if len(tables) < 2:
-        raise ValueError(f"a comparison needs at least 2 tables of predictions, got {len(tables)}")
-    found = []
-    for other in tables[1:]:
-        difference = paired_difference(tables[0], other, resamples, seed, referable_from)
-        pairs = _pairs(tables[0], other)
-        right = [(pairs[column] == pairs["label"]).to_numpy(bool) for column in ("grade", "grade_second")]
-        found.append(difference | {"mcnemar": mcnemar(*right)})
-    return found
-
-
 def paired_difference(
-    first: pd.DataFrame, second: pd.DataFrame, resamples: int = 1000, seed: int = 0, referable_from: int | None = None
-) -> dict[str, Any]:
-    """Quadratic kappa, accuracy and, with a cut-off, referable AUC of `second` minus those of `first`.
+    first: pd.DataFrame, second: pd.DataFrame, referable_from: int | None = None, *, resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Quadratic kappa, accuracy and, with a lowest referable class, referable AUC of `second` minus those of `first`.
 
-    Over the labelled images that both hold. Both resample the same groups, so that what is hard for both cancels.
-    Returns n and name -> value, low, high, answer. Raises ValueError for other labels or fewer than 2 common images.
+    Over the labelled images that both hold. Both resample the same groups, so that what is hard for both cancels out.
+    Returns n and name -> value, low, high, answer. FovealError for other classes, other labels or fewer than 2 common
+    images.
     """
     pairs, classes = _pairs(first, second), len(probability_columns(first))
     labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(units(pairs), resamples, seed)
     given = [pairs[column].to_numpy(np.int64) for column in ("grade", "grade_second")]
     result: dict[str, Any] = {"n": len(pairs)}
     for name, metric in (("quadratic_kappa", metrics.quadratic_kappa), ("accuracy", metrics.accuracy)):
-        result[name] = _difference([resampling.graded(metric, labels, grades, classes) for grades in given], resampling)
+        before, after = (resampling.graded(metric, labels, grades, classes) for grades in given)
+        result[name] = difference(before, after, resampling)
     if referable_from is not None and 0 < referable_from < classes:
         rows = [table.set_index("id").loc[pairs["id"]] for table in (first, second)]
-        areas = [roc_area(*severity(table, referable_from), resampling) for table in rows]
-        result["referable_auc"] = _difference(areas, resampling)
+        before, after = (roc_area(*severity(table, referable_from), resampling) for table in rows)
+        result["referable_auc"] = difference(before, after, resampling)
     return result
+
+
+def compare(
+    first: pd.DataFrame, second: pd.DataFrame, referable_from: int | None = None, *, resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """`paired_difference`, and `mcnemar`: of the images that only one of the two got right."""
+    pairs = _pairs(first, second)
+    right = [(pairs[column] == pairs["label"]).to_numpy(bool) for column in ("grade", "grade_second")]
+    found = paired_difference(first, second, referable_from, resamples=resamples, seed=seed)
+    return found | {"mcnemar": mcnemar(*right)}
+
+
+def difference(
+    first: tuple[float, np.ndarray], second: tuple[float, np.ndarray], resampling: Resampling
+) -> dict[str, Any]:
+    """value, low, high and answer of the second figure minus the first; each is a value and its resamples [R]."""
+    value = second[0] - first[0]
+    low, high = resampling.interval(value, second[1] - first[1])
+    return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
+
+
+def answer(low: float, high: float) -> str:
+    """better, worse, or cannot tell: whether the interval of a difference excludes zero."""
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "cannot tell"
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
@@ -74,43 +97,69 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
 
 def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The labelled images that both tables hold, the columns of the second with `_second`."""
-    if probability_columns(first) != probability_columns(second):
-        raise ValueError("runs can be compared only where they give the same classes")
+    classes = [len(probability_columns(table)) for table in (first, second)]
+    if classes[0] != classes[1]:
+        raise FovealError("predictions.classes", f"the tables have {classes[0]} and {classes[1]} classes",
+                          expected="the same classes in all tables that are compared")  # fmt: skip
     pairs = first.merge(second, on="id", suffixes=("", "_second"))
     pairs = pairs[pairs["label"].notna() & pairs["label_second"].notna()].reset_index(drop=True)
     if len(pairs) < 2:
-        raise ValueError(
-            f"runs can be compared only on at least 2 labelled images that both have graded, got {len(pairs)}"
-        )
+        raise FovealError("predictions.no_overlap", f"the tables have {len(pairs)} labelled images in common",
+                          expected="2 at least")  # fmt: skip
     other = int((pairs["label"] != pairs["label_second"]).sum())
     if other:
-        raise ValueError(
-            f"runs can be compared only by the same labels, but {other} of {len(pairs)} images have another one in the "
-            "second table; if labels were corrected, evaluate both with the same --corrections"
-        )
+        raise FovealError(
+            "predictions.other_labels", f"the tables have different labels for {other} of {len(pairs)} images",
+            fix="if labels were corrected, evaluate both with the same --corrections",
+        )  # fmt: skip
     return pairs
 
 
-def _difference(figures: Sequence[tuple[float, np.ndarray]], resampling: Resampling) -> dict[str, Any]:
-    """The second of two figures minus the first; each is a value with its resamples [R]."""
-    (first, drawn), (second, drawn_second) = figures
-    low, high = resampling.interval(second - first, drawn_second - drawn)
-    return {"value": second - first, "low": low, "high": high, "answer": answer(low, high)}
+def describe(difference: Mapping[str, Any]) -> str:
+    """One sentence about the difference of two graders, kappa first."""
+    parts = [
+        f"{name.replace('_', ' ')} {difference_with_interval(difference[name])}: {difference[name]['answer']}"
+        for name in ("quadratic_kappa", "accuracy", "referable_auc") if name in difference
+    ]  # fmt: skip
+    return f"{'; '.join(parts)} (paired, 95 % intervals, {difference['n']} images)."
 
 
-def answer(low: float, high: float) -> str:
-    """better, worse, or cannot tell: whether the interval of a difference leaves out zero."""
-    if low > 0:
-        return "better"
-    return "worse" if high < 0 else "cannot tell"
+def against_baseline(
+    tables: Mapping[str, pd.DataFrame], baseline: str, referable_from: int | None
+) -> list[dict[str, Any]]:
+    """The entries of comparison.json: every table but the baseline against it; [] where it is alone.
+
+    tables: name -> labelled rows as `read_predictions` gives them.
+    """
+    found = []
+    for name in tables:
+        if name != baseline:
+            pair = compare(tables[baseline], tables[name], referable_from)
+            figures = {key: entry for key, entry in pair.items() if key not in ("n", "mcnemar")}
+            found.append({
+                "baseline": baseline, "run": name, "n": pair["n"], "differences": figures, "mcnemar": pair["mcnemar"],
+                "sentence": f"{name} against {baseline}: {describe(pair)}",
+            })  # fmt: skip
+    return found
 
 
-def describe(difference: dict[str, Any]) -> str:
-    """One sentence for people about the difference of two runs, kappa first."""
-    parts = []
-    for name in ("quadratic_kappa", "accuracy", "referable_auc"):
-        if name in difference:
-            entry = difference[name]
-            interval = f"95 % interval {entry['low']:+.3f} to {entry['high']:+.3f}"
-            parts.append(f"{name.replace('_', ' ')} {entry['value']:+.3f} ({interval}): {entry['answer']}")
-    return f"{'; '.join(parts)} (paired, {difference['n']} images)."
+def write_comparison(folder: Path, comparison: list[dict[str, Any]]) -> None:
+    """Write comparison.json and comparison.csv into `folder`, and print a sentence per pair."""
+    write_json(folder / FILE, json_ready(comparison))
+    write_table((folder / FILE).with_suffix(".csv"), _rows(comparison))
+    for one in comparison:
+        test = one["mcnemar"]
+        say(f"{one['sentence']} Right alone: {test['only_second']} and {test['only_first']} images, McNemar mid-p "
+            f"{test['mid_p']:.3g}.")  # fmt: skip
+    say(f"comparison: {folder / FILE}")
+
+
+def _rows(comparison: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table of comparison.csv; McNemar's test, which is of the pair, is repeated in each of its rows."""
+    return pd.DataFrame([
+        {"baseline": one["baseline"], "run": one["run"], "figure": figure, "difference": entry["value"],
+         "low": entry["low"], "high": entry["high"], "answer": entry["answer"], "n": one["n"],
+         "only_baseline_right": one["mcnemar"]["only_first"], "only_run_right": one["mcnemar"]["only_second"],
+         "mcnemar_exact": one["mcnemar"]["exact"], "mcnemar_mid_p": one["mcnemar"]["mid_p"]}
+        for one in comparison for figure, entry in one["differences"].items()
+    ])  # fmt: skip

@@ -1,6 +1,6 @@
-"""Errors weighed by what they can do to the person: sight-threatening disease sent home is the worst.
+"""Errors weighted by the harm they can do: missing sight-threatening disease is the worst.
 
-The table of weights is ours, for want of an agreed one: the squared distance in grades, as in quadratic kappa, and
+There is no agreed table of weights, so this one is ours: the squared distance in grades, as in quadratic kappa, and
 twice that where a sight-threatening eye gets a grade that is not referred, because nobody looks at it again.
 """
 
@@ -32,7 +32,7 @@ def harm(
     """The errors by weight x number, the mean weight of an image, and the worst error in words.
 
     confusion, constant: [K, K]; drawn: [R, K, K]. A share is one of the images that truly have the class. The index
-    is 0 without errors; `constant` is that of always giving the most common class.
+    is 0 without errors; its `constant` is that of always giving the most common class.
     """
     table, names = weights(scale), list(scale.names)
     errors: list[dict[str, Any]] = [
@@ -47,7 +47,7 @@ def harm(
 
 
 def worst(confusion: np.ndarray, scale: Scale) -> str:
-    """How often the highest class was not referred (or, without a cut-off, called the lowest), in words."""
+    """How often the highest class was not referred (or, without a cutoff, called the lowest), in words."""
     top, cut = len(scale.names) - 1, scale.cuts.get("referable", 1)
     called = " or ".join(f"'{name}'" for name in scale.names[:cut])
     missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())

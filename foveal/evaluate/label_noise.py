@@ -1,7 +1,7 @@
 """Labels that the grader doubts: confident learning (Northcutt, Jiang and Chuang 2021).
 
-Only images that the grader has not learned from count: one that has seen a label believes it. A doubt is a reason to
-look again, never a correction by itself; those that a reader makes go into a file for `--corrections`.
+Only images that the grader has not learned from count, since it believes the labels that it has seen. A doubt is a
+reason to look again, never a correction by itself; a reader's corrections go into a file for `--corrections`.
 
 RUN/label_noise.csv, a row per doubted label, the most suspect first:
     id, label, grade  as in predictions.csv, the label after corrections
@@ -45,24 +45,24 @@ def doubts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_neighbours(found: pd.DataFrame, file: Path, names: list[str]) -> pd.DataFrame:
-    """The doubts with what their nearest images are labelled, from cluster/neighbours.csv; as they are without it."""
+    """The doubts with what their nearest images are labelled, from cluster/neighbours.csv where there is one."""
     if not file.is_file():
         return found
     near = pd.read_csv(file, dtype={"id": str}, usecols=["id", "rank", "other_label"])
     near = near[near["id"].isin(found["id"]) & (near["rank"] <= NEIGHBOURS) & near["other_label"].notna()]
-    said = {
+    words = {
         name: ", ".join(f"{n} {names[label]}" for label, n in Counter(own["other_label"].astype(int)).most_common())
         for name, own in near.groupby("id")
     }
-    return found.assign(neighbours=[said.get(name, "") for name in found["id"]])
+    return found.assign(neighbours=[words.get(name, "") for name in found["id"]])
 
 
 def likely(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """int [n]: the class that each image is counted to, from probabilities [n, K] and labels [n].
 
-    A class can be it when its probability reaches the mean that the class has among the images labelled so (the
-    confident joint of the paper, which allows for timid and bold classes); of several, the most probable; of none,
-    the label stays.
+    The most probable class whose probability reaches the mean that it has among the images with its label (the
+    confident joint of the paper, which allows for classes that the grader gives timidly or boldly); without one, the
+    label stays.
     """
     classes = range(probabilities.shape[1])
     bars = [probabilities[labels == k, k].mean() if (labels == k).any() else np.inf for k in classes]

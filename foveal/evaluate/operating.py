@@ -1,15 +1,15 @@
-"""Operating points: what is referred, and how often rightly; by the grade given, and by thresholds in its place.
+"""Operating points: how many are referred, and how often rightly, by the given grade and by thresholds in its place.
 
-Who is referred follows from the grade (`scales.referred`); this is the first point, and needs no choice. The others
-are thresholds chosen on the validation part, and tell what they would do on the part that is judged.
-A threshold that is chosen on the images it is then reported on looks better than it is, so this is refused. Images that
-were graded out of fold are each judged by a threshold that was chosen on the other folds. The score
-of an image is the sum of the probabilities of all classes from the cut-off on; from the threshold on it is called
-positive.
+The given grade decides who is referred (`scales.referred`); this is the first point, and needs no choice. The others
+are thresholds chosen on the validation part, which show what they would do on the part that is judged. A threshold
+looks better than it is on the images that it was chosen on, so none is chosen there. Images that were graded out of
+fold are each judged by a threshold chosen on the other folds. The score of an image is the sum of the probabilities of
+all classes from the cutoff on; at the threshold or above it is called positive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,88 +28,64 @@ NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 def operating_points(
     table: pd.DataFrame, chosen_on: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
 ) -> tuple[list[dict[str, Any]], str]:
-    """The points of every cut-off on the labelled rows of `table`, and a note on what could not be chosen, or "".
+    """The points of every cutoff on the labelled rows of `table`, and a note on missing ones, or "".
 
-    The first of each cut-off is that of the grades themselves, with neither threshold nor choice; then the thresholds.
-    chosen_on: labelled rows of the validation part, none of which is in `table`. prevalence: share of positives of the
-    first cut-off (referable) that its predictive values are for, None for that of `table`; the others, which are parts
-    of it, keep that of `table`.
+    The first point of each cutoff is that of the grades, without a threshold. chosen_on: labelled rows of the
+    validation part, none of which is in `table`. prevalence: share of positives of the first cutoff (referable) that
+    its predictive values are for, None for that of `table`; those of other cutoffs are always for that of `table`.
     """
     if not scale.cuts:
-        return [], "The classes are no severity scale with a cut-off: there is nothing to refer."
-    given = _by_grade(table, scale, resampling, prevalence)
-    if not len(chosen_on) and folds_in(table) is not None:
-        points, note = _crossed(table, scale, resampling, prevalence)
-    elif len(chosen_on):
-        points, note = _chosen(table, chosen_on, scale, resampling, prevalence)
-    else:
-        points, note = [], ("There is no validation part beside the evaluated rows, and a threshold chosen on the rows "
-                            "that it is judged on looks better than it is: no thresholds.")  # fmt: skip
-    return sorted(given + points, key=lambda point: list(scale.cuts).index(point["target"])), note
-
-
-def _by_grade(
-    table: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
-) -> list[dict[str, Any]]:
-    """The point of every cut-off that the grades themselves make."""
-    grades, points = table["grade"].to_numpy(np.int64), []
-    for target, cut in scale.cuts.items():
-        point = {"target": target, "name": BY_GRADE, "threshold": None, "chosen_on": None, "chosen_n": None,
-                 "chosen_positive": None}  # fmt: skip
-        points.append(point | judge(referred(grades, cut), severity(table, cut)[1], resampling,
-                                    prevalence if target == next(iter(scale.cuts)) else None))  # fmt: skip
-    return points
-
-
-def _chosen(
-    table: pd.DataFrame, chosen_on: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
-) -> tuple[list[dict[str, Any]], str]:
-    """The points of thresholds that were chosen on validation rows."""
+        return [], "The classes have no severity scale with a cutoff, so nothing is referred."
     points, notes = [], []
     for target, cut in scale.cuts.items():
-        scores, positive = severity(chosen_on, cut)
-        here, true = severity(table, cut)
-        if positive.all() or not positive.any():
-            notes.append(f"All {len(positive)} validation images are on one side of {target}: no threshold.")
+        share = prevalence if target == next(iter(scale.cuts)) else None
+        scores, positive = severity(table, cut)
+        called = referred(table["grade"].to_numpy(np.int64), cut)
+        chosen = dict.fromkeys(("threshold", "chosen_on", "chosen_n", "chosen_positive"))
+        points.append({"target": target, "name": BY_GRADE} | chosen | judge(called, positive, resampling, share))
+        source, parts = _parts(table, chosen_on, cut)
+        if any(known.all() or not known.any() for _, _, known in parts):
+            notes.append(f"All images that a threshold could be chosen on are on one side of {target}: no threshold.")
             continue
-        for name in NAMES:
-            threshold = choose(scores, positive, name)
-            point = {"target": target, "name": name, "threshold": threshold, "chosen_on": "val",
-                     "chosen_n": len(scores), "chosen_positive": int(positive.sum())}  # fmt: skip
-            share = prevalence if target == next(iter(scale.cuts)) else None
-            points.append(point | judge(here >= threshold, true, resampling, share))
+        for name, threshold, called in _by_thresholds(scores, parts) if parts else ():
+            known = parts[0][2] if source == "val" else positive
+            chosen = {"threshold": threshold, "chosen_on": source, "chosen_n": len(known),
+                      "chosen_positive": int(known.sum())}  # fmt: skip
+            points.append({"target": target, "name": name} | chosen | judge(called, positive, resampling, share))
+    if not parts:
+        notes = ["There are no validation images besides the evaluated ones, so no threshold could be chosen."]
     return points, " ".join(notes)
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows it judges bool [n]; scores and truth of what it is chosen on
+
+
+def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int) -> tuple[str, list[Part]]:
+    """Where thresholds are chosen, and for each which rows of `table` it judges; [] where none can be chosen."""
+    if len(chosen_on):
+        return "val", [(np.ones(len(table), bool), *severity(chosen_on, cut))]
+    folds = folds_in(table)
+    if folds is None:
+        return "", []
+    scores, positive = severity(table, cut)
+    own = [folds == fold for fold in np.unique(folds)]
+    return "other folds", [(rows, scores[~rows], positive[~rows]) for rows in own]
+
+
+def _by_thresholds(scores: np.ndarray, parts: list[Part]) -> Iterator[tuple[str, float, np.ndarray]]:
+    """Name, threshold (the median over parts) and calls bool [n] of each threshold on scores [n]."""
+    for name in NAMES:
+        thresholds = [choose(known, truth, name) for _, known, truth in parts]
+        called = np.zeros(len(scores), bool)
+        for (rows, _, _), threshold in zip(parts, thresholds, strict=True):
+            called[rows] = scores[rows] >= threshold
+        yield name, float(np.median(thresholds)), called
 
 
 def folds_in(table: pd.DataFrame) -> np.ndarray | None:
     """The fold of each row [n], where all rows have one and there are at least two; else None."""
     folds = pd.to_numeric(table["fold"], errors="coerce") if "fold" in table else pd.Series(dtype=float)
     return folds.to_numpy() if len(folds) and folds.notna().all() and folds.nunique() > 1 else None
-
-
-def _crossed(
-    table: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
-) -> tuple[list[dict[str, Any]], str]:
-    """The points of rows that were graded out of fold; the threshold that is shown is the median over folds."""
-    folds, points, notes = folds_in(table), [], []
-    assert folds is not None
-    for target, cut in scale.cuts.items():
-        scores, positive = severity(table, cut)
-        rest = [folds != fold for fold in np.unique(folds)]
-        if any(positive[other].all() or not positive[other].any() for other in rest):
-            notes.append(f"In some folds all other images are on one side of {target}: no threshold.")
-            continue
-        for name in NAMES:
-            called, thresholds = np.zeros(len(table), bool), []
-            for other in rest:
-                thresholds.append(choose(scores[other], positive[other], name))
-                called[~other] = scores[~other] >= thresholds[-1]
-            point = {"target": target, "name": name, "threshold": float(np.median(thresholds)),
-                     "chosen_on": "other folds", "chosen_n": len(scores),
-                     "chosen_positive": int(positive.sum())}  # fmt: skip
-            share = prevalence if target == next(iter(scale.cuts)) else None
-            points.append(point | judge(called, positive, resampling, share))
-    return points, " ".join(notes)
 
 
 def severity(table: pd.DataFrame, cut: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,10 +95,10 @@ def severity(table: pd.DataFrame, cut: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose(scores: np.ndarray, positive: np.ndarray, name: str) -> float:
-    """The threshold for scores [n] with truth bool [n], halfway to the next lower score.
+    """The threshold for scores [n] with truth bool [n], half-way to the next lower score.
 
     "90 % specificity": the highest sensitivity that leaves specificity at 0.9 or more; "90 % sensitivity" the other
-    way round; "Youden": the highest sum of both (Youden 1950). Of equally good ones the highest threshold is taken.
+    way round; "Youden": the highest sum of both (Youden 1950). Of equally good thresholds the highest is taken.
     """
     thresholds, hits, false = corners(scores, positive)
     sensitivity = np.append(0, hits) / hits[-1]
@@ -160,16 +136,16 @@ def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalen
 
 
 def _limits(name: str, sensitivity: dict[str, Any], specificity: dict[str, Any], prevalence: float) -> dict[str, Any]:
-    """Limits of a predictive value of 0 or 1 at another prevalence, by Bayes' rule on those it comes from.
+    """Limits of a predictive value of 0 or 1 at another prevalence, by Bayes' rule from those of its two sources.
 
-    Both predictive values rise with both, so the two lower limits give the lower one; it is on the safe side.
+    Predictive values rise with sensitivity and with specificity, so the two lower limits give a conservative lower one.
     """
     limits = {}
     for side in ("low", "high"):
         a, b = sensitivity[side], specificity[side]
         if a is None or b is None:
             return {"low": None, "high": None}
-        right, wrong = (a * prevalence, (1 - b) * (1 - prevalence))
+        right, wrong = a * prevalence, (1 - b) * (1 - prevalence)
         if name.startswith("negative"):
             right, wrong = b * (1 - prevalence), (1 - a) * prevalence
         limits[side] = right / (right + wrong) if right + wrong else None

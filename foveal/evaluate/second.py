@@ -1,6 +1,6 @@
 """A second task, learned beside the grade: accuracy and areas under curves, from further columns of predictions.csv.
 
-NAME         what is known of an image, empty where nothing is
+NAME         what is known about an image, empty where nothing is
 NAME=CLASS   the probability of each class
 """
 
@@ -26,30 +26,26 @@ def tasks_in(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def measure_second(table: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
-    """task -> figures with value, low, high, n, noise and constant, of the rows whose class is known; maybe none.
+    """task -> figures with value, low, high, n, noise and constant, of the rows whose class is known.
 
-    "accuracy"; "auc of CLASS" for each class, or for the last of two alone.
+    "accuracy"; "auc of CLASS" for each class, or only for the second of two. {} without such a task.
     """
     found: dict[str, Any] = {}
     for name, classes in tasks_in(table).items():
-        said = table[name].fillna("").astype(str)
-        known = said.isin(classes).to_numpy()
-        if known.sum() < 2:
-            continue
-        probabilities = table.loc[known, [f"{name}={value}" for value in classes]].to_numpy(float)
-        labels = said[known].map({value: number for number, value in enumerate(classes)}).to_numpy(np.int64)
-        found[name] = _figures(probabilities, labels, classes, resampling.part(known))
+        text = table[name].fillna("").astype(str)
+        known = text.isin(classes).to_numpy()
+        if known.sum() >= 2:
+            probabilities = table.loc[known, [f"{name}={value}" for value in classes]].to_numpy(float)
+            labels = text[known].map({value: number for number, value in enumerate(classes)}).to_numpy(np.int64)
+            found[name] = _figures(probabilities, labels, classes, resampling.part(known))
     return found
 
 
 def _figures(
     probabilities: np.ndarray, labels: np.ndarray, classes: list[str], resampling: Resampling
 ) -> dict[str, Any]:
-    grades = probabilities.argmax(1)
-    found = {
-        "accuracy": resampling.mean(grades == labels, is_share=True)
-        | {"constant": float(np.bincount(labels).max() / len(labels))}
-    }
+    accuracy = resampling.mean(probabilities.argmax(1) == labels, is_share=True)
+    found = {"accuracy": accuracy | {"constant": float(np.bincount(labels).max() / len(labels))}}
     for k in range(len(classes)) if len(classes) > 2 else (1,):
         area = roc_area(probabilities[:, k], labels == k, resampling)
         found[f"auc of {classes[k]}"] = resampling.entry(*area, len(labels)) | {"constant": 0.5}

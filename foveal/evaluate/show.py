@@ -1,117 +1,101 @@
-"""What a person sees of an evaluation: the figures as tables, and what to beware of, the gravest last."""
+"""What a person sees of an evaluation: the figures as tables, and warnings, the gravest last."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from foveal.console import say, show_table
+from foveal.page.words import counted, interval, number, percent, value_with_interval
+from foveal.page.words import percent_with_interval as share
 
-SMALL_CLASS = 10  # images; below this a per-class figure is little more than an anecdote
-FEW_GROUPS = 30  # intervals from fewer units are rough (measured in docs/results.md)
-FEW_POSITIVE = 20  # validation images; a threshold chosen on fewer moves with each of them
+SMALL_CLASS = 10  # images; with fewer, a figure of the class means little
+FEW_GROUPS = 30  # intervals from fewer groups are rough (measured in docs/results.md)
+FEW_POSITIVE = 20  # validation images; a threshold chosen on fewer changes with each of them
 MOST_ERRORS = 8
 PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
+OF_POINTS = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the figures of metrics.json as tables; what to beware of stands in `warnings`."""
+    """Print the figures of metrics.json as tables; `warnings` holds what to beware of."""
     about = result["about"]
-    title = f"{about['split']}: {about['images']} images in {about['groups']} groups"
-    show_overall(title, result)
-    show_points(result)
-    show_sets(result)
-    show_second(result)
-    show_classes(result)
-    show_subgroups(result)
-    show_harm(result)
+    _show_overall(f"{about['split']}: {about['images']} images in {about['groups']} groups", result)
+    _show_points(result)
+    _show_sets(result)
+    _show_second(result)
+    _show_classes(result)
+    _show_subgroups(result)
+    _show_harm(result)
 
 
-def show_overall(title: str, result: dict[str, Any]) -> None:
-    """The metrics of all images; `noise` is the smallest difference between two graders that is not noise."""
+def _show_overall(title: str, result: dict[str, Any]) -> None:
     rows = [
-        [
-            name,
-            _number(entry["value"]),
-            _interval(entry),
-            str(entry["n"]),
-            *map(_number, (entry["constant"], entry["noise"])),
-        ]
-        for name, entry in result["metrics"].items()
-        if " of " not in name
-    ]
+        [name, *_cells(entry), number(entry["constant"], 3), number(entry["noise"], 3)]
+        for name, entry in result["metrics"].items() if " of " not in name
+    ]  # fmt: skip
     show_table(title, ["metric", "value", "95 % interval", "n", "constant", "noise"], rows)
-    say(f"constant: always '{result['constant_answer']}'; where probabilities count, always the shares of the classes")
-    say("noise: differences below it are noise between two graders measured apart; on the same images, compare them")
-    about = result["about"]
-    readers = about.get("inter_rater")
-    if isinstance(readers, dict):
-        say(f"two readers agree with a quadratic kappa of {_both(readers)}, n = {readers['n']}, by {readers['column']}")
-    elif readers is not None:
-        say(f"two readers agree with a quadratic kappa of {readers}, as given")
+    say(f"constant: always '{result['constant_answer']}', or for probabilities always the shares of the classes")
+    say("noise: smaller differences between two graders measured apart are noise; compare them on the same images")
+    readers = result["about"].get("inter_rater")
+    if readers is not None:
+        say(f"two readers agree with a quadratic kappa of {value_with_interval(readers, 3)}, n = {readers['n']}, by "
+            f"{readers['column']}")  # fmt: skip
 
 
-def show_points(result: dict[str, Any]) -> None:
+def _show_points(result: dict[str, Any]) -> None:
     """The operating points, or why there are none."""
-    if result["operating_points"]:
-        keys = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+    points = result["operating_points"]
+    if points:
         rows = [
             [f"{point['target']}, {point['name']}", _threshold(point["threshold"]),
-             *(_percent(point[key]) for key in keys), f"{point['referred']:.0%}"]
-            for point in result["operating_points"]
+             *(share(point[key]) for key in OF_POINTS), percent(point["referred"])]
+            for point in points
         ]  # fmt: skip
-        shares = {
-            each["target"]: each["positive_predictive_value"]["prevalence"] for each in result["operating_points"]
-        }
-        given = result["about"]["prevalence"]
-        source = "as given" if given is not None else "that of these images"
-        prevalence = ", ".join(f"{target} {share:.1%}" for target, share in shares.items())
+        shares = {point["target"]: point["positive_predictive_value"]["prevalence"] for point in points}
+        prevalence = ", ".join(f"{target} {percent(value, 1)}" for target, value in shares.items())
+        chosen = [f"{point['chosen_n']} images ({point['chosen_on']})" for point in points if point["chosen_on"]]
+        by = f", and by thresholds chosen on {chosen[0]}" if chosen else ""
         say()
-        title = f"who is referred, by the grade given and{_where(result['operating_points'])}; "
-        title += f"prevalence {source}: {prevalence}"
-        show_table(title, ["", "threshold", "sensitivity %", "specificity %", "PPV %", "NPV %", "referred"], rows)
+        show_table(f"operating points: by the grade given{by}; prevalence: {prevalence}",
+                   ["", "threshold", "sensitivity", "specificity", "PPV", "NPV", "referred"], rows)  # fmt: skip
     if "operating_points_note" in result:
         say(f"operating points: {result['operating_points_note']}")
 
 
-def show_sets(result: dict[str, Any]) -> None:
-    """How often the set of an image holds its grade, and how large sets are."""
-    if not result.get("sets"):
-        return
-    rows = [[name, _both(entry, 3), str(entry["n"])] for name, entry in result["sets"].items()]
-    promised = result["about"].get("coverage")
-    said = "" if promised is None else f" ({promised:.0%} of each class was promised)"
-    say()
-    title = f"sets of grades: how often they hold the true one{said}, and how many grades they hold"
-    show_table(title, ["figure", "value (95 % interval)", "n"], rows)
+def _show_sets(result: dict[str, Any]) -> None:
+    if result["sets"]:
+        promised = result["about"].get("coverage")
+        rows = [[name, *_cells(entry)] for name, entry in result["sets"].items()]
+        say()
+        title = "sets of grades: how often they hold the true grade, and how many grades they hold"
+        title += "" if promised is None else f"; {percent(promised)} of each class was promised"
+        show_table(title, ["figure", "value", "95 % interval", "n"], rows)
 
 
-def show_second(result: dict[str, Any]) -> None:
-    """The figures of what was learned beside the grade."""
+def _show_second(result: dict[str, Any]) -> None:
     rows = [
-        [f"{task}: {name}", _number(entry["value"]), _interval(entry), str(entry["n"]), _number(entry["constant"])]
-        for task, figures in result.get("second", {}).items()
-        for name, entry in figures.items()
-    ]
+        [f"{task}: {name}", *_cells(entry), number(entry["constant"], 3)]
+        for task, figures in result["second"].items() for name, entry in figures.items()
+    ]  # fmt: skip
     if rows:
         say()
         show_table("second task", ["", "value", "95 % interval", "n", "constant"], rows)
 
 
-def show_classes(result: dict[str, Any]) -> None:
-    """One row per class."""
-    entries = result["metrics"]
-    rows = []
-    for name, counts in zip(result["about"]["classes"], result["confusion"], strict=True):
-        cells = [_both(entries[f"{what} of {name}"], 2) for what in PER_CLASS]
-        rows.append([name, str(sum(counts)), *cells])
+def _show_classes(result: dict[str, Any]) -> None:
+    rows = [
+        [name, str(sum(counts)), *(_short(result["metrics"][f"{what} of {name}"], 2) for what in PER_CLASS)]
+        for name, counts in zip(result["about"]["classes"], result["confusion"], strict=True)
+    ]
     say()
     show_table("each class against the rest", ["class", "n", *PER_CLASS], rows)
 
 
-def show_subgroups(result: dict[str, Any]) -> None:
-    """One row per subgroup, the small ones marked."""
+def _show_subgroups(result: dict[str, Any]) -> None:
+    """One row per subgroup; those with fewer than 50 images or 10 groups are marked small."""
     if not result["subgroups"]:
         return
     names = list(result["subgroups"][0]["metrics"])
@@ -124,24 +108,24 @@ def show_subgroups(result: dict[str, Any]) -> None:
     show_table("subgroups", ["", "n", "groups", *names], rows)
 
 
-def show_harm(result: dict[str, Any]) -> None:
-    """The gravest errors and their mean weight."""
-    if "harm" not in result:
+def _show_harm(result: dict[str, Any]) -> None:
+    """The errors that weigh most, and their mean weight."""
+    harm = result.get("harm")
+    if harm is None:
         return
-    harm = result["harm"]
     rows = [
-        [f"{error['true']} called {error['given']}", str(error["n"]), f"{error['share']:.1%}",
-         f"{error['weight']:g}", f"{error['weight'] * error['n']:g}"]
+        [f"{error['true']} given {error['given']}", str(error["n"]), percent(error["share"]), f"{error['weight']:g}",
+         f"{error['weight'] * error['n']:g}"]
         for error in harm["errors"][:MOST_ERRORS]
     ]  # fmt: skip
     say()
     show_table("errors by weight × number", ["", "n", "of its class", "weight", "weight × n"], rows)
     more = len(harm["errors"]) - MOST_ERRORS
     if more > 0:
-        say(f"and {more} lighter kind(s) of error in metrics.json")
+        say(f"{counted(more, 'lighter kind')} of error in metrics.json")
     index = harm["index"]
-    say(f"harm index (mean weight per image): {_both(index)}; "
-        f"always '{result['constant_answer']}': {index['constant']:.3f}")  # fmt: skip
+    say(f"harm index (mean weight per image): {_short(index, 3)}; always '{result['constant_answer']}': "
+        f"{number(index['constant'], 3)}")  # fmt: skip
     say(f"worst: {harm['worst']}\n")
 
 
@@ -150,78 +134,64 @@ def warnings(result: dict[str, Any]) -> list[str]:
     about, confusion, found = result["about"], np.array(result["confusion"]), []
     for name, n in zip(about["classes"], confusion.sum(1), strict=True):
         if n < SMALL_CLASS:
-            found.append(f"only {n} images of '{name}': its figures say little")
+            found.append(f"'{name}' has only {counted(n, 'image')}: its figures mean little")
     small = sum(group["small"] for group in result["subgroups"])
     if small:
-        found.append(f"{small} subgroup(s) with fewer than 50 images or 10 groups: too small to judge")
-    size = result.get("sets", {}).get("size", {}).get("value", 0)
-    if size > len(about["classes"]) - 0.5:
-        found.append(f"sets hold {size:.1f} of {len(about['classes'])} grades on average: they say nothing")
-    promised = about.get("coverage")
-    for name, entry in result.get("sets", {}).items():
-        if promised and name.startswith("coverage") and entry["high"] is not None and entry["high"] < promised:
-            of = name.removeprefix("coverage of ") if name != "coverage" else "all images"
-            found.append(
-                f"the sets hold the true grade of {of} in {entry['value']:.0%} ({entry['low']:.0%} – "
-                f"{entry['high']:.0%}), where {promised:.0%} was promised: these images are unlike those that the "
-                "limits were fitted on, or the folds unlike each other"
-            )
+        found.append(f"{counted(small, 'subgroup')} with fewer than 50 images or 10 groups: too small to judge")
+    found += _warnings_of_sets(result)
     columns = [group["column"] for group in result["subgroups"]]
     for column in dict.fromkeys(columns):
         if columns.count(column) == 1:
-            found.append(f"--by {column}: all images have one value there, so that nothing is compared")
+            found.append(f"--by {column}: all images have the same value, so there is nothing to compare")
     few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
     for target, n in few.items():
         if n is not None and n < FEW_POSITIVE:
-            found.append(
-                f"the thresholds for {target} were chosen on only {n} positive validation images: they are rough"
-            )
+            found.append(f"the thresholds for {target} are rough: only {n} of the images they were chosen on have it")
     kappa = result["metrics"].get("quadratic_kappa", {}).get("value")
-    readers = about.get("inter_rater", 1)
-    level = readers["high"] or readers["value"] if isinstance(readers, dict) else readers
+    readers = about.get("inter_rater") or {"high": None, "value": None}
+    level = readers["high"] or readers["value"]
     if kappa is not None and level is not None and kappa > level:
-        found.append("a quadratic kappa above that of two readers fits these labels, which need not be better medicine")
+        found.append("the quadratic kappa is above that of two readers: it fits these labels, but that may not be "
+                     "better medicine")  # fmt: skip
     if about["groups"] < FEW_GROUPS:
-        found.append(f"only {about['groups']} groups: the intervals are rough below about {FEW_GROUPS}")
+        found.append(f"there are only {about['groups']} groups: below about {FEW_GROUPS} the intervals are rough")
     if (confusion.sum(0) > 0).sum() == 1:
-        found.append("every image was given the same class: the grades say nothing, only the areas may")
+        found.append("every image was given the same class: look only at the areas under curves, not at the grades")
     return found
 
 
-def _where(points: list[dict[str, Any]]) -> str:
-    """How the thresholds among the points were chosen."""
-    chosen = [point for point in points if point["chosen_on"]]
-    if not chosen:
-        return " nothing else"
-    kind = "images of the other folds" if chosen[0]["chosen_on"] == "other folds" else "validation images"
-    return f" by thresholds chosen on {chosen[0]['chosen_n']} {kind}"
+def _warnings_of_sets(result: dict[str, Any]) -> list[str]:
+    sets, found, classes = result.get("sets", {}), [], len(result["about"]["classes"])
+    size, promised = sets.get("size", {}).get("value", 0), result["about"].get("coverage")
+    if size > classes - 0.5:
+        found.append(f"the sets hold {size:.1f} of {classes} grades on average: they say nothing")
+    for name, entry in sets.items():
+        if promised and name.startswith("coverage") and entry["high"] is not None and entry["high"] < promised:
+            of = name.removeprefix("coverage of ") if name != "coverage" else "all images"
+            found.append(
+                f"the sets of {of} hold the true grade in {share(entry)}, not in the promised {percent(promised)}: "
+                "these images differ from those that the limits were fitted on, or the folds differ from each other"
+            )
+    return found
 
 
-def _interval(entry: dict[str, Any], digits: int = 3) -> str:
-    return "–" if entry["low"] is None else f"{_number(entry['low'], digits)} – {_number(entry['high'], digits)}"
+def _cells(entry: Mapping[str, Any]) -> list[str]:
+    return [number(entry["value"], 3), interval(entry, 3), str(entry["n"])]
 
 
-def _both(entry: dict[str, Any], digits: int = 3) -> str:
-    """Value and, where there is one, the interval behind it."""
-    return _number(entry["value"], digits) + ("" if entry["low"] is None else f" ({_interval(entry, digits)})")
+def _short(entry: Mapping[str, Any], digits: int) -> str:
+    """The value with its interval, where there is one."""
+    return number(entry["value"], digits) if entry["low"] is None else value_with_interval(entry, digits)
 
 
-def _of_part(entry: dict[str, Any], n: int) -> str:
-    """As `_both`, with the number of images it rests on where those are not all `n`: a line for each."""
-    low = "" if entry["low"] is None else f"\n{_interval(entry)}"
-    return _number(entry["value"]) + low + (f"\nn = {entry['n']}" if entry["n"] != n else "")
+def _of_part(entry: Mapping[str, Any], n: int) -> str:
+    """A line each for the value, its interval, and the number of images where that is not `n`."""
+    low = "" if entry["low"] is None else f"\n{interval(entry, 3)}"
+    return number(entry["value"], 3) + low + (f"\nn = {entry['n']}" if entry["n"] != n else "")
 
 
 def _threshold(value: float | None) -> str:
-    """The threshold, or what it does where no score can lie on its other side."""
+    """The threshold, or `none` or `all` where it refers nobody or everybody."""
     if value is None:
         return "–"
     return "none" if value > 1 else "all" if value <= 0 else f"{value:.3f}"
-
-
-def _percent(entry: dict[str, Any]) -> str:
-    return _both({key: None if entry[key] is None else 100 * entry[key] for key in ("value", "low", "high")}, 0)
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"

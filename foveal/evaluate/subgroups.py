@@ -1,7 +1,7 @@
 """The same figures for parts of the images: by eye, flag, size, clinic or any other column.
 
 A column comes from predictions.csv or, joined by id, from records.csv, measures.csv and columns.csv of the prepared
-set. In a set that was joined from several, `source` is the set that an image came from, the first part of its id.
+set. In a set that was joined from several, `source` is the first part of an id: the set that the image came from.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import numpy as np
 import pandas as pd
 
 from foveal import metrics
+from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
 from foveal.readout.scales import Scale, referred
 
-FEW_IMAGES, FEW_GROUPS = 50, 10  # below, a subgroup is marked small: its interval is wide, or cannot be trusted
-MOST_VALUES = 12  # a number with more is cut at its quartiles; a word with more is no subgroup
+FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide, or cannot be trusted
+MOST_VALUES = 12  # numbers with more are cut at their quartiles; words with more do not form subgroups
 
 
 def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str]) -> pd.DataFrame:
     """The predictions with `columns` joined by id from DATA/records.csv, measures.csv and columns.csv.
 
-    Raises ValueError for a column that is nowhere, and for images that the set does not hold.
+    FovealError for a column that does not exist, and for images that the set does not hold.
     """
     table = table.copy()
     sources = [] if data is None else [_read(data / name) for name in ("records.csv", "measures.csv", "columns.csv")]
@@ -38,14 +39,13 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str])
             continue
         source = next((source for source in sources if column in source), None)
         if source is None:
-            there = [*table.columns, *(name for source in sources for name in source.columns)]
-            hint = "" if data else "; give the prepared set with --records DATA"
-            raise ValueError(f"--by {column}: no such column; there are: {', '.join(dict.fromkeys(there))}{hint}")
+            there = dict.fromkeys([*table.columns, *(name for source in sources for name in source.columns)])
+            raise FovealError("option.value", f"--by {column}: there is no such column", expected=", ".join(there),
+                              fix="" if data else "give the prepared set with --records DATA")  # fmt: skip
         missing = table["id"][~table["id"].isin(source.index)]
         if len(missing):
-            raise ValueError(
-                f"--records {data} does not hold {len(missing)} of the images, the first {missing.iloc[0]}"
-            )
+            raise FovealError("set.other_images", f"--records {data} lacks {len(missing)} of the images, the first is "
+                              f"{missing.iloc[0]}")  # fmt: skip
         table[column] = source[column].loc[table["id"]].to_numpy()
     return table
 
@@ -53,16 +53,16 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str])
 def _read(file: Path) -> pd.DataFrame:
     if not file.is_file():
         if file.name == "records.csv":
-            raise ValueError(f"--records {file.parent}: not a prepared set (it has no records.csv)")
+            raise FovealError("set.missing", f"--records {file.parent} is not a prepared set: it has no records.csv")
         return pd.DataFrame()
     table = pd.read_csv(file, keep_default_na=False, dtype={"id": str, "flags": str, "eye": str, "group": str})
     return table.drop_duplicates("id").set_index("id")
 
 
 def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
-    """value -> bool [n]: who belongs to each subgroup of a column; every flag is one, and so is having none.
+    """value -> bool [n]: the members of each subgroup of a column; every flag is a subgroup, and so is having none.
 
-    Numbers with more than 12 values are cut at their quartiles. Raises ValueError for as many words.
+    Numbers with more than 12 values are cut at their quartiles; FovealError for more than 12 words.
     """
     text = values.astype(object).where(values.notna(), "").astype(str)
     numbers = pd.to_numeric(values.where(text != ""), errors="coerce").astype(float)
@@ -76,7 +76,8 @@ def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
         order = pd.DataFrame({"number": numbers, "name": named}).drop_duplicates("name").sort_values(["number", "name"])
         return {value: (named == value).to_numpy(bool) for value in order["name"]}
     if numbers.notna().sum() < 0.5 * len(numbers):
-        raise ValueError(f"--by {column}: {named.nunique()} different values; at most {MOST_VALUES}, or numbers")
+        raise FovealError("option.value", f"--by {column}: there are {named.nunique()} different values",
+                          expected=f"at most {MOST_VALUES}, or numbers")  # fmt: skip
     edges = np.unique(np.quantile(numbers.dropna(), (0, 0.25, 0.5, 0.75, 1)))
     places = np.searchsorted(edges[1:-1], numbers, side="right")
     found = {f"{low:.4g} to {high:.4g}": (places == k) & numbers.notna().to_numpy()

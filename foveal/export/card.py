@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import tomllib
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
         "channels": predictor.preparation.channels,
         "input": {"name": "pixels", "type": "uint8", "shape": ["images", side, side, predictor.preparation.channels],
                   "side": side, "made": f"the prepared square of {predictor.preparation.size} px, resized by area"},
-        "outputs": outputs, "tta": predictor.tta, "readout": asdict(predictor.readout), "record": record_of(run),
+        "outputs": outputs, "tta": predictor.tta, "readout": predictor.readout.as_json(), "record": record_of(run),
         "notice": "Research use; not a medical device.",
         "provenance": {
             "exported": datetime.now(UTC).isoformat(timespec="seconds"), "model": predictor.key,

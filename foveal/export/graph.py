@@ -21,7 +21,7 @@ from foveal.losses.grading import expected_grade
 from foveal.nets.looking import Looking, has_map
 from foveal.predict.predictor import Predictor
 from foveal.predict.turns import look
-from foveal.readout.readout import LEAST_PROBABILITY
+from foveal.readout.calibration import LEAST_PROBABILITY
 
 OPSET = 20
 

@@ -105,7 +105,7 @@ def predict(config: PredictConfig) -> Path:
     if config.overlays is not None:
         check_maps(model)
     if len(runs) > 1:
-        say(f"{len(runs)} runs grade together: the mean of their probabilities and thresholds, without sets of grades")
+        say(f"{len(runs)} runs grade together: the mean of their probabilities and cutoffs, without sets of grades")
     made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
                  "ungradable": list(config.ungradable),
                  "overlays": None if config.overlays is None else str(config.overlays)}  # fmt: skip

@@ -181,13 +181,13 @@ def _mean(passes: Sequence[Answers], task: str = "probabilities") -> np.ndarray:
 
 
 def _together(readouts: Sequence[Readout], classes: int) -> Readout:
-    """The readout of one run; of several runs, the mean of their thresholds and no sets."""
+    """The readout of one run; of several runs, the mean of their cutoffs and no sets."""
     first = readouts[0]
     if len(readouts) == 1:
         return first
-    cuts = [readout.thresholds or half_way(classes) for readout in readouts]
-    mean = tuple(np.mean(cuts, axis=0).tolist()) if any(readout.thresholds for readout in readouts) else None
-    return Readout(decision=first.decision, ordered=first.ordered, thresholds=mean)
+    cuts = [readout.cutoffs or half_way(classes) for readout in readouts]
+    mean = tuple(np.mean(cuts, axis=0).tolist()) if any(readout.cutoffs for readout in readouts) else None
+    return Readout(decision=first.decision, ordered=first.ordered, cutoffs=mean)
 
 
 def _grader_model(run: Path) -> dict[str, Any]:

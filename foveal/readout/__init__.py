@@ -1,1 +1,1 @@
-"""WHERE IMAGES COME FROM: sources, splits, prepared sets and batches."""
+"""FROM NUMBERS TO AN ANSWER: label scales, calibration, cutoffs, sets of grades, referral, predictions.csv."""

@@ -1,6 +1,6 @@
 """What the classes of a grader mean: their names, their order, and from which class on an image is referred.
 
-Whether an image is referred is decided in one place, `referred`, for predict, serve, evaluate and report alike.
+`referred` is the one place that decides whether an image is referred, for predict, serve, evaluate and report alike.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ SIGHT_THREATENING_FROM = {"icdr": 3}  # severe NPDR and above; the macula is not
 
 
 def referred(grades: np.ndarray, lowest: int) -> np.ndarray:
-    """bool [n]: which images are referred, of grades int [n]: those given the class `lowest` or above.
+    """bool [n]: which images are referred, from grades int [n]: those with the class `lowest` or above.
 
-    The grade decides, and no threshold of a probability, so that a table, an answer of the server and a sheet of paper
-    never say two things of one image. Operating points tell what thresholds would do in its place.
+    The grade decides, not a threshold of a probability, so that a table, the server and a printed page never disagree
+    about an image. Operating points show what thresholds would do in its place.
     """
     return np.asarray(grades >= lowest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Class names in label order, whether that order is one of severity, and the lowest classes above two cut-offs."""
+    """Class names in label order, whether that order is one of severity, and the lowest classes above two cutoffs."""
 
     names: Sequence[str]
     ordered: bool
@@ -35,18 +35,18 @@ class Scale:
 
     @property
     def cuts(self) -> dict[str, int]:
-        """target -> lowest class that is positive, for the cut-offs that part these classes; {} without an order."""
+        """target -> lowest class that is positive, for the cutoffs that divide these classes; {} without an order."""
         cuts = {"referable": self.referable_from, "sight_threatening": self.sight_threatening_from}
         return {name: cut for name, cut in cuts.items() if self.ordered and cut and cut < len(self.names)}
 
 
 def referable_from(scale: str) -> int | None:
-    """The lowest class that is referred, on a scale or a map of it; None where the scale or the map does not tell."""
+    """The lowest class that is referred, on a scale or a map of it; None where that is not known."""
     return class_that_starts_at(scale, REFERABLE_FROM)
 
 
 def class_that_starts_at(scale: str, grades: dict[str, int]) -> int | None:
-    """The class that begins at a grade of the original scale; None where the scale or its map does not tell.
+    """The class that begins at a grade of the original scale; None where that is not known.
 
     scale: as in model.json, "icdr" or, with merged classes, "icdr 0,1,2,3+4". grades: name of the scale -> grade.
     With {"icdr": 3}: "icdr" gives 3, "icdr 0,1,2,3+4" 3, "icdr 0+1+2,3+4" 1, and "icdr 0+1,2+3+4", which mixes, None.

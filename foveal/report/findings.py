@@ -15,7 +15,7 @@ import pandas as pd
 
 from foveal.evaluate.difference import compare, paired_difference
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.measure import measure_on
+from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
 from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
@@ -66,9 +66,7 @@ def find(runs: Sequence[Evidence]) -> list[Finding]:
                 rows=rows,
                 result=result,
                 against_constant=paired_difference(answer, rows, **resampling),
-                against_first=compare([tables[0], rows], referable_from=referable, **resampling)[0]
-                if findings
-                else None,
+                against_first=compare(tables[0], rows, referable, **resampling) if findings else None,
             )
         )
     return findings
@@ -104,6 +102,6 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
     validation = run.predictions[run.predictions["label"].notna() & (run.predictions["split"] == "val")]
     chosen_on = validation[~validation["id"].isin(rows["id"])].reset_index(drop=True)
     points, note = operating_points(rows, chosen_on, scale, resampling, about.get("prevalence"))
-    result = measure_on(rows, scale, resampling) | {"operating_points": points, "operating_points_note": note}
+    result = measure(rows, scale, resampling) | {"operating_points": points, "operating_points_note": note}
     new = {"images": len(rows), "groups": resampling.groups, "measured_again": True}
     return {**result, "about": {**about, **new}}

@@ -15,16 +15,8 @@ from foveal.evaluate.calibration import reliability
 from foveal.files import write_json, write_text
 from foveal.losses.grading import LOSSES
 from foveal.predict.predictor import Predictor
-from foveal.readout.readout import (
-    COLDEST,
-    HOTTEST,
-    LEAST_IMAGES,
-    Readout,
-    ReadoutOptions,
-    crossed,
-    fit_readout,
-    write_readout,
-)
+from foveal.readout.calibration import COLDEST, HOTTEST
+from foveal.readout.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS
@@ -89,7 +81,7 @@ def hand_on(
     loss = LOSSES[config.loss]
     options = ReadoutOptions(
         decision=loss.decision, ordered=prepared.card["task"] == "grading", temperature=config.calibrate,
-        steps=loss.form == "regression", thresholds=config.thresholds == "fitted", coverage=config.coverage,
+        steps=loss.form == "regression", cutoffs=config.thresholds == "fitted", coverage=config.coverage,
     )  # fmt: skip
     val = (judged["split"] == "val").to_numpy()
     labels = judged["label"].to_numpy(np.int64)
@@ -138,8 +130,8 @@ def _say_readout(
     where = "each part read with what the others gave" if parts > 1 else "of the same images"
     what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "steps from grade to grade"
     say(f"{what}, fitted on {len(labels)} validation images: calibration error {before:.3f} -> {after:.3f} ({where})")
-    if readout.thresholds is not None:
-        say("a grade begins at the expected grades " + ", ".join(f"{cut:.2f}" for cut in readout.thresholds))
+    if readout.cutoffs is not None:
+        say("a grade begins at the expected grades " + ", ".join(f"{cut:.2f}" for cut in readout.cutoffs))
     if parts < 2:
         warn(
             "the validation images are one group: what was fitted on them is judged on them too, and their figures "

@@ -12,33 +12,31 @@ def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
     assert better["n"] == 300 and better["quadratic_kappa"]["answer"] == better["accuracy"]["answer"] == "better"
     assert paired_difference(strong, weak)["accuracy"]["answer"] == "worse"
     same = paired_difference(weak, weak)
-    assert "accuracy +0.000 (95 % interval +0.000 to +0.000): cannot tell" in describe(same)
+    assert all(value in describe(same) for value in ("accuracy +0.000", "cannot tell", "300"))
     assert same["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0, "answer": "cannot tell"}
 
 
-def test_runs_on_other_images_labels_or_classes_are_not_compared(predictions):
-    for other, message in (
-        (predictions().assign(id=[f"x{n}" for n in range(60)]), "at least 2 labelled images .* got 0"),
-        (predictions().assign(label=0), r"\d+ of 60 images have another one in the second table"),
-        (predictions(classes=3).assign(label=predictions()["label"]), "the same classes"),
+def test_runs_on_other_images_labels_or_classes_are_not_compared(predictions, refuses):
+    for other, code, *values in (
+        (predictions().assign(id=[f"x{n}" for n in range(60)]), "no_overlap", 0, 2),
+        (predictions().assign(label=0), "other_labels", 60),
+        (predictions(classes=3).assign(label=predictions()["label"]), "classes", 5, 3),
     ):
-        with pytest.raises(ValueError, match=message):
+        with refuses(f"predictions.{code}", *values):
             paired_difference(predictions(), other)
 
 
 def test_several_runs_are_compared_with_the_first(predictions):
     weak, strong = predictions(300, 0.3, seed=1), predictions(300, 0.9, seed=2)
-    found = compare([weak, strong, weak], referable_from=2)
+    found = [compare(weak, other, referable_from=2) for other in (strong, weak)]
     assert [one["referable_auc"]["answer"] for one in found] == ["better", "cannot tell"]
     assert [one["quadratic_kappa"]["answer"] for one in found] == ["better", "cannot tell"]
     area = [roc_auc_score(table["label"] >= 2, table[["p2", "p3", "p4"]].sum(axis=1)) for table in (weak, strong)]
     assert found[0]["referable_auc"]["value"] == pytest.approx(area[1] - area[0], abs=1e-12)
     right = [table["grade"] == table["label"] for table in (weak, strong)]
     assert found[0]["mcnemar"]["only_second"] == (~right[0] & right[1]).sum() and found[0]["mcnemar"]["mid_p"] < 0.001
-    assert "independent" in found[0]["mcnemar"]["caveat"] and "referable auc" in describe(found[0])
-    assert "referable_auc" not in compare([weak, strong])[0]
-    with pytest.raises(ValueError, match="at least 2 tables"):
-        compare([weak])
+    assert found[0]["mcnemar"]["caveat"] and "referable auc" in describe(found[0])
+    assert "referable_auc" not in compare(weak, strong)
 
 
 @pytest.mark.parametrize(("first", "second"), [(3, 9), (9, 3), (5, 5), (0, 0), (0, 4)])

@@ -48,11 +48,12 @@ def test_a_class_with_too_few_images_is_in_every_set():
     assert limits[0] == pytest.approx(0.8) and limits[1] == 0.0 and limits[2] == 0.0  # 8 and 0 images: 9 are needed
 
 
-def test_words_come_back_and_wrong_ones_are_told():
+def test_words_come_back_and_wrong_ones_are_refused(refuses):
     members = np.array([[True, True, False], [False, False, True]])
     assert (from_words(pd.Series(as_words(members)), 3) == members).all()
-    with pytest.raises(ValueError, match="'1-2' is not a list of class numbers"):
-        from_words(pd.Series(["1-2"]), 3)
+    for words in ("1-2", "0 3"):
+        with refuses("predictions.value", words):
+            from_words(pd.Series([words]), 3)
 
 
 def test_measured_coverage_counts_by_hand():

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,22 +9,19 @@ from foveal.evaluate.calibration import calibration_error
 from foveal.evaluate.intervals import Resampling
 from foveal.losses.regression import regression_logits
 from foveal.metrics import quadratic_kappa
-from foveal.readout.cutoffs import cut, expected_grades, fit_thresholds, half_way
+from foveal.readout.calibration import USUAL_SLOPE, fit_steps, fit_temperature, heated, stepped
+from foveal.readout.cutoffs import cut, expected_grades, fit_cutoffs, half_way
 from foveal.readout.readout import (
-    USUAL_SLOPE,
     Readout,
     ReadoutOptions,
     crossed,
     fit_readout,
-    fit_steps,
-    fit_temperature,
-    heated,
     read_readout,
-    stepped,
+    readout_from,
     write_readout,
 )
 
-OPTIONS = ReadoutOptions(decision="expected", ordered=True, temperature=True, thresholds=True, coverage=0.9)
+OPTIONS = ReadoutOptions(decision="expected", ordered=True, temperature=True, cutoffs=True, coverage=0.9)
 
 
 def drawn(n, seed=0, classes=5, sharpness=1.0):
@@ -52,7 +50,7 @@ def test_fitted_thresholds_reach_the_best_kappa_that_exists():
     random = np.random.default_rng(1)
     labels = np.repeat([0, 1, 2], [30, 20, 10])
     expected = labels * 0.5 + random.normal(0, 0.15, 60) + 0.4  # drawn to the middle, as a mean is
-    fitted = fit_thresholds(expected, np.eye(3)[labels])
+    fitted = fit_cutoffs(expected, np.eye(3)[labels])
 
     def kappa(thresholds):
         confusion = np.bincount(labels * 3 + cut(expected, thresholds), minlength=9).reshape(1, 3, 3)
@@ -66,7 +64,7 @@ def test_fitted_thresholds_reach_the_best_kappa_that_exists():
 
 def test_thresholds_that_are_right_already_stay_half_way():
     labels = np.repeat(np.arange(5), 10)
-    assert fit_thresholds(labels.astype(float), np.eye(5)[labels]) == half_way(5)
+    assert fit_cutoffs(labels.astype(float), np.eye(5)[labels]) == half_way(5)
 
 
 def test_images_that_a_readout_is_fitted_on_do_not_judge_themselves():
@@ -103,7 +101,7 @@ def test_validation_and_new_images_are_read_alike_also_where_there_are_few():
 def test_nothing_is_fitted_on_few_images_or_when_nothing_is_wanted():
     probabilities, labels = drawn(49)
     assert fit_readout(probabilities, labels, OPTIONS) == Readout(decision="expected", ordered=True)
-    none = ReadoutOptions(decision="expected", ordered=True, temperature=False, thresholds=False, coverage=0.0)
+    none = ReadoutOptions(decision="expected", ordered=True, temperature=False, cutoffs=False, coverage=0.0)
     probabilities, labels = drawn(100)
     assert fit_readout(probabilities, labels, none).images == 0
 
@@ -112,10 +110,26 @@ def test_a_readout_comes_back_from_its_file(tmp_path):
     probabilities, labels = drawn(200)
     readout = fit_readout(probabilities, labels, OPTIONS)
     write_readout(tmp_path, readout)
+    assert set(json.loads((tmp_path / "readout.json").read_text())) == {
+        "decision", "ordered", "temperature", "steps", "thresholds", "limits", "coverage", "images",
+    }  # fmt: skip
     assert read_readout(tmp_path, "expected", True) == readout
     grades = readout.grades(readout.probabilities(probabilities))
     expected = expected_grades(readout.probabilities(probabilities))
-    assert readout.thresholds is not None and (grades == cut(expected, readout.thresholds)).all()
+    assert readout.cutoffs is not None and (grades == cut(expected, readout.cutoffs)).all()
+
+
+def test_a_run_that_lost_its_readout_is_refused(tmp_path, refuses):
+    assert read_readout(tmp_path, "expected", True) == Readout(decision="expected", ordered=True)
+    with refuses("run.damaged", tmp_path / "readout.json"):
+        read_readout(tmp_path, "expected", True, expected=True)
+
+
+def test_a_readout_from_before_steps_can_be_read():
+    old = {"decision": "expected", "ordered": True, "temperature": 1.2, "thresholds": [0.4, 1.5], "limits": None,
+           "coverage": 0.0, "images": 60}  # fmt: skip
+    expected = Readout(decision="expected", ordered=True, temperature=1.2, cutoffs=(0.4, 1.5), images=60)
+    assert readout_from(old) == expected == readout_from(expected.as_json())
 
 
 def regressed(n, seed, scatter=(0.2, 0.5, 0.9, 0.9, 0.5), shares=(0.6, 0.15, 0.19, 0.04, 0.02)):
@@ -185,7 +199,7 @@ def test_thresholds_by_the_curve_serve_new_images_better_than_by_the_luck_of_few
         read, expected = stepped(raw, steps), expected_grades(stepped(new, steps))
         kappas = []
         for known in (read, np.eye(5)[labels]):
-            grades = cut(expected, fit_thresholds(expected_grades(read), known))
+            grades = cut(expected, fit_cutoffs(expected_grades(read), known))
             kappas.append(float(quadratic_kappa(np.bincount(truth * 5 + grades, minlength=25).reshape(1, 5, 5))[0]))
         gained.append(kappas[0] - kappas[1])
     assert np.mean(gained) > 0.002

@@ -97,7 +97,7 @@ def test_finished_folds_are_not_trained_again(folds_run, graded_set, tmp_path, m
 
 
 def test_evaluation_chooses_thresholds_on_other_folds(folds_run, tmp_path):
-    result = json.loads(foveal.evaluate(folds_run, split="val", out=tmp_path / "m.json", resamples=100).read_text())
+    result = json.loads(foveal.evaluate(folds_run, split="val", out=tmp_path / "m.json").read_text())
     assert {point["chosen_on"] for point in result["operating_points"]} == {None, "other folds"}
     assert result["sets"]["coverage"]["n"] == result["about"]["images"]
 

@@ -372,7 +372,7 @@ def test_a_second_task_is_learned_beside_the_grade(tmp_path):
     assert (table["oedema=no"] + table["oedema=yes"]).to_numpy() == pytest.approx(1, abs=1e-5)
     assert set(table["oedema"].fillna("")) <= {"", "yes", "no"} and read_model(run)["second_classes"] == ["no", "yes"]
     numbers = run_of(data, tmp_path / "numbers", second="risk", epochs=1, folds=2)  # "1" must not become 1.0
-    figures = json.loads(foveal.evaluate(numbers, split="val", resamples=100).read_text())["second"]["risk"]
+    figures = json.loads(foveal.evaluate(numbers, split="val").read_text())["second"]["risk"]
     assert figures["accuracy"]["n"] == len(open_prepared(data).part("train", "val"))
     with pytest.raises(ValueError, match="--second age: .* keeps no such column; there are: oedema, site, risk"):
         run_of(data, tmp_path / "other", second="age")
