@@ -8,8 +8,8 @@ from copy import deepcopy
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from foveal.nets.batchnorm import re_estimate, statistics_layers
 from foveal.nets.heads import Grader
 
 # What is given random weights, from the answer backwards (cascading randomisation), as the share of the layers.
@@ -34,16 +34,10 @@ def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Gra
     return copied
 
 
-@torch.no_grad()
 def _measure_statistics(grader: Grader, pictures: Tensor) -> None:
-    norms = [module for module in grader.modules() if isinstance(module, _BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean of all batches
-        norm.train()
-    if norms:
-        for part in pictures.split(8):
-            grader(part)
+    for layer in statistics_layers(grader):
+        layer.train()
+    re_estimate(grader, pictures.split(8))
     grader.eval()
 
 

@@ -1,4 +1,4 @@
-"""Target networks: a slow average of a network, which teaches it (BYOL, MoCo, DINO)."""
+"""Target networks: a slow average of a network that serves as its teacher (BYOL, MoCo, DINO)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch normalisation over all processes, on any device, so that many processes compute what one would.
+"""Statistics of batch normalisation: estimated anew, or shared by all processes, which then compute what one would.
 
 torch's own SyncBatchNorm needs a GPU; this one runs wherever torch.distributed does.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 
@@ -20,10 +21,10 @@ def statistics_layers(module: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def re_estimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace running statistics by the mean over `batches`, as the network in training mode sees them.
+    """Replace the running statistics by the mean over `batches`, which the network sees in training mode.
 
-    A running average of small batches trails behind the weights, and a grader that is judged by it can give one class
-    to all (Wu and Johnson 2021, "precise BN", https://arxiv.org/abs/2105.07576). Layers that do not learn stay.
+    A running average of small batches lags behind the weights, and a grader judged by it can give all images one class
+    (Wu and Johnson 2021, "precise BN", https://arxiv.org/abs/2105.07576). Layers in evaluation mode stay as they are.
     """
     layers: list[Any] = [layer for layer in statistics_layers(module) if layer.training]
     if not layers:
@@ -58,7 +59,7 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     summed = [axis for axis in range(numbers.dim()) if axis != 1]
     shape = [1, -1] + [1] * (numbers.dim() - 2)
     count = numbers.numel() // numbers.shape[1] * dist.get_world_size()
-    # Two sums one after the other: the difference of squares would lose half of the digits.
+    # Two sums, one after the other: a difference of squares would lose half of the digits.
     mean = _SumOverProcesses.apply(numbers.sum(summed)) / count
     centred = numbers - mean.view(shape)
     variance = _SumOverProcesses.apply(centred.square().sum(summed)) / count
@@ -81,60 +82,40 @@ def _update(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tenso
 class SynchronisedBatchNorm1d(nn.BatchNorm1d):
     """BatchNorm1d whose training statistics are those of the batch of all processes (equal shares)."""
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """[B, C] or [B, C, L] -> the same shape; in evaluation mode the running statistics are used, as always."""
-        if not self.training or not dist.is_initialized():
-            return super().forward(rows)
-        return _normalise(self, rows)
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C] or [B, C, L] -> the same shape; in evaluation mode by the running statistics, as always."""
+        return _normalise(self, input) if self.training and dist.is_initialized() else super().forward(input)
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d whose training statistics are those of the batch of all processes (equal shares)."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, C, h, w] -> the same shape; in evaluation mode the running statistics are used, as always."""
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, h, w] -> the same shape; in evaluation mode by the running statistics, as always."""
+        return _normalise(self, input) if self.training and dist.is_initialized() else super().forward(input)
+
+
+class SynchronisedBatchNormAct2d(BatchNormAct2d):
+    """The same of timm's layer, which drops and activates what it has normalised."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> the same shape."""
         if not self.training or not dist.is_initialized():
-            return super().forward(images)
-        return _normalise(self, images)
+            return super().forward(x)
+        activated: Tensor = self.act(self.drop(_normalise(self, x)))
+        return activated
 
 
-class _SynchronisedWithActivation(SynchronisedBatchNorm2d):
-    """timm's BatchNormAct2d with synchronised statistics: normalise, then its drop and activation."""
-
-    def __init__(self, features: int, drop: nn.Module, activation: nn.Module, **options: Any) -> None:
-        super().__init__(features, **options)
-        self.drop, self.act = drop, activation
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.act(self.drop(super().forward(images)))
+SYNCHRONISED = {  # the particular one first
+    BatchNormAct2d: SynchronisedBatchNormAct2d,
+    nn.BatchNorm2d: SynchronisedBatchNorm2d,
+    nn.BatchNorm1d: SynchronisedBatchNorm1d,
+}
 
 
-Synchronised = SynchronisedBatchNorm1d | SynchronisedBatchNorm2d
-
-
-def synchronise(module: nn.Module) -> nn.Module:
-    """Replace every BatchNorm1d and BatchNorm2d by its synchronised form, weights and statistics kept; returns it."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(child, Synchronised):
-            setattr(module, name, _synchronised(child))
-        else:
-            synchronise(child)
-    return module
-
-
-def _synchronised(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
-    options: dict[str, Any] = {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.affine}
-    with_activation: Any = norm
-    new: nn.Module
-    if hasattr(norm, "act"):
-        new = _SynchronisedWithActivation(norm.num_features, with_activation.drop, with_activation.act, **options)
-    elif isinstance(norm, nn.BatchNorm1d):
-        new = SynchronisedBatchNorm1d(norm.num_features, **options)
-    else:
-        new = SynchronisedBatchNorm2d(norm.num_features, **options)
-    # The very same tensors: an optimiser that knows the old module's weights goes on training the new one's.
-    for name, parameter in norm.named_parameters(recurse=False):
-        setattr(new, name, parameter)
-    for name, buffer in norm.named_buffers(recurse=False):
-        setattr(new, name, buffer)
-    return new.train(norm.training)
+def synchronise(module: nn.Module) -> None:
+    """Turn every batch normalisation of a network into its synchronised form; names, weights and statistics stay."""
+    for layer in module.modules():
+        synchronised = next((new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)), None)
+        if synchronised is not None:
+            layer.__class__ = synchronised

@@ -1,8 +1,9 @@
 """Depthwise convolutions whose backward pass is fast on a CPU, where oneDNN falls back to plain loops.
 
-In bf16 the gradient of the images takes many times as long as in fp32 where the kernel moves by two pixels, and that of
-5x5 weights three times, which in fp32 is itself ten times that of 3x3 ones (benchmarks/depthwise.py). Here the first is
-computed in fp32, and larger kernels in pieces of 3x3. An EfficientNet-B0 learns twice as fast in bf16 so.
+oneDNN is slow in two places (benchmarks/depthwise.py). In bf16 with stride 2, the gradient of the images takes many
+times as long as in fp32: here it is computed in fp32. The gradient of 5x5 weights takes ten times as long as that of
+3x3 ones in fp32, and thirty times in bf16: here it is computed in pieces of 3x3. With both, an EfficientNet-B0 learns
+twice as fast in bf16.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class DepthwiseSame(Conv2dSame):
 
 
 def quicken_depthwise(module: nn.Module) -> None:
-    """Turn the depthwise convolutions of a network into these; names and weights stay as they are."""
+    """Turn the depthwise convolutions of a network into these; names and weights stay."""
     for each in module.modules():
         if isinstance(each, nn.Conv2d) and each.groups == each.in_channels == each.out_channels > 1:
             plain = each.bias is None and each.dilation == (1, 1) and each.padding_mode == "zeros"
@@ -74,32 +75,32 @@ class _Convolution(torch.autograd.Function):
         of_images = of_weight = None
         if ctx.needs_input_grad[0]:
             dtype = torch.float32 if max(stride) > 1 and gradient.dtype == torch.bfloat16 else gradient.dtype
-            of_images, _ = _gradients(gradient.to(dtype), images.to(dtype), weight.to(dtype), stride, padding, 0)
+            of_images = _gradient(gradient.to(dtype), images.to(dtype), weight.to(dtype), stride, padding, 0)
             of_images = of_images.to(images.dtype)
         if ctx.needs_input_grad[1]:
             small, moved = gradient.dtype == torch.bfloat16, max(stride) > 1
             if max(weight.shape[2:]) > PIECE <= min(weight.shape[2:]) and (small or not moved):
                 of_weight = _in_pieces(gradient, images, weight, stride, padding)
             else:
-                _, of_weight = _gradients(gradient, images, weight, stride, padding, 1)
+                of_weight = _gradient(gradient, images, weight, stride, padding, 1)
         return of_images, of_weight, None, None
 
 
-def _gradients(
+def _gradient(
     gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], which: int
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the images (which 0) or of the weight (1); the other is None."""
+) -> Tensor:
+    """The gradient of the images (which 0) or of the weight (which 1)."""
     wanted = [which == 0, which == 1, False]
-    found = torch.ops.aten.convolution_backward(
+    found: list[Tensor] = torch.ops.aten.convolution_backward(
         gradient, images, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), wanted
     )
-    return found[0], found[1]
+    return found[which]
 
 
 def _in_pieces(
     gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """The gradient of the weight, three by three taps at a time: each piece sees the images moved by its place."""
+    """The gradient of the weight in pieces of 3x3: each piece sees the images shifted by its place in the kernel."""
     padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
     found = torch.empty_like(weight)
     height, width = ((gradient.shape[axis] - 1) * stride[axis - 2] + PIECE for axis in (2, 3))
@@ -108,11 +109,10 @@ def _in_pieces(
             seen = padded[:, :, top : top + height, left : left + width]
             seen = seen.contiguous(memory_format=torch.channels_last)
             taps = weight[:, :, top : top + PIECE, left : left + PIECE].contiguous()
-            _, piece = _gradients(gradient, seen, taps, stride, (0, 0), 1)
-            found[:, :, top : top + PIECE, left : left + PIECE] = piece
+            found[:, :, top : top + PIECE, left : left + PIECE] = _gradient(gradient, seen, taps, stride, (0, 0), 1)
     return found
 
 
 def _starts(side: int) -> list[int]:
-    """Where pieces begin; the last one overlaps the one before, whose taps it finds again."""
+    """Where pieces begin; the last one may overlap the one before."""
     return [*range(0, side - PIECE, PIECE), side - PIECE]

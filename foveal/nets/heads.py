@@ -1,4 +1,4 @@
-"""Heads: what stands on the encoder's features."""
+"""Heads, which turn the encoder's features into projections, prototypes or grades."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from foveal.losses.grading import to_logits
 class ProjectionHead(nn.Module):
     """`layers` linear layers with ReLU between: by default the projection of SimCLR (Chen et al. 2020, section 4.2).
 
-    `batchnorm` normalises after every layer but the last (BYOL, Barlow Twins, VICReg), `last_batchnorm` after the
-    last one too, without weights (SimSiam, MoCo v3). A layer that batch normalisation follows needs no bias.
+    `batchnorm` normalises after every layer but the last (BYOL, Barlow Twins, VICReg); `last_batchnorm` normalises
+    after the last one, without weights (SimSiam, MoCo v3). A layer before batch normalisation needs no bias.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class ProjectionHead(nn.Module):
 
 
 class PrototypeHead(nn.Module):
-    """DINO's head (Caron et al. 2021, appendix C): three layers with GELU, a unit vector, its cosines with prototypes.
+    """DINO's head (Caron et al. 2021, appendix C): three layers with GELU, then cosines with prototypes.
 
-    The published form weighs the last layer by a norm that is fixed at 1: rows of unit length, as here.
+    The published head fixes the weight norm of its last layer at 1; here rows of unit length do the same.
     """
 
     def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int) -> None:
@@ -61,7 +61,7 @@ class PrototypeHead(nn.Module):
 
 
 class CumulativeHead(nn.Module):
-    """CORAL's: one direction for all questions, a bias of each: [B, D] -> log-odds [B, K - 1] of being above 0, 1, …"""
+    """CORAL's: one direction for all cuts, a bias for each: [B, D] -> log-odds [B, K - 1] of a grade above 0, 1, …"""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class CumulativeHead(nn.Module):
 def grading_head(form: str, features: int, classes: int) -> nn.Module:
     """The head of that form: [B, D] -> outputs [B, O], with O = K (softmax), K - 1, or 1 (regression).
 
-    All have `weight` [., D] and `bias`, so that a standardisation of features can be folded into any.
+    All have `weight` [., D] and `bias`, so a standardisation of the features can be folded into any of them.
     """
     if form == "cumulative":
         return CumulativeHead(features, classes)
@@ -86,8 +86,8 @@ def grading_head(form: str, features: int, classes: int) -> nn.Module:
 class Grader(nn.Module):
     """An encoder with a head: [B, C, s, s] -> logits [B, K], whose softmax are the probabilities of the classes.
 
-    `form` is that of the loss the head learns with (losses/grading.py). `second`: classes of a second task, asked of
-    the same features by `second_head`; 0 = none.
+    `form` belongs to the loss that the head learns with (losses/grading.py). `second`: classes of a second task, which
+    `second_head` learns from the same features; 0 = none.
     """
 
     def __init__(self, encoder: nn.Module, features: int, classes: int, form: str = "softmax", second: int = 0) -> None:

@@ -1,9 +1,9 @@
-"""Looking: a grader that also says which places of a photograph speak for its answer, and gives its features.
+"""Looking: a grader that also gives its features and a map of the places that support its answer.
 
-The map is that of class activation (Zhou et al. 2016, https://arxiv.org/abs/1512.04150): the last map of features,
-weighted by what each feature does to the score. Where the head stands on the mean of that map, as it must here, it is
-Grad-CAM (Selvaraju et al. 2017) without a backward pass, so that an exported file can give it, too. The score is the
-expected grade, or the log-odds of the class given.
+The map is a class activation map (Zhou et al. 2016, https://arxiv.org/abs/1512.04150): the last map of features,
+weighted by the effect of each feature on the score. The score is the expected grade, or the log-odds of the answer.
+The head must use the mean of that map; the result is then Grad-CAM (Selvaraju et al. 2017), but it needs no backward
+pass, so an exported file can compute it.
 
 Legend: B images, D features, O outputs of the head, K classes, h and w places of the last map.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from foveal.losses.grading import expected_grade, to_logits
 from foveal.nets.heads import Grader
 
-STEP = 0.05  # by which an output is moved to see what it does to the score: small beside the outputs' spread of about 1
+STEP = 0.05  # change of an output that shows its effect on the score; outputs have a spread of about 1
 
 
 class Looking(nn.Module):
@@ -53,9 +53,9 @@ class Looking(nn.Module):
         return rows
 
     def _slopes(self, outputs: Tensor) -> Tensor:
-        """What each output does to the score: [B, O] -> [B, O].
+        """The effect of each output on the score: [B, O] -> [B, O].
 
-        By small steps and not by a gradient: forms of heads need no formula of their own, and a graph can hold it.
+        By small steps instead of gradients: every form of head works, and an exported graph can hold it.
         """
         given = F.one_hot(self._logits(outputs).argmax(1), self.grader.classes).bool()
         columns = []
@@ -73,7 +73,7 @@ class Looking(nn.Module):
 
 
 def has_map(grader: Grader, image: Tensor) -> bool:
-    """Whether the head stands on the mean of a last map of features, larger than one place; `image`: [1, C, s, s]."""
+    """Whether the features are the mean of a last map with more than one place; `image`: [1, C, s, s]."""
     encoder: Any = grader.encoder
     if not hasattr(encoder, "forward_features") or not hasattr(encoder, "forward_head"):
         return False

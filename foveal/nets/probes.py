@@ -1,6 +1,6 @@
-"""Readouts of frozen features: nearest neighbours, a linear model in closed form, and logistic regression.
+"""Classifiers of frozen features: nearest neighbours, ridge regression in closed form, and logistic regression.
 
-All take features of known images [n, D] with their labels, and of asked images [m, D]; none trains a network.
+All take features [n, D] and labels of known images, and features [m, D] of asked images. No network is trained.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ROWS = 2048  # asked images at once: memory stays bounded
 
 
 def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [D] of features [n, D], by which to standardise; none is 0.
+    """Mean and standard deviation [D] of features [n, D], for standardisation; no deviation is 0.
 
-    A feature that hardly varies must not be blown up: its spread counts as a tenth of the mean spread.
+    A feature that hardly varies must not be blown up: its deviation is at least a tenth of the mean deviation.
     """
     spread = features.std(0)
     return features.mean(0), spread.clamp_min(max(0.1 * float(spread.mean()), 1e-6))
@@ -39,15 +39,15 @@ def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: in
 def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
     """Scores [m, K] of a linear regression on the one-hot labels, in closed form on standardised features.
 
-    The penalty has the smallest leave-one-out error, which one decomposition gives for all penalties (Golub, Heath and
-    Wahba 1979, eq. 1.4). float64: features of a young encoder are almost collinear, and their products more so.
+    The penalty is the one with the smallest leave-one-out error, which a single decomposition gives for all penalties
+    (Golub, Heath and Wahba 1979, eq. 1.4). In float64: the features of an untrained encoder are almost collinear.
     """
     mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
     inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
     targets = F.one_hot(labels, classes).double()
     centre = targets.mean(0)
     targets = targets - centre
-    # Eigenvectors of the smaller matrix of products: half the time, or less, of a singular value decomposition.
+    # Eigenvectors of the smaller matrix of products: they take at most half the time of a singular value decomposition.
     few = len(inputs) < inputs.shape[1]
     squares, vectors = torch.linalg.eigh(inputs @ inputs.T if few else inputs.T @ inputs)
     squares = squares.clamp_min(0)
@@ -68,8 +68,9 @@ def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
 class LogisticRegression:
     """Multinomial logistic regression on standardised features, by L-BFGS on the whole set.
 
-    penalty: of half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). A fit can start from another.
-    float64, but on mps, which has none: of few labels, a float32 fit ends elsewhere with another number of threads.
+    penalty: on half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). Each fit continues from the
+    weights of the one before. In float64, except on mps, which has none: with few labels, a float32 fit depends on the
+    number of threads.
     """
 
     def __init__(self, known: Tensor, labels: Tensor, classes: int) -> None:

@@ -1,6 +1,6 @@
 """Stages of an encoder, from the input to the output: what is frozen, and what learns more slowly than the rest.
 
-timm knows how each of its networks is grouped; stage 0 is the stem. our own small ones have one per layer.
+timm knows how each of its networks is grouped; stage 0 is the stem. Our own small networks have one stage per layer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
+from foveal.errors import FovealError
 from foveal.nets.encoder import OWN
 
 
@@ -22,26 +23,23 @@ def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
     try:
         stages: dict[str, int] = group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
     except (AttributeError, AssertionError) as error:
-        raise ValueError(
-            f"timm does not say which layers of {type(encoder).__name__} belong to which stage: leave --freeze-stages "
-            "and --layer-decay out, or choose another --encoder"
-        ) from error
+        what = f"--freeze-stages and --layer-decay need stages, and timm knows none of {type(encoder).__name__}"
+        raise FovealError("option.conflict", what, fix="leave them out, or choose another --encoder") from error
     return stages
 
 
 def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
     """Stop learning in the first `count` stages; returns their normalisation layers, to be kept in evaluation mode.
 
-    Raises ValueError when that would leave nothing to learn.
+    FovealError where that would leave nothing to learn.
     """
     if not count:
         return []
     stages = stage_of_parameters(encoder)
     total = max(stages.values()) + 1
     if not 0 <= count < total:
-        raise ValueError(
-            f"--freeze-stages {count}: this encoder has {total} stages, the stem included; freeze 0 to {total - 1}"
-        )
+        what = f"--freeze-stages {count}, but this encoder has {total} stages, including the stem"
+        raise FovealError("option.value", what, expected=f"0 to {total - 1}")
     frozen = {name for name, stage in stages.items() if stage < count}
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_(name not in frozen and parameter.requires_grad)

@@ -33,8 +33,9 @@ from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined, mean_over_processes
 from foveal.files import write_json
 from foveal.nets.average import update_average
-from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
+from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.nets.stages import freeze_stages
+from foveal.nets.weights import load_encoder_weights
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle

@@ -12,10 +12,11 @@ from foveal.augment.views import NetworkInput
 from foveal.losses.grading import LOSSES
 from foveal.nets.average import target_of
 from foveal.nets.batchnorm import statistics_layers
-from foveal.nets.encoder import create_encoder, feature_size, freeze, load_encoder_weights
+from foveal.nets.encoder import create_encoder, feature_size, freeze
 from foveal.nets.heads import Grader
 from foveal.nets.probes import mean_and_spread
 from foveal.nets.stages import freeze_stages, learning_rate_scales
+from foveal.nets.weights import load_encoder_weights
 from foveal.predict.features import encode
 from foveal.schedule import build_optimiser, parameter_groups
 from foveal.sets.loader import ImageStore

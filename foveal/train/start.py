@@ -10,7 +10,8 @@ from torch import nn
 
 from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
-from foveal.nets.encoder import create_encoder, load_encoder_weights, normalisation_of
+from foveal.nets.encoder import create_encoder, normalisation_of
+from foveal.nets.weights import load_encoder_weights
 from foveal.runs import read_model
 from foveal.sets.records import PreparedSet
 

@@ -21,8 +21,9 @@ import torch
 from foveal.console import hushed, say
 from foveal.distributed import choose_device
 from foveal.losses.grading import LOSSES
-from foveal.nets.encoder import create_encoder, feature_size, load_encoder_weights, takes_any_size
+from foveal.nets.encoder import create_encoder, feature_size, takes_any_size
 from foveal.nets.stages import freeze_stages
+from foveal.nets.weights import load_encoder_weights
 from foveal.runs import Run, check_out, open_run, sole_writer
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet, open_prepared

@@ -111,7 +111,7 @@ def test_the_same_probe_twice_says_the_same(phantom_set):
     [
         ({"init": ()}, "--init needs at least one encoder"),
         ({"neighbours": 0}, "--neighbours must be at least 1"),
-        ({"init": "nowhere"}, "there is no such file or folder; give random, imagenet, a run folder"),
+        ({"init": "nowhere"}, "--init nowhere"),
     ],
 )
 def test_wrong_options_are_named(phantom_set, options, message):

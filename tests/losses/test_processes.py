@@ -24,7 +24,8 @@ N, D = 16, 5
 
 def with_batch_statistics(a, b):
     torch.manual_seed(2)
-    head = synchronise(ProjectionHead(D, 7, 6, layers=3, batchnorm=True, last_batchnorm=True).double())
+    head = ProjectionHead(D, 7, 6, layers=3, batchnorm=True, last_batchnorm=True).double()
+    synchronise(head)
     return ntxent(head(a), head(b), 0.2) + sum(
         float(m.running_var.sum()) for m in head.layers if hasattr(m, "momentum")
     )

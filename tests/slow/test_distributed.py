@@ -175,7 +175,8 @@ from foveal.nets.batchnorm import synchronise
 from foveal.nets.encoder import create_encoder
 
 torch.manual_seed(0)
-encoder = synchronise(create_encoder("test_resnet", 3, 32)).double().train()
+encoder = create_encoder("test_resnet", 3, 32).double().train()
+synchronise(encoder)
 images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 world = int(os.environ.get("WORLD_SIZE", "1"))
 if world > 1:

