@@ -24,7 +24,8 @@ PACKAGE = ROOT / "foveal"
 
 # From the ground up. A room imports only from floors below its own: no exceptions.
 FLOORS = [
-    {"errors", "allocator", "schedule", "metrics", "console"},
+    {"errors"},
+    {"allocator", "schedule", "metrics", "console"},
     {"config", "files", "distributed"},
     {"checkpoint", "tracking"},
     {"runs"},
