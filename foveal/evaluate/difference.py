@@ -38,8 +38,8 @@ def paired_difference(
     """Quadratic kappa, accuracy and, with a lowest referable class, referable AUC of `second` minus those of `first`.
 
     Over the labelled images that both hold. Both resample the same groups, so that what is hard for both cancels out.
-    Returns n and name -> value, low, high, answer. FovealError for other classes, other labels or fewer than 2 common
-    images.
+    Returns n, name -> value, low, high, answer, and `mcnemar`: of the images that only one of the two got right.
+    FovealError for other classes, other labels or fewer than 2 common images.
     """
     pairs, classes = _pairs(first, second), len(probability_columns(first))
     labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(units(pairs), resamples, seed)
@@ -52,18 +52,7 @@ def paired_difference(
         rows = [table.set_index("id").loc[pairs["id"]] for table in (first, second)]
         before, after = (roc_area(*severity(table, referable_from), resampling) for table in rows)
         result["referable_auc"] = difference(before, after, resampling)
-    return result
-
-
-def compare(
-    first: pd.DataFrame, second: pd.DataFrame, referable_from: int | None = None, *, resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
-    """`paired_difference`, and `mcnemar`: of the images that only one of the two got right."""
-    pairs = _pairs(first, second)
-    right = [(pairs[column] == pairs["label"]).to_numpy(bool) for column in ("grade", "grade_second")]
-    found = paired_difference(first, second, referable_from, resamples=resamples, seed=seed)
-    return found | {"mcnemar": mcnemar(*right)}
+    return result | {"mcnemar": mcnemar(*(grades == labels for grades in given))}
 
 
 def difference(
@@ -134,7 +123,7 @@ def against_baseline(
     found = []
     for name in tables:
         if name != baseline:
-            pair = compare(tables[baseline], tables[name], referable_from)
+            pair = paired_difference(tables[baseline], tables[name], referable_from)
             figures = {key: entry for key, entry in pair.items() if key not in ("n", "mcnemar")}
             found.append({
                 "baseline": baseline, "run": name, "n": pair["n"], "differences": figures, "mcnemar": pair["mcnemar"],

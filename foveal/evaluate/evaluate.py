@@ -28,22 +28,22 @@ from foveal.evaluate.corrected import with_corrections
 from foveal.evaluate.coverage import measure_sets
 from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
+from foveal.evaluate.judged import check_classes, choose_rows, model_beside, names_of, scale_of, table_of
 from foveal.evaluate.label_noise import doubts, unlearned, with_neighbours
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
 from foveal.evaluate.readers import agreement
 from foveal.evaluate.second import measure_second
-from foveal.evaluate.show import SMALL_CLASS, show, warnings
+from foveal.evaluate.show import show, warnings
 from foveal.evaluate.subgroups import join_records, subgroups
-from foveal.files import read_json, write_json, write_table, write_text
+from foveal.files import write_json, write_table, write_text
 from foveal.page.words import counted
-from foveal.readout.predictions import probability_columns, read_predictions, units
+from foveal.readout.predictions import read_predictions, units
 from foveal.readout.readout import read_readout
-from foveal.readout.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
+from foveal.readout.scales import Scale
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import corrections_text, read_corrections
 
-__all__ = ["SMALL_CLASS", "EvaluateConfig", "choose_rows", "evaluate"]
 MANY_DOUBTS = 0.2  # share of doubted labels above which the grader is probably at fault
 SEED = 0  # of the resamples; intervals of 1000 resamples hardly depend on it
 
@@ -91,16 +91,16 @@ class EvaluateConfig:
 
 def evaluate(config: EvaluateConfig) -> Path:
     """Measure predictions against labels and write metrics.json; returns its path."""
-    file = _table_of(config.source)
+    file = table_of(config.source)
     out = config.out or file.with_name("metrics.json")
-    everything, model = read_predictions(file), _model_beside(file)
-    names = _names_of(everything, model, file)
+    everything, model = read_predictions(file), model_beside(file)
+    names = names_of(everything, model, file)
     everything, corrected = _corrected(everything, config, out, names)
     table, split = choose_rows(everything, config.split)
-    _check_classes(table, split, names)
+    check_classes(table, split, names)
     second = () if config.second_reader is None else (config.second_reader,)
     table = join_records(table, config.records, (*config.by, *second))
-    scale = scale_of(config, model, names, everything)
+    scale = scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(units(table), RESAMPLES, SEED)
     about = {
         "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
@@ -130,38 +130,6 @@ def evaluate(config: EvaluateConfig) -> Path:
     return out
 
 
-def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
-    """The labelled rows of a part, and the part's name; FovealError where there are fewer than 2."""
-    labelled = table[table["label"].notna()]
-    if split == "auto":
-        split = "test" if (labelled["split"] == "test").any() else "all"
-    chosen = labelled if split == "all" else labelled[labelled["split"] == split]
-    if len(chosen) < 2:
-        there = ", ".join(f"{n} {name or 'without split'}" for name, n in labelled["split"].value_counts().items())
-        raise FovealError(
-            "predictions.no_labels", f"--split {split} has {counted(len(chosen), 'labelled row')} (there are: "
-            f"{there or 'none'})", expected="2 at least", fix="choose another --split, or add labels",
-        )  # fmt: skip
-    return chosen.reset_index(drop=True), split
-
-
-def _table_of(source: Path) -> Path:
-    return source / "predictions.csv" if source.is_dir() else source
-
-
-def _model_beside(file: Path) -> dict[str, Any]:
-    model = file.with_name("model.json")
-    return read_json(model) if model.is_file() else {}
-
-
-def _names_of(table: pd.DataFrame, model: dict[str, Any], file: Path) -> list[str]:
-    count = len(probability_columns(table))
-    names = model.get("classes") or [str(number) for number in range(count)]
-    if len(names) != count:
-        raise FovealError("predictions.classes", f"{file} has {count} classes, the model.json beside it {len(names)}")
-    return list(names)
-
-
 def _corrected(
     table: pd.DataFrame, config: EvaluateConfig, out: Path, names: list[str]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -175,42 +143,15 @@ def _corrected(
     return corrected, {"corrections": counts}
 
 
-def _check_classes(table: pd.DataFrame, split: str, names: list[str]) -> None:
-    present = table["label"].unique()
-    if len(present) < 2:  # agreement beyond chance and areas under curves need two
-        raise FovealError(
-            "predictions.one_class", f"--split {split}: all {len(table)} labels are '{names[int(present[0])]}'",
-            expected="images of two classes at least", fix="add some, or choose another --split",
-        )  # fmt: skip
-
-
 def _compared(config: EvaluateConfig, table: pd.DataFrame, scale: Scale) -> list[dict[str, Any]]:
     """Every source against the baseline, on the same part and with the same corrections; [] for a single one."""
     tables = {str(config.source): table}
     for path in config.others:
-        other = read_predictions(_table_of(path))
+        other = read_predictions(table_of(path))
         if config.corrections is not None:
             other, _ = with_corrections(other, config.corrections, list(scale.names))
         tables[str(path)] = choose_rows(other, config.split)[0]
     return against_baseline(tables, str(config.baseline or config.source), scale.cuts.get("referable"))
-
-
-def scale_of(config: EvaluateConfig, model: dict[str, Any], names: list[str], table: pd.DataFrame) -> Scale:
-    """What the classes mean: from --referable-from, else from model.json, else from the table itself.
-
-    Predictions without a model.json are on the ICDR scale when they say what is referable and have its five classes.
-    FovealError for a --referable-from that does not divide the classes.
-    """
-    ordered, referable = model.get("task", "grading") == "grading", table["referable"].notna().any()
-    lowest = config.referable_from
-    if lowest is not None and not (ordered and 0 < lowest < len(names)):
-        expected = f"a grade 1..{len(names) - 1}" if ordered else "none: these classes have no order"
-        raise FovealError("option.value", f"--referable-from is {lowest}", expected=expected)
-    if lowest is None and referable:
-        lowest = model.get("referable_from", 2)
-    scale = model.get("scale", "icdr" if referable and len(names) == 5 else "none")
-    threatening = class_that_starts_at(scale, SIGHT_THREATENING_FROM)
-    return Scale(names=names, ordered=ordered, referable_from=lowest, sight_threatening_from=threatening)
 
 
 def _points(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.parts import Verdict
 from foveal.page.words import counted, listed, number, value_with_interval
 

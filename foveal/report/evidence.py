@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from foveal.evaluate.corrected import with_corrections
-from foveal.evaluate.evaluate import EvaluateConfig, choose_rows, evaluate
+from foveal.evaluate.evaluate import EvaluateConfig, evaluate
+from foveal.evaluate.judged import choose_rows
 from foveal.metrics import confusion_matrices
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report.companions import Companions, read_companions

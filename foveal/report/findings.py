@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from foveal.evaluate.difference import compare, paired_difference
+from foveal.evaluate.difference import paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
@@ -66,7 +66,7 @@ def find(runs: Sequence[Evidence]) -> list[Finding]:
                 rows=rows,
                 result=result,
                 against_constant=paired_difference(answer, rows, **resampling),
-                against_first=compare(tables[0], rows, referable, **resampling) if findings else None,
+                against_first=paired_difference(tables[0], rows, referable, **resampling) if findings else None,
             )
         )
     return findings

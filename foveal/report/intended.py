@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.words import counted, listed
 from foveal.report.evidence import Evidence, starting_folder, starting_run
 from foveal.report.findings import FEW_GROUPS, Finding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.parts import Cell, Strip, Table, cells, muted, value_cell
 from foveal.page.words import interval, number
 from foveal.report.findings import Finding

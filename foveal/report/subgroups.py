@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.parts import Cell, Strip, Table, value_cell
 from foveal.report.findings import Finding
 from foveal.report.words import METRIC_NAMES, headline_names

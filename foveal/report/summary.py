@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveal.evaluate.evaluate import SMALL_CLASS
+from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.words import counted, listed, number, percent_with_interval, value_with_interval
 from foveal.report import words
 from foveal.report.evidence import Evidence

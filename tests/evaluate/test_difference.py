@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
-from foveal.evaluate.difference import compare, describe, mcnemar, paired_difference
+from foveal.evaluate.difference import describe, mcnemar, paired_difference
 
 
 def test_a_better_run_is_better_and_the_same_run_cannot_be_told(predictions):
@@ -28,7 +28,7 @@ def test_runs_on_other_images_labels_or_classes_are_not_compared(predictions, re
 
 def test_several_runs_are_compared_with_the_first(predictions):
     weak, strong = predictions(300, 0.3, seed=1), predictions(300, 0.9, seed=2)
-    found = [compare(weak, other, referable_from=2) for other in (strong, weak)]
+    found = [paired_difference(weak, other, referable_from=2) for other in (strong, weak)]
     assert [one["referable_auc"]["answer"] for one in found] == ["better", "cannot tell"]
     assert [one["quadratic_kappa"]["answer"] for one in found] == ["better", "cannot tell"]
     area = [roc_auc_score(table["label"] >= 2, table[["p2", "p3", "p4"]].sum(axis=1)) for table in (weak, strong)]
@@ -36,7 +36,7 @@ def test_several_runs_are_compared_with_the_first(predictions):
     right = [table["grade"] == table["label"] for table in (weak, strong)]
     assert found[0]["mcnemar"]["only_second"] == (~right[0] & right[1]).sum() and found[0]["mcnemar"]["mid_p"] < 0.001
     assert found[0]["mcnemar"]["caveat"] and "referable auc" in describe(found[0])
-    assert "referable_auc" not in compare(weak, strong)
+    assert "referable_auc" not in paired_difference(weak, strong)
 
 
 @pytest.mark.parametrize(("first", "second"), [(3, 9), (9, 3), (5, 5), (0, 0), (0, 4)])
