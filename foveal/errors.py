@@ -21,6 +21,7 @@ class FovealError(ValueError):
     def __init__(self, code: str, what: str, *, expected: str = "", fix: str = "") -> None:
         super().__init__(code, what, expected, fix)  # all of them: an error must survive pickling between processes
         self.code, self.what, self.expected, self.fix = code, what, expected, fix
+        self.retry_after: int | None = None  # seconds after which the same request may succeed
 
     def __reduce__(self) -> tuple[object, tuple[str, str, str, str]]:
         return _again, (self.code, self.what, self.expected, self.fix)

@@ -1,4 +1,4 @@
-"""Answers: what is said of one photograph, in the words of `foveal predict`, with pictures and similar cases."""
+"""Answers: the row of `foveal predict` for one photograph as JSON, with pictures and similar cases."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from foveal.errors import FovealError
 from foveal.fundus.decode import decode
 from foveal.fundus.overlay import heat_layer, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate
@@ -29,7 +30,7 @@ class Wanted:
 
     @property
     def looks(self) -> bool:
-        """Whether the network must say where it looked."""
+        """Whether maps and features are needed."""
         return self.pictures or self.similar
 
 
@@ -54,10 +55,11 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
     return answer
 
 
-def unreadable_answer(sent: Sent, reason: str) -> dict[str, Any]:
+def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
     """The answer for a photograph that could not be read."""
     nothing = dict.fromkeys(("grade", "grade_name", "probabilities", "referable", "set", "coverage", "width", "height"))
-    return {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": reason, "flags": [], **nothing}
+    found = {"answer": "unreadable", "reason": error.what, "code": error.code}
+    return {"name": sent.name, "sha256": sent.sha256, **found, "flags": [], **nothing}
 
 
 def pictures_of(

@@ -9,25 +9,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 import foveal
+from foveal.errors import FovealError
+from foveal.page.render import render
 from foveal.serve.answers import Wanted
 from foveal.serve.body import ReviewBody, read_review, review_of, review_to
 from foveal.serve.guard import add_errors, add_guard
 from foveal.serve.intake import Sent, read_photographs
-from foveal.serve.options import ServeConfig
-from foveal.serve.problems import RequestError, unreadable
+from foveal.serve.options import Limits, ServeConfig
+from foveal.serve.problems import unreadable
 from foveal.serve.reviews import Reviews
 from foveal.serve.store import Store
 from foveal.serve.work import Work
 from foveal.sets.corrections import corrections_text
 
 HERE = Path(__file__).parent
-AGAIN = {"Retry-After": "5"}  # seconds
 PHOTOGRAPHS = {
     "requestBody": {
         "required": True,
@@ -50,9 +50,11 @@ REVIEW = {
 }
 
 
-def create_app(work: Work, config: ServeConfig, about: dict[str, Any], reviews: Reviews | None) -> FastAPI:
+def create_app(
+    work: Work, config: ServeConfig, limits: Limits, about: dict[str, Any], reviews: Reviews | None
+) -> FastAPI:  # fmt: skip
     """The server for one model; `about` is what GET /v1/model says."""
-    store = Store(reviews, config.timeout)
+    store = Store(reviews, limits.timeout)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,22 +74,20 @@ def create_app(work: Work, config: ServeConfig, about: dict[str, Any], reviews: 
     )
     add_guard(app, work.counters, config)
     add_errors(app)
-    _add_grading(app, work, config, about)
-    _add_reviews(app, work, about, store, config)
+    _add_grading(app, work, limits, about)
+    _add_reviews(app, work, about, store, limits)
     _add_page(app, work, about, needs_token=bool(config.token))
     return app
 
 
-def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str, Any]) -> None:
-    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
-
+def _add_grading(app: FastAPI, work: Work, limits: Limits, about: dict[str, Any]) -> None:
     @asynccontextmanager
     async def taken(request: Request) -> AsyncIterator[list[Sent]]:
         with work.room.request() as hold:
             with work.batcher.place(1):
-                pass  # where there is none, that is told before a body is read
-            # None is held meanwhile: who sends a byte a minute would shut out all others. `hold` bounds the memory.
-            photographs = await read_photographs(request, config, hold)
+                pass  # a full queue refuses before a body is read
+            # No place is held while the body arrives: slow clients would shut out all others. `hold` bounds memory.
+            photographs = await read_photographs(request, limits, hold)
             yield photographs
 
     @app.post("/v1/grade", openapi_extra=PHOTOGRAPHS)
@@ -103,11 +103,13 @@ def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str,
         """Grade one photograph; a page to print."""
         async with taken(request) as photographs:
             if len(photographs) > 1:
-                raise RequestError(422, "too_many", "a report is of one photograph", "ask for one report each")
+                what, fix = "a report is about one photograph", "request one report for each"
+                raise FovealError("request.too_many", what, fix=fix)
             answers = await work.grade(photographs, Wanted(pictures=True))
         _refuse_unreadable(answers)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
-        page = pages.get_template("sheet.html").render(
+        page = render(
+            "sheet.html",
             words=words, answer=answers[0], model=about, record=about["record"],
             when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )  # fmt: skip
@@ -116,64 +118,63 @@ def _add_grading(app: FastAPI, work: Work, config: ServeConfig, about: dict[str,
 
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
-        """What grades here, and how good it was."""
+        """Which model grades here, and how good it was."""
         return about
 
 
 def _refuse_unreadable(answers: list[dict[str, Any]]) -> None:
     if len(answers) == 1 and answers[0]["answer"] == "unreadable":
-        raise unreadable(answers[0]["reason"])
+        raise unreadable(answers[0]["code"], answers[0]["reason"])
 
 
 def _add_reviews(
-    app: FastAPI, work: Work, about: dict[str, Any], store: Store, config: ServeConfig
+    app: FastAPI, work: Work, about: dict[str, Any], store: Store, limits: Limits
 ) -> None:  # fmt: skip
     @app.post("/v1/reviews", status_code=201, openapi_extra=REVIEW)
     async def review(request: Request) -> dict[str, Any]:
-        """Confirm or correct a grade; answered once it is on the disk."""
-        body = await read_review(request, config.timeout)
+        """Confirm or correct a grade; answered once the review is on the disk."""
+        body = await read_review(request, limits.timeout)
         kept = await store.add(review_of(body, about))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
         return review_to(kept)
 
     @app.get("/v1/reviews")
     async def listed(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)) -> dict[str, Any]:
-        """Reviews, the newest first."""
+        """Reviews, newest first."""
         total, found = await store.latest(limit, offset)
         return {"total": total, "reviews": [review_to(one) for one in found]}
 
     @app.get("/v1/reviews/corrections.csv")
     async def corrections(all: bool = False) -> Response:
-        """A row per image where a person disagreed, with `all` also where they agreed."""
+        """A row for each image where the reviewer disagreed; with `all`, also where they agreed."""
         table = await store.corrections(all)
         headers = {"Content-Disposition": 'attachment; filename="corrections.csv"'}
         return Response(corrections_text(table).encode(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _add_page(app: FastAPI, work: Work, about: dict[str, Any], *, needs_token: bool) -> None:
-    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page() -> HTMLResponse:
         names = {key: about[key] for key in ("notice", "version", "name")}
-        return HTMLResponse(pages.get_template("page.html").render(**names))
+        return HTMLResponse(render("page.html", **names))
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     def documents() -> HTMLResponse:
-        return HTMLResponse(pages.get_template("api.html").render(api=app.openapi(), token=needs_token))
+        return HTMLResponse(render("api.html", api=app.openapi(), token=needs_token))
 
-    # These three need no thread, so that they are answered whatever the threads are busy with.
+    # These three need no thread, so they answer while all threads are busy.
     @app.get("/healthz")
     async def health() -> dict[str, str]:
-        """Whether the process lives."""
+        """Whether the process is alive."""
         return {"status": "ok"}
 
     @app.get("/readyz")
     async def ready() -> dict[str, str]:
-        """Whether it takes photographs."""
+        """Whether the server accepts photographs."""
         if not getattr(app.state, "ready", False):
-            raise RequestError(503, "not_ready", "the server is starting or ending", "ask again in a moment", AGAIN)
+            raise FovealError("server.not_ready", "the server is starting or stopping", fix="ask again in a moment")
         return {"status": "ready"}
 
     @app.get("/metrics", include_in_schema=False)

@@ -1,8 +1,8 @@
-"""Batching: photographs of many requests go through the network together, and never more than a few wait.
+"""Batching: photographs of many requests share one pass of the network, and the queue is bounded.
 
-One thread owns the network. It takes what is waiting, up to a batch, and waits a few milliseconds for more; so a lone
-photograph is answered at once and sixty-four clients share the cost of a pass. Photographs are counted from the moment
-they are accepted: memory is bounded by that count, and who comes beyond it is told when to come again.
+One thread owns the network. It takes what is waiting, up to a batch, and waits a few milliseconds for more: a single
+photograph is answered at once, and many clients share the cost of a pass. Photographs count from the moment they are
+accepted, which bounds memory; a request that finds no room is told when to try again.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from foveal.errors import FovealError
 from foveal.fundus.preparation import Prepared
-from foveal.predict.model import Model, set_ungradable
-from foveal.serve.problems import LOG, RequestError, busy
+from foveal.predict.model import ALL, Model, set_ungradable
+from foveal.serve.options import Limits
+from foveal.serve.problems import LOG, busy
 
 RATE_MEMORY = 0.9  # of the moving average of photographs per second
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A row of predictions.csv for one photograph, and where the network looked."""
+    """The row of predictions.csv for one photograph, its map and its features."""
 
     row: dict[str, Any]
     places: np.ndarray | None = None  # float32 [h, w]
@@ -43,15 +45,13 @@ class _Waiting:
 
 
 class Batcher:
-    """The network behind a bounded queue; `seen` is told (photographs, seconds) of every batch."""
+    """The network behind a bounded queue; `seen(photographs, seconds)` is called for every batch."""
 
     def __init__(
-        self, model: Model, ungradable: tuple[str, ...], *, most: int, batch: int, wait: float,
+        self, model: Model, ungradable: tuple[str, ...], limits: Limits,
         seen: Callable[[int, float], None] = lambda images, seconds: None,
     ) -> None:  # fmt: skip
-        self.model, self.ungradable, self.most, self.batch, self.wait, self.seen = (
-            model, ungradable, most, batch, wait, seen,
-        )  # fmt: skip
+        self.model, self.ungradable, self.limits, self.seen = model, ungradable, limits, seen
         self.in_work = 0
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -61,9 +61,9 @@ class Batcher:
 
     @contextmanager
     def place(self, images: int) -> Iterator[None]:
-        """Count some photographs as in work; raises the problem `busy` where there is no room for them."""
+        """Count some photographs as in work; raises the error `busy` where there is no room."""
         with self._lock:
-            if self.in_work + images > self.most:
+            if self.in_work + images > self.limits.queue:
                 raise busy(max(1, math.ceil(self.in_work / self._rate)))
             self.in_work += images
         try:
@@ -73,13 +73,13 @@ class Batcher:
                 self.in_work -= images
 
     def submit(self, prepared: Prepared, look: bool) -> Future[Judged]:
-        """Hand one photograph to the network."""
+        """Queue one photograph for the network."""
         waiting = _Waiting(prepared, look)
         self._queue.put(waiting)
         return waiting.future
 
     def close(self) -> None:
-        """Finish what is waiting, and end."""
+        """Finish what is waiting, then stop."""
         self._queue.put(None)
         self._thread.join(timeout=60)
 
@@ -90,7 +90,7 @@ class Batcher:
             if first is None:
                 return
             gathered, closing = self._gather(first)
-            # Nobody waits any more for those whose time was up; from here on none can be withdrawn.
+            # Skip those whose request has timed out; from here on none can be cancelled.
             batch = [waiting for waiting in gathered if waiting.future.set_running_or_notify_cancel()]
             if not batch:
                 continue
@@ -109,8 +109,8 @@ class Batcher:
             self.seen(len(batch), seconds)
 
     def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        batch, until = [first], time.perf_counter() + self.wait
-        while len(batch) < self.batch:
+        batch, until = [first], time.perf_counter() + self.limits.wait
+        while len(batch) < self.limits.batch:
             try:
                 left = until - time.perf_counter()
                 more = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
@@ -123,35 +123,23 @@ class Batcher:
 
     def _judge(self, batch: list[_Waiting]) -> list[Judged]:
         images = np.stack([waiting.prepared.pixels for waiting in batch])
-        table = self.model.table(
-            [""] * len(batch), self.model.probabilities(images),
-            flags=[" ".join(waiting.prepared.flags) for waiting in batch],
-        )  # fmt: skip
-        if self.model.second is not None:
-            table = table.join(self.model.second_columns(self.model.second_probabilities(images)))
-        rows = set_ungradable(table.assign(answer="graded", reason=""), self.ungradable)
+        wants_all = any(waiting.look for waiting in batch)
+        answers = self.model.answer(images, ALL if wants_all else ("probabilities",))
+        flags = [" ".join(waiting.prepared.flags) for waiting in batch]
+        rows = set_ungradable(self.model.rows([""] * len(batch), answers, flags), self.ungradable)
         rows = rows.astype(object).where(rows.notna(), None)
-        looking = [number for number, waiting in enumerate(batch) if waiting.look]
-        maps, features = self.model.looks(images[looking]) if looking else (None, None)
-        judged = []
-        for number, (waiting, row) in enumerate(zip(batch, rows.to_dict("records"), strict=True)):
-            place = looking.index(number) if waiting.look else -1
-            judged.append(
-                Judged(
-                    {str(key): value for key, value in row.items()},
-                    None if maps is None or place < 0 else maps[place],
-                    None if features is None or place < 0 else features[place],
-                )
-            )
-        return judged
+        maps = [None] * len(batch) if answers.maps is None else list(answers.maps)
+        features = [None] * len(batch) if answers.features is None else list(answers.features)
+        named = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+        return [Judged(*parts) for parts in zip(named, maps, features, strict=True)]
 
 
-def _failure(error: Exception) -> RequestError:
-    said = f"the network failed on this photograph ({type(error).__name__})"
-    return RequestError(500, "failed", said, "tell whoever runs this server; its log says more")
+def _failure(error: Exception) -> FovealError:
+    what = f"the network failed on this photograph ({type(error).__name__})"
+    return FovealError("server.failed", what, fix="tell the administrator of this server; its log has details")
 
 
 def warm_up(model: Model) -> bool:
-    """Grade an empty picture, so that nobody waits for a first pass; returns whether the model has maps."""
-    model.probabilities(model.blank(1))
-    return model.looks(model.blank(1))[0] is not None
+    """Grade a blank picture so that nobody waits for the first pass; returns whether the model has maps."""
+    model.answer(model.blank(1), ALL)
+    return model.has_maps

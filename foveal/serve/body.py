@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from foveal.errors import FovealError
 from foveal.serve.intake import limited, within
-from foveal.serve.problems import RequestError, invalid
+from foveal.serve.problems import invalid
 from foveal.serve.reviews import LIMITS, Review
 
 LARGEST = 1 << 16  # bytes: more than the longest review with every character escaped
@@ -22,21 +23,22 @@ class ReviewBody(BaseModel):
 
     image: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")
     name: str = Field(min_length=1, max_length=LIMITS["name"])
-    given: int | None = Field(ge=0, description="the grade that was given; null: ungradable")
-    grade: int | None = Field(ge=0, description="the grade that a person gives; null: ungradable")
+    given: int | None = Field(ge=0, description="the grade of the model; null means ungradable")
+    grade: int | None = Field(ge=0, description="the grade of the reviewer; null means ungradable")
     reviewer: str = Field(min_length=1, max_length=LIMITS["reviewer"])
     note: str = Field("", max_length=LIMITS["note"])
-    probabilities: list[float] | None = Field(None, description="that were given, one for each class")
+    probabilities: list[float] | None = Field(None, description="of the answer, one for each class")
     key: str | None = Field(
-        None, max_length=64, description="of the answer that is reviewed: another model's is refused"
+        None, max_length=64, description="`key` of the reviewed answer; another model's key is refused"
     )
 
 
 async def read_review(request: Request, seconds: float) -> ReviewBody:
-    """The body of a request as a review; a RequestError for one that is too large, too slow, or of another form."""
-    # Browsers send JSON to a server of another site only once that has agreed, which this one never does.
+    """The body of a request as a review; FovealError where it is too large, too slow or malformed."""
+    # A page of another site cannot send JSON here: browsers ask first, and this server never agrees.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise RequestError(415, "wrong_type", "a review is JSON", "send it with Content-Type: application/json")
+        what, fix = "a review must be JSON", "send it with Content-Type: application/json"
+        raise FovealError("request.wrong_type", what, fix=fix)
     async with within(seconds):
         data = b"".join([chunk async for chunk in limited(request, LARGEST)])
     try:
@@ -46,19 +48,20 @@ async def read_review(request: Request, seconds: float) -> ReviewBody:
 
 
 def review_of(body: ReviewBody, about: dict[str, Any]) -> Review:
-    """The review to keep; RequestError for one of another model, or of grades that this one does not have."""
+    """The review to keep; FovealError where it is about another model or has grades that this model lacks."""
     values, classes = body.model_dump(), len(about["classes"])
-    # Its numbers may mean other grades, and it would be kept under the name of this model.
+    # The numbers of another model may mean other grades.
     if values.pop("key") not in (None, about["key"]):
-        said = "the grade is from another model than the one that answers here now"
-        raise RequestError(409, "another_model", said, "grade the photograph again, and review that")
+        what = "the grade under review is from another model"
+        raise FovealError("request.another_model", what, fix="grade the photograph again and review that answer")
     for grade in (body.given, body.grade):
         if grade is not None and grade >= classes:
-            raise RequestError(422, "invalid", f"grade {grade}: this model has grades 0 to {classes - 1}", "choose one")
+            expected = f"0 to {classes - 1}"
+            raise FovealError("request.invalid", f"this model has no grade {grade}", expected=expected)
     shares = values.pop("probabilities")
     if shares is not None and len(shares) != classes:
-        said = f"{len(shares)} probabilities: this model has {classes} classes"
-        raise RequestError(422, "invalid", said, "send those of the answer, one for each class")
+        what = f"the review has {len(shares)} probabilities"
+        raise FovealError("request.invalid", what, expected=f"{classes}, those of the answer")
     return Review(**values, probabilities=None if shares is None else tuple(shares), model=about["name"])
 
 

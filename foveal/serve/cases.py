@@ -1,4 +1,4 @@
-"""Cases: graded images that look to the network like the photograph in question."""
+"""Cases: graded images whose features are similar to those of a photograph."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.console import progress_bar, say
+from foveal.errors import FovealError
 from foveal.fundus.overlay import to_jpeg
 from foveal.predict.model import Model
 from foveal.serve.answers import as_address
@@ -49,24 +50,25 @@ class Cases:
 
 
 def open_cases(path: Path, model: Model) -> Cases:
-    """The graded training images of a set, with their features; ValueError where set and model do not fit."""
+    """The graded training images of a set, with their features; FovealError where set and model do not fit."""
     prepared = open_prepared(path)
     if (prepared.classes, prepared.card["scale"]) != (model.classes, model.scale):
-        raise ValueError(f"--cases {path} is graded on another scale than {model.name}; its grades would mislead")
+        what = f"--cases {path} has other classes or another scale than {model.name}"
+        raise FovealError("option.conflict", what, fix="give a set with the grader's scale")
     records = prepared.records[(prepared.records["split"] == "train") & prepared.records["label"].notna()]
     if not len(records):
-        raise ValueError(f"--cases {path} has no graded training images")
+        raise FovealError("set.no_labels", f"--cases {path} has no graded training images")
     if len(records) > MOST:
         places = np.linspace(0, len(records) - 1, MOST).astype(int)
-        say(f"similar cases are looked for among {MOST:,} of the {len(records):,} graded images, evenly chosen")
+        say(f"similar cases come from {MOST:,} of the {len(records):,} graded images, evenly spaced")
         records = records.iloc[places]
+    if not model.has_features:
+        what = f"--cases: {model.name} has no features to compare images by: it is several graders or an older file"
+        raise FovealError("option.conflict", what, fix="serve one grader, or export it again")
     parts = []
     with progress_bar("features of cases", len(records)) as bar:
         for part, images in model.images_of(prepared, records):
-            _, features = model.looks(images)
-            if features is None:
-                raise ValueError(f"--cases: {model.name} is several graders, which have no common features; serve one")
-            parts.append(features)
+            parts.append(model.answer(images, ("features",)).features)
             bar.advance(len(part))
     features = np.concatenate(parts)
     lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

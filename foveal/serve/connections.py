@@ -1,4 +1,4 @@
-"""Connections: where the server listens, how long it waits for a client's words, and how it ends."""
+"""Connections: where the server listens, how long it waits for a client, and how it stops."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from foveal.errors import FovealError
+
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; ValueError says why none can."""
+    """A socket that listens there; FovealError where it cannot."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise ValueError(
-            f"nothing can listen at {host}, port {port}: {error.strerror}; is another server there? Give another --port"
-        ) from None
+        what = f"the server cannot listen on {host}, port {port}: {error.strerror}"
+        raise FovealError("server.port", what, fix="stop the other server or give another --port") from None
 
 
 class Hurried(H11Protocol):
-    """uvicorn's HTTP/1.1, with a limit to the time that a client takes.
+    """uvicorn's HTTP/1.1 with a time limit for clients.
 
-    uvicorn waits for ever for the end of a request's headers, and for the rest of a body that was refused: whoever
-    sends a byte a minute would hold a connection for good. Here both must come within the seconds of keep-alive. (Its
-    limit_concurrency is no remedy: with enough such clients everybody else would be refused.)
+    uvicorn waits without limit for the end of a request's headers, and for the rest of a refused body, so a client
+    that sends a byte a minute holds its connection forever. Here both must arrive within the keep-alive time.
+    (limit_concurrency does not help: with enough such clients everybody else would be refused.)
     """
 
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for the headers of a first request."""
+        """Start the clock for the first request."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take some bytes; they do not start the time anew."""
+        """Take some bytes; they do not restart the clock."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop the clock."""
         self._stop()
         super().connection_lost(exc)
 
@@ -69,7 +70,7 @@ class Hurried(H11Protocol):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """uvicorn ends in peace on SIGTERM and SIGINT, but then sends them again, which would end us with a failure."""
+    """Exit with code 0 on SIGTERM and SIGINT: uvicorn shuts down cleanly, but then raises the signal again."""
     if threading.current_thread() is not threading.main_thread():
         yield  # no signals come here
         return

@@ -1,4 +1,4 @@
-"""Guard: what holds at every address: host, token, headers, a structured error for whatever goes wrong, counters."""
+"""Guard: what every address has: host and token checks, headers, structured errors, counters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from foveal.errors import FovealError
 from foveal.serve.counters import Counters
 from foveal.serve.options import LOCAL, ServeConfig
-from foveal.serve.problems import LOG, RequestError, invalid
+from foveal.serve.problems import LOG, invalid, response
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -29,35 +30,34 @@ HEADERS = {
 
 
 def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
-    """Refuse who may not ask, and give every response its headers, those of failures, too."""
+    """Check the host and the token, and set headers on every response, failures included."""
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()
         refused = _refusal(request, config)
         try:
-            response: Response = await call_next(request) if refused is None else refused.response()
+            answer: Response = await call_next(request) if refused is None else response(refused)
         except Exception:  # noqa: BLE001  one request fails, the server goes on
             LOG.exception("a request failed")
-            response = RequestError(500, "failed", "the server failed on this request", "see its log").response()
-        response.headers.update(HEADERS)
+            answer = response(FovealError("server.failed", "the server failed on this request", fix="see its log"))
+        answer.headers.update(HEADERS)
         if request.url.path.startswith("/v1/"):
-            response.headers["Cache-Control"] = "no-store"
+            answer.headers["Cache-Control"] = "no-store"
         route = getattr(request.scope.get("route"), "path", "other")
-        counters.requests.labels(route, str(response.status_code)).observe(time.perf_counter() - began)
-        return response
+        counters.requests.labels(route, str(answer.status_code)).observe(time.perf_counter() - began)
+        return answer
 
 
-def _refusal(request: Request, config: ServeConfig) -> RequestError | None:
+def _refusal(request: Request, config: ServeConfig) -> FovealError | None:
     if config.local and not _is_local(request.headers.get("host", "")):
-        # A page from elsewhere whose name leads to this machine could otherwise read what is answered here.
-        said = "this server answers this machine only, and the request is for a host of another name"
-        return RequestError(400, "wrong_host", said, f"ask for http://127.0.0.1:{config.port}, or start it with --host")
+        # Otherwise a web page whose host name points to this machine could read the answers (DNS rebinding).
+        what = "this server answers requests for this machine only"
+        fix = f"open http://127.0.0.1:{config.port}, or start the server with --host"
+        return FovealError("request.wrong_host", what, fix=fix)
     if config.token and request.url.path.startswith("/v1/") and not _allowed(request, config.token):
-        return RequestError(
-            401, "token", "the token is missing or wrong", "send the header Authorization: Bearer TOKEN",
-            {"WWW-Authenticate": "Bearer"},
-        )  # fmt: skip
+        fix = "send the header Authorization: Bearer TOKEN"
+        return FovealError("request.token", "the token is missing or wrong", fix=fix)
     return None
 
 
@@ -70,31 +70,31 @@ def _is_local(host: str) -> bool:
 
 def _allowed(request: Request, token: str) -> bool:
     given = request.headers.get("authorization", "").partition(" ")
-    # Headers are bytes, which Starlette reads as Latin-1: a token comes as UTF-8, as from the page, or a byte a letter.
-    sent = given[2].strip(" \t")  # and no more: what Python takes for white space may be a byte of a letter
+    # Starlette reads headers as Latin-1. A token arrives as UTF-8, as from the page, or as Latin-1.
+    sent = given[2].strip(" \t")  # only these: other white space may be a byte of a letter
     same = [hmac.compare_digest(form, token.encode()) for form in (sent.encode("latin-1"), sent.encode())]
     return given[0].lower() == "bearer" and any(same)
 
 
 def add_errors(app: FastAPI) -> None:
-    """Answer what goes wrong before or in an address as the contract has it."""
+    """Answer every error with its code, what happened and how to fix it."""
 
-    @app.exception_handler(RequestError)
-    async def refused(request: Request, error: RequestError) -> Response:
-        return error.response()
+    @app.exception_handler(FovealError)
+    async def refused(request: Request, error: FovealError) -> Response:
+        return response(error)
 
     @app.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> Response:
-        return invalid(error.errors()[0]).response()
+        return response(invalid(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "refused")
-        headers = dict(error.headers or {})
-        return RequestError(
-            error.status_code, code, str(error.detail), "see /docs for the addresses", headers
-        ).response()
+        code = {404: "request.not_found", 405: "request.wrong_method"}.get(error.status_code, "request.refused")
+        answer = response(FovealError(code, str(error.detail), fix="see /docs for the addresses"))
+        answer.status_code = error.status_code
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return RequestError(400, "gone", "the client left before its request was whole", "send it again").response()
+        return response(FovealError("request.gone", "the client left before the request was complete"))

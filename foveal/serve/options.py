@@ -1,4 +1,4 @@
-"""Options of `foveal serve`; nothing that serves is imported for them."""
+"""Options and limits of `foveal serve`; reading them imports no web framework."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from foveal.errors import FovealError
 from foveal.fundus.quality import UNGRADABLE, check_flags
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -19,55 +20,52 @@ def _from_environment(name: str, otherwise: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What keeps memory and waiting times bounded, for 2 cores and 1 GB; a program may choose others."""
+
+    images: int = 16  # in one request
+    megabytes: int = 64  # in one request: 16 photographs of 4 MB
+    megapixels: int = 60  # of a photograph: three times the largest fundus cameras; refused before decoding
+    queue: int = 128  # photographs in work; further requests are answered 503 with Retry-After
+    batch: int = 16  # photographs in one pass of the network
+    wait: float = 0.004  # seconds to wait for more photographs before a pass
+    timeout: float = 60.0  # seconds in which a request must be received and answered
+
+    def __post_init__(self) -> None:
+        assert self.images <= self.queue, "the queue has no room for the largest request"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeConfig:
     """Options of `foveal serve`."""
 
     # Run folder that `foveal train` wrote, or a file or folder of `foveal export`.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Address to listen at; 127.0.0.1 is this machine only.
+    # Address to listen on; 127.0.0.1 can be reached from this machine only.
     host: str = "127.0.0.1"
-    # Port to listen at.
+    # Port to listen on.
     port: int = 8000
-    # Whoever asks must send this as a bearer token; by default what FOVEAL_TOKEN holds, empty for none.
+    # Bearer token that every request must send; by default $FOVEAL_TOKEN, empty for none.
     token: str = field(default_factory=lambda: _from_environment("FOVEAL_TOKEN", ""))
-    # Where reviews are kept: a file, a database URL, none; auto is FOVEAL_REVIEWS or reviews.sqlite beside the model.
+    # Where reviews are kept: file, database URL or none; auto is $FOVEAL_REVIEWS or reviews.sqlite beside the model.
     reviews: str = "auto"
-    # Prepared set with grades, among whose training images similar ones are looked for.
+    # Prepared set whose graded training images are searched for similar cases.
     cases: Path | None = None
-    # Folder in which photographs that are sent are kept; by default none is.
+    # Folder that keeps the photographs that are sent; by default none are kept.
     keep_images: Path | None = None
-    # Flags of quality with which a picture is answered "ungradable" instead of a grade.
+    # Quality flags that make the answer "ungradable" instead of a grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
-    # Photographs in one request, at most.
-    most_images: int = 16
-    # Megabytes in one request, at most.
-    most_megabytes: int = 64
-    # Megapixels of a photograph, at most; larger ones are refused before they are decoded.
-    most_megapixels: int = 60
-    # Photographs in work at one time, at most; beyond, requests are answered 503 with Retry-After.
-    queue: int = 128
-    # Photographs that the network sees at one time, at most.
-    batch: int = 16
-    # Milliseconds to wait for more photographs before the network sees those that are there.
-    wait: int = 4
-    # Seconds in which a request must have arrived and be answered.
-    timeout: float = 60.0
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("most_images", "most_megabytes", "most_megapixels", "queue", "batch", "timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
-        if self.most_images > self.queue:
-            raise ValueError(f"--queue {self.queue} has no room for a request of --most-images {self.most_images}")
-        if not 0 <= self.port <= 65535 or self.wait < 0:
-            raise ValueError(f"--port is 0 to 65535 and --wait at least 0; got {self.port} and {self.wait}")
+        if not 0 <= self.port <= 65535:
+            raise FovealError("option.value", f"--port {self.port} is not a port", expected="0 to 65535")
         check_flags(self.ungradable, "--ungradable")
 
     @property
     def local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the server."""
         return self.host in LOCAL
 
     @property

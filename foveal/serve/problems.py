@@ -1,82 +1,85 @@
-"""Problems: every refusal as the same few words, for people and for programs."""
+"""Refusals: a FovealError as an HTTP response, with the same code that the command line prints."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import JSONResponse
 
+from foveal.errors import FovealError
+
 LOG = logging.getLogger("uvicorn.error")  # uvicorn writes it to stderr
+STATUS = {
+    "request.token": 401, "request.not_found": 404, "request.wrong_method": 405, "request.timeout": 408,
+    "request.another_model": 409, "request.too_large": 413, "request.too_many": 413, "request.wrong_type": 415,
+    "request.invalid": 422, "request.wrong_part": 422, "request.no_photograph": 422, "reviews.invalid": 422,
+    "reviews.off": 404, "reviews.unavailable": 503, "server.busy": 503, "server.not_ready": 503, "server.failed": 500,
+}  # fmt: skip
+HEADERS = {
+    "request.token": {"WWW-Authenticate": "Bearer"},
+    "request.timeout": {"Connection": "close"},
+    "reviews.unavailable": {"Retry-After": "5"},
+    "server.not_ready": {"Retry-After": "5"},
+}
 
 
-@dataclass(eq=False)  # not frozen: Python writes the traceback into an exception
-class RequestError(Exception):
-    """A request that is not answered: HTTP status, a code for programs, what happened, and how to mend it."""
-
-    status: int
-    code: str
-    message: str
-    mend: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def response(self) -> JSONResponse:
-        """The structured error of the contract."""
-        body = {"error": {"code": self.code, "message": self.message, "mend": self.mend}}
-        return JSONResponse(body, self.status, headers=self.headers)
+def response(error: FovealError) -> JSONResponse:
+    """The error as JSON, with the HTTP status and the headers of its code; 422 for an image, 400 for all others."""
+    status = STATUS.get(error.code, 422 if error.subject == "image" else 400)
+    body = {"code": error.code, "what": error.what, "expected": error.expected, "fix": error.fix}
+    headers = dict(HEADERS.get(error.code, {}))
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return JSONResponse({"error": body}, status, headers=headers)
 
 
-def too_large(bytes_: int) -> RequestError:
-    """413 for a request of more bytes than are taken."""
-    return RequestError(
-        413, "too_large", f"the request has more than {bytes_ / 1e6:g} MB, the limit of this server",
-        "send fewer or smaller photographs",
+def too_large(bytes_: int) -> FovealError:
+    """A request with more bytes than the server takes."""
+    return FovealError(
+        "request.too_large", "the request is too large", expected=f"at most {bytes_ / 1e6:g} MB",
+        fix="send fewer or smaller photographs",
     )  # fmt: skip
 
 
-def too_many(images: int) -> RequestError:
-    """413 for more photographs than one request may hold."""
-    return RequestError(413, "too_many", f"a request may hold {images} photographs", "send them in several requests")
-
-
-def busy(seconds: int) -> RequestError:
-    """503 while as many photographs are in work as the server takes."""
-    return RequestError(
-        503, "busy", "as many photographs are in work as this server takes at one time",
-        f"send it again in {seconds} s", {"Retry-After": str(seconds)},
+def too_many(images: int) -> FovealError:
+    """A request with more photographs than the server takes."""
+    return FovealError(
+        "request.too_many", "the request has too many photographs", expected=f"at most {images}",
+        fix="send them in several requests",
     )  # fmt: skip
 
 
-def too_slow(seconds: float) -> RequestError:
-    """408 for a request that did not arrive, or was not answered, in time."""
-    return RequestError(
-        408, "timeout", f"the request was not there and answered within {seconds:g} s", "send fewer at once",
-        {"Connection": "close"},
+def busy(seconds: int) -> FovealError:
+    """The queue or the memory for requests is full."""
+    error = FovealError("server.busy", "the server is busy", fix=f"send the request again in {seconds} s")
+    error.retry_after = seconds
+    return error
+
+
+def too_slow(seconds: float) -> FovealError:
+    """A request that was not received and answered in time."""
+    what = f"the request was not received and answered within {seconds:g} s"
+    return FovealError("request.timeout", what, fix="send fewer photographs at once")
+
+
+def database_late(seconds: float) -> FovealError:
+    """The database of reviews did not answer in time."""
+    what = f"the database of reviews did not answer within {seconds:g} s"
+    return FovealError("reviews.unavailable", what, fix="try again in a moment")
+
+
+def unreadable(code: str, reason: str) -> FovealError:
+    """A photograph that cannot be read; `code` and `reason` are those of the decoder."""
+    return FovealError(
+        code, f"the photograph cannot be read: {reason}",
+        expected="a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that other programs open",
     )  # fmt: skip
 
 
-def database_failed(said: str) -> RequestError:
-    """503 for a database that cannot be asked now."""
-    return RequestError(503, "database", said, "send it again in a moment", {"Retry-After": "5"})
-
-
-def database_late(seconds: float) -> RequestError:
-    """503 for a database that has not answered in time."""
-    return database_failed(f"the database of reviews did not answer within {seconds:g} s")
-
-
-def unreadable(reason: str) -> RequestError:
-    """422 for a photograph that cannot be read."""
-    return RequestError(
-        422, "unreadable", f"the photograph cannot be read: {reason}",
-        "send a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that opens elsewhere",
-    )  # fmt: skip
-
-
-def invalid(first: Mapping[str, Any]) -> RequestError:
-    """422 for what pydantic finds wrong, from the first of its findings."""
+def invalid(first: Mapping[str, Any]) -> FovealError:
+    """The first problem that pydantic found in a request."""
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
-    said = f"{where}: {first['msg']}" if where else str(first["msg"])
-    return RequestError(422, "invalid", said, "see /docs for what is expected")
+    what = f"{where}: {first['msg']}" if where else str(first["msg"])
+    return FovealError("request.invalid", what, fix="see /docs for the fields and their types")

@@ -17,7 +17,8 @@ import pandas as pd
 from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from foveal.serve.database import check_encoding, database_url, mend, open_engine, place_of, reason
+from foveal.errors import FovealError
+from foveal.serve.database import check_encoding, database_url, fix_of, open_engine, place_of, reason
 from foveal.serve.schema import REVIEWS, upgrade
 from foveal.sets.corrections import COLUMNS
 
@@ -29,7 +30,7 @@ PAGE = 1000  # reviews in one answer
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """What a person said about one image, and what had been said to them."""
+    """What a reviewer decided about one image, and the answer that the reviewer saw."""
 
     image: str  # SHA-256 of the file's bytes, hexadecimal
     name: str  # of the photograph
@@ -46,17 +47,16 @@ class Review:
 class Reviews:
     """The reviews in one database; made by `open_reviews`, used by many threads.
 
-    Every method raises OSError where the database fails: then a review may or may not be kept, and is to be sent again.
+    Every method raises FovealError where the database fails: the review may or may not be stored; send it again.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def add(self, review: Review) -> Review:
-        """Keep a review; returns it with its id and time once it is on the disk.
+        """Store a review; returns it with its id and time once it is on the disk.
 
-        Raises ValueError for a text that is missing, too long or cannot be kept, a grade that is no class number, or
-        probabilities that are none.
+        FovealError for a text that is missing, too long or cannot be stored, and for invalid grades or probabilities.
         """
         check_review(review)
         review = replace(review, id=None, when=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -66,12 +66,13 @@ class Reviews:
         return replace(review, id=number)
 
     def latest(self, limit: int = 100, offset: int = 0) -> tuple[int, list[Review]]:
-        """How many reviews there are, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`.
+        """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`.
 
-        Raises ValueError for a limit or an offset out of range.
+        FovealError for a limit or an offset out of range.
         """
         if not 1 <= limit <= PAGE or not 0 <= offset < 2**31:
-            raise ValueError(f"limit must be 1 to {PAGE} and offset 0 or more, not {limit} and {offset}")
+            what = f"limit is {limit} and offset {offset}"
+            raise FovealError("reviews.invalid", what, expected=f"a limit of 1 to {PAGE} and an offset of 0 or more")
         newest = select(REVIEWS).order_by(REVIEWS.c.when.desc(), REVIEWS.c.id.desc()).limit(limit).offset(offset)
         with self._told("read"), self._engine.connect() as connection:
             total = connection.execute(select(func.count()).select_from(REVIEWS)).scalar_one()
@@ -81,8 +82,8 @@ class Reviews:
     def corrections(self, everything: bool = False) -> pd.DataFrame:
         """The newest review of each image that disagrees, in their order, as text in the columns of corrections.csv.
 
-        everything: also those that confirm. The id is the photograph's name. Where two images that differ have one
-        name, none of them gets it alone: the id is then `NAME (sha256 …)`, which fits no set by mistake.
+        everything: also those that confirm. The id is the photograph's name. Where different images share a name, the
+        id is `NAME (sha256 …)`, which cannot match an image of a set by mistake.
         """
         order = (REVIEWS.c.when.desc(), REVIEWS.c.id.desc())
         rank = func.row_number().over(partition_by=REVIEWS.c.image, order_by=order).label("rank")
@@ -90,7 +91,7 @@ class Reviews:
         newest = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.when, ranked.c.id)
         with self._told("read"), self._engine.connect() as connection:
             rows = connection.execute(newest).mappings().all()
-        images = Counter(row["name"] for row in rows)  # of all: a confirmed image shares its name, too
+        images = Counter(row["name"] for row in rows)  # of all reviews: a confirmed image may share the name
         table = [
             {
                 "id": row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})",
@@ -115,13 +116,14 @@ class Reviews:
             yield
         except SQLAlchemyError as error:
             url = self._engine.url
-            raise OSError(f"the reviews in {place_of(url)} cannot be {done} now: {reason(url, error)}") from None
+            what = f"the reviews in {place_of(url)} cannot be {done} now: {reason(url, error)}"
+            raise FovealError("reviews.unavailable", what, fix="try again in a moment") from None
 
 
 def open_reviews(url: str) -> Reviews:
-    """Open the reviews in an SQLite file (a path, sqlite:///…) or in PostgreSQL (postgresql://…); made where missing.
+    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); creates what is missing.
 
-    A database of an older Foveal is upgraded. Raises ValueError, without any password, for what cannot be opened.
+    Upgrades a database of an older Foveal. FovealError, without any password, where it cannot be opened.
     """
     address = database_url(url)
     place = place_of(address)
@@ -132,38 +134,45 @@ def open_reviews(url: str) -> Reviews:
         upgrade(engine)
         return Reviews(engine)
     except (SQLAlchemyError, ImportError, OSError) as error:
-        said = f"{reason(address, error)}; {mend(address, error)}"
-    except ValueError as error:
-        said = reason(address, error)
+        what = f"the reviews in {place} cannot be opened: {reason(address, error)}"
+        failed = FovealError("reviews.unavailable", what, fix=fix_of(address, error))
+    except FovealError as error:
+        what = f"the reviews in {place} cannot be opened: {error.what}"
+        failed = FovealError(error.code, what, expected=error.expected, fix=error.fix)
     if engine is not None:
         engine.dispose()
-    raise ValueError(f"the reviews in {place} cannot be opened: {said}")
+    raise failed
 
 
 def check_review(review: Review) -> None:
-    """ValueError where a review cannot be kept as it is, in SQLite and PostgreSQL alike."""
+    """FovealError where SQLite or PostgreSQL could not store a review unchanged."""
     if not re.fullmatch("[0-9a-f]{64}", review.image):
-        raise ValueError("image must be the SHA-256 of the photograph's bytes: 64 hexadecimal digits in lower case")
+        expected = "the SHA-256 of the photograph's bytes, 64 hexadecimal digits in lower case"
+        raise FovealError("reviews.invalid", "image is not a digest", expected=expected)
     for field, limit in LIMITS.items():
         _check_text(field, getattr(review, field), limit)
     for field in ("given", "grade"):
         grade = getattr(review, field)
         if grade is not None and (type(grade) is not int or not 0 <= grade < CLASSES):
-            raise ValueError(f"{field} must be the number of a class, or nothing for ungradable, not {grade!r}")
+            raise FovealError(
+                "reviews.invalid", f"{field} is {grade!r}", expected="a class number, or none for ungradable"
+            )
     if review.probabilities is not None:
         right = all(type(value) in (int, float) and 0 <= value <= 1 for value in review.probabilities)
         if not right or len(review.probabilities) > CLASSES:
-            raise ValueError(f"probabilities must be numbers from 0 to 1, one for each class, at most {CLASSES}")
+            expected = f"numbers from 0 to 1, one for each class, at most {CLASSES}"
+            raise FovealError("reviews.invalid", "probabilities are invalid", expected=expected)
 
 
 def _check_text(field: str, text: str, limit: int) -> None:
     if field in NEEDED and not text.strip():
-        raise ValueError(f"{field} is empty: a review says of which photograph it is, and whose")
+        raise FovealError("reviews.invalid", f"{field} is empty", expected="the photograph and the reviewer")
     if len(text) > limit:
-        raise ValueError(f"{field} has {len(text)} characters; at most {limit} are kept")
-    # PostgreSQL refuses zero bytes, and half a surrogate pair is no text in UTF-8: refused here, whatever the database.
+        raise FovealError("reviews.invalid", f"{field} has {len(text)} characters", expected=f"at most {limit}")
+    # PostgreSQL refuses zero bytes, and UTF-8 has no half surrogate pairs: refused for every database.
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f"{field} holds a zero byte or half a character, which no database keeps; take it out")
+        what = f"{field} has a zero byte or half a character, which databases cannot store"
+        raise FovealError("reviews.invalid", what, fix="remove it")
 
 
 def _review(row: dict) -> Review:

@@ -1,8 +1,7 @@
-"""The tables of the reviews, and how a database of an older Foveal gets them: Alembic's operations, in one transaction.
+"""The tables of the reviews, and the upgrade of older databases by Alembic's operations in one transaction.
 
-A change of the tables is a new function at the end of `REVISIONS` and the same change in `REVIEWS`; a test compares the
-two. Revisions that users may have are never edited. The revision of a database stands where Alembic keeps it, in the
-table alembic_version.
+To change the tables, append a function to `REVISIONS` and make the same change in `REVIEWS`; a test compares the two.
+Never edit a published revision. Alembic's table alembic_version holds the revision of a database.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import JSON, Column, Connection, Engine, Index, Integer, MetaData, String, Table, Text, func, select
+
+from foveal.errors import FovealError
 
 # `given` and `grade` are class numbers, empty where ungradable; `when` is UTC, of one width, so that it sorts as text.
 REVIEWS = Table(
@@ -61,7 +62,7 @@ REVISIONS: tuple[tuple[str, Callable[[Operations], None]], ...] = (("0001", _rev
 def upgrade(engine: Engine) -> None:
     """Bring the tables to this Foveal's revision, in one transaction that other servers wait for.
 
-    Raises ValueError for a database of a newer Foveal, or one whose revision another program has set.
+    FovealError for a database of a newer Foveal or of another program.
     """
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -78,15 +79,14 @@ def upgrade(engine: Engine) -> None:
 
 
 def _missing(found: list[str]) -> tuple[tuple[str, Callable[[Operations], None]], ...]:
-    """The revisions that a database lacks in which `found` stands."""
+    """The revisions that a database with the revision `found` lacks."""
     known = [revision for revision, _ in REVISIONS]
     if not found:
         return REVISIONS
     if len(found) > 1 or found[0] not in known:
-        raise ValueError(
-            f"its tables are of revision {', '.join(found)}, this Foveal knows {known[0]} to {known[-1]}: a newer "
-            "Foveal or another program made them. Update Foveal, or give another database"
-        )
+        what = f"the tables have revision {', '.join(found)}: a newer Foveal or another program made them"
+        expected = f"{known[0]} to {known[-1]}"
+        raise FovealError("reviews.revision", what, expected=expected, fix="update Foveal or give another database")
     return REVISIONS[known.index(found[0]) + 1 :]
 
 

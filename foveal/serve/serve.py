@@ -1,4 +1,4 @@
-"""serve: a grader behind an API and a page, on this machine or in a hospital's network; no image is kept unless asked.
+"""serve: a grader behind an API and a page, on this machine or in a network; it keeps no image unless asked to.
 
 foveal serve RUN
 foveal serve exported/ --cases DATA --reviews postgresql://user@host/reviews --host 0.0.0.0 --token SECRET
@@ -13,31 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import foveal
 from foveal.console import say, warn
+from foveal.errors import FovealError
 from foveal.predict.model import Model
 from foveal.predict.opened import is_exported, open_model
 from foveal.predict.record import record_of
 from foveal.readout.scales import referable_from
-from foveal.serve.options import ServeConfig
+from foveal.serve.options import Limits, ServeConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "sqlalchemy", "alembic", "prometheus_client", "jinja2")
 NOTICE = "Research use; not a medical device."
-PATIENCE = 20  # seconds that a connection is kept without a whole request, or for the rest of a refused one
-CLOSING_SECONDS = 30  # that requests have to end in when the server is told to stop
+DEFAULTS = Limits()
+PATIENCE = 20  # seconds to wait for a complete request, or for the rest of a refused one
+CLOSING_SECONDS = 30  # for requests in progress when the server stops
 
 
 def serve(config: ServeConfig) -> None:
-    """Serve a grader until it is told to stop (Ctrl-C, SIGTERM); requests in work are answered first."""
+    """Serve a grader until Ctrl-C or SIGTERM; requests in progress are answered first."""
     _check_packages()
     import uvicorn
 
     from foveal.serve.connections import Hurried, ended_by_signals, listen
 
     if not config.local and not config.token:
-        warn(f"--host {config.host} without --token: whoever reaches this machine can grade, and read all reviews")
-    with listen(config.host, config.port) as socket:  # first: that a port is taken is known before a model is loaded
+        warn(f"--host {config.host} without --token: anyone who can reach this machine can grade and read all reviews")
+    with listen(config.host, config.port) as socket:  # first: a port in use is reported before a model is loaded
         port = socket.getsockname()[1]
         app = build_app(config)
         server = uvicorn.Server(
@@ -55,30 +57,34 @@ def serve(config: ServeConfig) -> None:
 def _check_packages() -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"serve needs {', '.join(missing)}: pip install 'foveal[serve]'")
+        what = f"serve needs the packages {', '.join(missing)}"
+        raise FovealError("package.missing", what, fix="pip install 'foveal[serve]'")
 
 
 def _check_torch(run: Path) -> None:
     if (run / "model.json").is_file() and importlib.util.find_spec("torch") is None:
-        raise ValueError(
-            f"{run} is a run folder, which needs torch, and torch is not installed: pip install torch timm "
-            f"safetensors, or export it where torch is (foveal export {run} --out exported) and serve that folder"
-        )
+        raise FovealError(
+            "package.missing", f"{run} is a run folder, and torch is not installed",
+            fix="pip install torch timm safetensors; or export the run on a machine with torch (foveal export "
+            f"{run} --out exported) and serve that folder",
+        )  # fmt: skip
 
 
 def _check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise ValueError(f"--keep-images {folder} is a file; give a folder") from None
+        raise FovealError("output.exists", f"--keep-images {folder} is a file", expected="a folder") from None
     except OSError as error:
-        raise ValueError(f"--keep-images {folder} cannot be made: {error.strerror}; give another folder") from None
+        what = f"--keep-images {folder} cannot be created: {error.strerror}"
+        raise FovealError("output.unwritable", what, fix="give another folder") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"--keep-images {folder} cannot be written by this account; give another folder")
+        what = f"this account cannot write to --keep-images {folder}"
+        raise FovealError("output.unwritable", what, fix="give another folder")
 
 
-def build_app(config: ServeConfig) -> FastAPI:
-    """The app for a run or an exported file, warmed up; ValueError says what is missing before anything is bound."""
+def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
+    """The app for a run or an exported file, warmed up; FovealError where something is missing."""
     _check_packages()
     _check_torch(config.run)
     from foveal.serve.app import create_app
@@ -89,17 +95,17 @@ def build_app(config: ServeConfig) -> FastAPI:
 
     if config.keep_images is not None:
         _check_folder(config.keep_images)
-        warn(f"photographs that are sent are kept in {config.keep_images}")
+        warn(f"{config.keep_images} keeps the photographs that are sent")
     model = open_model([config.run], config.device)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
     maps = warm_up(model)
-    about = describe(model, config, maps=maps, cases=cases is not None)
+    about = describe(model, config, limits, maps=maps, cases=cases is not None)
     say(f"{model.name}: {', '.join(model.classes)}")
-    return create_app(Work(model, config, cases), config, about, reviews)
+    return create_app(Work(model, config, limits, cases), config, limits, about, reviews)
 
 
-def describe(model: Model, config: ServeConfig, *, maps: bool, cases: bool) -> dict[str, Any]:
+def describe(model: Model, config: ServeConfig, limits: Limits, *, maps: bool, cases: bool) -> dict[str, Any]:
     """What GET /v1/model says."""
     exported = is_exported(config.run)
     return {
@@ -107,8 +113,7 @@ def describe(model: Model, config: ServeConfig, *, maps: bool, cases: bool) -> d
         "classes": model.classes, "scale": model.scale, "referable_from": referable_from(model.scale),
         "reads": {"side": model.preparation.size}, "overlay": maps, "similar": cases,
         "reviews": bool(config.reviews_address), "keeps_images": config.keep_images is not None,
-        "limits": {"images": config.most_images, "bytes": config.most_megabytes * 10**6,
-                   "pixels": config.most_megapixels * 10**6},
+        "limits": {"images": limits.images, "bytes": limits.megabytes * 10**6, "pixels": limits.megapixels * 10**6},
         "record": _record(model, config.run), "version": foveal.__version__, "notice": NOTICE,
     }  # fmt: skip
 

@@ -1,15 +1,15 @@
-"""Work: what the server does with photographs, from their bytes to answers; threads decode, one thread grades."""
+"""Work: from the bytes of photographs to answers; threads decode, one thread runs the network."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from foveal.errors import FovealError
+from foveal.files import write_bytes
 from foveal.fundus.preparation import Prepared, prepare_file
 from foveal.predict.model import Model
 from foveal.serve.answers import Wanted, answer_of, pictures_of, unreadable_answer
@@ -17,36 +17,33 @@ from foveal.serve.batching import Batcher
 from foveal.serve.cases import Cases
 from foveal.serve.counters import Counters
 from foveal.serve.intake import Room, Sent, within
-from foveal.serve.options import ServeConfig
+from foveal.serve.options import Limits, ServeConfig
 from foveal.sets.shards import cores
 
-HELD_REQUESTS = 8  # of the largest size, whose bytes are in memory at one time
+HELD_REQUESTS = 8  # requests of the largest size whose bytes are in memory at one time
 
 
 class Work:
-    """A model behind threads that decode and a batcher that grades; `close` ends them."""
+    """A model, the threads that decode and the batcher that grades; `close` stops them."""
 
-    def __init__(self, model: Model, config: ServeConfig, cases: Cases | None) -> None:
-        self.model, self.config, self.cases = model, config, cases
+    def __init__(self, model: Model, config: ServeConfig, limits: Limits, cases: Cases | None) -> None:
+        self.model, self.config, self.limits, self.cases = model, config, limits, cases
         self.counters = Counters()
-        self.batcher = Batcher(
-            model, config.ungradable, most=config.queue, batch=config.batch, wait=config.wait / 1000,
-            seen=self.counters.batch,
-        )  # fmt: skip
+        self.batcher = Batcher(model, config.ungradable, limits, self.counters.batch)
         self.counters.in_work.set_function(lambda: self.batcher.in_work)
-        self.room = Room(HELD_REQUESTS * config.most_megabytes * 10**6)
+        self.room = Room(HELD_REQUESTS * limits.megabytes * 10**6)
         self._threads = ThreadPoolExecutor(cores(), "decode")
 
     def close(self) -> None:
-        """Finish what has begun."""
+        """Finish the work in progress."""
         self._threads.shutdown(wait=True)
         self.batcher.close()
 
     async def grade(self, photographs: list[Sent], wanted: Wanted) -> list[dict[str, Any]]:
-        """Answers in the order of the photographs; raises a `RequestError` when the server is full or too slow."""
+        """Answers in the order of the photographs; FovealError when the server is full or too slow."""
         with self.batcher.place(len(photographs)):
-            async with within(self.config.timeout):
-                # All are waited for, also where one fails: its place is free only when no work is left for it.
+            async with within(self.limits.timeout):
+                # Wait for all, even where one fails: a place is free only when no work is left for it.
                 tasks = (self._answer(sent, wanted) for sent in photographs)
                 answers = await asyncio.gather(*tasks, return_exceptions=True)
         for answer in answers:
@@ -58,14 +55,16 @@ class Work:
         try:
             answer = await self._graded(sent, wanted)
         except FovealError as error:
-            answer = unreadable_answer(sent, str(error))
+            if error.subject not in ("image", "package"):
+                raise
+            answer = unreadable_answer(sent, error)
         said = answer["answer"] if answer["grade"] is None else answer["grade"]
         self.counters.answers.labels(str(said)).inc()
         return answer
 
     async def _graded(self, sent: Sent, wanted: Wanted) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
-        most = self.config.most_megapixels * 10**6
+        most = self.limits.megapixels * 10**6
         read = partial(
             prepare_file, sent.data, self.model.preparation, self.model.fundus, name=sent.name, most_pixels=most
         )
@@ -84,13 +83,7 @@ class Work:
 
 
 def _keep(sent: Sent, folder: Path) -> None:
-    """FOLDER/SHA256: the digest is its name, so that no name from outside becomes a path."""
+    """FOLDER/SHA256: named by its digest, so that no name from outside becomes a path."""
     file = folder / sent.sha256
     if not file.exists():
-        # Two requests may bring the same photograph at one time: each writes a file of its own.
-        partial_file = folder / f".{sent.sha256}.{secrets.token_hex(4)}.partial"
-        try:
-            partial_file.write_bytes(sent.data)
-            partial_file.replace(file)
-        finally:
-            partial_file.unlink(missing_ok=True)
+        write_bytes(file, sent.data)

@@ -56,9 +56,9 @@ GRADES = [0, 1, 2, 3, 4]
 SETS = [[0], [0, 1, 2], [1, 2], [2, 3, 4], [4]]
 BLACK = ("no-disc", "not-a-retina", "too-dark")  # flags of a black picture; with the first two there is no grade
 UNREADABLE = {
-    "code": "unreadable",
-    "message": "this file cannot be read as a photograph",
-    "mend": "send a JPEG, PNG, TIFF or DICOM file that opens elsewhere",
+    "code": "image.damaged",
+    "what": "this file cannot be read as a photograph",
+    "fix": "send a JPEG, PNG, TIFF or DICOM file that opens elsewhere",
 }
 
 
@@ -105,7 +105,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     about = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
     nothing = {"grade": None, "grade_name": None, "referable": None, "set": None, "coverage": None, "similar": []}
     if image is None:
-        return {**about, **nothing, "answer": "unreadable", "reason": UNREADABLE["message"], "probabilities": None,
+        return {**about, **nothing, "answer": "unreadable", "reason": UNREADABLE["what"], "probabilities": None,
                 "flags": [], "width": 0, "height": 0, "picture": None, "heat": None}  # fmt: skip
     height, width = image.shape[:2]
     size = {"width": width, "height": height}
@@ -151,9 +151,9 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
             return refuse(
                 401,
                 {
-                    "code": "token",
-                    "message": "the token is missing or wrong",
-                    "mend": "send the header Authorization: Bearer TOKEN",
+                    "code": "request.token",
+                    "what": "the token is missing or wrong",
+                    "fix": "send the header Authorization: Bearer TOKEN",
                 },
             )
         response = await call_next(request)
@@ -193,7 +193,7 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
         about = {"id": len(reviews) + 1, "when": datetime.now(UTC).isoformat(timespec="seconds")}
         given = await request.json()
         if given.pop("key") != MODEL["key"]:
-            return refuse(409, {"code": "another_model", "message": "another model", "mend": "grade it again"})
+            return refuse(409, {"code": "request.another_model", "what": "another model", "fix": "grade it again"})
         reviews.append({**about, "model": MODEL["name"], **given})
         return reviews[-1]
 

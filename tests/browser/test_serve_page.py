@@ -222,7 +222,7 @@ def test_the_page_waits_for_a_busy_server_and_says_so(room):
     def answer(route):
         tries.append(route)
         if len(tries) == 1:
-            route.fulfill(status=503, headers={"Retry-After": "2"}, json={"error": {"code": "busy"}})
+            route.fulfill(status=503, headers={"Retry-After": "2"}, json={"error": {"code": "server.busy"}})
         else:
             route.continue_()
 
@@ -357,7 +357,7 @@ def test_a_review_needs_a_name_and_is_saved_when_the_server_has_it(room, server)
 def test_a_review_that_is_not_saved_keeps_what_was_written(room, status):
     page = room()
     graded(page, photograph("left eye.jpg", 4))
-    failing = {"status": status, "json": {"error": {"message": "the disk is full", "mend": "make room"}}}
+    failing = {"status": status, "json": {"error": {"what": "the disk is full", "fix": "make room"}}}
     page.route("**/v1/reviews", lambda route: route.fulfill(**failing) if status else route.abort())
     page.fill("#reviewer", "A. Okafor")
     page.get_by_role("radio", name="severe NPDR").check()

@@ -79,12 +79,13 @@ def dicom_file():
 def serving(grader_run, tmp_path_factory):
     """Gives an app; a grader without maps and reviews in a new file unless told otherwise."""
     pytest.importorskip("fastapi")
-    from foveal.serve.options import ServeConfig
+    from foveal.serve.options import Limits, ServeConfig
     from foveal.serve.serve import build_app
 
-    def make(**options):
+    def make(limits=None, **options):
         reviews = str(tmp_path_factory.mktemp("reviews") / "reviews.sqlite")
-        return build_app(ServeConfig(**{"run": grader_run, "reviews": reviews, "device": "cpu"} | options))
+        config = ServeConfig(**{"run": grader_run, "reviews": reviews, "device": "cpu"} | options)
+        return build_app(config, Limits(**limits or {}))
 
     return make
 

@@ -18,11 +18,12 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.errors import FovealError
 from foveal.fundus.preparation import prepare_file
 from foveal.fundus.quality import FLAGS
 from foveal.predict import model as graders
 from foveal.predict.predictor import Predictor
-from foveal.serve.options import ServeConfig
+from foveal.serve.options import Limits, ServeConfig
 from foveal.serve.serve import build_app
 
 pytest.importorskip("fastapi")
@@ -37,11 +38,11 @@ def sent(client, files, path="/v1/grade", **options):
 
 
 def problem(response, status, code):
-    """The message of an error that must be this one."""
+    """An error that must be this one, all its words in one text."""
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (status, code), error
-    assert set(error) == {"code", "message", "mend"} and error["message"] and error["mend"]
-    return error["message"]
+    assert set(error) == {"code", "what", "expected", "fix"} and error["what"]
+    return " ".join(error.values())
 
 
 def picture_of(address):
@@ -215,22 +216,23 @@ def test_a_report_is_a_page_in_both_languages_with_its_name_as_text(client, phot
         assert page.headers["content-disposition"].startswith('attachment; filename="report-')
         assert "&lt;b&gt;left &amp; right.jpg" in page.text and "<b>left" not in page.text
         assert words in page.text and "data:image/jpeg;base64," in page.text and "<script" not in page.text
-    problem(sent(client, [file], "/v1/report", params={"language": "fr"}), 422, "invalid")
-    problem(sent(client, [file, file], "/v1/report"), 422, "too_many")
+    problem(sent(client, [file], "/v1/report", params={"language": "fr"}), 422, "request.invalid")
+    problem(sent(client, [file, file], "/v1/report"), 422, "request.too_many")
     problem(sent(client, [("a.jpg", b"no")], "/v1/report"), 422, "unreadable")
 
 
 def test_pixels_are_refused_by_the_header(client, photographs):
     huge = sent(client, [("huge.png", png_of(100_000, 100_000))])
-    assert "100000 x 100000 pixels, more than the limit of 60 megapixels" in problem(huge, 422, "unreadable")
+    said = problem(huge, 422, "image.too_large")
+    assert "100000" in said and "60" in said
 
 
 def test_bytes_are_counted_and_not_believed(browsing, photographs):
-    client = browsing(most_megabytes=1)
+    client = browsing(limits={"megabytes": 1})
     large = photographs["0.jpg"] + bytes(10**6)
     declared = client.post("/v1/grade", content=large, headers=JPEG)
-    assert "1 MB" in problem(declared, 413, "too_large")
-    problem(sent(client, [("a.jpg", large[: 10**6])]), 413, "too_large")  # the form around it counts
+    assert "1 MB" in problem(declared, 413, "request.too_large")
+    problem(sent(client, [("a.jpg", large[: 10**6])]), 413, "request.too_large")  # the form around it counts
     given = []
 
     def pieces():
@@ -238,14 +240,14 @@ def test_bytes_are_counted_and_not_believed(browsing, photographs):
             given.append(1)
             yield bytes(10_000)
 
-    problem(client.post("/v1/grade", content=pieces(), headers=JPEG), 413, "too_large")
+    problem(client.post("/v1/grade", content=pieces(), headers=JPEG), 413, "request.too_large")
     assert sent(client, [("0.jpg", photographs["0.jpg"])]).status_code == 200
 
 
 def test_files_of_one_request_are_counted(browsing, photographs):
-    client = browsing(most_images=2)
+    client = browsing(limits={"images": 2})
     files = [("0.jpg", photographs["0.jpg"])] * 3
-    assert "2 photographs" in problem(sent(client, files), 413, "too_many")
+    assert "2" in problem(sent(client, files), 413, "request.too_many")
     assert len(sent(client, files[:2]).json()["answers"]) == 2
 
 
@@ -256,35 +258,35 @@ PART = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\
 @pytest.mark.parametrize(
     ("content", "headers", "status", "code"),
     [
-        (b"{}", {"Content-Type": "application/json"}, 415, "wrong_type"),
-        (b"x", {}, 415, "wrong_type"),
-        (b"x", {b"Content-Type": b"\xff/plain; charset=\xff"}, 415, "wrong_type"),
-        (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "wrong_type"),
-        (b"--x--\r\n", FORM, 422, "no_photograph"),
-        (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n', FORM, 422, "no_photograph"),
-        (PART.replace(b"images", b"image") + b"J\r\n--x--\r\n", FORM, 422, "wrong_part"),
-        (b"", FORM, 400, "malformed"),
-        (b"nonsense", FORM, 400, "malformed"),
-        (PART + b"half", FORM, 400, "malformed"),
-        (PART + b"J\r\n", FORM, 400, "malformed"),
-        (PART + b"J\r\n--x\r\n", FORM, 400, "malformed"),
-        (PART.replace(b'name="images"; ', b"") + b"J\r\n--x--\r\n", FORM, 400, "malformed"),
-        (PART + b"J\r\n--x--\r\n", {"Content-Type": "multipart/form-data"}, 400, "malformed"),
-        (PART + b"J\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary="}, 400, "malformed"),
-        (b"--x\r\nX: " + b"y" * 100_000 + b"\r\n\r\nJ\r\n--x--\r\n", FORM, 400, "malformed"),
+        (b"{}", {"Content-Type": "application/json"}, 415, "request.wrong_type"),
+        (b"x", {}, 415, "request.wrong_type"),
+        (b"x", {b"Content-Type": b"\xff/plain; charset=\xff"}, 415, "request.wrong_type"),
+        (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "request.wrong_type"),
+        (b"--x--\r\n", FORM, 422, "request.no_photograph"),
+        (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n', FORM, 422, "request.no_photograph"),
+        (PART.replace(b"images", b"image") + b"J\r\n--x--\r\n", FORM, 422, "request.wrong_part"),
+        (b"", FORM, 400, "request.malformed"),
+        (b"nonsense", FORM, 400, "request.malformed"),
+        (PART + b"half", FORM, 400, "request.malformed"),
+        (PART + b"J\r\n", FORM, 400, "request.malformed"),
+        (PART + b"J\r\n--x\r\n", FORM, 400, "request.malformed"),
+        (PART.replace(b'name="images"; ', b"") + b"J\r\n--x--\r\n", FORM, 400, "request.malformed"),
+        (PART + b"J\r\n--x--\r\n", {"Content-Type": "multipart/form-data"}, 400, "request.malformed"),
+        (PART + b"J\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary="}, 400, "request.malformed"),
+        (b"--x\r\nX: " + b"y" * 100_000 + b"\r\n\r\nJ\r\n--x--\r\n", FORM, 400, "request.malformed"),
         (PART.replace(b"images", b"\\ud800"), {"Content-Type": FORM["Content-Type"] + "; charset=unicode_escape"},
-         400, "malformed"),
+         400, "request.malformed"),
         (PART.replace(b"images", b"\\ud800") + b"J\r\n--x--\r\n",
-         {"Content-Type": FORM["Content-Type"] + "; charset=unicode_escape"}, 422, "wrong_part"),
+         {"Content-Type": FORM["Content-Type"] + "; charset=unicode_escape"}, 422, "request.wrong_part"),
     ],
 )  # fmt: skip
-def test_what_is_no_photograph_is_told(client, content, headers, status, code):
+def test_a_request_without_photograph_is_refused(client, content, headers, status, code):
     problem(client.post("/v1/grade", content=content, headers=headers), status, code)
 
 
 def test_a_form_that_ends_too_soon_loses_no_photograph_in_silence(client, photographs):
     data = PART + photographs["0.jpg"] + b"\r\n" + PART + photographs["1.jpg"]
-    assert "missing" in problem(client.post("/v1/grade", content=data, headers=FORM), 400, "malformed")
+    problem(client.post("/v1/grade", content=data, headers=FORM), 400, "request.malformed")
     whole = client.post("/v1/grade", content=data + b"\r\n--x--\r\n", headers=FORM)
     assert len(whole.json()["answers"]) == 2
 
@@ -306,7 +308,7 @@ def test_a_token_is_asked_for_on_all_that_tells_something(browsing, photographs,
             client.post("/v1/reviews", json={}, headers=headers),
             client.get("/v1/", headers=headers),
         ):
-            problem(response, 401, "token")
+            problem(response, 401, "request.token")
             assert response.headers["www-authenticate"] == "Bearer"
     assert client.get("/v1/model", headers=right).json()["name"] == "grader"
     assert sent(client, files, headers=right).status_code == 200
@@ -322,7 +324,7 @@ def test_a_token_is_asked_for_on_all_that_tells_something(browsing, photographs,
 )
 def test_a_local_server_is_asked_by_its_own_name_only(client, host):
     for path in ("/v1/model", "/", "/metrics"):
-        problem(client.get(path, headers={"Host": host}), 400, "wrong_host")
+        problem(client.get(path, headers={"Host": host}), 400, "request.wrong_host")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "LOCALHOST", "[::1]:8000"])
@@ -336,13 +338,21 @@ def test_a_server_in_a_network_has_any_name(browsing):
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
-    [("GET", "/v2/model", 404, "not_found"), ("GET", "/v1/grade", 405, "wrong_method"),
-     ("DELETE", "/v1/reviews", 405, "wrong_method"), ("GET", "/static/../app.py", 404, "not_found"),
-     ("GET", "/static/%2e%2e/app.py", 404, "not_found"), ("GET", "/static/%00", 404, "not_found"),
-     ("GET", "/static/" + "x" * 5000, 404, "not_found"), ("BREW", "/", 405, "wrong_method"),
-     ("GET", "/v1/reviews?limit=many", 422, "invalid"), ("GET", "/v1/reviews?offset=-1", 422, "invalid"),
-     ("GET", "/v1/reviews?offset=99999999999999999999", 422, "invalid"), ("GET", "/redoc", 404, "not_found")],
-)  # fmt: skip
+    [
+        ("GET", "/v2/model", 404, "request.not_found"),
+        ("GET", "/v1/grade", 405, "request.wrong_method"),
+        ("DELETE", "/v1/reviews", 405, "request.wrong_method"),
+        ("GET", "/static/../app.py", 404, "request.not_found"),
+        ("GET", "/static/%2e%2e/app.py", 404, "request.not_found"),
+        ("GET", "/static/%00", 404, "request.not_found"),
+        ("GET", "/static/" + "x" * 5000, 404, "request.not_found"),
+        ("BREW", "/", 405, "request.wrong_method"),
+        ("GET", "/v1/reviews?limit=many", 422, "request.invalid"),
+        ("GET", "/v1/reviews?offset=-1", 422, "request.invalid"),
+        ("GET", "/v1/reviews?offset=99999999999999999999", 422, "request.invalid"),
+        ("GET", "/redoc", 404, "request.not_found"),
+    ],
+)
 def test_wrong_addresses_are_structured_errors(client, method, path, status, code):
     problem(client.request(method, path), status, code)
 
@@ -428,33 +438,40 @@ def test_reviews_are_kept_listed_and_exported(browsing):
      {"key": "0" * 65}, {"probabilities": "0.1"}, {"model": "another"}],
 )  # fmt: skip
 def test_reviews_that_cannot_be_kept_are_refused(client, wrong):
-    problem(client.post("/v1/reviews", json=REVIEW | wrong), 422, "invalid")
+    problem(client.post("/v1/reviews", json=REVIEW | wrong), 422, "request.invalid")
     assert client.get("/v1/reviews").json()["total"] == 0
 
 
 def test_a_review_of_another_models_grade_is_refused(browsing):
     client = browsing()
     key = client.get("/v1/model").json()["key"]
-    said = problem(client.post("/v1/reviews", json=REVIEW | {"key": "0" * 64}), 409, "another_model")
-    assert "another model" in said and client.get("/v1/reviews").json()["total"] == 0
+    problem(client.post("/v1/reviews", json=REVIEW | {"key": "0" * 64}), 409, "request.another_model")
+    assert client.get("/v1/reviews").json()["total"] == 0
     kept = client.post("/v1/reviews", json=REVIEW | {"key": key})
     assert kept.status_code == 201 and kept.json()["model"] == "grader"
 
 
 @pytest.mark.parametrize(
     ("content", "status", "code"),
-    [(b"", 422, "invalid"), (b"[]", 422, "invalid"), (b"{", 422, "invalid"), (b'{"\\ud800": 1}', 422, "invalid"),
-     (b"\xff\xfe", 422, "invalid"), (b'{"probabilities": [NaN]}', 422, "invalid"), (b"[" * 60_000, 422, "invalid"),
-     (b" " * 70_000, 413, "too_large")],
-)  # fmt: skip
-def test_what_is_no_review_is_told(client, content, status, code):
+    [
+        (b"", 422, "request.invalid"),
+        (b"[]", 422, "request.invalid"),
+        (b"{", 422, "request.invalid"),
+        (b'{"\\ud800": 1}', 422, "request.invalid"),
+        (b"\xff\xfe", 422, "request.invalid"),
+        (b'{"probabilities": [NaN]}', 422, "request.invalid"),
+        (b"[" * 60_000, 422, "request.invalid"),
+        (b" " * 70_000, 413, "request.too_large"),
+    ],
+)
+def test_an_invalid_review_is_refused(client, content, status, code):
     problem(client.post("/v1/reviews", content=content, headers={"Content-Type": "application/json"}), status, code)
 
 
 def test_a_form_of_another_site_makes_no_review(client):
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         response = client.post("/v1/reviews", content=json.dumps(REVIEW), headers={"Content-Type": kind})
-        problem(response, 415, "wrong_type")
+        problem(response, 415, "request.wrong_type")
     assert client.get("/v1/reviews").json()["total"] == 0
 
 
@@ -470,7 +487,7 @@ def test_a_server_without_reviews_says_so(browsing):
     client = browsing(reviews="none")
     assert client.get("/v1/model").json()["reviews"] is False
     for response in (client.post("/v1/reviews", json=REVIEW), client.get("/v1/reviews")):
-        assert "keeps no reviews" in problem(response, 404, "no_reviews")
+        problem(response, 404, "reviews.off")
 
 
 WRITTEN = []
@@ -520,24 +537,25 @@ def test_nothing_is_written_unless_asked(browsing, tmp_path, photographs):
     assert keeping.get("/v1/model").json()["keeps_images"] is True
 
 
-def test_a_folder_for_photographs_that_is_none_is_told_before_the_model_is_loaded(grader_run, tmp_path, monkeypatch):
+def test_an_unusable_folder_for_photographs_is_refused_before_the_model_is_loaded(
+    grader_run, tmp_path, monkeypatch, refuses
+):
     (tmp_path / "file").write_text("")
     (tmp_path / "shut").mkdir()
     # Root may write anywhere, so that what the system would say of others is said for it.
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "shut")
-    for name, said in (("file", "is a file; give a folder"), ("file/inside", "cannot be made: Not a directory"),
-                       ("shut", "cannot be written by this account")):  # fmt: skip
-        with pytest.raises(ValueError, match=f"^--keep-images .*{name} {said}"):
+    for name, code in (("file", "exists"), ("file/inside", "unwritable"), ("shut", "unwritable")):
+        with refuses(f"output.{code}", "--keep-images", tmp_path / name):
             build_app(ServeConfig(run=tmp_path / "absent", keep_images=tmp_path / name))
 
 
-def test_a_run_folder_without_torch_says_what_to_do(grader_run, monkeypatch):
+def test_a_run_folder_without_torch_says_what_to_do(grader_run, monkeypatch, refuses):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match="pip install torch .*foveal export .*grader --out exported"):
+    with refuses("package.missing", grader_run, "torch", "foveal export"):
         build_app(ServeConfig(run=grader_run, reviews="none"))
 
 
-def test_options_come_from_the_environment_and_are_checked(monkeypatch, tmp_path):
+def test_options_come_from_the_environment_and_are_checked(monkeypatch, tmp_path, refuses):
     monkeypatch.delenv("FOVEAL_TOKEN", raising=False)
     monkeypatch.delenv("FOVEAL_REVIEWS", raising=False)
     plain = ServeConfig(run=tmp_path)
@@ -549,6 +567,9 @@ def test_options_come_from_the_environment_and_are_checked(monkeypatch, tmp_path
     assert (named.token, named.reviews_address) == ("secret", "postgresql://clinic@host/reviews")
     assert ServeConfig(run=tmp_path, reviews="none").reviews_address == ""
     assert ServeConfig(run=tmp_path, token="t", reviews="a.db").reviews_address == "a.db"
-    for wrong in ({"queue": 0}, {"timeout": 0}, {"port": 70_000}, {"ungradable": ("ugly",)}, {"queue": 4}):
-        with pytest.raises(ValueError, match="--(queue|timeout|port|ungradable)"):
-            ServeConfig(run=tmp_path, **wrong)
+    with refuses("option.value", "--port", 70_000):
+        ServeConfig(run=tmp_path, port=70_000)
+    with pytest.raises(FovealError):
+        ServeConfig(run=tmp_path, ungradable=("ugly",))
+    with pytest.raises(AssertionError):
+        Limits(queue=4)

@@ -27,7 +27,7 @@ def tried(client, good, response):
     if response.status_code == 200:
         assert said["answers"] and {one["answer"] for one in said["answers"]} <= {"graded", "ungradable", "unreadable"}
     else:
-        assert set(said["error"]) == {"code", "message", "mend"}
+        assert set(said["error"]) == {"code", "what", "expected", "fix"}
     assert "content-security-policy" in response.headers
     again = client.post("/v1/grade", content=good, headers={"Content-Type": "image/jpeg"}).json()
     assert again["answers"][0]["answer"] == "graded"
@@ -221,4 +221,4 @@ def test_bombs_are_refused_before_memory_is_spent(client, photographs, dicom_fil
     said = tried(client, photographs["0.jpg"], response)
     assert grown < ROOM + 4 * len(data), f"{grown / 2**20:.0f} MB"
     if reason is not None:  # what stands beside a small good picture may be left out
-        assert response.status_code == 422 and reason in said["error"]["message"]
+        assert response.status_code == 422 and reason in said["error"]["what"]

@@ -57,7 +57,7 @@ def gate(serving, monkeypatch):
 
 
 def test_beyond_the_queue_one_is_told_when_to_come_again(gate, photographs):
-    app = gate.make(queue=3, most_images=2)
+    app = gate.make(limits={"queue": 3, "images": 2})
 
     async def script():
         async with asyncio.TaskGroup() as group, asking(app) as client:
@@ -65,7 +65,7 @@ def test_beyond_the_queue_one_is_told_when_to_come_again(gate, photographs):
             first = [group.create_task(ask()) for _ in range(2)]
             await until(client, 2)
             two = await client.post("/v1/grade", files=[("images", ("a.jpg", photographs["0.jpg"]))] * 2)
-            assert (two.status_code, two.json()["error"]["code"]) == (503, "busy")
+            assert (two.status_code, two.json()["error"]["code"]) == (503, "server.busy")
             assert int(two.headers["retry-after"]) >= 1 and "content-security-policy" in two.headers
             last = group.create_task(ask())
             await until(client, 3)
@@ -79,13 +79,13 @@ def test_beyond_the_queue_one_is_told_when_to_come_again(gate, photographs):
 
 
 def test_too_slow_is_told_and_the_place_is_free_again(gate, photographs):
-    app = gate.make(queue=2, most_images=2, timeout=1.0)  # on a busy machine too, the last two are graded in time
+    app = gate.make(limits={"queue": 2, "images": 2, "timeout": 1.0})
 
     async def script():
         async with asking(app) as client:
             files = [("images", ("a.jpg", photographs["0.jpg"]))] * 2
             late = await client.post("/v1/grade", files=files)
-            assert (late.status_code, late.json()["error"]["code"]) == (408, "timeout")
+            assert (late.status_code, late.json()["error"]["code"]) == (408, "request.timeout")
             assert await in_work(client) == 0
             gate.set()
             good = await client.post("/v1/grade", files=files)
@@ -96,7 +96,7 @@ def test_too_slow_is_told_and_the_place_is_free_again(gate, photographs):
 
 def test_who_gives_up_spoils_nobody_elses_answer(serving, photographs, monkeypatch):
     """Photographs whose time is up lie in one batch with others: those are graded, and these are not."""
-    app, seen, opened, probabilities = serving(timeout=1.0), [], threading.Event(), Predictor.probabilities
+    app, seen, opened, probabilities = serving(limits={"timeout": 1.0}), [], threading.Event(), Predictor.probabilities
 
     def waits(model, images):
         seen.append(len(images))
@@ -124,7 +124,7 @@ def test_who_gives_up_spoils_nobody_elses_answer(serving, photographs, monkeypat
 
 
 def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
-    app = serving(timeout=0.8, queue=1, most_images=1)  # on a busy machine too, the last photograph is graded in time
+    app = serving(limits={"timeout": 0.8, "queue": 1, "images": 1})
 
     async def trickle():
         yield b"--x\r\nA: "
@@ -139,7 +139,7 @@ def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
                 ("/v1/reviews", {"Content-Type": "application/json"})
             ]:
                 late = await client.post(path, content=trickle(), headers=headers)
-                assert (late.status_code, late.json()["error"]["code"]) == (408, "timeout")
+                assert (late.status_code, late.json()["error"]["code"]) == (408, "request.timeout")
             assert await in_work(client) == 0
             assert (await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)).status_code == 200
 
@@ -147,7 +147,7 @@ def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
 
 
 def test_bodies_that_do_not_come_take_no_place_from_others(serving, photographs):
-    app, stop = serving(queue=2, most_images=1), asyncio.Event()
+    app, stop = serving(limits={"queue": 2, "images": 1}), asyncio.Event()
 
     async def stalls():
         yield photographs["0.jpg"][:1]
@@ -178,8 +178,8 @@ def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch,
             files = [("images", ("a.jpg", photographs["0.jpg"]))] * 2
             monkeypatch.setattr(Predictor, "probabilities", fails)
             failed = await client.post("/v1/grade", files=files)
-            assert (failed.status_code, failed.json()["error"]["code"]) == (500, "failed")
-            assert "RuntimeError" in failed.json()["error"]["message"] and "CUDA out of memory" in caplog.text
+            assert (failed.status_code, failed.json()["error"]["code"]) == (500, "server.failed")
+            assert "RuntimeError" in failed.json()["error"]["what"] and "CUDA out of memory" in caplog.text
             monkeypatch.setattr(Predictor, "probabilities", probabilities)
             good = await client.post("/v1/grade", files=files)
             assert good.status_code == 200 and await in_work(client) == 0
@@ -194,7 +194,7 @@ def test_a_network_that_gives_no_numbers_fails_one_batch(serving, photographs, m
     async def script():
         async with asking(app) as client:
             failed = await client.post("/v1/grade", content=photographs["0.jpg"], headers=JPEG)
-            assert (failed.status_code, failed.json()["error"]["code"]) == (500, "failed")
+            assert (failed.status_code, failed.json()["error"]["code"]) == (500, "server.failed")
 
     asyncio.run(script())
 
@@ -202,7 +202,7 @@ def test_a_network_that_gives_no_numbers_fails_one_batch(serving, photographs, m
 @pytest.mark.parametrize("pieces", [0, 1])
 @pytest.mark.parametrize("path", ["/v1/grade", "/v1/report", "/v1/reviews"])
 def test_clients_that_leave_take_no_place_with_them(serving, photographs, pieces, path, caplog):
-    app = serving(queue=1, most_images=1)
+    app = serving(limits={"queue": 1, "images": 1})
     kind = b"application/json" if path == "/v1/reviews" else b"image/jpeg"
 
     async def leave():
@@ -255,7 +255,7 @@ def test_many_at_once_share_passes_and_get_their_own_answers(serving, photograph
 def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, photographs, monkeypatch):
     data = photographs["3.png"]
     monkeypatch.setattr(work, "HELD_REQUESTS", 1.5 * len(data) / 10**6)  # room for one photograph, not for two
-    app = gate.make(most_megabytes=1)
+    app = gate.make(limits={"megabytes": 1})
 
     async def script():
         async with asking(app) as client:
@@ -265,7 +265,7 @@ def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, ph
             second = await client.post("/v1/grade", content=data, headers=headers)
             form = await client.post("/v1/grade", files=[("images", ("a.png", data))])
             assert [answer.status_code for answer in (second, form)] == [503, 503]
-            assert second.headers["Retry-After"] == "1" and second.json()["error"]["code"] == "busy"
+            assert second.headers["Retry-After"] == "1" and second.json()["error"]["code"] == "server.busy"
             gate.set()
             assert (await first).status_code == 200
             assert (await client.post("/v1/grade", content=data, headers=headers)).status_code == 200
@@ -274,7 +274,7 @@ def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, ph
 
 
 def test_a_database_that_does_not_answer_holds_up_nothing_else(serving, photographs, monkeypatch):
-    app, opened, latest = serving(timeout=1.0), threading.Event(), Reviews.latest
+    app, opened, latest = serving(limits={"timeout": 1.0}), threading.Event(), Reviews.latest
 
     def waits(store, *given):
         assert opened.wait(20)
@@ -296,8 +296,8 @@ def test_a_database_that_does_not_answer_holds_up_nothing_else(serving, photogra
             finally:
                 opened.set()
             assert {answer.status_code for answer in answers} == {503}
-            assert answers[0].json()["error"]["code"] == "database" and answers[0].headers["retry-after"]
-            assert "within 1 s" in answers[0].json()["error"]["message"]
+            assert answers[0].json()["error"]["code"] == "reviews.unavailable" and answers[0].headers["retry-after"]
+            assert "1 s" in answers[0].json()["error"]["what"]
             assert (await client.get("/v1/reviews")).json()["total"] == 0
 
     asyncio.run(script())

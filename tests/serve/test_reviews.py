@@ -54,7 +54,7 @@ def test_a_review_comes_back_with_its_number_and_time_and_is_there_after_closing
         assert store.latest(limit=1)[1][0].probabilities is None
 
 
-def test_the_newest_come_first_page_by_page(reviews, clock):
+def test_the_newest_come_first_page_by_page(reviews, clock, refuses):
     for number, second in enumerate((3, 1, 2, 3)):
         clock.now = f"2026-11-24T20:00:0{second}+00:00"
         reviews.add(replace(REVIEW, image=image(number)))
@@ -63,7 +63,7 @@ def test_the_newest_come_first_page_by_page(reviews, clock):
     assert total == 4 and [review.id for review in page] == [1, 3]
     assert reviews.latest(offset=9) == (4, [])
     for limit, offset in ((0, 0), (1001, 0), (-1, 0), (1, -1), (1, 2**63)):
-        with pytest.raises(ValueError, match="limit must be 1 to 1000"):
+        with refuses("reviews.invalid", limit, offset, 1000):
             reviews.latest(limit, offset)
 
 
@@ -134,28 +134,17 @@ def test_without_reviews_the_table_has_its_columns_and_can_be_read(reviews, tmp_
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"image": "A" * 64}, "image must be the SHA-256"),
-        ({"image": "../etc"}, "image must be the SHA-256"),
-        ({"name": " "}, "name is empty"),
-        ({"reviewer": ""}, "reviewer is empty"),
-        ({"name": "n" * (LIMITS["name"] + 1)}, "name has 401 characters; at most 400"),
-        ({"reviewer": "n" * (LIMITS["reviewer"] + 1)}, "reviewer has 101 characters"),
-        ({"note": "n" * (LIMITS["note"] + 1)}, "note has 4001 characters"),
-        ({"note": "a\0b"}, "note holds a zero byte"),
-        ({"name": "\udc80.jpg"}, "name holds a zero byte or half a character"),
-        ({"grade": -1}, "grade must be the number of a class"),
-        ({"grade": 100}, "grade must be"),
-        ({"given": True}, "given must be"),
-        ({"given": 1.0}, "given must be"),
-        ({"probabilities": (0.5, float("nan"))}, "probabilities must be numbers from 0 to 1"),
-        ({"probabilities": (1.1,)}, "probabilities must be"),
-        ({"probabilities": (0.0,) * 101}, "at most 100"),
+        {"image": "A" * 64}, {"image": "../etc"}, {"name": " "}, {"reviewer": ""},
+        {"name": "n" * (LIMITS["name"] + 1)}, {"reviewer": "n" * (LIMITS["reviewer"] + 1)},
+        {"note": "n" * (LIMITS["note"] + 1)}, {"note": "a\0b"}, {"name": "\udc80.jpg"},
+        {"grade": -1}, {"grade": 100}, {"given": True}, {"given": 1.0},
+        {"probabilities": (0.5, float("nan"))}, {"probabilities": (1.1,)}, {"probabilities": (0.0,) * 101},
     ],
-)
-def test_what_cannot_be_kept_is_refused(reviews, change, message):
-    with pytest.raises(ValueError, match=message):
+)  # fmt: skip
+def test_what_cannot_be_kept_is_refused(reviews, change, refuses):
+    with refuses("reviews.invalid", *change):
         reviews.add(replace(REVIEW, **change))
     assert reviews.latest()[0] == 0
     longest = {name: "n" * limit for name, limit in LIMITS.items()}

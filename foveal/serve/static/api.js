@@ -17,10 +17,12 @@ try {
 /** An answer of the server that is not what was asked for; status 0: there was no answer at all. */
 export class Refused extends Error {
   constructor(status, error = {}, seconds = PATIENCE) {
-    super(error.message ?? `status ${status}`);
+    super(error.what ?? `status ${status}`);
     this.status = status;
-    this.said = error.message ?? "";
-    this.mend = error.mend ?? "";
+    this.code = error.code ?? "";
+    this.what = error.what ?? "";
+    this.expected = error.expected ?? "";
+    this.fix = error.fix ?? "";
     this.seconds = seconds;
   }
 }
@@ -133,7 +135,7 @@ export async function grade(file, { similar, ...patience }) {
   if (body.key !== key) throw new Refused(409);
   const answer = body.answers?.[0];
   if (answer === undefined) throw new Refused(200);
-  if (answer.answer === "unreadable") throw new Refused(422, { message: answer.reason });
+  if (answer.answer === "unreadable") throw new Refused(422, { code: answer.code, what: answer.reason });
   return answer;
 }
 

@@ -3,15 +3,16 @@
 import { Refused } from "./api.js";
 import { has, languageTag, say } from "./words.js";
 
-const OWN = [401, 409]; // for which the server has words for programs
+const OWN = [401, 409]; // here the page's own words are better for people
 
-/** What went wrong and how to mend it. The server speaks English: elsewhere the page's own words come first. */
+/** What went wrong and how to fix it. The server speaks English: in other languages the page's own words come first. */
 export function plainly(problem) {
   if (!(problem instanceof Refused)) return say("error.strange");
   if (problem.status === 0) return say("error.offline");
   if (problem.status >= 200 && problem.status < 300) return say("error.strange");
   const known = has(`error.${problem.status}`) ? say(`error.${problem.status}`) : say("error.other", { status: problem.status });
-  const said = [problem.said, problem.mend].filter(Boolean).map(ended).join(" ");
+  const expected = problem.expected && `expected: ${problem.expected}`;
+  const said = [problem.what, expected, problem.fix].filter(Boolean).map(ended).join(" ");
   if (!said || OWN.includes(problem.status)) return known;
   return languageTag() === "en" ? said : `${known}（${said}）`;
 }
