@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from foveal.fundus.decode import decode
 from foveal.fundus.overlay import heat_layer, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate
 from foveal.fundus.quality import FLAGS
+from foveal.page.pictures import data_address
 from foveal.predict.model import Model
 from foveal.serve.batching import Judged
 from foveal.serve.intake import Sent
@@ -68,12 +68,12 @@ def pictures_of(
     """The photograph and the layer of its map as data: addresses; heat None where the model has no map."""
     decoded = decode(sent.data, PICTURE_SIDE, name=sent.name, most_pixels=most_pixels)
     frame, square = locate(decoded.pixels, model.preparation)
-    picture = {"picture": as_address(to_jpeg(_shrunk(decoded.pixels)), "jpeg")}
+    picture = {"picture": data_address(to_jpeg(_shrunk(decoded.pixels)), "jpeg")}
     if judged.places is None:
         return {**picture, "heat": None}
     layer = _shrunk(heat_layer(frame.shape, square, judged.places, retina_of(prepared.square)))
     encoded = cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes()
-    return {**picture, "heat": as_address(encoded, "png")}
+    return {**picture, "heat": data_address(encoded, "png")}
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
@@ -82,8 +82,3 @@ def _shrunk(pixels: np.ndarray) -> np.ndarray:
     if factor >= 1:
         return pixels
     return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
-def as_address(data: bytes, kind: str) -> str:
-    """A data: address of a picture's bytes."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

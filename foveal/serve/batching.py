@@ -21,7 +21,8 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Prepared
-from foveal.predict.model import ALL, Model, set_ungradable
+from foveal.predict.answers import ALL, GRADE
+from foveal.predict.model import Model, set_ungradable
 from foveal.serve.options import Limits
 from foveal.serve.problems import LOG, busy
 
@@ -123,8 +124,7 @@ class Batcher:
 
     def _judge(self, batch: list[_Waiting]) -> list[Judged]:
         images = np.stack([waiting.prepared.pixels for waiting in batch])
-        wants_all = any(waiting.look for waiting in batch)
-        answers = self.model.answer(images, ALL if wants_all else ("probabilities",))
+        answers = self.model.answer(images, ALL if any(waiting.look for waiting in batch) else GRADE)
         flags = [" ".join(waiting.prepared.flags) for waiting in batch]
         rows = set_ungradable(self.model.rows([""] * len(batch), answers, flags), self.ungradable)
         rows = rows.astype(object).where(rows.notna(), None)

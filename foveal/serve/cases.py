@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
-from foveal.fundus.overlay import to_jpeg
+from foveal.page.pictures import embedded
+from foveal.predict.answers import joined
 from foveal.predict.model import Model
-from foveal.serve.answers import as_address
 from foveal.sets.records import PreparedSet, open_prepared
 
 SHOWN = 4
@@ -42,10 +41,8 @@ class Cases:
             chosen.to_dict("records"), cosines[order], self.prepared.pixels(chosen), strict=True
         ):
             grade = int(row["label"])
-            small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).reshape(SIDE, SIDE, -1)
-            picture = as_address(to_jpeg(np.ascontiguousarray(np.broadcast_to(small, (SIDE, SIDE, 3)))), "jpeg")
             found.append({"id": str(row["id"]), "grade": grade, "grade_name": self.classes[grade],
-                          "similarity": round(float(cosine), 4), "picture": picture})  # fmt: skip
+                          "similarity": round(float(cosine), 4), "picture": embedded(pixels, SIDE)})  # fmt: skip
         return found
 
 
@@ -68,8 +65,9 @@ def open_cases(path: Path, model: Model) -> Cases:
     parts = []
     with progress_bar("features of cases", len(records)) as bar:
         for part, images in model.images_of(prepared, records):
-            parts.append(model.answer(images, ("features",)).features)
+            parts.append(model.answer(images, ("features",)))
             bar.advance(len(part))
-    features = np.concatenate(parts)
+    features = joined(parts).features
+    assert features is not None
     lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     return Cases(prepared, records, features / lengths, model.classes)

@@ -119,6 +119,8 @@ async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, 
         if "files" in error.message.lower():
             raise too_many(images) from None
         raise FovealError("request.malformed", f"the form cannot be read: {error.message}") from None
+    except FovealError:
+        raise
     except (KeyError, ValueError) as error:
         raise FovealError("request.malformed", "the form cannot be read") from error
     try:

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from foveal.predict.answers import GRADE, Answers
 from foveal.predict.predictor import Predictor
 from foveal.serve import work
 from foveal.serve.reviews import Reviews
@@ -40,15 +41,15 @@ async def until(client, number):
 @pytest.fixture
 def gate(serving, monkeypatch):
     """Gives an app whose network waits for `gate.set()`; the network is free once the test has ended."""
-    opened, probabilities = threading.Event(), Predictor.probabilities
+    opened, answer = threading.Event(), Predictor.answer
 
-    def waits(model, images):
+    def waits(model, images, want=GRADE):
         assert opened.wait(20)
-        return probabilities(model, images)
+        return answer(model, images, want)
 
     def make(**options):
         app = serving(**options)  # it is warmed up before the gate is shut
-        monkeypatch.setattr(Predictor, "probabilities", waits)
+        monkeypatch.setattr(Predictor, "answer", waits)
         return app
 
     opened.make = make
@@ -96,15 +97,15 @@ def test_too_slow_is_told_and_the_place_is_free_again(gate, photographs):
 
 def test_who_gives_up_spoils_nobody_elses_answer(serving, photographs, monkeypatch):
     """Photographs whose time is up lie in one batch with others: those are graded, and these are not."""
-    app, seen, opened, probabilities = serving(limits={"timeout": 1.0}), [], threading.Event(), Predictor.probabilities
+    app, seen, opened, answer = serving(limits={"timeout": 1.0}), [], threading.Event(), Predictor.answer
 
-    def waits(model, images):
+    def waits(model, images, want=GRADE):
         seen.append(len(images))
         if len(seen) == 1:
             assert opened.wait(20)
-        return probabilities(model, images)
+        return answer(model, images, want)
 
-    monkeypatch.setattr(Predictor, "probabilities", waits)
+    monkeypatch.setattr(Predictor, "answer", waits)
 
     async def script():
         async with asyncio.TaskGroup() as group, asking(app) as client:
@@ -168,19 +169,19 @@ def test_bodies_that_do_not_come_take_no_place_from_others(serving, photographs)
 
 
 def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch, caplog):
-    app, probabilities = serving(), Predictor.probabilities
+    app, answer = serving(), Predictor.answer
 
-    def fails(model, images):
+    def fails(model, images, want):
         raise RuntimeError("CUDA out of memory")
 
     async def script():
         async with asking(app) as client:
             files = [("images", ("a.jpg", photographs["0.jpg"]))] * 2
-            monkeypatch.setattr(Predictor, "probabilities", fails)
+            monkeypatch.setattr(Predictor, "answer", fails)
             failed = await client.post("/v1/grade", files=files)
             assert (failed.status_code, failed.json()["error"]["code"]) == (500, "server.failed")
             assert "RuntimeError" in failed.json()["error"]["what"] and "CUDA out of memory" in caplog.text
-            monkeypatch.setattr(Predictor, "probabilities", probabilities)
+            monkeypatch.setattr(Predictor, "answer", answer)
             good = await client.post("/v1/grade", files=files)
             assert good.status_code == 200 and await in_work(client) == 0
 
@@ -189,7 +190,8 @@ def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch,
 
 def test_a_network_that_gives_no_numbers_fails_one_batch(serving, photographs, monkeypatch):
     app = serving()
-    monkeypatch.setattr(Predictor, "probabilities", lambda model, images: np.full((len(images), 5), np.nan))
+    nothing = lambda model, images, want: Answers(probabilities=np.full((len(images), 5), np.nan))  # noqa: E731
+    monkeypatch.setattr(Predictor, "answer", nothing)
 
     async def script():
         async with asking(app) as client:

@@ -31,8 +31,8 @@ JPEG = {"Content-Type": "image/jpeg"}
 SLOW = """
 import sys, time
 from foveal.predict.predictor import Predictor
-quick = Predictor.probabilities
-Predictor.probabilities = lambda model, images: (time.sleep(1), quick(model, images))[1]
+quick = Predictor.answer
+Predictor.answer = lambda model, *given: (time.sleep(1), quick(model, *given))[1]
 from foveal.cli import main
 sys.exit(main(sys.argv[1:]))
 """
