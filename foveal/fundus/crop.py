@@ -1,37 +1,40 @@
 """Find the retinal disc in a photograph, and cut the square around it.
 
-A fundus camera shows the retina as a bright disc on black. How much black lies around it, and how much of the
-disc the frame cuts off, tells the camera and not the disease; a network that sees it learns the camera.
-So every photograph becomes the square around the whole disc, padded with black where the frame ended early.
+A fundus camera shows the retina as a bright disc on black. How much black surrounds the disc, and how much of the disc
+the frame cuts off, depends on the camera and not on the disease; a network that sees it learns the camera. So every
+photograph becomes the square around the whole disc, padded with black where the frame ends early.
 
-The outline of the bright part is mostly an arc of one circle, and partly something else: the frame, a notch that
-marks the orientation, a shadow, a flash. `find_disc` takes circles through triples of outline points, keeps the
-one that most of the outline agrees with (RANSAC: Fischler and Bolles, 1981), and fits it by least squares.
-No single brightness parts disc from background in dark, hazy and over-exposed photographs alike, so a few are tried.
+Most of the outline of the bright region is an arc of one circle. The rest is something else: the frame, a notch that
+marks the orientation, a shadow, a flash. `find_disc` draws circles through triples of outline points, keeps the one
+that most of the outline agrees with (RANSAC: Fischler and Bolles, 1981), and refines it by least squares.
+No single threshold separates disc and background in dark, hazy and overexposed photographs, so it tries a few.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import reduce
 
 import cv2
 import numpy as np
 
+from foveal.errors import FovealError
+
 _ANALYSED_SIDE = 256  # long side in px of the copy that is analysed; one of its pixels is about 0.4 % of a disc
 _LEVELS = (0.16, 0.07, 0.35)  # brightness of the outline, from background (0) to the middle of the frame (1)
-_LEAST_CONTRAST = 4.0  # grey levels of 255 between background and middle; below this nothing is a disc
+_LEAST_CONTRAST = 4.0  # grey levels of 255 between background and middle; with less there is no disc
 _OUTLINE_POINTS, _TRIPLES = 120, 160
 _TOLERANCE = 0.02  # of the radius: how far an outline point may lie from the circle and still support it
-_END_TOLERANCE = 0.03  # of the radius: how far the region may end from where the circle ends (a notch, a ragged rim)
-# Radius as a share of the frame's sides. Below: a reflection or the optic disc. Above: the frame lies inside
-# the disc, and what was fitted are shadows in the corners.
+_END_TOLERANCE = 0.03  # of the radius: how far apart region and circle may end (a notch, a ragged rim)
+# Radius as a share of the frame's sides. A smaller circle is a reflection or the optic disc. With a larger one the
+# frame lies inside the disc, and the circle was fitted to shadows in the corners.
 _LEAST_RADIUS, _LARGEST_RADIUS = 0.24, 0.68
 _LEAST_POINTS = 24  # of outline inside the frame, in px of the copy
 _SECTORS, _LEAST_SECTORS = 72, 6  # of 5 degrees each
 _AGREEING = 0.8  # share of the outline on the circle, for a disc that the frame cuts off on all sides
 _LEAST_SUPPORT = 0.45  # share of the circle within the frame that must have outline on it
-_CERTAIN = 0.95  # with this much support no other level is tried
+_CERTAIN = 0.95  # with this much support, no other level is tried
 _WHITE, _LEAST_WHITE = 245, 0.2  # grey level of a white surround, and the share of the frame's edge that it takes
 
 
@@ -39,8 +42,8 @@ _WHITE, _LEAST_WHITE = 245, 0.2  # grey level of a white surround, and the share
 class Disc:
     """The square around a retinal disc, in pixels of the picture it was found in.
 
-    `left`, `top`: of its corner, negative or beyond the frame where the disc is cut off. `side`: > 0.
-    `found`: False where no disc could be made out and the square is that of the whole frame.
+    `left`, `top`: its corner, which lies outside the frame where the disc is cut off. `side`: > 0.
+    `found`: False where no disc was found and the square is that of the whole frame.
     """
 
     left: float
@@ -52,7 +55,7 @@ class Disc:
 def whole_frame(width: int, height: int) -> Disc:
     """Return the smallest square around a whole frame of `width` x `height` px, centred, as not found."""
     if width < 1 or height < 1:
-        raise ValueError(f"a frame of {width} x {height} pixels; both must be at least 1")
+        raise FovealError("image.array", f"a frame of {width} x {height} px", expected="at least 1 x 1 px")
     side = max(width, height)
     return Disc((width - side) / 2, (height - side) / 2, float(side), found=False)
 
@@ -60,9 +63,9 @@ def whole_frame(width: int, height: int) -> Disc:
 def find_disc(pixels: np.ndarray) -> Disc:
     """Find the square around the retinal disc, or around the whole frame where no disc is plausible.
 
-    `pixels`: uint8 `[h, w, C]`; the brightest channel counts. Raises `ValueError` for other arrays.
+    `pixels`: uint8 `[h, w, C]`; the brightest channel counts. Raises FovealError for other arrays.
     """
-    _check(pixels)
+    check_array(pixels)
     height, width = pixels.shape[:2]
     grey = _analysed(pixels)
     circle = _best_circle(grey)
@@ -73,18 +76,19 @@ def find_disc(pixels: np.ndarray) -> Disc:
 
 
 def crop_square(pixels: np.ndarray, disc: Disc, size: int) -> np.ndarray:
-    """Cut the square of `disc` and resize it to `size` px; black where it reaches outside the frame.
+    """Cut out the square of `disc` and resize it to `size` px; black where it lies outside the frame.
 
     `pixels`: uint8 `[h, w, C]`. Returns uint8 `[size, size, C]`. The square is rounded to whole source pixels.
-    Raises `ValueError` for other arrays, `size` < 1, or a square without a pixel of the frame.
+    Raises FovealError for other arrays, `size` < 1, or a square that does not overlap the frame.
     """
-    _check(pixels)
+    check_array(pixels)
     height, width, channels = pixels.shape
     left, top, side = round(disc.left), round(disc.top), round(disc.side)
     rows = slice(max(top, 0), min(top + side, height))
     columns = slice(max(left, 0), min(left + side, width))
     if size < 1 or rows.start >= rows.stop or columns.start >= columns.stop:
-        raise ValueError(f"no {size} px square can be cut with {disc} from {width} x {height} px: they must overlap")
+        what = f"no square of {size} px can be cut with {disc} from {width} x {height} px"
+        raise FovealError("image.crop", what, expected="a square that overlaps the picture, and a size of at least 1")
     square = np.zeros((side, side, channels), np.uint8)
     square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[rows, columns]
     way = cv2.INTER_AREA if size < side else cv2.INTER_LINEAR
@@ -92,31 +96,35 @@ def crop_square(pixels: np.ndarray, disc: Disc, size: int) -> np.ndarray:
 
 
 def blacken_surround(pixels: np.ndarray) -> np.ndarray:
-    """Return the picture with a white surround, as of some exports, made black; the same array where there is none.
+    """Make the white surround that some exports have black; return the same array where there is none.
 
     `pixels` and result: uint8 `[h, w, 3]`. White that does not reach the edge of the frame stays: it is in the eye.
-    A flash may reach the edge, too, so this is for pictures in which no disc was found.
+    A flash can reach the edge too, so this is for pictures in which no disc was found.
     """
-    _check(pixels)
+    check_array(pixels)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if (edge.min(axis=1) >= _WHITE).mean() < _LEAST_WHITE:
         return pixels
     white = (pixels.min(axis=2) >= _WHITE).astype(np.uint8)
-    ring = cv2.copyMakeBorder(white, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)  # joins all that reaches the edge
+    ring = cv2.copyMakeBorder(white, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)  # joins all white at the edge
     cv2.floodFill(ring, None, (0, 0), 2)
     surround = cv2.dilate((ring == 2).astype(np.uint8), np.ones((5, 5), np.uint8))[1:-1, 1:-1]  # and JPEG's grey rim
     return np.where(surround[..., None] > 0, np.uint8(0), pixels)
 
 
-def _check(pixels: np.ndarray) -> None:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or 0 in pixels.shape:
-        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}; uint8 [h, w, C] without an empty side is needed")
+def check_array(pixels: np.ndarray, channels: Container[int] | None = None, *, square: bool = False) -> None:
+    """Raise FovealError unless `pixels` is uint8 `[h, w, C]` without an empty side, C is one of `channels`, h = w."""
+    good = pixels.dtype == np.uint8 and pixels.ndim == 3 and 0 not in pixels.shape
+    good = good and (channels is None or pixels.shape[2] in channels)
+    if not good or (square and pixels.shape[0] != pixels.shape[1]):
+        expected = "uint8 [S, S, C]" if square else "uint8 [h, w, C]"
+        raise FovealError("image.array", f"an array of {pixels.dtype} {pixels.shape}", expected=expected)
 
 
 def _analysed(pixels: np.ndarray) -> np.ndarray:
     """Return the small copy that is analysed: brightest channel, speckle removed. uint8 `[h, w]`."""
     step = max(1, max(pixels.shape[:2]) * 2 // (3 * _ANALYSED_SIDE))
-    thinned = pixels[::step, ::step]  # every step-th pixel is enough, and far cheaper than all
+    thinned = pixels[::step, ::step]  # enough, and far cheaper than all pixels
     brightest = reduce(np.maximum, np.moveaxis(thinned, -1, 0))  # ten times as fast as max(axis=-1)
     scale = _ANALYSED_SIDE / max(pixels.shape[:2])
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
@@ -158,7 +166,7 @@ def _circle_at(bright: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _fit(outline: np.ndarray) -> np.ndarray | None:
-    """Return the circle x, y, radius that most of the outline `[n, 2]` lies on, and the least of it outside."""
+    """Return the circle x, y, radius with most of the outline `[n, 2]` on it and least of it outside."""
     generator = np.random.default_rng(0)  # the same photograph always gives the same square
     circles = _circles_through(outline[generator.integers(len(outline), size=(_TRIPLES, 3))])
     if len(circles) == 0:
@@ -173,11 +181,11 @@ def _fit(outline: np.ndarray) -> np.ndarray | None:
 
 
 def _circles_through(triples: np.ndarray) -> np.ndarray:
-    """Return x, y, radius `[n, 3]` of the circles through triples of points `[n, 3, 2]`, flat ones left out."""
+    """Return x, y, radius `[n, 3]` of the circles through triples of points `[n, 3, 2]`, without flat triples."""
     origin = triples[:, 0]
     a, b = triples[:, 1] - origin, triples[:, 2] - origin
     twice_area = 2 * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-    keep = np.abs(twice_area) > 50  # px²: closer to a line, the centre is anywhere
+    keep = np.abs(twice_area) > 50  # px²: flatter triples do not determine a centre
     origin, a, b, twice_area = origin[keep], a[keep], b[keep], twice_area[keep]
     a_squared, b_squared = (a**2).sum(axis=1), (b**2).sum(axis=1)
     x = (b[:, 1] * a_squared - a[:, 1] * b_squared) / twice_area
@@ -188,11 +196,11 @@ def _circles_through(triples: np.ndarray) -> np.ndarray:
 def _beyond(circles: np.ndarray, outline: np.ndarray) -> np.ndarray:
     """Return how far outside each circle `[m, 3]` each point `[n, 2]` lies, in radii: `[m, n]`, negative inside."""
     x, y = outline[:, 0] - circles[:, :1], outline[:, 1] - circles[:, 1:2]
-    return np.sqrt(x * x + y * y) / circles[:, 2:] - 1  # np.hypot guards against overflow, at four times the cost
+    return np.sqrt(x * x + y * y) / circles[:, 2:] - 1  # np.hypot takes four times as long
 
 
 def _correction(circle: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the least-squares step of x, y, radius towards points `[n, 2]` (one Gauss-Newton step)."""
+    """Return one Gauss-Newton step of x, y, radius towards the least-squares circle through points `[n, 2]`."""
     offsets = points - circle[:2]
     distances = np.hypot(offsets[:, 0], offsets[:, 1])
     slopes = np.column_stack([offsets / distances[:, None], np.ones(len(points))])
@@ -200,18 +208,18 @@ def _correction(circle: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _plausible(circle: np.ndarray, last: np.ndarray) -> bool:
-    """Say whether a circle can be the disc of a photograph: its size, and its centre in the frame."""
+    """Whether a circle can be the disc of a photograph, by its size and its centre."""
     size = _LEAST_RADIUS * last.min() < circle[2] < _LARGEST_RADIUS * last.max()
     return bool(size and (circle[:2] > 0).all() and (circle[:2] < last).all())
 
 
 def _is_round(circle: np.ndarray, region: np.ndarray, outline: np.ndarray) -> bool:
-    """Say whether a region is the disc inside a circle, not an ellipse with a circle along one of its sides.
+    """Whether a region is the disc inside a circle, and not an ellipse that touches the circle along one side.
 
-    A picture squeezed to a square makes an ellipse of the disc. Only a disc ends where the circle ends on two
-    opposite sides; shadows may hide one such pair. Where the frame cut off both pairs, all the outline must agree.
+    Squeezing a picture to a square turns its disc into an ellipse. Only a disc ends where the circle ends on two
+    opposite sides; shadows may hide one such pair. Where the frame cuts off both pairs, all of the outline must agree.
     """
-    ends = np.array([circle[:2] - circle[2], circle[:2] + circle[2]])  # [first or last, x or y], as the next line
+    ends = np.array([circle[:2] - circle[2], circle[:2] + circle[2]])  # [first or last, x or y], like the next line
     region_ends = np.array([region.min(axis=0), region.max(axis=0)])
     together = np.abs(ends - region_ends) < _END_TOLERANCE * circle[2]
     agreeing = np.abs(_beyond(circle[None], outline)) < _TOLERANCE
@@ -219,7 +227,7 @@ def _is_round(circle: np.ndarray, region: np.ndarray, outline: np.ndarray) -> bo
 
 
 def _support(circle: np.ndarray, outline: np.ndarray, last: np.ndarray) -> float:
-    """Return the share of the circle inside the frame with outline on it, less the share of outline beyond it."""
+    """Return the share of the visible circle that has outline on it, less the share of the outline beyond it."""
     beyond = _beyond(circle[None], outline)[0]
     offsets = outline[np.abs(beyond) < _TOLERANCE] - circle[:2]
     angles = np.linspace(-np.pi, np.pi, _SECTORS, endpoint=False) + np.pi / _SECTORS

@@ -1,13 +1,13 @@
-"""Read one photograph from disc into upright 8-bit RGB, at no more pixels than are needed.
+"""Read one photograph into upright 8-bit RGB, with no more pixels than are needed.
 
-A clinic's folder holds 16-megapixel JPEGs that end as 256-pixel squares. The JPEG decoder can leave out
-the fine frequencies and hand back a half, a quarter or an eighth of each side in a fraction of the time,
-so `decode` asks for the largest such step that still keeps the side the caller needs.
+Folders of clinics hold 16-megapixel JPEGs that become squares of 256 px. A JPEG decoder can leave out the fine
+frequencies and return a half, a quarter or an eighth of each side in a fraction of the time. `decode` asks for the
+largest such reduction that still keeps the side the caller needs.
 
-OpenCV decodes (it is fast and lets other threads run meanwhile). Pillow reads the header, so that a file is
-judged before any memory is spent on it, and takes over where OpenCV gives up or gets the colours wrong.
-Colour profiles are ignored: cameras for the fundus rarely embed one, and a grader learns from raw values.
-DICOM has a reader of its own (dicom.py), for which pydicom must be installed.
+OpenCV decodes: it is fast and does not block other threads. Pillow reads the header, so that a file is checked before
+memory is spent on it, and decodes what OpenCV cannot read or gets wrong.
+Colour profiles are ignored: fundus cameras rarely embed one, and a grader learns from raw values.
+DICOM has its own reader (dicom.py), which needs pydicom.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from foveal.fundus.header import (
     COMPLAINTS,
     DAMAGED,
     MAXIMUM_PIXELS,
-    READERS,
     Header,
     check_pixels,
     orientation_of,
     read_header,
+    reader_of,
 )
 
-# What a whole file has at its end. OpenCV may fill the rest of a cut-off picture with grey and say nothing.
+# What a whole file has at its end. OpenCV silently fills the rest of a truncated picture with grey.
 _END_MARKS: dict[type[ImageFile.ImageFile], bytes] = {JpegImageFile: b"\xff\xd9", PngImageFile: b"IEND"}
 _END_BYTES = 32  # some writers add a few bytes after the mark
-# OpenCV multiplies colours by alpha in a TIFF and misreads Lab; these modes it reads as Pillow does.
+# Of a TIFF, OpenCV multiplies colours by alpha and misreads Lab; it reads these modes as Pillow does.
 _TIFF_MODES_FOR_OPENCV = {"1", "L", "P", "RGB", "CMYK", "I;16", "I;16B"}
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _DICOM_SUFFIXES = (".dcm", ".dicom")  # for the few such files that lack the signature
 
-# A bad file is reported once, by FovealError; OpenCV would also write its own lines to stderr.
-# Its version 4 has the switch at the top of the package, version 5 among its utils; 0 is silence in both.
+# A bad file is reported once, by FovealError; OpenCV would also write to stderr. The switch has moved between
+# OpenCV 4 and 5; 0 means silence in both.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One photograph: upright pixels, and the size that it had before any reduction.
+    """One photograph: upright pixels, and its size before any reduction.
 
     `pixels`: uint8 `[h, w, 3]`, RGB. `width`, `height`: of the original in px, after EXIF orientation.
     """
@@ -64,19 +64,20 @@ class Decoded:
 
 
 def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: int = MAXIMUM_PIXELS) -> Decoded:
-    """Read a photograph as upright RGB, reduced by the JPEG decoder where that is free.
+    """Read a photograph as upright RGB; JPEGs are reduced while they are decoded.
 
-    `source`: a file, or the bytes of one; `name`: the file name of bytes, whose ending tells a DICOM file without mark.
-    `minimum`: smallest acceptable short side of the returned pixels, in px, at least 1; a photograph that is
-    smaller comes back as it is. JPEGs are reduced by 2, 4 or 8 while they stay at or above it; other formats
-    are decoded whole. Grey and palette pictures become RGB, alpha is dropped, an animation gives its first
-    frame, and 16-bit values are scaled to 8 bits (see `_to_eight_bits`).
+    `source`: a file, or the bytes of one; `name`: the file name of bytes (its ending shows a DICOM file that lacks the
+    signature). `minimum`: smallest acceptable short side of the result, in px, at least 1; smaller photographs are not
+    enlarged. JPEGs are reduced by 2, 4 or 8 as far as `minimum` allows; other formats are decoded whole. Grey and
+    palette pictures become RGB, alpha is dropped, an animation gives its first frame, and 16-bit values are scaled to
+    8 bits (see `_to_eight_bits`).
 
-    Raises `FovealError` with a short reason for a file that is missing, empty, cut off, of another kind, a folder or
-    a pipe, or larger than `most_pixels`; `ValueError` for a `minimum` below 1.
+    Raises FovealError with a short reason without the file name: image.missing, .empty, .not_a_file, .not_a_picture,
+    .damaged, .too_large (more than `most_pixels`), .unsupported, .unavailable (another attempt may work), or one of
+    `read_dicom`; option.value for a `minimum` below 1.
     """
     if minimum < 1:
-        raise ValueError(f"minimum is {minimum}; the short side must be at least 1 pixel")
+        raise FovealError("option.value", f"minimum is {minimum}", expected="at least 1 px")
     suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
     with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:
         data, header = _read(file, suffix.lower(), most_pixels)
@@ -94,7 +95,7 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
 def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarray:
     """Return an open picture as `decode` returns its file, but never reduced: uint8 `[h, w, 3]`, RGB, upright.
 
-    Raises `FovealError` for one that is cut off, larger than `most_pixels`, or of pixels that are no whole numbers.
+    Raises FovealError: image.damaged, .too_large (more than `most_pixels`) or .unsupported.
     """
     check_pixels(*image.size, most_pixels)
     orientation = orientation_of(image)
@@ -102,36 +103,36 @@ def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarr
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Open a regular file; anything else is refused unopened, as a pipe would wait for its writer for ever."""
+    """Open a regular file; refuse others without opening them, since a pipe would wait for its writer for ever."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise FovealError("image.damaged", "a folder, not a file")
+            raise FovealError("image.not_a_file", "a folder, not a file")
         if not stat.S_ISREG(mode):
-            raise FovealError("image.damaged", "not a regular file, but a pipe, a socket or a device")
+            raise FovealError("image.not_a_file", "not a regular file, but a pipe, a socket or a device")
         return path.open("rb")
     except FileNotFoundError:
-        raise FovealError("image.damaged", "no such file") from None
+        raise FovealError("image.missing", "no such file") from None
     except OSError as error:
         raise FovealError("image.unavailable", f"cannot be opened: {error.strerror or error}") from error
 
 
 def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, Header | None]:
-    """Return the bytes of a file and its header, which is checked before the rest is read; no header for DICOM."""
+    """Return the bytes of a file, and its header, which is checked before the rest is read; None for DICOM."""
     try:
         start = file.read(132)
         if not start:
-            raise FovealError("image.damaged", "empty file")
+            raise FovealError("image.empty", "empty file")
         file.seek(0)
-        reader = next((reader for mark, reader in READERS.items() if start.startswith(mark)), None)
+        reader = reader_of(start)
         if start[128:] == b"DICM" or (reader is None and suffix in _DICOM_SUFFIXES):
             return file.read(), None
         header = read_header(file, reader, most_pixels)
         file.seek(0)
         data = file.read()
     except OSError as error:
-        raise FovealError("image.damaged", f"cannot be read: {error.strerror or error}") from error
-    # Zeros that fill a file up to its promised length, as after a broken copy, would decode as picture.
+        raise FovealError("image.unavailable", f"cannot be read: {error.strerror or error}") from error
+    # A broken copy can fill a file with zeros up to its length, and they would be decoded.
     return data.rstrip(b"\x00") if header.reader is JpegImageFile else data, header
 
 
@@ -151,24 +152,24 @@ def _reduction(header: Header, minimum: int) -> int:
 
 
 def _suits_opencv(data: bytes, header: Header) -> bool:
-    """Say whether OpenCV can be trusted with a file: it ends as it should, with colours OpenCV understands."""
+    """Whether OpenCV decodes a file correctly: its end is there, and OpenCV understands its colours."""
     if header.reader is TiffImageFile and header.mode not in _TIFF_MODES_FOR_OPENCV:
         return False
     return _END_MARKS.get(header.reader, b"") in data[-_END_BYTES:]
 
 
 def _with_opencv(data: bytes, factor: int) -> np.ndarray | None:
-    """Return `[h, w, 3]` RGB of the file's own depth, not turned; None where OpenCV cannot read it."""
+    """Return `[h, w, 3]` RGB of the file's own depth, not rotated; None where OpenCV cannot read it."""
     flags = _REDUCED.get(factor, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
-        return None  # Pillow has the last word, and the reason
+        return None  # Pillow may read it, or gives the reason
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _with_pillow(data: bytes, reader: type[ImageFile.ImageFile]) -> np.ndarray:
-    """Return `[h, w, 3]` RGB of the file's own depth, not turned; refuse what is cut off."""
+    """Return `[h, w, 3]` RGB of the file's own depth, not rotated; refuse what is truncated."""
     try:
         image = reader(BytesIO(data))
     except COMPLAINTS as error:
@@ -177,7 +178,7 @@ def _with_pillow(data: bytes, reader: type[ImageFile.ImageFile]) -> np.ndarray:
 
 
 def _rgb_of(image: Image.Image) -> np.ndarray:
-    """Return `[h, w, 3]` RGB of the picture's own depth, not turned; refuse what is cut off."""
+    """Return `[h, w, 3]` RGB of the picture's own depth, not rotated; refuse what is truncated."""
     try:
         image.load()
         deep = image.mode.startswith(("I", "F"))  # Pillow would clip these at 255, not scale them
@@ -190,14 +191,14 @@ def _rgb_of(image: Image.Image) -> np.ndarray:
 def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
     """Scale whole numbers to 0..255 by the smallest of 8, 12 and 16 bits that holds the brightest value.
 
-    Cameras store 12 bits in 16-bit files without saying so; taken as 16 bits such a photograph would be black.
-    A true 16-bit photograph whose brightest point is below 1/16 of the range does not occur.
+    Some cameras store 12 bits in 16-bit files without saying so; read as 16 bits such a photograph is black. No true
+    16-bit photograph has its brightest point below 1/16 of the range.
     """
     if pixels.dtype == np.uint8:
         return pixels
     brightest = int(pixels.max()) if pixels.dtype.kind in "iu" and pixels.min() >= 0 else -1
     if not 0 <= brightest <= 65535:
-        raise FovealError("image.damaged", f"pixels of type {pixels.dtype}; 8 or 16 bits a channel were expected")
+        raise FovealError("image.unsupported", f"pixels of type {pixels.dtype}, not of 8 or 16 bits")
     ceiling = next(ceiling for ceiling in (255, 4095, 65535) if brightest <= ceiling)
     return cv2.convertScaleAbs(pixels.astype(np.uint16, copy=False), alpha=255 / ceiling)
 

@@ -1,10 +1,10 @@
 """Read the picture, and nothing about the patient, from a DICOM file.
 
-Fundus cameras export DICOM (Ophthalmic Photography 8 and 16 bit) with the name and the birth date beside the pixels.
-Only the elements listed here are parsed; the others are skipped unread, so they cannot end up in a table or a message.
+Fundus cameras export DICOM (Ophthalmic Photography 8 and 16 bit) with the patient's name and birth date in it. Only
+the elements listed here are parsed; the others are skipped, so they cannot end up in a table or a message.
 
-pydicom parses and Pillow decompresses (JPEG baseline, JPEG 2000, RLE, deflated, uncompressed). Other compressions,
-such as JPEG-LS or lossless JPEG, need a decoder that pydicom finds by itself once it is installed (pylibjpeg, GDCM).
+pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed files. Other compressions, such as
+JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TAGS = [
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
 ]  # fmt: skip
 _BYTES_PER_PIXEL = 6  # three channels of 16 bits
-_BESIDE = 1 << 24  # bytes that may stand beside the picture
+_OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
 
 
 def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
@@ -36,13 +36,13 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
 
     Grey pictures are scaled to 8 bits by their rescale slope and window where they have one, else by their stored
     bits; MONOCHROME1 is inverted; palettes and YBR become RGB. `data`: the whole file, with or without preamble.
-    Raises `FovealError` without pydicom, for a file without a picture, one that is damaged, one whose compression
-    nothing installed can read, and one larger than `most_pixels`.
+    Raises FovealError: package.missing (pydicom), image.no_pixels, .damaged, .too_large (more than `most_pixels`),
+    .compression (no installed package reads it), .unsupported (colours).
     """
     try:
         import pydicom
     except ImportError:
-        raise FovealError("image.unavailable", "reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
+        raise FovealError("package.missing", "reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
     try:
         _check_deflated(data, most_pixels)
         dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
@@ -50,18 +50,18 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
         return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset, most_pixels)))
     except FovealError:
         raise
-    except Exception as error:  # pydicom raises a dozen kinds, and its own, on files that break the standard
+    except Exception as error:  # pydicom raises a dozen kinds of errors on files that break the standard
         raise FovealError("image.damaged", "a damaged DICOM file") from error
 
 
 def _check(dataset: Any, most_pixels: int) -> None:
     if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
-        raise FovealError("image.damaged", "a DICOM file without a picture")
+        raise FovealError("image.no_pixels", "a DICOM file without a picture")
     check_pixels(dataset.Columns, dataset.Rows, most_pixels)
 
 
 def _check_deflated(data: bytes, most_pixels: int) -> None:
-    """Refuse a deflated file that holds far more than a picture, before pydicom inflates all of it at once."""
+    """Refuse a deflated file that holds far more than a picture, before pydicom inflates all of it."""
     from pydicom.filereader import _read_file_meta_info, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -69,32 +69,29 @@ def _check_deflated(data: bytes, most_pixels: int) -> None:
     read_preamble(stream, force=True)
     if _read_file_meta_info(stream).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
-    left, inflater = _BYTES_PER_PIXEL * most_pixels + _BESIDE, zlib.decompressobj(-zlib.MAX_WBITS)
+    left, inflater = _BYTES_PER_PIXEL * most_pixels + _OTHER_BYTES, zlib.decompressobj(-zlib.MAX_WBITS)
     rest = stream.read()
     while rest and not inflater.eof:
         left -= len(inflater.decompress(rest, 1 << 20))
         rest = inflater.unconsumed_tail
         if left < 0:
-            raise FovealError(
-                "image.damaged", f"a DICOM file that inflates to more than {most_pixels / 10**6:g} megapixels need"
-            )
+            size = f"{most_pixels / 10**6:g} megapixels"
+            raise FovealError("image.too_large", f"a DICOM file that inflates to more than {size} need")
 
 
 def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
-    """Return the stored values of the first frame, `[h, w]` or `[h, w, 3]`, and what they mean (RGB for YBR)."""
+    """Return the values of the first frame, `[h, w]` or `[h, w, 3]`, and their colour space (RGB for YBR)."""
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
 
-    # A file without preamble does not say; the standard's default holds then.
+    # A file without preamble does not say; then the default of the standard holds.
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None) or "1.2.840.10008.1.2"
     dataset.file_meta.TransferSyntaxUID = syntax
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     if not decoder.is_available:
-        raise FovealError(
-            "image.damaged",
-            f"a DICOM file compressed as {decoder.UID.name}; install pylibjpeg with its plugins to read it",
-        )
-    if decoder.is_encapsulated:  # the picture inside may be larger than the file says
+        what = f"a DICOM file compressed as {decoder.UID.name}: install pylibjpeg and its plugins"
+        raise FovealError("image.compression", what)
+    if decoder.is_encapsulated:  # the picture inside may be larger than the DICOM elements say
         frames = int(dataset.get("NumberOfFrames", 1) or 1)
         check_header(get_frame(dataset.PixelData, 0, number_of_frames=frames), most_pixels)
     values, facts = decoder.as_array(dataset, index=0)
@@ -110,13 +107,13 @@ def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:
     if meaning == "RGB":
         return _scaled(values, 0, 2**dataset.BitsStored - 1)
     if not meaning.startswith("MONOCHROME"):
-        raise FovealError("image.damaged", f"a DICOM file with colours of the kind {meaning}, which cannot be read")
+        raise FovealError("image.unsupported", f"a DICOM file with the unknown colour space {meaning}")
     grey = _scaled(*_window(dataset, values))
     return np.stack([255 - grey if meaning == "MONOCHROME1" else grey] * 3, axis=-1)
 
 
 def _window(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Return rescaled values, and which of them are black and white (DICOM PS3.3, C.11.1 and C.11.2.1.2)."""
+    """Return rescaled values, and which values are black and white (DICOM PS3.3, C.11.1 and C.11.2.1.2)."""
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     if dataset.get("WindowWidth") and dataset.get("WindowCenter") is not None:
         centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
@@ -126,7 +123,7 @@ def _window(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, float, float]
 
 
 def _first(value: Any) -> float:
-    """A file may offer several windows; the first is its own choice."""
+    """The first of several windows, which is the default."""
     return float(value if isinstance(value, (int, float, str)) else value[0])
 
 

@@ -1,55 +1,59 @@
 """Fingerprints: 254 small numbers that hardly change when a photograph is saved again, shrunk or cropped a little.
 
-All fundus photographs look alike from afar: a bright disc, a brighter spot, a dark macula. What tells two of them
-apart are the vessels, so brightness is levelled first (each pixel less its neighbourhood's mean, over its spread),
-the rim and everything dark is left out, and a cosine transform keeps the waves as long as the larger vessels are far
-apart. Mirroring a picture changes the sign of its horizontally odd waves and nothing else. So with E and O the
-similarities of the even and the odd halves, E + O compares two pictures, and E - O one with the mirrored other.
+Fundus photographs look alike at a coarse scale: a bright disc, a brighter spot, a dark macula. The vessels tell them
+apart. So brightness is levelled first (each pixel less the mean of its neighbourhood, divided by its spread), the rim
+and everything dark is left out, and a cosine transform keeps the wavelengths at which the larger vessels are spaced.
+Mirroring a picture changes the sign of its horizontally odd waves and nothing else. With E and O the similarities of
+the even and the odd halves, E + O compares two pictures, and E - O compares one with the mirrored other.
 
 The low frequencies of a cosine transform as a fingerprint: Zauner, "Implementation and benchmarking of perceptual
-image hash functions" (2010). Here they keep their size, in four bits each, for a sign alone calls strangers alike.
+image hash functions" (2010). Here they keep their size, in four bits each: by signs alone strangers look alike.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
 
-LEAST_SIDE = 64  # px: smaller pictures show no vessels, and have the fingerprint 0, which is like no other
-_SIDE = 64  # px of the copy that is looked at
+from foveal.errors import FovealError
+from foveal.fundus.crop import check_array
+
+LEAST_SIDE = 64  # px: smaller pictures show no vessels; their fingerprint is 0, which matches no other
+_SIDE = 64  # px of the copy that is analysed
 _NEIGHBOURHOOD = 2.0  # px of that copy: standard deviation of the neighbourhood
-# Half waves a side. From 15 waves on strangers part from copies; above 18 a crop by 3 % starts to hurt (Messidor-2).
+# Half waves a side. It takes 15 to tell strangers from copies; above 18 a crop by 3 % starts to hurt (Messidor-2).
 _LOWEST, _HIGHEST = 4, 18
-_FADE = (0.7, 0.9)  # radii between which the picture fades out: the rim tells the camera, and moves with the crop
+_FADE = (0.7, 0.9)  # radii between which the picture fades out: the rim shows the camera, and moves with the crop
 _LEVELS = 7  # fingerprints hold -7..7
 _FLAT = 1.0  # deviation of the waves: the haziest of 4,770 photographs has 18, noise of one grey level 9, rounding 0.01
-_STEPS_PER_DEVIATION = 2.5  # so 2.8 standard deviations fit; clipping what is above helps to tell strangers apart
+_STEPS_PER_DEVIATION = 2.5  # so 2.8 standard deviations fit; clipping the rest helps to tell strangers apart
 
-_DARK = 0.25  # of the median brightness in the middle: darker than this is background
-_FRAMED = 0.9  # of the side: a photograph that is seen on less than this has a frame, for a disc is cut out closely
+_DARK = 0.25  # of the median brightness in the middle: darker pixels are background
+_FRAMED = 0.9  # of the side: a photograph that covers less has a black frame, since discs are cut out closely
 _SPECK = 0.04  # of the side: a row with fewer bright pixels shows burnt-in text or noise
 _CLIP = 2.0  # local standard deviations: an exudate or a reflection must not outweigh all vessels
-_NOISE = 0.03  # of the picture's spread, added to the local one: flat regions must not turn into noise
+_NOISE = 0.03  # of the picture's spread, added to the local one so that flat regions do not turn into noise
 _FLOOR = 0.1  # grey levels, for the same reason, where the whole picture is flat
 
 
 def fingerprint(square: np.ndarray) -> np.ndarray:
-    """Summarise a prepared photograph so that copies, also mirrored ones, can be searched for.
+    """Summarise a prepared photograph, to search for copies and mirrored copies.
 
-    `square`: uint8 `[S, S, 3 or 1]`, cropped but not enhanced. Returns int8 `[254]` in -7..7, `even_count()` numbers
-    for the waves that mirroring keeps and then those whose sign it changes; all 0 for S < 64 and for flat pictures.
-    Brightness, contrast, colour and the scale of S hardly matter. Raises `ValueError` for other arrays.
+    `square`: uint8 `[S, S, 3 or 1]`, cropped but not enhanced. Returns int8 `[254]` in -7..7: first `even_count()`
+    numbers that mirroring keeps, then those whose sign it changes; all 0 for S < 64 and for flat pictures.
+    Brightness, contrast, colour and S hardly matter. Raises FovealError for other arrays.
     """
-    _check(square)
+    check_array(square, (1, 3), square=True)
     if len(square) < LEAST_SIDE:
         return np.zeros(len(_kept()[0]), np.int8)
     rows, columns = _kept()
     waves = _waves()
     picture = (detail(square, _SIDE, _NEIGHBOURHOOD) * fade(_SIDE)).astype(np.float64)
-    # Not `@`: its sums depend on the number of threads, and a set must have the same bytes wherever it is made.
+    # The sums of `@` depend on the number of threads; a set must have the same bytes wherever it is made.
     spectrum = np.einsum("ij,kj->ik", np.einsum("ij,jk->ik", waves, picture), waves)
     numbers = spectrum[rows, columns]
     deviation = float(np.sqrt(np.mean(numbers * numbers)))
@@ -59,16 +63,16 @@ def fingerprint(square: np.ndarray) -> np.ndarray:
 
 
 def even_count() -> int:
-    """How many numbers of a fingerprint, counted from its start, stay the same when the picture is mirrored."""
+    """How many numbers at the start of a fingerprint stay the same when the picture is mirrored."""
     return int((_kept()[1] % 2 == 0).sum())
 
 
 def detail(square: np.ndarray, side: int, neighbourhood: float) -> np.ndarray:
-    """Level a picture until only its detail is left: local mean 0, local spread 1, and 0 where nothing is seen.
+    """Level a picture until only its detail is left: local mean 0, local spread 1, and 0 in the background.
 
     `square`: uint8 `[S, S, 3 or 1]`; `side`: of the result in px; `neighbourhood`: its standard deviation in px of
-    the result. Returns float32 `[side, side]` in -2..2. The background has no part in any mean (normalised
-    convolution: Knutsson and Westin, 1993), else the disc's edge would be the strongest detail of all.
+    the result. Returns float32 `[side, side]` in -2..2. No mean includes the background (normalised convolution:
+    Knutsson and Westin, 1993); otherwise the edge of the disc would be the strongest detail.
     """
     grey = _without_frame(square[..., 0] if square.shape[2] == 1 else cv2.cvtColor(square, cv2.COLOR_RGB2GRAY))
     way = cv2.INTER_AREA if side < len(grey) else cv2.INTER_LINEAR
@@ -79,7 +83,7 @@ def detail(square: np.ndarray, side: int, neighbourhood: float) -> np.ndarray:
     def blurred(picture: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(picture, (0, 0), neighbourhood, borderType=cv2.BORDER_REFLECT)
 
-    weight = np.maximum(blurred(seen), 1e-3)  # far from anything seen the quotients are 0, not undefined
+    weight = np.maximum(blurred(seen), 1e-3)  # in the background the quotients are 0, not undefined
     difference = (small - blurred(small * seen) / weight) * seen
     spread = np.sqrt(blurred(difference * difference) / weight)
     whole = float(np.sqrt((difference * difference).sum() / max(1.0, float(seen.sum()))))
@@ -95,29 +99,30 @@ def fade(side: int) -> np.ndarray:
 
 
 def to_text(numbers: np.ndarray) -> str:
-    """Write one fingerprint int8 `[254]` as 254 hexadecimal digits, one a number."""
+    """Write one fingerprint, int8 `[254]`, as 254 hexadecimal digits."""
     digits = (numbers.astype(np.int16) + _LEVELS + 1).astype(np.uint8)
     return bytes(digits[0::2] << 4 | digits[1::2]).hex()
 
 
 def from_text(texts: Sequence[str]) -> np.ndarray:
-    """Read fingerprints back: int8 `[n, 254]` from n texts of `to_text`; raises `ValueError` for any other text.
+    """Read fingerprints back: int8 `[n, 254]` from n texts of `to_text`; FovealError for any other text.
 
-    An empty text stands for a picture without a fingerprint: all 0.
+    An empty text means a picture without a fingerprint: all 0.
     """
     length = len(_kept()[0])
     blank = to_text(np.zeros(length, np.int8))
     texts = [text or blank for text in texts]
-    wrong = [text for text in texts if len(text) != length]
-    if wrong:
-        raise ValueError(f"a fingerprint has {length} hexadecimal digits, not {len(wrong[0])}: {wrong[0][:40]!r}")
+    wrong = next((text for text in texts if not re.fullmatch(f"[0-9a-f]{{{length}}}", text)), None)
+    if wrong is not None:
+        expected = f"{length} hexadecimal digits"
+        raise FovealError("table.fingerprint", f"'{wrong[:40]}' is not a fingerprint", expected=expected)
     packed = np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(len(texts), length // 2)
     digits = np.stack([packed >> 4, packed & 15], axis=-1).reshape(len(texts), length)
     return digits.astype(np.int8) - np.int8(_LEVELS + 1)
 
 
 def _without_frame(grey: np.ndarray) -> np.ndarray:
-    """Cut away a wide dark frame, left where a set was prepared without looking for discs. uint8 `[S, S]`."""
+    """Cut away the wide dark frame of a picture that was prepared without a search for discs. uint8 `[S, S]`."""
     size = len(grey)
     dark = _DARK * np.median(grey[size // 4 : -(size // 4), size // 4 : -(size // 4)])
     bright = (grey > dark).astype(np.uint8)
@@ -134,15 +139,9 @@ def _without_frame(grey: np.ndarray) -> np.ndarray:
     return padded[top + side : top + 2 * side, left + side : left + 2 * side]
 
 
-def _check(square: np.ndarray) -> None:
-    shaped = square.ndim == 3 and square.shape[0] == square.shape[1] > 0 and square.shape[2] in (1, 3)
-    if square.dtype != np.uint8 or not shaped:
-        raise ValueError(f"a prepared picture is uint8 [S, S, 3 or 1], not {square.dtype} {square.shape}")
-
-
 @cache
 def _kept() -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of the kept waves in the spectrum; horizontally even waves first."""
+    """Row and column of each kept wave in the spectrum; horizontally even waves first."""
     vertical, horizontal = np.mgrid[:_HIGHEST, :_HIGHEST]
     frequency = np.hypot(vertical, horizontal)
     rows, columns = np.nonzero((frequency >= _LOWEST) & (frequency < _HIGHEST))

@@ -1,11 +1,11 @@
 """Even out what the camera did to a cropped square: surround, lighting, contrast, colour.
 
-    mask         black outside the disc: a burnt-in date, a notch, a ragged rim are gone
-    local-mean   each pixel against the mean around it (Graham 2015)
+    mask         black outside the disc: removes a burnt-in date, a notch, a ragged rim
+    local-mean   each pixel less the mean around it (Graham 2015)
     clahe        contrast raised tile by tile (Zuiderveld 1994)
     green        the green channel alone, where vessels and blood stand out most
 
-Each works on one square and knows nothing else, so training and prediction cannot differ.
+Each depends on one square only, so training and prediction cannot differ.
 They are options because none is better on every camera: compare them on a camera that was not trained on.
 """
 
@@ -16,25 +16,27 @@ from functools import cache
 import cv2
 import numpy as np
 
+from foveal.errors import FovealError
+from foveal.fundus.crop import check_array
+
 ENHANCEMENTS = ("none", "local-mean", "clahe")
 
 _KEPT_RADIUS = 0.97  # of the inscribed circle: the rim of a photograph is ragged and coloured by the aperture
-_GAIN, _MIDDLE_GREY = 4.0, 128.0  # Graham's
+_GAIN, _MIDDLE_GREY = 4.0, 128.0  # Graham's values
 _SIGMA = 1 / 60  # of the side, Graham's 1/30 of the radius
-_CLIP_LIMIT, _TILES = 2.0, (8, 8)  # OpenCV's own default for the tiles; its 40 for the limit raises noise to the eyes
+_CLIP_LIMIT, _TILES = 2.0, (8, 8)  # OpenCV's default tiles; its default limit of 40 makes noise visible
 _NEAR_BLACK = 10  # grey levels of 255; surrounds are rarely pure black (sensor noise, JPEG)
 
 
 def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", green: bool = False) -> np.ndarray:
     """Apply the options to one square, in the order mask, enhancement, green channel.
 
-    `square`: uint8 `[S, S, 3]` RGB, never written to. Returns uint8 `[S, S, 3]`, or `[S, S, 1]` with `green`.
-    Raises `ValueError` for other arrays and for an `enhance` that is not in `ENHANCEMENTS`.
+    `square`: uint8 `[S, S, 3]` RGB, which is not changed. Returns uint8 `[S, S, 3]`, or `[S, S, 1]` with `green`.
+    Raises FovealError for other arrays and for an `enhance` that is not in `ENHANCEMENTS`.
     """
-    if square.dtype != np.uint8 or square.ndim != 3 or square.shape[2] != 3 or square.shape[0] != square.shape[1]:
-        raise ValueError(f"a square is uint8 [S, S, 3], got {square.dtype} {square.shape}")
+    check_array(square, (3,), square=True)
     if enhance not in ENHANCEMENTS:
-        raise ValueError(f"enhance is {enhance!r}; known are {', '.join(ENHANCEMENTS)}")
+        raise FovealError("option.value", f"enhance is '{enhance}'", expected=f"one of {', '.join(ENHANCEMENTS)}")
     if mask:
         square = mask_circle(square)
     if enhance == "local-mean":
@@ -45,15 +47,15 @@ def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", 
 
 
 def mask_circle(square: np.ndarray) -> np.ndarray:
-    """Return uint8 `[S, S, 3]` with black outside the inscribed circle, less 3 % of its radius."""
+    """Return uint8 `[S, S, 3]`, black outside `circle`."""
     return np.where(circle(len(square))[..., None], square, np.uint8(0))
 
 
 def subtract_local_mean(square: np.ndarray) -> np.ndarray:
     """Return 4 x (pixel - mean around it) + 128, clipped; 128 (no difference) outside the photograph.
 
-    The mean is Gaussian with sigma = 1/30 of the radius, of lit pixels only: otherwise the black surround makes a
-    bright rim, for which Graham gave up the outer tenth of the radius. `square` and result: uint8 `[S, S, 3]`.
+    The mean is Gaussian with sigma = 1/30 of the radius, over lit pixels only: otherwise the black surround makes a
+    bright rim, for which Graham cut off the outer tenth of the radius. `square` and result: uint8 `[S, S, 3]`.
     Source: B. Graham, Kaggle Diabetic Retinopathy Detection competition report, 2015.
     """
     inside = lit(square) & circle(len(square))
@@ -66,7 +68,7 @@ def subtract_local_mean(square: np.ndarray) -> np.ndarray:
 
 
 def equalise_lightness(square: np.ndarray) -> np.ndarray:
-    """Return the square with the lightness of CIE Lab equalised in 8 x 8 tiles; colours keep their hue.
+    """Return the square with its lightness (of CIE Lab) equalised in 8 x 8 tiles; hues stay.
 
     `square` and result: uint8 `[S, S, 3]`; the surround stays black.
     Source: K. Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV, 1994.
@@ -77,14 +79,14 @@ def equalise_lightness(square: np.ndarray) -> np.ndarray:
 
 
 def equalise_green(square: np.ndarray) -> np.ndarray:
-    """Return the square with its green channel alone equalised, as `equalise_lightness`; red and blue as they were."""
+    """Return the square with its green channel equalised in the same way; red and blue stay."""
     result = square.copy()
     result[..., 1] = np.where(lit(square), _equalised(square[..., 1]), 0)
     return result
 
 
 def lit(square: np.ndarray) -> np.ndarray:
-    """Say which pixels show the eye and not the black around it: bool `[S, S]`; dark spots in the eye count as eye."""
+    """Which pixels show the eye and not the black around it: bool `[S, S]`; dark spots in the eye count as eye."""
     bright = (cv2.max(cv2.max(square[..., 0], square[..., 1]), square[..., 2]) > _NEAR_BLACK).astype(np.uint8)
     across = max(3, len(square) // 32)
     return cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((across, across), np.uint8)) > 0
@@ -92,13 +94,13 @@ def lit(square: np.ndarray) -> np.ndarray:
 
 @cache
 def circle(size: int) -> np.ndarray:
-    """Return where a square of `size` px lies inside its inscribed circle, less 3 % of the radius: bool `[S, S]`."""
+    """Which pixels of a square of `size` px lie inside its inscribed circle, less 3 % of the radius: bool `[S, S]`."""
     offset = np.arange(size) + 0.5 - size / 2
     inside = np.hypot(offset[:, None], offset) <= _KEPT_RADIUS * size / 2
-    inside.flags.writeable = False  # the same array is handed to every caller
+    inside.flags.writeable = False  # every caller gets the same array
     return inside
 
 
 def _equalised(channel: np.ndarray) -> np.ndarray:
-    """One call, one equaliser: OpenCV's object must not be shared between threads."""
+    """Equalise with a new object for each call: OpenCV's must not be shared between threads."""
     return cv2.createCLAHE(_CLIP_LIMIT, _TILES).apply(np.ascontiguousarray(channel))

@@ -1,4 +1,4 @@
-"""Overlays: a map laid over the original photograph, with its top tenth outlined. Words stand beside, on the pages."""
+"""Overlays: a map drawn over the original photograph, with its top tenth outlined."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 
 from foveal.fundus.crop import Disc
 
-LEAST_SIDE = 640  # px: smaller pictures are enlarged, or the lines would hide them
-OPACITY = 0.6  # of the strongest places; nothing is laid over where the map is empty
-TOP = 0.9  # the outlined places are those above this share of the retina,
-FAINTEST = 0.05  # and above this share of the strongest: most of an empty map is no finding
-_DARKEST = 0.12  # brightness of retina, as a share of the middle's
-_CLIPPED = 99.8  # percentile of the retina that gets the last colour: one pixel must not darken all others
+LEAST_SIDE = 640  # px: smaller pictures are enlarged, since the lines would hide them
+OPACITY = 0.6  # of the strongest places; where the map is empty the photograph stays as it is
+TOP = 0.9  # outlined is what is stronger than this share of the retina,
+FAINTEST = 0.05  # and stronger than this share of the maximum: the noise of an empty map is no finding
+_DARKEST = 0.12  # brightness of retina, as a share of that of the middle
+_CLIPPED = 99.8  # percentile of the retina that gets the last colour, so that one pixel does not darken all others
 
 
 @cache
 def _colours() -> np.ndarray:
-    """uint8 [256, 3]: viridis, which is perceptually uniform and unlike anything in an eye."""
+    """uint8 [256, 3]: viridis, which is perceptually uniform and unlike any colour in an eye."""
     levels = np.arange(256, dtype=np.uint8)[:, None]
     return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)[:, 0]
 
 
 def retina_of(pixels: np.ndarray) -> np.ndarray:
-    """Bool [S, S]: the retina in a prepared square uint8 [S, S, C], the convex hull of what is not black.
+    """bool [S, S]: the retina in a prepared square uint8 [S, S, C], the convex hull of what is not black.
 
-    Everything where nothing is bright, or where there is no black surround.
+    The whole square where nothing is bright, or where there is no black surround.
     """
     brightest = pixels.max(axis=2)
     quarter = max(len(brightest) // 4, 1)
@@ -43,10 +43,10 @@ def retina_of(pixels: np.ndarray) -> np.ndarray:
 
 
 def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """A photograph uint8 [h, w, 3] with the map float [s, s] of its `square` over it, uint8 of the same or larger size.
+    """A photograph uint8 [h, w, 3] with the map `heat`, float [s, s], of its `square` drawn over it.
 
-    `retina`: bool [S, S], of the same square: the scale and the outlined tenth are taken from it. Photographs with a
-    short side below `LEAST_SIDE` are enlarged by a whole factor.
+    `retina`: bool [S, S], of the same square; sets the scale and the outlined tenth. Returns uint8 of the same size;
+    photographs with a short side below `LEAST_SIDE` are enlarged by a whole factor.
     """
     frame, square = _enlarged(frame, square)
     strength, level = _strength(frame.shape[:2], square, heat, retina)
@@ -58,18 +58,16 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
 
 
 def heat_layer(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """The map alone, to be laid over a photograph of that shape (h, w): uint8 [h, w, 4] RGBA, clear where it is empty.
+    """The map alone, for a photograph of that shape (h, w): uint8 [h, w, 4] RGBA, clear where the map is empty.
 
-    The strongest places are opaque; whoever shows it chooses how much of it.
+    The strongest places are opaque; the page that shows it chooses the opacity.
     """
     strength, level = _strength(shape[:2], square, heat, retina)
     layer = np.dstack([_colours()[(strength * 255).astype(np.uint8)], (np.sqrt(strength) * 255).astype(np.uint8)])
     return _outlined(layer, strength, level)
 
 
-def _strength(
-    shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray
-) -> tuple[np.ndarray, float]:  # fmt: skip
+def _strength(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray) -> tuple[np.ndarray, float]:
     """(the map 0-1 in a frame of that shape, the strength at which its top tenth begins)."""
     side = max(round(square.side), 1)
     small_retina = cv2.resize(retina.astype(np.uint8), heat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
@@ -89,7 +87,7 @@ def _enlarged(frame: np.ndarray, square: Disc) -> tuple[np.ndarray, Disc]:
 
 
 def _placed(map_: np.ndarray, square: Disc, shape: tuple[int, ...]) -> np.ndarray:
-    """The map [side, side] where its square lies in a frame of this shape, 0 elsewhere: crop_square turned round."""
+    """The map [side, side] at the place of its square in a frame of this shape, 0 elsewhere; inverts crop_square."""
     left, top, side = round(square.left), round(square.top), len(map_)
     rows = slice(max(top, 0), min(top + side, shape[0]))
     columns = slice(max(left, 0), min(left + side, shape[1]))
@@ -99,9 +97,9 @@ def _placed(map_: np.ndarray, square: Disc, shape: tuple[int, ...]) -> np.ndarra
 
 
 def _outlined(picture: np.ndarray, strength: np.ndarray, level: float) -> np.ndarray:
-    """White lines with a dark edge around what is above `level`: seen on bright and on dark retina."""
+    """White lines with a dark edge around what is above `level`: visible on bright and on dark retina."""
     contours, _ = cv2.findContours((strength > level).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    width = max(round(min(picture.shape[:2]) / 350), 2)  # a line of one pixel is grey once it is smoothed
+    width = max(round(min(picture.shape[:2]) / 350), 2)  # smoothing turns a line of one pixel grey
     for colour, thickness in (((0, 0, 0, 255), 3 * width), ((255, 255, 255, 255), width)):
         cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA)
     return picture

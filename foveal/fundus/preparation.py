@@ -1,6 +1,6 @@
-"""One photograph into the square that every later step sees: decode, find the disc, crop, shrink, normalise, measure.
+"""Turn one photograph into the square that every later step sees: decode, find the disc, crop, normalise, measure.
 
-`prepare` and `predict` both come through here, so training, evaluation and prediction cannot differ.
+`prepare` and `predict` both use this, so training, evaluation and prediction cannot differ.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from foveal.errors import FovealError
 from foveal.fundus import quality
 from foveal.fundus.crop import Disc, blacken_surround, crop_square, find_disc, whole_frame
 from foveal.fundus.decode import Decoded, decode
 from foveal.fundus.header import MAXIMUM_PIXELS
 from foveal.fundus.normalise import ENHANCEMENTS, normalise
 
-# The disc's side in the decoded pixels, over the final size, is at least this. The JPEG decoder's shrinking filters
-# well by itself, so little more is needed for the last step: docs/crops.md has the differences.
+# Least side of the disc in the decoded pixels, as a multiple of the final size. Reducing a JPEG while decoding filters
+# well by itself, so the last step needs few additional pixels: docs/crops.md has the differences.
 _LEAST_OVERSAMPLING = 1.35
 _FRAME_OVERSAMPLING = 1.5  # first try, of the frame's short side: enough for discs of 0.9 of it and more
 _ALWAYS_WRITTEN = ("size", "crop", "channels")
@@ -29,26 +30,26 @@ _ALWAYS_WRITTEN = ("size", "crop", "channels")
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How pictures become arrays; kept in card.json and model.json.
-
-    Raises ValueError for values and combinations that mean nothing.
-    """
+    """How pictures become arrays; stored in card.json and model.json. FovealError for impossible values."""
 
     size: int  # side of the result in pixels
     crop: str  # "disc": the retinal disc, or the whole frame where none is found; "none": the whole frame
     channels: int = 3  # 3 (RGB) or 1 (grey, or green)
-    fit: str = "pad"  # a whole frame that is not square: "pad": all of it, with black; "cut": its centre
+    fit: str = "pad"  # of a whole frame that is not square: "pad": all of it, with black; "cut": its centre
     mask: bool = False  # black outside the inscribed circle
     enhance: str = "none"  # "none", "local-mean", "clahe": see normalise.py
     green: bool = False  # the one channel is green, not grey
 
     def __post_init__(self) -> None:
-        if self.size < 8 or self.crop not in ("disc", "none") or self.channels not in (1, 3):
-            raise ValueError(f"a preparation needs size >= 8, crop disc or none, channels 1 or 3; got {self}")
-        if self.fit not in ("pad", "cut") or self.enhance not in ENHANCEMENTS:
-            raise ValueError(f"a preparation needs fit pad or cut, and enhance {', '.join(ENHANCEMENTS)}; got {self}")
+        known = {"crop": ("disc", "none"), "channels": (1, 3), "fit": ("pad", "cut"), "enhance": ENHANCEMENTS}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                what = f"{name} of a preparation is {getattr(self, name)!r}"
+                raise FovealError("option.value", what, expected=f"one of {', '.join(map(str, values))}")
+        if self.size < 8:
+            raise FovealError("option.value", f"size of a preparation is {self.size} px", expected="at least 8")
         if self.green and self.channels != 1:
-            raise ValueError("green keeps one channel: a preparation with green needs channels 1, not 3")
+            raise FovealError("option.conflict", "green keeps one channel, but channels is 3", expected="channels 1")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; options at their default are left out, as in files from before they existed."""
@@ -62,7 +63,7 @@ class Prepared:
 
     `pixels`: uint8 `[S, S, C]`, what the network sees. `width`, `height`: of the original in px.
     `square`: uint8 `[S, S, 3]` RGB, the same crop before mask, enhancement and change of channels.
-    `flags`: words, such as `no-disc`. `measures`: see quality.py; empty where nothing was measured.
+    `flags`: words such as `no-disc`. `measures`: see quality.py; empty where nothing was measured.
     """
 
     pixels: np.ndarray
@@ -79,7 +80,7 @@ def prepare_file(
 ) -> Prepared:  # fmt: skip
     """Decode and prepare one picture file, or the bytes of one; `measure` adds its quality.
 
-    `name`, `most_pixels`: as of `decode`. Raises `FovealError` with a reason in plain words.
+    `name`, `most_pixels` and errors: as of `decode`.
     """
     read = partial(decode, source, name=name, most_pixels=most_pixels)
     decoded = read(minimum=round(_FRAME_OVERSAMPLING * preparation.size))
@@ -93,13 +94,10 @@ def prepare_file(
 
 
 def prepare_pixels(
-    pixels: np.ndarray,
-    preparation: Preparation,
-    width: int | None = None,
-    height: int | None = None,
+    pixels: np.ndarray, preparation: Preparation, width: int | None = None, height: int | None = None,
     measure: bool = False,
-) -> Prepared:
-    """Prepare uint8 [h, w, 3 or 1]; width and height are those of the original where it was larger."""
+) -> Prepared:  # fmt: skip
+    """Prepare uint8 [h, w, 3 or 1]; `width` and `height`: of the original, where it was larger."""
     rows, columns = pixels.shape[:2]
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     frame, disc = locate(pixels, preparation)
@@ -107,7 +105,7 @@ def prepare_pixels(
 
 
 def at_size(images: np.ndarray, size: int) -> np.ndarray:
-    """Prepared squares uint8 [n, S, S, C] at another side [n, size, size, C]: by area where they shrink."""
+    """Resize prepared squares uint8 [n, S, S, C] to [n, size, size, C]; by area where they shrink."""
     if images.shape[1] == size:
         return np.ascontiguousarray(images)
     method = cv2.INTER_AREA if images.shape[1] > size else cv2.INTER_LINEAR
@@ -116,7 +114,7 @@ def at_size(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Disc]:
-    """Return the frame, without a white surround that hid the disc, and the square to cut from it."""
+    """Return the frame, and the square to cut from it; a white surround that hid the disc becomes black."""
     if preparation.crop == "disc":
         disc = find_disc(pixels)
         if disc.found:

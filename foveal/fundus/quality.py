@@ -1,17 +1,17 @@
-"""What a photograph's quality is: eleven numbers, and the plain words that follow from them.
+"""The quality of a photograph: eleven numbers, and the flags that follow from them.
 
-Everything but the colour of the frame is measured on a copy of the cropped square of 128 px, so that a 16-megapixel
-photograph and its 256-px copy get the same numbers. Below 64 px vessels are too thin for them: no words there.
+All but the colour of the frame is measured on a copy of the cropped square at 128 px, so that a 16-megapixel photograph
+and its 256-px copy get the same numbers. Below 64 px vessels are too thin to be measured: there are no flags.
 
 `retina` is a logistic regression on nine hand-made features, their squares and their products, fitted with scikit-learn
 (L2, C = 1) on 70 % of 4,770 photographs (Messidor-2, EyePACS, 3,000 ungraded, 16 of other cameras; each also once
-blurred, darkened, brightened or made grey, some by much), 1,200 phantoms, and 10,300 other pictures: CIFAR-10 and
+blurred, darkened, brightened or made grey, some of them much), 1,200 phantoms, and 10,300 other pictures: CIFAR-10 and
 sample photographs (plain, grey, orange, inside a black circle), digits, text, noise, gradients, blanks, balls, skin.
-On the other 30 % of the same collections: AUC 0.998 (photographs as they are), and 0.1, chosen after that, flags
+On the other 30 % of the same collections: AUC 0.998 (unchanged photographs); the cutoff 0.1, chosen after that, flags
 2 of 1,484 photographs and 94 % of 3,172 other pictures.
-The weak spots are round: balls 83 %, skin and tinted scenes inside a black circle about 75 %.
+It is weakest for round things: it flags 83 % of balls, and about 75 % of skin and tinted scenes inside a black circle.
 
-The other limits were set by eye, on sheets of what each flags and just does not flag. Flagged: of Messidor-2 (1,744)
+The other limits were set by eye, on sheets of pictures just above and just below each. Flagged: of Messidor-2 (1,744)
 0.2 % blurred, 0.2 % low-contrast; of 1,000 ungraded cataract eyes 65 % blurred, 30 % low-contrast, 6 % too-bright; of
 1,000 normal and 1,000 glaucoma eyes 4 and 8 % blurred, 1 and 1.5 % too-dark, 1 % low-contrast. Of 300 Messidor-2
 photographs at 256 px made worse: blurred at sigma 2, 3, 4 px 22, 87, 100 %; too-dark at gamma 3 57 %; too-bright at
@@ -27,11 +27,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from foveal.errors import FovealError
 from foveal.fundus.crop import Disc
 
 FLAGS = {
-    "no-disc": "No round field of view could be made out, as in pictures that were squeezed or cropped before; "
-    "the whole picture was used as it is.",
+    "no-disc": "No round field of view was found, as in pictures that were squeezed or cropped before; "
+    "the whole picture was used.",
     "blurred": "The vessels are not sharp; small lesions may be invisible.",
     "too-dark": "Much of the retina is underexposed; lesions may be hidden in the dark.",
     "too-bright": "Much of the retina is overexposed; lesions there cannot be seen.",
@@ -41,14 +42,14 @@ FLAGS = {
     "ungradable": "The people who graded this set could not grade this photograph.",
     "poor-quality": "The people who graded this set judged the quality of this photograph as poor.",
 }
-# The others are warnings: near its limit, each of them is also raised by photographs that can still be graded.
+# The other flags are warnings: near the limit, photographs that can be graded get them too.
 UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
 RELIABLE_FROM = 64  # side of the square in px
 
 _LEAST_SHARPNESS, _LEAST_CONTRAST = 0.05, 0.03
 _LEAST_BRIGHTNESS, _MOST_BRIGHTNESS = 0.11, 0.75
 _MOST_DARK, _MOST_CLIPPED = 0.5, 0.1
-_LEAST_FIELD = 0.75  # cameras that cut the disc at top and bottom leave 0.85 and more
+_LEAST_FIELD = 0.75  # cameras that cut the disc at top and bottom leave at least 0.85
 _LEAST_RETINA = 0.1
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
 
@@ -57,8 +58,8 @@ _LIT = 16  # grey levels of 255; darker is the surround
 _NEAR_BLACK, _SATURATED = 45, 250  # of the brightest, and of the second brightest channel
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _MARGIN = 0.94  # of the radius: further out is the ragged rim
-_CLEAR = 9  # px around what is dark in which texture is not measured: an edge is no vessel
-_LEAST_CLEAR = 400  # px; with less the whole disc is measured
+_CLEAR = 9  # px around dark parts where texture is not measured: an edge is no vessel
+_LEAST_CLEAR = 400  # px; with fewer, the whole disc is measured
 
 # Feature: mean, spread; weights of itself, of its products with the features above it, and of its square.
 _RETINA_CONSTANT = 1.23
@@ -76,32 +77,32 @@ _RETINA: dict[str, tuple[float, float, tuple[float, ...]]] = {
 
 
 class _View(NamedTuple):
-    """A square at the side of analysis; masks are bool `[128, 128]`."""
+    """A square at 128 px; masks are bool `[128, 128]`."""
 
     small: np.ndarray  # float32 [128, 128, 3], RGB, 0..255
     brightest: np.ndarray  # uint8 [128, 128], of the three channels
     lit: np.ndarray  # within the frame and not black
-    inside: np.ndarray  # the disc as far as the frame shows it
-    clear: np.ndarray  # of it, what is lit and not near an edge
+    inside: np.ndarray  # the part of the disc that the frame shows
+    clear: np.ndarray  # the part of `inside` that is lit and not near an edge
     field: float  # share of the disc that the frame shows
     surround: float  # share of the frame that is black
 
 
 class _Texture(NamedTuple):
-    """Of the green channel over the clear part, relative to the brightness around each pixel."""
+    """Texture of the green channel in the clear part, relative to the brightness around each pixel."""
 
     fine: float  # mean detail of 0.7 to 1.4 px
     coarse: float  # mean detail of 2 to 4 px
-    contrast: float  # spread after slow shading is taken off
+    contrast: float  # spread without slow shading
     edges: float  # share of steep pixels
     ridges: float  # log of dark over bright ridges: vessels are dark
 
 
 def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, float]:
-    """Measure one photograph; see the comments for each number, 0..1 where nothing else is said.
+    """Measure one photograph; the comments below describe each number, which is in 0..1 unless they say otherwise.
 
     `square`: uint8 `[S, S, 3]` RGB, cut from `frame` (uint8 `[h, w, 3]`) around `disc`.
-    Where no disc was found, all that is lit counts as the disc, and `field` is 1: nothing is known.
+    Where no disc was found, everything that is lit counts as the disc, and `field` is 1.
     """
     view = _look(square, disc, frame)
     texture = _texture(view)
@@ -115,11 +116,11 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
         "red": red,  # mean of the whole frame, 0..255; so are green and blue
         "green": green,
         "blue": blue,
-        # Detail against brightness, and against coarser detail, which blur spares: 0.1 is usual. About 0..0.25.
+        # Detail relative to brightness and to coarser detail, which blur spares: usually 0.1. About 0..0.25.
         "sharpness": texture.fine / np.sqrt(texture.coarse),
         "brightness": (seen @ _LUMA).mean() / 255,  # mean of the disc
         "contrast": texture.contrast,  # about 0..0.4
-        "clipped": (second >= _SATURATED).mean(),  # share of the disc; red alone saturates in good photographs
+        "clipped": (second >= _SATURATED).mean(),  # share of the disc; red alone also saturates in good photographs
         "dark": (view.brightest[view.inside] < _NEAR_BLACK).mean(),  # share of the disc
         "field": view.field,  # share of the disc that is in the frame
         # Is this a photograph of a retina at all?
@@ -129,14 +130,14 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
 
 
 def check_flags(words: Iterable[str], option: str) -> None:
-    """ValueError for the first word that is no flag; `option` is what the user calls them."""
+    """FovealError for the first word that is not a flag; `option`: what the user calls them."""
     for word in words:
         if word not in FLAGS:
-            raise ValueError(f"{option} {word}: there is no such flag; choose among {', '.join(FLAGS)}")
+            raise FovealError("option.value", f"{option} {word}", expected=f"flags among {', '.join(FLAGS)}")
 
 
 def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
-    """Name what is wrong with a photograph, in words of `FLAGS`; nothing where nothing was measured."""
+    """Name what is wrong with a photograph, in words of `FLAGS`; empty where nothing was measured."""
     if not measures:
         return ()
     too_dark = measures["brightness"] < _LEAST_BRIGHTNESS or measures["dark"] > _MOST_DARK
@@ -146,7 +147,7 @@ def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
         "too-dark": too_dark,
         "too-bright": measures["brightness"] > _MOST_BRIGHTNESS or measures["clipped"] > _MOST_CLIPPED,
         "low-contrast": measures["contrast"] < _LEAST_CONTRAST,
-        "cut-off": measures["field"] < _LEAST_FIELD and not too_dark,  # what is black may just be unlit
+        "cut-off": measures["field"] < _LEAST_FIELD and not too_dark,  # a black part may just be unlit
     }
     return tuple(flag for flag, is_wrong in wrong.items() if is_wrong)
 
@@ -156,7 +157,7 @@ def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
     brightest = cv2.max(cv2.max(small[..., 0], small[..., 1]), small[..., 2])
     framed = _framed(disc, frame.shape[0], frame.shape[1])
     lit = framed & (brightest >= _LIT)
-    # In a found disc, dark is underexposed; in a picture without one, it may as well be surround.
+    # Dark parts of a found disc are underexposed; in a picture without a disc they may be the surround.
     shown = framed & _between_bars(lit & _circle(1.0)) if disc.found else lit
     inside = shown & _circle(_MARGIN)
     inside = inside if inside.any() else _circle(_MARGIN)
@@ -168,14 +169,14 @@ def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
 
 
 def _framed(disc: Disc, rows: int, columns: int) -> np.ndarray:
-    """Where the square lies within the frame: bool `[128, 128]`."""
+    """Which part of the square lies within the frame: bool `[128, 128]`."""
     centres = (np.arange(_SIDE) + 0.5) * disc.side / _SIDE
     x, y = centres + disc.left, centres + disc.top
     return np.outer((y > 0) & (y < rows), (x > 0) & (x < columns))
 
 
 def _between_bars(shown: np.ndarray) -> np.ndarray:
-    """Return the rectangle around what is lit: black bars, too, cut a disc off. bool `[128, 128]`."""
+    """Return the rectangle around what is lit, since black bars also cut a disc off. bool `[128, 128]`."""
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
     result = np.zeros_like(shown)
     if len(rows):
@@ -184,16 +185,16 @@ def _between_bars(shown: np.ndarray) -> np.ndarray:
 
 
 def _texture(view: _View) -> _Texture:
-    """Measure the green channel, which shows vessels best; they are 1 to 3 px wide here."""
+    """Measure the green channel, which shows vessels best; at this size they are 1 to 3 px wide."""
     green = view.small[..., 1]
     weights = view.lit.astype(np.float32)
 
-    def lit_mean(blur: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:  # the black around would pass for contrast
+    def lit_mean(blur: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:  # the black surround would count as contrast
         return blur(green * weights) / np.maximum(blur(weights), 0.01)
 
     a, b, c, d = (lit_mean(partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma)) for sigma in (0.7, 1.4, 2, 4))
     slow = lit_mean(partial(cv2.blur, ksize=(33, 33)))
-    around = 1 / (d[view.clear] + 8)  # not to divide by nothing
+    around = 1 / (d[view.clear] + 8)  # 8: no division by almost zero
     dark, bright = _ridges(b)
     slope = cv2.magnitude(cv2.Sobel(b, -1, 1, 0, scale=1 / 8), cv2.Sobel(b, -1, 0, 1, scale=1 / 8))
     darker, brighter = (float((ridge[view.clear] * around).mean()) + 1e-4 for ridge in (dark, bright))
@@ -207,7 +208,7 @@ def _texture(view: _View) -> _Texture:
 
 
 def _ridges(green: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much darker, and how much brighter, lines are than their two sides (curvatures, as Frangi et al., 1998)."""
+    """How much darker, and how much brighter, lines are than both sides (curvatures, as in Frangi et al., 1998)."""
     xx, yy, xy = (cv2.Sobel(green, -1, *order, scale=1 / 4) for order in ((2, 0), (0, 2), (1, 1)))
     middle, half = (xx + yy) / 2, cv2.magnitude((xx - yy) / 2, xy)
     most, least = middle + half, middle - half
@@ -233,7 +234,7 @@ def _features(view: _View, texture: _Texture, found: bool) -> dict[str, float]:
 
 
 def _retina(features: dict[str, float]) -> float:
-    """The logistic regression: each feature in spreads from its mean, at most three."""
+    """The logistic regression: each feature in spreads from its mean, at most 3."""
     score, above = _RETINA_CONSTANT, [1.0]
     for name, (mean, spread, weights) in _RETINA.items():
         value = min(max((features[name] - mean) / spread, -3.0), 3.0)
@@ -244,6 +245,6 @@ def _retina(features: dict[str, float]) -> float:
 
 @cache
 def _circle(share: float) -> np.ndarray:
-    """Where the square of analysis lies within `share` of the radius: bool `[128, 128]`."""
+    """Which pixels of the 128 px square lie within `share` of the radius: bool `[128, 128]`."""
     offset = np.arange(_SIDE) + 0.5 - _SIDE / 2
     return np.hypot(offset[:, None], offset) <= share * _SIDE / 2

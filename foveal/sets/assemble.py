@@ -1,6 +1,7 @@
-"""Assemble: from decoded shards and what the source says to the tables of a prepared set.
+"""Assemble: from decoded shards and the table of a source to the tables and the card of a prepared set.
 
-Copies are found, splits decided, and what is left out is listed; the card is written last.
+This finds copies, decides splits and lists what is left out. The card is written last: it says what the set was made
+from, so a run that was interrupted before does its work again.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ import pandas as pd
 
 from foveal.config import build
 from foveal.console import say, show_table, warn
-from foveal.files import write_json, write_text
+from foveal.files import write_json, write_table
 from foveal.fundus.fingerprint import from_text
 from foveal.fundus.preparation import Preparation
 from foveal.fundus.quality import FLAGS, UNGRADABLE
 from foveal.sets.duplicates import Pictures, find_duplicates
-from foveal.sets.records import COLUMNS_FILE, counts_of, open_prepared, read_records, validate, write_records
+from foveal.sets.records import COLUMNS, COLUMNS_FILE, counts_of, open_prepared, read_records, torn_copies, validate
 from foveal.sets.shards import FACTS, Shards, gather, read_facts
 from foveal.sets.splits import SplitOptions, decide_splits
 from foveal.sources.cards import Card
 from foveal.sources.source import KEPT, Source
 
-UNNAMED = ("folder", "table", "phantom")  # of these sources two may use one name for different patients
+UNNAMED = ("folder", "table", "phantom")  # two of these sources may use one name for different patients
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """What a prepared set is made of, beside its shards; `asked` holds the options as they were given."""
+    """What a prepared set is made of, beside its shards; `asked`: the options as they were given."""
 
     name: str
     card: Card
@@ -41,9 +42,13 @@ class Assembly:
     source_hash: str
 
 
-def assemble(folder: Path, assembly: Assembly) -> None:
-    """Write records.csv, measures.csv, duplicates.csv, rejected.csv and card.json, each atomically."""
+def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
+    """Write records.csv, measures.csv, duplicates.csv, rejected.csv, columns.csv and card.json.
+
+    grows: `folder` is a set that exists. Its splits stay, and it can be opened at any moment while it grows.
+    """
     source = assembly.source
+    before = read_records(folder / "records.csv") if grows else None
     facts = read_facts(folder / "images")
     records = source.table.merge(facts, on="file", how="left", validate="m:1", suffixes=("_source", ""))
     records["flags"] = (records.pop("flags_source") + " " + records["flags"]).str.strip()
@@ -54,35 +59,54 @@ def assemble(folder: Path, assembly: Assembly) -> None:
         records, ungradable = drop_ungradable(records)
         rejected.append(ungradable)
     copies = find_copies(records, folder / "images", assembly.card.fundus)
-    write_table(describe_copies(records, copies), folder / "duplicates.csv")
+    pairs = describe_copies(records, copies)
     options = build(SplitOptions, {name: assembly.asked[name] for name in SplitOptions.__annotations__})
-    records, left_out = decide_splits(records, copies, options, earlier_splits(folder))
+    earlier = {} if before is None else dict(zip(before["id"], before["split"], strict=True))
+    records, left_out = decide_splits(records, copies, options, earlier)
     rejected.append(left_out)
     records["label"] = records["label"].astype("Int64")
     validate(records, list(source.classes), str(source.root))
-    write_table(records[["id", *measured(facts)]], folder / "measures.csv")
+    tables = {"measures.csv": records[["id", *measured(facts)]]}
     kept = [name for name in records.columns if name.startswith(KEPT)]
     if kept:
-        write_table(records[["id", *kept]].rename(columns=lambda name: name.removeprefix(KEPT)), folder / COLUMNS_FILE)
-    write_table(pd.concat(rejected)[["file", "reason"]], folder / "rejected.csv")
-    write_records(records, folder / "records.csv")
+        tables[COLUMNS_FILE] = records[["id", *kept]].rename(columns=lambda name: name.removeprefix(KEPT))
+    if before is not None:
+        write_passage(folder, before, pairs, tables)
+    write_table(folder / "records.csv", records[list(COLUMNS)])
+    tables |= {"duplicates.csv": pairs, "rejected.csv": pd.concat(rejected)[["file", "reason"]]}
+    for name, table in tables.items():
+        write_table(folder / name, table)
+    if not kept:
+        (folder / COLUMNS_FILE).unlink(missing_ok=True)
     write_card(folder, assembly, records, sum(map(len, rejected)))
 
 
+def write_passage(folder: Path, before: pd.DataFrame, pairs: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> None:
+    """Write the tables beside records.csv so that they fit the records `before` and those that come next.
+
+    Images that have left the source keep their rows, and pairs that the old splits tear apart are left out.
+    """
+    for name, table in tables.items():
+        file = folder / name
+        old = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame({"id": []})
+        write_table(file, pd.concat([table, old[~old["id"].isin(table["id"])]]))
+    write_table(folder / "duplicates.csv", pairs[~torn_copies(before, pairs)])
+
+
 def measured(facts: pd.DataFrame) -> list[str]:
-    """Names of the measures that the shards hold, the fingerprint included."""
+    """Names of the measures that the shards hold, and `fingerprint`."""
     return [name for name in facts.columns if name not in FACTS and name != "shard"] + ["fingerprint"]
 
 
 def drop_ungradable(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(records that can be graded, the others with the `reason`)."""
+    """(records that can be graded, the others with a `reason`)."""
     words = records["flags"].str.split().map(lambda flags: ", ".join(word for word in flags if word in UNGRADABLE))
     bad = words != ""
     return records[~bad].reset_index(drop=True), records[bad].assign(reason="cannot be graded: " + words[bad])
 
 
 def find_copies(records: pd.DataFrame, images: Path, photographs: bool) -> pd.DataFrame:
-    """Pairs of rows that show one picture: exact copies, and near ones among photographs."""
+    """Pairs of rows that show one picture: exact copies and, among photographs, near copies."""
     shards = Shards(images)
     shard, row = records["shard"].to_numpy(), records["row"].to_numpy()
     pictures = Pictures(
@@ -104,21 +128,8 @@ def describe_copies(records: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame
     })  # fmt: skip
 
 
-def earlier_splits(folder: Path) -> dict[str, str]:
-    """id -> split of the records that were decided before, where the set is being extended."""
-    if not (folder / "records.csv").is_file():
-        return {}
-    before = read_records(folder / "records.csv")
-    return dict(zip(before["id"], before["split"], strict=True))
-
-
-def write_table(table: pd.DataFrame, file: Path) -> None:
-    """Write a CSV atomically."""
-    write_text(file, table.to_csv(index=False, lineterminator="\n"))
-
-
 def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected: int) -> None:
-    """Write card.json: what the set is, where it came from, how it was made, and how much there is of it."""
+    """Write card.json: what the set is, where it comes from, how it was made, and its counts."""
     card, source = assembly.card, assembly.source
     classes = list(source.classes)
     facts = {
@@ -143,7 +154,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
 
 
 def identity(assembly: Assembly) -> str:
-    """What makes patients of one name the same: the published data set, else the source."""
+    """Two patients of one name are the same person where this is equal: the published data set, or the source."""
     if assembly.name not in UNNAMED:
         return assembly.name
     drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""
@@ -151,7 +162,7 @@ def identity(assembly: Assembly) -> str:
 
 
 def report(out: Path) -> None:
-    """Print what was made: images per split and class, copies, flags, and what could not be used."""
+    """Print what was made: images per split and class, copies, flags, and how many images were not used."""
     prepared = open_prepared(out)
     counts = prepared.card["counts"]
     rows = [
@@ -159,21 +170,19 @@ def report(out: Path) -> None:
         for split, c in counts.items()
     ]
     show_table(f"{out}: {prepared.card['title']}, {prepared.size} px", ["split", "images", *prepared.classes], rows)
-    for option, part, what in (
-        ("labelled", "train", "labelled training images"), ("unlabelled", "unlabelled", "unlabelled images")
-    ):  # fmt: skip
-        found = counts.get(part, {"images": 0})["images"]
-        if found < prepared.card["asked"][option]:
-            warn(f"--{option} {prepared.card['asked'][option]:,} were asked for: there are {found:,} {what}")
+    for option, part in (("labelled", "train"), ("unlabelled", "unlabelled")):
+        found, asked = counts.get(part, {"images": 0})["images"], prepared.card["asked"][option]
+        if found < asked:
+            warn(f"--{option} {asked:,}: there are only {found:,} such images")
     copies = pd.read_csv(out / "duplicates.csv")
     if len(copies):
         conflicts = int(copies["conflict"].sum())
         kinds = ", ".join(f"{count} {kind}" for kind, count in copies["kind"].value_counts().items())
-        say(f"{len(copies)} pairs of copies ({kinds}), kept on one side of the split: {out / 'duplicates.csv'}")
+        say(f"{len(copies)} pairs of copies ({kinds}), each pair in one split: {out / 'duplicates.csv'}")
         if conflicts:
             warn(f"{conflicts} of them have different labels")
     if prepared.card["rejected"]:
-        warn(f"{prepared.card['rejected']} images are not used; {out / 'rejected.csv'} says why")
+        warn(f"{prepared.card['rejected']} images are not used; reasons: {out / 'rejected.csv'}")
     flags = prepared.records["flags"].str.split().explode().value_counts()
     for flag, count in flags.items():
-        say(f"  {count:>6} {flag}: {FLAGS.get(str(flag), 'as the source says')}")
+        say(f"  {count:>6} {flag}: {FLAGS.get(str(flag), 'a flag of the source')}")

@@ -1,4 +1,4 @@
-"""correct: give a prepared image another label, as a row of DATA/corrections.csv that is kept beside the source's."""
+"""correct: give a prepared image another label, as a row of DATA/corrections.csv; the label of the source stays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 import tyro
 
 from foveal.console import say
+from foveal.errors import FovealError
 from foveal.files import write_text
 from foveal.sets.corrections import COLUMNS, FILE, corrections_text, label_of, read_corrections
 from foveal.sets.records import open_prepared
@@ -25,16 +26,16 @@ class CorrectConfig:
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     # Id of the image, as in records.csv.
     image: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
-    # The grade that it should have: number or name of the class; none takes its label away.
+    # The grade that it should have: number or name of the class; none removes the label.
     new: str
-    # The reason, for whoever reads it later.
+    # The reason, for later readers.
     why: str
     # Who decides; by default the name of your account.
     who: str = ""
 
     def __post_init__(self) -> None:
         if not self.why.strip():
-            raise ValueError("--why must say why: a correction without a reason convinces nobody")
+            raise FovealError("option.value", "--why is empty", expected="the reason for the correction")
 
 
 def correct(config: CorrectConfig) -> Path:
@@ -42,30 +43,27 @@ def correct(config: CorrectConfig) -> Path:
     prepared = open_prepared(config.data)
     records = prepared.records.set_index("id")
     if config.image not in records.index:
-        raise ValueError(f"{config.data} has no image '{config.image}'; ids are those of records.csv")
+        what = f"{config.data} has no image '{config.image}'"
+        raise FovealError("corrections.image", what, expected="an id in records.csv")
     label: Any = records["label"][config.image]
     file = config.data / FILE
     before = read_corrections(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
-    taken_away = pd.isna(label) and config.image in set(before["id"])
-    if pd.isna(label) and not taken_away:
-        raise ValueError(
-            f"'{config.image}' has no label to be corrected; a first label belongs into the source's table: add it "
-            "there and prepare again"
-        )
+    old = None if pd.isna(label) else int(label)
+    if old is None and config.image not in set(before["id"]):
+        fix = "add a first label to the table of the source and prepare again"
+        raise FovealError("corrections.unlabelled", f"'{config.image}' has no label to correct", fix=fix)
     new = label_of(config.new, prepared.classes)
-    if new == (None if taken_away else label):
-        raise ValueError(f"'{config.image}' has this label already: {_name(new, prepared.classes)}")
+    if new == old:
+        what = f"'{config.image}' has this label already: {_name(new, prepared.classes)}"
+        raise FovealError("corrections.unchanged", what)
     row = {
-        "id": config.image,
-        "old": "" if taken_away else str(label),
-        "new": "" if new is None else str(new),
+        "id": config.image, "old": "" if old is None else str(old), "new": "" if new is None else str(new),
+        "who": config.who or getpass.getuser(), "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "why": config.why.strip(),
-    }
-    row |= {"who": config.who or getpass.getuser(), "when": datetime.now(UTC).isoformat(timespec="seconds")}
+    }  # fmt: skip
     table = pd.concat([before, pd.DataFrame([row])])[list(COLUMNS)]
     write_text(file, corrections_text(table))
-    had = None if taken_away else int(row["old"])
-    change = f"{_name(had, prepared.classes)} -> {_name(new, prepared.classes)}"
+    change = f"{_name(old, prepared.classes)} -> {_name(new, prepared.classes)}"
     say(f"{config.image}: {change}; {len(table)} corrections in {file}")
     return file
 

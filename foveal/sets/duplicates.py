@@ -1,21 +1,20 @@
-"""Duplicates: find every photograph that stands more than once, in one set or in two, also changed a little.
+"""Duplicates: find photographs that occur more than once, in one set or in two, even if they were changed a little.
 
-Three steps, each on what the one before could not settle. Equal sha256: the same pixels. Fingerprints that agree: a
-candidate; all pairs are compared, as matrix products, for a copy missed is a leak. Aligned pixels that agree in detail
-as fine as vessels, where haze leaves any to be seen: a near or mirrored duplicate. Strangers agree in where disc and
-macula lie, never in vessels.
+Three steps, each for what the step before leaves open. Equal sha256: the same pixels. Similar fingerprints: a
+candidate; all pairs are compared, as matrix products, since a missed copy is a leak. Aligned pixels that agree in
+details of the size of vessels: a near or mirrored duplicate. Strangers agree in the places of disc and macula, but not
+in vessels.
 
-Near are: saved again with more loss, shrunk, cropped by a few per cent, brightened, made grey, and also a second
-photograph of the same eye from the same angle, moments or weeks later. Such a one agrees as well as a lossy copy, so
-similarity does not tell them apart; both belong on one side of a split.
-Not found: pictures turned by 10 degrees (6 are), upside down, cropped by 7 % on every side (4 % are, 5 % mostly), or
-heavily enhanced where the eye is hazy. Found though they are strangers: a few hazy photographs that share the
+Near copies were saved again with more loss, shrunk, cropped by a few per cent, brightened or made grey. A second
+photograph of the same eye from the same angle, moments or weeks later, is as similar as a lossy copy and counts as one;
+both belong in one split.
+Not found: pictures rotated by 10 degrees (6 are), upside down, cropped by 7 % on every side (4 % are, 5 % mostly), or
+heavily enhanced where the eye is hazy. Wrongly found: a few hazy photographs of different eyes that share the
 reflections or the dust of one camera.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,24 +24,27 @@ import numpy as np
 import pandas as pd
 
 from foveal.console import progress_bar
+from foveal.errors import FovealError
 from foveal.fundus.fingerprint import detail, even_count, fade
+from foveal.sets.shards import cores
 
-# Of 1,520,000 pairs of Messidor-2 photographs 86 agree this well, of which 58 show the same eye; of copies saved at
-# JPEG quality 60, shrunk to 70 %, cropped by 3 % or mirrored, all of the 547 photographs that this was chosen on do.
+# Of 1,520,000 pairs of Messidor-2 photographs 86 agree this well, of which 58 show the same eye; so do the copies of
+# all 547 photographs used to choose it (saved at JPEG quality 60, shrunk to 70 %, cropped by 3 % or mirrored).
 CANDIDATE = 0.66
-# Above so many pairs (63,000 photographs with each other) strangers among the candidates would take minutes to tell
-# apart: 2 in 100,000 pairs agree by 0.66, less than 1 in 1,000,000 by 0.7. Copies agree by 0.92 and more (200 saved
-# again, shrunk and cropped at once); of 54 second shots of an eye 47 agree by 0.7.
+# With more pairs (63,000 photographs with each other), checking the strangers among the candidates would take minutes:
+# 2 in 100,000 pairs agree by 0.66, less than 1 in 1,000,000 by 0.7. Copies agree by at least 0.92 (200 saved again,
+# shrunk and cropped at once); of 54 second photographs of an eye 47 agree by 0.7.
 _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
-# Of similarity, the mean of what fingerprints and aligned pixels say. Vessels: strangers reach 0.55, a second shot of
-# one eye starts at 0.67. Haze and nothing else: above are copies with few exceptions, down to 0.59 as many strangers.
+# Of similarity, the mean of the agreement of fingerprints and of aligned pixels. With vessels: strangers reach 0.55, a
+# second photograph of one eye starts at 0.67. With haze only: above are copies with few exceptions, and between 0.59
+# and 0.63 as many strangers as copies.
 CONFIRMED = 0.63
 
 _BLOCK = 1024  # rows: two blocks of products fill 8 MiB, small enough to stay in the processor's cache
 _PAIRS_AT_ONCE = 128  # of which the pixels are held in memory
 _COARSE, _FINE = (64, 2.0, 30), (128, 3.0, 15)  # side in px, neighbourhood in px of that side, most iterations
 _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers stay below, no copy of 1,000 under 0.45
-# Shares of the side. A second shot of one eye needs less; strangers would be bent until something fits.
+# Shares of the side. A second photograph of one eye needs less; strangers would be bent until something fits.
 _MOST_STRETCH, _MOST_SHIFT = 0.15, 0.2
 
 _KINDS = ("exact", "near", "mirrored")
@@ -52,8 +54,8 @@ _KINDS = ("exact", "near", "mirrored")
 class Pictures:
     """A collection to search.
 
-    `fingerprints`: int8 `[n, 254]`. `hashes`: str `[n]`, sha256 of the pixels. `read`: turns rows, int `[k]`
-    ascending, k <= 128, into their k pictures, uint8 `[S, S, C]` of any sides; it is called from one thread.
+    `fingerprints`: int8 `[n, 254]`. `hashes`: str `[n]`, sha256 of the pixels. `read`: called from one thread with
+    rows, int `[k]`, ascending, k <= 128; returns their k pictures, uint8 `[S, S, C]` of any sides.
     """
 
     fingerprints: np.ndarray
@@ -64,11 +66,11 @@ class Pictures:
 def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near: bool = True) -> pd.DataFrame:
     """Find all duplicates within one collection, or between `pictures` and `others`.
 
-    `near`: False searches for equal hashes only; so it must be for pictures that are no fundus photographs (digits
-    of one kind are alike without being copies). Pictures below 64 px, and flat ones, have no near duplicates anyway.
-    Returns columns `first`, `second` (rows of `pictures`, or `second` of `others`; within one collection first <
-    second), `kind` ("exact", "near", "mirrored"), `similarity` (0.63..1, 1 for exact), ordered by the rows. Exact
-    copies are all listed with the first of them, not with each other; near pairs are all listed.
+    `near`: False searches for equal hashes only, as is right for pictures that are no fundus photographs (two digits
+    3 are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
+    Returns columns `first`, `second` (rows of `pictures`; `second` of `others`, if given; within one collection first <
+    second), `kind` ("exact", "near", "mirrored"), `similarity` (0.63..1, 1 for exact), ordered by rows. All exact
+    copies of a picture are paired with the first of them; near pairs are all listed.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
     found = [(exact[0], exact[1], np.zeros(len(exact[0]), np.int64), np.ones(len(exact[0])))]
@@ -84,31 +86,32 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
 def candidates(
     fingerprints: np.ndarray, others: np.ndarray | None = None, threshold: float = CANDIDATE
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find all pairs whose fingerprints agree, as they are or with one mirrored.
+    """Find all pairs whose fingerprints agree, either directly or with one of them mirrored.
 
     `fingerprints`: int8 `[n, 254]`; `others`: int8 `[m, 254]`, or None for the pairs i < j within one collection;
     `threshold`: of the cosine of the angle between two fingerprints, above 0. Returns rows i, rows j (int64), their
-    cosine (float32) and whether the mirrored one is meant (bool), each `[k]`, ordered by i and j.
+    cosine (float32) and whether it is that with a mirrored one (bool), each `[k]`, ordered by i and j.
     Takes n x m x 254 multiplications, and memory for n + m fingerprints and the pairs found.
     """
     if not 0 < threshold <= 1:
-        raise ValueError(f"threshold {threshold}: it must lie above 0 and not above 1")
+        raise FovealError("option.value", f"threshold {threshold}", expected="above 0 and at most 1")
     ours = _unit(fingerprints)
     theirs = ours if others is None else _unit(others)
-    found = [_nothing(), *_agreeing_blocks(ours, theirs, threshold, within=others is None)]
+    none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, bool)
+    found = [none, *_agreeing_blocks(ours, theirs, threshold, within=others is None)]
     i, j, cosine, flipped = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((j, i))
     return i[order], j[order], cosine[order], flipped[order]
 
 
 def confirm(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> float:
-    """Say how well two photographs agree in detail of the size of vessels, after one is laid over the other.
+    """Return how well two photographs agree in details of the size of vessels, after they are aligned.
 
-    `a`, `b`: uint8 `[S, S, 3 or 1]`, of any two sides; `mirrored`: whether b is to be mirrored first. Returns 0..1,
-    the normalised cross-correlation inside the part of the disc that both show: above 0.6 for one eye, below 0.45 for
-    two, and anything between for haze. 0 where a coarse alignment already says that they are strangers.
-    The alignment is affine, found by maximising that correlation (Evangelidis and Psarakis, 2008) from no change on,
-    so it bridges about 5 % of the side; what it bends further is taken for strangers, and gives 0.
+    `a`, `b`: uint8 `[S, S, 3 or 1]`, of any two sides; `mirrored`: mirror b first. Returns 0..1, the normalised
+    cross-correlation inside the part of the disc that both show: above 0.6 for one eye, below 0.45 for two, and
+    anything between for haze; 0 where a coarse alignment already shows that they are strangers.
+    The alignment is affine and maximises that correlation (Evangelidis and Psarakis, 2008). It starts from no change
+    and bridges about 5 % of the side; pictures that it must bend further are strangers, and give 0.
     """
     if mirrored:
         b = np.ascontiguousarray(b[:, ::-1])
@@ -116,7 +119,7 @@ def confirm(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> float:
     warp, agreement = _align(a, b, np.eye(2, 3, dtype=np.float32), side, neighbourhood, most)
     if agreement < _HOPELESS:
         return 0.0
-    # x' = A x + t for the centres of pixels, (x, y), in a grid that is twice as fine: 2 x + 0.5 in place of x.
+    # In a grid twice as fine the centre of a pixel, x, is at 2 x + 0.5; the map x' = A x + t changes accordingly.
     warp[:, 2] = 2 * warp[:, 2] + 0.5 - 0.5 * warp[:, :2].sum(axis=1)
     side, neighbourhood, most = _FINE
     warp, agreement = _align(a, b, warp, side, neighbourhood, most)
@@ -128,13 +131,13 @@ def confirm(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> float:
 def _align(
     a: np.ndarray, b: np.ndarray, start: np.ndarray, side: int, neighbourhood: float, most: int
 ) -> tuple[np.ndarray, float]:
-    """Improve the affine map `start` float32 `[2, 3]` from a to b; returns it and the agreement that it brings."""
+    """Improve the affine map `start`, float32 `[2, 3]`, from a to b; returns it and the agreement with it."""
     still, moving = detail(a, side, neighbourhood), detail(b, side, neighbourhood)
     ends = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, most, 1e-3)
     everywhere = np.full((side, side), 255, np.uint8)
     try:
         _, warp = cv2.findTransformECC(still * fade(side), moving, start.copy(), cv2.MOTION_AFFINE, ends, everywhere, 3)
-    except cv2.error:  # raised where the correlation falls instead of rising: such pictures share nothing
+    except cv2.error:  # the correlation falls instead of rising: such pictures share nothing
         warp = start
     moved = cv2.warpAffine(moving, warp, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     weight = fade(side) * (still != 0) * (moved != 0)
@@ -143,7 +146,7 @@ def _align(
 
 
 def _exact(hashes: np.ndarray, others: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of equal hashes: each copy with the first one, of its own collection or of the other."""
+    """Rows of equal hashes: each copy with the first one in its own collection, or in the other."""
     first = pd.Series(np.arange(len(hashes)), index=hashes).groupby(level=0, sort=False).min()
     if others is None:
         origin = first.reindex(hashes).to_numpy(np.int64)
@@ -157,7 +160,7 @@ def _exact(hashes: np.ndarray, others: np.ndarray | None) -> tuple[np.ndarray, n
 
 
 def _near(pictures: Pictures, others: Pictures | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """First and second row, place of the kind in `_KINDS`, and similarity, of all confirmed candidates."""
+    """First row, second row, index of the kind in `_KINDS`, and similarity of all confirmed candidates."""
     theirs = pictures if others is None else others
     count = len(pictures.hashes) * (len(pictures.hashes) / 2 if others is None else len(others.hashes))
     threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
@@ -166,8 +169,8 @@ def _near(pictures: Pictures, others: Pictures | None) -> tuple[np.ndarray, np.n
     new = np.asarray(pictures.hashes, dtype=object)[i] != np.asarray(theirs.hashes, dtype=object)[j]
     i, j, cosine, flipped = i[new], j[new], cosine[new], flipped[new]
     agreement = np.empty(len(i))
-    # OpenCV works outside Python's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as threads, progress_bar("compare copies", len(i), unit="pairs") as bar:
+    # OpenCV releases Python's lock.
+    with ThreadPoolExecutor(cores()) as threads, progress_bar("compare copies", len(i), unit="pairs") as bar:
         for start in range(0, len(i), _PAIRS_AT_ONCE):
             now = slice(start, start + _PAIRS_AT_ONCE)
             pixels = _read(pictures, i[now]), _read(theirs, j[now])
@@ -204,12 +207,7 @@ def _agreeing_blocks(
 
 
 def _unit(fingerprints: np.ndarray) -> np.ndarray:
-    """float32 `[n, 254]` of length 1; a fingerprint of 0 stays 0, and agrees with none."""
+    """float32 `[n, 254]` of length 1; a fingerprint of 0 stays 0 and agrees with no other."""
     numbers = fingerprints.astype(np.float32)
     length = np.sqrt(np.einsum("nd,nd->n", numbers, numbers))[:, None]
     return np.divide(numbers, length, out=numbers, where=length > 0)
-
-
-def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """No pair, in the types of pairs."""
-    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, bool)

@@ -1,4 +1,4 @@
-"""Jobs: what of a source is still to be decoded, and who decodes it: this machine's threads, or a Ray cluster."""
+"""Jobs: what of a source must still be decoded, and who decodes it: threads of this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from foveal.console import Bar, progress_bar, say
+from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
-from foveal.sets.shards import ShardJob, read_facts, rows_per_shard, write_shard
+from foveal.sets.shards import ShardJob, read_facts, rows_per_shard, shard_numbers, write_shard
 from foveal.sources.source import Source
 
 
 def file_stamps(source: Source) -> list[str]:
-    """What tells that a file has changed, for each of the source: size and time of change; "array" for arrays."""
+    """For each file of the source its size and time of change, which show changes; "array" for arrays."""
     if source.images is not None:
         return ["array"] * len(source.table)
     return [_stamp(source.root / file) for file in source.table["file"]]
@@ -39,16 +40,16 @@ def plan_jobs(
 ) -> list[ShardJob]:
     """The parts of the source that no finished shard in `folder` holds, in the order of the source.
 
-    Free shard numbers are used in order, so that work which was killed goes on to the same shards that it would have
-    made. A file that has changed goes to a shard behind all others: of a file in two shards, the later one counts.
+    New files get the lowest free shard numbers, so a run that was killed continues with the shards it would have
+    made. Changed files get a shard behind all others: of a file in two shards, the later one counts.
     """
-    facts = read_facts(folder)
-    done, known = set(zip(facts["file"], facts["stamp"], strict=True)), set(facts["file"])
+    facts, rows = read_facts(folder), rows_per_shard(preparation)
+    known = dict(zip(facts["file"], facts["stamp"], strict=True))
     table = source.table.assign(stamp=stamps, position=np.arange(len(stamps))).drop_duplicates("file")
     places = list(zip(table["file"], table["stamp"], table["position"].tolist(), strict=True))
     new = [place for place in places if place[0] not in known]
-    changed = [place for place in places if place[0] in known and place[:2] not in done]
-    used, rows = set(facts["shard"]), rows_per_shard(preparation)
+    changed = [place for place in places if known.get(place[0], place[1]) != place[1]]
+    used = set(shard_numbers(folder))
     free = (number for number in range(len(used) + len(new)) if number not in used)
     parts = [(next(free), new[start : start + rows]) for start in range(0, len(new), rows)]
     behind = max([-1, *used, *(number for number, _ in parts)]) + 1
@@ -64,22 +65,21 @@ def plan_jobs(
 
 
 def check_space(jobs: list[ShardJob], folder: Path) -> None:
-    """Raise ValueError before any work when the disk has no room for the arrays of `jobs`."""
+    """FovealError before any work when the disk has no room for the arrays of `jobs`."""
     images = sum(stamp != "missing" for job in jobs for stamp in job.stamps)
     side, channels = jobs[0].preparation.size, jobs[0].preparation.channels
     needed, free = images * side**2 * channels, shutil.disk_usage(folder).free
     if needed > free:
-        raise ValueError(
-            f"{folder} has {free / 2**20:,.1f} MiB free; {images:,} images at {side} px need {needed / 2**20:,.1f} MiB"
-            ". Choose another disk with --out, or a smaller --size"
-        )
+        what = f"{folder} has {free / 2**20:,.1f} MiB free"
+        expected = f"{needed / 2**20:,.1f} MiB for {images:,} images at {side} px"
+        raise FovealError("output.full", what, expected=expected, fix="give another --out or a smaller --size")
 
 
 def run_jobs(jobs: list[ShardJob], source: Source, address: str) -> None:
     """Write all shards, here or, with an `address`, on a Ray cluster."""
     left, total = sum(len(job.files) for job in jobs), source.table["file"].nunique()
     if left < total:
-        say(f"{total - left:,} of {total:,} images are there already; {left:,} to go")
+        say(f"{total - left:,} of {total:,} images are decoded already; {left:,} to go")
     with progress_bar("prepare", total, done=total - left) as bar:
         if address:
             _on_ray(jobs, source, address, bar)
@@ -91,12 +91,12 @@ def run_jobs(jobs: list[ShardJob], source: Source, address: str) -> None:
 
 
 def with_images(job: ShardJob, source: Source) -> ShardJob:
-    """The job with its part of a source's arrays, taken only when its turn comes."""
+    """The job with its part of a source's arrays, added just before the job is run."""
     return job if source.images is None else replace(job, images=source.images[list(job.positions)])
 
 
 def _on_ray(jobs: list[ShardJob], source: Source, address: str, bar: Bar) -> None:
-    """The same function as tasks of a Ray cluster, which runs a task again when its worker dies.
+    """Run the jobs as tasks of a Ray cluster, which repeats a task when its worker dies.
 
     All machines must see the source and --out under the same paths.
     """
@@ -111,25 +111,25 @@ def _on_ray(jobs: list[ShardJob], source: Source, address: str, bar: Bar) -> Non
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Any]:
-    """The module ray, connected for a while; a ValueError in a task is raised as itself.
+    """The module ray, connected inside the block; a FovealError in a task is raised as itself.
 
-    `address`: of a running cluster, "auto" for the one of this machine, "local" for one that is started for this work
-    only. ValueError where none answers.
+    `address`: of a running cluster, "auto" for the one on this machine, "local" to start one for this block.
+    FovealError: package.missing, or server.unreachable.
     """
     try:
         import ray
     except ImportError:
-        raise ValueError("--ray needs Ray: pip install 'foveal[ray]'") from None
+        raise FovealError("package.missing", "--ray needs Ray", fix="run pip install 'foveal[ray]'") from None
     host, _, port = address.rpartition(":")
     try:
         if port.isdigit() and "/" not in host:
             socket.create_connection((host, int(port)), timeout=5).close()  # Ray itself would try for minutes
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, OSError) as error:
-        raise ValueError(f"--ray {address}: no Ray cluster answers there ({error})") from error
+        raise FovealError("server.unreachable", f"--ray {address}: no Ray cluster answers ({error})") from error
     try:
         yield ray
     except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, ValueError) else error) from None
+        raise (error.cause if isinstance(error.cause, FovealError) else error) from None
     finally:
         ray.shutdown()

@@ -1,7 +1,7 @@
-"""Several prepared sets made one: their shards are linked or copied, never decoded again.
+"""Several prepared sets joined to one: their shards are linked or copied, never decoded again.
 
-Labels mix only where all sets are on one scale. Splits, patients and what was measured stay; copies of one picture
-in two sets are found afterwards, as in any other set.
+Labels mix only where all sets are on one scale. Splits, patients and measures stay; copies of one picture in two sets
+are searched for afterwards, as in any other set.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 
 import pandas as pd
 
+from foveal.errors import FovealError
+from foveal.files import replacing, write_table
 from foveal.fundus.preparation import Preparation
 from foveal.sets.records import PreparedSet, check_alike, open_prepared, patients
-from foveal.sets.shards import read_facts
+from foveal.sets.shards import read_facts, shard_numbers
 from foveal.sources.cards import Card
 from foveal.sources.source import KEPT, Source
 
@@ -24,14 +25,15 @@ COLUMNS = ["id", "file", "label", "split", "group", "eye", "flags"]
 
 
 def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
-    """Name, card, the joined table, and how all sets were prepared.
+    """Name, card, joined table, and how all sets were prepared.
 
-    Raises ValueError when the sets differ in preparation or scale, when one is none, or is given twice.
+    FovealError for a single set, one that is given twice, or sets that differ in preparation or scale.
     """
     if len(paths) < 2:
-        raise ValueError(f"{paths[0]} is a prepared set already; give two or more to join them, or a source to prepare")
+        fix = "give two or more sets to join them, or a source to prepare"
+        raise FovealError("set.single", f"{paths[0]} is a prepared set already", fix=fix)
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"a set is given twice: {', '.join(map(str, paths))}")
+        raise FovealError("set.repeated", f"a set is given twice: {', '.join(map(str, paths))}")
     sets = [open_prepared(path) for path in paths]
     check_alike(sets, "to join them")
     check_scales(sets)
@@ -59,15 +61,16 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
 
 
 def check_scales(sets: Sequence[PreparedSet]) -> None:
-    """Raise ValueError unless those of the sets that have labels are on one scale, with one number of classes."""
+    """FovealError unless all sets with labels have one scale and one number of classes."""
     labelled = [prepared for prepared in sets if prepared.classes]
     for other in labelled[1:]:
         ours, theirs = (_scale(prepared) for prepared in (labelled[0], other))
         if ours != theirs:
-            raise ValueError(
-                f"{labelled[0].path} is labelled on the scale {ours}, {other.path} on {theirs}: such labels do not "
-                'mix. Prepare each with a --classes map to the same classes, as "0,1,2,3+4", and say that they mean '
-                "the same with --scale and a name of your own"
+            raise FovealError(
+                "set.scales",
+                f"labels on different scales do not mix: {labelled[0].path} is on {ours}, {other.path} on {theirs}",
+                fix='prepare each with a --classes map to the same classes, as "0,1,2,3+4", and give both the same '
+                "--scale to confirm that the classes mean the same",
             )
 
 
@@ -78,39 +81,38 @@ def _scale(prepared: PreparedSet) -> str:
 
 
 def prefixes(paths: Sequence[Path]) -> list[str]:
-    """A name for each set, that of its folder; numbered where two folders have the same."""
+    """A name for each set, that of its folder; numbered where two folders have the same name."""
     names = [path.resolve().name for path in paths]
     return [name if names.count(name) == 1 else f"{name}-{n}" for n, name in enumerate(names, start=1)]
 
 
 def bring_shards(paths: Sequence[Path], images: Path) -> None:
-    """Link or copy the shards of all sets to `images`, numbered on; those that are there already stay."""
+    """Link or copy to `images` the shards of all sets whose files are not there yet, under the next numbers."""
     images.mkdir(parents=True, exist_ok=True)
-    numbers = count()
+    here = read_facts(images)
+    known = set(zip(here["file"], here["stamp"], strict=True))
+    number = max(shard_numbers(images), default=-1) + 1
     for prefix, path in zip(prefixes(paths), paths, strict=True):
-        for shard, part in read_facts(path / "images").groupby("shard", sort=True):
-            number = next(numbers)
-            array, table = images / f"{number:05d}.npy", images / f"{number:05d}.csv"
-            if not table.exists():
-                array.unlink(missing_ok=True)
-                _link(path / "images" / f"{shard:05d}.npy", array)
-                partial = table.with_suffix(".partial")
-                renamed = part.drop(columns="shard").assign(file=prefix + "/" + part["file"])
-                renamed.to_csv(partial, index=False, lineterminator="\n")
-                partial.replace(table)
+        facts = read_facts(path / "images")
+        for shard, rows in facts.assign(file=prefix + "/" + facts["file"]).groupby("shard", sort=True):
+            part = rows.drop(columns="shard")
+            if not known.issuperset(zip(part["file"], part["stamp"], strict=True)):
+                _link(path / "images" / f"{shard:05d}.npy", images / f"{number:05d}.npy")
+                write_table(images / f"{number:05d}.csv", part)
+                number += 1
 
 
 def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)  # left by a run that was killed before it wrote the table
     try:
-        os.link(source, target)  # a shard is never changed once it is written: both sets may share it
+        os.link(source, target)  # both sets can share a shard, since finished shards never change
     except OSError:
-        partial = target.with_suffix(".copy")
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with replacing(target) as partial:
+            shutil.copyfile(source, partial)
 
 
 def stamps(paths: Sequence[Path], source: Source) -> list[str]:
-    """The stamp of each original file, as it was when the file was decoded."""
+    """The stamp of each original file at the time when it was decoded."""
     known = {
         f"{prefix}/{file}": stamp
         for prefix, path in zip(prefixes(paths), paths, strict=True)

@@ -1,8 +1,8 @@
-"""Leaks: images that a network has learned from must not be the ones that it is judged on.
+"""Leaks: a network must not be judged on images that it has learned from.
 
-Every run lists what shaped its weights in RUN/seen.csv, its starting run's included: sha256 of the prepared pixels,
-fingerprint, patient, and whether its label was learned. So a copy is found although it was saved again, resized or
-mirrored, and prepared elsewhere.
+Every run lists in RUN/seen.csv what shaped its weights, including those it started from: sha256 of the prepared pixels,
+fingerprint, patient, and whether the label was learned. So copies are found even if they were saved again, resized,
+mirrored, or prepared elsewhere.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ import numpy as np
 import pandas as pd
 
 from foveal.console import say, warn
+from foveal.errors import FovealError
+from foveal.files import write_table
 from foveal.fundus.fingerprint import from_text
 from foveal.sets.duplicates import Pictures, candidates, find_duplicates
 from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
-TAUGHT = "1"  # in the column `taught`: the image's label shaped the weights too, not its pixels alone
-CERTAIN = 0.84  # cosine of fingerprints: 98 in 100 pairs above it are confirmed by their pixels, in Messidor-2
+TAUGHT = "1"  # in the column `taught`: the weights were shaped by the image's label too, not by its pixels alone
+CERTAIN = 0.84  # cosine of fingerprints: in Messidor-2 pixels confirm 98 of 100 pairs above it
 
 
 def pool_of(prepared: PreparedSet) -> pd.DataFrame:
-    """What may be pre-trained on: training and unlabelled images, but no unlabelled one of a patient who is judged."""
+    """Images for pre-training: the training and unlabelled ones, without unlabelled images of judged patients."""
     pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
     shared = pool["group"].isin(judged)
     if shared.any():
-        say(f"{int(shared.sum())} unlabelled images of {prepared.path} belong to groups that are judged: left out")
+        say(f"{int(shared.sum())} unlabelled images of {prepared.path} are left out: their groups are judged")
     return pool[~shared]
 
 
 def refuse_seen(
     prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool, judged: Sequence[str] = ("val", "test")
 ) -> None:
-    """Raise ValueError (or only warn, when `allow`) if images of the judged parts of `prepared` are among those seen.
+    """FovealError (only a warning with `allow`) if images of the judged parts of `prepared` are among those seen.
 
-    judged: the parts; with folds the training part is judged as well, each image by a grader that did not learn it.
+    judged: the parts; with folds also the training part, whose images are judged by graders that did not learn them.
     """
     leaked = find_seen(prepared, prepared.part(*judged), seen)
     if not len(leaked):
@@ -47,16 +49,17 @@ def refuse_seen(
     kind = "judged" if "train" in judged else "validation or test"
     message = f"{len(leaked)} {kind} images of {prepared.path} stand in {where} too: {listed}{more}"
     if not allow:
-        raise ValueError(f"{message}. Results on them would be too good; leave them out, or say --allow-leaks")
+        fix = "leave them out, since results on them would be too good, or allow them with --allow-leaks"
+        raise FovealError("leak.seen", message, fix=fix)
     warn(message)
 
 
 def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     """The `records` of a prepared set that were learned from: id, split, how, other; one row an image.
 
-    how: "exact copy of", "near copy of", "mirrored copy of" or "same patient as". Near copies are confirmed on
-    the pixels; where the set that was learned from is gone, "very much like" goes by fingerprints alone. Of images of
-    the set itself near copies are not searched again: `prepare` has found them, and tied them to one side.
+    how: "exact copy of", "near copy of", "mirrored copy of" or "same patient as". Near copies are confirmed by their
+    pixels; where the set that was learned from is gone, "very much like" is based on fingerprints alone. Near copies
+    within the set itself are not searched again: `prepare` has found them and put them in one split.
     """
     if not len(records) or not len(seen):
         return pd.DataFrame(columns=["id", "split", "how", "other"])
@@ -75,7 +78,7 @@ def _exact_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """Judged images whose pixels were nearly seen."""
+    """Judged images with a near copy among those seen."""
     ours, theirs = judged[judged["fingerprint"] != ""], seen[seen["fingerprint"] != ""]
     readable = _readable(theirs)
     pairs = find_duplicates(_pictures(ours), _pictures(theirs[readable]))
@@ -86,7 +89,7 @@ def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def _readable(seen: pd.DataFrame) -> np.ndarray:
-    """bool [n]: the image still stands in its prepared set, with the same pixels."""
+    """bool [n]: the image is still in its prepared set, with the same pixels."""
     found = np.zeros(len(seen), bool)
     for path in seen["path"].unique():
         if path and (Path(path) / "records.csv").is_file():
@@ -97,11 +100,11 @@ def _readable(seen: pd.DataFrame) -> np.ndarray:
 
 
 def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
-    """Judged images whose fingerprints nearly equal those of images that cannot be read any more."""
+    """Judged images whose fingerprints are very close to those of images that can no longer be read."""
     if len(unread):
         names = ", ".join(sorted(set(unread["set"]) - {""}))
-        why = f"{names} cannot be read any more" if names else "an exported model has no pixels of what shaped it"
-        warn(f"{why}: {len(unread):,} images of what was learned from are compared by fingerprints alone")
+        why = f"{names} can no longer be read" if names else "an exported model has no pixels of its training images"
+        warn(f"{why}: {len(unread):,} images that were learned from are compared by fingerprints alone")
     ours, theirs = (from_text(part["fingerprint"].tolist()) for part in (judged, unread))
     first, second, _, _ = candidates(ours, theirs, CERTAIN)
     alike = judged.iloc[first].reset_index(drop=True)
@@ -109,7 +112,7 @@ def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pictures(table: pd.DataFrame) -> Pictures:
-    """A described table as a collection to search; its sets are opened when pixels are asked for."""
+    """A described table as a collection to search; its sets are opened when pixels are needed."""
     opened: dict[str, tuple[PreparedSet, pd.DataFrame]] = {}
 
     def read(rows: np.ndarray) -> list[np.ndarray]:
@@ -126,7 +129,7 @@ def _pictures(table: pd.DataFrame) -> Pictures:
 
 
 def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """Judged images of a patient whose images were seen; groups joined by copies ("a+b") are both patients."""
+    """Judged images of a patient whose images were seen; groups joined by copies ("a+b") mean both patients."""
     ours = judged.assign(patient=judged["patient"].str.split("+")).explode("patient")
     theirs = seen.assign(patient=seen["patient"].str.split("+")).explode("patient").drop_duplicates("patient")
     both = ours[ours["patient"] != ""].merge(theirs[["patient", "id"]], on="patient", suffixes=("", "_seen"))
@@ -134,7 +137,7 @@ def _same_patient(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
-    """Records with what a comparison needs: set, its path, patient, fingerprint ("" where there is none)."""
+    """Records with what a comparison needs: set, its path, patient, fingerprint ("" where it has none)."""
     prints = prepared.measures.set_index("id")["fingerprint"]
     return records.assign(
         set=str(prepared.path), path=str(prepared.path.resolve()), patient=patients(prepared.card, records["group"]),
@@ -143,29 +146,24 @@ def _described(prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
 
 
 def seen_of(pool: Sequence[tuple[PreparedSet, pd.DataFrame]], *, by_label: bool = False) -> pd.DataFrame:
-    """The images of a pool as they are listed in seen.csv; by_label: the labels of those that have one are learned."""
+    """The images of a pool as rows of seen.csv; by_label: labels are learned, where images have one."""
     described = pd.concat([_described(prepared, records) for prepared, records in pool], ignore_index=True)
     return described.assign(taught=np.where(described["label"].notna() & by_label, TAUGHT, ""))[list(SEEN)]
 
 
 def write_seen(run: Path, own: pd.DataFrame, before: pd.DataFrame) -> None:
-    """Write RUN/seen.csv: what the run learns from, and all that was seen `before` by what it starts from."""
+    """Write RUN/seen.csv: what the run learns from, and all that its starting weights have seen `before`."""
     table = pd.concat([own, before])
-    table["taught"] = table.groupby(["sha256", "id"])["taught"].transform("max")  # once is for good
-    table.drop_duplicates(["sha256", "id"]).to_csv(run / "seen.csv", index=False, lineterminator="\n")
-
-
-def folder_of(init: str) -> Path:
-    """Where it would stand what starting weights have learned from: the run folder, or that of a file of weights."""
-    return Path(init).parent if Path(init).is_file() else Path(init)
+    table["taught"] = table.groupby(["sha256", "id"])["taught"].transform("max")  # a label learned once stays learned
+    write_table(run / "seen.csv", table.drop_duplicates(["sha256", "id"]))
 
 
 def read_seen(init: str) -> pd.DataFrame:
     """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others.
 
-    Where a list does not say whose labels were learned, all count as learned.
+    Where a list has no column `taught`, all labels count as learned.
     """
-    file = folder_of(init) / "seen.csv"
+    file = (Path(init).parent if Path(init).is_file() else Path(init)) / "seen.csv"
     if not file.is_file():
         return pd.DataFrame(columns=list(SEEN), dtype=str)
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -188,9 +186,8 @@ def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
 
 
 def shared_patients(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
-    """Images of patients who stand in both sets: id, other (one of the second set), split, other_split."""
+    """Images of patients who are in both sets: id, other (an image in the second set), split, other_split."""
     ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
     both = _same_patient(ours, theirs)
-    return both.assign(other_split=both["other"].map(theirs.set_index("id")["split"]))[
-        ["id", "other", "split", "other_split"]
-    ]
+    both["other_split"] = both["other"].map(theirs.set_index("id")["split"])
+    return both[["id", "other", "split", "other_split"]]

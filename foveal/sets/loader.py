@@ -1,14 +1,14 @@
-"""From prepared sets to batches: uint8 images gathered from the device, memory or disk, in an order a seed decides.
+"""From prepared sets to batches: uint8 images from the device, memory or disk, in an order that the seed decides.
 
-Everything is a function of (seed, epoch): a run that resumes, or runs in more processes, sees the same batches.
+Everything is a function of (seed, epoch), so a run that is resumed, or uses more processes, sees the same batches.
 """
 
 from __future__ import annotations
 
 import os
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,29 +18,30 @@ import torch
 from torch import Tensor
 
 from foveal.distributed import processes_here
+from foveal.errors import FovealError
 from foveal.sets.records import PreparedSet
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
-SHUFFLED_WHOLE = 8 << 30  # bytes; a larger set is shuffled in windows, so that its disk reads mostly in order
+SHUFFLED_WHOLE = 8 << 30  # bytes; a larger set is shuffled in windows, so that disks read mostly in order
 WINDOW_SHARDS = 64  # of at most 64 MiB: 4 GiB are shuffled together
-RESIDENT_SHARE = 0.6  # of the free memory: what a set may take to be kept there
+RESIDENT_SHARE = 0.6  # of the free memory: a larger set is not kept there
 
 
 class ImageStore:
     """The images of some records of one or more prepared sets as one indexable uint8 array [n, S, S, C].
 
-    They are kept on `device` when they fit there, else in the machine's memory, else read from the memory map.
+    They are kept on `device` if they fit there, else in memory, else they are read from disk (memory-mapped).
+    FovealError for sets of different size or channels.
     """
 
     def __init__(self, parts: Sequence[tuple[PreparedSet, pd.DataFrame]], device: torch.device = CPU) -> None:
         first = parts[0][0]
         for prepared, _ in parts:
             if (prepared.size, prepared.channels) != (first.size, first.channels):
-                raise ValueError(
-                    f"{prepared.path} has {prepared.size} px images with {prepared.channels} channel(s), {first.path} "
-                    f"has {first.size} px with {first.channels}; prepare both alike"
-                )
+                ours, theirs = (f"{one.size} px and {one.channels} channels" for one in (prepared, first))
+                what = f"{prepared.path} has images of {ours}, {first.path} of {theirs}"
+                raise FovealError("set.not_alike", what, fix="prepare both alike")
         self._sets = [prepared.shards for prepared, _ in parts]
         self._set = np.repeat(np.arange(len(parts)), [len(records) for _, records in parts])
         self._shard = np.concatenate([records["shard"].to_numpy() for _, records in parts])
@@ -63,9 +64,9 @@ class ImageStore:
 
     @property
     def windows(self) -> np.ndarray | None:
-        """int [n]: the shard of each image, where the set is too large to be shuffled whole; else None.
+        """int [n]: the shard of each image of a set that is too large to be shuffled whole; else None.
 
-        It depends on the set alone, so that the order of images does not change with the machine.
+        It depends on the set alone, so the order of images is the same on every machine.
         """
         return self._set * (self._shard.max() + 1) + self._shard if self.bytes > SHUFFLED_WHOLE else None
 
@@ -88,23 +89,22 @@ class ImageStore:
 
     def _copy_to(self, device: torch.device, rows: int = 4096) -> Tensor:
         images = torch.empty((len(self), *self.image_shape), dtype=torch.uint8, device=device)
-        for start in range(0, len(self), rows):  # in parts: the whole set need not fit into the machine's memory
+        for start in range(0, len(self), rows):  # in parts, since the whole set may not fit into memory
             part = np.arange(start, min(start + rows, len(self)))
             images[start : start + rows] = torch.from_numpy(self._read(part)).to(device)
         return images
 
 
 def free_memory() -> int:
-    """Bytes of memory that programs can still take, here or in this container; without an answer, 8 GiB."""
+    """Bytes of free memory on this machine or in this container; 8 GiB where the system does not say."""
     return min(_free_on_machine(), _free_in_container())
 
 
 def _free_in_container() -> int:
     group = Path("/sys/fs/cgroup")
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+    version2 = ("memory.max", "memory.current")
+    version1 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    for limit, used in (version2, version1):
         try:
             return max(0, int((group / limit).read_text()) - int((group / used).read_text()))
         except (OSError, ValueError):  # no such limit, or "max"
@@ -129,8 +129,8 @@ def epoch_batches(
 ) -> list[np.ndarray]:
     """Index arrays of one epoch: a permutation of 0..count-1 cut into batches.
 
-    windows: int [count], the shard of each image: shards come in random order, a window of them at a time, and
-    images are shuffled within their window, so that the disk is read mostly in order.
+    windows: int [count], the shard of each image: shards are shuffled, and then images within each window of shards, so
+    that disks read mostly in order.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(count) if windows is None else _windowed(windows, generator)
@@ -157,38 +157,13 @@ def shard_of(batch: np.ndarray, rank: int, world: int) -> slice:
 
 
 def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Items of an iterable, computed up to `depth` ahead in a thread; its errors are raised here."""
-    ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def hand_over(entry: tuple[bool, T | BaseException | None]) -> None:
-        while not stopped.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def fill() -> None:
+    """The items of an iterable, computed up to `depth` ahead in a thread; its errors are raised here."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1, thread_name_prefix="foveal-prefetch") as thread:
+        ahead = deque(thread.submit(next, iterator, end) for _ in range(depth + 1))
         try:
-            for item in items:
-                hand_over((True, item))
-                if stopped.is_set():
-                    return
-            hand_over((False, None))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that trains
-            hand_over((False, error))
-
-    thread = threading.Thread(target=fill, daemon=True, name="foveal-prefetch")
-    thread.start()
-    try:
-        while True:
-            more, item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            if not more:
-                return
-            yield item  # type: ignore[misc]
-    finally:
-        stopped.set()
-        thread.join()
+            while (item := ahead.popleft().result()) is not end:
+                ahead.append(thread.submit(next, iterator, end))
+                yield item  # type: ignore[misc]
+        finally:
+            thread.shutdown(cancel_futures=True)

@@ -1,18 +1,17 @@
-"""prepare: from a source to a prepared set, every picture decoded exactly once.
+"""prepare: from a source to a prepared set; every picture is decoded once.
 
     foveal prepare SOURCE --out DATA
     foveal prepare photographs/ --out data/photographs --size 256
     foveal prepare DATA1 DATA2 --out BOTH        # joins prepared sets
     foveal prepare --list
 
-A new set is written beside `--out` and moved there when it is whole. What is killed goes on where it was; a set whose
-source has new pictures gets new shards, and every decision that was made about the old ones stays.
+A new set is written beside `--out` and moved there when it is whole. The same command continues work that was killed.
+A set whose source has new pictures gets new shards, and every decision about the old pictures stays.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -24,64 +23,40 @@ import tyro
 
 from foveal.config import pick, plain
 from foveal.console import say
-from foveal.files import write_json
+from foveal.errors import FovealError
+from foveal.files import check_free, read_json, write_json
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.runs import sole_writer
 from foveal.sets import joined
 from foveal.sets.assemble import Assembly, assemble, report
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
 from foveal.sets.records import open_prepared
-from foveal.sets.shards import in_threads, read_facts
+from foveal.sets.shards import RETRY, in_threads, read_facts
 from foveal.sources.cards import CARDS, Card
 from foveal.sources.classes import merge_classes
 from foveal.sources.registry import DatasetName, list_cards, read_source
 from foveal.sources.source import Source, SourceOptions
 
-# Changes where the work is done, not what comes out.
-FREE_OPTIONS = ("out", "ray", "list")
-SAMPLE = 48  # pictures of an unknown source that are looked at, to tell whether they are photographs of the retina
+FREE_OPTIONS = ("out", "ray", "list")  # change where the work is done, not its result
+STARTED = "started.json"  # in an unfinished set: what it is made from
+SAMPLE = 48  # pictures of an unknown source that decide whether it holds photographs of the retina
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Options of `foveal prepare`."""
 
-    # Folder, CSV or array file; phantom:600 for 600 drawn photographs; or several prepared sets, to be joined.
+    ## What to read
+    # Folder, CSV or array file; phantom:600 for 600 drawn photographs; or several prepared sets to join.
     source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
-    # Folder to write the prepared set to; one made with the same options gets what is new in the source.
+    # Folder for the prepared set; a set that was made there with the same options gets what is new in the source.
     out: Path = Path()
-    # Print the data sets that are known, their layouts and licences, and do nothing else.
+    # Print the known data sets, their layouts and licences, and do nothing else.
     list: bool = False
-    # What the source is; auto recognises it from its files and prints the guess.
+    # What the source is; auto recognises it from its files and prints the result.
     dataset: DatasetName = "auto"
-    # Are the pictures photographs of the retina? auto knows the data sets, and looks at some pictures of other sources.
+    # Are the pictures photographs of the retina? auto knows the data sets, and checks some pictures of other sources.
     fundus: Literal["auto", "yes", "no"] = "auto"
-    # Side of the prepared images in pixels; 0 keeps the size of arrays and means 256 for photographs.
-    size: int = 0
-    # Crop to the retinal disc, or keep the whole frame; auto crops fundus photographs, not ready-made arrays.
-    crop: Literal["auto", "disc", "none"] = "auto"
-    # A whole frame that is no square: pad adds black, cut takes the square in its middle.
-    fit: Literal["pad", "cut"] = "pad"
-    # Blacken what lies outside the circle of the disc.
-    mask: bool = False
-    # local-mean subtracts the blurred picture (Graham 2015); clahe evens out local contrast.
-    enhance: Literal["none", "local-mean", "clahe"] = "none"
-    # Keep the green channel only, where vessels and lesions stand out most.
-    green: bool = False
-    # Classes in order, merged with +, as "0,1,2,3+4"; empty keeps those of the source.
-    classes: str = ""
-    # Name of the scale that the classes are on (icdr, messidor, none, or your own); auto takes it from the source.
-    scale: str = "auto"
-    # Leave out what the source calls ungradable, and what is no retina; rejected.csv lists it.
-    drop_ungradable: bool = False
-    # Share of the labelled images for validation, where the source has no such part.
-    val: float = 0.15
-    # Share of the labelled images for the test, where the source has no such part.
-    test: float = 0.2
-    # Training images that keep their label, the others become unlabelled; 0 keeps all labels.
-    labelled: int = 0
-    # Unlabelled images to keep at most; 0 keeps all.
-    unlabelled: int = 0
     # Column of the table that names the image.
     image_column: str | None = None
     # Column of the table that holds the label.
@@ -90,62 +65,116 @@ class PrepareConfig:
     group_column: str | None = None
     # Column of the table that says train, val or test.
     split_column: str | None = None
+
+    ## Pictures
+    # Side of the prepared images in pixels; 0 means 256 for photographs, and keeps the size of arrays.
+    size: int = 0
+    # Crop to the retinal disc, or keep the whole frame; auto crops fundus photographs, but not arrays.
+    crop: Literal["auto", "disc", "none"] = "auto"
+    # For a whole frame that is not square: pad adds black, cut takes the square in its centre.
+    fit: Literal["pad", "cut"] = "pad"
+    # Make everything outside the circle of the disc black.
+    mask: bool = False
+    # local-mean subtracts the blurred picture (Graham 2015); clahe evens out local contrast.
+    enhance: Literal["none", "local-mean", "clahe"] = "none"
+    # Keep the green channel only, where vessels and lesions stand out most.
+    green: bool = False
+
+    ## Labels
+    # Classes in order, merged with +, as "0,1,2,3+4"; empty keeps those of the source.
+    classes: str = ""
+    # Scale of the classes (icdr, messidor, none, or a name of your own); auto takes it from the source.
+    scale: str = "auto"
+    # Leave out what the source calls ungradable, and what is no retina; rejected.csv lists it.
+    drop_ungradable: bool = False
+
+    ## Splits
+    # Share of the labelled images for validation, where the source has no such part.
+    val: float = 0.15
+    # Share of the labelled images for the test, where the source has no such part.
+    test: float = 0.2
+    # Training images that keep their label; the others become unlabelled; 0 keeps all labels.
+    labelled: int = 0
+    # Most unlabelled images to keep; 0 keeps all.
+    unlabelled: int = 0
     # Decides the split and, for phantoms, the drawings.
     seed: int = 0
-    # Decode on a Ray cluster: its address, auto for one that runs here, local to start one; empty uses threads.
+
+    ## Where
+    # Decode on a Ray cluster: its address, auto for one on this machine, local to start one; empty uses threads.
     ray: str = ""
 
     def __post_init__(self) -> None:
         if not self.list and (not self.source or self.out == Path()):
-            raise ValueError("prepare needs a SOURCE and --out DATA (or --list, to see what can be read)")
+            fix = "give both, or --list to see what can be read"
+            raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix=fix)
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
-            raise ValueError(
-                f"--val and --test are shares below 1 that leave some for training: {self.val}, {self.test}"
-            )
+            what, expected = f"--val {self.val} --test {self.test}", "shares from 0 that leave some images for training"
+            raise FovealError("option.value", what, expected=expected)
         if re.search(r"\s", self.scale):
-            raise ValueError(f"--scale '{self.scale}' must be one word, as four-grades")
+            raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, as four-grades")
         if self.size and not 8 <= self.size <= 4096:
-            raise ValueError(f"--size must be between 8 and 4096 pixels, got {self.size}")
-        if self.labelled < 0 or self.unlabelled < 0:
-            raise ValueError("--labelled and --unlabelled are counts and cannot be negative")
+            raise FovealError("option.value", f"--size {self.size}", expected="8 to 4096 pixels, or 0")
+        for name in ("labelled", "unlabelled"):
+            if getattr(self, name) < 0:
+                raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected="a count from 0")
 
 
 def prepare(config: PrepareConfig) -> Path:
-    """Read a source, decode what is new of it, and write a prepared set; returns its folder."""
+    """Read a source, decode what is new in it, and write a prepared set; returns its folder."""
     if config.list:
         list_cards()
         return config.out
     existing = check_out(config)
     if existing and not any(path.exists() or is_drawn(path) for path in config.source):
-        say(f"{config.out} is prepared already; its source {config.source[0]} cannot be seen from here")
-        return config.out
-    out = config.out.absolute()
-    folder = out if existing else out.with_name(f".{out.name}.partial")
-    assembly, stamps = read(config, existing)
-    source, images, photographs = assembly.source, folder / "images", assembly.card.fundus
-    if existing and assembly.source_hash == existing["source_hash"] and not unread_before(images):
-        say(f"{config.out} is prepared already with these options, and its source holds nothing new")
+        say(f"{config.out} is prepared already; its source {config.source[0]} is not available here")
         return config.out
     if existing:
-        check_growth(config, existing, source)
-    with sole_writer(folder, "prepare"):
-        if not existing:
-            go_on_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
-        if is_joined(config):
-            joined.bring_shards(config.source, images)
-        jobs = plan_jobs(source, stamps, images, assembly.preparation, photographs)
-        if jobs:
-            check_space(jobs, folder)
-            run_jobs(jobs, source, config.ray)
-        check_any_read(folder, source)
-        assemble(folder, assembly)
-        if not existing:
-            (folder / "started.json").unlink()
-            if out.exists():
-                out.rmdir()
-            folder.rename(out)
+        (config.out / STARTED).unlink(missing_ok=True)  # of a run that was killed just after its last step
+    assembly, stamps = read(config, existing)
+    if not existing:
+        make(config, assembly, stamps)
+    elif assembly.source_hash == existing["source_hash"] and not unread_before(config.out / "images"):
+        say(f"{config.out} is prepared already with these options, and its source has nothing new")
+        return config.out
+    else:
+        check_growth(config, existing, assembly.source)
+        with sole_writer(config.out, "prepare"):
+            decode(config, config.out, assembly, stamps)
+            check_any_read(config.out, assembly.source)
+            assemble(config.out, assembly, grows=True)
     report(config.out)
     return config.out
+
+
+def make(config: PrepareConfig, assembly: Assembly, stamps: list[str]) -> None:
+    """Make a new set beside --out, or finish one there, and move it to --out."""
+    out = config.out.absolute()
+    folder = out.with_name(f".{out.name}.partial")
+    with sole_writer(folder, "prepare"):
+        resume_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
+        decode(config, folder, assembly, stamps)
+        try:
+            check_any_read(folder, assembly.source)
+        except FovealError:
+            shutil.rmtree(folder)
+            raise
+        assemble(folder, assembly)
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+        (out / STARTED).unlink()
+
+
+def decode(config: PrepareConfig, folder: Path, assembly: Assembly, stamps: list[str]) -> None:
+    """Write the shards that `folder` lacks."""
+    images = folder / "images"
+    if is_joined(config):
+        joined.bring_shards(config.source, images)
+    jobs = plan_jobs(assembly.source, stamps, images, assembly.preparation, assembly.card.fundus)
+    if jobs:
+        check_space(jobs, folder)
+        run_jobs(jobs, assembly.source, config.ray)
 
 
 def is_joined(config: PrepareConfig) -> bool:
@@ -154,12 +183,12 @@ def is_joined(config: PrepareConfig) -> bool:
 
 
 def is_drawn(path: Path) -> bool:
-    """True for phantom:600, which is no file."""
+    """True for phantom:600, which is not a file."""
     return path.name.startswith("phantom:")
 
 
 def read(config: PrepareConfig, existing: dict[str, Any] | None) -> tuple[Assembly, list[str]]:
-    """What the source or sources hold and how they are to be prepared; and the stamp of each file."""
+    """What the source holds and how to prepare it, and the stamp of each file."""
     if is_joined(config):
         name, card, source, preparation = joined.load(config.source)
         stamps = joined.stamps(config.source, source)
@@ -178,7 +207,7 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None) -> tuple[Assemb
 
 
 def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> bool:
-    """Whether the pictures are photographs of the retina: as asked, as before, as the card says, or by looking."""
+    """Whether the pictures are photographs of the retina: by option, by the earlier decision, by card, or by sample."""
     if config.fundus != "auto":
         return config.fundus == "yes"
     if existing:
@@ -192,20 +221,18 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
     without = sum("not-a-retina" in prepared.flags for prepared in found)
     if 2 * without <= len(found):
         return True
-    say(
-        f"{without} of {len(found)} pictures that were looked at show no retina: they are not cropped, and copies are "
-        "found by equal pixels only; --fundus yes says otherwise"
-    )
+    what = f"{without} of {len(found)} pictures in a sample show no retina"
+    say(f"{what}: pictures are not cropped, and only exact copies are found; --fundus yes treats them as photographs")
     return False
 
 
 def unread_before(images: Path) -> bool:
-    """True where files could not be read for a reason that may be gone by now."""
-    return bool((read_facts(images)["stamp"] == "retry").any())
+    """True where files could not be read for a reason that may be gone now."""
+    return bool((read_facts(images)["stamp"] == RETRY).any())
 
 
 def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
-    """The source without the unlabelled images that --unlabelled leaves out anyway: they need not be decoded."""
+    """The source without the unlabelled images that --unlabelled leaves out, which need not be decoded."""
     pool = np.flatnonzero(source.table["label"].isna())
     if not config.unlabelled or len(pool) <= config.unlabelled:
         return source
@@ -216,21 +243,19 @@ def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
 
 
 def check_out(config: PrepareConfig) -> dict[str, Any] | None:
-    """The card of the set at --out that was made with these options; None where --out is free, else ValueError."""
+    """The card of the set at --out that was made with these options; None where --out is free, else FovealError."""
     if config.out.name in ("", ".."):
-        raise ValueError(f"--out {config.out}: give the path of a new folder")
-    if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
-        return None
+        raise FovealError("output.name", f"--out {config.out}", expected="the path of a new folder")
     if not (config.out / "card.json").is_file():
-        raise ValueError(f"--out {config.out} exists already and is no prepared set; choose another, or empty it first")
+        check_free(config.out)
+        return None
     card = open_prepared(config.out).card
     before, now = card["asked"], _asked(config)
     different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if different:
         listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)
-        raise ValueError(
-            f"--out {config.out} exists already, made with other options ({listed}). Choose another --out, or delete it"
-        )
+        what = f"--out {config.out} exists already, made with other options ({listed})"
+        raise FovealError("output.other_options", what, fix="choose another --out, or delete it")
     return card
 
 
@@ -240,7 +265,7 @@ def _asked(config: PrepareConfig) -> dict[str, Any]:
 
 
 def source_hash(source: Source, stamps: list[str]) -> str:
-    """sha256 of all that the source says: names and stamps of files, labels, parts, patients; and of arrays."""
+    """sha256 of names and stamps of files, labels, splits, patients, classes, and arrays."""
     digest = hashlib.sha256(source.table.assign(stamp=stamps).to_csv(index=False).encode())
     digest.update("\0".join(source.classes).encode())
     if source.images is not None:
@@ -249,47 +274,41 @@ def source_hash(source: Source, stamps: list[str]) -> str:
 
 
 def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) -> None:
-    """Raise ValueError where a set that exists cannot take up what is new in its source."""
-    again = "prepare it again, with another --out"
+    """FovealError where a set cannot take in what is new in its source."""
+    what = f"{source.root} has changed since {config.out} was made"
     if source.images is not None:
-        raise ValueError(f"the arrays of {source.root} have changed since {config.out} was made: {again}")
-    if config.labelled or config.unlabelled:
-        raise ValueError(
-            f"{source.root} has changed since {config.out} was made, and --labelled and --unlabelled choose among all "
-            f"images: {again}"
-        )
-    if list(source.classes) != card["classes"]:
-        raise ValueError(
-            f"{source.root} has the classes {', '.join(source.classes) or 'none'} now, and had "
-            f"{', '.join(card['classes']) or 'none'} when {config.out} was made: {again}"
-        )
+        why = "its arrays are not the same"
+    elif config.labelled or config.unlabelled:
+        why = "--labelled and --unlabelled choose among all images"
+    elif list(source.classes) != card["classes"]:
+        now, then = (", ".join(classes) or "none" for classes in (source.classes, card["classes"]))
+        why = f"its classes are {now} now, and were {then}"
+    else:
+        return
+    raise FovealError("source.changed", f"{what}: {why}", fix="prepare it again with another --out")
 
 
 def check_any_read(folder: Path, source: Source) -> None:
-    """Raise ValueError, and leave nothing, when not one picture could be read."""
+    """FovealError when not one picture could be read."""
     facts = read_facts(folder / "images")
     if not (facts["row"] >= 0).any():
-        shutil.rmtree(folder)
-        first = facts.iloc[0]
-        raise ValueError(
-            f"{source.root}: none of the {len(facts)} pictures could be read; the first: {first['file']}: "
-            f"{first['reason']}"
-        )
+        first = f"{facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
+        what = f"{source.root}: none of the {len(facts)} pictures could be read; the first: {first}"
+        raise FovealError("source.unreadable", what)
 
 
-def go_on_or_start(folder: Path, work: dict[str, Any]) -> None:
-    """Note what is being decoded into `folder`; ValueError when it holds unfinished work of another kind."""
-    note = folder / "started.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != work:
-        raise ValueError(
-            f"{folder} holds the work of an interrupted `foveal prepare` with another source or other options: give "
-            "the same ones to go on, or delete that folder to start again"
-        )
+def resume_or_start(folder: Path, work: dict[str, Any]) -> None:
+    """Note what is being decoded into `folder`; FovealError when it holds unfinished work of another kind."""
+    note = folder / STARTED
+    if note.is_file() and read_json(note) != work:
+        what = f"{folder} holds an interrupted `foveal prepare` with another source or other options"
+        fix = "give the same ones to continue, or delete that folder to start again"
+        raise FovealError("output.other_options", what, fix=fix)
     write_json(note, work)
 
 
 def choose_preparation(config: PrepareConfig, card: Card, source: Source) -> Preparation:
-    """Size, crop and channels: as asked, or by kind: photographs are cropped to 256 px, arrays stay as they are."""
+    """How to prepare: by default photographs are cropped to 256 px, and arrays stay as they are."""
     looks: dict[str, Any] = {"fit": config.fit, "mask": config.mask, "enhance": config.enhance, "green": config.green}
     if source.images is None:
         crop = ("disc" if card.fundus else "none") if config.crop == "auto" else config.crop

@@ -1,4 +1,4 @@
-"""Records: the one hand-over from `prepare` to everything else.
+"""Records: what `prepare` hands over to everything else.
 
 A prepared set is a folder that any tool can read:
 
@@ -6,15 +6,15 @@ A prepared set is a folder that any tool can read:
     DATA/images/00000.npy    uint8 [n, S, S, C], C = 3 (RGB) or 1 (grey)
     DATA/card.json           name, task, ordered class names, label scale, options, counts, content hash
     DATA/rejected.csv        file, reason: what could not be used
-    DATA/measures.csv        a row per image: what was measured of a photograph, and its fingerprint
-    DATA/columns.csv         other columns of the source's table, where it had any: id, and as they were named
+    DATA/measures.csv        a row per image: the measures of a photograph, and its fingerprint
+    DATA/columns.csv         other columns of the source's table under their own names, if there are any, and id
     DATA/corrections.csv     second opinions on labels, if there are any: applied whenever the set is opened
     DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,8 @@ import numpy as np
 import pandas as pd
 
 from foveal.console import say
+from foveal.errors import FovealError
+from foveal.files import read_json
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import apply_corrections, corrected_card
 from foveal.sets.shards import Shards, gather
@@ -39,7 +41,7 @@ TEXT_COLUMNS = ("id", "file", "split", "group", "eye", "sha256", "flags")
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """A prepared set that has been opened and checked; `records` has the columns of `COLUMNS`."""
+    """A prepared set that was opened and checked; `records` has the columns of `COLUMNS`."""
 
     path: Path
     records: pd.DataFrame
@@ -67,7 +69,7 @@ class PreparedSet:
 
     @cached_property
     def measures(self) -> pd.DataFrame:
-        """What was measured of each image, in the order of `records`; only `id` and `fingerprint` for arrays."""
+        """The measures of each image, in the order of `records`; only `id` and `fingerprint` for arrays."""
         measures = pd.read_csv(self.path / "measures.csv", dtype={"id": str, "fingerprint": str}, keep_default_na=False)
         return measures.set_index("id").loc[self.records["id"]].reset_index()
 
@@ -91,69 +93,78 @@ class PreparedSet:
 
 
 def open_prepared(path: Path) -> PreparedSet:
-    """Open a prepared set; ValueError says what is missing or wrong."""
+    """Open a prepared set; FovealError where something is missing or wrong."""
     for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
-            raise ValueError(
-                f"{path} is not a whole prepared set: it has no {name}. Make one with: foveal prepare SOURCE --out NEW"
-            )
-    card: dict[str, Any] = json.loads((path / "card.json").read_text(encoding="utf-8"))
+            what = f"{path} is not a whole prepared set: it has no {name}"
+            raise FovealError("set.incomplete", what, fix="make one with foveal prepare SOURCE --out NEW")
+    card = read_json(path / "card.json")
     if "identity" not in card:
-        raise ValueError(f"{path} was made by an older version of Foveal, which knew less of it: prepare it again")
+        what = f"{path} was made by an older version of Foveal, and its card.json has no identity"
+        raise FovealError("set.outdated", what, fix="prepare it again")
     records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
+    # From the records and not from the card, which is written a moment later when a set grows.
+    card["content_hash"] = hashlib.sha256((path / "records.csv").read_bytes()).hexdigest()
     if corrections.is_file():
         records = apply_corrections(records, corrections, card["classes"])
-        card = corrected_card(card, corrections) | {"counts": counts_of(records, card["classes"])}
+        card = corrected_card(card, corrections)
         say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")
-    prepared = PreparedSet(path, records, card)
+    prepared = PreparedSet(path, records, card | {"counts": counts_of(records, card["classes"])})
     validate(prepared.records, prepared.classes, str(path))
     check_copies(prepared.records, path / "duplicates.csv")
     last_rows = prepared.records.groupby("shard")["row"].max()
     for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
         if prepared.shards.rows(number) <= last:
-            raise ValueError(f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says")
+            what = f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says"
+            raise FovealError("set.damaged", what, fix="copy the set again, or prepare it again")
     return prepared
 
 
 def read_records(file: Path) -> pd.DataFrame:
-    """records.csv with exact types: labels are nullable integers, text is never guessed to be a number."""
+    """records.csv with exact types: labels are nullable integers, and text stays text."""
     records = pd.read_csv(
         file, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values={"label": [""]}
     )
     missing = [column for column in COLUMNS if column not in records]
     if missing:
-        raise ValueError(f"{file}: missing column {', '.join(missing)}; found {', '.join(records.columns)}")
+        what = f"{file}: missing column {', '.join(missing)}; found {', '.join(records.columns)}"
+        raise FovealError("table.missing_column", what)
     return records.astype({"label": "Int64", "shard": "int64", "row": "int64"})
 
 
 def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
-    """ValueError for repeated ids, unknown splits, labels outside the classes, or one group on several sides."""
-    repeated = records["id"][records["id"].duplicated()]
+    """FovealError for repeated ids, unknown splits, labels outside the classes, or a group in several splits."""
+    repeated = records["id"][records["id"].duplicated()].unique()
     if len(repeated):
-        raise ValueError(f"{where}: ids must be unique, but {', '.join(repeated.unique()[:5])} stand(s) more than once")
+        raise FovealError("set.repeated_id", f"{where}: more than one row for {', '.join(repeated[:5])}")
     unknown = sorted(set(records["split"]) - set(SPLITS))
     if unknown:
-        raise ValueError(f"{where}: unknown split {', '.join(unknown)}; expected {', '.join(SPLITS)}")
+        expected = f"one of {', '.join(SPLITS)}"
+        raise FovealError("split.unknown", f"{where}: unknown split {', '.join(unknown)}", expected=expected)
     labels = records["label"].dropna()
-    if len(labels) and not labels.between(0, len(classes) - 1).all():
-        raise ValueError(f"{where}: labels must be 0..{len(classes) - 1} for the {len(classes)} classes of the card")
+    outside = labels[~labels.between(0, len(classes) - 1)].unique().tolist()
+    if outside:
+        expected = f"0 to {len(classes) - 1}, for the {len(classes)} classes in card.json"
+        raise FovealError("label.value", f"{where}: labels {', '.join(map(str, outside[:5]))}", expected=expected)
     unlabelled = records["label"].isna() & (records["split"] != "unlabelled")
     if unlabelled.any():
-        raise ValueError(f"{where}: {int(unlabelled.sum())} images without a label are not in the split 'unlabelled'")
+        what = f"{where}: {int(unlabelled.sum())} images without a label are not in the split 'unlabelled'"
+        raise FovealError("label.missing", what)
     check_groups(records, where)
 
 
 def check_groups(records: pd.DataFrame, where: str) -> None:
-    """ValueError when a group (a patient) has images in more than one of train, val and test."""
+    """FovealError when a group (a patient) has images in more than one of train, val and test."""
     labelled = records[records["split"].isin(("train", "val", "test")) & (records["group"] != "")]
     sides = labelled.groupby("group")["split"].nunique()
     torn = sides[sides > 1].index.tolist()
     if torn:
-        raise ValueError(f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}")
+        what = f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}"
+        raise FovealError("split.group", what, fix="move all images of a group to one part")
 
 
 def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    """Images, groups and images per class of each part that has any, as the card has them."""
+    """Images, groups and images per class of each split that has images, as in card.json."""
     found = {}
     for split in SPLITS:
         part = records[records["split"] == split]
@@ -168,8 +179,8 @@ def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
     """Groups as names that mean the same patient in any set: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
 
-    Patients of two sets are the same where the sets are of one published data set, or of one source. Groups that
-    copies tie together ("a+b") are all their patients. In a joined set the groups have such names already.
+    Two sets can share patients when they come from one published data set, or from one source. A group joined by
+    copies ("a+b") stands for all its patients. In a joined set the groups have such names already.
     """
     if card["name"] == "joined":
         return groups
@@ -179,18 +190,16 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
 
 
 def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
-    """ValueError unless all sets were prepared in one way; purpose: what for, as "to join them"."""
+    """FovealError unless all sets were prepared in one way; purpose: such as "to join them"."""
     first = sets[0]
     for other in sets[1:]:
         if other.card["options"] != first.card["options"]:
-            raise ValueError(
-                f"{first.path} and {other.path} were not prepared alike ({differing(first.card, other.card)}); prepare "
-                f"them alike {purpose}"
-            )
+            what = f"{first.path} and {other.path} were not prepared alike ({differing(first.card, other.card)})"
+            raise FovealError("set.not_alike", what, fix=f"prepare them alike {purpose}")
 
 
 def differing(first: dict[str, Any], other: dict[str, Any], but: Sequence[str] = ()) -> str:
-    """In which options of preparation two cards differ, but for those: "crop disc and none, size 512 and 224"."""
+    """The options of preparation in which two cards differ, without those in `but`: "size 512 and 224"."""
     ours, theirs = first["options"], other["options"]
     names = sorted((ours.keys() | theirs.keys()) - set(but))
     pairs = [(name, ours.get(name), theirs.get(name)) for name in names]
@@ -198,19 +207,17 @@ def differing(first: dict[str, Any], other: dict[str, Any], but: Sequence[str] =
 
 
 def check_copies(records: pd.DataFrame, file: Path) -> None:
-    """ValueError when copies that `file` lists stand on more than one of train, val and test."""
+    """FovealError when copies that `file` lists are in different splits among train, val and test."""
     copies = pd.read_csv(file, dtype=str, keep_default_na=False)
+    torn = copies[torn_copies(records, copies)]
+    if len(torn):
+        pair = f"{torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
+        what = f"{file.parent}: {len(torn)} pairs of copies stand on two sides of the split, {pair} first"
+        raise FovealError("split.copies", what, fix="prepare the set again")
+
+
+def torn_copies(records: pd.DataFrame, copies: pd.DataFrame) -> pd.Series:
+    """bool [n]: which pairs of `copies` are in two different splits among train, val and test."""
     sides = records.set_index("id")["split"].replace("unlabelled", "")
     first, second = (copies[name].map(sides).fillna("") for name in ("id", "other"))
-    torn = copies[(first != second) & (first != "") & (second != "")]
-    if len(torn):
-        pair = torn.iloc[0]
-        raise ValueError(
-            f"{file.parent}: {len(torn)} pairs of copies stand on two sides of the split, {pair['id']} and "
-            f"{pair['other']} first"
-        )
-
-
-def write_records(records: pd.DataFrame, file: Path) -> None:
-    """Write records.csv with the columns of `COLUMNS`, in their order."""
-    records.loc[:, list(COLUMNS)].to_csv(file, index=False, lineterminator="\n")
+    return (first != second) & (first != "") & (second != "")

@@ -5,8 +5,8 @@
                              reason why there is none, size of the original, sha256 of the pixels, flags, measures,
                              fingerprint
 
-`write_shard` is the unit of work: it depends on nothing but its job, so threads, a killed and resumed run, and
-machines of a cluster all give the same bytes. The table is written last: a shard without one is not there.
+`write_shard` is the unit of work. It depends on nothing but its job, so threads, a run that was killed and resumed, and
+the machines of a cluster all write the same bytes. The table is written last: without it the shard does not exist.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import socket
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,30 +28,34 @@ import pandas as pd
 from numpy.lib import format as npy
 
 from foveal.errors import FovealError
+from foveal.files import replacing, write_table
 from foveal.fundus.fingerprint import fingerprint, to_text
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 
 T = TypeVar("T")
-AHEAD = 8  # items a thread: enough that a slow one does not stop the others
-OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and systems allow as few as 256
-SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop: what a killed run loses at most
+AHEAD = 8  # items a thread, so that a slow one does not stop the others
+OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and some systems allow 256 open files
+SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop, which is the most that a kill can lose
 # The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
 FACTS = {
     "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
     "fingerprint": "",
 }  # fmt: skip
+RETRY = "retry"  # the stamp of a file that may be readable the next time
+_RETRIED = ("image.unavailable", "package.missing")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """A part of a source and where it goes; plain values only, so that it can travel to another machine."""
+    """A part of a source and where it goes; plain values only, so that it can be sent to another machine."""
 
     number: int
     folder: Path  # DATA/images
     preparation: Preparation
     root: Path
     files: tuple[str, ...]
-    stamps: tuple[str, ...]  # of the files: size and time of change, "missing" where one cannot be seen
+    stamps: tuple[str, ...]  # of the files: size and time of change, or "missing"
     positions: tuple[int, ...]  # of the files in the source
     photographs: bool  # are measured and fingerprinted
     images: np.ndarray | None = None  # uint8 [n, h, w, C] in the order of `files`, for sources that hold arrays
@@ -65,46 +68,43 @@ def rows_per_shard(preparation: Preparation) -> int:
 
 
 def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> None:
-    """Prepare the images of one job in threads and write its array and its table, each atomically.
+    """Prepare the images of one job in threads, and write its array and then its table.
 
-    `advance` is called after each image. Raises ValueError in plain words when the disk is full.
+    `advance` is called after each image. Raises FovealError (output.full) when the disk is full.
     """
-    cv2.setNumThreads(1)  # one image a thread; OpenCV's own threads would only compete
+    cv2.setNumThreads(1)  # one image a thread: OpenCV's own threads would compete with ours
     job.folder.mkdir(parents=True, exist_ok=True)
-    array, table = job.folder / f"{job.number:05d}.npy", job.folder / f"{job.number:05d}.csv"
-    own = f"{socket.gethostname()}.{os.getpid()}"  # a task that is tried again elsewhere has names of its own
-    partial, partial_table = (job.folder / f".{file.name}.{own}" for file in (array, table))
-    rows: list[dict[str, Any]] = []
-    side, count = job.preparation.size, 0
     try:
-        with partial.open("wb") as stream:
-            _write_header(stream, (len(job.files), side, side, job.preparation.channels))
-            for position, result in in_threads(lambda n: _prepare(job, n), range(len(job.files))):
-                facts: dict[str, Any] = {**FACTS, "file": job.files[position], "stamp": job.stamps[position]}
-                if isinstance(result, FovealError):
-                    again = {"stamp": "retry"} if result.code == "image.unavailable" else {}
-                    rows.append({**facts, "reason": str(result), **again})
-                else:
-                    stream.write(np.ascontiguousarray(result.pixels).data)
-                    rows.append({**facts, "row": count, **_facts(result, job.photographs)})
-                    count += 1
-                advance()
-            stream.seek(0)
-            _write_header(stream, (count, side, side, job.preparation.channels))
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(array)
-        pd.DataFrame(rows).to_csv(partial_table, index=False, lineterminator="\n")
-        partial_table.replace(table)
+        rows = _write_array(job, advance)
+        write_table(job.folder / f"{job.number:05d}.csv", pd.DataFrame(rows))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in _NO_SPACE:
             raise
-        raise ValueError(
-            f"{job.folder}: no space to write shard {job.number} ({error.strerror}). What is finished is kept: "
-            "make room, and the same command goes on from there"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        what = f"{job.folder} has no space for shard {job.number} ({error.strerror})"
+        fix = "free some space and give the same command again, which continues from here"
+        raise FovealError("output.full", what, fix=fix) from error
+
+
+def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, Any]]:
+    """Write the array of a job; returns the facts of its files."""
+    rows: list[dict[str, Any]] = []
+    side, channels, count = job.preparation.size, job.preparation.channels, 0
+    with replacing(job.folder / f"{job.number:05d}.npy") as partial, partial.open("wb") as stream:
+        _write_header(stream, (len(job.files), side, side, channels))
+        for position, result in in_threads(lambda n: _prepare(job, n), range(len(job.files))):
+            facts: dict[str, Any] = {**FACTS, "file": job.files[position], "stamp": job.stamps[position]}
+            if isinstance(result, FovealError):
+                facts["reason"] = result.what
+                facts["stamp"] = RETRY if result.code in _RETRIED else facts["stamp"]
+            else:
+                stream.write(np.ascontiguousarray(result.pixels).data)
+                facts |= {"row": count, **_facts(result, job.photographs)}
+                count += 1
+            rows.append(facts)
+            advance()
+        stream.seek(0)
+        _write_header(stream, (count, side, side, channels))
+    return rows
 
 
 def _prepare(job: ShardJob, position: int) -> Prepared:
@@ -120,26 +120,32 @@ def _facts(result: Prepared, photograph: bool) -> dict[str, Any]:
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    # The format pads its header so that other row counts fit: it can be written again when the count is known.
+    # The format pads its header, so it can be written again with another number of rows.
     npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
+def shard_numbers(folder: Path) -> list[int]:
+    """The numbers of the finished shards in a folder, in order."""
+    return sorted(int(file.stem) for file in folder.glob("[0-9]*.csv"))
+
+
 def read_facts(folder: Path) -> pd.DataFrame:
-    """The facts of all finished shards in order, with their `shard`; of a file in two shards, the later one counts."""
+    """The facts of all finished shards in order, with their `shard`; of a file in two shards, the later ones."""
     text = {name: str for name, value in FACTS.items() if value == ""}
     tables = []
-    for file in sorted(folder.glob("[0-9]*.csv")):
+    for number in shard_numbers(folder):
+        file = folder / f"{number:05d}.csv"
         measures = [str(name) for name in pd.read_csv(file, nrows=0) if name not in FACTS]
-        empty = {name: [""] for name in measures}  # in other columns a text is never a number, nor "NA" a gap
+        empty = {name: [""] for name in measures}  # other columns are text, where "NA" is a name and no gap
         table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=empty)
-        tables.append(table.assign(shard=int(file.stem)))
+        tables.append(table.assign(shard=number))
     if not tables:
         return pd.DataFrame(columns=[*FACTS, "shard"])
     return pd.concat(tables, ignore_index=True).drop_duplicates("file", keep="last").reset_index(drop=True)
 
 
 class Shards:
-    """The arrays of a folder by number, memory-mapped when they are first asked for; the last few stay open."""
+    """The arrays of a folder by number, memory-mapped on first use; the last `OPEN_AT_ONCE` stay open."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -157,7 +163,7 @@ class Shards:
             return self._open[number]
 
     def rows(self, number: int) -> int:
-        """Images in a shard, from its header; 0 where it is missing or cut off."""
+        """Images in a shard, from its header; 0 where it is missing or truncated."""
         file = self.folder / f"{number:05d}.npy"
         try:
             with file.open("rb") as stream:
@@ -179,7 +185,7 @@ def gather(shards: Shards, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 
 def in_threads(work: Callable[[T], Prepared], items: Iterable[T]) -> Iterator[tuple[T, Prepared | FovealError]]:
-    """(item, work(item)) in order, computed in threads; no more than a few items for each are taken in advance."""
+    """(item, work(item) or its error) in order, computed in threads, a few items for each thread in advance."""
     workers = cores()
     waiting: deque[tuple[T, Future[Prepared]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -187,22 +193,20 @@ def in_threads(work: Callable[[T], Prepared], items: Iterable[T]) -> Iterator[tu
             for item in items:
                 waiting.append((item, pool.submit(work, item)))
                 if len(waiting) > AHEAD * workers:
-                    first, future = waiting.popleft()
-                    yield first, _result(future)
+                    yield _finished(*waiting.popleft())
             while waiting:
-                first, future = waiting.popleft()
-                yield first, _result(future)
+                yield _finished(*waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _finished(item: T, future: Future[Prepared]) -> tuple[T, Prepared | FovealError]:
+    try:
+        return item, future.result()
+    except FovealError as error:
+        return item, error
 
 
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _result(future: Future[Prepared]) -> Prepared | FovealError:
-    try:
-        return future.result()
-    except FovealError as error:
-        return error

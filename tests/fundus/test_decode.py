@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from foveal.errors import FovealError
 from foveal.fundus.decode import decode
 
 WIDTH, HEIGHT = 150, 101
@@ -151,10 +150,12 @@ def test_damaged_exif_leaves_the_picture(tmp_path: Path, picture: np.ndarray) ->
 @pytest.mark.parametrize("padding", [b"", bytes(500)])
 @pytest.mark.parametrize("kept", [0.4, 0.7, 0.97])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_truncated_jpeg(tmp_path: Path, picture: np.ndarray, padding: bytes, kept: float, progressive: bool) -> None:
+def test_truncated_jpeg(
+    refuses, tmp_path: Path, picture: np.ndarray, padding: bytes, kept: float, progressive: bool
+) -> None:
     data = encoded(picture, "JPEG", quality=95, progressive=progressive)
     for minimum in (13, 1000):
-        with pytest.raises(FovealError, match="truncated"):
+        with refuses("image.damaged"):
             decoded_from(tmp_path, data[: int(len(data) * kept)] + padding, minimum)
 
 
@@ -165,51 +166,50 @@ def test_padding_after_the_end_does_no_harm(tmp_path: Path, picture: np.ndarray)
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM"])
 def test_a_bad_file_is_reported_once(
-    tmp_path: Path, picture: np.ndarray, format: str, capfd: pytest.CaptureFixture[str]
+    refuses, tmp_path: Path, picture: np.ndarray, format: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = encoded(picture, format)
-    with pytest.raises(FovealError, match="truncated"):
+    with refuses("image.damaged"):
         decoded_from(tmp_path, data[: len(data) // 2])
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"),
+    ("data", "code"),
     [
-        (b"", "empty file"),
-        (b"left eye, 2019\n", "not a picture"),
-        (b"\xff\xd8\xff", "truncated"),
-        (b"BM, a text that begins like a bitmap", "truncated or damaged"),
-        (b"GIF89a\x08\x00\x08\x00\x00\x00\x00,\x00\x00\x00\x00" + b"\xff" * 4 + b"\x00\x08", "truncated or damaged"),
+        (b"", "image.empty"),
+        (b"left eye, 2019\n", "image.not_a_picture"),
+        (b"\xff\xd8\xff", "image.damaged"),
+        (b"BM, a text that begins like a bitmap", "image.damaged"),
+        (b"GIF89a\x08\x00\x08\x00\x00\x00\x00,\x00\x00\x00\x00" + b"\xff" * 4 + b"\x00\x08", "image.damaged"),
     ],
 )
-def test_not_a_picture(tmp_path: Path, data: bytes, reason: str) -> None:
-    with pytest.raises(FovealError, match=reason):
+def test_not_a_picture(refuses, tmp_path: Path, data: bytes, code: str) -> None:
+    with refuses(code) as caught:
         decoded_from(tmp_path, data)
+    assert str(tmp_path) not in caught.value.what  # tables have the file name in another column
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(FovealError, match="no such file"):
+def test_a_missing_file(refuses, tmp_path: Path) -> None:
+    with refuses("image.missing"):
         decode(tmp_path / "absent.jpg", 100)
-    with pytest.raises(FovealError, match="folder"):
-        decode(tmp_path, 100)
 
 
-def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
+def test_too_many_pixels_are_refused_before_decoding(refuses, tmp_path: Path) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 20_000, 8, 2, 0, 0, 0))
     data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(FovealError, match="30000 x 20000 pixels, more than the limit of 300 megapixels"):
+    with refuses("image.too_large", "30000 x 20000", "300 megapixels"):
         decoded_from(tmp_path, data)
 
 
-def test_fractions_are_refused(tmp_path: Path, picture: np.ndarray) -> None:
-    with pytest.raises(FovealError, match="8 or 16 bits"):
+def test_fractions_are_refused(refuses, tmp_path: Path, picture: np.ndarray) -> None:
+    with refuses("image.unsupported", "float32"):
         decoded_from(tmp_path, encoded(Image.fromarray(picture[..., 0].astype(np.float32)), "TIFF"))
 
 
-def test_minimum_must_be_positive(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="minimum is 0"):
+def test_minimum_must_be_positive(refuses, tmp_path: Path) -> None:
+    with refuses("option.value", "minimum", 0):
         decode(tmp_path / "a.jpg", 0)

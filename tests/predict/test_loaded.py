@@ -132,7 +132,7 @@ def test_options_are_those_of_the_verb(grader_run, photographs, tmp_path):
     table = as_text(flips.predict(photographs))
     expected = of_verb(grader_run, grader_run, photographs, out=tmp_path / "p.csv", tta="flips", ungradable=())
     assert table == expected
-    with pytest.raises(ValueError, match="ungradable dull: there is no such flag; choose among no-disc"):
+    with pytest.raises(ValueError, match="ungradable dull.*no-disc"):
         foveal.load(grader_run, ungradable=["dull"])
     with pytest.raises(ValueError, match="tta many: choose auto, none"):
         foveal.load(grader_run, tta="many")
