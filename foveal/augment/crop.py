@@ -19,9 +19,9 @@ DISC_POINTS = 6  # a crop's share of the disc is judged at 6 x 6 places
 def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Generator) -> tuple[ndarray, ...]:
     """Warp [B, 6], box [B, 4] and level [B, 2] of each view, as the columns of a table.
 
-    Of ten candidates, the first that fits into the picture and shows enough of the disc; else the one that shows most
-    of it; else the whole picture. Crops that are not turned are whole pixels and are resized by themselves, as with
-    torchvision; those that are turned may look past their own edge.
+    Of ten candidates, the first that fits into the picture and shows enough of the disc; otherwise the one that shows
+    most of it; otherwise the whole picture. Crops that are not turned are whole pixels and read nothing outside their
+    edge, as with torchvision; those that are turned may.
     """
     angle = uniform((batch,), -recipe.rotation, recipe.rotation, generator) * (math.pi / 180)
     left, top, width, height = _choose(recipe, _candidates(recipe, batch, source, generator), angle, source)
@@ -38,7 +38,7 @@ def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Ge
 
 
 def _candidates(recipe: Recipe, batch: int, source: int, generator: Generator) -> ndarray:
-    """Left, top, width, height [4, B, 10] in source pixels; those that do not fit have a width or height above it."""
+    """Left, top, width, height [4, B, 10] in source pixels; one that is larger than the source does not fit."""
     narrow, wide = recipe.crop_aspect
     cropped = uniform((batch, 1), 0, 1, generator) < recipe.crop_probability
     area = np.where(cropped, uniform((batch, TRIES), *recipe.crop_area, generator), 1.0)
@@ -53,7 +53,7 @@ def _candidates(recipe: Recipe, batch: int, source: int, generator: Generator) -
 
 
 def _choose(recipe: Recipe, candidates: ndarray, angle: ndarray, source: int) -> tuple[ndarray, ...]:
-    """Left, top, width, height [B] of the candidate that is taken."""
+    """Left, top, width, height [B] of the chosen candidate."""
     score = (candidates[2:] <= source).all(0).astype(float)
     if recipe.disc > 0:
         score *= _disc_share(candidates, angle, source).clip(max=recipe.disc)
@@ -74,7 +74,7 @@ def _disc_share(candidates: ndarray, angle: ndarray, source: int) -> ndarray:
 
 
 def _levels(area: ndarray, source: int, view: int) -> tuple[ndarray, ndarray]:
-    """Level [B, 2] of crops by their area in pixels, and where it is a shrunken one: no view skips a source pixel."""
+    """Level [B, 2] of crops by their area in pixels, so that no view skips a source pixel; and which levels shrink."""
     sides = level_sides(source, view)
     factor = (np.sqrt(area) / view + 1e-3).astype(int).clip(1, len(sides))
     return np.array([[side, sum(sides[:place])] for place, side in enumerate(sides)])[factor - 1], factor > 1
@@ -83,7 +83,7 @@ def _levels(area: ndarray, source: int, view: int) -> tuple[ndarray, ndarray]:
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> ndarray:
     """Numbers drawn evenly from low to high.
 
-    In numpy, as all arithmetic of tables: with torch, threads wait for each other at each of many small operations,
-    which takes a hundred times as long where other work has the cores.
+    In numpy, like all arithmetic of tables: torch's threads wait for each other at each of many small operations, which
+    takes a hundred times as long where the cores are busy.
     """
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64).numpy()

@@ -1,17 +1,17 @@
-"""Draw the numbers of random views: one small table per batch, the same for every back end.
+"""Draw the numbers of random views: one small table for a batch, the same for every back end.
 
 Legend: B views, S side of the source, s side of the view. The operations, in this order on every back end:
 1 warp      crop, turn, flip and resize at once: bilinear, from a copy averaged over areas where the view shrinks
 2 colour    out = M x + K mean(x): brightness, saturation, hue and grey are 3x3 matrices, contrast needs the mean colour
-3 light     times a smooth gain: a tilt and a term in the squared distance from the middle; then cut off to 0..255
+3 light     times a smooth gain: a tilt and a term in the squared distance from the middle; then clipped to 0..255
 4 blur      Gaussian of radius 3 sigma, the edge repeated
 5 solarise  min(x, 255 - x), which inverts what is 128 or more (Grill et al. 2020)
-6 jpeg      written and read at a quality, colours at half resolution
+6 jpeg      compressed at a quality, colours at half resolution
 7 cutout    a rectangle filled with the view's mean colour (DeVries & Taylor 2017 fill it with zero)
-Colours are exactly what the four operations do one after the other in a random order, but for the cutting off between
-them, and for the hue: it turns colours about the axis of greys and keeps their mean, while torchvision turns the circle
-of HSV and keeps the largest channel. Both agree at thirds of the circle; between them the mean difference is about as
-large as the change itself at 0.02 and half of it at 0.2 (of uniformly random colours: 1 % and 6 % of the range).
+Colours equal the four operations applied one after the other in a random order, with two exceptions. Nothing is
+clipped between them. And the hue turns colours about the axis of greys and keeps their mean, while torchvision turns
+the circle of HSV and keeps the largest channel. Both agree at thirds of the circle; between those, the mean difference
+is about as large as the change itself at 0.02 and half of it at 0.2 (1 % and 6 % of the range, for random colours).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
-    """The operations that views of this recipe may need, in their order; "turn" says that crops may be turned."""
+    """The operations that views of this recipe may need, in their order; "turn" means that crops may be turned."""
     jittered = recipe.brightness + recipe.contrast + recipe.saturation + recipe.hue > 0
     used = {
         "turn": recipe.rotation > 0,
@@ -69,7 +69,7 @@ def _chance(batch: int, probability: float, generator: Generator) -> ndarray:
 
 
 def _draw_cutout(recipe: Recipe, batch: int, view: int, generator: Generator) -> ndarray:
-    """[B, 4]: whole pixels; the middle may lie anywhere, so that a rectangle may reach past the view's edge."""
+    """[B, 4]: whole pixels; the middle may lie anywhere, so a rectangle may reach beyond the view's edge."""
     half = uniform((batch, 2), *recipe.cutout_side, generator) * view / 2
     half = half * _chance(batch, recipe.cutout_probability, generator)
     middle = uniform((batch, 2), 0, view, generator)
@@ -89,7 +89,7 @@ def _draw_colour(recipe: Recipe, batch: int, generator: Generator) -> ndarray:
     both = np.tile(np.concatenate([identity, np.zeros((3, 3))], 1), (batch, 1, 1))  # [M | K]
     for position in range(4):
         chosen = order[:, position]
-        # Contrast adds (1 - c) times the grey mean of the picture as it is now, which is luma (M m + K m).
+        # Contrast adds (1 - c) times the grey mean of the picture so far, which is luma (M m + K m).
         grey_mean = GREY @ (both[:, :, :3] + both[:, :, 3:])
         offset = np.where(chosen == 1, 1 - contrast[:, 0, 0], 0.0)[:, None] * grey_mean
         both = steps[np.arange(batch), chosen] @ both

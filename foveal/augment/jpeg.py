@@ -1,4 +1,4 @@
-"""What a JPEG does to pictures, batched on any torch device: colours at half resolution, 8x8 cosines, quantisation."""
+"""The losses of a JPEG, batched on any torch device: colours at half resolution, 8x8 cosines, quantisation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TABLES = (
 
 
 def jpeg(views: Tensor, quality: Tensor, tables: Tensor) -> Tensor:
-    """float32 [B, C, s, s] in 0..255, as a JPEG of quality [B] shows it; quality 0 leaves a view alone.
+    """float32 [B, C, s, s] in 0..255, as a JPEG of quality [B] shows it; quality 0 leaves a view unchanged.
 
-    tables: float32 [2, 8, 8], TABLES on the device. Not libjpeg bit by bit: a value on the boundary between two steps
-    of the quantisation falls to either side, so that single pixels differ by tens of grey levels, means by below one.
+    tables: float32 [2, 8, 8], TABLES on the device. Not bit-exact with libjpeg: a value between two steps of the
+    quantisation may fall to either side, so single pixels differ by tens of grey levels, and means by less than one.
     """
     steps = _steps(quality, tables)
     pixels = views.round()
@@ -40,7 +40,7 @@ def _steps(quality: Tensor, tables: Tensor) -> Tensor:
 
 
 def _code_colour(planes: Tensor, steps: Tensor) -> Tensor:
-    """[B, 3, s, s]: luma at full, colours at half resolution (4:2:0), brought back by triangles."""
+    """[B, 3, s, s]: luma at full and colours at half resolution (4:2:0), enlarged by linear interpolation."""
     size = planes.shape[-1]
     even = F.pad(planes[:, 1:], (0, size % 2, 0, size % 2), mode="replicate")
     colours = _code(F.avg_pool2d(even, 2).round(), steps[:, 1:])
@@ -61,9 +61,9 @@ def _code(planes: Tensor, steps: Tensor) -> Tensor:
 
 
 def _cosines(size: int, device: torch.device) -> Tensor:
-    """The orthonormal cosine transform of every eight pixels of a line: [size, size], of which seven eighths are zero.
+    """The orthonormal cosine transform of every eight pixels of a line: a block-diagonal matrix [size, size].
 
-    A full product with it takes less time than cutting pictures into blocks and putting them together again.
+    A full product with it takes less time than cutting pictures into blocks and joining them again.
     """
     place = torch.arange(size, device=device)
     frequency, pixel = (place % 8).float()[:, None], (place % 8).float()

@@ -1,8 +1,8 @@
 """Apply a table of views on the CPU: OpenCV in threads, uint8 in and out.
 
 OpenCV releases the interpreter's lock, so threads use all cores for large views without worker processes. Between the
-stages a picture is float32: nothing is rounded before the end (but for a JPEG), and OpenCV is as fast with it as with
-uint8. Exact with OpenCV 5; before, its warp rounds places to 1/32 pixel, and turned views differ by some grey levels.
+stages a picture is float32: nothing is rounded before the end (except for a JPEG), and OpenCV is as fast as with uint8.
+Exact with OpenCV 5; the warp of earlier versions rounds places to 1/32 pixel, and turned views differ by some levels.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from torch import Tensor
 from foveal.augment.table import ViewPlan, ViewTable, column
 
 BORDERS = {"repeat": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
-# Measured on two cores: two threads are two thirds as fast as one for views of 32 px, as fast at 128, 1.5 times at 224.
+# Measured on two cores: two threads have 2/3 of the speed of one for views of 32 px, the same at 128, 1.5 times at 224.
 PIXELS_OF_A_THREAD = 12_000
 FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
 
 
 class _Row(NamedTuple):
-    """One view's numbers; None where a stage leaves the picture as it is."""
+    """One view's numbers; None where a stage does not change the picture."""
 
-    box: list[float]  # left, top, right, bottom, the last ones included
+    box: list[float]  # left, top, right, bottom, all included
     flip: int | None  # OpenCV's flip code
     side: int  # of the copy that the warp reads
     warp: ndarray
@@ -80,7 +80,7 @@ def _in_threads(
             write(_view(images[i], rows[i], table.plan, views.shape[1]), views[i])
 
     pool, cores = _pool()
-    # The lock is handed over some ten times a view: small views are made faster by one thread than by several.
+    # The lock changes hands some ten times a view, so one thread makes small views faster than several.
     workers = min(cores, max(1, views.shape[1] ** 2 // PIXELS_OF_A_THREAD))
     edges = np.linspace(0, len(images), workers + 1).astype(int)
     for job in [pool.submit(run, a, b) for a, b in pairwise(edges)]:
@@ -88,7 +88,7 @@ def _in_threads(
 
 
 def _rows(table: ViewTable, source: int) -> list[_Row]:
-    """The table by rows: what all views of a batch need is computed at once."""
+    """The table by rows, computed for the whole batch at once."""
     values = table.values.double()
     part = {name: column(values, name) for name in ("box", "light", "sigma", "solarise", "quality", "cutout")}
     warp, sides = table.warp.double(), column(values, "level")[:, 0]
@@ -134,7 +134,7 @@ def _view(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
 
 
 def _warp(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
-    """float32 [s, s] or [s, s, 3]. A crop that is neither turned nor shrunken much is a resize, five times as fast."""
+    """float32 [s, s] or [s, s, 3]. A crop that is not turned and hardly shrunk is a resize, five times as fast."""
     if "turn" in plan.stages or row.side < image.shape[0]:
         source: ndarray = image.astype(np.float32)
         if row.side < image.shape[0]:
@@ -149,7 +149,7 @@ def _warp(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
 
 def _recolour(view: ndarray, colour: ndarray) -> ndarray:
     mean = cv2.mean(view)
-    if view.ndim == 2:  # a grey picture is (x, x, x): rows of the matrices sum up
+    if view.ndim == 2:  # a grey picture is (x, x, x), so the columns of the matrices add up
         return view * np.float32(colour[0, :3].sum()) + np.float32(colour[0, 3:].sum() * mean[0])
     matrix = colour[:, :4].copy()
     matrix[:, 3] = colour[:, 3:] @ mean[:3]

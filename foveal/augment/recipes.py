@@ -1,12 +1,14 @@
 """Named recipes of random views: the ranges from which `draw` takes its numbers.
 
-Lengths are shares of the image side, angles degrees. A recipe says what may change without changing the meaning:
-a digit keeps its orientation, a retina may turn but its lesions must stay red and visible.
+Lengths are shares of the image side, angles are degrees. A recipe says what may change without changing the meaning:
+a digit keeps its orientation; a retina may turn, but its lesions must stay red and visible.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from foveal.errors import FovealError
 
 PROBABILITIES = (
     "crop_probability", "flip", "flip_vertical", "colour_probability", "grey", "light_probability", "blur_probability",
@@ -19,7 +21,7 @@ EDGES = ("repeat", "black")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Ranges and probabilities of one kind of view; ValueError names a value that is out of its range."""
+    """Ranges and probabilities of one kind of view; FovealError names a value out of its range."""
 
     crop_area: tuple[float, float] = (1.0, 1.0)  # share of the image's area
     crop_aspect: tuple[float, float] = (1.0, 1.0)  # width / height, drawn uniformly in the logarithm
@@ -60,19 +62,19 @@ class Recipe:
 
     def _check(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
-            raise ValueError(f"Recipe({name}={getattr(self, name)!r}): {name} must be {expected}")
+            raise FovealError("option.value", f"the recipe has {name}={getattr(self, name)!r}", expected=expected)
 
 
 SIMCLR = Recipe(
     crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.8, contrast=0.8, saturation=0.8,
     hue=0.2, colour_probability=0.8, grey=0.2, blur_sigma=(0.1 / 224, 2 / 224), blur_probability=0.5,
 )  # fmt: skip
-# Grill et al. 2020, table 6: jitter of half SimCLR's strength but for the hue, blur always in the first view.
+# Grill et al. 2020, table 6: jitter at half of SimCLR's strength except for the hue, blur always in the first view.
 BYOL_FIRST = replace(SIMCLR, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, blur_probability=1.0)
-# A retina has no up: any turn and flip. Crops keep 40 % or more, so that both views share most lesions, and do not fall
-# on the dark rim (a whole photograph lies in its disc with pi / 4 = 0.785). Hue moves by less than what separates a
+# A retina has no up: any turn and flip. Crops keep 40 % or more, so that both views share most lesions, and avoid the
+# dark rim (pi / 4 = 0.785 of a whole photograph lies in its disc). The hue moves by less than what separates a
 # haemorrhage from an exudate; blur stays below the size of a microaneurysm (about 2 px at 224). Light, blur and JPEG
-# are what cameras and archives do: these strengths are ours, chosen by eye on Messidor-2, and not tuned.
+# imitate cameras and archives: their strengths were chosen by eye on Messidor-2 and not tuned.
 FUNDUS = Recipe(
     crop_area=(0.4, 1.0), crop_aspect=(0.9, 1.1), disc=0.78, flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.3,
     contrast=0.3, saturation=0.3, hue=0.02, colour_probability=0.8, tilt=0.2, vignette=0.15, light_probability=0.5,
@@ -92,13 +94,13 @@ RECIPES: dict[str, Recipe] = {
         crop_area=(0.8, 1.0), crop_aspect=(0.95, 1.05), flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.15,
         contrast=0.15, saturation=0.1, hue=0.01, colour_probability=0.8, edge="black",
     ),
-    # For digits: turns and crops, no mirror (2 and 5, 6 and 9 must stay apart), some blur, and cut-outs: with them and
-    # turns of 25 instead of 15 degrees features knew more of unused training digits (docs/log.md).
+    # For digits: turns and crops, no mirror (2 and 5, 6 and 9 must stay apart), some blur, and cut-outs. With cut-outs
+    # and turns of 25 instead of 15 degrees, features recognised held-out training digits better (docs/log.md).
     "digits": Recipe(
         crop_area=(0.55, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation=25, blur_sigma=(0.1 / 28, 1.0 / 28),
         blur_probability=0.3, cutout_side=(0.2, 0.6), cutout_probability=0.8, edge="black",
     ),
-    # The SimCLR of a published write-up on APTOS photographs: nearly the whole picture, strong colour.
+    # SimCLR as in a published write-up on APTOS photographs: nearly the whole picture, strong colour.
     "jitter": Recipe(
         crop_area=(0.8, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4,
         hue=0.1, colour_probability=0.8,
@@ -111,12 +113,12 @@ SECOND: dict[str, Recipe] = {"byol": replace(BYOL_FIRST, blur_probability=0.1, s
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name; ValueError lists the names."""
+    """The recipe of that name; FovealError lists the names."""
     if name not in RECIPES:
-        raise ValueError(f"--views {name}: there is no such recipe; choose one of {', '.join(RECIPES)}")
+        raise FovealError("option.value", f"there is no recipe --views {name}", expected=", ".join(RECIPES))
     return RECIPES[name]
 
 
 def recipe_pair(name: str) -> tuple[Recipe, Recipe]:
-    """The recipes of the first and the second view, equal but for `byol`; ValueError lists the names."""
+    """The recipes of the first and the second view, which differ only for `byol`; FovealError lists the names."""
     return get_recipe(name), SECOND.get(name, get_recipe(name))

@@ -12,8 +12,8 @@ from foveal.augment.table import ViewPlan, column, level_sides
 def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
     """float32 [B, C, S, S] and the rows of a table -> float32 [B, C, s, s].
 
-    Each view reads the copy that its level names from an atlas of area-reduced copies, one below the other: shapes are
-    fixed whatever was drawn. Coordinates are kept inside the view's box; what is black outside fades over one pixel.
+    Each view reads the copy of its level from an atlas of area-averaged copies, one below the other, so that shapes do
+    not depend on what was drawn. Coordinates are kept inside the view's box; a black edge fades over one pixel.
     """
     source = pixels.shape[-1]
     atlas = _atlas(pixels, level_sides(source, size))
@@ -43,7 +43,7 @@ def _atlas(pixels: Tensor, sides: list[int]) -> Tensor:
 
 
 def _shrink(pixels: Tensor, side: int) -> Tensor:
-    """Means over areas, also of parts of pixels, as cv2.INTER_AREA."""
+    """Means over areas that may cut through pixels, as cv2.INTER_AREA."""
     source = pixels.shape[-1]
     if source == side:
         return pixels

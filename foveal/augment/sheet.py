@@ -13,52 +13,46 @@ from torch import Generator
 from foveal.augment import opencv
 from foveal.augment.draw import draw
 from foveal.augment.recipes import Recipe
+from foveal.files import replacing
 
 SMALLEST, LARGEST = 96, 224  # pixels of one picture on the sheet
 GAP, GROUP_GAP, HEAD = 4, 14, 26
-PAPER, INK = 255, 60
 
 
 def write_view_sheet(
-    file: Path,
-    originals: ndarray,
-    recipes: Recipe | Sequence[Recipe],
-    view_size: int,
-    generator: Generator,
+    file: Path, originals: ndarray, recipes: Recipe | Sequence[Recipe], view_size: int, generator: Generator,
     pairs: int = 2,
-) -> None:
-    """Write a JPEG: a row per image of uint8 [n, S, S, C], the original on the left, pairs of random views beside it.
+) -> None:  # fmt: skip
+    """Write a JPEG: a row for each image of uint8 [n, S, S, C], the original on the left, then pairs of random views.
 
-    recipes: one for all views, or those of the first and the second view.
+    recipes: one for all views, or one for the first and one for the second view.
     """
     both = (recipes, recipes) if isinstance(recipes, Recipe) else recipes
-    groups = [[("original", originals)]]
+    columns = [("original", originals, 0)]  # name, pictures, extra space before them
     for _ in range(pairs):
-        group = []
-        for name, recipe in zip(("first view", "second view"), both, strict=True):
+        for name, recipe, space in zip(("first view", "second view"), both, (GROUP_GAP, 0), strict=True):
             table = draw(recipe, len(originals), originals.shape[1], view_size, generator)
-            group.append((name, opencv.apply(originals, table, view_size)))
-        groups.append(group)
-    _lay_out(groups, min(LARGEST, max(SMALLEST, view_size))).save(file, "JPEG", quality=92)
+            columns.append((name, opencv.apply(originals, table, view_size), space))
+    with replacing(file) as partial:
+        _lay_out(columns, min(LARGEST, max(SMALLEST, view_size))).save(partial, "JPEG", quality=92)
 
 
-def _lay_out(groups: list[list[tuple[str, ndarray]]], cell: int) -> Image.Image:
-    """Columns of pictures under their names; columns of a group stand close together."""
-    count, step = len(groups[0][0][1]), cell + GAP
-    width = sum(len(group) * step for group in groups) + (len(groups) - 1) * GROUP_GAP + GAP
-    sheet = Image.new("RGB", (width, HEAD + count * step), (PAPER,) * 3)
+def _lay_out(columns: list[tuple[str, ndarray, int]], cell: int) -> Image.Image:
+    """Columns of pictures of `cell` pixels under their names."""
+    step = cell + GAP
+    width = GAP + sum(space + step for _, _, space in columns)
+    sheet = Image.new("RGB", (width, HEAD + len(columns[0][1]) * step), "white")
     text, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(14), GAP
-    for group in groups:
-        for name, pictures in group:
-            text.text((left + cell / 2, HEAD / 2), name, fill=(INK,) * 3, font=font, anchor="mm")
-            for number, picture in enumerate(pictures):
-                sheet.paste(_cell(picture, cell), (left, HEAD + number * step))
-            left += step
-        left += GROUP_GAP
+    for name, pictures, space in columns:
+        left += space
+        text.text((left + cell / 2, HEAD / 2), name, fill=(60, 60, 60), font=font, anchor="mm")
+        for number, picture in enumerate(pictures):
+            sheet.paste(_cell(picture, cell), (left, HEAD + number * step))
+        left += step
     return sheet
 
 
 def _cell(picture: ndarray, side: int) -> Image.Image:
-    """Small pictures are shown in whole pixels, so that nothing is seen that the network does not see."""
+    """The picture at that size; a small one in blocks of pixels, exactly as the network sees it."""
     method = Image.Resampling.BOX if picture.shape[0] > side else Image.Resampling.NEAREST
     return Image.fromarray(np.squeeze(picture, 2) if picture.shape[2] == 1 else picture).resize((side, side), method)

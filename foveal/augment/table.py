@@ -15,7 +15,7 @@ COLUMNS = sum(WIDTHS.values())
 
 @dataclass(frozen=True, kw_only=True)
 class ViewPlan:
-    """What all views of a batch share, known without looking at any number; a constant for torch.compile.
+    """What all views of a batch share; it does not depend on any number, so it is a constant for torch.compile.
 
     stages: the operations that any view may need, in the order in which they are applied. edge: "repeat" or "black".
     """
@@ -46,11 +46,6 @@ class ViewTable:
     def colour(self) -> Tensor:
         """[B, 3, 6] = [M | K]: out = M x + K mean(x)."""
         return column(self.values, "colour").unflatten(1, (3, 6))
-
-    @property
-    def sigma(self) -> Tensor:
-        """[B]: blur in view pixels, 0 = none."""
-        return column(self.values, "sigma")[:, 0]
 
 
 def column(values: Tensor, name: str) -> Tensor:

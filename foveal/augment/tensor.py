@@ -1,7 +1,7 @@
-"""Apply a table of views on any torch device: the whole batch at once, without a wait for the device.
+"""Apply a table of views on any torch device: the whole batch at once, without waiting for the device.
 
-Which stages run is decided from the table's plan, never from its numbers: shapes are fixed, no Python branch looks at
-a tensor, and `torch.compile(render, fullgraph=True)` is one graph.
+The table's plan decides which stages run, never its numbers: shapes are fixed, no Python branch depends on a tensor,
+and `torch.compile(render, fullgraph=True)` is one graph.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def apply(images: Tensor, table: ViewTable, view_size: int, dtype: torch.dtype =
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """A table's values on the device: one copy from pinned memory that nothing waits for."""
+    """A tensor on the device: one copy from pinned memory that nothing waits for."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
@@ -37,7 +37,7 @@ def render(
     images: Tensor, values: Tensor, tables: Tensor, plan: ViewPlan, view_size: int, dtype: torch.dtype
 ) -> Tensor:
     """As `apply`, with all tensors on one device: the function to compile."""
-    with torch.autocast(images.device.type, enabled=False):  # float32 within, whatever surrounds it
+    with torch.autocast(images.device.type, enabled=False):  # always in float32
         pixels = images.permute(0, 3, 1, 2).float()
         views = sample(pixels, values, plan, view_size)
         if "colour" in plan.stages:
@@ -59,7 +59,7 @@ def render(
 
 def _recolour(views: Tensor, colour: Tensor) -> Tensor:
     matrix, mean_part = colour[:, :, :3], colour[:, :, 3:]
-    if views.shape[1] == 1:  # a grey picture is (x, x, x): rows of the matrices sum up
+    if views.shape[1] == 1:  # a grey picture is (x, x, x), so the columns of the matrices add up
         matrix, mean_part = matrix[:, :1].sum(2, keepdim=True), mean_part[:, :1].sum(2, keepdim=True)
     mean = views.mean((2, 3))[:, :, None]
     return torch.baddbmm(mean_part @ mean, matrix, views.flatten(2)).unflatten(2, views.shape[2:])
@@ -84,13 +84,13 @@ def _blur(views: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _bands(sigma: Tensor, size: int) -> Tensor:
-    """[B, s, s]: row i holds the weights of a blur at pixel i; the weight past an edge goes to the pixel there."""
+    """[B, s, s]: row i holds the weights of a blur at pixel i; weights beyond an edge go to the pixel at the edge."""
     distance = torch.arange(size, device=sigma.device, dtype=torch.float32)
     spread = sigma.clamp_min(1e-3)
     weights = torch.exp(-0.5 * (distance / spread).square())
     weights = torch.where(distance <= (3 * sigma).ceil(), weights, 0.0)
-    weights = weights / (2 * weights.sum(1, keepdim=True) - 1)  # [B, s]: by distance, both sides together 1
-    past = (weights.sum(1, keepdim=True) - weights.cumsum(1))[:, :, None]  # beyond that distance, to one side
+    weights = weights / (2 * weights.sum(1, keepdim=True) - 1)  # [B, s] by distance; both sides together sum to 1
+    past = (weights.sum(1, keepdim=True) - weights.cumsum(1))[:, :, None]  # beyond that distance, on one side
     place = torch.arange(size, device=sigma.device)
     bands = weights[:, (place[:, None] - place).abs()]
     return bands + past * (place == 0) + past.flip(1) * (place == size - 1)

@@ -1,4 +1,4 @@
-"""Network inputs: random views by a table, or the one plain view; both end in the same normalisation."""
+"""Network inputs: random views by a table, or the plain view of a whole image, both normalised in the same way."""
 
 from __future__ import annotations
 
@@ -24,12 +24,9 @@ class NetworkInput:
 
 
 def random_views(
-    images: np.ndarray | Tensor,
-    table: ViewTable,
-    spec: NetworkInput,
-    device: torch.device,
+    images: np.ndarray | Tensor, table: ViewTable, spec: NetworkInput, device: torch.device,
     dtype: torch.dtype = torch.float32,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """[B, C, s, s] of that dtype, normalised, channels-last: one view of each uint8 [S, S, C], on `device`."""
     if isinstance(images, np.ndarray) and device.type == "cpu":
         views = opencv.apply_normalised(images, table, spec.image_size, spec.mean, spec.std)
@@ -46,21 +43,18 @@ def normalise(pixels: Tensor, spec: NetworkInput) -> Tensor:
     """(pixels / 255 - mean) / std, float32, channels-last, for [B, C, s, s] in 0..255."""
     width, channels = pixels.shape[3], pixels.shape[1]
     mean, scale = _constants(spec, width, pixels.device)
-    # By lines of the picture: arithmetic on three channels at a time is many times slower on a CPU.
+    # A line of the picture at a time: arithmetic on three channels at a time is many times slower on a CPU.
     lines = (pixels.permute(0, 2, 3, 1).flatten(2).float() - mean) * scale
     return lines.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
 
 
 @cache
 def _constants(spec: NetworkInput, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and inverse deviation of a line of pixels, made once: a copy to the device in each step would wait."""
+    """Mean and inverse deviation of a line of pixels, made once: a copy to the device in each step would block."""
     mean = torch.tensor(spec.mean, device=device).repeat(width) * 255
     return mean, 1 / (torch.tensor(spec.std, device=device).repeat(width) * 255)
 
 
 def to_tensor(images: np.ndarray | Tensor, device: torch.device) -> Tensor:
     """uint8 [B, S, S, C] on the device."""
-    if isinstance(images, Tensor):
-        return images.to(device)
-    tensor = torch.from_numpy(images)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return images.to(device) if isinstance(images, Tensor) else tensor.send(torch.from_numpy(images), device)

@@ -1,1 +1,1 @@
-"""PURE FUNCTIONS OF TENSORS."""
+"""LOSSES: pure functions of tensors, with their bounds."""

@@ -1,6 +1,6 @@
-"""CORAL (Cao, Mirjalili and Raschka 2020, https://arxiv.org/abs/1901.07884): one line, K - 1 cuts on it.
+"""CORAL (Cao, Mirjalili and Raschka 2020, https://arxiv.org/abs/1901.07884): K - 1 cuts on one line.
 
-output k: the log-odds that the grade is above k, one weight vector for all k and a bias of each
+output k: the log-odds that the grade is above k, with one weight vector for all k and a bias for each
 cost = - sum_k [ P(y > k) log s(o_k) + (1 - P(y > k)) log(1 - s(o_k)) ]
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from foveal.losses.precision import at_least_float32
 from foveal.losses.targets import exceeds, weighted_mean
 
-LEAST_GAP = 1e-6  # between cuts: a class that two cuts leave no room for still has a logarithm
+LEAST_GAP = 1e-6  # between cuts: the probability of a class between two equal cuts still has a logarithm
 
 
 def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -25,8 +25,8 @@ def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 def cumulative_logits(outputs: Tensor) -> Tensor:
     """Log-probabilities [B, K] of the classes from log-odds [B, K - 1] of being above 0, 1, …
 
-    P(y = k) = s(o_{k-1}) - s(o_k), which is s(a) s(-b) (1 - e^(b - a)): no digits are lost where both are near 1.
-    Cuts that stand in the wrong order, as they may while CORAL still learns, are put in order.
+    P(y = k) = s(o_{k-1}) - s(o_k), computed as s(a) s(-b) (1 - e^(b - a)): no digits are lost where both are near 1.
+    Cuts in the wrong order, which occur early in training, are sorted.
     """
     outputs = at_least_float32(outputs).sort(dim=1, descending=True).values
     gap = (outputs[:, :-1] - outputs[:, 1:]).clamp_min(LEAST_GAP)

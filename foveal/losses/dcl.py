@@ -2,7 +2,7 @@
 
     loss = mean over all 2N anchors a of  -a.p / t + log sum over b other than a and p of exp(a.b / t)
 
-NT-Xent without the positive in the denominator: an easy positive no longer takes the gradient away from negatives.
+NT-Xent without the positive in the denominator: an easy positive no longer weakens the gradient of the negatives.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from foveal.distributed import gather
+from foveal.errors import FovealError
 from foveal.losses.ntxent import check_temperature, places
 from foveal.losses.precision import unit
 
@@ -20,14 +21,16 @@ from foveal.losses.precision import unit
 def decoupled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """The loss of two views [n, D] each, a scalar; it may be negative. Over processes as `ntxent`.
 
-    Raises ValueError for a temperature that is not positive and for a single image, which has no negatives.
+    FovealError for a temperature that is not positive, and for a single image, which has no negatives.
     """
     check_temperature(temperature)
     with torch.autocast(z1.device.type, enabled=False):
         own = torch.cat([unit(z1), unit(z2)])
         everyone = gather(own)
         if len(everyone) < 4:
-            raise ValueError("the decoupled loss needs at least two images in a batch: one has no negatives")
+            raise FovealError(
+                "option.value", "--batch-size 1 leaves the decoupled loss no negatives", expected="2 or more"
+            )
         rows, partner = places(len(z1), len(everyone), own.device)
         columns = torch.arange(len(everyone), device=own.device)
         logits = (own / temperature) @ everyone.T
@@ -42,5 +45,5 @@ def decoupled_floor(pairs: int, temperature: float) -> float:
 
 
 def decoupled_chance(pairs: int) -> float:
-    """log(2N - 2): the value when every vector is the same."""
+    """log(2N - 2): the value where all vectors are the same."""
     return math.log(2 * pairs - 2)

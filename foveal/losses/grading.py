@@ -1,7 +1,7 @@
-"""Losses for grades, what a head must give for each, and the decision that belongs to it.
+"""Losses for grades, and for each loss the form of the head and the decision that belong to it.
 
-Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax are the probabilities;
-targets [B, K] and weights [K] as in targets.py. Whatever the loss, a grader gives probabilities of all classes.
+Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax gives the probabilities;
+targets [B, K] and weights [K] as in targets.py. With every loss, a grader gives probabilities of all classes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from foveal.errors import FovealError
 from foveal.losses.coral import coral, cumulative_logits
 from foveal.losses.corn import corn, corn_logits
 from foveal.losses.focal import focal
@@ -26,24 +27,24 @@ class GradingLoss:
     """A loss, and what follows from it.
 
     `cost`: (outputs, targets, weights) -> scalar; where `smooths`, also the share of label smoothing. `form`: the head
-    (nets/heads.py). `ordered`: it needs classes in an order. `decision`: how a grade follows from probabilities.
+    (nets/heads.py). `ordered`: it needs ordered classes. `decision`: how a grade follows from probabilities.
     """
 
     cost: Callable[..., Tensor]
-    form: str
-    ordered: bool
-    decision: str
+    form: str = "softmax"
+    ordered: bool = True
+    decision: str = "expected"
     smooths: bool = False
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Weighted cross-entropy, a scalar: classes without an order, every error costs the same."""
+    """Weighted cross-entropy, a scalar: classes have no order, and every error costs the same."""
     logs = at_least_float32(logits).log_softmax(1)
     return weighted_mean(-(smoothed(targets, label_smoothing) * logs).sum(1), targets, weights)
 
 
 def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy plus the squared error of the expected grade, a scalar: an error costs by its distance.
+    """Cross-entropy plus the squared error of the expected grade, a scalar: a larger error costs more.
 
     The expected grade is sum_k k p_k, as in Rothe et al. 2018 (DEX); quadratic kappa punishes its squared error.
     """
@@ -52,15 +53,13 @@ def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: f
 
 
 LOSSES = {
-    "cross_entropy": GradingLoss(
-        cost=cross_entropy, form="softmax", ordered=False, decision="most_probable", smooths=True
-    ),
-    "focal": GradingLoss(cost=focal, form="softmax", ordered=False, decision="most_probable", smooths=True),
-    "ordinal": GradingLoss(cost=ordinal, form="softmax", ordered=True, decision="expected", smooths=True),
-    "corn": GradingLoss(cost=corn, form="conditional", ordered=True, decision="expected"),
-    "coral": GradingLoss(cost=coral, form="cumulative", ordered=True, decision="expected"),
-    "mse": GradingLoss(cost=mse, form="regression", ordered=True, decision="expected"),
-    "smooth_l1": GradingLoss(cost=smooth_l1, form="regression", ordered=True, decision="expected"),
+    "cross_entropy": GradingLoss(cost=cross_entropy, ordered=False, decision="most_probable", smooths=True),
+    "focal": GradingLoss(cost=focal, ordered=False, decision="most_probable", smooths=True),
+    "ordinal": GradingLoss(cost=ordinal, smooths=True),
+    "corn": GradingLoss(cost=corn, form="conditional"),
+    "coral": GradingLoss(cost=coral, form="cumulative"),
+    "mse": GradingLoss(cost=mse, form="regression"),
+    "smooth_l1": GradingLoss(cost=smooth_l1, form="regression"),
 }
 
 
@@ -86,4 +85,4 @@ def decide(probabilities: Tensor, decision: str) -> Tensor:
         return probabilities.argmax(1)
     if decision == "expected":
         return (expected_grade(probabilities) + 0.5).floor().long().clamp_max(probabilities.shape[1] - 1)
-    raise ValueError(f"there is no decision '{decision}'; choose {' or '.join(DECISIONS)}")
+    raise FovealError("option.value", f"decision '{decision}' is unknown", expected=" or ".join(DECISIONS))

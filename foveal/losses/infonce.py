@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.distributed import gather
-from foveal.losses.ntxent import check_temperature
+from foveal.losses.ntxent import check_temperature, first_place
 from foveal.losses.precision import unit
 
 
@@ -24,8 +24,7 @@ def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     with torch.autocast(queries.device.type, enabled=False):
         own = unit(keys.detach())
         everyone = gather(own)
-        start = torch.distributed.get_rank() * len(own) if len(everyone) != len(own) else 0
-        place = torch.arange(len(own), device=own.device) + start
+        place = torch.arange(len(own), device=own.device) + first_place(len(own), len(everyone))
         return F.cross_entropy((unit(queries) / temperature) @ everyone.T, place)
 
 
@@ -37,5 +36,5 @@ def infonce_floor(pairs: int, temperature: float) -> float:
 
 
 def infonce_chance(pairs: int) -> float:
-    """log N: the value when every key is the same."""
+    """log N: the value where all keys are the same."""
     return math.log(pairs)

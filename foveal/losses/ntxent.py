@@ -4,20 +4,21 @@ Legend: N pairs, D dimensions. z1[i] and z2[i] are two views of image i; all 2N 
 
     loss = mean over all 2N anchors a of  -log( exp(a.p / t) / sum over b != a of exp(a.b / t) ),   unit vectors
 
-Vectors are normalised here and logits are float32 even under autocast. For unit vectors the value lies between
-`ntxent_floor` and log(2N - 1): a loss of 0.0000 at a temperature of 0.5 is a fault, not a success.
+Vectors are normalised here, and logits are float32 even under autocast. The value lies between `ntxent_floor` and
+log(2N - 1): a loss of 0.0000 at a temperature of 0.5 is a fault, not a success.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.distributed import gather
+from foveal.errors import FovealError
 from foveal.losses.ntxent_chunked import excluded, group_mean, logsumexp_of_others
 from foveal.losses.precision import unit
 
@@ -31,17 +32,17 @@ def ntxent(
     """The loss of two views [n, D] each, a scalar in float32 (float64 for float64 vectors).
 
     `identity` int64 [n] says which images belong together (one patient, or one class). They are ordinary negatives
-    (ignore), stand in no denominator (mask), or are positives as well, each with the same weight (positive: L_out of
-    Khosla et al. 2020, equation 2). `chunk` > 0 never holds more than chunk x chunk logits: same value, less memory.
-    Under torch.distributed the negatives are those of all processes; the mean over processes is the loss of the
-    whole batch, and averaged gradients are its gradients. Raises ValueError for a temperature that is not positive,
-    and where identities are needed and missing.
+    (ignore), are left out of the denominator (mask), or are positives as well, each with the same weight (positive:
+    L_out of Khosla et al. 2020, equation 2). With `chunk` > 0 at most chunk x chunk logits exist at a time: same value,
+    less memory. Under torch.distributed the negatives are those of all processes; the mean over processes is the loss
+    of the whole batch, and averaged gradients are its gradients. FovealError for a temperature that is not positive,
+    and where identities are needed but missing.
     """
     check_temperature(temperature)
-    if same_group not in ("ignore", "mask", "positive"):
-        raise ValueError(f"--same-group {same_group}: choose ignore, mask or positive")
+    if same_group not in get_args(SameGroup):
+        raise FovealError("option.value", f"--same-group is {same_group}", expected=" or ".join(get_args(SameGroup)))
     if same_group != "ignore" and identity is None:
-        raise ValueError(f"--same-group {same_group} needs the identity of each image, and none was given")
+        raise FovealError("option.conflict", f"--same-group {same_group} needs the identity of each image")
     with torch.autocast(z1.device.type, enabled=False):
         own = torch.cat([unit(z1), unit(z2)])  # [2n, D]
         everyone = gather(own)  # [world * 2n, D], rank after rank
@@ -70,16 +71,20 @@ def ntxent(
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise ValueError for a temperature that is not positive."""
+    """FovealError for a temperature that is not positive."""
     if not temperature > 0:
-        raise ValueError(f"--temperature must be positive, got {temperature}")
+        raise FovealError("option.value", f"--temperature is {temperature}", expected="a number above 0")
 
 
 def places(n: int, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where the 2n vectors of this process, and their positives, stand among the `total` of all: int64 [2n] each."""
-    start = torch.distributed.get_rank() * 2 * n if total != 2 * n else 0
-    anchor = torch.arange(2 * n, device=device)
+    """The places of this process's 2n vectors, and of their positives, among the `total` of all: int64 [2n] each."""
+    start, anchor = first_place(2 * n, total), torch.arange(2 * n, device=device)
     return anchor + start, (anchor + n) % (2 * n) + start
+
+
+def first_place(own: int, total: int) -> int:
+    """The place of this process's first vector among those of all processes, rank after rank."""
+    return torch.distributed.get_rank() * own if total != own else 0
 
 
 def ntxent_floor(pairs: int, temperature: float) -> float:
@@ -93,21 +98,21 @@ def ntxent_floor(pairs: int, temperature: float) -> float:
 
 
 def masked_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(no loss is lower, that of equal vectors) for same_group `mask`, scalars; identities int64 [n] of a batch.
+    """(a lower bound, the loss of equal vectors) for same_group `mask`, scalars; identities int64 [n] of a batch.
 
-    An anchor has s = 2 (N - images of its group) negatives: log(1 + s exp(-2 / t)), which need not be reached, and
-    log(1 + s). Over processes as `ntxent`.
+    An anchor has s = 2 (N - images of its group) negatives: the bound log(1 + s exp(-2 / t)), which may be
+    unreachable, and log(1 + s). Over processes as `ntxent`.
     """
     strangers, _ = _strangers_and_all(identity)
     return torch.log1p(strangers * math.exp(-2 / temperature)).mean(), torch.log1p(strangers).mean()
 
 
 def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(no loss is lower, that of equal vectors) for same_group `positive` and SupCon, scalars; as `masked_bounds`.
+    """(a lower bound, the loss of equal vectors) for same_group `positive` and SupCon, scalars; as `masked_bounds`.
 
-    An anchor shares its loss among p positives (its group and its own other view), at best all equal to it, with its
-    s negatives opposite (Jensen): log(p + s exp(-2 / t)), which two groups can reach and more cannot. Equal vectors
-    give log(2N - 1).
+    The loss of an anchor is the mean over its p positives (its group and its own other view). At best all of them equal
+    it and its s negatives are opposite (Jensen): log(p + s exp(-2 / t)), which two groups can reach but more cannot.
+    Equal vectors give log(2N - 1).
     """
     strangers, others = _strangers_and_all(identity)
     lowest = torch.log(others - strangers + strangers * math.exp(-2 / temperature))
@@ -115,12 +120,12 @@ def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 
 def _strangers_and_all(identity: Tensor) -> tuple[Tensor, int]:
-    """Vectors of other groups [n], and all but the anchor itself, in the batch of all processes; no matrix."""
+    """How many vectors of other groups each image has [n], and how many other vectors there are, over all processes."""
     groups = gather(identity).sort().values
     own = torch.searchsorted(groups, identity, right=True) - torch.searchsorted(groups, identity)
     return 2 * (len(groups) - own).float(), 2 * len(groups) - 1
 
 
 def ntxent_chance(pairs: int) -> float:
-    """log(2N - 1): the value when every vector is the same, or nothing has been learned."""
+    """log(2N - 1): the value where all vectors are the same, or nothing has been learned."""
     return math.log(2 * pairs - 1)

@@ -1,8 +1,8 @@
 """The sums of NT-Xent without its matrix: exact values and gradients from tiles of chunk x chunk logits.
 
 Legend: A own vectors (anchors), M vectors of all processes, D dimensions; memory is O((A + M) D + chunk^2) instead of
-O(A M). The log-sum-exp of a row is carried from tile to tile; the backward pass computes each tile again, as
-Inf-CL (Cheng et al. 2024, arXiv 2410.17243) and flash attention do. Vectors are unit vectors already.
+O(A M). The log-sum-exp of a row is carried from tile to tile, and the backward pass computes each tile again, as
+Inf-CL (Cheng et al. 2024, arXiv 2410.17243) and flash attention do. All vectors are unit vectors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def excluded(rows: Tensor, columns: Tensor, partner: Tensor, same: Tensor | None) -> Tensor:
-    """True where a vector is not in the denominator of an anchor: itself, and its group but for its own positive.
+    """True where a vector is not in the denominator of an anchor: itself, and its group except for its own positive.
 
     rows, partner int64 [A] and columns int64 [M] are places among all vectors; same bool [A, M] or None -> [A, M].
     """
@@ -28,7 +28,7 @@ def logsumexp_of_others(
 ) -> Tensor:
     """log of the sum of exp(a.b / t) over all b that are not `excluded`: [A, D], [M, D] -> [A].
 
-    groups int64 [M] says which vectors are excluded as of the anchor's own group; None excludes only the anchor.
+    groups int64 [M]: vectors of the anchor's own group are excluded as well; None excludes only the anchor.
     """
     sums: Tensor = _LogSumExp.apply(own, everyone, rows, partner, groups, temperature, chunk)
     return sums
@@ -69,7 +69,7 @@ class _LogSumExp(torch.autograd.Function):
 
 
 class _GroupSum(torch.autograd.Function):
-    """Sums of vectors over groups, a linear map that is never written down: [M, D] -> [A, D]."""
+    """Sums of vectors over groups, [M, D] -> [A, D], without the matrix of that linear map."""
 
     @staticmethod
     def forward(ctx: Any, everyone: Tensor, group: Tensor, groups: Tensor, chunk: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""Regression of the grade: one number a picture, which costs by its distance from the grade.
+"""Regression of the grade: one number an image, which costs more the further it is from the grade.
 
-The number is read as a logistic variable around the truth with cuts half-way between the grades, so that a regression
-gives probabilities as every grader does; where the cuts should really lie, and how wide the scatter is, is fitted
-afterwards on images that were not learned from (readout/readout.py).
+The number is read as a logistic variable around the truth, with cuts half-way between the grades: in this way a
+regression gives probabilities, as every grader does. The best cuts and the width of the scatter are fitted afterwards,
+on images that were not used for learning (readout/readout.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from foveal.losses.coral import cumulative_logits
 from foveal.losses.precision import at_least_float32
 from foveal.losses.targets import mean_grade, weighted_mean
 
-SLOPE = 3.0  # log-odds per grade: a scatter of 0.6 grades, about that of a good grader of this field
+SLOPE = 3.0  # log-odds per grade: a scatter of 0.6 grades, about that of a good grader in this field
 
 
 def mse(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
     loss = mean over all 2N anchors a of  the mean over its positives p of  -log( exp(a.p/t) / sum b != a exp(a.b/t) )
 
-Positives are all vectors of the anchor's label but itself, both views. No factor temperature / base_temperature.
+Positives are all other vectors with the anchor's label, both views. No factor temperature / base_temperature.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Targets of graded images: a distribution over the classes, and means that weigh images by their class.
+"""Targets of graded images: distributions over the classes, and means that weight images by their class.
 
 Legend: B images, K classes. targets float [B, K], rows that sum to 1: one-hot for a known grade, a mixture after mixup
 or for a soft pseudo-label. weights [K], one per class index.
@@ -17,7 +17,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def importance(targets: Tensor, weights: Tensor) -> Tensor:
-    """What each image weighs, [B]: the weight of its class, or the mean over a mixture."""
+    """The weight of each image, [B]: that of its class, or the mean over a mixture."""
     return targets @ weights
 
 
@@ -28,12 +28,12 @@ def weighted_mean(costs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def smoothed(targets: Tensor, share: float) -> Tensor:
-    """Targets of which `share` (0-1) is spread over all classes alike (Szegedy et al. 2016, section 7)."""
+    """Targets with `share` (0-1) of them spread evenly over all classes (Szegedy et al. 2016, section 7)."""
     return targets * (1 - share) + share / targets.shape[1] if share else targets
 
 
 def exceeds(targets: Tensor) -> Tensor:
-    """[B, K] -> [B, K - 1]: how sure it is that the grade is above 0, 1, … K - 2."""
+    """[B, K] -> [B, K - 1]: the probability that the grade is above 0, 1, … K - 2."""
     return targets.flip(1).cumsum(1).flip(1)[:, 1:]
 
 

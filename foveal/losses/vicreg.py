@@ -1,4 +1,4 @@
-"""VICReg (Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906, equations 1-6), scaled as its authors' program.
+"""VICReg (Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906, equations 1-6), scaled as in its authors' code.
 
     invariance = mean over images and dimensions of (z1 - z2)^2
     variance   = mean over dimensions of max(0, 1 - std), of both views, halved

@@ -83,14 +83,14 @@ def test_shares_of_flips_grey_jitter_and_blur():
     untouched = (colour == torch.eye(3)).flatten(1).all(1)
     share = {
         "flip": (table.warp[:, 0, 0] < 0).float().mean(), "grey": grey.float().mean(),
-        "plain": untouched.float().mean(), "blur": (table.sigma > 0).float().mean(),
+        "plain": untouched.float().mean(), "blur": (column(table.values, "sigma") > 0).float().mean(),
     }  # fmt: skip
     for name, expected in {"flip": 0.5, "grey": 0.2, "plain": 0.2 * 0.8, "blur": 0.5}.items():
         assert share[name] == pytest.approx(expected, abs=3.3 * math.sqrt(expected * (1 - expected) / N))
 
 
 def test_sigma_of_the_blur():
-    sigma = table_of(RECIPES["simclr"], 256, 224).sigma
+    sigma = column(table_of(RECIPES["simclr"], 256, 224).values, "sigma")
     theirs = [v2.GaussianBlur(23, (0.1, 2.0)).make_params([])["sigma"][0] for _ in range(N // 2)]
     assert distance(sigma[sigma > 0], theirs) < LIMIT * math.sqrt(2)
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from foveal.losses.coral import coral, cumulative_logits
 from foveal.losses.corn import corn, corn_logits
 from foveal.losses.focal import focal
-from foveal.losses.grading import LOSSES, cross_entropy, decide, expected_grade, ordinal, to_logits
+from foveal.losses.grading import DECISIONS, LOSSES, cross_entropy, decide, expected_grade, ordinal, to_logits
 from foveal.losses.regression import SLOPE, mse, regression_logits, smooth_l1
 from foveal.losses.targets import exceeds, mean_grade, one_hot, smoothed
 
@@ -168,10 +168,10 @@ def test_targets():
     assert float(mean_grade(targets)) == pytest.approx(2.4)
 
 
-def test_decisions():
+def test_decisions(refuses):
     probabilities = torch.tensor([[0.4, 0.0, 0.3, 0.3, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0], [0.5, 0.5, 0.0, 0.0, 0.0]])
     assert expected_grade(probabilities).tolist() == pytest.approx([1.5, 4.0, 0.5])
     assert decide(probabilities, "most_probable").tolist() == [0, 4, 0]
     assert decide(probabilities, "expected").tolist() == [2, 4, 1]
-    with pytest.raises(ValueError, match="no decision 'vote'"):
+    with refuses("option.value", "vote", *DECISIONS):
         decide(probabilities, "vote")

@@ -99,11 +99,11 @@ def test_masking_takes_the_push_from_images_of_one_patient():
 
 
 @pytest.mark.parametrize("same_group", ["mask", "positive"])
-def test_groups_without_identities_are_refused(same_group):
+def test_groups_without_identities_are_refused(refuses, same_group):
     z1, z2, _ = example()
-    with pytest.raises(ValueError, match="needs the identity of each image"):
+    with refuses("option.conflict", "--same-group", same_group):
         ntxent(z1, z2, 0.2, None, same_group)
-    with pytest.raises(ValueError, match="choose ignore, mask or positive"):
+    with refuses("option.value", "--same-group", "attract", same_group):
         ntxent(z1, z2, 0.2, None, "attract")
 
 

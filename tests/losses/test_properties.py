@@ -82,13 +82,7 @@ def test_gradients_are_those_of_finite_differences(name):
 
 
 @pytest.mark.parametrize(
-    "loss",
-    [
-        lambda a, b: infonce(a, b, 0.3),
-        cosine,
-        prototypes,
-    ],
-    ids=["infonce", "cosine", "dino"],
+    "loss", [lambda a, b: infonce(a, b, 0.3), cosine, prototypes], ids=["infonce", "cosine", "dino"]
 )
 def test_targets_get_no_gradient_and_predictions_the_right_one(loss):
     z1, z2 = (z.requires_grad_() for z in views())
