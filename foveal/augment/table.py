@@ -10,7 +10,6 @@ WIDTHS = {
     "warp": 6, "box": 4, "level": 2, "colour": 18, "light": 3, "sigma": 1, "solarise": 1, "quality": 1, "cutout": 4,
 }  # fmt: skip
 STARTS = {name: sum(list(WIDTHS.values())[:place]) for place, name in enumerate(WIDTHS)}
-COLUMNS = sum(WIDTHS.values())
 
 
 @dataclass(frozen=True, kw_only=True)
