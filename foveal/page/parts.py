@@ -9,8 +9,9 @@ template of its own, drawn with `render` and passed on as `Html`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 from markupsafe import Markup
@@ -207,6 +208,15 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Drawings:
+    """(title, drawing) pairs in a grid; look: the class in the style that lays them out."""
+
+    kind: ClassVar[str] = "drawings"
+    drawings: Sequence[tuple[str, Markup]]
+    look: str
+
+
+@dataclass(frozen=True)
 class Html:
     """A part that a template of its own has drawn."""
 
@@ -216,7 +226,7 @@ class Html:
 
 Part = (
     str | Table | Verdict | Heading | Note | Bullets | Facts | Answers | Charts | Legend | Gallery | Details | Columns
-    | Html
+    | Drawings | Html
 )  # fmt: skip
 
 
@@ -228,6 +238,15 @@ class Section:
     title: str
     parts: Sequence[Part]
     short: str = ""
+
+
+def section_by_run(
+    name: str, title: str, runs: Iterable[tuple[str, Sequence[Part]]], *, intro: Sequence[Part] = (), short: str = ""
+) -> Section | None:
+    """A section with the parts of every run that has any, below the run's name where there are several; else None."""
+    found = [(run, parts) for run, parts in runs if parts]
+    named = [[Heading(run), *parts] if len(found) > 1 else parts for run, parts in found]
+    return Section(name=name, title=title, short=short, parts=[*intro, *chain(*named)]) if found else None
 
 
 def code(text: str) -> Markup:

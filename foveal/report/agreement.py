@@ -1,9 +1,8 @@
 """One label an image: runs that were trained before and after a correction are judged by the newest labels.
 
-A report knows the labels only from the runs. Corrections that they keep (corrections.csv) are put together by their
-date: of each image the last one counts. Where no correction says why labels differ, the newest are those of the run
-that knows the most corrections, from its training or its evaluation; among equals, those of the run that was started
-last.
+A report knows the labels only from the runs. It sorts the corrections that they hold (corrections.csv) by date, and
+the last one of each image counts. Where labels differ without a correction, the newest are those of the run that knows
+the most corrections, from its training or its evaluation; among equals, those of the run that was started last.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.report.evidence import Evidence
 from foveal.sets.corrections import FILE as CORRECTIONS
@@ -20,44 +20,39 @@ from foveal.sets.corrections import label_of, read_corrections
 
 
 def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
-    """The runs with the newest label for every image that another run has graded too, and a sentence for each change.
+    """The runs with the newest label of every image that another run has graded, too, and a sentence for each change.
 
-    Raises ValueError where labels differ between sets that are not the same.
+    Raises FovealError where labels differ between sets that are not the same.
     """
     graders = [run for run in runs if run.verb == "train" and run.predictions is not None]
     if len(graders) < 2:
         return list(runs), []
     newest = max(graders, key=lambda run: (_corrections(run), str(run.provenance.get("started", ""))))
     dated = {key: _last_corrections([run for run in graders if _set_of(run) == key]) for key in map(_set_of, graders)}
-    found, said = [], []
-    for given in runs:
+    found, said = list(runs), []
+    for place, given in enumerate(runs):
         if given not in graders:
-            found.append(given)
             continue
         run, count = _relabelled(given, dated[_set_of(given)])
         if count:
-            said.append(
-                f"{counted(count, 'image')} that {run.name} has graded got another label since; the figures go by the "
-                "last correction of each image, from whichever run keeps it."
-            )
+            said.append(f"{counted(count, 'image')} that {run.name} has graded got another label since; the last "
+                        "correction of each image counts, whichever run holds it.")  # fmt: skip
         labels = _newer_labels(run, newest, dated[_set_of(run)])
         if len(labels):
             _check_same_set(run, newest, len(labels))
-            said.append(
-                f"{counted(len(labels), 'image')} that {run.name} has graded got another label since; "
-                f"the figures go by that of {newest.name}, which is the newest."
-            )
-        found.append(_relabelled(run, labels)[0])
+            said.append(f"{counted(len(labels), 'image')} that {run.name} has graded got another label since; the one "
+                        f"of {newest.name} counts, as it is the newest.")  # fmt: skip
+        found[place] = _relabelled(run, labels)[0]
     return found, said
 
 
 def _set_of(run: Evidence) -> tuple[str, str]:
-    """Whose labels those of a run are: what its prepared set is of, and the scale."""
+    """What tells whether two runs share labels: the identity of the prepared set, and the scale."""
     return str(run.card.get("identity", run.card.get("name"))), str(run.card.get("scale"))
 
 
 def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
-    """id -> label by the latest correction that any of the runs keeps; labels that were taken away are left out."""
+    """id -> label by the latest correction that any of the runs holds, without labels that were taken away."""
     tables = []
     for run in runs:
         if (run.path / CORRECTIONS).is_file():
@@ -70,13 +65,13 @@ def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
 
 
 def _corrections(run: Evidence) -> int:
-    """How many corrections the labels of a run hold, as far as it says."""
+    """How many corrections the labels of a run contain, as far as it says."""
     evaluated = (run.result or {}).get("about", {}).get("corrections", {})
     return max(int(run.card.get("corrections", 0)), int(evaluated.get("all", 0)))
 
 
 def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Series:
-    """id -> label, of the images of which `newest` has another one that no correction has settled."""
+    """id -> label of the images that `newest` labels differently, without those that a correction has settled."""
     assert run.predictions is not None and newest.predictions is not None
     own, other = (one.predictions.set_index("id")["label"].dropna() for one in (run, newest))  # type: ignore[union-attr]
     both = own.index.intersection(other.index).difference(dated.index)
@@ -84,17 +79,17 @@ def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Serie
 
 
 def _check_same_set(run: Evidence, newest: Evidence, count: int) -> None:
-    names = [one.card.get("identity", one.card.get("name")) for one in (run, newest)]
-    sets = [f"{name} on the scale {one.card.get('scale')}" for name, one in zip(names, (run, newest), strict=True)]
-    if sets[0] != sets[1]:
-        raise ValueError(
-            f"{run.path} and {newest.path} give different labels to {count} of the images that both have graded, and "
-            f"their prepared sets are not the same: {sets[0]} and {sets[1]}; report each alone"
+    if _set_of(run) != _set_of(newest):
+        sets = " and ".join(f"{name} on the scale {scale}" for name, scale in map(_set_of, (run, newest)))
+        what = (
+            f"{run.path} and {newest.path} have different labels for {count} of the images that both have graded, and "
+            f"their prepared sets are not the same: {sets}"
         )
+        raise FovealError("predictions.labels", what, fix="report each alone")
 
 
 def _relabelled(run: Evidence, labels: pd.Series) -> tuple[Evidence, int]:
-    """The run with these labels, and of how many images they are other ones; the run itself where of none."""
+    """The run with these labels, and the number of images whose label they change."""
     assert run.predictions is not None
     before = run.predictions["label"]
     new = run.predictions["id"].map(labels).astype("Int64").where(before.notna())

@@ -13,25 +13,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from foveal.console import say
+from foveal.errors import FovealError
 from foveal.files import write_text
-from foveal.page.parts import Verdict
-from foveal.page.render import render as render_page
+from foveal.page.parts import Section
+from foveal.page.render import page
 from foveal.page.words import listed
-from foveal.report import sections, summary, tables, verdicts, words
+from foveal.report import making, quality, words
 from foveal.report.agreement import agree
+from foveal.report.calibration import reliability
+from foveal.report.doubts import doubts
 from foveal.report.evidence import Evidence, forebears, read_evidence
-from foveal.report.findings import Finding, find
+from foveal.report.explanations import explanations
+from foveal.report.findings import find
+from foveal.report.gallery import MOST_PICTURES, views, worst_errors
+from foveal.report.harm import harm
 from foveal.report.image import render_images
-from foveal.report.intended import intended, limits
-from foveal.report.leaks import leak_lines
-from foveal.report.pictures import sheets
+from foveal.report.limits import use_and_limits
+from foveal.report.maps import MOST_POINTS, embedding_map
+from foveal.report.missing import missing
+from foveal.report.operating import operating
+from foveal.report.subgroups import subgroups
+from foveal.report.summary import summary
+
+MOST_RUNS_PICTURED = 4  # of more runs, each shows fewer pictures: the page stays small enough to send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,37 +53,37 @@ class ReportConfig:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")]
     # Page to write; by default report.html in the last of the run folders.
     out: Path | None = None
-    # Id of a graded image, as in predictions.csv: a sheet on it to print on A4, in place of the page; again for more.
+    # Id of a graded image, as in predictions.csv: writes a sheet on it for A4 paper, not the page; again for more.
     image: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     # Table of `foveal predict` whose images get a sheet each, or those of --image; by default the run's own table.
     predictions: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.runs:
-            raise ValueError("report needs at least one run folder: foveal report RUN")
+            raise FovealError("option.missing", "report needs a run folder", fix="give one: foveal report RUN")
         folders = [run.resolve() for run in self.runs]
         for run, folder in zip(self.runs, folders, strict=True):
             if folders.count(folder) > 1:
-                raise ValueError(f"{run} is given more than once; name every run folder once")
+                raise FovealError("option.repeated", f"{run} is given more than once", fix="name every run once")
         if (self.image or self.predictions) and len(self.runs) > 1:
-            option, value = ("--image", "ID") if self.image else ("--predictions", "FILE")
-            raise ValueError(f"{option} is for one run, got {len(self.runs)}: foveal report RUN {option} {value}")
+            option = "--image" if self.image else "--predictions"
+            raise FovealError("option.conflict", f"{option} is for one run, got {len(self.runs)}")
 
 
 def report(config: ReportConfig) -> Path:
     """Write one HTML page about one or more runs, or about single images of one; returns its path.
 
-    ValueError where a folder is no run, or has not graded an image that is asked for.
+    FovealError where a folder is not a run, or has not graded one of the images.
     """
     folder = config.runs[-1] if config.predictions is None else config.predictions.parent
-    sheets_only = bool(config.image or config.predictions)
-    out = config.out or folder / (_default_name(config.image) if sheets_only else "report.html")
+    images_only = bool(config.image or config.predictions)
+    out = config.out or folder / (_default_name(config.image) if images_only else "report.html")
     if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; give the page's own path, as {out / 'report.html'}")
+        raise FovealError("output.is_folder", f"--out {out} is a folder", fix=f"give a file, as {out / 'report.html'}")
     runs = [read_evidence(run) for run in config.runs]
-    page = render_images(runs[0], config.image, config.predictions) if sheets_only else render(runs)
+    html = render_images(runs[0], config.image, config.predictions) if images_only else render(runs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page)
+    write_text(out, html)
     say(f"report: {out}")
     return out
 
@@ -84,52 +95,47 @@ def _default_name(images: Sequence[str]) -> str:
 
 
 def render(runs: Sequence[Evidence]) -> str:
-    """The page as HTML; every word that comes from a file is escaped."""
-    return render_page("report.html", **contents(runs))
+    """The page as HTML."""
+    titles = [str(run.card["title"]) for run in runs if run.card]
+    return page(
+        sections(runs), title=listed([run.name for run in runs]), kind="Foveal report",
+        subtitle=words.kind_of(runs[0]) if len(runs) == 1 else f"{len(runs)} runs side by side",
+        about=" · ".join(filter(None, dict.fromkeys([*titles, *map(words.day_of, runs)]))),
+        footer="Made by Foveal, from the run folders alone.",
+    )  # fmt: skip
 
 
-def contents(runs: Sequence[Evidence]) -> dict[str, Any]:
-    """What the template shows, in its order."""
+def sections(runs: Sequence[Evidence]) -> list[Section]:
+    """The sections that there is anything for, in their order on the page."""
     runs, relabelled = agree(runs)
     findings = find(runs)
     graders = [run for run in runs if run.verb == "train"]
-    lineage = {run.path.resolve(): forebears(run) for run in runs}
-    found = [run for own in runs for run in (own, *lineage[own.path.resolve()])]
+    before = {run.path: forebears(run) for run in runs}
+    found = [one for run in runs for one in (run, *before[run.path])]
     everyone = list({run.path.resolve(): run for run in (*found, *runs)}.values())
     pretrainings = [run for run in everyone if run.verb == "pretrain"]
-    return {
-        **_headings(runs),
-        "verdicts": _verdicts(runs, findings),
-        "answers": summary.answers(runs[0], findings[0] if findings else None) if len(runs) == 1 else [],
-        "lines": [*summary.shared_lines(runs, findings), *relabelled] if len(runs) > 1 else [],
-        **sections.quality_sections(findings),
-        **sections.picture_sections(graders),
-        "missing": sections.missing(findings, graders),
-        "cards": sections.cards(graders),
-        "pools": [(run.name, tables.pool(run)) for run in runs if run.verb == "pretrain"],
-        "leaks": [line for run in graders if run.result for line in leak_lines(run, lineage[run.path.resolve()])],
-        "trainings": [sections.training(run) for run in graders if run.rows],
-        "pretrainings": [sections.pretraining(run, introduced=run in runs) for run in pretrainings],
-        "sheets": sheets(everyone),
-        "origins": [(run, tables.origin(run), tables.options(run)) for run in everyone],
-        "intended": intended(runs),
-        "limits": limits(runs, findings),
-    }  # fmt: skip
-
-
-def _headings(runs: Sequence[Evidence]) -> dict[str, str]:
-    titles = [str(run.card["title"]) for run in runs if run.card]
-    kind = words.kind_of(runs[0]) if len(runs) == 1 else f"{len(runs)} runs side by side"
-    about = " · ".join(filter(None, dict.fromkeys([*titles, *map(words.day_of, runs)])))
-    return {"title": listed([run.name for run in runs]), "kind": kind, "about": about}
-
-
-def _verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:
-    """The comparisons first; runs of which nothing can be said come last, and say why."""
-    lines = [verdicts.against_first(finding, findings[0]) for finding in findings[1:]]
-    for finding in findings:
-        verdict = verdicts.against_constant(finding)
-        named = f"{finding.evidence.name}: {verdict.text[0].lower()}{verdict.text[1:]}"
-        lines.append(verdict if len(runs) == 1 else replace(verdict, text=named))
-    judged = [finding.evidence.path for finding in findings]
-    return lines + [verdicts.without_judgement(run) for run in runs if run.path not in judged]
+    shares = max(1, len(graders) / MOST_RUNS_PICTURED)
+    most = int(MOST_PICTURES / shares) or 1
+    made = [
+        summary(runs, findings, relabelled),
+        quality.comparison(findings),
+        quality.metrics(findings),
+        operating(findings),
+        quality.confusion(findings),
+        quality.by_class(findings),
+        harm(findings),
+        reliability(findings),
+        subgroups(findings),
+        worst_errors(graders, most),
+        embedding_map(graders, int(MOST_POINTS / shares)),
+        doubts(graders),
+        explanations(graders, most),
+        missing(findings, graders),
+        making.data(runs, before),
+        making.training(graders),
+        making.pretraining(pretrainings, introduced=runs),
+        views(everyone),
+        making.provenance(everyone),
+        use_and_limits(runs, findings),
+    ]
+    return [section for section in made if section is not None]

@@ -1,71 +1,113 @@
-"""Labels that may be wrong: images that the grader doubts, with what the images most like them are labelled."""
+"""Labels that may be wrong: images that the grader doubts, with the labels of the images most like them.
+
+Their pictures come from the prepared set if it still lies where it was, else from the run itself. A report needs run
+folders only, so that an image in neither is shown without a picture.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
-from foveal.page.parts import Cell, Table, cells
+from foveal.errors import FovealError
+from foveal.page.parts import Cell, Note, Part, Section, Table, cells, code, section_by_run
+from foveal.page.pictures import embedded, embedded_file
 from foveal.page.words import counted, listed, number
-from foveal.report.companions import whole
 from foveal.report.evidence import Evidence
-from foveal.report.thumbnails import thumbnails
+from foveal.report.gallery import picture_of
+from foveal.sets.records import PreparedSet, open_prepared
 
 MOST_DOUBTS = 20
 MOST_NEIGHBOURS = 5
+SIDE = 96  # pixels of a picture: some 3 KB each
+INTRO = (
+    "A doubt is a reason to look again, not a correction: a grader doubts what it cannot read as much as what is wrong."
+)
+NOTE = (
+    "Given is what the grader says, rather is what the label most likely should be. After a second look, a correction "
+    "goes beside the set, never over the source:"
+)
 
 
-def doubts_part(run: Evidence, most: int = MOST_DOUBTS) -> dict[str, Any] | None:
-    """Sentence and table, the most doubted first; None where labels were not looked at."""
+def doubts(graders: Sequence[Evidence]) -> Section | None:
+    """The most doubted labels of every grader first; None where labels were not looked at."""
+    most = MOST_DOUBTS // max(1, len(graders))
+    runs = [(run.name, _parts(run, most)) for run in graders]
+    return section_by_run("doubts", "Labels that may be wrong", runs, intro=[INTRO], short="Doubtful labels")
+
+
+def _parts(run: Evidence, most: int) -> list[Part]:
     table = run.companions.doubts
     if table is None:
-        return None
+        return []
     suspicion = pd.to_numeric(table["suspicion"], errors="coerce").fillna(0)
     doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
     ranked = doubted.sort_values(["suspicion", "id"], ascending=[False, True])
-    pictures = thumbnails(run, list(ranked["id"].head(most)))
-    rows = [_row(run, row, pictures) for row in ranked.head(most).to_dict("records")]
     text = f"{counted(len(ranked), 'label')} that {run.name} has not learned from may be wrong"
     if len(ranked) > most:
         text += f"; the {most} most suspicious are shown, label_noise.csv lists all"
+    if not len(ranked):
+        return [f"{text}."]
+    command = f"foveal correct {shlex.quote(str(run.options.get('data', 'DATA')))} ID --new GRADE --why REASON"
+    note = Markup("{} {}").format(NOTE, code(command))
+    return [f"{text}.", _table(run, ranked.head(most)), Note(note)]
+
+
+def _table(run: Evidence, doubted: pd.DataFrame) -> Table:
+    pictures = _thumbnails(run, list(doubted["id"]))
+    rows = [_row(run, row, pictures.get(str(row["id"]), "")) for row in doubted.to_dict("records")]
     columns = ["image", "label", "given", "rather", "probability of the label", "suspicion"]
     if run.companions.neighbours is not None:
         columns.append(f"labels of the {MOST_NEIGHBOURS} most like it")
-    command = f"foveal correct {shlex.quote(str(run.options.get('data', 'DATA')))} ID --new GRADE --why REASON"
-    table_of = Table(columns=columns, rows=rows) if rows else None
-    return {"sentence": f"{text}.", "table": table_of, "command": command}
+    return Table(caption="The most suspicious labels", columns=columns, rows=rows)
 
 
-def _row(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -> list[Cell]:
-    label, likely = class_name(run, row["label"]), class_name(run, row["likely"])
-    given = class_name(run, row["grade"]) if "grade" in row else "–"
-    name = str(row["id"])
-    found = [Cell(text=name, picture=pictures.get(name, "")), *cells(label, given, likely)]
-    found += cells(_figure(row["probability"]), _figure(row["suspicion"]))
+def _row(run: Evidence, row: Mapping[Any, Any], picture: str) -> list[Cell]:
+    given = run.class_name(row["grade"]) if "grade" in row else "–"
+    found = [Cell(text=str(row["id"]), picture=picture), *cells(run.class_name(row["label"]), given)]
+    found += cells(run.class_name(row["likely"]), _figure(row["probability"]), _figure(row["suspicion"]))
     if run.companions.neighbours is not None:
-        near = neighbour_labels(run, name)
+        near = neighbour_labels(run, str(row["id"]))
         found.append(Cell(text=near or "–", tone="words" if near else "muted"))
     return found
+
+
+def _figure(value: Any) -> str:
+    return number(float(pd.to_numeric(value, errors="coerce")))
 
 
 def neighbour_labels(run: Evidence, name: str) -> str:
     """`4 no DR, 1 mild NPDR`: labels of the images most like `name`; empty where they are not known."""
     near = run.companions.near(name)[:MOST_NEIGHBOURS]
-    counts = Counter(class_name(run, row["other_label"]) for row in near)
+    counts = Counter(run.class_name(row["other_label"]) for row in near)
     return listed([f"{count} {label}" for label, count in counts.most_common()])
 
 
-def class_name(run: Evidence, value: Any) -> str:
-    """The class that a table numbers or names."""
-    label = whole(value)
-    if label is not None:
-        return run.classes[label] if 0 <= label < len(run.classes) else str(value)
-    return str(value) if value in run.classes else "no label"
+def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
+    """Image id -> data: address of a small picture, for the images that are found."""
+    found: dict[str, str] = {}
+    if (prepared := _prepared_of(run)) is not None:
+        records = prepared.records[prepared.records["id"].isin(names)]
+        pictures = zip(records["id"], prepared.pixels(records), strict=True)
+        found = {str(name): embedded(pixels, SIDE) for name, pixels in pictures}
+    for name in names:
+        if name not in found and (file := picture_of(run, name)) is not None:
+            found[name] = embedded_file(file, SIDE)
+    return found
 
 
-def _figure(value: Any) -> str:
-    return number(float(pd.to_numeric(value, errors="coerce")))
+def _prepared_of(run: Evidence) -> PreparedSet | None:
+    """The set that the run learned from; None where it is gone, or another stands in its place."""
+    folder = run.started_in / str(run.options.get("data", ""))
+    if not (folder / "card.json").is_file():
+        return None
+    try:
+        prepared = open_prepared(folder)
+    except FovealError:  # it is being made again, or is damaged, which does not concern the report
+        return None
+    return prepared if prepared.card["identity"] == run.card.get("identity") else None

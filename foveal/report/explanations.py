@@ -1,19 +1,24 @@
-"""Where the grader looked: maps of attention, how well they fared in their tests, and what no map can show."""
+"""Where the grader looked: heat maps, how well they did in their tests, and what no heat map can show."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from markupsafe import Markup
+
 from foveal.explain.tables import READING, alike_table, score_table
+from foveal.page.parts import COLOUR_SCALE, Bullets, Gallery, Heading, Part, Picture, Section, Verdict, section_by_run
 from foveal.page.pictures import embedded_file
 from foveal.page.words import counted
 from foveal.report.companions import map_note
-from foveal.report.doubts import class_name
 from foveal.report.evidence import Evidence
-from foveal.report.pictures import SIDE
+from foveal.report.gallery import SIDE, worst_of
 
 MOST_MAPS = 12
+SCORED = "How well the maps do where the lesions are known"
+ALIKE = "Do the maps depend on the grader?"
 CANNOT = (
     "A map shows where the answer came from, not whether the reason was right: a grader may look at a lesion and call "
     "it by the wrong name.",
@@ -23,58 +28,61 @@ CANNOT = (
 )
 
 
-def explanations_part(run: Evidence, shown_already: set[str]) -> dict[str, Any] | None:
-    """Method, scores, and overlays of images that the page has not shown yet; None where nothing was explained."""
-    explained = run.companions.explained
+def explanations(graders: Sequence[Evidence], most_errors: int) -> Section | None:
+    """Method, scores and heat maps; None where nothing was explained.
+
+    The heat maps of the first `most_errors` worst errors stand beside their pictures, and are not repeated here.
+    """
+    explained = [run for run in graders if run.companions.explained]
     if not explained:
         return None
-    images = [image for image in run.companions.images if str(image.get("id")) not in shown_already]
-    pictures = [_picture(run, image) for image in images if run.companions.picture(image)][:MOST_MAPS]
+    runs = [(run.name, _parts(run, most_errors)) for run in explained]
+    found = section_by_run("explanations", "Where the grader looked", runs, short="Where it looked")
+    assert found is not None
+    own = explained[-1].companions.explained.get("cannot_show")
+    cannot: list[Part] = [Heading("What a map cannot show"), Bullets([own, *CANNOT[2:]] if own else CANNOT)]
+    return replace(found, parts=[*found.parts, *cannot])
+
+
+def _parts(run: Evidence, most_errors: int) -> list[Part]:
+    explained, images = run.companions.explained, run.companions.images
     score = explained.get("score") or {}
-    return {
-        "sentence": _sentence(explained),
-        "reading": READING if run.companions.images else "",
-        "elsewhere": _elsewhere(len(run.companions.images) - len(images)),
-        "verdict": str(score.get("verdict") or ""),
-        "scores": score_table(score),
-        "alike": alike_table(score),
-        "alarms": _alarms(run),
-        "pictures": pictures,
-        "cannot": [explained["cannot_show"], *CANNOT[2:]] if explained.get("cannot_show") else CANNOT,
-    }
+    beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
+    new = [image for image in images if str(image.get("id")) not in beside_errors or not run.companions.picture(image)]
+    elsewhere = len(images) - len(new)
+    beside = f"{counted(elsewhere, 'map')} {'is' if elsewhere == 1 else 'are'} beside the worst errors above."
+    parts: list[Part] = [" ".join([_sentence(explained), *[READING] * bool(images), *[beside] * bool(elsewhere)])]
+    parts += [COLOUR_SCALE] * bool(images)
+    if score.get("verdict"):
+        parts.append(Markup("<strong>{}</strong>").format(score["verdict"]))
+    parts += [_alarms(images)] if any(image.get("alarm") for image in images) else []
+    tables = {SCORED: score_table(score), ALIKE: alike_table(score)}
+    parts += [replace(table, caption=caption) for caption, table in tables.items() if table is not None]
+    pictures = [_picture(run, image) for image in new if run.companions.picture(image)][:MOST_MAPS]
+    return [*parts, Gallery(pictures)] if pictures else parts
 
 
 def _sentence(explained: Mapping[str, Any]) -> str:
     if not explained.get("images"):
         return "The maps of this grader were scored, but none was drawn of its own images."
-    target = f"; explained is: {explained['target']}" if explained.get("target") else ""
+    target = f"; they explain: {explained['target']}" if explained.get("target") else ""
     return f"Drawn with {explained.get('method') or 'an unnamed method'}{target}."
 
 
-def _elsewhere(shown: int) -> str:
-    """Where the maps are that do not stand here."""
-    return f"{counted(shown, 'map')} stand{'s' if shown == 1 else ''} beside the worst errors above." if shown else ""
-
-
-def _alarms(run: Evidence) -> str:
-    images = run.companions.images
+def _alarms(images: Sequence[Mapping[str, Any]]) -> Verdict:
     alarms = sum(bool(image.get("alarm")) for image in images)
-    if not alarms:
-        return ""
-    return (
+    text = (
         f"In {alarms} of {len(images)} images much of the attention lies on the edge of the picture or outside the "
-        "retina, where there is no disease: read those grades with suspicion."
+        "retina, where there is no disease: do not trust those grades."
     )
+    return Verdict(tone="unsure", text=text)
 
 
-def _picture(run: Evidence, image: Mapping[str, Any]) -> dict[str, Any]:
-    file = run.companions.picture(dict(image))
+def _picture(run: Evidence, image: Mapping[str, Any]) -> Picture:
+    file, note = run.companions.picture(image), map_note(image)
     assert file is not None
-    return {
-        "id": str(image.get("id")),
-        "source": embedded_file(file, SIDE),
-        "given": class_name(run, image.get("grade")),
-        "true": class_name(run, image.get("label")),
-        "note": map_note(image),
-        "alarm": bool(image.get("alarm")),
-    }
+    return Picture(
+        source=embedded_file(file, SIDE), id=str(image.get("id")), text=f"given {run.class_name(image.get('grade'))}",
+        lines=[f"true {run.class_name(image.get('label'))}", *[f"map: {note}"] * bool(note)],
+        alarm="alarm" if note and image.get("alarm") else "",
+    )  # fmt: skip

@@ -1,7 +1,7 @@
-"""What follows from the evidence: graders against a constant answer, and against the first of them.
+"""Graders against a constant answer, and against the first of them.
 
 Every difference is paired, on the same images with the same resampled groups (evaluate/difference.py). Several graders
-are shown on the images that all of them have graded; figures on different images cannot stand side by side.
+are shown on the images that all of them have graded, as figures on different images cannot be compared.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from foveal.errors import FovealError
 from foveal.evaluate.difference import paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
 from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
-from foveal.report.evidence import Evidence, confusion_of, judged_rows
+from foveal.report.evidence import Evidence, confusion_of
 
-FEW_GROUPS = 30  # intervals from fewer units are rough (measured in docs/results.md)
+FEW_GROUPS = 30  # intervals from fewer groups are rough (measured in docs/results.md)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +31,15 @@ class Finding:
     """One grader that has been judged."""
 
     evidence: Evidence
-    rows: pd.DataFrame  # labelled predictions that the figures are about
+    rows: pd.DataFrame  # the labelled predictions that were judged
     result: dict[str, Any]  # as metrics.json
     against_constant: dict[str, Any]  # paired difference to always giving the most common class
     against_first: dict[str, Any] | None  # the same to the first grader, with McNemar's test; None for that one itself
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.evidence.name
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
@@ -42,7 +49,7 @@ class Finding:
     @property
     def one_answer(self) -> bool:
         """Whether every image was given the same class."""
-        return sum(any(row[k] for row in self.result["confusion"]) for k in range(len(self.evidence.classes))) == 1
+        return bool((np.array(self.result["confusion"]).sum(axis=0) > 0).sum() == 1)
 
     @property
     def patients_known(self) -> bool:
@@ -51,25 +58,22 @@ class Finding:
 
 
 def find(runs: Sequence[Evidence]) -> list[Finding]:
-    """Findings of the graders among `runs` that have predictions; ValueError where they cannot be compared."""
+    """Findings of the graders among `runs` that have predictions; FovealError where they cannot be compared."""
     graders = [run for run in runs if run.verb == "train" and run.result is not None]
-    tables = _shared([judged_rows(run) for run in graders], graders)
-    findings: list[Finding] = []
-    for run, rows in zip(graders, tables, strict=True):
-        result = _result_on(run, rows)
-        answer = rows.assign(grade=run.classes.index(result["constant_answer"]))
+    tables = _shared([run.judged for run in graders], graders)
+    return [_finding(run, rows, tables[0]) for run, rows in zip(graders, tables, strict=True)]
+
+
+def _finding(run: Evidence, rows: pd.DataFrame, first: pd.DataFrame) -> Finding:
+    result = _result_on(run, rows)
+    answer = rows.assign(grade=run.classes.index(result["constant_answer"]))
+    resampling = {key: result["about"][key] for key in ("resamples", "seed")}
+    paired = None
+    if rows is not first:
         referable = result["about"]["referable_from"] if run.ordered else None
-        resampling = {key: result["about"][key] for key in ("resamples", "seed")}
-        findings.append(
-            Finding(
-                evidence=run,
-                rows=rows,
-                result=result,
-                against_constant=paired_difference(answer, rows, **resampling),
-                against_first=paired_difference(tables[0], rows, referable, **resampling) if findings else None,
-            )
-        )
-    return findings
+        paired = paired_difference(first, rows, referable, **resampling)
+    return Finding(evidence=run, rows=rows, result=result, against_first=paired,
+                   against_constant=paired_difference(answer, rows, **resampling))  # fmt: skip
 
 
 def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.DataFrame]:
@@ -78,20 +82,19 @@ def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.
         return tables
     for run in graders[1:]:
         if run.classes != graders[0].classes:
-            raise ValueError(
-                f"{run.path} gives the classes {', '.join(run.classes)} and {graders[0].path} gives "
-                f"{', '.join(graders[0].classes)}; runs with different classes cannot be compared: report each alone"
-            )
+            what = f"{run.path} and {graders[0].path} have different classes"
+            raise FovealError("predictions.classes", what, fix="report each alone")
     ids = reduce(lambda left, right: left & right, (set(table["id"]) for table in tables))
     if len(ids) < 2:
         names = ", ".join(str(run.path) for run in graders)
-        raise ValueError(f"{names} have graded {len(ids)} images in common, of 2 at least; report each alone")
+        raise FovealError("predictions.not_alike", f"{names} have graded {len(ids)} images in common",
+                          expected="at least 2", fix="report each alone")  # fmt: skip
     order = [name for name in tables[0]["id"] if name in ids]
     return [table.set_index("id").loc[order].reset_index() for table in tables]
 
 
 def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
-    """metrics.json, or the same measured on the images and labels that the runs share; subgroups are left out then."""
+    """metrics.json, or the same measured on the shared images and labels of several runs, without subgroups."""
     assert run.result is not None and run.predictions is not None
     about = run.result["about"]
     if about["images"] == len(rows) and confusion_of(rows) == run.result["confusion"]:

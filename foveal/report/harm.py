@@ -1,60 +1,57 @@
-"""Errors by what they would do: a missed sight-threatening eye weighs more than a needless visit."""
+"""Errors by the harm that they do: a missed sight-threatening eye weighs more than a needless visit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveal.page.parts import Cell, Strip, Table
+from foveal.page.parts import Cell, Part, Section, Strip, Table, section_by_run
 from foveal.page.words import number, percent, value_with_interval
 from foveal.report.findings import Finding
 
 MOST_ERRORS = 10
+INTRO = "Not every error is as bad: sending sight-threatening disease home weighs most, a needless visit least."
 
 
-def harm_part(finding: Finding) -> dict[str, Any] | None:
-    """The errors, those that weigh most in all first; None for results that were made without them."""
-    harm = finding.result.get("harm") or {}
-    errors = [error for error in harm.get("errors", []) if error["n"]]
+def harm(findings: Sequence[Finding]) -> Section | None:
+    """The errors of every grader, the most harmful first; None for results that were made without them."""
+    runs = [(finding.name, _parts(finding)) for finding in findings]
+    return section_by_run("harm", "Errors by harm", runs, intro=[INTRO], short="Harm")
+
+
+def _parts(finding: Finding) -> list[Part]:
+    found = finding.result.get("harm") or {}
+    errors = [error for error in found.get("errors", []) if error["n"]]
     if not errors:
-        return None
-    ranked = sorted(errors, key=lambda error: (-weight_of(error), -error["n"]))
-    return {"worst": harm.get("worst", ""), "index": _index(harm.get("index")), "table": _table(finding, ranked)}
+        return []
+    sentences = [f"Worst: {found['worst']}." if found.get("worst") else "", _index(found.get("index") or {})]
+    return [*filter(None, sentences), _table(sorted(errors, key=lambda error: (-_weight(error), -error["n"])))]
 
 
-def weight_of(error: Mapping[str, Any]) -> float:
+def _weight(error: Mapping[str, Any]) -> float:
     """What all errors of this kind weigh together."""
     return float(error["n"]) * float(error.get("weight") or 0)
 
 
-def class_name(finding: Finding, value: Any) -> str:
-    """A class by its name, whether a file names or numbers it."""
-    classes = finding.evidence.classes
-    return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else str(value)
+def _index(entry: Mapping[str, Any]) -> str:
+    if entry.get("value") is None:
+        return ""
+    constant = f"; the constant answer has {number(entry['constant'], 3)}" if entry.get("constant") is not None else ""
+    index = value_with_interval({"low": None, **entry}, 3)
+    return f"Harm index {index}{constant}. It is the mean weight over all images; lower is better."
 
 
-def _index(entry: Any) -> str:
-    if isinstance(entry, Mapping) and entry.get("value") is not None:
-        text = f"Harm index {value_with_interval({'low': None, **entry}, 3)}"
-        if entry.get("constant") is not None:
-            text += f"; the constant answer has {number(entry['constant'], 3)}"
-        return f"{text}. It is the mean weight over all images; lower is better."
-    return ""
-
-
-def _table(finding: Finding, errors: list[dict[str, Any]]) -> Table:
-    total = sum(map(weight_of, errors)) or 1.0
-    rows = []
-    for error in errors[:MOST_ERRORS]:
-        share = weight_of(error) / total
-        strip = Strip(low=0.0, high=share)
-        rows.append([
-            Cell(text=f"{class_name(finding, error['true'])} → {class_name(finding, error['given'])}"),
-            Cell(text=f"{error['n']:,}"), Cell(text=percent(error.get("share"), 1)),
-            Cell(text=number(error.get("weight"), 1)), Cell(text=percent(share), strip=strip),
-        ])  # fmt: skip
-    notes = ["The share is of the images of the true class. The weight is what one such error counts; the last column "
-             "is the part of all harm that errors of this kind make up."]  # fmt: skip
+def _table(errors: Sequence[Mapping[str, Any]]) -> Table:
+    total = sum(map(_weight, errors)) or 1.0
+    rows = [
+        [Cell(text=f"{error['true']} → {error['given']}"), Cell(text=f"{error['n']:,}"),
+         Cell(text=percent(error.get("share"), 1)), Cell(text=number(error.get("weight"), 1)),
+         Cell(text=percent(_weight(error) / total), strip=Strip(low=0.0, high=_weight(error) / total))]
+        for error in errors[:MOST_ERRORS]
+    ]  # fmt: skip
+    notes = ["The share is of the images of the true class. The weight is that of one such error; the last column is "
+             "the part of all harm that errors of this kind make up."]  # fmt: skip
     if len(errors) > MOST_ERRORS:
-        notes.append(f"Kinds that weigh less and are left out: {len(errors) - MOST_ERRORS}; metrics.json has them.")
-    return Table(columns=["true → given", "n", "share", "weight", "of all harm"], rows=rows, notes=notes)
+        notes.append(f"{len(errors) - MOST_ERRORS} kinds of less harm are left out; metrics.json has them.")
+    columns = ["true → given", "n", "share", "weight", "of all harm"]
+    return Table(caption="Errors, the most harmful first", columns=columns, rows=rows, notes=notes)

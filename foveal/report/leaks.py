@@ -1,7 +1,7 @@
 """Has a grader been judged on images that it had learned from? What its folder can tell, in words.
 
-Training looks for copies and for the same patients, and refuses (sets/leaks.py); seen.csv keeps what shaped the
-weights, its starting run's images included.
+Training looks for copies and for the same patients, and refuses them (sets/leaks.py); seen.csv lists the images that
+shaped the weights, those of the starting run included.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from foveal.report.evidence import Evidence
 
 
 def leak_lines(run: Evidence, before: Sequence[Evidence]) -> list[tuple[str, str]]:
-    """(tone, sentence) about images that were both learned from and judged on; tones as in verdicts.py."""
+    """(tone, sentence) about images that were both learned from and judged on; tones as in parts.Verdict."""
     lines = []
     for learner in (run, *before):
         if learner.options.get("allow_leaks"):
-            lines.append(("bad", f"{learner.name} was run with --allow-leaks: images that it is judged on may be "
-                                 "among those that it has learned from. Read the figures as too good."))  # fmt: skip
+            lines.append(("bad", f"{learner.name} was run with --allow-leaks: it may be judged on images that it has "
+                                 "learned from, and its figures are too good."))  # fmt: skip
     if run.seen is None:
-        return [*lines, ("bad", f"{run.name} has no seen.csv: which images shaped its weights cannot be checked.")]
+        return [*lines, ("bad", f"{run.name} has no seen.csv: the images that shaped its weights are not known.")]
     both = leaked_ids(run)
     if both:
-        lines.append(("bad", f"{counted(len(both), 'judged image')} of {run.name} found in seen.csv, the list of what "
-                             f"it has learned from: {', '.join(both[:5])}. Its figures are too good."))  # fmt: skip
+        lines.append(("bad", f"seen.csv, the list of what {run.name} has learned from, holds "
+                             f"{counted(len(both), 'judged image')}: {', '.join(both[:5])}. Its figures are too "
+                             "good."))  # fmt: skip
     if not lines:
         lines.append(("good", _no_leak(run)))
     if str(run.options.get("init")).endswith(".safetensors"):
-        lines.append(("unsure", f"{run.name} starts from {run.options['init']}, a file that does not say which images "
-                                "its weights have learned from."))  # fmt: skip
+        lines.append(("unsure", f"{run.name} starts from {run.options['init']}, a file that does not list the images "
+                                "that its weights have learned from."))  # fmt: skip
     return lines
 
 
 def _no_leak(run: Evidence) -> str:
     assert run.seen is not None
-    judged = 0 if run.predictions is None else len(run.predictions)
-    if run.options.get("folds"):
+    judged, folds = 0 if run.predictions is None else len(run.predictions), run.options.get("folds")
+    learned = f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv)"
+    if folds:
         return (
-            f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv) in {run.options['folds']} "
-            f"folds; each of the {judged:,} images was graded by a grader that has not learned from it. Training keeps "
-            "copies, also near and mirrored ones, and images of one patient in one fold; this page has compared the "
-            "names again."
+            f"{learned} in {folds} folds; each of the {judged:,} images was graded by a grader that has not learned "
+            "from it. Training keeps copies (near and mirrored ones, too) and images of one patient in one fold; this "
+            "page has compared the names again."
         )
     return (
-        f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv), and none of its {judged:,} "
-        "validation and test images is among them. Training refuses copies, also near and mirrored ones, and images of "
-        "the same patients; this page has compared the names again."
+        f"{learned}, and none of its {judged:,} validation and test images is among them. Training refuses copies "
+        "(near and mirrored ones, too) and images of the same patients; this page has compared the names again."
     )
 
 

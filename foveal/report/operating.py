@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.operating import BY_GRADE
-from foveal.page.charts import MARKS, Line, Mark, Panel
-from foveal.page.parts import Cell, Table, cells, percent_cell
+from foveal.page.charts import MARKS, Line, Mark, Panel, series
+from foveal.page.parts import (
+    Cell,
+    Charts,
+    Columns,
+    Details,
+    Heading,
+    Note,
+    Part,
+    Section,
+    Table,
+    cells,
+    percent_cell,
+    section_by_run,
+)  # fmt: skip
 from foveal.page.words import capital, number, percent, percent_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
@@ -15,12 +29,14 @@ from foveal.report.findings import Finding
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
 SETTINGS = {
     BY_GRADE: "by the grade that it gives",
-    "90 % specificity": "with the threshold set so that 90 % of the validation images without it pass",
-    "90 % sensitivity": "with the threshold set so that 90 % of the validation images with it are found",
-    "Youden": "with the threshold set so that sensitivity and specificity add up to most on the validation images",
+    "90 % specificity": "with the threshold at which 90 % of the validation images without it pass",
+    "90 % sensitivity": "with the threshold at which 90 % of the validation images with it are found",
+    "Youden": "with the threshold at which sensitivity plus specificity is highest on the validation images",
 }
+FIGURES = {"sensitivity": "sensitivity", "specificity": "specificity", "positive_predictive_value": "PPV",
+           "negative_predictive_value": "NPV", "referred": "referred"}  # fmt: skip
 SPECIFICITIES = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
-SCREENED = 1000  # images of the table that says what a result means elsewhere
+SCREENED = 1000  # images of the table for other shares of disease
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
 YARDSTICK = (
     "A yardstick: the trial that led to the first autonomous device in primary care had to exceed 85 % sensitivity and "
@@ -29,26 +45,36 @@ YARDSTICK = (
 )
 
 
-def target_parts(finding: Finding) -> list[dict[str, Any]]:
-    """A part for each target that has curves or operating points; empty for results that were made without them."""
-    parts = []
+def operating(findings: Sequence[Finding]) -> Section | None:
+    """Points and curves of every grader and target; None for results that were made without them."""
+    found = section_by_run("operating", "Operating points", [(one.name, _targets(one)) for one in findings])
+    if found is None:
+        return None
+    told = [str(one.result["operating_points_note"]) for one in findings if one.result.get("operating_points_note")]
+    return replace(found, parts=[*found.parts, *map(Note, [*told[:1], YARDSTICK])])
+
+
+def _targets(finding: Finding) -> list[Part]:
+    parts: list[Part] = []
     for target, title in TARGETS.items():
         curves = finding.result.get("curves", {}).get(target) or {}
         points = points_of(finding.result, target)
         if curves or points:
-            parts.append({
-                "title": title,
-                "meaning": meaning(finding.evidence, finding.result, target),
-                "points": _points_table(points) if points else None,
-                "charts": _panels(curves, points),
-                "trade": _trade_table(curves) if curves.get("roc") else None,
-                "elsewhere": elsewhere(points[0]) if points else None,
-            })  # fmt: skip
+            parts.append(Heading(title, meaning(finding.evidence, finding.result, target)))
+            parts += [_points_table(points, title)] if points else []
+            parts += [Charts(_panels(curves, points)), *_details(curves, points)]
     return parts
 
 
+def _details(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Part]:
+    tables = [_trade(curves) if curves.get("roc") else None, elsewhere(points[0]) if points else None]
+    columns = [[table] for table in tables if table is not None]
+    summary = "The curve in numbers, and what a result means elsewhere"
+    return [Details(summary, [Columns(columns)])] if columns else []
+
+
 def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
-    """The operating points of one target, those without a sensitivity left out."""
+    """The operating points of one target that have a sensitivity."""
     points = [dict(point) for point in result.get("operating_points", []) if point.get("target") == target]
     return [point for point in points if part(point, "sensitivity")["value"] is not None]
 
@@ -59,7 +85,7 @@ def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
 
 
 def part(point: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """One figure of an operating point as {value, low, high, n}, whatever of them is missing set to None."""
+    """One figure of an operating point as {value, low, high, n}, with None for what is missing."""
     entry = point.get(name)
     found = entry if isinstance(entry, Mapping) else {"value": entry}
     return {"value": None, "low": None, "high": None, "n": None, **found}
@@ -67,8 +93,7 @@ def part(point: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def lowest_class(result: Mapping[str, Any], target: str) -> int | None:
     """The lowest class that counts as the target; None where the evaluation did not say."""
-    about = result["about"]
-    lowest = about.get("referable_from" if target == "referable" else "sight_threatening_from")
+    lowest = result["about"].get(f"{target}_from")
     return None if lowest is None else int(lowest)
 
 
@@ -80,24 +105,17 @@ def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:
     return f"{run.classes[lowest]} and above" if lowest < len(run.classes) - 1 else run.classes[lowest]
 
 
-def setting(point: Mapping[str, Any]) -> str:
-    """How the threshold was chosen, in words that need no statistics."""
-    name = str(point.get("name", "unnamed"))
-    text = SETTINGS.get(name, f"with the threshold of “{name}”")
-    return (
-        text.replace("validation images", "images of the other folds")
-        if point.get("chosen_on") == "other folds"
-        else text
-    )
-
-
 def sentence(point: Mapping[str, Any], target: str) -> str:
-    """What the operating point does to a hundred images, in words."""
-    found, spared = part(point, "sensitivity"), part(point, "specificity")
-    disease, how = TARGETS[target].lower(), setting(point)
-    text = f"{capital(how)}, it finds {percent_with_interval(found)} of {_count(found['n'])} images with {disease}"
-    if spared["value"] is not None:
-        text += f" and rightly passes {percent_with_interval(spared)} of {_count(spared['n'])} without"
+    """What the operating point does to the images, in words that need no statistics."""
+    name = str(point.get("name", "unnamed"))
+    how = SETTINGS.get(name, f"with the threshold of “{name}”")
+    if point.get("chosen_on") == "other folds":
+        how = how.replace("validation images", "images of the other folds")
+    found, passed = part(point, "sensitivity"), part(point, "specificity")
+    text = f"{capital(how)}, it finds {percent_with_interval(found)} of {_count(found['n'])} images with "
+    text += TARGETS[target].lower()
+    if passed["value"] is not None:
+        text += f" and correctly passes {percent_with_interval(passed)} of {_count(passed['n'])} without"
     return f"{text}."
 
 
@@ -105,29 +123,32 @@ def _count(value: Any) -> str:
     return "?" if value is None else f"{int(value):,}"
 
 
-def _points_table(points: Sequence[Mapping[str, Any]]) -> Table:
-    names = {"sensitivity": "sensitivity", "specificity": "specificity", "positive_predictive_value": "PPV",
-             "negative_predictive_value": "NPV", "referred": "referred"}  # fmt: skip
+def _points_table(points: Sequence[Mapping[str, Any]], title: str) -> Table:
     rows = []
     for point in points:
         chosen = Cell(text=_chosen_on(point), tone="muted", small=_images(point))
         row = [Cell(text=str(point.get("name", "unnamed"))), Cell(text=threshold(point)), chosen]
-        rows.append(row + [share_cell(part(point, name)) for name in names])
-    prevalence = part(points[0], "positive_predictive_value").get("prevalence")
-    notes = ["Who is referred follows from the grade given. The other rows tell what thresholds would do in its place: "
-             "the score is the probability of the lowest class that counts, or of any above, and from the threshold on "
-             "an image is referred. The small figures are 95 % intervals."]  # fmt: skip
-    if prevalence is not None:
-        own = own_share(points[0])
-        told = own is not None and abs(own - prevalence) > 1e-9
-        whose = "the share of disease that the evaluation was told," if told else "that among these images,"
-        notes.append(f"PPV and NPV, what a positive and a negative answer are worth, change with the share of disease: "
-                     f"here {whose} {percent(prevalence)}.")  # fmt: skip
-    return Table(columns=["operating point", "threshold", "chosen on", *names.values()], rows=rows, notes=notes)
+        rows.append(row + [percent_cell(part(point, name)) for name in FIGURES])
+    notes = ["The grade given decides who is referred. The other rows show what a threshold would do instead: the "
+             "score is the probability of the lowest class that counts and all above, and images are referred from "
+             "the threshold on. The small figures are 95 % intervals.", *_prevalence(points[0])]  # fmt: skip
+    columns = ["operating point", "threshold", "chosen on", *FIGURES.values()]
+    return Table(caption=f"Operating points for {title.lower()}", columns=columns, rows=rows, notes=notes)
+
+
+def _prevalence(point: Mapping[str, Any]) -> list[str]:
+    """The share of disease that PPV and NPV are for, and whether that of these images or a given one."""
+    share, own = part(point, "positive_predictive_value").get("prevalence"), own_share(point)
+    if share is None:
+        return []
+    given = own is not None and abs(own - share) > 1e-9
+    whose = "the share given to the evaluation," if given else "that among these images,"
+    return [f"PPV and NPV, what a positive and a negative answer are worth, change with the share of disease: here "
+            f"{whose} {percent(share)}."]  # fmt: skip
 
 
 def threshold(point: Mapping[str, Any]) -> str:
-    """The threshold, or what it does where no score can lie on its other side."""
+    """The threshold, or its effect where all scores lie on one side of it."""
     value = point.get("threshold")
     if point.get("name") == BY_GRADE:
         return "the grade"
@@ -143,7 +164,7 @@ def own_share(point: Mapping[str, Any]) -> float | None:
 
 
 def precision_here(point: Mapping[str, Any]) -> float | None:
-    """The positive predictive value among the judged images themselves, whatever share the evaluation was told."""
+    """The positive predictive value among the judged images themselves, whatever share the evaluation was given."""
     found, passed, share = part(point, "sensitivity")["value"], part(point, "specificity")["value"], own_share(point)
     if found is None or passed is None or share is None:
         return None
@@ -164,46 +185,47 @@ def _images(point: Mapping[str, Any]) -> str:
     return f"n = {int(point['chosen_n']):,}" + (f", {int(ill):,} ill" if ill is not None else "")
 
 
-def share_cell(entry: Mapping[str, Any]) -> Cell:
-    """A share in percent with its interval below it."""
-    return percent_cell(entry)
-
-
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    found = [part(point, "sensitivity")["value"] for point in points]
-    passed = [part(point, "specificity")["value"] for point in points]
-    right = [precision_here(point) for point in points]
-    places = {"roc": [(1 - b if b is not None else None, a) for a, b in zip(found, passed, strict=True)],
-              "precision_recall": list(zip(found, right, strict=True))}  # fmt: skip
-    titles = {"roc": ("ROC curve", "1 − specificity", "sensitivity"),
-              "precision_recall": ("Precision and recall", "recall (sensitivity)", "precision (PPV)")}  # fmt: skip
+    panels = []
+    if curves.get("roc"):
+        lines = [_line(curves["roc"]), Line(label="chance", x=[0, 1], y=[0, 1], colour="muted", dashed=True)]
+        passed = [part(point, "specificity")["value"] for point in points]
+        marks = _marks(points, [None if share is None else 1 - share for share in passed], _found(points))
+        panels.append(Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", square=True,
+                            lines=lines, marks=marks))  # fmt: skip
+    if curves.get("precision_recall"):
+        marks = _marks(points, _found(points), [precision_here(point) for point in points])
+        panels.append(Panel(title="Precision and recall", x_label="recall (sensitivity)", y_label="precision (PPV)",
+                            square=True, lines=[_line(curves["precision_recall"])], marks=marks))  # fmt: skip
+    return panels
+
+
+def _line(curve: Sequence[Sequence[float]]) -> Line:
+    return Line(label="grader", x=[row[0] for row in curve], y=[row[1] for row in curve])
+
+
+def _found(points: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    return [part(point, "sensitivity")["value"] for point in points]
+
+
+def _marks(
+    points: Sequence[Mapping[str, Any]], across: Sequence[float | None], upwards: Sequence[float | None]
+) -> list[Mark]:
     return [
-        Panel(title=title, x_label=x_label, y_label=y_label, square=True,
-              lines=_lines(curves[key], key), marks=_marks(points, places[key]))
-        for key, (title, x_label, y_label) in titles.items() if curves.get(key)
-    ]  # fmt: skip
+        Mark(label=str(point.get("name", "unnamed")), x=x, y=y, shape=MARKS[k % 4], colour=series(k % 4 + 1))
+        for k, (point, x, y) in enumerate(zip(points, across, upwards, strict=True))
+        if x is not None and y is not None
+    ]
 
 
-def _lines(curve: Sequence[Sequence[float]], key: str) -> list[Line]:
-    lines = [Line(label="grader", x=[row[0] for row in curve], y=[row[1] for row in curve])]
-    if key == "roc":
-        lines.append(Line(label="chance", x=[0, 1], y=[0, 1], colour="muted", dashed=True))
-    return lines
-
-
-def _marks(points: Sequence[Mapping[str, Any]], places: Sequence[tuple[Any, Any]]) -> list[Mark]:
-    return [Mark(label=str(point.get("name", "unnamed")), x=x, y=y, shape=MARKS[k % 4], colour=f"series-{k % 4 + 2}")
-            for k, (point, (x, y)) in enumerate(zip(points, places, strict=True))
-            if x is not None and y is not None]  # fmt: skip
-
-
-def _trade_table(curves: Mapping[str, Any]) -> Table:
+def _trade(curves: Mapping[str, Any]) -> Table:
     """The ROC curve in numbers."""
     rows = []
     for wanted in SPECIFICITIES:
         best = max((row[1] for row in curves["roc"] if row[0] <= 1 - wanted + 1e-9), default=None)
         rows.append(cells(percent(wanted), percent(best)))
-    return Table(columns=["specificity of at least", "sensitivity reached"], rows=rows)
+    columns = ["specificity of at least", "sensitivity reached"]
+    return Table(caption="What the ROC curve offers", columns=columns, rows=rows)
 
 
 def elsewhere(point: Mapping[str, Any]) -> Table | None:
@@ -219,7 +241,8 @@ def elsewhere(point: Mapping[str, Any]) -> Table | None:
         counts = (hits + alarms, hits, ill - hits, alarms)
         rows.append(cells(percent(prevalence), *(f"{count:.0f}" for count in counts), percent(share)))
     return Table(
-        columns=["share with disease", "referred", "rightly", "missed", "referred in vain", "PPV"], rows=rows,
-        notes=[f"Of {SCREENED:,} images at “{point.get('name', 'unnamed')}”, worked out from the sensitivity and "
-               "specificity above as if both stayed the same elsewhere, which they seldom do."],
+        caption=f"Of {SCREENED:,} images", rows=rows,
+        columns=["share with disease", "referred", "correctly", "missed", "referred in vain", "PPV"],
+        notes=[f"At “{point.get('name', 'unnamed')}”, if the sensitivity and specificity above were the same "
+               "elsewhere, which they seldom are."],
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from foveal.page.charts import Level, Line, Panel, series
-from foveal.report.evidence import Evidence, best_epoch
+from foveal.report.evidence import Evidence
 
 MOST_CLASSES = 6  # lines that can be told apart in one panel
 PRETRAINING = {
@@ -36,7 +36,7 @@ def training_panels(run: Evidence) -> list[Panel]:
 
 
 def _best(run: Evidence) -> int | None:
-    return best_epoch(run) if run.finished else None
+    return run.best_epoch if run.finished else None
 
 
 def _constant_accuracy(run: Evidence) -> list[Level]:

@@ -1,4 +1,4 @@
-"""The tables of quality: all images, and every class."""
+"""How good the graders are: side by side, over all images, by class."""
 
 from __future__ import annotations
 
@@ -6,28 +6,93 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
-from foveal.page.parts import Cell, Strip, Table, cells, muted, value_cell
-from foveal.page.words import interval, number
+from foveal.page.parts import (
+    Cell,
+    Drawings,
+    Html,
+    Part,
+    Section,
+    Strip,
+    Table,
+    cells,
+    difference_cell,
+    muted,
+    value_cell,
+)  # fmt: skip
+from foveal.page.render import render
+from foveal.page.words import counted, interval, number
 from foveal.report.findings import Finding
 from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names
 
 CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "area under ROC",
                  "average precision": "average precision"}  # fmt: skip
 BESIDE = ("precision", "recall")  # those of several graders
+SIGNIFICANT = 0.05  # of a p-value, by custom
 
 
-def tiles(finding: Finding) -> list[dict[str, Any]]:
-    """The headline metrics of a single grader, on a strip from 0 to 1 where there is an interval."""
+def comparison(findings: Sequence[Finding]) -> Section | None:
+    """Several graders on the same images: their first figures, paired differences, and McNemar's test."""
+    if len(findings) < 2:
+        return None
+    return Section(name="comparison", title="Comparison", parts=[_differences(findings), *_mcnemar(findings)])
+
+
+def _differences(findings: Sequence[Finding]) -> Table:
+    names = [name for name in headline_names(findings[0].evidence) if name in findings[0].metrics]
+    paired = [name for name in names if all(name in one.against_first for one in findings[1:] if one.against_first)]
+    rows = []
+    for finding in findings:
+        against = finding.against_first
+        differences = [muted("reference") if against is None else difference_cell(against[name]) for name in paired]
+        rows.append([Cell(text=finding.name), *(value_cell(finding.metrics[name]) for name in names), *differences])
+    return Table(
+        caption="Graders side by side", rows=rows, columns=["grader", *(METRIC_NAMES[name] for name in names + paired)],
+        groups=[("", 1), ("on the shared images", len(names)), (f"minus {findings[0].name}", len(paired))],
+        notes=["Every difference is paired: both graders meet the same resampled groups, so that what is hard for both "
+               "cancels out. It is called better or worse only where the 95 % interval leaves out zero."],
+    )  # fmt: skip
+
+
+def _mcnemar(findings: Sequence[Finding]) -> list[str]:
+    """For each grader after the first, on how many images only one of the two is right; the caveat comes last."""
+    tests = [(finding.name, finding.against_first["mcnemar"]) for finding in findings[1:]
+             if finding.against_first and "mcnemar" in finding.against_first]  # fmt: skip
+    caveats = dict.fromkeys(f"{test['caveat']}." for _, test in tests)
+    return [*(_one_mcnemar(test, name, findings[0].name) for name, test in tests), *caveats]
+
+
+def _one_mcnemar(test: Mapping[str, Any], name: str, first: str) -> str:
+    if not test["only_second"] + test["only_first"]:
+        return f"{name} and {first} are right on the same images."
+    p = float(test["mid_p"])
+    more = name if test["only_second"] > test["only_first"] else first
+    answer = f"{more} is right more often than chance explains" if p < SIGNIFICANT else "chance can explain that"
+    return (
+        f"{counted(test['only_second'], 'image')} only {name} grades correctly, {test['only_first']:,} only {first}; "
+        f"{answer} (McNemar's test, mid-p {'below 0.001' if p < 0.001 else number(p, 3)})."
+    )
+
+
+def metrics(findings: Sequence[Finding]) -> Section | None:
+    """The headline figures of a single grader as tiles, and a table of all figures."""
+    if not findings:
+        return None
+    parts: list[Part] = [_overall(findings)]
+    if len(findings) == 1:
+        parts.insert(0, Html(render("tiles.html", tiles=_tiles(findings[0]))))
+    return Section(name="metrics", title="Metrics", parts=parts)
+
+
+def _tiles(finding: Finding) -> list[dict[str, Any]]:
     found = []
     for name in headline_names(finding.evidence):
-        entry = finding.metrics.get(name)
-        if entry is not None:
+        if (entry := finding.metrics.get(name)) is not None:
+            ends = {key: entry[key] for key in ("low", "high", "value")} | {"against": entry["constant"]}
             drawn = entry["value"] is not None and entry["low"] is not None
             found.append({
                 "name": METRIC_NAMES[name], "value": number(entry["value"]), "interval": interval(entry),
-                "constant": number(entry["constant"]), "noise": _noise(entry), "n": f"{entry['n']:,}",
-                "strip": Strip(low=entry["low"], high=entry["high"], value=entry["value"], against=entry["constant"])
-                if drawn else None,
+                "strip": Strip(**ends) if drawn else None, "constant": number(entry["constant"]),
+                "noise": _noise(entry), "n": f"{entry['n']:,}",
             })  # fmt: skip
     return found
 
@@ -36,36 +101,33 @@ def _noise(entry: Mapping[str, Any]) -> str:
     return "" if entry.get("noise") is None else number(entry["noise"], 3)
 
 
-def overall(findings: Sequence[Finding]) -> Table:
+def _overall(findings: Sequence[Finding]) -> Table:
     """The metrics of all images, a column per grader; what the constant answer reaches, n and noise stand last."""
-    first = findings[0]
+    first, alone = findings[0], len(findings) == 1
     names = [name for name in METRIC_NAMES if all(name in finding.metrics for finding in findings)]
     noisy = any(first.metrics[name].get("noise") is not None for name in names)
     rows = []
     for name in names:
-        entry = first.metrics[name]
+        entry, mark = first.metrics[name], " ↓" if name in LOWER_IS_BETTER else ""
         values = [value_cell(finding.metrics[name]) for finding in findings]
-        if len(findings) == 1:
-            values = cells(values[0].text, values[0].small)
-        mark = " ↓" if name in LOWER_IS_BETTER else ""
-        row = [Cell(text=METRIC_NAMES[name] + mark), *values, muted(number(entry["constant"], 3))]
-        rows.append(row + ([muted(_noise(entry) or "–")] if noisy else []) + [muted(f"{entry['n']:,}")])
-    shown = ["value", "95 % interval"] if len(findings) == 1 else [finding.evidence.name for finding in findings]
+        values = cells(values[0].text, values[0].small) if alone else values
+        beside = [number(entry["constant"], 3), *([_noise(entry) or "–"] if noisy else []), f"{entry['n']:,}"]
+        rows.append([Cell(text=METRIC_NAMES[name] + mark), *values, *map(muted, beside)])
+    shown = ["value", "95 % interval"] if alone else [finding.name for finding in findings]
     columns = ["metric", *shown, "constant", *(["noise"] if noisy else []), "n"]
-    return Table(columns=columns, rows=rows, notes=_meanings(first, names, noisy=noisy))
+    notes = _meanings(first, names, noisy=noisy)
+    return Table(caption="All judged images", columns=columns, rows=rows, notes=notes)
 
 
 def _meanings(finding: Finding, names: Sequence[str], *, noisy: bool) -> list[str]:
     """What the figures of all images mean."""
     about, classes = finding.result["about"], finding.evidence.classes
-    notes = [f"Intervals are 95 %, from {about['resamples']:,} bootstrap resamples of whole groups. "
-             f"Constant is what always answering “{finding.result['constant_answer']}” would reach; where "
-             "probabilities count (areas, calibration, Brier), what giving the classes' shares would."]  # fmt: skip
+    notes = [f"Intervals are 95 %, from {about['resamples']:,} bootstrap resamples of whole groups. Constant is what "
+             f"always answering “{finding.result['constant_answer']}” would reach; for areas, calibration and the "
+             "Brier score, what giving every image the shares of the classes would reach."]  # fmt: skip
     if noisy:
-        notes.append(
-            "Noise: differences below this are noise between two graders that were measured apart; on the very same "
-            "images, a paired comparison can tell smaller ones."
-        )
+        notes.append("Noise: smaller differences between two graders that were measured apart mean nothing. On the "
+                     "very same images, a paired comparison detects smaller ones.")  # fmt: skip
     if "quadratic_kappa" in names:
         notes.append("Quadratic kappa is the agreement with the labels beyond chance, 0 to 1, where an error counts by "
                      "its squared distance in grades.")  # fmt: skip
@@ -77,10 +139,29 @@ def _meanings(finding: Finding, names: Sequence[str], *, noisy: bool) -> list[st
     return notes
 
 
-def per_class(findings: Sequence[Finding]) -> Table:
+def confusion(findings: Sequence[Finding]) -> Section | None:
+    """The confusion matrix of every grader, with the share of each row."""
+    if not findings:
+        return None
+    tables = []
+    for finding in findings:
+        rows = [
+            {"label": k, "name": name, "n": sum(row), "given": [(count, count / max(1, sum(row))) for count in row]}
+            for k, (name, row) in enumerate(zip(finding.evidence.classes, finding.result["confusion"], strict=True))
+        ]  # fmt: skip
+        tables.append((finding.name * (len(findings) > 1), render("confusion.html", name=finding.name, rows=rows)))
+    text = (
+        "A row for each true class, a column for the class that was given. The number of images stands above its share "
+        "of the row; the stronger the colour, the larger that share."
+    )
+    return Section(name="confusion", title="Confusion", parts=[text, Drawings(tables, "matrices")])
+
+
+def by_class(findings: Sequence[Finding]) -> Section | None:
     """The figures of every class: all that were measured for one grader, precision and recall for several."""
-    classes, first = findings[0].evidence.classes, findings[0]
-    alone = len(findings) == 1
+    if not findings:
+        return None
+    classes, first, alone = findings[0].evidence.classes, findings[0], len(findings) == 1
     kinds = [kind for kind in CLASS_FIGURES if (alone or kind in BESIDE) and f"{kind} of {classes[0]}" in first.metrics]
     rows = []
     for name, counts in zip(classes, first.result["confusion"], strict=True):
@@ -88,10 +169,12 @@ def per_class(findings: Sequence[Finding]) -> Table:
         n = Cell(text=f"{sum(counts):,}", small="few" if few else "", tone="unsure" if few else "muted")
         figures = [value_cell(finding.metrics[f"{kind} of {name}"]) for finding in findings for kind in kinds]
         rows.append([Cell(text=name), n, *figures])
-    notes = ["Precision: of the images given a class, the share that has it. Recall: of the images that have it (n), "
-             "the share that was given it. A dash stands where there are too few to tell.",
-             f"Classes with n below {SMALL_CLASS} are marked few: their figures say little."]  # fmt: skip
-    return Table(
-        groups=[] if alone else [("", 2), *((finding.evidence.name, len(kinds)) for finding in findings)],
-        columns=["class", "n", *[CLASS_FIGURES[kind] for kind in kinds] * len(findings)], rows=rows, notes=notes,
+    table = Table(
+        caption="Every class against the others", rows=rows,
+        groups=[] if alone else [("", 2), *((finding.name, len(kinds)) for finding in findings)],
+        columns=["class", "n", *[CLASS_FIGURES[kind] for kind in kinds] * len(findings)],
+        notes=["Precision: of the images given a class, the share that has it. Recall: of the images that have it (n), "
+               "the share that was given it. A dash stands where there are too few images.",
+               f"Classes with n below {SMALL_CLASS} are marked few: their figures say little."],
     )  # fmt: skip
+    return Section(name="classes", title="By class", parts=[table])

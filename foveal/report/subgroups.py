@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
-from foveal.page.parts import Cell, Strip, Table, value_cell
+from foveal.page.parts import Cell, Part, Section, Strip, Table, section_by_run, value_cell
 from foveal.report.findings import Finding
 from foveal.report.words import METRIC_NAMES, headline_names
 
@@ -15,18 +15,22 @@ EXTRA = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 MOST_SHOWN = 5  # metrics side by side
 
 
-def subgroup_parts(finding: Finding) -> list[tuple[str, Table]]:
-    """(column, table) for every column by which the images were split."""
+def subgroups(findings: Sequence[Finding]) -> Section | None:
+    """A table for every column by which the images were split; None where they were not."""
+    return section_by_run("subgroups", "Subgroups", [(finding.name, _tables(finding)) for finding in findings])
+
+
+def _tables(finding: Finding) -> list[Part]:
     groups = [group for group in finding.result.get("subgroups") or [] if group.get("metrics")]
-    columns = list(dict.fromkeys(str(group["column"]) for group in groups))
-    members = {column: [group for group in groups if str(group["column"]) == column] for column in columns}
-    return [(column, _table(finding, own)) for column, own in members.items()]
+    columns = dict.fromkeys(str(group["column"]) for group in groups)
+    return [_table(finding, column, [group for group in groups if str(group["column"]) == column])
+            for column in columns]  # fmt: skip
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
     """(column, value, figure) of the large enough group with the lowest first metric.
 
-    None where no column has two such groups: the only one is nearly all images.
+    None where no column has two such groups: a single one is nearly all images.
     """
     name = headline_names(finding.evidence)[0]
     large = [group for group in finding.result.get("subgroups") or []
@@ -44,16 +48,17 @@ def _figure(group: Mapping[str, Any], name: str) -> float | None:
     return entry.get("value")
 
 
-def _table(finding: Finding, groups: Sequence[Mapping[str, Any]]) -> Table:
-    known = {**{name: METRIC_NAMES[name] for name in headline_names(finding.evidence)}, **EXTRA}
-    names = [name for name in known if any(name in group["metrics"] for group in groups)][:MOST_SHOWN]
+def _table(finding: Finding, column: str, groups: Sequence[Mapping[str, Any]]) -> Table:
+    titles = {name: METRIC_NAMES[name] for name in headline_names(finding.evidence)} | EXTRA
+    names = [name for name in titles if any(name in group["metrics"] for group in groups)][:MOST_SHOWN]
     rows = [_everything(finding, names), *(_row(finding, group, names) for group in groups)]
     notes = ["The bars go from 0 to 1 and show the 95 % interval of the first figure; the line is that of all images."]
     if len(groups) == 1:
-        notes = [f"All images have this one value: there is nothing to compare. {notes[0]}"]
+        notes = [f"All images have this one value, so that there is nothing to compare. {notes[0]}"]
     if any(group.get("small") for group in groups):
-        notes.append("Groups marked few are too small to say anything of: no conclusion should rest on them.")
-    return Table(columns=["", "n", *(known[name] for name in names)], rows=rows, notes=notes)
+        notes.append("Groups marked few are too small for any conclusion.")
+    columns = ["", "n", *(titles[name] for name in names)]
+    return Table(caption=f"By {column}", columns=columns, rows=rows, notes=notes)
 
 
 def _everything(finding: Finding, names: Sequence[str]) -> list[Cell]:
@@ -64,15 +69,13 @@ def _everything(finding: Finding, names: Sequence[str]) -> list[Cell]:
 
 def _row(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
     small = bool(group.get("small"))
-    counted = f"{group['groups']:,} groups" if group.get("groups") else ""
-    note = ", ".join(filter(None, [counted, "few" if small else ""]))
+    note = ", ".join([f"{group['groups']:,} groups"] * bool(group.get("groups")) + ["few"] * small)
     row = [Cell(text=str(group["value"]) or "not known"),
            Cell(text=f"{group['n']:,}", small=note, tone="unsure" if small else "")]  # fmt: skip
-    tone = "muted" if small else ""
     for k, name in enumerate(names):
         of_all, entry = finding.metrics.get(name, {}).get("value"), group["metrics"].get(name)
-        cell = _cell(entry, drawn=k == 0, against=of_all, tone=tone)
-        if entry is not None and entry["n"] < SMALL_CLASS:  # as a sensitivity, of the ill ones of a group only
+        cell = _cell(entry, drawn=k == 0, against=of_all, tone="muted" if small else "")
+        if entry is not None and entry["n"] < SMALL_CLASS:  # such as a sensitivity, of the ill ones of a group only
             cell = replace(cell, tone="muted", small=", ".join(filter(None, [cell.small, f"n = {entry['n']}"])))
         row.append(cell)
     return row

@@ -1,6 +1,6 @@
 """The summary in plain words: what it is, how good, against what, where it fails, and what it may be trusted for.
 
-Every answer is worked out from the figures on the page by fixed rules; no sentence claims more than its interval does.
+Fixed rules make every answer from the figures on the page; no sentence claims more than its interval does.
 """
 
 from __future__ import annotations
@@ -10,16 +10,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from foveal.evaluate.show import SMALL_CLASS
+from foveal.page.parts import Answers, Bullets, Note, Part, Section
 from foveal.page.words import counted, listed, number, percent_with_interval, value_with_interval
 from foveal.report import words
 from foveal.report.evidence import Evidence
 from foveal.report.findings import FEW_GROUPS, Finding
-from foveal.report.harm import class_name, weight_of
 from foveal.report.leaks import leaked_ids
 from foveal.report.operating import part, points_of, sentence
 from foveal.report.subgroups import lowest_group
+from foveal.report.verdicts import verdicts
 
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
+
+
+def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str]) -> Section:
+    """Answers about one run, or what several have in common, and the verdicts; relabelled: sentences of `agree`."""
+    parts: list[Part] = []
+    if len(runs) == 1:
+        parts.append(Answers(answers(runs[0], findings[0] if findings else None)))
+    else:
+        first, *others = [*_shared_lines(runs, findings), *relabelled]
+        parts += [Note(first, "lead"), Bullets(others)]
+    device = Note("Research use; not a medical device.", "device")
+    return Section(name="summary", title="Summary", parts=[*parts, *verdicts(runs, findings), device])
 
 
 def answers(run: Evidence, finding: Finding | None) -> list[tuple[str, list[str]]]:
@@ -36,20 +49,20 @@ def answers(run: Evidence, finding: Finding | None) -> list[tuple[str, list[str]
     ]
 
 
-def shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
+def _shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
     """What several runs are; their figures stand in tables."""
     lines = [words.what_was_trained(run) for run in runs]
     if len(findings) > 1:
-        names = listed([finding.evidence.name for finding in findings])
         judged = words.what_was_judged(findings[0])
+        names = listed([finding.name for finding in findings])
         lines = [f"{names} were {judged}. The images are the same for each of them.", *lines]
     doubted: dict[str, list[str]] = {}
     for finding in findings:
         for doubt in _doubts(finding):
-            doubted.setdefault(doubt, []).append(finding.evidence.name)
+            doubted.setdefault(doubt, []).append(finding.name)
     if doubted:
         said = [f"{doubt} ({listed(names)})" for doubt, names in doubted.items()]
-        lines.append(f"What speaks against leaning on these figures: {listed(said)}.")
+        lines.append(f"Reasons not to rely on these figures: {listed(said)}.")
     return lines
 
 
@@ -63,45 +76,42 @@ def _how_good(finding: Finding) -> list[str]:
 def _against_what(finding: Finding) -> str:
     title = finding.evidence.card.get("title", "its data set")
     text = f"The labels that came with “{title}”. Agreement with them is all that is measured."
-    return f"{text} {inter_rater(finding) or 'How far experts agree among themselves on these images is not known.'}"
+    return f"{text} {_inter_rater(finding) or 'How far experts agree among themselves on these images is not known.'}"
 
 
-def inter_rater(finding: Finding) -> str:
+def _inter_rater(finding: Finding) -> str:
     """How far experts agree, as the evaluation was told or has measured; empty where it was not."""
     told = finding.result["about"].get("inter_rater")
     if told is None or "quadratic_kappa" not in finding.metrics:
         return ""
-    own = finding.metrics["quadratic_kappa"]
-    level = f"{number(told)}, as the evaluation was told" if not isinstance(told, dict) else (
-        f"{value_with_interval(told)}, measured on {counted(told['n'], 'image')} by {told['column']}"
-    )  # fmt: skip
-    return (
-        f"Two readers of such images agree with a quadratic kappa of {level}; "
-        f"the grader has {value_with_interval(own)}."
-    )
+    level = f"{number(told)}, as the evaluation was told"
+    if isinstance(told, dict):
+        level = f"{value_with_interval(told)}, measured on {counted(told['n'], 'image')} by {told['column']}"
+    own = value_with_interval(finding.metrics["quadratic_kappa"])
+    return f"Two readers of such images agree with a quadratic kappa of {level}; the grader has {own}."
 
 
 def _where_it_fails(finding: Finding) -> list[str]:
-    lines = [line for line in (_missed(finding), _worst_harm(finding), _weak_group(finding)) if line]
-    return lines or ["No class stands out; see the table by class."]
+    worst = (finding.result.get("harm") or {}).get("worst")
+    lines = [_missed(finding), f"The worst kind of error: {worst}." if worst else "", _weak_group(finding)]
+    return list(filter(None, lines)) or ["No class stands out; see the table by class."]
 
 
 def _missed(finding: Finding) -> str:
-    """The classes of which most images got another grade, those with too few to tell, and the commonest error."""
+    """The classes of which most images got another grade, those with too few to tell, and the most common error."""
     low, few = [], []
     for name, row in zip(finding.evidence.classes, finding.result["confusion"], strict=True):
-        recall = finding.metrics[f"recall of {name}"]["value"]
+        recall = finding.metrics[f"recall of {name}"]
         if 0 < sum(row) < SMALL_CLASS:
             few.append(f"{name} ({sum(row)} images)")
-        elif recall is not None and recall < MISSED_OFTEN:
-            low.append(f"{name}, {percent_with_interval(finding.metrics[f'recall of {name}'])} of {sum(row):,}")
+        elif recall["value"] is not None and recall["value"] < MISSED_OFTEN:
+            low.append(f"{name}, {percent_with_interval(recall)} of {sum(row):,}")
     lines = [f"Fewer than half of the images got their grade of {listed(low)}."] if low else []
-    if few:
-        lines.append(f"Nothing can be said of {listed(few)}.")
-    return " ".join([*lines, _commonest(finding)]).strip()
+    lines += [f"Too few images to say anything of {listed(few)}."] if few else []
+    return " ".join([*lines, _most_common(finding)]).strip()
 
 
-def _commonest(finding: Finding) -> str:
+def _most_common(finding: Finding) -> str:
     """The error that most images share; empty where there is none."""
     counts = np.array(finding.result["confusion"])
     wrong = counts - np.diag(np.diag(counts))
@@ -110,21 +120,9 @@ def _commonest(finding: Finding) -> str:
     true, given = np.unravel_index(wrong.argmax(), wrong.shape)
     names = finding.evidence.classes
     return (
-        f"The commonest error: {wrong[true, given]:,} of {counts[true].sum():,} images of {names[true]} are called "
+        f"The most common error: {wrong[true, given]:,} of {counts[true].sum():,} images of {names[true]} are called "
         f"{names[given]}."
     )
-
-
-def _worst_harm(finding: Finding) -> str:
-    harm = finding.result.get("harm") or {}
-    if harm.get("worst"):
-        return f"The worst kind of error: {harm['worst']}."
-    errors = [error for error in harm.get("errors", []) if error["n"]]
-    if not errors:
-        return ""
-    worst = max(errors, key=weight_of)
-    true, given = class_name(finding, worst["true"]), class_name(finding, worst["given"])
-    return f"The errors that weigh most: {counted(worst['n'], 'image')} of {true} called {given}."
 
 
 def _weak_group(finding: Finding) -> str:
@@ -146,15 +144,16 @@ def _trust(finding: Finding) -> str:
 
 
 def _doubts(finding: Finding) -> list[str]:
-    """What forbids to lean on the figures at all."""
-    run, doubts = finding.evidence, []
-    if leaked_ids(run) or run.options.get("allow_leaks"):
-        doubts.append("images that it was judged on may have been learned from")
-    if finding.one_answer or any(entry["answer"] != "better" for name, entry in finding.against_constant.items()
-                                 if name == words.headline_names(run)[0]):  # fmt: skip
-        doubts.append("it is not shown to beat a constant answer")
-    if finding.result["about"]["groups"] < FEW_GROUPS:
-        doubts.append(f"its figures rest on {counted(finding.result['about']['groups'], 'group')} of images only")
-    if any(part(point, "sensitivity")["low"] is None for point in points_of(finding.result, "referable")):
-        doubts.append("its sensitivity has no interval")
-    return doubts
+    """Reasons not to rely on the figures at all."""
+    run, groups = finding.evidence, finding.result["about"]["groups"]
+    first = finding.against_constant.get(words.headline_names(run)[0])
+    no_interval = any(part(point, "sensitivity")["low"] is None for point in points_of(finding.result, "referable"))
+    doubts = {
+        "images that it was judged on may have been learned from":
+            bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
+        "it is not shown to beat a constant answer":
+            finding.one_answer or (first is not None and first["answer"] != "better"),
+        f"its figures rest on {counted(groups, 'group')} of images only": groups < FEW_GROUPS,
+        "its sensitivity has no interval": no_interval,
+    }  # fmt: skip
+    return [doubt for doubt, holds in doubts.items() if holds]

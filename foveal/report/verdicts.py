@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from foveal.page.parts import TONES, Verdict
@@ -10,22 +12,31 @@ from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.words import SPOKEN
 
-CLEARLY = "Clearly better than a constant answer."
-UNTOLD = "Cannot be told from a constant answer."
+CLEARLY = ("good", "Clearly better than a constant answer.")
+NOT_SHOWN = ("unsure", "Not shown to be better than a constant answer.")
+WORSE = ("bad", "Worse than a constant answer.")
 ORDERS = "Orders the grades better than a constant answer, but"
 # The answers in quadratic kappa and accuracy, or in accuracy alone where classes have no order; all others are worse.
 AGAINST_CONSTANT = {
-    ("better",): ("good", CLEARLY),
-    ("cannot tell",): ("unsure", UNTOLD),
-    ("better", "better"): ("good", CLEARLY),
+    ("better",): CLEARLY,
+    ("cannot tell",): NOT_SHOWN,
+    ("better", "better"): CLEARLY,
     ("better", "cannot tell"): ("unsure", f"{ORDERS} is not shown to be right more often."),
     ("better", "worse"): ("unsure", f"{ORDERS} is right less often."),
-    ("cannot tell", "better"): (
-        "unsure",
-        "Right more often than a constant answer, but not shown to order the grades.",
-    ),
-    ("cannot tell", "cannot tell"): ("unsure", UNTOLD),
+    ("cannot tell", "better"): ("unsure", "Right more often than a constant answer, but no better at the order."),
+    ("cannot tell", "cannot tell"): NOT_SHOWN,
 }
+
+
+def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:
+    """Comparisons with the first grader, each grader alone, and runs without a judgement."""
+    found = [against_first(finding, findings[0]) for finding in findings[1:]]
+    for finding in findings:
+        verdict = against_constant(finding)
+        named = f"{finding.name}: {verdict.text[0].lower()}{verdict.text[1:]}"
+        found.append(verdict if len(runs) == 1 else replace(verdict, text=named))
+    judged = [finding.evidence.path for finding in findings]
+    return found + [without_judgement(run) for run in runs if run.path not in judged]
 
 
 def against_constant(finding: Finding) -> Verdict:
@@ -34,12 +45,12 @@ def against_constant(finding: Finding) -> Verdict:
         return Verdict(
             tone="bad",
             text="Its grades say nothing.",
-            grounds="Every image was given the same class; the areas under curves tell what its probabilities know.",
+            grounds="Every image was given the same class. The areas under curves show what its probabilities are "
+            "worth.",
         )
     compared = {name: finding.against_constant[name] for name in _names(finding)}
-    answers = tuple(entry["answer"] for entry in compared.values())
-    tone, text = AGAINST_CONSTANT.get(answers, ("bad", "Worse than a constant answer."))
-    always = f"always answering “{finding.result['constant_answer']}”, which depends on the images drawn as well"
+    tone, text = AGAINST_CONSTANT.get(tuple(entry["answer"] for entry in compared.values()), WORSE)
+    always = f"always answering “{finding.result['constant_answer']}”, the most common class among the images drawn"
     return Verdict(tone=tone, text=text, grounds=f"Paired difference to {always}: {_figures(compared)}.")
 
 
@@ -48,28 +59,28 @@ def against_first(finding: Finding, first: Finding) -> Verdict:
     assert finding.against_first is not None
     compared = {name: finding.against_first[name] for name in _names(finding)}
     (head, entry), *others = compared.items()
-    said = {"better": "is better than", "worse": "is worse than", "cannot tell": "cannot be told from"}
-    text = f"{finding.evidence.name} {said[entry['answer']]} {first.evidence.name} in {SPOKEN[head]}"
+    said = {"better": "is better than", "worse": "is worse than", "cannot tell": "is not shown to differ from"}
+    text = f"{finding.name} {said[entry['answer']]} {first.name} in {SPOKEN[head]}"
     for name, other in others:
-        again = {"better": "it is better", "worse": "it is worse", "cannot tell": "no difference can be told"}
+        again = {"better": "it is better", "worse": "it is worse", "cannot tell": "no difference is shown"}
         same = other["answer"] == entry["answer"]
         text += f" and in {SPOKEN[name]}" if same else f"; in {SPOKEN[name]} {again[other['answer']]}"
     images = counted(finding.against_first["n"], "image")
     if (finding.rows["grade"].to_numpy() == first.rows["grade"].to_numpy()).all():
-        text = f"{first.evidence.name} and {finding.evidence.name} gave every image the same grade"
+        text = f"{first.name} and {finding.name} gave every image the same grade"
     grounds = f"Paired difference on the same {images}: {_figures(compared)}."
     return Verdict(tone=TONES[entry["answer"]], text=f"{text}.", grounds=grounds)
 
 
 def without_judgement(run: Evidence) -> Verdict:
-    """A run without judged images: an unfinished one, an encoder, or a grader that nothing was kept back for."""
+    """A run without judged images: an unfinished one, an encoder, or a grader without validation and test images."""
     if not run.finished:
         grounds = f"{run.epochs_done} of {counted(run.options.get('epochs', 0), 'epoch')} are done."
         return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=grounds)
     if run.verb == "pretrain":
         healthy = run.health.get("verdict") == "healthy"
         text = f"The pre-training {run.name} {'looks healthy' if healthy else 'is doubtful'}."
-        grounds = "What its features are worth shows only in a grader that is trained on them."
+        grounds = "Only a grader that is trained on its features shows what they are worth."
         return Verdict(tone="good" if healthy else "bad", text=text, grounds=grounds)
     grounds = "Its prepared set has no validation or test images, and training figures say nothing about new ones."
     return Verdict(tone="unsure", text=f"Nothing is known of the quality of {run.name}.", grounds=grounds)
@@ -80,7 +91,8 @@ def _names(finding: Finding) -> list[str]:
 
 
 def _figures(compared: dict[str, dict[str, Any]]) -> str:
-    """`accuracy +0.04 (0.01 to 0.07), better; …`."""
-    return "; ".join(
+    """`accuracy +0.041 (+0.010 to +0.072), better; …`."""
+    figures = (
         f"{SPOKEN[name]} {difference_with_interval(entry)}, {entry['answer']}" for name, entry in compared.items()
     )
+    return "; ".join(figures)

@@ -1,4 +1,4 @@
-"""The sentences of the page: what was done, on what, what came out, and what that cannot show."""
+"""The sentences of the page: what was trained, on what, what came out, and on which images it was judged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from foveal.page.words import counted, listed, number, value_with_interval
-from foveal.report.evidence import Evidence, best_epoch
+from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 
 METRIC_NAMES = {
@@ -49,9 +49,7 @@ def day_of(run: Evidence) -> str:
 
 def headline_names(run: Evidence) -> list[str]:
     """The metrics that come first: kappa only where classes have an order."""
-    if run.ordered:
-        return ["quadratic_kappa", "accuracy", "referable_auc"]
-    return ["accuracy", "macro_f1"]
+    return ["quadratic_kappa", "accuracy", "referable_auc"] if run.ordered else ["accuracy", "macro_f1"]
 
 
 def kind_of(run: Evidence) -> str:
@@ -73,35 +71,34 @@ def start_of(run: Evidence) -> str:
 
 
 def what_was_trained(run: Evidence) -> str:
-    """The network, its start and its data, and what became of it."""
+    """The network, its starting weights, its data, and the epoch that was kept."""
     if run.verb == "pretrain":
         return _what_was_pretrained(run)
     parts = ("train", "val") if run.options.get("folds") else ("train",)
     learned = sum(run.card.get("counts", {}).get(part, {}).get("images", 0) for part in parts)
-    images = "graded photograph" if run.card.get("fundus") and run.ordered else "labelled image"
-    trained = f"{'trained' if run.options.get('init') == 'random' else 'fine-tuned'} on"
-    kind = f"{run.options.get('encoder')}, starting from {start_of(run)} and {trained}"
+    images = counted(learned, "graded photograph" if run.card.get("fundus") and run.ordered else "labelled image")
+    encoder, how = run.options.get("encoder"), "trained" if run.options.get("init") == "random" else "fine-tuned"
     if run.options.get("freeze"):
-        frozen = f"{run.options.get('encoder')} with {start_of(run)}, which stayed as they were"
-        kind = f"a linear layer on {frozen}, trained on"
-    title = run.card.get("title", "an unknown set")
-    return f"{run.name} is {kind} {counted(learned, images)} of “{title}”. {which_epoch(run)}"
+        kind = f"a linear layer on a frozen {encoder} with {start_of(run)}, trained"
+    else:
+        kind = f"{encoder}, starting from {start_of(run)} and {how}"
+    return f"{run.name} is {kind} on {images} of “{run.card.get('title', 'an unknown set')}”. {which_epoch(run)}"
 
 
 def which_epoch(run: Evidence) -> str:
-    """The epoch that was kept and why, or how far an unfinished run has come."""
-    best, planned = best_epoch(run), run.options.get("epochs")
-    if run.options.get("folds"):
+    """The epoch that was kept and why, or how many epochs of an unfinished run are done."""
+    planned, folds = run.options.get("epochs"), run.options.get("folds")
+    if folds:
         return (
-            f"It is {run.options['folds']} graders, each of which has not learned from a part of them (folds) and ran "
-            f"all {planned} epochs: the images that it is judged on chose nothing."
+            f"It is {folds} graders, one for each fold, and each has learned from the images outside its fold. All ran "
+            f"for {planned} epochs, so that no epoch was chosen by the images that it is judged on."
         )
     if not run.finished:
-        return f"It has not come to its end: {run.epochs_done} of {planned} epochs are done."
+        return f"It is not finished: {run.epochs_done} of {planned} epochs are done."
     validation = run.card.get("counts", {}).get("val", {}).get("images", 0)
     if not validation:
         return f"The last of {counted(run.epochs_done, 'epoch')} was kept, as there is no validation part to choose by."
-    return f"Epoch {best} of {planned} was kept, the best on {counted(validation, 'validation image')}."
+    return f"Epoch {run.best_epoch} of {planned} was kept, the best on {counted(validation, 'validation image')}."
 
 
 def _what_was_pretrained(run: Evidence) -> str:
@@ -110,22 +107,19 @@ def _what_was_pretrained(run: Evidence) -> str:
     text = (
         f"{run.name} is {run.options.get('encoder')}, starting from {start_of(run)} and pre-trained with "
         f"{METHOD_NAMES.get(method, method)} on {counted(images, 'image')} of {sets}, "
-        f"for {counted(run.epochs_done, 'epoch')}{'' if method == 'supcon' else ' and without using any grade'}."
+        f"for {counted(run.epochs_done, 'epoch')}{'' if method == 'supcon' else ' and without any grade'}."
     )
-    return text if run.finished else f"{text} It has not come to its end, which is {run.options.get('epochs')} epochs."
+    return text if run.finished else f"{text} It is not finished: {run.options.get('epochs')} epochs are planned."
 
 
 def what_was_judged(finding: Finding) -> str:
-    """On how many images of how many patients the figures rest."""
-    about = finding.result["about"]
-    part = PARTS[about["split"]]
+    """How many images of how many patients the figures rest on."""
+    about, folds = finding.result["about"], finding.evidence.options.get("folds")
     places = f"in {counted(about['groups'], 'group')}" if finding.patients_known else "(patients are not known)"
-    text = f"judged on {counted(about['images'], f'{part} image')} {places}"
-    if finding.evidence.options.get("folds") and about["split"] != "test":
-        return (
-            f"{text}, each graded by the one grader of {finding.evidence.options['folds']} that had not learned from it"
-        )
-    return f"{text}, used neither for training nor to choose the epoch" if about["split"] == "test" else text
+    text = f"judged on {counted(about['images'], PARTS[about['split']] + ' image')} {places}"
+    if about["split"] == "test":
+        return f"{text}, used neither for training nor to choose the epoch"
+    return f"{text}, each graded by the one of {folds} graders that had not learned from it" if folds else text
 
 
 def what_came_out(finding: Finding) -> str:
@@ -136,8 +130,8 @@ def what_came_out(finding: Finding) -> str:
     figures[0] = figures[0].replace("(", "(95\N{NO-BREAK SPACE}% interval ")
     if names[0] == "quadratic_kappa":
         figures[0] = f"agreement with the labels beyond chance, {figures[0]}"
-    constants = listed([number(entry["constant"]) for entry in entries])
     return (
         f"It was {what_was_judged(finding)}: {listed(figures)}. "
-        f"Always answering “{finding.result['constant_answer']}”, the most common class, would reach {constants}."
+        f"Always answering “{finding.result['constant_answer']}”, the most common class, would reach "
+        f"{listed([number(entry['constant']) for entry in entries])}."
     )
