@@ -55,10 +55,8 @@ def _differences(findings: Sequence[Finding]) -> Table:
 
 def _mcnemar(findings: Sequence[Finding]) -> list[str]:
     """For each grader after the first, on how many images only one of the two is right; the caveat comes last."""
-    tests = [(finding.name, finding.against_first["mcnemar"]) for finding in findings[1:]
-             if finding.against_first and "mcnemar" in finding.against_first]  # fmt: skip
-    caveats = dict.fromkeys(f"{test['caveat']}." for _, test in tests)
-    return [*(_one_mcnemar(test, name, findings[0].name) for name, test in tests), *caveats]
+    tests = [(finding.name, finding.against_first["mcnemar"]) for finding in findings if finding.against_first]
+    return [*(_one_mcnemar(test, name, findings[0].name) for name, test in tests), f"{tests[0][1]['caveat']}."]
 
 
 def _one_mcnemar(test: Mapping[str, Any], name: str, first: str) -> str:
