@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import pandas as pd
 import uvicorn
@@ -28,6 +27,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from foveal.fundus.quality import FLAGS
+from foveal.page.render import render
 from foveal.predict.model import set_ungradable
 from foveal.sources.cards import ICDR
 from foveal.sources.phantom import draw_phantom
@@ -141,7 +141,6 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
     """The app; `side`: px of the photographs that it shows, `stored`: reviews that it begins with, oldest first."""
     app = FastAPI()
     reviews = [] if stored is None else stored
-    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(SERVE / "templates"), autoescape=True)
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Any:
@@ -163,7 +162,7 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
     @app.get("/")
     def page() -> HTMLResponse:
         names = {key: MODEL[key] for key in ("notice", "version", "name")}
-        return HTMLResponse(pages.get_template("page.html").render(**names))
+        return HTMLResponse(render("page.html", **names))
 
     @app.get("/v1/model")
     def model() -> dict[str, Any]:
@@ -184,7 +183,7 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
         words = json.loads((SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         context = {"words": words, "answer": given, "model": MODEL, "record": MODEL["record"], "when": "24 Nov 2026"}
         return HTMLResponse(
-            pages.get_template("report.html").render(**context),
+            render("sheet.html", **context),
             headers={"Content-Disposition": "attachment; filename=report.html"},
         )
 

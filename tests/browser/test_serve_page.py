@@ -458,7 +458,7 @@ def test_a_report_of_an_ungradable_photograph_gives_no_grade():
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(canned.SERVE / "templates"), autoescape=True)
     words = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
     answer = canned.answer(HOSTILE, black()["buffer"], 64)
-    text = pages.get_template("report.html").render(
+    text = pages.get_template("sheet.html").render(
         words=words, answer=answer, model=canned.MODEL, record=[], when="now"
     )
     assert "Ungradable" in text and "no all-clear" in text and "The grader gives moderate" not in text
