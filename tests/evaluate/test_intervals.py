@@ -6,7 +6,7 @@ from scipy.stats import beta, bootstrap, norm
 
 from foveal import metrics
 from foveal.evaluate.curves import resampled_areas
-from foveal.evaluate.intervals import Resampling, draw_counts, noise, percentile_interval
+from foveal.evaluate.intervals import Resampling
 
 
 def simulated_coverage(by_group, trials=400, groups=60, size=6):
@@ -14,10 +14,14 @@ def simulated_coverage(by_group, trials=400, groups=60, size=6):
     random = np.random.default_rng(1)
     skill = random.beta(4, 2, size=(trials, groups, 1))  # mean 2/3
     right = random.random((trials, groups, size)) < skill
-    units = right.sum(2) if by_group else right.reshape(trials, -1)
-    drawn = units @ draw_counts(units.shape[1], 300, random).T / (groups * size)
-    intervals = [percentile_interval(row) for row in drawn]
-    return np.mean([low <= 2 / 3 <= high for low, high in intervals])
+    images = np.arange(groups * size)
+    resampling = Resampling(images // size if by_group else images, 300)
+    entries = [resampling.mean(one.ravel()) for one in right]
+    return np.mean([entry["low"] <= 2 / 3 <= entry["high"] for entry in entries])
+
+
+def percentiles(drawn):
+    return np.quantile(drawn, (0.025, 0.975))
 
 
 def test_intervals_by_group_cover_and_intervals_by_image_do_not():
@@ -68,7 +72,7 @@ def test_the_interval_is_that_of_scipy_but_for_the_few_groups():
     low, high = resampling.interval(values.mean(), resampling.sums(values[:, None])[:, 0] / 200)
     expected = bootstrap((values,), np.mean, n_resamples=5000, random_state=0).confidence_interval
     assert (low, high) == pytest.approx(tuple(expected), abs=0.015)
-    plain = percentile_interval(resampling.sums(values[:, None])[:, 0] / 200)
+    plain = percentiles(resampling.sums(values[:, None])[:, 0] / 200)
     assert low > plain[0] and high > plain[1] + 0.005, "skewed to the right, so it lies further right"
 
 
@@ -78,7 +82,7 @@ def test_few_groups_have_wider_intervals():
         values = random.normal(size=groups)
         resampling = Resampling(np.arange(groups), 2000)
         drawn = resampling.sums(values[:, None])[:, 0] / groups
-        (low, high), plain = resampling.interval(values.mean(), drawn), percentile_interval(drawn)
+        (low, high), plain = resampling.interval(values.mean(), drawn), percentiles(drawn)
         assert high - low > wider * (plain[1] - plain[0])
 
 
@@ -91,9 +95,12 @@ def test_an_interval_never_leaves_its_figure_out():
 
 
 def test_an_interval_needs_values():
-    assert percentile_interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
-    assert np.isnan(percentile_interval(np.array([1.0] * 80 + [np.nan] * 20))).all()
-    assert math.isnan(noise(np.array([1.0] * 80 + [np.nan] * 20)))
+    drawn = np.random.default_rng(0).normal(size=100)
+    drawn[:20] = np.nan
+    entry = Resampling(np.arange(30), 100).entry(0.0, drawn, 30)
+    assert entry["low"] is entry["high"] is entry["noise"] is None
+    drawn[:12] = 0
+    assert Resampling(np.arange(30), 100).entry(0.0, drawn, 30)["low"] is not None
 
 
 def test_noise_is_what_two_graders_of_one_skill_differ_by_one_time_in_twenty():
@@ -122,9 +129,11 @@ def test_sums_are_those_of_the_images_drawn():
     assert resampling.part(chosen).groups == len(set(units[chosen]))
 
 
-def test_the_draws_are_those_of_draw_counts():
-    expected = draw_counts(20, 130, np.random.default_rng(7))
-    assert np.array_equal(Resampling(np.arange(20), 130, seed=7).weights.T, expected)
+def test_every_resample_draws_as_many_groups_as_there_are():
+    weights = Resampling(np.arange(20), 130, seed=7).weights
+    assert weights.shape == (20, 130) and (weights.sum(0) == 20).all() and weights.var() == pytest.approx(0.95, abs=0.1)
+    assert np.array_equal(weights, Resampling(np.arange(20), 130, seed=7).weights)
+    assert not np.array_equal(weights, Resampling(np.arange(20), 130, seed=8).weights)
 
 
 def test_the_interval_of_a_share_of_one_or_none_is_exact_over_groups():

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from foveal import metrics
-from foveal.evaluate.intervals import draw_counts
+from foveal.evaluate.intervals import Resampling
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
 
@@ -97,10 +97,10 @@ def test_area_under_curve_equals_scikit_learn_also_with_weights(ties):
 def test_resampled_tables_equal_resampled_images():
     labels, grades = example(3)
     groups = np.arange(200) // 4
-    tables = metrics.confusion_matrices(labels, grades, groups, 5)
-    counts = draw_counts(50, 3, np.random.default_rng(0))
-    for count, table in zip(counts, np.tensordot(counts, tables, 1), strict=True):
-        chosen = np.concatenate([np.flatnonzero(groups == g) for g in range(50) for _ in range(count[g])])
+    resampling = Resampling(groups, 3)
+    tables = resampling.confusions(labels, grades, 5)
+    for count, table in zip(resampling.weights.T.astype(int), tables, strict=True):
+        chosen = np.repeat(np.arange(200), count[groups])
         assert np.array_equal(table, confusion(labels[chosen], grades[chosen]))
         kappa = reference.cohen_kappa_score(labels[chosen], grades[chosen], weights="quadratic")
         assert metrics.quadratic_kappa(table) == pytest.approx(kappa, abs=1e-12)

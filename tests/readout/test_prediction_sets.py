@@ -2,11 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.evaluate.coverage import measure_sets
-from foveal.evaluate.intervals import Resampling
 from foveal.readout.prediction_sets import as_words, fit_limits, from_words, sets_of
-
-NAMES = ["a", "b", "c", "d", "e"]
 
 
 def graded(n, random):
@@ -54,15 +50,6 @@ def test_words_come_back_and_wrong_ones_are_refused(refuses):
     for words in ("1-2", "0 3"):
         with refuses("predictions.value", words):
             from_words(pd.Series([words]), 3)
-
-
-def test_measured_coverage_counts_by_hand():
-    table = pd.DataFrame({"label": [0, 0, 1, 1, 4], "set": ["0", "1 2", "1", "0 1 2", ""], "group": list("abcde")})
-    found = measure_sets(table, NAMES, Resampling(np.arange(5), 200, 0))
-    assert found["coverage"]["value"] == 0.75 and found["coverage"]["n"] == 4
-    assert found["size"]["value"] == pytest.approx(7 / 4) and found["single"]["value"] == 0.5
-    assert found["coverage of a"]["value"] == 0.5 and "coverage of e" not in found
-    assert measure_sets(table.drop(columns="set"), NAMES, Resampling(np.arange(5), 200, 0)) == {}
 
 
 def test_another_way_of_computing_gives_the_same_sets():
