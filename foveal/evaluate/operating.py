@@ -39,22 +39,29 @@ def operating_points(
     points, notes = [], []
     for target, cut in scale.cuts.items():
         share = prevalence if target == next(iter(scale.cuts)) else None
-        scores, positive = severity(table, cut)
-        called = referred(table["grade"].to_numpy(np.int64), cut)
-        chosen = dict.fromkeys(("threshold", "chosen_on", "chosen_n", "chosen_positive"))
-        points.append({"target": target, "name": BY_GRADE} | chosen | judge(called, positive, resampling, share))
-        source, parts = _parts(table, chosen_on, cut)
-        if any(known.all() or not known.any() for _, _, known in parts):
-            notes.append(f"All images that a threshold could be chosen on are on one side of {target}: no threshold.")
-            continue
-        for name, threshold, called in _by_thresholds(scores, parts) if parts else ():
-            known = parts[0][2] if source == "val" else positive
-            chosen = {"threshold": threshold, "chosen_on": source, "chosen_n": len(known),
-                      "chosen_positive": int(known.sum())}  # fmt: skip
-            points.append({"target": target, "name": name} | chosen | judge(called, positive, resampling, share))
-    if not parts:
-        notes = ["There are no validation images besides the evaluated ones, so no threshold could be chosen."]
-    return points, " ".join(notes)
+        own, note = _points_of(target, cut, table, chosen_on, resampling, share)
+        points += own
+        notes.append(note)
+    return points, " ".join(dict.fromkeys(filter(None, notes)))
+
+
+def _points_of(
+    target: str, cut: int, table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling, share: float | None
+) -> tuple[list[dict[str, Any]], str]:
+    """The points of one cutoff, and a note where it has no thresholds."""
+    scores, positive = severity(table, cut)
+    source, parts = _parts(table, chosen_on, cut)
+    note = "" if parts else "There are no validation images besides the evaluated ones: no threshold could be chosen."
+    if any(known.all() or not known.any() for _, _, known in parts):
+        parts, note = [], f"All images to choose a threshold on are on one side of {target}: no threshold."
+    calls = [(BY_GRADE, None, referred(table["grade"].to_numpy(np.int64), cut)), *_by_thresholds(scores, parts)]
+    known = positive if source == "other folds" or not parts else parts[0][2]
+    chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}
+    points = []
+    for name, threshold, called in calls:
+        chosen = {"threshold": threshold} | (dict.fromkeys(chosen_by) if threshold is None else chosen_by)
+        points.append({"target": target, "name": name} | chosen | judge(called, positive, resampling, share))
+    return points, note
 
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows it judges bool [n]; scores and truth of what it is chosen on
@@ -74,7 +81,7 @@ def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int) -> tuple[str,
 
 def _by_thresholds(scores: np.ndarray, parts: list[Part]) -> Iterator[tuple[str, float, np.ndarray]]:
     """Name, threshold (the median over parts) and calls bool [n] of each threshold on scores [n]."""
-    for name in NAMES:
+    for name in NAMES if parts else ():
         thresholds = [choose(known, truth, name) for _, known, truth in parts]
         called = np.zeros(len(scores), bool)
         for (rows, _, _), threshold in zip(parts, thresholds, strict=True):
