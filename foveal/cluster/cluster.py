@@ -26,10 +26,10 @@ from foveal.cluster.asked import show as show_asked
 from foveal.cluster.features import encoder_of, pixel_features, stored_features
 from foveal.cluster.images import Images, choose, learned_from
 from foveal.cluster.look import Look, differences, look, why_not
-from foveal.console import say, show_table, warn
+from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import is_free, json_ready, write_json, write_table, write_text
-from foveal.page.parts import Table
+from foveal.page.terminal import print_table
 from foveal.runs import read_model
 
 SEED = 0  # of all that is drawn at random: another one shows nothing else
@@ -162,16 +162,8 @@ def show(result: dict[str, Any]) -> None:
     if about["why_not"]:
         warn(f"there are no scores: {about['why_not']}")
     for table in tables.tables_of(result):
-        _print(table)
+        print_table(table)
     say("\nWhat this shows", "bold")
     for finding in result["findings"]:
         say(f"  {finding['text']}", STYLES[finding["tone"]])
         say(f"     {finding['grounds']}")
-
-
-def _print(table: Table) -> None:
-    say()
-    rows = [[f"{cell.text} ({cell.small})" if cell.small else cell.text for cell in row] for row in table.rows]
-    show_table(table.caption, table.columns, rows)
-    for note in table.notes:
-        say(f"  {note}", "dim")

@@ -17,10 +17,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import cv2
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from foveal.errors import FovealError
 from foveal.explain.cam import WEIGHTED, class_activation
 from foveal.explain.target import Scorer
 
@@ -31,7 +32,7 @@ METHODS: tuple[MethodName, ...] = get_args(MethodName)
 STEPS = 32  # of integrated gradients
 WINDOWS = 8  # occlusion windows, side by side, over the whole side; they move by half of their own
 AT_ONCE = 32  # inputs per pass of the network
-SMOOTHING = 0.012  # of the side: pixel gradients are speckled, and a speckle is no finding
+SMOOTHING = 0.012  # of the side: gradients of single pixels are speckled, and a speckle is no finding
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class Attribution:
 
 
 def require_captum() -> None:
-    """ValueError with the command that installs captum, where it is missing."""
+    """FovealError with the command that installs captum, where it is missing."""
     if importlib.util.find_spec("captum") is None:
-        raise ValueError("explain needs captum: pip install 'foveal[explain]'")
+        raise FovealError("package.missing", "foveal explain needs captum", fix="pip install 'foveal[explain]'")
 
 
 def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
     """The map of one normalised input [1, C, s, s]; `baseline` has the same shape: the picture with nothing to see.
 
-    The grader's parameters must not require gradients: nothing may stay on the model. ValueError for an unknown
+    The grader's parameters must not require gradients: nothing may stay on the model. FovealError for an unknown
     method, and for those of cam.py on an encoder without a map of features.
     """
     image = image.detach().clone().requires_grad_(True)
@@ -67,27 +68,26 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
     if method == "integrated-gradients":
         return _integrated(scorer, image, baseline)
     if method not in METHODS:
-        raise ValueError(f"--method {method}: choose {', '.join(METHODS)}")
+        raise FovealError("option.value", f"--method {method}", expected=f"one of {', '.join(METHODS)}")
     from captum.attr import InputXGradient, Saliency
 
     if method == "saliency":
         pixels = Saliency(scorer).attribute(image)[0].amax(0)
     else:
         pixels = InputXGradient(scorer).attribute(image)[0].sum(0)
-    return Attribution(_smoothed(pixels.detach()), _cells_of_pixels(image))
+    return Attribution(_smoothed(pixels), _cells_of_pixels(image))
 
 
 def _integrated(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
     from captum.attr import IntegratedGradients
 
-    method = IntegratedGradients(scorer)
-    pixels, missed = method.attribute(
+    pixels, missed = IntegratedGradients(scorer).attribute(
         image, baseline, n_steps=STEPS, internal_batch_size=AT_ONCE, return_convergence_delta=True
     )
     with torch.no_grad():
         change = float(abs(scorer(image) - scorer(baseline)))
     delta = abs(float(missed)) / change if change > 0 else math.nan
-    return Attribution(_smoothed(pixels.detach()[0].sum(0)), _cells_of_pixels(image), delta)
+    return Attribution(_smoothed(pixels[0].sum(0)), _cells_of_pixels(image), delta)
 
 
 def occlusion(scorer: Scorer, image: Tensor, baseline: Tensor, windows: int) -> Tensor:
@@ -107,20 +107,19 @@ def occlusion(scorer: Scorer, image: Tensor, baseline: Tensor, windows: int) -> 
     return falls[0, 0].clamp_min(0).float()
 
 
+def _deviation(size: int) -> float:
+    """Standard deviation of the blur, in pixels."""
+    return max(SMOOTHING * size, 0.8)
+
+
 def _smoothed(pixels: Tensor) -> Tensor:
-    """The positive part, blurred by `SMOOTHING` of the side (standard deviation)."""
-    sigma = max(SMOOTHING * pixels.shape[1], 0.8)
-    reach = math.ceil(2.5 * sigma)
-    offsets = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    positive = pixels.float().clamp_min(0)[None, None]
-    blurred = F.conv2d(
-        F.conv2d(positive, kernel.view(1, 1, 1, -1), padding="same"), kernel.view(1, 1, -1, 1), padding="same"
-    )
-    return blurred[0, 0]
+    """The positive part [s, s], blurred; beyond the edge there is nothing."""
+    sigma = _deviation(pixels.shape[1])
+    width = 2 * math.ceil(2.5 * sigma) + 1
+    positive = pixels.detach().float().clamp_min(0).cpu().numpy()
+    return torch.from_numpy(cv2.GaussianBlur(positive, (width, width), sigma, borderType=cv2.BORDER_CONSTANT))
 
 
 def _cells_of_pixels(image: Tensor) -> int:
     """Places a side that remain after smoothing: a blur joins what is nearer than twice its deviation."""
-    return int(min(image.shape[3], image.shape[3] / (2 * max(SMOOTHING * image.shape[3], 0.8))))
+    return int(min(image.shape[3], image.shape[3] / (2 * _deviation(image.shape[3]))))

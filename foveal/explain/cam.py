@@ -7,7 +7,8 @@ gradcam++  relu(sum_d w_d A_d), w_d = sum(a relu(G_d)), a = G^2 / (2 G^2 + sum(A
 hirescam   relu(sum_d G_d A_d): what moves the score at this very place                   Draelos and Carin 2020
 layercam   relu(sum_d relu(G_d) A_d), of an earlier stage, which has more places          Jiang et al. 2021
 
-Where the head stands on the mean of the last map, G is the same at all places, and hirescam equals gradcam.
+Where the head stands on the mean of the last map, G is the same at all places, and hirescam equals gradcam. captum's
+LayerGradCam gives the same maps of convolutions, but cannot lay out the tokens of transformers.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.errors import FovealError
 from foveal.explain.target import Scorer
 
-# Stages before the last: there the AUC of layercam was farthest ahead of random weights on drawn photographs. Joined
-# with later stages by the maximum, as the paper also does, the coarse map covers the fine one.
+# Stages before the last: there the AUC of layercam was farthest ahead of random weights on drawn photographs. Joining
+# stages by the maximum, as the paper also does, lets the coarse map cover the fine one.
 EARLIER = 2
 
 Layout = Callable[[Tensor], Tensor]
@@ -33,24 +35,30 @@ Seen = dict[nn.Module, tuple[Tensor, Tensor]]  # module -> (A, G), in the order 
 def class_activation(method: str, scorer: Scorer, image: Tensor) -> tuple[Tensor, int]:
     """(map float32 [s, s] >= 0, places a side that it tells apart) of a normalised input [1, C, s, s] with gradient.
 
-    ValueError where the encoder has no map of features that is larger than one place.
+    FovealError where the encoder has no map of features that is larger than one place.
     """
     seen = feature_maps(scorer, image)
     if not seen:
-        raise ValueError(f"--method {method} needs an encoder with a map of features that is larger than one place")
+        raise FovealError("run.no_maps", f"--method {method} does not go with this encoder",
+                          expected="one with a map of features larger than one place",
+                          fix="choose --method integrated-gradients")  # fmt: skip
     module = _early(scorer, seen) if method == "layercam" else _last(seen)
-    coarse = WEIGHTED[method](*seen[module]).relu()
-    heat = F.interpolate(coarse[None, None], image.shape[2:], mode="bilinear", align_corners=False)
+    return enlarged(WEIGHTED[method](*seen[module]).relu(), image.shape[3])
+
+
+def enlarged(coarse: Tensor, size: int) -> tuple[Tensor, int]:
+    """(a map [h, h] at the size of the network's input [size, size], h)."""
+    heat = F.interpolate(coarse[None, None], (size, size), mode="bilinear", align_corners=False)
     return heat[0, 0], len(coarse)
 
 
 def feature_maps(scorer: Scorer, image: Tensor) -> Seen:
     """Every map of features of one pass with its gradient, float32 [D, h, w], h = w > 1; empty where there is none.
 
-    Found by watching, so it works for any encoder; of transformers, maps are rows of tokens laid out as they were cut.
+    Hooks find them in any encoder; in transformers, maps are rows of tokens laid out as they were cut.
     """
     encoder = scorer.grader.get_submodule("encoder")
-    score, outputs = _watched(scorer, encoder, image)
+    score, outputs = _outputs(scorer, encoder, image)
     lengths = {output.shape[1] for output in outputs.values() if output.dim() == 3}
     layouts = {module: _layout(output, encoder, lengths) for module, output in outputs.items()}
     maps = [(module, outputs[module], layout) for module, layout in layouts.items() if layout]
@@ -62,16 +70,16 @@ def feature_maps(scorer: Scorer, image: Tensor) -> Seen:
     }
 
 
-def _watched(scorer: Scorer, encoder: nn.Module, image: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
+def _outputs(scorer: Scorer, encoder: nn.Module, image: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
     """(score [1], the last output of every module of the encoder, in the order of the pass)."""
     outputs: dict[nn.Module, Tensor] = {}
 
-    def watch(module: nn.Module, _: Any, output: Any) -> None:
+    def keep(module: nn.Module, _: Any, output: Any) -> None:
         outputs.pop(module, None)
         if isinstance(output, Tensor) and len(output) == 1 and output.requires_grad:
             outputs[module] = output
 
-    handles = [module.register_forward_hook(watch) for module in encoder.modules() if module is not encoder]
+    handles = [module.register_forward_hook(keep) for module in encoder.modules() if module is not encoder]
     try:
         return scorer(image), outputs
     finally:
@@ -88,9 +96,8 @@ def _layout(output: Tensor, encoder: Any, lengths: set[int]) -> Layout | None:
     if output.dim() == 3 and shape[2] == encoder.num_features:
         first = getattr(encoder, "num_prefix_tokens", 0)  # these stand for no place
         side = math.isqrt(shape[1] - first)
-        return (
-            (lambda part: part[first:].T.reshape(-1, side, side)) if side > 1 and side**2 == shape[1] - first else None
-        )
+        is_square = side > 1 and side**2 == shape[1] - first
+        return (lambda part: part[first:].T.reshape(-1, side, side)) if is_square else None
     if output.dim() == 4 and shape[2] == shape[3] > 1 and shape[2] not in lengths:
         return lambda part: part
     if output.dim() == 4 and shape[1] == shape[2] > 1 and shape[3] != shape[2]:
@@ -101,7 +108,7 @@ def _layout(output: Tensor, encoder: Any, lengths: set[int]) -> Layout | None:
 def _last(seen: Seen) -> nn.Module:
     """The last map that the score depends on.
 
-    Where a class token is all that is read, the last block hands nothing on from places: its input is that map.
+    Where the head reads only a class token, the last block passes nothing on from places: its input is that map.
     """
     read = [module for module, (_, gradients) in seen.items() if gradients.any()]
     return (read or list(seen))[-1]

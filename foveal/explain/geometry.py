@@ -1,23 +1,15 @@
-"""Where the prepared square lies in the original photograph, where the retina lies in the square, and its rim."""
+"""The rim of the retina in a map, how much of a map lies on it, and the retina without its lesions."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from foveal.fundus.crop import Disc
-from foveal.fundus.preparation import Preparation, locate
-
 RIM = 0.03  # of the retina's diameter: what lies nearer to its edge is rim
 # A map spread evenly over the retina has 0.12 of itself on the rim, one spread over the whole square 0.31 on rim and
-# border. From twice the former on, a map is drawn to the frame.
+# border. From about twice the former on, something draws the map to the frame.
 ALARM = 0.25
 _HEAL = 1 / 16  # of the side: standard deviation of the blur that takes lesions away
-
-
-def square_of(pixels: np.ndarray, preparation: Preparation) -> Disc:
-    """The square that `prepare_pixels` cuts from a photograph uint8 [h, w, 3], in its pixels."""
-    return locate(pixels, preparation)[1]
 
 
 def interior_of(retina: np.ndarray) -> np.ndarray:
@@ -34,7 +26,7 @@ def border_energy(heat: np.ndarray, retina: np.ndarray) -> float:
 
 
 def alarm_of(share: float) -> str:
-    """What to say of a border energy: nothing below `ALARM`."""
+    """The warning for a border energy; empty below `ALARM`."""
     if share < ALARM:
         return ""
     return (
@@ -46,7 +38,7 @@ def alarm_of(share: float) -> str:
 def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
     """The prepared square uint8 [S, S, C] with the retina bool [S, S] blurred until lesions and vessels are gone.
 
-    The black around is neither changed nor mixed in: an edge of black in mid-retina would be a new lesion.
+    The black around it is neither changed nor mixed in: a dark edge in the middle of the retina would be a new lesion.
     """
     sigma = _HEAL * len(pixels)
     inside = retina.astype(np.float32)
@@ -60,9 +52,3 @@ def resized(mask: np.ndarray, size: int) -> np.ndarray:
     """A mask bool [S, S] at another size: [size, size], each pixel owned by what lies at its middle."""
     places = ((np.arange(size) + 0.5) * len(mask) / size).astype(int)
     return mask[np.ix_(places, places)]
-
-
-def shrinking(size: int, wanted: int) -> np.ndarray:
-    """float32 [wanted, size]: R such that R X R^T is X [size, size] resized as network inputs are."""
-    method = cv2.INTER_AREA if size > wanted else cv2.INTER_LINEAR
-    return cv2.resize(np.eye(size, dtype=np.float32), (size, wanted), interpolation=method)

@@ -1,6 +1,6 @@
-"""The page of an explanation: maps over photographs, what was asked of the grader below each, and what maps are worth.
+"""The page of an explanation: maps over photographs, what was explained below each, and what maps are worth.
 
-One HTML file in the style of the report; the pictures in it are small and lead to the full ones beside it.
+The pictures on the page are small and lead to the full ones beside it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from foveal.explain.tables import READING, alike_table, score_table
+from foveal.page.parts import COLOUR_SCALE, Gallery, Note, Part, Picture, Section, Verdict
 from foveal.page.pictures import embedded_file
-from foveal.page.render import render as render_page
+from foveal.page.render import page
 
 SIDE = 640  # pixels of a picture on the page
 MOST = 24  # pictures: the page stays small enough to send
@@ -19,20 +20,36 @@ MOST = 24  # pictures: the page stays small enough to send
 
 def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> str:
     """The page as HTML, of what explain.json in `folder` holds; every word that comes from a file is escaped."""
-    images, score = result["images"], result.get("score") or {}
-    return render_page("explain.html", **{
-        "run": Path(result["run"]).resolve().name, "method": result["method"], "target": result["target"],
-        "reading": READING, "images": len(images), "scores": score_table(score), "alike": alike_table(score),
-        "verdict": str(score.get("verdict") or ""), "cannot_show": result["cannot_show"],
-        "alarms": sum(bool(image["alarm"]) for image in images),
-        "pictures": [_picture(image, folder, classes) for image in images[:MOST]],
-    })  # fmt: skip
+    score = result.get("score") or {}
+    tables = [table for table in (score_table(score), alike_table(score)) if table]
+    sections = [
+        Section(name="maps", title="What the grade depends on", parts=_maps(result, folder, classes)),
+        Section(name="scores", title="What such maps are worth", parts=[str(score.get("verdict") or ""), *tables]),
+        Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]]),
+    ]
+    empty = {"" if result["images"] else "maps", "" if tables else "scores"}
+    return page(
+        [section for section in sections if section.name not in empty], kind="Foveal explanation",
+        title=Path(result["run"]).resolve().name, subtitle="where the grader looked",
+    )  # fmt: skip
 
 
-def _picture(image: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> dict[str, str]:
-    label = image["label"]
-    return {
-        "id": image["id"], "full": image["overlay"], "source": embedded_file(folder / image["overlay"], SIDE),
-        "given": classes[image["grade"]], "label": "" if label is None else classes[label],
-        "note": image["note"], "alarm": image["alarm"],
-    }  # fmt: skip
+def _maps(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> list[Part]:
+    images = result["images"]
+    parts: list[Part] = [f"Method: {result['method']}; target: {result['target']}. {READING}", COLOUR_SCALE]
+    alarms = sum(bool(image["alarm"]) for image in images)
+    if alarms:
+        text = f"{alarms} of {len(images)} maps lie on the border or the rim of the retina."
+        grounds = "No disease is there: these grades may come from the camera or the crop."
+        parts.append(Verdict(tone="unsure", text=text, grounds=grounds))
+    parts.append(Gallery([_picture(image, folder, classes) for image in images[:MOST]], "wide"))
+    if len(images) > MOST:
+        parts.append(Note(f"The first {MOST} of {len(images)}; all are in the folder maps."))
+    return parts
+
+
+def _picture(image: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> Picture:
+    label, file = image["label"], image["overlay"]
+    text = f"given {classes[image['grade']]}" + ("" if label is None else f", labelled {classes[label]}")
+    return Picture(source=embedded_file(folder / file, SIDE), id=image["id"], link=file, text=text,
+                   lines=[image["note"]], alarm=image["alarm"])  # fmt: skip

@@ -3,70 +3,73 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from foveal.console import warn
 from foveal.errors import FovealError
-from foveal.explain.geometry import square_of
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode
 from foveal.fundus.header import MAXIMUM_PIXELS
-from foveal.fundus.preparation import Preparation, prepare_file
+from foveal.fundus.preparation import Preparation, Prepared, locate, prepare_file
+from foveal.predict.inputs import Photograph
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns
 from foveal.sets.records import PreparedSet, open_prepared
+
+WORST = 24  # pictures of a set: as many as the page shows, and enough to see what mistakes have in common
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """One picture to explain.
 
-    `pixels`: uint8 [S, S, C], as the grader gets them. `original`: the photograph's file; None where only the prepared
-    pixels are left. `file`: as the record or the user names it. `label`: class number, where known.
+    `pixels`: uint8 [S, S, C], as the grader gets them. `original`: the photograph; None where only the prepared pixels
+    are left. `file`: as the record or the user names it. `label`: class number, where known.
     """
 
     id: str
     file: str
     pixels: np.ndarray
-    original: Path | None
+    original: Photograph | None
     label: int | None = None
 
     def frame(self, preparation: Preparation) -> tuple[np.ndarray, Disc]:
         """The photograph in full resolution uint8 [h, w, 3], and the square of it that `pixels` show."""
         if self.original is not None:
-            whole = decode(self.original, MAXIMUM_PIXELS).pixels
-            return whole, square_of(whole, preparation)
+            whole = decode(self.original.source(), MAXIMUM_PIXELS, name=self.original.id).pixels
+            return whole, locate(whole, preparation)[1]
         size = len(self.pixels)
         return np.ascontiguousarray(np.broadcast_to(self.pixels, (size, size, 3))), whole_frame(size, size)
 
 
-def from_files(files: list[Path], preparation: Preparation) -> tuple[list[Picture], list[tuple[Path, str]]]:
-    """(pictures, [(file, why it could not be read)])."""
-    pictures, failed = [], []
-    for file in files:
-        try:
-            pixels = prepare_file(file, preparation).pixels
-        except FovealError as error:
-            failed.append((file, str(error)))
-            continue
-        pictures.append(Picture(id=file.as_posix(), file=file.as_posix(), pixels=pixels, original=file))
-    return pictures, failed
+def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) -> list[Picture]:
+    """The pictures that can be read; the others with a warning each."""
+    pictures = []
+    for photograph, result in predictor.read(photographs):
+        if isinstance(result, Prepared):
+            name = photograph.id
+            pictures.append(Picture(id=name, file=name, pixels=result.pixels, original=photograph))
+        else:
+            warn(f"{photograph.id} could not be read: {result}")
+    return pictures
 
 
-def from_set(path: Path, split: str, limit: int, predictor: Predictor) -> list[Picture]:
-    """The first `limit` records of a part of a prepared set, worst mistakes first; all for 0.
+def from_set(path: Path, split: str, predictor: Predictor) -> list[Picture]:
+    """The `WORST` records of a part of a prepared set: the greatest mistakes first, then the right ones.
 
-    Worst is the largest distance of grades, then the largest probability of the wrong one. The right ones follow.
+    The greatest mistake is the largest distance of grades, then the largest probability of the wrong one.
     """
     prepared = open_prepared(path)
     records = prepared.records if split == "all" else prepared.part(split)
     if not len(records):
-        raise ValueError(f"{path} has no images in its part '{split}'; choose another --split")
+        raise FovealError("set.too_small", f"{path} has no images in its part '{split}'", fix="choose another --split")
     table = predictor.predict_prepared(prepared, records)
-    order = worst_first(table)[: limit or len(table)]
+    order = worst_first(table)[:WORST]
     chosen, labels = records.iloc[order], table["label"].iloc[order]
     pictures = []
     for row, label, pixels in zip(chosen.to_dict("records"), labels, prepared.pixels(chosen), strict=True):
@@ -85,14 +88,13 @@ def worst_first(table: pd.DataFrame) -> list[int]:
     return [int(row) for row in np.lexsort((np.arange(len(table)), -probability * (distance > 0), -distance))]
 
 
-def _original(prepared: PreparedSet, file: str, sha256: str, preparation: Preparation) -> Path | None:
+def _original(prepared: PreparedSet, file: str, sha256: str, preparation: Preparation) -> Photograph | None:
     """The photograph that a record came from, where it is still there and still gives the record's pixels."""
-    for root in prepared.card.get("source", []):
-        path = Path(root) / file
-        if path.is_file():
-            try:
-                same = hashlib.sha256(prepare_file(path, preparation).pixels.tobytes()).hexdigest() == sha256
-            except FovealError:
-                same = False
-            return path if same else None
-    return None
+    path = next((Path(root) / file for root in prepared.card.get("source", []) if (Path(root) / file).is_file()), None)
+    if path is None:
+        return None
+    try:
+        same = hashlib.sha256(prepare_file(path, preparation).pixels.tobytes()).hexdigest() == sha256
+    except FovealError:
+        same = False
+    return Photograph.at(path) if same else None

@@ -14,15 +14,14 @@ from foveal.nets.heads import Grader
 
 # What is given random weights, from the answer backwards (cascading randomisation), as the share of the layers.
 STEPS = {"head": 0.0, "head and last half": 0.5, "all": 1.0}
-ALIKE = 0.5  # rank correlation from which two maps count as much alike
 
 
 def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Grader:
     """A copy whose head, and the last `share` (0-1) of the encoder's layers, have random weights.
 
     Layers are those with weights of their own, in the order in which the encoder holds them. Batch statistics are
-    measured again on `pictures` [n, C, s, s]: with those of other weights the signal dies out on its way, and an empty
-    map would prove nothing.
+    measured again on `pictures` [n, C, s, s]: with those of other weights the signal dies out, and an empty map proves
+    nothing.
     """
     copied = deepcopy(grader)
     layers = [module for module in copied.encoder.modules() if _has_weights(module)]
@@ -30,15 +29,10 @@ def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Gra
         torch.manual_seed(seed)
         for layer in [*layers[len(layers) - round(share * len(layers)) :], copied.head]:
             _shuffle(layer)
-    _measure_statistics(copied, pictures)
-    return copied
-
-
-def _measure_statistics(grader: Grader, pictures: Tensor) -> None:
-    for layer in statistics_layers(grader):
+    for layer in statistics_layers(copied):
         layer.train()
-    re_estimate(grader, pictures.split(8))
-    grader.eval()
+    re_estimate(copied, pictures.split(8))
+    return copied.eval()
 
 
 def _has_weights(module: nn.Module) -> bool:
@@ -47,9 +41,9 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _shuffle(layer: nn.Module) -> None:
-    """Replace weights by normal ones of the same deviation around 0: their scale stays, and what was learned goes.
+    """Replace weights by normal ones of the same deviation around 0, which keeps their scale and nothing learned.
 
-    Their mean goes too: what comes in is positive, and a mean below 0 would silence every unit of the layer.
+    Their mean is dropped too: inputs are positive, and a mean below 0 would silence every unit of the layer.
     """
     with torch.no_grad():
         for weight in layer.parameters(recurse=False):

@@ -20,8 +20,7 @@ def sheet(
     pictures: Sequence[tuple[np.ndarray, np.ndarray]], explained: Sequence[Mapping[str, Explanation]]
 ) -> np.ndarray:
     """uint8 [h, w, 3]: a row per picture, (prepared uint8 [S, S, C], lesions uint8 [S, S]), a column per method."""
-    names = ["lesions", *explained[0]]
-    rows = [_heads(names)]
+    rows = [_heads(["lesions", *explained[0]])]
     for (pixels, lesions), maps in zip(pictures, explained, strict=True):
         frame = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
         square = whole_frame(len(frame), len(frame))
@@ -32,10 +31,9 @@ def sheet(
 
 
 def _with_outlines(frame: np.ndarray, lesions: np.ndarray) -> np.ndarray:
-    large = _cell(frame).copy()
     mask = cv2.resize(lesions, (CELL, CELL), interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    drawn: np.ndarray = cv2.drawContours(large, contours, -1, (90, 230, 255), 1, cv2.LINE_AA)
+    drawn: np.ndarray = cv2.drawContours(_cell(frame).copy(), contours, -1, (90, 230, 255), 1, cv2.LINE_AA)
     return drawn
 
 

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from foveal.page.parts import Cell, Table, value_cell
-from foveal.page.words import number
+from foveal.page.parts import Cell, Table, cells, muted, value_cell
+from foveal.page.words import capital, number
 
 READING = (
-    "The colours run from violet, little, to yellow, most; where nothing is laid over, the answer does not hang on it. "
-    "The white line holds the top tenth of the retina."
+    "The colours run from violet (little) to yellow (most); the answer does not depend on places without colour. The "
+    "white line surrounds the top tenth of the retina."
 )
 MEASURES = {"auc": "lesion AUC", "pointing": "pointing game", "enrichment": "enrichment", "border_energy": "border"}
 MEANINGS = {
     "auc": "how often a pixel of a lesion is brighter on the map than one beside it.",
     "pointing": "how often the strongest place of the map lies in a lesion.",
-    "enrichment": "how much more of the map lies in lesions than an even map would have there.",
+    "enrichment": "how many times more of the map lies in lesions than of an even map.",
     "border_energy": "the share of the map on the edge of the picture or outside the retina.",
 }
 
@@ -30,25 +30,28 @@ def score_table(score: Mapping[str, Any]) -> Table | None:
             if figures := entry.get(weights):
                 random = ", random weights" if weights == "random" else ""
                 rows.append([Cell(text=f"{method}{random}"), *(_figure(figures.get(name)) for name in MEASURES)])
-    notes = [f"{title[0].upper()}{title[1:]}: {MEANINGS[name]}" for name, title in MEASURES.items()]
-    about = f"Judged on {score.get('images', '?')} drawn photographs, the only ones on which the lesions are known."
-    return Table(columns=["map", *MEASURES.values()], rows=rows, notes=[about, *notes]) if rows else None
+    notes = [f"{capital(title)}: {MEANINGS[name]}" for name, title in MEASURES.items()]
+    about = f"{score.get('images', '?')} drawn photographs: only there the lesions are known. 95 % intervals."
+    title, columns = "Maps where the lesions are known", ["map", *MEASURES.values()]
+    return Table(caption=title, columns=columns, rows=rows, notes=[about, *notes]) if rows else None
 
 
 def _figure(entry: Any) -> Cell:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("value"), int | float):
-        return Cell(text="–", tone="muted")
+        return muted("–")
     cell = value_cell({"low": None, "high": None, **entry})
     chance = entry.get("chance")
     return replace(cell, small=f"{cell.small}; chance {number(chance)}") if chance is not None else cell
 
 
 def alike_table(score: Mapping[str, Any]) -> Table | None:
-    """How alike maps stay when the weights are made random, step by step; a map that stays ignores the grader."""
+    """How similar maps stay when the weights are made random, step by step."""
     found = score.get("correlation") or {}
     steps = list(next(iter(found.values()), {}))
-    rows = [[Cell(text=str(method)), *(Cell(text=number(row.get(step))) for step in steps)]
-            for method, row in found.items()]  # fmt: skip
-    notes = ["Mean rank correlation with the map before that part of the weights was made random. It should fall to "
-             "near 0: a map that stays alike shows the picture, not the grader."]  # fmt: skip
-    return Table(columns=["map", *steps], rows=rows, notes=notes) if rows else None
+    rows = [cells(str(method), *(number(row.get(step)) for step in steps)) for method, row in found.items()]
+    notes = [
+        "Mean rank correlation with the map before that part of the weights was made random; a dash where a map is "
+        "flat. It should fall to near 0: a map that stays similar shows the picture, not the grader."
+    ]
+    title = "Do the maps depend on the grader?"
+    return Table(caption=title, columns=["map", *steps], rows=rows, notes=notes) if rows else None

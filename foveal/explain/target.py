@@ -1,6 +1,6 @@
 """Targets: the one number of a grader's answer that a map explains.
 
-A map without a stated target means nothing, so there is no default inside: a target is always resolved first.
+A map without a stated target means nothing, so no function here has a default for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from foveal.errors import FovealError
 from foveal.losses.grading import expected_grade
 
 
@@ -34,26 +35,30 @@ class Target:
         return logits[:, list(self.classes)].logsumexp(1) - logits[:, rest].logsumexp(1)
 
     def value(self, logits: Tensor) -> Tensor:
-        """Logits [B, K] -> what a person is told, float32 [B]: the expected grade, 0 to K - 1, or a probability."""
+        """Logits [B, K] -> what people read, float32 [B]: the expected grade, 0 to K - 1, or a probability."""
         score = self.score(logits)
         return score.sigmoid() if self.classes else score
+
+
+EXPECTED = Target("expected grade")
 
 
 def resolve(wanted: str, classes: Sequence[str], referable_from: int | None, decision: str) -> Target | None:
     """The target that `wanted` names: grade, referable, or a class by name or number.
 
     None stands for the class that each picture is given: `grade` of a grader that decides for the most probable one.
-    ValueError for a name that is neither, and for `referable` on a scale that does not tell who is referred.
+    FovealError for another name, and for `referable` on a scale that does not say who is referred.
     """
     if wanted == "grade":
-        return Target("expected grade") if decision == "expected" else None
+        return EXPECTED if decision == "expected" else None
     if wanted == "referable":
         if referable_from is None:
-            raise ValueError("--target referable: this grader's scale does not tell which classes are referred")
+            raise FovealError("option.value", "--target referable: the scale of this grader refers no class")
         return Target("referable", tuple(range(referable_from, len(classes))))
     numbers = {name: number for number, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
     if wanted not in numbers:
-        raise ValueError(f"--target {wanted}: choose grade, referable or a class: {', '.join(classes)}")
+        raise FovealError("option.value", f"--target {wanted}",
+                          expected=f"grade, referable or a class: {', '.join(classes)}")  # fmt: skip
     return of_class(numbers[wanted], classes)
 
 

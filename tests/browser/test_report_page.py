@@ -46,7 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, grader_run: Path, phantom_se
         (copy / "config.toml").write_text(lines, encoding="utf-8")
     lengthen(second)
     add_companions(second)
-    maps = foveal.explain(grader_run, phantom_set, out=folder / "maps", method="saliency", limit=2)
+    maps = foveal.explain(grader_run, phantom_set, out=folder / "maps", method="saliency")
     judged = pd.read_csv(second / "predictions.csv", dtype=str)["id"]
     return {
         "sheets": foveal.report(second, image=tuple(judged[:2]), out=folder / "sheets.html"),

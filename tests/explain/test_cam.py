@@ -143,7 +143,7 @@ def test_maps_of_well_known_encoders(encoder, size, cells):
         assert found.cells == places and found.heat.max() > 0
 
 
-def test_without_a_map_of_features_the_error_says_so():
+def test_an_encoder_without_a_map_of_features_is_refused(refuses):
     class Flat(nn.Module):
         num_features = 3
 
@@ -153,5 +153,5 @@ def test_without_a_map_of_features_the_error_says_so():
     scorer = Scorer(Grader(Flat(), 3, 4).eval().requires_grad_(False), GRADE)
     image = torch.randn(1, 3, 16, 16, requires_grad=True)
     assert feature_maps(scorer, image) == {}
-    with pytest.raises(ValueError, match="--method hirescam needs an encoder with a map of features"):
+    with refuses("run.no_maps", "--method hirescam"):
         attribute("hirescam", scorer, image, image)
