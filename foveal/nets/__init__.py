@@ -1,1 +1,1 @@
-"""ENCODERS AND HEADS."""
+"""NETWORKS: encoders, their weights, and heads."""

@@ -1,4 +1,4 @@
-"""Statistics of batch normalisation: estimated anew, or shared by all processes, which then compute what one would.
+"""Statistics of batch normalisation: re-estimated, or shared by all processes so that they compute what one would.
 
 torch's own SyncBatchNorm needs a GPU; this one runs wherever torch.distributed does.
 """
@@ -96,7 +96,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
 
 class SynchronisedBatchNormAct2d(BatchNormAct2d):
-    """The same of timm's layer, which drops and activates what it has normalised."""
+    """The same for timm's layer, which applies dropout and activation after the normalisation."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same shape."""

@@ -28,7 +28,7 @@ class Depthwise(nn.Conv2d):
 
 
 class DepthwiseSame(Conv2dSame):
-    """The same of timm's convolution with TensorFlow's padding."""
+    """The same for timm's convolution with TensorFlow's padding."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, C, h / stride, w / stride], rounded up."""

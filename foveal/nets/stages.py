@@ -1,4 +1,4 @@
-"""Stages of an encoder, from the input to the output: what is frozen, and what learns more slowly than the rest.
+"""Stages of an encoder, from input to output, for freezing the first ones or letting them learn more slowly.
 
 timm knows how each of its networks is grouped; stage 0 is the stem. Our own small networks have one stage per layer.
 """

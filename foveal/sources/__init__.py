@@ -1,1 +1,1 @@
-"""WHERE IMAGES COME FROM: sources, splits, prepared sets and batches."""
+"""WHERE IMAGES COME FROM: published data sets, folders, tables and drawn phantoms."""

@@ -21,12 +21,12 @@ PARTS = {
 
 
 def recognise(root: Path) -> bool:
-    """Any folder: this source is asked last."""
+    """Any folder: this source is tried last."""
     return root.is_dir()
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """Read the folder; where its pictures lie says which of the three it is.
+    """Read the folder; the places of its pictures tell which of the three layouts it has.
 
     Pictures directly in `root`, or a single class folder, make an unlabelled pool.
     """
@@ -54,5 +54,5 @@ def load(root: Path, options: SourceOptions) -> Source:
 
 
 def task_of(scale: str) -> str:
-    """Classes on a known scale are graded, any others told apart."""
+    """Classes on a known scale are for grading, any others for classification."""
     return "grading" if scale != "none" else "classification"

@@ -14,7 +14,7 @@ from foveal.sources.source import Source, list_pictures, make_table, patients_an
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """What one table of labels says: `rows` as of `make_table`, whose `file` names pictures in `folder`."""
+    """One table of labels: `rows` as made by `make_table`, whose `file` column names pictures in `folder`."""
 
     table: Path
     folder: Path
@@ -37,13 +37,15 @@ def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, i
     does not exist, a name matches two pictures, or two names match one picture.
     """
     pictures = list_pictures(root)
-    tables: list[pd.DataFrame] = []
-    name_of: dict[Path, str] = {}
     for part in parts:
         if not part.folder.is_dir():
             missing = f"{part.table} has labels for {len(part.rows)} pictures in {part.folder}, which does not exist"
             raise FovealError("source.missing_folder", missing)
-        found = _match(part, [path for path in pictures if path.is_relative_to(part.folder)], name_of)
+    by_name = {folder: _by_name(pictures, folder) for folder in {part.folder for part in parts}}
+    tables: list[pd.DataFrame] = []
+    name_of: dict[Path, str] = {}
+    for part in parts:
+        found = _match(part, by_name[part.folder], name_of)
         paths = [path or part.folder / name for path, name in zip(found, part.rows["file"], strict=True)]
         tables.append(part.rows.assign(file=[path.relative_to(root).as_posix() for path in paths]))
     named = pd.concat(tables, ignore_index=True)
@@ -51,17 +53,23 @@ def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, i
     return (pd.concat([named, pool], ignore_index=True) if len(pool) else named), len(pool)
 
 
-def _match(part: Labelled, pictures: list[Path], name_of: dict[Path, str]) -> list[Path | None]:
+def _by_name(pictures: list[Path], folder: Path) -> dict[str, list[Path]]:
+    """The pictures in a folder by what a table may call them, in lower case: path or name, with or without ending."""
+    by_name: dict[str, list[Path]] = {}
+    for path in pictures:
+        if path.is_relative_to(folder):
+            relative = path.relative_to(folder).as_posix()
+            for key in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
+                by_name.setdefault(key.lower(), []).append(path)
+    return by_name
+
+
+def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, str]) -> list[Path | None]:
     """The picture of each name in a table, None where it is missing; `name_of` learns the name of each picture.
 
     A name is a path below the folder or a file name, with or without its ending. Case, backslashes and a different
     ending on disk do not matter. A name with a folder in it matches only a picture in that folder.
     """
-    by_name: dict[str, list[Path]] = {}
-    for path in pictures:
-        relative = path.relative_to(part.folder).as_posix()
-        for key in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
-            by_name.setdefault(key.lower(), []).append(path)
     found: list[Path | None] = []
     for row, name in enumerate(part.rows["file"], 2):  # row 1 holds the names of the columns
         plain = PurePosixPath(name.replace("\\", "/")).as_posix()

@@ -20,7 +20,7 @@ KEYS = tuple(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")
 
 
 def recognise(root: Path) -> bool:
-    """An .npz file with all six arrays, or a folder with exactly one .npz file, such a one."""
+    """An .npz file with all six arrays, or a folder whose only .npz file has them."""
     file = find_arrays(root, "*.npz")
     if file is None or not is_zipfile(file):
         return False

@@ -23,7 +23,7 @@ from foveal.sources.source import Source, SourceOptions, keep_columns, make_tabl
 LABELS = "messidor_data.csv"
 COLUMNS = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
 PAIRS = "messidor-2.csv"
-# A name that `patients` gives, with a group of `group_of` among those that copies tie together.
+# Matches the name of a patient in a prepared set whose groups, joined by copies, include one of `group_of`.
 COARSE = re.compile(r"(?:^|\+)messidor2?/(\d{8}|IM\d+xx)(?=\+|$)")
 
 
@@ -47,7 +47,7 @@ def load(root: Path, options: SourceOptions) -> Source:
 
 
 def group_examinations(table: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFrame:
-    """`table` with ids without folders, and groups: the examination in `pairs`, else what certainly holds it."""
+    """`table` with ids without folders, and groups: the examination in `pairs`, otherwise that of `group_of`."""
     stems = [Path(name).name for name in table["id"]]
     return table.assign(id=stems, group=[pairs.get(stem.lower()) or group_of(stem) for stem in stems])
 

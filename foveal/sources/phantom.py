@@ -49,7 +49,7 @@ class Phantom:
 def draw_phantom(grade: int, eye: str, size: int, generator: Generator) -> Phantom:
     """Draw one photograph of `size` x `size` pixels, best at 64 to 256; the same generator state gives the same bytes.
 
-    With the same state, another `grade` changes the lesions alone and the other `eye` mirrors the anatomy.
+    With the same state, another `grade` changes only the lesions, and the other `eye` mirrors the anatomy.
     FovealError for a grade outside 0..4, an eye other than "left" and "right", or a size below 16.
     """
     patient_seed, image_seed = (int(seed) for seed in generator.integers(2**63, size=2))

@@ -31,7 +31,7 @@ from foveal.sources import (
 from foveal.sources.cards import CARDS
 from foveal.sources.source import SPLITS, Source, SourceOptions
 
-# In the order in which they are asked whether they recognise a folder: the particular ones first.
+# The first one that recognises a folder reads it, so the most specific ones come first.
 SOURCES = {
     "phantom": phantom_source, "messidor2": messidor2, "idrid": idrid, "ddr": ddr, "deepdrid": deepdrid,
     "aptos2019": aptos, "eyepacs": eyepacs, "messidor": messidor, "retinamnist": retinamnist, "medmnist": medmnist,
@@ -41,6 +41,8 @@ DatasetName = Literal[
     "auto", "phantom", "messidor2", "idrid", "ddr", "deepdrid", "aptos2019", "eyepacs", "messidor", "retinamnist",
     "medmnist", "mnist", "cifar10", "table", "folder",
 ]  # fmt: skip
+
+COLUMNS = ("image", "label", "group", "split")
 
 
 def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, Source]:
@@ -52,9 +54,9 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     if not phantom_source.recognise(root) and not root.exists():
         raise FovealError("source.missing", f"there is no file or folder {root}")
     name = _recognise(root) if dataset == "auto" else dataset
-    columns = (options.image_column, options.label_column, options.group_column, options.split_column)
-    if name != "table" and any(columns):
-        conflict = f"--…-column options are for tables, and {root} is read as {name}"
+    columns = [f"--{what}-column" for what in COLUMNS if getattr(options, f"{what}_column")]
+    if columns and name != "table":
+        conflict = f"{', '.join(columns)} is for tables, and {root} is read as {name}"
         raise FovealError("option.conflict", conflict, fix="read it as a table with --dataset table")
     try:
         source = SOURCES[name].load(root, options)
@@ -73,7 +75,7 @@ def _recognise(root: Path) -> str:
     if name is None:
         names = ", ".join(SOURCES)
         raise FovealError("source.unknown", f"no source recognises {root}", fix=f"name one with --dataset: {names}")
-    say(f"{root} is read as {name}, {CARDS[name].title}, because of its files: {CARDS[name].layout}")
+    say(f"{root} is read as {name} ({CARDS[name].title}), which looks like this: {CARDS[name].layout}")
     return name
 
 
@@ -94,7 +96,7 @@ def _check(source: Source, root: Path) -> None:
         raise FovealError("table.duplicate_image", twice, fix="keep one row of each")
     unknown = table[~table["split"].isin([*SPLITS, ""])].head(1)
     for name, split in zip(unknown["id"], unknown["split"], strict=True):
-        raise FovealError("table.split", f"{root}: the split of {name} is '{split}'", expected=", ".join(SPLITS))
+        raise FovealError("split.unknown", f"{root}: the split of {name} is '{split}'", expected=", ".join(SPLITS))
 
 
 def _is_text(name: str) -> bool:

@@ -26,7 +26,7 @@ EYE_NAMES = {"left": "left", "os": "left", "right": "right", "od": "right"}
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a source may need besides its path; each source takes what concerns it."""
+    """What a source may need besides its path; each source uses those that apply to it."""
 
     image_column: str | None = None  # columns of a table that does not use the usual names
     label_column: str | None = None

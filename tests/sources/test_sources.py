@@ -157,7 +157,7 @@ def test_a_faulty_table_is_named(tmp_path, refuses, text, code, named):
 def test_ids_named_twice_and_unknown_splits_are_refused(tmp_path, refuses):
     write_picture(tmp_path / "x.png")
     file = write_table(tmp_path, "image,level,part\nx,1,holdout\n")
-    with refuses("table.split", "holdout", "unlabelled"):
+    with refuses("split.unknown", "holdout", "unlabelled"):
         read_source(file, "table", SourceOptions(split_column="part"))
     with refuses("table.duplicate_image", file, "x"):
         read_source(write_table(tmp_path, "image,level\nx,1\nx,0\n"), "table", DEFAULT)
@@ -408,7 +408,7 @@ def test_names_that_no_table_can_hold_are_refused_before_any_work(tmp_path, refu
 
 def test_columns_are_for_tables_only(tmp_path, refuses):
     write_picture(tmp_path / "0" / "a.png")
-    with refuses("option.conflict", tmp_path, "folder", "--dataset table"):
+    with refuses("option.conflict", tmp_path, "folder", "--label-column", "--dataset table"):
         read_source(tmp_path, "folder", SourceOptions(label_column="x"))
 
 
