@@ -61,4 +61,4 @@ def _read(file: Path) -> Labelled:
     grades = read_grades(names, labels, len(ICDR), file, UNGRADABLE)
     ids = [f"{file.stem}/{without_ending(name)}" for name in names]
     table = make_table(ids, names, grades, split=PARTS[file.stem], flags=flag_ungradable(grades))
-    return Labelled(table=file, folder=file.with_suffix(""), rows=table)
+    return Labelled(table=file, folder=file.with_suffix(""), rows=table, first_row=1)

@@ -19,6 +19,7 @@ class Labelled:
     table: Path
     folder: Path
     rows: pd.DataFrame
+    first_row: int = 2  # its number in the file: row 1 holds the names of the columns
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...], *notes: str) -> Source:
@@ -71,7 +72,7 @@ def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, s
     ending on disk do not matter. A name with a folder in it matches only a picture in that folder.
     """
     found: list[Path | None] = []
-    for row, name in enumerate(part.rows["file"], 2):  # row 1 holds the names of the columns
+    for row, name in enumerate(part.rows["file"], part.first_row):
         plain = PurePosixPath(name.replace("\\", "/")).as_posix()
         hits = by_name.get(plain.lower()) or by_name.get(without_ending(name).lower(), [])
         where = f"{part.table}, row {row}"
