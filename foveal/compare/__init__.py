@@ -1,1 +1,1 @@
-"""WHERE IMAGES COME FROM: sources, splits, prepared sets and batches."""
+"""What helps: probes of frozen features, starting weights side by side, rounds of pseudo-labels."""

@@ -2,13 +2,14 @@
 
     foveal compare DATA --init random imagenet RUN --labels 1% 10% 100% --out OUT
 
-    OUT/cells/*.csv     predictions of the judged images by each combination; the same command goes on where it stopped
+    OUT/cells/*.csv     predictions of the judged images by each combination; the same command resumes
     OUT/features/*.npz  features of a frozen encoder, computed once
     OUT/compare.csv     a row per combination and figure: mean over seeds, interval, paired difference from the first
     OUT/compare.png     label-efficiency curves
 
-Smaller label fractions are parts of larger ones. Only the labels of a fraction are used, for all choices too; nothing
-is chosen on the images that are judged: the test part, or with --folds every graded image, by what did not learn it.
+All starting weights see images of one size. Smaller label fractions are parts of larger ones. Only the labels of a
+fraction are used, for every choice too. Nothing is chosen on the judged images: those of the test part or, with
+--folds, every graded image, judged by what was not trained on it.
 """
 
 from __future__ import annotations
@@ -26,80 +27,67 @@ from typing import Any
 import pandas as pd
 import torch
 
-from foveal.compare.cells import Cell, Sides, features_of, repetitions, run_cell
+from foveal.compare.cells import Cell, Sides, common_size, features_of, repetitions, run_cell, task_of
 from foveal.compare.efficiency import draw_curves, show_comparison, tabulate
 from foveal.compare.options import CompareConfig, share_of
 from foveal.config import to_toml
-from foveal.console import progress_bar, say, warn
+from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
-from foveal.files import write_text
-from foveal.runs import check_out, open_run, sole_writer
+from foveal.errors import FovealError
+from foveal.files import replacing, write_table, write_text
+from foveal.runs import open_run, sole_writer
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
 from foveal.sets.records import PreparedSet, open_prepared
-from foveal.train.options import TrainConfig
-from foveal.train.start import start_from
-from foveal.train.train import try_start
 
-# Combinations are files of their own: more of them can be asked for later, and elsewhere.
-FREE = ("init", "how", "labels", "seeds", "devices", "resamples")
+# More combinations can be added later, and on other devices: each is a file of its own.
+FREE = ("init", "how", "labels", "seeds", "devices")
 
 
 def compare(config: CompareConfig) -> pd.DataFrame:
     """Run all combinations that have no predictions yet, and write the table and the figure; returns the table."""
     prepared = open_prepared(config.data)
-    sides = repetitions(prepared, config.folds, config.seeds, config.seed)
+    device = choose_device(config.devices[0])
+    sides = repetitions(prepared, config)
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     for init in config.init:
-        refuse_seen(prepared, read_seen(init), f"what {init} has learned from", config.allow_leaks, judged)
-    choose_device(config.devices[0])
-    refuse_taught(config)
-    hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
-    check_out(config.out, "compare", config, FREE)
-    sizes = {}
-    for init in config.init:
-        start = start_from(init, config.encoder, config.image_size, prepared)
-        sizes[init] = start.spec.image_size
-        try_start(TrainConfig(data=config.data, out=config.out, init=init, encoder=start.encoder,
-                              image_size=start.spec.image_size), prepared)  # fmt: skip
-    if len(set(sizes.values())) > 1:
-        seen = ", ".join(f"{init} {size} px" for init, size in sizes.items())
-        warn(f"the starting weights see images of different sizes ({seen}): --image-size gives all of them one")
+        refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks, judged)
+        refuse_taught(config, init)
+        task_of(config, init, prepared, device)  # the weights fit, before anything is written
     with sole_writer(config.out, "compare"):
-        return _compare(config, prepared, sides, hashes)
+        return _compare(config, prepared, sides)
 
 
-def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides], hashes: dict[str, str]) -> pd.DataFrame:
-    open_run(config.out, "compare", config, hashes, FREE)
-    write_text(config.out / "config.toml", to_toml("compare", config))  # with what is new of the free options
+def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides]) -> pd.DataFrame:
+    hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
+    open_run(config.out, "compare", config, hashes | {"the image size": str(common_size(config, prepared))}, FREE)
+    write_text(config.out / "config.toml", to_toml("compare", config))  # with the present free options
     for folder in ("cells", "features"):
         (config.out / folder).mkdir(exist_ok=True)
     known = len(sides[0].known)
     cells = [
-        Cell(init=init, how=how, labels=said, share=share_of(said, known), repetition=repetition)
-        for how, said, init, repetition in product(config.how, config.labels, config.init, range(config.repetitions))
+        Cell(init=init, how=how, labels=labels, share=share_of(labels, known), repetition=repetition)
+        for how, labels, init, repetition in product(config.how, config.labels, config.init, range(config.repetitions))
     ]
     missing = [cell for cell in cells if not cell.file(config).is_file()]
-    say(f"{len(cells)} combinations, {len(cells) - len(missing)} of them done; {known:,} graded images to learn from")
+    say(f"{len(cells)} combinations, {len(cells) - len(missing)} of them finished; {known:,} graded training images")
     for init, network in dict.fromkeys((cell.init, cell.network) for cell in missing if cell.how == "probe"):
         features_of(config, init, network, prepared, choose_device(config.devices[0]))
     run_all(config, prepared, missing)
     table = tabulate(config, prepared, sides, cells)
-    write_text(config.out / "compare.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_table(config.out / "compare.csv", table)
     show_comparison(table, config, sides)
-    draw_curves(table, config.out / "compare.png")
+    with replacing(config.out / "compare.png") as partial:
+        draw_curves(table, partial)
     say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")
     return table
 
 
-def refuse_taught(config: CompareConfig) -> None:
-    """ValueError for weights that have learned from grades, where fewer grades are to be learned from."""
-    for init in config.init:
-        taught = (read_seen(init)["taught"] == TAUGHT).any()
-        if taught and any(said != "100%" for said in config.labels) and not config.allow_leaks:
-            raise ValueError(
-                f"--init {init} has learned from grades already: with a part of the labels it would know more than it "
-                "is given. Compare it with --labels 100% only, or say --allow-leaks"
-            )
+def refuse_taught(config: CompareConfig, init: str) -> None:
+    """FovealError for weights that have learned from grades, where only a part of the grades may be used."""
+    taught = (read_seen(init)["taught"] == TAUGHT).any()
+    if taught and set(config.labels) != {"100%"} and not config.allow_leaks:
+        what = f"--init {init} was trained on grades, so it knows more than a part of the labels"
+        raise FovealError("leak.grades", what, fix="use --labels 100%, or --allow-leaks")
 
 
 def hash_of(init: str) -> str:
@@ -109,7 +97,7 @@ def hash_of(init: str) -> str:
 
 
 def run_all(config: CompareConfig, prepared: PreparedSet, cells: list[Cell]) -> None:
-    """Run the cells, one after the other or, with several devices, side by side."""
+    """Run the cells, one after the other or, with several devices, in parallel."""
     with progress_bar("compare", len(cells), "combinations") as bar:
         if len(config.devices) == 1:
             for cell in cells:
@@ -127,18 +115,18 @@ def run_all(config: CompareConfig, prepared: PreparedSet, cells: list[Cell]) -> 
                 bar.advance()
 
 
-_taken: list[torch.device] = []  # by this process, where several work side by side
+_taken: list[torch.device] = []  # the device of this process, where several work in parallel
 
 
 def _take_device(devices: Any, threads: int) -> None:
-    """What a process that has just started takes: one of the devices, and its share of the threads."""
+    """Give a new process one of the devices and its share of the threads."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _taken.append(choose_device(devices.get()))
     torch.set_num_threads(threads)
 
 
 def _end_with_parent(parent: int) -> None:
-    """A process whose parent was killed must not go on: the same command, given again, would run beside it."""
+    """End a process whose parent was killed: it would write beside the same command when that runs again."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

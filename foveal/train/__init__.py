@@ -1,1 +1,1 @@
-"""WHERE IMAGES COME FROM: sources, splits, prepared sets and batches."""
+"""Train a grader: its options, its loop, folds, the readout and the predictions it leaves behind."""

@@ -1,8 +1,10 @@
-"""Balance of classes: weights per class index, or draws per image; computed once from the labels that are learned."""
+"""Class balance: a weight for each class, or how often an epoch draws each image. Both follow from the labels."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from foveal.errors import FovealError
 
 BETA = 0.999  # of the effective number of images: Cui et al. 2019 try 0.9 to 0.9999; ours have hundreds of images
 
@@ -11,17 +13,17 @@ def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
     """float [K]: `none` all 1; `balanced` n / (K count); `root` the square root of that; `effective` by Cui et al.
 
     Cui et al. 2019, eq. 2: a class of n images counts as (1 - b^n) / (1 - b). The mean weight over the labels is 1, so
-    that the learning rate keeps its meaning. Raises ValueError when a class has no image: it could never be learned.
+    that the learning rate keeps its meaning. FovealError where a class has no image.
     """
-    counts = np.bincount(labels, minlength=classes)
-    if (counts == 0).any() and how != "none":
-        missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
-        raise ValueError(
-            f"class {missing} has no training image, so no class weight can be given; "
-            "merge classes when preparing (--classes), or use --class-weights none"
-        )
     if how == "none":
         return np.ones(classes)
+    counts = np.bincount(labels, minlength=classes)
+    if (counts == 0).any():
+        missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
+        raise FovealError(
+            "label.missing_class", f"class {missing} has no training image, so it has no class weight",
+            fix="merge classes with `foveal prepare --classes`, or use --class-weights none",
+        )  # fmt: skip
     if how == "effective":
         weights = (1 - BETA) / (1 - BETA**counts)
     else:
@@ -31,10 +33,10 @@ def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
 
 
 def drawn_images(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """int [n]: the images of an epoch in their order. share 0: each once; share 1: every class equally often.
+    """int [n]: the images of an epoch in order. share 0: each once; share 1: every class equally often.
 
-    Between them the chance of a class is (1 - share) of its own plus share of an equal one, as in the progressively
-    balanced sampling of Kang et al. 2020 (section 4.1). A class is drawn by its index, and then one of its images.
+    In between, the chance of a class is (1 - share) of its own plus share of an equal one, as in the progressively
+    balanced sampling of Kang et al. 2020 (section 4.1). A class is drawn first, then one of its images.
     """
     if share == 0:
         return generator.permutation(len(labels))

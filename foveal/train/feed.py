@@ -1,6 +1,6 @@
-"""The batches of an epoch: which images, how they are seen, and what is asked of them.
+"""The batches of an epoch: which images, how they are seen, and their targets.
 
-Everything is a function of (seed, epoch, step), so that a run that resumes goes on as if it had not stopped.
+Everything is a function of (seed, epoch, step), so that a resumed run continues as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from foveal.train.balance import drawn_images
 from foveal.train.learned import Learned
 from foveal.train.mixing import mix
 from foveal.train.options import TrainConfig
+from foveal.train.task import Task
 
-GROWING_STEP = 32  # sizes on the way are whole multiples of it: what networks halve five times
+GROWING_STEP = 32  # intermediate sizes are multiples of it: networks halve the side five times
 MIXING = 7  # a seed of its own, so that mixing does not change the views
 
 
@@ -35,7 +36,7 @@ class Batch:
 
 
 def batches_of_epoch(config: TrainConfig, learned: Learned, store: ImageStore, epoch: int) -> list[np.ndarray]:
-    """Index arrays of an epoch. A batch of one image is left out: batch statistics of one image mean nothing."""
+    """Index arrays of an epoch. A batch of one image is left out: it has no batch statistics."""
     size, share = config.batch_size, sampling_share(config, epoch)
     if share == 0:
         batches = epoch_batches(len(store), size, config.seed, epoch, drop_last=False, windows=store.windows)
@@ -46,14 +47,14 @@ def batches_of_epoch(config: TrainConfig, learned: Learned, store: ImageStore, e
 
 
 def sampling_share(config: TrainConfig, epoch: int) -> float:
-    """How far an epoch is balanced: 0 natural, 1 every class equally often."""
+    """How balanced an epoch is: 0 natural, 1 every class equally often."""
     if config.sampling == "progressive":
         return epoch / max(1, config.epochs - 1)
     return float(config.sampling == "balanced")
 
 
 def size_in_epoch(config: TrainConfig, epoch: int) -> int:
-    """Pixels that the network sees in an epoch: three thirds from --grow-from to --image-size."""
+    """Image size in an epoch, in pixels: in three thirds from --grow-from to --image-size."""
     if not config.grow_from:
         return config.image_size
     third = 3 * epoch // config.epochs
@@ -63,23 +64,22 @@ def size_in_epoch(config: TrainConfig, epoch: int) -> int:
 
 
 def feed(
-    config: TrainConfig, learned: Learned, store: ImageStore, spec: NetworkInput, epoch: int, first_step: int,
-    features: Tensor | None, device: torch.device,
-) -> Iterator[Batch]:  # fmt: skip
-    """The batches of an epoch, on the device."""
-    batches = batches_of_epoch(config, learned, store, epoch)
-    if features is not None:
-        for index in batches:
-            rows = torch.from_numpy(index)
-            yield Batch(inputs=features[rows.to(device)], targets=learned.targets[rows].to(device), index=index)
-        return
-    recipe, size = get_recipe(config.views), size_in_epoch(config, epoch)
-    seen = NetworkInput(size, spec.mean, spec.std)
-    for number, index in enumerate(batches):
-        targets = learned.targets[torch.from_numpy(index)].to(device)
+    task: Task, learned: Learned, store: ImageStore, epoch: int, first_step: int, features: Tensor | None
+) -> Iterator[Batch]:
+    """The batches of an epoch, on the device; of `features` [n, D] where the encoder is frozen."""
+    config, device = task.config, task.device
+    size = size_in_epoch(config, epoch)
+    seen = NetworkInput(size, task.spec.mean, task.spec.std)
+    for number, index in enumerate(batches_of_epoch(config, learned, store, epoch)):
+        rows = torch.from_numpy(index)
+        targets = learned.targets[rows].to(device)
+        if features is not None:
+            yield Batch(inputs=features[rows.to(device)], targets=targets, index=index)
+            continue
         step = first_step + number
-        table = draw(recipe, len(index), store.image_shape[0], size, step_generator(config.seed, step))
+        generator = step_generator(config.seed, step)
+        table = draw(get_recipe(config.views), len(index), store.image_shape[0], size, generator)
         images = random_views(store.take(index), table, seen, device)
-        generator = step_generator(config.seed + MIXING, step)
-        images, targets = mix(images, targets, config.mixup, config.cutmix, generator)
+        mixing = step_generator(config.seed + MIXING, step)
+        images, targets = mix(images, targets, config.mixup, config.cutmix, mixing)
         yield Batch(inputs=images, targets=targets, index=index)

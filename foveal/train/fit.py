@@ -1,199 +1,190 @@
 """fit: one grader, from its starting weights to its best epoch. The same order of steps as pretrain/loop.py.
 
-The validation part, where there is one, chooses the epoch; without one the last is kept.
+The validation part, where there is one, chooses the epoch; otherwise the last epoch is kept.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from itertools import pairwise
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from foveal import checkpoint
 from foveal.augment.recipes import get_recipe
 from foveal.augment.sheet import write_view_sheet
-from foveal.augment.views import NetworkInput
 from foveal.console import progress_bar, say
-from foveal.losses.grading import LOSSES, decide, to_logits
-from foveal.losses.targets import importance
+from foveal.losses.grading import decide
 from foveal.nets.average import update_average
+from foveal.nets.probes import mean_and_spread
+from foveal.predict.features import encode
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, stepped, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
-from foveal.sets.records import PreparedSet
-from foveal.train.built import Built, build, folded, standardise
-from foveal.train.epoch import Judged, judge, note, re_estimated, refuse_divergence, selection_score, summarise
+from foveal.train.built import Built, Scale, build, weights_to_keep
+from foveal.train.epoch import Judged, note, re_estimate_statistics, refuse_divergence, selection_score, summarise
 from foveal.train.feed import feed
-from foveal.train.learned import Learned, weights_of
+from foveal.train.learned import Learned
 from foveal.train.mistakes import Answers, write_errors
+from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
+from foveal.train.task import Task
 
-# Options that change what is learned, and that a person wants to see when they are not the usual ones.
+# Options whose choice a person wants to see when it is not the usual one.
 CHOICES = (
-    "sampling", "schedule", "layer_decay", "freeze_stages", "head_first", "grow_from", "micro_batch", "batch_norm",
-    "ema", "label_smoothing", "mixup", "cutmix", "second", "pseudo_labels",
+    "sampling", "schedule", "layer_decay", "freeze_stages", "grow_from", "micro_batch", "batch_norm", "ema",
+    "label_smoothing", "mixup", "cutmix", "second", "pseudo_labels",
 )  # fmt: skip
+USUAL = {"batch_norm": "re-estimate"}  # what `auto` usually stands for
 
-USUAL = {"batch_norm": "re-estimate"}  # what `auto` stands for, as a rule
 
-
-def fit(
-    run: Run, config: TrainConfig, prepared: PreparedSet, learned: Learned, held_out: pd.DataFrame, spec: NetworkInput,
-    device: torch.device,
-) -> int:  # fmt: skip
+def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     """Train into `run`, from its checkpoint where it has one; returns the epoch whose weights are in best.pt.
 
-    config: resolved. held_out: labelled records that choose the epoch, maybe none.
+    held_out: labelled records that choose the epoch, maybe none.
     """
     # Model and optimiser
-    built = build(config, prepared, learned, spec, device)
-    grader, optimiser, average = built.grader, built.optimiser, built.average
-    second_head = grader.second_head or torch.nn.Identity()
-    loss, classes = LOSSES[config.loss], len(prepared.classes)
-    weights = weights_of(learned, config, classes).to(device)
-    smoothing = {"label_smoothing": config.label_smoothing} if loss.smooths else {}
+    config, prepared = task.config, task.prepared
+    built = build(task, learned)
+    grader, average = built.grader, built.average
+    objective = Objective(task, learned, grader)
 
     # Resume
     state: dict[str, Any] = {"epoch": 0, "best": None}
     if run.checkpoint.exists():
-        state = checkpoint.load(run.checkpoint)
-        checkpoint.load_strict(grader, state["grader"], str(run.checkpoint))
-        optimiser.load_state_dict(state["optimiser"])
-        if average is not None:
-            checkpoint.load_strict(average, state["average"], str(run.checkpoint))
+        state = resume(run, built)
     # A last batch of a single image is left out (feed.py).
     steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
-    rising = round(config.warm_up * total_steps)
     run.forget_after(step)
-    describe(config, learned, built, weights.tolist(), device)
+    describe(task, learned, built, objective.weights.tolist())
 
     # Images
-    store = ImageStore(learned.parts, device)
-    judged = Judged(prepared, held_out, spec, device) if len(held_out) else None
+    store = ImageStore(learned.parts, task.device)
+    judged = Judged(task, held_out) if len(held_out) else None
+    scale, features = standardised(task, built, store, judged) if config.freeze else (None, None)
+    labels, ids = learned.labels, np.array(learned.ids, dtype=object)
     if not state["epoch"] and not config.freeze:
         shown = store.gather(epoch_batches(len(store), 8, config.seed, 0, drop_last=False)[0])
-        write_view_sheet(
-            run.path / "views.jpg", shown, get_recipe(config.views), config.image_size, step_generator(config.seed, 0)
-        )
-    # A frozen encoder gives the same features in every epoch: they are computed once.
-    scale = standardise(built, store, judged, spec, device) if config.freeze else None
-    labels, ids = learned.labels, np.array(learned.ids, dtype=object)
-    second = None if learned.second is None else torch.from_numpy(learned.second).to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        recipe, generator = get_recipe(config.views), step_generator(config.seed, 0)
+        write_view_sheet(run.path / "views.jpg", shown, recipe, config.image_size, generator)
 
     # Loop
     with progress_bar("train", config.epochs * len(store), done=state["epoch"] * len(store)) as bar:
         for epoch in range(state["epoch"], config.epochs):
-            torch.manual_seed(config.seed + 1000 * (epoch + 1))  # dropout and stochastic depth, if any
-            built.wake(epoch >= config.head_first)
-            since_best = epoch - max(config.head_first, state["best"]["epoch"] if state["best"] else epoch)
-            if config.patience and since_best >= config.patience:
-                say(f"no better epoch for {config.patience}: stopped; epoch {state['best']['epoch']} is kept")
+            if config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience:
+                say(f"no better epoch in {config.patience}: stopped, and kept epoch {state['best']['epoch']}")
                 break
+            torch.manual_seed(config.seed + 1000 * (epoch + 1))  # dropout and stochastic depth, if any
+            built.training_mode(grader)
             losses, answers, indices = [], [], []
             since, waited = time.perf_counter(), 0.0
-            features = None if scale is None else scale.features
-            inputs = iter(prefetch(feed(config, learned, store, spec, epoch, step, features, device)))
+            inputs = iter(prefetch(feed(task, learned, store, epoch, step, features)))
             for _ in range(steps_per_epoch):
                 asked = time.perf_counter()
                 batch = next(inputs)
                 waited += time.perf_counter() - asked
-                share = min(1.0, (step + 1) / max(1, rising))
-                if config.schedule == "steps":
-                    share *= stepped(epoch, config.decay)
-                elif config.schedule == "cosine":
-                    share = warm_up_cosine(step, total_steps, rising, config.final_rate)
-                rate = config.learning_rate * share
-                set_learning_rate(optimiser, rate)
-                optimiser.zero_grad(set_to_none=True)
-                whole = importance(batch.targets, weights).sum()
-                for part in parts_of(len(batch.index), config.micro_batch):
-                    targets = batch.targets[part]
-                    with autocast:
-                        encoded = batch.inputs[part] if scale is not None else grader.encoder(batch.inputs[part])
-                        outputs = grader.head(encoded)
-                    # A part counts by what its images weigh, so that all parts give the gradient of the whole batch.
-                    cost = loss.cost(outputs, targets, weights, **smoothing)
-                    cost = cost * (importance(targets, weights).sum() / whole)
-                    if second is not None:
-                        asked_too = second[torch.from_numpy(batch.index[part]).to(device)]
-                        said = second_head(encoded).float()
-                        both = F.cross_entropy(said, asked_too, ignore_index=-1, reduction="sum")
-                        cost = cost + config.second_weight * both / len(batch.index)
-                    cost.backward()
-                    losses.append(cost.detach() * len(batch.index))
-                    answers.append(to_logits(outputs.detach().float(), loss.form, classes).softmax(1))
-                optimiser.step()
+                rate = rate_at(config, epoch, step, total_steps)
+                set_learning_rate(built.optimiser, rate)
+                built.optimiser.zero_grad(set_to_none=True)
+                cost, probabilities = objective.backward(batch)
+                built.optimiser.step()
                 if average is not None:
-                    # At first over the few steps that there are: an average of long memory would keep its random start.
+                    # At first over the few steps there are: a long memory would keep the random start.
                     update_average(average, grader, min(config.ema, (1 + step) / (10 + step)))
                 step += 1
+                losses.append(cost * len(batch.index))
+                answers.append(probabilities)
                 indices.append(batch.index)
                 bar.advance(len(batch.index))
             seconds = time.perf_counter() - since
-            # The epoch's only waits for the device: its sums, then the validation part.
-            order = np.concatenate(indices)
+
+            # The only waits for the device in an epoch: its sums, then the validation part.
+            order, given_probabilities = np.concatenate(indices), torch.cat(answers).cpu()
             row = {"step": step, "epoch": epoch + 1, "loss": float(torch.stack(losses).sum()) / len(order)}
-            probabilities = torch.cat(answers).cpu()
-            refuse_divergence(row["loss"], probabilities, "training", epoch + 1)
-            given = decide(probabilities, loss.decision).numpy()
-            row |= summarise("train", labels[order], given, classes)
-            model = grader if average is None else average
-            looked_at = judged is not None or epoch + 1 == config.epochs
-            if config.batch_norm == "re-estimate" and epoch >= config.head_first and looked_at:
-                model.train()
-                built.hold(model)
-                re_estimated(model, store, spec, device, config.seed)
+            refuse_divergence(row["loss"], given_probabilities, "training", epoch + 1)
+            given = decide(given_probabilities, task.loss.decision).numpy()
+            row |= summarise("train", labels[order], given, grader.classes)
+            if config.batch_norm == "re-estimate" and (judged is not None or epoch + 1 == config.epochs):
+                built.training_mode(built.judged)
+                re_estimate_statistics(task, built.judged, store)
             if judged is not None:
-                row |= judge(judged, model, loss, weights.cpu(), epoch + 1)
+                row |= judged.judge(built.judged, objective.weights.cpu(), epoch + 1)
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
-            score = selection_score(row, config.select_on, epoch)
+
+            # What is kept; the checkpoint comes last, so that an interrupted epoch is trained again.
+            score = selection_score(row, ordered=task.ordered)
             better = state["best"] is None or score > tuple(state["best"]["score"])
             if better:
                 state["best"] = {"epoch": epoch + 1, "score": list(score)}
-                seen = {"image_size": spec.image_size, "mean": list(spec.mean), "std": list(spec.std)}
-                kept = {"grader": folded(model, scale), "epoch": epoch + 1, "input": seen}
-                checkpoint.save(kept, run.path / "best.pt")
-            state |= {"grader": grader.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1}
-            state |= {} if average is None else {"average": average.state_dict()}
+                save_best(run, task, weights_to_keep(built.judged, scale), epoch + 1)
             parts: dict[str, Answers] = {}
             if not config.mixup and not config.cutmix:
-                parts["train"] = (ids[order].tolist(), labels[order], given, probabilities.numpy())
+                parts["train"] = (ids[order].tolist(), labels[order], given, given_probabilities.numpy())
             if judged is not None:
                 parts["val"] = (judged.ids, judged.labels, judged.grades, judged.probabilities)
             write_errors(run.path, epoch + 1, parts, prepared.classes)
             run.log(row)
+            state |= {"grader": grader.state_dict(), "optimiser": built.optimiser.state_dict(), "epoch": epoch + 1}
+            state |= {} if average is None else {"average": average.state_dict()}
             checkpoint.save(state, run.checkpoint)
             bar.advance(0, note(row))
             say(f"epoch {epoch + 1:>3}  {note(row)}{'  *' if better else ''}")
     return int(state["best"]["epoch"])
 
 
-def parts_of(images: int, most: int) -> list[slice]:
-    """A batch in parts of about equal size, `most` images each (0 = whole): from 3 on none has a single image."""
-    edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
-    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+def resume(run: Run, built: Built) -> dict[str, Any]:
+    """Load the checkpoint of a run into what is trained; returns the checkpoint."""
+    state = checkpoint.load(run.checkpoint)
+    checkpoint.load_strict(built.grader, state["grader"], str(run.checkpoint))
+    built.optimiser.load_state_dict(state["optimiser"])
+    if built.average is not None:
+        checkpoint.load_strict(built.average, state["average"], str(run.checkpoint))
+    return state
 
 
-def describe(config: TrainConfig, learned: Learned, built: Built, weights: list[float], device: torch.device) -> None:
-    """Say what is trained, with which choices."""
+def standardised(task: Task, built: Built, store: ImageStore, judged: Judged | None) -> tuple[Scale, Tensor]:
+    """The scale and the features [n, D] of a frozen encoder, which are the same in every epoch; also fills `judged`."""
+    features = encode(built.grader.encoder, store, task.spec, task.device)
+    scale = Scale(*mean_and_spread(features))
+    if judged is not None:
+        judged.features = scale.of(encode(built.grader.encoder, judged.store, task.spec, task.device))
+    return scale, scale.of(features)
+
+
+def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:
+    """The learning rate of a step: it rises over the first steps, then falls as --schedule says."""
+    assert config.learning_rate is not None
+    rising = round(config.warm_up * total_steps)
+    if config.schedule == "cosine":
+        return config.learning_rate * warm_up_cosine(step, total_steps, rising, config.final_rate)
+    share = min(1.0, (step + 1) / max(1, rising))
+    return config.learning_rate * (share * stepped(epoch, config.decay) if config.schedule == "steps" else share)
+
+
+def save_best(run: Run, task: Task, weights: dict[str, Tensor], epoch: int) -> None:
+    """Write best.pt: the weights, their epoch, and the input they learned with, which `predict` checks."""
+    seen = {"image_size": task.spec.image_size, "mean": list(task.spec.mean), "std": list(task.spec.std)}
+    checkpoint.save({"grader": weights, "epoch": epoch, "input": seen}, run.path / "best.pt")
+
+
+def describe(task: Task, learned: Learned, built: Built, weights: list[float]) -> None:
+    """Say what is trained, and which choices differ from the usual ones."""
+    config = task.config
     kind = "linear probe" if config.freeze else "fine-tune"
-    say(f"{kind} of {config.encoder} ({built.loaded}), {len(learned):,} images at {config.image_size} px on {device}")
+    size = f"{len(learned):,} images at {config.image_size} px"
+    say(f"{kind} of {config.encoder} ({built.loaded}), {size} on {task.device}")
     views = "" if config.freeze else f"views {config.views}, "
     say(f"{views}{config.loss}, {config.optimiser} at {config.learning_rate:.3g}, {config.precision}")
     if config.class_weights != "none":
         say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights))
-    plain = TrainConfig(data=config.data, out=config.out)
-    others = [
-        f"{name.replace('_', ' ')} {getattr(config, name)}"
-        for name in CHOICES if getattr(config, name) not in (getattr(plain, name), USUAL.get(name))
-    ]  # fmt: skip
-    if others:
-        say(", ".join(others))
+    usual = {field.name: field.default for field in fields(config)}
+    chosen = {name: getattr(config, name) for name in CHOICES}
+    changed = {name: value for name, value in chosen.items() if value not in (usual[name], USUAL.get(name))}
+    if changed:
+        say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items()))

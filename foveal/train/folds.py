@@ -1,74 +1,98 @@
-"""Folds: who is held out when, and what the graders of all folds say together."""
+"""Folds: a grader for each part of the images, trained on the others, and all of them together as an ensemble."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
-import torch
 
-from foveal.console import say, show_table
-from foveal.files import write_json, write_text
+from foveal.console import hushed, say, show_table
+from foveal.errors import FovealError
+from foveal.files import write_json, write_table
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.runs import Run, read_model
-from foveal.sets.records import PreparedSet
+from foveal.runs import Run, open_run, read_model
 from foveal.sets.splits import group_codes, k_folds
 from foveal.train.epoch import summarise
-from foveal.train.options import TrainConfig
-from foveal.train.outcome import hand_on
+from foveal.train.fit import fit
+from foveal.train.learned import Learned
+from foveal.train.mistakes import write_held_out
+from foveal.train.outcome import FILE, finish_fold, write_predictions, write_start
+from foveal.train.task import Task
 
 
 def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     """int [n]: the fold in which each image is held out; whole groups, every class shared out evenly.
 
-    Raises ValueError where there are fewer groups than folds.
+    FovealError where there are fewer groups than folds.
     """
     labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
     count = int(group_codes(groups).max()) + 1
     if count < folds:
-        raise ValueError(f"--folds {folds}: the images are of only {count} groups, which must not be torn apart")
+        raise FovealError("option.value", f"--folds {folds} is more than the {count} groups of the images")
     return k_folds(labels, groups, folds, np.random.default_rng(seed))
 
 
-def finish_folds(
-    run: Run, config: TrainConfig, prepared: PreparedSet, records: pd.DataFrame, fold_of: np.ndarray,
-    device: torch.device,
-) -> None:  # fmt: skip
+def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, hashes: dict[str, str]) -> None:
+    """Train a grader for each fold in RUN/fold1 …, resuming each, then join them. before, hashes: as `train` has them.
+
+    No fold chooses its epoch: it keeps the last, so that the held-out images choose nothing.
+    """
+    config, prepared, records = task.config, task.prepared, learned.parts[0][1]
+    fold_of, test = folds_of(records, config.folds, config.seed), prepared.part("test")
+    for number in range(config.folds):
+        inside, outside = fold_of != number, fold_of == number
+        counts = f"{inside.sum():,} images to train on, {outside.sum():,} held out"
+        say(f"\nfold {number + 1} of {config.folds}: {counts}", style="bold")
+        own = replace(task, config=replace(config, out=config.out / f"fold{number + 1}", folds=0))
+        fold = open_run(own.config.out, "train", own.config, hashes)
+        if (fold.path / FILE).is_file():
+            say("already finished")
+        else:
+            rest = learned.rows(inside)
+            write_start(fold, own, rest, before)
+            best = fit(fold, own, rest, records.iloc[:0])
+            with hushed():  # the figures of all folds together are shown instead
+                finish_fold(fold, own, pd.concat([records[outside].assign(split="val"), test]), best)
+        write_held_out(fold.path, config.epochs, prepared.classes)
+        fold.close()
+    write_start(run, task, learned, before)
+    join_folds(run, task, records, fold_of)
+
+
+def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray) -> None:
     """Write RUN's model.json, readout, predictions (out of fold, and of the test part by all folds) and folds.csv.
 
-    The readout is fitted on single graders and used for all together, whose mean is a little less sure: its sets are
-    rather too large than too small.
+    The readout is fitted on single graders but used for their mean, which is a little less sure: its prediction sets
+    are rather too large than too small.
     """
-    names = [f"fold{number + 1}" for number in range(config.folds)]
-    tables = [read_predictions(run.path / name / "predictions.csv") for name in names]
+    names = [f"fold{number + 1}" for number in range(task.config.folds)]
+    tables = [read_predictions(run.path / name / FILE) for name in names]
     held_out = pd.concat([table[table["split"] == "val"] for table in tables]).set_index("id").loc[records["id"]]
     raw = held_out[probability_columns(tables[0])].to_numpy(float)
     write_json(run.path / "model.json", read_model(run.path) | {"members": names})
-    folds = pd.DataFrame({"id": records["id"], "fold": fold_of + 1})
-    write_text(run.path / "folds.csv", folds.to_csv(index=False, lineterminator="\n"))
-    test = prepared.part("test")
-    predictor = Predictor(run.path, device)
-    raw_test = predictor.raw_answers_of(prepared, test)
+    write_table(run.path / "folds.csv", pd.DataFrame({"id": records["id"], "fold": fold_of + 1}))
+    test = task.prepared.part("test")
+    predictor = Predictor(run.path, task.device)
+    answers = predictor.raw_answers_of(task.prepared, test)
     judged = pd.concat([records.assign(split="val"), test])
     extra = pd.DataFrame({"fold": [*(fold_of + 1), *[""] * len(test)]})
-    if raw_test.second is not None:
-        second = predictor.second_table(prepared, test, raw_test.second)
+    if answers.second is not None:
+        second = predictor.second_table(task.prepared, test, answers.second)
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
-    hand_on(run, predictor, config, prepared, judged, np.concatenate([raw, raw_test.probabilities]), fold_of, extra)
-    show_folds(read_predictions(run.path / "predictions.csv"), prepared)
-    say(f"out-of-fold predictions of {len(records):,} images: {run.path / 'predictions.csv'}")
+    raw = np.concatenate([raw, answers.probabilities])
+    write_predictions(run, task, predictor, judged, raw, fold_of, extra)
+    show_folds(read_predictions(run.path / FILE), len(task.prepared.classes))
+    say(f"out-of-fold predictions of {len(records):,} images: {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")
 
 
-def show_folds(table: pd.DataFrame, prepared: PreparedSet) -> None:
-    """Accuracy and kappa of each fold after the readout: how much the choice of images alone moves them."""
+def show_folds(table: pd.DataFrame, classes: int) -> None:
+    """Accuracy and kappa of each fold after the readout: how much the choice of images alone changes them."""
     rows = []
-    folds = pd.to_numeric(table["fold"], errors="coerce")
-    for number in sorted(folds.dropna().astype(int).unique()):
-        part = table[folds == number]
-        labels, grades = part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64)
-        figures = summarise("val", labels, grades, len(prepared.classes))
-        rows.append(
-            [f"fold {number}", f"{len(part):,}", f"{figures['val_accuracy']:.3f}", f"{figures['val_kappa']:.3f}"]
-        )
+    for name, part in table[table["split"] == "val"].groupby("fold"):
+        figures = summarise("val", part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64), classes)
+        values = [f"{figures[f'val_{metric}']:.3f}" for metric in ("accuracy", "kappa")]
+        rows.append([f"fold {name}", f"{len(part):,}", *values])
     show_table("Held-out images of each fold", ("", "images", "accuracy", "quadratic kappa"), rows)

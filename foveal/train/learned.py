@@ -1,4 +1,4 @@
-"""What is learned from: training images with their targets, pseudo-labels among them, and a second task's labels."""
+"""What is learned from: training images with targets, pseudo-labelled ones among them, and labels of a second task."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from foveal.console import warn
+from foveal.errors import FovealError
 from foveal.losses.targets import one_hot
 from foveal.sets.records import PreparedSet
-from foveal.train.balance import class_weights
-from foveal.train.options import TrainConfig
+
+MOST_SECOND = 10  # classes of a second task: a column with more is rather a number or a name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Learned:
         return [name for _, records in self.parts for name in records["id"]]
 
     def rows(self, chosen: np.ndarray) -> Learned:
-        """A part of the images of the first set, by position, with all pseudo-labelled images."""
+        """Some images of the first set, by bool [m], with all pseudo-labelled images."""
         graded = len(self.parts[0][1])
         kept = np.concatenate([np.flatnonzero(chosen), np.arange(graded, len(self))])
         first = (self.parts[0][0], self.parts[0][1][chosen])
@@ -51,58 +52,42 @@ class Learned:
 
 
 def learned_from(
-    prepared: PreparedSet, records: pd.DataFrame, pseudo: Sequence[tuple[PreparedSet, pd.DataFrame, np.ndarray]],
-    second: str | None,
+    prepared: PreparedSet, records: pd.DataFrame, pseudo: Sequence[tuple[PreparedSet, pd.DataFrame, np.ndarray]] = (),
+    second: str | None = None,
 ) -> Learned:  # fmt: skip
-    """The training part and pseudo-labelled images (set, records, targets [m, K]); `second`: a column of columns.csv.
+    """Labelled records and pseudo-labelled images (set, records, targets [m, K]); `second`: a column of columns.csv.
 
-    Raises ValueError where nothing can be learned.
+    FovealError where there are fewer than two classes to learn.
     """
-    if not len(records):
-        raise ValueError(f"{prepared.path} has no labelled training images; `foveal prepare` a source that has labels")
     if records["label"].nunique() < 2:
-        raise ValueError(
-            f"{prepared.path}: all training images have the same label; a grader needs at least two classes"
-        )
+        what = f"{prepared.path} has {len(records)} labelled training images of {records['label'].nunique()} classes"
+        fix = "prepare a source that has labels of two classes or more"
+        raise FovealError("set.too_few_classes", what, expected="2 classes or more", fix=fix)
     absent = [name for k, name in enumerate(prepared.classes) if k not in set(records["label"])]
     if absent:
-        warn(f"no training image of {', '.join(absent)}: this grader cannot learn to tell what it has never seen")
+        warn(f"there is no training image of {', '.join(absent)}: the grader cannot learn to recognise it")
     labels, size = records["label"].to_numpy(np.int64), len(prepared.classes)
     targets = [one_hot(torch.from_numpy(labels), size), *(torch.tensor(rows) for _, _, rows in pseudo)]
-    parts = [(prepared, records), *((pool, chosen) for pool, chosen, _ in pseudo)]
     grades = np.concatenate([labels, *(rows.argmax(1) for _, _, rows in pseudo)])
-    if second is None:
-        return Learned(parts=parts, labels=grades, targets=torch.cat(targets))
-    codes, names = second_labels(prepared, records, second)
-    unknown = np.full(len(grades) - len(labels), -1)
+    codes, names = (None, ()) if second is None else second_labels(prepared, records, second)
+    if codes is not None:
+        codes = np.concatenate([codes, np.full(len(grades) - len(labels), -1)])
     return Learned(
-        parts=parts, labels=grades, targets=torch.cat(targets), second=np.concatenate([codes, unknown]),
-        second_classes=names,
+        parts=[(prepared, records), *((pool, chosen) for pool, chosen, _ in pseudo)], labels=grades,
+        targets=torch.cat(targets), second=codes, second_classes=names,
     )  # fmt: skip
 
 
 def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(int64 [n], class names) of a second task; -1 where the set does not say. Names are in order of the whole set."""
+    """(int64 [n], class names) of a second task; -1 where it is unknown. The names are sorted, from the whole set."""
     values = prepared.columns
     if column not in values:
-        there = ", ".join(map(str, values.columns)) or "none: its source had no other columns"
-        raise ValueError(f"--second {column}: {prepared.path} keeps no such column; there are: {there}")
-    said = values[column].reindex(records["id"]).fillna("").astype(str)
+        there = ", ".join(map(str, values.columns)) or "no columns"
+        what = f"--second {column} is not a column of {prepared.path}"
+        raise FovealError("option.value", what, expected=f"one of: {there}")
+    known = values[column].reindex(records["id"]).fillna("").astype(str)
     names = tuple(sorted({value for value in values[column].fillna("").astype(str) if value}))
-    if not 2 <= len(names) <= 10:
-        raise ValueError(f"--second {column}: it has {len(names)} different values; a second task needs 2 to 10")
-    return said.map({name: number for number, name in enumerate(names)}).fillna(-1).to_numpy(np.int64), names
-
-
-def weights_of(learned: Learned, config: TrainConfig, classes: int) -> Tensor:
-    """Class weights float32 [K] of what is learned from."""
-    return torch.tensor(class_weights(learned.labels, classes, config.class_weights), dtype=torch.float32)
-
-
-def warn_of_both(config: TrainConfig) -> None:
-    """Say so where rare classes are weighed up twice."""
-    if config.sampling != "natural" and config.class_weights != "none":
-        warn(
-            f"--sampling {config.sampling} and --class-weights {config.class_weights} both favour rare classes: what "
-            "is rare counts twice. Use one of them (--class-weights none)"
-        )
+    if not 2 <= len(names) <= MOST_SECOND:
+        what = f"--second {column} has {len(names)} different values"
+        raise FovealError("option.value", what, expected=f"2 to {MOST_SECOND}")
+    return known.map({name: number for number, name in enumerate(names)}).fillna(-1).to_numpy(np.int64), names

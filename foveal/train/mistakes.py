@@ -1,10 +1,11 @@
-"""The errors of every epoch, as tables that a person can read.
+"""Errors as tables and pictures that a person can read.
 
     RUN/errors/classes.csv          epoch, part, class, images, precision, recall
     RUN/errors/epoch-007-val.csv    id, true, given, probability of the given grade, worst first; -train likewise
+    RUN/misgraded.csv               the same of the best epoch, and RUN/misgraded/NN.jpg: the worst images
 
-Training images are as they were seen in the epoch, turned and coloured; where images are mixed there is no such list.
-Of a fold, val are the images that it holds out, judged after its last epoch only.
+Training images are listed as the network saw them in the epoch, turned and coloured; mixed images are not listed. The
+val part of a fold is the images that it holds out, judged after its last epoch only.
 """
 
 from __future__ import annotations
@@ -12,40 +13,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
-from foveal.files import write_text
-from foveal.metrics import confusion_matrices, precision, recall
+from foveal.files import write_bytes, write_table
+from foveal.metrics import confusion_matrix, precision, recall
 from foveal.readout.predictions import probability_columns, read_predictions
+from foveal.sets.records import PreparedSet
 
 FOLDER = "errors"
+MISGRADED_SHOWN = 12  # pictures; the table lists all
 Answers = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]  # ids, true, given [n], probabilities [n, K]
 
 
 def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list[str]) -> None:
-    """Write the tables of one epoch, and its lines in classes.csv. parts: train, val -> answers."""
+    """Write the tables of one epoch, and its lines of classes.csv. parts: train, val -> answers."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     lines = []
     for part, (ids, true, given, probabilities) in parts.items():
-        sure = np.asarray(probabilities)[np.arange(len(given)), given].astype(float)
-        confusion = confusion_matrices(true, given, np.zeros_like(true), len(classes))[0]
+        confusion = confusion_matrix(true, given, len(classes))
         figures = zip(classes, confusion.sum(1).astype(int), precision(confusion), recall(confusion), strict=True)
         lines += [(epoch, part, *figure) for figure in figures]
-        wrong = pd.DataFrame({"id": ids, "true": true, "given": given, "probability": sure.round(4)})
-        wrong = wrong[true != given]
-        distance = (wrong["true"] - wrong["given"]).abs()
-        order = pd.DataFrame({"d": -distance, "p": -wrong["probability"], "id": wrong["id"]}).sort_values(
-            ["d", "p", "id"]
-        )
-        text = wrong.loc[order.index].to_csv(index=False, lineterminator="\n")
-        write_text(folder / f"epoch-{epoch:03d}-{part}.csv", text)
-    _append(folder / "classes.csv", epoch, lines)
+        sure = np.asarray(probabilities)[np.arange(len(given)), given].astype(float)
+        table = pd.DataFrame({"id": ids, "true": true, "given": given, "probability": sure.round(4)})
+        worst = worst_first(table, "true", "given").drop(columns="distance")
+        write_table(folder / f"epoch-{epoch:03d}-{part}.csv", worst)
+    _replace_epoch(folder / "classes.csv", epoch, lines)
+
+
+def worst_first(table: pd.DataFrame, true: str, given: str) -> pd.DataFrame:
+    """The wrong rows with their `distance` in grades, the largest first, then those with the highest `probability`."""
+    wrong = table[table[true].notna() & (table[true] != table[given])]
+    wrong = wrong.assign(distance=(wrong[true] - wrong[given]).abs().astype(int))
+    return wrong.sort_values(["distance", "probability", "id"], ascending=[False, False, True])
 
 
 def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
-    """The tables of the images that a fold holds out, which are judged once, after its last epoch."""
+    """The tables of the images that a fold holds out, from its predictions."""
     table = read_predictions(run / "predictions.csv")
     table = table[table["split"] == "val"]
     true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
@@ -53,12 +59,32 @@ def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
     write_errors(run, epoch, {"val": (table["id"].tolist(), true, given, probabilities)}, classes)
 
 
-def _append(file: Path, epoch: int, lines: list[tuple]) -> None:
-    """Replace what the file says of these parts in this epoch, and of later ones: who resumes makes them anew."""
+def _replace_epoch(file: Path, epoch: int, lines: list[tuple]) -> None:
+    """Replace the lines of these parts of an epoch, and drop those of later epochs, which a resumed run repeats."""
     columns = ["epoch", "part", "class", "images", "precision", "recall"]
     new = pd.DataFrame(lines, columns=columns).round({"precision": 4, "recall": 4})
     if file.is_file():
         before = pd.read_csv(file, dtype={"class": str})
         same = (before["epoch"] == epoch) & ~before["part"].isin(new["part"])
         new = pd.concat([before[(before["epoch"] < epoch) | same], new], ignore_index=True)
-    write_text(file, new.to_csv(index=False, lineterminator="\n"))
+    write_table(file, new)
+
+
+def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:
+    """Write RUN/misgraded.csv from a table of predictions, and pictures of the worst images of the test part.
+
+    Without a test part, the pictures are of all images.
+    """
+    rows = table.to_dict("records")
+    wrong = worst_first(table.assign(probability=[row[f"p{row['grade']}"] for row in rows]), "label", "grade")
+    shown = wrong[wrong["split"] == "test"] if (table["split"] == "test").any() else wrong
+    names = {name: f"{number:02d}.jpg" for number, name in enumerate(shown.head(MISGRADED_SHOWN)["id"])}
+    wrong["picture"] = wrong["id"].map(names).fillna("")
+    write_table(run / "misgraded.csv", wrong[["id", "split", "label", "grade", "probability", "distance", "picture"]])
+    folder = run / "misgraded"
+    folder.mkdir(exist_ok=True)
+    records = prepared.records.set_index("id").loc[list(names)]
+    for name, pixels in zip(names.values(), prepared.pixels(records), strict=True):
+        colour = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_GRAY2BGR
+        encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, colour), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        write_bytes(folder / name, encoded.tobytes())

@@ -1,4 +1,4 @@
-"""Options of `foveal train`; no torch is needed to read them."""
+"""Options of `foveal train`; reading them needs no torch."""
 
 from __future__ import annotations
 
@@ -9,168 +9,159 @@ from typing import Annotated, Literal
 import tyro
 
 from foveal.augment.recipes import get_recipe
+from foveal.errors import FovealError
 
 LOWEST = {
     "epochs": 1, "batch_size": 2, "micro_batch": 0, "image_size": 0, "grow_from": 0, "freeze_stages": 0,
-    "head_first": 0, "patience": 0, "mixup": 0, "cutmix": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0,
-    "second_weight": 0,
+    "patience": 0, "mixup": 0, "cutmix": 0, "learning_rate": 0, "weight_decay": 0, "seed": 0,
 }  # fmt: skip
-SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage", "ema")  # from 0 to below 1
-SMOOTHED = ("auto", "cross_entropy", "focal", "ordinal")  # losses of a softmax, whose targets can be spread
+SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage", "ema")  # 0 or more, and below 1
+FACTORS = ("decay", "layer_decay")  # above 0, and 1 at most
+MOST_FOLDS = 20
+SMOOTHED = ("auto", "cross_entropy", "focal", "ordinal")  # losses of a softmax, whose targets can be smoothed
+# What a linear probe, which computes the features of plain images once, cannot do.
+FINE_TUNE_ONLY = (
+    "freeze_stages", "grow_from", "mixup", "cutmix", "views", "layer_decay", "micro_batch", "batch_norm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Options of `foveal train`."""
 
+    ## What to learn
     # Prepared set with labels.
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     # Run folder to write, or to resume.
     out: Path
-    # Starting weights: random, imagenet, a pre-trained run folder, or a .safetensors file in timm's keys.
+    # Starting weights: random, imagenet, a run folder, or a .safetensors file with timm's keys.
     init: str = "random"
-    # Any timm model name or a network of our own; auto takes that of the --init run, else tf_efficientnet_lite0.
+    # Any timm model or a network of Foveal; auto takes that of the --init run, else tf_efficientnet_lite0.
     encoder: str = "auto"
-    # Linear probe: the encoder stays as it is, in evaluation mode, and only a linear layer learns.
+    # Linear probe: freeze the encoder and train one linear layer on its features.
     freeze: bool = False
-    # The first stages of the encoder (the stem is one) that keep their starting weights.
-    freeze_stages: int = 0
-    # Epochs in which only the head learns, before the encoder joins in (linear probe, then fine-tune).
-    head_first: int = 0
-    # Pixels the network sees; 0 takes those of the --init run, else the size of the prepared images.
-    image_size: int = 0
-    # Pixels of the first third of the epochs, and half-way to --image-size in the second; 0 always sees --image-size.
-    grow_from: int = 0
-    # Passes over the training part.
-    epochs: int = 20
-    # Grouped, stratified folds: a grader for each, graded where it has not learned; 0 trains one grader.
+    # Table that `foveal pseudolabel` wrote: learn from its images too.
+    pseudo_labels: Path | None = None
+    # Column of the set's columns.csv to learn beside the grade, such as macular oedema.
+    second: str | None = None
+    # Train a grader for each of this many grouped, stratified folds; 0 trains one grader.
     folds: int = 0
+
+    ## How long
+    # Passes over the training images.
+    epochs: int = 20
+    # Stop after this many epochs without a better one on the validation part; 0 never stops early.
+    patience: int = 0
     # Images per step.
     batch_size: int = 32
-    # Images at once: gradients of the parts of a batch are added up; 0 takes the whole batch.
+    # Image size in pixels; 0 takes that of the --init run, else that of the prepared images.
+    image_size: int = 0
+    # Image size in the first third of the epochs; the second third is half-way to --image-size. 0 keeps --image-size.
+    grow_from: int = 0
+
+    ## Grades
+    # Loss; auto is ordinal (an error costs by its distance) for grades and cross_entropy for other classes.
+    loss: Literal["auto", "cross_entropy", "focal", "ordinal", "corn", "coral", "mse", "smooth_l1"] = "auto"
+    # Give rare classes more weight: balanced n / (classes x count), root its square root, effective Cui et al. 2019.
+    class_weights: Literal["auto", "balanced", "root", "effective", "none"] = "auto"
+    # Images of an epoch: natural takes each once, balanced takes all classes equally often, progressive changes over.
+    sampling: Literal["natural", "balanced", "progressive"] = "natural"
+    # Fit the probabilities to the validation images (temperature; for a regression a slope and a cutoff per grade).
+    calibrate: bool = True
+    # Cutoffs between grades: half-way, or fitted on validation images; auto fits them for a regression.
+    cutoffs: Literal["auto", "half-way", "fitted"] = "auto"
+    # Prediction sets contain the true grade of this share of the images of each class; 0 gives no sets.
+    coverage: float = 0.9
+    # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns.
+    tta: Literal["none", "flips", "turns"] = "none"
+
+    ## Where
+    # auto, cpu, cuda or mps.
+    device: str = "auto"
+    # Process this many images of a batch at a time, which saves memory; 0 processes the whole batch.
     micro_batch: int = 0
+    # Number format: auto is bf16 on GPUs that support it and fp32 elsewhere.
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # Also send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN).
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+
+    ## For experts
+    # Random views; auto is mild for fundus photographs, digits for grey images and plain for others.
+    views: str = "auto"
+    # Blend pairs of images and their targets: parameter of the Beta distribution, usually 0.2; 0 is off.
+    mixup: float = 0.0
+    # Paste a rectangle of another image and mix the targets by area: parameter of the Beta distribution; 0 is off.
+    cutmix: float = 0.0
+    # Share of the target that is spread over all classes.
+    label_smoothing: float = 0.0
+    # Keep the starting weights of the first stages of the encoder (the stem is the first).
+    freeze_stages: int = 0
+    # Batch statistics: learn, freeze, or re-estimate before grading; auto freezes those of --init below 16 images.
+    batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"
+    # Grade with a running average of the weights that has this momentum; 0 grades with the weights themselves.
+    ema: float = 0.0
     # Optimiser.
     optimiser: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
-    # Peak learning rate; by default 0.001 for a probe or random weights and 0.0004 for a fine-tune.
+    # Peak learning rate; the default is 0.001 for a probe or random weights and 0.0004 for a fine-tune.
     learning_rate: float | None = None
-    # How the rate falls: along half a cosine, by --decay each epoch (steps), or not at all.
+    # Share of all steps in which the learning rate rises to its peak.
+    warm_up: float = 0.1
+    # Then the rate falls along half a cosine, by --decay each epoch (steps), or not at all.
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
     # Share of the peak rate at which the cosine ends.
     final_rate: float = 0.01
     # Factor of the rate from one epoch to the next, with --schedule steps.
     decay: float = 0.7
-    # Share of the learning rate from one stage of the encoder to the one below it: 1 is the same rate for all.
+    # Factor of the learning rate from one stage of the encoder to the one below it; 1 gives all the same rate.
     layer_decay: float = 1.0
     # Weight decay of matrices and kernels.
     weight_decay: float = 0.02
-    # Share of all steps in which the learning rate rises to its peak.
-    warm_up: float = 0.1
-    # Keep a running average of the weights with this momentum, and judge and save that one; 0 takes the weights.
-    ema: float = 0.0
-    # Batch statistics: learn, freeze, or re-estimate to grade; auto freezes those of --init for batches below 16.
-    batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"
-    # What an error costs; auto is ordinal (by its distance) for graded classes, else cross_entropy (all the same).
-    loss: Literal["auto", "cross_entropy", "focal", "ordinal", "corn", "coral", "mse", "smooth_l1"] = "auto"
-    # Weigh rare classes up: balanced n / (classes x count), root its square root, effective Cui et al. 2019.
-    class_weights: Literal["auto", "balanced", "root", "effective", "none"] = "auto"
-    # Which images an epoch draws: each once, balanced over classes, or from the one to the other (progressive).
-    sampling: Literal["natural", "balanced", "progressive"] = "natural"
-    # Share of the target that is spread over all classes.
-    label_smoothing: float = 0.0
-    # Mix pairs of images and their targets: parameter of the Beta distribution, 0.2 is usual; 0 mixes none.
-    mixup: float = 0.0
-    # Paste a rectangle of another image, and mix targets by area: parameter of the Beta distribution; 0 pastes none.
-    cutmix: float = 0.0
-    # Recipe of random views; auto is mild for fundus photographs, digits for grey images, plain for others.
-    views: str = "auto"
-    # What the best epoch has most of on the validation part; auto is kappa for graded classes, else accuracy.
-    select_on: Literal["auto", "kappa", "accuracy", "macro_f1", "loss"] = "auto"
-    # Stop after so many epochs without a better one on the validation part; 0 never stops early.
-    patience: int = 0
-    # Test-time augmentation: mean over 4 flips, or over 8 flips and turns.
-    tta: Literal["none", "flips", "turns"] = "none"
-    # Fit a temperature (steps for a regression) on validation images: probabilities as sure as they are right.
-    calibrate: bool = True
-    # Expected grades at which the next begins: half-way, or fitted on validation images; auto fits for a regression.
-    thresholds: Literal["auto", "half-way", "fitted"] = "auto"
-    # Share of images whose set of grades holds the true one, per class (conformal sets); 0 gives no sets.
-    coverage: float = 0.9
-    # Table of pseudo-labels that `foveal pseudolabel` wrote, to learn from as well.
-    pseudo_labels: Path | None = None
-    # Column of the set's columns.csv to learn beside the grade, such as macular oedema.
-    second: str | None = None
-    # What the second task weighs beside the grade.
-    second_weight: float = 0.5
-    # Arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Go on although the --init run has seen images of the validation or test part.
+    # Continue although the starting weights have seen validation or test images.
     allow_leaks: bool = False
-    # Send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN) as well.
-    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
-    # auto, cpu, cuda or mps.
-    device: str = "auto"
-    # Decides the folds, the head's first weights, order and views.
+    # Decides the folds, the first weights of the head, the order of the images and the views.
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, lowest in LOWEST.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
+            self._check(name, getattr(self, name) is None or getattr(self, name) >= lowest, f"{lowest} or more")
         for name in SHARES:
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} is a share, from 0 to below 1; it was {getattr(self, name)}"
-                )
-        for name in ("decay", "layer_decay"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"--{name.replace('_', '-')} is a factor above 0 and at most 1")
-        if self.label_smoothing and self.loss not in SMOOTHED:
-            raise ValueError(f"--label-smoothing spreads the target of a softmax; {self.loss} has none: leave one out")
+            self._check(name, 0 <= getattr(self, name) < 1, "a share: 0 or more, and below 1")
+        for name in FACTORS:
+            self._check(name, 0 < getattr(self, name) <= 1, "a factor above 0 and at most 1")
+        self._check("folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         if self.views != "auto":
             get_recipe(self.views)
-        self._check_parts()
+        self._check_pairs()
 
-    def _check_parts(self) -> None:
-        """Options that exclude each other."""
-        if self.folds and not 2 <= self.folds <= 20:
-            raise ValueError(f"--folds must be 0 (one grader) or from 2 to 20, got {self.folds}")
-        if self.folds and self.patience:
-            raise ValueError(
-                "--patience with --folds would let the fold that is held out choose the epoch that it then judges; "
-                "choose --epochs on one split, then train the folds without --patience"
-            )
-        if self.folds and self.select_on != "auto":
-            raise ValueError(
-                "--select-on does nothing with --folds: each fold keeps its last epoch, so that the images that are "
-                "held out choose nothing; leave it out"
-            )
-        if self.freeze and (self.freeze_stages or self.head_first or self.grow_from or self.mixup or self.cutmix):
-            raise ValueError(
-                "--freeze computes features once: --freeze-stages, --head-first, --grow-from, --mixup and --cutmix "
-                "are for a fine-tune"
-            )
-        if self.freeze_stages and self.init == "random":
-            raise ValueError(
-                "--freeze-stages keeps starting weights, and random ones know nothing: give --init imagenet, a run or "
-                "a file, or leave it out"
-            )
-        if self.freeze and self.views != "auto":
-            raise ValueError("--freeze computes features of plain images, so that --views does nothing: leave it out")
-        if self.freeze and (self.layer_decay < 1 or self.micro_batch or self.batch_norm in ("freeze", "re-estimate")):
-            raise ValueError("--freeze trains one linear layer: --layer-decay, --micro-batch and --batch-norm are "
-                             "for a fine-tune")  # fmt: skip
-        if self.second and (self.mixup or self.cutmix):
-            raise ValueError(
-                "--second cannot be learned from mixed images; leave out --mixup and --cutmix, or --second"
-            )
-        plain = {field.name: field.default for field in fields(self)}
-        for name, needs, given in (
-            ("decay", "--schedule steps", self.schedule == "steps"),
-            ("final_rate", "--schedule cosine", self.schedule == "cosine"),
-            ("second_weight", "--second", self.second is not None),
-        ):
-            if getattr(self, name) != plain[name] and not given:
-                raise ValueError(f"--{name.replace('_', '-')} does nothing without {needs}: leave it out")
-        if self.head_first >= self.epochs:
-            raise ValueError(f"--head-first {self.head_first} leaves no epoch of {self.epochs} for the encoder")
+    def _check(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise FovealError("option.value", f"{flag(name)} is {getattr(self, name)}", expected=expected)
+
+    def _check_pairs(self) -> None:
+        """Options that exclude each other, or that do nothing without another."""
+        changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+        if self.freeze:
+            probe = "a probe computes the features of plain images once, so this option is for a fine-tune"
+            self._refuse(changed & {*FINE_TUNE_ONLY}, "--freeze", probe)
+        if self.folds:
+            self._refuse(changed & {"patience"}, "--folds", "the held-out fold must not choose the epoch it judges")
+        if self.second:
+            self._refuse(changed & {"mixup", "cutmix"}, "--second", "the second label of a mixed image is unknown")
+        if self.loss not in SMOOTHED:
+            self._refuse(changed & {"label_smoothing"}, f"--loss {self.loss}", "only a softmax has a target to smooth")
+        if self.init == "random":
+            self._refuse(changed & {"freeze_stages"}, "--init random", "random weights are not worth keeping")
+        for name, schedule in (("decay", "steps"), ("final_rate", "cosine")):
+            if self.schedule != schedule:
+                why = f"it belongs to --schedule {schedule}"
+                self._refuse(changed & {name}, f"--schedule {self.schedule}", why)
+
+    def _refuse(self, names: set[str], other: str, why: str) -> None:
+        for name in sorted(names):
+            what = f"{flag(name)} {getattr(self, name)} does not go with {other}: {why}"
+            raise FovealError("option.conflict", what, fix="leave one of them out")
+
+
+def flag(name: str) -> str:
+    """`--batch-size` of `batch_size`."""
+    return f"--{name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""What starting weights fix: the encoder, the pixels it sees and their normalisation; and frozen encoders."""
+"""Where training starts: the encoder and its weights, the image size and normalisation that go with them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
+from foveal.errors import FovealError
 from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.nets.weights import load_encoder_weights
 from foveal.runs import read_model
@@ -18,32 +19,32 @@ from foveal.sets.records import PreparedSet
 
 @dataclass(frozen=True)
 class Start:
-    """The encoder's name and what it sees."""
+    """The name of the encoder, and the input it expects."""
 
     encoder: str
     spec: NetworkInput
 
 
 def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) -> Start:
-    """What `--init` says of the encoder; ValueError where it contradicts `--encoder` or the set's channels."""
+    """The start that `--init` names; FovealError where it contradicts `--encoder` or the channels of the set."""
     before = read_model(Path(init)) if Path(init).is_dir() else {}
     name = before.get("encoder", "tf_efficientnet_lite0") if encoder == "auto" else encoder
     size = image_size or before.get("image_size") or prepared.size
     if not before:
         return Start(name, NetworkInput(size, *normalisation_of(name, prepared.channels)))
     if name != before["encoder"]:
-        raise ValueError(f"--encoder {name}: the run {init} holds weights of {before['encoder']}; leave --encoder out")
+        what = f"--encoder {name} does not go with --init {init}, which holds a {before['encoder']}"
+        raise FovealError("option.conflict", what, fix="leave out --encoder")
     if before["channels"] != prepared.channels:
-        raise ValueError(
-            f"{init} was trained on {before['channels']} channel(s), {prepared.path} has {prepared.channels}"
-        )
+        what = f"--init {init} was trained on {before['channels']} channel(s), {prepared.path} has {prepared.channels}"
+        raise FovealError("weights.mismatch", what, fix="prepare the set with the same --channels")
     if before["preparation"]["crop"] != prepared.card["options"]["crop"]:
-        warn(f"{init} learned from images with crop {before['preparation']['crop']}, {prepared.path} has another")
+        warn(f"{init} was trained on images cropped with {before['preparation']['crop']}, unlike {prepared.path}")
     return Start(name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"])))
 
 
 def frozen_encoder(init: str, start: Start, prepared: PreparedSet, seed: int, device: torch.device) -> nn.Module:
-    """An encoder with its starting weights on the device, in evaluation mode; random weights are drawn by the seed."""
+    """The encoder with its starting weights on the device, in evaluation mode; the seed draws random weights."""
     torch.manual_seed(seed)
     encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
     loaded = load_encoder_weights(encoder, start.encoder, init)

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -13,14 +14,7 @@ from foveal.sets.records import open_prepared
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = {
-    "encoder": "strided_conv",
-    "labels": ("25%", "100%"),
-    "seeds": 2,
-    "epochs": 1,
-    "batch_size": 16,
-    "resamples": 200,
-}
+OPTIONS = {"encoder": "strided_conv", "labels": ("25%", "100%"), "seeds": 2, "epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +44,8 @@ def test_values_and_differences_are_those_of_the_predictions(compared):
     rows = table[(table["how"] == "probe") & (table["labels"] == "25%") & (table["metric"] == "accuracy")]
     means = []
     for row in rows.itertuples():
-        files = [
-            file
-            for file in sorted((out / "cells").glob("probe-25pc-*.csv"))
-            if ("random" in file.name) == (row.init == "random")
-        ]
+        files = sorted((out / "cells").glob("probe-25pc-*.csv"))
+        files = [file for file in files if ("random" in file.name) == (row.init == "random")]
         tables = [read_predictions(file) for file in files]
         assert len(tables) == row.seeds == 2
         means.append(np.mean([(one["label"] == one["grade"]).mean() for one in tables]))
@@ -64,7 +55,7 @@ def test_values_and_differences_are_those_of_the_predictions(compared):
     assert other["difference_low"] <= other["difference"] <= other["difference_high"]
 
 
-def test_the_same_command_only_runs_what_is_missing(compared, phantom_set, encoder, monkeypatch):
+def test_the_same_command_only_runs_what_is_missing(compared, phantom_set, encoder, monkeypatch, refuses):
     out, table = compared
     (out / "cells" / "probe-25pc-random-0.csv").unlink()
     ran = []
@@ -72,11 +63,11 @@ def test_the_same_command_only_runs_what_is_missing(compared, phantom_set, encod
 
     real = module.run_cell
     monkeypatch.setattr(module, "run_cell", lambda *given: (ran.append(given[1]), real(*given)))
-    with sole_writer(out, "compare"), pytest.raises(ValueError, match="another foveal compare is writing to"):
+    with sole_writer(out, "compare"), refuses("output.busy", out):
         foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **OPTIONS)
     again = foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **OPTIONS)
     assert len(ran) == 1 and again["value"].tolist() == table["value"].tolist()
-    with pytest.raises(ValueError, match="already holds another run .epochs"):
+    with refuses("run.other_options", out, "epochs"):
         foveal.compare(phantom_set, out=out, init=("random", str(encoder)), **(OPTIONS | {"epochs": 2}))
 
 
@@ -88,7 +79,7 @@ def test_more_seeds_can_be_asked_for_later(compared, phantom_set, encoder, tmp_p
     assert set(table["seeds"]) == {3} and set(table["learned"]) == {6}
 
 
-def test_other_labels_or_weights_than_before_are_noticed(compared, phantom_set, encoder, tmp_path):
+def test_other_labels_or_weights_than_before_are_noticed(phantom_set, encoder, tmp_path, refuses):
     out, data, init = tmp_path / "out", tmp_path / "set", tmp_path / "encoder"
     shutil.copytree(phantom_set, data)
     shutil.copytree(encoder, init)
@@ -96,29 +87,29 @@ def test_other_labels_or_weights_than_before_are_noticed(compared, phantom_set, 
     foveal.compare(data, out=out, init=(str(init),), **options)
     weights = checkpoint.load_weights(init / "encoder.safetensors")
     save_file({key: value * 2 for key, value in weights.items()}, init / "encoder.safetensors")
-    with pytest.raises(ValueError, match="encoder has changed since"):
+    with refuses("run.data_changed", init):
         foveal.compare(data, out=out, init=(str(init),), **options)
     shutil.copyfile(encoder / "encoder.safetensors", init / "encoder.safetensors")
     image = open_prepared(data).part("test").iloc[0]
     foveal.correct(data, image["id"], new=str((int(image["label"]) + 1) % 5), why="test")
-    with pytest.raises(ValueError, match="set has changed since"):
+    with refuses("run.data_changed", data):
         foveal.compare(data, out=out, init=(str(init),), **options)
 
 
-def test_weights_that_know_the_grades_are_refused_for_a_part_of_the_labels(phantom_set, grader_run, tmp_path):
-    with pytest.raises(ValueError, match="has learned from grades already"):
+def test_weights_that_know_the_grades_are_refused_for_a_part_of_the_labels(phantom_set, grader_run, tmp_path, refuses):
+    with refuses("leak.grades", grader_run):
         foveal.compare(phantom_set, out=tmp_path / "out", init=("random", str(grader_run)), labels=("10%",))
     file = str(grader_run / "encoder.safetensors")
-    with pytest.raises(ValueError, match="(has|have) learned from"):
+    with refuses("leak.grades", file):
         foveal.compare(phantom_set, out=tmp_path / "out", init=("random", file), labels=("10%",), encoder="small_conv")
     assert not (tmp_path / "out").exists()
 
 
-def test_so_are_weights_of_a_pre_training_that_used_labels(phantom_set, tmp_path):
+def test_so_are_weights_of_a_pre_training_that_used_labels(phantom_set, tmp_path, refuses):
     taught = foveal.pretrain(
         phantom_set, out=tmp_path / "taught", method="supcon", encoder="strided_conv", epochs=1, batch_size=16
     )
-    with pytest.raises(ValueError, match="taught has learned from grades already"):
+    with refuses("leak.grades", taught):
         foveal.compare(phantom_set, out=tmp_path / "out", init=("random", str(taught)), labels=("10%", "100%"))
     assert not (tmp_path / "out").exists()
 
@@ -131,14 +122,19 @@ def test_folds_judge_every_graded_image_once(phantom_set, tmp_path):
     assert set(table["images"]) == {len(graded)} and set(table["seeds"]) == {1}
 
 
-def test_what_was_chosen_for_each_combination_is_said(phantom_set, tmp_path, capsys):
-    foveal.compare(phantom_set, out=tmp_path / "out", init=("random",), **(OPTIONS | {"labels": ("6",), "seeds": 1}))
-    said = " ".join(capsys.readouterr().out.split())
-    assert "(penalty " in said and "epochs at 0.001, batches of 6)" in said
+def test_all_starting_weights_see_the_size_of_the_run_and_no_run_may_change_it(phantom_set, tmp_path, refuses):
+    small = foveal.pretrain(
+        phantom_set, out=tmp_path / "small", encoder="test_resnet", epochs=1, batch_size=16, image_size=16
+    )
+    out, options = tmp_path / "out", {"how": ("probe",), "labels": ("100%",), "seeds": 1}
+    foveal.compare(phantom_set, out=out, init=("random", str(small)), encoder="test_resnet", **options)
+    assert json.loads((out / "provenance.json").read_text())["data"]["the image size"] == "16"
+    with refuses("run.data_changed", "image size"):
+        foveal.compare(phantom_set, out=out, init=("random",), encoder="test_resnet", **options)
 
 
-def test_an_encoder_that_saw_judged_images_is_refused(phantom_set, encoder, tmp_path):
-    with pytest.raises(ValueError, match="judged images of .* has learned from too"):
+def test_an_encoder_that_saw_judged_images_is_refused(phantom_set, encoder, tmp_path, refuses):
+    with refuses("leak.seen", encoder):
         foveal.compare(phantom_set, out=tmp_path / "out", init=("random", str(encoder)), folds=2)
     assert not (tmp_path / "out").exists()
 

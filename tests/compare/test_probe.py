@@ -91,14 +91,13 @@ def test_neighbours_vote_by_cosine(blobs):
 
 
 @pytest.mark.slow
-def test_a_probe_compares_encoders_with_intervals(phantom_set, tmp_path, capsys):
+def test_a_probe_compares_encoders_with_intervals(phantom_set, tmp_path):
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16)
     table = foveal.probe(phantom_set, init=("random", str(run)), encoder="small_conv", out=tmp_path / "t" / "probe.csv")
     assert list(table["init"].unique()) == ["random", str(run)]
     assert set(table["readout"]) == {"20 nearest", "linear"}
     assert set(table["metric"]) == {"accuracy", "macro_f1", "quadratic_kappa"}
     assert (table["n"] == 12).all() and len(pd.read_csv(tmp_path / "t" / "probe.csv")) == len(table)
-    assert "judged on 12 test images" in capsys.readouterr().out
 
 
 def test_the_same_probe_twice_says_the_same(phantom_set):
@@ -107,13 +106,13 @@ def test_the_same_probe_twice_says_the_same(phantom_set):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "named"),
     [
-        ({"init": ()}, "--init needs at least one encoder"),
-        ({"neighbours": 0}, "--neighbours must be at least 1"),
-        ({"init": "nowhere"}, "--init nowhere"),
+        ({"init": ()}, "option.value", "--init"),
+        ({"neighbours": 0}, "option.value", "--neighbours is 0"),
+        ({"init": "nowhere"}, "weights.missing", "nowhere"),
     ],
 )
-def test_wrong_options_are_named(phantom_set, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_options_are_named(phantom_set, options, code, named, refuses):
+    with refuses(code, named):
         foveal.probe(phantom_set, encoder="small_conv", **options)

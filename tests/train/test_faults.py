@@ -3,12 +3,12 @@
 import json
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 
 import foveal
 from foveal import checkpoint
+from foveal.errors import FovealError
 from foveal.predict.predictor import Predictor
 from foveal.sets.leaks import read_seen
 from foveal.sets.records import open_prepared
@@ -34,25 +34,26 @@ def change_model(run, **changes):
 @pytest.mark.parametrize("changes", [{"mean": [0.1307] * 3}, {"std": [0.3081] * 3}, {"image_size": 28}])
 def test_another_normalisation_or_size_at_test_time(run_copy, changes):
     change_model(run_copy, **changes)
-    with pytest.raises(ValueError, match=r"the weights beside it learned with|do not fit the network"):
+    with pytest.raises(FovealError) as caught:
         Predictor(run_copy)
+    assert caught.value.code in ("run.mismatch", "weights.mismatch") and str(run_copy) in str(caught.value)
 
 
-def test_classes_in_another_order_leave_the_labels_out(run_copy, phantom_set, tmp_path):
+def test_classes_in_another_order_leave_the_labels_out(run_copy, phantom_set, tmp_path, refuses):
     classes = open_prepared(phantom_set).classes
     change_model(run_copy, classes=classes[::-1])
     foveal.predict(run_copy, phantom_set, split="test", out=tmp_path / "p.csv")
     assert pd.read_csv(tmp_path / "p.csv")["label"].isna().all()
-    with pytest.raises(ValueError, match="0 labelled rows"):
+    with refuses("predictions.no_labels"):
         foveal.evaluate(tmp_path / "p.csv")
 
 
-def test_keys_with_a_prefix_of_what_stood_around_them(phantom_set, grader_run, tmp_path):
+def test_keys_with_a_prefix_of_what_stood_around_them(phantom_set, grader_run, tmp_path, refuses):
     from safetensors.torch import save_file
 
     weights = checkpoint.load_weights(grader_run / "encoder.safetensors")
     save_file({f"encoder.{key}": value for key, value in weights.items()}, tmp_path / "wrapped.safetensors")
-    with pytest.raises(ValueError, match=r"(?s)do not fit the network.*Every key in the file starts with 'encoder\.'"):
+    with refuses("weights.mismatch", "wrapped.safetensors", "encoder."):
         foveal.train(
             phantom_set, out=tmp_path / "run", encoder="small_conv", init=str(tmp_path / "wrapped.safetensors"),
             epochs=1, batch_size=8,
@@ -60,30 +61,30 @@ def test_keys_with_a_prefix_of_what_stood_around_them(phantom_set, grader_run, t
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_of_another_head(run_copy):
+def test_weights_of_another_head(run_copy, refuses):
     change_model(run_copy, loss="corn")
-    with pytest.raises(ValueError, match=r"(?s)do not fit the network.*head\.weight"):
+    with refuses("weights.mismatch", "head.weight"):
         Predictor(run_copy)
 
 
-def test_a_copy_or_a_patient_on_both_sides_of_the_split(set_copy):
+def test_a_copy_or_a_patient_on_both_sides_of_the_split(set_copy, refuses):
     records = pd.read_csv(set_copy / "records.csv", dtype=str, keep_default_na=False)
     train, test = (records.index[records["split"] == side][0] for side in ("train", "test"))
     torn = records.copy()
     torn.loc[test, "group"] = torn.loc[train, "group"]
     torn.to_csv(set_copy / "records.csv", index=False)
-    with pytest.raises(ValueError, match="groups on more than one side of the split"):
+    with refuses("split.group", torn.loc[train, "group"]):
         open_prepared(set_copy)
     records.to_csv(set_copy / "records.csv", index=False)
     pair = {"id": records.loc[train, "id"], "other": records.loc[test, "id"], "kind": "exact", "similarity": 1.0}
     pd.DataFrame([pair | {"label": 0, "other_label": 0, "conflict": 0}]).to_csv(
         set_copy / "duplicates.csv", index=False
     )
-    with pytest.raises(ValueError, match="1 pairs of copies stand on two sides of the split"):
+    with refuses("split.copies", pair["id"], pair["other"]):
         open_prepared(set_copy)
 
 
-def test_pixels_of_the_test_part_under_another_name_in_the_training_part(set_copy, tmp_path):
+def test_pixels_of_the_test_part_under_another_name_in_the_training_part(set_copy, tmp_path, refuses):
     prepared = open_prepared(set_copy)
     train, test = prepared.part("train").iloc[0], prepared.part("test").iloc[0]
     records = pd.read_csv(set_copy / "records.csv", dtype=str, keep_default_na=False)
@@ -91,47 +92,38 @@ def test_pixels_of_the_test_part_under_another_name_in_the_training_part(set_cop
         test["sha256"], str(test["shard"]), str(test["row"]),
     ]  # fmt: skip
     records.to_csv(set_copy / "records.csv", index=False)
-    with pytest.raises(ValueError, match="stand in the training part too"):
+    with refuses("leak.seen", test["id"]):
         foveal.train(set_copy, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=8)
 
 
 @pytest.mark.parametrize("loss", ["ordinal", "mse", "corn", "cross_entropy"])
-def test_training_that_diverges_says_so(phantom_set, tmp_path, loss):
-    with pytest.raises(ValueError, match="training has diverged: in epoch 1 the (training|validation) loss is"):
+def test_training_that_diverges_says_so(phantom_set, tmp_path, loss, refuses):
+    with refuses("training.diverged", "epoch 1"):
         foveal.train(
             phantom_set, out=tmp_path / "run", encoder="small_conv", epochs=2, batch_size=8, loss=loss,
             learning_rate=1e12, schedule="constant", warm_up=0.0,
         )  # fmt: skip
 
 
-def test_weights_as_a_file_tell_what_they_have_learned_from(grader_run, phantom_set, tmp_path):
+def test_weights_as_a_file_tell_what_they_have_learned_from(grader_run, phantom_set, tmp_path, refuses):
     file = str(grader_run / "encoder.safetensors")
     assert len(read_seen(file)) == len(read_seen(str(grader_run))) > 0
-    with pytest.raises(ValueError, match="stand in what .*encoder.safetensors has learned from"):
+    with refuses("leak.seen", file):
         foveal.train(phantom_set, out=tmp_path / "run", encoder="small_conv", init=file, folds=2, epochs=1)
     assert not (tmp_path / "run").exists()
 
 
-def test_sampler_and_class_weights_together_are_said(phantom_set, tmp_path, capsys):
+def test_sampler_and_class_weights_together_are_warned_of(phantom_set, tmp_path, capsys):
     options = {"encoder": "strided_conv", "epochs": 1, "batch_size": 8, "loss": "cross_entropy"}
     foveal.train(phantom_set, out=tmp_path / "one", sampling="balanced", class_weights="balanced", **options)
-    assert "what is rare counts twice" in " ".join(capsys.readouterr().out.split())
+    assert "--sampling balanced and --class-weights balanced" in capsys.readouterr().out
     foveal.train(phantom_set, out=tmp_path / "two", sampling="balanced", **options)
-    assert "counts twice" not in " ".join(capsys.readouterr().out.split())
+    assert "--class-weights" not in capsys.readouterr().out
 
 
-def test_a_changed_prediction_is_no_probability(run_copy, tmp_path):
+def test_a_changed_prediction_is_no_probability(run_copy, tmp_path, refuses):
     table = pd.read_csv(run_copy / "predictions.csv")
     table.loc[0, "p0"] += 0.2
     table.to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(ValueError, match="hold no probabilities"):
+    with refuses("predictions.probability", "p.csv"):
         foveal.evaluate(tmp_path / "p.csv")
-
-
-def test_constant_predictions_are_said_in_plain_words(grader_run, tmp_path, capsys):
-    table = pd.read_csv(grader_run / "predictions.csv")
-    table["grade"] = 0
-    table.loc[:, [f"p{k}" for k in range(5)]] = np.eye(5)[0]
-    table.to_csv(tmp_path / "p.csv", index=False)
-    foveal.evaluate(tmp_path / "p.csv")
-    assert "every image was given the same class" in " ".join(capsys.readouterr().out.split())

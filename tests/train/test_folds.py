@@ -13,6 +13,7 @@ from foveal.report.evidence import read_evidence
 from foveal.report.leaks import leaked_ids
 from foveal.runs import read_model
 from foveal.sets.records import open_prepared
+from foveal.train import folds
 
 pytestmark = pytest.mark.slow
 
@@ -31,11 +32,11 @@ def folds_run(graded_set, tmp_path_factory):
 
 def test_every_image_is_graded_by_who_has_not_learned_its_patient(folds_run, graded_set):
     records = open_prepared(graded_set).part("train", "val").set_index("id")
-    folds = pd.read_csv(folds_run / "folds.csv").set_index("id")["fold"]
-    assert set(folds.index) == set(records.index)
+    fold_of = pd.read_csv(folds_run / "folds.csv").set_index("id")["fold"]
+    assert set(fold_of.index) == set(records.index)
     for number in (1, 2, 3):
         seen = pd.read_csv(folds_run / f"fold{number}" / "seen.csv")["id"]
-        held_out = folds.index[folds == number]
+        held_out = fold_of.index[fold_of == number]
         assert not set(seen) & set(held_out) and len(seen) + len(held_out) == len(records)
         assert not set(records.loc[seen, "group"]) & set(records.loc[held_out, "group"])
         own = pd.read_csv(folds_run / f"fold{number}" / "predictions.csv")
@@ -93,7 +94,7 @@ def test_turns_and_flips_leave_the_answer_of_a_turned_image_unchanged(folds_run,
 
 def test_finished_folds_are_not_trained_again(folds_run, graded_set, tmp_path, monkeypatch):
     before = (folds_run / "predictions.csv").read_bytes()
-    monkeypatch.setattr("foveal.train.train.fit", None)
+    monkeypatch.setattr(folds, "fit", None)
     foveal.train(graded_set, out=folds_run, **OPTIONS)
     assert (folds_run / "predictions.csv").read_bytes() == before
 
@@ -104,7 +105,7 @@ def test_evaluation_chooses_thresholds_on_other_folds(folds_run, tmp_path):
     assert result["sets"]["coverage"]["n"] == result["about"]["images"]
 
 
-def test_several_runs_grade_together_and_single_maps_need_one(folds_run, graded_set, tmp_path):
+def test_several_runs_grade_together_and_single_maps_need_one(folds_run, graded_set, tmp_path, refuses):
     out = foveal.predict(folds_run / "fold1", folds_run / "fold2", graded_set, split="test", out=tmp_path / "p.csv")
     table, columns = pd.read_csv(out), [f"p{k}" for k in range(5)]
     alone = []
@@ -112,29 +113,29 @@ def test_several_runs_grade_together_and_single_maps_need_one(folds_run, graded_
         single = foveal.predict(folds_run / f"fold{n}", graded_set, split="test", out=tmp_path / f"p{n}.csv")
         alone.append(pd.read_csv(single)[columns].to_numpy())
     assert table[columns].to_numpy() == pytest.approx(np.mean(alone, axis=0), abs=2e-6)
-    with pytest.raises(ValueError, match="choose one, such as RUN/fold1"):
+    with refuses("run.several", folds_run.name):
         foveal.explain(folds_run, graded_set, out=tmp_path / "e")
     assert read_model(folds_run)["members"] == ["fold1", "fold2", "fold3"]
 
 
-def test_runs_of_other_classes_do_not_grade_together(folds_run, tmp_path):
+def test_runs_of_other_classes_do_not_grade_together(folds_run, tmp_path, refuses):
     other = tmp_path / "other"
     other.mkdir()
     model = read_model(folds_run / "fold1")
     model["classes"] = model["classes"][::-1]
     (other / "model.json").write_text(json.dumps(model))
-    with pytest.raises(ValueError, match="cannot grade together: they differ in classes"):
+    with refuses("run.mismatch", "classes"):
         Predictor([folds_run / "fold1", other])
 
 
-def test_folds_need_enough_groups_and_encoders_that_saw_none_of_them(graded_set, tmp_path):
+def test_folds_need_enough_groups_and_encoders_that_saw_none_of_them(graded_set, tmp_path, refuses):
     few = foveal.prepare("phantom:12", out=tmp_path / "few", size=32, test=0.0, val=0.0)
-    with pytest.raises(ValueError, match="of only 6 groups"):
+    with refuses("option.value", "--folds 7", "6 groups"):
         foveal.train(few, out=tmp_path / "run", **(OPTIONS | {"folds": 7, "batch_size": 2}))
     encoder = foveal.pretrain(
         graded_set, out=tmp_path / "encoder", encoder="strided_conv", epochs=1, batch_size=16, views="simclr"
     )
-    with pytest.raises(ValueError, match="judged images of .* has learned from too"):
+    with refuses("leak.seen", encoder):
         foveal.train(graded_set, out=tmp_path / "run", init=str(encoder), **(OPTIONS | {"encoder": "auto"}))
 
 

@@ -1,0 +1,67 @@
+"""The cost of a batch, and its gradient: the grading loss and, beside it, the loss of a second task."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from foveal.losses.grading import to_logits
+from foveal.losses.targets import importance
+from foveal.nets.heads import Grader
+from foveal.train.balance import class_weights
+from foveal.train.feed import Batch
+from foveal.train.learned import Learned
+from foveal.train.task import Task
+
+SECOND_WEIGHT = 0.5  # of the second task beside the grade: it should help the features, not decide them
+
+
+class Objective:
+    """weights: float32 [K], of the classes, on the device."""
+
+    def __init__(self, task: Task, learned: Learned, grader: Grader) -> None:
+        self.task, self.grader = task, grader
+        weights = class_weights(learned.labels, grader.classes, task.config.class_weights)
+        self.weights = torch.tensor(weights, dtype=torch.float32, device=task.device)
+        self.smoothing = {"label_smoothing": task.config.label_smoothing} if task.loss.smooths else {}
+        self.second = None if learned.second is None else torch.from_numpy(learned.second).to(task.device)
+
+    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Add the gradient of a batch; returns its mean cost, and probabilities float32 [B, K].
+
+        The batch is processed in parts of --micro-batch. Each counts by the weight of its images, so that together
+        they give the gradient of the whole batch.
+        """
+        whole = importance(batch.targets, self.weights).sum()
+        costs, answers = [], []
+        for part in parts_of(len(batch.index), self.task.config.micro_batch):
+            targets = batch.targets[part]
+            with torch.autocast(self.task.device.type, torch.bfloat16, enabled=self.task.config.precision == "bf16"):
+                frozen = self.task.config.freeze
+                features = batch.inputs[part] if frozen else self.grader.encoder(batch.inputs[part])
+                outputs = self.grader.head(features)
+            cost = self.task.loss.cost(outputs, targets, self.weights, **self.smoothing)
+            cost = cost * (importance(targets, self.weights).sum() / whole)
+            if self.second is not None:
+                cost = cost + SECOND_WEIGHT * self._second(features, batch.index[part]) / len(batch.index)
+            cost.backward()
+            costs.append(cost.detach())
+            answers.append(to_logits(outputs.detach().float(), self.task.loss.form, self.grader.classes).softmax(1))
+        return torch.stack(costs).sum(), torch.cat(answers)
+
+    def _second(self, features: Tensor, index: np.ndarray) -> Tensor:
+        """Summed cross-entropy of the second task, over the images whose second label is known."""
+        assert self.second is not None and self.grader.second_head is not None
+        labels = self.second[torch.from_numpy(index).to(self.task.device)]
+        return F.cross_entropy(self.grader.second_head(features).float(), labels, ignore_index=-1, reduction="sum")
+
+
+def parts_of(images: int, most: int) -> list[slice]:
+    """A batch in parts of about equal size, of `most` images each (0 = whole): from 3 on none has a single image."""
+    edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
+    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]

@@ -1,0 +1,108 @@
+"""A training task: every `auto` of the options is replaced by its value, and the starting weights are known to fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from foveal.augment.views import NetworkInput
+from foveal.console import warn
+from foveal.errors import FovealError
+from foveal.losses.grading import LOSSES, GradingLoss
+from foveal.nets.encoder import create_encoder, feature_size, takes_any_size
+from foveal.nets.stages import freeze_stages
+from foveal.nets.weights import load_encoder_weights
+from foveal.sets.records import PreparedSet
+from foveal.train.options import TrainConfig
+from foveal.train.start import Start, start_from
+
+SMALL_BATCH = 16  # images: the statistics of smaller batches vary by more than a quarter of their size
+NEW_RATE, TUNE_RATE = 1e-3, 4e-4  # of a probe or random weights, and of a fine-tune
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """config: resolved. features: how many the encoder gives."""
+
+    config: TrainConfig
+    prepared: PreparedSet
+    spec: NetworkInput
+    features: int
+    device: torch.device
+
+    @property
+    def loss(self) -> GradingLoss:
+        """The grading loss."""
+        return LOSSES[self.config.loss]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes are grades, in order."""
+        return bool(self.prepared.card["task"] == "grading")
+
+
+def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> Task:
+    """Resolve the options and load the starting weights once; FovealError where anything does not fit.
+
+    Nothing is written, so that a wrong choice leaves no folder behind.
+    """
+    start = start_from(config.init, config.encoder, config.image_size, prepared)
+    config = resolved(config, prepared, start, device)
+    encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
+    if config.freeze_stages:
+        freeze_stages(encoder, config.freeze_stages)
+    load_encoder_weights(encoder, config.encoder, config.init)
+    features = feature_size(encoder)
+    return Task(config=config, prepared=prepared, spec=start.spec, features=features, device=device)
+
+
+def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: torch.device) -> TrainConfig:
+    """The options without `auto`, but for those that mean nothing here; FovealError for a conflict with the set."""
+    size = start.spec.image_size
+    config = replace(config, encoder=start.encoder, image_size=size)
+    _check_growth(config)
+    config = _with_loss(config, prepared)
+    if config.precision == "auto":
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        config = replace(config, precision="bf16" if half else "fp32")
+    if config.learning_rate is None:
+        config = replace(config, learning_rate=NEW_RATE if config.freeze or config.init == "random" else TUNE_RATE)
+    if config.views == "auto" and not config.freeze:
+        other = "digits" if prepared.channels == 1 else "plain"
+        config = replace(config, views="mild" if prepared.card["fundus"] else other)
+    if config.batch_norm == "auto" and not config.freeze:
+        small = (config.micro_batch or config.batch_size) < SMALL_BATCH
+        # Running statistics lag behind the weights: in short runs a grader that is judged with them is far poorer.
+        config = replace(config, batch_norm="freeze" if small and config.init != "random" else "re-estimate")
+    return config
+
+
+def _check_growth(config: TrainConfig) -> None:
+    if config.grow_from > config.image_size:
+        what = f"--grow-from {config.grow_from} is larger than --image-size {config.image_size}"
+        raise FovealError("option.conflict", what, fix="lower --grow-from or leave it out")
+    if config.grow_from and not takes_any_size(config.encoder):
+        what = f"--grow-from {config.grow_from} does not go with {config.encoder}, which is built for one image size"
+        raise FovealError("option.conflict", what, fix="leave out --grow-from")
+
+
+def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
+    """The options that follow from the loss: the loss itself, class weights and cutoffs."""
+    graded = prepared.card["task"] == "grading"
+    name = ("ordinal" if graded else "cross_entropy") if config.loss == "auto" else config.loss
+    loss = LOSSES[name]
+    if loss.ordered and not graded:
+        what = f"--loss {name} needs grades in order, and the classes of {prepared.path} have none"
+        raise FovealError("option.conflict", what, fix="leave out --loss")
+    weights, cutoffs = config.class_weights, config.cutoffs
+    if weights == "auto":
+        weights = "none" if loss.ordered or config.sampling != "natural" else "balanced"
+    if cutoffs == "auto":
+        cutoffs = "fitted" if loss.form == "regression" else "half-way"
+    if cutoffs == "fitted" and loss.decision == "most_probable":
+        what = f"--cutoffs fitted does not go with --loss {name}, which gives the most probable class"
+        raise FovealError("option.conflict", what, fix="leave out --cutoffs")
+    if config.sampling != "natural" and weights != "none":
+        warn(f"--sampling {config.sampling} and --class-weights {weights} both favour rare classes; use one of them")
+    return replace(config, loss=name, class_weights=weights, cutoffs=cutoffs)
