@@ -59,9 +59,6 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise FovealError("option.missing", "no prepared set is given", fix="type foveal cluster DATA")
-        for file in self.image:
-            if not file.is_file():
-                raise FovealError("image.unavailable", f"--image {file} does not exist", fix="give a photograph")
         folders = [path.resolve() for path in self.data]
         if len(set(folders)) < len(folders):
             raise FovealError("option.conflict", f"a prepared set is given twice: {' '.join(map(str, self.data))}",

@@ -13,7 +13,7 @@ import pandas as pd
 
 from foveal import metrics
 from foveal.cluster.images import Images
-from foveal.cluster.scores import Score
+from foveal.cluster.scores import Score, made
 from foveal.evaluate.intervals import Resampling
 
 BLOCK = 1024  # images compared with all others at a time
@@ -95,11 +95,7 @@ def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Res
     found = {}
     for name, metric in {**kinds, "accuracy": metrics.accuracy}.items():
         value, drawn = resampling.graded(metric, labels, given, classes)
-        share_of = np.ones(len(labels), bool) if name == "accuracy" else None
-        found[name] = Score(
-            entry=resampling.entry(value, drawn, len(labels), share_of=share_of), groups=resampling.groups,
-            chance=float(metric(chance)), constant=float(metric(constant)), drawn=drawn,
-        )  # fmt: skip
+        found[name] = made(name, value, drawn, resampling, float(metric(chance)), float(metric(constant)))
     return found
 
 

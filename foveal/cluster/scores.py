@@ -96,12 +96,18 @@ def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed
     for name, measure in MEASURES.items():
         value, resamples = float(measure(total)), measure(drawn)
         settled = (resamples - (resamples.mean() - value)).clip(-1 if name == "ari" else 0, 1)
-        share_of = np.ones(len(labels), bool) if name in SHARES else None
-        found[name] = Score(
-            entry=resampling.entry(value, settled, len(labels), share_of=share_of), groups=resampling.groups,
-            chance=float(measure(deals).mean()), constant=float(measure(total.sum(0, keepdims=True))), drawn=settled,
-        )  # fmt: skip
+        chance, constant = float(measure(deals).mean()), float(measure(total.sum(0, keepdims=True)))
+        found[name] = made(name, value, settled, resampling, chance, constant)
     return found
+
+
+def made(
+    name: str, value: float, drawn: np.ndarray, resampling: Resampling, chance: float, constant: float
+) -> Score:  # fmt: skip
+    """The score of a figure with its resamples [R]."""
+    n = len(resampling.units)
+    entry = resampling.entry(value, drawn, n, share_of=np.ones(n, bool) if name in SHARES else None)
+    return Score(entry=entry, groups=resampling.groups, chance=chance, constant=constant, drawn=drawn)
 
 
 def _table(clusters: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -10,7 +10,8 @@ from foveal.cluster.tables import TITLES
 from foveal.page.parts import Verdict
 from foveal.page.words import capital, counted, difference_with_interval, listed, number, value_with_interval
 
-MOSTLY, PARTLY = 0.6, 0.2  # of the adjusted Rand index: from here on, clusters mostly or partly follow the classes
+MOSTLY = 0.6
+FOLLOWED = ((MOSTLY, "mostly", "good"), (0.2, "partly", "unsure"), (-1.0, "hardly", "bad"))  # adjusted Rand index from
 MANY_RIGHT = 0.9  # accuracy of the votes, below which most doubtful labels may be hard images rather than wrong labels
 CANNOT_SHOW = (
     "Islands and gaps prove nothing: t-SNE and UMAP make them even out of noise.",
@@ -75,37 +76,25 @@ def _clusters(result: dict[str, Any]) -> Verdict:
         return Verdict(tone="good", text=f"Clusters mostly follow the {label}.", grounds=grounds)
     if score["low"] is None or score["low"] <= max(0.0, score["chance"]):
         return Verdict(tone="bad", text=f"Clusters do not visibly follow the {label}.", grounds=grounds)
-    how = "mostly" if score["value"] >= MOSTLY else "partly" if score["value"] >= PARTLY else "hardly"
-    tone = {"mostly": "good", "partly": "unsure", "hardly": "bad"}[how]
+    how, tone = next((how, tone) for least, how, tone in FOLLOWED if score["value"] >= least)
     return Verdict(tone=tone, text=f"Clusters {how} follow the {label}.", grounds=grounds)
 
 
 def _compared(result: dict[str, Any]) -> Verdict:
-    """Whether the network's features order the images better than their pixels do: by neighbours, and by clusters."""
-    rows = result["differences"]
-    votes = next(row for row in rows if row["of"] == NEIGHBOURS)
-    by_method = [row for row in rows if row["measure"] == "ari"]
+    """Whether the network's features order the images better than their pixels do, by neighbours and by clusters."""
+    votes = next(row for row in result["differences"] if row["of"] == NEIGHBOURS)
+    by_method = [row for row in result["differences"] if row["measure"] == "ari"]
     texts = {
-        "better": "By neighbours, the features beat plain pixels",
-        "worse": "By neighbours, plain pixels beat the features",
-        "cannot tell": "By neighbours, the features and plain pixels cannot be told apart",
+        "better": "The features beat plain pixels",
+        "worse": "Plain pixels beat the features",
+        "cannot tell": "The features and plain pixels cannot be told apart",
     }
-    tone = {"better": "good", "worse": "bad", "cannot tell": "unsure"}[votes["answer"]]
-    if len({row["answer"] for row in [votes, *by_method]}) > 1:
-        tone = "unsure"
+    agree = all(row["answer"] == votes["answer"] for row in by_method)
+    text = f"{texts[votes['answer']]} by neighbours{' and' if agree else ', but not'} by every clustering."
+    tone = {"better": "good", "worse": "bad", "cannot tell": "unsure"}[votes["answer"]] if agree else "unsure"
     parts = [f"{row['of']}, {row['measure'] if row is votes else TITLES['ari']}: {difference_with_interval(row)}"
              for row in [votes, *by_method]]  # fmt: skip
-    text = f"{texts[votes['answer']]}; by clusters, they {_by_clusters(by_method)}."
     return Verdict(tone=tone, text=text, grounds=f"Features minus pixels: {'; '.join(parts)}.")
-
-
-def _by_clusters(rows: list[dict[str, Any]]) -> str:
-    """`do better with k-means and worse with spectral`; the methods that cannot tell come last."""
-    phrases = {"better": "do better", "worse": "do worse", "cannot tell": "cannot be told apart"}
-    found = {answer: [row["of"] for row in rows if row["answer"] == answer] for answer in phrases}
-    if len(rows) in map(len, found.values()):
-        return f"{phrases[rows[0]['answer']]} with every method"
-    return listed([f"{phrases[answer]} with {listed(names)}" for answer, names in found.items() if names])
 
 
 def lead(result: dict[str, Any]) -> str:
@@ -136,5 +125,5 @@ def beside_doubts(result: dict[str, Any]) -> str:
     right = result["looks"][0]["neighbours"].get("accuracy")
     if right is None:
         return f"{text} How often neighbours are right was not measured."
-    share = f" They are right on {right['value']:.0%} of the judged images"
-    return text + share + (", so most of these may be hard images." if right["value"] < MANY_RIGHT else ".")
+    hard = ", so most of these may be hard images" if right["value"] < MANY_RIGHT else ""
+    return f"{text} They are right on {right['value']:.0%} of the judged images{hard}."

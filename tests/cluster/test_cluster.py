@@ -93,7 +93,7 @@ def test_the_nearest_of_a_photograph_outside_the_set_are_shown(phantom_set, grad
 
 def test_a_file_that_is_no_photograph_is_refused_before_anything_is_written(phantom_set, tmp_path, refuses):
     (tmp_path / "no.jpg").write_bytes(b"nothing")
-    for name, code in (("no.jpg", "image.damaged"), ("gone.jpg", "image.unavailable")):
+    for name, code in (("no.jpg", "image.not_a_picture"), ("gone.jpg", "image.missing")):
         with refuses(code, name):
             foveal.cluster(phantom_set, out=tmp_path / "out", image=tmp_path / name)
     assert not (tmp_path / "out").exists()
@@ -161,7 +161,7 @@ def test_a_mixed_comparison_is_unsure():
     result = result_of(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
     result["differences"] = [row("k-means", "cannot tell"), row("mixture", "better"), row("spectral", "worse"), votes]
     mixed = words.find(result)[-1]
-    assert mixed.tone == "unsure" and all(name in mixed.text for name in ("k-means", "mixture", "spectral"))
+    assert mixed.tone == "unsure" and all(name in mixed.grounds for name in ("k-means", "mixture", "spectral"))
     result["differences"] = [row("k-means", "better"), row("mixture", "better"), votes]
     assert words.find(result)[-1].tone == "good"
 
