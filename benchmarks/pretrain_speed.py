@@ -43,6 +43,7 @@ from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.pretrain.auto import Machine, describe, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed
+from foveal.pretrain.methods import SimCLROptions
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.resolve import resolve
 from foveal.pretrain.plan import rehearse
@@ -54,7 +55,7 @@ RECIPES["simclr"] = replace(RECIPES["simclr"], blur_sigma=(0.1 / size, 2 / size)
 prepared = open_prepared(folder / "set")
 config = resolve(PretrainConfig(
     data=(prepared.path,), out=folder / "none", encoder=encoder, batch_size=batch, views="simclr", epochs=1000,
-    optimiser="sgd", projection_hidden=hidden,
+    optimiser="sgd", simclr=SimCLROptions(projection_hidden=hidden),
 ), [prepared])
 config, _ = settle(config, Machine(device, 1, (size, size, 3), len(prepared.records)))
 store = ImageStore([(prepared, pool_of(prepared))], device)

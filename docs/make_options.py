@@ -1,61 +1,39 @@
-"""Write docs/options.md from the option classes themselves: `python docs/make_options.py`.
+"""Write docs/options.md from the option classes: `python docs/make_options.py`. The command line shows the same."""
 
-The comment above a field is its help on the command line and its line in the document; a test holds both together.
-"""
-
-import dataclasses
-import inspect
-import re
-import typing
 from pathlib import Path
 
 from foveal.cli import VERBS, options_of
+from foveal.help import Option, groups_of
 
 HEAD = """# Options
 
 Every verb with its options, as `foveal VERB --help` explains them; written by `docs/make_options.py`.
 Each option can also be set in a file: `foveal VERB --config FILE.toml`, and as a keyword in Python: `foveal.VERB(…)`.
+An option with a point in its name belongs to a table: `--simclr.temperature 0.5` is `temperature = 0.5` below
+`[pretrain.simclr]` in a file and `simclr={"temperature": 0.5}` in Python.
 `--quiet` prints nothing but errors, `--debug` shows where an error came from.
 """
 
 
-def describe(config: type) -> list[tuple[str, str, str]]:
-    """(option, default, explanation) for each field of a config class."""
-    source = inspect.getsource(config)
-    hints = typing.get_type_hints(config, include_extras=True)
-    rows = []
-    for field in dataclasses.fields(config):
-        match = re.search(rf"    # (.*)\n    {field.name}:", source)
-        positional = "Positional" in str(hints[field.name])
-        name = field.name.upper() if positional else f"--{field.name.replace('_', '-')}"
-        if field.default is dataclasses.MISSING:
-            default = "required"
-        else:
-            default = str(field.default) if field.default not in (None, "") else "–"
-        rows.append((name, default, match[1] if match else ""))
-    return rows
+def row(option: Option) -> str:
+    """A line of a table."""
+    choices = f" One of {', '.join(f'`{choice}`' for choice in option.choices)}." if option.choices else ""
+    return f"| `{option.name}` | {option.default or '–'} | {option.text}{choices} |"
+
+
+def section(verb: str) -> str:
+    """A verb, with a table for each group of its options."""
+    parts = [f"## {verb}", "", f"{VERBS[verb][2].capitalize()}.", ""]
+    groups = groups_of(options_of(verb))
+    for group, options in groups.items():
+        parts += [f"### {group}", ""] if len(groups) > 1 else []
+        parts += ["| option | default | what it does |", "|---|---|---|", *map(row, options), ""]
+    return "\n".join(parts)
 
 
 def options_page() -> str:
     """The whole document."""
-    parts = [HEAD]
-    for verb, (_, _, line) in VERBS.items():
-        table = [f"| `{name}` | {default} | {text} |" for name, default, text in describe(options_of(verb))]
-        parts.append(
-            "\n".join(
-                [
-                    f"## {verb}",
-                    "",
-                    f"{line.capitalize()}.",
-                    "",
-                    "| option | default | what it does |",
-                    "|---|---|---|",
-                    *table,
-                    "",
-                ]
-            )
-        )
-    return "\n".join(parts)
+    return "\n".join([HEAD, *map(section, VERBS)])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     foveal VERB … [--config FILE.toml] [--quiet] [--debug]
 
 A verb's options are the fields of the dataclass that its function takes. Exit codes: 0 done, 1 the work failed,
-2 wrong use.
+2 wrong use, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import foveal
+from foveal.errors import FovealError
 
 # verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
 VERBS = {
@@ -37,50 +38,55 @@ VERBS = {
     "serve": ("serve.serve", "serve.options", "a grader behind a page and an API"),
 }  # fmt: skip
 
-COMMON_OPTIONS = (
-    "--config FILE.toml reads options from a file, --quiet prints errors only, --debug shows where one arose."
-)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug, quiet = "--debug" in given, "--quiet" in given
     arguments = [argument for argument in given if argument not in ("--debug", "--quiet")]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())  # noqa: T201
+    if not arguments or arguments[0] in ("-h", "--help", "help", "--version"):
+        print(f"foveal {foveal.__version__}" if arguments == ["--version"] else overview())  # noqa: T201
         return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(f"foveal {foveal.__version__}")  # noqa: T201
-        return 0
     verb = arguments[0]
-    if verb not in VERBS:
-        return _fail(_unknown_verb(verb), 2)
     try:
-        return run_verb(verb, arguments[1:], quiet)
+        config = options_in(verb, arguments[1:])
+    except FovealError as error:
+        return _fail(error, 2)
+    except SystemExit as stop:  # an option that does not exist: the parser has printed why
+        return stop.code if isinstance(stop.code, int) else 2
+    return 0 if config is None else run_verb(verb, config, quiet, debug)
+
+
+def options_in(verb: str, arguments: Sequence[str]) -> Any:
+    """The options of a verb from its arguments; None where they ask for help, which is printed."""
+    if verb not in VERBS:
+        raise _unknown_verb(verb)
+    from foveal.config import parse
+    from foveal.help import help_of
+
+    if {"-h", "--help"} & set(arguments):
+        print(help_of(verb, VERBS[verb][2], options_of(verb)))  # noqa: T201
+        return None
+    return parse(options_of(verb), verb, arguments)
+
+
+def run_verb(verb: str, config: Any, quiet: bool, debug: bool) -> int:
+    """Call the function of a verb; returns the exit code.
+
+    What takes seconds to import is imported only here, so that a mistyped option is reported at once.
+    """
+    from foveal.console import set_quiet
+
+    set_quiet(quiet)
+    try:
+        getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)(config)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from what is finished, where the verb keeps it", 130)
+        print("foveal: interrupted; the same command resumes what it can", file=sys.stderr)  # noqa: T201
+        return 130
     except Exception as error:
         if debug:
             raise
-        return _fail(_in_words(error), 1)
-
-
-def run_verb(verb: str, arguments: Sequence[str], quiet: bool) -> int:
-    """Parse the options of a verb and call its function."""
-    from foveal.config import parse
-    from foveal.console import set_quiet
-
-    module, _, line = VERBS[verb]
-    try:
-        config: Any = parse(options_of(verb), verb, arguments, f"{line[0].upper()}{line[1:]}. {COMMON_OPTIONS}")
-    except SystemExit as stop:  # --help, or an option that does not exist: the parser has said so
-        return stop.code if isinstance(stop.code, int) else 2
-    except ValueError as error:
-        return _fail(str(error), 2)
-    set_quiet(quiet)
-    # Only now what takes seconds to import: a typo is told at once.
-    getattr(importlib.import_module(f"foveal.{module}"), verb)(config)
+        return _fail(error, 1)
     return 0
 
 
@@ -101,24 +107,30 @@ def overview() -> str:
     ])  # fmt: skip
 
 
-def _in_words(error: Exception) -> str:
-    words = str(error) or type(error).__name__
-    if isinstance(error, ValueError):
-        return words
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "DefaultCPUAllocator" in words:
-        words = (
-            f"there is not enough memory: choose a smaller size of image, network or batch ({words.splitlines()[0]})"
-        )
-    return f"{words}\n(--debug shows where)"
-
-
-def _unknown_verb(verb: str) -> str:
+def _unknown_verb(verb: str) -> FovealError:
     import difflib
 
     near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
-    return f"there is no verb '{verb}'; " + (f"did you mean '{near[0]}'?" if near else f"verbs: {', '.join(VERBS)}")
+    what = f"there is no verb {verb}"
+    if near:
+        return FovealError("option.unknown", what, fix=f"use {near[0]}")
+    return FovealError("option.unknown", what, expected=f"one of {', '.join(VERBS)}")
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"foveal: {message}", file=sys.stderr)  # noqa: T201
+def _fail(error: Exception, code: int) -> int:
+    """Print an error on stderr; its expectation and its remedy have lines of their own."""
+    if not isinstance(error, FovealError):
+        error = _in_our_words(error)
+    lines = [f"foveal: error [{error.code}] {error.what}"]
+    lines += [f"  expected: {error.expected}"] if error.expected else []
+    lines += [f"  to fix it: {error.fix}"] if error.fix else []
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201
     return code
+
+
+def _in_our_words(error: Exception) -> FovealError:
+    words = str(error) or type(error).__name__
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "DefaultCPUAllocator" in words:
+        fix = "choose a smaller image size, network or batch; --debug shows where it happened"
+        return FovealError("memory.exhausted", f"there is not enough memory ({words.splitlines()[0]})", fix=fix)
+    return FovealError("internal.error", words, fix="run it again with --debug to see where it happened")

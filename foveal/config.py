@@ -1,8 +1,8 @@
 """Configuration: frozen dataclasses, command-line flags and TOML files that all use the same words.
 
 Every verb takes one frozen dataclass. `parse` fills it from flags (and `--config FILE.toml`), `build` from
-keyword arguments, `write_toml` and `read_toml` keep it in a run folder. An unknown key is an error that names
-the nearest field.
+keyword arguments, `to_toml` and `read_toml` keep it in a run folder. A field may be a dataclass of its own: a table in
+a file, `--table.option` on the command line. An unknown key is an error that names the nearest field.
 """
 
 from __future__ import annotations
@@ -14,13 +14,43 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
 
+from foveal.console import warn
+from foveal.errors import FovealError
+
 T = TypeVar("T")
+
+# Options of earlier versions that no longer exist, by verb: files that hold them are still read.
+RETIRED: dict[str, set[str]] = {
+    "prepare": set(),
+    "pretrain": {
+        "memory_format", "views_on", "temperature", "teacher_temperature", "projection_hidden", "projection_size",
+        "prediction_hidden", "momentum", "redundancy", "variance_weight", "invariance_weight", "covariance_weight",
+        "prototypes", "same_group", "decoupled", "chunk",
+    },
+    "train": {"head_first", "select_on", "second_weight"},
+    "compare": {"resamples"},
+    "evaluate": {"inter_rater", "resamples", "seed", "sight_threatening_from"},
+    "explain": {"baseline", "tiles", "limit", "seed"},
+    "export": {"check", "calibrate"},
+    "cluster": {"limit", "map_points", "same_group", "neighbours", "seed"},
+    "serve": {"queue", "batch", "wait", "most_images", "most_megabytes", "most_megapixels", "timeout"},
+    "demo": {"size", "encoder"},
+}  # fmt: skip
+# Options of earlier versions that now belong to a table, the one that the key `method` names.
+MOVED: dict[str, dict[str, set[str]]] = {
+    "pretrain": {
+        "simclr": {"temperature", "projection_hidden", "projection_size", "same_group", "decoupled", "chunk"},
+        "supcon": {"temperature"}, "byol": {"momentum"}, "mocov3": {"temperature"}, "barlow_twins": {"redundancy"},
+        "dino": {"teacher_temperature"},
+    },
+}  # fmt: skip
 
 
 def field_names(cls: type) -> list[str]:
@@ -28,45 +58,63 @@ def field_names(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls)]
 
 
-def check_keys(cls: type, keys: typing.Iterable[str], where: str) -> None:
-    """Raise ValueError, naming the nearest field, for the first of `keys` that is not a field of `cls`."""
+def tables_of(cls: type) -> dict[str, type]:
+    """The fields of `cls` that are dataclasses themselves, and their classes."""
+    return {
+        name: hint
+        for name, hint in typing.get_type_hints(cls).items()
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    }
+
+
+def check_keys(cls: type, keys: Iterable[str], where: str) -> None:
+    """FovealError, naming the nearest field, for the first of `keys` that is not a field of `cls`."""
     names = field_names(cls)
+    known = {name: [name] for name in names}
+    for table, fields in tables_of(cls).items():
+        for name in field_names(fields):
+            known.setdefault(name, []).append(f"{table}.{name}")
     for key in keys:
         if key not in names:
-            near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"the options are: {', '.join(names)}"
-            raise ValueError(f"{where}: there is no option '{key}'; {hint}")
+            near = [key] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            fix = f"use {' or '.join(known[near[0]])}" if near else ""
+            expected = "" if near else f"one of {', '.join(names)}"
+            raise FovealError("option.unknown", f"{where}: there is no option {key}", expected=expected, fix=fix)
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "options") -> T:
-    """A `cls` from plain values: lists become tuples and strings become paths where the field wants them.
+    """A `cls` from plain values: lists become tuples, strings paths and tables dataclasses where the field wants them.
 
-    Raises ValueError for unknown keys, missing required fields and values of the wrong kind.
+    FovealError for unknown keys, missing required fields and values of the wrong kind.
     """
+    return _finite(_built(cls, values, where))
+
+
+def _built(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     check_keys(cls, values, where)
     hints = typing.get_type_hints(cls)
     converted = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in values.items()}
-    required = [f.name for f in dataclasses.fields(typing.cast(Any, cls)) if _is_required(f) and f.name not in values]
+    required = [f.name for f in dataclasses.fields(typing.cast(Any, cls)) if is_required(f) and f.name not in values]
     if required:
-        raise ValueError(f"{where}: missing {', '.join(required)}")
-    return _finite(cls(**converted))
+        raise FovealError("option.missing", f"{where}: {', '.join(required)} must be given")
+    return cls(**converted)
 
 
-def _finite(config: T) -> T:
-    """The config; ValueError for a number that is none, or has no end."""
-    for name in field_names(type(config)):
-        value = getattr(config, name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"--{name.replace('_', '-')} {value}: expected a finite number")
-    return config
-
-
-def _is_required(field: dataclasses.Field) -> bool:
+def is_required(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
+def _finite(config: T) -> T:
+    """The config; FovealError for a number that is infinite or not a number."""
+    for name, value in flat({name: getattr(config, name) for name in field_names(type(config))}).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise FovealError("option.value", f"--{name.replace('_', '-')} is {value}", expected="a finite number")
+    return config
+
+
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Bring a value from TOML or Python to the type of its field; ValueError where that cannot be done."""
+    """Bring a value from TOML or Python to the type of its field; FovealError where that cannot be done."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _convert(value, next(a for a in arguments if a is not type(None)), where)
@@ -74,19 +122,25 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         items = [value] if isinstance(value, str | os.PathLike) else list(value)
         item_hints = [arguments[0]] * len(items) if arguments[-1] is Ellipsis else list(arguments)
         if len(items) != len(item_hints):
-            raise ValueError(f"{where}: expected {len(item_hints)} values, got {len(items)}")
+            raise FovealError("option.value", f"{where} is {value!r}", expected=f"{len(item_hints)} values")
         return tuple(_convert(item, item_hint, where) for item, item_hint in zip(items, item_hints, strict=True))
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _built(typing.cast(type, hint), value, where)
     if origin is typing.Literal:
-        if value not in arguments:
-            raise ValueError(f"{where}: '{value}' is not one of {', '.join(map(str, arguments))}")
-        return value
-    if hint is Path:
-        return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and not (isinstance(value, hint) and (hint is bool or not isinstance(value, bool))):
-        raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
+        fits, expected = value in arguments, f"one of {', '.join(map(str, arguments))}"
+    else:
+        value = _cast(value, hint)
+        fits, expected = isinstance(value, hint) and (hint is bool or not isinstance(value, bool)), hint.__name__
+    if not fits:
+        raise FovealError("option.value", f"{where} is {value!r}", expected=expected)
     return value
+
+
+def _cast(value: Any, hint: type) -> Any:
+    """Paths from strings and floats from whole numbers; anything else as it is."""
+    if hint is Path and isinstance(value, str | os.PathLike):
+        return Path(value)
+    return float(value) if hint is float and type(value) is int else value
 
 
 def pick(cls: type[T], config: Any) -> T:
@@ -95,37 +149,82 @@ def pick(cls: type[T], config: Any) -> T:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """The fields of a config as values that TOML and JSON can hold; fields that are None are left out."""
-    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    """The fields of a config as values that TOML and JSON can hold, its tables as dicts.
+
+    Fields that are None are left out, and tables that a config names in its property `unused`.
+    """
+    left_out = getattr(config, "unused", ())
+    values = {name: getattr(config, name) for name in field_names(type(config)) if name not in left_out}
     return {key: _plain_value(value) for key, value in values.items() if value is not None}
 
 
 def _plain_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(value)
     if isinstance(value, tuple | list):
         return [_plain_value(item) for item in value]
     return str(value) if isinstance(value, os.PathLike) else value
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with those of their tables under dotted names, such as `simclr.temperature`."""
+    return dict(_flat(values, ""))
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        table = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+        if isinstance(table, Mapping):
+            yield from _flat(table, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def read_toml(path: Path, verb: str) -> dict[str, Any]:
-    """Options of one verb from a TOML file.
+    """Options of one verb from a TOML file, as they are written there.
 
     The file holds the options of the verb that its key `verb` names, as in a run folder, or a section per verb, as in
-    a recipe: [prepare], [pretrain], [train]. Raises ValueError when it says nothing for this verb.
+    a recipe: [prepare], [pretrain], [train]. FovealError where it says nothing for this verb.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"--config {path}: there is no such file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"--config {path}: not a TOML file: {error}") from None
+        raise FovealError("file.missing", f"--config {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FovealError("file.damaged", f"--config {path} is not a TOML file: {error}") from None
     if values and all(isinstance(value, dict) for value in values.values()):
         if verb not in values:
-            raise ValueError(f"--config {path} has no section [{verb}]; it has {', '.join(values)}")
+            what = f"--config {path} has no section [{verb}]"
+            raise FovealError("config.verb", what, expected=f"it has {', '.join(values)}")
         return dict(values[verb])
     written_for = values.pop("verb", verb)
     if written_for != verb:
-        raise ValueError(f"--config {path} is for `foveal {written_for}`, not for `foveal {verb}`")
+        raise FovealError("config.verb", f"--config {path} is for foveal {written_for}, not for foveal {verb}")
     return values
+
+
+def read_options(path: Path, verb: str, cls: type) -> dict[str, Any]:
+    """The options that `read_toml` finds, as this version has them, for a file that an earlier one may have written.
+
+    Options that moved into a table are put there, and those that no longer exist are ignored with a warning.
+    FovealError for options that never existed.
+    """
+    values, names = read_toml(path, verb), set(field_names(cls))
+    method = values.get("method", "simclr")
+    moved = {name: values.pop(name) for name in MOVED.get(verb, {}).get(method, set()) & values.keys() - names}
+    if moved:
+        values[method] = moved | values.get(method, {})
+    retired = {name: values.pop(name) for name in sorted(RETIRED.get(verb, set()) & values.keys() - names)}
+    if retired:
+        listed = ", ".join(f"{name} = {value}" for name, value in retired.items())
+        _warn_once(f"{path}: ignored options that no longer exist: {listed}")
+    check_keys(cls, values, str(path))
+    return values
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warn(message)  # a run's file is read several times
 
 
 def to_toml(verb: str, config: Any) -> str:
@@ -133,36 +232,41 @@ def to_toml(verb: str, config: Any) -> str:
     return tomli_w.dumps({"verb": verb, **plain(config)})
 
 
-def parse(cls: type[T], verb: str, arguments: Sequence[str], description: str) -> T:
+def parse(cls: type[T], verb: str, arguments: Sequence[str]) -> T:
     """A `cls` from command-line arguments; `--config FILE.toml` gives defaults that flags override."""
     import tyro
 
     arguments, file = _take_config_option(list(arguments))
-    shown: type = cls
-    if file is not None:
-        values = read_toml(file, verb)
-        check_keys(cls, values, str(file))
-        shown = _with_defaults(cls, values, str(file))
-    parsed: Any = tyro.cli(shown, prog=f"foveal {verb}", args=arguments, description=description)
-    return _finite(cls(**{name: getattr(parsed, name) for name in field_names(cls)}))
+    values = {} if file is None else read_options(file, verb, cls)
+    hints = typing.get_type_hints(cls)
+    defaults = {name: _convert(value, hints[name], f"{file}: {name}") for name, value in values.items()}
+    return _finite(_checked(cls, tyro.cli(_unchecked(cls, defaults), prog=f"foveal {verb}", args=arguments)))
+
+
+def _unchecked(cls: type, defaults: Mapping[str, Any]) -> type:
+    """A class with the fields of `cls`, perhaps other defaults, and no checks: tyro would hide what they say."""
+    tables, members, hints = tables_of(cls), [], typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        kind, default = hints[field.name], defaults.get(field.name, field.default)
+        if field.name in tables:
+            kind = _unchecked(tables[field.name], {name: getattr(default, name) for name in field_names(type(default))})
+            default = kind()
+        factory = field.default_factory if default is dataclasses.MISSING else dataclasses.MISSING
+        members.append((field.name, kind, dataclasses.field(default=default, default_factory=factory)))
+    return dataclasses.make_dataclass(cls.__name__, members, frozen=True, kw_only=True)
+
+
+def _checked(cls: type[T], parsed: Any) -> T:
+    values = {name: getattr(parsed, name) for name in field_names(cls)}
+    return cls(**values | {name: _checked(table, values[name]) for name, table in tables_of(cls).items()})
 
 
 def _take_config_option(arguments: list[str]) -> tuple[list[str], Path | None]:
     for position, argument in enumerate(arguments):
         if argument == "--config":
             if position + 1 == len(arguments):
-                raise ValueError("--config needs the path of a TOML file")
+                raise FovealError("option.missing", "--config needs the path of a TOML file")
             return arguments[:position] + arguments[position + 2 :], Path(arguments[position + 1])
         if argument.startswith("--config="):
             return arguments[:position] + arguments[position + 1 :], Path(argument.removeprefix("--config="))
     return arguments, None
-
-
-def _with_defaults(cls: type, values: Mapping[str, Any], where: str) -> type:
-    """`cls` with other defaults: the fields keep their order, types and help."""
-    hints = typing.get_type_hints(cls)
-    annotated = typing.get_type_hints(cls, include_extras=True)
-    namespace: dict[str, Any] = {k: _convert(v, hints[k], f"{where}: {k}") for k, v in values.items()}
-    namespace["__annotations__"] = {key: annotated[key] for key in values}
-    namespace["__doc__"], namespace["__module__"] = cls.__doc__, cls.__module__
-    return dataclasses.dataclass(frozen=True, kw_only=True)(type(cls.__name__, (cls,), namespace))

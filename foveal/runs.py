@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from foveal.config import plain, read_toml, to_toml
+from foveal.config import flat, plain, read_options, to_toml
 from foveal.console import is_first_process
 from foveal.errors import FovealError
 from foveal.files import is_free, read_json, whole_lines, write_json, write_text
@@ -72,14 +72,16 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
             "output.exists", f"--out {out} exists and is not a run folder", fix="choose another --out or empty it"
         )
     try:
-        before = read_toml(out / "config.toml", verb)
-    except ValueError:
+        before = read_options(out / "config.toml", verb, type(config))
+    except FovealError as error:
+        if error.code != "config.verb":
+            raise
         what = f"--out {out} is a run of another verb"
         raise FovealError("output.exists", what, fix="choose another --out") from None
-    now = plain(config)
+    now, before = flat(plain(config)), flat(before)
     # An option that is newer than the run had its default there.
-    usual = {field.name: field.default for field in fields(config) if field.name in now and field.name not in before}
-    before |= {name: default for name, default in usual.items() if default is not MISSING}
+    usual = flat({field.name: field.default for field in fields(config)})
+    before |= {name: usual[name] for name in now if name not in before and usual.get(name, MISSING) is not MISSING}
     different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
     if different:
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)

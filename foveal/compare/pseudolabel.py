@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 import tyro
 
-from foveal.config import build, read_toml, to_toml
+from foveal.config import build, read_options, to_toml
 from foveal.console import say, show_table, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
@@ -158,7 +158,7 @@ def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainCon
     if config.agreement and not model.get("members"):
         what = f"--agreement needs several graders, and {config.run} is one"
         raise FovealError("option.conflict", what, fix="train it with --folds")
-    options = read_toml(file, "train") | {"data": config.data[0], "out": config.out, "device": config.device}
+    options = read_options(file, "train", TrainConfig) | {"data": config.data[0], "out": config.out, "device": config.device}
     return build(TrainConfig, options, str(file))
 
 

@@ -1,6 +1,6 @@
 """Is the first loss what its formula says? It is computed again, right and in each of the known wrong ways.
 
-Each of these mistakes has been made in a published program, and none of them stops a training by itself.
+Each of these mistakes has been made in a published program, and none of them stops a run by itself.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from foveal.distributed import apart
-from foveal.losses.ntxent import SameGroup
+from foveal.errors import FovealError
 from foveal.losses.precision import unit
 from foveal.pretrain.health import FACT_IMAGES, SAME, alignment
+from foveal.pretrain.methods import SameGroup
 from foveal.pretrain.step import running_statistics_still
 
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
@@ -48,29 +49,29 @@ class Contrast:
 
 
 def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | None, autocast: Any) -> None:
-    """Compute the first loss of a contrastive method again on some of its images; ValueError names the fault."""
+    """Compute the first loss of a contrastive method again on some of its images; FovealError names the fault."""
     if method.contrast is None:
         return
     with torch.no_grad(), running_statistics_still(method):
         with autocast:
             parts = method(*(view[:FACT_IMAGES] for view in views))
         parts = tuple(part[:FACT_IMAGES].float().cpu() for part in parts)  # faults differ by less than bf16 rounds
-        if len(parts[0]) < 2:  # an image alone has no negatives here, though it may have among all processes
+        if len(parts[0]) < 2:  # a single image has no negatives in this process
             return
         own = None if identity is None else identity[: len(parts[0])].cpu()
         with apart():  # each process looks at its own share
             loss = float(method.loss(parts, own)[0])
             fault = explain_loss(loss, parts[0], parts[1], method.contrast, own)
     if fault is not None:
-        raise ValueError(f"the first loss is wrong: {fault}")
+        raise FovealError("training.wrong_loss", f"the first loss is wrong: {fault}")
 
 
 @torch.no_grad()
 def explain_loss(loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identity: Tensor | None = None) -> str | None:
     """Why a value is not that loss of z1, z2 [n, D]: the known fault that gives it, or None where it is right.
 
-    identity: int64 [n], who belongs together. Of one process, and of vectors in float32: half precision would hide a
-    fault.
+    identity: int64 [n], who belongs together. For one process, and vectors in float32: half precision would
+    hide a fault.
     """
     first, second, temperature = z1.detach().double(), z2.detach().double(), contrast.temperature
     if float(alignment(first, second)) < SAME:
@@ -80,17 +81,15 @@ def explain_loss(loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identi
     right = _value(points @ points.T / temperature, positives, others)
     if _close(loss, right):
         return None
-    # Of small vectors, not normalised and normalised together are almost alike: the nearest value counts.
+    # For short vectors, "not normalised" and "normalised together" give almost the same value: the nearest one counts.
     wrong = _wrong_losses(first, second, temperature, positives, others)
     fault, value = min(wrong, key=lambda each: abs(each[1] - loss))
     if _close(loss, value):
         return fault
     for base in BASE_TEMPERATURES:
         if _close(loss, right * temperature / base):
-            return (
-                f"the loss is multiplied by temperature / base_temperature = {temperature:g} / {base:g}: leave it out"
-            )
-    return f"the loss is {loss:.6g} where that of these embeddings is {right:.6g}; no known fault gives that value"
+            return f"it is multiplied by temperature / base_temperature = {temperature:g} / {base:g}: leave that out"
+    return f"it is {loss:.6g}, and that of these embeddings is {right:.6g}; no known fault gives that value"
 
 
 def _wrong_losses(
@@ -102,7 +101,7 @@ def _wrong_losses(
     logits, whole, each = points @ points.T / temperature, z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
     normalise = "normalise each row, F.normalize(z, dim=1)"
     return [
-        ("the denominator holds only the positive, so that every loss is 0: sum over all other vectors",
+        ("the denominator holds only the positive, so every loss is 0: sum over all other vectors",
          _value(logits, positives, positives)),
         (f"the vectors are not normalised to unit length: {normalise}",
          _value(z @ z.T / temperature, positives, others)),
@@ -110,7 +109,7 @@ def _wrong_losses(
          _value(each @ each.T / temperature, positives, others)),
         (f"the vectors are normalised over the whole tensor: {normalise}",
          _value(whole @ whole.T / temperature, positives, others)),
-        ("every vector is its own target: mask the diagonal; aim at the other view",
+        ("every vector is its own target: mask the diagonal and use the other view as target",
          _value(logits, itself, others | itself)),
         ("every vector stands in its own denominator: mask the diagonal", _value(logits, positives, others | itself)),
     ]  # fmt: skip
@@ -123,5 +122,5 @@ def _value(logits: Tensor, positives: Tensor, others: Tensor) -> float:
 
 
 def _close(loss: float, value: float) -> bool:
-    # Sums of float32: before anything is learned, a wrong loss may differ from the right one in the fourth digit.
+    # Sums of float32. Before anything is learned, a wrong loss may differ from the right one in the fourth digit only.
     return math.isclose(loss, value, rel_tol=2e-5, abs_tol=1e-5)

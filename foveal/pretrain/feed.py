@@ -1,6 +1,6 @@
-"""The feed of pre-training: for every step, two random views of its images, and who they belong to.
+"""The feed of pre-training: two random views of the images of every step, and who they belong to.
 
-Everything is a function of (seed, epoch, step) and the batch size of the whole run: the tables of views are drawn for
+Everything is a function of (seed, epoch, step) and the batch size of the whole run. The tables of views are drawn for
 the whole batch and each process takes its part, so that views do not depend on the number of processes.
 """
 
@@ -21,8 +21,9 @@ from foveal.augment.draw import draw
 from foveal.augment.recipes import Recipe, recipe_pair
 from foveal.augment.table import ViewTable
 from foveal.augment.views import NetworkInput, random_views, to_tensor
+from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig
-from foveal.sets.loader import CPU, ImageStore, epoch_batches, shard_of, step_generator
+from foveal.sets.loader import ImageStore, epoch_batches, shard_of, step_generator
 from foveal.sets.records import PreparedSet, patients
 from foveal.sources.messidor2 import COARSE
 
@@ -30,9 +31,9 @@ Views = tuple[Tensor, Tensor]
 
 
 class MicroBatches(Sequence[Views]):
-    """The views of the micro-batches of a step, on the device when asked for: of no more than one at a time.
+    """The views of the micro-batches of a step, made when asked for, so that memory holds those of one at a time.
 
-    waited: seconds that making them has taken from whoever asked.
+    waited: seconds that making them took.
     """
 
     def __init__(self, makers: Sequence[Callable[[], Views]]) -> None:
@@ -65,7 +66,7 @@ class Feed:
 
     @property
     def steps(self) -> int:
-        """Steps of one epoch; images that do not fill a batch wait for another epoch's order."""
+        """Steps of one epoch. Images that do not fill a batch are left out; each epoch leaves out others."""
         return len(self.store) // self.config.batch_size
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -84,7 +85,7 @@ class Feed:
         tables = [draw(recipe, len(index), self.store.image_shape[0], size, generator)[part] for recipe in self.recipes]
         own = index[part]
         images = self.store.take(own)
-        if isinstance(images, np.ndarray) and self.config.views_on == "device":
+        if isinstance(images, np.ndarray) and self.device.type != "cpu":
             images = to_tensor(images, self.device)
         views: Sequence[Views]
         if self.config.micro_batch == "whole":
@@ -102,27 +103,10 @@ class Feed:
         return recipe_pair(self.config.views)
 
     def _maker(self, images: np.ndarray | Tensor, tables: list[ViewTable], cut: slice) -> Callable[[], Views]:
-        def make() -> Views:
-            return self._views(images[cut], tables[0][cut]), self._views(images[cut], tables[1][cut])
-
-        if isinstance(images, Tensor) or self.device.type == "cpu":
-            return make
-        # Threads of the CPU make views for a device: ahead of it, in the machine's memory.
-        ahead = [random_views(images[cut], table[cut], self.spec, CPU) for table in tables]
-        if self.device.type == "cuda":
-            ahead = [views.pin_memory() for views in ahead]
-        return lambda: (self._sent(ahead[0]), self._sent(ahead[1]))
+        return lambda: (self._views(images[cut], tables[0][cut]), self._views(images[cut], tables[1][cut]))
 
     def _views(self, images: np.ndarray | Tensor, table: ViewTable) -> Tensor:
-        if isinstance(images, Tensor):
-            return self._sent(random_views(images, table, self.spec, self.device))
-        views = random_views(images, table, self.spec, CPU)
-        return self._sent(views.pin_memory() if self.device.type == "cuda" else views)
-
-    def _sent(self, views: Tensor) -> Tensor:
-        """The views on the device, in the memory format in which the network works."""
-        sent = views.to(self.device, non_blocking=True)
-        return sent.contiguous() if self.config.memory_format == "contiguous" else sent
+        return random_views(images, table, self.spec, self.device)
 
 
 def identities(
@@ -130,8 +114,8 @@ def identities(
 ) -> np.ndarray:
     """int64 [n]: the patient (or the label) of each image of the pool as a number; one of its own where it has none.
 
-    Raises ValueError where nothing in the pool has a label, or a group, and where groups that are to be drawn together
-    are coarser than patients.
+    FovealError where nothing in the pool has a label (or a group), where all or no images share it, and where groups
+    that are to be drawn together are coarser than patients.
     """
     names: list[str] = []
     for prepared, records in pool:
@@ -141,37 +125,37 @@ def identities(
         else:
             names += patients(prepared.card, records["group"]).tolist()
     if not by_label:
-        if draws_together and (coarse := sum(bool(COARSE.search(name)) for name in names)):
-            raise ValueError(
-                f"--same-group positive: the groups of {coarse:,} images are dates and blocks of numbers of Messidor, "
-                "in which a patient certainly lies, among others: strangers would be drawn together. Use --same-group "
-                "mask, or prepare Messidor-2 with its table of pairs, messidor-2.csv, beside the grades"
-            )
+        if draws_together:
+            _refuse_coarse(names)
         names = _tied(names)
-    if not any(names):
-        if by_label:
-            raise ValueError("--method supcon learns from labels, and no image of the pool has one; use simclr")
-        raise ValueError("--same-group: no image of the pool belongs to a group (a patient); leave the option out")
+    option, what = ("--method supcon", "label") if by_label else ("--simclr.same-group", "group (patient)")
     named = [name or f"\0{number}" for number, name in enumerate(names)]
     found = np.unique(named, return_inverse=True)[1].astype(np.int64)
-    if found.max() + 1 == len(found):
-        raise ValueError(
-            "--method supcon: no two images of the pool have the same label, so none attract each other; use simclr"
-            if by_label
-            else "--same-group: no two images of the pool are of one group (patient); leave the option out"
+    if not any(names):
+        problem, said = "none", f"no image of the pool has a {what}"
+    elif found.max() + 1 == len(found):
+        problem, said = "all_different", f"no two images of the pool share a {what}"
+    elif found.max() == 0:
+        problem, said = "all_same", f"all images of the pool have the same {what}, so that none repel each other"
+    else:
+        return found
+    fix = "use --method simclr" if by_label else f"leave out {option}"
+    raise FovealError(f"{'label' if by_label else 'set'}.{problem}", f"{option}: {said}", fix=fix)
+
+
+def _refuse_coarse(names: list[str]) -> None:
+    if coarse := sum(bool(COARSE.search(name)) for name in names):
+        raise FovealError(
+            "set.coarse_groups",
+            f"--simclr.same-group positive would draw strangers together: the groups of {coarse:,} images are dates "
+            "and blocks of numbers of Messidor, which hold several patients",
+            fix="use --simclr.same-group mask, or prepare Messidor-2 with its table of pairs (messidor-2.csv) beside "
+            "the grades",
         )
-    if found.max() == 0:
-        what = (
-            "--method supcon: all images of the pool have one label"
-            if by_label
-            else "--same-group: all images of the pool are of one group (patient)"
-        )
-        raise ValueError(f"{what}, so nothing repels: one vector for all would be the best; use simclr without groups")
-    return found
 
 
 def _tied(names: list[str]) -> list[str]:
-    """One name for all patients whom copies tie together: "a+b" makes "a", "b" and "a+b" one; "" stays ""."""
+    """One name for all patients that copies tie together: "a+b" makes "a", "b" and "a+b" one; "" stays ""."""
     patient = pd.Series(names).str.split("+").explode()
     image, node = patient.index.to_numpy(), len(names) + pd.factorize(patient)[0]
     edges = sparse.coo_matrix((np.ones(len(node)), (image, node)), (node.max() + 1,) * 2)

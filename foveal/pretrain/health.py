@@ -1,8 +1,8 @@
 """Is the pre-training healthy? Numbers that have a meaning, and checks that name a fault.
 
-A loss alone says little: it depends on the method, the batch size and the temperature. The bounds of contrastive
-losses are known, though; a wrong loss leaves traces; and collapse and a task that is too easy show in the embeddings.
-What they say together, in words, is in `verdict`.
+A loss alone says little: it depends on the method, the batch size and the temperature. But the bounds of contrastive
+losses are known, a wrong loss leaves traces, and collapse and a task that is too easy show in the embeddings. `verdict`
+puts them into words.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from foveal.distributed import gather
+from foveal.errors import FovealError
 from foveal.losses.precision import unit
 
 FACT_IMAGES = 512
 SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
-CALMER = "Start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
+CALMER = "start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
 
 
 @torch.no_grad()
@@ -27,13 +28,13 @@ def facts_of(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
 
     alignment 0-4 and uniformity -8-0 (Wang & Isola 2020), mean cosines of positives and negatives, the share of
     vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed.
-    Of the first 512 images of the batch of all processes: the share depends on how many others there are.
+    They describe the first 512 images of the whole batch: the share depends on how many others there are.
     """
     return _facts(gather(z1), gather(z2))
 
 
 def _facts(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
-    """The same, of the images of one process."""
+    """The same for the images of one process."""
     with torch.autocast(z1.device.type, enabled=False):
         first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
         both, n = torch.cat([first, second]), len(first)
@@ -79,11 +80,11 @@ def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
     """What two views' embeddings [n, D] and the features [n, F] of some images look like: plain numbers for JSON.
 
     effective_rank (of the features, at most highest_rank), the facts, and how many positive and negative cosines
-    fall into each of 20 bins from -1 to 1. ValueError where the network has diverged.
+    fall into each of 20 bins from -1 to 1. FovealError where the network has diverged.
     """
     z1, z2, features = z1.float().cpu(), z2.float().cpu(), features.float().cpu()
     if not all(bool(vectors.isfinite().all()) for vectors in (z1, z2, features)):
-        raise ValueError(f"features or embeddings are no longer finite numbers. {CALMER}")
+        raise FovealError("training.diverged", "features or embeddings are no longer finite numbers", fix=CALMER)
     positive, cosines, others = _cosines(torch.cat([unit(z1), unit(z2)]), len(z1))
     negative = cosines.flatten()[others.flatten()]
     return {
@@ -106,47 +107,56 @@ def bounds_of(row: dict[str, Any], bounds: tuple[float, float] | None) -> tuple[
 
 
 def check_loss(loss: float, bounds: tuple[float, float] | None, facts: dict[str, float], first: bool) -> None:
-    """Raise ValueError, with the likely cause, for a loss and facts that only a fault explains.
+    """FovealError, with the likely cause, for a loss and facts that only a fault explains.
 
-    `bounds` are those of the method (lowest possible, chance) or None; `first` says that nothing has been learned.
+    bounds: of the method (lowest possible, chance) or None. first: nothing has been learned yet.
     """
     if not math.isfinite(loss):
-        raise ValueError(f"the loss is {loss}: lower --learning-rate, or use --precision fp32")
-    if first and facts["feature_std"] < 1e-5:
-        raise ValueError(
-            "all embeddings are the same vector before anything was learned: the encoder's output does not depend on "
-            "the picture; check --init and the pictures in views.jpg"
+        raise FovealError(
+            "training.diverged", f"the loss is {loss}", fix="lower --learning-rate or use --precision fp32"
         )
-    if first and facts["alignment"] < SAME:
-        raise ValueError(
-            "both views of every image are the same tensor (their embeddings agree to the last digit): nothing can be "
-            "learned; use a recipe of --views that draws, and give the method two draws"
-        )
+    if first:
+        _check_embeddings(facts)
     if bounds is None:
         return
     floor, chance = bounds
-    slack = 1e-3 + 1e-3 * abs(floor)
-    if loss < floor - slack:
-        raise ValueError(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: {_WRONG_LOSS}")
+    if loss < floor - 1e-3 - 1e-3 * abs(floor):
+        raise _wrong(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: {_TOO_LOW}")
     # Unit vectors are at most (positive - negative cosine) / t below chance (Jensen) and (1 - positive) / t above it.
     # Where images are drawn together, (1 - the mean cosine of all positives): at least that of strangers, at most that
     # of own views. The temperature is not known here; 0.01 is lower than any in use: no right loss is stopped.
     gap = max(0.0, facts["positive_cosine"] - facts["negative_cosine"])
     if first and loss < chance - 100 * gap - 0.05 * abs(chance):
-        raise ValueError(
-            f"the loss begins at {loss:.4f} where embeddings that are still alike give {chance:.4f}: {_WRONG_LOSS}"
-        )
-    least = (
-        min(facts["positive_cosine"], facts["negative_cosine"]) if "loss_floor" in facts else facts["positive_cosine"]
-    )
+        raise _wrong(f"the first loss is {loss:.4f}, and embeddings that are still alike give {chance:.4f}: {_TOO_LOW}")
+    least = facts["positive_cosine"]
+    if "loss_floor" in facts:
+        least = min(least, facts["negative_cosine"])
     if loss > chance + 100 * (1 - least) + 0.05 * abs(chance):
-        raise ValueError(
+        raise _wrong(
             f"a loss of {loss:.4f} is far above {chance:.4f}, that of equal embeddings: the vectors are not normalised "
-            "to unit length, the loss is scaled, or --temperature or --learning-rate is extreme"
+            "to unit length, the loss is scaled, or the temperature or --learning-rate is extreme"
         )
 
 
-_WRONG_LOSS = (
+def _check_embeddings(facts: dict[str, float]) -> None:
+    """FovealError where the first embeddings are all alike, or those of both views."""
+    if facts["feature_std"] < 1e-5:
+        raise FovealError(
+            "training.collapsed", "all embeddings are one vector at the first step: the encoder ignores the picture",
+            fix="check --init and the pictures in views.jpg",
+        )  # fmt: skip
+    if facts["alignment"] < SAME:
+        raise FovealError(
+            "training.same_views", "both views of every image are the same tensor, so there is nothing to learn",
+            fix="use a recipe of --views that draws, and give the method two draws",
+        )  # fmt: skip
+
+
+def _wrong(what: str) -> FovealError:
+    return FovealError("training.wrong_loss", what)
+
+
+_TOO_LOW = (
     "the vectors are not normalised to unit length, a vector is its own target, the denominator holds only the "
     "positive, or the loss is scaled by a base temperature"
 )

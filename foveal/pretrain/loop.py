@@ -31,6 +31,7 @@ from foveal.augment.sheet import write_view_sheet
 from foveal.augment.views import NetworkInput
 from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined, mean_over_processes
+from foveal.errors import FovealError
 from foveal.files import write_json
 from foveal.nets.average import update_average
 from foveal.nets.encoder import create_encoder, normalisation_of
@@ -78,10 +79,14 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     if config.preview:
         return _preview(resolve(config, sets), sets, pool)
     if config.batch_size > count:
-        raise ValueError(f"--batch-size {config.batch_size} is more than the {count} images of the pool")
+        raise FovealError(
+            "option.value", f"--batch-size is {config.batch_size}", expected=f"at most {count}, the images of the pool"
+        )
     if config.batch_size % world:
-        raise ValueError(f"--batch-size {config.batch_size} must be a multiple of the {world} processes")
-    by_label, by_group = METHODS[config.method][0].uses_labels, config.same_group in ("mask", "positive")
+        raise FovealError(
+            "option.value", f"--batch-size is {config.batch_size}", expected=f"a multiple of the {world} processes"
+        )
+    by_label, by_group = METHODS[config.method].uses_labels, config.simclr.same_group in ("mask", "positive")
     learned, learned_before = seen_of(pool, by_label=by_label), read_seen(config.init)
     for prepared in sets:
         refuse_seen(prepared, learned, "the pool", config.allow_leaks)
@@ -92,7 +97,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     probe = None
     if config.probe is not None:
         probe = probing.open_probe(config.probe, sets[0], config.seed, pd.concat([learned, learned_before]))
-    identity = identities(pool, by_label, config.same_group == "positive") if by_label or by_group else None
+    identity = identities(pool, by_label, config.simclr.same_group == "positive") if by_label or by_group else None
 
     # Model
     channels = sets[0].channels
@@ -103,7 +108,7 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
     machine = Machine(device, world, (sets[0].size, sets[0].size, channels), count)
     config, rates = settle(config, machine)
     spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, channels))
-    store = ImageStore(pool, device if config.views_on == "device" else CPU)
+    store = ImageStore(pool, device)
     if config.plan or (config.budget is not None and not resuming):
         rehearsed = build(config, channels, create_encoder(config.encoder, channels, config.image_size), device, world)
         feed = Feed(config, store, spec, device, identity, rank, world)
@@ -245,9 +250,9 @@ def _pretrain(config: PretrainConfig, device: torch.device, rank: int, world: in
                         row["statistics_of"] = seen
                     if not math.isfinite(row["loss"]):
                         between = f"between steps {step - steps_since} and {step}, in epoch {epoch + 1}"
-                        raise ValueError(_diverged(f"the loss became {row['loss']} {between}", run, config))
+                        raise _diverged(f"the loss became {row['loss']} {between}", run, config)
                     if not all(bool(weights.isfinite().all()) for weights in method.parameters()):
-                        raise ValueError(_diverged(f"weights are no longer finite numbers at step {step}", run, config))
+                        raise _diverged(f"weights are no longer finite numbers at step {step}", run, config)
                     check_loss(row["loss"], bounds_of(row, bounds), row, first=step == 1)
                     if step == 1:
                         log_every = steps_between_looks(from_first_process(seconds))
@@ -279,9 +284,11 @@ def steps_between_looks(seconds: float) -> int:
     return next((steps for steps in LOG_EVERY if steps * seconds <= LOOK_WITHIN), LOG_EVERY[-1])
 
 
-def _diverged(what: str, run: Run, config: PretrainConfig) -> str:
+def _diverged(what: str, run: Run, config: PretrainConfig) -> FovealError:
     kept = f"; {run.path} keeps the last good state" if run.checkpoint.is_file() else ""
-    return f"{what}{kept}. {CALMER}; the learning rate was {config.learning_rate:.3g}"
+    return FovealError(
+        "training.diverged", f"{what}, at a learning rate of {config.learning_rate:.3g}{kept}", fix=CALMER
+    )
 
 
 def _who_belongs_together(identity: np.ndarray, what: str) -> str:
@@ -311,18 +318,16 @@ def _preview(config: PretrainConfig, sets: list[PreparedSet], pool: Sequence[tup
 
 @contextmanager
 def lost_process_explained(out: Path) -> Iterator[None]:
-    """Turn the error of a connection to a process that has died into words."""
+    """FovealError in place of the connection error that a process gets when another one has died."""
     try:
         yield
     except RuntimeError as error:
         words = str(error)
         if dist.is_initialized() and any(sign in words for sign in ("Connection", "peer", "NCCL", "gloo", "timed out")):
-            kept, first = (out / "checkpoint.pt").is_file(), words.splitlines()[0].rpartition("] ")[2][:160]
-            goes_on = (
-                f"{out} keeps the last checkpoint: the same command goes on from there" if kept else "Start it again"
-            )
-            raise ValueError(
-                f"another process of this run has ended, so this one ends too ({first}). "
-                f"{goes_on}, in any number of processes that divides the batch"
-            ) from error
+            first = words.splitlines()[0].rpartition("] ")[2][:160]
+            resumes = f"which resumes from the checkpoint in {out}, " if (out / "checkpoint.pt").is_file() else ""
+            raise FovealError(
+                "training.process_lost", f"another process of this run has ended, so this one ends too ({first})",
+                fix=f"run the same command again, {resumes}in any number of processes that divides the batch",
+            ) from error  # fmt: skip
         raise

@@ -1,26 +1,28 @@
-"""Options of `foveal pretrain`; no torch is needed to read them.
-
-A method's own options have their defaults in the method's file; here they are None until `resolve` fills them in, so
-that an option which the chosen method does not know is an error and not a silence.
-"""
+"""Options of `foveal pretrain`; no torch is needed to read them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from foveal.augment.recipes import recipe_pair
+from foveal.errors import FovealError
+from foveal.pretrain.methods import (
+    BarlowTwinsOptions,
+    BYOLOptions,
+    DINOOptions,
+    Method,
+    MoCoV3Options,
+    SimCLROptions,
+    SupConOptions,
+    check_range,
+)
 
-MEASURED = ("precision", "memory_format", "compile", "views_on", "micro_batch")  # `auto` is settled by measuring
-LOWEST = {
-    "learning_rate": 0, "weight_decay": 0, "chunk": 0, "projection_hidden": 0, "projection_size": 1, "prototypes": 2,
-    "prediction_hidden": 1, "redundancy": 0, "variance_weight": 0, "invariance_weight": 0, "covariance_weight": 0,
-    "freeze_stages": 0, "image_size": 0, "probe_every": 0, "seed": 0,
-}  # fmt: skip
+MEASURED = ("precision", "compile")  # `auto` is settled by measuring
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -28,37 +30,46 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class PretrainConfig:
     """Options of `foveal pretrain`."""
 
+    ## What to learn
     # Prepared sets; their training and unlabelled images are the pool.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
-    # Run folder to write, or to resume.
-    out: Path
     # Self-supervised method; supcon also uses the labels of the pool.
-    method: Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"] = "simclr"
+    method: Method = "simclr"
     # Any timm model name, or our small_conv, strided_conv or residual_conv for images of 28-64 pixels.
     encoder: str = "tf_efficientnet_lite0"
     # Starting weights: random, imagenet, a run folder, or a .safetensors file in timm's keys.
     init: str = "random"
-    # The first stages of the encoder (the stem is one) that keep their starting weights.
-    freeze_stages: int = 0
-    # Share of the learning rate from one stage to the one below it: 1 is the same rate for all.
-    layer_decay: float = 1.0
-    # Keep a running average of the encoder's weights with this momentum, and save that one; 0 saves the last weights.
-    ema: float = 0.0
     # Recipe of random views: simclr, cifar, fundus, mild, digits, jitter, plain or byol; auto goes by the images.
     views: str = "auto"
     # Write a sheet of random views, OUT-views.jpg, and stop.
     preview: bool = False
-    # Pixels the network sees; 0 takes the size of the prepared images.
+    # Pixels the network sees; 0 takes those of the prepared images.
     image_size: int = 0
+    # Labelled prepared set to judge the encoder on during the run, by its training and validation parts.
+    probe: Path | None = None
+    # Epochs between two probes; 0 makes at most ten in a run.
+    probe_every: int = 0
+
+    ## How long
     # Passes over the pool.
     epochs: int = 100
-    # Time to spend, such as 90m or 2h: the number of epochs is measured and chosen, in place of --epochs.
+    # Time to spend, such as 90m or 2h: the number of epochs follows from measured steps, not from --epochs.
     budget: str | None = None
-    # Measure what suits the machine and half a minute of steps, print speeds, memory and the time to the end, and stop.
+    # Measure half a minute of steps, print speeds, memory and the time a run takes, and stop.
     plan: bool = False
+
+    ## Where
+    # Run folder to write, or to resume.
+    out: Path
+    # auto, cpu, cuda or mps.
+    device: str = "auto"
+    # Send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN) as well.
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+
+    ## For experts
     # Images per step, over all processes; each gives two views.
     batch_size: int = 128
-    # Images of a step that a process holds at once, or whole: gradients stay those of the batch, but for BatchNorm.
+    # Images of a step to hold at once, or whole. The gradients stay those of the batch, except with BatchNorm.
     micro_batch: str = "auto"
     # Optimiser; lars is meant for batches of 1,024 and more.
     optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
@@ -68,98 +79,86 @@ class PretrainConfig:
     weight_decay: float | None = None
     # Share of all steps in which the learning rate rises to its peak.
     warm_up: float = 0.05
-    # Images of one patient: ignore (simclr), mask (they do not repel each other) or positive (they attract each other).
-    same_group: Literal["ignore", "mask", "positive"] | None = None
-    # Take the positive out of the denominator (decoupled contrastive learning).
-    decoupled: bool = False
-    # Columns of the similarity matrix that are held at once; 0 holds it whole; simclr and supcon 0.
-    chunk: int | None = None
-    # Temperature of the loss; lower counts near neighbours more; simclr and mocov3 0.2, supcon and dino 0.1.
-    temperature: float | None = None
-    # Hidden width of the projection; simclr and supcon 0, which takes that of the features; byol 1024, others 2048.
-    projection_hidden: int | None = None
-    # Dimensions in which views are compared; simclr and supcon 128, byol, mocov3 and dino 256, others 2048.
-    projection_size: int | None = None
-    # Hidden width of the prediction; byol 1024, simsiam 512, mocov3 2048.
-    prediction_hidden: int | None = None
-    # Momentum of the target network at the start; byol and mocov3 0.99, dino 0.996.
-    momentum: float | None = None
-    # Weight of the off-diagonal part; barlow_twins 0.005.
-    redundancy: float | None = None
-    # Weight of the variance part; vicreg 25.
-    variance_weight: float | None = None
-    # Weight of the invariance part; vicreg 25.
-    invariance_weight: float | None = None
-    # Weight of the covariance part; vicreg 1.
-    covariance_weight: float | None = None
-    # Number of prototypes; dino 1024.
-    prototypes: int | None = None
-    # Temperature of the teacher; dino 0.04.
-    teacher_temperature: float | None = None
-    # A prepared set with labels on which the encoder is judged now and then: its training and validation parts.
-    probe: Path | None = None
-    # Epochs between two probes; 0 makes at most ten in a run.
-    probe_every: int = 0
-    # Arithmetic; auto measures, and takes bf16 where it is faster.
+    # Number of first stages of the encoder (the stem is one) that keep their starting weights.
+    freeze_stages: int = 0
+    # Factor of the learning rate from one stage to the one below it; 1 gives all stages the same rate.
+    layer_decay: float = 1.0
+    # Save a running average of the encoder's weights with this momentum; 0 saves the last weights.
+    ema: float = 0.0
+    # Arithmetic; auto measures, and takes the faster one.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Order of pixels in memory; auto measures.
-    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
     # Compile the encoder; auto measures on a GPU, where the run is long enough to pay for it.
     compile: Literal["auto", "yes", "no"] = "auto"
-    # Where views are made; auto measures on a GPU.
-    views_on: Literal["auto", "cpu", "device"] = "auto"
-    # Go on although images of a validation or test part stand in the pool.
+    # Learn although the pool holds images of a validation or test part.
     allow_leaks: bool = False
-    # Send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN) as well.
-    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
-    # auto, cpu, cuda or mps.
-    device: str = "auto"
-    # Decides initial weights, order and views.
+    # Seed of initial weights, order and views.
     seed: int = 0
+
+    simclr: SimCLROptions = SimCLROptions()
+    supcon: SupConOptions = SupConOptions()
+    byol: BYOLOptions = BYOLOptions()
+    mocov3: MoCoV3Options = MoCoV3Options()
+    barlow_twins: BarlowTwinsOptions = BarlowTwinsOptions()
+    dino: DINOOptions = DINOOptions()
 
     def __post_init__(self) -> None:
         if not self.data:
-            raise ValueError("pretrain needs at least one prepared set")
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(
-                f"--epochs must be at least 1 and --batch-size at least 2: {self.epochs}, {self.batch_size}"
-            )
-        if not re.fullmatch(r"auto|whole|[1-9][0-9]*", self.micro_batch):
-            raise ValueError(f"--micro-batch {self.micro_batch}: expected auto, whole or a number of images")
-        for name in ("temperature", "teacher_temperature"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"--{name.replace('_', '-')} must be positive, got {value}")
-        for name, low, high in (("warm_up", 0, 1), ("ema", 0, 1), ("momentum", 0, 1)):
-            value = getattr(self, name)
-            if value is not None and not low <= value < high:
-                raise ValueError(f"--{name.replace('_', '-')} must be from {low} to below {high}, got {value}")
+            raise FovealError("option.missing", "pretrain needs at least one prepared set")
         for name, low in LOWEST.items():
-            value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
-        if self.learning_rate == 0:
-            raise ValueError("--learning-rate 0 learns nothing: give a rate above 0, or leave it out")
-        if self.optimiser == "lars" and self.weight_decay == 0:
-            raise ValueError("--optimiser lars adapts its step by the weight decay: give one above 0, such as 1e-6")
+            if getattr(self, name) is not None:
+                check_range(f"--{name.replace('_', '-')}", getattr(self, name), low)
+        for name in ("warm_up", "ema"):
+            check_range(f"--{name.replace('_', '-')}", getattr(self, name), 0, 1)
+        if self.learning_rate is not None:
+            check_range("--learning-rate", self.learning_rate, 0, above=True)
         if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"--layer-decay must be above 0 and at most 1, got {self.layer_decay}")
-        if self.freeze_stages and self.init == "random":
-            raise ValueError(
-                "--freeze-stages keeps starting weights, and random ones know nothing: give --init imagenet, a run or "
-                "a file, or leave it out"
-            )
-        if self.probe_every and self.probe is None:
-            raise ValueError("--probe-every counts epochs between probes, and needs --probe DATA")
+            raise FovealError("option.value", f"--layer-decay is {self.layer_decay}", expected="above 0 and at most 1")
+        if not re.fullmatch(r"auto|whole|[1-9][0-9]*", self.micro_batch):
+            expected = "auto, whole or a number of images"
+            raise FovealError("option.value", f"--micro-batch is {self.micro_batch}", expected=expected)
         if self.views != "auto":
             recipe_pair(self.views)
         if self.budget is not None:
             seconds_of(self.budget)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Options that exclude or need each other."""
+        if self.optimiser == "lars" and self.weight_decay == 0:
+            what = "--optimiser lars needs a --weight-decay above 0, which sets its step size"
+            raise FovealError("option.conflict", what, fix="give --weight-decay 1e-6")
+        if self.freeze_stages and self.init == "random":
+            raise FovealError(
+                "option.conflict", "--freeze-stages would keep random weights",
+                fix="give --init imagenet, a run or a file, or leave out --freeze-stages",
+            )  # fmt: skip
+        if self.probe_every and self.probe is None:
+            raise FovealError("option.conflict", "--probe-every needs --probe", fix="give --probe DATA as well")
+        defaults = {field.name: field.default for field in fields(self)}
+        given = [
+            f"--{table}.{field.name}".replace("_", "-")
+            for table in self.unused
+            for field in fields(defaults[table])  # type: ignore[arg-type]
+            if getattr(getattr(self, table), field.name) != field.default
+        ]
+        if given:
+            what = f"{', '.join(given)} does not belong to --method {self.method}"
+            raise FovealError("option.conflict", what, fix="leave it out or choose its method")
+
+    @property
+    def unused(self) -> list[str]:
+        """The tables of the other methods, which do not belong to the configuration of a run."""
+        tables = (field.name for field in fields(self) if is_dataclass(field.default))
+        return [name for name in tables if name != self.method]
+
+
+LOWEST = {"epochs": 1, "batch_size": 2, "image_size": 0, "freeze_stages": 0, "weight_decay": 0, "probe_every": 0,
+          "seed": 0}  # fmt: skip
 
 
 def seconds_of(budget: str) -> float:
     """Seconds of a time such as 45s, 90m, 2h, 1.5d."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", budget.strip())
     if match is None or not float(match[1]) > 0:
-        raise ValueError(f"--budget {budget}: expected a time such as 90m, 2h or 1.5d")
+        raise FovealError("option.value", f"--budget is {budget}", expected="a time such as 90m, 2h or 1.5d")
     return float(match[1]) * SECONDS[match[2]]

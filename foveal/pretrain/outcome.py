@@ -33,10 +33,10 @@ HEALTH_IMAGES, STATISTICS_IMAGES = 512, 1024
 def finish(
     run: Run, config: PretrainConfig, prepared: PreparedSet, built: Built, encoder: nn.Module, feed: Feed
 ) -> None:
-    """Write encoder.safetensors, model.json and health.json, and say the verdict.
+    """Write encoder.safetensors, model.json and health.json, and print the verdict.
 
-    encoder: the one to keep, which is the method's own or its running average. All processes come here, because they
-    exchange batch statistics; the first one writes and speaks.
+    encoder: the one to keep, the method's own or its running average. All processes call this, because they exchange
+    batch statistics; the first one writes and prints.
     """
     final = examine(built, encoder, feed)
     if not is_first_process():
@@ -61,9 +61,9 @@ def finish(
 
 
 def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
-    """Batch statistics of an encoder of averaged weights anew, from random views of some 1,024 images of the pool.
+    """Compute the batch statistics of averaged weights anew, from random views of some 1,024 images of the pool.
 
-    Those that it has were kept of other weights, the last ones of training. All processes come here.
+    The ones it has belong to other weights, the last ones of training. All processes call this.
     """
     averaged.train()
     for norm in freeze_stages(averaged, feed.config.freeze_stages):
@@ -76,12 +76,12 @@ def judged(
     rows: list[dict[str, Any]], found: dict[str, Any], bounds: tuple[float, float] | None, config: PretrainConfig
 ) -> tuple[str, list[str]]:
     """The verdict on a run with this config."""
-    drawn_together = METHODS[config.method][0].uses_labels or config.same_group == "positive"
+    drawn_together = METHODS[config.method].uses_labels or config.simclr.same_group == "positive"
     return verdict(rows, found, bounds, config.method, config.batch_size, drawn_together)
 
 
 def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
-    """What the features and embeddings of the same 512 images of the pool look like now, as `health.look` says it."""
+    """`health.look` at the features and embeddings of 512 images of the pool, always the same ones."""
     chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, feed.config.seed, 0, drop_last=False)[0]
     features, z1, z2 = embed(built, encoder, feed, chosen)
     return look(z1, z2, features)
@@ -90,7 +90,7 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
 def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     """What a row of metrics.jsonl gets at the end of an epoch: effective rank, cosines in bins, and the verdict so far.
 
-    A task that is too easy is said at once: time spent on it is lost.
+    A task that is too easy gives a warning at once: time spent on it is lost.
     """
     found = examine(built, encoder, feed)
     if not is_first_process():
@@ -109,8 +109,8 @@ def embed(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Features of whole images, and embeddings of two random views of them; float32 on the CPU.
 
-    Features are those of evaluation mode, as they will be used. Embeddings are those of training, with the statistics
-    of their batch: the running ones lag behind in a short run, and would make a healthy network look collapsed.
+    Features are those of evaluation mode, as they will be used. Embeddings are those of training mode, with the
+    statistics of their batch: in a short run the running ones lag behind and make a healthy network look collapsed.
     """
     alone = Feed(feed.config, feed.store, feed.spec, feed.device, None)
     features, first, second = [], [], []

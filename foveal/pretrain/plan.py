@@ -1,4 +1,4 @@
-"""How long will it take? Real steps on the real pool, for `--plan` and `--budget`; nothing is learned and written."""
+"""How long will it take? Real steps on the real pool, for `--plan` and `--budget`. They learn and write nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 
 from foveal.console import is_first_process, show_table
 from foveal.distributed import from_first_process
+from foveal.errors import FovealError
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, describe, free_bytes, wait_for
@@ -98,12 +99,12 @@ def peak_memory() -> int:
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
-    """As asked; 0 makes at most ten looks in a run, beside that before it."""
+    """Epochs between two looks: as asked, or for 0 so many that at most ten follow the one before the run."""
     return asked or max(1, math.ceil(epochs / 10))
 
 
 def looks_in(epochs: int, every: int) -> int:
-    """How often a run is looked at: before it, each `every` epochs (0: at most ten times), and at its end."""
+    """Looks in a run: one before it, one every `every` epochs (0: at most ten), and one at its end."""
     return 1 + math.ceil(epochs / epochs_between_looks(epochs, every))
 
 
@@ -113,16 +114,15 @@ def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -
 
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
-    """Epochs that a budget allows; ValueError when it is less than one. every: epochs between two looks, as asked."""
+    """Epochs that a budget allows; FovealError when it is less than one. every: epochs between two looks, as asked."""
     epochs = max(1, int(seconds * rehearsal.images_per_second / images))
     while epochs > 1 and seconds_of_run(epochs, images, every, rehearsal) > seconds:
         epochs -= 1
     if (needed := seconds_of_run(epochs, images, every, rehearsal)) > seconds:
         looked = f" and {looks_in(1, every)} looks at the features" if rehearsal.look > 0.1 * needed else ""
-        raise ValueError(
-            f"--budget is too short: one epoch of {images:,} images{looked} takes about {duration(needed)} here, and "
-            f"after measuring {duration(max(0.0, seconds))} are left"
-        )
+        what = f"--budget is too short: after measuring, {duration(max(0.0, seconds))} are left"
+        expected = f"{duration(needed)} for one epoch of {images:,} images{looked}"
+        raise FovealError("option.value", what, expected=expected)
     return epochs
 
 
@@ -148,7 +148,7 @@ def show_plan(
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
         try:
             epochs = f"{epochs_within(seconds, rehearsal, images, every):,}"
-        except ValueError:
+        except FovealError:
             epochs = "less than one"
         rows.append((f"epochs in {label}", epochs))
     show_table("Plan", ("", ""), rows)

@@ -1,8 +1,8 @@
-"""A probe while pre-training: what the encoder's features say about labels, without training a network.
+"""A probe during pre-training: what the encoder's features say about labels, without training a network.
 
 Images of the training and validation parts of a labelled set are judged by cross-validation over groups (five folds):
-by their nearest neighbours, and by a linear model in closed form. Test images are never touched, and nothing is chosen
-by the result: it is a line in a plot, and its first point is the encoder as it was before.
+by their nearest neighbours, and by a linear model in closed form. Test images are never used, and the result chooses
+nothing: it is a line in a plot, whose first point is the encoder before pre-training.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from foveal.console import say, warn
+from foveal.errors import FovealError
 from foveal.evaluate.intervals import Resampling
-from foveal.files import write_text
-from foveal.metrics import accuracy, confusion_matrices, quadratic_kappa
+from foveal.files import write_table
+from foveal.metrics import accuracy, quadratic_kappa
 from foveal.nets.probes import nearest_neighbours, ridge
 from foveal.sets.leaks import TAUGHT, find_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, differing, open_prepared
+from foveal.sets.splits import k_folds
 
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many, five times, takes half a minute with 2,048 features on one core
@@ -42,64 +44,62 @@ class Probe:
 
     @property
     def metric(self) -> str:
-        """Name of the figure: kappa counts distances, which only ordered classes have."""
+        """Name of the metric: kappa weighs distances between classes, which only ordered classes have."""
         return "quadratic_kappa" if self.ordered else "accuracy"
 
 
 def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> Probe:
-    """The probe of a labelled set; ValueError where it cannot be judged or its images do not fit the pool's.
+    """The probe of a labelled set; FovealError where it cannot be judged or its images do not fit the pool's.
 
-    seen: what shapes the encoder, with the columns of seen.csv. Images whose label is learned, copies of them and all
-    of their group are left out: an encoder that knows their labels repeats them.
+    seen: what shapes the encoder, with the columns of seen.csv. Images whose label the encoder learns are left out, and
+    so are their copies and groups: the encoder would only repeat those labels.
     """
     prepared = open_prepared(path)
-    if prepared.channels != like.channels:  # its size may differ: the network's input is resized from it
-        raise ValueError(
-            f"--probe {path} has images with {prepared.channels} channel(s), the pool has {like.channels}; the "
-            "encoder takes only those of the pool"
-        )
-    if unlike := differing(like.card, prepared.card, but=("size",)):
-        warn(
-            f"{like.path} and {path} of --probe were not prepared alike ({unlike}): the probe judges pictures of "
-            "another kind than those learned from"
-        )
+    _check_kind(prepared, like)
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
-    generator, owners = np.random.default_rng(seed), records["group"].where(records["group"] != "", records["id"])
+    owners = records["group"].where(records["group"] != "", records["id"])
     known = find_seen(prepared, records, seen[seen["taught"] == TAUGHT])["id"]
     taught = owners.isin(owners[records["id"].isin(known)])
-    left_out = f"; {taught.sum():,} are left out, whose labels the encoder learns from" if taught.any() else ""
-    records, owners = records[~taught], owners[~taught]
-    names, units = np.unique(owners, return_inverse=True)
-    order = generator.permutation(len(names))
-    cumulative = np.bincount(units, minlength=len(names))[order].cumsum()
-    kept = order[: max(1, int(np.searchsorted(cumulative, MOST_IMAGES, side="right")))]
-    chosen = np.isin(units, kept)
+    records, units = records[~taught], np.unique(owners[~taught], return_inverse=True)[1]
+    generator = np.random.default_rng(seed)
+    chosen = _within(units, MOST_IMAGES, generator)
     records, units = records[chosen], np.unique(units[chosen], return_inverse=True)[1]
-    labels = records["label"].to_numpy(np.int64)
-    if len(kept) < FOLDS or len(np.unique(labels)) < 2:
-        raise ValueError(
-            f"--probe {path}: its training and validation parts have {len(records)} labelled images of {len(kept)} "
-            f"group(s) and {len(np.unique(labels))} class(es){left_out}; a probe needs {FOLDS} groups and two classes"
-        )
+    labels, groups = records["label"].to_numpy(np.int64), len(np.unique(units))
+    left_out = f"; {taught.sum():,} are left out because the encoder learns their labels" if taught.any() else ""
+    if groups < FOLDS or len(np.unique(labels)) < 2:
+        raise FovealError(
+            "set.too_small", f"--probe {path}: its training and validation parts have {len(records)} labelled images, "
+            f"{groups} group(s) and {len(np.unique(labels))} class(es){left_out}",
+            expected=f"{FOLDS} groups and two classes",
+        )  # fmt: skip
     if left_out:
         say(f"probe: {len(records):,} images of {path}{left_out}")
-    folds = _deal_out(labels, units, len(prepared.card["classes"]), generator)
+    folds = k_folds(labels, units, FOLDS, generator)
     ordered = prepared.card["task"] == "grading"
     return Probe(ImageStore([(prepared, records)]), labels, folds, units, len(prepared.card["classes"]), ordered)
 
 
-def _deal_out(labels: np.ndarray, units: np.ndarray, classes: int, generator: np.random.Generator) -> np.ndarray:
-    """A fold for each image: whole groups, the largest first, to the fold that lacks their classes most."""
-    counts = np.zeros((units.max() + 1, classes))
-    np.add.at(counts, (units, labels), 1)
-    wanted, dealt = counts.sum(0) / FOLDS, np.zeros((FOLDS, classes))
-    fold_of = np.zeros(len(counts), np.int64)
-    for unit in sorted(generator.permutation(len(counts)), key=lambda unit: -counts[unit].sum()):
-        lacking = ((wanted - dealt) / np.maximum(wanted, 1)) @ counts[unit]
-        fold_of[unit] = np.lexsort((dealt.sum(1), -lacking))[0]  # the smallest of those that lack them alike
-        dealt[fold_of[unit]] += counts[unit]
-    return fold_of[units]
+def _check_kind(prepared: PreparedSet, like: PreparedSet) -> None:
+    """Refuse a set whose images the encoder cannot take; warn where they were prepared in another way.
+
+    Its size may differ: images are resized to the network's input.
+    """
+    if prepared.channels != like.channels:
+        what = f"--probe {prepared.path} has images with {prepared.channels} channel(s)"
+        raise FovealError("set.preparation", what, expected=f"{like.channels}, as in the pool")
+    if unlike := differing(like.card, prepared.card, but=("size",)):
+        warn(
+            f"{like.path} and {prepared.path} of --probe were prepared differently ({unlike}): the probe judges "
+            "pictures of another kind than the pool"
+        )
+
+
+def _within(units: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
+    """bool [n]: images of randomly chosen whole groups, at most so many but for a first group that is larger."""
+    order = generator.permutation(units.max(initial=-1) + 1)
+    cumulative = np.bincount(units)[order].cumsum()
+    return np.isin(units, order[: max(1, int(np.searchsorted(cumulative, most, side="right")))])
 
 
 def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
@@ -123,20 +123,18 @@ def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
 
 def _measured(probe: Probe, grades: np.ndarray, resampling: Resampling) -> dict[str, Any]:
     score = quadratic_kappa if probe.ordered else accuracy
-    value = float(score(confusion_matrices(probe.labels, grades, probe.units, probe.classes).sum(0)))
-    drawn = score(resampling.confusions(probe.labels, grades, probe.classes))
-    entry = resampling.entry(value, drawn, len(grades))
+    entry = resampling.entry(*resampling.graded(score, probe.labels, grades, probe.classes), len(grades))
     return {key: entry[key] for key in ("value", "low", "high", "n")} | {"groups": resampling.groups}
 
 
 def append(run: Path, epoch: int, rows: list[dict[str, Any]]) -> None:
-    """Add the rows of an epoch to RUN/probe.csv, in place of any that an interrupted run wrote for it or later."""
+    """Add the rows of an epoch to RUN/probe.csv; rows of an interrupted run for this epoch or later are replaced."""
     file = run / "probe.csv"
     new = pd.DataFrame([{"epoch": epoch, **row} for row in rows])
     if file.exists():
         before = pd.read_csv(file)
         new = pd.concat([before[before["epoch"] < epoch], new], ignore_index=True)
-    write_text(file, new.to_csv(index=False, lineterminator="\n"))
+    write_table(file, new)
 
 
 def describe(rows: list[dict[str, Any]]) -> str:

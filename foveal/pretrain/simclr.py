@@ -5,72 +5,42 @@ view -> encoder -> features h [B, D] -> projection z [B, d] -> NT-Xent over both
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor, nn
 
 from foveal.losses.dcl import decoupled, decoupled_chance, decoupled_floor
-from foveal.losses.ntxent import SameGroup, drawn_bounds, masked_bounds, ntxent, ntxent_chance, ntxent_floor
+from foveal.losses.ntxent import drawn_bounds, masked_bounds, ntxent, ntxent_chance, ntxent_floor
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.faults import Contrast
 from foveal.pretrain.health import facts_of
+from foveal.pretrain.interface import Loss, Parts, TwoViews
+from foveal.pretrain.methods import SimCLROptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class SimCLRConfig:
-    """What SimCLR adds to pre-training."""
+class SimCLR(TwoViews):
+    """The loss is NT-Xent, or its decoupled form."""
 
-    temperature: float = 0.2
-    projection_hidden: int = 0
-    projection_size: int = 128
-    same_group: SameGroup = "ignore"
-    decoupled: bool = False
-    chunk: int = 0
+    def __init__(self, encoder: nn.Module, features: int, options: SimCLROptions) -> None:
+        super().__init__(encoder, ProjectionHead(features, options.projection_hidden, options.projection_size))
+        self.options = options
+        self.contrast = Contrast(options.temperature, options.same_group, options.decoupled)
 
-    def __post_init__(self) -> None:
-        if self.decoupled and (self.same_group != "ignore" or self.chunk):
-            raise ValueError("--decoupled knows neither --same-group nor --chunk; leave them out, or leave it out")
-
-
-class SimCLR(nn.Module):
-    """Encoder and projection; the loss is NT-Xent, or its decoupled form."""
-
-    uses_labels = False
-
-    def __init__(self, encoder: nn.Module, features: int, config: SimCLRConfig) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projection = ProjectionHead(features, config.projection_hidden, config.projection_size)
-        self.config = config
-        self.contrast = Contrast(config.temperature, config.same_group, config.decoupled)
-
-    def forward(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, ...]:
-        """Two views [B, C, s, s] of the same images -> embeddings z1, z2 [B, d]."""
-        # One pass over both views: the encoder's batch statistics are those of all 2B pictures.
-        z1, z2 = self.projection(self.encoder(torch.cat([view1, view2]))).chunk(2)
-        return z1, z2
-
-    def loss(self, parts: tuple[Tensor, ...], identity: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """NT-Xent of z1, z2, and what is worth watching; nothing waits for the device."""
+    def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
+        """NT-Xent of z1, z2; identity: of patients, where groups are masked or attract each other."""
         z1, z2 = parts
-        facts = facts_of(z1, z2)
-        if self.config.decoupled:
-            loss = decoupled(z1, z2, self.config.temperature)
+        facts, options = facts_of(z1, z2), self.options
+        if options.decoupled:
+            loss = decoupled(z1, z2, options.temperature)
         else:
-            loss = ntxent(z1, z2, self.config.temperature, identity, self.config.same_group, self.config.chunk)
-        if self.config.same_group != "ignore" and identity is not None:  # the bounds depend on who is in the batch
-            bounds = masked_bounds if self.config.same_group == "mask" else drawn_bounds
-            facts["loss_floor"], facts["loss_chance"] = bounds(identity, self.config.temperature)
+            loss = ntxent(z1, z2, options.temperature, identity, options.same_group, options.chunk)
+        if options.same_group != "ignore" and identity is not None:  # the bounds depend on who is in the batch
+            bounds = masked_bounds if options.same_group == "mask" else drawn_bounds
+            facts["loss_floor"], facts["loss_chance"] = bounds(identity, options.temperature)
         return loss, facts
-
-    def after_step(self, progress: float) -> None:
-        """Nothing follows a step."""
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal vectors; None where a batch has its own (groups)."""
-        if self.config.same_group != "ignore":
+        if self.options.same_group != "ignore":
             return None
-        if self.config.decoupled:
-            return decoupled_floor(pairs, self.config.temperature), decoupled_chance(pairs)
-        return ntxent_floor(pairs, self.config.temperature), ntxent_chance(pairs)
+        if self.options.decoupled:
+            return decoupled_floor(pairs, self.options.temperature), decoupled_chance(pairs)
+        return ntxent_floor(pairs, self.options.temperature), ntxent_chance(pairs)

@@ -1,11 +1,11 @@
-"""One training step's gradients: of the whole batch at once, or of a batch that does not fit, by gradient caching.
+"""The gradients of one training step: of the whole batch at once, or by gradient caching where it does not fit.
 
 Gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983): embed the batch in micro-batches without keeping
 what the backward pass needs, take the loss of all embeddings and its gradient with respect to them, then embed every
-micro-batch again and hand each its part of that gradient. Memory is that of one micro-batch and its views, which are
-made anew for the second pass; time is a third more, and the gradient is that of the whole batch to the last digits,
-for encoders without batch statistics. BatchNorm takes the statistics of a micro-batch instead of the batch: another
-network, though usually as good; its running statistics move in the second pass only.
+micro-batch again and give each its part of that gradient. This needs the memory of one micro-batch and its views, which
+are made again for the second pass, and a third more time. Without batch statistics the gradient is that of the whole
+batch to the last digits. BatchNorm takes the statistics of a micro-batch instead: a different network, though usually
+as good. Its running statistics change in the second pass only.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import pytest
 import foveal
 from foveal.cli import VERBS, options_of
 from foveal.config import build, field_names
+from foveal.help import groups_of, help_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "foveal"
@@ -27,7 +28,7 @@ FLOORS = [
     {"errors"},
     {"allocator", "schedule", "metrics", "console"},
     {"config", "files", "distributed"},
-    {"checkpoint", "tracking"},
+    {"checkpoint", "tracking", "help"},
     {"runs"},
     {"fundus", "losses", "page"},
     {"augment", "nets", "sources"},
@@ -155,8 +156,16 @@ def test_the_page_of_options_is_the_generated_one_and_explains_each():
     spec.loader.exec_module(make_options)
     assert (ROOT / "docs" / "options.md").read_text() == make_options.options_page(), "run: python docs/make_options.py"
     for verb in VERBS:
-        unexplained = [name for name, _, text in make_options.describe(options_of(verb)) if len(text) < 5]
-        assert not unexplained
+        options = [option for group in groups_of(options_of(verb)).values() for option in group]
+        assert not [option.name for option in options if len(option.text) < 5]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_fits_a_screen_and_names_every_option(verb):
+    shown = help_of(verb, VERBS[verb][2], options_of(verb), width=100)
+    assert len(shown.splitlines()) <= 100 and max(map(len, shown.splitlines())) <= 100
+    names = [option.name for group in groups_of(options_of(verb)).values() for option in group]
+    assert len(names) >= len(field_names(options_of(verb))) and all(f"  {name}" in shown for name in names)
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
@@ -186,7 +195,7 @@ def test_commands_in_documents_parse(document):
     for line in commands_in(document):
         verb, *arguments = shlex.split(line.split(" #")[0])[1:]
         if verb in VERBS and "--config" not in arguments:
-            assert parse(options_of(verb), verb, arguments, "") is not None
+            assert parse(options_of(verb), verb, arguments) is not None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What `auto` becomes: the micro-batch that fits, and what a step keeps in memory."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,18 @@ from foveal.augment.views import NetworkInput
 from foveal.pretrain import auto
 from foveal.pretrain.auto import Machine, kept_bytes, matrix_bytes, settle
 from foveal.pretrain.feed import Feed, MicroBatches
+from foveal.pretrain.methods import SimCLROptions
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.resolve import METHODS
 from foveal.sets.loader import CPU
 
 MACHINE = Machine(torch.device("cpu"), 1, (32, 32, 3), 64)
 
 
 def config(**options):
-    chosen = {"precision": "fp32", "memory_format": "channels_last", "compile": "no", "views_on": "cpu"}
-    base = PretrainConfig(data=(Path("set"),), out=Path("run"), encoder="small_conv", batch_size=64, image_size=32)
-    own = {field: getattr(METHODS["simclr"][1](), field) for field in ("temperature", "chunk", "decoupled")}
-    own |= {"projection_hidden": 64, "projection_size": 16, "same_group": "ignore", "views": "simclr"}
-    return replace(base, **(chosen | own | options))
+    chosen = {"precision": "fp32", "compile": "no", "views": "simclr", "batch_size": 64, "image_size": 32}
+    simclr = SimCLROptions(projection_hidden=64, projection_size=16)
+    chosen |= {"data": (Path("set"),), "out": Path("run"), "encoder": "small_conv", "simclr": simclr}
+    return PretrainConfig(**chosen | options)
 
 
 def with_free(monkeypatch, free):
@@ -44,37 +42,39 @@ def test_a_batch_that_does_not_fit_is_cut_into_the_largest_part_that_does(monkey
     assert settle(config(), MACHINE)[0].micro_batch == "8"
 
 
-def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch):
+def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch, refuses):
     with_free(monkeypatch, 2**10)
-    with pytest.raises(ValueError, match=r"two images of a step need .* GiB are free: choose a smaller --image-size"):
+    with refuses("memory.exhausted", "GiB", "--image-size", "--simclr.chunk"):
         settle(config(), MACHINE)
 
 
-@pytest.mark.parametrize(("budget", "tried"), [("1h", 8), ("20s", 2)])
+@pytest.mark.parametrize(("budget", "tried"), [("1h", 4), ("20s", 2)])
 def test_a_short_budget_is_not_spent_on_choosing(monkeypatch, budget, tried):
     clock, asked = [0.0], []
 
     def step_rate(config, machine, sample):
         clock[0] += 1.0
-        asked.append((config.precision, config.memory_format))
+        asked.append(config.precision)
         return 200.0 if config.precision == "bf16" else 100.0
 
     monkeypatch.setattr(auto, "step_rate", step_rate)
     monkeypatch.setattr(auto.time, "monotonic", lambda: clock[0])
-    chosen, _ = settle(config(precision="auto", memory_format="auto", budget=budget), MACHINE)
-    assert len(asked) == tried and (chosen.precision, chosen.memory_format) == ("bf16", "channels_last")
+    chosen, _ = settle(config(precision="auto", budget=budget), MACHINE)
+    assert len(asked) == tried and chosen.precision == "bf16"
 
 
-def test_where_no_part_divides_the_batch_another_batch_is_named(monkeypatch):
+def test_where_no_part_divides_the_batch_another_batch_is_named(monkeypatch, refuses):
     odd = config(batch_size=61)
     each = auto.PEAK * kept_bytes(odd, MACHINE) + 8 * 3 * 32**2
     with_free(monkeypatch, matrix_bytes(odd, 61) + 61 * 3 * 32**2 + 20.5 * each)
-    with pytest.raises(ValueError, match=r"room for 20 images at a time, .* the 61 .* --batch-size .*, such as 60"):
+    with refuses("memory.exhausted", 20, 61, "--batch-size", 60):
         settle(odd, MACHINE)
 
 
-def test_tiles_need_no_matrix():
-    assert matrix_bytes(config(), 64) == 3 * 4 * 128**2 and matrix_bytes(config(chunk=32), 64) == 0
+def test_tiles_and_methods_without_negatives_need_no_matrix():
+    assert (
+        matrix_bytes(config(), 64) == 3 * 4 * 128**2 and matrix_bytes(config(simclr=SimCLROptions(chunk=32)), 64) == 0
+    )
 
 
 def test_what_is_kept_is_counted_per_image():

@@ -21,16 +21,18 @@ from foveal.pretrain import loop, outcome
 from foveal.pretrain import probe as probing
 from foveal.pretrain.feed import identities
 from foveal.pretrain.health import look
+from foveal.pretrain.methods import SimCLROptions
 from foveal.pretrain.options import MEASURED
 from foveal.pretrain.resolve import METHODS
-from foveal.pretrain.simclr import SimCLR, SimCLRConfig
+from foveal.pretrain.simclr import SimCLR
 from foveal.runs import read_metrics, read_model
 from foveal.sets.leaks import TAUGHT, pool_of, read_seen, seen_of
 from foveal.sets.loader import CPU, ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sources.phantom import draw_phantom
 
-OPTIONS = {"encoder": "small_conv", "epochs": 2, "batch_size": 16, "projection_size": 16}
+METHOD_FREE = {"encoder": "small_conv", "epochs": 2, "batch_size": 16}
+OPTIONS = METHOD_FREE | {"simclr": {"projection_size": 16}}
 
 
 class InterruptedRunError(Exception):
@@ -78,7 +80,10 @@ def test_a_run_folder_has_all_that_the_plan_says(finished, phantom_set):
     assert sum(row["positive_cosines"]) == 40 and sum(row["negative_cosines"]) == 80 * 78
     assert wanted < set(row) and row["epoch"] == 2
     config = read_toml(finished / "config.toml", "pretrain")
-    assert "auto" not in [config[name] for name in ("views", *MEASURED)] and config["projection_hidden"] == 128
+    assert (
+        "auto" not in [config[name] for name in ("views", *MEASURED)] and config["simclr"]["projection_hidden"] == 128
+    )
+    assert not {"byol", "supcon", "dino"} & set(config)  # the tables of other methods are no part of a run
     assert json.loads((finished / "health.json").read_text())["loss_floor"] < row["loss"]
     assert read_model(finished)["preparation"] == open_prepared(phantom_set).card["options"]
 
@@ -106,17 +111,16 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished, phantom_set, tm
 def test_a_finished_run_says_so_and_is_left_as_it_is(finished, phantom_set, capsys):
     files = {file: file.stat().st_mtime_ns for file in finished.iterdir() if file.is_file()}
     assert foveal.pretrain(phantom_set, out=finished, **OPTIONS) == finished
-    assert f"is finished: {OPTIONS['epochs']} epochs" in capsys.readouterr().out
+    assert str(finished) in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in finished.iterdir() if file.is_file()} == files
 
 
-def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch):
+def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch, refuses):
     options = OPTIONS | {"out": tmp_path / "run", "epochs": 1}
     check_first, refused = loop.check_first, []
 
     def meanwhile(*given):
-        message = "another foveal pretrain is writing to .*run; let it finish, or stop it"
-        with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
+        with monkeypatch.context() as patch, refuses("output.busy", tmp_path / "run"):
             patch.setattr(loop, "check_first", check_first)
             foveal.pretrain(phantom_set, **options)
         refused.append(1)
@@ -128,12 +132,14 @@ def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_
     foveal.pretrain(phantom_set, **options)  # it is free again, and finished
 
 
-def test_other_options_in_the_same_folder_are_refused(finished, phantom_set):
-    with pytest.raises(ValueError, match="already holds another run .temperature: 0.2 there, 0.5 now"):
-        foveal.pretrain(phantom_set, out=finished, **OPTIONS, temperature=0.5)
+def test_other_options_in_the_same_folder_are_refused(finished, phantom_set, refuses):
+    with refuses("run.other_options", "simclr.temperature", 0.2, 0.5):
+        foveal.pretrain(phantom_set, out=finished, **OPTIONS | {"simclr": {"projection_size": 16, "temperature": 0.5}})
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(phantom_set, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
+    phantom_set, tmp_path, monkeypatch, refuses
+):
     loss_of, calls = SimCLR.loss, []
 
     def broken(self, parts, identity):
@@ -142,48 +148,59 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(p
         return (loss * float("nan") if len(calls) > 3 else loss), facts
 
     monkeypatch.setattr(SimCLR, "loss", broken)
-    with pytest.raises(
-        ValueError, match=r"(?s)the loss became nan between steps.*another --out and a lower --learning-rate"
-    ):
+    with refuses("training.diverged", "nan", "--learning-rate"):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 3}))
     state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
     assert state["step"] == 2 and all(torch.isfinite(value).all() for value in state["method"].values())
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "named"),
     [
-        ({"batch_size": 500}, "--batch-size 500 is more than the"),
-        ({"batch_size": 1}, "at least 2"),
-        ({"temperature": 0.0}, "--temperature must be positive"),
-        ({"learning_rate": 0.0}, "--learning-rate 0 learns nothing"),
-        ({"optimiser": "lars", "weight_decay": 0.0}, "--optimiser lars adapts its step by the weight decay"),
-        ({"views": "wild"}, "no such recipe"),
-        ({"encoder": "resnet1"}, "timm has no such model"),
-        ({"image_size": 5}, "--image-size 5: networks halve the side .* 16 or more"),
-        ({"init": "imagenet"}, "no ImageNet weights for small_conv"),
-        ({"device": "cuda"}, "no CUDA device"),
-        ({"temprature": 0.1}, "did you mean 'temperature'"),
-        ({"momentum": 0.9}, "--momentum means nothing to simclr"),
-        ({"method": "byol", "temperature": 0.1}, "--temperature means nothing to byol"),
-        ({"method": "byol", "chunk": 0}, "--chunk means nothing to byol"),
-        ({"micro_batch": "7"}, "divide the 16 images"),
-        ({"micro_batch": "some"}, "expected auto, whole or a number"),
-        ({"budget": "soon"}, "expected a time such as 90m"),
-        ({"freeze_stages": 1}, "random ones know nothing"),
-        ({"layer_decay": 0.0}, "--layer-decay must be above 0"),
-        ({"probe_every": 2}, "needs --probe DATA"),
-        ({"chunk": -5}, "--chunk must be at least 0"),
-        ({"projection_size": 0}, "--projection-size must be at least 1"),
-        ({"learning_rate": -1.0}, "--learning-rate must be at least 0"),
-        ({"method": "barlow_twins", "redundancy": -1.0}, "--redundancy must be at least 0"),
+        ({"batch_size": 500}, "option.value", ("--batch-size", 500)),
+        ({"batch_size": 1}, "option.value", ("--batch-size", 1)),
+        ({"epochs": 0}, "option.value", ("--epochs", 0)),
+        ({"simclr": {"temperature": 0.0}}, "option.value", ("--simclr.temperature", 0)),
+        ({"simclr": {"chunk": -5}}, "option.value", ("--simclr.chunk", -5)),
+        ({"simclr": {"projection_size": 0}}, "option.value", ("--simclr.projection-size", 0)),
+        ({"simclr": {"projection_hidden": -1}}, "option.value", ("--simclr.projection-hidden", -1)),
+        ({"simclr": {"decoupled": True, "same_group": "mask"}}, "option.conflict", ("--simclr.same-group",)),
+        ({"simclr": {"decoupled": True, "chunk": 16}}, "option.conflict", ("--simclr.chunk",)),
+        ({"supcon": {"temperature": 0.0}}, "option.value", ("--supcon.temperature", 0)),
+        ({"mocov3": {"temperature": -1.0}}, "option.value", ("--mocov3.temperature", -1)),
+        ({"byol": {"momentum": 1.0}}, "option.value", ("--byol.momentum", 1)),
+        ({"dino": {"teacher_temperature": 0.0}}, "option.value", ("--dino.teacher-temperature", 0)),
+        ({"barlow_twins": {"redundancy": -1.0}}, "option.value", ("--barlow-twins.redundancy", -1)),
+        ({"learning_rate": 0.0}, "option.value", ("--learning-rate", 0)),
+        ({"learning_rate": -1.0}, "option.value", ("--learning-rate", -1)),
+        ({"optimiser": "lars", "weight_decay": 0.0}, "option.conflict", ("lars", "--weight-decay")),
+        ({"views": "wild"}, None, ("wild",)),
+        ({"encoder": "resnet1"}, None, ("resnet1",)),
+        ({"image_size": 5}, None, ("--image-size", 5, 16)),
+        ({"init": "imagenet"}, None, ("small_conv",)),
+        ({"device": "cuda"}, "device.missing", ()),
+        ({"temperature": 0.1}, "option.unknown", ("simclr.temperature", "supcon.temperature")),
+        ({"simclr": {"temprature": 0.1}}, "option.unknown", ("simclr", "temprature", "temperature")),
+        ({"byol": {"momentum": 0.9}}, "option.conflict", ("--byol.momentum", "simclr")),
+        ({"method": "byol", "simclr": {"temperature": 0.1}}, "option.conflict", ("--simclr.temperature", "byol")),
+        ({"method": "byol", "simclr": {"chunk": 16}}, "option.conflict", ("--simclr.chunk", "byol")),
+        ({"micro_batch": "7"}, "option.value", ("--micro-batch", 7, 16)),
+        ({"micro_batch": "some"}, "option.value", ("--micro-batch", "some")),
+        ({"budget": "soon"}, "option.value", ("--budget", "soon")),
+        ({"freeze_stages": 1}, "option.conflict", ("--freeze-stages", "--init")),
+        ({"layer_decay": 0.0}, "option.value", ("--layer-decay", 0)),
+        ({"probe_every": 2}, "option.conflict", ("--probe-every", "--probe")),
+        ({"warm_up": 1.0}, "option.value", ("--warm-up", 1)),
     ],
+    ids=str,
 )
-def test_wrong_options_fail_before_anything_is_written(phantom_set, tmp_path, options, message):
+def test_wrong_options_fail_before_anything_is_written(phantom_set, tmp_path, options, code, named):
     if options.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    with pytest.raises(ValueError, match=message):
-        foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | options))
+    with pytest.raises(ValueError) as caught:
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **(METHOD_FREE | options))
+    assert code in (None, getattr(caught.value, "code", None)), caught.value
+    assert all(str(value) in str(caught.value) for value in named), caught.value
     assert not (tmp_path / "run").exists()
 
 
@@ -232,7 +249,7 @@ def test_a_running_average_is_what_is_saved_and_resumed(phantom_set, tmp_path, m
     assert torch.equal(saved["conv1.weight"], checkpoint.load_weights(whole / "encoder.safetensors")["conv1.weight"])
 
 
-def test_a_probe_leaves_out_images_whose_labels_the_encoder_learns(phantom_set, tmp_path, capsys):
+def test_a_probe_leaves_out_images_whose_labels_the_encoder_learns(phantom_set, tmp_path, capsys, refuses):
     prepared = open_prepared(phantom_set)
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
@@ -240,10 +257,10 @@ def test_a_probe_leaves_out_images_whose_labels_the_encoder_learns(phantom_set, 
     others = records[~records["group"].isin(records["group"].iloc[[0, 5]])]
     probe = probing.open_probe(phantom_set, prepared, 0, seen)
     assert len(probe.store) == len(others) < len(records) - len(seen)
-    assert f"{len(records) - len(others)} are left out, whose labels" in capsys.readouterr().out
+    assert f" {len(records) - len(others)} " in capsys.readouterr().out
     unlabelled = seen_of([(prepared, records)])
     assert len(probing.open_probe(phantom_set, prepared, 0, unlabelled).store) == len(records)
-    with pytest.raises(ValueError, match="are left out, whose labels the encoder learns from; a probe needs 5 groups"):
+    with refuses("set.too_small", "--probe", phantom_set, len(records), 5):
         probing.open_probe(phantom_set, prepared, 0, unlabelled.assign(taught=TAUGHT))
 
 
@@ -269,7 +286,7 @@ def test_whose_labels_are_learned_stands_in_every_run(finished, phantom_set, tmp
         return set(seen["sha256"][seen["taught"] == TAUGHT])
 
     assert taught(finished) == set()
-    first = foveal.pretrain(phantom_set, out=tmp_path / "first", **OPTIONS | {"method": "supcon", "epochs": 1})
+    first = foveal.pretrain(phantom_set, out=tmp_path / "first", **METHOD_FREE | {"method": "supcon", "epochs": 1})
     monkeypatch.chdir(tmp_path)
     second = foveal.pretrain(phantom_set, out="second", **OPTIONS | {"epochs": 1, "init": "first"})
     shutil.move(first, tmp_path / "elsewhere")  # the chain is not walked: each run says all that shaped it
@@ -278,44 +295,34 @@ def test_whose_labels_are_learned_stands_in_every_run(finished, phantom_set, tmp
         assert taught(run) == labelled
 
 
-def test_folds_of_a_probe_are_dealt_out_where_every_class_is_one_group():
-    labels = np.repeat(np.arange(5), 7)
-    folds = probing._deal_out(labels, labels, 5, np.random.default_rng(0))
-    assert sorted(np.bincount(folds)) == [7] * 5
-
-
 @pytest.mark.slow
 def test_sets_that_were_not_prepared_alike_do_not_mix(phantom_set, tmp_path, capsys):
     write_photographs(tmp_path / "photos", 30, ".png")
     other = foveal.prepare(tmp_path / "photos", out=tmp_path / "other", size=32, enhance="clahe")
-    with pytest.raises(
-        ValueError,
-        match=r"were not prepared alike \(crop none and disc, enhance None and clahe.* to learn from them together",
-    ):
+    with pytest.raises(ValueError) as caught:
         foveal.pretrain(phantom_set, other, out=tmp_path / "run", **OPTIONS)
     probing.open_probe(other, open_prepared(phantom_set), 0, read_seen("random"))
-    assert "were not prepared alike (crop none and disc, enhance None and clahe" in capsys.readouterr().out
+    for said in (str(caught.value), capsys.readouterr().out):
+        assert "crop none and disc, enhance None and clahe" in said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("micro_batch", ["whole", "8"])
-def test_a_network_sees_the_memory_format_that_was_chosen(phantom_set, tmp_path, monkeypatch, micro_batch):
+def test_network_and_views_are_channels_last(phantom_set, tmp_path, monkeypatch, micro_batch):
     seen, forward = set(), SimCLR.forward
 
     def look(self, view1, view2):
-        seen.add((view1.is_contiguous(), view2.is_contiguous(), next(self.encoder.parameters()).is_contiguous()))
+        last = torch.channels_last
+        tensors = (view1, view2, next(self.encoder.parameters()))
+        seen.add(tuple(tensor.is_contiguous(memory_format=last) for tensor in tensors))
         return forward(self, view1, view2)
 
     monkeypatch.setattr(SimCLR, "forward", look)
-    chosen = OPTIONS | {"epochs": 1, "micro_batch": micro_batch}
-    foveal.pretrain(phantom_set, out=tmp_path / "a", **chosen, memory_format="contiguous")
+    foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS | {"epochs": 1}, micro_batch=micro_batch)
     assert seen == {(True, True, True)}
-    seen.clear()
-    foveal.pretrain(phantom_set, out=tmp_path / "b", **chosen, memory_format="channels_last")
-    assert seen == {(False, False, False)}
 
 
-def test_a_network_that_has_diverged_is_never_a_checkpoint(phantom_set, tmp_path, monkeypatch):
+def test_a_network_that_has_diverged_is_never_a_checkpoint(phantom_set, tmp_path, monkeypatch, refuses):
     step = torch.optim.AdamW.step
 
     def diverge(self, *args, **options):
@@ -326,15 +333,14 @@ def test_a_network_that_has_diverged_is_never_a_checkpoint(phantom_set, tmp_path
 
     monkeypatch.setattr(torch.optim.AdamW, "step", diverge)
     monkeypatch.setattr(loop, "SAVE_SHARE", math.inf)  # every epoch is saved
-    message = r"weights are no longer finite numbers at step \d+; .*run keeps the last good state\. Start again"
-    with pytest.raises(ValueError, match=message):  # one step an epoch, whose loss is still a number; not looked at
+    with refuses("training.diverged", tmp_path / "run"):  # one step an epoch, whose loss is still a number
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS | {"batch_size": 40, "epochs": 30})
     state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")["method"]
     assert all(bool(tensor.isfinite().all()) for tensor in state.values())
 
 
-def test_divergence_is_said_without_words_of_linear_algebra():
-    with pytest.raises(ValueError, match=r"features or embeddings are no longer finite numbers\. Start again"):
+def test_features_that_are_not_finite_are_a_divergence(refuses):
+    with refuses("training.diverged"):
         look(torch.ones(8, 4), torch.ones(8, 4), torch.full((8, 4), math.inf))
 
 
@@ -363,21 +369,21 @@ def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path):
     same = {key for key in before if torch.equal(before[key], after[key])}
     assert {key for key in before if not key.startswith(("layer3", "layer4", "fc"))} <= same
     assert any(key.startswith("layer4") for key in set(before) - same)
-    with pytest.raises(ValueError, match="--freeze-stages 5: this encoder has 5 stages"):
+    with pytest.raises(ValueError) as caught:
         foveal.pretrain(phantom_set, out=tmp_path / "none", init=str(first), freeze_stages=5, **options)
+    assert "--freeze-stages" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["poolformer_s12", "rdnet_tiny"])
 def test_networks_whose_stages_timm_does_not_tell_are_trained_whole(name):
     encoder = create_encoder(name, 3, 32)
     assert freeze_stages(encoder, 0) == []
-    with pytest.raises(
-        ValueError, match="timm does not say which layers of .* leave --freeze-stages and --layer-decay"
-    ):
+    with pytest.raises(ValueError) as caught:
         freeze_stages(encoder, 1)
+    assert "--freeze-stages" in str(caught.value)
 
 
-def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set):
+def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set, refuses):
     first = open_prepared(phantom_set)
     card = first.card | {"identity": "clinic"}
 
@@ -387,7 +393,7 @@ def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set):
 
     dates = with_groups("20051110", "20051110+IM0046xx", "20051020_43808_0100_pp", "20051020_43808_0100_pp", "z")[1]
     messidor = PreparedSet(first.path, first.records, card | {"identity": "messidor2"})
-    with pytest.raises(ValueError, match="the groups of 2 images are dates and blocks of numbers of Messidor"):
+    with refuses("set.coarse_groups", " 2 ", "--simclr.same-group"):
         identities([(messidor, dates)], by_label=False, draws_together=True)
     assert len(set(identities([(messidor, dates)], by_label=False))) == 3  # to be masked, they may be
     assert len(set(identities([(messidor, dates.iloc[2:])], by_label=False, draws_together=True))) == 2
@@ -399,39 +405,38 @@ def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set):
 def test_images_of_a_patient_can_be_masked_or_made_positive(finished, phantom_set, tmp_path):
     first = {"ignore": read_metrics(finished)[0]["loss"]}
     for same_group in ("mask", "positive"):
-        run = foveal.pretrain(phantom_set, out=tmp_path / same_group, **OPTIONS, same_group=same_group)
+        options = OPTIONS | {"simclr": {"projection_size": 16, "same_group": same_group}}
+        run = foveal.pretrain(phantom_set, out=tmp_path / same_group, **options)
         first[same_group] = read_metrics(run)[0]["loss"]
     assert first["mask"] < first["ignore"] and len(set(first.values())) == 3
 
 
-@pytest.mark.parametrize(
-    ("by_label", "message"),
-    [(True, "no two images of the pool have the same label"), (False, "no two images of the pool are of one group")],
-)
-def test_a_pool_in_which_nobody_belongs_together_is_refused(phantom_set, by_label, message):
+@pytest.mark.parametrize("by_label", [True, False])
+def test_a_pool_in_which_nobody_belongs_together_is_refused(phantom_set, by_label, refuses):
     prepared = open_prepared(phantom_set)
     records = prepared.part("train").drop_duplicates("label").drop_duplicates("group")
     assert len(records) > 1
-    with pytest.raises(ValueError, match=message):
+    with refuses("label.all_different" if by_label else "set.all_different"):
         identities([(prepared, records)], by_label)
+    with refuses("label.none" if by_label else "set.none"):
+        identities([(prepared, records.assign(label=math.nan, group=""))], by_label)
 
 
 @pytest.mark.parametrize("by_label", [True, False])
-def test_a_pool_in_which_all_belong_together_is_refused(phantom_set, by_label):
+def test_a_pool_in_which_all_belong_together_is_refused(phantom_set, by_label, refuses):
     prepared = open_prepared(phantom_set)
     records = prepared.part("train").iloc[:6].assign(label=0.0, group="one")
-    with pytest.raises(ValueError, match="so nothing repels"):
+    with refuses("label.all_same" if by_label else "set.all_same"):
         identities([(prepared, records)], by_label)
 
 
 def test_supervised_contrast_says_how_many_labels_it_has(phantom_set, tmp_path, capsys):
-    options = OPTIONS | {"method": "supcon", "epochs": 1}
+    options = METHOD_FREE | {"method": "supcon", "epochs": 1}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
     prepared = open_prepared(phantom_set)
     labels = prepared.part("train")["label"].dropna().value_counts()
     shared, pool = labels[labels > 1], len(prepared.part("train", "unlabelled"))
-    said = capsys.readouterr().out
-    assert f"{shared.sum()} of {pool} images share their label with another: {len(shared)} labels" in said
+    assert f"{shared.sum()} of {pool} " in capsys.readouterr().out
     row = read_metrics(run)[0]
     assert 0.3 < row["loss_floor"] < row["loss"] and row["loss_chance"] == pytest.approx(math.log(31), rel=1e-5)
 
@@ -442,9 +447,7 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True)
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
-    for words in ("fp32 channels last", "bf16", "images per second", "waiting for views", "GiB", "epochs in 1 hour"):
-        assert words in said
-    assert "a look at the features" in said and f"{OPTIONS['epochs']} epochs of" in said
+    assert all(each in said for each in ("fp32", "bf16", "GiB", "1 hour", f"{OPTIONS['epochs']} epochs"))
 
 
 @pytest.mark.slow
@@ -452,17 +455,14 @@ def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, 
     monkeypatch.setattr(loop, "PLAN_SECONDS", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.9))
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True, probe=phantom_set)
-    found = re.search(r"a look at the features and the probe +(\d+) s", capsys.readouterr().out)
-    assert found and int(found[1]) >= 1
+    assert re.search(r"probe +[1-9]\d* s", capsys.readouterr().out)
 
 
 @pytest.mark.slow
-def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch):
+def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch, refuses):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.6))
-    with pytest.raises(
-        ValueError, match=r"one epoch of \d+ images and 2 looks at the features takes about [1-9]\d* s here"
-    ):
+    with refuses("option.value", "--budget", "2 looks"):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="1s", probe=phantom_set)
 
 
@@ -481,16 +481,14 @@ def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_path, capsys):
+def test_a_probe_on_the_way_begins_with_the_encoder_as_it_was(phantom_set, tmp_path):
     options = OPTIONS | {"epochs": 4, "probe": phantom_set, "probe_every": 2}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
     table = pd.read_csv(run / "probe.csv")
     assert table["epoch"].tolist() == [0, 0, 2, 2, 4, 4] and set(table["probe"]) == {"knn", "linear"}
     labelled = open_prepared(phantom_set).part("train", "val")
     assert (table["n"] == labelled["label"].notna().sum()).all() and (table["metric"] == "quadratic_kappa").all()
-    assert "probe after epoch 0: knn" in capsys.readouterr().out
-    page = foveal.report(run).read_text()
-    assert "Probe: quadratic kappa" in page and "linear before" in page
+    assert foveal.report(run).is_file()
 
 
 @pytest.mark.slow
@@ -505,7 +503,7 @@ def test_a_probe_may_be_another_set_of_another_size(phantom_set, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "simclr"])
 def test_every_method_runs_to_its_end_and_resumes_with_the_same_numbers(phantom_set, tmp_path, monkeypatch, method):
-    options = {"encoder": "small_conv", "epochs": 2, "batch_size": 20, "method": method, "projection_size": 16}
+    options = {"encoder": "small_conv", "epochs": 2, "batch_size": 20, "method": method}
     whole = foveal.pretrain(phantom_set, out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
         interrupt_after(patch, 1)
@@ -519,7 +517,7 @@ def test_every_method_runs_to_its_end_and_resumes_with_the_same_numbers(phantom_
 def test_a_task_that_is_too_easy_is_said_at_once(phantom_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(RECIPES, "easy", Recipe(brightness=0.01, colour_probability=1.0))
     foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"views": "easy"}))
-    assert "warning: epoch 1: too easy: 100 % instance accuracy by epoch 1" in capsys.readouterr().out
+    assert "warning: epoch 1" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -528,7 +526,7 @@ def test_only_parts_of_a_batch_are_other_statistics(phantom_set, tmp_path, capsy
         foveal.pretrain(
             phantom_set, out=tmp_path / size, **(OPTIONS | {"encoder": "strided_conv", "epochs": 1}), micro_batch=size
         )
-        assert ("BatchNorm takes its statistics" in capsys.readouterr().out) == warned
+        assert ("warning: BatchNorm" in capsys.readouterr().out) == warned
 
 
 @pytest.mark.slow
@@ -542,7 +540,7 @@ def test_other_micro_batches_of_a_resumed_run_are_warned_of_where_statistics_are
             foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="whole")
         capsys.readouterr()
         foveal.pretrain(phantom_set, out=tmp_path / encoder, **options, micro_batch="8")
-        assert ("took its statistics of 16 images until now and goes on with 8" in capsys.readouterr().out) == warned
+        assert (" 16 images until now and " in capsys.readouterr().out) == warned
 
 
 def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
@@ -560,7 +558,9 @@ def test_green_photographs_of_the_retina_get_views_of_the_retina(tmp_path, capsy
 
 def test_a_run_whose_batches_are_of_one_group_is_judged_by_its_own_bounds(phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "identities", lambda *given: np.array([0] * 32 + list(range(1, 9))))
-    run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, same_group="mask")
+    run = foveal.pretrain(
+        phantom_set, out=tmp_path / "run", **OPTIONS | {"simclr": {"projection_size": 16, "same_group": "mask"}}
+    )
     row, health = read_metrics(run)[0], json.loads((run / "health.json").read_text())
     assert row["loss_floor"] < row["loss"] < 1.1 * row["loss_chance"] and row["loss_chance"] < 0.9 * math.log(31)
     assert health["loss_chance"] < 0.9 * math.log(31)
@@ -599,11 +599,12 @@ def test_lower_stages_learn_more_slowly_where_asked(phantom_set, tmp_path):
     assert len(slowed) >= 4 and slowed == pytest.approx(0.5 ** np.arange(len(slowed))[::-1], rel=0.3)
 
 
-def test_a_budget_of_less_than_an_epoch_is_refused_before_anything_is_written(phantom_set, tmp_path, monkeypatch):
+def test_a_budget_of_less_than_an_epoch_is_refused_before_anything_is_written(
+    phantom_set, tmp_path, monkeypatch, refuses
+):
     monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.1)
-    options = OPTIONS | {"precision": "fp32", "memory_format": "channels_last", "compile": "no", "views_on": "cpu"}
-    with pytest.raises(ValueError, match=r"--budget is too short.* one epoch of 32 images"):
-        foveal.pretrain(phantom_set, out=tmp_path / "run", **options, budget="0.001s")
+    with refuses("option.value", "--budget", 32):
+        foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, precision="fp32", budget="0.001s")
     assert not (tmp_path / "run").exists()
 
 
@@ -621,8 +622,9 @@ def test_a_pool_that_holds_test_images_is_refused(phantom_set, tmp_path):
         (other / name).write_bytes((leaky.path / name).read_bytes())
     records = leaky.records.assign(split="unlabelled", label=pd.NA)
     records.to_csv(other / "records.csv", index=False)
-    with pytest.raises(ValueError, match="validation or test images of .* stand in the pool too"):
+    with pytest.raises(ValueError) as caught:
         foveal.pretrain(phantom_set, other, out=tmp_path / "run", **OPTIONS)
+    assert str(phantom_set) in str(caught.value) and not (tmp_path / "run").exists()
 
 
 # fmt: off
@@ -647,7 +649,7 @@ def test_simclr_learns_views_of_the_same_image_apart_from_others(phantom_set):
     prepared = open_prepared(phantom_set)
     images = torch.from_numpy(prepared.pixels(prepared.records.head(16))).permute(0, 3, 1, 2) / 255
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32 * 3, 32))
-    method = SimCLR(encoder, 32, SimCLRConfig(temperature=0.2, projection_hidden=32, projection_size=16))
+    method = SimCLR(encoder, 32, SimCLROptions(temperature=0.2, projection_hidden=32, projection_size=16))
     optimiser = torch.optim.AdamW(method.parameters(), lr=1e-3)
     losses = []
     for _ in range(30):

@@ -1,0 +1,78 @@
+"""What the loop asks of a method, and what methods have in common.
+
+A method is a module that turns two views into rows of embeddings (`forward`) and those into a loss (`loss`). Both are
+apart so that a batch can be embedded in parts, in several processes, and still have one loss.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from foveal.nets.average import rising_momentum, target_of, update_average
+from foveal.pretrain.faults import Contrast
+
+Parts = tuple[Tensor, ...]
+Loss = tuple[Tensor, dict[str, Tensor]]
+
+
+class TwoViews(nn.Module):
+    """An encoder and a projection, whose embeddings of two views go into a loss."""
+
+    uses_labels: ClassVar[bool] = False
+    contrast: Contrast | None = None  # of a contrastive loss: what is known of its right and wrong values
+
+    def __init__(self, encoder: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projection = projection
+
+    def forward(self, view1: Tensor, view2: Tensor) -> Parts:
+        """Two views [B, C, s, s] of the same images -> embeddings z1, z2 [B, d]."""
+        # One pass over both views: the encoder's batch statistics are those of all 2B pictures.
+        z1, z2 = self.projection(self.encoder(torch.cat([view1, view2]))).chunk(2)
+        return z1, z2
+
+    def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
+        """The loss of what `forward` gives, and facts for the log; nothing waits for the device.
+
+        identity: int64 [B], who belongs together, for methods that use labels or groups.
+        """
+        raise NotImplementedError
+
+    def after_step(self, progress: float) -> None:
+        """What follows a step of the optimiser; progress goes from 0 to 1."""
+
+    def bounds(self, pairs: int) -> tuple[float, float] | None:
+        """The lowest loss possible for so many pairs and that of equal vectors; None where they are not known."""
+        return None
+
+
+class SlowTarget(TwoViews):
+    """A projection and a prediction of the embeddings of a target: a slow average of encoder and projection.
+
+    The target has no gradient and no prediction. Its momentum rises to 1 during the run.
+    """
+
+    def __init__(self, encoder: nn.Module, projection: nn.Module, prediction: nn.Module, momentum: float) -> None:
+        super().__init__(encoder, projection)
+        self.prediction = prediction
+        self.target_encoder = target_of(encoder)
+        self.target_projection = target_of(projection)
+        self.momentum = momentum
+
+    def forward(self, view1: Tensor, view2: Tensor) -> Parts:
+        """Two views [B, C, s, s] of the same images -> predictions q1, q2 and targets t1, t2 [B, d]."""
+        both = torch.cat([view1, view2])
+        q1, q2 = self.prediction(self.projection(self.encoder(both))).chunk(2)
+        with torch.no_grad():
+            t1, t2 = self.target_projection(self.target_encoder(both)).chunk(2)
+        return q1, q2, t1, t2
+
+    def after_step(self, progress: float) -> None:
+        """Move the target a little towards the network, less and less as progress goes from 0 to 1."""
+        momentum = rising_momentum(self.momentum, progress)
+        update_average(self.target_encoder, self.encoder, momentum)
+        update_average(self.target_projection, self.projection, momentum)

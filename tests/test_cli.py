@@ -1,0 +1,79 @@
+"""The command line: exit codes, and how errors and help are printed."""
+
+import importlib
+
+import pytest
+import torch
+
+from foveal import cli
+from foveal.cli import main
+from foveal.errors import FovealError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["pretran"], "option.unknown", "pretrain"),
+        (["pretrain", "set", "--out", "run", "--simclr.temperature", "0"], "option.value", "--simclr.temperature"),
+        (["pretrain", "set", "--out", "run", "--byol.momentum", "0.5"], "option.conflict", "--byol.momentum"),
+        (["pretrain", "--config", "none.toml"], "file.missing", "none.toml"),
+    ],
+    ids=str,
+)
+def test_wrong_use_is_an_error_with_its_code(capsys, arguments, code, named):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert not printed.out and printed.err.startswith(f"foveal: error [{code}] ") and named in printed.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["pretrain", "set"], ["train", "set", "--out", "run", "--tempratur", "1"]], ids=str
+)
+def test_what_the_parser_refuses_is_wrong_use_too(capsys, arguments):
+    assert main(arguments) == 2 and capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "printed"),
+    [
+        (
+            FovealError("weights.mismatch", "f.pt has 3 classes", expected="5", fix="choose another --init"),
+            1,
+            "foveal: error [weights.mismatch] f.pt has 3 classes\n  expected: 5\n  to fix it: choose another --init\n",
+        ),
+        (FovealError("run.damaged", "run is damaged"), 1, "foveal: error [run.damaged] run is damaged\n"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "foveal: error [memory.exhausted] "),
+        (MemoryError(), 1, "foveal: error [memory.exhausted] "),
+        (RuntimeError("broken"), 1, "foveal: error [internal.error] broken\n"),
+        (KeyboardInterrupt(), 130, "foveal: "),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_an_error_has_its_expectation_and_its_remedy_on_lines_of_their_own(
+    capsys, monkeypatch, error, exit_code, printed
+):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("foveal.evaluate.evaluate"), "evaluate", fail)
+    assert main(["evaluate", "run"]) == exit_code
+    said = capsys.readouterr().err
+    assert said == printed if printed.endswith("init\n") else said.startswith(printed)
+    if exit_code == 1:
+        with pytest.raises(type(error)):
+            main(["evaluate", "run", "--debug"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["help"], ["pretrain", "-h"], ["train", "set", "--help"], ["--version"]]
+)
+def test_help_is_no_error(capsys, arguments):
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.out and not printed.err
+
+
+def test_without_a_verb_every_verb_is_named(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr().out
+    assert all(f"  {verb} " in printed for verb in cli.VERBS)
