@@ -158,7 +158,11 @@ def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainCon
     if config.agreement and not model.get("members"):
         what = f"--agreement needs several graders, and {config.run} is one"
         raise FovealError("option.conflict", what, fix="train it with --folds")
-    options = read_options(file, "train", TrainConfig) | {"data": config.data[0], "out": config.out, "device": config.device}
+    options = read_options(file, "train", TrainConfig) | {
+        "data": config.data[0],
+        "out": config.out,
+        "device": config.device,
+    }
     return build(TrainConfig, options, str(file))
 
 
