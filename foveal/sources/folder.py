@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from foveal.page.words import counted
 from foveal.sources.source import (
     Source,
     SourceOptions,
@@ -48,7 +49,7 @@ def load(root: Path, options: SourceOptions) -> Source:
     split = splits if in_parts else ""
     table = make_table(ids, [path.as_posix() for path in paths], labels, split=split, group=patients, eye=eyes)
     outside = names.count("")
-    stray = f"{outside} pictures outside the class folders are an unlabelled pool" if outside else ""
+    stray = f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else ""
     notes = (f"a folder per class, in this order: {', '.join(values)}", note, stray, unused)
     return Source(root=root, table=table, classes=classes, scale=scale, task=task_of(scale), notes=notes)
 

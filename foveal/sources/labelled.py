@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from foveal.errors import FovealError
+from foveal.page.words import counted
 from foveal.sources.source import Source, list_pictures, make_table, patients_and_eyes, picture_ids, without_ending
 
 
@@ -27,7 +28,7 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...], *not
     table, pool = add_pictures(root, parts)
     flags = table["flags"].str.split().explode().value_counts()
     grades = f"grades from {', '.join(part.table.name for part in parts)}"
-    flagged = "; ".join(f"{count} photographs have the flag {flag}" for flag, count in flags.items())
+    flagged = "; ".join(f"{counted(count, 'photograph')} with the flag {flag}" for flag, count in flags.items())
     return Source(root=root, table=table, classes=classes, notes=(grades, *notes, flagged, pool_note(pool)))
 
 
@@ -96,5 +97,5 @@ def _pool(root: Path, pictures: list[Path], taken: set[str]) -> pd.DataFrame:
 
 
 def pool_note(count: int) -> str:
-    """A note on pictures that no table names; empty when there are none."""
-    return f"{count} pictures are not in the table: they are an unlabelled pool" if count else ""
+    """A note on pictures that no table names; empty where there are none."""
+    return f"{counted(count, 'picture')} not in the table: an unlabelled pool" if count else ""

@@ -66,6 +66,11 @@ def test_packaged_weights_fit_every_key(name):
     assert not torch.equal(before, encoder.conv_stem.weight)
 
 
+def test_a_package_with_other_tensors_is_refused(refuses):
+    with refuses("weights.mismatch", "tf_efficientnet_lite0"):
+        rename_lite_keys({"_conv_stem.weight": torch.zeros(1)}, "tf_efficientnet_lite0")
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("number", [0, 1])
 def test_packaged_weights_equal_the_published_ones(real_data, number):
