@@ -42,7 +42,7 @@ def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", 
     if enhance == "local-mean":
         square = subtract_local_mean(square)
     elif enhance == "clahe":
-        square = equalise_green(square) if green else equalise_lightness(square)
+        square = equalise(square, green)
     return np.ascontiguousarray(square[..., 1:2]) if green else square
 
 
@@ -67,22 +67,21 @@ def subtract_local_mean(square: np.ndarray) -> np.ndarray:
     return difference.round().clip(0, 255).astype(np.uint8)
 
 
-def equalise_lightness(square: np.ndarray) -> np.ndarray:
-    """Return the square with its lightness (of CIE Lab) equalised in 8 x 8 tiles; hues stay.
+def equalise(square: np.ndarray, green: bool = False) -> np.ndarray:
+    """Return the square with its lightness (of CIE Lab), or its green channel alone, equalised in 8 x 8 tiles.
 
-    `square` and result: uint8 `[S, S, 3]`; the surround stays black.
+    `square` and result: uint8 `[S, S, 3]`; hues stay, and the surround becomes black.
     Source: K. Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV, 1994.
     """
-    lab = cv2.cvtColor(square, cv2.COLOR_RGB2LAB)
-    lab[..., 0] = _equalised(lab[..., 0])
-    return np.where(lit(square)[..., None], cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8(0))
-
-
-def equalise_green(square: np.ndarray) -> np.ndarray:
-    """Return the square with its green channel equalised in the same way; red and blue stay."""
-    result = square.copy()
-    result[..., 1] = np.where(lit(square), _equalised(square[..., 1]), 0)
-    return result
+    equaliser = cv2.createCLAHE(_CLIP_LIMIT, _TILES)  # a new one each time: threads must not share it
+    if green:
+        result = square.copy()
+        result[..., 1] = equaliser.apply(np.ascontiguousarray(square[..., 1]))
+    else:
+        lab = cv2.cvtColor(square, cv2.COLOR_RGB2LAB)
+        lab[..., 0] = equaliser.apply(np.ascontiguousarray(lab[..., 0]))
+        result = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return np.where(lit(square)[..., None], result, np.uint8(0))
 
 
 def lit(square: np.ndarray) -> np.ndarray:
@@ -99,8 +98,3 @@ def circle(size: int) -> np.ndarray:
     inside = np.hypot(offset[:, None], offset) <= _KEPT_RADIUS * size / 2
     inside.flags.writeable = False  # every caller gets the same array
     return inside
-
-
-def _equalised(channel: np.ndarray) -> np.ndarray:
-    """Equalise with a new object for each call: OpenCV's must not be shared between threads."""
-    return cv2.createCLAHE(_CLIP_LIMIT, _TILES).apply(np.ascontiguousarray(channel))

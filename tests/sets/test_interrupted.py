@@ -68,7 +68,7 @@ def write_source(root: Path, numbers, first=0):
 def sources(tmp_path_factory):
     root = tmp_path_factory.mktemp("sources")
     write_source(root / "one", range(10))
-    write_source(root / "two", range(24), first=100)
+    write_source(root / "two", range(6), first=100)
     for name in ("one", "two"):
         foveal.prepare(root / name, out=root / f"set-{name}", **OPTIONS)
     return root
@@ -101,15 +101,6 @@ late_too = pytest.mark.parametrize("late", [False, pytest.param(True, marks=pyte
 def test_a_new_set(sources, tmp_path, late):
     total = check_every_interruption(tmp_path, lambda out: foveal.prepare(sources / "one", out=out, **OPTIONS), late)
     assert total == 10  # started.json, two files of a shard, five tables, the card, and the move
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("late", [False, True])
-def test_a_new_set_that_keeps_some_labels(sources, tmp_path, late):
-    def make(out):
-        foveal.prepare(sources / "two", out=out, labelled=6, **OPTIONS)
-
-    check_every_interruption(tmp_path, make, late)
 
 
 @late_too
