@@ -1,10 +1,11 @@
-"""inspect: what is in prepared sets, and what in them could mislead.
+"""inspect: what is in prepared sets, and what could mislead.
 
-    foveal inspect DATA
-    foveal inspect DATA OTHER --page inspection.html
+    foveal inspect data/ddr
+    foveal inspect data/ddr data/idrid --page page.html --out numbers/
 
-Says what a grader could use instead of the retina (size, border, tint), which images stand in a set or in several sets
-twice, whether patients are kept apart, and which pictures are hard to see anything in. The page shows them.
+It measures whether the grade can be guessed from the frame alone (size, border, tint), which images are in a set or in
+several sets twice, whether patients are kept apart, and which pictures are hard to see anything in. The page shows
+them.
 """
 
 from __future__ import annotations
@@ -16,18 +17,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from foveal.console import say, show_table
+from foveal.console import say
+from foveal.errors import FovealError
 from foveal.files import write_json, write_text
 from foveal.inspect import tables
 from foveal.inspect.findings import find
 from foveal.inspect.measures import described
 from foveal.inspect.summary import compare, summarise
-from foveal.page.parts import Cell, Table
+from foveal.page.terminal import print_table, print_verdicts
 from foveal.sets.joined import prefixes
 from foveal.sets.records import open_prepared
-
-STYLES = {"bad": "bold red", "unsure": "yellow", "good": "green"}
-MARKS = {"bad": "!!", "unsure": "! ", "good": "ok"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,31 +39,28 @@ class InspectConfig:
     page: Path | None = None
     # Folder for inspect.json, which holds all the numbers; none by default.
     out: Path | None = None
-    # Seed of the images drawn for the contact sheets, and of the folds and intervals of the shortcut probe.
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.data:
-            raise ValueError("inspect needs at least one prepared set: foveal inspect DATA")
+            raise FovealError("option.missing", "inspect needs a prepared set", fix="give one: foveal inspect DATA")
         folders = [path.resolve() for path in self.data]
         for path, folder in zip(self.data, folders, strict=True):
             if folders.count(folder) > 1:
-                raise ValueError(f"{path} is given more than once; name every prepared set once")
+                raise FovealError("option.repeated", f"{path} is given more than once", fix="name every set once")
         if self.page is not None and self.page.is_dir():
-            raise ValueError(f"--page {self.page} is a folder; give the page's own path, as {self.page / 'page.html'}")
+            fix = f"give a file, as {self.page / 'page.html'}"
+            raise FovealError("output.is_folder", f"--page {self.page} is a folder", fix=fix)
 
 
 def inspect(config: InspectConfig) -> dict[str, Any]:
     """Look into prepared sets and print what is found; returns all numbers as they are written to inspect.json."""
     sets = [open_prepared(path) for path in config.data]
     names = prefixes(config.data)
-    described_sets = [described(prepared) for prepared in sets]
-    summaries = [summarise(prepared, name, table, config.seed)
-                 for prepared, name, table in zip(sets, names, described_sets, strict=True)]  # fmt: skip
-    both = list(combinations(range(len(sets)), 2))
-    pairs = [compare(sets[a], sets[b], (names[a], names[b])) for a, b in both]
-    findings = find(summaries, pairs)
-    result = {"sets": summaries, "pairs": pairs, "findings": [asdict(finding) for finding in findings]}
+    measured = [described(prepared) for prepared in sets]
+    summaries = [summarise(*one) for one in zip(sets, names, measured, strict=True)]
+    pairs = [compare(sets[a], sets[b], (names[a], names[b])) for a, b in combinations(range(len(sets)), 2)]
+    findings = [asdict(finding) for finding in find(summaries, pairs)]
+    result = {"sets": summaries, "pairs": pairs, "findings": findings}
     show(result)
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +70,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
         from foveal.inspect.page import render
 
         config.page.parent.mkdir(parents=True, exist_ok=True)
-        write_text(config.page, render(result, sets, described_sets, config.seed))
+        write_text(config.page, render(result, sets, measured))
         say(f"page: {config.page}")
     return result
 
@@ -83,26 +79,14 @@ def show(result: dict[str, Any]) -> None:
     """Print the tables, and last what could mislead."""
     for one in result["sets"]:
         say(f"\n{one['name']}: {one['title']}, {one['images']:,} images", "bold")
-        for title, table in tables.tables_of(one):
-            _print(title, table)
+        for table in tables.tables_of(one):
+            print_table(table)
     if len(result["sets"]) > 1:
-        _print("Sets side by side", tables.side_by_side(result["sets"]))
+        print_table(tables.side_by_side(result["sets"]))
     for pair in result["pairs"]:
         if pair["pairs"]:
-            _print(f"Copies across {pair['first']} and {pair['second']}", tables.pairs_by_part(pair))
-            _print("The first of them", tables.pairs_listed(pair))
+            say(f"\n{pair['first']} and {pair['second']}", "bold")
+            print_table(tables.pairs_by_part(pair))
+            print_table(tables.pairs_listed(pair))
     say("\nWhat could mislead", "bold")
-    for finding in result["findings"]:
-        say(f"  {MARKS[finding['tone']]} {finding['text']}", STYLES[finding["tone"]])
-        say(f"     {finding['grounds']}")
-
-
-def _print(title: str, table: Table) -> None:
-    say()
-    show_table(title, table.columns, [[_text(cell) for cell in row] for row in table.rows])
-    for note in table.notes:
-        say(f"  {note}", "dim")
-
-
-def _text(cell: Cell) -> str:
-    return f"{cell.text} ({cell.small})" if cell.small else cell.text
+    print_verdicts(result["findings"])

@@ -1,7 +1,6 @@
-"""The page of an inspection: one HTML file with findings, tables, distributions and contact sheets.
+"""The page of an inspection: findings, tables, distributions and contact sheets.
 
-It needs no network, follows the reader's light or dark mode, and prints; its style is that of the report. The same
-sets and seed give the same page, byte by byte.
+The same sets give the same page, byte by byte.
 """
 
 from __future__ import annotations
@@ -11,35 +10,57 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from foveal.inspect import tables
-from foveal.inspect.charts import HEIGHT, WIDTH, charts
-from foveal.inspect.pictures import class_rows, extreme_rows, flag_rows, pair_rows
+from foveal.inspect.charts import charts
+from foveal.inspect.pictures import class_rows, extreme_rows, flag_rows, pair_gallery
 from foveal.inspect.summary import named, read_copies
-from foveal.page.render import render as render_page
+from foveal.page.parts import Columns, Drawings, Heading, Note, Part, Section, Verdict
+from foveal.page.render import page
 from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
 
 HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked, and in order"}
+SPREAD = (
+    "An outline for each class, every one as high as its own peak; the mark is the median. Where outlines differ, "
+    "the measure tells the classes apart."
+)
+SEED = 0  # of the images that are drawn for the contact sheets
 
 
-def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame], seed: int) -> str:
-    """The page as HTML; every word that comes from a file is escaped."""
+def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame]) -> str:
+    """The page as HTML; result: what inspect.json holds; described: the measures of the images of each set."""
     summaries = result["sets"]
-    return render_page("inspect.html",
-        title=listed([one["name"] for one in summaries]),
+    sections = [_findings(result)]
+    if result["pairs"]:
+        by_name = dict(zip((one["name"] for one in summaries), sets, strict=True))
+        parts = [part for pair in result["pairs"] for part in _pair(pair, by_name)]
+        sections.append(Section(name="across", title="Across sets", parts=[tables.side_by_side(summaries), *parts]))
+    for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
+        name = f"{one['name']}: " if len(sets) > 1 else ""
+        for kind, title, parts_of in (("set", "What is in it", _contents), ("pictures", "Pictures", _pictures)):
+            parts = parts_of(one, prepared, table)
+            sections.append(Section(name=f"{kind}-{number}", title=f"{name}{title}", parts=parts))
+    return page(
+        sections, title=listed([one["name"] for one in summaries]), kind="Foveal inspection",
+        subtitle=counted(len(sets), "prepared set"), style="inspect.css",
         about=" · ".join(dict.fromkeys(one["title"] for one in summaries)),
-        lead=" ".join(lead(one) for one in summaries),
-        findings=_by_tone(result["findings"]),
-        sets=[
-            _about_set(one, prepared, table, seed)
-            for one, prepared, table in zip(summaries, sets, described, strict=True)
-        ],
-        side_by_side=tables.side_by_side(summaries) if len(summaries) > 1 else None,
-        pairs=[_about_pair(pair, dict(zip((one["name"] for one in summaries), sets, strict=True)))
-               for pair in result["pairs"]],
-        drawing={"width": WIDTH, "height": HEIGHT},
     )  # fmt: skip
+
+
+def _findings(result: dict[str, Any]) -> Section:
+    """All findings below a heading for each tone, the worst first."""
+    parts: list[Part] = [Note(" ".join(lead(one) for one in result["sets"]), "lead")]
+    for tone, heading in HEADINGS.items():
+        found = [Verdict(**finding) for finding in result["findings"] if finding["tone"] == tone]
+        parts += [Heading(heading)] if found else []
+        parts += [_checked(one) if tone == "good" else one for one in found]
+    return Section(name="findings", title="What could mislead", parts=parts)
+
+
+def _checked(verdict: Verdict) -> Note:
+    return Note(Markup("{} <small>{}</small>").format(verdict.text, verdict.grounds), "checked")
 
 
 def lead(one: dict[str, Any]) -> str:
@@ -52,31 +73,35 @@ def lead(one: dict[str, Any]) -> str:
     return f"{one['name']} holds {counted(one['images'], noun)}{places}, {named}."
 
 
-def _by_tone(findings: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(heading, findings) for every tone that occurs, the gravest first."""
-    return [(heading, own) for tone, heading in HEADINGS.items()
-            if (own := [finding for finding in findings if finding["tone"] == tone])]  # fmt: skip
-
-
-def _about_set(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame, seed: int) -> dict[str, Any]:
-    generator = np.random.default_rng(seed)
-    copies = read_copies(prepared, table).sort_values("conflict", ascending=False, kind="stable")
-    return {
-        "name": one["name"],
-        "title": one["title"],
-        "licence": prepared.card["licence"],
-        "tables": tables.tables_of(one),
-        "charts": charts(table, prepared.classes),
-        "classes": class_rows(prepared, table, generator),
-        "flags": flag_rows(prepared, table, one["flags"], generator),
-        "copies": pair_rows(prepared, prepared, named(copies, prepared, prepared)),
-        "extremes": extreme_rows(prepared, table),
-        "copies_in_all": one["copies"]["pairs"],
-    }
-
-
-def _about_pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> dict[str, Any]:
+def _pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> list[Part]:
+    """The copies across two sets."""
+    heading = Heading(f"{pair['first']} and {pair['second']}")
     if not pair["pairs"]:
-        return {**pair, "table": None, "listing": None, "pictures": []}
-    pictures = pair_rows(sets[pair["first"]], sets[pair["second"]], pair["listed"])
-    return {**pair, "table": tables.pairs_by_part(pair), "listing": tables.pairs_listed(pair), "pictures": pictures}
+        return [heading, "No picture is in both."]
+    pictures = pair_gallery(sets[pair["first"]], sets[pair["second"]], pair["listed"])
+    return [heading, tables.pairs_by_part(pair), tables.pairs_listed(pair), pictures]
+
+
+def _contents(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
+    parts: list[Part] = [Columns([[own] for own in tables.tables_of(one)], "tables")]
+    drawn = charts(table, prepared.classes)
+    return [*parts, Heading("How the measures are spread"), SPREAD, Drawings(drawn, "spreads")] if drawn else parts
+
+
+def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
+    generator = np.random.default_rng(SEED)
+    text = (
+        f"As they were prepared, made smaller. Licence: {prepared.card['licence']}. You may pass this page on as far "
+    )
+    rows = class_rows(prepared, table, generator)
+    flags, extremes = flag_rows(prepared, table, one["flags"], generator), extreme_rows(prepared, table)
+    copies = read_copies(prepared, table).sort_values("conflict", ascending=False, kind="stable")
+    listed_copies = named(copies, prepared, prepared)
+    note = f"{len(listed_copies)} of {counted(len(copies), 'pair')}; duplicates.csv lists all"
+    shown: list[tuple[Heading, list[Part]]] = [
+        (Heading("Drawn at random"), rows),
+        (Heading("Copies", note), [pair_gallery(prepared, prepared, listed_copies)] if listed_copies else []),
+        (Heading("By quality flag"), flags),
+        (Heading("Extremes"), extremes),
+    ]
+    return [f"{text}as the pictures may be.", *(part for heading, own in shown if own for part in (heading, *own))]

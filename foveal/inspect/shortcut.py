@@ -1,8 +1,8 @@
-"""The shortcut probe: can the grade be told from the frame of a picture, without looking at what is in it?
+"""The shortcut probe: can the grade be guessed from the frame of a picture, without looking at what is in it?
 
 Grades that came from several cameras or clinics often go with the size of the file, the width of the black border or
 the tint of the whole picture. A network finds such a shortcut, scores well, and fails at the next clinic. So a small
-model is asked to tell the grade from these few numbers alone, on images of groups that it has not learned from.
+model guesses the grade from these few numbers alone, on images of groups that it has not learned from.
 
 Forests of extremely randomised trees (Geurts et al. 2006) find steps, slopes and combinations alike, and with large
 leaves they find little where there is nothing.
@@ -10,7 +10,7 @@ leaves they find little where there is nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
@@ -18,85 +18,56 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from foveal import metrics
-from foveal.evaluate.intervals import draw_counts, percentile_interval
+from foveal.evaluate.intervals import Resampling
+from foveal.sets.splits import k_folds
 
 CUES = ("width", "height", "aspect ratio", "border", "red", "green", "blue", "grey")
 FOLDS = 5
-RESAMPLES = 1000
 FEWEST_IMAGES = 50
-FEWEST_GROUPS = 20  # four to a fold: below, whole classes are missing from what is learned
+FEWEST_GROUPS = 20  # four to a fold: with fewer, whole classes are missing from what is learned
 MOST_IMAGES = 10_000  # more would narrow the interval by little, and cost time
 TREES, TREES_OF_ONE = 100, 30  # for all cues together, and for one alone
-DEALS = 19  # beating the labels of all of them happens by luck once in twenty times
-BEYOND_LUCK = 0.3  # of the way from chance to perfect: a lower bound above this is no luck, and needs no deals
+DEALS = 19  # by chance alone, a figure is above all of them once in twenty times
+BEYOND_CHANCE = 0.3  # of the way from chance to perfect: a lower bound above this needs no deals
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cue:
-    """How far one number alone tells the grade."""
+def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered: bool) -> dict[str, Any]:
+    """Guess int labels [n] from the numbers in `cues` [n rows], by cross-validation over groups.
 
-    name: str
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shortcut:
-    """What the probe found: `value` in `metric`, which is `chance` where there is no shortcut; cues strongest first.
-
-    `luck` is the most that labels without any signal reached, nan where that was not needed. `why_not` says why
-    nothing could be measured; all figures are nan then.
+    units: int [n], the group of each image. Ordered grades are judged in quadratic kappa, others in balanced accuracy.
+    Returns `metric` and what it is by `chance`; `value`, `low`, `high`; `strength`, 0 at chance and 1 where the frame
+    tells every grade; `found`, whether there is a shortcut; `luck`, the most that shuffled labels reached (None where
+    that was not needed); `n` images in `groups` groups, of `of` labelled ones; `cues`, each alone, the strongest
+    first. `why_not` says why nothing could be measured; all figures are None then. Cues that never change are left
+    out.
     """
-
-    metric: str
-    chance: float = np.nan
-    value: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    luck: float = np.nan
-    n: int = 0
-    of: int = 0  # labelled images; n of them were drawn where there are too many
-    groups: int = 0
-    cues: tuple[Cue, ...] = ()
-    why_not: str = ""
-
-    @property
-    def found(self) -> bool:
-        """True when the whole interval is above chance, and the value above what luck reached."""
-        return self.low > self.chance and not self.value <= self.luck
-
-    @property
-    def strength(self) -> float:
-        """0 at chance, 1 where the frame tells every grade."""
-        return (self.value - self.chance) / (1 - self.chance)
-
-
-def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered: bool, seed: int = 0) -> Shortcut:
-    """Tell int labels [n] from the numbers in `cues` [n rows], by cross-validation over groups.
-
-    units: int [n], the group of each image. Ordered grades are judged in quadratic kappa, others in balanced accuracy,
-    both with a 95 % interval that draws whole groups. Cues that never change are left out.
-    """
-    metric = "quadratic kappa" if ordered else "balanced accuracy"
     cues = cues.loc[:, [name for name in cues if cues[name].nunique() > 1]]
-    why_not = _why_not(cues, labels, units)
-    if why_not:
-        return Shortcut(metric=metric, n=len(labels), of=len(labels), why_not=why_not)
-    generator = np.random.default_rng(seed)
-    chosen, of = _some_groups(units, generator), len(labels)
+    empty = dict.fromkeys(("chance", "value", "low", "high", "luck", "strength"))
+    found: dict[str, Any] = {"metric": "quadratic kappa" if ordered else "balanced accuracy", **empty, "found": False,
+                             "n": len(labels), "of": len(labels), "groups": 0, "cues": []}  # fmt: skip
+    found["why_not"] = _why_not(cues, labels, units)
+    if found["why_not"]:
+        return found
+    generator = np.random.default_rng(0)
+    chosen = _some_groups(units, generator)
     values = cues.fillna(cues.median()).to_numpy(float)[chosen]
     labels, units = np.unique(labels[chosen], return_inverse=True)[1], np.unique(units[chosen], return_inverse=True)[1]
     judge = _Judge(labels, units, ordered, generator)
-    each = [judge.judge(values[:, [column]], TREES_OF_ONE) for column in range(values.shape[1])]
-    value, low, high = judge.judge(values, TREES)
-    unsure = judge.chance < low < judge.chance + BEYOND_LUCK * (1 - judge.chance)
-    luck = max(judge.luck(values, generator) for _ in range(DEALS)) if unsure else np.nan
-    named = [Cue(name=str(name), value=v, low=lo, high=hi) for name, (v, lo, hi) in zip(cues, each, strict=True)]
-    return Shortcut(
-        metric=metric, chance=judge.chance, value=value, low=low, high=high, luck=luck,
-        n=len(labels), of=of, groups=int(units.max()) + 1, cues=tuple(sorted(named, key=lambda cue: -cue.value)),
-    )  # fmt: skip
+    alone = [{"name": str(name), **judge.judge(values[:, [column]], TREES_OF_ONE)} for column, name in enumerate(cues)]
+    together = judge.judge(values, TREES)
+    low = -math.inf if together["low"] is None else together["low"]
+    unsure = judge.chance < low < judge.chance + BEYOND_CHANCE * (1 - judge.chance)
+    luck = max(judge.luck(values, generator) for _ in range(DEALS)) if unsure else None
+    return found | together | {
+        "chance": judge.chance, "luck": luck, "strength": (together["value"] - judge.chance) / (1 - judge.chance),
+        "found": is_found(together, judge.chance, luck), "n": len(labels), "groups": int(units.max()) + 1,
+        "cues": sorted(alone, key=lambda cue: -cue["value"]),
+    }  # fmt: skip
+
+
+def is_found(entry: dict[str, Any], chance: float, luck: float | None) -> bool:
+    """Whether the whole interval is above chance, and the value above the best of shuffled labels."""
+    return entry["low"] is not None and entry["low"] > chance and (luck is None or entry["value"] > luck)
 
 
 def _why_not(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray) -> str:
@@ -114,8 +85,7 @@ def _some_groups(units: np.ndarray, generator: np.random.Generator) -> np.ndarra
     if len(units) <= MOST_IMAGES:
         return np.arange(len(units))
     order = generator.permutation(int(units.max()) + 1)
-    sizes = np.bincount(units)[order]
-    kept = order[np.cumsum(sizes) <= MOST_IMAGES]
+    kept = order[np.cumsum(np.bincount(units)[order]) <= MOST_IMAGES]
     return np.flatnonzero(np.isin(units, kept))
 
 
@@ -126,59 +96,49 @@ class _Judge:
         self.labels, self.units, self.ordered = labels, units, ordered
         self.classes = int(labels.max()) + 1
         self.chance = 0.0 if ordered else 1 / self.classes
-        self.folds = folds_of(labels, units, generator)
-        self.counts = draw_counts(int(units.max()) + 1, RESAMPLES, generator)
+        self.metric = metrics.quadratic_kappa if ordered else metrics.balanced_accuracy
+        self.folds = self._folds(labels, generator)
+        self.resampling = Resampling(units)
 
-    def judge(self, values: np.ndarray, trees: int) -> tuple[float, float, float]:
-        """(value, low, high) of what the columns of `values` tell of images whose group was not learned from."""
-        tables = self._told(values, self.labels, self.folds, trees)
-        drawn = np.tensordot(self.counts, tables, 1)
-        return float(self._score(tables.sum(0))), *percentile_interval(self._score(drawn))
+    def judge(self, values: np.ndarray, trees: int) -> dict[str, Any]:
+        """value, low and high of what the columns of `values` tell of images whose group was not learned from."""
+        given = self._given(values, self.labels, self.folds, trees)
+        value, drawn = self.resampling.graded(self.metric, self.labels, given, self.classes)
+        # Not `entry`, which knows no interval for a perfect figure: a perfect shortcut must be found.
+        low, high = self.resampling.interval(value, drawn)
+        return {"value": value, "low": None if math.isnan(low) else low, "high": None if math.isnan(high) else high}
 
     def luck(self, values: np.ndarray, generator: np.random.Generator) -> float:
-        """What the same columns reach where the labels are dealt out anew; neighbours in a group stay neighbours."""
-        given_to, taken_from = (np.argsort(generator.permutation(len(self.counts[0]))[self.units], kind="stable")
-                                for _ in range(2))  # fmt: skip
+        """What the same columns reach where the labels are shuffled; neighbours in a group stay neighbours."""
+        groups = int(self.units.max()) + 1
+        given_to, taken_from = (np.argsort(generator.permutation(groups)[self.units], kind="stable") for _ in range(2))
         dealt = np.empty_like(self.labels)
         dealt[given_to] = self.labels[taken_from]
-        folds = folds_of(dealt, self.units, generator)
-        return float(self._score(self._told(values, dealt, folds, TREES_OF_ONE).sum(0)))
+        given = self._given(values, dealt, self._folds(dealt, generator), TREES_OF_ONE)
+        return float(self.metric(metrics.confusion_matrix(dealt, given, self.classes)))
 
-    def _told(self, values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: int) -> np.ndarray:
+    def _folds(self, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return k_folds(labels, self.units.astype(str), FOLDS, generator)
+
+    def _given(self, values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: int) -> np.ndarray:
+        """int [n]: the class given to each image by a forest that has learned from the other folds."""
         given = np.zeros_like(labels)
         for fold in range(FOLDS):
             held = folds == fold
-            given[held] = self._tell(values[~held], labels[~held], values[held], trees)
-        return metrics.confusion_matrices(labels, given, self.units, self.classes)
+            given[held] = self._forest(values[~held], labels[~held], values[held], trees)
+        return given
 
-    def _tell(self, known: np.ndarray, labels: np.ndarray, asked: np.ndarray, trees: int) -> np.ndarray:
+    def _forest(self, known: np.ndarray, labels: np.ndarray, asked: np.ndarray, trees: int) -> np.ndarray:
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-        options: dict[str, Any] = {"min_samples_leaf": max(5, len(known) // 200), "random_state": 0}
+        options: dict[str, Any] = {"max_features": 1.0, "min_samples_leaf": max(5, len(known) // 200),
+                                   "random_state": 0}  # fmt: skip
         if self.ordered:
-            forest = ExtraTreesRegressor(trees, max_features=1.0, **options).fit(known, labels.astype(float))
+            forest = ExtraTreesRegressor(trees, **options).fit(known, labels.astype(float))
             return as_grades(forest.predict(asked), labels, self.classes)
-        forest = ExtraTreesClassifier(trees, max_features=1.0, class_weight="balanced", **options).fit(known, labels)
-        return np.asarray(forest.predict(asked))
-
-    def _score(self, confusion: np.ndarray) -> np.ndarray:
-        if self.ordered:
-            return metrics.quadratic_kappa(confusion)
-        recalls = metrics.recall(confusion)
-        present = ~np.isnan(recalls)  # a class that was not drawn has no recall
-        return np.where(present, recalls, 0).sum(-1) / present.sum(-1)
-
-
-def folds_of(labels: np.ndarray, units: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """int [n]: a fold for each image; groups stay whole, and each fold has about the same mix of labels."""
-    count = int(units.max()) + 1
-    highest = np.zeros(count, np.int64)
-    np.maximum.at(highest, units, labels)
-    shuffled = generator.permutation(count)
-    order = shuffled[np.argsort(highest[shuffled], kind="stable")]
-    folds = np.empty(count, np.int64)
-    folds[order] = np.arange(count) % FOLDS
-    return folds[units]
+        return np.asarray(
+            ExtraTreesClassifier(trees, class_weight="balanced", **options).fit(known, labels).predict(asked)
+        )
 
 
 def as_grades(scores: np.ndarray, known: np.ndarray, classes: int) -> np.ndarray:

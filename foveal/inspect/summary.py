@@ -1,9 +1,8 @@
-"""What is in prepared sets, as plain numbers: the one source of the tables, the findings and inspect.json."""
+"""What is in prepared sets, as plain numbers, from which the tables, the findings and inspect.json are made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from foveal.files import json_ready
 from foveal.fundus.fingerprint import LEAST_SIDE
 from foveal.fundus.quality import FLAGS
 from foveal.inspect.measures import COLOURS
-from foveal.inspect.shortcut import CUES, Shortcut, probe
+from foveal.inspect.shortcut import CUES, probe
 from foveal.readout.predictions import units
 from foveal.sets.leaks import compare_sets, shared_patients
 from foveal.sets.records import PreparedSet
@@ -25,9 +24,8 @@ COMMON_SIZES = 5
 LEARNED, JUDGED = ("train", "unlabelled"), ("val", "test")
 
 
-def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame, seed: int) -> dict[str, Any]:
+def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str, Any]:
     """All numbers about one set; `table` is what `described` makes of it."""
-    shortcut = probe_set(prepared, table, seed)
     return {
         "name": name,
         "path": str(prepared.path),
@@ -47,21 +45,21 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame, seed: int) 
         "flags": _flags(table, prepared.classes),
         "rejected": _rejected(prepared),
         "copies": _copies(prepared, table),
-        "shortcut": json_ready({**asdict(shortcut), "found": shortcut.found, "strength": shortcut.strength}),
+        "shortcut": json_ready(probe_set(prepared, table)),
     }  # fmt: skip
 
 
 def near_comparable(prepared: PreparedSet) -> bool:
-    """True where copies are found by what they show, not by equal pixels alone."""
+    """Whether copies are found by what they show, and not by equal pixels alone."""
     return prepared.size >= LEAST_SIDE and bool((prepared.measures["fingerprint"] != "").all())
 
 
-def probe_set(prepared: PreparedSet, table: pd.DataFrame, seed: int) -> Shortcut:
+def probe_set(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
     """The shortcut probe on all labelled images of a set: what it finds is a property of the data, not of a part."""
     labelled = table[table["label"].notna()]
     cues = labelled[[name for name in CUES if name in labelled]]
     ordered = prepared.card["task"] == "grading"
-    return probe(cues, labelled["label"].to_numpy(np.int64), units(labelled), ordered=ordered, seed=seed)
+    return probe(cues, labelled["label"].to_numpy(np.int64), units(labelled), ordered=ordered)
 
 
 def _part(part: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -179,9 +177,7 @@ def named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[
 def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> dict[str, Any]:
     """Copies across two sets: counts by part, those that one side learns from and the other judges, and the first."""
     pairs = compare_sets(first, second)
-    leaks = (pairs["split"].isin(LEARNED) & pairs["other_split"].isin(JUDGED)) | (
-        pairs["split"].isin(JUDGED) & pairs["other_split"].isin(LEARNED)
-    )
+    leaks = _leaks(pairs)
     by_part = pairs.groupby(["split", "other_split"]).size().rename("pairs").reset_index()
     alike = (first.card["scale"], first.classes) == (second.card["scale"], second.classes)
     if not alike:
@@ -196,10 +192,16 @@ def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> 
     }  # fmt: skip
 
 
+def _leaks(pairs: pd.DataFrame) -> pd.Series:
+    """bool [n]: pairs of which one side is learned from in one set, and the other is judged in the other."""
+    sides = ("split", "other_split"), ("other_split", "split")
+    first, second = (pairs[left].isin(LEARNED) & pairs[right].isin(JUDGED) for left, right in sides)
+    return first | second
+
+
 def _patients(first: PreparedSet, second: PreparedSet) -> dict[str, Any]:
-    """Images of the first set whose patient stands in the second, too; and those learned from here and judged there."""
+    """Images of the first set whose patient is in the second, too; and those learned from here and judged there."""
     shared = shared_patients(first, second)
-    leaks = shared["split"].isin(LEARNED) & shared["other_split"].isin(JUDGED)
-    leaks |= shared["split"].isin(JUDGED) & shared["other_split"].isin(LEARNED)
+    leaks = _leaks(shared)
     examples = [f"{row.id} and {row.other}" for row in shared[leaks].drop_duplicates("id").head(3).itertuples()]
     return {"images": int(shared["id"].nunique()), "leaks": int(shared["id"][leaks].nunique()), "examples": examples}

@@ -103,11 +103,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading inside a section; `small` stands beside it with less weight."""
+    """A heading inside a section, of level 3 or 4; `small` stands beside it with less weight."""
 
     kind: ClassVar[str] = "heading"
     text: str
     small: str = ""
+    level: int = 3
 
 
 @dataclass(frozen=True)

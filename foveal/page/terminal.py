@@ -1,15 +1,27 @@
-"""The tables of a page, printed on the terminal."""
+"""Tables and verdicts of a page on the terminal."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 from foveal.console import say, show_table
 from foveal.page.parts import Table
 
+LOOKS = {"bad": ("!!", "bold red"), "unsure": ("! ", "yellow"), "good": ("ok", "green")}  # of a verdict, by tone
+
 
 def print_table(table: Table) -> None:
-    """Print a table with its caption and notes; the small second line of a cell stands in brackets."""
+    """Print a table with its caption and notes; the small line of a cell stands in brackets."""
     say()
     rows = [[f"{cell.text} ({cell.small})" if cell.small else cell.text for cell in row] for row in table.rows]
     show_table(table.caption, table.columns, rows)
     for note in table.notes:
         say(f"  {note}", "dim")
+
+
+def print_verdicts(verdicts: Iterable[Mapping[str, str]]) -> None:
+    """Print verdicts, each as the tone, text and grounds of parts.Verdict."""
+    for verdict in verdicts:
+        mark, style = LOOKS[verdict["tone"]]
+        say(f"  {mark} {verdict['text']}", style)
+        say(f"     {verdict['grounds']}")
