@@ -29,12 +29,11 @@ from foveal.cluster.look import Look, differences, look, why_not
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import is_free, json_ready, write_json, write_table, write_text
-from foveal.page.terminal import print_table
+from foveal.page.terminal import print_table, print_verdicts
 from foveal.runs import read_model
 
 SEED = 0  # of all that is drawn at random: another one shows nothing else
 UNLABELLED = 5  # clusters of sets without classes: as many as diabetic retinopathy has grades
-STYLES = {"bad": "bold red", "unsure": "yellow", "good": "green"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +160,4 @@ def show(result: dict[str, Any]) -> None:
     for table in tables.tables_of(result):
         print_table(table)
     say("\nWhat this shows", "bold")
-    for finding in result["findings"]:
-        say(f"  {finding['text']}", STYLES[finding["tone"]])
-        say(f"     {finding['grounds']}")
+    print_verdicts(result["findings"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,6 @@ from PIL import Image
 
 THUMBNAIL = 128  # pixels of the longer side
 QUALITY = 85
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thumbnail:
-    """One small picture: its data: address, its id and a line below it. parts.Picture replaces it."""
-
-    source: str
-    id: str
-    line: str = ""
 
 
 def data_address(data: bytes, kind: str = "jpeg") -> str:
