@@ -80,19 +80,16 @@ def weighted_f1(confusion: np.ndarray) -> np.ndarray:
     return _ratio((np.nan_to_num(f1(confusion)) * true).sum(-1), true.sum(-1))
 
 
-def area_under_curve(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Area under the ROC curve of scores [n] for positive bool [n], with weights [n]; ties count half (Mann-Whitney).
+def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve of scores [n] for positive bool [n], from ranks (Mann-Whitney); ties count half.
 
     nan where all images are of one kind.
     """
-    order = np.argsort(scores, kind="stable")
-    ranked, hit = scores[order], positive[order]
-    weight = np.ones(len(order)) if weights is None else weights[order]
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.array([], int)
-    below = np.concatenate([[0.0], np.cumsum(np.where(hit, 0.0, weight))[ends]])
-    gained = np.diff(np.concatenate([[0.0], np.cumsum(np.where(hit, weight, 0.0))[ends]]))
-    pairs = gained.sum() * below[-1]
-    return float((gained * (below[:-1] + below[1:]) / 2).sum() / pairs) if pairs else float("nan")
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    hits, others = int(positive.sum()), int((~positive).sum())
+    above = ranks[positive].sum() - hits * (hits + 1) / 2  # pairs in which the positive has the higher score
+    return float(above / (hits * others)) if hits and others else float("nan")
 
 
 def _distances(confusion: np.ndarray) -> np.ndarray:
