@@ -1,12 +1,11 @@
-"""Foveal: from a folder of fundus photographs to a grader whose quality is shown, not claimed.
+"""Foveal: from a folder of fundus photographs to a grader whose quality is demonstrated.
 
-The verbs of the command line are functions here: `foveal.prepare`, `foveal.pretrain`, and so on.
-`foveal.load` keeps a grader in memory for a program.
+The verbs of the command line are functions here: `foveal.prepare`, `foveal.pretrain`, and so on. `foveal.load` opens a
+grader for use in a program. `foveal.FovealError` is what they raise.
 """
 
-# Some verbs share their name with the room that they live in. The rooms, which load little, are bound first, so that
-# the functions below keep the names: afterwards `foveal.pretrain` is the verb, and
-# `from foveal.pretrain.loop import …` still finds the room.
+# Some verbs have the name of their room. The rooms are imported first (they load little), so that the functions below
+# keep the names: `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …` finds the room.
 import foveal.cluster
 import foveal.compare
 import foveal.demo
@@ -19,6 +18,7 @@ import foveal.pretrain
 import foveal.report
 import foveal.serve
 import foveal.train  # noqa: F401
+from foveal.errors import FovealError
 from foveal.verbs import (
     cluster,
     compare,
@@ -41,6 +41,7 @@ from foveal.verbs import (
 
 __version__ = "0.1.0"
 __all__ = [
+    "FovealError",
     "cluster",
     "compare",
     "correct",

@@ -1,6 +1,6 @@
-"""What a person sees: lines, tables and progress bars on the terminal, from the first process only.
+"""Lines, tables and progress bars for people, from the first process only.
 
-Bars are drawn on terminals; logs and pipes get plain lines. `set_quiet` silences all but errors.
+Terminals get bars, logs and pipes plain lines. `set_quiet` silences everything but errors.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 30
-# A pipe or log has no width of its own: tables there must not be folded at 80 characters.
+# A pipe or log has no width: tables must not wrap there at 80 characters.
 _console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
@@ -33,7 +33,7 @@ def set_quiet(quiet: bool) -> None:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Print nothing but errors for a while."""
+    """Print nothing but errors within the block."""
     before = _console.quiet
     _console.quiet = True
     try:
@@ -57,7 +57,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     """Print a table; the first column is text, the others are aligned to the right."""
     if not is_first_process():
         return
-    say(title, style="bold")  # a title of the table's own would be folded to the width of its columns
+    say(title, style="bold")  # rich would wrap a title to the width of the columns
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", header_style="dim")
@@ -83,7 +83,7 @@ class Bar:
 
 
 class _Log:
-    """Progress where there is no terminal: a line every half minute, with rate and time left."""
+    """Progress without a terminal: a line every half minute, with rate and time left."""
 
     def __init__(self, label: str, total: float, unit: str, done: float) -> None:
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
@@ -102,7 +102,7 @@ class _Log:
 
 
 class _Rate(ProgressColumn):
-    """Units per second, once there is a speed to show."""
+    """Units per second, once a speed is known."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -112,7 +112,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str, total: float, unit: str = "images", done: float = 0) -> Iterator[Bar]:
-    """A bar with rate and time left; a line every half minute where the output is no terminal."""
+    """A bar with rate and time left; a line every half minute where the output is not a terminal."""
     if not is_first_process() or not _console.is_terminal or _console.quiet:
         yield Bar(None, None, _Log(label, total, unit, done) if is_first_process() else None)
         return

@@ -2,52 +2,52 @@
 
     foveal demo --out demo
 
-Phantom photographs -> prepare -> pre-train without labels -> fine-tune on a small labelled part, once from random
-weights and once from the pre-trained encoder -> evaluate both -> predict three new photographs -> one report.
+Drawn photographs -> prepare -> pre-train without labels -> fine-tune on a few labels, once from random weights and once
+from the pre-trained encoder -> evaluate both -> predict three new photographs -> one report.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from foveal.console import say, show_table
+from foveal.errors import FovealError
+from foveal.files import read_json
+from foveal.page.words import value_with_interval
+
+SIZE = 64  # px: small enough for minutes on a laptop, large enough for the drawn lesions
+ENCODER = "resnet10t"  # the smallest ResNet of timm
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """Options of `foveal demo`."""
 
-    # Folder for everything that the demo makes.
+    # Folder for all results of the demo.
     out: Path = Path("demo")
     # Photographs to draw.
     count: int = 600
-    # Side of a photograph in pixels.
-    size: int = 64
-    # Training photographs whose grade may be used; the others are only looked at.
+    # Training photographs whose grade may be used; the others count as ungraded.
     labelled: int = 60
-    # Network that learns.
-    encoder: str = "resnet10t"
-    # Passes of the pre-training over all training photographs.
+    # Passes of pre-training over all training photographs.
     pretrain_epochs: int = 60
-    # Passes of the training over the labelled photographs.
+    # Passes of training over the labelled photographs.
     train_epochs: int = 30
-    # Seed of everything.
+    # Seed of the photographs, splits and training.
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.count < 100 or not 40 <= self.labelled < self.count // 2:
-            raise ValueError(
-                f"the demo needs --count 100 or more and --labelled from 40 to below half of it, got {self.count}, "
-                f"{self.labelled}"
-            )
+        if self.count < 100:
+            raise FovealError("option.value", f"--count {self.count} is too small", expected="at least 100")
+        if not 40 <= self.labelled < self.count // 2:
+            expected = f"40 to {self.count // 2 - 1}, below half of --count"
+            raise FovealError("option.value", f"--labelled {self.labelled} is out of range", expected=expected)
 
 
 def demo(config: DemoConfig) -> Path:
-    """Go the whole way on phantoms and return the path of the report."""
+    """Run every step on drawn photographs; returns the path of the report."""
     import pandas as pd
 
     from foveal.evaluate.difference import describe, paired_difference
@@ -63,15 +63,13 @@ def demo(config: DemoConfig) -> Path:
     started, out = time.perf_counter(), config.out
     say("1 of 6  draw photographs and prepare them", style="bold")
     drawn = (Path(f"phantom:{config.count}"),)
-    data = prepare(
-        PrepareConfig(source=drawn, out=out / "data", size=config.size, labelled=config.labelled, seed=config.seed)
-    )
+    data = prepare(PrepareConfig(source=drawn, out=out / "data", size=SIZE, labelled=config.labelled, seed=config.seed))
     say("\n2 of 6  pre-train without labels (SimCLR)", style="bold")
     pretrained = pretrain(
         PretrainConfig(
             data=(data,),
             out=out / "pretrained",
-            encoder=config.encoder,
+            encoder=ENCODER,
             epochs=config.pretrain_epochs,
             batch_size=min(128, config.count // 3),
             seed=config.seed,
@@ -79,13 +77,13 @@ def demo(config: DemoConfig) -> Path:
     )
     runs = {}
     for number, (name, init) in enumerate((("random", "random"), ("simclr", str(pretrained))), start=3):
-        say(f"\n{number} of 6  learn grades from {config.labelled} labels, starting from {name} weights", style="bold")
+        say(f"\n{number} of 6  train on {config.labelled} labels, starting from {name} weights", style="bold")
         runs[name] = train(
             TrainConfig(
                 data=data,
                 out=out / f"from-{name}",
                 init=init,
-                encoder=config.encoder,
+                encoder=ENCODER,
                 epochs=config.train_epochs,
                 learning_rate=1e-3,
                 batch_size=16,
@@ -108,23 +106,18 @@ def demo(config: DemoConfig) -> Path:
 
 def show_comparison(runs: dict[str, Path]) -> None:
     """Print the headline metrics of the runs side by side, with intervals."""
-    results = {name: json.loads((run / "metrics.json").read_text(encoding="utf-8")) for name, run in runs.items()}
+    results = {name: read_json(run / "metrics.json") for name, run in runs.items()}
     rows = []
     for metric in ("quadratic_kappa", "accuracy", "macro_f1", "referable_auc"):
         entries = [result["metrics"][metric] for result in results.values()]
-        rows.append([metric, *map(_with_interval, entries), f"{entries[0]['constant']:.3f}"])
+        rows.append([metric, *(value_with_interval(entry, 3) for entry in entries), f"{entries[0]['constant']:.3f}"])
     about = next(iter(results.values()))["about"]
     title = f"Test part: {about['images']} photographs of {about['groups']} patients (95 % intervals)"
     show_table(title, ["", *(f"from {name} weights" for name in runs), "constant answer"], rows)
 
 
-def _with_interval(entry: dict[str, Any]) -> str:
-    interval = "no interval" if entry["low"] is None else f"{entry['low']:.3f} – {entry['high']:.3f}"
-    return f"{entry['value']:.3f} ({interval})"
-
-
 def write_photographs(folder: Path, config: DemoConfig) -> list[Path]:
-    """Draw three photographs that no run has seen and write them as JPEG files, named by their true grade."""
+    """Draw three new photographs and write them as JPEG files, named by their true grade."""
     import cv2
     import numpy as np
 
@@ -134,7 +127,7 @@ def write_photographs(folder: Path, config: DemoConfig) -> list[Path]:
     files = []
     for grade in (0, 2, 4):
         generator = np.random.default_rng([config.seed, 1_000_000 + grade])
-        picture = draw_phantom(grade, "right", 4 * config.size, generator).image
+        picture = draw_phantom(grade, "right", 4 * SIZE, generator).image
         files.append(folder / f"true-grade-{grade}.jpg")
         cv2.imwrite(str(files[-1]), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
     return files

@@ -1,10 +1,10 @@
-"""The verbs as Python functions: the same words as on the command line.
+"""The verbs as Python functions, with the options of the command line.
 
     foveal.pretrain("data/pool", out="runs/pool", encoder="resnet18", epochs=50)
 
-is `foveal pretrain data/pool --out runs/pool --encoder resnet18 --epochs 50`. Each takes the options of its config
-class by name; an unknown one is an error that names the nearest. Torch is imported when a verb needs it. `load` is no
-verb: it keeps a grader in memory for a program.
+is `foveal pretrain data/pool --out runs/pool --encoder resnet18 --epochs 50`. Each function takes the options of its
+config class by name; an unknown option is an error that names the nearest one. torch is imported when a verb needs it.
+`load` is not a verb: it opens a grader for use in a program.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_folders_are_two_levels_deep_and_have_names():
 def test_public_names_are_the_verbs_sorted():
     for module, _, _ in VERBS.values():  # to import a room must not put it in the place of a verb
         importlib.import_module(f"foveal.{module}")
-    assert foveal.__all__ == sorted([*VERBS, "load"]) and all(
+    assert foveal.__all__ == sorted([*VERBS, "load", "FovealError"]) and all(
         callable(getattr(foveal, name)) for name in foveal.__all__
     )
 
