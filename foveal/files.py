@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from foveal.errors import FovealError
 
 if TYPE_CHECKING:
@@ -61,6 +59,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def json_ready(value: Any) -> Any:
     """Numbers that JSON can hold: nan becomes None, tuples become lists."""
+    import numpy as np  # here, so that the command line starts at once
+
     if isinstance(value, dict):
         return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
