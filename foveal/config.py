@@ -35,7 +35,7 @@ RETIRED: dict[str, set[str]] = {
         "prototypes", "same_group", "decoupled", "chunk",
     },
     "train": {"head_first", "select_on", "second_weight"},
-    "compare": {"resamples"},
+    "compare": {"resamples", "image_size", "batch_size", "learning_rate"},
     "evaluate": {"inter_rater", "resamples", "seed", "sight_threatening_from"},
     "explain": {"baseline", "tiles", "limit", "seed"},
     "export": {"check", "calibrate"},
@@ -43,6 +43,8 @@ RETIRED: dict[str, set[str]] = {
     "serve": {"queue", "batch", "wait", "most_images", "most_megabytes", "most_megapixels", "timeout"},
     "demo": {"size", "encoder"},
 }  # fmt: skip
+# Options of earlier versions that have another name now.
+RENAMED: dict[str, dict[str, str]] = {"train": {"thresholds": "cutoffs"}}
 # Options of earlier versions that now belong to a table, the one that the key `method` names.
 MOVED: dict[str, dict[str, set[str]]] = {
     "pretrain": {
@@ -206,10 +208,12 @@ def read_toml(path: Path, verb: str) -> dict[str, Any]:
 def read_options(path: Path, verb: str, cls: type) -> dict[str, Any]:
     """The options that `read_toml` finds, as this version has them, for a file that an earlier one may have written.
 
-    Options that moved into a table are put there, and those that no longer exist are ignored with a warning.
+    Options that moved into a table are put there, renamed ones get their present name, and those that no longer exist
+    are ignored with a warning.
     FovealError for options that never existed.
     """
-    values, names = read_toml(path, verb), set(field_names(cls))
+    renamed, names = RENAMED.get(verb, {}), set(field_names(cls))
+    values = {renamed.get(name, name): value for name, value in read_toml(path, verb).items()}
     method = values.get("method", "simclr")
     moved = {name: values.pop(name) for name in MOVED.get(verb, {}).get(method, set()) & values.keys() - names}
     if moved:

@@ -215,7 +215,7 @@ def show_labels(file: Path, classes: list[str]) -> None:
     show_table(f"{len(table):,} pseudo-labels", ["class", "images", "score"], rows)
     empty = [name for name, own in scores.items() if not len(own)]
     if empty:
-        warn(f"there is no pseudo-label for {', '.join(empty)}: try --top-share, which keeps some of every class given")
+        warn(f"there is no pseudo-label for {', '.join(empty)}: the next grader learns nothing new about it")
 
 
 def compare_rounds(out: Path, runs: list[Path], prepared: PreparedSet) -> None:

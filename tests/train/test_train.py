@@ -121,6 +121,7 @@ def test_an_encoder_that_has_seen_the_test_part_is_refused(phantom_set, encoder_
         ({"batch_size": 500}, "option.value", "--batch-size 500"),
         ({"device": "gpu"}, "option.value", "gpu"),
         ({"init": "nowhere"}, "weights.missing", "nowhere"),
+        ({"frezee": True}, "option.unknown", "freeze"),
         ({"freeze_stages": 99, "init": "START"}, "option.value", "--freeze-stages 99"),
         ({"cutoffs": "fitted", "loss": "focal"}, "option.conflict", "--cutoffs fitted"),
     ],
