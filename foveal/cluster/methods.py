@@ -1,7 +1,7 @@
 """Three ways to divide points into k clusters without labels: k-means, Gaussian mixtures, spectral.
 
-All see the same points: rows of length one, projected onto their first principal components, where k-means has
-nearly the cost that it has in all dimensions (Ding & He 2004) and a mixture has enough images per parameter.
+All get the same points: rows of length one, projected onto their first principal components. There k-means has nearly
+the cost that it has in all dimensions (Ding & He 2004), and a mixture has enough images per parameter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ COMPONENTS = 50
 MIXTURE_COMPONENTS = 20
 IMAGES_PER_PARAMETER = 3  # below, a mixture has no full covariances
 STARTS = {"k-means": 10, "Gaussian mixture": 3, "spectral": 10}
-SPECTRAL_MOST = 10_000  # images in the graph; its eigenvectors take half a minute on two cores then
 GRAPH_NEIGHBOURS = 10
 
 
@@ -70,26 +69,18 @@ def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
 def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
     """Normalised cuts of the graph of 10 nearest neighbours (Shi & Malik 2000, von Luxburg 2007).
 
-    Of more than 10,000 points a random subset is cut; the others follow the vote of their 10 nearest in it.
+    The eigenvectors of 10,000 images take half a minute on two cores.
     """
     from sklearn.cluster import SpectralClustering
-    from sklearn.neighbors import KNeighborsClassifier
 
-    some = np.arange(len(points))
-    if len(points) > SPECTRAL_MOST:
-        some = np.sort(np.random.default_rng(seed).choice(len(points), SPECTRAL_MOST, replace=False))
-    near = min(GRAPH_NEIGHBOURS, len(some) - 1)
+    near = min(GRAPH_NEIGHBOURS, len(points) - 1)
     method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS["spectral"],
                                 random_state=seed)  # fmt: skip
     with warnings.catch_warnings():
         # A graph in several pieces is fine: the pieces are clusters.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        clusters = method.fit_predict(points[some])
-    note = f"graph of {near} nearest neighbours"
-    if len(some) < len(points):
-        clusters = KNeighborsClassifier(near).fit(points[some], clusters).predict(points)
-        note += f" of {len(some):,} images; the others follow their nearest of these"
-    return Clustering(clusters=clusters.astype(np.int64), note=note)
+        clusters = method.fit_predict(points)
+    return Clustering(clusters=clusters.astype(np.int64), note=f"graph of {near} nearest neighbours")
 
 
 METHODS: dict[str, Callable[[np.ndarray, int, int], Clustering]] = {

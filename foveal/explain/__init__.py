@@ -1,1 +1,1 @@
-"""WHERE A GRADER LOOKS, and how far to believe it."""
+"""What a grade depends on, and how far a map of that can be believed."""

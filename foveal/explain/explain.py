@@ -8,10 +8,9 @@ foveal explain RUN --phantom 200
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -27,7 +26,8 @@ from foveal.explain.pictures import Picture, from_photographs, from_set
 from foveal.explain.trial import try_maps
 from foveal.files import is_free, json_ready, read_json, write_bytes, write_json, write_text
 from foveal.fundus.overlay import overlay, to_jpeg
-from foveal.predict.inputs import list_photographs, sort_inputs
+from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
+from foveal.predict.overlays import file_name
 from foveal.runs import read_model
 
 UNREADABLE = 0.25  # the same share, above which too much of the map is of something else
@@ -135,7 +135,7 @@ def _write_maps(
     with progress_bar("explain", len(pictures)) as bar:
         for number, picture in enumerate(pictures):
             found = explainer.explain(picture.pixels, method)
-            file = folder / f"{number:03d}_{safe_name(PurePath(picture.id).stem)}.jpg"
+            file = folder / f"{number:03d}_{file_name(Photograph(picture.id, Path(picture.id)))}.jpg"
             frame, square = picture.frame(explainer.predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
             entries.append(_entry(picture, found, f"maps/{file.name}"))
@@ -167,8 +167,3 @@ def note(found: Explanation) -> str:
     if found.delta is not None and found.delta > UNREADABLE:
         text = f"do not rely on this map, it does not add up: {text}"
     return text
-
-
-def safe_name(text: str) -> str:
-    """A file name made of an image's id: letters, digits, dots and dashes, 80 of them at most."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[-80:] or "picture"

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from foveal.cluster import maps, methods
-from foveal.cluster.methods import METHODS, gaussian_mixture, reduce, spectral
+from foveal.cluster.methods import METHODS, gaussian_mixture, reduce
 
 
 def blobs(seed: int = 0, each: int = 50, size: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -39,14 +39,6 @@ def test_covariances_are_full_only_with_images_enough():
     points, _ = blobs(each=90)
     notes = [gaussian_mixture(part, 3, 0).note for part in (points, points[:120])]
     assert ["full" in note for note in notes] == [True, False]
-
-
-def test_spectral_cuts_a_subset_of_many_and_says_so(monkeypatch):
-    monkeypatch.setattr(methods, "SPECTRAL_MOST", 90)
-    points, labels = blobs()
-    found = spectral(points, 3, 0)
-    assert len(found.clusters) == 150 and adjusted_rand_score(labels, found.clusters) == 1
-    assert "90" in found.note
 
 
 def test_components_keep_the_variance():
