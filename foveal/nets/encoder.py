@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from typing import Any
 
@@ -94,18 +95,27 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         raise FovealError("option.value", f"--image-size {image_size} is too small", expected=expected)
     if name in OWN:
         return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
-        expected = f"a name such as {', '.join(near or OWN)}"
-        raise FovealError("option.value", f"timm has no network --encoder {name}", expected=expected)
-    size: dict[str, Any] = {"img_size": image_size} if not takes_any_size(name) else {}
-    encoder: Any = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **size)
+    encoder = _open(name, channels, image_size)
     keeps_resolution = isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE
     if keeps_resolution:
         encoder.conv1 = nn.Conv2d(channels, encoder.bn1.num_features, 3, padding=1, bias=False)
         encoder.maxpool = nn.Identity()
     channels_last: nn.Module = encoder.to(memory_format=torch.channels_last)
     return channels_last
+
+
+def _open(name: str, channels: int, image_size: int) -> Any:
+    """A network of timm; FovealError, with names like it, where there is none, or none for such images."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], 5) or list(OWN)
+        expected = f"a name such as {', '.join(near)}"
+        raise FovealError("option.value", f"timm has no network --encoder {name}", expected=expected)
+    try:
+        size: dict[str, Any] = {} if takes_any_size(name) else {"img_size": image_size}
+        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **size)
+    except Exception as error:  # what a network refuses, and how it says so, differs from one to the next
+        what = f"timm cannot open --encoder {name} for images of {image_size} px ({error})"
+        raise FovealError("option.value", what) from error
 
 
 def timm_card(name: str) -> Any:

@@ -32,9 +32,18 @@ def test_small_images_get_a_stem_that_keeps_their_resolution():
     assert large.forward_features(torch.zeros(1, 3, 96, 96)).shape[-1] == 3
 
 
-@pytest.mark.parametrize(("name", "size", "near"), [("efficientnet_b99", 64, "efficientnet"), ("small_conv", 12, 16)])
-def test_an_unknown_encoder_and_too_small_images_are_refused(refuses, name, size, near):
-    with refuses("option.value", "--encoder" if size > 16 else "--image-size", near):
+@pytest.mark.parametrize(
+    ("name", "size", "named"),
+    [
+        ("efficientnet_b99", 64, ("--encoder efficientnet_b99", "efficientnet_b8")),
+        ("resnet18 ", 64, ("resnet18,",)),
+        ("nothing.like.it", 64, ("small_conv",)),
+        ("resnet18.wild", 64, ("--encoder resnet18.wild", "64 px")),
+        ("small_conv", 12, ("--image-size 12", 16)),
+    ],
+)
+def test_networks_that_cannot_be_opened_are_refused(refuses, name, size, named):
+    with refuses("option.value", *named):
         create_encoder(name, 3, size)
 
 
