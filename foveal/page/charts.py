@@ -104,8 +104,8 @@ class Panel:
         return _draw(self)
 
     @property
-    def legend(self) -> list[Key]:
-        """The keys of all that is drawn; a single line that the title names needs none."""
+    def keys(self) -> list[Key]:
+        """The legend of all that is drawn; a single line that the title names needs none."""
         lines = [line for line in self.lines if line.label] if len(self.lines) > 1 else []
         keys = [Key(label=line.label, look=f"{'dashed ' if line.dashed else ''}{line.colour}") for line in lines]
         keys += [Key(label=level.label, look=f"level {level.dashes}") for level in self.levels]

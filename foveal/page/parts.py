@@ -2,9 +2,9 @@
 
     Section(name="metrics", title="Metrics", parts=["A paragraph.", Table(...), Charts(panels=[...])])
 
-A part is a plain value, and templates/parts.html draws it; a plain `str` is a paragraph. All text is escaped, so it may
-come from a file; markup in a text (`code("foveal train")`) is markupsafe's Markup. What one page alone shows has a
-template of its own, drawn with `render` and passed on as `Html`.
+A part is a plain value, and the macro with its name in templates/parts.html draws it; a plain `str` is a paragraph. All
+text is escaped, so it may come from a file; markup in a text (`code("foveal train")`) is markupsafe's Markup. What one
+page alone shows has a template of its own, drawn with `render` and passed on as `Html`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 from markupsafe import Markup
 
@@ -83,7 +83,6 @@ def difference_cell(entry: Mapping[str, Any], digits: int = 3) -> Cell:
 class Table:
     """Rows of cells, the first of each row is its heading; `groups` are (label, columns) above the column names."""
 
-    kind: ClassVar[str] = "table"
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
@@ -95,7 +94,6 @@ class Table:
 class Verdict:
     """A sentence, its tone ("good", "unsure" or "bad") and the figures or reasons behind it, if any."""
 
-    kind: ClassVar[str] = "verdict"
     tone: str
     text: str
     grounds: str = ""
@@ -105,7 +103,6 @@ class Verdict:
 class Heading:
     """A heading inside a section, of level 3 or 4; `small` stands beside it with less weight."""
 
-    kind: ClassVar[str] = "heading"
     text: str
     small: str = ""
     level: int = 3
@@ -115,7 +112,6 @@ class Heading:
 class Note:
     """A paragraph in small print; look: "note", "lead" for a large one, "checked" for one with a tick."""
 
-    kind: ClassVar[str] = "note"
     text: str
     look: str = "note"
 
@@ -124,7 +120,6 @@ class Note:
 class Bullets:
     """A list of sentences."""
 
-    kind: ClassVar[str] = "bullets"
     lines: Sequence[str]
 
 
@@ -132,7 +127,6 @@ class Bullets:
 class Facts:
     """(name, value) pairs; look: "", "wide" or "many" (side by side)."""
 
-    kind: ClassVar[str] = "facts"
     pairs: Sequence[tuple[str, str]]
     look: str = ""
 
@@ -141,7 +135,6 @@ class Facts:
 class Answers:
     """Questions, each with the paragraphs of its answer."""
 
-    kind: ClassVar[str] = "answers"
     pairs: Sequence[tuple[str, Sequence[str]]]
 
 
@@ -149,7 +142,6 @@ class Answers:
 class Charts:
     """Line charts side by side, each with its title and legend."""
 
-    kind: ClassVar[str] = "charts"
     panels: Sequence[Panel]
 
 
@@ -157,7 +149,6 @@ class Charts:
 class Legend:
     """What colours and shapes mean, for drawings that share one legend."""
 
-    kind: ClassVar[str] = "legend"
     keys: Sequence[Key]
 
 
@@ -183,7 +174,6 @@ class Picture:
 class Gallery:
     """Pictures in a grid; look: "" for four in a row, "wide" for two, "small" for eight thumbnails."""
 
-    kind: ClassVar[str] = "gallery"
     pictures: Sequence[Picture]
     look: str = ""
 
@@ -192,7 +182,6 @@ class Gallery:
 class Details:
     """Parts that the reader may unfold; on paper they are always shown."""
 
-    kind: ClassVar[str] = "details"
     summary: str
     parts: Sequence[Part]
     small: str = ""
@@ -203,7 +192,6 @@ class Details:
 class Columns:
     """Parts side by side where there is room, a list for each column; look: "" or "beside" (narrow ones)."""
 
-    kind: ClassVar[str] = "columns"
     columns: Sequence[Sequence[Part]]
     look: str = ""
 
@@ -212,7 +200,6 @@ class Columns:
 class Drawings:
     """(title, drawing) pairs in a grid; look: the class in the style that lays them out."""
 
-    kind: ClassVar[str] = "drawings"
     drawings: Sequence[tuple[str, Markup]]
     look: str
 
@@ -221,7 +208,6 @@ class Drawings:
 class Html:
     """A part that a template of its own has drawn."""
 
-    kind: ClassVar[str] = "html"
     html: Markup
 
 

@@ -17,6 +17,7 @@ ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(sorted(PACKAGE.glob("*/templates"))), autoescape=True,
     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
+ENVIRONMENT.globals["kind_of"] = lambda part: type(part).__name__.lower()  # the macro of a part in parts.html
 
 
 def render(template: str, **contents: Any) -> Markup:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.fundus.quality import FLAGS
-from foveal.page.parts import Verdict
+from foveal.page.parts import Facts, Verdict
 from foveal.page.pictures import embedded_file
 from foveal.page.render import render
 from foveal.page.words import capital, counted, listed, percent, percent_with_interval, value_with_interval
@@ -63,7 +63,7 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
     rows = [{str(key): value for key, value in table.loc[name].items()} for name in names]
     return str(render(
         "image.html", title=listed(list(names)), run=run.name, sheets=[_sheet(run, finding, row) for row in rows],
-        record=_record(finding), kind=words.kind_of(run), day=words.day_of(run), limits=LIMITS,
+        record=Facts(_record(finding), "wide"), kind=words.kind_of(run), day=words.day_of(run), limits=LIMITS,
     ))  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def every_part(text):
     inside = [Details(text, [text], small=text), Columns([[text], [Note(text)]])]
     return [text, table, strip, Verdict(tone="good", text=text, grounds=text), Heading(text, text), Note(text),
             Bullets([text, code(text)]), Facts([(text, text)]), Answers([(text, [text])]), Charts([panel]),
-            Legend(panel.legend), Gallery([picture]), *inside, Html(code(text))]  # fmt: skip
+            Legend(panel.keys), Gallery([picture]), *inside, Html(code(text))]  # fmt: skip
 
 
 def test_a_page_draws_every_part_and_escapes_its_words():
