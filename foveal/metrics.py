@@ -1,8 +1,8 @@
-"""Metrics of graded images, from confusion matrices and weighted ranks; numpy only.
+"""Metrics of graded images, from confusion matrices and ranks; numpy only.
 
-Legend: K classes, G groups, R resamples. A confusion matrix [..., K, K] counts true (row) by given (column) class;
-every function takes any number of leading dimensions, so that all bootstrap resamples are one call. Where a metric
-has no value (no image of a class, say) the result is nan.
+A confusion matrix [..., K, K] counts true (row) by given (column) class. Every metric takes any number of leading
+dimensions, so that all bootstrap resamples are one call. Where a metric has no value (no image of a class, say) the
+result is nan.
 """
 
 from __future__ import annotations
@@ -14,13 +14,6 @@ def confusion_matrix(labels: np.ndarray, grades: np.ndarray, classes: int) -> np
     """float [K, K]: how many images of each true class (row) were given each class (column)."""
     counts = np.bincount(labels * classes + grades, minlength=classes**2)
     return counts.reshape(classes, classes).astype(float)
-
-
-def confusion_matrices(labels: np.ndarray, grades: np.ndarray, units: np.ndarray, classes: int) -> np.ndarray:
-    """float [G, K, K]: a confusion matrix per unit (group), for units numbered 0..G-1."""
-    tables = np.zeros((int(units.max(initial=-1)) + 1, classes, classes))
-    np.add.at(tables, (units, labels, grades), 1)
-    return tables
 
 
 def accuracy(confusion: np.ndarray) -> np.ndarray:

@@ -35,20 +35,6 @@ MOST_SKEWED = 10_000  # groups: skewness falls with their square root, and beyon
 MOST_BIAS = 1.9  # standard errors: a figure near the edge of its resamples must stay within its own interval
 
 
-def draw_counts(groups: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """int [R, G]: how often each group stands in each resample (drawn with replacement, G draws)."""
-    return generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
-
-
-def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Low and high percentile of resampled values; nan when more than one in ten has no value."""
-    valid = values[~np.isnan(values)]
-    if len(valid) < 0.9 * len(values) or not len(valid):
-        return math.nan, math.nan
-    low, high = np.quantile(valid, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def noise(drawn: np.ndarray) -> float:
     """The smallest difference between two graders on such images that is not noise, from resampled values [R].
 
@@ -73,7 +59,8 @@ class Resampling:
         self.weights = np.empty((groups, resamples), np.float32)
         for start in range(0, resamples, 50):  # a draw is 8 bytes a group: not all of them at once
             stop = min(start + 50, resamples)
-            self.weights[:, start:stop] = draw_counts(groups, stop - start, generator).T
+            drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=stop - start)
+            self.weights[:, start:stop] = drawn.T
 
     @property
     def groups(self) -> int:
@@ -89,8 +76,7 @@ class Resampling:
     def sums(self, columns: np.ndarray) -> np.ndarray:
         """float [R, C]: the sum of each of the columns [n, C] over the images of every resample."""
         present, places = np.unique(self.units, return_inverse=True)
-        grouped = [np.bincount(places, column, minlength=len(present)) for column in columns.T]
-        by_group = np.stack(grouped, axis=1) if grouped else np.empty((len(present), 0))
+        by_group = np.stack([np.bincount(places, column, minlength=len(present)) for column in columns.T], axis=1)
         total = np.zeros((self.weights.shape[1], columns.shape[1]))
         for start in range(0, len(present), BLOCK):
             block = slice(start, start + BLOCK)

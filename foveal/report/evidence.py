@@ -19,7 +19,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.corrected import with_corrections
 from foveal.evaluate.evaluate import EvaluateConfig, evaluate
 from foveal.evaluate.judged import choose_rows
-from foveal.metrics import confusion_matrices
+from foveal.metrics import confusion_matrix
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report.companions import Companions, optional_json, optional_table, read_companions, whole
 from foveal.runs import read_metrics
@@ -165,8 +165,7 @@ def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | 
 def confusion_of(rows: pd.DataFrame) -> list[list[int]]:
     """Confusion matrix, true by given class, of labelled predictions."""
     labels, grades = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64)
-    found = confusion_matrices(labels, grades, np.zeros_like(labels), len(probability_columns(rows)))[0]
-    return [[int(count) for count in row] for row in found]
+    return confusion_matrix(labels, grades, len(probability_columns(rows))).astype(int).tolist()
 
 
 def forebears(evidence: Evidence) -> list[Evidence]:

@@ -74,7 +74,7 @@ def test_figures_are_those_of_the_part_and_small_ones_are_marked(data, predictio
         ("left", 35, True), ("right", 35, True), ("unknown", 10, True),
     ]  # fmt: skip
     left = table[table["eye"] == "left"]
-    counts = metrics.confusion_matrices(left["label"].to_numpy(), left["grade"].to_numpy(), np.zeros(35, int), 5)[0]
+    counts = metrics.confusion_matrix(left["label"].to_numpy(), left["grade"].to_numpy(), 5)
     kappa = found[0]["metrics"]["quadratic_kappa"]
     assert kappa["value"] == metrics.quadratic_kappa(counts) and kappa["low"] < kappa["value"] < kappa["high"]
     names = {"quadratic_kappa", "accuracy", "referable_auc", "sensitivity", "specificity"}

@@ -9,7 +9,7 @@ import torch
 import foveal
 from foveal import checkpoint
 from foveal.config import read_toml
-from foveal.metrics import accuracy, confusion_matrices, quadratic_kappa
+from foveal.metrics import accuracy, confusion_matrix, quadratic_kappa
 from foveal.nets.encoder import create_encoder
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_metrics, read_model, sole_writer
@@ -45,7 +45,7 @@ def test_predictions_are_those_of_the_best_epoch(grader_run, phantom_set):
     table = pd.read_csv(grader_run / "predictions.csv")
     assert set(table["split"]) == {"val", "test"} and len(table) == len(open_prepared(phantom_set).part("val", "test"))
     val = table[table["split"] == "val"]
-    confusion = confusion_matrices(val["label"].to_numpy(), val["grade"].to_numpy(), np.zeros(len(val), int), 5)[0]
+    confusion = confusion_matrix(val["label"].to_numpy(), val["grade"].to_numpy(), 5)
     best = max(read_metrics(grader_run), key=lambda row: (row["val_kappa"], -row["val_loss"]))
     assert accuracy(confusion) == pytest.approx(best["val_accuracy"])
     assert np.nan_to_num(quadratic_kappa(confusion)) == pytest.approx(best["val_kappa"])
