@@ -81,7 +81,7 @@ def looking_run(tmp_path_factory, phantom_set) -> Path:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory, grader_run) -> Path:
     """All files of `foveal export` for that grader; do not write into it."""
-    return foveal.export(grader_run, out=tmp_path_factory.mktemp("exports") / "grader", check=24, calibrate=16)
+    return foveal.export(grader_run, out=tmp_path_factory.mktemp("exports") / "grader")
 
 
 @pytest.fixture(scope="session")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 import foveal
-from foveal.files import write_text
+from foveal.files import read_json, write_table, write_text
+from foveal.page.words import counted, interval, number
 from foveal.predict.exported import FORMAT
 from foveal.predict.predictor import Predictor
 from foveal.predict.record import record_of
 from foveal.runs import read_model
 from foveal.sets.leaks import read_seen
 
-# What `foveal predict FILE.onnx` imports, and what `foveal serve FILE.onnx` does beside it; torch is not among it.
+# What `foveal predict FILE.onnx` imports, and what `foveal serve FILE.onnx` needs too; torch is not among it.
 NEEDED = (
     "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydicom", "rich", "scipy", "tomli-w", "tyro",
 )  # fmt: skip
@@ -29,9 +27,9 @@ TOLD_OF_RUN = ("kind", "encoder", "classes", "scale", "task", "preparation", "fu
 
 
 def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dict[str, Any]:
-    """What foveal.json holds, but for the files."""
+    """What foveal.json says, with no files yet."""
     model = read_model(run)
-    provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    provenance = read_json(run / "provenance.json")
     options = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
     return {
         "format": FORMAT, "foveal": foveal.__version__, "name": run.resolve().name,
@@ -40,12 +38,12 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
         "input": {"name": "pixels", "type": "uint8", "shape": ["images", side, side, predictor.preparation.channels],
                   "side": side, "made": f"the prepared square of {predictor.preparation.size} px, resized by area"},
         "outputs": outputs, "tta": predictor.tta, "readout": predictor.readout.as_json(), "record": record_of(run),
-        "notice": "Research use; not a medical device.",
+        "notice": "Research use; not a medical device.", "files": {},
         "provenance": {
             "exported": datetime.now(UTC).isoformat(timespec="seconds"), "model": predictor.key,
             "trained": provenance["started"], "seed": provenance["seed"], "commit": provenance["commit"],
             "versions": provenance["versions"], "loss": options.get("loss"),
-            # Names without folders: where a set lay is nobody's business.
+            # Names without folders: an export does not tell where a set was.
             "data": {Path(name).name: digest for name, digest in provenance["data"].items()},
             "image_size": options.get("image_size"),
         },
@@ -53,21 +51,19 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
 
 
 def write_seen(run: Path, folder: Path) -> None:
-    """FOLDER/seen.csv: digests and fingerprints of what the grader learned from, without a name of image or patient.
+    """FOLDER/seen.csv: digests and fingerprints of what the grader learned from, without names of images or patients.
 
-    By it `predict` still tells test images that were learned from.
+    `predict` needs them to recognise test images that the grader learned from.
     """
-    seen = read_seen(str(run))
-    nameless: pd.DataFrame = seen.assign(id="", set="", path="", patient="")
-    write_text(folder / "seen.csv", nameless.to_csv(index=False, lineterminator="\n"))
+    write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
 
 
 def write_requirements(folder: Path) -> None:
     """FOLDER/requirements.txt: the packages that grade without torch, in the versions that are installed here."""
     lines = [
         "# pip install --no-deps FOVEAL && pip install -r requirements.txt: grades with these files, without torch.",
-        f"# FOVEAL is its source, or the wheel that pip makes of it, of version {foveal.__version__}.",
-        *map(_pinned, NEEDED), "# foveal serve needs these, too:", *map(_pinned, SERVING),
+        f"# FOVEAL is the source or the wheel of Foveal {foveal.__version__}.",
+        *map(_pinned, NEEDED), "# foveal serve also needs:", *map(_pinned, SERVING),
     ]  # fmt: skip
     write_text(folder / "requirements.txt", "\n".join(lines) + "\n")
 
@@ -82,38 +78,40 @@ def _pinned(name: str) -> str:
 
 def write_card(said: dict[str, Any], loads: dict[str, str], folder: Path) -> None:
     """FOLDER/README.md: the model card."""
-    write_text(
-        folder / "README.md", "\n".join([*_head(said), *_files(said, loads), *_use(said), *_origin(said)]) + "\n"
-    )
+    lines = [*_head(said), *_record(said), *_files(said, loads), *_use(said), *_origin(said)]
+    write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 
 def _head(said: dict[str, Any]) -> list[str]:
-    classes = "\n".join(f"{number}. {name}" for number, name in enumerate(said["classes"]))
+    networks = counted(len(said.get("members") or [1]), "network")
     referred = said.get("referable_from")
-    refers = "" if referred is None else f" Referable is grade {referred} ({said['classes'][referred]}) and above."
-    record = [
-        f"| {entry['name'].replace('_', ' ')} | {entry['value']:.3f} | {_interval(entry)} | {entry['n']} |"
-        for entry in said["record"]
-        if entry["value"] is not None
-    ]
-    figures = (
-        ["| | value | 95 % interval | n |", "|---|---|---|---|", *record, "",
-         "Measured by `foveal evaluate` on images of the data below that it had not learned from; on another camera or "
-         "another clinic it may be worse: evaluate it there."]
-        if record else ["It was not evaluated before it was exported: nothing is known of how good it is."]
-    )  # fmt: skip
+    refers = [] if referred is None else ["", f"Grade {referred} ({said['classes'][referred]}) and above is referable."]
     return [
         f"# {said['name']}", "",
-        f"A grader of {'fundus photographs' if said['fundus'] else 'pictures'} ({said['encoder']}, "
-        f"{len(said.get('members') or [1])} network(s), scale {said['scale']}), written by Foveal {said['foveal']}.",
-        "",
-        "**Research use. Not a medical device. A person decides.**", "",
-        "## Grades", "", classes, "", refers.strip(), "", "## How good it was", "", *figures, "",
+        f"A grader of {'fundus photographs' if said['fundus'] else 'pictures'} ({said['encoder']}, {networks}, scale "
+        f"{said['scale']}), written by Foveal {said['foveal']}.", "",
+        "**Research use. Not a medical device. A person decides.**", "", "## Grades", "",
+        *(f"{place}. {name}" for place, name in enumerate(said["classes"])), *refers, "",
     ]  # fmt: skip
 
 
-def _interval(entry: dict[str, Any]) -> str:
-    return "" if entry["low"] is None else f"{entry['low']:.3f} to {entry['high']:.3f}"
+def _record(said: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {entry['name'].replace('_', ' ')} | {number(entry['value'], 3)} | {interval(entry, 3)} | {entry['n']} |"
+        for entry in said["record"]
+        if entry["value"] is not None
+    ]
+    found = [
+        "| | value | 95 % interval | n |", "|---|---|---|---|", *rows, "",
+        "Measured by `foveal evaluate` on images of the data below that it had not learned from. It may be worse with "
+        "another camera or in another clinic: evaluate it there.",
+    ]  # fmt: skip
+    return [
+        "## Quality",
+        "",
+        *(found if rows else ["It was not evaluated before this export: its quality is unknown."]),
+        "",
+    ]
 
 
 def _files(said: dict[str, Any], loads: dict[str, str]) -> list[str]:
@@ -127,9 +125,8 @@ def _use(said: dict[str, Any]) -> list[str]:
     shape = ", ".join(map(str, said["input"]["shape"]))
     return [
         "## Use", "", "```sh", "foveal predict . photographs/ --out predictions.csv", "foveal serve .", "```", "",
-        f"Input `pixels`: uint8 [{shape}], RGB or grey, {said['input']['made']} (`preparation` in "
-        f"foveal.json says how the square is cut). Output: {', '.join(said['outputs'])}. Thresholds and sets of grades "
-        "stand in `readout`.", "",
+        f"Input `pixels`: uint8 [{shape}], RGB or grey, {said['input']['made']}; `preparation` in foveal.json says how "
+        f"the square is cut. Output: {', '.join(said['outputs'])}. `readout` holds cutoffs and sets of grades.", "",
     ]  # fmt: skip
 
 
@@ -137,7 +134,7 @@ def _origin(said: dict[str, Any]) -> list[str]:
     origin = said["provenance"]
     data = ", ".join(f"{name} ({digest[:12]}…)" for name, digest in origin["data"].items())
     return [
-        "## Where it comes from", "",
+        "## Origin", "",
         f"Trained {origin['trained']} on {data}, from {said['init']} weights, loss {said.get('loss')}, seed "
         f"{origin['seed']}, commit {origin['commit']}. Exported {origin['exported']}.",
     ]  # fmt: skip

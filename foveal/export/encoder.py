@@ -3,7 +3,7 @@
     encoder.safetensors     timm.create_model(NAME, num_classes=0, checkpoint_path=...)
     torchvision.safetensors the same weights for torchvision.models.get_model(NAME), without its classifier
 
-A file is written only when the library's own network, filled with it, gives the features of ours.
+A file is written only if the network of that library, filled with it, gives the features of ours.
 """
 
 from __future__ import annotations
@@ -12,22 +12,44 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from foveal import checkpoint
+from foveal.console import say
+from foveal.errors import FovealError
+from foveal.fundus.preparation import at_size
 from foveal.nets.encoder import OWN, takes_any_size
+from foveal.predict.predictor import Predictor
+from foveal.runs import read_model
 
-TOLERANCE = 1e-6  # relative, of features in float64: in float32 a deep network blows up the order of its sums
+TOLERANCE = 1e-6  # relative, of features in float64: in float32 a deep network amplifies the order of its sums
+FEW = 8  # images on which features are compared
 
 
-def write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:
+def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> dict[str, str]:
+    """Write the files of the only grader; returns {file: how it is loaded}. images: prepared uint8 [n, S, S, C]."""
+    encoder, name = predictor.grader.encoder, read_model(predictor.runs[0])["encoder"]
+    small = torch.from_numpy(at_size(images[:FEW], predictor.input.image_size))
+    seen = small.permute(0, 3, 1, 2).float() / 127.5 - 1
+    loads = {"encoder.safetensors": _write_timm(encoder, name, seen, folder / "encoder.safetensors")}
+    file = folder / "torchvision.safetensors"
+    how = _write_torchvision(encoder, name, seen, file)
+    if file.exists():
+        loads[file.name] = how
+    else:
+        say(f"no {file.name}: {how}")
+    return loads
+
+
+def _write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:
     """Write encoder.safetensors; returns how timm loads it, or why only Foveal can. images: float [n, C, s, s]."""
     import timm
 
     checkpoint.save_weights(encoder, file)
     if name in OWN:
-        return f"{name} is Foveal's own network: --init {file.name} loads it there"
+        return f"{name} is Foveal's own network; load it with --init {file.name}"
     extra: dict[str, Any] = {"in_chans": images.shape[1]} if images.shape[1] != 3 else {}
     if not takes_any_size(name):
         extra["img_size"] = images.shape[3]
@@ -35,13 +57,15 @@ def write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str
     try:
         theirs = timm.create_model(name, num_classes=0, checkpoint_path=str(file), **extra)
     except (RuntimeError, ValueError) as error:
-        return f"timm.create_model cannot load it ({str(error).splitlines()[0]}): its first layer suits small images"
-    _require_equal(encoder, theirs.eval(), images, f"timm's {name}")
+        return f"timm.create_model cannot load it ({str(error).splitlines()[0]}): its first layer is for small images"
+    if not _equal(encoder, theirs.eval(), images):
+        what = f"timm's {name} gives other features with these weights, so nothing was exported"
+        raise FovealError("export.inexact", what, fix="leave encoder out of --formats")
     return f'timm.create_model("{name}", {call}, checkpoint_path="{file.name}")'
 
 
-def write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:
-    """Write torchvision.safetensors where torchvision has this very network; returns how to load it, or why not."""
+def _write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:
+    """Write torchvision.safetensors where torchvision has the same network; returns how to load it, or why not."""
     from torchvision.models import get_model, list_models
 
     if name not in list_models():
@@ -49,17 +73,14 @@ def write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path)
     theirs: Any = get_model(name, weights=None)
     last = "fc" if hasattr(theirs, "fc") else "classifier"
     setattr(theirs, last, nn.Identity())
-    ours, names = encoder.state_dict(), list(theirs.state_dict())
-    shapes = [tuple(value.shape) for value in theirs.state_dict().values()]
-    if shapes != [tuple(value.shape) for value in ours.values()]:
+    ours, state = encoder.state_dict(), theirs.state_dict()
+    if [value.shape for value in state.values()] != [value.shape for value in ours.values()]:
         return f"torchvision's {name} has other layers than timm's"
-    # Both libraries list layers in the order of the forward pass; whether that is so, the features tell.
-    state = dict(zip(names, ours.values(), strict=True))
+    # Both libraries list layers in the order of the forward pass; the features show whether that is true.
+    state = dict(zip(state, ours.values(), strict=True))
     theirs.load_state_dict(state)
-    try:
-        _require_equal(encoder, theirs.eval(), images, f"torchvision's {name}")
-    except ValueError:
-        return f"torchvision's {name} computes otherwise than timm's"
+    if not _equal(encoder, theirs.eval(), images):
+        return f"torchvision's {name} computes something else than timm's"
     checkpoint.save_state(state, file)
     return (
         f'model = torchvision.models.get_model("{name}"); model.{last} = torch.nn.Identity(); model.load_state_dict('
@@ -67,8 +88,9 @@ def write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path)
     )
 
 
-def _require_equal(encoder: nn.Module, other: nn.Module, images: Tensor, what: str) -> None:
+def _equal(encoder: nn.Module, other: nn.Module, images: Tensor) -> bool:
     with torch.no_grad():
         ours, theirs = deepcopy(encoder).double()(images.double()), deepcopy(other).double()(images.double())
-    if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > TOLERANCE * float(ours.abs().max() + 1e-6):
-        raise ValueError(f"{what} gives other features with these weights; nothing was exported under its name")
+    return ours.shape == theirs.shape and bool(
+        float((ours - theirs).abs().max()) <= TOLERANCE * float(ours.abs().max() + 1e-6)
+    )

@@ -1,7 +1,7 @@
 """Graph: all graders of a run and what surrounds them as one module, from pixels to probabilities.
 
-What is inside: normalisation, turns and flips, every member of an ensemble, calibration. What is beside, in
-foveal.json: how a photograph becomes the square of pixels (fundus/preparation.py), thresholds and sets.
+Inside are normalisation, turns and flips, every member of an ensemble, and calibration. foveal.json holds the rest: how
+a photograph becomes the square of pixels (fundus/preparation.py), cutoffs and sets.
 
 Legend: N images, s pixels a side, C channels, K classes, D features.
 """
@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.augment.views import NetworkInput
+from foveal.errors import FovealError
 from foveal.losses.grading import expected_grade
-from foveal.nets.looking import Looking, has_map
+from foveal.nets.looking import Looking
 from foveal.predict.predictor import Predictor
 from foveal.predict.turns import look
 from foveal.readout.calibration import LEAST_PROBABILITY
@@ -39,8 +39,7 @@ class Graph(nn.Module):
         self.register_buffer("cuts", steps[:, 1])
         for name, values in (("means", [m.input.mean for m in members]), ("stds", [m.input.std for m in members])):
             self.register_buffer(name, torch.tensor(values)[:, None, :, None, None])
-        shape = input_shape(members[0].input, predictor.preparation.channels)
-        self.maps = self.single and has_map(members[0].grader, torch.zeros(shape))
+        self.maps = predictor.has_maps
         self.looking = nn.ModuleList([Looking(one.grader, predictor.decision, self.maps) for one in members])
         self.second = predictor.second is not None
 
@@ -73,19 +72,13 @@ class Graph(nn.Module):
         return (mean, *([torch.stack(seconds).mean(0)] if seconds else []), *looks)
 
 
-def input_shape(seen: NetworkInput, channels: int) -> tuple[int, int, int, int]:
-    """[1, C, s, s]."""
-    return 1, channels, seen.image_size, seen.image_size
-
-
 def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
-    """The graph of one run, and pixels uint8 [2, s, s, C] to trace it; ValueError where members see other sizes."""
-    if len(predictor.ensembles) > 1:
-        raise ValueError("export takes one run; a run of folds is exported as one file")
-    inputs = [member.input for member in predictor.ensembles[0]]
-    if len({seen.image_size for seen in inputs}) > 1:
-        raise ValueError("the folds of this run see images of different sizes, and cannot stand in one file")
-    size = inputs[0].image_size
+    """The graph of one run, and pixels uint8 [2, s, s, C] to trace it; FovealError where members see other sizes."""
+    sizes = sorted({member.input.image_size for member in predictor.ensembles[0]})
+    if len(sizes) > 1:
+        what = f"the folds of {predictor.name} see images of {', '.join(map(str, sizes))} px"
+        raise FovealError("run.mismatch", what, expected="one size, for one file")
+    size = sizes[0]
     return Graph(predictor).eval(), torch.zeros(2, size, size, predictor.preparation.channels, dtype=torch.uint8)
 
 
@@ -101,6 +94,6 @@ def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
     """Write the graph as torch.export does: torch.export.load(file).module()(pixels) needs no code of Foveal."""
     program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
     with warnings.catch_warnings():
-        # Said of weights in memory that lie channels last; all our weights are on the CPU.
+        # A warning about weights whose channels come last in memory; all our weights are on the CPU.
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         torch.export.save(program, file)

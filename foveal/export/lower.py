@@ -1,10 +1,10 @@
 """Lower: the exported graph in half precision, and in 8-bit integers calibrated on photographs.
 
 Quantisation is static (ranges of activations are measured on calibration images), in the QDQ form of ONNX Runtime, with
-a scale for each channel of the weights. What is quantised is the encoder's convolutions and the clips behind them. Some
-cost much accuracy, mostly the first: each part of the depth is quantised alone to see what it costs on other images,
-and as many parts are quantised, the cheapest first, as leave the grades alike. A network that is no stack of
-convolutions is not quantised: what would be left to it is nothing.
+a scale for each channel of the weights. It covers the encoder's convolutions and the clips after them. Some of them,
+mostly the first, cost much accuracy: each part of the depth is quantised alone to see its cost on other images, and
+then as many parts as possible are quantised, the cheapest first, while the grades stay alike. A network that is not a
+stack of convolutions is not quantised: too little of it could be.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 QUANTISED = ("Conv", "Clip", "Relu")
 PARTS = 16  # of the depth, each of which is quantised as a whole or stays in float32
-WANTED_AGREEMENT = 0.99  # of grades on images that ranges were not measured on; those that are reported are others
+WANTED_AGREEMENT = 0.99  # of grades on calibration images other than those that measured the ranges
 
 
 def is_convolutional(encoder: nn.Module) -> bool:
-    """Whether there is something in the encoder to quantise: convolutions, and more than one at its entry."""
+    """Whether the encoder has something to quantise: more convolutions than one at its entry."""
     from torch import nn
 
     return sum(isinstance(layer, nn.Conv2d) for layer in encoder.modules()) > 1
 
 
 def write_half(onnx_file: Path, file: Path) -> None:
-    """Write the graph with weights and arithmetic in float16; what comes in and goes out keeps its type."""
+    """Write the graph with weights and arithmetic in float16; inputs and outputs keep their type."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -52,7 +52,7 @@ def write_half(onnx_file: Path, file: Path) -> None:
 def _remove_round_trips(model: Any, before: set[str]) -> None:
     """Undo casts from float32 to float16 and back, which the converter puts between nodes that both stay in float32.
 
-    before: names of the nodes that there were; casts among them are no work of the converter.
+    before: names of the nodes of the graph before; the converter did not add these.
     """
     nodes = model.graph.node
     makers = {name: node for node in nodes for name in node.output}
@@ -121,7 +121,7 @@ def parts_of_depth(nodes: list[tuple[Any, int]]) -> list[list[str]]:
 def most_that_agree(parts: int, reached: Callable[[int], float]) -> tuple[int, float]:
     """(the most parts, 1 or more, with which `WANTED_AGREEMENT` is reached, what is reached), by halving.
 
-    More parts agree less but for chance, so where one count agrees, fewer need not be tried.
+    More parts agree less, except by chance, so where one count agrees, fewer need not be tried.
     """
     best = (1, reached(1))
     low, high = 1, parts
@@ -136,9 +136,9 @@ def most_that_agree(parts: int, reached: Callable[[int], float]) -> tuple[int, f
 
 
 def _ranges(ready: Path, pixels: np.ndarray) -> Any:
-    """Mean over calibration images of the least and largest value of every tensor, measured once for all that is tried.
+    """Mean over calibration images of the least and largest value of every tensor, measured once for all trials.
 
-    The mean cuts rare values off and is finer for the others; activations without a bound need that.
+    The mean cuts off rare values and is finer for the others; activations without a bound need that.
     """
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
@@ -151,7 +151,7 @@ def _ranges(ready: Path, pixels: np.ndarray) -> Any:
 
 
 def _quantise(ready: Path, file: Path, ranges: Any, chosen: list[str]) -> None:
-    """As ONNX Runtime's quantize_static writes the QDQ form, but with ranges that are there already."""
+    """Write the QDQ form as ONNX Runtime's quantize_static does, but with ranges that are known already."""
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -166,11 +166,11 @@ def _quantise(ready: Path, file: Path, ranges: Any, chosen: list[str]) -> None:
 
 
 def encoder_nodes(model: Any) -> list[tuple[Any, int]]:
-    """(node, depth) of an exported graph that its convolutions need and that need a convolution, in order of the graph.
+    """(node, depth) of the nodes between convolutions, in the order of the graph.
 
-    So neither the normalisation of the pixels nor the head, whose small numbers matter most, is among them. Depth: how
-    many convolutions stand on the longest way to it, itself included; a graph holds the encoder of every fold, and each
-    begins at 1.
+    These are what a convolution needs and what needs one: neither the normalisation of the pixels nor the head, whose
+    small numbers matter most. Depth: the number of convolutions on the longest path to a node, itself included; a graph
+    holds the encoder of every fold, and each begins at 1.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
     needed: set[str] = set()  # by a convolution
@@ -182,7 +182,7 @@ def encoder_nodes(model: Any) -> list[tuple[Any, int]]:
             if maker is not None and maker.name not in needed:
                 needed.add(maker.name)
                 waiting.append(maker)
-    depths: dict[str, int] = {}  # of tensors that come out of a convolution, or out of what does
+    depths: dict[str, int] = {}  # of tensors that depend on a convolution
     nodes = []
     for node in model.graph.node:
         depth = max((depths.get(name, 0) for name in node.input), default=0) + (node.op_type == "Conv")
@@ -194,7 +194,7 @@ def encoder_nodes(model: Any) -> list[tuple[Any, int]]:
 
 
 def _of_conv(node: Any, makers: dict[str, Any]) -> bool:
-    """Whether a node stands right behind a convolution, as the last activation does."""
+    """Whether a node directly follows a convolution, as the last activation does."""
     return any(name in makers and makers[name].op_type == "Conv" for name in node.input)
 
 
@@ -205,7 +205,7 @@ def _reader(pixels: np.ndarray) -> Any:
         """The calibration images, each once."""
 
         def __init__(self) -> None:
-            # One at a time: all that an image becomes in the graph is held while its ranges are measured.
+            # One at a time: while ranges are measured, all tensors of an image are in memory.
             self.batches: Iterator[np.ndarray] = iter(np.split(pixels, len(pixels)))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
@@ -218,7 +218,7 @@ def _reader(pixels: np.ndarray) -> Any:
 
 @contextmanager
 def hushed_logs() -> Iterator[None]:
-    """No advice of the quantiser, which is written to its users and not to ours."""
+    """Without the advice that the quantiser logs."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -44,23 +44,14 @@ class Exported(Model):
         super().__init__(f"{about['name']} ({self.file.name})", about, readout_from(about["readout"]), about["tta"])
         self.about, self.side = about, int(about["input"]["side"])
         self._session = _session(self.file, device, threads)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = {output.name for output in self._session.get_outputs()}
+        self.has_maps, self.has_features = "places" in self._outputs, "features" in self._outputs
 
     @property
     def key(self) -> str:
         """The digest of the file and of what foveal.json says."""
         said = json.dumps(self.about, sort_keys=True)
         return hashlib.sha256(f"{self.file.name}{said}".encode()).hexdigest()
-
-    @property
-    def has_maps(self) -> bool:
-        """Whether the file gives them."""
-        return "places" in self._outputs
-
-    @property
-    def has_features(self) -> bool:
-        """Whether the file gives them."""
-        return "features" in self._outputs
 
     def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
         """See `Model.answer`."""

@@ -1,13 +1,13 @@
-"""Inputs: what is to be graded, one photograph after the other, from files, folders, archives and lists.
+"""Inputs: the photographs to be graded, one after the other, from files, folders, archives and lists.
 
     one.jpg            a file
     folder/            every picture below it
     archive.zip        every picture in it; nothing is unpacked to the disk
     "study/**/*.png"   a pattern, where the shell has not resolved it
-    list.csv           a table with a column file, path or image (or a single column); paths count from its folder
+    list.csv           a table with a column file, path or image (or a single column); paths are relative to its folder
     DATA               a prepared set
 
-Photographs are listed lazily and read when their turn comes, so that the number of them costs no memory.
+Photographs are listed lazily and read one by one, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 from foveal.errors import FovealError
 from foveal.sources.source import PICTURES, list_pictures
 
-LARGEST_MEMBER = 1 << 30  # bytes, of a photograph in an archive once unpacked; a header may promise anything
+LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive; its header may promise anything
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph to be graded: a file, or a member of an archive. `id` is what predictions.csv calls it."""
+    """One photograph to be graded: a file, or a member of an archive. `id` is its name in predictions.csv."""
 
     id: str
     file: Path
@@ -39,7 +39,7 @@ class Photograph:
 
     @classmethod
     def at(cls, file: Path, member: str = "") -> Photograph:
-        """Named by its path; bytes of it that are no UTF-8 are written as \\xNN, as a table holds text."""
+        """Named by its path; bytes that are not UTF-8 are written as \\xNN, since a table holds text."""
         name = f"{file.as_posix()}/{member}" if member else file.as_posix()
         return cls(os.fsencode(name).decode("utf-8", "backslashreplace"), file, member)
 
@@ -49,7 +49,7 @@ class Photograph:
 
 
 def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """(what holds photographs, prepared sets) among the paths; ValueError, before any work, for what is not there."""
+    """(what holds photographs, prepared sets) among the paths; FovealError, before any work, for a missing one."""
     photographs: list[Path] = []
     sets: list[Path] = []
     for path in paths:
@@ -57,9 +57,9 @@ def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             sets.append(path)
             continue
         if not path.exists() and not _matches(path):
-            raise ValueError(f"{path}: there is no such file or folder, and no file with such a pattern")
+            raise FovealError("image.missing", f"{path}: no file or folder has this name or matches this pattern")
         if path.suffix.lower() == ".zip" and path.is_file() and not is_zipfile(path):
-            raise ValueError(f"{path} is not a zip archive, or is cut off: copy it again")
+            raise FovealError("file.damaged", f"{path} is not a zip archive, or is cut off", fix="copy it again")
         photographs.append(path)
     return photographs, sets
 
@@ -70,7 +70,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def list_photographs(paths: Sequence[Path]) -> Iterator[Photograph]:
-    """The photographs that the paths hold, each once, in the order of the paths; ValueError where one holds none."""
+    """The photographs that the paths hold, each once, in the order of the paths; FovealError where a path has none."""
     seen: set[str] = set()
     for path in paths:
         for photograph in _below(path):
@@ -84,7 +84,7 @@ def _below(path: Path) -> Iterator[Photograph]:
         yield from map(Photograph.at, list_pictures(path))
     elif not path.exists():
         for found in map(Path, _matches(path)):
-            if found.is_file() or "**" not in path.parts:  # ** stands for the files in every folder by itself
+            if found.is_file() or "**" not in path.parts:  # ** finds the files in every folder by itself
                 yield from _below(found)
     elif path.suffix.lower() == ".zip":
         yield from _members(path)
@@ -95,7 +95,7 @@ def _below(path: Path) -> Iterator[Photograph]:
 
 
 def _matches(pattern: Path) -> list[str]:
-    """What a pattern stands for; Path.glob takes no absolute ones."""
+    """What matches a pattern; Path.glob does not take absolute ones."""
     return sorted(glob.glob(str(pattern), recursive=True)) if glob.has_magic(str(pattern)) else []  # noqa: PTH207
 
 
@@ -104,10 +104,13 @@ def _members(archive: Path) -> Iterator[Photograph]:
         with ZipFile(archive) as opened:
             names = sorted(name for name in opened.namelist() if _is_picture(name))
     except (BadZipFile, OSError, ValueError) as error:
-        raise ValueError(f"{archive} cannot be read as a zip archive ({error}); copy it again") from error
+        what = f"{archive} cannot be read as a zip archive ({error})"
+        raise FovealError("file.damaged", what, fix="copy it again") from error
     if not names:
-        raise ValueError(f"{archive}: no pictures in it; files with these endings are read: {', '.join(PICTURES)}")
-    # A name such as ../../x.jpg is only a name here: members are unpacked to memory, never to a path.
+        raise FovealError(
+            "image.none", f"{archive} holds no pictures", expected=f"files that end in {', '.join(PICTURES)}"
+        )
+    # A name such as ../../x.jpg does no harm here: members are unpacked to memory, never to a path.
     yield from (Photograph.at(archive, name) for name in names)
 
 
@@ -119,9 +122,9 @@ def _is_picture(name: str) -> bool:
 
 @lru_cache(maxsize=8)
 def _opened(archive: Path, inode: int, size: int, changed: int) -> ZipFile:
-    """An open archive: its index is read once, and members may be read from many threads.
+    """An open archive: its index is read once, and many threads may read members.
 
-    inode, size, changed: of the file, so that another one in its place is opened anew.
+    inode, size, changed: of the file, so that a new file in its place is opened again.
     """
     return ZipFile(archive)
 
@@ -131,50 +134,51 @@ def _unpacked(archive: Path, member: str) -> bytes:
         there = archive.stat()
         opened = _opened(archive, there.st_ino, there.st_size, there.st_mtime_ns)
         if opened.getinfo(member).file_size > LARGEST_MEMBER:
-            raise FovealError("image.damaged", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+            raise _too_large()
         with opened.open(member) as stream:
             data = stream.read(LARGEST_MEMBER + 1)
     except KeyError:
-        raise FovealError("image.damaged", "no longer in the archive, which has changed") from None
+        raise FovealError("image.missing", "no longer in the archive, which has changed") from None
     except (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise FovealError("image.damaged", f"cannot be unpacked: {error}") from error
-    except RuntimeError as error:  # what zipfile raises for an encrypted member
-        raise FovealError("image.damaged", "encrypted; unpack the archive with its password first") from error
+    except RuntimeError as error:  # zipfile raises it for an encrypted member
+        raise FovealError("image.encrypted", "encrypted; unpack the archive with its password first") from error
     if len(data) > LARGEST_MEMBER:
-        raise FovealError("image.damaged", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+        raise _too_large()
     return data
 
 
+def _too_large() -> FovealError:
+    return FovealError("image.too_large", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+
+
 def _listed(table: Path) -> Iterator[Path]:
+    """The files of a list, row by row."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.reader(stream)
-            header = next(rows, [])
+            header = next((row for row in rows if row), [])
+            if not header:
+                raise FovealError("table.empty", f"{table} lists no files", expected="a column file with a path a row")
             names = [name.strip().lower() for name in header]
-            column = next((names.index(name) for name in LIST_COLUMNS if name in names), 0)
-            if len(header) > 1 and not set(LIST_COLUMNS) & set(names):
-                raise ValueError(
-                    f"{table}: none of its columns is named {', '.join(LIST_COLUMNS[:3])}; it has {', '.join(header)}"
-                )
-            if len(header) == 1 and not set(LIST_COLUMNS) & set(names):  # a plain list without a header
-                yield _first_of_list(table, header[0])
-            count = 0
+            column = next((names.index(name) for name in LIST_COLUMNS if name in names), -1)
+            if column < 0:  # a plain list without a header
+                yield _first_of_list(table, header)
+                column = 0
             for row in rows:
                 if len(row) > column and row[column].strip():
-                    count += 1
                     yield table.parent / row[column].strip()
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table} cannot be read as a list of files (CSV, UTF-8): {error}") from error
-    if not count and not header:
-        raise ValueError(f"{table} lists no files; it needs a column file with a path in each row")
+        what = f"{table} cannot be read as a list of files: {error}"
+        raise FovealError("table.damaged", what, expected="CSV in UTF-8") from error
 
 
-def _first_of_list(table: Path, line: str) -> Path:
-    """The file in the first line of a list of one column; ValueError where it looks like the name of a column."""
-    file = table.parent / line
-    if not file.suffix and not file.exists():
-        fields = "; divide its fields by commas instead of semicolons" * (";" in line)
-        raise ValueError(
-            f"{table}: '{line}' in its first line is no file, and no column named {', '.join(LIST_COLUMNS)}{fields}"
-        )
+def _first_of_list(table: Path, header: list[str]) -> Path:
+    """The file in the first line of a list of one column; FovealError where it looks like the names of columns."""
+    file = table.parent / header[0].strip()
+    if len(header) > 1 or (not file.suffix and not file.exists()):
+        raise FovealError(
+            "table.missing_column", f"{table}: no column with the files, only {', '.join(header)}",
+            expected=f"a column {', '.join(LIST_COLUMNS)}, with commas between columns",
+        )  # fmt: skip
     return file

@@ -1,4 +1,4 @@
-"""Loaded: a grader in the hands of a Python program, which gives the rows that `foveal predict` writes.
+"""Loaded: a grader for Python programs, which gives the rows that `foveal predict` writes.
 
     grader = foveal.load("runs/grader")
     table = grader.predict(["photographs/", Image.open("one.jpg"), array])
@@ -42,15 +42,17 @@ GIVEN = (
 
 def load(
     *runs: str | Path, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None
-) -> LoadedGrader:  # fmt: skip
+) -> LoadedGrader:
     """Load a grader: a run folder that `train` wrote, several that grade together, or a file of `export`.
 
-    device: auto, cpu, cuda or mps. tta: auto (that of the run), none, flips or turns. ungradable: flags of quality with
-    which a photograph gets no grade; None takes those of `foveal predict`, () none. Raises ValueError for what is no
-    grader, or does not fit.
+    device: auto, cpu, cuda or mps. tta: auto (that of the run), none, flips or turns. ungradable: quality flags with
+    which a photograph gets no grade; None takes those of `foveal predict`, () none. Raises FovealError for what is not
+    a grader, or does not fit.
     """
     if not runs:
-        raise ValueError("load needs a run folder that foveal train wrote, or a file of foveal export")
+        raise FovealError(
+            "run.missing", "load needs a grader", fix="name a run folder of foveal train or a file of foveal export"
+        )
     words = sorted(UNGRADABLE) if ungradable is None else list(ungradable)
     check_flags(words, "ungradable")
     paths = [Path(run) for run in runs]
@@ -80,25 +82,23 @@ class LoadedGrader:
         """Grade one or many photographs; a row each, in their order, with the columns of predictions.csv.
 
         images, one of these or many, also mixed:
-            str, Path       file, folder, zip archive, list (.csv), pattern or prepared set, as `foveal predict` takes
-                            them; a file that is named twice has one row
-            PIL.Image       of any mode; turned upright as its EXIF data say
+            str, Path       file, folder, zip archive, list (.csv), pattern or prepared set, as for `foveal predict`; a
+                            file that is named twice has one row
+            PIL.Image       of any mode; turned upright by its EXIF data
             numpy.ndarray   uint8 [h, w, 3] RGB, [h, w] grey, or [n, h, w, 3]
             torch.Tensor    uint8 [3, h, w] RGB, or [n, 3, h, w], on any device
 
-        Pictures in memory are called "image 0", "image 1" and so on. Their rows are those of the same pixels in a file;
-        only a JPEG file is decoded no larger than needed, by which its probabilities may differ a little from those of
-        its pixels. Column `answer` is graded, ungradable or unreadable, and `reason` says why there is no grade.
+        Pictures in memory are named "image 0", "image 1" and so on. Their rows equal those of the same pixels in a
+        file, except that a JPEG file is decoded no larger than needed, which can change its probabilities a little.
+        Column `answer` is graded, ungradable or unreadable, and `reason` says why there is no grade.
 
-        Raises ValueError, before any work, where a path does not exist, and for pixels that are not uint8: whether
-        floats reach to 1 or to 255, or were normalised, cannot be seen, and a wrong guess would be a wrong grade.
+        Raises FovealError, before any work, for a path that does not exist, and for pixels that are not uint8: nobody
+        can tell whether floats end at 1 or at 255, or were normalised, and a wrong guess would give a wrong grade.
         """
         items = _items(images)
         sort_inputs([item for item in items if isinstance(item, Path)])
         tables = [set_ungradable(table, self._ungradable) for table in self._tables(items)]
-        if not tables:
-            return self._model.table_of_photographs([])
-        return pd.concat(tables, ignore_index=True)
+        return pd.concat(tables, ignore_index=True) if tables else self._model.table_of_photographs([])
 
     def _tables(self, items: list[Item]) -> Iterator[pd.DataFrame]:
         numbers, seen = count(), set[str]()
@@ -127,10 +127,8 @@ class LoadedGrader:
         return prepare_pixels(source, preparation, measure=fundus)
 
 
-def _photographs(
-    items: Iterable[Item], numbers: Iterator[int], seen: set[str]
-) -> Iterator[tuple[Photograph, Source]]:  # fmt: skip
-    """What the items hold, one after the other; Pillow decodes in this thread, as one image may be given twice."""
+def _photographs(items: Iterable[Item], numbers: Iterator[int], seen: set[str]) -> Iterator[tuple[Photograph, Source]]:
+    """What the items hold, one after the other; Pillow decodes in this thread, since one image may be given twice."""
     for item in items:
         if isinstance(item, Path):
             for photograph in list_photographs([item]):
@@ -145,7 +143,7 @@ def _photographs(
 def _source(item: Image.Image | np.ndarray) -> Source:
     try:
         pixels = pixels_of(item) if isinstance(item, Image.Image) else item
-        return pixels if pixels.size else FovealError("image.damaged", "a picture without pixels")
+        return pixels if pixels.size else FovealError("image.empty", "a picture without pixels")
     except FovealError as error:
         return error
 
@@ -155,48 +153,45 @@ def _is_set(item: Item) -> bool:
 
 
 def _items(images: Any) -> list[Item]:
-    """Each of what `predict` was given as a path, a PIL image or one uint8 array [h, w, 3 or 1]."""
-    if isinstance(images, str | Path):
-        return [Path(images)]
-    if isinstance(images, Image.Image):
-        return [images]
-    if isinstance(images, np.ndarray):
-        return _of_array(images)
-    if _is_tensor(images):
-        return _of_tensor(images.detach().cpu().numpy())
-    if isinstance(images, Iterable) and not isinstance(images, bytes | dict):
-        return [item for image in images for item in _one_of_many(image)]
-    raise ValueError(f"{type(images).__name__} is no photograph: give {GIVEN}, or many of them")
+    """What `predict` was given, as paths, PIL images and uint8 arrays [h, w, 3 or 1]."""
+    many = isinstance(images, Iterable) and not isinstance(images, str | bytes | dict | Image.Image | np.ndarray)
+    if many and not _is_tensor(images):
+        return [item for image in images for item in _one(image)]
+    return _one(images)
 
 
-def _one_of_many(image: Any) -> list[Item]:
-    if isinstance(image, str | Path | Image.Image | np.ndarray) or _is_tensor(image):
-        return _items(image)
-    raise ValueError(f"{type(image).__name__} is no photograph: give {GIVEN}")
+def _one(image: Any) -> list[Item]:
+    if isinstance(image, str | Path):
+        return [Path(image)]
+    if isinstance(image, Image.Image):
+        return [image]
+    if isinstance(image, np.ndarray):
+        return _of_array(image)
+    if _is_tensor(image):
+        return _of_tensor(image.detach().cpu().numpy())
+    raise FovealError("image.type", f"{type(image).__name__} is not a photograph", expected=GIVEN)
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is a tensor of torch, without importing torch where nobody else has."""
+    """Whether it is a tensor of torch; torch is not imported to find out."""
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
 
 
 def _of_tensor(array: np.ndarray) -> list[Item]:
     if array.ndim not in (3, 4) or array.shape[-3] != 3:
-        raise ValueError(
-            f"a tensor of shape {list(array.shape)} is no photograph: give uint8 [3, h, w] or [n, 3, h, w]"
-        )
+        what = f"a tensor of shape {list(array.shape)} is not a photograph"
+        raise FovealError("image.array", what, expected="uint8 [3, h, w] or [n, 3, h, w]")
     return _of_array(np.moveaxis(array, -3, -1))
 
 
 def _of_array(array: np.ndarray) -> list[Item]:
     if array.dtype != np.uint8:
-        scaled = ": (255 * pixels).round().astype(numpy.uint8) where they reach from 0 to 1" * (array.dtype.kind == "f")
-        raise ValueError(f"pixels are uint8 (0 to 255), and these are {array.dtype}; convert them{scaled}")
+        floats = "convert them: (255 * pixels).round().astype(numpy.uint8) where they reach from 0 to 1"
+        fix = floats if array.dtype.kind == "f" else "convert them"
+        raise FovealError("image.array", f"these pixels are {array.dtype}", expected="uint8, 0 to 255", fix=fix)
     if array.ndim == 2:
         return [array[..., None]]
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"an array of shape {list(array.shape)} is no photograph: give uint8 [h, w, 3] RGB, [h, w] grey or "
-            "[n, h, w, 3]"
-        )
+        what = f"an array of shape {list(array.shape)} is not a photograph"
+        raise FovealError("image.array", what, expected="uint8 [h, w, 3] RGB, [h, w] grey or [n, h, w, 3]")
     return [array] if array.ndim == 3 else list(array)

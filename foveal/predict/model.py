@@ -6,7 +6,6 @@ folder) and `Exported` (a file that `foveal export` wrote) compute the answers.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -32,7 +31,14 @@ Read = tuple[Photograph, Prepared | FovealError]
 
 
 class Model(ABC):
-    """A grader without its weights: `said` has the keys of model.json."""
+    """A grader without its weights: `said` has the keys of model.json.
+
+    `has_maps`, `has_features`: whether `answer` gives them. Several graders have no features in common, and a map needs
+    one grader whose head stands on the mean of its last map.
+    """
+
+    has_maps: bool
+    has_features: bool
 
     def __init__(self, name: str, said: Mapping[str, Any], readout: Readout, tta: str) -> None:
         self.name, self.readout, self.tta = name, readout, tta
@@ -49,16 +55,6 @@ class Model(ABC):
     def key(self) -> str:
         """A digest of all that decides an answer."""
 
-    @property
-    @abstractmethod
-    def has_maps(self) -> bool:
-        """Whether `answer` gives maps: of one grader whose head stands on the mean of its last map."""
-
-    @property
-    @abstractmethod
-    def has_features(self) -> bool:
-        """Whether `answer` gives features: several graders have none in common."""
-
     @abstractmethod
     def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
         """All that is wanted of prepared images uint8 [n, S, S, C], from one pass of each network.
@@ -71,17 +67,6 @@ class Model(ABC):
         shares = self.answer(images).probabilities
         assert shares is not None
         return shares
-
-    def second_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, C] of the second task."""
-        shares = self.answer(images).second
-        assert shares is not None
-        return shares
-
-    def looks(self, images: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(maps, features) of `answer`."""
-        answers = self.answer(images, ("features", "map"))
-        return answers.maps, answers.features
 
     def nothing(self) -> Answers:
         """The answers for no images."""
@@ -106,17 +91,11 @@ class Model(ABC):
                 f"The model grades on '{self.scale}' ({', '.join(self.classes)}), so these labels are not used"
             )
         for part, images in self.images_of(prepared, records):
-            labels = part["label"] if same else pd.array([pd.NA] * len(part), dtype="Int64")
             answers = self.answer(images)
-            assert answers.probabilities is not None
-            table = self.table(
-                list(part["id"]), answers.probabilities, labels, part["group"], part["split"], part["flags"]
-            )
-            yield (
-                table
-                if self.second is None
-                else table.join(self.second_table(prepared, part, answers.second).set_index(table.index))
-            )
+            table = self.table(part if same else part.drop(columns="label"), answers.probabilities)
+            if answers.second is not None:
+                table = table.join(self.second_table(prepared, part, answers.second))
+            yield table
 
     def images_of(
         self, prepared: PreparedSet, records: pd.DataFrame, at_once: int = 4 * BATCH
@@ -127,21 +106,17 @@ class Model(ABC):
             part = records.iloc[start : start + at_once]
             yield part, prepared.pixels(part)
 
-    def second_table(self, prepared: PreparedSet, records: pd.DataFrame, answers: np.ndarray | None) -> pd.DataFrame:
-        """Of a second task: a column with what the source says, "" where it says nothing, and those of the answers."""
-        assert self.second is not None and answers is not None
-        name = self.second[0]
-        known = prepared.columns[name] if name in prepared.columns else pd.Series(dtype=object)
-        return pd.DataFrame({name: known.reindex(records["id"]).fillna("").to_numpy()}).join(
-            self.second_columns(answers)
-        )
+    def second_table(self, prepared: PreparedSet, records: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
+        """What the source says of the second task, "" where it says nothing, and the answers [n, C] to it."""
+        assert self.second is not None
+        known = prepared.columns.get(self.second[0], pd.Series(dtype=object))
+        return self._second_columns(answers, known.reindex(records["id"]).fillna("").to_numpy())
 
-    def second_columns(self, answers: np.ndarray) -> pd.DataFrame:
-        """Probabilities [n, C] of the second task as columns "NAME=CLASS"."""
+    def _second_columns(self, answers: np.ndarray, known: np.ndarray | str = "") -> pd.DataFrame:
         assert self.second is not None
         name, classes = self.second
         columns = {f"{name}={value}": answers[:, k].astype(float).round(6) for k, value in enumerate(classes)}
-        return pd.DataFrame(columns)
+        return pd.DataFrame({name: known, **columns}, index=range(len(answers)))
 
     def read(self, photographs: Iterable[Photograph]) -> Iterator[Read]:
         """(photograph, its prepared form or why there is none), decoded in threads, in order, a few in advance.
@@ -164,43 +139,42 @@ class Model(ABC):
 
         answers: of `answer_batch`, where they are known already.
         """
-        graded = [(photograph.id, result) for photograph, result in batch if isinstance(result, Prepared)]
-        failed = [(photograph.id, str(result)) for photograph, result in batch if isinstance(result, FovealError)]
-        flags = [" ".join(result.flags) for _, result in graded]
-        table = self.rows([name for name, _ in graded], answers or self.answer_batch(batch), flags)
-        if not failed:
-            return table
-        rows = pd.DataFrame(failed, columns=["id", "reason"]).assign(answer="unreadable")
-        texts = ("group", "split", "flags", "set", *(self.second or ())[:1])
-        text = {column: "" for column in texts if column in table}
-        order = [photograph.id for photograph, _ in batch]
-        rows = rows.assign(**text).reindex(columns=table.columns).astype(_gaps(table))
-        both = pd.concat([table, rows]) if graded else rows
-        return both.set_index("id", drop=False).loc[order].reset_index(drop=True)
+        graded = {photograph.id: result for photograph, result in batch if isinstance(result, Prepared)}
+        failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
+        flags = [" ".join(result.flags) for result in graded.values()]
+        table = self.rows(list(graded), answers or self.answer_batch(batch), flags)
+        table = table.set_index("id").reindex([photograph.id for photograph, _ in batch])
+        text = table.columns.intersection(
+            ["group", "split", "flags", "set", "answer", "reason", *(self.second or ())[:1]]
+        )
+        table[text] = table[text].astype(object).fillna("")
+        table.loc[list(failed), "answer"], table.loc[list(failed), "reason"] = "unreadable", list(failed.values())
+        return table.reset_index()
 
     def blank(self, count: int) -> np.ndarray:
         """Black prepared images uint8 [count, S, S, C]."""
         return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
 
-    def rows(self, ids: Sequence[str], answers: Answers, flags: Iterable[str] | None = None) -> pd.DataFrame:
+    def rows(self, ids: Sequence[str], answers: Answers, flags: Iterable[str] = ()) -> pd.DataFrame:
         """The rows of predictions.csv for photographs that were answered, with all columns."""
-        assert answers.probabilities is not None
-        table = self.table(ids, answers.probabilities, flags=flags)
-        if self.second is not None:  # in the order of columns that images of a set have
-            assert answers.second is not None
-            table = table.assign(**{self.second[0]: ""}).join(self.second_columns(answers.second))
+        table = self.table(pd.DataFrame({"id": ids, "flags": list(flags) or [""] * len(ids)}), answers.probabilities)
+        if answers.second is not None:
+            table = table.join(self._second_columns(answers.second))
         return table.assign(answer="graded", reason="")
 
     def table(
-        self, ids: Sequence[str], probabilities: np.ndarray, labels: Iterable[Any] | None = None,
-        groups: Iterable[str] | None = None, splits: Iterable[str] | None = None, flags: Iterable[str] | None = None,
+        self,
+        records: pd.DataFrame,
+        probabilities: np.ndarray | None,
         graded: tuple[np.ndarray, list[str]] | None = None,
-    ) -> pd.DataFrame:  # fmt: skip
+    ) -> pd.DataFrame:
         """The columns id, label, p0 … pK, grade, referable, group, split, flags and, where there are sets, set.
 
-        graded: grades and sets that do not come from the model's own readout. Raises FovealError for probabilities that
-        are not finite: their argmax would be grade 0.
+        records: column id and, where they are known, label, group, split and flags. graded: grades and sets that do not
+        come from the model's own readout. Raises FovealError for probabilities [n, K] that are not finite: their argmax
+        would be grade 0.
         """
+        assert probabilities is not None
         if not np.isfinite(probabilities).all():
             raise FovealError(
                 "run.not_finite",
@@ -210,16 +184,13 @@ class Model(ABC):
         if graded is None:
             grades = self.readout.grades(probabilities)
             graded = grades, self.readout.sets(probabilities, grades)
-        blank, unknown = [""] * len(ids), pd.array([pd.NA] * len(ids), dtype="Int64")
-        lowest = referable_from(self.scale)
-        referable = None if lowest is None else referred(np.asarray(graded[0]), lowest).astype(int)
+        unknown, lowest = [pd.NA] * len(records), referable_from(self.scale)
         table = pd.DataFrame({
-            "id": list(ids), "label": unknown if labels is None else pd.array(list(labels), dtype="Int64"),
+            "id": list(records["id"]), "label": pd.array(list(records.get("label", unknown)), dtype="Int64"),
             **{f"p{number}": probabilities[:, number].astype(float).round(6) for number in range(len(self.classes))},
             "grade": pd.array(graded[0], dtype="Int64"),
-            "referable": unknown if referable is None else pd.array(referable, dtype="Int64"),
-            "group": blank if groups is None else list(groups), "split": blank if splits is None else list(splits),
-            "flags": blank if flags is None else list(flags),
+            "referable": pd.array(unknown if lowest is None else referred(graded[0], lowest) * 1, dtype="Int64"),
+            **{name: list(records.get(name, [""] * len(records))) for name in ("group", "split", "flags")},
         })  # fmt: skip
         return table.assign(set=graded[1]) if has_sets else table
 
@@ -254,9 +225,3 @@ def set_ungradable(table: pd.DataFrame, words: Iterable[str]) -> pd.DataFrame:
     if "set" in table:
         table.loc[without, "set"] = ""
     return table
-
-
-def _gaps(table: pd.DataFrame) -> dict[str, Any]:
-    """Types of columns in which a row may be empty."""
-    numbers = re.compile(r"p\d+|label|grade|referable|.+=.*")
-    return {str(name): kind for name, kind in table.dtypes.items() if numbers.fullmatch(str(name))}

@@ -1,4 +1,4 @@
-"""Open what grades: run folders (torch) or an exported file (no torch), by what lies there."""
+"""Open what grades: run folders (torch) or an exported file (no torch)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from foveal.errors import FovealError
 from foveal.predict.model import Model
 
 AUGMENTATIONS = ("auto", "none", "flips", "turns")
@@ -22,33 +23,40 @@ def is_exported(path: Path) -> bool:
 
 
 def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", threads: int = 0) -> Model:
-    """The model of one or more run folders, or of one exported file; ValueError says what is missing or does not fit.
+    """The model of one or more run folders, or of one exported file; FovealError where something is missing or wrong.
 
-    `tta`: auto is that of the run; an exported file has its own, which cannot be changed. `threads`: of an exported
-    file, 0 takes all cores.
+    `tta`: auto is that of the run; that of an exported file cannot be changed. `threads`: of an exported file, 0 takes
+    all cores.
     """
     if tta not in AUGMENTATIONS:
-        raise ValueError(f"--tta {tta}: choose {', '.join(AUGMENTATIONS)}")
+        raise FovealError("option.value", f"--tta {tta} is unknown", expected=", ".join(AUGMENTATIONS))
     exported = [path for path in paths if is_exported(path)]
-    if not exported:
-        if importlib.util.find_spec("torch") is None:
-            raise ValueError(
-                f"{paths[0]} is a run folder, which needs torch: pip install torch timm, or export it there"
-            )
-        from foveal.distributed import choose_device
-        from foveal.predict.predictor import Predictor
+    if exported:
+        return _open_exported(exported[0], paths, device, tta, threads)
+    if importlib.util.find_spec("torch") is None:
+        raise FovealError(
+            "package.missing", f"{paths[0]} is a run folder, which needs torch",
+            fix="pip install torch timm, or export the run where torch is installed",
+        )  # fmt: skip
+    from foveal.distributed import choose_device
+    from foveal.predict.predictor import Predictor
 
-        return Predictor(paths, choose_device(device), None if tta == "auto" else tta)
-    if len(paths) > 1:
-        raise ValueError(f"{exported[0]} is an exported model, which grades alone; give one, or run folders only")
+    return Predictor(paths, choose_device(device), None if tta == "auto" else tta)
+
+
+def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, threads: int) -> Model:
     from foveal.predict.exported import Exported
 
+    if len(paths) > 1:
+        what = f"{file} is an exported model and cannot grade together with others"
+        raise FovealError("option.conflict", what, fix="give this file alone, or run folders only")
     if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"--device {device}: an exported model runs on auto, cpu or cuda")
-    model = Exported(exported[0], device, threads)
+        what = f"--device {device}: {file} is an exported model"
+        raise FovealError("option.value", what, expected="auto, cpu or cuda")
+    model = Exported(file, device, threads)
     if tta not in ("auto", model.tta):
-        raise ValueError(
-            f"--tta {tta}: {exported[0]} was exported with {model.tta}, which is part of the file; export it again "
-            f"with --tta {tta}"
-        )
+        raise FovealError(
+            "option.conflict", f"--tta {tta}: {file} was exported with --tta {model.tta}, which is part of the file",
+            fix=f"export the run again with --tta {tta}",
+        )  # fmt: skip
     return model

@@ -1,9 +1,9 @@
 """Output: predictions written row by row while images are graded, so that an interruption loses none of them.
 
     OUT.partial        the rows so far, as they will stand in OUT
-    OUT.partial.json   what they were made with: the same command goes on, another one is refused
+    OUT.partial.json   what they were made with: the same command continues, another one is refused
 
-OUT itself appears when all is graded: whoever finds it has all of it. It is CSV, or JSON lines where it ends in .jsonl.
+OUT appears when all is graded, so that it is always whole. It is CSV, or JSON lines where it ends in .jsonl.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from foveal.console import say
+from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.runs import locked
 
@@ -38,12 +39,12 @@ class Writer:
         try:
             self._hold()
             self.done, self.columns = self._resume(dict(made_with))
+            write_json(self.about, dict(made_with))
         except BaseException:
             self._stream.close()
             raise
         if self.done:
-            say(f"{len(self.done):,} images are graded already ({self.partial}); going on behind them")
-        write_json(self.about, dict(made_with))
+            say(f"{self.partial} holds {len(self.done):,} graded images; continuing after them")
 
     def __enter__(self) -> Writer:
         return self
@@ -51,68 +52,82 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._stream.closed and self._stream.tell() == 0:  # nothing to go on from
+        if not self._stream.closed and self._stream.tell() == 0:
             self.discard()
         self._stream.close()
 
     def earlier(self) -> Iterator[pd.DataFrame]:
-        """The rows that an interrupted command has written, some thousand at a time."""
+        """The rows that an interrupted command has written, some thousand at a time; those of CSV hold text."""
         if not self.done:
             return
         with self.partial.open(encoding="utf-8", newline="") as stream:
             rows = map(_row, map(json.loads, stream)) if self.lines else csv.DictReader(stream)
             while part := list(islice(rows, ROWS_AT_ONCE)):
-                yield _with_types(pd.DataFrame(part))
+                yield pd.DataFrame(part, dtype=object)
 
     def write(self, table: pd.DataFrame) -> None:
-        """Append the rows; they survive the death of this process, and of the machine."""
+        """Append the rows and force them to the disk."""
         first = self._stream.tell() == 0
         self.columns = self.columns or list(table.columns)
         if list(table.columns) != self.columns:
-            raise ValueError(
-                f"rows with columns {list(table.columns)} do not fit below {self.columns} in {self.partial}"
-            )
-        self._stream.write((_json_lines(table) if self.lines else _csv(table, header=first)).encode())
+            what = f"rows with the columns {list(table.columns)} do not fit in {self.partial}"
+            raise FovealError("output.columns", what, expected=str(self.columns))
+        text = _json_lines(table) if self.lines else table.to_csv(index=False, header=first, lineterminator="\n")
+        self._stream.write(text.encode())
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
     def discard(self) -> None:
-        """Nothing in it is worth to go on from: leave no file."""
+        """Leave no file: nothing in it is worth keeping."""
         self._stream.close()
         self.partial.unlink()
-        self.about.unlink()
+        self.about.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """All is written: give the file its name."""
+        """Give the finished file its name."""
         self._stream.close()
         self.partial.replace(self.out)
         self.about.unlink()
 
     def _hold(self) -> None:
-        """ValueError where another command writes this table, or has just given it its name."""
+        """FovealError where another command writes this table, or has just given it its name."""
         if not (locked(self._stream.fileno()) and self.partial.is_file() and _same(self.partial, self._stream)):
-            raise ValueError(f"another foveal predict is writing {self.out}; let it finish, or choose another --out")
+            what = f"another foveal predict is writing {self.out}"
+            raise FovealError("output.busy", what, fix="wait until it has finished, or choose another --out")
 
     def _resume(self, made_with: dict[str, Any]) -> tuple[set[str], list[str]]:
-        """(ids of the rows that there are, their columns where the table has a header)."""
-        if not self.about.is_file():
-            self._stream.truncate(0)
-            return set(), []
-        before = read_json(self.about)
-        different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
-        if different:
-            raise ValueError(
-                f"{self.partial} was begun by another command (it differs in {', '.join(different)}): finish that one, "
-                f"choose another --out, or delete {self.partial}"
-            )
-        data = self.partial.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]  # a killed process may have left half a line
+        """(ids of the rows that there are, their columns where the table has a header); drops a row that was cut off.
+
+        An empty file belongs to nobody: its .json is of a command that was stopped while it finished.
+        """
+        data = self.partial.read_bytes() if self.about.is_file() else b""
+        if data:
+            self._check_same(made_with)
+        whole = data[: _end_of_rows(data, quoted=not self.lines)]
         self._stream.truncate(len(whole))
-        if self.lines:  # other signs than \n may stand in a name
+        self._stream.seek(0, os.SEEK_END)  # `write` asks for the position to know whether a header is due
+        if self.lines:  # a name may hold other line ends than \n
             return {json.loads(row)["id"] for row in whole.decode().split("\n") if row}, []
         rows = csv.reader(StringIO(whole.decode(), newline=""))
         columns = next(rows, [])
         return {row[0] for row in rows}, columns
+
+    def _check_same(self, made_with: dict[str, Any]) -> None:
+        before = read_json(self.about)
+        different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
+        if different:
+            raise FovealError(
+                "output.other_command", f"another command began {self.partial}: it differs in {', '.join(different)}",
+                fix=f"finish that command, choose another --out, or delete {self.partial}",
+            )  # fmt: skip
+
+
+def _end_of_rows(data: bytes, *, quoted: bool) -> int:
+    """The length of the whole rows at the start of `data`; of CSV, a line end within quotes ends no row."""
+    end = data.rfind(b"\n") + 1
+    while quoted and data.count(b'"', 0, end) % 2:
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    return end
 
 
 def _same(file: Path, stream: BinaryIO) -> bool:
@@ -121,25 +136,13 @@ def _same(file: Path, stream: BinaryIO) -> bool:
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:
-    """A JSON line as the row of a table that it was."""
+    """A JSON line as the row of the table."""
     shares = line.pop("probabilities") or []
     return {**line, **{f"p{number}": share for number, share in enumerate(shares)}}
 
 
-def _with_types(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that the summary counts or shows, typed as they were before they were written."""
-    whole = [name for name in ("grade", "referable") if name in table]
-    shares = [name for name in table if str(name)[:1] == "p" and str(name)[1:].isdigit()]
-    numbers = table[[*whole, *shares]].apply(pd.to_numeric)
-    return table.assign(**numbers.astype(dict.fromkeys(whole, "Int64")))
-
-
-def _csv(table: pd.DataFrame, *, header: bool) -> str:
-    return table.to_csv(index=False, header=header, lineterminator="\n")
-
-
 def _json_lines(table: pd.DataFrame) -> str:
-    """A line per row: probabilities as one list, what is not known as null."""
+    """A line per row: probabilities as one list, unknown values as null."""
     columns = [name for name in table.columns if name[:1] == "p" and name[1:].isdigit()]
     lines = []
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):

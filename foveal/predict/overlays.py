@@ -1,6 +1,6 @@
-"""Overlays: a picture per photograph of the places that speak for its answer, beside predictions.csv.
+"""Overlays: a picture of each photograph with the places that speak for its answer, beside predictions.csv.
 
-The maps are those of nets/looking.py; what such maps are worth, `foveal explain` measures.
+The maps are those of nets/looking.py; `foveal explain` measures what such maps are worth.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from foveal.fundus.preparation import Prepared, locate
 from foveal.predict.inputs import Photograph
 from foveal.predict.model import Model, Read
 
-SIDE = 1024  # px: least short side of a photograph under its map, where it has so many
+SIDE = 1024  # px: photographs are decoded to a short side of at least this, where they have so many
 
 
 def check_maps(model: Model) -> None:
@@ -45,6 +45,6 @@ def write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None,
 
 
 def file_name(photograph: Photograph) -> str:
-    """A name without folders that no other photograph has: that of the file, and the start of its id's digest."""
+    """A name without folders that no other photograph has: that of the file, and the start of a digest of its id."""
     stem = re.sub(r"[^\w.-]+", "_", Path(photograph.member or photograph.file.name).stem)[:80]
     return f"{stem}.{hashlib.sha256(photograph.id.encode()).hexdigest()[:8]}"

@@ -62,6 +62,7 @@ class Predictor(Model):
                 )  # fmt: skip
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
+        self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
         self.readouts = [
             read_readout(path, made["decision"], made["task"] == "grading", made.get("readout", False))
             for path, made in zip(self.runs, models, strict=True)
@@ -78,14 +79,9 @@ class Predictor(Model):
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 
-    @property
-    def has_features(self) -> bool:
-        """Whether there is only one grader."""
-        return len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
-
-    @property
-    def has_maps(self) -> bool:
-        """Whether there is only one grader, and its head stands on the mean of its last map."""
+    @cached_property
+    def has_maps(self) -> bool:  # type: ignore[override]
+        """Finding out takes a pass of one black image."""
         return self.has_features and self.looking.maps
 
     @property
@@ -104,12 +100,6 @@ class Predictor(Model):
             raise FovealError("run.several", f"{self.name} has several graders", fix="choose one, such as RUN/fold1")
         return self.ensembles[0][0]
 
-    @property
-    def encoder_name(self) -> str:
-        """The name that timm, or Foveal, gives to the encoder of the only grader."""
-        name: str = read_model(self.runs[0])["encoder"]
-        return name
-
     @cached_property
     def looking(self) -> Looking:
         """The only grader: what it sees -> logits, features and, where it has them, places, from one pass."""
@@ -122,12 +112,16 @@ class Predictor(Model):
         if "probabilities" not in want:
             return self._pass(self._only, pixels, want) if self.has_features else Answers()
         passes = [[self._pass(member, pixels, want) for member in members] for members in self.ensembles]
-        read = [readout.probabilities(_mean(of_run)) for of_run, readout in zip(passes, self.readouts, strict=True)]
         one = passes[0][0] if self.has_features else Answers()
         return Answers(
-            probabilities=np.mean(read, axis=0).astype(np.float32), features=one.features, maps=one.maps,
+            probabilities=self._read(passes).astype(np.float32), features=one.features, maps=one.maps,
             second=_mean([one for of_run in passes for one in of_run], "second") if self.second else None,
         )  # fmt: skip
+
+    def _read(self, passes: Sequence[Sequence[Answers]]) -> np.ndarray:
+        read = [readout.probabilities(_mean(of_run)) for of_run, readout in zip(passes, self.readouts, strict=True)]
+        mean: np.ndarray = np.mean(read, axis=0)
+        return mean
 
     def _pass(self, member: Member, pixels: np.ndarray, want: Want = GRADE) -> Answers:
         """The answers of one network, its probabilities before any readout; at most `BATCH` views at a time."""
@@ -169,8 +163,7 @@ class Predictor(Model):
             passes = [[self._pass(member, images) for member in members] for members in self.ensembles]
             likeliest = np.stack([_mean([one]).argmax(1) for of_run in passes for one in of_run])
             agreed.append((likeliest == likeliest[0]).all(0))
-            read = [readout.probabilities(_mean(of_run)) for of_run, readout in zip(passes, self.readouts, strict=True)]
-            probabilities.append(np.mean(read, axis=0))
+            probabilities.append(self._read(passes))
         return np.concatenate(probabilities), np.concatenate(agreed)
 
 

@@ -1,12 +1,12 @@
-"""Record: how good a grader was when it was judged, in the few figures that travel with it."""
+"""Record: how good a grader was when it was evaluated, in a few figures that travel with it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from foveal.evaluate.operating import BY_GRADE
+from foveal.files import read_json
 
 FIGURES = ("quadratic_kappa", "referable_auc", "accuracy", "macro_f1", "expected_calibration_error")
 SHARES = ("sensitivity", "specificity")
@@ -20,7 +20,7 @@ def record_of(run: Path) -> list[dict[str, Any]]:
     file = run / "metrics.json"
     if not file.is_file():
         return []
-    result = json.loads(file.read_text(encoding="utf-8"))
+    result = read_json(file)
     found = [(name, result["metrics"][name]) for name in FIGURES if name in result["metrics"]]
     for point in result.get("operating_points", []):
         if (point["target"], point["name"]) == ("referable", BY_GRADE):

@@ -1,7 +1,7 @@
-"""Workers: many machines grade one job, as actors of a Ray cluster that each hold the model.
+"""Workers: many machines grade one job, as actors of a Ray cluster; each actor holds the model.
 
-All machines must see the model and the photographs under the same paths. Batches come back in their order; an actor
-that dies is started again and its batch graded again.
+All machines must see the model and the photographs under the same paths. Batches come back in order; an actor that dies
+is restarted, and its batch is graded again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from foveal.predict.inputs import Photograph
 from foveal.predict.model import BATCH
 from foveal.sets.jobs import ray_cluster
 
-WAITING = 2  # batches each actor holds: one graded, one to go on with
+WAITING = 2  # batches an actor holds: the one in work and the next
 
 
 class Worker:
-    """One process of a cluster with its own model; one core, or a GPU where there are any."""
+    """One process of a cluster with its own model, on one core, or on a GPU where there are any."""
 
     def __init__(self, paths: list[Path], device: str, tta: str, gpu: bool) -> None:
         import cv2
@@ -40,7 +40,7 @@ class Worker:
 
 
 def _one_thread() -> None:
-    """A worker has one core: more threads would only take those of its neighbours."""
+    """A worker has one core: more threads would only slow its neighbours down."""
     try:
         import torch
     except ImportError:
@@ -55,9 +55,7 @@ def tables_on_ray(
     with ray_cluster(address) as ray:
         gpus, cores = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
         count = gpus or max(cores, 1)
-        kind = ray.remote(Worker).options(
-            num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=5, max_task_retries=5
-        )  # fmt: skip
+        kind = ray.remote(Worker).options(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=5, max_task_retries=5)
         places = [path.absolute() for path in paths]
         actors = [kind.remote(places, device if gpus else "cpu", tta, bool(gpus)) for _ in range(count)]
         yield from _in_order(ray, actors, iter(photographs))
@@ -76,5 +74,5 @@ def _in_order(ray: Any, actors: list[Any], photographs: Iterator[Photograph]) ->
 
 
 def _absolute(photograph: Photograph) -> Photograph:
-    """The same with a path that holds wherever the worker runs."""
+    """The same with a path that is valid wherever the worker runs."""
     return Photograph(photograph.id, photograph.file.absolute(), photograph.member)

@@ -105,10 +105,7 @@ def write_predictions(
             f"all {int(val.sum())} validation images were graded '{classes[int(grades[val][0])]}': train longer, or "
             "change --learning-rate, --batch-norm or --sampling"
         )
-    table = predictor.table(
-        list(judged["id"]), probabilities, judged["label"], judged["group"], judged["split"], judged["flags"],
-        graded=(grades, list(sets)),
-    )  # fmt: skip
+    table = predictor.table(judged, probabilities, graded=(grades, list(sets)))
     if extra is not None:
         table = table.join(extra.set_index(table.index))
     write_misgraded(run.path, task.prepared, table)

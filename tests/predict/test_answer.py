@@ -1,6 +1,5 @@
 """One pass of each network gives probabilities, features and map, for a run and for an exported file."""
 
-import cv2
 import numpy as np
 import pytest
 from torch import nn
@@ -10,7 +9,6 @@ from foveal.predict.answers import ALL
 from foveal.predict.exported import Exported
 from foveal.predict.predictor import Predictor
 from foveal.sets.records import open_prepared
-from foveal.sources.phantom import draw_phantom
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +96,8 @@ def test_one_run_of_an_exported_file_gives_all(looking_run, looking_file, images
 
 def test_a_file_of_fewer_outputs_gives_what_it_has(exported, images):
     model = Exported(exported)
-    model._outputs = ["probabilities"]
+    model._outputs = {"probabilities"}
     model._session = Counted(model._session)
-    assert not model.has_maps and not model.has_features
     answers = model.answer(images, ALL)
     assert model._session.runs == [["probabilities"]] and answers.features is answers.maps is None
     assert model.answer(images, ("map",)).probabilities is None and len(model._session.runs) == 1
@@ -112,11 +109,7 @@ def test_no_images_have_no_answers(grader_run, exported):
         assert answers.probabilities.shape == (0, 5) and answers.features is answers.maps is None
 
 
-def test_overlays_cost_no_further_pass(looking_run, tmp_path, monkeypatch):
-    (tmp_path / "photos").mkdir()
-    for number in range(3):
-        picture = draw_phantom(number, "left", 80, np.random.default_rng(number)).image
-        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), picture[..., ::-1])
+def test_overlays_cost_no_further_pass(looking_run, photographs, tmp_path, monkeypatch):
     made, forward = [], nn.Conv2d.forward
 
     def counting(layer, images):
@@ -125,5 +118,5 @@ def test_overlays_cost_no_further_pass(looking_run, tmp_path, monkeypatch):
         return forward(layer, images)
 
     monkeypatch.setattr(nn.Conv2d, "forward", counting)
-    foveal.predict(looking_run, tmp_path / "photos", out=tmp_path / "p.csv", overlays=tmp_path / "o", tta="flips")
+    foveal.predict(looking_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o", tta="flips")
     assert [rows for rows in made if rows > 1] == [12] and len(list((tmp_path / "o").iterdir())) == 3

@@ -5,27 +5,12 @@ import os
 import shutil
 import zipfile
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
 
 import foveal
-from foveal.errors import FovealError
 from foveal.predict.inputs import Photograph, list_photographs
 from foveal.predict.output import Writer
-from foveal.sources.phantom import draw_phantom
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    """Three PNG photographs in a folder."""
-    random = np.random.default_rng(0)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(3):
-        cv2.imwrite(str(folder / f"{number}.png"), draw_phantom(number, "left", 80, random).image[..., ::-1])
-    return folder
 
 
 def two_tasks(folder):
@@ -47,14 +32,14 @@ def test_a_set_and_photographs_have_the_same_columns_with_a_second_task(photogra
     assert set(table["eye"].dropna()) == {"left", "right"}
 
 
-def test_rows_of_other_columns_are_refused(tmp_path):
+def test_rows_of_other_columns_are_refused(tmp_path, refuses):
     with Writer(tmp_path / "p.csv", {}) as writer:
         writer.write(pd.DataFrame({"id": ["a"], "p0": [1.0]}))
-        with pytest.raises(ValueError, match="do not fit below"):
+        with refuses("output.columns", "grade", "p0", tmp_path / "p.csv.partial"):
             writer.write(pd.DataFrame({"id": ["b"], "grade": [1]}))
 
 
-def test_another_archive_of_the_same_name_is_opened_anew(grader_run, photographs, tmp_path):
+def test_another_archive_of_the_same_name_is_opened_anew(grader_run, photographs, tmp_path, refuses):
     grader, archive = foveal.load(grader_run), tmp_path / "s.zip"
 
     def answers(name):
@@ -64,7 +49,7 @@ def test_another_archive_of_the_same_name_is_opened_anew(grader_run, photographs
 
     expected = grader.predict([photographs / "0.png", photographs / "1.png"])["p0"].tolist()
     assert [answers("0.png"), answers("1.png")] == expected and expected[0] != expected[1]
-    with pytest.raises(FovealError, match="no longer in the archive"):
+    with refuses("image.missing"):
         Photograph.at(archive, "gone.png").source()
 
 
@@ -96,27 +81,27 @@ def test_names_with_odd_line_ends_are_known_again(tmp_path, ending):
     assert len(read) == 2 * len(names)
 
 
-def test_two_commands_do_not_write_one_table(tmp_path):
+def test_two_commands_do_not_write_one_table(tmp_path, refuses):
     with Writer(tmp_path / "p.csv", {}) as writer:
         writer.write(pd.DataFrame({"id": ["a"]}))
-        with pytest.raises(ValueError, match="another foveal predict is writing"):
+        with refuses("output.busy", tmp_path / "p.csv"):
             Writer(tmp_path / "p.csv", {})
         writer.finish()
     assert (tmp_path / "p.csv").read_text() == "id\na\n" and not list(tmp_path.glob("*.partial*"))
 
 
-def test_the_table_takes_no_photographs_place(grader_run, photographs, tmp_path):
+def test_the_table_takes_no_photographs_place(grader_run, photographs, tmp_path, refuses):
     (tmp_path / "list.csv").write_text("photos/0.png\n")
     before = (photographs / "0.png").read_bytes()
-    for image, out in ((photographs / "0.png",) * 2, (tmp_path / "list.csv",) * 2):
-        with pytest.raises(ValueError, match="one of the inputs|give the path of a .csv or .jsonl"):
-            foveal.predict(grader_run, image, out=out)
+    for file, code in ((photographs / "0.png", "option.value"), (tmp_path / "list.csv", "option.conflict")):
+        with refuses(code, "--out", file):
+            foveal.predict(grader_run, file, out=file)
     assert (photographs / "0.png").read_bytes() == before and (tmp_path / "list.csv").read_text() == "photos/0.png\n"
 
 
-def test_sets_that_call_images_alike_are_told_before_the_work(grader_run, phantom_set, tmp_path):
+def test_sets_with_images_of_the_same_name_are_refused(grader_run, phantom_set, tmp_path, refuses):
     shutil.copytree(phantom_set, tmp_path / "other")
-    with pytest.raises(ValueError, match="both have an image .*two tables"):
+    with refuses("set.same_ids", phantom_set, tmp_path / "other"):
         foveal.predict(grader_run, phantom_set, tmp_path / "other", out=tmp_path / "p.csv")
 
 
@@ -125,11 +110,16 @@ def test_a_pattern_may_stand_for_folders(photographs, tmp_path):
     assert [photograph.file.name for photograph in found] == ["0.png", "1.png", "2.png"]
 
 
-@pytest.mark.parametrize(("line", "said"), [("image_id", "no column named file"), ("file;label", "instead of semi")])
-def test_a_header_that_names_no_files_is_told(tmp_path, line, said):
+@pytest.mark.parametrize("line", ["image_id", "file;label", "name,grade"])
+def test_a_header_without_a_column_of_files_is_refused(tmp_path, refuses, line):
     (tmp_path / "list.csv").write_text(f"{line}\na\n")
-    with pytest.raises(ValueError, match=said):
+    with refuses("table.missing_column", tmp_path / "list.csv", line.replace(",", ", ")):
         list(list_photographs([tmp_path / "list.csv"]))
+
+
+def test_blank_lines_of_a_list_are_skipped(tmp_path):
+    (tmp_path / "list.csv").write_text("\n\na.png\n\nb.png\n")
+    assert [photograph.file.name for photograph in list_photographs([tmp_path / "list.csv"])] == ["a.png", "b.png"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders have no such modes there")
@@ -143,7 +133,7 @@ def test_a_folder_that_cannot_be_opened_is_told(photographs, monkeypatch, capsys
     monkeypatch.setattr(os, "walk", without_rights)
     assert len(list(list_photographs([photographs]))) == 3
     said = capsys.readouterr()
-    assert "sub cannot be opened (Permission denied)" in (said.out + said.err).replace("\n", " ")
+    assert str(photographs / "sub") in (said.out + said.err).replace("\n", "")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +152,7 @@ def test_a_damaged_run_is_named(grader_run, tmp_path, refuses, file, text, code)
         foveal.load(run)
 
 
-def test_a_run_without_its_readout_does_not_answer_otherwise(grader_run, tmp_path):
+def test_a_run_without_its_readout_does_not_answer_otherwise(grader_run, tmp_path, refuses):
     run = tmp_path / "run"
     shutil.copytree(grader_run, run)
     (run / "readout.json").unlink(missing_ok=True)
@@ -173,10 +163,10 @@ def test_a_run_without_its_readout_does_not_answer_otherwise(grader_run, tmp_pat
 
 
 @pytest.mark.slow
-def test_an_exported_folder_may_be_called_as_a_file(exported, tmp_path):
+def test_an_exported_folder_may_be_called_as_a_file(exported, tmp_path, refuses):
     shutil.copytree(exported, tmp_path / "grader.onnx")
     assert foveal.load(tmp_path / "grader.onnx").classes == foveal.load(exported).classes
     about = tmp_path / "grader.onnx" / "foveal.json"
     about.write_text(about.read_text()[:100])
-    with pytest.raises(ValueError, match=r"foveal.json is cut off or damaged"):
+    with refuses("file.damaged", about):
         foveal.load(tmp_path / "grader.onnx")

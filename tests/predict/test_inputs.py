@@ -1,8 +1,6 @@
 import json
 import zipfile
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,20 +8,6 @@ import foveal
 from foveal.predict import model
 from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.predict.model import Model
-from foveal.sources.phantom import draw_phantom
-
-PICTURE = b"not empty"
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    """Three PNG photographs in a folder."""
-    random = np.random.default_rng(0)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(3):
-        cv2.imwrite(str(folder / f"{number}.png"), draw_phantom(number, "left", 80, random).image[..., ::-1])
-    return folder
 
 
 def ids(*paths):
@@ -47,12 +31,17 @@ def test_patterns_lists_and_archives_name_the_same_photographs(photographs, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [("a.zip", b"PK no", "not a zip archive"), ("a.csv", b"name,grade\nx,1\n", "none of its columns is named")],
+    ("name", "content", "code"),
+    [
+        ("a.zip", b"PK no", "file.damaged"),
+        ("none.zip", b"PK\5\6" + bytes(18), "image.none"),
+        ("a.csv", b"", "table.empty"),
+        ("b.csv", b"file\n\xff\xfe.png\n", "table.damaged"),
+    ],
 )
-def test_what_is_no_archive_or_list_is_told(tmp_path, name, content, message):
+def test_what_is_not_an_archive_or_a_list_is_refused(tmp_path, refuses, name, content, code):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with refuses(code, tmp_path / name):
         ids(tmp_path / name)
 
 
@@ -80,7 +69,7 @@ def test_json_lines_say_the_same(grader_run, photographs, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, capsys, ending):
+def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monkeypatch, capsys, refuses, ending):
     (photographs / "0.txt.png").write_text("no picture")
     whole = foveal.predict(grader_run, photographs, out=tmp_path / f"whole.{ending}").read_text()
     told = capsys.readouterr().out
@@ -102,28 +91,24 @@ def test_an_interrupted_command_goes_on(grader_run, photographs, tmp_path, monke
     with (tmp_path / f"p.{ending}.partial").open("a") as stream:
         stream.write("half a li")  # as a killed process leaves it
     monkeypatch.setattr(Model, "table_of_photographs", table_of)
-    with pytest.raises(ValueError, match="begun by another command .*ungradable"):
+    with refuses("output.other_command", tmp_path / f"p.{ending}.partial", "ungradable"):
         foveal.predict(grader_run, photographs, out=out, ungradable=["blurred"])
     capsys.readouterr()
     foveal.predict(grader_run, photographs, out=out)
     assert out.read_text() == whole and not list(tmp_path.glob("*.partial*"))
-    told_again = capsys.readouterr().out
-    summary = slice(told.index("4 images"), told.index("predictions:"))
-    assert told[summary] in told_again and "1 of 4 are unreadable" in told[summary]
+    table = told[told.index("4 images") : told.index("predictions:")]
+    assert table in capsys.readouterr().out and "1 of 4" in table
 
 
-@pytest.mark.slow
-def test_overlays_need_a_last_map_and_are_one_a_photograph(grader_run, photographs, tmp_path):
-    with pytest.raises(ValueError, match="gives no maps"):
+def test_overlays_need_a_last_map_and_are_one_a_photograph(grader_run, looking_run, photographs, tmp_path, refuses):
+    with refuses("run.no_maps", "--overlays"):
         foveal.predict(grader_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")
-    data = foveal.prepare("phantom:20", out=tmp_path / "data", size=32)
-    run = foveal.train(data, out=tmp_path / "run", encoder="resnet10t", epochs=1, batch_size=4, image_size=64)
-    foveal.predict(run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")
+    foveal.predict(looking_run, photographs, out=tmp_path / "p.csv", overlays=tmp_path / "o")
     assert [file.name.split(".")[0] for file in sorted((tmp_path / "o").iterdir())] == ["0", "1", "2"]
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_table(grader_run, photographs, tmp_path):
+def test_a_cluster_gives_the_same_table(grader_run, photographs, tmp_path, refuses):
     (photographs / "bad.png").write_text("no picture")
     here = foveal.predict(grader_run, photographs, out=tmp_path / "here.csv").read_text()
     there = foveal.predict(grader_run, photographs, out=tmp_path / "there.csv", ray="local").read_text()
