@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from foveal.cluster import maps, neighbours, tables, words
-from foveal.cluster.asked import ask, read_asked
+from foveal.cluster.asked import Asked, ask, read_asked
 from foveal.cluster.asked import listing as asked_listing
 from foveal.cluster.asked import show as show_asked
 from foveal.cluster.features import encoder_of, pixel_features, stored_features
@@ -71,15 +71,10 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     if config.out == Path():
         config = replace(config, out=Path("clusters") if config.run is None else config.run / "cluster")
     _check_out(config.out)
-    model = None if config.run is None else read_model(config.run)
     images = choose(config.data, config.split, seed=SEED)
     count = _number_of_clusters(config, images)
     photographs = read_asked(config.image, images) if config.image else None
-    learned = np.zeros(len(images), bool) if config.run is None else learned_from(images, config.run)
-    judged = images.labels >= 0
-    taught = model is not None and model["kind"] == "grader"  # its features know the labels that it learned from
-    if taught:
-        judged &= ~learned
+    learned, judged, taught = _seen_by(config.run, images)
     config.out.mkdir(parents=True, exist_ok=True)
     kinds = [stored_features(images, config.run, config.out, config.device)]
     if config.run is not None:
@@ -91,19 +86,25 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     result = _numbers(config, images, judged, looks, drawn, {"taught": taught, "learned": int(learned.sum())})
     asked = None
     if photographs is not None:
-        encode = encoder_of(config.run, images, config.device)
-        asked = ask(config.image, photographs, encode, kinds[0], images)
-        write_table(config.out / "asked.csv", asked_listing(asked, images))
-    _write_tables(config.out, images, looks[0], drawn, learned)
-    write_json(config.out / "cluster.json", result)
-    from foveal.cluster.page import render
-
-    write_text(config.out / "cluster.html", render(result, images, looks[0], drawn, asked, SEED))
+        asked = ask(config.image, photographs, encoder_of(config.run, images, config.device), kinds[0], images)
+    _write(config.out, result, images, looks[0], drawn, learned, asked)
     show(result)
     if asked is not None:
         show_asked(asked, images)
     say(f"\nwritten: {config.out}; the page is {config.out / 'cluster.html'}")
     return result
+
+
+def _seen_by(run: Path | None, images: Images) -> tuple[np.ndarray, np.ndarray, bool]:
+    """bool [n] learned from, bool [n] to be scored, and whether the run learned from labels.
+
+    The features of a grader know the labels that it learned from, so those images are not scored.
+    """
+    labelled = images.labels >= 0
+    if run is None:
+        return np.zeros(len(images), bool), labelled, False
+    learned, taught = learned_from(images, run), read_model(run)["kind"] == "grader"
+    return learned, labelled & ~learned if taught else labelled, taught
 
 
 def _check_out(out: Path) -> None:
@@ -143,12 +144,21 @@ def _numbers(
     return {**result, "findings": [asdict(finding) for finding in words.find(result)]}
 
 
-def _write_tables(out: Path, images: Images, first: Look, drawn: Sequence[maps.Map], learned: np.ndarray) -> None:
+def _write(
+    out: Path, result: dict[str, Any], images: Images, first: Look, drawn: Sequence[maps.Map], learned: np.ndarray,
+    asked: Asked | None,
+) -> None:  # fmt: skip
+    from foveal.cluster.page import render  # with the templates, which the options do not need
+
     clusters = first.clusterings["k-means"].clusters
     doubtful = neighbours.doubtful(first.voted, first.doubts, images)
     write_table(out / "maps.csv", maps.listing(drawn, first.points, images, clusters, learned))
     write_table(out / "neighbours.csv", neighbours.listing(first.near, images))
     write_table(out / "doubtful.csv", doubtful.drop(columns="position"))
+    if asked is not None:
+        write_table(out / "asked.csv", asked_listing(asked, images))
+    write_json(out / "cluster.json", result)
+    write_text(out / "cluster.html", render(result, images, first, drawn, asked, SEED))
 
 
 def show(result: dict[str, Any]) -> None:

@@ -79,28 +79,33 @@ def explain(config: ExplainConfig) -> Path:
     read_model(config.run)
     holding, sets = sort_inputs(config.images)
     out = config.out or config.run / "explain"
-    earlier = _earlier(out, config.run)
+    result = {"method": "", "target": config.target, "images": []} | _earlier(out, config.run)
+    result |= {"run": str(config.run), "weights": _weights(config.run), "cannot_show": CANNOT_SHOW}
     explainer = Explainer(config.run, config.target, choose_device(config.device))
-    result = earlier | {"run": str(config.run), "weights": _weights(config.run), "cannot_show": CANNOT_SHOW}
     if config.images:
         explainer.check(config.method)
-        pictures = [one for path in sets for one in from_set(path, config.split, explainer.predictor)]
-        pictures += from_photographs(list_photographs(holding), explainer.predictor)
-        if not pictures:
-            raise FovealError("image.damaged", f"no picture can be read in {', '.join(map(str, config.images))}")
-        entries = _write_maps(config.method, pictures, explainer, out / "maps")
+        entries = _write_maps(config.method, _pictures(config, holding, sets, explainer), explainer, out / "maps")
         result |= {"method": _described(config.method), "target": config.target, "images": entries}
     out.mkdir(parents=True, exist_ok=True)
     if config.phantom:
         result["score"] = {"target": config.target} | try_maps(explainer, config.phantom, out)
         if read_json(config.run / "card.json")["name"] != "phantom":
             warn("this grader was not trained on drawn photographs: the scores say little about its maps of real ones")
-    result = {"method": "", "target": config.target, "images": []} | result
     write_json(out / "explain.json", json_ready(result))
     write_text(out / "explain.html", render(result, out, explainer.classes))
     say(CANNOT_SHOW)
     say(f"explained: {out / 'explain.json'}; the page is {out / 'explain.html'}")
     return out / "explain.json"
+
+
+def _pictures(
+    config: ExplainConfig, holding: Sequence[Path], sets: Sequence[Path], explainer: Explainer
+) -> list[Picture]:  # fmt: skip
+    pictures = [one for path in sets for one in from_set(path, config.split, explainer.predictor)]
+    pictures += from_photographs(list_photographs(holding), explainer.predictor)
+    if not pictures:
+        raise FovealError("image.damaged", f"no picture can be read in {', '.join(map(str, config.images))}")
+    return pictures
 
 
 def _earlier(out: Path, run: Path) -> dict[str, Any]:
