@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -43,6 +44,10 @@ DatasetName = Literal[
 ]  # fmt: skip
 
 COLUMNS = ("image", "label", "group", "split")
+# What the readers of foreign files raise where a file is cut off or is something else.
+DAMAGE = (
+    OSError, EOFError, KeyError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, Source]:
@@ -60,7 +65,9 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         raise FovealError("option.conflict", conflict, fix="read it as a table with --dataset table")
     try:
         source = SOURCES[name].load(root, options)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
+    except FovealError:
+        raise
+    except DAMAGE as error:
         damaged = f"{root} cannot be read as {name} ({error}): it may be cut off or damaged"
         raise FovealError("source.damaged", damaged) from error
     _check(source, root)

@@ -87,7 +87,7 @@ def needed(found: Found | None, root: Path, name: str) -> Found:
 
 def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The named arrays of an .npz file; FovealError where one is missing."""
-    with np.load(file) as arrays:
+    with file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
         missing = [name for name in names if name not in arrays]
         if missing:
             found = f"{file} has no arrays {', '.join(missing)}; it has {', '.join(arrays.files)}"

@@ -412,7 +412,18 @@ def test_columns_are_for_tables_only(tmp_path, refuses):
         read_source(tmp_path, "folder", SourceOptions(label_column="x"))
 
 
-def test_a_file_that_is_cut_off_is_named(tmp_path, refuses):
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:20])
-    with refuses("source.damaged", tmp_path, "mnist"):
+@pytest.mark.parametrize(
+    ("name", "file", "data"),
+    [
+        ("mnist", "train-images-idx3-ubyte.gz", gzip.compress(bytes(1000))[:20]),
+        ("mnist", "train-images-idx3-ubyte", b"\0\0\x08\x03\0"),
+        ("cifar10", "cifar10.npz", b"not arrays"),
+        ("cifar10", "data_batch_1", pickle.dumps({b"images": 1}, protocol=2)),
+        ("cifar10", "data_batch_1", pickle.dumps({b"data": b"x", b"labels": []}, protocol=2)[:-3]),
+        ("retinamnist", "retinamnist.npz", b"PK\3\4 cut off"),
+    ],
+)
+def test_a_damaged_file_is_one_error(tmp_path, refuses, name, file, data):
+    (tmp_path / file).write_bytes(data)
+    with refuses("source.damaged", tmp_path, name):
         read_source(tmp_path, "auto", DEFAULT)
