@@ -98,8 +98,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     everything, corrected = _corrected(everything, config, out, names)
     table, split = choose_rows(everything, config.split)
     check_classes(table, split, names)
-    second = () if config.second_reader is None else (config.second_reader,)
-    table = join_records(table, config.records, (*config.by, *second))
+    table = join_records(table, config.records, config.by)
     scale = scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(units(table), RESAMPLES, SEED)
     about = {
@@ -110,7 +109,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         **_promised(file), **corrected,
     }  # fmt: skip
     if config.second_reader is not None:
-        about["inter_rater"] = agreement(table, config.second_reader, names, resampling)
+        column = config.second_reader
+        table = join_records(table, config.records, (column,), "--second-reader")
+        about["inter_rater"] = agreement(table, column, names, resampling)
     comparison = _compared(config, table, scale)
     result = measure(table, scale, resampling) | _points(everything, table, split, scale, resampling, config) | {
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
@@ -136,7 +137,7 @@ def _corrected(
     """The predictions with their labels corrected, and {"corrections": what was corrected}, or {} without any."""
     if config.corrections is None:
         return table, {}
-    if (out.parent / "records.csv").is_file():  # the corrections of a set stand beside it under the same name
+    if (out.parent / "records.csv").is_file():  # a set keeps its own corrections under that name
         raise FovealError("output.in_set", f"{out} lies in a prepared set, whose {CORRECTIONS} would be replaced",
                           fix="choose another --out")  # fmt: skip
     corrected, counts = with_corrections(table, config.corrections, names)

@@ -8,7 +8,7 @@ RUN/label_noise.csv, a row per doubted label, the most suspect first:
     probability       of the label
     suspicion         0.5 to 1: half of 1 - (probability of the label - highest of the other classes)
     likely            the class that the image seems to have
-    neighbours        labels of the 5 images most like it, as "3 no DR, 2 mild NPDR", where cluster/ lies beside
+    neighbours        labels of the 5 images most like it, as "3 no DR, 2 mild NPDR", where `foveal cluster` has run
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its in
 MOST_VALUES = 12  # numbers with more are cut at their quartiles; words with more do not form subgroups
 
 
-def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str]) -> pd.DataFrame:
+def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str], option: str = "--by") -> pd.DataFrame:
     """The predictions with `columns` joined by id from DATA/records.csv, measures.csv and columns.csv.
 
-    FovealError for a column that does not exist, and for images that the set does not hold.
+    option: what names the columns. FovealError for a column that does not exist, and for images that the set lacks.
     """
     table = table.copy()
     sources = [] if data is None else [_read(data / name) for name in ("records.csv", "measures.csv", "columns.csv")]
@@ -40,7 +40,7 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str])
         source = next((source for source in sources if column in source), None)
         if source is None:
             there = dict.fromkeys([*table.columns, *(name for source in sources for name in source.columns)])
-            raise FovealError("option.value", f"--by {column}: there is no such column", expected=", ".join(there),
+            raise FovealError("option.value", f"{option} {column}: there is no such column", expected=", ".join(there),
                               fix="" if data else "give the prepared set with --records DATA")  # fmt: skip
         missing = table["id"][~table["id"].isin(source.index)]
         if len(missing):

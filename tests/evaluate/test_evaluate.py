@@ -273,6 +273,7 @@ def test_wrong_corrections_are_refused(tmp_path, predictions, write, refuses, co
         (["elsewhere", "elsewhere"], {}, ["elsewhere"]),
         ([], {"referable_from": 5}, ["--referable-from", 5, "1..4"]),
         ([], {"by": ["id"]}, ["--by id", 60, 12]),
+        ([], {"second_reader": "anna"}, ["--second-reader anna", "id, label"]),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, predictions, write, refuses, others, options, values):
