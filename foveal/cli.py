@@ -19,7 +19,7 @@ from foveal.errors import FovealError
 # verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
 VERBS = {
     "demo": ("demo", "demo", "the whole way on drawn photographs, in a few minutes"),
-    "prepare": ("sets.prepare", "sets.prepare", "decode, crop and split a source once, into a prepared set"),
+    "prepare": ("sets.prepare", "sets.options", "decode, crop and split a source once, into a prepared set"),
     "inspect": ("inspect.inspect", "inspect.inspect", "what is in prepared sets, and what could mislead"),
     "cluster": ("cluster.cluster", "cluster.cluster", "which images look alike, and whether their labels agree"),
     "correct": ("sets.correct", "sets.correct", "a second opinion on a grade, kept beside the set"),

@@ -56,7 +56,8 @@ def demo(config: DemoConfig) -> Path:
     from foveal.pretrain.loop import pretrain
     from foveal.pretrain.options import PretrainConfig
     from foveal.report.build import ReportConfig, report
-    from foveal.sets.prepare import PrepareConfig, prepare
+    from foveal.sets.options import PrepareConfig
+    from foveal.sets.prepare import prepare
     from foveal.train.options import TrainConfig
     from foveal.train.train import train
 

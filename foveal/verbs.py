@@ -32,8 +32,9 @@ def demo(**options: Any) -> Path:
 
 
 def prepare(*source: PathLike, out: PathLike, **options: Any) -> Path:
-    """Prepare a source, or join prepared sets; returns the new set. Options: `foveal.sets.prepare.PrepareConfig`."""
-    from foveal.sets.prepare import PrepareConfig, prepare
+    """Prepare a source, or join prepared sets; returns the new set. Options: `foveal.sets.options.PrepareConfig`."""
+    from foveal.sets.options import PrepareConfig
+    from foveal.sets.prepare import prepare
 
     return prepare(build(PrepareConfig, {"source": source, "out": out, **options}, "prepare"))
 

@@ -19,7 +19,7 @@ from foveal.files import write_json, write_table
 from foveal.fundus.fingerprint import from_text
 from foveal.fundus.preparation import Preparation
 from foveal.fundus.quality import FLAGS, UNGRADABLE
-from foveal.sets.duplicates import Pictures, find_duplicates
+from foveal.sets.duplicates import Pictures, describe_pairs, find_duplicates
 from foveal.sets.records import COLUMNS, COLUMNS_FILE, counts_of, open_prepared, read_records, torn_copies, validate
 from foveal.sets.shards import FACTS, Shards, gather, read_facts
 from foveal.sets.splits import SplitOptions, decide_splits
@@ -59,7 +59,7 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
         records, ungradable = drop_ungradable(records)
         rejected.append(ungradable)
     copies = find_copies(records, folder / "images", assembly.card.fundus)
-    pairs = describe_copies(records, copies)
+    pairs = describe_pairs(records, records, copies)
     options = build(SplitOptions, {name: assembly.asked[name] for name in SplitOptions.__annotations__})
     earlier = {} if before is None else dict(zip(before["id"], before["split"], strict=True))
     records, left_out = decide_splits(records, copies, options, earlier)
@@ -115,17 +115,6 @@ def find_copies(records: pd.DataFrame, images: Path, photographs: bool) -> pd.Da
         read=lambda index: gather(shards, shard[index], row[index]),
     )
     return find_duplicates(pictures, near=photographs)
-
-
-def describe_copies(records: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
-    """The table of copies by id, with both labels; `conflict` is 1 where they differ."""
-    first, second = (records.iloc[copies[side]].reset_index(drop=True) for side in ("first", "second"))
-    both = first["label"].notna() & second["label"].notna()
-    return pd.DataFrame({
-        "id": first["id"], "other": second["id"], "kind": copies["kind"].to_numpy(),
-        "similarity": copies["similarity"].round(3).to_numpy(), "label": first["label"], "other_label": second["label"],
-        "conflict": (both & (first["label"] != second["label"])).fillna(False).astype(int),
-    })  # fmt: skip
 
 
 def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected: int) -> None:

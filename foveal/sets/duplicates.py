@@ -83,6 +83,23 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     return table.iloc[order].reset_index(drop=True)
 
 
+def describe_pairs(
+    ours: pd.DataFrame, theirs: pd.DataFrame, pairs: pd.DataFrame, columns: Sequence[str] = ("label",)
+) -> pd.DataFrame:
+    """Pairs of `find_duplicates` by id: id, other, kind, similarity, `columns` of both images, and conflict.
+
+    ours, theirs: the records that the rows of the pairs mean. conflict: 1 where both have labels, and these differ.
+    """
+    first = ours.iloc[pairs["first"]].reset_index(drop=True)
+    second = theirs.iloc[pairs["second"]].reset_index(drop=True)
+    table = pd.DataFrame({"id": first["id"], "other": second["id"], "kind": pairs["kind"].to_numpy()})
+    table["similarity"] = pairs["similarity"].round(3).to_numpy()
+    for column in columns:
+        table[column], table[f"other_{column}"] = first[column], second[column]
+    both = first["label"].notna() & second["label"].notna()
+    return table.assign(conflict=(both & (first["label"] != second["label"])).fillna(False).astype(int))
+
+
 def candidates(
     fingerprints: np.ndarray, others: np.ndarray | None = None, threshold: float = CANDIDATE
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import write_table
 from foveal.fundus.fingerprint import from_text
-from foveal.sets.duplicates import Pictures, candidates, find_duplicates
+from foveal.sets.duplicates import Pictures, candidates, describe_pairs, find_duplicates
 from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
@@ -176,13 +176,7 @@ def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
     """Copies across two sets: id, other, kind, similarity, and split and label on both sides; conflict 0 or 1."""
     ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
     pairs = find_duplicates(_pictures(ours), _pictures(theirs))
-    left, right = ours.iloc[pairs["first"]].reset_index(drop=True), theirs.iloc[pairs["second"]].reset_index(drop=True)
-    differ = (left["label"] != right["label"]).fillna(False)
-    return pd.DataFrame({
-        "id": left["id"], "other": right["id"], "kind": pairs["kind"].to_numpy(),
-        "similarity": pairs["similarity"].round(3).to_numpy(), "split": left["split"], "other_split": right["split"],
-        "label": left["label"], "other_label": right["label"], "conflict": differ.astype(int),
-    })  # fmt: skip
+    return describe_pairs(ours, theirs, pairs, ("split", "label"))
 
 
 def shared_patients(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:

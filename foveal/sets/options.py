@@ -1,0 +1,91 @@
+"""The options of `foveal prepare`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from foveal.errors import FovealError
+from foveal.sources.registry import DatasetName
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Options of `foveal prepare`."""
+
+    ## What to read
+    # Folder, CSV or array file; phantom:600 for 600 drawn photographs; or several prepared sets to join.
+    source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
+    # Folder for the prepared set; a set that was made there with the same options gets what is new in the source.
+    out: Path = Path()
+    # Print the known data sets, their layouts and licences, and do nothing else.
+    list: bool = False
+    # What the source is; auto recognises it from its files and prints the result.
+    dataset: DatasetName = "auto"
+    # Are the pictures photographs of the retina? auto knows the data sets, and checks some pictures of other sources.
+    fundus: Literal["auto", "yes", "no"] = "auto"
+    # Column of the table that names the image.
+    image_column: str | None = None
+    # Column of the table that holds the label.
+    label_column: str | None = None
+    # Column of the table that names the patient.
+    group_column: str | None = None
+    # Column of the table that says train, val or test.
+    split_column: str | None = None
+
+    ## Pictures
+    # Side of the prepared images in pixels; 0 means 256 for photographs, and keeps the size of arrays.
+    size: int = 0
+    # Crop to the retinal disc, or keep the whole frame; auto crops fundus photographs, but not arrays.
+    crop: Literal["auto", "disc", "none"] = "auto"
+    # For a whole frame that is not square: pad adds black, cut takes the square in its centre.
+    fit: Literal["pad", "cut"] = "pad"
+    # Make everything outside the circle of the disc black.
+    mask: bool = False
+    # local-mean subtracts the blurred picture (Graham 2015); clahe evens out local contrast.
+    enhance: Literal["none", "local-mean", "clahe"] = "none"
+    # Keep the green channel only, where vessels and lesions stand out most.
+    green: bool = False
+
+    ## Labels
+    # Classes in order, merged with +, as "0,1,2,3+4"; empty keeps those of the source.
+    classes: str = ""
+    # Scale of the classes (icdr, messidor, none, or a name of your own); auto takes it from the source.
+    scale: str = "auto"
+    # Leave out what the source calls ungradable, and what is no retina; rejected.csv lists it.
+    drop_ungradable: bool = False
+
+    ## Splits
+    # Share of the labelled images for validation, where the source has no such part.
+    val: float = 0.15
+    # Share of the labelled images for the test, where the source has no such part.
+    test: float = 0.2
+    # Training images that keep their label; the others become unlabelled; 0 keeps all labels.
+    labelled: int = 0
+    # Most unlabelled images to keep; 0 keeps all.
+    unlabelled: int = 0
+    # Decides the split and, for phantoms, the drawings.
+    seed: int = 0
+
+    ## Where
+    # Decode on a Ray cluster: its address, auto for one on this machine, local to start one; empty uses threads.
+    ray: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.list and (not self.source or self.out == Path()):
+            fix = "give both, or --list to see what can be read"
+            raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix=fix)
+        if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
+            what, expected = f"--val {self.val} --test {self.test}", "shares from 0 that leave some images for training"
+            raise FovealError("option.value", what, expected=expected)
+        if re.search(r"\s", self.scale):
+            raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, as four-grades")
+        if self.size and not 8 <= self.size <= 4096:
+            raise FovealError("option.value", f"--size {self.size}", expected="8 to 4096 pixels, or 0")
+        for name in ("labelled", "unlabelled"):
+            if getattr(self, name) < 0:
+                raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected="a count from 0")
