@@ -96,7 +96,7 @@ def crop_square(pixels: np.ndarray, disc: Disc, size: int) -> np.ndarray:
 
 
 def blacken_surround(pixels: np.ndarray) -> np.ndarray:
-    """Make the white surround that some exports have black; return the same array where there is none.
+    """Turn the white surround of some exports black; return the same array where there is none.
 
     `pixels` and result: uint8 `[h, w, 3]`. White that does not reach the edge of the frame stays: it is in the eye.
     A flash can reach the edge too, so this is for pictures in which no disc was found.

@@ -58,7 +58,7 @@ _LIT = 16  # grey levels of 255; darker is the surround
 _NEAR_BLACK, _SATURATED = 45, 250  # of the brightest, and of the second brightest channel
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _MARGIN = 0.94  # of the radius: further out is the ragged rim
-_CLEAR = 9  # px around dark parts where texture is not measured: an edge is no vessel
+_CLEAR = 9  # px around dark parts where texture is not measured, since edges look like vessels
 _LEAST_CLEAR = 400  # px; with fewer, the whole disc is measured
 
 # Feature: mean, spread; weights of itself, of its products with the features above it, and of its square.

@@ -36,7 +36,7 @@ def label_of(text: str, classes: list[str]) -> int | None:
     if text.isdigit() and int(text) < len(classes):
         return int(text)
     expected = f"a number from 0 to {len(classes) - 1}, one of {', '.join(classes)}, or none"
-    raise FovealError("label.value", f"'{text}' is no class", expected=expected)
+    raise FovealError("label.value", f"'{text}' is not a class", expected=expected)
 
 
 def corrections_text(table: pd.DataFrame) -> str:

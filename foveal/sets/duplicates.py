@@ -66,8 +66,8 @@ class Pictures:
 def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near: bool = True) -> pd.DataFrame:
     """Find all duplicates within one collection, or between `pictures` and `others`.
 
-    `near`: False searches for equal hashes only, as is right for pictures that are no fundus photographs (two digits
-    3 are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
+    `near`: False searches for equal hashes only, for pictures other than fundus photographs (two handwritten threes
+    are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
     Returns columns `first`, `second` (rows of `pictures`; `second` of `others`, if given; within one collection first <
     second), `kind` ("exact", "near", "mirrored"), `similarity` (0.63..1, 1 for exact), ordered by rows. All exact
     copies of a picture are paired with the first of them; near pairs are all listed.

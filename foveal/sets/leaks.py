@@ -47,7 +47,7 @@ def refuse_seen(
     listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
     more = f" and {len(leaked) - 8} more" if len(leaked) > 8 else ""
     kind = "judged" if "train" in judged else "validation or test"
-    message = f"{len(leaked)} {kind} images of {prepared.path} stand in {where} too: {listed}{more}"
+    message = f"{len(leaked)} {kind} images of {prepared.path} are also in {where}: {listed}{more}"
     if not allow:
         fix = "leave them out, since results on them would be too good, or allow them with --allow-leaks"
         raise FovealError("leak.seen", message, fix=fix)

@@ -56,7 +56,7 @@ class PrepareConfig:
     classes: str = ""
     # Scale of the classes (icdr, messidor, none, or a name of your own); auto takes it from the source.
     scale: str = "auto"
-    # Leave out what the source calls ungradable, and what is no retina; rejected.csv lists it.
+    # Leave out images that the source calls ungradable or that show no retina; rejected.csv lists them.
     drop_ungradable: bool = False
 
     ## Splits

@@ -159,7 +159,7 @@ def check_groups(records: pd.DataFrame, where: str) -> None:
     sides = labelled.groupby("group")["split"].nunique()
     torn = sides[sides > 1].index.tolist()
     if torn:
-        what = f"{where}: groups on more than one side of the split: {', '.join(map(str, torn[:5]))}"
+        what = f"{where}: groups in more than one split: {', '.join(map(str, torn[:5]))}"
         raise FovealError("split.group", what, fix="move all images of a group to one part")
 
 
@@ -212,7 +212,7 @@ def check_copies(records: pd.DataFrame, file: Path) -> None:
     torn = copies[torn_copies(records, copies)]
     if len(torn):
         pair = f"{torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
-        what = f"{file.parent}: {len(torn)} pairs of copies stand on two sides of the split, {pair} first"
+        what = f"{file.parent}: {len(torn)} pairs of copies are in different splits, {pair} first"
         raise FovealError("split.copies", what, fix="prepare the set again")
 
 

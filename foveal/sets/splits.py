@@ -10,7 +10,7 @@ from scipy import sparse
 
 from foveal.errors import FovealError
 
-GROUPS_DEALT = 20_000  # assigning this many groups takes about a quarter of a second
+GROUPS_ASSIGNED = 20_000  # assigning this many groups takes about a quarter of a second
 MOST_ORDERS = 100
 
 
@@ -40,7 +40,7 @@ def decide_splits(
     records.loc[~labelled, "split"] = "unlabelled"
     records, left_out = leave_out_judged(records)
     before = pd.Series([earlier.get(name, "") for name in records["id"]], index=records.index, dtype=object)
-    records = _deal_out(records, options, before.replace("unlabelled", ""), generator)
+    records = _assign_missing(records, options, before.replace("unlabelled", ""), generator)
     train = (records["split"] == "train").to_numpy()
     if options.labelled and train.any():
         part = records[train]
@@ -72,7 +72,7 @@ def leave_out_judged(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
     return records[~torn].reset_index(drop=True), records[torn].assign(reason=reason)
 
 
-def _deal_out(
+def _assign_missing(
     records: pd.DataFrame, options: SplitOptions, before: pd.Series, generator: np.random.Generator
 ) -> pd.DataFrame:
     """Assign images without a split; no val or test is made where the source has it."""
@@ -115,9 +115,9 @@ def assign_parts(
     table = _counts_per_group(codes, labels)
     names, shares = list(fractions), np.array(list(fractions.values()))
     fixed = _decided_part(codes, names, decided, len(table))
-    tries = int(np.clip(GROUPS_DEALT / max(1, len(table)), 1, MOST_ORDERS))
-    dealt = [_deal(table, shares, generator.permutation(len(table)), fixed) for _ in range(tries)]
-    best = min(dealt, key=lambda chosen_and_gap: chosen_and_gap[1])[0]
+    tries = int(np.clip(GROUPS_ASSIGNED / max(1, len(table)), 1, MOST_ORDERS))
+    attempts = [_assign_once(table, shares, generator.permutation(len(table)), fixed) for _ in range(tries)]
+    best = min(attempts, key=lambda attempt: attempt[1])[0]
     return np.array(names, dtype=object)[best[codes]]
 
 
@@ -134,7 +134,9 @@ def _decided_part(codes: np.ndarray, names: list[str], decided: np.ndarray | Non
     return np.where(fixed == len(names), -1, fixed)
 
 
-def _deal(table: np.ndarray, shares: np.ndarray, order: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, float]:
+def _assign_once(
+    table: np.ndarray, shares: np.ndarray, order: np.ndarray, fixed: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Assign groups [G, K] to parts in `order`, large ones first; returns the part of each [G] and the final gap."""
     order = order[np.argsort(-table[order].sum(1), kind="stable")]
     gap = shares[:, None] * table.sum(0)
