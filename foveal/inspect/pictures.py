@@ -90,7 +90,7 @@ def _drawn(
 ) -> list[Part]:  # fmt: skip
     chosen = np.sort(generator.choice(len(part), min(ACROSS, len(part)), replace=False))
     shown = f"{len(chosen)} of {len(part):,}" if len(part) > len(chosen) else f"all {len(part)}"
-    return [Heading(title, f"{shown}. {note}".strip(), 4), _gallery(prepared, part.iloc[chosen], line)]
+    return [Heading(title, f"{shown}. {note}" if note else shown, 4), _gallery(prepared, part.iloc[chosen], line)]
 
 
 def _by_id(prepared: PreparedSet, ids: Sequence[str]) -> np.ndarray:
