@@ -17,7 +17,7 @@ import pandas as pd
 
 from foveal.cluster.features import Encode, Features, unit_rows
 from foveal.cluster.images import Images
-from foveal.cluster.neighbours import NEAREST, Nearest, nearest, vote
+from foveal.cluster.neighbours import NEAREST, Nearest, nearest, pairs, vote
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, prepare_file
@@ -62,24 +62,20 @@ def ask(files: Sequence[Path], pixels: np.ndarray, encode: Encode, features: Fea
 
 def listing(asked: Asked, images: Images) -> pd.DataFrame:
     """The table that asked.csv holds; the distance is one minus the cosine."""
-    row, rank = np.nonzero(asked.near.index >= 0)
-    other, cosine = asked.near.index[row, rank], asked.near.similarity[row, rank].astype(float)
-    ids, labels = images.table["id"].to_numpy(), images.table["label"].array
-    return pd.DataFrame({
-        "image": np.array(asked.names, object)[row], "rank": rank + 1, "other": ids[other],
-        "similarity": cosine.round(5), "distance": (1 - cosine).clip(0).round(5), "other_label": labels[other],
-    })  # fmt: skip
+    table = pairs(asked.near, np.array(asked.names, object), images).rename(columns={"id": "image"})
+    table.insert(4, "distance", (1 - table["similarity"]).clip(0).round(5))
+    return table
 
 
 def show(asked: Asked, images: Images) -> None:
     """Print the nearest of each photograph, and the label that they vote for."""
     table = listing(asked, images)
     for name, voted in zip(asked.names, asked.voted, strict=True):
+        own = table[table["image"] == name].fillna({"other_label": -1})
         rows = [
-            [str(row["rank"]), str(row["other"]), f"{row['distance']:.3f}",
-             images.name(-1 if pd.isna(row["other_label"]) else int(row["other_label"]))]
-            for row in table[table["image"] == name].to_dict("records")
-        ]  # fmt: skip
+            [str(row["rank"]), str(row["other"]), f"{row['distance']:.3f}", images.name(row["other_label"])]
+            for row in own.to_dict("records")
+        ]
         say()
         show_table(f"nearest to {name}", ["", "image", "distance", "label"], rows)
         if voted >= 0:

@@ -101,13 +101,19 @@ def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Res
 
 def listing(near: Nearest, images: Images) -> pd.DataFrame:
     """The table that neighbours.csv holds: id, rank from 1, other, similarity, label, other_label."""
+    table, labels = pairs(near, images.table["id"].to_numpy(), images), images.table["label"].array
+    table.insert(4, "label", labels[np.nonzero(near.index >= 0)[0]])
+    return table
+
+
+def pairs(near: Nearest, names: np.ndarray, images: Images) -> pd.DataFrame:
+    """A row per image of `names` [m] and neighbour: id, rank from 1, other, similarity, other_label."""
     row, rank = np.nonzero(near.index >= 0)
     other = near.index[row, rank]
-    ids, labels = images.table["id"].to_numpy(), images.table["label"].array
     return pd.DataFrame({
-        "id": ids[row], "rank": rank + 1, "other": ids[other],
-        "similarity": near.similarity[row, rank].astype(float).round(5), "label": labels[row],
-        "other_label": labels[other],
+        "id": names[row], "rank": rank + 1, "other": images.table["id"].to_numpy()[other],
+        "similarity": near.similarity[row, rank].astype(float).round(5),
+        "other_label": images.table["label"].array[other],
     })  # fmt: skip
 
 
