@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from foveal.errors import FovealError
-from foveal.train.options import MOST_FOLDS, flag
+from foveal.train.options import MOST_FOLDS, check
 
 MOST_TIMES = 10.0  # as many passes over a small share of the labels as over all of them, at most
 
@@ -55,16 +55,12 @@ class CompareConfig:
         for name in ("init", "how", "labels", "devices"):
             values = getattr(self, name)
             different = len(set(values)) == len(values) or name == "devices"
-            self._check(name, bool(values) and different, "one value or more, all different")
+            check(self, name, bool(values) and different, "one value or more, all different")
         for name in ("seeds", "epochs"):
-            self._check(name, getattr(self, name) >= 1, "1 or more")
-        self._check("folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
+            check(self, name, getattr(self, name) >= 1, "1 or more")
+        check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         for given in self.labels:
             share_of(given, 1000)
-
-    def _check(self, name: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise FovealError("option.value", f"{flag(name)} is {getattr(self, name)}", expected=expected)
 
     @property
     def repetitions(self) -> int:

@@ -32,6 +32,7 @@ from foveal.predict.features import encode
 from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
+from foveal.train.options import check
 from foveal.train.start import frozen_encoder, start_from
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from the strongest on; each fit starts from the one before
@@ -63,10 +64,8 @@ class ProbeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.init:
-            raise FovealError("option.value", "--init is empty", expected="one encoder or more")
-        if self.neighbours < 1:
-            raise FovealError("option.value", f"--neighbours is {self.neighbours}", expected="1 or more")
+        check(self, "init", bool(self.init), "one encoder or more")
+        check(self, "neighbours", self.neighbours >= 1, "1 or more")
 
 
 def probe(config: ProbeConfig) -> pd.DataFrame:

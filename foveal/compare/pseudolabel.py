@@ -37,7 +37,7 @@ from foveal.readout.scales import Scale
 from foveal.runs import check_out, read_model, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
-from foveal.train.options import TrainConfig
+from foveal.train.options import TrainConfig, check
 from foveal.train.pseudo import FILE
 from foveal.train.train import train
 
@@ -69,17 +69,13 @@ class PseudolabelConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, fits, expected in (
-            ("data", bool(self.data), "the prepared set that the run was trained on"),
-            ("threshold", all(0 <= value <= 1 for value in self.threshold), "probabilities from 0 to 1"),
-            ("top_share", self.top_share is None or 0 < self.top_share <= 1, "a share above 0 and at most 1"),
-            ("rounds", self.rounds >= 0, "0 (only label) or more"),
-        ):
-            if not fits:
-                what = f"--{name.replace('_', '-')} is {getattr(self, name)}"
-                raise FovealError("option.value", what, expected=expected)
-        if self.top_share is not None and self.threshold != (0.7,):
-            what = f"--threshold {self.threshold} and --top-share {self.top_share} exclude each other"
+        share, values = self.top_share, self.threshold
+        check(self, "data", bool(self.data), "the prepared set that the run was trained on")
+        check(self, "threshold", all(0 <= value <= 1 for value in values), "probabilities from 0 to 1")
+        check(self, "top_share", share is None or 0 < share <= 1, "a share above 0 and at most 1")
+        check(self, "rounds", self.rounds >= 0, "0 (only label) or more")
+        if share is not None and values != (0.7,):
+            what = f"--threshold {values} and --top-share {share} exclude each other"
             raise FovealError("option.conflict", what, fix="leave one of them out")
 
 

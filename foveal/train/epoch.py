@@ -95,12 +95,9 @@ def selection_score(row: dict[str, Any], *, ordered: bool) -> tuple[float, float
 
 def note(row: dict[str, Any]) -> str:
     """One line about an epoch for people."""
-    parts = [_figures(row, "train", row["loss"])]
-    if "val_loss" in row:
-        parts.append("val " + _figures(row, "val", row["val_loss"]))
+    parts = [
+        f"{name}loss {row[loss]:.3f} accuracy {row[f'{part}_accuracy']:.3f} kappa {row[f'{part}_kappa']:.3f}"
+        + (" (all given one class!)" if row[f"{part}_constant"] else "")
+        for name, part, loss in (("", "train", "loss"), ("val ", "val", "val_loss")) if loss in row
+    ]  # fmt: skip
     return " | ".join([*parts, f"{row['images_per_second']:,.0f} images/s, waiting {row['data_wait']:.0%}"])
-
-
-def _figures(row: dict[str, Any], part: str, loss: float) -> str:
-    constant = " (all given one class!)" if row[f"{part}_constant"] else ""
-    return f"loss {loss:.3f} accuracy {row[f'{part}_accuracy']:.3f} kappa {row[f'{part}_kappa']:.3f}{constant}"

@@ -35,12 +35,8 @@ from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task
 
-# Options whose choice a person wants to see when it is not the usual one.
-CHOICES = (
-    "sampling", "schedule", "layer_decay", "freeze_stages", "grow_from", "micro_batch", "batch_norm", "ema",
-    "label_smoothing", "mixup", "cutmix", "second", "pseudo_labels",
-)  # fmt: skip
-USUAL = {"batch_norm": "re-estimate"}  # what `auto` usually stands for
+# Options that `describe` does not repeat: the command names them, or they do not change what is learned.
+UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks")
 
 
 def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
@@ -62,7 +58,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
     run.forget_after(step)
-    describe(task, learned, built, objective.weights.tolist())
+    describe(task, learned, built)
 
     # Images
     store = ImageStore(learned.parts, task.device)
@@ -173,18 +169,12 @@ def save_best(run: Run, task: Task, weights: dict[str, Tensor], epoch: int) -> N
     checkpoint.save({"grader": weights, "epoch": epoch, "input": seen}, run.path / "best.pt")
 
 
-def describe(task: Task, learned: Learned, built: Built, weights: list[float]) -> None:
-    """Say what is trained, and which choices differ from the usual ones."""
+def describe(task: Task, learned: Learned, built: Built) -> None:
+    """Say what is trained, and the options that are not the default ones, with those that follow from the data."""
     config = task.config
     kind = "linear probe" if config.freeze else "fine-tune"
     size = f"{len(learned):,} images at {config.image_size} px"
     say(f"{kind} of {config.encoder} ({built.loaded}), {size} on {task.device}")
-    views = "" if config.freeze else f"views {config.views}, "
-    say(f"{views}{config.loss}, {config.optimiser} at {config.learning_rate:.3g}, {config.precision}")
-    if config.class_weights != "none":
-        say("class weights " + ", ".join(f"{weight:.2f}" for weight in weights))
-    usual = {field.name: field.default for field in fields(config)}
-    chosen = {name: getattr(config, name) for name in CHOICES}
-    changed = {name: value for name, value in chosen.items() if value not in (usual[name], USUAL.get(name))}
-    if changed:
-        say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items()))
+    values = {field.name: (getattr(config, field.name), field.default) for field in fields(config)}
+    changed = {name: value for name, (value, usual) in values.items() if value != usual and name not in UNSAID}
+    say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items()))

@@ -18,7 +18,7 @@ from foveal.train.epoch import summarise
 from foveal.train.fit import fit
 from foveal.train.learned import Learned
 from foveal.train.mistakes import write_held_out
-from foveal.train.outcome import FILE, finish_fold, write_predictions, write_start
+from foveal.train.outcome import FILE, finish, write_predictions, write_start
 from foveal.train.task import Task
 
 
@@ -53,8 +53,10 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
             rest = learned.rows(inside)
             write_start(fold, own, rest, before)
             best = fit(fold, own, rest, records.iloc[:0])
+            # The readout of all folds together is fitted on what each says about its held-out images.
+            plain = replace(own.config, calibrate=False, cutoffs="half-way", coverage=0.0)
             with hushed():  # the figures of all folds together are shown instead
-                finish_fold(fold, own, pd.concat([records[outside].assign(split="val"), test]), best)
+                finish(fold, replace(own, config=plain), pd.concat([records[outside].assign(split="val"), test]), best)
         write_held_out(fold.path, config.epochs, prepared.classes)
         fold.close()
     write_start(run, task, learned, before)

@@ -64,13 +64,13 @@ class TrainConfig:
     loss: Literal["auto", "cross_entropy", "focal", "ordinal", "corn", "coral", "mse", "smooth_l1"] = "auto"
     # Give rare classes more weight: balanced n / (classes x count), root its square root, effective Cui et al. 2019.
     class_weights: Literal["auto", "balanced", "root", "effective", "none"] = "auto"
-    # Images of an epoch: natural takes each once, balanced takes all classes equally often, progressive changes over.
+    # Images of an epoch: natural takes each once, balanced all classes equally often, progressive moves between them.
     sampling: Literal["natural", "balanced", "progressive"] = "natural"
     # Fit the probabilities to the validation images (temperature; for a regression a slope and a cutoff per grade).
     calibrate: bool = True
     # Cutoffs between grades: half-way, or fitted on validation images; auto fits them for a regression.
     cutoffs: Literal["auto", "half-way", "fitted"] = "auto"
-    # Prediction sets contain the true grade of this share of the images of each class; 0 gives no sets.
+    # Share of the images of each class whose prediction set contains the true grade; 0 gives no sets.
     coverage: float = 0.9
     # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns.
     tta: Literal["none", "flips", "turns"] = "none"
@@ -86,7 +86,7 @@ class TrainConfig:
     track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
 
     ## For experts
-    # Random views; auto is mild for fundus photographs, digits for grey images and plain for others.
+    # Recipe of the random views; auto is mild for fundus photographs, digits for grey images and plain for others.
     views: str = "auto"
     # Blend pairs of images and their targets: parameter of the Beta distribution, usually 0.2; 0 is off.
     mixup: float = 0.0
@@ -98,7 +98,7 @@ class TrainConfig:
     freeze_stages: int = 0
     # Batch statistics: learn, freeze, or re-estimate before grading; auto freezes those of --init below 16 images.
     batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"
-    # Grade with a running average of the weights that has this momentum; 0 grades with the weights themselves.
+    # Grade with a running average of the weights of this momentum; 0 grades with the weights themselves.
     ema: float = 0.0
     # Optimiser.
     optimiser: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
@@ -106,7 +106,7 @@ class TrainConfig:
     learning_rate: float | None = None
     # Share of all steps in which the learning rate rises to its peak.
     warm_up: float = 0.1
-    # Then the rate falls along half a cosine, by --decay each epoch (steps), or not at all.
+    # How the rate falls after that: along half a cosine, by --decay each epoch (steps), or not at all.
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
     # Share of the peak rate at which the cosine ends.
     final_rate: float = 0.01
@@ -123,19 +123,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, lowest in LOWEST.items():
-            self._check(name, getattr(self, name) is None or getattr(self, name) >= lowest, f"{lowest} or more")
+            check(self, name, getattr(self, name) is None or getattr(self, name) >= lowest, f"{lowest} or more")
         for name in SHARES:
-            self._check(name, 0 <= getattr(self, name) < 1, "a share: 0 or more, and below 1")
+            check(self, name, 0 <= getattr(self, name) < 1, "a share: 0 or more, and below 1")
         for name in FACTORS:
-            self._check(name, 0 < getattr(self, name) <= 1, "a factor above 0 and at most 1")
-        self._check("folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
+            check(self, name, 0 < getattr(self, name) <= 1, "a factor above 0 and at most 1")
+        check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         if self.views != "auto":
             get_recipe(self.views)
         self._check_pairs()
-
-    def _check(self, name: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise FovealError("option.value", f"{flag(name)} is {getattr(self, name)}", expected=expected)
 
     def _check_pairs(self) -> None:
         """Options that exclude each other, or that do nothing without another."""
@@ -160,6 +156,12 @@ class TrainConfig:
         for name in sorted(names):
             what = f"{flag(name)} {getattr(self, name)} does not go with {other}: {why}"
             raise FovealError("option.conflict", what, fix="leave one of them out")
+
+
+def check(config: object, name: str, fits: bool, expected: str) -> None:
+    """FovealError where an option of the config does not fit."""
+    if not fits:
+        raise FovealError("option.value", f"{flag(name)} is {getattr(config, name)}", expected=expected)
 
 
 def flag(name: str) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
 from foveal import checkpoint
 from foveal.console import say, warn
-from foveal.evaluate.calibration import reliability
 from foveal.files import write_json, write_table, write_text
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
@@ -67,12 +64,6 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
     say(f"next: foveal evaluate {run.path}")
 
 
-def finish_fold(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
-    """As `finish`, without a readout: that of all folds together is fitted on what each says of its held-out images."""
-    plain = replace(task.config, calibrate=False, cutoffs="half-way", coverage=0.0)
-    finish(run, replace(task, config=plain), judged, best_epoch)
-
-
 def write_predictions(
     run: Run, task: Task, predictor: Predictor, judged: pd.DataFrame, raw: np.ndarray, parts: np.ndarray,
     extra: pd.DataFrame | None,
@@ -97,7 +88,7 @@ def write_predictions(
         write_readout(run.path, readout)
         write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
         probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
-        _say_readout(readout, raw[val], probabilities[val], labels[val], len(np.unique(parts)), classes)
+        _say_readout(readout, len(np.unique(parts)), classes)
     elif config.calibrate and val.any():
         say(f"{int(val.sum())} validation images are too few to fit a readout: it takes {LEAST_IMAGES}")
     if val.any() and len(np.unique(grades[val])) == 1:
@@ -119,15 +110,10 @@ def parts_of_groups(groups: np.ndarray, seed: int) -> np.ndarray:
     return labels if count < 2 else k_folds(labels, groups, min(PARTS, count), np.random.default_rng(seed))
 
 
-def _say_readout(
-    readout: Readout, raw: np.ndarray, read: np.ndarray, labels: np.ndarray, parts: int, classes: list[str]
-) -> None:
-    before, after = (_mean_gap(probabilities, labels) for probabilities in (raw, read))
-    where = "each part read with what was fitted on the others" if parts > 1 else "on the same images"
+def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
     what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "calibration by steps"
-    say(f"{what}, fitted on {len(labels)} validation images: calibration error {before:.3f} -> {after:.3f} ({where})")
-    if readout.cutoffs is not None:
-        say("cutoffs of the expected grade: " + ", ".join(f"{cut:.2f}" for cut in readout.cutoffs))
+    cutoffs = ", ".join(f"{cut:.2f}" for cut in readout.cutoffs or ())
+    say(f"{what}{', cutoffs ' if cutoffs else ''}{cutoffs}, fitted on {readout.images} validation images")
     if parts < 2:
         warn(
             "the validation images are one group, so the readout is judged on the images that it was fitted on and "
@@ -135,12 +121,6 @@ def _say_readout(
         )
     if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
         warn("the temperature is at its bound: the probabilities of this grader say little about the grades")
-    always = [name for name, limit in zip(classes, readout.limits, strict=True) if limit == 0] if readout.limits else []
+    always = [name for name, limit in zip(classes, readout.limits or (), strict=False) if limit == 0]
     if always:
         warn(f"there are too few validation images of {', '.join(always)}: every prediction set contains it")
-
-
-def _mean_gap(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean distance of confidence and accuracy over the bins of the reliability diagram."""
-    bins = reliability(probabilities, labels)["bins"]
-    return float(sum(bin["n"] * abs(bin["confidence"] - bin["accuracy"]) for bin in bins) / len(labels))

@@ -60,9 +60,11 @@ def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> 
 def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: torch.device) -> TrainConfig:
     """The options without `auto`, but for those that mean nothing here; FovealError for a conflict with the set."""
     size = start.spec.image_size
-    config = replace(config, encoder=start.encoder, image_size=size)
-    _check_growth(config)
-    config = _with_loss(config, prepared)
+    config = _with_loss(replace(config, encoder=start.encoder, image_size=size), prepared)
+    if config.grow_from > size or (config.grow_from and not takes_any_size(config.encoder)):
+        what = f"--grow-from {config.grow_from} does not go with {config.encoder} and --image-size {size}"
+        expected = "a smaller size than --image-size, and an encoder that takes any size"
+        raise FovealError("option.conflict", what, expected=expected)
     if config.precision == "auto":
         half = device.type == "cuda" and torch.cuda.is_bf16_supported()
         config = replace(config, precision="bf16" if half else "fp32")
@@ -76,15 +78,6 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
         # Running statistics lag behind the weights: in short runs a grader that is judged with them is far poorer.
         config = replace(config, batch_norm="freeze" if small and config.init != "random" else "re-estimate")
     return config
-
-
-def _check_growth(config: TrainConfig) -> None:
-    if config.grow_from > config.image_size:
-        what = f"--grow-from {config.grow_from} is larger than --image-size {config.image_size}"
-        raise FovealError("option.conflict", what, fix="lower --grow-from or leave it out")
-    if config.grow_from and not takes_any_size(config.encoder):
-        what = f"--grow-from {config.grow_from} does not go with {config.encoder}, which is built for one image size"
-        raise FovealError("option.conflict", what, fix="leave out --grow-from")
 
 
 def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
