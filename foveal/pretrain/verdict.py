@@ -1,4 +1,4 @@
-"""Was the pre-training healthy? A word and its reasons, from the logged rows and a last look at the embeddings."""
+"""Was the pre-training healthy? A word with reasons, from the logged rows and a last look at the embeddings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from foveal.pretrain.health import bounds_of
 
 LOST = 0.05  # share of images whose own view is the nearest, below which hardly anything has been learned
-TOO_EASY, EARLY = "too easy", 3  # said of a run that tells all images apart by that epoch
+TOO_EASY, EARLY = "too easy", 3  # of a run that tells all images apart by that epoch
 AT_ONCE, MANY = 0.9, 16  # share of a batch of so many images or more that the first step may tell apart
 LEFT = 0.9  # share of the way to the lowest possible loss that may be left: with more, hardly anything was learned
 _MILDER = "train longer, or use milder --views where they are strong"
@@ -20,22 +20,22 @@ def verdict(
 ) -> tuple[str, list[str]]:  # fmt: skip
     """("healthy" or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
 
-    bounds: of the method, or None where a batch has its own or where none are known: then the facts alone count.
-    drawn_together: images of one label, or one patient, so that the own other view need not be the nearest.
+    bounds: of the method; None where each batch has its own, or where they are not known and the facts alone decide.
+    drawn_together: images of one label or patient attract each other, so the own other view need not be the nearest.
     """
     loss = float(rows[-1]["loss"])
     doubts = [f"the loss ended as {loss}: lower --learning-rate"] if not math.isfinite(loss) else []
     if not drawn_together:
         doubts += _doubts_of_ease(rows, batch_size)
     doubts += _doubts_of_embeddings(final, rows[0].get("feature_std", math.inf) if _begins(rows) else math.inf)
-    reasons = [f"{method}: loss {loss:.3f}; it has no bounds that are known, the facts below count"]
+    reasons = [f"{method}: loss {loss:.3f}; its bounds are not known, so the facts below decide"]
     if (own := bounds_of(rows[-1], bounds)) is not None:
         doubts += _doubts_of_loss(rows, bounds)
         lowest = "no loss is lower" if "loss_floor" in rows[-1] else "lowest possible"
         reasons = [
             f"loss {loss:.3f} lies between {own[0]:.3f} ({lowest}) and {own[1]:.3f} (nothing learned)"
             if loss <= own[1]
-            else f"loss {loss:.3f} lies above {own[1]:.3f}, that of embeddings which are all alike: nothing learned"
+            else f"loss {loss:.3f} lies above {own[1]:.3f}, that of equal embeddings: nothing learned"
         ]
     if not drawn_together and final["instance_accuracy"] < LOST:
         doubts.append(
@@ -94,8 +94,8 @@ def _doubts_of_loss(rows: list[dict[str, Any]], bounds: tuple[float, float] | No
 
 
 def _begun(rows: list[dict[str, Any]], bounds: tuple[float, float] | None) -> tuple[float, float, float] | None:
-    """(loss of the first step, its bounds), where there is one and the last row is not most of the run."""
-    # Not of groups, whose batches have bounds of their own: how low they can come varies more than what is asked here.
+    """(loss of the first step, its bounds); None without a first step, or where the last row is most of the run."""
+    # Batches with groups have bounds of their own, which vary more than the differences that are tested here.
     if bounds is None or not _begins(rows) or len(rows) < 2 or _last_steps(rows) > rows[-1]["step"] / 2:
         return None
     return float(rows[0]["loss"]), *bounds

@@ -17,7 +17,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.config import read_toml
 from foveal.nets.encoder import create_encoder
 from foveal.nets.stages import freeze_stages, stage_of_parameters
-from foveal.pretrain import loop, outcome
+from foveal.pretrain import loop, outcome, training
 from foveal.pretrain import probe as probing
 from foveal.pretrain.feed import identities
 from foveal.pretrain.health import look
@@ -117,16 +117,16 @@ def test_a_finished_run_says_so_and_is_left_as_it_is(finished, phantom_set, caps
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch, refuses):
     options = OPTIONS | {"out": tmp_path / "run", "epochs": 1}
-    check_first, refused = loop.check_first, []
+    check_first, refused = training.check_first, []
 
     def meanwhile(*given):
         with monkeypatch.context() as patch, refuses("output.busy", tmp_path / "run"):
-            patch.setattr(loop, "check_first", check_first)
+            patch.setattr(training, "check_first", check_first)
             foveal.pretrain(phantom_set, **options)
         refused.append(1)
         check_first(*given)
 
-    monkeypatch.setattr(loop, "check_first", meanwhile)
+    monkeypatch.setattr(training, "check_first", meanwhile)
     foveal.pretrain(phantom_set, **options)
     assert refused == [1]
     foveal.pretrain(phantom_set, **options)  # it is free again, and finished
@@ -206,7 +206,7 @@ def test_wrong_options_fail_before_anything_is_written(phantom_set, tmp_path, op
 
 def test_a_run_that_died_within_an_epoch_goes_on_from_there(finished, phantom_set, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(loop, "SAVE_WITHIN", 0.0)  # after the first step, which is logged
+        patch.setattr(training, "SAVE_WITHIN", 0.0)  # after the first step, which is logged
         interrupt_after(patch, 1)
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS)
     assert checkpoint.load(tmp_path / "run" / "checkpoint.pt")["step"] == 1
@@ -215,12 +215,19 @@ def test_a_run_that_died_within_an_epoch_goes_on_from_there(finished, phantom_se
 
 
 def test_slow_steps_are_looked_at_more_often_and_a_resumed_run_has_the_same_rows(phantom_set, tmp_path, monkeypatch):
-    assert [loop.steps_between_looks(seconds) for seconds in (0.1, 2.4, 2.5, 12.0, 13.0, 1e4)] == [50, 50, 10, 10, 2, 2]
+    assert [training.steps_between_looks(seconds) for seconds in (0.1, 2.4, 2.5, 12.0, 13.0, 1e4)] == [
+        50,
+        50,
+        10,
+        10,
+        2,
+        2,
+    ]
     options = OPTIONS | {"batch_size": 8, "epochs": 1}  # five steps
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "LOOK_WITHIN", 0.0)
+        patch.setattr(training, "LOOK_WITHIN", 0.0)
         whole = foveal.pretrain(phantom_set, out=tmp_path / "whole", **options)
-        patch.setattr(loop, "SAVE_WITHIN", 0.0)
+        patch.setattr(training, "SAVE_WITHIN", 0.0)
         interrupt_after(patch, 2)
         with pytest.raises(InterruptedRunError):
             foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
@@ -332,7 +339,7 @@ def test_a_network_that_has_diverged_is_never_a_checkpoint(phantom_set, tmp_path
                 self.param_groups[0]["params"][0].fill_(math.nan)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", diverge)
-    monkeypatch.setattr(loop, "SAVE_SHARE", math.inf)  # every epoch is saved
+    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)  # every epoch is saved
     with refuses("training.diverged", tmp_path / "run"):  # one step an epoch, whose loss is still a number
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS | {"batch_size": 40, "epochs": 30})
     state = checkpoint.load(tmp_path / "run" / "checkpoint.pt")["method"]
@@ -638,7 +645,7 @@ GOLDEN = [
 
 def test_golden_run(phantom_set, tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    monkeypatch.setattr(loop, "LOG_EVERY", (1,))
+    monkeypatch.setattr(training, "LOG_EVERY", (1,))
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **(OPTIONS | {"epochs": 10, "device": "cpu"}))
     losses = [row["loss"] for row in read_metrics(run)][:20]
     assert losses == pytest.approx(GOLDEN, rel=2e-4)
