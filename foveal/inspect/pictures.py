@@ -65,7 +65,8 @@ def pair_gallery(first: PreparedSet, second: PreparedSet, listed: Sequence[dict[
     """Pairs of copies side by side with their labels; `listed` is what `summary.named` makes of them."""
     left, right = _by_id(first, [row["id"] for row in listed]), _by_id(second, [row["other"] for row in listed])
     pictures = [
-        Picture(source=embedded(one), overlay=embedded(other), id=f"{row['id']} · {row['other']}",
+        Picture(source=embedded(one), overlay=embedded(other), overlay_shows="the copy",
+                id=f"{row['id']} · {row['other']}",
                 text=f"{row['grade'] or 'no label'} · {row['other_grade'] or 'no label'}", lines=[row["kind"]],
                 alarm="labels differ" if row["conflict"] else "")
         for one, other, row in zip(left, right, listed, strict=True)

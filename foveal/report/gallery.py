@@ -71,7 +71,8 @@ def _picture(run: Evidence, row: Mapping[Any, Any]) -> Picture:
     lines = [f"probability {float(row['probability']):.2f}"]
     return Picture(
         source=embedded_file(file, SIDE), overlay="" if overlay is None else embedded_file(overlay, SIDE),
-        id=str(row["id"]), text=f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}",
+        overlay_shows="where the grader looked", id=str(row["id"]),
+        text=f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}",
         lines=lines if explained is None else [*lines, f"map: {map_note(explained)}"],
         alarm="alarm" if explained is not None and explained.get("alarm") else "",
     )  # fmt: skip
