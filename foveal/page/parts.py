@@ -156,8 +156,8 @@ class Legend:
 class Picture:
     """A picture with its id; `text` is the first line below it and bold, `lines` come after it.
 
-    source: a data: address. overlay, overlay_shows: a second picture beside it, and what it shows. alarm: words that must
-    stand out. link: where a click leads.
+    source: a data: address. overlay, overlay_shows: a second picture beside it, and what it shows. alarm: words that
+    must stand out. link: where a click leads.
     """
 
     source: str
