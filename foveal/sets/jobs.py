@@ -86,8 +86,6 @@ def run_jobs(jobs: list[ShardJob], source: Source, address: str) -> None:
         else:
             for job in jobs:
                 write_shard(with_images(job, source), bar.advance)
-    for unfinished in jobs[0].folder.glob(".*"):  # of a process that was killed
-        unfinished.unlink()
 
 
 def with_images(job: ShardJob, source: Source) -> ShardJob:

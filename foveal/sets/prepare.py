@@ -64,6 +64,7 @@ def prepare(config: PrepareConfig) -> Path:
             decode(config, config.out, assembly, stamps)
             check_any_read(config.out, assembly.source)
             assemble(config.out, assembly, grows=True)
+            remove_unfinished(config.out)
     report(config.out)
     return config.out
 
@@ -81,6 +82,7 @@ def make(config: PrepareConfig, assembly: Assembly, stamps: list[str]) -> None:
             shutil.rmtree(folder)
             raise
         assemble(folder, assembly)
+        remove_unfinished(folder)
         if out.exists():
             out.rmdir()
         folder.rename(out)
@@ -96,6 +98,13 @@ def decode(config: PrepareConfig, folder: Path, assembly: Assembly, stamps: list
     if jobs:
         check_space(jobs, folder)
         run_jobs(jobs, assembly.source, config.ray)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove files that a killed run left half written; `foveal correct` may be writing one of its own."""
+    for file in (*folder.glob(".*.partial*"), *folder.glob("images/.*")):
+        if not file.name.startswith(".corrections."):
+            file.unlink()
 
 
 def is_joined(config: PrepareConfig) -> bool:

@@ -121,6 +121,15 @@ def test_a_set_that_grows(sources, tmp_path, late):
     assert after.loc[test, "split"] == "train" and gone not in after.index and len(after) == 12
 
 
+def test_what_a_killed_run_left_half_written_is_removed(sources, tmp_path):
+    images = tmp_path / ".set.partial" / "images"
+    images.mkdir(parents=True)
+    for file in (images / ".00000.1a2b3c4d.partial.npy", images.parent / ".records.1a2b3c4d.partial.csv"):
+        file.write_bytes(b"half")
+    out = foveal.prepare(sources / "one", out=tmp_path / "set", **OPTIONS)
+    assert not any(path.name.startswith(".") for path in out.rglob("*"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_joined_sets(sources, tmp_path, late):
