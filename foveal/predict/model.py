@@ -26,6 +26,7 @@ from foveal.sets.records import PreparedSet
 from foveal.sets.shards import in_threads
 
 BATCH = 64  # photographs graded, and rows written, at a time
+SET_BATCH = 256  # images of a prepared set read at a time
 
 Read = tuple[Photograph, Prepared | FovealError]
 
@@ -97,13 +98,11 @@ class Model(ABC):
                 table = table.join(self.second_table(prepared, part, answers.second))
             yield table
 
-    def images_of(
-        self, prepared: PreparedSet, records: pd.DataFrame, at_once: int = 4 * BATCH
-    ) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    def images_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
         """(records, their prepared images), some at a time; FovealError when they were prepared differently."""
         check_preparation(prepared, self.preparation)
-        for start in range(0, len(records), at_once):
-            part = records.iloc[start : start + at_once]
+        for start in range(0, len(records), SET_BATCH):
+            part = records.iloc[start : start + SET_BATCH]
             yield part, prepared.pixels(part)
 
     def second_table(self, prepared: PreparedSet, records: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:

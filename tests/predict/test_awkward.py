@@ -158,7 +158,7 @@ def test_a_run_without_its_readout_does_not_answer_otherwise(grader_run, tmp_pat
     (run / "readout.json").unlink(missing_ok=True)
     said = json.loads((run / "model.json").read_text())
     (run / "model.json").write_text(json.dumps(said | {"readout": True}))
-    with pytest.raises(ValueError, match="readout.json is missing"):
+    with refuses("run.damaged", run / "readout.json"):
         foveal.load(run)
 
 
