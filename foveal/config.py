@@ -41,7 +41,7 @@ RETIRED: dict[str, set[str]] = {
     "export": {"check", "calibrate"},
     "cluster": {"limit", "map_points", "same_group", "neighbours", "seed"},
     "serve": {"queue", "batch", "wait", "most_images", "most_megabytes", "most_megapixels", "timeout"},
-    "demo": {"size", "encoder"},
+    "demo": {"size", "encoder", "seed"},
 }  # fmt: skip
 # Options of earlier versions that have another name now.
 RENAMED: dict[str, dict[str, str]] = {"train": {"thresholds": "cutoffs"}}

@@ -35,8 +35,6 @@ class DemoConfig:
     pretrain_epochs: int = 60
     # Passes of training over the labelled photographs.
     train_epochs: int = 30
-    # Seed of the photographs, splits and training.
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.count < 100:
@@ -64,7 +62,7 @@ def demo(config: DemoConfig) -> Path:
     started, out = time.perf_counter(), config.out
     say("1 of 6  draw photographs and prepare them", style="bold")
     drawn = (Path(f"phantom:{config.count}"),)
-    data = prepare(PrepareConfig(source=drawn, out=out / "data", size=SIZE, labelled=config.labelled, seed=config.seed))
+    data = prepare(PrepareConfig(source=drawn, out=out / "data", size=SIZE, labelled=config.labelled))
     say("\n2 of 6  pre-train without labels (SimCLR)", style="bold")
     pretrained = pretrain(
         PretrainConfig(
@@ -73,7 +71,6 @@ def demo(config: DemoConfig) -> Path:
             encoder=ENCODER,
             epochs=config.pretrain_epochs,
             batch_size=min(128, config.count // 3),
-            seed=config.seed,
         )
     )
     runs = {}
@@ -88,7 +85,6 @@ def demo(config: DemoConfig) -> Path:
                 epochs=config.train_epochs,
                 learning_rate=1e-3,
                 batch_size=16,
-                seed=config.seed,
             )
         )
         evaluate(EvaluateConfig(source=runs[name]))
@@ -127,7 +123,7 @@ def write_photographs(folder: Path, config: DemoConfig) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for grade in (0, 2, 4):
-        generator = np.random.default_rng([config.seed, 1_000_000 + grade])
+        generator = np.random.default_rng([0, 1_000_000 + grade])
         picture = draw_phantom(grade, "right", 4 * SIZE, generator).image
         files.append(folder / f"true-grade-{grade}.jpg")
         cv2.imwrite(str(files[-1]), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])

@@ -65,12 +65,12 @@ def open_engine(url: URL) -> Engine:
     """An engine whose commits are on the disk; so far only the folder of an SQLite file is created.
 
     `execution_options(writes=True)` is for transactions that write: SQLite then waits for its turn when they begin.
-    Raises ImportError where the driver is missing, OSError where the folder cannot be created.
+    Raises ImportError where the driver is missing, FovealError for a folder, OSError where no folder can be created.
     """
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database))
         if file.is_dir():
-            raise IsADirectoryError("it is a folder; give a file")
+            raise FovealError("reviews.address", f"{file} is a folder", expected="a file")
         file.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": WAIT}, hide_parameters=True)
         event.listen(engine, "connect", _make_sqlite_durable)

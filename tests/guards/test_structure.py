@@ -207,3 +207,47 @@ def test_links_resolve(document):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+ERRORS = {"FovealError", "KeyboardInterrupt", "SystemExit", "AssertionError"}
+
+
+def raised_in(path):
+    """The classes that a file raises; a bare `raise` and the raising of a variable are left out."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            called = node.exc.func
+            yield called.id if isinstance(called, ast.Name) else ast.unparse(called), node.exc
+
+
+def test_there_is_one_error_with_codes():
+    strange, codes = set(), set()
+    for path in PACKAGE.rglob("*.py"):
+        for name, call in raised_in(path):
+            if name[0].isupper() and name not in ERRORS:
+                strange.add((path.relative_to(ROOT).as_posix(), name))
+            if name == "FovealError" and isinstance(call.args[0], ast.Constant):
+                codes.add(call.args[0].value)
+    assert not strange
+    assert codes and all(re.fullmatch(r"[a-z]+\.[a-z_]+", code) for code in codes)
+
+
+def test_tests_check_codes_and_values_not_wording():
+    found = [path.name for path in (ROOT / "tests").rglob("*.py") for _ in re.findall(r"\bmatch=", path.read_text())]
+    assert len(found) <= 40  # errors of other libraries, and warnings
+
+
+def test_paths_in_the_design_exist():
+    text = (ROOT / "docs" / "design.md").read_text()
+    named = set(re.findall(r"`((?:foveal|tests|docs|benchmarks|recipes|\.ci)/[\w./-]*)`", text))
+    assert named and not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_documents_stay_short():
+    words = {name: len((ROOT / name).read_text().split()) for name in ("README.md", "docs/results.md")}
+    assert words["README.md"] <= 1000 and words["docs/results.md"] <= 2500
+
+
+def test_there_are_at_most_200_options():
+    rows = [line for line in (ROOT / "docs" / "options.md").read_text().splitlines() if line.startswith("| `")]
+    assert len(rows) <= 200

@@ -56,7 +56,7 @@ def test_files_and_folders_that_will_not_do_are_told(tmp_path, refuses):
     (tmp_path / "text.db").write_text("no database, but long enough to have a header of its own " * 20)
     with refuses("reviews.unavailable", "text.db", "not a database"):
         open_reviews(str(tmp_path / "text.db"))
-    with refuses("reviews.unavailable", tmp_path, "folder"):
+    with refuses("reviews.address", tmp_path):
         open_reviews(str(tmp_path))
     with refuses("reviews.unavailable", tmp_path / "text.db"):
         open_reviews(str(tmp_path / "text.db" / "reviews.db"))
