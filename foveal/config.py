@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # Options of earlier versions that no longer exist, by verb: files that hold them are still read.
 RETIRED: dict[str, set[str]] = {
-    "prepare": set(),
+    "inspect": {"seed"},
     "pretrain": {
         "memory_format", "views_on", "temperature", "teacher_temperature", "projection_hidden", "projection_size",
         "prediction_hidden", "momentum", "redundancy", "variance_weight", "invariance_weight", "covariance_weight",
