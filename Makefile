@@ -1,13 +1,13 @@
-# make demo   the whole way on drawn photographs, in a few minutes
+# make demo   every step on drawn photographs, in a few minutes
 # make test   everything that must pass; make check is the quick part of it
-# Both set up their own .venv first. Needs Python >= 3.11 with venv, and make.
+# Both create .venv first if it is missing. They need Python >= 3.11 with venv, and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
 FAST := not slow and not gpu and not browser and not real
 
-# Compiled Python is kept, whatever the shell says, and in .venv: to compile torch, matplotlib and the tests anew takes
-# longer than to load them, and the tests start a hundred processes.
+# Keep compiled Python in .venv, whatever the environment says: compiling torch, matplotlib and the tests again takes
+# longer than loading them, and the tests start a hundred processes.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -36,17 +36,17 @@ lint: setup
 types: setup
 	$(BIN)/mypy foveal
 
-# Two processes of one thread each: the networks are too small to be shared out among threads. The tests of a file stay
-# together, so that what they share is made once.
+# Two processes of one thread each: the networks are too small to profit from more threads. The tests of a file stay in
+# one process, so that shared fixtures are made once.
 fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(FAST)' -n 2 --dist loadfile --durations=10
 
-# Everything else, one test at a time, as some of them measure memory, start servers or train in two processes.
-# Tests of what a machine lacks (a GPU, the real data sets, a browser) are skipped there.
+# Everything else, one test at a time, since some of them measure memory, start servers or train in two processes.
+# Tests that need a GPU, real data sets or a browser are skipped where these are missing.
 slow: setup
 	$(BIN)/pytest -m 'slow or gpu or browser or real' --durations=10
 
-# What only the browser tests need.
+# Only the browser tests need this.
 chromium:
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium fonts-dejavu-core >/dev/null; }
 

@@ -1,11 +1,11 @@
 """Foveal: from a folder of fundus photographs to a grader whose quality is demonstrated.
 
 The verbs of the command line are functions here: `foveal.prepare`, `foveal.pretrain`, and so on. `foveal.load` opens a
-grader for use in a program. `foveal.FovealError` is what they raise.
+grader for use in a program. All of them raise `foveal.FovealError`.
 """
 
-# Some verbs have the name of their room. The rooms are imported first (they load little), so that the functions below
-# keep the names: `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …` finds the room.
+# Some verbs share their name with a room. The rooms are imported first (they load little), so that the names end up as
+# the functions below: `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …` still finds the room.
 import foveal.cluster
 import foveal.compare
 import foveal.demo

@@ -1,7 +1,8 @@
-"""Keep freed memory in the process, so that a training step on a CPU does not ask the kernel for it again.
+"""Keep freed memory in the process, so that a training step on a CPU need not ask the kernel for it again.
 
-A step allocates and frees hundreds of megabytes. By default glibc gives such blocks back to the kernel at once, and
-every new one is filled page by page: on two cores that was half of the time of a step (benchmarks/allocator.py).
+A step allocates and frees hundreds of megabytes. By default glibc returns such blocks to the kernel at once,
+and each new block must be mapped again page by page. On two cores this took half of each step
+(benchmarks/allocator.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep and reuse what is freed; True where that was possible (Linux with glibc)."""
+    """Tell glibc to keep and reuse freed memory; returns True where that is possible (Linux with glibc)."""
     if not sys.platform.startswith("linux"):
         return False
     try:

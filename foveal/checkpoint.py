@@ -1,6 +1,6 @@
 """Checkpoints: written as whole files, read strictly.
 
-Keys that do not match are an error that lists them, so that a network never runs with weights missing.
+If keys do not match, an error lists them, so that a network never runs with missing weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def load(path: Path) -> dict[str, Any]:
         raise FovealError("checkpoint.missing", f"{path} does not exist") from None
     except OSError as error:
         raise FovealError("checkpoint.unreadable", f"{path} cannot be opened: {error.strerror}") from error
-    except Exception as error:  # torch's own message may advise to trust the file
+    except Exception as error:  # torch's own message may advise users to trust the file
         raise FovealError(
             "checkpoint.damaged", f"{path} is damaged or is not a checkpoint",
             fix="delete it to start training again, or choose another --out",
@@ -74,7 +74,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     if missing or unexpected or shapes:
         parts = [("missing", missing), ("unexpected", unexpected), ("with another shape", shapes)]
         prefix = _common_prefix(unexpected) if len(missing) == len(own) else ""
-        hint = f"\n  every key in the file starts with '{prefix}': it holds more than this network" if prefix else ""
+        hint = f"\n  every key in the file starts with '{prefix}': it was saved from a larger module" if prefix else ""
         listed = "\n".join(f"  {len(keys)} {what}: {_shorten(keys)}" for what, keys in parts if keys)
         raise FovealError(
             "weights.mismatch",

@@ -2,8 +2,8 @@
 
     foveal VERB … [--config FILE.toml] [--quiet] [--debug]
 
-A verb's options are the fields of the dataclass that its function takes. Exit codes: 0 done, 1 the work failed,
-2 wrong use, 130 interrupted.
+A verb's options are the fields of the dataclass that its function takes. Exit codes: 0 success, 1 failure, 2 wrong
+use, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from foveal.errors import FovealError
 
 # verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
 VERBS = {
-    "demo": ("demo", "demo", "the whole way on drawn photographs, in a few minutes"),
+    "demo": ("demo", "demo", "run every step on drawn photographs, in a few minutes"),
     "prepare": ("sets.prepare", "sets.options", "decode, crop and split a source once, into a prepared set"),
-    "inspect": ("inspect.inspect", "inspect.inspect", "what is in prepared sets, and what could mislead"),
-    "cluster": ("cluster.cluster", "cluster.cluster", "which images look alike, and whether their labels agree"),
-    "correct": ("sets.correct", "sets.correct", "a second opinion on a grade, kept beside the set"),
+    "inspect": ("inspect.inspect", "inspect.inspect", "show what prepared sets contain, and what could mislead"),
+    "cluster": ("cluster.cluster", "cluster.cluster", "find images that look alike, and see whether labels agree"),
+    "correct": ("sets.correct", "sets.correct", "record a second opinion on a grade, stored beside the set"),
     "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
-    "probe": ("compare.probe", "compare.probe", "what frozen features know of the labels, in minutes"),
-    "train": ("train.train", "train.options", "learn grades: fine-tune, or a linear probe with --freeze"),
+    "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
+    "train": ("train.train", "train.options", "train a grader: fine-tune, or a linear probe with --freeze"),
     "pseudolabel": (
-        "compare.pseudolabel", "compare.pseudolabel", "grade the ungraded, and train again with what is sure"
+        "compare.pseudolabel", "compare.pseudolabel", "grade ungraded images, and train again with the confident ones"
     ),
-    "compare": ("compare.compare", "compare.options", "did the pre-training help? in one table"),
-    "predict": ("predict.predict", "predict.predict", "grade pictures with a trained run"),
-    "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every figure with an interval"),
-    "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to believe it"),
-    "export": ("export.export", "export.options", "files for other programs, checked against the run"),
-    "report": ("report.build", "report.build", "one page of evidence from one or more runs"),
-    "serve": ("serve.serve", "serve.options", "a grader behind a page and an API"),
+    "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
+    "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
+    "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every metric with an interval"),
+    "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
+    "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
+    "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
+    "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
 }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def options_in(verb: str, arguments: Sequence[str]) -> Any:
-    """The options of a verb from its arguments; None where they ask for help, which is printed."""
+    """The options of a verb from its arguments; if they ask for help, print it and return None."""
     if verb not in VERBS:
         raise _unknown_verb(verb)
     from foveal.config import parse
@@ -73,7 +73,7 @@ def options_in(verb: str, arguments: Sequence[str]) -> Any:
 def run_verb(verb: str, config: Any, quiet: bool, debug: bool) -> int:
     """Call the function of a verb; returns the exit code.
 
-    What takes seconds to import is imported only here, so that a mistyped option is reported at once.
+    Slow imports happen only here, so that a mistyped option is reported at once.
     """
     from foveal.console import set_quiet
 
@@ -81,7 +81,7 @@ def run_verb(verb: str, config: Any, quiet: bool, debug: bool) -> int:
     try:
         getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)(config)
     except KeyboardInterrupt:
-        print("foveal: interrupted; the same command resumes what it can", file=sys.stderr)  # noqa: T201
+        print("foveal: interrupted; the same command resumes where possible", file=sys.stderr)  # noqa: T201
         return 130
     except Exception as error:
         if debug:
@@ -101,7 +101,7 @@ def overview() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {line}" for verb, (_, _, line) in VERBS.items()]
     return "\n".join([
-        "foveal: from a folder of fundus photographs to a grader whose quality is shown, not claimed.", "",
+        "foveal: turn a folder of fundus photographs into a grader, and measure how good it is.", "",
         "usage: foveal VERB … [--config FILE.toml] [--quiet] [--debug]", "", *lines, "",
         "foveal VERB --help explains the options of a verb. Research use; not a medical device.",
     ])  # fmt: skip
@@ -118,7 +118,7 @@ def _unknown_verb(verb: str) -> FovealError:
 
 
 def _fail(error: Exception, code: int) -> int:
-    """Print an error on stderr; its expectation and its remedy have lines of their own."""
+    """Print an error on stderr, with separate lines for what was expected and how to fix it."""
     if not isinstance(error, FovealError):
         error = _in_our_words(error)
     lines = [f"foveal: error [{error.code}] {error.what}"]

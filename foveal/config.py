@@ -1,8 +1,8 @@
-"""Configuration: frozen dataclasses, command-line flags and TOML files that all use the same words.
+"""Configuration: frozen dataclasses, command-line flags and TOML files that all use the same names.
 
 Every verb takes one frozen dataclass. `parse` fills it from flags (and `--config FILE.toml`), `build` from
-keyword arguments, `to_toml` and `read_toml` keep it in a run folder. A field may be a dataclass of its own: a table in
-a file, `--table.option` on the command line. An unknown key is an error that names the nearest field.
+keyword arguments, `to_toml` and `read_toml` store it in a run folder. A field may itself be a dataclass: a table
+in a file, `--table.option` on the command line. An unknown key is an error that names the nearest field.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ RETIRED: dict[str, set[str]] = {
     "serve": {"queue", "batch", "wait", "most_images", "most_megabytes", "most_megapixels", "timeout"},
     "demo": {"size", "encoder", "seed"},
 }  # fmt: skip
-# Options of earlier versions that have another name now.
+# Options of earlier versions that were renamed.
 RENAMED: dict[str, dict[str, str]] = {"train": {"thresholds": "cutoffs"}}
-# Options of earlier versions that now belong to a table, the one that the key `method` names.
+# Options of earlier versions that moved into the table of the method (the key `method`).
 MOVED: dict[str, dict[str, set[str]]] = {
     "pretrain": {
         "simclr": {"temperature", "projection_hidden", "projection_size", "same_group", "decoupled", "chunk"},
@@ -85,7 +85,7 @@ def check_keys(cls: type, keys: Iterable[str], where: str) -> None:
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "options") -> T:
-    """A `cls` from plain values: lists become tuples, strings paths and tables dataclasses where the field wants them.
+    """A `cls` from plain values; as its fields require, lists become tuples, strings paths and tables dataclasses.
 
     FovealError for unknown keys, missing required fields and values of the wrong kind.
     """
@@ -108,7 +108,7 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _finite(config: T) -> T:
-    """The config; FovealError for a number that is infinite or not a number."""
+    """The config itself; FovealError if one of its numbers is infinite or nan."""
     for name, value in flat({name: getattr(config, name) for name in field_names(type(config))}).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise FovealError("option.value", f"--{name.replace('_', '-')} is {value}", expected="a finite number")
@@ -139,21 +139,21 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _cast(value: Any, hint: type) -> Any:
-    """Paths from strings and floats from whole numbers; anything else as it is."""
+    """Paths from strings and floats from whole numbers; anything else unchanged."""
     if hint is Path and isinstance(value, str | os.PathLike):
         return Path(value)
     return float(value) if hint is float and type(value) is int else value
 
 
 def pick(cls: type[T], config: Any) -> T:
-    """A `cls` from the fields of `config` that have the same names: how a part gets its options and no more."""
+    """A `cls` filled from the fields of the same names in `config`: gives a component only the options it needs."""
     return cls(**{name: getattr(config, name) for name in field_names(cls) if hasattr(config, name)})
 
 
 def plain(config: Any) -> dict[str, Any]:
     """The fields of a config as values that TOML and JSON can hold, its tables as dicts.
 
-    Fields that are None are left out, and tables that a config names in its property `unused`.
+    Leaves out fields that are None, and the tables that the config lists in its property `unused`.
     """
     left_out = getattr(config, "unused", ())
     values = {name: getattr(config, name) for name in field_names(type(config)) if name not in left_out}
@@ -169,7 +169,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with those of their tables under dotted names, such as `simclr.temperature`."""
+    """All values on one level; those of tables get dotted names, such as `simclr.temperature`."""
     return dict(_flat(values, ""))
 
 
@@ -183,10 +183,10 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def read_toml(path: Path, verb: str) -> dict[str, Any]:
-    """Options of one verb from a TOML file, as they are written there.
+    """Options of one verb from a TOML file, unchanged.
 
-    The file holds the options of the verb that its key `verb` names, as in a run folder, or a section per verb, as in
-    a recipe: [prepare], [pretrain], [train]. FovealError where it says nothing for this verb.
+    The file holds either the options of one verb, which its key `verb` names (as in a run folder), or a section per
+    verb: [prepare], [pretrain], [train] (as in a recipe). FovealError where it has no options for this verb.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -206,11 +206,10 @@ def read_toml(path: Path, verb: str) -> dict[str, Any]:
 
 
 def read_options(path: Path, verb: str, cls: type) -> dict[str, Any]:
-    """The options that `read_toml` finds, as this version has them, for a file that an earlier one may have written.
+    """The options in a TOML file, which an earlier version may have written, under the names of this version.
 
-    Options that moved into a table are put there, renamed ones get their present name, and those that no longer exist
-    are ignored with a warning.
-    FovealError for options that never existed.
+    Options that moved into a table are put there, renamed ones get their new name, and those that no longer exist are
+    ignored with a warning. FovealError for options that never existed.
     """
     renamed, names = RENAMED.get(verb, {}), set(field_names(cls))
     values = {renamed.get(name, name): value for name, value in read_toml(path, verb).items()}
@@ -228,7 +227,7 @@ def read_options(path: Path, verb: str, cls: type) -> dict[str, Any]:
 
 @cache
 def _warn_once(message: str) -> None:
-    warn(message)  # a run's file is read several times
+    warn(message)  # cached, since the file of a run is read several times
 
 
 def to_toml(verb: str, config: Any) -> str:
@@ -248,7 +247,7 @@ def parse(cls: type[T], verb: str, arguments: Sequence[str]) -> T:
 
 
 def _unchecked(cls: type, defaults: Mapping[str, Any]) -> type:
-    """A class with the fields of `cls`, perhaps other defaults, and no checks: tyro would hide what they say."""
+    """A class with the fields of `cls`, these defaults, and no checks, whose messages tyro would hide."""
     tables, members, hints = tables_of(cls), [], typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         kind, default = hints[field.name], defaults.get(field.name, field.default)

@@ -1,6 +1,6 @@
 """Lines, tables and progress bars for people, from the first process only.
 
-Terminals get bars, logs and pipes plain lines. `set_quiet` silences everything but errors.
+Terminals get progress bars; logs and pipes get plain lines. `set_quiet` silences everything but errors.
 """
 
 from __future__ import annotations

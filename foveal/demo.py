@@ -1,4 +1,4 @@
-"""demo: the whole way on drawn photographs, in a few minutes on a laptop.
+"""demo: every step on drawn photographs, in a few minutes on a laptop.
 
     foveal demo --out demo
 
@@ -29,7 +29,7 @@ class DemoConfig:
     out: Path = Path("demo")
     # Photographs to draw.
     count: int = 600
-    # Training photographs whose grade may be used; the others count as ungraded.
+    # Training photographs that keep their grade; the others count as ungraded.
     labelled: int = 60
     # Passes of pre-training over all training photographs.
     pretrain_epochs: int = 60
@@ -97,7 +97,7 @@ def demo(config: DemoConfig) -> Path:
     tables = [pd.read_csv(run / "predictions.csv") for run in runs.values()]
     first, second = (table[table["split"] == "test"] for table in tables)
     say("\nDid the pre-training help? " + describe(paired_difference(first, second)))
-    say(f"All of it took {(time.perf_counter() - started) / 60:.1f} minutes. Open {page}", style="bold")
+    say(f"The demo took {(time.perf_counter() - started) / 60:.1f} minutes. Open {page}", style="bold")
     return page
 
 

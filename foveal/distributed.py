@@ -1,7 +1,7 @@
-"""Many processes as one: set-up under torchrun, and a gather that carries gradients.
+"""Several processes that act as one: set-up under torchrun, and a gather with gradients.
 
-`foveal pretrain …` runs alone; `torchrun --nproc-per-node 2 -m foveal pretrain …` runs the same code in two
-processes, gloo on CPUs and NCCL on GPUs. `--batch-size` is always that of the whole run.
+`foveal pretrain …` runs in one process; `torchrun --nproc-per-node 2 -m foveal pretrain …` runs the same code in two,
+with gloo on CPUs and NCCL on GPUs. `--batch-size` is always that of the whole run.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def barrier() -> None:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Within, this process gathers nothing from the others: for measuring, where they need not keep step."""
+    """Within the block, this process gathers nothing from the others; for measuring, which each does by itself."""
     before = _APART.set(True)
     try:
         yield
@@ -75,7 +75,7 @@ def _together() -> bool:
 
 
 class _Gather(torch.autograd.Function):
-    """All-gather whose backward sums what every process asks of a part and hands it to the part's owner."""
+    """All-gather; the backward pass sums the gradients of all processes and gives each process those of its part."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
@@ -119,9 +119,9 @@ def from_first_process(value: T) -> T:
 
 
 def decided_by_first(decide: Callable[[], T]) -> T:
-    """What `decide` returns in rank 0, in every process; the error that it raises there is raised in all.
+    """The value that `decide` returns in rank 0, given to every process; an error in rank 0 is raised in all.
 
-    For what is looked up in files: on several machines only the first may have them.
+    For values that are read from files, which only the first machine may have.
     """
     value, error = None, None
     if not dist.is_initialized() or dist.get_rank() == 0:

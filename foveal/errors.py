@@ -1,21 +1,21 @@
-"""The one error of Foveal: a code for programs, and what happened, what was expected and how to fix it for people.
+"""The one error class: a code for programs; for people, what happened, what was expected and how to fix it.
 
     raise FovealError("run.not_a_run", f"{path} is not a run folder", fix="give the --out of pretrain or train")
 
-A code is `subject.problem`, in lower case; it stays the same when a sentence is improved. The command line prints it,
-the web service answers with it, and tests check it. `FovealError` is a ValueError, so that a caller who knows nothing
-of Foveal can still catch it.
+A code is `subject.problem`, in lower case; it stays the same when the wording changes. The command line prints it, the
+web service answers with it, and tests check it. `FovealError` is a ValueError, so that callers need not know the class
+to catch it.
 """
 
 from __future__ import annotations
 
 
 class FovealError(ValueError):
-    """Something that the user can put right.
+    """An error that the user can fix.
 
     code: `subject.problem`, such as `weights.mismatch`. what: what happened, with the file, option or value it is
-    about. expected: what would have been right. fix: what to do, beginning with a verb. Texts have no full stop at
-    their end.
+    about. expected: what would have been valid. fix: what to do, beginning with a verb. The texts do not end with a
+    full stop.
     """
 
     def __init__(self, code: str, what: str, *, expected: str = "", fix: str = "") -> None:
@@ -27,7 +27,7 @@ class FovealError(ValueError):
         return _again, (self.code, self.what, self.expected, self.fix)
 
     def __str__(self) -> str:
-        """`What happened. Expected: this. To fix it: that.` in one line; only the first part where there is no more."""
+        """`What happened. Expected: this. To fix it: that.` in one line, without the parts that are empty."""
         parts = [self.what]
         if self.expected:
             parts.append(f"Expected: {self.expected}")

@@ -1,8 +1,8 @@
-"""Files that are whole or not there: every finished file of Foveal is written through `replacing`.
+"""Writing and reading files: every finished file of Foveal is written through `replacing`.
 
-A file is written beside its place, forced to the disk and then put there in one step, so that a reader, a power cut
-or a kill finds the old file or the new one. Files that grow line by line (metrics.jsonl, the rows of a prediction that
-is not finished) are the exception: `whole_lines` leaves out a last line that was cut off.
+A file is written under a temporary name in the same folder, synced to the disk and then renamed. So there is always
+either the old file or the new one, even after a power cut or a kill. Files that grow line by line (metrics.jsonl, the
+rows of an unfinished prediction) are the exception: `whole_lines` leaves out a torn last line.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it replaces `path` when the block ends, and vanishes when the block fails.
+    """A temporary path beside `path` to write to; it replaces `path` when the block ends, and is deleted if it fails.
 
-    The name keeps the ending of `path`, since some writers go by it, and begins with a dot. Several processes may
-    replace one file: each writes a file of its own, and the last one stays.
+    Its name begins with a dot and keeps the suffix of `path`, which some writers depend on. Several processes may
+    replace one file: each writes its own temporary file, and the last one to finish wins.
     """
     partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
@@ -58,8 +58,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_ready(value: Any) -> Any:
-    """Numbers that JSON can hold: nan becomes None, tuples become lists."""
-    import numpy as np  # here, so that the command line starts at once
+    """The value as JSON can hold it: nan and infinity become None, tuples become lists."""
+    import numpy as np  # here, so that the command line starts quickly
 
     if isinstance(value, dict):
         return {key: json_ready(item) for key, item in value.items()}
@@ -82,12 +82,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise FovealError("file.damaged", f"{path} is damaged ({error})", fix="copy it or write it again") from None
     if not isinstance(found, dict):
-        raise FovealError("file.damaged", f"{path} holds a {type(found).__name__}", expected="an object with names")
+        raise FovealError("file.damaged", f"{path} holds a {type(found).__name__}", expected="a JSON object")
     return found
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The finished lines of a file that grows, oldest first; none where there is no file."""
+    """The complete lines of a file that grows line by line, oldest first; none if the file does not exist."""
     if not path.exists():
         return []
     return path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -19,8 +19,8 @@ from typing import Any
 
 from foveal.config import is_required, tables_of
 
-WIDTH = 100  # where the terminal does not say, and at most
-COLUMN = 27  # where the texts begin
+WIDTH = 100  # characters at most, and where the width of the terminal is unknown
+COLUMN = 27  # where the help texts begin
 KINDS = {int: "INT", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
@@ -36,7 +36,7 @@ class Option:
 
 
 def groups_of(cls: type) -> dict[str, list[Option]]:
-    """The options of a dataclass by group, in the order of its source; those of tables last."""
+    """The options of a dataclass by group, in the order of its source code; tables come last."""
     groups: dict[str, list[Option]] = {}
     tables = tables_of(cls)
     for group, field, text in _described(cls):
@@ -84,7 +84,7 @@ def _shown(value: Any) -> str:
 
 
 def _kind_of(hint: Any) -> tuple[str, tuple[str, ...]]:
-    """What stands for the value of an option, and what may be chosen."""
+    """The placeholder for the value of an option, and its choices."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _kind_of(next(each for each in arguments if each is not type(None)))
@@ -113,7 +113,7 @@ def help_of(verb: str, line: str, cls: type, width: int | None = None) -> str:
 
 
 COMMON_OPTIONS = (
-    "--config FILE.toml reads options from a file, --quiet prints errors only, --debug shows where an error arose."
+    "--config FILE.toml reads options from a file, --quiet prints errors only, --debug prints an error's traceback."
 )
 
 

@@ -47,12 +47,12 @@ def mean_absolute_error(confusion: np.ndarray) -> np.ndarray:
 
 
 def precision(confusion: np.ndarray) -> np.ndarray:
-    """[..., K]: of the images given a class, the share that has it; nan where none was given it."""
+    """[..., K]: of the images given a class, the share that has it; nan for a class that was never given."""
     return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-2))
 
 
 def recall(confusion: np.ndarray) -> np.ndarray:
-    """[..., K]: of the images of a class, the share that was given it; nan where there is none."""
+    """[..., K]: of the images of a class, the share that was given it; nan for a class without images."""
     return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1))
 
 
@@ -91,7 +91,7 @@ def _distances(confusion: np.ndarray) -> np.ndarray:
 
 
 def _kappa(confusion: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """1 - disagreement observed / disagreement of two raters who answer as often, but by chance."""
+    """1 - observed disagreement / disagreement expected by chance, given how often each class is true and given."""
     total = confusion.sum((-2, -1))
     expected = confusion.sum(-1)[..., :, None] * confusion.sum(-2)[..., None, :]
     observed = (weights * confusion).sum((-2, -1))
@@ -99,7 +99,7 @@ def _kappa(confusion: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_present(values: np.ndarray) -> np.ndarray:
-    """Mean over the last dimension, of what is not nan."""
+    """Mean over the last dimension, without nan."""
     present = ~np.isnan(values)
     return _ratio(np.where(present, values, 0).sum(-1), present.sum(-1))
 

@@ -26,7 +26,7 @@ from foveal.errors import FovealError
 from foveal.files import is_free, read_json, whole_lines, write_json, write_text
 from foveal.tracking import Tracker, open_trackers
 
-# Options that may differ when a run resumes: they change where it runs, not what it computes.
+# Options that may change when a run resumes: they decide where it runs, not what it computes.
 FREE_OPTIONS = ("device", "track", "micro_batch")
 LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
 
@@ -61,7 +61,7 @@ class Run:
 
 
 def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTIONS) -> bool:
-    """True when `out` holds this very run, to be resumed; False when it is free. Nothing is written.
+    """True when `out` holds a run with these options, which can be resumed; False when it is free. Writes nothing.
 
     free: options that may differ. FovealError when `out` holds anything else.
     """
@@ -79,7 +79,7 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
         what = f"--out {out} is a run of another verb"
         raise FovealError("output.exists", what, fix="choose another --out") from None
     now, before = flat(plain(config)), flat(before)
-    # An option that is newer than the run had its default there.
+    # Options that were added after the run was made count as set to their defaults.
     usual = flat({field.name: field.default for field in fields(config)})
     before |= {name: usual[name] for name in now if name not in before and usual.get(name, MISSING) is not MISSING}
     different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
@@ -102,7 +102,7 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
         if changed:
             what = f"{', '.join(changed)} has changed since the run {out} began"
             raise FovealError("run.data_changed", what, fix="choose another --out")
-        if not data.keys() <= before.keys():  # what has joined in since must stay as it is, too
+        if not data.keys() <= before.keys():  # sets that were added later must not change either
             write_json(out / "provenance.json", known | {"data": before | dict(data)})
         return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
     out.mkdir(parents=True, exist_ok=True)
@@ -113,8 +113,8 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
 
 @contextmanager
 def sole_writer(folder: Path, verb: str) -> Iterator[None]:
-    """Hold the folder for one writing process; FovealError when another has it. The lock ends with its process."""
-    if os.name == "nt":  # a folder cannot be opened there
+    """Let only this process write to the folder; FovealError while another does. The lock ends with its process."""
+    if os.name == "nt":  # Windows cannot open a folder
         folder.mkdir(parents=True, exist_ok=True)
         yield
         return
@@ -136,7 +136,7 @@ def sole_writer(folder: Path, verb: str) -> Iterator[None]:
 def locked(stream: int) -> bool:
     """Lock an open file or folder until it is closed or its process dies; False where another process has it.
 
-    True as well where there are no locks: on some systems, and on some file systems of networks.
+    Also True where locking is not supported: on some systems and some network file systems.
     """
     try:
         import fcntl
@@ -195,7 +195,7 @@ def _commit() -> str | None:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, oldest first; a last line that was cut off is left out."""
+    """The rows of metrics.jsonl, oldest first, without a torn last line."""
     return [json.loads(line) for line in whole_lines(run / "metrics.jsonl")]
 
 

@@ -47,7 +47,7 @@ def build_optimiser(name: str, groups: list[dict[str, Any]], learning_rate: floa
     """`adamw`, `adam`, `sgd` (Nesterov momentum 0.9) or `lars` (You et al. 2017, as SimCLR uses it, through timm)."""
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
-    if name == "adam":  # weight decay is added to the gradient, as the published recipes of old have it
+    if name == "adam":  # weight decay is added to the gradient, as in older published recipes
         return torch.optim.Adam(groups, lr=learning_rate, fused=True)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
@@ -59,6 +59,6 @@ def build_optimiser(name: str, groups: list[dict[str, Any]], learning_rate: floa
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of all groups, each by its own share."""
+    """Set the learning rate of all groups, scaled by the share of each."""
     for group in optimiser.param_groups:
         group["lr"] = learning_rate * group.get("scale", 1.0)

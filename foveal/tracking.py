@@ -18,10 +18,10 @@ KEY = "mlflow.txt"  # in the run folder: the id of the MLflow run that a resumed
 
 
 class Tracker(Protocol):
-    """Takes rows of metrics; `close` when the run has ended well."""
+    """Takes rows of metrics; `close` is called when the run has finished."""
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Send one row; `step` says where it belongs."""
+        """Send one row; its entry `step` gives its position."""
 
     def close(self) -> None:
         """Record that the run has ended."""

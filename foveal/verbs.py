@@ -25,7 +25,7 @@ PathLike = str | os.PathLike[str]
 
 
 def demo(**options: Any) -> Path:
-    """Go the whole way on drawn photographs; returns the report. Options: `foveal.demo.DemoConfig`."""
+    """Run every step on drawn photographs; returns the report. Options: `foveal.demo.DemoConfig`."""
     from foveal.demo import DemoConfig, demo
 
     return demo(build(DemoConfig, options, "demo"))
@@ -40,7 +40,7 @@ def prepare(*source: PathLike, out: PathLike, **options: Any) -> Path:
 
 
 def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
-    """Look into prepared sets; returns all numbers. Options: `foveal.inspect.inspect.InspectConfig`."""
+    """Inspect prepared sets; returns all numbers. Options: `foveal.inspect.inspect.InspectConfig`."""
     from foveal.inspect.inspect import InspectConfig, inspect
 
     return inspect(build(InspectConfig, {"data": data, **options}, "inspect"))

@@ -4,8 +4,8 @@ A fundus camera shows the retina as a bright disc on black. How much black surro
 the frame cuts off, depends on the camera and not on the disease; a network that sees it learns the camera. So every
 photograph becomes the square around the whole disc, padded with black where the frame ends early.
 
-Most of the outline of the bright region is an arc of one circle. The rest is something else: the frame, a notch that
-marks the orientation, a shadow, a flash. `find_disc` draws circles through triples of outline points, keeps the one
+Most of the outline of the bright region is an arc of one circle. The rest is the frame, a notch that marks the
+orientation, a shadow or a flash. `find_disc` draws circles through triples of outline points, keeps the one
 that most of the outline agrees with (RANSAC: Fischler and Bolles, 1981), and refines it by least squares.
 No single threshold separates disc and background in dark, hazy and overexposed photographs, so it tries a few.
 """
@@ -99,7 +99,7 @@ def blacken_surround(pixels: np.ndarray) -> np.ndarray:
     """Turn the white surround of some exports black; return the same array where there is none.
 
     `pixels` and result: uint8 `[h, w, 3]`. White that does not reach the edge of the frame stays: it is in the eye.
-    A flash can reach the edge too, so this is for pictures in which no disc was found.
+    A flash can reach the edge too, so this is only for pictures in which no disc was found.
     """
     check_array(pixels)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
@@ -145,7 +145,7 @@ def _best_circle(grey: np.ndarray) -> np.ndarray | None:
             best, best_support = circle, support
         if support > _CERTAIN:
             break
-    return None if best is None else best + 0.5  # outline pixels have centres, the disc ends at their outer edges
+    return None if best is None else best + 0.5  # x, y: pixel indices are 0.5 below centres; radius: to outer edges
 
 
 def _circle_at(bright: np.ndarray) -> tuple[np.ndarray, float]:

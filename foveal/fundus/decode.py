@@ -37,7 +37,7 @@ from foveal.fundus.header import (
     reader_of,
 )
 
-# What a whole file has at its end. OpenCV silently fills the rest of a truncated picture with grey.
+# The last bytes of a complete file. OpenCV silently fills the rest of a truncated picture with grey.
 _END_MARKS: dict[type[ImageFile.ImageFile], bytes] = {JpegImageFile: b"\xff\xd9", PngImageFile: b"IEND"}
 _END_BYTES = 32  # some writers add a few bytes after the mark
 # Of a TIFF, OpenCV multiplies colours by alpha and misreads Lab; it reads these modes as Pillow does.
@@ -103,7 +103,7 @@ def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarr
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Open a regular file; refuse others without opening them, since a pipe would wait for its writer for ever."""
+    """Open a regular file; refuse others unopened, since opening a pipe could block for ever."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

@@ -76,7 +76,7 @@ def _check_deflated(data: bytes, most_pixels: int) -> None:
         rest = inflater.unconsumed_tail
         if left < 0:
             size = f"{most_pixels / 10**6:g} megapixels"
-            raise FovealError("image.too_large", f"a DICOM file that inflates to more than {size} need")
+            raise FovealError("image.too_large", f"a DICOM file that inflates to more data than {size} need")
 
 
 def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
@@ -84,7 +84,7 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
 
-    # A file without preamble does not say; then the default of the standard holds.
+    # A file without a preamble does not name its transfer syntax; the default of the standard applies.
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None) or "1.2.840.10008.1.2"
     dataset.file_meta.TransferSyntaxUID = syntax
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)

@@ -4,10 +4,10 @@ Fundus photographs look alike at a coarse scale: a bright disc, a brighter spot,
 apart. So brightness is levelled first (each pixel less the mean of its neighbourhood, divided by its spread), the rim
 and everything dark is left out, and a cosine transform keeps the wavelengths at which the larger vessels are spaced.
 Mirroring a picture changes the sign of its horizontally odd waves and nothing else. With E and O the similarities of
-the even and the odd halves, E + O compares two pictures, and E - O compares one with the mirrored other.
+the even and the odd halves, E + O compares two pictures, and E - O compares one with the mirror image of the other.
 
 The low frequencies of a cosine transform as a fingerprint: Zauner, "Implementation and benchmarking of perceptual
-image hash functions" (2010). Here they keep their size, in four bits each: by signs alone strangers look alike.
+image hash functions" (2010). Here each keeps its magnitude, in four bits: by signs alone, different eyes look alike.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from foveal.fundus.crop import check_array
 LEAST_SIDE = 64  # px: smaller pictures show no vessels; their fingerprint is 0, which matches no other
 _SIDE = 64  # px of the copy that is analysed
 _NEIGHBOURHOOD = 2.0  # px of that copy: standard deviation of the neighbourhood
-# Half waves a side. It takes 15 to tell strangers from copies; above 18 a crop by 3 % starts to hurt (Messidor-2).
+# Half waves per side. It takes 15 to tell other eyes from copies; above 18 a crop by 3 % starts to hurt (Messidor-2).
 _LOWEST, _HIGHEST = 4, 18
 _FADE = (0.7, 0.9)  # radii between which the picture fades out: the rim shows the camera, and moves with the crop
 _LEVELS = 7  # fingerprints hold -7..7
 _FLAT = 1.0  # deviation of the waves: the haziest of 4,770 photographs has 18, noise of one grey level 9, rounding 0.01
-_STEPS_PER_DEVIATION = 2.5  # so 2.8 standard deviations fit; clipping the rest helps to tell strangers apart
+_STEPS_PER_DEVIATION = 2.5  # so 2.8 standard deviations fit; clipping the rest helps to tell eyes apart
 
 _DARK = 0.25  # of the median brightness in the middle: darker pixels are background
 _FRAMED = 0.9  # of the side: a photograph that covers less has a black frame, since discs are cut out closely

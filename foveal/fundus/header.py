@@ -20,7 +20,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from foveal.errors import FovealError
 
 # Eighteen times the largest EyePACS original (4928 x 3264), and 0.9 GB once decoded. A larger file is a scan of
-# something else, or made to exhaust the memory.
+# something else, or was made to exhaust the memory.
 MAXIMUM_PIXELS = 300_000_000
 
 # These classes are called directly and not through Image.open, whose limit of 89 megapixels can only be changed for

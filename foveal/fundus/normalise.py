@@ -6,7 +6,7 @@
     green        the green channel alone, where vessels and blood stand out most
 
 Each depends on one square only, so training and prediction cannot differ.
-They are options because none is better on every camera: compare them on a camera that was not trained on.
+They are options because none is better on every camera: compare them on a camera that is not in the training set.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from foveal.fundus.crop import Disc
 
 LEAST_SIDE = 640  # px: smaller pictures are enlarged, since the lines would hide them
 OPACITY = 0.6  # of the strongest places; where the map is empty the photograph stays as it is
-TOP = 0.9  # outlined is what is stronger than this share of the retina,
+TOP = 0.9  # the outlined part is stronger than this share of the retina,
 FAINTEST = 0.05  # and stronger than this share of the maximum, so that noise is not outlined
 _DARKEST = 0.12  # brightness of retina, as a share of that of the middle
 _CLIPPED = 99.8  # percentile of the retina that gets the last colour, so that one pixel does not darken all others

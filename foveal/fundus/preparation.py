@@ -52,7 +52,7 @@ class Preparation:
             raise FovealError("option.conflict", "green keeps one channel, but channels is 3", expected="channels 1")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; options at their default are left out, as in files from before they existed."""
+        """Plain values for JSON; omits options at their default, so that files older than these options stay equal."""
         defaults = {option.name: option.default for option in fields(self)}
         return {k: v for k, v in asdict(self).items() if k in _ALWAYS_WRITTEN or v != defaults[k]}
 
@@ -114,7 +114,7 @@ def at_size(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Disc]:
-    """Return the frame, and the square to cut from it; a white surround that hid the disc becomes black."""
+    """Return the frame, and the square to cut from it; if a white surround hid the disc, it is made black."""
     if preparation.crop == "disc":
         disc = find_disc(pixels)
         if disc.found:

@@ -1,21 +1,21 @@
-"""The quality of a photograph: eleven numbers, and the flags that follow from them.
+"""The quality of a photograph: eleven measures, and the flags that follow from them.
 
 All but the colour of the frame is measured on a copy of the cropped square at 128 px, so that a 16-megapixel photograph
-and its 256-px copy get the same numbers. Below 64 px vessels are too thin to be measured: there are no flags.
+and its 256-px copy get the same numbers. Below 64 px vessels are too thin to be measured, so there are no flags.
 
 `retina` is a logistic regression on nine hand-made features, their squares and their products, fitted with scikit-learn
 (L2, C = 1) on 70 % of 4,770 photographs (Messidor-2, EyePACS, 3,000 ungraded, 16 of other cameras; each also once
-blurred, darkened, brightened or made grey, some of them much), 1,200 phantoms, and 10,300 other pictures: CIFAR-10 and
+blurred, darkened, brightened or made grey, some strongly), 1,200 phantoms, and 10,300 other pictures: CIFAR-10 and
 sample photographs (plain, grey, orange, inside a black circle), digits, text, noise, gradients, blanks, balls, skin.
-On the other 30 % of the same collections: AUC 0.998 (unchanged photographs); the cutoff 0.1, chosen after that, flags
-2 of 1,484 photographs and 94 % of 3,172 other pictures.
-It is weakest for round things: it flags 83 % of balls, and about 75 % of skin and tinted scenes inside a black circle.
+On the other 30 % of the same collections: AUC 0.998 (unchanged photographs). The limit of 0.1, which was
+chosen after that, flags 2 of 1,484 photographs and 94 % of 3,172 other pictures. It is weakest for round things: it
+flags 83 % of balls, and about 75 % of skin and tinted scenes inside a black circle.
 
 The other limits were set by eye, on sheets of pictures just above and just below each. Flagged: of Messidor-2 (1,744)
 0.2 % blurred, 0.2 % low-contrast; of 1,000 ungraded cataract eyes 65 % blurred, 30 % low-contrast, 6 % too-bright; of
 1,000 normal and 1,000 glaucoma eyes 4 and 8 % blurred, 1 and 1.5 % too-dark, 1 % low-contrast. Of 300 Messidor-2
 photographs at 256 px made worse: blurred at sigma 2, 3, 4 px 22, 87, 100 %; too-dark at gamma 3 57 %; too-bright at
-gain 2, 3 23, 67 % (most are dim and bear a gain of 2); low-contrast under 60 % haze 74 %.
+gain 2, 3 23, 67 % (most are dim, so a gain of 2 does little harm); low-contrast under 60 % haze 74 %.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FLAGS = {
     "ungradable": "The people who graded this set could not grade this photograph.",
     "poor-quality": "The people who graded this set judged the quality of this photograph as poor.",
 }
-# The other flags are warnings: near the limit, photographs that can be graded get them too.
+# The other flags are warnings: some photographs near a limit can still be graded.
 UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
 RELIABLE_FROM = 64  # side of the square in px
 

@@ -1,7 +1,7 @@
 """Assemble: from decoded shards and the table of a source to the tables and the card of a prepared set.
 
-This finds copies, decides splits and lists what is left out. The card is written last: it says what the set was made
-from, so a run that was interrupted before does its work again.
+This finds copies, decides splits and lists what is left out. The card, which says what the set was made from, is
+written last: a run that is interrupted before that is repeated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNNAMED = ("folder", "table", "phantom")  # two of these sources may use one nam
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """What a prepared set is made of, beside its shards; `asked`: the options as they were given."""
+    """What a prepared set is made from, besides its shards; `asked`: the options as they were given."""
 
     name: str
     card: Card
@@ -45,7 +45,7 @@ class Assembly:
 def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     """Write records.csv, measures.csv, duplicates.csv, rejected.csv, columns.csv and card.json.
 
-    grows: `folder` is a set that exists. Its splits stay, and it can be opened at any moment while it grows.
+    grows: `folder` is an existing set. Its splits stay, and it can be opened at any moment while it is extended.
     """
     source = assembly.source
     before = read_records(folder / "records.csv") if grows else None
@@ -82,9 +82,9 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
 
 
 def write_passage(folder: Path, before: pd.DataFrame, pairs: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> None:
-    """Write the tables beside records.csv so that they fit the records `before` and those that come next.
+    """Write the other tables so that they fit both the old records.csv (`before`) and the new one.
 
-    Images that have left the source keep their rows, and pairs that the old splits tear apart are left out.
+    Rows of images that are no longer in the source stay; pairs that are in different old splits are left out.
     """
     for name, table in tables.items():
         file = folder / name
@@ -143,7 +143,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
 
 
 def identity(assembly: Assembly) -> str:
-    """Two patients of one name are the same person where this is equal: the published data set, or the source."""
+    """What patient names refer to: the published data set, or the source. Only within it one name is one person."""
     if assembly.name not in UNNAMED:
         return assembly.name
     drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""

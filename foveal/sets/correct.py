@@ -26,11 +26,11 @@ class CorrectConfig:
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     # Id of the image, as in records.csv.
     image: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
-    # The grade that it should have: number or name of the class; none removes the label.
+    # The correct grade: number or name of the class; none removes the label.
     new: str
     # The reason, for later readers.
     why: str
-    # Who decides; by default the name of your account.
+    # Who made the decision; by default the name of your account.
     who: str = ""
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
     foveal correct DATA 20051020_44923_0100_PP --new 2 --why "haemorrhages below the macula"
 
 DATA/corrections.csv has a row per decision: id, old, new, who, when, why. Every verb that opens the set applies them
-in order and prints their number; without the file the set is as it was prepared.
+in order and prints their number.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from foveal.errors import FovealError
 
 FILE = "corrections.csv"
 COLUMNS = ("id", "old", "new", "who", "when", "why")
-# A spreadsheet runs a cell that begins like this as a formula, and names and notes can come from anybody. An apostrophe
-# in front turns it into text. Cells that begin with apostrophes and such a sign get one more, so that adding one when
-# writing and removing one when reading restores every text, also in files without this guard.
+# A spreadsheet would run a cell that begins like this as a formula, and anybody can write names and notes. So writing
+# puts an apostrophe in front, which makes the cell text, and reading removes it. The pattern includes cells that begin
+# with apostrophes followed by such a sign: they get one more, so that every text is restored exactly.
 FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
@@ -46,7 +46,7 @@ def corrections_text(table: pd.DataFrame) -> str:
 
 
 def read_corrections(file: Path) -> pd.DataFrame:
-    """corrections.csv as text, without the guard against formulas; FovealError where it is no such table."""
+    """corrections.csv as text, without the guard against formulas; FovealError where it is not such a table."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -63,7 +63,7 @@ def read_corrections(file: Path) -> pd.DataFrame:
 def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str], partly: bool = False) -> pd.DataFrame:
     """The records after all corrections of `file`, in their order.
 
-    partly: the file may name other images too, like that of a whole set for the predictions of its test part.
+    partly: the file may name other images too, such as those of the whole set when `records` is only its test part.
     An image whose label is removed becomes unlabelled. FovealError for an unknown id, or an `old` that is not the
     image's label: such a file belongs to another set, or to labels that have changed since.
     """
@@ -93,6 +93,6 @@ def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str], par
 
 
 def corrected_card(card: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The card of a set with corrections: their number, and a content hash that differs from that without them."""
+    """The card of a set with corrections: adds their number, and makes the content hash depend on them."""
     digest = hashlib.sha256(card["content_hash"].encode() + file.read_bytes()).hexdigest()
     return card | {"content_hash": digest, "corrections": len(read_corrections(file))}

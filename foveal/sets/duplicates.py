@@ -1,9 +1,9 @@
 """Duplicates: find photographs that occur more than once, in one set or in two, even if they were changed a little.
 
-Three steps, each for what the step before leaves open. Equal sha256: the same pixels. Similar fingerprints: a
-candidate; all pairs are compared, as matrix products, since a missed copy is a leak. Aligned pixels that agree in
-details of the size of vessels: a near or mirrored duplicate. Strangers agree in the places of disc and macula, but not
-in vessels.
+There are three steps. Equal sha256 means the same pixels. Similar fingerprints make a pair a candidate; all pairs are
+compared, as matrix products, since a missed copy is a leak. A candidate is a near or mirrored duplicate if its pixels,
+once aligned, agree in details of the size of vessels. Photographs of different eyes ("strangers" below) agree in the
+places of disc and macula, but not in vessels.
 
 Near copies were saved again with more loss, shrunk, cropped by a few per cent, brightened or made grey. A second
 photograph of the same eye from the same angle, moments or weeks later, is as similar as a lossy copy and counts as one;
@@ -28,23 +28,23 @@ from foveal.errors import FovealError
 from foveal.fundus.fingerprint import detail, even_count, fade
 from foveal.sets.shards import cores
 
-# Of 1,520,000 pairs of Messidor-2 photographs 86 agree this well, of which 58 show the same eye; so do the copies of
-# all 547 photographs used to choose it (saved at JPEG quality 60, shrunk to 70 %, cropped by 3 % or mirrored).
+# Of 1,520,000 pairs of Messidor-2 photographs, 86 agree this well, and 58 of them show the same eye. Copies of all 547
+# photographs that this was chosen on agree as well (JPEG quality 60, shrunk to 70 %, cropped by 3 %, or mirrored).
 CANDIDATE = 0.66
 # With more pairs (63,000 photographs with each other), checking the strangers among the candidates would take minutes:
 # 2 in 100,000 pairs agree by 0.66, less than 1 in 1,000,000 by 0.7. Copies agree by at least 0.92 (200 saved again,
 # shrunk and cropped at once); of 54 second photographs of an eye 47 agree by 0.7.
 _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
-# Of similarity, the mean of the agreement of fingerprints and of aligned pixels. With vessels: strangers reach 0.55, a
-# second photograph of one eye starts at 0.67. With haze only: above are copies with few exceptions, and between 0.59
-# and 0.63 as many strangers as copies.
+# Least similarity: the mean of the agreements of fingerprints and of aligned pixels. Where vessels are visible,
+# strangers reach 0.55, and second photographs of one eye start at 0.67. Where all is haze, almost all pairs above it
+# are copies; between 0.59 and 0.63 half of them are.
 CONFIRMED = 0.63
 
 _BLOCK = 1024  # rows: two blocks of products fill 8 MiB, small enough to stay in the processor's cache
 _PAIRS_AT_ONCE = 128  # of which the pixels are held in memory
 _COARSE, _FINE = (64, 2.0, 30), (128, 3.0, 15)  # side in px, neighbourhood in px of that side, most iterations
 _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers stay below, no copy of 1,000 under 0.45
-# Shares of the side. A second photograph of one eye needs less; strangers would be bent until something fits.
+# Shares of the side. A second photograph of one eye needs less; with more, strangers could be bent until they fit.
 _MOST_STRETCH, _MOST_SHIFT = 0.15, 0.2
 
 _KINDS = ("exact", "near", "mirrored")

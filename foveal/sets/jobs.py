@@ -1,4 +1,4 @@
-"""Jobs: what of a source must still be decoded, and who decodes it: threads of this machine, or a Ray cluster."""
+"""Jobs: the parts of a source that must still be decoded, by threads of this machine or by a Ray cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from foveal.sources.source import Source
 
 
 def file_stamps(source: Source) -> list[str]:
-    """For each file of the source its size and time of change, which show changes; "array" for arrays."""
+    """Size and modification time of each file, by which changed files are recognised; "array" for arrays."""
     if source.images is not None:
         return ["array"] * len(source.table)
     return [_stamp(source.root / file) for file in source.table["file"]]
@@ -40,8 +40,8 @@ def plan_jobs(
 ) -> list[ShardJob]:
     """The parts of the source that no finished shard in `folder` holds, in the order of the source.
 
-    New files get the lowest free shard numbers, so a run that was killed continues with the shards it would have
-    made. Changed files get a shard behind all others: of a file in two shards, the later one counts.
+    New files get the lowest free shard numbers, so that a resumed run makes the same shards as one that was never
+    interrupted. Changed files get shards after all others: if a file is in two shards, the later one counts.
     """
     facts, rows = read_facts(folder), rows_per_shard(preparation)
     known = dict(zip(facts["file"], facts["stamp"], strict=True))
@@ -121,7 +121,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
     host, _, port = address.rpartition(":")
     try:
         if port.isdigit() and "/" not in host:
-            socket.create_connection((host, int(port)), timeout=5).close()  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=5).close()  # Ray itself would keep trying for minutes
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, OSError) as error:
         raise FovealError("server.unreachable", f"--ray {address}: no Ray cluster answers ({error})") from error

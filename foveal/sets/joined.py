@@ -1,7 +1,7 @@
-"""Several prepared sets joined to one: their shards are linked or copied, never decoded again.
+"""Several prepared sets joined into one: their shards are linked or copied, never decoded again.
 
-Labels mix only where all sets are on one scale. Splits, patients and measures stay; copies of one picture in two sets
-are searched for afterwards, as in any other set.
+Only sets whose labels are on one scale can be joined. Splits, patients and measures stay; afterwards copies of one
+picture in two sets are searched for, as in any other set.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def check_scales(sets: Sequence[PreparedSet]) -> None:
         if ours != theirs:
             raise FovealError(
                 "set.scales",
-                f"labels on different scales do not mix: {labelled[0].path} is on {ours}, {other.path} on {theirs}",
-                fix='prepare each with a --classes map to the same classes, as "0,1,2,3+4", and give both the same '
-                "--scale to confirm that the classes mean the same",
+                f"sets on different scales cannot be joined: {labelled[0].path} is on {ours}, {other.path} on {theirs}",
+                fix='prepare each with --classes, such as "0,1,2,3+4", so that both have the same classes, and with '
+                "the same --scale to confirm that these mean the same",
             )
 
 
@@ -103,7 +103,7 @@ def bring_shards(paths: Sequence[Path], images: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)  # left by a run that was killed before it wrote the table
+    target.unlink(missing_ok=True)  # left by a run that was interrupted before it wrote the table
     try:
         os.link(source, target)  # both sets can share a shard, since finished shards never change
     except OSError:

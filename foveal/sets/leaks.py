@@ -1,8 +1,8 @@
 """Leaks: a network must not be judged on images that it has learned from.
 
-Every run lists in RUN/seen.csv what shaped its weights, including those it started from: sha256 of the prepared pixels,
-fingerprint, patient, and whether the label was learned. So copies are found even if they were saved again, resized,
-mirrored, or prepared elsewhere.
+Every run lists in RUN/seen.csv the images that shaped its weights, including its starting weights: sha256 of the
+prepared pixels, fingerprint, patient, and whether the label was learned. So copies are found even if they were saved
+again, resized, mirrored, or prepared elsewhere.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from foveal.sets.duplicates import Pictures, candidates, describe_pairs, find_du
 from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
-TAUGHT = "1"  # in the column `taught`: the weights were shaped by the image's label too, not by its pixels alone
+TAUGHT = "1"  # in the column `taught`: the weights have learned from the image's label, not only from its pixels
 CERTAIN = 0.84  # cosine of fingerprints: in Messidor-2 pixels confirm 98 of 100 pairs above it
 
 
 def pool_of(prepared: PreparedSet) -> pd.DataFrame:
-    """Images for pre-training: the training and unlabelled ones, without unlabelled images of judged patients."""
+    """Images for pre-training: training and unlabelled ones, except those of patients in validation or test."""
     pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
     shared = pool["group"].isin(judged)
     if shared.any():
-        say(f"{int(shared.sum())} unlabelled images of {prepared.path} are left out: their groups are judged")
+        what = f"{int(shared.sum())} unlabelled images of {prepared.path} are left out"
+        say(f"{what}: their patients are in the validation or test part")
     return pool[~shared]
 
 
@@ -39,7 +40,7 @@ def refuse_seen(
 ) -> None:
     """FovealError (only a warning with `allow`) if images of the judged parts of `prepared` are among those seen.
 
-    judged: the parts; with folds also the training part, whose images are judged by graders that did not learn them.
+    judged: the parts to check; with folds also the training part, since every fold is judged.
     """
     leaked = find_seen(prepared, prepared.part(*judged), seen)
     if not len(leaked):
@@ -49,16 +50,16 @@ def refuse_seen(
     kind = "judged" if "train" in judged else "validation or test"
     message = f"{len(leaked)} {kind} images of {prepared.path} are also in {where}: {listed}{more}"
     if not allow:
-        fix = "leave them out, since results on them would be too good, or allow them with --allow-leaks"
+        fix = "remove them, since they make results look too good, or continue with --allow-leaks"
         raise FovealError("leak.seen", message, fix=fix)
     warn(message)
 
 
 def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """The `records` of a prepared set that were learned from: id, split, how, other; one row an image.
+    """The `records` of a prepared set that were learned from: id, split, how, other; one row per image.
 
     how: "exact copy of", "near copy of", "mirrored copy of" or "same patient as". Near copies are confirmed by their
-    pixels; where the set that was learned from is gone, "very much like" is based on fingerprints alone. Near copies
+    pixels; where the training set no longer exists, "very much like" is based on fingerprints alone. Near copies
     within the set itself are not searched again: `prepare` has found them and put them in one split.
     """
     if not len(records) or not len(seen):
@@ -104,7 +105,7 @@ def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
     if len(unread):
         names = ", ".join(sorted(set(unread["set"]) - {""}))
         why = f"{names} can no longer be read" if names else "an exported model has no pixels of its training images"
-        warn(f"{why}: {len(unread):,} images that were learned from are compared by fingerprints alone")
+        warn(f"{why}: {len(unread):,} images are compared by their fingerprints alone")
     ours, theirs = (from_text(part["fingerprint"].tolist()) for part in (judged, unread))
     first, second, _, _ = candidates(ours, theirs, CERTAIN)
     alike = judged.iloc[first].reset_index(drop=True)
@@ -112,7 +113,7 @@ def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pictures(table: pd.DataFrame) -> Pictures:
-    """A described table as a collection to search; its sets are opened when pixels are needed."""
+    """A table of `_described` as a collection to search; its sets are opened when pixels are needed."""
     opened: dict[str, tuple[PreparedSet, pd.DataFrame]] = {}
 
     def read(rows: np.ndarray) -> list[np.ndarray]:

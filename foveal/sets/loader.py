@@ -96,7 +96,7 @@ class ImageStore:
 
 
 def free_memory() -> int:
-    """Bytes of free memory on this machine or in this container; 8 GiB where the system does not say."""
+    """Bytes of free memory on this machine or in this container; 8 GiB where that is unknown."""
     return min(_free_on_machine(), _free_in_container())
 
 
@@ -145,7 +145,7 @@ def _windowed(shard_of_image: np.ndarray, generator: np.random.Generator) -> np.
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The generator of one training step, independent of all others."""
+    """The random generator of one training step, independent of those of other steps."""
     state = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
 

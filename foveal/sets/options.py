@@ -20,13 +20,13 @@ class PrepareConfig:
     ## What to read
     # Folder, CSV or array file; phantom:600 for 600 drawn photographs; or several prepared sets to join.
     source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ()
-    # Folder for the prepared set; a set that was made there with the same options gets what is new in the source.
+    # Folder for the prepared set; a set made there earlier with the same options is extended by new pictures.
     out: Path = Path()
-    # Print the known data sets, their layouts and licences, and do nothing else.
+    # Print the known data sets with their layouts and licences, then stop.
     list: bool = False
     # What the source is; auto recognises it from its files and prints the result.
     dataset: DatasetName = "auto"
-    # Are the pictures photographs of the retina? auto knows the data sets, and checks some pictures of other sources.
+    # Whether the pictures show retinas; auto knows the data sets, and checks some pictures of other sources.
     fundus: Literal["auto", "yes", "no"] = "auto"
     # Column of the table that names the image.
     image_column: str | None = None
@@ -52,7 +52,7 @@ class PrepareConfig:
     green: bool = False
 
     ## Labels
-    # Classes in order, merged with +, as "0,1,2,3+4"; empty keeps those of the source.
+    # Classes in order, merged with +, such as "0,1,2,3+4"; empty keeps those of the source.
     classes: str = ""
     # Scale of the classes (icdr, messidor, none, or a name of your own); auto takes it from the source.
     scale: str = "auto"
@@ -60,15 +60,15 @@ class PrepareConfig:
     drop_ungradable: bool = False
 
     ## Splits
-    # Share of the labelled images for validation, where the source has no such part.
+    # Share of the labelled images for the validation part, where the source has none.
     val: float = 0.15
-    # Share of the labelled images for the test, where the source has no such part.
+    # Share of the labelled images for the test part, where the source has none.
     test: float = 0.2
     # Training images that keep their label; the others become unlabelled; 0 keeps all labels.
     labelled: int = 0
-    # Most unlabelled images to keep; 0 keeps all.
+    # Maximum number of unlabelled images to keep; 0 keeps all.
     unlabelled: int = 0
-    # Decides the split and, for phantoms, the drawings.
+    # Random seed of the split and, for phantoms, of the drawings.
     seed: int = 0
 
     ## Where
@@ -80,12 +80,15 @@ class PrepareConfig:
             fix = "give both, or --list to see what can be read"
             raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix=fix)
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
-            what, expected = f"--val {self.val} --test {self.test}", "shares from 0 that leave some images for training"
+            what, expected = (
+                f"--val {self.val} --test {self.test}",
+                "shares of 0 or more that leave some images for training",
+            )
             raise FovealError("option.value", what, expected=expected)
         if re.search(r"\s", self.scale):
-            raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, as four-grades")
+            raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, such as four-grades")
         if self.size and not 8 <= self.size <= 4096:
             raise FovealError("option.value", f"--size {self.size}", expected="8 to 4096 pixels, or 0")
         for name in ("labelled", "unlabelled"):
             if getattr(self, name) < 0:
-                raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected="a count from 0")
+                raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected="0 or more")

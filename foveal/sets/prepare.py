@@ -5,8 +5,8 @@
     foveal prepare DATA1 DATA2 --out BOTH        # joins prepared sets
     foveal prepare --list
 
-A new set is written beside `--out` and moved there when it is whole. The same command continues work that was killed.
-A set whose source has new pictures gets new shards, and every decision about the old pictures stays.
+A new set is written beside `--out` and moved there when it is complete. The same command resumes an interrupted run.
+If the source has new pictures, they get new shards; all decisions about the earlier pictures stay.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from foveal.sources.classes import merge_classes
 from foveal.sources.registry import list_cards, read_source
 from foveal.sources.source import Source, SourceOptions
 
-FREE_OPTIONS = ("out", "ray", "list")  # change where the work is done, not its result
-STARTED = "started.json"  # in an unfinished set: what it is made from
+FREE_OPTIONS = ("out", "ray", "list")  # decide where the work is done, not its result
+STARTED = "started.json"  # in an unfinished set: its source and options
 SAMPLE = 48  # pictures of an unknown source that decide whether it holds photographs of the retina
 
 
@@ -51,7 +51,9 @@ def prepare(config: PrepareConfig) -> Path:
         say(f"{config.out} is prepared already; its source {config.source[0]} is not available here")
         return config.out
     if existing:
-        (config.out / STARTED).unlink(missing_ok=True)  # of a run that was killed just after its last step
+        (config.out / STARTED).unlink(
+            missing_ok=True
+        )  # left by a run that was interrupted just before it removed this file
     assembly, stamps = read(config, existing)
     if not existing:
         make(config, assembly, stamps)
@@ -101,7 +103,7 @@ def decode(config: PrepareConfig, folder: Path, assembly: Assembly, stamps: list
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove files that a killed run left half written; `foveal correct` may be writing one of its own."""
+    """Remove files that an interrupted run left half written, except those that `foveal correct` may be writing."""
     for file in (*folder.glob(".*.partial*"), *folder.glob("images/.*")):
         if not file.name.startswith(".corrections."):
             file.unlink()
@@ -152,12 +154,14 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
     if 2 * without <= len(found):
         return True
     what = f"{without} of {len(found)} pictures in a sample show no retina"
-    say(f"{what}: pictures are not cropped, and only exact copies are found; --fundus yes treats them as photographs")
+    say(
+        f"{what}, so none are cropped, and only exact copies are found; use --fundus yes if they are fundus photographs"
+    )
     return False
 
 
 def unread_before(images: Path) -> bool:
-    """True where files could not be read for a reason that may be gone now."""
+    """True where some files could not be read earlier, for a reason that may no longer hold."""
     return bool((read_facts(images)["stamp"] == RETRY).any())
 
 
@@ -183,7 +187,7 @@ def check_out(config: PrepareConfig) -> dict[str, Any] | None:
     before, now = card["asked"], _asked(config)
     different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if different:
-        listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in different)
+        listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
         what = f"--out {config.out} exists already, made with other options ({listed})"
         raise FovealError("output.other_options", what, fix="choose another --out, or delete it")
     return card
@@ -204,10 +208,10 @@ def source_hash(source: Source, stamps: list[str]) -> str:
 
 
 def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) -> None:
-    """FovealError where a set cannot take in what is new in its source."""
+    """FovealError where a set cannot be extended by the changes in its source."""
     what = f"{source.root} has changed since {config.out} was made"
     if source.images is not None:
-        why = "its arrays are not the same"
+        why = "its arrays have changed"
     elif config.labelled or config.unlabelled:
         why = "--labelled and --unlabelled choose among all images"
     elif list(source.classes) != card["classes"]:
@@ -219,7 +223,7 @@ def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) ->
 
 
 def check_any_read(folder: Path, source: Source) -> None:
-    """FovealError when not one picture could be read."""
+    """FovealError when none of the pictures could be read."""
     facts = read_facts(folder / "images")
     if not (facts["row"] >= 0).any():
         first = f"{facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
@@ -228,11 +232,11 @@ def check_any_read(folder: Path, source: Source) -> None:
 
 
 def resume_or_start(folder: Path, work: dict[str, Any]) -> None:
-    """Note what is being decoded into `folder`; FovealError when it holds unfinished work of another kind."""
+    """Record what is being decoded into `folder`; FovealError when it holds unfinished work with other options."""
     note = folder / STARTED
     if note.is_file() and read_json(note) != work:
         what = f"{folder} holds an interrupted `foveal prepare` with another source or other options"
-        fix = "give the same ones to continue, or delete that folder to start again"
+        fix = "use the same source and options to resume, or delete that folder to start again"
         raise FovealError("output.other_options", what, fix=fix)
     write_json(note, work)
 

@@ -96,14 +96,14 @@ def open_prepared(path: Path) -> PreparedSet:
     """Open a prepared set; FovealError where something is missing or wrong."""
     for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
-            what = f"{path} is not a whole prepared set: it has no {name}"
+            what = f"{path} is not a complete prepared set: it has no {name}"
             raise FovealError("set.incomplete", what, fix="make one with foveal prepare SOURCE --out NEW")
     card = read_json(path / "card.json")
     if "identity" not in card:
-        what = f"{path} was made by an older version of Foveal, and its card.json has no identity"
+        what = f"{path} was made by an older version of Foveal: its card.json has no identity"
         raise FovealError("set.outdated", what, fix="prepare it again")
     records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
-    # From the records and not from the card, which is written a moment later when a set grows.
+    # Computed from records.csv, since the card is written a moment later when a set is extended.
     card["content_hash"] = hashlib.sha256((path / "records.csv").read_bytes()).hexdigest()
     if corrections.is_file():
         records = apply_corrections(records, corrections, card["classes"])
@@ -177,7 +177,7 @@ def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 
 
 def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
-    """Groups as names that mean the same patient in any set: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
+    """Groups under names that mean one patient in all sets: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
 
     Two sets can share patients when they come from one published data set, or from one source. A group joined by
     copies ("a+b") stands for all its patients. In a joined set the groups have such names already.
@@ -195,7 +195,7 @@ def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
     for other in sets[1:]:
         if other.card["options"] != first.card["options"]:
             what = f"{first.path} and {other.path} were not prepared alike ({differing(first.card, other.card)})"
-            raise FovealError("set.not_alike", what, fix=f"prepare them alike {purpose}")
+            raise FovealError("set.not_alike", what, fix=f"prepare them with the same options {purpose}")
 
 
 def differing(first: dict[str, Any], other: dict[str, Any], but: Sequence[str] = ()) -> str:

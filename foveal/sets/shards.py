@@ -33,9 +33,9 @@ from foveal.fundus.fingerprint import fingerprint, to_text
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 
 T = TypeVar("T")
-AHEAD = 8  # items a thread, so that a slow one does not stop the others
+AHEAD = 8  # items per thread, so that a slow one does not hold up the others
 OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and some systems allow 256 open files
-SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop, which is the most that a kill can lose
+SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop, the most that an interruption can lose
 # The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
 FACTS = {
     "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
@@ -57,7 +57,7 @@ class ShardJob:
     files: tuple[str, ...]
     stamps: tuple[str, ...]  # of the files: size and time of change, or "missing"
     positions: tuple[int, ...]  # of the files in the source
-    photographs: bool  # are measured and fingerprinted
+    photographs: bool  # whether they are fundus photographs, which are measured and fingerprinted
     images: np.ndarray | None = None  # uint8 [n, h, w, C] in the order of `files`, for sources that hold arrays
 
 
@@ -81,7 +81,7 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
         if error.errno not in _NO_SPACE:
             raise
         what = f"{job.folder} has no space for shard {job.number} ({error.strerror})"
-        fix = "free some space and give the same command again, which continues from here"
+        fix = "free some space and run the same command again to resume"
         raise FovealError("output.full", what, fix=fix) from error
 
 
@@ -130,11 +130,11 @@ def shard_numbers(folder: Path) -> list[int]:
 
 
 def read_facts(folder: Path) -> pd.DataFrame:
-    """The facts of all finished shards in order, with their `shard`; of a file in two shards, the later ones."""
+    """The facts of all finished shards in order, with their `shard`; if a file is in two shards, the later ones."""
     text = {name: str for name, value in FACTS.items() if value == ""}
     tables = []
     for number in shard_numbers(folder):
-        # Only an empty cell is a gap: a file may be called "NA".
+        # Only an empty cell is a missing value: a file may be called "NA".
         table = pd.read_csv(folder / f"{number:05d}.csv", dtype=text, keep_default_na=False, na_values=[""])
         tables.append(table.fillna(dict.fromkeys(text, "")).assign(shard=number))
     if not tables:
@@ -164,7 +164,7 @@ class Shards:
         """Images in a shard; 0 where it is missing or truncated."""
         try:
             return len(self[number])
-        except (OSError, ValueError, EOFError):  # numpy maps no file that is shorter than its header says
+        except (OSError, ValueError, EOFError):  # numpy refuses to map a file that is shorter than its header says
             return 0
 
 

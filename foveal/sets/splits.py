@@ -30,9 +30,9 @@ def decide_splits(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fill `split`: splits of the source stay; other images are assigned by group, copies of one picture together.
 
-    copies: pairs of row numbers `first`, `second` that show one picture. earlier: id -> split that an earlier run
-    decided, and that stays. Returns the records, and those left out (with `reason`) of a training part because a copy
-    or the same patient is judged.
+    copies: pairs of row numbers `first`, `second` that show one picture. earlier: id -> split decided by an earlier
+    run, which stays. Returns the records that stay, and those (with `reason`) that are left out because a copy or the
+    same patient is in a later part (train, val, test).
     """
     generator = np.random.default_rng(options.seed)
     records["group"] = join_copies(records["group"].to_numpy(), copies, records["sha256"].to_numpy())
@@ -56,7 +56,7 @@ def decide_splits(
 
 
 def leave_out_judged(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Where a group is in several splits of the source, keep its images in one that is judged: test, then val.
+    """Where a group is in several splits of the source, keep only its images in the last of train, val, test.
 
     Returns (records that stay, records that are left out with `reason`).
     """
@@ -104,7 +104,7 @@ def assign_parts(
     """Assign each image to a part so that groups stay together and every class is spread evenly.
 
     labels: int [n], 0..K-1; groups: str [n], "" = a group of its own; fractions: part -> share, summing to 1;
-    decided: str [n], the part that an image and so its group has already, or "". Returns str [n].
+    decided: str [n], the part that an image, and so its group, already has, or "". Returns str [n].
     Groups are assigned greedily, large ones first, each to the part whose counts per class come closest to the
     fractions (rare classes weigh as much as frequent ones). With a few large groups the result depends on their
     order, so the best of several random orders is kept.
@@ -124,8 +124,8 @@ def assign_parts(
 def _decided_part(codes: np.ndarray, names: list[str], decided: np.ndarray | None, groups: int) -> np.ndarray:
     """int [G]: the part of each group that has one, else -1.
 
-    Groups of different parts that a late copy joins go to the first part, training: that costs test images, while the
-    other way round judged images would have been learned from.
+    If a copy that is found later joins groups of different parts, all go to the first part, training. That costs test
+    images; the other way round, graders would be judged on images that they have learned from.
     """
     fixed = np.full(groups, len(names))
     if decided is not None:

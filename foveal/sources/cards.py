@@ -20,7 +20,7 @@ class Card:
 
     title: str
     task: str  # "grading" (ordered classes), "classification" (unordered) or "auto" (from the source)
-    layout: str = ""  # the files that are looked for
+    layout: str = ""  # the files that identify it
     classes: tuple[str, ...] = ()
     scale: str = "none"
     fundus: bool = False
@@ -95,7 +95,7 @@ CARDS: dict[str, Card] = {
         reference="Yang et al. 2023 (MedMNIST v2); source DeepDRiD",
     ),
     "medmnist": Card(
-        title="MedMNIST, 2-D, one label an image",
+        title="MedMNIST, 2-D, one label per image",
         task="classification",
         layout="one .npz file with {train,val,test}_images and {train,val,test}_labels",
         reference="Yang et al. 2023 (MedMNIST v2)",

@@ -22,7 +22,7 @@ def read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """All cells of a CSV file as text without spaces around it; the same for the names of the columns.
+    """All cells and column names of a CSV file as text, without spaces around it.
 
     Separated by commas, semicolons or tabs; UTF-8 with or without a byte-order mark, or what Excel writes in western
     Europe (cp1252).
@@ -33,8 +33,8 @@ def read_rows(file: Path) -> pd.DataFrame:
         rows = pd.read_csv(file, dtype=str, keep_default_na=False, sep=separator, encoding=encoding)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise FovealError("table.damaged", f"{file} cannot be read as a table ({error})") from error
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes surplus cells for an index and moves all columns
-        raise FovealError("table.extra_cells", f"the rows of {file} have more cells than its first line has names")
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes surplus cells for an index and shifts all columns
+        raise FovealError("table.extra_cells", f"the rows of {file} have more cells than its header has names")
     return _tidy(rows, file)
 
 
@@ -52,7 +52,7 @@ def _read_sheet(file: Path) -> pd.DataFrame:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError as error:
-        missing = f"{file} is an Excel file, which python-calamine reads, and this package is not installed"
+        missing = f"the Excel file {file} cannot be read: python-calamine is not installed"
         raise FovealError("package.missing", missing, fix="run pip install 'foveal[excel]'") from error
     try:
         cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
@@ -82,9 +82,9 @@ def has_columns(file: Path, columns: Iterable[str]) -> bool:
 def read_grades(
     names: Sequence[str], cells: Iterable[str], count: int, file: Path, ungradable: str | None = None
 ) -> list[int | None]:
-    """Grades 0 … count - 1 as numbers, None for cells that read `ungradable`.
+    """Grades 0 … count - 1 as numbers, None for cells that equal `ungradable`.
 
-    FovealError names the file, the row and the first image with any other grade, or without one.
+    FovealError with the file, the row and the image of the first cell that is anything else, or empty.
     """
     numbers: dict[str, int | None] = {str(grade): grade for grade in range(count)}
     if ungradable is not None:

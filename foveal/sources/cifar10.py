@@ -44,7 +44,7 @@ def _batches(root: Path) -> Path | None:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads the published pickles, which need four names; anything else in a file is refused and not run."""
+    """Unpickles only the four names that the published batches need; anything else is refused before it can run."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module.split(".", maxsplit=1)[0], name) in PICKLED:

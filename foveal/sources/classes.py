@@ -11,16 +11,16 @@ from foveal.sources.source import Source
 
 
 def merge_classes(source: Source, card: Card, text: str) -> Source:
-    """Order and merge classes as "0,1,2,3+4" or "none+mild,rest" says; each is named by number or by name.
+    """Order and merge classes by a map such as "0,1,2,3+4" or "none+mild,rest", of class numbers or names.
 
     The scale becomes "icdr 0,1,2,3+4", in numbers, unless the map changes nothing. FovealError for a class that does
-    not exist, appears twice in the map, or is left out of it although images have it.
+    not exist, appears twice in the map, or is missing from it although images have it.
     """
     number_of = {str(n): n for n in range(len(source.classes))} | {name: n for n, name in enumerate(source.classes)}
     items = [[item.strip() for item in part.split("+")] for part in text.split(",")]
     unknown = [item for part in items for item in part if item not in number_of]
     if unknown:
-        has = ", ".join(source.classes) or "none, since it has no labels"
+        has = ", ".join(source.classes) or "no class, since the source has no labels"
         raise FovealError("option.value", f"--classes {text}: there is no class '{unknown[0]}'", expected=has)
     merged = [[number_of[item] for item in part] for part in items]
     new_of = {old: new for new, olds in enumerate(merged) for old in olds}
@@ -30,7 +30,7 @@ def merge_classes(source: Source, card: Card, text: str) -> Source:
     present = set(source.table["label"].dropna())
     left = [name for n, name in enumerate(source.classes) if n not in new_of and n in present]
     if left:
-        raise FovealError("option.value", f"--classes {text} leaves out {', '.join(left)}, which images have")
+        raise FovealError("option.value", f"--classes {text} leaves out {', '.join(left)}, which some images have")
     classes = tuple(" + ".join(source.classes[old] for old in olds) for olds in merged)
     if classes == source.classes:
         return source

@@ -23,13 +23,13 @@ UNGRADABLE = "5"
 
 
 def recognise(root: Path) -> bool:
-    """A folder with train.txt, valid.txt or test.txt that begin as those of DDR; or DR_grading, up to two below."""
+    """A folder with train.txt, valid.txt or test.txt in DDR's format, or with DR_grading up to two folders below."""
     files = _lists(root)
     return bool(files) and all(LINE.fullmatch(line) for file in files for _, line in _lines(file)[:1])
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """The official parts that are there."""
+    """The official parts that exist in `root`."""
     files = needed(_lists(root), root, "ddr")
     return graded(files[0].parent, [_read(file) for file in files], ICDR)
 

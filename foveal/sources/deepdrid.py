@@ -5,10 +5,10 @@ image_path, Overall quality, left_eye_DR_Level, right_eye_DR_Level, …) with Im
 validation, and Online-Challenge1&2-Evaluation with Images/ and Challenge1_labels.xlsx (image_id, DR_Levels; some
 re-packs have it as .csv), which is the test part. `root` is that folder or one above it.
 Traps: image_path has backslashes and lacks Images/, so pictures are matched by image_id. A row fills only the level of
-its own eye. For patient 56 the names 56_r3 and 56_l3 contradict the columns: the level that is there is taken, and the
-eye is left open (flag `eye-unclear`). Level 5 is not a grade but "ungradable". Overall quality 0 is poor and becomes
-the flag `poor-quality`; the grade stays. The ultra-widefield part has other pictures under the same names and is not
-read.
+its own eye. For patient 56 the names 56_r3 and 56_l3 contradict the columns: the level that is present is used, and
+the eye is left empty (flag `eye-unclear`). Level 5 is not a grade but "ungradable". Overall quality 0 is poor and
+becomes the flag `poor-quality`; the grade stays. The ultra-widefield part has other pictures under the same names and
+is not read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """The official parts that are there, with patient and eye."""
+    """The official parts that exist in `root`, with patient and eye."""
     base = needed(_base(root), root, "deepdrid")
     parts = [_read(base / name, split) for name, split in TABLES.items() if (base / name).is_file()]
     tests = [file for file in (base / f"{TEST}.csv", base / f"{TEST}.xlsx") if file.is_file()]

@@ -2,8 +2,8 @@
 
 As published: trainLabels.csv (image, level) with train/17_left.jpeg, and retinopathy_solution.csv (image, level,
 Usage), published after the contest, with test/. Usage names the leader board, Public or Private; it becomes a flag, so
-that either can be selected. With both tables the solution is the test part; with one of them, the split is decided
-anew. Pictures may lie in any folder below.
+that either can be selected. With both tables the solution is the test part; with one of them, `prepare`
+makes the split. Pictures may lie in any folder below.
 Traps: the patient is the number before _left or _right. In 87 % of the patients both eyes have the same grade, so a
 split by photograph leaks.
 """

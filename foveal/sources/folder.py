@@ -27,7 +27,7 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """Read the folder; the places of its pictures tell which of the three layouts it has.
+    """Read the folder; the locations of its pictures show which of the three layouts it has.
 
     Pictures directly in `root`, or a single class folder, make an unlabelled pool.
     """

@@ -3,8 +3,8 @@
 As published, in `B. Disease Grading`: `1. Original Images/a. Training Set` and `b. Testing Set` with IDRiD_001.jpg …,
 and `2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv` and `b. IDRiD_Disease Grading_Testing Labels.csv`
 (Image name, Retinopathy grade, Risk of macular edema). `root` is that folder or one above it; the tables may also
-lie beside the two picture folders, and another character may stand for each space.
-Traps: names start anew at IDRiD_001 in the testing set, so ids say which part they belong to; the training table has
+lie beside the two picture folders, and any character may replace each space.
+Traps: names start again at IDRiD_001 in the testing set, so ids say which part they belong to; the training table has
 nine empty columns; names of columns end in a space. There are no patients.
 """
 
@@ -28,7 +28,7 @@ def recognise(root: Path) -> bool:
 
 
 def load(root: Path, options: SourceOptions) -> Source:
-    """Both official parts, or the one whose table is there."""
+    """Both official parts, or the one whose table exists."""
     files = needed(_label_files(root), root, "idrid")
     base = next(iter(files.values())).parent
     base = base.parent if base.name.endswith("Groundtruths") else base

@@ -33,7 +33,7 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...], *not
 
 
 def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, int]:
-    """The rows of all parts, then a row for each picture that none of them names; and the number of those.
+    """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
     Names in `file` become paths below `root`; the name of a missing picture stays as it is. FovealError where a folder
     does not exist, a name matches two pictures, or two names match one picture.
@@ -67,7 +67,7 @@ def _by_name(pictures: list[Path], folder: Path) -> dict[str, list[Path]]:
 
 
 def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, str]) -> list[Path | None]:
-    """The picture of each name in a table, None where it is missing; `name_of` learns the name of each picture.
+    """The picture of each name in a table, None where it is missing; fills `name_of` with the name of each picture.
 
     A name is a path below the folder or a file name, with or without its ending. Case, backslashes and a different
     ending on disk do not matter. A name with a folder in it matches only a picture in that folder.
@@ -88,7 +88,7 @@ def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, s
 
 
 def _pool(root: Path, pictures: list[Path], taken: set[str]) -> pd.DataFrame:
-    """Unlabelled rows. An id that is taken keeps its ending: where `a` is a.png, a.jpg is `a.jpg`."""
+    """Unlabelled rows. Where an id is in use already, the ending is added: if `a` is a.png, a.jpg becomes `a.jpg`."""
     files = [path.relative_to(root).as_posix() for path in pictures]
     short = picture_ids(pictures, root)
     ids = [file if name in taken else name for name, file in zip(short, files, strict=True)]

@@ -1,8 +1,8 @@
-"""MedMNIST (v2 and its larger sizes): any of its 2-D sets with one label an image, in the official split.
+"""MedMNIST (v2 and its larger sizes): any of its 2-D sets with one label per image, in the official split.
 
 A file NAME.npz (or NAME_64, _128, _224.npz) holds {train,val,test}_images, uint8 [n, S, S] grey or [n, S, S, 3]
-RGB, and {train,val,test}_labels [n, 1]. Traps: ChestMNIST has 14 labels an image and the 3-D sets hold volumes; both
-are refused. The files do not name their classes, so classes are called by their numbers.
+RGB, and {train,val,test}_labels [n, 1]. Traps: ChestMNIST has 14 labels per image and the 3-D sets hold volumes;
+both are refused. The files do not name their classes, so classes are called by their numbers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load(root: Path, options: SourceOptions) -> Source:
 
 
 def find_arrays(root: Path, pattern: str) -> Path | None:
-    """The file itself, or the only one like `pattern` in a folder; None where there is none, or several."""
+    """The file itself, or the only one in a folder that matches `pattern`; None where there is none, or several."""
     if root.is_file():
         return root if root.match(pattern) else None
     found = sorted(root.glob(pattern)) if root.is_dir() else []
@@ -64,5 +64,5 @@ def _pictures(array: np.ndarray, where: str) -> np.ndarray:
 
 def _labels(array: np.ndarray, where: str) -> np.ndarray:
     if array.ndim == 2 and array.shape[1] > 1:
-        raise FovealError("source.arrays", f"{where} holds {array.shape[1]} labels an image", expected="one label")
+        raise FovealError("source.arrays", f"{where} holds {array.shape[1]} labels per image", expected="one label")
     return array.reshape(-1)

@@ -26,7 +26,7 @@ from foveal.sources.messidor2 import group_examinations
 from foveal.sources.source import Source, SourceOptions, keep_columns, make_table, needed, without_ending
 
 PUBLISHED = ("Image name", "Retinopathy grade")
-# Columns of a single table, and what its first names must look like for `auto` to take it for Messidor-1.
+# Columns of a single table, and the pattern of its image names by which `auto` recognises Messidor-1.
 SINGLE = {
     ("image", "Retinopathy_grade"): re.compile(r"\d{8}_\d+_\d{4}_PP"),
     ("image_fname", "diagnosis"): re.compile(r"\d{8}_\d+_\d{4}_PP\.tif"),

@@ -1,12 +1,13 @@
 """Phantom fundus photographs: drawn eyes whose grade and lesions are known exactly.
 
-The demo, the tests and the scores of explanations need photographs without a licence, a patient or doubt about the
-grade. A phantom has an optic disc, a macula, arteries, veins, lesions by ICDR grade and a camera. Anatomy and camera
-do not depend on the grade: only lesions do, and neighbouring grades overlap in their counts. Lesions are larger than
-life (a microaneurysm is two pixels wide at 96 pixels): these pictures teach nothing about real disease.
+The demo, the tests and the scores of explanations need photographs that are free of licences, show no patient and have
+a certain grade. A phantom has an optic disc, a macula, arteries, veins, lesions by ICDR grade and a camera. The grade
+changes only the lesions, not the anatomy or the camera; lesion counts of neighbouring grades overlap. Lesions are
+larger than life (a microaneurysm is two pixels wide at 96 pixels): these pictures teach nothing about real disease.
 
 Retina units: fovea at (0, 0), a right eye's optic disc at positive x, y downwards, the field about 1 in radius.
-Everything is paint: polygons filled on a finer canvas, shrunk to coverages, blended. Try `draw_patients(100, 96, 0)`.
+Everything is drawn as polygons: filled on a finer canvas, reduced to the share of each pixel that they cover, and
+blended. To see some, use `draw_patients(100, 96, 0)`.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ GRADE_SHARES = (0.42, 0.13, 0.22, 0.13, 0.10)  # of one eye; with the other, abo
 FELLOW_EYE_AGREES = 0.87
 SUPERSAMPLING = 4  # canvas pixels per image pixel and side
 FIXED_POINT_BITS = 4  # OpenCV takes sub-pixel corners as integers with this many fractional bits
-LABEL_COVERAGE = 0.35  # share of a pixel that a lesion must cover to own it
+LABEL_COVERAGE = 0.35  # share of a pixel that a lesion must cover for the pixel to count as lesion
 FOVEA, OPTIC_DISC = np.zeros(2), np.array([0.62, -0.04])
 AVASCULAR_RADIUS = 0.14  # no vessel comes closer to the fovea
 PALE_FUNDUS, DARK_FUNDUS = np.array([0.88, 0.47, 0.24]), np.array([0.68, 0.29, 0.13])
@@ -89,7 +90,7 @@ def _draw(grade: int, eye: str, size: int, patient_seed: int, image_seed: int) -
     scene = _draw_retina(pose, size, patient, anatomy)
     lesions = np.zeros((size, size), np.uint8)
     for kind in LESION_KINDS:
-        outlines = _draw_lesions(kind, grade, 1.4 / size, disease)  # a dot of one pixel or less could cover none
+        outlines = _draw_lesions(kind, grade, 1.4 / size, disease)  # a smaller dot might cover no pixel
         if outlines:
             lesions[_paint(scene, pose, outlines, kind.paint) >= LABEL_COVERAGE] = kind.label
     image, field = _photograph(scene, patient, camera)
@@ -105,7 +106,7 @@ def _pose(eye: str, size: int, generator: Generator) -> np.ndarray:
 
 
 def _photograph(scene: np.ndarray, patient: Generator, generator: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What a camera makes of the scene: uint8 [S, S, 3], and the coverage of its field of view, float32 [S, S]."""
+    """The photograph of the scene, uint8 [S, S, 3], and the coverage of its field of view, float32 [S, S]."""
     size = len(scene)
     y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) * (2 / size) - 1
     radius, edge = np.hypot(x, y), generator.uniform(0.95, 0.99)
@@ -177,7 +178,7 @@ def _vessel_tree(width: float, generator: Generator) -> Outlines:
 
 
 def _grow(start: np.ndarray, bend: np.ndarray, length: float, width: float, generator: Generator) -> Outlines:
-    """A vessel and its branches; it leaves at `bend[0]` radians and turns by `bend[1]`, early more than late."""
+    """A vessel and its branches; it leaves at `bend[0]` radians and turns by `bend[1]`, mostly at its start."""
     along = np.linspace(0, 1, 24)
     wave = 0.16 * np.sin(2 * np.pi * (along * generator.uniform(1, 2.5) + generator.random()))
     headings = bend[0] + bend[1] * np.sqrt(along) + wave

@@ -44,7 +44,7 @@ DatasetName = Literal[
 ]  # fmt: skip
 
 COLUMNS = ("image", "label", "group", "split")
-# What the readers of foreign files raise where a file is cut off or is something else.
+# What the libraries that read these files raise where a file is truncated or of another kind.
 DAMAGE = (
     OSError, EOFError, KeyError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError,
 )  # fmt: skip
@@ -61,14 +61,14 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
     name = _recognise(root) if dataset == "auto" else dataset
     columns = [f"--{what}-column" for what in COLUMNS if getattr(options, f"{what}_column")]
     if columns and name != "table":
-        conflict = f"{', '.join(columns)} is for tables, and {root} is read as {name}"
+        conflict = f"{', '.join(columns)} applies to tables, but {root} is read as {name}"
         raise FovealError("option.conflict", conflict, fix="read it as a table with --dataset table")
     try:
         source = SOURCES[name].load(root, options)
     except FovealError:
         raise
     except DAMAGE as error:
-        damaged = f"{root} cannot be read as {name} ({error}): it may be cut off or damaged"
+        damaged = f"{root} cannot be read as {name} ({error}): it may be truncated or damaged"
         raise FovealError("source.damaged", damaged) from error
     _check(source, root)
     for note in filter(None, source.notes):
@@ -82,12 +82,12 @@ def _recognise(root: Path) -> str:
     if name is None:
         names = ", ".join(SOURCES)
         raise FovealError("source.unknown", f"no source recognises {root}", fix=f"name one with --dataset: {names}")
-    say(f"{root} is read as {name} ({CARDS[name].title}), which looks like this: {CARDS[name].layout}")
+    say(f"{root} is read as {name} ({CARDS[name].title}). Layout: {CARDS[name].layout}")
     return name
 
 
 def _check(source: Source, root: Path) -> None:
-    """FovealError for names that cannot be written into a table, ids named twice, unknown splits and odd arrays."""
+    """FovealError for names that cannot be written into a table, repeated ids, unknown splits and invalid arrays."""
     table, images = source.table, source.images
     bad = [name for column in ("file", "id") for name in table[column] if not _is_text(name)]
     if bad:
@@ -115,7 +115,7 @@ def _is_text(name: str) -> bool:
 
 
 def list_cards() -> None:
-    """Print what is known of each source, in the order of SOURCES."""
+    """Print what is known about each source, in the order of SOURCES."""
     for name in SOURCES:
         card = CARDS[name]
         say(f"{name}: {card.title}", style="bold")

@@ -1,7 +1,7 @@
 """RetinaMNIST: the set of MedMNIST with ICDR grades, retinamnist.npz and its 64, 128 and 224 px siblings.
 
-Trap: its training and validation parts are cut from DeepDRiD's training part by image, and DeepDRiD has four
-photographs of a patient, so patients very probably appear on both sides; the file does not say which they are.
+Trap: its training and validation parts were split from DeepDRiD's training part image by image. DeepDRiD has four
+photographs per patient, so patients very probably appear in both parts; the file does not say which.
 """
 
 from __future__ import annotations

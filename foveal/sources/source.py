@@ -19,14 +19,14 @@ from foveal.sources.cards import CARDS, ICDR
 Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".dcm")
-KEPT = "column "  # before the name of a column that columns.csv keeps as the source has it
+KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
 EYES = re.compile(r"(?P<patient>.+?)[_-](?P<eye>left|right|OD|OS)$", re.IGNORECASE)
 EYE_NAMES = {"left": "left", "os": "left", "right": "right", "od": "right"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a source may need besides its path; each source uses those that apply to it."""
+    """What a source may need besides its path; each source uses the options that apply to it."""
 
     image_column: str | None = None  # columns of a table that does not use the usual names
     label_column: str | None = None
@@ -59,7 +59,7 @@ def make_table(
     split: str | Sequence[str] = "", group: str | Sequence[str] = "", eye: str | Sequence[str] = "",
     flags: str | Sequence[str] = "",
 ) -> pd.DataFrame:  # fmt: skip
-    """The table of a source. A single text is that of all rows; without labels, all are missing."""
+    """The table of a source. A single text applies to all rows; without `labels`, all labels are missing."""
     columns = {"id": ids, "file": files, "split": split, "group": group, "eye": eye, "flags": flags}
     table = pd.DataFrame(columns, index=range(len(ids))).astype("object")
     table.insert(2, "label", pd.Series([None] * len(ids) if labels is None else list(labels), dtype="Int64"))
@@ -67,7 +67,7 @@ def make_table(
 
 
 def keep_columns(table: pd.DataFrame, rows: pd.DataFrame, used: Iterable[str]) -> pd.DataFrame:
-    """`table` with those columns of `rows` that hold something and are not `used`, named as kept ones."""
+    """`table` with those columns of `rows` that are neither empty nor `used`; their names get the prefix KEPT."""
     taken = set(used)
     others = {
         f"{KEPT}{name}": rows[name].to_numpy()
@@ -98,7 +98,7 @@ def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 def array_source(
     root: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], places: Mapping[str, str], classes: tuple[str, ...]
 ) -> Source:
-    """A source of arrays: images [n, H, W, C] and labels [n] by split; places: what comes before the number of each.
+    """A source of arrays: images [n, H, W, C] and labels [n] by split; places: prefix of the image numbers in `file`.
 
     Ids are `train/17`, as in the published arrays.
     """
@@ -120,9 +120,9 @@ def array_source(
 
 
 def locate(root: Path, pattern: str) -> Path | None:
-    """The first path like `pattern` in `root` or up to two folders below it, the highest first; None if there is none.
+    """The first path that matches `pattern` in `root`, one folder below it, or two; None if there is none.
 
-    Hidden files do not count: archives made on a Mac hold a file `._NAME` beside every file.
+    Hidden files are ignored: archives made on a Mac hold a file `._NAME` beside every file.
     """
     for depth in ("", "*/", "*/*/"):
         found = sorted(path for path in root.glob(depth + pattern) if not path.name.startswith("."))
@@ -146,7 +146,7 @@ def list_pictures(root: Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files below `root`. Linked folders are followed, each folder once: links may form a circle."""
+    """All files below `root`. Links are followed, but each folder is read once, since links may form a loop."""
     seen = set()
     for folder, _, names in os.walk(root, onerror=_warn_closed, followlinks=True):
         real = os.path.realpath(folder)
@@ -160,7 +160,7 @@ def _warn_closed(error: OSError) -> None:
 
 
 def picture_ids(files: list[Path], root: Path) -> list[str]:
-    """Ids: the path below `root` without its ending, or with it where two files differ only in that."""
+    """Ids: the path below `root` without its ending, or with it where files differ only in their ending."""
     short = [path.relative_to(root).with_suffix("").as_posix() for path in files]
     counts = pd.Series(short, dtype="object").value_counts()
     full = [path.relative_to(root).as_posix() for path in files]
@@ -174,7 +174,7 @@ def without_ending(name: str) -> str:
 
 
 def patients_and_eyes(ids: list[str]) -> tuple[list[str], list[str]]:
-    """Patient and eye from names such as `17_left` and `17_OD`; empty where the name does not tell."""
+    """Patient and eye from names such as `17_left` and `17_OD`; empty where the name does not contain them."""
     matches = [EYES.match(name.rsplit("/", 1)[-1]) for name in ids]
     patients = [match["patient"] if match else "" for match in matches]
     return patients, [EYE_NAMES[match["eye"].lower()] if match else "" for match in matches]
@@ -183,13 +183,13 @@ def patients_and_eyes(ids: list[str]) -> tuple[list[str], list[str]]:
 def name_classes(values: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
     """(values in label order, class names in the same order, scale, note).
 
-    Values 0-4 and the five ICDR names are taken for the ICDR scale, in its order. Others keep their names, in numerical
-    order where all of them are whole numbers, otherwise by letter.
+    Values 0-4 and the five ICDR names are taken as the ICDR scale, in its order. Others keep their names, in numerical
+    order where all of them are whole numbers, otherwise in alphabetical order.
     """
     numbers = all(re.fullmatch(r"\d+", value) for value in values)
     ordered = tuple(sorted(values, key=int)) if numbers else tuple(sorted(values))
     if ordered == ("0", "1", "2", "3", "4"):
-        return ordered, ICDR, "icdr", "classes 0-4 are taken for the ICDR scale; use --scale none if they are not"
+        return ordered, ICDR, "icdr", "classes 0-4 are taken as the ICDR scale; use --scale none if they are not"
     if values == set(ICDR):
         return ICDR, ICDR, "icdr", ""
     return ordered, ordered, "none", ""

@@ -52,7 +52,7 @@ def load(root: Path, options: SourceOptions) -> Source:
 
 
 def _find(root: Path) -> list[Path]:
-    """The label files at `root`; none where this is not such a source."""
+    """The label files at `root`; none where this is not a table source."""
     if root.is_file():
         return [root] if root.suffix.lower() == ".csv" else []
     if (root / METADATA).is_file():
