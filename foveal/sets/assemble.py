@@ -143,7 +143,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
 
 
 def identity(assembly: Assembly) -> str:
-    """What patient names refer to: the published data set, or the source. Only within it one name is one person."""
+    """The scope of patient names: the published data set, or the source. Equal names mean one person only within it."""
     if assembly.name not in UNNAMED:
         return assembly.name
     drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""

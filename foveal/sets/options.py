@@ -80,10 +80,7 @@ class PrepareConfig:
             fix = "give both, or --list to see what can be read"
             raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix=fix)
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
-            what, expected = (
-                f"--val {self.val} --test {self.test}",
-                "shares of 0 or more that leave some images for training",
-            )
+            what, expected = f"--val {self.val} --test {self.test}", "shares that leave some images for training"
             raise FovealError("option.value", what, expected=expected)
         if re.search(r"\s", self.scale):
             raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, such as four-grades")

@@ -51,9 +51,7 @@ def prepare(config: PrepareConfig) -> Path:
         say(f"{config.out} is prepared already; its source {config.source[0]} is not available here")
         return config.out
     if existing:
-        (config.out / STARTED).unlink(
-            missing_ok=True
-        )  # left by a run that was interrupted just before it removed this file
+        (config.out / STARTED).unlink(missing_ok=True)  # left by a run that was interrupted in its last step
     assembly, stamps = read(config, existing)
     if not existing:
         make(config, assembly, stamps)
@@ -154,9 +152,7 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
     if 2 * without <= len(found):
         return True
     what = f"{without} of {len(found)} pictures in a sample show no retina"
-    say(
-        f"{what}, so none are cropped, and only exact copies are found; use --fundus yes if they are fundus photographs"
-    )
+    say(f"{what}, so none is cropped, and only exact copies are found; --fundus yes treats all as fundus photographs")
     return False
 
 
