@@ -7,11 +7,11 @@ from foveal.help import Option, groups_of
 
 HEAD = """# Options
 
-Every verb with its options, as `foveal VERB --help` explains them; written by `docs/make_options.py`.
+This page lists every verb with its options, as `foveal VERB --help` does. It is written by `docs/make_options.py`.
 Each option can also be set in a file: `foveal VERB --config FILE.toml`, and as a keyword in Python: `foveal.VERB(…)`.
-An option with a point in its name belongs to a table: `--simclr.temperature 0.5` is `temperature = 0.5` below
+An option with a dot in its name belongs to a table: `--simclr.temperature 0.5` is `temperature = 0.5` below
 `[pretrain.simclr]` in a file and `simclr={"temperature": 0.5}` in Python.
-`--quiet` prints nothing but errors, `--debug` shows where an error came from.
+`--quiet` prints nothing but errors, `--debug` prints the traceback of an error.
 """
 
 

@@ -212,7 +212,7 @@ def check_copies(records: pd.DataFrame, file: Path) -> None:
     torn = copies[torn_copies(records, copies)]
     if len(torn):
         pair = f"{torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
-        what = f"{file.parent}: {len(torn)} pairs of copies are in different splits, {pair} first"
+        what = f"{file.parent}: {len(torn)} pairs of copies are in different splits, such as {pair}"
         raise FovealError("split.copies", what, fix="prepare the set again")
 
 

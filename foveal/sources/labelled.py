@@ -20,7 +20,7 @@ class Labelled:
     table: Path
     folder: Path
     rows: pd.DataFrame
-    first_row: int = 2  # its number in the file: row 1 holds the names of the columns
+    first_row: int = 2  # number of the first row of labels in the file: row 1 holds the names of the columns
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...], *notes: str) -> Source:

@@ -81,7 +81,7 @@ def _recognise(root: Path) -> str:
     name = next(known, None)
     if name is None:
         names = ", ".join(SOURCES)
-        raise FovealError("source.unknown", f"no source recognises {root}", fix=f"name one with --dataset: {names}")
+        raise FovealError("source.unknown", f"no source recognises {root}", fix=f"choose one with --dataset: {names}")
     say(f"{root} is read as {name} ({CARDS[name].title}). Layout: {CARDS[name].layout}")
     return name
 
