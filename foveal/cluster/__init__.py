@@ -1,1 +1,1 @@
-"""Which images look alike to a network or in their pixels: clusters, maps, and the nearest images of each."""
+"""Which images are similar, by network features or by pixels: clusters, maps and nearest images."""

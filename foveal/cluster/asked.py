@@ -1,9 +1,9 @@
-"""Photographs that are not in the set: prepared and encoded as its images were, with their nearest images in it.
+"""New photographs, prepared and encoded like the images of the set, and their nearest images in the set.
 
     foveal cluster DATA --run RUN --image photograph.jpg
 
-OUT/asked.csv, a row per photograph and neighbour: image, rank, other, similarity, distance, other_label. The patients
-of the photographs are unknown: a photograph that is in the set finds itself, and others of its eye.
+OUT/asked.csv has a row per photograph and neighbour: image, rank, other, similarity, distance, other_label. The
+patients of new photographs are unknown: a photograph that is in the set finds itself and other images of its eye.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from foveal.fundus.preparation import Preparation, prepare_file
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Photographs with their prepared pixels uint8 [m, S, S, C], their nearest, and the labels voted for, int [m]."""
+    """New photographs: prepared pixels uint8 [m, S, S, C], nearest images, and the label of the vote, int [m]."""
 
     names: Sequence[str]
     pixels: np.ndarray
@@ -34,7 +34,7 @@ class Asked:
 
 
 def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
-    """The photographs uint8 [m, S, S, C], prepared as the set was; FovealError for one that cannot be read."""
+    """The photographs uint8 [m, S, S, C], prepared like the set; FovealError if one cannot be read."""
     card = images.sets[0].card
     preparation, found = Preparation(**card["options"]), []
     for file in files:
@@ -44,7 +44,7 @@ def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
             raise FovealError(error.code, f"--image {file}: {error.what}", expected=error.expected,
                               fix=error.fix) from None  # fmt: skip
         if prepared.flags:
-            warn(f"{file} is flagged {', '.join(prepared.flags)}: its nearest images may mean little")
+            warn(f"{file} is flagged {', '.join(prepared.flags)}: its nearest images may be meaningless")
         found.append(prepared.pixels)
     return np.stack(found)
 
@@ -61,14 +61,14 @@ def ask(files: Sequence[Path], pixels: np.ndarray, encode: Encode, features: Fea
 
 
 def listing(asked: Asked, images: Images) -> pd.DataFrame:
-    """The table that asked.csv holds; the distance is one minus the cosine."""
+    """The table for asked.csv; the distance is one minus the cosine."""
     table = pairs(asked.near, np.array(asked.names, object), images).rename(columns={"id": "image"})
     table.insert(4, "distance", (1 - table["similarity"]).clip(0).round(5))
     return table
 
 
 def show(asked: Asked, images: Images) -> None:
-    """Print the nearest of each photograph, and the label that they vote for."""
+    """Print the nearest images of each photograph, and the label of their vote."""
     table = listing(asked, images)
     for name, voted in zip(asked.names, asked.voted, strict=True):
         own = table[table["image"] == name].fillna({"other_label": -1})

@@ -1,12 +1,12 @@
-"""cluster: which images look alike, and whether that has to do with their labels.
+"""cluster: which images are similar, and whether similar images have the same label.
 
     foveal cluster DATA --out clusters
     foveal cluster DATA --run RUN --out clusters
     foveal cluster DATA --run RUN --image photograph.jpg
 
-Without a run, images are compared by their pixels; with one by the features of its encoder, and by pixels beside them.
-OUT gets features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv, the page cluster.html, and asked.csv with
---image.
+Without a run, images are compared by their pixels; with a run, by the features of its encoder and also by pixels.
+Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and the page cluster.html to OUT; with
+--image also asked.csv.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ from foveal.files import is_free, json_ready, write_json, write_table, write_tex
 from foveal.page.terminal import print_table, print_verdicts
 from foveal.runs import read_model
 
-SEED = 0  # of all that is drawn at random: another one shows nothing else
-UNLABELLED = 5  # clusters of sets without classes: as many as diabetic retinopathy has grades
+SEED = 0  # of everything random; other seeds give similar results
+UNLABELLED = 5  # clusters for sets without classes: the number of grades of diabetic retinopathy
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
     """Options of `foveal cluster`."""
 
-    # Prepared sets; several are clustered together.
+    # Prepared sets; several sets are clustered together.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
-    # Run folder of pretrain or train whose features are compared; by default the pixels are.
+    # Run folder of pretrain or train whose features to compare; by default, pixels are compared.
     run: Path | None = None
-    # Folder to write; by default RUN/cluster, where a report finds it, or clusters without a run.
+    # Folder to write; by default RUN/cluster, which the report shows, or clusters if there is no run.
     out: Path = Path()
     # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
-    # Number of clusters; 0 takes the number of classes, or 5 where there are none.
+    # Number of clusters; 0 means the number of classes, or 5 if there are none.
     clusters: int = 0
-    # Photograph that is not in the sets, to show its nearest images; repeat the option for more.
+    # New photograph whose nearest images to show; repeat the option for more.
     image: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.data:
-            raise FovealError("option.missing", "no prepared set is given", fix="type foveal cluster DATA")
+            raise FovealError("option.missing", "no prepared set is given", fix="give one: foveal cluster DATA")
         folders = [path.resolve() for path in self.data]
         if len(set(folders)) < len(folders):
             raise FovealError("option.conflict", f"a prepared set is given twice: {' '.join(map(str, self.data))}",
-                              fix="name every set once")  # fmt: skip
+                              fix="give each set once")  # fmt: skip
         if self.clusters == 1 or self.clusters < 0:
             raise FovealError("option.value", f"--clusters {self.clusters}", expected="2 or more, or 0")
 
 
 def cluster(config: ClusterConfig) -> dict[str, Any]:
-    """Cluster images, map them and find their neighbours; returns all numbers as they are written to cluster.json."""
+    """Cluster images, map them and find their neighbours; returns the content of cluster.json."""
     if config.out == Path():
         config = replace(config, out=Path("clusters") if config.run is None else config.run / "cluster")
     _check_out(config.out)
@@ -96,9 +96,9 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
 
 
 def _seen_by(run: Path | None, images: Images) -> tuple[np.ndarray, np.ndarray, bool]:
-    """bool [n] learned from, bool [n] to be scored, and whether the run learned from labels.
+    """bool [n] the run learned from, bool [n] to score, and whether the run learned from labels.
 
-    The features of a grader know the labels that it learned from, so those images are not scored.
+    The features of a grader reflect the labels of its training images, so those images are not scored.
     """
     labelled = images.labels >= 0
     if run is None:
@@ -125,7 +125,7 @@ def _numbers(
     config: ClusterConfig, images: Images, judged: np.ndarray, looks: Sequence[Look], drawn: Sequence[maps.Map],
     about: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """All numbers, and last what they mean."""
+    """All numbers, followed by what they mean."""
     first = looks[0]
     result: dict[str, Any] = json_ready({
         "about": {
@@ -148,7 +148,7 @@ def _write(
     out: Path, result: dict[str, Any], images: Images, first: Look, drawn: Sequence[maps.Map], learned: np.ndarray,
     asked: Asked | None,
 ) -> None:  # fmt: skip
-    from foveal.cluster.page import render  # with the templates, which the options do not need
+    from foveal.cluster.page import render  # here, because the options do not need the templates
 
     clusters = first.clusterings["k-means"].clusters
     doubtful = neighbours.doubtful(first.voted, first.doubts, images)
@@ -162,11 +162,13 @@ def _write(
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the tables, and last what they mean."""
+    """Print the tables, then what they mean."""
     about = result["about"]
-    say(f"\n{about['images']:,} images in {about['groups']:,} groups, {about['judged']:,} judged by label", "bold")
+    say(
+        f"\n{about['images']:,} images in {about['groups']:,} groups, {about['judged']:,} scored against labels", "bold"
+    )
     if about["why_not"]:
-        warn(f"there are no scores: {about['why_not']}")
+        warn(f"no scores: {about['why_not']}")
     for table in tables.tables_of(result):
         print_table(table)
     say("\nWhat this shows", "bold")

@@ -1,6 +1,6 @@
-"""Maps as SVG: a dot per image whose colour the reader chooses, by label, cluster, set, part or quality flag.
+"""Maps as SVG: one dot per image. The reader chooses the colours: by label, cluster, set, part or quality flag.
 
-Dots are drawn in random order: in the order of the classes, the last one would hide all others.
+Dots are drawn in random order. In class order, the last class would hide the others.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from foveal.page.charts import fitted, svg
 from foveal.page.parts import SPLITS
 
 SIDE, MARGIN, RADIUS = 600, 10, 3.2  # units of the drawing
-OUTLIERS = 0.002  # share of the images at each end that are drawn on the edge
-MOST_KINDS = 12  # colours that can just be told apart; the commonest kinds get them
-# Of middle lightness, so that they show on white and on black. Hues after Okabe & Ito 2008, with six more.
+OUTLIERS = 0.002  # share of the images at each end that are moved to the edge
+MOST_KINDS = 12  # most colours that a reader can tell apart; the most common kinds get them
+# Medium lightness, visible on white and on black. Hues after Okabe & Ito 2008, and six more.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#56b4e9",
            "#7a5fc7", "#8f8f00", "#c2255c", "#1a9c9c", "#9c6b4e", "#7d8590")  # fmt: skip
 RAMP = ("#3a7bd5", "#17a398", "#c79a00", "#e0662b", "#c2255c")  # ordered grades, from the lowest to the highest
@@ -30,7 +30,7 @@ MUTED = ("no label", "no flag", "others")  # kinds that must not stand out
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One colour of a colouring: the class of its dots, its name, how many there are, and its colour."""
+    """One colour of a colouring: the CSS class of its dots, its name, its number of images, and its colour."""
 
     mark: str
     name: str
@@ -39,13 +39,13 @@ class Kind:
 
     @property
     def muted(self) -> bool:
-        """True for images about which the colouring says nothing."""
+        """True for images without a value in this colouring."""
         return self.name in MUTED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Colouring:
-    """One choice of colours: `marks` [n] is the class of each image's dot."""
+    """One choice of colours: `marks` [n] is the CSS class of the dot of each image."""
 
     key: str
     title: str
@@ -55,7 +55,7 @@ class Colouring:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """One map as <svg>: a circle per image with the classes of its colours and its number in the page's list."""
+    """One map as <svg>: a circle per image, with its CSS classes and its position in the page's list of points."""
 
     name: str
     caption: str
@@ -63,7 +63,7 @@ class Drawing:
 
 
 def colourings(images: Images, clusters: np.ndarray) -> list[Colouring]:
-    """Every colouring that has more than one kind; the labels first."""
+    """Every colouring with more than one kind; labels first."""
     table, classes = images.table, images.classes
     flags = pd.Series([words.split()[0] if words.split() else "no flag" for words in table["flags"]])
     grades = dict(zip(classes, ramp(len(classes)), strict=True)) if images.ordered else {}
@@ -89,7 +89,7 @@ def ramp(count: int) -> list[str]:
 def _colouring(
     key: str, title: str, values: pd.Series, order: Sequence[str] = (), colours: Mapping[str, str] | None = None
 ) -> Colouring:
-    """A kind for each value, those in `order` first; the rarest share one where there are too many."""
+    """A kind for each value, those in `order` first; if there are too many, the rarest share one."""
     counts = values.value_counts()
     numbers = sorted((str(name) for name in counts.index if name not in order), key=lambda name: (len(name), name))
     found = [name for name in order if name in counts.index] + numbers
@@ -108,7 +108,7 @@ def _colouring(
 
 
 def drawings(maps: Sequence[Map], colours: Sequence[Colouring], variance: np.ndarray, seed: int) -> list[Drawing]:
-    """Every map as dots, the same random order in all."""
+    """Every map as dots, in the same random order."""
     order = np.random.default_rng(seed).permutation(len(maps[0].rows))
     marks = [" ".join(one.marks[row] for one in colours) for row in maps[0].rows]
     return [_drawing(one, marks, order, variance) for one in maps]
@@ -124,12 +124,12 @@ def _drawing(one: Map, marks: Sequence[str], order: np.ndarray, variance: np.nda
 
 def _caption(one: Map, variance: np.ndarray) -> str:
     if one.name == "pca":
-        return f"The two axes hold {variance[:2].sum():.0%} of the variance; the rest cannot be seen."
-    return f"Keeps {one.kept:.0%} of the nearest neighbours; axes and distances have no unit."
+        return f"The two axes show {variance[:2].sum():.0%} of the variance."
+    return f"Keeps {one.kept:.0%} of the nearest neighbours. The axes and distances have no unit."
 
 
 def points(images: Images, rows: np.ndarray, clusters: np.ndarray, pictures: Mapping[int, str]) -> list[list[Any]]:
-    """What the page shows for each dot: id, label, cluster, set, part, flags, picture ("" where it has none)."""
+    """What the page shows for each dot: id, label, cluster, set, part, flags, picture ("" if it has none)."""
     part = images.table.iloc[rows]
     columns = zip(part["id"], images.labels[rows], clusters[rows] + 1, part["source"], part["split"], part["flags"],
                   rows, strict=True)  # fmt: skip

@@ -1,9 +1,9 @@
-"""Features: a row of numbers per image, from the encoder of a run or from the pixels themselves.
+"""Features: a row of numbers per image, from the encoder of a run or from its pixels.
 
     OUT/features.npz    ids str [n], features float32 [n, D], labels int [n] (-1 unknown), splits str [n], key str
 
-A network's features are computed once and read again as long as the key, which names the images and the weights, stays
-the same. Pixels are the level to beat: what they show as well needs no network.
+Features are computed once, and read from the file while the key (a hash of images and weights) is the same. Pixels are
+the baseline: a result that pixels also give does not need a network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from foveal.console import progress_bar, say
 from foveal.files import replacing
 from foveal.runs import read_model
 
-PIXEL_SIDE = 32  # px: enough for the shapes of digits and the layout of a retina, too little for a microaneurysm
+PIXEL_SIDE = 32  # px: enough for digits and the layout of a retina, too few for a microaneurysm
 AT_ONCE = 64  # images
 
 Encode = Callable[[np.ndarray], np.ndarray]  # uint8 [m, S, S, C] -> float32 [m, D]
@@ -39,7 +39,7 @@ class Features:
 
     @property
     def directions(self) -> np.ndarray:
-        """float32 [n, D]: rows of length one, so that products of rows are cosines; rows of zeros stay zeros."""
+        """float32 [n, D] with rows of length one: their dot products are cosines. Rows of zeros stay zeros."""
         return unit_rows(self.values)
 
 
@@ -50,17 +50,17 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
 
 
 def small_pixels(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: averaged down to at most 32 px and laid out in a row."""
+    """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: shrunk to at most 32 x 32 px and flattened."""
     side = min(PIXEL_SIDE, pixels.shape[1])
     small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in pixels]
     return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / 255
 
 
 def encoder_of(run: Path | None, images: Images, device: str) -> Encode:
-    """What makes the features of images that are prepared as these: the encoder of `run`, or `small_pixels`."""
+    """The function that computes features of images prepared like these: the encoder of `run`, or `small_pixels`."""
     if run is None:
         return small_pixels
-    from foveal.predict.features import open_encoder  # torch is needed only where a run is given
+    from foveal.predict.features import open_encoder  # torch is needed only with a run
 
     return open_encoder(run, images.sets[0], device)
 
@@ -72,11 +72,11 @@ def pixel_features(images: Images) -> Features:
 
 
 def stored_features(images: Images, run: Path | None, out: Path, device: str) -> Features:
-    """The features of `run`, or the pixels where there is none; read from OUT/features.npz where it holds the same."""
+    """The features of `run`, or pixels without a run; read from OUT/features.npz if it matches."""
     file, key = out / "features.npz", key_of(images, run)
     known = _read(file, key)
     if known is not None:
-        say(f"features: already in {file}")
+        say(f"features: read from {file}")
         return known
     if run is None:
         features = pixel_features(images)
@@ -100,7 +100,7 @@ def _encoded(images: Images, encode: Encode) -> np.ndarray:
 
 
 def key_of(images: Images, run: Path | None) -> str:
-    """What the features depend on: the pixels of every image in order, and the weights with their settings."""
+    """Hashes of all that features.npz depends on: images in order, ids, labels and splits, and the weights."""
     pixels = hashlib.sha256("\n".join(images.table["sha256"]).encode())
     ids = hashlib.sha256("\n".join([*images.table["id"], *map(str, images.labels), *images.table["split"]]).encode())
     weights = None
@@ -117,7 +117,7 @@ def _read(file: Path, key: str) -> Features | None:
             if str(stored["key"]) == key:
                 return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
     except (FileNotFoundError, BadZipFile, KeyError, ValueError):
-        return None  # missing, damaged or of another version: it is written again
+        return None  # missing, damaged or of another version: write it again
     return None
 
 

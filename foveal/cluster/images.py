@@ -17,15 +17,15 @@ from foveal.sets.leaks import compare_sets, find_seen, read_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared, patients
 from foveal.sets.splits import group_codes, join_copies
 
-FEWEST = 10  # images: nearest neighbours and clusters of fewer say nothing
-MOST = 10_000  # images: beyond, the time of spectral clustering and the size of the page grow and the result does not
+FEWEST = 10  # images: with fewer, neighbours and clusters mean nothing
+MOST = 10_000  # images: more make spectral clustering slow and the page large, without a better result
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Chosen images: `table` has a row each with id, label, unit (int, equal within a group), split, source, flags.
+    """The chosen images: `table` has a row each with id, label, unit (int, equal within a group), split, source, flags.
 
-    `set`, `record`, `shard` and `row` lead back to the prepared set. `of` is how many there were to choose from.
+    `set`, `record`, `shard` and `row` point to the prepared set. `of` is the number of images before sampling.
     """
 
     sets: Sequence[PreparedSet]
@@ -65,8 +65,8 @@ class Images:
 def choose(paths: Sequence[Path], split: str = "all", most: int = MOST, seed: int = 0) -> Images:
     """The images of a part of all sets, at most `most` of them, drawn at random by `seed`.
 
-    FovealError where sets were prepared differently, or the part holds fewer than ten images. Labels on another scale
-    than that of the first labelled set are left out, with a warning.
+    FovealError if the sets were prepared differently, or if there are fewer than ten images. Labels on a different
+    scale than the first labelled set are ignored, with a warning.
     """
     sets = [open_prepared(path) for path in paths]
     check_alike(sets, "to look at them together")
@@ -93,16 +93,16 @@ def _part_of(sets: Sequence[PreparedSet], number: int, name: str, split: str, ma
     table = table.assign(record=table["id"], set=number, source=name)
     scales = [(one.card["scale"], one.classes) for one in (prepared, main)]
     if scales[0] != scales[1] and table["label"].notna().any():
-        warn(f"the labels of {prepared.path} are on another scale than those of {main.path} and are ignored")
+        warn(f"the labels of {prepared.path} are on a different scale than those of {main.path} and are ignored")
         table["label"] = pd.array([pd.NA] * len(table), dtype="Int64")
-    if len(sets) > 1:  # an id, and a patient's name, must not stand for two
+    if len(sets) > 1:  # the same id or patient name in two sets must not be confused
         table["group"] = patients(prepared.card, table["group"])
         table["id"] = name + "/" + table["id"]
     return table
 
 
 def _units(table: pd.DataFrame, sets: Sequence[PreparedSet]) -> np.ndarray:
-    """int [n]: groups as numbers; copies in two sets tie their groups together, as `prepare` does within one."""
+    """int [n]: groups as numbers. Copies in two sets merge their groups, as `prepare` does within one set."""
     groups = table["group"].to_numpy(object)
     if len(sets) > 1:
         place = {key: row for row, key in enumerate(zip(table["set"], table["record"], strict=True))}
@@ -118,7 +118,7 @@ def _units(table: pd.DataFrame, sets: Sequence[PreparedSet]) -> np.ndarray:
 
 
 def learned_from(images: Images, run: Path) -> np.ndarray:
-    """bool [n]: the image, a copy of it or another image of its patient shaped the weights of `run`."""
+    """bool [n]: whether `run` learned from the image, a copy of it, or another image of its patient."""
     seen = read_seen(str(run))
     learned = np.zeros(len(images), bool)
     for number, prepared in enumerate(images.sets):

@@ -1,4 +1,4 @@
-"""Everything that is found in one kind of features: clusters, neighbours, and the scores of both."""
+"""The analysis of one kind of features: clusters, neighbours, and scores of both."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from foveal.console import say
 from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import Resampling
 
-FEWEST = 20  # labelled images, below which no score is given
-NEIGHBOURS = "neighbours"  # in place of a method, where the nearest images are compared
+FEWEST = 20  # labelled images; with fewer, nothing is scored
+NEIGHBOURS = "neighbours"  # stands for the nearest images where a method name is expected
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """`points` float32 [n, d] are the principal components; `variance` [d] their shares of it.
+    """The analysis of one kind of features.
 
-    scores: method -> measure -> Score; neighbours: how often the votes are right, measure -> Score. Both are empty
-    where too few labels can be judged, and `resampling` is None then. `voters` are the nearest labelled images of other
-    groups; `voted` int [n] is the label they vote for, `doubts` float [n] how far they contradict the image's own.
+    points: float32 [n, d], principal components; variance: [d], their shares of it.
+    scores: method -> measure -> Score; neighbours: measure -> Score of the votes; resampling: of both. Empty and None
+    if there are too few labels to score. voters: the nearest labelled images of other groups; voted: int [n], the label
+    that they vote for; doubts: float [n], how much they contradict the label of the image.
     """
 
     features: Features
@@ -43,7 +44,7 @@ class Look:
     resampling: Resampling | None
 
     def plain(self) -> dict[str, Any]:
-        """What cluster.json holds."""
+        """The entry in cluster.json."""
         return {
             "name": self.features.name, "source": self.features.source, "dimensions": self.features.values.shape[1],
             "components": self.points.shape[1], "variance": float(self.variance.sum()),
@@ -85,22 +86,22 @@ def look(features: Features, images: Images, judged: np.ndarray, *, clusters: in
 
 
 def why_not(images: Images, judged: np.ndarray) -> str:
-    """Why nothing can be scored; empty where it can."""
+    """Why nothing can be scored; empty if scoring is possible."""
     labels = images.labels[judged]
     if len(labels) < FEWEST:
-        return f"{len(labels)} labelled images can be judged; {FEWEST} are needed"
+        return f"only {len(labels)} labelled images can be scored; {FEWEST} are needed"
     if len(np.unique(labels)) < 2:
-        return "all labelled images that can be judged are of one class"
+        return "all labelled images that can be scored have the same class"
     if len(np.unique(images.units[judged])) < FEWEST:
-        return f"the labelled images that can be judged are of fewer than {FEWEST} groups"
+        return f"the labelled images that can be scored come from fewer than {FEWEST} groups"
     return ""
 
 
 def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """How far features are above pixels, on the same images and resamples; empty where there is nothing to compare.
+    """Features minus pixels in every score, on the same images and resamples; empty if there is nothing to compare.
 
-    An entry per method and measure, and one per measure of the neighbours: of, measure, value, low, high, answer. The
-    resamples draw groups of images; the clusters are not computed again.
+    An entry per method and measure, and one per measure of the neighbours: of, measure, value, low, high, answer.
+    Resamples draw groups of images; clusters are not recomputed.
     """
     if len(looks) < 2 or looks[0].resampling is None:
         return []

@@ -1,7 +1,6 @@
-"""Maps: every image as a point on a plane, by PCA, by t-SNE and, where it is installed, by UMAP.
+"""Maps: every image as a point on a plane, by PCA, t-SNE and, if installed, UMAP.
 
-A map shows only what its method kept, so each comes with the share of nearest neighbours that are neighbours in the
-features too.
+A map loses information, so each comes with the share of its nearest neighbours that are also nearest in the features.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import pandas as pd
 from foveal.cluster.images import Images
 
 PERPLEXITY = 30
-FEW = 1000  # points, below which threads wait for one another longer than they work
-CHECKED = 10  # neighbours of a point that are compared with those on the map
-MOST = 5_000  # points of t-SNE and UMAP: more take minutes and melt into a blot
+FEW = 1000  # points; with fewer, several threads are slower than one
+CHECKED = 10  # neighbours of each point to compare between map and features
+MOST = 5_000  # points of t-SNE and UMAP: more take minutes and overlap
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -27,8 +26,8 @@ NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 class Map:
     """One map: places float [m, 2] of the images at `rows` int [m].
 
-    `kept` is the share of the 10 nearest on the map that are among the 10 nearest in the features, `by_chance` what
-    points placed at random would keep.
+    `kept` is the share of the 10 nearest on the map that are among the 10 nearest in the features; `by_chance` is the
+    same share for random positions.
     """
 
     name: str
@@ -62,9 +61,9 @@ def umap_is_installed() -> bool:
 def listing(
     maps: Sequence[Map], points: np.ndarray, images: Images, clusters: np.ndarray, learned: np.ndarray
 ) -> pd.DataFrame:
-    """The table that maps.csv holds: a row per image; empty places where an image is not on a map.
+    """The table for maps.csv: a row per image; coordinates are empty if the image is not on a map.
 
-    `learned`: bool [n], whether the image, a copy or another of its patient shaped the network; 1 or 0 in the table.
+    `learned`: bool [n], see `images.learned_from`; 1 or 0 in the table.
     """
     table = images.table[["id", "label", "split", "source", "flags"]].copy()
     table.insert(2, "cluster", clusters)
@@ -79,7 +78,7 @@ def listing(
 
 
 def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE (van der Maaten & Hinton 2008) from the principal components, which keeps more of the large distances."""
+    """t-SNE (van der Maaten & Hinton 2008) started from principal components, to preserve large distances."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -90,7 +89,7 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _umap(points: np.ndarray, seed: int) -> np.ndarray:
-    """UMAP (McInnes et al. 2018) on one thread: with more, the same seed gives other maps."""
+    """UMAP (McInnes et al. 2018) on one thread: with several, results differ despite the same seed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that TensorFlow is missing, which is not needed
         from umap import UMAP
@@ -107,5 +106,5 @@ def _near(points: np.ndarray) -> np.ndarray:
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean share of the entries of a row that stand in the same row of the other."""
+    """Mean share of the entries of a row that are also in the same row of the other array."""
     return float((first[:, :, None] == second[:, None, :]).any(2).mean())

@@ -1,7 +1,7 @@
 """Three ways to divide points into k clusters without labels: k-means, Gaussian mixtures, spectral.
 
-All get the same points: rows of length one, projected onto their first principal components. There k-means has nearly
-the cost that it has in all dimensions (Ding & He 2004), and a mixture has enough images per parameter.
+All use the same points: features of length one, projected onto their first principal components. There, k-means is
+nearly as good as in all dimensions (Ding & He 2004), and a mixture has enough images per parameter.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 
 COMPONENTS = 50
 MIXTURE_COMPONENTS = 20
-IMAGES_PER_PARAMETER = 3  # below, a mixture has no full covariances
+IMAGES_PER_PARAMETER = 3  # with fewer, mixtures use diagonal covariances
 STARTS = {"k-means": 10, "Gaussian mixture": 3, "spectral": 10}
 GRAPH_NEIGHBOURS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """A cluster 0..k-1 for each point, int [n]; `note` says what a reader must know about how it was found."""
+    """A cluster 0..k-1 for each point, int [n]; `note` describes how they were found, for the reader."""
 
     clusters: np.ndarray
     note: str
@@ -46,13 +46,13 @@ def k_means(points: np.ndarray, k: int, seed: int) -> Clustering:
 def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
     """A mixture of k Gaussians by expectation maximisation on at most 20 components.
 
-    Covariances are full where there are images enough to estimate them, diagonal otherwise.
+    Covariances are full if there are enough images to estimate them, otherwise diagonal.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     points = points[:, :MIXTURE_COMPONENTS].astype(float)
-    points /= points.std() or 1.0  # so that the ridge on the covariances means the same for all features
+    points /= points.std() or 1.0  # so that reg_covar has the same effect for all features
     size = points.shape[1]
     full = len(points) >= IMAGES_PER_PARAMETER * k * size * (size + 3) / 2
     kind = "full" if full else "diag"
@@ -60,7 +60,7 @@ def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
     mixture = GaussianMixture(k, covariance_type=kind, n_init=starts, max_iter=100, tol=3e-3, reg_covar=1e-3,
                               random_state=seed)  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the note says it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the note
         clusters = mixture.fit_predict(points)
     note = f"{'full' if full else 'diagonal'} covariances on {size} components, best of {starts} starts"
     return Clustering(clusters=clusters, note=note + ("" if mixture.converged_ else "; not converged"))
@@ -77,7 +77,7 @@ def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
     method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS["spectral"],
                                 random_state=seed)  # fmt: skip
     with warnings.catch_warnings():
-        # A graph in several pieces is fine: the pieces are clusters.
+        # A graph with several components is fine: they become clusters.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
         clusters = method.fit_predict(points)
     return Clustering(clusters=clusters.astype(np.int64), note=f"graph of {near} nearest neighbours")

@@ -1,7 +1,6 @@
-"""The nearest images of each, by the cosine of their features, and what the labels of the nearest say.
+"""The nearest images of each image, by cosine of features, and the votes of their labels.
 
-The search is exact, a block of images at a time. Images of the same patient, and copies, would be nearest without
-saying anything about the retina: they are left out.
+The search is exact. It leaves out images of the same patient and copies: they are similar for trivial reasons.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from foveal.cluster.images import Images
 from foveal.cluster.scores import Score, made
 from foveal.evaluate.intervals import Resampling
 
-BLOCK = 1024  # images compared with all others at a time
-NEAREST = 10  # listed for each image, and as many labelled ones vote: enough for a stable vote, few enough to look at
+BLOCK = 1024  # images compared with all others at once
+NEAREST = 10  # neighbours to list, and labelled neighbours that vote: enough for a stable vote, few enough to look at
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nearest:
-    """int [n, m] positions of the nearest, -1 where there are fewer, and their cosines float32 [n, m]."""
+    """Positions of the nearest images, int [n, m] (-1 if there are fewer), and their cosines float32 [n, m]."""
 
     index: np.ndarray
     similarity: np.ndarray
@@ -34,8 +33,8 @@ def nearest(
 ) -> Nearest:  # fmt: skip
     """The `count` nearest rows of float32 [n, D] to each of `asked` float32 [m, D], nearest first; rows have length 1.
 
-    units int [m] and found_units int [n]: rows of the same unit never find each other. among: bool [n], the rows that
-    may be found.
+    units int [m] and found_units int [n]: rows of the same unit are never neighbours. among: bool [n], the
+    rows to search.
     """
     found = np.arange(len(directions)) if among is None else np.flatnonzero(among)
     count = min(count, len(found))
@@ -49,7 +48,7 @@ def nearest(
         cosines = asked[rows] @ others
         cosines[units[rows, None] == found_units[found]] = -np.inf
         first = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-        first.sort(axis=1)  # equal cosines in the order of the images, whatever the partition did
+        first.sort(axis=1)  # ties in image order: argpartition gives an arbitrary order
         own = np.take_along_axis(cosines, first, 1)
         order = np.argsort(-own, axis=1, kind="stable")
         similarity[rows] = np.take_along_axis(own, order, 1)
@@ -59,9 +58,9 @@ def nearest(
 
 
 def vote(near: Nearest, labels: np.ndarray, classes: int) -> np.ndarray:
-    """The commonest label of each row's neighbours, int [m], -1 where there are none; labels: int [n], all known.
+    """The most common label among the neighbours of each row, int [m], -1 without neighbours; labels: int [n].
 
-    Where labels are equally common, the nearer neighbours decide.
+    In a tie, the nearer neighbours decide.
     """
     votes = np.zeros((len(near.index), classes + 1))
     there = near.index >= 0
@@ -71,9 +70,9 @@ def vote(near: Nearest, labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
-    """The mean distance of the neighbours' grades from an image's own, float [n]; nan where one has no label.
+    """The mean distance of the neighbours' grades from the grade of the image, float [n]; nan without a label.
 
-    For classes without order: the share of neighbours with another class.
+    For unordered classes: the share of neighbours with a different class.
     """
     gap, there = np.abs(labels[near.index] - labels[:, None]), near.index >= 0
     gap = gap if ordered else (gap > 0).astype(float)
@@ -82,9 +81,9 @@ def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
 
 
 def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Resampling) -> dict[str, Score]:
-    """Accuracy, and quadratic kappa of ordered grades, of the labels voted for, over the images at `judged` int [j].
+    """Accuracy of the votes, and quadratic kappa for ordered grades, over the images at positions `judged` int [j].
 
-    resampling: of these images.
+    resampling: over these images.
     """
     labels, classes, has_vote = images.labels[judged], len(images.classes), voted[judged] >= 0
     labels, given, resampling = labels[has_vote], voted[judged][has_vote], resampling.part(has_vote)
@@ -100,7 +99,7 @@ def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Res
 
 
 def listing(near: Nearest, images: Images) -> pd.DataFrame:
-    """The table that neighbours.csv holds: id, rank from 1, other, similarity, label, other_label."""
+    """The table for neighbours.csv: id, rank from 1, other, similarity, label, other_label."""
     table, labels = pairs(near, images.table["id"].to_numpy(), images), images.table["label"].array
     table.insert(4, "label", labels[np.nonzero(near.index >= 0)[0]])
     return table
@@ -118,9 +117,9 @@ def pairs(near: Nearest, names: np.ndarray, images: Images) -> pd.DataFrame:
 
 
 def doubtful(voted: np.ndarray, doubts: np.ndarray, images: Images) -> pd.DataFrame:
-    """The table that doubtful.csv holds: labels that their neighbours contradict, the most doubtful first.
+    """The table for doubtful.csv: labels that the neighbours contradict, most doubtful first.
 
-    id, label, told (the neighbours' label), doubt, split; and position, the row of the image.
+    Columns: id, label, told (the label of the neighbours), doubt, split; and position, the row of the image.
     """
     against = np.flatnonzero((voted != images.labels) & ~np.isnan(doubts))
     order = against[np.argsort(-doubts[against], kind="stable")]

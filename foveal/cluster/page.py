@@ -1,6 +1,6 @@
-"""The page: one HTML file with scores, maps, and some images with the nearest to each.
+"""The page: one HTML file with scores, maps, and some images with their nearest images.
 
-Without scripts the maps are coloured by label; with them the reader chooses the colours and points at dots.
+Without scripts, maps are coloured by label. With scripts, readers can choose colours and point at dots.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ from foveal.page.render import page
 from foveal.page.render import render as rendered
 from foveal.page.words import listed
 
-DOUBTED, AT_RANDOM = 8, 4  # images of which the nearest are shown
-ACROSS = 7  # nearest images beside each
-DOT_SIDE = 56  # pixels of the picture of a dot
-PICTURE_BYTES = 5 << 19  # 2.5 MiB of pictures of dots; the whole page stays below 5
+DOUBTED, AT_RANDOM = 8, 4  # number of images shown with their nearest
+ACROSS = 7  # nearest images shown for each
+DOT_SIDE = 56  # pixels of the picture shown for a dot
+PICTURE_BYTES = 5 << 19  # 2.5 MiB of these pictures, so that the page stays below 5 MiB
 
 
 def render(
     result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None, seed: int
 ) -> str:  # fmt: skip
-    """The page as HTML; every word that comes from a file is escaped."""
+    """The page as HTML; all text from files is escaped."""
     generator = np.random.default_rng(seed)
     drawn = _drawn_maps(images, look, maps, generator, seed)
     doubted = doubtful(look.voted, look.doubts, images)["position"].to_numpy(np.int64)[:DOUBTED]
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
     licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
-    likeness = "Similarity is no diagnosis: near images may share a camera, or show the same eye."
+    likeness = "Similarity is not a diagnosis: similar images may come from the same camera or show the same eye."
     sections = [
         Section(name="findings", title="What this shows",
                 parts=[Note(words.lead(result), "lead"), *(Verdict(**finding) for finding in result["findings"])]),
-        Section(name="asked", title="Images like those asked about", short="Asked about", parts=[
-            f"Photographs with their nearest images in the set, and the distance: one minus the cosine. {likeness}",
+        Section(name="asked", title="Images similar to the given photographs", short="Similar images", parts=[
+            f"Each given photograph with its nearest images in the set and their distance (1 − cosine). {likeness}",
             *([] if asked is None else _asked_rows(images, asked))]),
         Section(name="maps", title="Maps", parts=[
-            words.beside_maps(result), drawn, Heading("What such a map cannot show"), Bullets(words.CANNOT_SHOW)]),
+            words.beside_maps(result), drawn, Heading("What maps cannot show"), Bullets(words.CANNOT_SHOW)]),
         Section(name="numbers", title="Numbers",
                 parts=[Columns([[one] for one in tables.tables_of(result)], "tables")]),
         Section(name="doubted", title="Doubtful labels", parts=[
-            f"{words.beside_doubts(result)} Look at the first of them again; beside each are the nearest labelled "
-            "images.", *_rows(images, look, look.voters, doubted)]),
-        Section(name="alike", title="Images like this one", parts=[
-            "Drawn at random, with the nearest by cosine; images of the same patient, and copies, are left out. "
-            f"Licence: {licence}. You may pass this page on as far as the pictures may be.",
+            f"{words.beside_doubts(result)} The most doubtful are shown here with their nearest labelled images. Check "
+            "them first.", *_rows(images, look, look.voters, doubted)]),
+        Section(name="alike", title="Examples of similar images", parts=[
+            "Random images with their nearest images by cosine, without copies and images of the same patient. "
+            f"Licence of the pictures: {licence}. It also applies to this page.",
             *_rows(images, look, look.near, at_random)]),
     ]  # fmt: skip
     empty = {"asked" if asked is None else "", "" if len(doubted) else "doubted"}
     return page(
         [section for section in sections if section.name not in empty],
         title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
-        subtitle="which images look alike", style="cluster.css", script="cluster.js",
+        subtitle="which images are similar", style="cluster.css", script="cluster.js",
         about=" · ".join(dict.fromkeys(prepared.card["title"] for prepared in images.sets)),
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ def _drawn_maps(
 
 
 def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
-    """Position -> data: address of a small picture, in this order, until there is no room left."""
+    """Position -> data: URL of a small picture, in this order, up to the size limit."""
     pictures: dict[int, str] = {}
     room = PICTURE_BYTES
     for start in range(0, len(order), 64):
@@ -95,7 +95,7 @@ def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
 
 
 def _asked_rows(images: Images, asked: Asked) -> list[Part]:
-    """Each photograph with its nearest and how far they are."""
+    """Each given photograph with its nearest images and their distances."""
     parts: list[Part] = []
     for number, (name, voted) in enumerate(zip(asked.names, asked.voted, strict=True)):
         found = asked.near.index[number][:ACROSS]
@@ -103,13 +103,13 @@ def _asked_rows(images: Images, asked: Asked) -> list[Part]:
             _picture(images, pixels, int(other), distance=f"{max(0.0, 1 - cosine):.3f} ")
             for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number], strict=False)
         ]
-        own = Picture(source=embedded(asked.pixels[number]), id=Path(name).name, text="asked about", tone="own")
+        own = Picture(source=embedded(asked.pixels[number]), id=Path(name).name, text="given photograph", tone="own")
         parts += _row(own, nearest, images, int(voted))
     return parts
 
 
 def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -> list[Part]:
-    """Each image with its nearest, marked by whether their label is the same."""
+    """Each image with its nearest images, marked by whether they have the same label."""
     parts: list[Part] = []
     for position in positions:
         found, own = near.index[position], images.labels[position]
@@ -125,7 +125,7 @@ def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -
 
 
 def _row(own: Picture, nearest: Sequence[Picture], images: Images, voted: int) -> list[Part]:
-    text = "Nearest first." if nearest else "There is no image of another patient."
+    text = "Nearest first." if nearest else "There are no images of other patients."
     if voted >= 0:
         text = f"The {NEAREST} nearest labelled images vote for {images.name(voted)}. {text}"
     return [Note(text), Gallery([own, *nearest], "small")]

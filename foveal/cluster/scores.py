@@ -1,4 +1,4 @@
-"""How far clusters agree with labels, with an interval that draws whole groups and the level that chance reaches.
+"""Agreement of clusters with labels, with an interval that resamples whole groups and the level of chance.
 
 Legend: k clusters, K classes, R resamples. A table [..., k, K] counts images by cluster and label.
 """
@@ -14,16 +14,16 @@ from scipy.optimize import linear_sum_assignment
 
 from foveal.evaluate.intervals import Resampling
 
-DEALS = 20  # random clusterings whose mean is the level of chance
+DEALS = 20  # random clusterings; their mean score is the level of chance
 SHARES = ("accuracy", "purity")  # measures that are shares of the images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A figure with two levels to beat.
+    """A score and two baselines.
 
-    entry: value, low, high, n and noise, as `Resampling.entry` gives them. chance: the mean score of clusters of the
-    same sizes, assigned at random. constant: the score of one single answer. drawn: the values [R] in all resamples.
+    entry: value, low, high, n and noise, as from `Resampling.entry`. chance: the mean score of random clusters of the
+    same sizes. constant: the score of a single cluster. drawn: the values [R] in all resamples.
     """
 
     entry: dict[str, Any]
@@ -34,7 +34,7 @@ class Score:
 
     @property
     def value(self) -> float:
-        """The figure itself."""
+        """The score."""
         return float(self.entry["value"])
 
     def plain(self) -> dict[str, Any]:
@@ -43,12 +43,12 @@ class Score:
 
 
 def purity(table: np.ndarray) -> np.ndarray:
-    """Share of images that have the commonest label of their cluster; grows with the number of clusters."""
+    """Share of images that have the most common label of their cluster; grows with the number of clusters."""
     return table.max(-1).sum(-1) / table.sum((-2, -1))
 
 
 def mutual_information(table: np.ndarray) -> np.ndarray:
-    """Mutual information over the mean of both entropies, 0 to 1; 0 where there is one cluster and one label."""
+    """Mutual information divided by the mean of both entropies, 0 to 1; 0 for one cluster and one label."""
     share = table / table.sum((-2, -1), keepdims=True)
     joint, clusters, labels = (_entropy(part) for part in (share.reshape(*share.shape[:-2], -1), share.sum(-1),
                                                            share.sum(-2)))  # fmt: skip
@@ -84,8 +84,8 @@ MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed: int) -> dict[str, Score]:
     """Every measure of int clusters [n] against int labels [n], of the images that `resampling` draws.
 
-    seed: of the random clusterings. An image that is drawn twice agrees with itself, so resamples lie above the figure
-    that they belong to; the mean of this excess is subtracted.
+    seed: for the random clusterings. Images drawn twice agree with themselves, which biases resamples upwards; the mean
+    bias is subtracted.
     """
     clusters, labels = (np.unique(part, return_inverse=True)[1] for part in (clusters, labels))
     shape = (int(clusters.max()) + 1, int(labels.max()) + 1)
@@ -104,7 +104,7 @@ def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed
 def made(
     name: str, value: float, drawn: np.ndarray, resampling: Resampling, chance: float, constant: float
 ) -> Score:  # fmt: skip
-    """The score of a figure with its resamples [R]."""
+    """The score for a value with its resamples [R]."""
     n = len(resampling.units)
     entry = resampling.entry(value, drawn, n, share_of=np.ones(n, bool) if name in SHARES else None)
     return Score(entry=entry, groups=resampling.groups, chance=chance, constant=constant, drawn=drawn)

@@ -1,4 +1,4 @@
-"""The tables of the numbers, the same for the terminal and for the page."""
+"""The tables for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TITLES = {
 
 
 def tables_of(result: dict[str, Any]) -> list[Table]:
-    """All numbers; only those of the maps where nothing was scored."""
+    """All tables; only the one of the maps if nothing was scored."""
     scored = [clusters(result), votes(result)] if result["looks"][0]["neighbours"] else []
     return [*scored, maps(result)]
 
 
 def clusters(result: dict[str, Any]) -> Table:
-    """Every method on features and on pixels, their difference below both, and the levels to beat last."""
+    """Every method on features and pixels with their difference, then the baselines."""
     rows, about, methods = [], result["about"], result["looks"][0]["methods"]
     for number_of, first in enumerate(methods):
         for one in result["looks"]:
@@ -39,9 +39,10 @@ def clusters(result: dict[str, Any]) -> Table:
     notes = [
         f"{about['clusters']} clusters, scored on {about['judged']:,} labelled images in {levels['ari']['groups']:,} "
         "groups; 95\N{NO-BREAK SPACE}% intervals of a bootstrap over groups. All images were clustered once: the "
-        "intervals do not cover how another start would come out.",
-        "The first three measures grow with the number of clusters and are above 0 by chance: compare them with random "
-        "clusters.",
+        "intervals do not cover the variation between random starts.",
+        "The first three measures grow with the number of clusters and are above 0 even for random clusters: compare "
+        "with "
+        "the row of random clusters.",
         *dict.fromkeys(f"{method['name']}: {method['note']}." for method in methods),
     ]
     return Table(caption="Clusters against labels", columns=["method", *TITLES.values()], rows=rows, notes=notes)
@@ -52,10 +53,10 @@ def votes(result: dict[str, Any]) -> Table:
     first = result["looks"][0]["neighbours"]
     rows = [_values(one["name"], one["neighbours"].values()) for one in result["looks"]]
     rows += _differences(result, NEIGHBOURS, first)
-    rows.append(cells("the commonest label for all", *(number(score["constant"]) for score in first.values())))
+    rows.append(cells("most common label for all", *(number(score["constant"]) for score in first.values())))
     any_score = next(iter(first.values()))
     notes = [
-        f"The {NEAREST} nearest labelled images of other groups vote, on {any_score['n']:,} images in "
+        f"The {NEAREST} nearest labelled images of other groups vote. Scored on {any_score['n']:,} images in "
         f"{any_score['groups']:,} groups."
     ]
     return Table(caption="Votes of the nearest images", columns=["neighbours by", *first], rows=rows, notes=notes)
@@ -66,13 +67,13 @@ def _values(name: str, scores: Iterable[dict[str, Any]]) -> list[Cell]:
 
 
 def _differences(result: dict[str, Any], of: str, measures: Iterable[str]) -> list[list[Cell]]:
-    """The row of features minus pixels of one method; none where only one of them was compared."""
+    """The row of features minus pixels of one method; none if there is only one of them."""
     found = {row["measure"]: difference_cell(row) for row in result["differences"] if row["of"] == of}
     return [[Cell(text="features − pixels"), *(found[name] for name in measures)]] if found else []
 
 
 def maps(result: dict[str, Any]) -> Table:
-    """How many neighbours on a map are neighbours in the features."""
+    """How many neighbours on each map are also neighbours in the features."""
     rows = [
         cells(NAMES[one["name"]], f"{one['images']:,}", number(one["kept"]), number(one["by_chance"], 3))
         for one in result["maps"]

@@ -1,4 +1,4 @@
-"""What the numbers mean, in plain words; a sentence claims no more than its interval does."""
+"""What the numbers mean, in plain words. No sentence claims more than its interval supports."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from foveal.cluster.look import NEIGHBOURS
 from foveal.cluster.maps import NAMES
 from foveal.cluster.tables import TITLES
 from foveal.page.parts import Verdict
-from foveal.page.words import capital, counted, difference_with_interval, listed, number, value_with_interval
+from foveal.page.words import counted, difference_with_interval, listed, number, value_with_interval
 
 MOSTLY = 0.6
 FOLLOWED = ((MOSTLY, "mostly", "good"), (0.2, "partly", "unsure"), (-1.0, "hardly", "bad"))  # adjusted Rand index from
-MANY_RIGHT = 0.9  # accuracy of the votes, below which most doubtful labels may be hard images rather than wrong labels
+MANY_RIGHT = 0.9  # accuracy of the votes; below it, most doubtful labels may be hard images rather than wrong labels
 CANNOT_SHOW = (
-    "Islands and gaps prove nothing: t-SNE and UMAP make them even out of noise.",
-    "Distances between islands, their sizes and their densities mean nothing: both methods choose them freely.",
-    "A label whose points are mixed may still be predictable: a map keeps two of many dimensions.",
-    "A label whose points lie together may come from a shared camera or a shared patient.",
+    "Islands and gaps prove nothing: t-SNE and UMAP make them even from noise.",
+    "The size and density of islands and the distances between them mean nothing in t-SNE and UMAP.",
+    "A class that looks mixed may still be predictable: a map shows only two of many dimensions.",
+    "Points of a class may be close because of a shared camera or patient.",
 )
 
 
 def find(result: dict[str, Any]) -> list[Verdict]:
-    """What neighbours, clusters and the comparison with pixels show, after what the scores rest on."""
+    """What the run learned from, then the results of neighbours, clusters and the comparison with pixels."""
     about = result["about"]
     found = [_basis(about)] if about["run"] else []
     if about["why_not"]:
-        text = "Whether similarity has to do with the labels was not measured."
+        text = "Not measured: whether similar images have the same label."
         return [*found, Verdict(tone="unsure", text=text, grounds=f"{about['why_not'].capitalize()}.")]
     found += [_neighbours(result), _clusters(result)]
     return [*found, _compared(result)] if result["differences"] else found
@@ -37,15 +37,18 @@ def _label(about: dict[str, Any]) -> str:
 
 
 def _basis(about: dict[str, Any]) -> Verdict:
-    """Which images the run had learned from."""
+    """Which of the images the run learned from."""
     learned, share = about["learned"], f"of {counted(about['images'], 'image')}"
     if about["taught"]:
-        text = f"The run learned from {learned:,} {share} or their patients, with labels; these are not scored."
-        grounds = "Their features know their labels: on the maps they lie farther apart than new images would."
+        text = (
+            f"The run learned from {learned:,} {share} or other images of their patients, with labels. These are "
+            "not scored."
+        )
+        grounds = "Their features reflect their labels, so the maps separate them better than new images."
         return Verdict(tone="unsure" if learned else "good", text=text, grounds=grounds)
     text = f"The run learned from {learned:,} {share}, without labels."
     grounds = "The encoder was trained to tell these images apart; new ones may be less clearly separated."
-    return Verdict(tone="good", text=text, grounds=grounds if learned else "All scored images are new to it.")
+    return Verdict(tone="good", text=text, grounds=grounds if learned else "All scored images are new to the run.")
 
 
 def _neighbours(result: dict[str, Any]) -> Verdict:
@@ -53,7 +56,7 @@ def _neighbours(result: dict[str, Any]) -> Verdict:
     about, one = result["about"], result["looks"][0]
     name, score = next(iter(one["neighbours"].items()))
     grounds = (
-        f"The nearest labelled images of other groups vote with {name} {value_with_interval(score)}; a "
+        f"Votes of the nearest labelled images of other groups: {name} {value_with_interval(score)}; a "
         f"constant answer has {number(score['constant'])}. {score['n']:,} images in {score['groups']:,} groups, "
         f"compared by {one['name']}."
     )
@@ -63,34 +66,37 @@ def _neighbours(result: dict[str, Any]) -> Verdict:
 
 
 def _clusters(result: dict[str, Any]) -> Verdict:
-    """How far the clusters follow the classes, by the method that comes nearest to them."""
+    """How well the clusters match the classes, for the best method."""
     one, label = result["looks"][0], _label(result["about"])
     best = max(one["methods"], key=lambda method: method["scores"]["ari"]["value"])
     score, matched = best["scores"]["ari"], best["scores"]["accuracy"]
     grounds = (
-        f"{capital(best['name'])} comes nearest: {TITLES['ari']} {value_with_interval(score)}, 0 by chance. With the "
-        f"best label for each cluster {value_with_interval(matched)} of the images are right; one single cluster has "
+        f"The best method is {best['name']}: {TITLES['ari']} {value_with_interval(score)} (0 by chance). With the best "
+        f"label for each cluster, the accuracy is {value_with_interval(matched)}; a single cluster has "
         f"{number(matched['constant'])}."
     )
-    if score["low"] is None and score["value"] >= MOSTLY:  # all clusters are classes: no resample moves the figure
-        return Verdict(tone="good", text=f"Clusters mostly follow the {label}.", grounds=grounds)
+    if score["low"] is None and score["value"] >= MOSTLY:  # a perfect match: all resamples are equal
+        return Verdict(tone="good", text=f"Clusters mostly match the {label}.", grounds=grounds)
     if score["low"] is None or score["low"] <= max(0.0, score["chance"]):
-        return Verdict(tone="bad", text=f"Clusters do not visibly follow the {label}.", grounds=grounds)
+        return Verdict(tone="bad", text=f"No agreement between clusters and {label} was found.", grounds=grounds)
     how, tone = next((how, tone) for least, how, tone in FOLLOWED if score["value"] >= least)
-    return Verdict(tone=tone, text=f"Clusters {how} follow the {label}.", grounds=grounds)
+    return Verdict(tone=tone, text=f"Clusters {how} match the {label}.", grounds=grounds)
 
 
 def _compared(result: dict[str, Any]) -> Verdict:
-    """Whether the network's features order the images better than their pixels do, by neighbours and by clusters."""
+    """Whether features are better than pixels, by neighbours and by clusters."""
     votes = next(row for row in result["differences"] if row["of"] == NEIGHBOURS)
     by_method = [row for row in result["differences"] if row["measure"] == "ari"]
     texts = {
-        "better": "The features beat plain pixels",
-        "worse": "Plain pixels beat the features",
-        "cannot tell": "The features and plain pixels cannot be told apart",
+        "better": "The features are better than plain pixels",
+        "worse": "The features are worse than plain pixels",
+        "cannot tell": "No difference is shown between the features and plain pixels",
     }
     agree = all(row["answer"] == votes["answer"] for row in by_method)
-    text = f"{texts[votes['answer']]} by neighbours{' and' if agree else ', but not'} by every clustering."
+    text = (
+        f"{texts[votes['answer']]} for "
+        f"neighbours{' and every clustering' if agree else ', but not for every clustering'}."
+    )
     tone = {"better": "good", "worse": "bad", "cannot tell": "unsure"}[votes["answer"]] if agree else "unsure"
     parts = [f"{row['of']}, {row['measure'] if row is votes else TITLES['ari']}: {difference_with_interval(row)}"
              for row in [votes, *by_method]]  # fmt: skip
@@ -103,27 +109,31 @@ def lead(result: dict[str, Any]) -> str:
     drawn = f", drawn at random from {about['of']:,}," if about["of"] > about["images"] else ""
     return (
         f"{counted(about['images'], 'image')}{drawn} in {counted(about['groups'], 'group')}, "
-        f"{about['labelled']:,} of them labelled, by {one['source']}: {one['dimensions']:,} numbers each; "
-        f"{one['components']} principal components hold {one['variance']:.0%} of their variance."
+        f"{about['labelled']:,} of them labelled, compared by {one['source']} ({one['dimensions']:,} numbers per "
+        "image). "
+        f"Clusters and maps use {one['components']} principal components with {one['variance']:.0%} of the variance."
     )
 
 
 def beside_maps(result: dict[str, Any]) -> str:
-    """The number that belongs beside the picture."""
-    kept = listed([f"{NAMES[one['name']]} keeps {one['kept']:.0%}" for one in result["maps"]])
-    text = f"Of the ten nearest neighbours of an image, {kept}."
+    """How well the maps preserve neighbours, and how well neighbours predict labels."""
+    kept = listed([f"{NAMES[one['name']]} {one['kept']:.0%}" for one in result["maps"]])
+    text = f"Share of the ten nearest neighbours that each map keeps: {kept}."
     scores = result["looks"][0]["neighbours"]
     if scores:
         said = listed([f"{name} {value_with_interval(one)}" for name, one in scores.items()])
-        text += f" In all dimensions, the ten nearest labelled images predict the label with {said}: trust this number."
+        text += (
+            f" In all dimensions, the ten nearest labelled images predict the label with {said}. Rely on this "
+            "number, not on the map."
+        )
     return text
 
 
 def beside_doubts(result: dict[str, Any]) -> str:
-    """How much weight the doubt of neighbours has."""
-    text = f"Neighbours contradict {counted(result['doubtful'], 'label')}; doubtful.csv lists them."
+    """How many labels the neighbours contradict, and how often neighbours are right."""
+    text = f"The neighbours contradict {counted(result['doubtful'], 'label')}; doubtful.csv lists them."
     right = result["looks"][0]["neighbours"].get("accuracy")
     if right is None:
         return f"{text} How often neighbours are right was not measured."
-    hard = ", so most of these may be hard images" if right["value"] < MANY_RIGHT else ""
-    return f"{text} They are right on {right['value']:.0%} of the judged images{hard}."
+    hard = ", so many of these may be hard images rather than wrong labels" if right["value"] < MANY_RIGHT else ""
+    return f"{text} Neighbours are right on {right['value']:.0%} of the scored images{hard}."

@@ -1,1 +1,1 @@
-"""The kit of every page: sections and parts, one Jinja environment, one style, words for numbers, charts, pictures."""
+"""Building blocks of all HTML pages: sections, tables, charts, pictures, number formats, templates and style."""

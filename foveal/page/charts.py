@@ -1,7 +1,7 @@
-"""Charts as inline SVG: line charts with their axes, and the scales, shapes and outlines that other drawings share.
+"""Charts as inline SVG: line charts with axes, and scales, shapes and outlines for other drawings.
 
-Colours are classes that the style of the page gives a colour ("series-1" to "series-6", "muted"): the same drawing is
-right on light, on dark and on paper. The words of a drawing are escaped, as they may come from a file.
+Colours are CSS classes ("series-1" to "series-6", "muted") that the style of the page defines, so that a drawing works
+in light mode, dark mode and print. Text is escaped, because it may come from a file.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-COLOURS = 6  # Okabe & Ito's palette, told apart with every common kind of colour vision
-# Outlines around (0, 0), equally large to the eye, as SVG paths that start with a relative move.
+COLOURS = 6  # the palette of Okabe & Ito, distinct also with colour vision deficiency
+# Shapes around (0, 0) of visually equal size, as SVG paths that start with a relative move.
 SHAPES = {
     "circle": "m-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0-7.2 0z", "square": "m-3.2-3.2h6.4v6.4h-6.4z",
     "triangle": "m0-4.2 4 7h-8z", "diamond": "m0-4.5 3.6 4.5-3.6 4.5-3.6-4.5z", "bar": "m-1.6-4.4h3.2v8.8h-3.2z",
@@ -23,19 +23,19 @@ SHAPES = {
 }  # fmt: skip
 MARKS = ("circle", "square", "triangle", "diamond")
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-# Width and height of a drawing, and the left, top, right and bottom edge of what lies between its axes.
+# Size of a drawing (width, height), and its plot area (left, top, right, bottom).
 WIDE = ((380, 240), (46, 8, 374, 194))
 SQUARE = ((340, 320), (52, 8, 334, 272))
 
 
 def series(number: int) -> str:
-    """The colour of line or class `number`, counted from 0; they repeat after six."""
+    """The CSS class for the colour of line or class `number`, from 0; colours repeat after six."""
     return f"series-{number % COLOURS + 1}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """One line of a legend: a shape (a key of SHAPES) or, without one, a stroke; look: its classes in the style."""
+    """One entry of a legend: a shape (a key of SHAPES) or else a stroke; look: its CSS classes."""
 
     label: str
     look: str
@@ -49,24 +49,24 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a panel: values by x, nan or None where there is none."""
+    """One line of a panel: y over x; nan or None for a missing value."""
 
     label: str
     x: Sequence[float]
     y: Sequence[float | None]
     colour: str = "series-1"
     dashed: bool = False
-    dotted: bool = False  # every value has a dot
+    dotted: bool = False  # draw a dot at every value
 
     @property
     def points(self) -> list[tuple[float, float]]:
-        """The (x, y) that there are; nan where the line is broken."""
+        """(x, y) pairs; y is nan at gaps in the line."""
         return [(x, math.nan if y is None else float(y)) for x, y in zip(self.x, self.y, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """One named point of a panel; shapes tell marks apart where colours cannot."""
+    """One named point of a panel; shapes help where colours are hard to tell apart."""
 
     label: str
     x: float
@@ -77,7 +77,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A horizontal line to compare the others with; dashes: "dotted" or "dashed"."""
+    """A horizontal reference line; dashes: "dotted" or "dashed"."""
 
     label: str
     value: float
@@ -95,7 +95,7 @@ class Panel:
     levels: Sequence[Level] = ()
     marks: Sequence[Mark] = ()
     best: int | None = None
-    share: bool = False  # values of 0 to 1, drawn on that scale
+    share: bool = False  # values from 0 to 1: the axis shows this range
     square: bool = False  # both axes go from 0 to 1
 
     @property
@@ -105,7 +105,7 @@ class Panel:
 
     @property
     def keys(self) -> list[Key]:
-        """The legend of all that is drawn; a single line that the title names needs none."""
+        """The legend; a single line needs no entry, since the title names it."""
         lines = [line for line in self.lines if line.label] if len(self.lines) > 1 else []
         keys = [Key(label=line.label, look=f"{'dashed ' if line.dashed else ''}{line.colour}") for line in lines]
         keys += [Key(label=level.label, look=f"level {level.dashes}") for level in self.levels]
@@ -113,7 +113,7 @@ class Panel:
         return keys if self.best is None else [*keys, Key(label="epoch kept", look="ring")]
 
     def describe(self) -> str:
-        """One sentence for those who cannot see the drawing."""
+        """A text alternative for screen readers."""
         if self.square:
             points = "; ".join(f"{mark.label} at {mark.x:.2f}, {mark.y:.2f}" for mark in self.marks)
             return f"{self.title}: {self.y_label} by {self.x_label}{f'. Marked: {points}' if points else ''}."
@@ -124,7 +124,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Scale:
-    """A straight scale: values from `low` to `high` lie between the places `start` and `end`."""
+    """A linear scale: maps values from `low` to `high` to positions from `start` to `end`."""
 
     low: float
     high: float
@@ -132,7 +132,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value."""
+        """The position of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
@@ -149,10 +149,10 @@ def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[fl
 def fitted(
     places: np.ndarray, side: float, edge: float, *, flattest: float = 1.0, outliers: float = 0.0
 ) -> tuple[np.ndarray, int]:
-    """Places [n, 2] in units of a drawing `side` wide, both axes on one scale and y upwards, and the drawing's height.
+    """Scale points [n, 2] to a drawing `side` wide, with equal axes and y upwards; returns them and the height.
 
-    edge: free space on all sides. flattest: the least height as a share of the width. outliers: the share of the
-    places at each end that are drawn on the edge, so that a few far ones do not squeeze the others together.
+    edge: margin on all sides. flattest: the least height as a share of the width. outliers: the share of the points at
+    each end that are moved to the edge, so that a few far points do not squeeze the others together.
     """
     low, high = np.quantile(places, [outliers, 1 - outliers], axis=0)
     span = float(max(high - low)) or 1.0
@@ -163,7 +163,7 @@ def fitted(
 
 
 def outline(counts: np.ndarray, width: float, height: float) -> str:
-    """The steps of a histogram [bins] as an SVG path, as high as its own peak."""
+    """A histogram [bins] as an SVG path, scaled to its own peak."""
     tops = height - 1 - (height - 3) * counts / max(1, counts.max())
     right = np.linspace(0, width, len(counts) + 1)[1:]
     steps = "".join(f"V{top:.1f}H{x:.1f}" for top, x in zip(tops, right, strict=True))
@@ -171,7 +171,7 @@ def outline(counts: np.ndarray, width: float, height: float) -> str:
 
 
 def svg(width: float, height: float, label: str, content: Sequence[Markup]) -> Markup:
-    """An <svg> element without a size of its own; label: one sentence for those who cannot see it."""
+    """An <svg> element without a fixed size; label: the text alternative for screen readers."""
     head = Markup('<svg viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(width, height, label)
     return Markup("").join([head, *content, Markup("</svg>")])
 
@@ -190,7 +190,7 @@ def _draw(panel: Panel) -> Markup:
 
 
 def _limits(panel: Panel) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The lowest and highest x and y of the drawing, with some room around what is drawn."""
+    """The range of x and y, with some margin."""
     if panel.square:
         return (-0.02, 1.02), (-0.02, 1.02)
     points = [point for line in panel.lines for point in line.points if not math.isnan(point[1])]
@@ -208,7 +208,7 @@ def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
 
 
 def _axes(panel: Panel, x: Scale, y: Scale) -> list[Markup]:
-    """Grid, axis, ticks and their names."""
+    """Grid, axis, ticks and their labels."""
     whole = all(float(value).is_integer() for line in panel.lines for value in line.x)
     across = FIFTHS if panel.square else ticks(x.low, x.high, 6, whole=whole)
     upwards = FIFTHS if panel.square else ticks(y.low, y.high, 5)
@@ -225,7 +225,7 @@ def _axes(panel: Panel, x: Scale, y: Scale) -> list[Markup]:
 
 
 def _named(values: Sequence[float]) -> list[tuple[float, str]]:
-    """The values of an axis with as many decimals as they need."""
+    """(value, label) for an axis, with as many decimals as needed."""
     digits = next((k for k in range(7) if all(abs(round(value, k) - value) < 1e-9 for value in values)), 7)
     return [(value, f"{value + 0.0:,.{digits}f}".replace("-", "−")) for value in values]
 

@@ -1,10 +1,10 @@
-"""What a page is made of: sections, and in each section parts in the order in which they are shown.
+"""The content of a page: sections, each with a list of parts in display order.
 
     Section(name="metrics", title="Metrics", parts=["A paragraph.", Table(...), Charts(panels=[...])])
 
-A part is a plain value, and the macro with its name in templates/parts.html draws it; a plain `str` is a paragraph. All
-text is escaped, so it may come from a file; markup in a text (`code("foveal train")`) is markupsafe's Markup. What one
-page alone shows has a template of its own, drawn with `render` and passed on as `Html`.
+A part is a plain value, drawn by the macro with its name in templates/parts.html; a plain `str` is a paragraph.
+All text is escaped, so it may come from a file; for markup, use markupsafe's Markup, as `code("foveal train")` does. Content
+that only one page needs has its own template: pass its output as `Html`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from foveal.page.charts import Key, Panel
 from foveal.page.words import difference_with_interval, interval, number, percent, percent_interval, signed
 
 SPLITS = {"train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
-TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}  # of the answers of a paired comparison
+TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}  # tone of each answer of a paired comparison
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """A bar on a line from 0 to 1, with a dot at `value` and an upright line at `against`, if any."""
+    """A bar on a line from 0 to 1, with a dot at `value` and a vertical line at `against`, if given."""
 
     low: float
     high: float
@@ -40,9 +40,9 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Text with a smaller second line and a strip below it; `picture` (a data: address) stands before a row's heading.
+    """Text with a smaller second line and a strip below; `picture` (a data: URL) goes before the heading of a row.
 
-    tone: "", "muted", "good", "unsure" or "bad"; "words" is for a text that may wrap.
+    tone: "", "muted", "good", "unsure" or "bad"; "words" for text that may wrap.
     """
 
     text: str
@@ -58,7 +58,7 @@ def cells(*texts: str) -> list[Cell]:
 
 
 def muted(text: str) -> Cell:
-    """A cell of less weight."""
+    """A cell with muted text."""
     return Cell(text=text, tone="muted")
 
 
@@ -74,14 +74,14 @@ def percent_cell(entry: Mapping[str, Any], digits: int = 1) -> Cell:
 
 
 def difference_cell(entry: Mapping[str, Any], digits: int = 3) -> Cell:
-    """A paired difference and its answer, with the interval below; the tone is that of the answer."""
+    """A paired difference and its answer, with the interval below; the answer sets the tone."""
     ends = difference_with_interval(entry, digits).partition(" ")[2].strip("()")
     return Cell(text=f"{signed(entry['value'], digits)} {entry['answer']}", small=ends, tone=TONES[entry["answer"]])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells, the first of each row is its heading; `groups` are (label, columns) above the column names."""
+    """Rows of cells; the first cell of a row is its heading. `groups`: (label, columns) above the column names."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -101,7 +101,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading inside a section, of level 3 or 4; `small` stands beside it with less weight."""
+    """A heading inside a section, level 3 or 4; `small` is shown next to it in smaller text."""
 
     text: str
     small: str = ""
@@ -147,17 +147,17 @@ class Charts:
 
 @dataclass(frozen=True)
 class Legend:
-    """What colours and shapes mean, for drawings that share one legend."""
+    """A legend shared by several drawings."""
 
     keys: Sequence[Key]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture with its id; `text` is the first line below it and bold, `lines` come after it.
+    """A picture with its id; below it are `text` in bold and then `lines`.
 
-    source: a data: address. overlay, overlay_shows: a second picture beside it, and what it shows. alarm: words that
-    must stand out. link: where a click leads.
+    source: a data: URL. overlay, overlay_shows: a second picture next to it, and what it shows. alarm: a highlighted
+    warning. link: the target of a click.
     """
 
     source: str
@@ -181,7 +181,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Details:
-    """Parts that the reader may unfold; on paper they are always shown."""
+    """Parts that the reader can unfold; always shown in print."""
 
     summary: str
     parts: Sequence[Part]
@@ -191,7 +191,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Columns:
-    """Parts side by side where there is room, a list for each column; look: "" or "beside" (narrow ones)."""
+    """Columns of parts, side by side if there is room; look: "" or "beside" (narrow columns)."""
 
     columns: Sequence[Sequence[Part]]
     look: str = ""
@@ -199,7 +199,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Drawings:
-    """(title, drawing) pairs in a grid; look: the class in the style that lays them out."""
+    """(title, drawing) pairs in a grid; look: the CSS class for the layout."""
 
     drawings: Sequence[tuple[str, Markup]]
     look: str
@@ -207,7 +207,7 @@ class Drawings:
 
 @dataclass(frozen=True)
 class Html:
-    """A part that a template of its own has drawn."""
+    """HTML that a template of its own has rendered."""
 
     html: Markup
 
@@ -220,7 +220,7 @@ Part = (
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page with a heading; `name` is its address (#name), `short` what the contents call it."""
+    """A part of the page with a heading; `name` is its anchor (#name), `short` its name in the contents."""
 
     name: str
     title: str
@@ -231,14 +231,14 @@ class Section:
 def section_by_run(
     name: str, title: str, runs: Iterable[tuple[str, Sequence[Part]]], *, intro: Sequence[Part] = (), short: str = ""
 ) -> Section | None:
-    """A section with the parts of every run that has any, below the run's name where there are several; else None."""
+    """A section with the parts of every run that has any, with run names if there are several; else None."""
     found = [(run, parts) for run, parts in runs if parts]
     named = [[Heading(run), *parts] if len(found) > 1 else parts for run, parts in found]
     return Section(name=name, title=title, short=short, parts=[*intro, *chain(*named)]) if found else None
 
 
 def code(text: str) -> Markup:
-    """A command, a file or an id, as it is typed."""
+    """A command, file name or id in code style."""
     return Markup("<code>{}</code>").format(text)
 
 

@@ -1,4 +1,4 @@
-"""Pictures as part of a page, so that the page is one file."""
+"""Pictures embedded in a page, so that the page is a single file."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ QUALITY = 85
 
 
 def data_address(data: bytes, kind: str = "jpeg") -> str:
-    """The data: address of an encoded picture; kind: "jpeg" or "png"."""
+    """The data: URL of an encoded picture; kind: "jpeg" or "png"."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def embedded(pixels: np.ndarray, side: int = THUMBNAIL) -> str:
-    """The data: address of uint8 [H, W, 1 or 3], as a JPEG with at most `side` pixels on its longer side."""
+    """The data: URL of uint8 [H, W, 1 or 3] as a JPEG, at most `side` pixels on its longer side."""
     return data_address(_jpeg(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), side))
 
 
 def embedded_file(file: Path, side: int) -> str:
-    """The data: address of a picture file; a JPEG that is small enough is taken as it is.
+    """The data: URL of a picture file; a JPEG that is small enough is used unchanged.
 
-    Raises OSError where Pillow cannot read the file.
+    Raises OSError if Pillow cannot read the file.
     """
     data = file.read_bytes()
     with Image.open(io.BytesIO(data)) as picture:

@@ -11,7 +11,7 @@ LOOKS = {"bad": ("!!", "bold red"), "unsure": ("! ", "yellow"), "good": ("ok", "
 
 
 def print_table(table: Table) -> None:
-    """Print a table with its caption and notes; the small line of a cell stands in brackets."""
+    """Print a table with its caption and notes; the small text of a cell is in brackets."""
     say()
     rows = [[f"{cell.text} ({cell.small})" if cell.small else cell.text for cell in row] for row in table.rows]
     show_table(table.caption, table.columns, rows)
@@ -20,7 +20,7 @@ def print_table(table: Table) -> None:
 
 
 def print_verdicts(verdicts: Iterable[Mapping[str, str]]) -> None:
-    """Print verdicts, each as the tone, text and grounds of parts.Verdict."""
+    """Print verdicts, given as dicts with tone, text and grounds as in parts.Verdict."""
     for verdict in verdicts:
         mark, style = LOOKS[verdict["tone"]]
         say(f"  {mark} {verdict['text']}", style)

@@ -1,6 +1,6 @@
-"""Numbers and lists as people read them: the only formatters of a value, an interval, a share and a count.
+"""Formatting of values, intervals, percentages, counts and lists for people.
 
-An entry is what `evaluate.intervals` makes: {"value", "low", "high", ...}, where a missing number is None or nan.
+An entry is a dict from `evaluate.intervals`: {"value", "low", "high", ...}; a missing number is None or nan.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def known(value: Any) -> bool:
-    """Whether there is a number: neither None nor nan."""
+    """Whether the value is a number: neither None nor nan."""
     return value is not None and not math.isnan(value)
 
 

@@ -1,1 +1,1 @@
-"""ONE PAGE, from run folders only."""
+"""The evidence page: one HTML file made from run folders only."""

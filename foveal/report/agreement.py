@@ -1,8 +1,8 @@
-"""One label an image: runs that were trained before and after a correction are judged by the newest labels.
+"""One label per image: runs trained before and after a correction are judged by the newest labels.
 
-A report knows the labels only from the runs. It sorts the corrections that they hold (corrections.csv) by date, and
-the last one of each image counts. Where labels differ without a correction, the newest are those of the run that knows
-the most corrections, from its training or its evaluation; among equals, those of the run that was started last.
+A report reads labels from the runs alone. It sorts their corrections (corrections.csv) by date and uses the last one of
+each image. Where labels differ without a correction, it uses the labels of the run with the most corrections, from its
+training or its evaluation; in a tie, those of the run that started last.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from foveal.sets.corrections import label_of, read_corrections
 
 
 def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
-    """The runs with the newest label of every image that another run has graded, too, and a sentence for each change.
+    """The runs with the newest label of every image they share, and a sentence for each change.
 
-    Raises FovealError where labels differ between sets that are not the same.
+    Raises FovealError if the labels differ between runs of different prepared sets.
     """
     graders = [run for run in runs if run.verb == "train" and run.predictions is not None]
     if len(graders) < 2:
@@ -35,24 +35,25 @@ def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
             continue
         run, count = _relabelled(given, dated[_set_of(given)])
         if count:
-            said.append(f"{counted(count, 'image')} that {run.name} has graded got another label since; the last "
-                        "correction of each image counts, whichever run holds it.")  # fmt: skip
+            said.append(f"{counted(count, 'image')} graded by {run.name} got a new label later; this page uses the "
+                        "last "
+                        "correction of each image, from whichever run has it.")  # fmt: skip
         labels = _newer_labels(run, newest, dated[_set_of(run)])
         if len(labels):
             _check_same_set(run, newest, len(labels))
-            said.append(f"{counted(len(labels), 'image')} that {run.name} has graded got another label since; the one "
-                        f"of {newest.name} counts, as it is the newest.")  # fmt: skip
+            said.append(f"{counted(len(labels), 'image')} graded by {run.name} got a new label later; this page uses "
+                        f"the label of {newest.name}, the newest.")  # fmt: skip
         found[place] = _relabelled(run, labels)[0]
     return found, said
 
 
 def _set_of(run: Evidence) -> tuple[str, str]:
-    """What tells whether two runs share labels: the identity of the prepared set, and the scale."""
+    """The identity of the prepared set, and the scale: runs with the same pair share their labels."""
     return str(run.card.get("identity", run.card.get("name"))), str(run.card.get("scale"))
 
 
 def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
-    """id -> label by the latest correction that any of the runs holds, without labels that were taken away."""
+    """id -> label by the latest correction in any of the runs, without labels that were removed."""
     tables = []
     for run in runs:
         if (run.path / CORRECTIONS).is_file():
@@ -65,13 +66,13 @@ def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
 
 
 def _corrections(run: Evidence) -> int:
-    """How many corrections the labels of a run contain, as far as it says."""
+    """How many corrections the labels of a run contain, as far as its files tell."""
     evaluated = (run.result or {}).get("about", {}).get("corrections", {})
     return max(int(run.card.get("corrections", 0)), int(evaluated.get("all", 0)))
 
 
 def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Series:
-    """id -> label of the images that `newest` labels differently, without those that a correction has settled."""
+    """id -> label of the images that `newest` labels differently, except those with a correction in `dated`."""
     assert run.predictions is not None and newest.predictions is not None
     own, other = (one.predictions.set_index("id")["label"].dropna() for one in (run, newest))  # type: ignore[union-attr]
     both = own.index.intersection(other.index).difference(dated.index)
@@ -82,10 +83,10 @@ def _check_same_set(run: Evidence, newest: Evidence, count: int) -> None:
     if _set_of(run) != _set_of(newest):
         sets = " and ".join(f"{name} on the scale {scale}" for name, scale in map(_set_of, (run, newest)))
         what = (
-            f"{run.path} and {newest.path} have different labels for {count} of the images that both have graded, and "
-            f"their prepared sets are not the same: {sets}"
+            f"{run.path} and {newest.path} have different labels for {count} images that both graded, and their "
+            f"prepared sets differ: {sets}"
         )
-        raise FovealError("predictions.labels", what, fix="report each alone")
+        raise FovealError("predictions.labels", what, fix="make a separate report of each")
 
 
 def _relabelled(run: Evidence, labels: pd.Series) -> tuple[Evidence, int]:

@@ -5,8 +5,8 @@
     foveal report RUN --image ID
     foveal report RUN --predictions predictions.csv
 
-The page is made from the files of the runs alone: it needs neither the images, nor a GPU, nor torch. It opens without
-a network, follows the reader's light or dark mode, and prints. The same folders give the same page, byte by byte.
+The page is made from the files of the runs alone: it does not need the images, a GPU or torch. It opens offline,
+follows the light or dark mode of the browser, and prints. The same folders give the same page, byte for byte.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from foveal.report.operating import operating
 from foveal.report.subgroups import subgroups
 from foveal.report.summary import summary
 
-MOST_RUNS_PICTURED = 4  # of more runs, each shows fewer pictures: the page stays small enough to send
+MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Options of `foveal report`."""
 
-    # Run folders; several graders are compared with the first, on the images that all of them have graded.
+    # Run folders. With several, each grader is compared with the first, on the images that all of them graded.
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")]
-    # Page to write; by default report.html in the last of the run folders.
+    # HTML file to write; by default report.html in the last run folder.
     out: Path | None = None
-    # Id of a graded image, as in predictions.csv: writes a sheet on it for A4 paper, not the page; again for more.
+    # Id of a graded image, as in predictions.csv: write one A4 sheet for it instead of the page. Repeat for more.
     image: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    # Table of `foveal predict` whose images get a sheet each, or those of --image; by default the run's own table.
+    # Table of `foveal predict`: write one sheet for each of its images, or for those of --image only.
     predictions: Path | None = None
 
     def __post_init__(self) -> None:
@@ -64,22 +64,24 @@ class ReportConfig:
         folders = [run.resolve() for run in self.runs]
         for run, folder in zip(self.runs, folders, strict=True):
             if folders.count(folder) > 1:
-                raise FovealError("option.repeated", f"{run} is given more than once", fix="name every run once")
+                raise FovealError("option.repeated", f"{run} is given more than once", fix="give each run once")
         if (self.image or self.predictions) and len(self.runs) > 1:
             option = "--image" if self.image else "--predictions"
-            raise FovealError("option.conflict", f"{option} is for one run, got {len(self.runs)}")
+            raise FovealError("option.conflict", f"{option} works with one run, got {len(self.runs)}")
 
 
 def report(config: ReportConfig) -> Path:
     """Write one HTML page about one or more runs, or about single images of one; returns its path.
 
-    FovealError where a folder is not a run, or has not graded one of the images.
+    Raises FovealError if a folder is not a run, or if the run has not graded one of the images.
     """
     folder = config.runs[-1] if config.predictions is None else config.predictions.parent
     images_only = bool(config.image or config.predictions)
     out = config.out or folder / (_default_name(config.image) if images_only else "report.html")
     if out.is_dir():
-        raise FovealError("output.is_folder", f"--out {out} is a folder", fix=f"give a file, as {out / 'report.html'}")
+        raise FovealError(
+            "output.is_folder", f"--out {out} is a folder", fix=f"give a file, such as {out / 'report.html'}"
+        )
     runs = [read_evidence(run) for run in config.runs]
     html = render_images(runs[0], config.image, config.predictions) if images_only else render(runs)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ def report(config: ReportConfig) -> Path:
 
 
 def _default_name(images: Sequence[str]) -> str:
-    """images.html, or a name made of the one image's id without what could lead elsewhere."""
+    """images.html, or a safe file name made from the id of a single image."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", images[0]).strip(".-")[:80] if images else ""
     return f"image-{plain}.html" if len(images) == 1 and plain else "images.html"
 
@@ -99,14 +101,14 @@ def render(runs: Sequence[Evidence]) -> str:
     titles = [str(run.card["title"]) for run in runs if run.card]
     return page(
         sections(runs), title=listed([run.name for run in runs]), kind="Foveal report",
-        subtitle=words.kind_of(runs[0]) if len(runs) == 1 else f"{len(runs)} runs side by side",
+        subtitle=words.kind_of(runs[0]) if len(runs) == 1 else f"comparison of {len(runs)} runs",
         about=" · ".join(filter(None, dict.fromkeys([*titles, *map(words.day_of, runs)]))),
         footer="Made by Foveal, from the run folders alone.",
     )  # fmt: skip
 
 
 def sections(runs: Sequence[Evidence]) -> list[Section]:
-    """The sections that there is anything for, in their order on the page."""
+    """The sections that have content, in the order of the page."""
     runs, relabelled = agree(runs)
     findings = find(runs)
     graders = [run for run in runs if run.verb == "train"]

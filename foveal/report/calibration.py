@@ -1,4 +1,4 @@
-"""Reliability: whether of all answers given with a probability of 80 %, 8 in 10 are right."""
+"""Reliability: are 8 in 10 of the answers given with a probability of 80 % right?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from foveal.report.findings import Finding
 
 FEW = 10  # answers in a bin, below which its share says little
 INTRO = (
-    "Of all answers given with a probability of 80 %, 8 in 10 should be right. Below the dashed line the grader is too "
-    "confident, above it not confident enough."
+    "When the grader gives a probability of 80 %, it should be right 8 times in 10. Below the dashed line it is too "
+    "confident; above it, not confident enough."
 )
 
 
 def reliability(findings: Sequence[Finding]) -> Section | None:
-    """Curve, table and sets of grades of every grader; None for results that were made without them."""
+    """Curve, table and sets of grades of every grader; None for results without them."""
     runs = [(finding.name, _parts(finding)) for finding in findings]
     return section_by_run("reliability", "Reliability", runs, intro=[INTRO])
 
@@ -47,26 +47,25 @@ def _sentence(finding: Finding, bins: Sequence[Mapping[str, Any]]) -> str:
                if (entry := finding.metrics.get(key)) and entry["value"] is not None]  # fmt: skip
     luck = finding.result["reliability"].get("luck")
     if luck is not None:
-        figures.append(f"a perfectly calibrated grader would have an ECE of {number(luck, 3)} here by chance alone")
+        figures.append(f"on these images, even a perfectly calibrated grader would have an ECE of {number(luck, 3)}")
     return f"{text}{': ' if figures else ''}{'; '.join(figures)}."
 
 
 def _sets(sets: Mapping[str, Any], classes: int) -> str:
-    """How often sets of grades hold the true one, and how large they are."""
+    """How often the sets of grades contain the true grade, and how large they are."""
     covered, size = sets["coverage"], sets["size"]
     by_class = {name.removeprefix("coverage of "): entry for name, entry in sets.items() if " of " in name}
     worst = min(by_class, key=lambda name: by_class[name]["value"])
     return (
-        f"Sets of grades: the set of an image holds its true grade in {percent(covered['value'])} of {covered['n']:,} "
-        f"images, least often for {worst} ({percent(by_class[worst]['value'])} of {by_class[worst]['n']:,}). A set has "
-        f"{number(size['value'], 1)} grades on average; in {percent(sets['single']['value'])} of the images it is one."
-        + " Sets as large as that say nothing."
-        * (size["value"] > classes - 0.5)
+        f"Sets of grades: the set contains the true grade for {percent(covered['value'])} of {covered['n']:,} images, "
+        f"least often for {worst} ({percent(by_class[worst]['value'])} of {by_class[worst]['n']:,}). A set has "
+        f"{number(size['value'], 1)} grades on average; {percent(sets['single']['value'])} of the images get a single "
+        "grade." + " Sets as large as this tell you nothing." * (size["value"] > classes - 0.5)
     )
 
 
 def _coverage(sets: Mapping[str, Any], promised: float | None) -> Table:
-    """How often the sets hold the true grade, for each grade beside what was promised."""
+    """For each grade, how often its sets contain it, and how often they should."""
     rows = []
     for name, entry in sets.items():
         if name == "coverage" or name.startswith("coverage of "):
@@ -75,21 +74,22 @@ def _coverage(sets: Mapping[str, Any], promised: float | None) -> Table:
                          muted(percent(promised)), percent_cell(entry), Cell(text=answer, tone=tone),
                          muted(f"{entry['n']:,}")])  # fmt: skip
     return Table(
-        caption="Sets of grades: what was promised and what was measured", rows=rows,
-        columns=["true grade", "promised", "held", "promise", "n"],
-        notes=["A promise is kept where the interval lies at or above it, and broken where it lies below; where the "
-               "interval holds the promise, these images cannot tell. The promise is for new images from the same "
-               "source as the calibration images."],
+        caption="Sets of grades: target and measured coverage", rows=rows,
+        columns=["true grade", "target", "measured", "result", "n"],
+        notes=["The target is met if the whole 95 % interval is at or above it, and missed if the whole interval is "
+               "below "
+               "it. Otherwise there are too few images to tell. The target is for new images from the same source as "
+               "the calibration images."],
     )  # fmt: skip
 
 
 def kept(entry: Mapping[str, Any], promised: float | None) -> tuple[str, str]:
-    """Whether a promised coverage was kept, in a word with its tone; no more than the interval says."""
+    """Whether the interval shows that the promised coverage was met: (word, tone)."""
     if promised is None or entry["high"] is None:
         return "cannot tell", "unsure"
     if entry["high"] < promised:
-        return "broken", "bad"
-    return ("kept", "good") if entry["low"] >= promised else ("cannot tell", "unsure")
+        return "missed", "bad"
+    return ("met", "good") if entry["low"] >= promised else ("cannot tell", "unsure")
 
 
 def _panel(bins: Sequence[Mapping[str, Any]]) -> Panel:
@@ -97,7 +97,7 @@ def _panel(bins: Sequence[Mapping[str, Any]]) -> Panel:
         Line(label="grader", x=[one["confidence"] for one in bins], y=[one["accuracy"] for one in bins], dotted=True),
         Line(label="perfectly calibrated", x=[0, 1], y=[0, 1], colour="muted", dashed=True),
     ]
-    return Panel(title="Reliability", x_label="probability of the likeliest class", y_label="share that was right",
+    return Panel(title="Reliability", x_label="probability of the most likely class", y_label="share that was right",
                  lines=lines, square=True)  # fmt: skip
 
 

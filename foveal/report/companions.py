@@ -1,8 +1,8 @@
 """What other verbs have added to a run folder: doubts about labels, heat maps, clusters and neighbours.
 
-    label_noise.csv   images whose label the grader doubts (evaluate)
-    explain/          where the grader looked, and how good such heat maps are (explain)
-    cluster/          the images laid out by likeness, the nearest of each, and clusters against labels (cluster)
+    label_noise.csv   images whose label may be wrong (evaluate)
+    explain/          heat maps of where the grader looked, and how good they are (explain)
+    cluster/          maps of similar images, nearest images, and clusters compared with labels (cluster)
 
 Each may be missing.
 """
@@ -39,11 +39,11 @@ class Companions:
         return [dict(image) for image in self.explained.get("images", [])]
 
     def explanation(self, name: str) -> dict[str, Any] | None:
-        """What explain.json says of image `name`; None where it has no heat map inside explain/."""
+        """The entry of explain.json for image `name`; None if it has no heat map inside explain/."""
         return next((image for image in self.images if str(image.get("id")) == name and self.picture(image)), None)
 
     def picture(self, image: Mapping[str, Any]) -> Path | None:
-        """The heat map file of an explained image; None where it is missing, or lies outside of the folder."""
+        """The heat map file of an explained image; None if it is missing or outside the folder."""
         folder = (self.folder / "explain").resolve()
         file = (folder / str(image.get("overlay") or "")).resolve()
         return file if file.is_relative_to(folder) and file.is_file() else None
@@ -70,12 +70,12 @@ def read_companions(run: Path) -> Companions:
 
 
 def optional_json(file: Path) -> dict[str, Any]:
-    """What a JSON file holds; {} where there is no file."""
+    """The content of a JSON file; {} if there is no file."""
     return read_json(file) if file.is_file() else {}
 
 
 def optional_table(file: Path, needed: Sequence[str] = ()) -> pd.DataFrame | None:
-    """A CSV file as text; None where there is no file. FovealError where it lacks one of the needed columns."""
+    """A CSV file as text; None if there is no file. Raises FovealError if a needed column is missing."""
     if not file.is_file():
         return None
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -88,13 +88,13 @@ def optional_table(file: Path, needed: Sequence[str] = ()) -> pd.DataFrame | Non
 
 
 def map_note(image: Mapping[str, Any]) -> str:
-    """What stands below a heat map: the note of explain.json, or how much of it lies on the edge."""
+    """The caption of a heat map: the note in explain.json, or the share of the map on the edge of the picture."""
     border = image.get("border_energy")
-    return str(image.get("note") or ("" if border is None else f"{border:.0%} of it on the edge"))
+    return str(image.get("note") or ("" if border is None else f"{border:.0%} of it is on the edge"))
 
 
 def whole(text: Any) -> int | None:
-    """A class number from a table; None where there is none."""
+    """A class number from a table; None if the cell holds no number."""
     try:
         return int(float(text))
     except (TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""Labels that may be wrong: images that the grader doubts, with the labels of the images most like them.
+"""Labels that may be wrong according to the grader, with the labels of the most similar images.
 
-Their pictures come from the prepared set if it still lies where it was, else from the run itself. A report needs run
-folders only, so that an image in neither is shown without a picture.
+The pictures come from the prepared set if it is still in its place, otherwise from the run. An image that is in neither
+is listed without a picture.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ MOST_DOUBTS = 20
 MOST_NEIGHBOURS = 5
 SIDE = 96  # pixels of a picture: some 3 KB each
 INTRO = (
-    "A doubt is a reason to look again, not a correction: a grader doubts what it cannot read as much as what is wrong."
+    "Look at these images again before you change a label: the grader also doubts labels of images that it cannot read."
 )
 NOTE = (
-    "Given is what the grader says, rather is what the label most likely should be. After a second look, a correction "
-    "goes beside the set, never over the source:"
+    "Given is the grade of the grader. Suggested is the most likely true label. To change a label after a second look, "
+    "record "
+    "a correction; the source files stay unchanged:"
 )
 
 
 def doubts(graders: Sequence[Evidence]) -> Section | None:
-    """The most doubted labels of every grader first; None where labels were not looked at."""
+    """The most suspicious labels of every grader; None if the labels were not checked."""
     most = MOST_DOUBTS // max(1, len(graders))
     runs = [(run.name, _parts(run, most)) for run in graders]
     return section_by_run("doubts", "Labels that may be wrong", runs, intro=[INTRO], short="Doubtful labels")
@@ -48,9 +49,9 @@ def _parts(run: Evidence, most: int) -> list[Part]:
     suspicion = pd.to_numeric(table["suspicion"], errors="coerce").fillna(0)
     doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
     ranked = doubted.sort_values(["suspicion", "id"], ascending=[False, True])
-    text = f"{counted(len(ranked), 'label')} that {run.name} has not learned from may be wrong"
+    text = f"{counted(len(ranked), 'label')} that {run.name} did not learn from may be wrong"
     if len(ranked) > most:
-        text += f"; the {most} most suspicious are shown, label_noise.csv lists all"
+        text += f". The {most} most suspicious are shown; label_noise.csv lists all"
     if not len(ranked):
         return [f"{text}."]
     command = f"foveal correct {shlex.quote(str(run.options.get('data', 'DATA')))} ID --new GRADE --why REASON"
@@ -61,9 +62,9 @@ def _parts(run: Evidence, most: int) -> list[Part]:
 def _table(run: Evidence, doubted: pd.DataFrame) -> Table:
     pictures = _thumbnails(run, list(doubted["id"]))
     rows = [_row(run, row, pictures.get(str(row["id"]), "")) for row in doubted.to_dict("records")]
-    columns = ["image", "label", "given", "rather", "probability of the label", "suspicion"]
+    columns = ["image", "label", "given", "suggested", "probability of the label", "suspicion"]
     if run.companions.neighbours is not None:
-        columns.append(f"labels of the {MOST_NEIGHBOURS} most like it")
+        columns.append(f"labels of the {MOST_NEIGHBOURS} most similar images")
     return Table(caption="The most suspicious labels", columns=columns, rows=rows)
 
 
@@ -82,14 +83,14 @@ def _figure(value: Any) -> str:
 
 
 def neighbour_labels(run: Evidence, name: str) -> str:
-    """`4 no DR, 1 mild NPDR`: labels of the images most like `name`; empty where they are not known."""
+    """`4 no DR, 1 mild NPDR`: labels of the images most similar to `name`; empty if they are not known."""
     near = run.companions.near(name)[:MOST_NEIGHBOURS]
     counts = Counter(run.class_name(row["other_label"]) for row in near)
     return listed([f"{count} {label}" for label, count in counts.most_common()])
 
 
 def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
-    """Image id -> data: address of a small picture, for the images that are found."""
+    """Image id -> data: URL of a small picture, for the images that are found."""
     found: dict[str, str] = {}
     if (prepared := _prepared_of(run)) is not None:
         records = prepared.records[prepared.records["id"].isin(names)]
@@ -102,12 +103,12 @@ def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
 
 
 def _prepared_of(run: Evidence) -> PreparedSet | None:
-    """The set that the run learned from; None where it is gone, or another stands in its place."""
+    """The prepared set that the run learned from; None if it is gone or a different set is in its place."""
     folder = run.started_in / str(run.options.get("data", ""))
     if not (folder / "card.json").is_file():
         return None
     try:
         prepared = open_prepared(folder)
-    except FovealError:  # it is being made again, or is damaged, which does not concern the report
+    except FovealError:  # it is damaged or being written again; the report works without it
         return None
     return prepared if prepared.card["identity"] == run.card.get("identity") else None

@@ -1,8 +1,8 @@
-"""The files of one run folder, read once and checked; the page is made from nothing else.
+"""The files of one run folder, read once and checked. The page uses nothing else.
 
     evidence = read_evidence(Path("runs/grader"))
 
-Files that a run has not (yet) written leave their part empty, so that an unfinished run has a page too.
+A missing file leaves its part empty, so an unfinished run also has a page.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Evidence:
         return list(self.model.get("classes", []))
 
     def class_name(self, value: Any) -> str:
-        """The class that a table gives by its number or its name; `no label` for anything else."""
+        """The name of a class given by number or name; `no label` for anything else."""
         label = whole(value)
         if label is not None and 0 <= label < len(self.classes):
             return self.classes[label]
@@ -64,7 +64,7 @@ class Evidence:
 
     @property
     def ordered(self) -> bool:
-        """Whether the classes are grades, so that agreement by distance (kappa) has a meaning."""
+        """Whether the classes are ordered grades, so that weighted kappa makes sense."""
         return bool(self.model.get("task") == "grading")
 
     @property
@@ -79,7 +79,7 @@ class Evidence:
 
     @property
     def finished(self) -> bool:
-        """Whether the run is finished: it has written its health, or the predictions of the images it is judged on."""
+        """Whether the run has written its last file: health.json, or the predictions of validation and test images."""
         if self.verb == "pretrain":
             return bool(self.health)
         if self.options.get("folds") or {"val", "test"} & set(self.card.get("counts", {})):
@@ -88,13 +88,13 @@ class Evidence:
 
     @property
     def judged(self) -> pd.DataFrame:
-        """The labelled predictions that the metrics are about."""
+        """The labelled predictions that the metrics were computed from."""
         assert self.predictions is not None and self.result is not None
         return choose_rows(self.predictions, self.result["about"]["split"])[0]
 
     @property
     def started_in(self) -> Path:
-        """The folder in which the command ran: relative paths among the options start there."""
+        """The working directory of the command, to resolve relative paths in its options."""
         here, out = self.path.resolve(), Path(str(self.options.get("out", "")))
         if out.is_absolute() or not out.parts or here.parts[-len(out.parts) :] != out.parts:
             return Path()
@@ -102,21 +102,21 @@ class Evidence:
 
     @property
     def starting_run(self) -> str | None:
-        """The value of --init where it is a run; None for other starting weights."""
+        """The value of --init if it is a run; None for other starting weights."""
         init = str(self.options.get("init", "random"))
         return None if init in ("random", "imagenet") or init.endswith(".safetensors") else init
 
     @property
     def starting_folder(self) -> Path | None:
-        """The folder of the run in --init; None for other weights, or where the folder is gone."""
+        """The folder of the run in --init; None for other weights, or if the folder is gone."""
         folder = None if self.starting_run is None else (self.started_in / self.starting_run).resolve()
         return folder if folder is not None and (folder / "config.toml").is_file() else None
 
 
 def read_evidence(run: Path) -> Evidence:
-    """Read a run folder, and evaluate its predictions if that has not been done.
+    """Read a run folder, and evaluate its predictions if that has not been done yet.
 
-    FovealError where `run` is not a run folder, or a file in it is damaged.
+    Raises FovealError if `run` is not a run folder, or a file in it is damaged.
     """
     options = _read_options(run)
     verb = options.pop("verb", None)
@@ -145,7 +145,7 @@ def _read_options(run: Path) -> dict[str, Any]:
 
 
 def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | None]:
-    """predictions.csv with corrected labels, and metrics.json; both None where the run has not graded images."""
+    """predictions.csv with corrected labels, and metrics.json; both None if the run has not graded images."""
     file = run / "predictions.csv"
     if not file.is_file():
         return None, None
@@ -155,7 +155,7 @@ def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | 
     result = optional_json(run / "metrics.json")
     if result["about"].get("corrections"):
         predictions, _ = with_corrections(predictions, run / CORRECTIONS, result["about"]["classes"])
-    # Figures of other predictions must not get onto the page.
+    # The page must not show metrics of other predictions.
     if confusion_of(choose_rows(predictions, result["about"]["split"])[0]) != result["confusion"]:
         what = f"{run / 'metrics.json'} was not made from {file}"
         raise FovealError("predictions.changed", what, fix=f"run foveal evaluate {run}")
@@ -163,13 +163,13 @@ def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | 
 
 
 def confusion_of(rows: pd.DataFrame) -> list[list[int]]:
-    """Confusion matrix, true by given class, of labelled predictions."""
+    """Confusion matrix of labelled predictions: a row for each true class, a column for each given class."""
     labels, grades = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64)
     return confusion_matrix(labels, grades, len(probability_columns(rows))).astype(int).tolist()
 
 
 def forebears(evidence: Evidence) -> list[Evidence]:
-    """The runs whose weights this one started from, nearest first, as far as their folders still exist."""
+    """The runs whose weights this one started from, most recent first, as far as their folders still exist."""
     found: list[Evidence] = []
     folders = {evidence.path.resolve()}
     current = evidence

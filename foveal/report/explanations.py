@@ -1,4 +1,4 @@
-"""Where the grader looked: heat maps, how well they did in their tests, and what no heat map can show."""
+"""Where the grader looked: heat maps, their test scores, and what they cannot show."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from foveal.report.evidence import Evidence
 from foveal.report.gallery import SIDE, worst_of
 
 MOST_MAPS = 12
-SCORED = "How well the maps do where the lesions are known"
+SCORED = "How well the maps find known lesions"
 ALIKE = "Do the maps depend on the grader?"
 CANNOT = (
-    "A map shows where the answer came from, not whether the reason was right: a grader may look at a lesion and call "
-    "it by the wrong name.",
-    "It is coarse. A microaneurysm is smaller than the smallest spot that such a map can light up.",
-    "A map that looks sensible proves little: people see sense in maps of graders that have learned nothing. Only the "
-    "scores here, where there are some, are evidence.",
+    "A map shows where the grader looked, not whether its reason was right: it may look at a lesion and misread it.",
+    "A map is coarse. A microaneurysm is smaller than the smallest spot that it can show.",
+    "A map that looks sensible proves little: even maps of untrained graders can look sensible. Only the scores on "
+    "this "
+    "page, if there are any, are evidence.",
 )
 
 
 def explanations(graders: Sequence[Evidence], most_errors: int) -> Section | None:
-    """Method, scores and heat maps; None where nothing was explained.
+    """Method, scores and heat maps; None if nothing was explained.
 
-    The heat maps of the first `most_errors` worst errors stand beside their pictures, and are not repeated here.
+    The maps of the first `most_errors` worst errors are shown with those errors, and not repeated here.
     """
     explained = [run for run in graders if run.companions.explained]
     if not explained:
@@ -50,7 +50,7 @@ def _parts(run: Evidence, most_errors: int) -> list[Part]:
     beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
     new = [image for image in images if str(image.get("id")) not in beside_errors or not run.companions.picture(image)]
     elsewhere = len(images) - len(new)
-    beside = f"{counted(elsewhere, 'map')} {'is' if elsewhere == 1 else 'are'} beside the worst errors above."
+    beside = f"{counted(elsewhere, 'map')} {'is' if elsewhere == 1 else 'are'} shown with the worst errors above."
     parts: list[Part] = [" ".join([_sentence(explained), *[READING] * bool(images), *[beside] * bool(elsewhere)])]
     parts += [COLOUR_SCALE] * bool(images)
     if score.get("verdict"):
@@ -64,16 +64,17 @@ def _parts(run: Evidence, most_errors: int) -> list[Part]:
 
 def _sentence(explained: Mapping[str, Any]) -> str:
     if not explained.get("images"):
-        return "The maps of this grader were scored, but none was drawn of its own images."
-    target = f"; they explain: {explained['target']}" if explained.get("target") else ""
-    return f"Drawn with {explained.get('method') or 'an unnamed method'}{target}."
+        return "The heat maps of this grader were scored, but no image of its own set was explained."
+    target = f". They explain: {explained['target']}" if explained.get("target") else ""
+    return f"Method: {explained.get('method') or 'unknown'}{target}."
 
 
 def _alarms(images: Sequence[Mapping[str, Any]]) -> Verdict:
     alarms = sum(bool(image.get("alarm")) for image in images)
     text = (
-        f"In {alarms} of {len(images)} images much of the attention lies on the edge of the picture or outside the "
-        "retina, where there is no disease: do not trust those grades."
+        f"In {alarms} of {len(images)} images, much of the map is on the edge of the picture or outside the retina, "
+        "where "
+        "there is no disease. Do not trust those grades."
     )
     return Verdict(tone="unsure", text=text)
 

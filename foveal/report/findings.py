@@ -1,7 +1,7 @@
-"""Graders against a constant answer, and against the first of them.
+"""Each grader compared with a constant answer, and with the first grader.
 
-Every difference is paired, on the same images with the same resampled groups (evaluate/difference.py). Several graders
-are shown on the images that all of them have graded, as figures on different images cannot be compared.
+Every difference is paired: same images, same resampled groups (evaluate/difference.py). Several graders are compared on
+the images that all of them graded, because figures on different images cannot be compared.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of
 
-FEW_GROUPS = 30  # intervals from fewer groups are rough (measured in docs/results.md)
+FEW_GROUPS = 30  # with fewer groups, intervals are rough (measured in docs/results.md)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One grader that has been judged."""
+    """One evaluated grader."""
 
     evidence: Evidence
     rows: pd.DataFrame  # the labelled predictions that were judged
-    result: dict[str, Any]  # as metrics.json
-    against_constant: dict[str, Any]  # paired difference to always giving the most common class
-    against_first: dict[str, Any] | None  # the same to the first grader, with McNemar's test; None for that one itself
+    result: dict[str, Any]  # the content of metrics.json
+    against_constant: dict[str, Any]  # paired difference from always giving the most common class
+    against_first: dict[str, Any] | None  # the same from the first grader, with McNemar's test; None for the first
 
     @property
     def name(self) -> str:
@@ -53,12 +53,12 @@ class Finding:
 
     @property
     def patients_known(self) -> bool:
-        """Whether the source says which images belong together."""
+        """Whether the data set tells which images belong to one patient."""
         return bool((self.rows["group"] != "").any())
 
 
 def find(runs: Sequence[Evidence]) -> list[Finding]:
-    """Findings of the graders among `runs` that have predictions; FovealError where they cannot be compared."""
+    """Findings of the graders among `runs` that have predictions; FovealError if they cannot be compared."""
     graders = [run for run in runs if run.verb == "train" and run.result is not None]
     tables = _shared([run.judged for run in graders], graders)
     return [_finding(run, rows, tables[0]) for run, rows in zip(graders, tables, strict=True)]
@@ -77,24 +77,24 @@ def _finding(run: Evidence, rows: pd.DataFrame, first: pd.DataFrame) -> Finding:
 
 
 def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.DataFrame]:
-    """The rows of the images that stand in all tables, in the order of the first."""
+    """The rows of the images that are in all tables, in the order of the first."""
     if len(tables) < 2:
         return tables
     for run in graders[1:]:
         if run.classes != graders[0].classes:
             what = f"{run.path} and {graders[0].path} have different classes"
-            raise FovealError("predictions.classes", what, fix="report each alone")
+            raise FovealError("predictions.classes", what, fix="make a separate report of each")
     ids = reduce(lambda left, right: left & right, (set(table["id"]) for table in tables))
     if len(ids) < 2:
         names = ", ".join(str(run.path) for run in graders)
         raise FovealError("predictions.not_alike", f"{names} have graded {len(ids)} images in common",
-                          expected="at least 2", fix="report each alone")  # fmt: skip
+                          expected="at least 2", fix="make a separate report of each")  # fmt: skip
     order = [name for name in tables[0]["id"] if name in ids]
     return [table.set_index("id").loc[order].reset_index() for table in tables]
 
 
 def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
-    """metrics.json, or the same measured on the shared images and labels of several runs, without subgroups."""
+    """metrics.json, or its figures recomputed on the images and labels that the runs share, without subgroups."""
     assert run.result is not None and run.predictions is not None
     about = run.result["about"]
     if about["images"] == len(rows) and confusion_of(rows) == run.result["confusion"]:

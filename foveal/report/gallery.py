@@ -1,4 +1,4 @@
-"""The pictures that a run folder holds: the worst errors, and what the network was shown."""
+"""The pictures in a run folder: the worst errors, and sample training images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_PICTURES = 12  # of the worst errors of one run
 
 
 def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> Section | None:
-    """The misgraded pictures of every grader, the worst first; None where no run has a table of them."""
+    """The misgraded pictures of every grader, worst first; None if no run has a table of them."""
     return section_by_run("misgraded", "Worst errors", [(run.name, _errors(run, most)) for run in graders])
 
 
@@ -30,7 +30,7 @@ def _errors(run: Evidence, most: int) -> list[Part]:
     part, judged = _judged(run.predictions)
     rows, distance = worst_of(run, most), (judged["grade"] - judged["label"]).abs()
     images = counted(len(judged), f"{part or 'labelled'} image")
-    text = f"{int((distance > 0).sum()):,} of {images} got another class than their label"
+    text = f"{int((distance > 0).sum()):,} of {images} got a class other than their label"
     if run.ordered:
         text += f", {int((distance > 1).sum()):,} of them by two grades or more"
     text += f". The {len(rows)} worst are shown; misgraded.csv lists all." if rows else "."
@@ -38,16 +38,16 @@ def _errors(run: Evidence, most: int) -> list[Part]:
 
 
 def _judged(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """The labelled images of the test part, or ("", all labelled images) where it has none."""
+    """("test", its labelled images), or ("", all labelled images) if the test part has none."""
     labelled = predictions[predictions["label"].notna()]
     test = labelled[labelled["split"] == "test"]
     return ("test", test) if len(test) else ("", labelled)
 
 
 def worst_of(run: Evidence, most: int) -> list[dict[Any, Any]]:
-    """The first `most` rows of misgraded.csv that have a picture, with the present labels.
+    """The first `most` rows of misgraded.csv that have a picture, with the current labels.
 
-    Errors that a correction has made right are left out.
+    Leaves out images that are no longer errors after a correction.
     """
     if run.misgraded is None or run.predictions is None:
         return []
@@ -59,7 +59,7 @@ def worst_of(run: Evidence, most: int) -> list[dict[Any, Any]]:
 
 
 def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
-    """The picture of a row of misgraded.csv; None where there is none. Never one outside of the folder."""
+    """The picture of a row of misgraded.csv, never one outside the folder; None if it is missing."""
     file = run.path / "misgraded" / Path(str(row["picture"])).name
     return file if file.is_file() else None
 
@@ -79,7 +79,7 @@ def _picture(run: Evidence, row: Mapping[Any, Any]) -> Picture:
 
 
 def picture_of(run: Evidence, name: str) -> Path | None:
-    """The picture of image `name` among the misgraded ones, the only pictures that a run holds."""
+    """The picture of image `name` if it was misgraded: a run folder holds no other pictures."""
     if run.misgraded is None:
         return None
     rows = run.misgraded[run.misgraded["id"] == name].to_dict("records")
@@ -87,7 +87,7 @@ def picture_of(run: Evidence, name: str) -> Path | None:
 
 
 def views(runs: Sequence[Evidence]) -> Section | None:
-    """The sheets of random views; runs that share one (the same recipe and images) share its place on the page."""
+    """The sheets of random views; runs with the same sheet (same recipe and images) show it once."""
     sheets: dict[str, list[Evidence]] = {}
     for run in runs:
         if (run.path / "views.jpg").is_file():
@@ -96,6 +96,10 @@ def views(runs: Sequence[Evidence]) -> Section | None:
         Picture(source=source, id=f"recipe {own[0].options.get('views')}", text=", ".join(run.name for run in own))
         for source, own in sheets.items()
     ]
-    text = "On the left prepared images, beside each of them random views as it was trained with."
+    text = "Each row shows a prepared image on the left, then random views of it like those used in training."
     parts: list[Part] = [text, Gallery(pictures, "whole")]
-    return Section(name="views", title="What the network was shown", short="Views", parts=parts) if sheets else None
+    return (
+        Section(name="views", title="Training images as the network saw them", short="Views", parts=parts)
+        if sheets
+        else None
+    )

@@ -1,4 +1,4 @@
-"""Errors by the harm that they do: a missed sight-threatening eye weighs more than a needless visit."""
+"""Errors by harm: missing sight-threatening disease is worse than an unnecessary visit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from foveal.page.words import number, percent, value_with_interval
 from foveal.report.findings import Finding
 
 MOST_ERRORS = 10
-INTRO = "Not every error is as bad: sending sight-threatening disease home weighs most, a needless visit least."
+INTRO = (
+    "Some errors do more harm than others: missing sight-threatening disease is worst, an unnecessary visit least bad."
+)
 
 
 def harm(findings: Sequence[Finding]) -> Section | None:
-    """The errors of every grader, the most harmful first; None for results that were made without them."""
+    """The errors of every grader, most harmful first; None for results without them."""
     runs = [(finding.name, _parts(finding)) for finding in findings]
     return section_by_run("harm", "Errors by harm", runs, intro=[INTRO], short="Harm")
 
@@ -29,14 +31,14 @@ def _parts(finding: Finding) -> list[Part]:
 
 
 def _weight(error: Mapping[str, Any]) -> float:
-    """What all errors of this kind weigh together."""
+    """Total weight of all errors of this kind."""
     return float(error["n"]) * float(error.get("weight") or 0)
 
 
 def _index(entry: Mapping[str, Any]) -> str:
     if entry.get("value") is None:
         return ""
-    constant = f"; the constant answer has {number(entry['constant'], 3)}" if entry.get("constant") is not None else ""
+    constant = f"; a constant answer has {number(entry['constant'], 3)}" if entry.get("constant") is not None else ""
     index = value_with_interval({"low": None, **entry}, 3)
     return f"Harm index {index}{constant}. It is the mean weight over all images; lower is better."
 
@@ -49,9 +51,10 @@ def _table(errors: Sequence[Mapping[str, Any]]) -> Table:
          Cell(text=percent(_weight(error) / total), strip=Strip(low=0.0, high=_weight(error) / total))]
         for error in errors[:MOST_ERRORS]
     ]  # fmt: skip
-    notes = ["The share is of the images of the true class. The weight is that of one such error; the last column is "
-             "the part of all harm that errors of this kind make up."]  # fmt: skip
+    notes = ["The share is of the images of the true class. The weight is the harm of one error. The last column is "
+             "the "
+             "share of all harm that comes from this kind of error."]  # fmt: skip
     if len(errors) > MOST_ERRORS:
-        notes.append(f"{len(errors) - MOST_ERRORS} kinds of less harm are left out; metrics.json has them.")
+        notes.append(f"{len(errors) - MOST_ERRORS} less harmful kinds are left out; metrics.json lists all.")
     columns = ["true → given", "n", "share", "weight", "of all harm"]
-    return Table(caption="Errors, the most harmful first", columns=columns, rows=rows, notes=notes)
+    return Table(caption="Errors, most harmful first", columns=columns, rows=rows, notes=notes)

@@ -1,10 +1,10 @@
-"""One image on one sheet of paper: the grade, how sure, what similar images are, and the grader's own record.
+"""One sheet per image: the grade, its probability, similar images, and how good the grader is.
 
     foveal report RUN --image ID
     foveal report RUN --predictions predictions.csv
 
-Made from the run folder alone, for an image of its predictions.csv, or for new photographs that `foveal predict` has
-graded: their ids are their paths, and a sheet shows them if they are still there. Each image takes one A4 page.
+Made from the run folder alone, for images in its predictions.csv or for new photographs graded by `foveal predict`. The
+ids of new photographs are their paths; a sheet shows the photograph if the file still exists. A sheet is one A4 page.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from foveal.report.limits import NOT_A_DEVICE
 from foveal.report.operating import by_grade, lowest_class, meaning, part
 
 SIDE = 480  # pixels of the photograph
-UNSURE = 0.5  # probability of the grade given, below which the page says so
+UNSURE = 0.5  # below this probability of the grade given, the sheet warns
 PLAIN = {
-    "sensitivity": "Of images with referable disease, it refers",
-    "specificity": "Of images without, it correctly passes",
+    "sensitivity": "Images with referable disease: referred",
+    "specificity": "Images without: correctly not referred",
 }
 LIMITS = (
     NOT_A_DEVICE,
-    "It knows one photograph: not the patient, not the other eye, not the history. It looks for nothing but the grades "
+    "It sees this one photograph only: not the patient, the other eye or the history. It looks only for the grades "
     "listed here.",
-    "A photograph unlike those that it has learned from can get any answer, even with a high probability.",
+    "If a photograph is unlike those in training, the grade can be wrong even with a high probability.",
 )
 
 
 def render_images(run: Evidence, names: Sequence[str], other: Path | None = None) -> str:
-    """The sheets of some images as one page, or of all where `names` is empty; FovealError for one without a grade.
+    """The sheets of some images as one page, or of all if `names` is empty; FovealError if one has no grade.
 
-    other: a table of `foveal predict`, used in place of the run's own.
+    other: a table of `foveal predict` to use instead of predictions.csv of the run.
     """
     graded = run.predictions if other is None else _graded_by(run, other)
     if graded is None:
@@ -57,7 +57,7 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
     missing = [name for name in names if name not in table.index]
     if missing:
         what = f"{other or run.path / 'predictions.csv'} has no image {', '.join(missing)}"
-        raise FovealError("predictions.no_image", what, fix="write ids as in that table")
+        raise FovealError("predictions.no_image", what, fix="copy the ids from that table")
     findings = find([run])
     finding = findings[0] if findings else None
     rows = [{str(key): value for key, value in table.loc[name].items()} for name in names]
@@ -68,12 +68,12 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
 
 
 def _graded_by(run: Evidence, file: Path) -> pd.DataFrame:
-    """A table of predictions with the classes of the run; FovealError for another's."""
+    """A table of predictions; FovealError if it has a different number of classes than the run."""
     table = read_predictions(file)
     count = len(probability_columns(table))
     if count != len(run.classes):
         what = f"{file} was not made by {run.path}: it has {count} classes, the run has {len(run.classes)}"
-        raise FovealError("predictions.classes", what, fix="give the table that this run has made")
+        raise FovealError("predictions.classes", what, fix="give a table made by this run")
     return table
 
 
@@ -89,14 +89,14 @@ def _sheet(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> di
                  for k, (one, share) in enumerate(zip(run.classes, shares, strict=True))],
         "referral": _referral(run, finding, row),
         "pictures": _pictures(run, name),
-        "near": f"Of the {MOST_NEIGHBOURS} images most like it, {near}." if near else "",
+        "near": f"Among the {MOST_NEIGHBOURS} most similar images: {near}." if near else "",
         "flags": [f"{word}: {FLAGS[word]}" if word in FLAGS else word for word in str(row.get("flags") or "").split()],
         "learned": str(row.get("split")) == "train",
     }  # fmt: skip
 
 
 def _is_known(value: Any) -> bool:
-    """Whether the table has a value: pandas marks a missing one in several ways."""
+    """Whether the table has a value here; pandas marks missing values in several ways."""
     return value is not None and str(value) not in ("", "<NA>", "nan")
 
 
@@ -107,15 +107,17 @@ def _shares(row: Mapping[str, Any]) -> list[float]:
 
 def _sentence(run: Evidence, grade: int, shares: Sequence[float]) -> str:
     likeliest = max(range(len(shares)), key=shares.__getitem__)
-    text = f"The grader gives {run.classes[grade]}, with a probability of {percent(shares[grade])}."
+    text = f"Grade: {run.classes[grade]}, with a probability of {percent(shares[grade])}."
     if likeliest != grade:
-        text += f" {capital(run.classes[likeliest])} alone is likelier ({percent(shares[likeliest])}); the grade given "
-        text += "lies between the possible ones."
-    return f"{text} It is unsure: a person should look." if shares[grade] < UNSURE else text
+        text += (
+            f" {capital(run.classes[likeliest])} is more likely ({percent(shares[likeliest])}), but the grade given "
+        )
+        text += "follows from the average over all grades."
+    return f"{text} The grader is unsure: a person should look at this image." if shares[grade] < UNSURE else text
 
 
 def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> Verdict | None:
-    """Referable or not, as in the table of predictions, and what that is worth; None without a severity scale."""
+    """Referable or not, as in the table of predictions, and how reliable that is; None without a severity scale."""
     if not _is_known(row.get("referable")):
         return None
     referable = int(row["referable"]) == 1
@@ -124,33 +126,34 @@ def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) ->
     lowest = None if finding is None else lowest_class(finding.result, "referable")
     if finding is None or point is None or lowest is None:
         return Verdict(
-            tone=tone, text=text, grounds="The grade given decides; how often that is right was not measured."
+            tone=tone, text=text, grounds="The decision follows from the grade. How often it is right was not measured."
         )
     level = meaning(run, finding.result, "referable").replace(" and above", " or above")
     grounds = (
-        f"{_worth(point, level, referable=referable)} It refers what it grades {level}; the probability of that is "
-        f"{percent(sum(_shares(row)[lowest:]), 1)} here."
+        f"{_worth(point, level, referable=referable)} It refers every image that it grades {level}. For this image, "
+        "the "
+        f"probability of {level} is {percent(sum(_shares(row)[lowest:]), 1)}."
     )
     return Verdict(tone=tone, text=text, grounds=grounds.strip())
 
 
 def _worth(point: Mapping[str, Any], level: str, *, referable: bool) -> str:
-    """What such an answer is worth: how often a referral is right, or how much disease is passed."""
+    """How reliable the answer is: the share of referrals that are right, or of disease that is missed."""
     found, right = part(point, "sensitivity"), part(point, "positive_predictive_value")
     if referable and right["value"] is not None:
-        share = f", if {percent(right['prevalence'])} of all have it" if right.get("prevalence") else ""
+        share = f" (if {percent(right['prevalence'])} of all images have it)" if right.get("prevalence") else ""
         return f"Of 100 images that it refers, about {100 * right['value']:.0f} have {level}{share}."
     if not referable and found["value"] is not None:
         passed, ends = 100 * (1 - found["value"]), [found["high"], found["low"]]
         between = "" if None in ends else f" ({'–'.join(f'{100 * (1 - end):.0f}' for end in ends)})"
-        return f"Of 100 images with {level}, it passes about {passed:.0f}{between}, as it passes this one."
+        return f"Of 100 images with {level}, it misses about {passed:.0f}{between}."
     return ""
 
 
 def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
     explained = run.companions.explanation(name)
     files = (
-        ("Photograph, as it was prepared", picture_of(run, name)),
+        ("Prepared photograph", picture_of(run, name)),
         ("Photograph", Path(name)),
         ("Where the grader looked", None if explained is None else run.companions.picture(explained)),
     )
@@ -159,15 +162,15 @@ def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
 
 
 def _source(file: Path) -> str:
-    """The data: address of a picture file; empty where there is none, or none that a browser could show."""
+    """The data: URL of a picture file; empty if it is missing or Pillow cannot read it."""
     try:
         return embedded_file(file, SIDE) if file.is_file() else ""
-    except (OSError, ValueError):  # DICOM, and whatever else Pillow does not read
+    except (OSError, ValueError):  # DICOM and other formats that Pillow does not read
         return ""
 
 
 def _record(finding: Finding | None) -> list[tuple[str, str]]:
-    """How good this grader has been on images with a known grade."""
+    """How good this grader was on images with a known grade."""
     if finding is None:
         return []
     about = finding.result["about"]

@@ -1,7 +1,7 @@
-"""Has a grader been judged on images that it had learned from? What its folder can tell, in words.
+"""Was a grader evaluated on images it had learned from? What its folder tells.
 
-Training looks for copies and for the same patients, and refuses them (sets/leaks.py); seen.csv lists the images that
-shaped the weights, those of the starting run included.
+Training stops if it finds copies or the same patients on both sides (sets/leaks.py). seen.csv lists every image that
+the weights were trained on, including those of the starting run.
 """
 
 from __future__ import annotations
@@ -15,47 +15,49 @@ from foveal.report.evidence import Evidence
 
 
 def leak_lines(run: Evidence, before: Sequence[Evidence]) -> list[tuple[str, str]]:
-    """(tone, sentence) about images that were both learned from and judged on; tones as in parts.Verdict."""
+    """(tone, sentence) about images used both for training and for evaluation; tones as in parts.Verdict."""
     lines = []
     for learner in (run, *before):
         if learner.options.get("allow_leaks"):
-            lines.append(("bad", f"{learner.name} was run with --allow-leaks: it may be judged on images that it has "
-                                 "learned from, and its figures are too good."))  # fmt: skip
+            lines.append(("bad", f"{learner.name} was run with --allow-leaks: it may have been evaluated on images "
+                                 "that "
+                                 "it learned from, so its figures may be too good."))  # fmt: skip
     if run.seen is None:
-        return [*lines, ("bad", f"{run.name} has no seen.csv: the images that shaped its weights are not known.")]
+        return [*lines, ("bad", f"{run.name} has no seen.csv: the images that it learned from are not known.")]
     both = leaked_ids(run)
     if both:
-        lines.append(("bad", f"seen.csv, the list of what {run.name} has learned from, holds "
+        lines.append(("bad", f"seen.csv, the list of the images that {run.name} learned from, contains "
                              f"{counted(len(both), 'judged image')}: {', '.join(both[:5])}. Its figures are too "
                              "good."))  # fmt: skip
     if not lines:
         lines.append(("good", _no_leak(run)))
     if str(run.options.get("init")).endswith(".safetensors"):
-        lines.append(("unsure", f"{run.name} starts from {run.options['init']}, a file that does not list the images "
-                                "that its weights have learned from."))  # fmt: skip
+        lines.append(("unsure", f"{run.name} starts from {run.options['init']}, a file that does not tell which images "
+                                "its weights were trained on."))  # fmt: skip
     return lines
 
 
 def _no_leak(run: Evidence) -> str:
     assert run.seen is not None
     judged, folds = 0 if run.predictions is None else len(run.predictions), run.options.get("folds")
-    learned = f"{run.name} has learned from {counted(len(run.seen), 'image')} (seen.csv)"
+    learned = f"{run.name} learned from {counted(len(run.seen), 'image')} (seen.csv)"
     if folds:
         return (
-            f"{learned} in {folds} folds; each of the {judged:,} images was graded by a grader that has not learned "
-            "from it. Training keeps copies (near and mirrored ones, too) and images of one patient in one fold; this "
-            "page has compared the names again."
+            f"{learned} in {folds} folds; each of the {judged:,} images was graded by a grader that did not learn from "
+            "it. Training keeps all images of a patient, and copies of an image (also near and mirrored ones), in the "
+            "same fold. This page checked the image ids again."
         )
     return (
-        f"{learned}, and none of its {judged:,} validation and test images is among them. Training refuses copies "
-        "(near and mirrored ones, too) and images of the same patients; this page has compared the names again."
+        f"{learned}; none of its {judged:,} validation and test images is among them. Training stops if it finds "
+        "copies "
+        "(also near and mirrored ones) or images of the same patients. This page checked the image ids again."
     )
 
 
 def leaked_ids(run: Evidence) -> list[str]:
-    """Ids that were graded although seen.csv lists them, in the same prepared set.
+    """Ids of graded images that seen.csv also lists, in the same prepared set.
 
-    Images that were graded out of fold are compared with what the grader of that fold has learned from.
+    Out-of-fold predictions are compared with the images that the grader of that fold learned from.
     """
     if run.seen is None or run.predictions is None:
         return []
@@ -70,7 +72,7 @@ def leaked_ids(run: Evidence) -> list[str]:
 
 
 def fold_numbers(run: Evidence) -> pd.Series:
-    """The fold in which each prediction was made, 0 for those of the whole run."""
+    """The fold of each prediction; 0 if it was made by a grader without folds."""
     assert run.predictions is not None
     if "fold" not in run.predictions:
         return pd.Series(0, index=run.predictions.index)

@@ -1,4 +1,4 @@
-"""The end of the model card: what the grader is for, what it is not for, and what the page cannot show."""
+"""The end of the model card: intended use, and what the page cannot show."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from foveal.report.evidence import Evidence
 from foveal.report.findings import FEW_GROUPS, Finding
 from foveal.report.words import start_of
 
-NOT_A_DEVICE = "Research use; not a medical device. Nothing here has been tried in care."
+NOT_A_DEVICE = "Research use; not a medical device. Nothing here was tested in patient care."
 GENERAL_LIMITS = (
-    "One data set: how well the grader does with another camera, clinic or population is not known and is often worse.",
-    "The intervals cover the chance in which images were drawn for the test. They do not cover the choice of the seed, "
-    "mistakes in the labels, or a shift of the data.",
-    "The reference is the label of the data set. Experts differ among themselves, and no figure here is better than "
-    "the reference that it is measured by.",
-    "Pictures that could not be read or graded are left out, and with them some of the hardest.",
+    "One data set only: results with another camera, clinic or population are not known, and are often worse.",
+    "The intervals cover only the random choice of test images. They do not cover the random seed, wrong labels, or "
+    "different data.",
+    "The reference is the label of the data set. Experts disagree, so the figures are only as good as these labels.",
+    "Images that could not be read or graded are left out; some of the hardest are among them.",
 )
 NOT_FOR = (
-    "Diagnosis, treatment, triage, or sparing anyone an examination by a person. It does not look for other eye "
-    "disease, nor for macular oedema unless a class says so."
+    "Diagnosis, treatment, triage, or replacing an examination by a person. It does not look for other eye diseases, "
+    "or "
+    "for macular oedema unless one of its classes is macular oedema."
 )
-REFERENCE = "The labels of the data set, taken as they are. A clinical trial would use a reading centre or a panel."
+REFERENCE = "The labels of the data set, unchanged. A clinical trial would use a reading centre or a panel of experts."
 
 
 def use_and_limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> Section:
@@ -43,11 +43,11 @@ def _intended(runs: Sequence[Evidence]) -> list[tuple[str, str]]:
     card = graders[0].card
     images = "colour photographs of the back of the eye" if card.get("fundus") else "images"
     sizes = sorted({int(run.model["image_size"]) for run in graders if "image_size" in run.model})
-    size = f", which it sees at {listed([str(one) for one in sizes])} pixels" if sizes else ""
+    size = f" and scaled to {listed([str(one) for one in sizes])} pixels" if sizes else ""
     learned = counted(card.get("counts", {}).get("train", {}).get("images", 0), "image")
     return [
-        ("Intended for", "Research: comparing ways of training, finding doubtful labels, studying where graders fail."),
-        ("Intended users", "People who can read the figures on this page and see the images themselves."),
+        ("Intended for", "Research: comparing training methods, finding wrong labels, studying errors of graders."),
+        ("Intended users", "People who understand the figures on this page and can look at the images themselves."),
         ("Not intended for", NOT_FOR),
         ("Input", f"{capital(images)} like those of “{card['title']}”, prepared in the same way{size}."),
         ("Output", f"A probability for each of {listed([str(name) for name in card['classes']])}, and a grade."),
@@ -63,10 +63,12 @@ def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
     lines = [NOT_A_DEVICE, *GENERAL_LIMITS, *_limits_of_figures(findings)]
     for run in runs:
         if run.starting_run is not None and run.starting_folder is None:
-            lines.append(f"{run.name} started from {start_of(run)}. The folder of that run is gone: its curves are "
+            lines.append(f"{run.name} started from {start_of(run)}. The folder of that run is gone, so its curves are "
                          "missing.")  # fmt: skip
     if any(run.card.get("name") == "phantom" for run in runs):
-        lines.append("The photographs are drawings. They show that the method works, and nothing about eyes.")
+        lines.append(
+            "The photographs are computer drawings. They show that the method works, but nothing about real eyes."
+        )
     return lines
 
 
@@ -75,16 +77,16 @@ def _limits_of_figures(findings: Sequence[Finding]) -> list[str]:
     small = [name for name, row in zip(findings[0].evidence.classes, findings[0].result["confusion"], strict=True)
              if sum(row) < SMALL_CLASS]  # fmt: skip
     lines = {
-        "The referable figure needs no threshold; one for use must be chosen, and checked, on other images.":
+        "The area under the curve needs no threshold. Choose and check a threshold for use on other images.":
             any("referable_auc" in finding.metrics for finding in findings),
-        "The source does not say which images are of one patient. If some are, the intervals are too narrow.":
+        "The data set does not tell which images are of the same patient. If some are, the intervals are too narrow.":
             any(not finding.patients_known for finding in findings),
-        f"There are only {fewest} groups to draw from; intervals from so few are rough.": fewest < FEW_GROUPS,
-        f"There are fewer than {SMALL_CLASS} judged images of {listed(small)} (each): what the page says of them is "
-        "little more than an anecdote.": bool(small),
-        "The images of the validation part chose the epoch and are judged, too: the figures are somewhat too good.":
+        f"There are only {fewest} groups of images, so the intervals are rough.": fewest < FEW_GROUPS,
+        f"There are fewer than {SMALL_CLASS} judged images each of {listed(small)}: figures for these classes are "
+        "unreliable.": bool(small),
+        "The validation images were used both to choose the epoch and to evaluate: the figures are somewhat too good.":
             any(finding.result["about"]["split"] != "test" for finding in findings),
-        f"{len(findings) - 1} comparisons stand side by side, none corrected for the others: one may differ by chance.":
+        f"{len(findings) - 1} comparisons without correction for multiple testing: a difference may be due to chance.":
             len(findings) > 2,
     }  # fmt: skip
     return [line for line, holds in lines.items() if holds]

@@ -1,4 +1,4 @@
-"""How it was made: data, training, pre-training and provenance."""
+"""How the run was made: data, training, pre-training and provenance."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ CORRECTIONS_SHOWN = 20
 
 
 def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) -> Section:
-    """A card for every prepared set, the pool of every encoder, and leaks; before: where each run started."""
+    """Each prepared set, the training images of each encoder, and leaks; before: run -> its starting runs."""
     graders = [run for run in runs if run.verb == "train"]
     by_hash = {run.card["content_hash"]: run for run in graders if run.card}  # runs of one set share its card
     parts = [part for run in by_hash.values() for part in _card(run)]
     for run in runs:
         if run.verb == "pretrain":
-            parts += [Heading(f"What {run.name} has learned from"), _pool(run)]
+            parts += [Heading(f"Training images of {run.name}"), _pool(run)]
     leaks = [line for run in graders if run.result for line in leak_lines(run, before[run.path])]
     if leaks:
         parts.append(Heading("Leaks"))
@@ -74,7 +74,7 @@ def _count(value: int | None) -> Cell:
 
 
 def _corrections(run: Evidence) -> Table | None:
-    """Who gave which image another label, when and why, the newest first; None where nobody did."""
+    """The corrections of labels, newest first; None if there are none."""
     if not (run.path / CORRECTIONS).is_file():
         return None
     made = read_corrections(run.path / CORRECTIONS).iloc[::-1]
@@ -84,7 +84,7 @@ def _corrections(run: Evidence) -> Table | None:
         for row in made.head(CORRECTIONS_SHOWN).to_dict("records")
     ]  # fmt: skip
     notes = [f"{len(rows)} of {len(made)} are shown; all are in {CORRECTIONS} in the run."]
-    return Table(caption="Second opinions on labels", columns=["image", "label", "who", "when", "why"], rows=rows,
+    return Table(caption="Corrected labels", columns=["image", "label", "who", "when", "why"], rows=rows,
                  notes=notes if len(made) > len(rows) else [])  # fmt: skip
 
 
@@ -94,13 +94,13 @@ def _label(text: str, run: Evidence) -> str:
 
 def _card_facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is known of the data."""
-    scales = {"icdr": "ICDR, 0 to 4", "none": "none: classes are no severity scale"}
+    scales = {"icdr": "ICDR, 0 to 4", "none": "none: the classes have no order of severity"}
     options = card["options"]
     crop = {"disc": "cropped to the retinal disc", "none": "whole frame"}.get(options["crop"], options["crop"])
     facts = {
         "Scale": scales.get(card["scale"], card["scale"]),
         "Prepared as": f"{options['size']} × {options['size']} px, {crop}",
-        "Corrected": counted(card["corrections"], "second opinion") if card.get("corrections") else "",
+        "Corrected": counted(card["corrections"], "label") if card.get("corrections") else "",
         "Rejected": f"{card['rejected']:,} files that could not be used" if card["rejected"] else "no file",
         "Licence": card["licence"],
         "Reference": card["reference"],
@@ -110,7 +110,7 @@ def _card_facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _pool(run: Evidence) -> Table:
-    """Images per prepared set that an encoder has learned from, with the content hash of the set where it is known."""
+    """How many images an encoder learned from in each prepared set, and the content hash of the set if known."""
     hashes = run.provenance.get("data", {})
     counts = {} if run.seen is None else run.seen["set"].value_counts(sort=False).to_dict()
     rows = [cells(str(name), f"{count:,}", str(hashes.get(name, "–"))[:16]) for name, count in counts.items()]
@@ -128,7 +128,7 @@ def training(graders: Sequence[Evidence]) -> Section | None:
 
 
 def pretraining(runs: Sequence[Evidence], *, introduced: Collection[Evidence]) -> Section | None:
-    """Curves and verdict of every pre-training; introduced: runs whose verdict stands in the summary already."""
+    """Curves and verdict of every pre-training; introduced: runs whose verdict is already in the summary."""
 
     def parts(run: Evidence) -> list[Part]:
         said: list[Part] = [] if run in introduced else [words.what_was_trained(run), verdicts.without_judgement(run)]
@@ -158,7 +158,7 @@ def _origin(run: Evidence) -> list[tuple[str, str]]:
         "Command": facts.get("command"),
         "Started": str(facts.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Seed": facts.get("seed"),
-        "Commit": facts.get("commit") or "unknown: an installed package, or no checkout",
+        "Commit": facts.get("commit") or "unknown: not run from a git checkout",
         "Hardware": ", ".join(machine) if hardware else None,
         "Versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items() if version),
     }

@@ -1,8 +1,7 @@
-"""The embedding map: every image a point, close to those that the encoder finds similar; drawn as inline SVG.
+"""The embedding map: one point per image, near the images that the encoder finds similar. Drawn as inline SVG.
 
-Classes differ in colour and in shape; images that the grader has learned from are hollow, the others filled. Each point
-names its image when the pointer rests on it, which needs no script. The page names maps.csv for keyboard users, as a
-thousand points to step through would help nobody.
+Classes differ in colour and shape. Training images are hollow, the others filled. A tooltip shows the name of each
+image; it needs no script. The page points keyboard users to maps.csv: nobody can step through a thousand points.
 """
 
 from __future__ import annotations
@@ -33,21 +32,23 @@ from foveal.page.words import counted, number
 from foveal.report.evidence import Evidence
 
 KINDS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "Principal components"}
-MOST_POINTS = 1500  # on one map; more would be a blot, and a heavy page
+MOST_POINTS = 1500  # on one map; with more, points overlap and the page gets large
 MOST_CLUSTERS = 20
 SIDE, EDGE = 400, 12  # units of the drawing
 FLATTEST = 0.5  # height of a drawing as a share of its width, at least
-OUTLINES = ("circle", "square", "triangle", "diamond", "bar", "cross")  # the dot is for images without a class
+OUTLINES = ("circle", "square", "triangle", "diamond", "bar", "cross")  # the dot is for images without a label
 MEASURES = {"accuracy": "matched accuracy", "purity": "purity", "nmi": "mutual information", "ari": "adjusted Rand"}
 INTRO = (
-    "Images that the encoder finds similar lie close to each other. Distances between far groups mean little, and "
-    "clusters of such a map need not be clusters of disease: cameras cluster too. The pointer shows the name of an "
-    "image; cluster/maps.csv in the run lists all with their places."
+    "Images that the encoder finds similar are close to each other. Distances between far groups mean little, and a "
+    "cluster "
+    "need not be a disease: it may be a camera. Hover over a point to see the name of the image; cluster/maps.csv in "
+    "the "
+    "run folder lists all images with their coordinates."
 )
 
 
 def embedding_map(graders: Sequence[Evidence], most: int = MOST_POINTS) -> Section | None:
-    """Maps of at most `most` points, and the clusters; None where no map was made."""
+    """Maps of at most `most` points, and the clusters; None if no map was made."""
     runs = [(run.name, _parts(run, most)) for run in graders]
     return section_by_run("map", "Embedding map", runs, intro=[INTRO], short="Map")
 
@@ -58,8 +59,8 @@ def _parts(run: Evidence, most: int) -> list[Part]:
         return []
     table = table.assign(name=[run.class_name(value) for value in table["label"]], hollow=_learned(table))
     shown = table if len(table) <= most else table.iloc[np.linspace(0, len(table) - 1, most).astype(int)]
-    text = f"{counted(len(table), 'image')} as the encoder sees them, each drawn as its true class"
-    text += f"; {len(shown):,} of them, evenly chosen, are drawn." if len(shown) < len(table) else "."
+    text = f"{counted(len(table), 'image')}, each marked by its true class"
+    text += f"; the map shows {len(shown):,} of them, evenly spaced in the list." if len(shown) < len(table) else "."
     keys = _keys(run, shown)
     drawn = [(title, drawing) for kind, title in KINDS.items() if (drawing := _draw(shown, kind, title, keys))]
     parts: list[Part] = [text, Legend([*_counted(keys, shown), *_learned_keys(shown)]), Drawings(drawn, "scatter")]
@@ -69,12 +70,12 @@ def _parts(run: Evidence, most: int) -> list[Part]:
 
 
 def _learned(table: pd.DataFrame) -> pd.Series:
-    """bool [n]: the images that the network has learned from; none where the table does not tell."""
+    """bool [n]: the images that the network learned from; all False if the table does not tell."""
     return table["learned"] == "1" if "learned" in table else pd.Series(False, index=table.index)
 
 
 def _keys(run: Evidence, shown: pd.DataFrame) -> list[Key]:
-    """Colour and shape of every class that is drawn; no two of 36 classes look the same."""
+    """Colour and shape of every class on the map; up to 36 classes all look different."""
     drawn = set(shown["name"])
     keys = [Key(label=name, look=series(k), shape=OUTLINES[(k + k // COLOURS) % len(OUTLINES)])
             for k, name in enumerate(run.classes) if name in drawn]  # fmt: skip
@@ -87,7 +88,7 @@ def _counted(keys: Sequence[Key], shown: pd.DataFrame) -> list[Key]:
 
 
 def _learned_keys(shown: pd.DataFrame) -> list[Key]:
-    """Keys for hollow and filled points; none where all points are the same."""
+    """Legend keys for hollow and filled points; none if all points are of one kind."""
     hollow = int(shown["hollow"].sum())
     if hollow in (0, len(shown)):
         return []
@@ -96,7 +97,7 @@ def _learned_keys(shown: pd.DataFrame) -> list[Key]:
 
 
 def _draw(table: pd.DataFrame, kind: str, title: str, keys: Sequence[Key]) -> Markup | None:
-    """The map as <svg>; None where the table has no such places."""
+    """The map as <svg>; None if the table has no such coordinates."""
     if f"{kind}_x" not in table or f"{kind}_y" not in table:
         return None
     places = table[[f"{kind}_x", f"{kind}_y"]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
@@ -109,7 +110,9 @@ def _draw(table: pd.DataFrame, kind: str, title: str, keys: Sequence[Key]) -> Ma
     for key in sorted(keys, key=lambda key: -(shown["name"] == key.label).sum()):  # rare classes above common ones
         points = [_point(row, key) for row in shown[shown["name"] == key.label].to_dict("records")]
         groups.append(Markup('<g class="{}">{}</g>').format(key.look, Markup("").join(points)))
-    said = f"{title}: {counted(len(shown), 'image')} laid out by likeness; the table of clusters has the numbers."
+    said = (
+        f"{title} of {counted(len(shown), 'image')}; similar images are close. The table of clusters has the numbers."
+    )
     return svg(SIDE, height, said, groups)
 
 
@@ -122,9 +125,9 @@ def _point(row: Mapping[Any, Any], key: Key) -> Markup:
 
 
 def _scores(clustered: Mapping[str, Any]) -> Table | None:
-    """Scores of every clustering method on features and pixels, the levels to beat last; None where nothing was scored.
+    """Scores of every clustering method on features and pixels, then the baselines; None if nothing was scored.
 
-    clustered: what cluster.json holds, or {}.
+    clustered: the content of cluster.json, or {}.
     """
     looks = [one for one in clustered.get("looks", []) if any(method["scores"] for method in one["methods"])]
     if not looks:
@@ -135,20 +138,21 @@ def _scores(clustered: Mapping[str, Any]) -> Table | None:
         for method in one["methods"]
     ]
     levels, about = looks[0]["methods"][0]["scores"], clustered["about"]
-    for title, level in (("clusters drawn at random", "chance"), ("one single cluster", "constant")):
+    for title, level in (("random clusters", "chance"), ("one single cluster", "constant")):
         rows.append([muted(title), *(muted(number(levels[name][level], 3)) for name in MEASURES)])
-    taught = "; none of them was learned from" if about.get("taught") else ""
+    taught = ", none of which the grader learned from" if about.get("taught") else ""
     notes = [
         f"{about['clusters']} clusters, scored on {about['judged']:,} labelled images in {levels['ari']['groups']:,} "
         f"groups{taught}. The small figures are 95\N{NO-BREAK SPACE}% intervals of a bootstrap over groups.",
-        "Matched accuracy gives each cluster at most one label, in the best way (the Hungarian method). It, purity and "
-        "mutual information are above 0 by chance: compare them with the last two rows.",
+        "Matched accuracy gives each cluster at most one label, in the best possible way (the Hungarian method). "
+        "Random "
+        "clusters also score above 0, except in the adjusted Rand index: compare with the last two rows.",
     ]
     return Table(caption="Clusters against labels", columns=["method", *MEASURES.values()], rows=rows, notes=notes)
 
 
 def _clusters(run: Evidence, table: pd.DataFrame) -> Table | None:
-    """How many images of each class stand in each cluster."""
+    """How many images of each class are in each cluster."""
     known = table[table["cluster"] != ""]
     if not len(known):
         return None
@@ -158,6 +162,6 @@ def _clusters(run: Evidence, table: pd.DataFrame) -> Table | None:
     rows = [cells(f"cluster {name}", f"{counts.loc[name].sum():,}", *(f"{counts.loc[name, own]:,}" for own in columns))
             for name in order[:MOST_CLUSTERS]]  # fmt: skip
     left = len(order) - MOST_CLUSTERS
-    notes = [f"{left} smaller clusters are left out; cluster/maps.csv has all."] if left > 0 else []
-    return Table(caption="True classes in every cluster", columns=["cluster", "images", *columns], rows=rows,
+    notes = [f"{left} smaller clusters are not shown; cluster/maps.csv has all."] if left > 0 else []
+    return Table(caption="True classes in each cluster", columns=["cluster", "images", *columns], rows=rows,
                  notes=notes)  # fmt: skip

@@ -14,7 +14,7 @@ from foveal.report.findings import Finding
 
 
 def missing(findings: Sequence[Finding], graders: Sequence[Evidence]) -> Section | None:
-    """A line for everything that another verb could add; None where nothing is missing."""
+    """A line for each part that another command could add; None if nothing is missing."""
     lines = [Markup("{}: {}").format(what, code(command)) for what, command in missing_parts(findings, graders)]
     return Section(name="missing", title="Not here yet", parts=[Bullets(lines)]) if lines else None
 
@@ -35,7 +35,7 @@ def missing_parts(findings: Sequence[Finding], graders: Sequence[Evidence]) -> l
 
 
 def _unmeasured(finding: Finding) -> list[tuple[str, str]]:
-    """What an evaluation could add: the parts that an older one did not write, and subgroups, which need a column."""
+    """What a new evaluation could add: parts that an older version did not write, and subgroups."""
     result, run = finding.result, finding.evidence
     wanted = {"curves": "operating points", "reliability": "reliability"}
     wanted |= {"harm": "errors by harm"} if run.ordered else {}

@@ -1,4 +1,4 @@
-"""Operating points: what a threshold finds and what it costs, with both curves that it stands on."""
+"""Operating points: sensitivity and cost at each threshold, with the ROC and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -28,25 +28,27 @@ from foveal.report.findings import Finding
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
 SETTINGS = {
-    BY_GRADE: "by the grade that it gives",
-    "90 % specificity": "with the threshold at which 90 % of the validation images without it pass",
-    "90 % sensitivity": "with the threshold at which 90 % of the validation images with it are found",
-    "Youden": "with the threshold at which sensitivity plus specificity is highest on the validation images",
+    BY_GRADE: "by the grade alone",
+    "90 % specificity": "with the threshold that gives 90 % specificity on the validation images",
+    "90 % sensitivity": "with the threshold that gives 90 % sensitivity on the validation images",
+    "Youden": "with the threshold that gives the highest sensitivity plus specificity on the validation images",
 }
 FIGURES = {"sensitivity": "sensitivity", "specificity": "specificity", "positive_predictive_value": "PPV",
            "negative_predictive_value": "NPV", "referred": "referred"}  # fmt: skip
 SPECIFICITIES = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
-SCREENED = 1000  # images of the table for other shares of disease
+SCREENED = 1000  # images in the table for other prevalences
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
 YARDSTICK = (
-    "A yardstick: the trial that led to the first autonomous device in primary care had to exceed 85 % sensitivity and "
-    "82.5 % specificity for more than mild disease, patient by patient, against a reading centre (Abràmoff et al. "
-    "2018: 87.2 and 90.7 %). Figures per image against the labels of a data set are not the same measurement."
+    "For comparison: the first autonomous device for primary care had to exceed 85 % sensitivity and 82.5 % "
+    "specificity for "
+    "more than mild disease in its trial, per patient, against a reading centre (Abràmoff et al. 2018: 87.2 and 90.7 "
+    "%). "
+    "Figures per image against the labels of a data set are not directly comparable."
 )
 
 
 def operating(findings: Sequence[Finding]) -> Section | None:
-    """Points and curves of every grader and target; None for results that were made without them."""
+    """Points and curves of every grader and target; None for results without them."""
     found = section_by_run("operating", "Operating points", [(one.name, _targets(one)) for one in findings])
     if found is None:
         return None
@@ -69,7 +71,7 @@ def _targets(finding: Finding) -> list[Part]:
 def _details(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Part]:
     tables = [_trade(curves) if curves.get("roc") else None, elsewhere(points[0]) if points else None]
     columns = [[table] for table in tables if table is not None]
-    summary = "The curve in numbers, and what a result means elsewhere"
+    summary = "The curve in numbers, and results at other prevalences"
     return [Details(summary, [Columns(columns)])] if columns else []
 
 
@@ -80,19 +82,19 @@ def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
 
 
 def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
-    """The point of the rule that decides who is referred; None for results that were made without it."""
+    """The operating point of referral by grade, the rule in use; None for results without it."""
     return next((point for point in points_of(result, target) if point.get("name") == BY_GRADE), None)
 
 
 def part(point: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """One figure of an operating point as {value, low, high, n}, with None for what is missing."""
+    """One figure of an operating point as {value, low, high, n}; missing entries are None."""
     entry = point.get(name)
     found = entry if isinstance(entry, Mapping) else {"value": entry}
     return {"value": None, "low": None, "high": None, "n": None, **found}
 
 
 def lowest_class(result: Mapping[str, Any], target: str) -> int | None:
-    """The lowest class that counts as the target; None where the evaluation did not say."""
+    """The lowest class that counts as the target; None if the evaluation does not tell."""
     lowest = result["about"].get(f"{target}_from")
     return None if lowest is None else int(lowest)
 
@@ -106,16 +108,16 @@ def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:
 
 
 def sentence(point: Mapping[str, Any], target: str) -> str:
-    """What the operating point does to the images, in words that need no statistics."""
+    """What the operating point means for the images, in plain words."""
     name = str(point.get("name", "unnamed"))
     how = SETTINGS.get(name, f"with the threshold of “{name}”")
     if point.get("chosen_on") == "other folds":
         how = how.replace("validation images", "images of the other folds")
     found, passed = part(point, "sensitivity"), part(point, "specificity")
-    text = f"{capital(how)}, it finds {percent_with_interval(found)} of {_count(found['n'])} images with "
+    text = f"{capital(how)}, it refers {percent_with_interval(found)} of {_count(found['n'])} images with "
     text += TARGETS[target].lower()
     if passed["value"] is not None:
-        text += f" and correctly passes {percent_with_interval(passed)} of {_count(passed['n'])} without"
+        text += f" and correctly does not refer {percent_with_interval(passed)} of {_count(passed['n'])} without"
     return f"{text}."
 
 
@@ -129,26 +131,27 @@ def _points_table(points: Sequence[Mapping[str, Any]], title: str) -> Table:
         chosen = Cell(text=_chosen_on(point), tone="muted", small=_images(point))
         row = [Cell(text=str(point.get("name", "unnamed"))), Cell(text=threshold(point)), chosen]
         rows.append(row + [percent_cell(part(point, name)) for name in FIGURES])
-    notes = ["The grade given decides who is referred. The other rows show what a threshold would do instead: the "
-             "score is the probability of the lowest class that counts and all above, and images are referred from "
-             "the threshold on. The small figures are 95 % intervals.", *_prevalence(points[0])]  # fmt: skip
+    notes = ["The grader refers by grade (first row). The other rows show what a threshold would do instead: refer an "
+             "image if the probability of the target classes is at or above the threshold. The small figures are 95 % "
+             "intervals.", *_prevalence(points[0])]  # fmt: skip
     columns = ["operating point", "threshold", "chosen on", *FIGURES.values()]
     return Table(caption=f"Operating points for {title.lower()}", columns=columns, rows=rows, notes=notes)
 
 
 def _prevalence(point: Mapping[str, Any]) -> list[str]:
-    """The share of disease that PPV and NPV are for, and whether that of these images or a given one."""
+    """The prevalence that PPV and NPV assume, and where it comes from."""
     share, own = part(point, "positive_predictive_value").get("prevalence"), own_share(point)
     if share is None:
         return []
     given = own is not None and abs(own - share) > 1e-9
-    whose = "the share given to the evaluation," if given else "that among these images,"
-    return [f"PPV and NPV, what a positive and a negative answer are worth, change with the share of disease: here "
-            f"{whose} {percent(share)}."]  # fmt: skip
+    whose = "given to the evaluation" if given else "that of these images"
+    return ["PPV and NPV (the share of positive and of negative answers that are right) depend on the prevalence, "
+            "here "
+            f"{percent(share)}, {whose}."]  # fmt: skip
 
 
 def threshold(point: Mapping[str, Any]) -> str:
-    """The threshold, or its effect where all scores lie on one side of it."""
+    """The threshold, or its effect if all scores are on one side of it."""
     value = point.get("threshold")
     if point.get("name") == BY_GRADE:
         return "the grade"
@@ -158,13 +161,13 @@ def threshold(point: Mapping[str, Any]) -> str:
 
 
 def own_share(point: Mapping[str, Any]) -> float | None:
-    """The share of the judged images that have the disease; None where the counts are not known."""
+    """The share of the judged images that have the disease; None if the counts are not known."""
     ill, well = part(point, "sensitivity")["n"], part(point, "specificity")["n"]
     return ill / (ill + well) if ill is not None and well else None
 
 
 def precision_here(point: Mapping[str, Any]) -> float | None:
-    """The positive predictive value among the judged images themselves, whatever share the evaluation was given."""
+    """The positive predictive value at the prevalence of the judged images, ignoring a prevalence given by the user."""
     found, passed, share = part(point, "sensitivity")["value"], part(point, "specificity")["value"], own_share(point)
     if found is None or passed is None or share is None:
         return None
@@ -182,7 +185,7 @@ def _images(point: Mapping[str, Any]) -> str:
     if not point.get("chosen_n"):
         return ""
     ill = point.get("chosen_positive")
-    return f"n = {int(point['chosen_n']):,}" + (f", {int(ill):,} ill" if ill is not None else "")
+    return f"n = {int(point['chosen_n']):,}" + (f", {int(ill):,} with disease" if ill is not None else "")
 
 
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
@@ -229,7 +232,7 @@ def _trade(curves: Mapping[str, Any]) -> Table:
 
 
 def elsewhere(point: Mapping[str, Any]) -> Table | None:
-    """What the operating point would do to a thousand images where the disease is more or less common."""
+    """What the operating point would give on a thousand images at other prevalences."""
     found, passed = part(point, "sensitivity")["value"], part(point, "specificity")["value"]
     if found is None or passed is None:
         return None
@@ -242,7 +245,7 @@ def elsewhere(point: Mapping[str, Any]) -> Table | None:
         rows.append(cells(percent(prevalence), *(f"{count:.0f}" for count in counts), percent(share)))
     return Table(
         caption=f"Of {SCREENED:,} images", rows=rows,
-        columns=["share with disease", "referred", "correctly", "missed", "referred in vain", "PPV"],
-        notes=[f"At “{point.get('name', 'unnamed')}”, if the sensitivity and specificity above were the same "
-               "elsewhere, which they seldom are."],
+        columns=["prevalence", "referred", "correctly", "missed", "referred without disease", "PPV"],
+        notes=[f"For “{point.get('name', 'unnamed')}”, assuming the same sensitivity and specificity as above. In "
+               "practice they usually differ."],
     )  # fmt: skip

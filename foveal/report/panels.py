@@ -9,12 +9,12 @@ import pandas as pd
 from foveal.page.charts import Level, Line, Panel, series
 from foveal.report.evidence import Evidence
 
-MOST_CLASSES = 6  # lines that can be told apart in one panel
+MOST_CLASSES = 6  # most lines that a reader can tell apart in one panel
 PRETRAINING = {
     "loss": "Loss",
     "alignment": "Alignment (low is good)",
     "uniformity": "Uniformity (low is even)",
-    "instance_accuracy": "Own view is the nearest (share)",
+    "instance_accuracy": "Share of images whose nearest neighbour is their own second view",
     "feature_std": "Spread of embeddings (1 even, 0 collapsed)",
     "effective_rank": "Effective rank of the features (1 collapsed)",
 }
@@ -71,7 +71,7 @@ def pretraining_panels(run: Evidence) -> list[Panel]:
 
 
 def _cosines(looks: list[dict[str, Any]]) -> Panel:
-    """How near two views of one image are, and views of two images: in the first epoch looked at and in the last."""
+    """Cosines between two views of one image, and between views of two images, at the first and last measured epoch."""
     lines = []
     for row, dashed in ((looks[0], True), (looks[-1], False))[-len(looks) :]:
         for key, label, colour in (("positive", "one image", "series-1"), ("negative", "two images", "series-2")):
@@ -84,7 +84,7 @@ def _cosines(looks: list[dict[str, Any]]) -> Panel:
 
 
 def _probe(table: pd.DataFrame) -> Panel:
-    """Nearest neighbours and linear probe with the ends of their intervals; epoch 0 is the encoder before training."""
+    """Nearest neighbours and linear probe with their intervals; epoch 0 is the encoder before training."""
     lines, levels = [], []
     for number, (probe, rows) in enumerate(table.groupby("probe", sort=True)):
         colour, epochs = series(number), rows["epoch"].tolist()

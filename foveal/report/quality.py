@@ -1,4 +1,4 @@
-"""How good the graders are: side by side, over all images, by class."""
+"""How good the graders are: compared with each other, over all images, and by class."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names
 
 CLASS_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "area under ROC",
                  "average precision": "average precision"}  # fmt: skip
-BESIDE = ("precision", "recall")  # those of several graders
-SIGNIFICANT = 0.05  # of a p-value, by custom
+BESIDE = ("precision", "recall")  # shown if there are several graders
+SIGNIFICANT = 0.05  # the customary level of a p-value
 
 
 def comparison(findings: Sequence[Finding]) -> Section | None:
-    """Several graders on the same images: their first figures, paired differences, and McNemar's test."""
+    """Several graders on the same images: headline metrics, paired differences, and McNemar's test."""
     if len(findings) < 2:
         return None
     return Section(name="comparison", title="Comparison", parts=[_differences(findings), *_mcnemar(findings)])
@@ -48,13 +48,14 @@ def _differences(findings: Sequence[Finding]) -> Table:
     return Table(
         caption="Graders side by side", rows=rows, columns=["grader", *(METRIC_NAMES[name] for name in names + paired)],
         groups=[("", 1), ("on the shared images", len(names)), (f"minus {findings[0].name}", len(paired))],
-        notes=["Every difference is paired: both graders meet the same resampled groups, so that what is hard for both "
-               "cancels out. It is called better or worse only where the 95 % interval leaves out zero."],
+        notes=["Differences are paired: both graders are evaluated on the same resampled groups. A difference counts "
+               "as "
+               "better or worse only if its 95 % interval does not include zero."],
     )  # fmt: skip
 
 
 def _mcnemar(findings: Sequence[Finding]) -> list[str]:
-    """For each grader after the first, on how many images only one of the two is right; the caveat comes last."""
+    """For each grader after the first: on how many images only one of the two is right. The last item is the caveat."""
     tests = [(finding.name, finding.against_first["mcnemar"]) for finding in findings if finding.against_first]
     return [*(_one_mcnemar(test, name, findings[0].name) for name, test in tests), f"{tests[0][1]['caveat']}."]
 
@@ -64,9 +65,9 @@ def _one_mcnemar(test: Mapping[str, Any], name: str, first: str) -> str:
         return f"{name} and {first} are right on the same images."
     p = float(test["mid_p"])
     more = name if test["only_second"] > test["only_first"] else first
-    answer = f"{more} is right more often than chance explains" if p < SIGNIFICANT else "chance can explain that"
+    answer = f"{more} is right significantly more often" if p < SIGNIFICANT else "this may be due to chance"
     return (
-        f"{counted(test['only_second'], 'image')} only {name} grades correctly, {test['only_first']:,} only {first}; "
+        f"Only {name} is right on {counted(test['only_second'], 'image')}, only {first} on {test['only_first']:,}; "
         f"{answer} (McNemar's test, mid-p {'below 0.001' if p < 0.001 else number(p, 3)})."
     )
 
@@ -100,7 +101,7 @@ def _noise(entry: Mapping[str, Any]) -> str:
 
 
 def _overall(findings: Sequence[Finding]) -> Table:
-    """The metrics of all images, a column per grader; what the constant answer reaches, n and noise stand last."""
+    """The metrics over all images, a column per grader; then the constant answer, noise and n."""
     first, alone = findings[0], len(findings) == 1
     names = [name for name in METRIC_NAMES if all(name in finding.metrics for finding in findings)]
     noisy = any(first.metrics[name].get("noise") is not None for name in names)
@@ -120,20 +121,21 @@ def _overall(findings: Sequence[Finding]) -> Table:
 def _meanings(finding: Finding, names: Sequence[str], *, noisy: bool) -> list[str]:
     """What the figures of all images mean."""
     about, classes = finding.result["about"], finding.evidence.classes
-    notes = [f"Intervals are 95 %, from {about['resamples']:,} bootstrap resamples of whole groups. Constant is what "
-             f"always answering “{finding.result['constant_answer']}” would reach; for areas, calibration and the "
-             "Brier score, what giving every image the shares of the classes would reach."]  # fmt: skip
+    notes = [f"Intervals are 95 %, from {about['resamples']:,} bootstrap resamples of whole groups. Constant: the "
+             "score "
+             f"of always answering “{finding.result['constant_answer']}”; for areas, calibration and the Brier score, "
+             "of giving every image the class frequencies as probabilities."]  # fmt: skip
     if noisy:
-        notes.append("Noise: smaller differences between two graders that were measured apart mean nothing. On the "
-                     "very same images, a paired comparison detects smaller ones.")  # fmt: skip
+        notes.append("Noise: a smaller difference between two graders evaluated on different images means nothing. On "
+                     "the same images, a paired comparison detects smaller differences.")  # fmt: skip
     if "quadratic_kappa" in names:
-        notes.append("Quadratic kappa is the agreement with the labels beyond chance, 0 to 1, where an error counts by "
-                     "its squared distance in grades.")  # fmt: skip
+        notes.append("Quadratic kappa is the agreement with the labels beyond chance (0: chance, 1: perfect). An error "
+                     "counts by the square of its distance in grades.")  # fmt: skip
     if "referable_auc" in names:
         notes.append(f"Referable is {classes[about['referable_from']]} and above. The area under the ROC curve is how "
-                     "often, of one image that is and one that is not, the first gets the higher score.")  # fmt: skip
+                     "often a referable image gets a higher score than an image that is not referable.")  # fmt: skip
     if any(name in LOWER_IS_BETTER for name in names):
-        notes.append("Of figures marked ↓, lower is better.")
+        notes.append("For figures marked ↓, lower is better.")
     return notes
 
 
@@ -149,8 +151,9 @@ def confusion(findings: Sequence[Finding]) -> Section | None:
         ]  # fmt: skip
         tables.append((finding.name * (len(findings) > 1), render("confusion.html", name=finding.name, rows=rows)))
     text = (
-        "A row for each true class, a column for the class that was given. The number of images stands above its share "
-        "of the row; the stronger the colour, the larger that share."
+        "Rows are true classes, columns are the classes given. Each cell shows the number of images and its share of "
+        "the "
+        "row; a stronger colour means a larger share."
     )
     return Section(name="confusion", title="Confusion", parts=[text, Drawings(tables, "matrices")])
 
@@ -171,8 +174,9 @@ def by_class(findings: Sequence[Finding]) -> Section | None:
         caption="Every class against the others", rows=rows,
         groups=[] if alone else [("", 2), *((finding.name, len(kinds)) for finding in findings)],
         columns=["class", "n", *[CLASS_FIGURES[kind] for kind in kinds] * len(findings)],
-        notes=["Precision: of the images given a class, the share that has it. Recall: of the images that have it (n), "
-               "the share that was given it. A dash stands where there are too few images.",
-               f"Classes with n below {SMALL_CLASS} are marked few: their figures say little."],
+        notes=["Precision: the share of the images given a class that truly have it. Recall: the share of the images "
+               "of a "
+               "class (n) that were given it. A dash means too few images.",
+               f"Classes with n below {SMALL_CLASS} are marked “few”: their figures are unreliable."],
     )  # fmt: skip
     return Section(name="classes", title="By class", parts=[table])

@@ -1,4 +1,4 @@
-"""The same figures by camera, site, sex or whatever the data says of its images; small groups are marked."""
+"""The headline figures by camera, site, sex or any other column of the data; small groups are marked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from foveal.report.findings import Finding
 from foveal.report.words import METRIC_NAMES, headline_names
 
 EXTRA = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
-MOST_SHOWN = 5  # metrics side by side
+MOST_SHOWN = 5  # most metrics in one table
 
 
 def subgroups(findings: Sequence[Finding]) -> Section | None:
-    """A table for every column by which the images were split; None where they were not."""
+    """A table for every column that the images were grouped by; None if there is none."""
     return section_by_run("subgroups", "Subgroups", [(finding.name, _tables(finding)) for finding in findings])
 
 
@@ -28,9 +28,9 @@ def _tables(finding: Finding) -> list[Part]:
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:
-    """(column, value, figure) of the large enough group with the lowest first metric.
+    """(column, value, figure) of the worst group by the first metric, among groups that are large enough.
 
-    None where no column has two such groups: a single one is nearly all images.
+    None if no column has two such groups: a single one contains nearly all images.
     """
     name = headline_names(finding.evidence)[0]
     large = [group for group in finding.result.get("subgroups") or []
@@ -52,11 +52,14 @@ def _table(finding: Finding, column: str, groups: Sequence[Mapping[str, Any]]) -
     titles = {name: METRIC_NAMES[name] for name in headline_names(finding.evidence)} | EXTRA
     names = [name for name in titles if any(name in group["metrics"] for group in groups)][:MOST_SHOWN]
     rows = [_everything(finding, names), *(_row(finding, group, names) for group in groups)]
-    notes = ["The bars go from 0 to 1 and show the 95 % interval of the first figure; the line is that of all images."]
+    notes = [
+        "The bars go from 0 to 1 and show the 95 % interval of the first figure. The line marks the value for all "
+        "images."
+    ]
     if len(groups) == 1:
-        notes = [f"All images have this one value, so that there is nothing to compare. {notes[0]}"]
+        notes = [f"All images have the same value, so there is nothing to compare. {notes[0]}"]
     if any(group.get("small") for group in groups):
-        notes.append("Groups marked few are too small for any conclusion.")
+        notes.append("Groups marked “few” are too small for any conclusion.")
     columns = ["", "n", *(titles[name] for name in names)]
     return Table(caption=f"By {column}", columns=columns, rows=rows, notes=notes)
 
@@ -75,7 +78,9 @@ def _row(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> li
     for k, name in enumerate(names):
         of_all, entry = finding.metrics.get(name, {}).get("value"), group["metrics"].get(name)
         cell = _cell(entry, drawn=k == 0, against=of_all, tone="muted" if small else "")
-        if entry is not None and entry["n"] < SMALL_CLASS:  # such as a sensitivity, of the ill ones of a group only
+        if (
+            entry is not None and entry["n"] < SMALL_CLASS
+        ):  # for example a sensitivity, which uses only the images with disease
             cell = replace(cell, tone="muted", small=", ".join(filter(None, [cell.small, f"n = {entry['n']}"])))
         row.append(cell)
     return row

@@ -1,6 +1,6 @@
-"""The summary in plain words: what it is, how good, against what, where it fails, and what it may be trusted for.
+"""The summary in plain words: what the run is, how good it is, where it fails, and whether it can be trusted.
 
-Fixed rules make every answer from the figures on the page; no sentence claims more than its interval does.
+Fixed rules derive every answer from the figures on the page. No sentence claims more than its interval supports.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MISSED_OFTEN = 0.5  # recall of a class below which most of its images are misse
 
 
 def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str]) -> Section:
-    """Answers about one run, or what several have in common, and the verdicts; relabelled: sentences of `agree`."""
+    """Answers about one run, or a comparison of several, and the verdicts; relabelled: the sentences of `agree`."""
     parts: list[Part] = []
     if len(runs) == 1:
         parts.append(Answers(answers(runs[0], findings[0] if findings else None)))
@@ -43,19 +43,19 @@ def answers(run: Evidence, finding: Finding | None) -> list[tuple[str, list[str]
     return [
         *found,
         ("How good is it?", _how_good(finding)),
-        ("Measured against what?", [_against_what(finding)]),
+        ("What is it compared with?", [_against_what(finding)]),
         ("Where does it fail?", _where_it_fails(finding)),
-        ("May it be trusted?", [_trust(finding)]),
+        ("Can it be trusted?", [_trust(finding)]),
     ]
 
 
 def _shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
-    """What several runs are; their figures stand in tables."""
+    """What the runs are; their figures are in tables."""
     lines = [words.what_was_trained(run) for run in runs]
     if len(findings) > 1:
         judged = words.what_was_judged(findings[0])
         names = listed([finding.name for finding in findings])
-        lines = [f"{names} were {judged}. The images are the same for each of them.", *lines]
+        lines = [f"{names} were {judged}. All were judged on the same images.", *lines]
     doubted: dict[str, list[str]] = {}
     for finding in findings:
         for doubt in _doubts(finding):
@@ -75,20 +75,21 @@ def _how_good(finding: Finding) -> list[str]:
 
 def _against_what(finding: Finding) -> str:
     title = finding.evidence.card.get("title", "its data set")
-    text = f"The labels that came with “{title}”. Agreement with them is all that is measured."
-    return f"{text} {_inter_rater(finding) or 'How far experts agree among themselves on these images is not known.'}"
+    text = f"With the labels of “{title}”. The figures measure agreement with these labels and nothing else."
+    return f"{text} {_inter_rater(finding) or 'How well experts agree with each other on these images is not known.'}"
 
 
 def _inter_rater(finding: Finding) -> str:
-    """How far experts agree, as the evaluation was told or has measured; empty where it was not."""
+    """How well experts agree, as given to the evaluation or measured by it; empty if unknown."""
     told = finding.result["about"].get("inter_rater")
     if told is None or "quadratic_kappa" not in finding.metrics:
         return ""
-    level = f"{number(told)}, as the evaluation was told"
+    level = f"{number(told)} (the value given to the evaluation)"
     if isinstance(told, dict):
-        level = f"{value_with_interval(told)}, measured on {counted(told['n'], 'image')} by {told['column']}"
+        images = counted(told["n"], "image")
+        level = f"{value_with_interval(told)}, measured on {images} with a second grade in {told['column']}"
     own = value_with_interval(finding.metrics["quadratic_kappa"])
-    return f"Two readers of such images agree with a quadratic kappa of {level}; the grader has {own}."
+    return f"Two human graders agree with a quadratic kappa of {level}; this grader has {own}."
 
 
 def _where_it_fails(finding: Finding) -> list[str]:
@@ -98,7 +99,7 @@ def _where_it_fails(finding: Finding) -> list[str]:
 
 
 def _missed(finding: Finding) -> str:
-    """The classes of which most images got another grade, those with too few to tell, and the most common error."""
+    """The classes with low recall, those with too few images, and the most common error."""
     low, few = [], []
     for name, row in zip(finding.evidence.classes, finding.result["confusion"], strict=True):
         recall = finding.metrics[f"recall of {name}"]
@@ -106,13 +107,13 @@ def _missed(finding: Finding) -> str:
             few.append(f"{name} ({sum(row)} images)")
         elif recall["value"] is not None and recall["value"] < MISSED_OFTEN:
             low.append(f"{name}, {percent_with_interval(recall)} of {sum(row):,}")
-    lines = [f"Fewer than half of the images got their grade of {listed(low)}."] if low else []
-    lines += [f"Too few images to say anything of {listed(few)}."] if few else []
+    lines = [f"Fewer than half of the images were graded correctly for these classes: {listed(low)}."] if low else []
+    lines += [f"Too few images to judge {listed(few)}."] if few else []
     return " ".join([*lines, _most_common(finding)]).strip()
 
 
 def _most_common(finding: Finding) -> str:
-    """The error that most images share; empty where there is none."""
+    """The most common confusion; empty if there are no errors."""
     counts = np.array(finding.result["confusion"])
     wrong = counts - np.diag(np.diag(counts))
     if not wrong.any():
@@ -120,7 +121,7 @@ def _most_common(finding: Finding) -> str:
     true, given = np.unravel_index(wrong.argmax(), wrong.shape)
     names = finding.evidence.classes
     return (
-        f"The most common error: {wrong[true, given]:,} of {counts[true].sum():,} images of {names[true]} are called "
+        f"The most common error: {wrong[true, given]:,} of {counts[true].sum():,} images of {names[true]} were graded "
         f"{names[given]}."
     )
 
@@ -131,16 +132,16 @@ def _weak_group(finding: Finding) -> str:
         return ""
     column, value, figure = weakest
     name = words.SPOKEN[words.headline_names(finding.evidence)[0]]
-    return f"Of the groups that are large enough, it does worst where {column} is {value}: {name} {number(figure)}."
+    return f"Among groups that are large enough, the worst is {column} = {value}: {name} {number(figure)}."
 
 
 def _trust(finding: Finding) -> str:
-    """For research where nothing speaks against it, and never for care."""
+    """Whether the figures can be trusted: as a research result at most, never for patient care."""
     doubts = _doubts(finding)
     if doubts:
-        return f"Not yet, not even as a result: {listed(doubts)}. Not for care."
-    text = "As a result of research, for images like these and within the intervals given."
-    return f"{text} Not for care: it was tried on one data set, by no clinic, and no patient was followed."
+        return f"Not yet, not even as a research result: {listed(doubts)}. Do not use it in patient care."
+    text = "Yes, as a research result, for images like these and within the intervals given."
+    return f"{text} Do not use it in patient care: it was tested on one data set only, and not in a clinic."
 
 
 def _doubts(finding: Finding) -> list[str]:
@@ -149,11 +150,11 @@ def _doubts(finding: Finding) -> list[str]:
     first = finding.against_constant.get(words.headline_names(run)[0])
     no_interval = any(part(point, "sensitivity")["low"] is None for point in points_of(finding.result, "referable"))
     doubts = {
-        "images that it was judged on may have been learned from":
+        "it may have learned from images that it was judged on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
         "it is not shown to beat a constant answer":
             finding.one_answer or (first is not None and first["answer"] != "better"),
-        f"its figures rest on {counted(groups, 'group')} of images only": groups < FEW_GROUPS,
+        f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
         "its sensitivity has no interval": no_interval,
     }  # fmt: skip
     return [doubt for doubt, holds in doubts.items() if holds]

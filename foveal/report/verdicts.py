@@ -1,4 +1,4 @@
-"""Verdicts in plain words, each with its grounds; a sentence claims no more than its interval does."""
+"""Verdicts in plain words, each with its evidence. No sentence claims more than its interval supports."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from foveal.report.words import SPOKEN
 CLEARLY = ("good", "Clearly better than a constant answer.")
 NOT_SHOWN = ("unsure", "Not shown to be better than a constant answer.")
 WORSE = ("bad", "Worse than a constant answer.")
-ORDERS = "Orders the grades better than a constant answer, but"
+ORDERS = "Better than a constant answer in quadratic kappa, but"
 # The answers in quadratic kappa and accuracy, or in accuracy alone where classes have no order; all others are worse.
 AGAINST_CONSTANT = {
     ("better",): CLEARLY,
     ("cannot tell",): NOT_SHOWN,
     ("better", "better"): CLEARLY,
-    ("better", "cannot tell"): ("unsure", f"{ORDERS} is not shown to be right more often."),
-    ("better", "worse"): ("unsure", f"{ORDERS} is right less often."),
-    ("cannot tell", "better"): ("unsure", "Right more often than a constant answer, but no better at the order."),
+    ("better", "cannot tell"): ("unsure", f"{ORDERS} not shown to be better in accuracy."),
+    ("better", "worse"): ("unsure", f"{ORDERS} worse in accuracy."),
+    ("cannot tell", "better"): (
+        "unsure",
+        "Better than a constant answer in accuracy, but not shown to be better in quadratic kappa.",
+    ),
     ("cannot tell", "cannot tell"): NOT_SHOWN,
 }
 
 
 def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:
-    """Comparisons with the first grader, each grader alone, and runs without a judgement."""
+    """Each grader compared with the first and with a constant answer, then the runs that were not evaluated."""
     found = [against_first(finding, findings[0]) for finding in findings[1:]]
     for finding in findings:
         verdict = against_constant(finding)
@@ -40,22 +43,23 @@ def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verd
 
 
 def against_constant(finding: Finding) -> Verdict:
-    """A grader against always giving the most common class."""
+    """A grader compared with always giving the most common class."""
     if finding.one_answer:
         return Verdict(
             tone="bad",
-            text="Its grades say nothing.",
-            grounds="Every image was given the same class. The areas under curves show what its probabilities are "
-            "worth.",
+            text="Its grades are useless.",
+            grounds="It gave every image the same class. Its probabilities may still be useful: see the areas under "
+            "the "
+            "curves.",
         )
     compared = {name: finding.against_constant[name] for name in _names(finding)}
     tone, text = AGAINST_CONSTANT.get(tuple(entry["answer"] for entry in compared.values()), WORSE)
-    always = f"always answering “{finding.result['constant_answer']}”, the most common class among the images drawn"
-    return Verdict(tone=tone, text=text, grounds=f"Paired difference to {always}: {_figures(compared)}.")
+    always = f"always answering “{finding.result['constant_answer']}”, the most common class"
+    return Verdict(tone=tone, text=text, grounds=f"Paired difference from {always}: {_figures(compared)}.")
 
 
 def against_first(finding: Finding, first: Finding) -> Verdict:
-    """A grader against the first one, on the same images."""
+    """A grader compared with the first one, on the same images."""
     assert finding.against_first is not None
     compared = {name: finding.against_first[name] for name in _names(finding)}
     (head, entry), *others = compared.items()
@@ -73,17 +77,17 @@ def against_first(finding: Finding, first: Finding) -> Verdict:
 
 
 def without_judgement(run: Evidence) -> Verdict:
-    """A run without judged images: an unfinished one, an encoder, or a grader without validation and test images."""
+    """A run that was not evaluated: unfinished, an encoder, or a grader without validation and test images."""
     if not run.finished:
         grounds = f"{run.epochs_done} of {counted(run.options.get('epochs', 0), 'epoch')} are done."
         return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=grounds)
     if run.verb == "pretrain":
         healthy = run.health.get("verdict") == "healthy"
         text = f"The pre-training {run.name} {'looks healthy' if healthy else 'is doubtful'}."
-        grounds = "Only a grader that is trained on its features shows what they are worth."
+        grounds = "To see how useful its features are, train a grader on them."
         return Verdict(tone="good" if healthy else "bad", text=text, grounds=grounds)
-    grounds = "Its prepared set has no validation or test images, and training figures say nothing about new ones."
-    return Verdict(tone="unsure", text=f"Nothing is known of the quality of {run.name}.", grounds=grounds)
+    grounds = "Its prepared set has no validation or test images, and training figures say nothing about new images."
+    return Verdict(tone="unsure", text=f"The quality of {run.name} is unknown.", grounds=grounds)
 
 
 def _names(finding: Finding) -> list[str]:

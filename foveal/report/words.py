@@ -40,7 +40,7 @@ PARTS = {"test": "test", "val": "validation", "train": "training", "all": "label
 
 
 def day_of(run: Evidence) -> str:
-    """The day on which the run was started; empty where that is not known."""
+    """The day on which the run started; empty if not known."""
     if "started" not in run.provenance:
         return ""
     day = datetime.fromisoformat(run.provenance["started"])
@@ -48,7 +48,7 @@ def day_of(run: Evidence) -> str:
 
 
 def headline_names(run: Evidence) -> list[str]:
-    """The metrics that come first: kappa only where classes have an order."""
+    """The headline metrics: kappa only if the classes are ordered."""
     return ["quadratic_kappa", "accuracy", "referable_auc"] if run.ordered else ["accuracy", "macro_f1"]
 
 
@@ -90,14 +90,14 @@ def which_epoch(run: Evidence) -> str:
     planned, folds = run.options.get("epochs"), run.options.get("folds")
     if folds:
         return (
-            f"It is {folds} graders, one for each fold, and each has learned from the images outside its fold. All ran "
-            f"for {planned} epochs, so that no epoch was chosen by the images that it is judged on."
+            f"It consists of {folds} graders, one per fold, each trained on the images outside its fold. All ran for "
+            f"{planned} epochs; no epoch was chosen using the images that it is judged on."
         )
     if not run.finished:
         return f"It is not finished: {run.epochs_done} of {planned} epochs are done."
     validation = run.card.get("counts", {}).get("val", {}).get("images", 0)
     if not validation:
-        return f"The last of {counted(run.epochs_done, 'epoch')} was kept, as there is no validation part to choose by."
+        return f"The last of {counted(run.epochs_done, 'epoch')} was kept, because there are no validation images."
     return f"Epoch {run.best_epoch} of {planned} was kept, the best on {counted(validation, 'validation image')}."
 
 
@@ -113,17 +113,17 @@ def _what_was_pretrained(run: Evidence) -> str:
 
 
 def what_was_judged(finding: Finding) -> str:
-    """How many images of how many patients the figures rest on."""
+    """How many images, in how many groups, the figures come from."""
     about, folds = finding.result["about"], finding.evidence.options.get("folds")
     places = f"in {counted(about['groups'], 'group')}" if finding.patients_known else "(patients are not known)"
     text = f"judged on {counted(about['images'], PARTS[about['split']] + ' image')} {places}"
     if about["split"] == "test":
-        return f"{text}, used neither for training nor to choose the epoch"
-    return f"{text}, each graded by the one of {folds} graders that had not learned from it" if folds else text
+        return f"{text}, which were used neither for training nor to choose the epoch"
+    return f"{text}, each graded by the one of {folds} graders that did not learn from it" if folds else text
 
 
 def what_came_out(finding: Finding) -> str:
-    """The headline figures with their intervals, and what the constant answer would reach."""
+    """The headline figures with their intervals, and the score of the constant answer."""
     names = [name for name in headline_names(finding.evidence) if name in finding.metrics]
     entries = [finding.metrics[name] for name in names]
     figures = [f"{SPOKEN[name]} {value_with_interval(entry)}" for name, entry in zip(names, entries, strict=True)]
@@ -132,6 +132,6 @@ def what_came_out(finding: Finding) -> str:
         figures[0] = f"agreement with the labels beyond chance, {figures[0]}"
     return (
         f"It was {what_was_judged(finding)}: {listed(figures)}. "
-        f"Always answering “{finding.result['constant_answer']}”, the most common class, would reach "
+        f"Always answering “{finding.result['constant_answer']}”, the most common class, would score "
         f"{listed([number(entry['constant']) for entry in entries])}."
     )

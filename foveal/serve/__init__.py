@@ -1,1 +1,1 @@
-"""GRADERS BEHIND A PAGE AND AN API: grades, reviews, nothing kept unless asked."""
+"""A server for graders, with a web page and an API: grades and reviews. It stores no photographs by default."""

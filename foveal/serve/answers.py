@@ -23,7 +23,7 @@ PICTURE_SIDE = 1600  # px: longest side of a picture that is sent back
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an answer holds beside the grade."""
+    """What an answer contains besides the grade."""
 
     pictures: bool = False
     similar: bool = False
@@ -35,7 +35,7 @@ class Wanted:
 
 
 def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> dict[str, Any]:
-    """The answer for a photograph that could be read; equal to its row of predictions.csv."""
+    """The answer for a readable photograph; the same values as its row of predictions.csv."""
     row, classes = judged.row, model.classes
     grade = None if row["grade"] is None else int(row["grade"])
     referable = None if row["referable"] is None else bool(row["referable"])
@@ -65,7 +65,7 @@ def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
 def pictures_of(
     model: Model, sent: Sent, prepared: Prepared, judged: Judged, most_pixels: int
 ) -> dict[str, str | None]:  # fmt: skip
-    """The photograph and the layer of its map as data: addresses; heat None where the model has no map."""
+    """The photograph and its heat map layer as data: URLs; heat is None if the model has no maps."""
     decoded = decode(sent.data, PICTURE_SIDE, name=sent.name, most_pixels=most_pixels)
     frame, square = locate(decoded.pixels, model.preparation)
     picture = {"picture": data_address(to_jpeg(_shrunk(decoded.pixels)), "jpeg")}

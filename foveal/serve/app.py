@@ -1,4 +1,4 @@
-"""App: the addresses of the server. What they mean is in docs/serve.md; /docs lists them."""
+"""App: the addresses of the server, as documented in docs/serve.md and listed at /docs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ REVIEW = {
 def create_app(
     work: Work, config: ServeConfig, limits: Limits, about: dict[str, Any], reviews: Reviews | None
 ) -> FastAPI:  # fmt: skip
-    """The server for one model; `about` is what GET /v1/model says."""
+    """The server for one model; `about` is the answer of GET /v1/model."""
     store = Store(reviews, limits.timeout)
 
     @asynccontextmanager
@@ -69,7 +69,7 @@ def create_app(
         version=foveal.__version__,
         description="Grades photographs of the retina. Research use; not a medical device.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own page loads its scripts from elsewhere
+        docs_url=None,  # FastAPI's own page loads scripts from other sites
         redoc_url=None,
     )
     add_guard(app, work.counters, config)
@@ -85,8 +85,8 @@ def _add_grading(app: FastAPI, work: Work, limits: Limits, about: dict[str, Any]
     async def taken(request: Request) -> AsyncIterator[list[Sent]]:
         with work.room.request() as hold:
             with work.batcher.place(1):
-                pass  # a full queue refuses before a body is read
-            # No place is held while the body arrives: slow clients would shut out all others. `hold` bounds memory.
+                pass  # if the queue is full, refuse before reading the body
+            # Hold no place while the body arrives, or slow clients would block all others. `hold` limits the memory.
             photographs = await read_photographs(request, limits, hold)
             yield photographs
 
@@ -100,7 +100,7 @@ def _add_grading(app: FastAPI, work: Work, limits: Limits, about: dict[str, Any]
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=PHOTOGRAPHS)
     async def report(request: Request, language: Literal["en", "zh"] = "en") -> HTMLResponse:
-        """Grade one photograph; a page to print."""
+        """Grade one photograph and return a page to print."""
         async with taken(request) as photographs:
             if len(photographs) > 1:
                 what, fix = "a report is about one photograph", "request one report for each"
@@ -118,7 +118,7 @@ def _add_grading(app: FastAPI, work: Work, limits: Limits, about: dict[str, Any]
 
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
-        """Which model grades here, and how good it was."""
+        """Which model this server uses, and how good it is."""
         return about
 
 
@@ -132,7 +132,7 @@ def _add_reviews(
 ) -> None:  # fmt: skip
     @app.post("/v1/reviews", status_code=201, openapi_extra=REVIEW)
     async def review(request: Request) -> dict[str, Any]:
-        """Confirm or correct a grade; answered once the review is on the disk."""
+        """Confirm or correct a grade; answers once the review is on disk."""
         body = await read_review(request, limits.timeout)
         kept = await store.add(review_of(body, about))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
@@ -146,7 +146,7 @@ def _add_reviews(
 
     @app.get("/v1/reviews/corrections.csv")
     async def corrections(all: bool = False) -> Response:
-        """A row for each image where the reviewer disagreed; with `all`, also where they agreed."""
+        """A row for each corrected image; with `all`, also for confirmed images."""
         table = await store.corrections(all)
         headers = {"Content-Disposition": 'attachment; filename="corrections.csv"'}
         return Response(corrections_text(table).encode(), media_type="text/csv; charset=utf-8", headers=headers)
@@ -167,14 +167,14 @@ def _add_page(app: FastAPI, work: Work, about: dict[str, Any], *, needs_token: b
     # These three need no thread, so they answer while all threads are busy.
     @app.get("/healthz")
     async def health() -> dict[str, str]:
-        """Whether the process is alive."""
+        """Whether the process is running."""
         return {"status": "ok"}
 
     @app.get("/readyz")
     async def ready() -> dict[str, str]:
         """Whether the server accepts photographs."""
         if not getattr(app.state, "ready", False):
-            raise FovealError("server.not_ready", "the server is starting or stopping", fix="ask again in a moment")
+            raise FovealError("server.not_ready", "the server is starting or stopping", fix="try again in a moment")
         return {"status": "ready"}
 
     @app.get("/metrics", include_in_schema=False)

@@ -1,8 +1,8 @@
-"""Batching: photographs of many requests share one pass of the network, and the queue is bounded.
+"""Batching: photographs of many requests share one pass of the network, and the queue has a limit.
 
-One thread owns the network. It takes what is waiting, up to a batch, and waits a few milliseconds for more: a single
-photograph is answered at once, and many clients share the cost of a pass. Photographs count from the moment they are
-accepted, which bounds memory; a request that finds no room is told when to try again.
+One thread runs the network. It collects waiting photographs for a few milliseconds, up to one batch, so that a single
+photograph is answered at once and many clients share the cost of a pass. Photographs count from the moment they are
+accepted, which limits memory. If the queue is full, the refusal says when to try again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from foveal.predict.model import Model, set_ungradable
 from foveal.serve.options import Limits
 from foveal.serve.problems import LOG, busy
 
-RATE_MEMORY = 0.9  # of the moving average of photographs per second
+RATE_MEMORY = 0.9  # decay of the moving average of photographs per second
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Batcher:
 
     @contextmanager
     def place(self, images: int) -> Iterator[None]:
-        """Count some photographs as in work; raises the error `busy` where there is no room."""
+        """Count some photographs as in work; raises the error `busy` if the queue is full."""
         with self._lock:
             if self.in_work + images > self.limits.queue:
                 raise busy(max(1, math.ceil(self.in_work / self._rate)))
@@ -91,14 +91,14 @@ class Batcher:
             if first is None:
                 return
             gathered, closing = self._gather(first)
-            # Skip those whose request has timed out; from here on none can be cancelled.
+            # Skip photographs whose request has timed out; the others can no longer be cancelled.
             batch = [waiting for waiting in gathered if waiting.future.set_running_or_notify_cancel()]
             if not batch:
                 continue
             began = time.perf_counter()
             try:
                 judged = self._judge(batch)
-            except Exception as error:  # noqa: BLE001  one batch fails, the server goes on
+            except Exception as error:  # noqa: BLE001  one batch fails, the server keeps running
                 LOG.exception("the network failed on a batch of %d photographs", len(batch))
                 for waiting in batch:
                     waiting.future.set_exception(_failure(error))
@@ -140,6 +140,6 @@ def _failure(error: Exception) -> FovealError:
 
 
 def warm_up(model: Model) -> bool:
-    """Grade a blank picture so that nobody waits for the first pass; returns whether the model has maps."""
+    """Grade a blank picture so that the first request is not slow; returns whether the model has maps."""
     model.answer(model.blank(1), ALL)
     return model.has_maps

@@ -1,4 +1,4 @@
-"""Body: a review as it is sent and as it is answered."""
+"""Body: reviews in requests and answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST = 1 << 16  # bytes: more than the longest review with every character es
 
 
 class ReviewBody(BaseModel):
-    """What POST /v1/reviews takes; another key is an error."""
+    """The body of POST /v1/reviews; unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -27,15 +27,15 @@ class ReviewBody(BaseModel):
     grade: int | None = Field(ge=0, description="the grade of the reviewer; null means ungradable")
     reviewer: str = Field(min_length=1, max_length=LIMITS["reviewer"])
     note: str = Field("", max_length=LIMITS["note"])
-    probabilities: list[float] | None = Field(None, description="of the answer, one for each class")
+    probabilities: list[float] | None = Field(None, description="the probabilities of the answer, one for each class")
     key: str | None = Field(
-        None, max_length=64, description="`key` of the reviewed answer; another model's key is refused"
+        None, max_length=64, description="the `key` of the reviewed answer; the key of another model is refused"
     )
 
 
 async def read_review(request: Request, seconds: float) -> ReviewBody:
-    """The body of a request as a review; FovealError where it is too large, too slow or malformed."""
-    # A page of another site cannot send JSON here: browsers ask first, and this server never agrees.
+    """The body of a request as a review; FovealError if it is too large, too slow or malformed."""
+    # Pages of other sites cannot send JSON here: browsers ask for permission first (CORS), and get none.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         what, fix = "a review must be JSON", "send it with Content-Type: application/json"
         raise FovealError("request.wrong_type", what, fix=fix)
@@ -48,11 +48,11 @@ async def read_review(request: Request, seconds: float) -> ReviewBody:
 
 
 def review_of(body: ReviewBody, about: dict[str, Any]) -> Review:
-    """The review to keep; FovealError where it is about another model or has grades that this model lacks."""
+    """The review to store; FovealError if it is about another model or has grades that this model lacks."""
     values, classes = body.model_dump(), len(about["classes"])
-    # The numbers of another model may mean other grades.
+    # In another model, the same numbers may mean other grades.
     if values.pop("key") not in (None, about["key"]):
-        what = "the grade under review is from another model"
+        what = "the reviewed grade is from another model"
         raise FovealError("request.another_model", what, fix="grade the photograph again and review that answer")
     for grade in (body.given, body.grade):
         if grade is not None and grade >= classes:
@@ -61,10 +61,10 @@ def review_of(body: ReviewBody, about: dict[str, Any]) -> Review:
     shares = values.pop("probabilities")
     if shares is not None and len(shares) != classes:
         what = f"the review has {len(shares)} probabilities"
-        raise FovealError("request.invalid", what, expected=f"{classes}, those of the answer")
+        raise FovealError("request.invalid", what, expected=f"{classes}, as in the answer")
     return Review(**values, probabilities=None if shares is None else tuple(shares), model=about["name"])
 
 
 def review_to(review: Review) -> dict[str, Any]:
-    """The review as it is answered."""
+    """The review as JSON for the answer."""
     return asdict(review)

@@ -18,13 +18,13 @@ from foveal.predict.model import Model
 from foveal.sets.records import PreparedSet, open_prepared
 
 SHOWN = 4
-MOST = 4000  # graded images that are searched: their features are computed when the server starts
+MOST = 4000  # most images to search: their features are computed when the server starts
 SIDE = 224  # px of a thumbnail
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Graded training images of a prepared set and their directions float32 [n, D], of length one."""
+    """Graded training images of a prepared set and their normalised features float32 [n, D]."""
 
     prepared: PreparedSet
     records: pd.DataFrame
@@ -32,7 +32,7 @@ class Cases:
     classes: Sequence[str]
 
     def nearest(self, features: np.ndarray) -> list[dict[str, Any]]:
-        """The most similar ones by cosine, from features float32 [D]: id, grade, similarity, picture."""
+        """The images most similar to features float32 [D], by cosine: id, grade, similarity, picture."""
         cosines = self.directions @ (features / max(float(np.linalg.norm(features)), 1e-12))
         order = np.argsort(-cosines, kind="stable")[:SHOWN]
         chosen = self.records.iloc[order]
@@ -47,10 +47,10 @@ class Cases:
 
 
 def open_cases(path: Path, model: Model) -> Cases:
-    """The graded training images of a set, with their features; FovealError where set and model do not fit."""
+    """The graded training images of a set, with their features; FovealError if set and model do not match."""
     prepared = open_prepared(path)
     if (prepared.classes, prepared.card["scale"]) != (model.classes, model.scale):
-        what = f"--cases {path} has other classes or another scale than {model.name}"
+        what = f"--cases {path} has different classes or a different scale than {model.name}"
         raise FovealError("option.conflict", what, fix="give a set with the grader's scale")
     records = prepared.records[(prepared.records["split"] == "train") & prepared.records["label"].notna()]
     if not len(records):
@@ -60,7 +60,7 @@ def open_cases(path: Path, model: Model) -> Cases:
         say(f"similar cases come from {MOST:,} of the {len(records):,} graded images, evenly spaced")
         records = records.iloc[places]
     if not model.has_features:
-        what = f"--cases: {model.name} has no features to compare images by: it is several graders or an older file"
+        what = f"--cases: {model.name} gives no features to compare images: it is an ensemble or an older export"
         raise FovealError("option.conflict", what, fix="serve one grader, or export it again")
     parts = []
     with progress_bar("features of cases", len(records)) as bar:

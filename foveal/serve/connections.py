@@ -17,7 +17,7 @@ from foveal.errors import FovealError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; FovealError where it cannot."""
+    """A socket that listens on this address; FovealError if that fails."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -27,27 +27,27 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Hurried(H11Protocol):
-    """uvicorn's HTTP/1.1 with a time limit for clients.
+    """uvicorn's HTTP/1.1 with a time limit for slow clients.
 
-    uvicorn waits without limit for the end of a request's headers, and for the rest of a refused body, so a client
-    that sends a byte a minute holds its connection forever. Here both must arrive within the keep-alive time.
-    (limit_concurrency does not help: with enough such clients everybody else would be refused.)
+    uvicorn waits forever for the end of the headers of a request, and for the rest of a refused body, so a client that
+    sends one byte per minute blocks its connection. Here both must arrive within the keep-alive time.
+    (limit_concurrency does not help: with enough slow clients, all others would be refused.)
     """
 
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take some bytes; they do not restart the clock."""
+        """Receive some bytes; they do not restart the timer."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         self._stop()
         super().connection_lost(exc)
 
@@ -72,7 +72,7 @@ class Hurried(H11Protocol):
 def ended_by_signals() -> Iterator[None]:
     """Exit with code 0 on SIGTERM and SIGINT: uvicorn shuts down cleanly, but then raises the signal again."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # no signals come here
+        yield  # only the main thread gets signals
         return
 
     def ignore(number: int, frame: Any) -> None:

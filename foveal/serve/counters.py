@@ -1,4 +1,4 @@
-"""Counters: what Prometheus reads at /metrics. No name of a photograph or a person is among it."""
+"""Counters for Prometheus at /metrics. They contain no names of photographs or people."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Counters:
             buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.answers = Counter(
-            "foveal_answers", "Photographs by what was answered: a grade, ungradable or unreadable", ("answer",),
+            "foveal_answers", "Photographs by answer: a grade, ungradable or unreadable", ("answer",),
             registry=self.registry,
         )  # fmt: skip
-        self.reviews = Counter("foveal_reviews", "Reviews that were kept", ("agrees",), registry=self.registry)
-        self.in_work = Gauge("foveal_in_work", "Photographs in work", registry=self.registry)
+        self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=self.registry)
+        self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=self.registry)
         self.batches = Histogram(
-            "foveal_batch_images", "Photographs the network saw together", buckets=BATCHES, registry=self.registry
+            "foveal_batch_images", "Photographs in one pass of the network", buckets=BATCHES, registry=self.registry
         )
         self.network = Histogram(
             "foveal_network_seconds", "Seconds of a pass through the network", buckets=SECONDS, registry=self.registry
@@ -36,5 +36,5 @@ class Counters:
         self.network.observe(seconds)
 
     def text(self) -> bytes:
-        """In the format that Prometheus reads."""
+        """All counters in the format of Prometheus."""
         return generate_latest(self.registry)

@@ -1,6 +1,6 @@
-"""The database of the reviews: an SQLite file or PostgreSQL, configured so that a commit is on the disk.
+"""The database of the reviews: an SQLite file or PostgreSQL, set up so that a commit is safely on disk.
 
-Messages never contain a password, and never the statement, which would contain names and notes.
+Error messages never contain a password, or an SQL statement with names and notes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from foveal.errors import FovealError
 
 WAIT = 30  # seconds for another process that writes
 CONNECT = 10  # seconds for a PostgreSQL server to answer
-# libpq's names: a server that vanished is noticed in about WAIT seconds, not in hours.
+# Names of libpq. With these, a lost server is noticed in about WAIT seconds, not in hours.
 PATIENCE = {
     "connect_timeout": str(CONNECT), "tcp_user_timeout": str(WAIT * 1000), "keepalives_idle": "10",
     "keepalives_interval": "5", "keepalives_count": "4",
@@ -34,7 +34,7 @@ def database_url(address: str) -> URL:
         raise FovealError("reviews.address", "--reviews has an unknown scheme", expected=FORMS)
     try:
         url = make_url(address)
-    except (ArgumentError, ValueError):  # its text may hold the password
+    except (ArgumentError, ValueError):  # the error message may contain the password
         url = None
     if url is None or "@" in (url.host or ""):
         fix = "write @ : / % in a password as %40 %3A %2F %25"
@@ -54,7 +54,7 @@ def _file_url(address: str, rest: str) -> URL:
 
 
 def place_of(url: URL) -> str:
-    """A database as messages name it: its file, or server and name without user and password."""
+    """The name of a database in messages: its file, or server and database without user and password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     port = f":{url.port}" if url.port else ""
@@ -62,10 +62,10 @@ def place_of(url: URL) -> str:
 
 
 def open_engine(url: URL) -> Engine:
-    """An engine whose commits are on the disk; so far only the folder of an SQLite file is created.
+    """An engine whose commits are safely on disk. It creates the folder of an SQLite file, but not the file.
 
-    `execution_options(writes=True)` is for transactions that write: SQLite then waits for its turn when they begin.
-    Raises ImportError where the driver is missing, FovealError for a folder, OSError where no folder can be created.
+    Use `execution_options(writes=True)` for transactions that write: SQLite then waits for its lock at the start.
+    Raises ImportError if the driver is missing, FovealError for a folder, OSError if the folder cannot be created.
     """
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database))
@@ -76,7 +76,7 @@ def open_engine(url: URL) -> Engine:
         event.listen(engine, "connect", _make_sqlite_durable)
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        # A pooled connection may be older than the server's last start, so it is tested before use.
+        # Test pooled connections before use: the server may have restarted since they were opened.
         engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
         event.listen(engine, "connect", _make_postgresql_durable_and_quick)
     return engine
@@ -93,7 +93,7 @@ def _make_sqlite_durable(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Readers then do not wait for a writer. SQLite does not wait for this change itself, so it is retried."""
+    """Switch to WAL, where readers do not wait for writers. SQLite does not wait for this switch, so retry it."""
     end = time.monotonic() + WAIT
     while True:
         try:
@@ -106,13 +106,13 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # The driver would only begin at the first change of a row, which leaves out reads and changes of tables.
+    # The driver begins a transaction only at the first change of a row; reads and table changes would be outside it.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _make_postgresql_durable_and_quick(connection: Any, _: Any) -> None:
-    # Settings of the server's administrator stay. Only `off` loses commits, and only 0 waits forever.
+    # Keep the administrator's settings, except `off`, which can lose commits, and 0, which waits forever.
     settings = (("synchronous_commit", "off", "on"), ("statement_timeout", "0", str(WAIT * 1000)))
     with connection.cursor() as cursor:
         for name, bad, good in settings:
@@ -146,7 +146,7 @@ def fix_of(url: URL, error: Exception) -> str:
     if isinstance(error, ImportError):
         return "install its driver: pip install 'foveal[postgresql]'"
     if url.get_backend_name() == "sqlite" and "not a database" in str(error):
-        return "give the file of a database of reviews, or a new file"
+        return "give an existing reviews database or a new file"
     if url.get_backend_name() == "sqlite":
         return "give a file in a folder that this account can write to"
     return "check that the server runs, and the host, port, user, password, name and permissions of the database"

@@ -1,4 +1,4 @@
-"""Guard: what every address has: host and token checks, headers, structured errors, counters."""
+"""Guard: for every address, host and token checks, headers, structured errors and counters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEADERS = {
 
 
 def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
-    """Check the host and the token, and set headers on every response, failures included."""
+    """Check the host and the token, and set headers on every response, including errors."""
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -38,7 +38,7 @@ def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
         refused = _refusal(request, config)
         try:
             answer: Response = await call_next(request) if refused is None else response(refused)
-        except Exception:  # noqa: BLE001  one request fails, the server goes on
+        except Exception:  # noqa: BLE001  one request fails, the server keeps running
             LOG.exception("a request failed")
             answer = response(FovealError("server.failed", "the server failed on this request", fix="see its log"))
         answer.headers.update(HEADERS)
@@ -51,7 +51,7 @@ def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
 
 def _refusal(request: Request, config: ServeConfig) -> FovealError | None:
     if config.local and not _is_local(request.headers.get("host", "")):
-        # Otherwise a web page whose host name points to this machine could read the answers (DNS rebinding).
+        # Prevents DNS rebinding: a web page whose host name points to this machine could read the answers.
         what = "this server answers requests for this machine only"
         fix = f"open http://127.0.0.1:{config.port}, or start the server with --host"
         return FovealError("request.wrong_host", what, fix=fix)
@@ -70,14 +70,14 @@ def _is_local(host: str) -> bool:
 
 def _allowed(request: Request, token: str) -> bool:
     given = request.headers.get("authorization", "").partition(" ")
-    # Starlette reads headers as Latin-1. A token arrives as UTF-8, as from the page, or as Latin-1.
-    sent = given[2].strip(" \t")  # only these: other white space may be a byte of a letter
+    # Starlette decodes headers as Latin-1. A token may come as UTF-8, as from the page, or as Latin-1.
+    sent = given[2].strip(" \t")  # no other white space: it may be a byte of a letter
     same = [hmac.compare_digest(form, token.encode()) for form in (sent.encode("latin-1"), sent.encode())]
     return given[0].lower() == "bearer" and any(same)
 
 
 def add_errors(app: FastAPI) -> None:
-    """Answer every error with its code, what happened and how to fix it."""
+    """Answer every error with its code, what went wrong and how to fix it."""
 
     @app.exception_handler(FovealError)
     async def refused(request: Request, error: FovealError) -> Response:
@@ -97,4 +97,4 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return response(FovealError("request.gone", "the client left before the request was complete"))
+        return response(FovealError("request.gone", "the client disconnected before the request was complete"))

@@ -1,4 +1,4 @@
-"""Intake: the bytes of a request become photographs in memory; limits apply before anything is decoded."""
+"""Intake: read the photographs of a request into memory; limits apply before anything is decoded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _InMemory(MultiPartParser):
     """Starlette's parser without its temporary files for parts above 1 MB: no photograph may touch the disk."""
 
     spool_max_size = 1 << 40
-    whole = False  # whether the boundary at the end of the form has arrived
+    whole = False  # whether the end of the form has arrived
 
     def on_end(self) -> None:
         self.whole = True
@@ -61,7 +61,7 @@ class Room:
     def request(self) -> Iterator[Callable[[int], None]]:
         """A function to call with the number of bytes of each chunk; the count is released at the end.
 
-        It raises the error `busy` where there is no room.
+        It raises the error `busy` if the limit is reached.
         """
         own = 0
 
@@ -80,7 +80,7 @@ class Room:
 async def read_photographs(request: Request, limits: Limits, hold: Callable[[int], None]) -> list[Sent]:
     """The photographs of a request; `hold` is called with the size of each chunk.
 
-    FovealError where the request is too large, too slow or of another type.
+    FovealError if the request is too large, too slow or of the wrong type.
     """
     most = limits.megabytes * 10**6
     declared = request.headers.get("content-length", "")
@@ -103,7 +103,7 @@ async def read_photographs(request: Request, limits: Limits, hold: Callable[[int
 
 @asynccontextmanager
 async def within(seconds: float, late: Callable[[float], FovealError] = too_slow) -> AsyncIterator[None]:
-    """Raise the error `late(seconds)` where the block takes longer."""
+    """Raise the error `late(seconds)` if the block takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -124,7 +124,7 @@ async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, 
     except (KeyError, ValueError) as error:
         raise FovealError("request.malformed", "the form cannot be read") from error
     try:
-        if not parser.whole:  # the last photograph would be missing without notice
+        if not parser.whole:  # otherwise the last photograph would be lost silently
             raise FovealError("request.malformed", "the form is cut off", fix="send it again")
         return await _photographs_in(form)
     finally:
@@ -148,7 +148,7 @@ async def _photographs_in(form: FormData) -> list[Sent]:
 async def limited(
     request: Request, most: int, hold: Callable[[int], None] = lambda count: None
 ) -> AsyncGenerator[bytes, None]:  # fmt: skip
-    """The body of a request in chunks; the error `too_large` where it has more bytes than `most`."""
+    """The body of a request in chunks; raises `too_large` if it has more bytes than `most`."""
     total = 0
     async for chunk in request.stream():
         total += len(chunk)
@@ -167,12 +167,12 @@ def _text(header: str) -> str:
 
 
 def _with_ending(name: str, kind: str) -> str:
-    """The name, with the ending that identifies a DICOM file without preamble."""
+    """The name, with the ending .dcm for DICOM, which may lack a preamble to recognise it by."""
     return f"{name}.dcm" if kind == "application/dicom" and not name.lower().endswith(".dcm") else name
 
 
 def tidy(name: str) -> str:
-    """A file name for display, never used as a path: its last part, without control characters, at most 400 of them.
+    """A file name for display, never used as a path: its last part, at most 400 printable characters.
 
     Browsers send quotation marks as %22.
     """

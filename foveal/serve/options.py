@@ -21,11 +21,11 @@ def _from_environment(name: str, otherwise: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What keeps memory and waiting times bounded, for 2 cores and 1 GB; a program may choose others."""
+    """Limits on memory and waiting times. The defaults suit 2 cores and 1 GB; a program may set others."""
 
     images: int = 16  # in one request
     megabytes: int = 64  # in one request: 16 photographs of 4 MB
-    megapixels: int = 60  # of a photograph: three times the largest fundus cameras; refused before decoding
+    megapixels: int = 60  # of a photograph: three times that of the largest fundus cameras; refused before decoding
     queue: int = 128  # photographs in work; further requests are answered 503 with Retry-After
     batch: int = 16  # photographs in one pass of the network
     wait: float = 0.004  # seconds to wait for more photographs before a pass
@@ -41,19 +41,19 @@ class ServeConfig:
 
     # Run folder that `foveal train` wrote, or a file or folder of `foveal export`.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Address to listen on; 127.0.0.1 can be reached from this machine only.
+    # Address to listen on; 127.0.0.1 accepts connections from this machine only.
     host: str = "127.0.0.1"
     # Port to listen on.
     port: int = 8000
-    # Bearer token that every request must send; by default $FOVEAL_TOKEN, empty for none.
+    # Token that every request must send; by default $FOVEAL_TOKEN, or none if that is not set.
     token: str = field(default_factory=lambda: _from_environment("FOVEAL_TOKEN", ""))
-    # Where reviews are kept: file, database URL or none; auto is $FOVEAL_REVIEWS or reviews.sqlite beside the model.
+    # Where to store reviews: file, database URL or none; auto: $FOVEAL_REVIEWS, or reviews.sqlite next to the model.
     reviews: str = "auto"
-    # Prepared set whose graded training images are searched for similar cases.
+    # Prepared set in which to search for similar images, among its graded training images.
     cases: Path | None = None
-    # Folder that keeps the photographs that are sent; by default none are kept.
+    # Folder in which to store the received photographs; by default they are not stored.
     keep_images: Path | None = None
-    # Quality flags that make the answer "ungradable" instead of a grade.
+    # Quality flags for which the answer is "ungradable" instead of a grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
     # auto, cpu, cuda or mps.
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""Refusals: a FovealError as an HTTP response, with the same code that the command line prints."""
+"""Errors: a FovealError as an HTTP response, with the same code as on the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 def response(error: FovealError) -> JSONResponse:
-    """The error as JSON, with the HTTP status and the headers of its code; 422 for an image, 400 for all others."""
+    """The error as JSON, with the status and headers of its code; by default 422 for images and 400 for others."""
     status = STATUS.get(error.code, 422 if error.subject == "image" else 400)
     body = {"code": error.code, "what": error.what, "expected": error.expected, "fix": error.fix}
     headers = dict(HEADERS.get(error.code, {}))
@@ -36,7 +36,7 @@ def response(error: FovealError) -> JSONResponse:
 
 
 def too_large(bytes_: int) -> FovealError:
-    """A request with more bytes than the server takes."""
+    """The request has more bytes than the server accepts."""
     return FovealError(
         "request.too_large", "the request is too large", expected=f"at most {bytes_ / 1e6:g} MB",
         fix="send fewer or smaller photographs",
@@ -44,7 +44,7 @@ def too_large(bytes_: int) -> FovealError:
 
 
 def too_many(images: int) -> FovealError:
-    """A request with more photographs than the server takes."""
+    """The request has more photographs than the server accepts."""
     return FovealError(
         "request.too_many", "the request has too many photographs", expected=f"at most {images}",
         fix="send them in several requests",
@@ -59,7 +59,7 @@ def busy(seconds: int) -> FovealError:
 
 
 def too_slow(seconds: float) -> FovealError:
-    """A request that was not received and answered in time."""
+    """The request was not received and answered in time."""
     what = f"the request was not received and answered within {seconds:g} s"
     return FovealError("request.timeout", what, fix="send fewer photographs at once")
 
@@ -71,10 +71,10 @@ def database_late(seconds: float) -> FovealError:
 
 
 def unreadable(code: str, reason: str) -> FovealError:
-    """A photograph that cannot be read; `code` and `reason` are those of the decoder."""
+    """The photograph cannot be read; `code` and `reason` come from the decoder."""
     return FovealError(
         code, f"the photograph cannot be read: {reason}",
-        expected="a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that other programs open",
+        expected="a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that other programs can open",
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Reviews: a person confirms or corrects a grade; what `add` has returned is on the disk.
+"""Reviews: a person confirms or corrects a grade. When `add` returns, the review is on disk.
 
-Every review is kept; the newest of an image counts (by time, then by id). They are in one SQLite file, or in PostgreSQL
-where many servers share them. `corrections` gives those that disagree in the columns of DATA/corrections.csv.
+All reviews are kept; the newest of an image counts (by time, then by id). They are in an SQLite file, or in PostgreSQL
+if several servers share them. `corrections` lists the corrected images in the columns of DATA/corrections.csv.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from foveal.sets.corrections import COLUMNS
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
 NEEDED = ("name", "reviewer")
-CLASSES = 100  # grades are below, and no more probabilities are kept
+CLASSES = 100  # most classes: limits the grades and the number of probabilities
 PAGE = 1000  # reviews in one answer
 
 
@@ -34,29 +34,29 @@ class Review:
 
     image: str  # SHA-256 of the file's bytes, hexadecimal
     name: str  # of the photograph
-    given: int | None  # the grade that the model gave; None: ungradable
-    grade: int | None  # the grade that the person gives; None: ungradable
+    given: int | None  # the grade of the model; None: ungradable
+    grade: int | None  # the grade of the reviewer; None: ungradable
     reviewer: str
     note: str = ""
     probabilities: tuple[float, ...] | None = None  # of the model, one for each class
     model: str = ""
-    id: int | None = None  # given by `add`
-    when: str = ""  # UTC, ISO 8601, seconds; given by `add`
+    id: int | None = None  # set by `add`
+    when: str = ""  # UTC, ISO 8601, seconds; set by `add`
 
 
 class Reviews:
     """The reviews in one database; made by `open_reviews`, used by many threads.
 
-    Every method raises FovealError where the database fails: the review may or may not be stored; send it again.
+    Every method raises FovealError if the database fails. The review may or may not be stored; send it again.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def add(self, review: Review) -> Review:
-        """Store a review; returns it with its id and time once it is on the disk.
+        """Store a review; returns it with its id and time once it is on disk.
 
-        FovealError for a text that is missing, too long or cannot be stored, and for invalid grades or probabilities.
+        FovealError if a text is missing, too long or cannot be stored, or if grades or probabilities are invalid.
         """
         check_review(review)
         review = replace(review, id=None, when=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -68,7 +68,7 @@ class Reviews:
     def latest(self, limit: int = 100, offset: int = 0) -> tuple[int, list[Review]]:
         """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`.
 
-        FovealError for a limit or an offset out of range.
+        FovealError if limit or offset is out of range.
         """
         if not 1 <= limit <= PAGE or not 0 <= offset < 2**31:
             what = f"limit is {limit} and offset {offset}"
@@ -80,10 +80,10 @@ class Reviews:
         return total, [_review(dict(row)) for row in rows]
 
     def corrections(self, everything: bool = False) -> pd.DataFrame:
-        """The newest review of each image that disagrees, in their order, as text in the columns of corrections.csv.
+        """The newest review of each corrected image, oldest first, as text in the columns of corrections.csv.
 
-        everything: also those that confirm. The id is the photograph's name. Where different images share a name, the
-        id is `NAME (sha256 …)`, which cannot match an image of a set by mistake.
+        everything: include confirmed images. The id is the name of the photograph. If different images share a name,
+        the id is `NAME (sha256 …)`, so that it cannot match an image of a set by mistake.
         """
         order = (REVIEWS.c.when.desc(), REVIEWS.c.id.desc())
         rank = func.row_number().over(partition_by=REVIEWS.c.image, order_by=order).label("rank")
@@ -91,7 +91,7 @@ class Reviews:
         newest = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.when, ranked.c.id)
         with self._told("read"), self._engine.connect() as connection:
             rows = connection.execute(newest).mappings().all()
-        images = Counter(row["name"] for row in rows)  # of all reviews: a confirmed image may share the name
+        images = Counter(row["name"] for row in rows)  # counts all reviews: a confirmed image may share the name
         table = [
             {
                 "id": row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})",
@@ -123,7 +123,7 @@ class Reviews:
 def open_reviews(url: str) -> Reviews:
     """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); creates what is missing.
 
-    Upgrades a database of an older Foveal. FovealError, without any password, where it cannot be opened.
+    Upgrades a database of an older Foveal. FovealError, without any password in it, if it cannot be opened.
     """
     address = database_url(url)
     place = place_of(address)
@@ -145,10 +145,10 @@ def open_reviews(url: str) -> Reviews:
 
 
 def check_review(review: Review) -> None:
-    """FovealError where SQLite or PostgreSQL could not store a review unchanged."""
+    """FovealError if SQLite or PostgreSQL could not store the review unchanged."""
     if not re.fullmatch("[0-9a-f]{64}", review.image):
-        expected = "the SHA-256 of the photograph's bytes, 64 hexadecimal digits in lower case"
-        raise FovealError("reviews.invalid", "image is not a digest", expected=expected)
+        expected = "the digest of the photograph's bytes, 64 lower-case hexadecimal digits"
+        raise FovealError("reviews.invalid", "image is not a SHA-256 digest", expected=expected)
     for field, limit in LIMITS.items():
         _check_text(field, getattr(review, field), limit)
     for field in ("given", "grade"):
@@ -169,7 +169,7 @@ def _check_text(field: str, text: str, limit: int) -> None:
         raise FovealError("reviews.invalid", f"{field} is empty", expected="the photograph and the reviewer")
     if len(text) > limit:
         raise FovealError("reviews.invalid", f"{field} has {len(text)} characters", expected=f"at most {limit}")
-    # PostgreSQL refuses zero bytes, and UTF-8 has no half surrogate pairs: refused for every database.
+    # PostgreSQL cannot store zero bytes, and UTF-8 has no lone surrogates: refuse them for every database.
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         what = f"{field} has a zero byte or half a character, which databases cannot store"
         raise FovealError("reviews.invalid", what, fix="remove it")

@@ -1,7 +1,7 @@
-"""The tables of the reviews, and the upgrade of older databases by Alembic's operations in one transaction.
+"""The tables of the reviews, and the upgrade of older databases with Alembic in one transaction.
 
 To change the tables, append a function to `REVISIONS` and make the same change in `REVIEWS`; a test compares the two.
-Never edit a published revision. Alembic's table alembic_version holds the revision of a database.
+Never edit a published revision. Alembic's table alembic_version stores the revision of a database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import JSON, Column, Connection, Engine, Index, Integer, MetaDat
 
 from foveal.errors import FovealError
 
-# `given` and `grade` are class numbers, empty where ungradable; `when` is UTC, of one width, so that it sorts as text.
+# `given` and `grade` are class numbers, empty if ungradable; `when` is UTC with a fixed width, so it sorts as text.
 REVIEWS = Table(
     "reviews",
     MetaData(),
@@ -30,10 +30,10 @@ REVIEWS = Table(
     Column("when", String(25), nullable=False),
     Index("reviews_by_image", "image", "when", "id"),
     Index("reviews_by_time", "when", "id"),
-    sqlite_autoincrement=True,  # an id is never given twice
+    sqlite_autoincrement=True,  # never reuse an id
 )
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
-# Any number that no other program takes in the same database: PostgreSQL's advisory locks are known by one.
+# The number of our advisory lock in PostgreSQL; no other program in the same database should use it.
 LOCK = 0x466F7665616C
 
 
@@ -60,13 +60,13 @@ REVISIONS: tuple[tuple[str, Callable[[Operations], None]], ...] = (("0001", _rev
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the tables to this Foveal's revision, in one transaction that other servers wait for.
+    """Bring the tables to this Foveal's revision, in one transaction; other servers wait for it.
 
-    FovealError for a database of a newer Foveal or of another program.
+    FovealError if the database is from a newer Foveal or another program.
     """
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a change of a large table may take long
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # changing a large table may take long
             connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         VERSION.create(connection, checkfirst=True)
         found = list(connection.scalars(select(VERSION.c.version_num)))
@@ -84,7 +84,7 @@ def _missing(found: list[str]) -> tuple[tuple[str, Callable[[Operations], None]]
     if not found:
         return REVISIONS
     if len(found) > 1 or found[0] not in known:
-        what = f"the tables have revision {', '.join(found)}: a newer Foveal or another program made them"
+        what = f"the tables have revision {', '.join(found)}: they were made by a newer Foveal or another program"
         expected = f"{known[0]} to {known[-1]}"
         raise FovealError("reviews.revision", what, expected=expected, fix="update Foveal or give another database")
     return REVISIONS[known.index(found[0]) + 1 :]

@@ -1,4 +1,4 @@
-"""serve: a grader behind an API and a page, on this machine or in a network; it keeps no image unless asked to.
+"""serve: a server with an API and a web page for a grader. It stores no photographs by default.
 
 foveal serve RUN
 foveal serve exported/ --cases DATA --reviews postgresql://user@host/reviews --host 0.0.0.0 --token SECRET
@@ -27,7 +27,7 @@ PACKAGES = ("fastapi", "uvicorn", "python_multipart", "sqlalchemy", "alembic", "
 NOTICE = "Research use; not a medical device."
 DEFAULTS = Limits()
 PATIENCE = 20  # seconds to wait for a complete request, or for the rest of a refused one
-CLOSING_SECONDS = 30  # for requests in progress when the server stops
+CLOSING_SECONDS = 30  # time for requests in progress when the server stops
 
 
 def serve(config: ServeConfig) -> None:
@@ -39,7 +39,7 @@ def serve(config: ServeConfig) -> None:
 
     if not config.local and not config.token:
         warn(f"--host {config.host} without --token: anyone who can reach this machine can grade and read all reviews")
-    with listen(config.host, config.port) as socket:  # first: a port in use is reported before a model is loaded
+    with listen(config.host, config.port) as socket:  # first, to report a port in use before loading a model
         port = socket.getsockname()[1]
         app = build_app(config)
         server = uvicorn.Server(
@@ -65,8 +65,8 @@ def _check_torch(run: Path) -> None:
     if (run / "model.json").is_file() and importlib.util.find_spec("torch") is None:
         raise FovealError(
             "package.missing", f"{run} is a run folder, and torch is not installed",
-            fix="pip install torch timm safetensors; or export the run on a machine with torch (foveal export "
-            f"{run} --out exported) and serve that folder",
+            fix="pip install torch timm safetensors, or export the run on a machine with torch (foveal export "
+            f"{run} --out exported) and serve the exported folder",
         )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
-    """The app for a run or an exported file, warmed up; FovealError where something is missing."""
+    """The app for a run or an exported file, warmed up; FovealError if something is missing."""
     _check_packages()
     _check_torch(config.run)
     from foveal.serve.app import create_app
@@ -95,7 +95,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
 
     if config.keep_images is not None:
         _check_folder(config.keep_images)
-        warn(f"{config.keep_images} keeps the photographs that are sent")
+        warn(f"received photographs are stored in {config.keep_images}")
     model = open_model([config.run], config.device)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
@@ -106,7 +106,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
 
 
 def describe(model: Model, config: ServeConfig, limits: Limits, *, maps: bool, cases: bool) -> dict[str, Any]:
-    """What GET /v1/model says."""
+    """The answer of GET /v1/model."""
     exported = is_exported(config.run)
     return {
         "name": model.name, "key": model.key, "kind": "exported" if exported else "run",

@@ -1,4 +1,4 @@
-"""Store: the reviews for requests: database calls run in their own threads and within a time limit."""
+"""Store: access to the reviews from requests. Database calls run in threads of their own, with a time limit."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Found = TypeVar("Found")
 
 
 class Store:
-    """The reviews, or None where the server keeps none; every method raises FovealError where it fails.
+    """The reviews, or None if the server stores none; every method raises FovealError on failure.
 
-    A call that was not answered within `seconds` may still take effect later.
+    A call that takes longer than `seconds` may still take effect later.
     """
 
     def __init__(self, reviews: Reviews | None, seconds: float) -> None:
@@ -30,7 +30,7 @@ class Store:
         self._threads = ThreadPoolExecutor(THREADS, "reviews")
 
     async def add(self, review: Review) -> Review:
-        """Keep a review; answered once it is on the disk."""
+        """Store a review; returns once it is on disk."""
         return await self._done(partial(self._there().add, review))
 
     async def latest(self, limit: int, offset: int) -> tuple[int, list[Review]]:
@@ -38,7 +38,7 @@ class Store:
         return await self._done(partial(self._there().latest, limit, offset))
 
     async def corrections(self, everything: bool) -> pd.DataFrame:
-        """A row for each image where the reviewer disagreed; with `everything`, also where they agreed."""
+        """A row for each corrected image; with `everything`, also for confirmed images."""
         return await self._done(partial(self._there().corrections, everything))
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class Store:
     def _there(self) -> Reviews:
         if self._reviews is None:
             fix = "start it without --reviews none"
-            raise FovealError("reviews.off", "this server keeps no reviews", fix=fix)
+            raise FovealError("reviews.off", "this server does not store reviews", fix=fix)
         return self._reviews
 
     async def _done(self, work: Callable[[], Found]) -> Found:

@@ -1,4 +1,4 @@
-"""Work: from the bytes of photographs to answers; threads decode, one thread runs the network."""
+"""Work: from photographs to answers. Several threads decode, one thread runs the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from foveal.serve.intake import Room, Sent, within
 from foveal.serve.options import Limits, ServeConfig
 from foveal.sets.shards import cores
 
-HELD_REQUESTS = 8  # requests of the largest size whose bytes are in memory at one time
+HELD_REQUESTS = 8  # most requests of the largest size in memory at one time
 
 
 class Work:
@@ -43,7 +43,7 @@ class Work:
         """Answers in the order of the photographs; FovealError when the server is full or too slow."""
         with self.batcher.place(len(photographs)):
             async with within(self.limits.timeout):
-                # Wait for all, even where one fails: a place is free only when no work is left for it.
+                # Wait for all, even if one fails: a place in the queue is free only when its work is done.
                 tasks = (self._answer(sent, wanted) for sent in photographs)
                 answers = await asyncio.gather(*tasks, return_exceptions=True)
         for answer in answers:
@@ -83,7 +83,7 @@ class Work:
 
 
 def _keep(sent: Sent, folder: Path) -> None:
-    """FOLDER/SHA256: named by its digest, so that no name from outside becomes a path."""
+    """Write FOLDER/SHA256. The name is the digest, so that a name from a client never becomes a path."""
     file = folder / sent.sha256
     if not file.exists():
         write_bytes(file, sent.data)

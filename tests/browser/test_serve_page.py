@@ -199,7 +199,7 @@ def test_what_is_here_already_is_not_counted_as_graded(room):
     page.set_input_files("#files", [photograph("copy.jpg", 1), photograph("other.jpg", 3)])
     expect(page.locator("#queue-items .same")).to_contain_text("left eye.jpg")
     expect(page.locator("#queue-summary")).to_have_text("1 of 2 graded")
-    expect(page.locator("#status")).to_have_text("All is answered: 1 of 2 graded.")
+    expect(page.locator("#status")).to_have_text("Finished: 1 of 2 graded.")
 
 
 @pytest.mark.parametrize(("locale", "said"), [("en-GB", "another grader now"), ("zh-CN", "服务器更换了模型")])
@@ -230,7 +230,7 @@ def test_the_page_waits_for_a_busy_server_and_says_so(room):
     page.locator("#record-lead:not(:empty)").wait_for()
     page.set_input_files("#files", [photograph("left eye.jpg", 3)])
     expect(page.locator("#queue-items .state")).to_contain_text("The server is busy. Trying again in 2")
-    expect(page.locator("#status")).to_contain_text("left eye.jpg is tried again")
+    expect(page.locator("#status")).to_contain_text("Trying left eye.jpg again")
     expect(page.locator(PHOTOGRAPHS)).to_have_count(1)
     assert len(tries) == 2
 
@@ -330,7 +330,7 @@ def test_a_review_needs_a_name_and_is_saved_when_the_server_has_it(room, server)
     graded(page, photograph("confirmed.jpg", 11), photograph("corrected.jpg", 12))
     expect(page.locator("#results-count")).to_have_text("2 photographs, 2 not reviewed")
     page.click("#confirm")
-    expect(page.locator("#review-problem")).to_contain_text("Write your name first")
+    expect(page.locator("#review-problem")).to_contain_text("Enter your name first")
     assert page.evaluate("document.activeElement.id") == "reviewer"
     page.keyboard.type("A. Okafor")
     page.click("#confirm")
@@ -430,10 +430,10 @@ def test_without_reviews_the_page_offers_none(room):
     graded(page, photograph("left eye.jpg", 2), photograph("right eye.jpg", 3))
     assert page.locator("#review").is_hidden() and page.locator("#to-reviews").is_hidden()
     assert page.locator("#next").is_hidden()
-    expect(page.locator("#record-lead")).to_contain_text("No record of this grader is known")
+    expect(page.locator("#record-lead")).to_contain_text("How often this grader is right is not known")
 
 
-@pytest.mark.parametrize(("locale", "word"), [("en-GB", "Report of one photograph"), ("zh-CN", "单张照片报告")])
+@pytest.mark.parametrize(("locale", "word"), [("en-GB", "Report on one photograph"), ("zh-CN", "单张照片报告")])
 def test_the_report_is_saved_and_fits_one_sheet(room, browser, tmp_path, locale, word):
     page = room(locale=locale)
     graded(page, photograph("left eye.jpg", 3))
@@ -461,8 +461,12 @@ def test_a_report_of_an_ungradable_photograph_gives_no_grade():
     text = pages.get_template("sheet.html").render(
         words=words, answer=answer, model=canned.MODEL, record=[], when="now"
     )
-    assert "Ungradable" in text and "no all-clear" in text and "The grader gives moderate" not in text
-    assert "<img src=x" not in text and "No record of this grader is known" in text
+    assert (
+        "Ungradable" in text
+        and "does not mean that the eye is healthy" in text
+        and "The grader gives moderate" not in text
+    )
+    assert "<img src=x" not in text and "How often this grader is right is not known" in text
 
 
 def test_language_and_colours_are_switched_and_kept(room):

@@ -2,7 +2,7 @@
   const points = JSON.parse(document.getElementById("points").textContent);
   const maps = document.querySelector(".maps");
   const card = maps.querySelector(".asked-dot");
-  const REACH = 14; // px from the finger or pointer to the dot that is meant
+  const REACH = 14; // px: a dot this close to the pointer is selected
 
   maps.querySelectorAll(".choice, .scripted").forEach((part) => { part.hidden = false; });
 

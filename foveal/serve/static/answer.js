@@ -1,11 +1,11 @@
-// The selected result, large: what the grader says of it, in words and numbers.
+// The selected result in detail: the answer of the grader in words and numbers.
 
 import { find, foreign, make, show } from "./elements.js";
 import { flagName, referralKind, shortAnswer } from "./results.js";
 import { className, has, languageTag, listed, number, percent, say } from "./words.js";
 import { showPicture } from "./viewer.js";
 
-const UNSURE = 0.5; // probability of the grade given, below which the page says so
+const UNSURE = 0.5; // below this probability of the grade given, the page warns
 let model = null;
 
 export function begin(given) {
@@ -13,7 +13,7 @@ export function begin(given) {
 }
 
 const sentence = (text) => make("p", { textContent: text });
-/** What the server words itself is English, whatever the language of the page. */
+/** Texts from the server are always in English, whatever the language of the page. */
 const english = (text) => make("p", { lang: "en", textContent: text });
 
 function gradeSentences(result) {
@@ -32,20 +32,20 @@ function gradeSentences(result) {
   return [sentence(said.join(languageTag() === "en" ? " " : "")), meaning(result)];
 }
 
-/** What a grade of the international scale means; nothing for other scales, whose words may be the same. */
+/** What a grade of the ICDR scale means; null for other scales, which may use the same words differently. */
 function meaning(result) {
   const key = `meaning.${result.grade_name}`;
   return model.scale === "icdr" && has(key) ? make("p", { className: "small", textContent: say(key) }) : null;
 }
 
-/** What a flag means; the page has words of its own for all that the server knows. */
+/** What a flag means; the page has its own texts for the flags of this version. */
 function flagMeaning(flag) {
   const key = `flagMeaning.${flag.name}`;
   return languageTag() === "en" || !has(key) ? english(flag.meaning) : sentence(say(key));
 }
 
 function ungradableSentences(result) {
-  // The reason names each flag that forbids a grade, with a colon and its meaning in English after it.
+  // The reason lists each flag that prevents a grade, as `flag: meaning` in English.
   const reasons = result.flags.filter((flag) => result.reason.includes(`${flag.name}: `)).map(flagMeaning);
   if (reasons.length === 0 && result.reason) reasons.push(english(result.reason));
   return [sentence(say("answer.ungradable.lead")), ...reasons];

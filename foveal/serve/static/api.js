@@ -1,20 +1,20 @@
-// Everything that the page asks of the server. Addresses are relative to the page.
+// All requests to the server. Addresses are relative to the page.
 
 const TOKEN = "foveal-token";
-const PATIENCE = 5; // seconds to wait where the server does not say how long
+const PATIENCE = 5; // seconds to wait if the server does not say how long
 const BUSY = [429, 503];
 let askForToken = async () => null;
 let token = null;
 let asking = null;
-let key = null; // of the model that the page knows the classes of
+let key = null; // of the model whose classes the page has loaded
 
 try {
   token = sessionStorage.getItem(TOKEN);
 } catch {
-  // Then the token lives as long as the page.
+  // Without storage, the token lasts as long as the page.
 }
 
-/** An answer of the server that is not what was asked for; status 0: there was no answer at all. */
+/** A refused or failed request; status 0 means that there was no answer. */
 export class Refused extends Error {
   constructor(status, error = {}, seconds = PATIENCE) {
     super(error.what ?? `status ${status}`);
@@ -27,12 +27,12 @@ export class Refused extends Error {
   }
 }
 
-/** `ask({ wrong })` gives the token that a person enters, or null. */
+/** `ask({ wrong })` resolves to the token that the user enters, or null. */
 export function whenTokenIsNeeded(ask) {
   askForToken = ask;
 }
 
-/** A header is bytes, a letter for each: written so, a token may have any letters. */
+/** The UTF-8 bytes of a text, one character each: a header can hold only such characters. */
 const asHeader = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
 async function reach(path, { headers = {}, ...options }) {
@@ -51,17 +51,17 @@ async function refusal(answer) {
   return new Refused(answer.status, body?.error ?? {}, Number.isNaN(seconds) ? PATIENCE : Math.max(1, seconds));
 }
 
-/** Only a token that the server has accepted outlives the page: another would be asked with for ever. */
+/** Store only tokens that the server has accepted: a wrong one would be sent again on every visit. */
 function keepToken(accepted) {
   try {
     if (accepted === null) sessionStorage.removeItem(TOKEN);
     else sessionStorage.setItem(TOKEN, accepted);
   } catch {
-    // It is kept in this module.
+    // The token stays in this module.
   }
 }
 
-/** Ask once, however many requests were refused; true if there is a new token. */
+/** Ask the user only once, even if several requests were refused; true if there is a new token. */
 async function renewToken(used) {
   if (used !== token) return true;
   keepToken(null);
@@ -82,8 +82,8 @@ async function wait(seconds, signal, onWait) {
 }
 
 /**
- * Ask until the server is not too busy. `onWait(seconds)` is called every second of waiting, `onGo()` when a try begins;
- * throws Refused, or the AbortError of `signal`.
+ * Send a request, and retry while the server is busy. Calls `onWait(seconds)` every second while waiting, and `onGo()`
+ * before each try. Throws Refused, or the AbortError of `signal`.
  */
 async function ask(path, options = {}, { signal, onWait, onGo, tries = 6 } = {}) {
   for (let attempt = 1; ; attempt += 1) {
@@ -126,8 +126,8 @@ export async function getModel() {
 }
 
 /**
- * The answer on one photograph, of the model that the page knows. A person can stop it, so it is tried as long as the
- * server says to wait.
+ * Grade one photograph with the model that the page has loaded. Retries without limit while the server is busy, because
+ * the user can stop it.
  */
 export async function grade(file, { similar, ...patience }) {
   const path = `v1/grade?pictures=true&similar=${similar}`;

@@ -1,10 +1,10 @@
-// Runs before the first paint, so that a page kept dark or Chinese does not flash light or English.
+// Runs before the first paint, so that a dark or Chinese page does not flash light or English.
 (() => {
   let kept = {};
   try {
     kept = { colours: localStorage.getItem("foveal-colours"), language: localStorage.getItem("foveal-language") };
   } catch {
-    // A browser may forbid storage; the page then follows the system.
+    // Storage may be blocked; the page then follows the system settings.
   }
   const root = document.documentElement;
   if (kept.colours === "light" || kept.colours === "dark") root.dataset.colours = kept.colours;

@@ -1,8 +1,8 @@
-// Elements of the page. Text is only ever set as text: names of files, notes and reasons come from outside.
+// Elements of the page. Always set text as text, never as HTML: file names, notes and reasons are not trusted.
 
 export const find = (id) => document.getElementById(id);
 
-/** An element with properties (those with a hyphen, and role, scope and lang, become attributes) and children. */
+/** An element with properties and children. Names with a hyphen, role, scope and lang become attributes. */
 export function make(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,14 +14,14 @@ export function make(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Text from outside, kept apart so that its direction of writing cannot turn what stands beside it. */
+/** Text from outside in a <bdi>, so that right-to-left text does not change the text around it. */
 export const foreign = (text) => make("bdi", { textContent: text });
 
 export function show(element, shown) {
   element.hidden = !shown;
 }
 
-/** Offer bytes as a file to save. */
+/** Download bytes as a file. */
 export function save(blob, name) {
   const address = URL.createObjectURL(blob);
   const link = make("a", { href: address, download: name });
@@ -31,7 +31,7 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** The same words twice would be read out once: a live region is emptied first. */
+/** Announce a text in a live region. Empty it first: the same text twice would be read out only once. */
 export function announce(region, text) {
   region.textContent = "";
   setTimeout(() => {

@@ -1,11 +1,11 @@
-// Photographs come in: chosen, dropped (folders, too), or pasted.
+// Adding photographs: chosen, dropped (also folders) or pasted.
 
 import { find } from "./elements.js";
 
 const PHOTOGRAPH = /^(jpe?g|png|tiff?|bmp|webp|gif|jp2|ppm|pgm|dcm|dicom)$/i; // what the server reads
 let pasted = 0;
 
-/** Whether a file of this name can be one. DICOM files often have no ending, or are called by a number with full stops. */
+/** Whether the name may be that of a photograph. DICOM names often have no ending, or are numbers with full stops. */
 function canBePhotograph(name) {
   const ending = /\.(?=\w*[a-z])(\w+)$/i.exec(name);
   return ending === null ? name !== "DICOMDIR" : PHOTOGRAPH.test(ending[1]);
@@ -23,10 +23,10 @@ async function filesOf(entry) {
   }
 }
 
-/** The files that were dropped; of a folder only photographs, and how many files of folders were `passed` over. */
+/** The dropped files, of folders only the photographs; `passed` counts the skipped files. */
 async function dropped(transfer) {
   const items = [...transfer.items].filter((item) => item.kind === "file");
-  // Both must be asked for before the first wait: afterwards the browser has forgotten them.
+  // Read both before the first await: afterwards the browser clears them.
   const asked = items.map((item) => ({ entry: item.webkitGetAsEntry?.(), file: item.getAsFile() }));
   const files = [];
   let passed = 0;
@@ -41,18 +41,18 @@ async function dropped(transfer) {
   return { files, passed };
 }
 
-/** The clipboard calls every picture image.png. */
+/** A file with a name of its own: the clipboard calls every picture image.png. */
 function named(file) {
   if (!/^image\.\w+$/.test(file.name)) return file;
   pasted += 1;
   return new File([file], file.name.replace("image", `pasted-${pasted}`), { type: file.type });
 }
 
-/** `take(files, passed)` is called with what a person adds, wherever it is dropped, and how many files were not taken. */
+/** Calls `take(files, passed)` with the files that the user adds, and the number of skipped files. */
 export function listen(take) {
   const zone = find("drop");
   const input = find("files");
-  let depth = 0; // elements below the pointer that were entered and not left
+  let depth = 0; // elements under the pointer that were entered and not left
   const highlight = (on) => {
     depth = on ? depth : 0;
     zone.classList.toggle("over", on);
@@ -78,7 +78,7 @@ export function listen(take) {
   });
   document.addEventListener("drop", async (event) => {
     if (!carriesFiles(event)) return;
-    event.preventDefault(); // the browser would leave the page to show the file
+    event.preventDefault(); // otherwise the browser leaves the page to show the file
     highlight(false);
     const { files, passed } = await dropped(event.dataTransfer);
     take(files, passed);

@@ -1,4 +1,4 @@
-// Single-letter keys, and the dialog that lists them. They can be switched off, and are silent in fields and dialogs.
+// Single-letter shortcuts and the dialog that lists them. The user can switch them off; they are off in fields and dialogs.
 
 import { find } from "./elements.js";
 import { keep, kept } from "./storage.js";

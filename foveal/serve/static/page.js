@@ -1,4 +1,4 @@
-// The reading room: what belongs together is put together here; every file beside this one has one concern.
+// The reading room: connects the other files, each of which does one thing.
 
 import * as answer from "./answer.js";
 import { getModel, getReport, whenTokenIsNeeded } from "./api.js";
@@ -20,9 +20,9 @@ import { languageTag, number, say, translate } from "./words.js";
 const NARROW = matchMedia("(max-width: 56rem)");
 let model = null;
 let failure = null;
-let reporting = null; // {result, text()}: what the report of a photograph has come to
+let reporting = null; // {result, text()}: the state of the report on a photograph
 
-/** Everything whose words depend on the language, drawn again from what is known. */
+/** Redraw everything that depends on the language. */
 function draw() {
   translate();
   document.title = say("page.title");
@@ -54,7 +54,7 @@ function drawSelected() {
   drawReport();
 }
 
-/** Below a review that is saved, the way on. */
+/** The button to the next photograph, below a saved review. */
 function drawNextAfter() {
   show(find("next-after"), results.current()?.review != null && results.nextOpen() !== null);
 }
@@ -64,7 +64,7 @@ function drawReport() {
   find("report-status").textContent = mine ? reporting.text() : "";
 }
 
-/** An answer becomes a result; the photograph that is here already, if it is, else null. */
+/** Add an answer to the results; returns the result that already has this photograph, or null. */
 async function take(graded, file, order) {
   const picture = bytesOf(graded.picture);
   const small = await smallCopy(picture);
@@ -79,7 +79,7 @@ async function take(graded, file, order) {
   return null;
 }
 
-/** Beside the list the answer is in sight; below it the page must go there. */
+/** On narrow screens, the answer is below the list: move there. */
 function open() {
   if (NARROW.matches) find("answer-name").focus();
 }
@@ -115,7 +115,7 @@ async function makeReport() {
   }
 }
 
-/** The view that the address names; the reviews are fetched whenever they are looked at. */
+/** Show the view named in the address; loads the reviews each time they are shown. */
 function showView({ moved }) {
   const isReviews = location.hash === "#reviews" && model?.reviews === true;
   show(find("photographs-view"), !isReviews);

@@ -1,8 +1,8 @@
-// Pictures of an answer. They come as data addresses; kept as bytes they take less memory, and lists get small copies.
+// Pictures of an answer. They arrive as data URLs; as bytes they take less memory. Lists show small copies.
 
-const SMALL = 128; // px, for 64 px on a screen of double density
+const SMALL = 128; // px, for 64 px on a high-density screen
 
-/** The bytes of a base64 data address; null where there is none. */
+/** The bytes of a base64 data URL; null if it is not one. */
 export function bytesOf(address) {
   const parts = /^data:(image\/[\w.+-]+);base64,(.*)$/s.exec(address ?? "");
   if (parts === null) return null;
@@ -12,7 +12,7 @@ export function bytesOf(address) {
 
 export const addressOf = (bytes) => (bytes === null ? null : URL.createObjectURL(bytes));
 
-/** The address of a small copy; null where the picture cannot be shown. */
+/** The address of a small copy; null if the browser cannot show the picture. */
 export async function smallCopy(bytes) {
   if (bytes === null) return null;
   try {

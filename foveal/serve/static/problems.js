@@ -3,9 +3,9 @@
 import { Refused } from "./api.js";
 import { has, languageTag, say } from "./words.js";
 
-const OWN = [401, 409]; // here the page's own words are better for people
+const OWN = [401, 409]; // for these, the texts of the page are clearer
 
-/** What went wrong and how to fix it. The server speaks English: in other languages the page's own words come first. */
+/** What went wrong and how to fix it. The server's text is English: in other languages, a text of the page comes first. */
 export function plainly(problem) {
   if (!(problem instanceof Refused)) return say("error.strange");
   if (problem.status === 0) return say("error.offline");

@@ -1,4 +1,4 @@
-// Photographs on their way to the server, two at a time, and those that failed, with what to do about it.
+// Photographs being sent to the server, two at a time, and failed ones with a way to try again.
 
 import { grade } from "./api.js";
 import { announce, find, foreign, make, show } from "./elements.js";
@@ -11,13 +11,13 @@ const items = []; // {order, file, state, seconds, problem (a function, so that 
 let settings = { limits: {}, similar: false, take: () => null };
 let orders = 0;
 let round = { done: 0, total: 0 };
-let passedOver = 0; // files that were dropped last and not taken
+let passedOver = 0; // skipped files of the last drop
 let stopping = new AbortController();
 
 const inState = (...states) => items.filter((item) => states.includes(item.state));
 export const isBusy = () => inState("waiting", "sending", "pausing").length > 0;
 
-/** `take(answer, file, order)` gets every answer, and returns the result that was there already, or null. */
+/** `take(answer, file, order)` receives each answer; it returns the result that already has this photograph, or null. */
 export function begin(given) {
   settings = given;
 }
@@ -30,7 +30,7 @@ function tooLarge(file) {
   return () => say("queue.tooLarge", sizes);
 }
 
-/** Add files and begin to send them; `passed`: how many others came with them that are no photographs. */
+/** Add files and start to send them; `passed`: the number of skipped files that came with them. */
 export function add(files, passed) {
   if (files.length + passed === 0) return;
   passedOver = passed;

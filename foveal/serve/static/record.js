@@ -1,4 +1,4 @@
-// How good the grader has been on photographs with a known grade.
+// How good the grader is on photographs with a known grade.
 
 import { find, make, show } from "./elements.js";
 import { has, number, say } from "./words.js";

@@ -1,4 +1,4 @@
-// The list of what was graded in this visit.
+// The list of photographs graded in this visit.
 
 import { find, foreign, make, show } from "./elements.js";
 import { className, listed, say, sayCount } from "./words.js";
@@ -57,10 +57,10 @@ export function select(result) {
   settings.onSelect(result);
 }
 
-/** The result `distance` places further, or null at an end of the list. */
+/** The result `distance` places after the selected one, or null beyond the list. */
 export const beside = (distance) => results[results.indexOf(selected) + distance] ?? null;
 
-/** The next result that nobody has reviewed, from the selected one on and then from the top; null if there is none. */
+/** The next result without a review after the selected one, continuing from the top; null if there is none. */
 export function nextOpen() {
   const start = results.indexOf(selected) + 1;
   return [...results.slice(start), ...results.slice(0, start)].find((r) => r.review === null && r !== selected) ?? null;

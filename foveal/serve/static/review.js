@@ -1,4 +1,4 @@
-// A person confirms or corrects a grade. A review counts as saved only when the server has answered that it is on disk.
+// Confirm or correct a grade. A review counts as saved only when the server confirms that it is on disk.
 
 import { saveReview } from "./api.js";
 import { announce, find, make, show } from "./elements.js";
@@ -15,7 +15,7 @@ let shown = null;
 
 export const newDraft = () => ({ grade: undefined, note: "", begun: false, said: null, problem: null, busy: false });
 
-/** `changed(result)` is called whenever what is known of its review changes. */
+/** Calls `changed(result)` whenever the review of a result changes. */
 export function begin(given, changed) {
   model = given;
   onChange = changed;
@@ -91,7 +91,7 @@ function savedSentence(result) {
   return say(key, { id, when: time(when), grade: nameOf(grade), given: nameOf(given(result)) });
 }
 
-/** Only the words that change while a person writes: the fields keep their content and the focus. */
+/** Redraw only the messages, so that the fields keep their content and focus while the user types. */
 function drawState(result) {
   if (result !== shown) return;
   const { draft } = result;
@@ -135,6 +135,6 @@ note.addEventListener("input", () => {
 find("confirm").addEventListener("click", () => send(shown, given(shown)));
 find("review-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  // Return in the field of the name must not save anything by itself.
+  // Pressing Enter in the name field must not save a review.
   if (event.submitter === find("correct") && document.activeElement !== reviewer) send(shown, shown.draft.grade);
 });

@@ -1,4 +1,4 @@
-// All reviews that the server has, a page at a time.
+// All reviews on the server, one page at a time.
 
 import { getCorrections, getReviews } from "./api.js";
 import { announce, find, foreign, make, save, show } from "./elements.js";

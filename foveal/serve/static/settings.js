@@ -1,4 +1,4 @@
-// Language and colours: chosen by a person, kept in this browser; until then as the browser has them.
+// Language and colours: the user's choice, stored in this browser; by default the settings of the browser.
 
 import { find } from "./elements.js";
 import { keep, kept } from "./storage.js";
@@ -9,7 +9,7 @@ const colours = find("colours");
 
 export const currentLanguage = () => language.value;
 
-/** Load the words and follow the two choices; `onLanguage()` is called when the words have changed. */
+/** Load the texts and react to both settings; calls `onLanguage()` when the texts have changed. */
 export async function begin(onLanguage) {
   const wanted = kept("language") ?? navigator.language ?? "en";
   language.value = LANGUAGES.find((known) => wanted.toLowerCase().startsWith(known)) ?? "en";

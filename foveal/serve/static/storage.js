@@ -1,10 +1,10 @@
-// What stays in this browser. Storage can be forbidden or full: then nothing is kept, and the page goes on.
+// Settings stored in this browser. If storage is blocked or full, nothing is stored and the page still works.
 
 export function keep(name, value) {
   try {
     localStorage.setItem(`foveal-${name}`, value);
   } catch {
-    // Nothing depends on it.
+    // The page works without it.
   }
 }
 

@@ -5,7 +5,7 @@ import { find, show } from "./elements.js";
 const dialog = find("token");
 const text = find("token-text");
 
-/** What a person enters, or null where they cancel. */
+/** The token that the user enters, or null if they cancel. */
 export function askForToken({ wrong }) {
   show(find("token-wrong"), wrong);
   text.value = "";

@@ -15,11 +15,11 @@ const strength = find("strength");
 const view = { scale: 1, x: 0, y: 0 };
 const pointers = new Map();
 let shown = null;
-let before = 50; // strength to return to when the map is switched on again
+let before = 50; // strength to restore when the map is switched on again
 
 function place() {
   const { width, height } = stage.getBoundingClientRect();
-  // The picture always covers its frame: it cannot be pushed out of sight.
+  // The picture always covers its frame and cannot be moved out of view.
   view.x = Math.min(0, Math.max(width * (1 - view.scale), view.x));
   view.y = Math.min(0, Math.max(height * (1 - view.scale), view.y));
   layers.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
@@ -59,7 +59,7 @@ function paint() {
   strength.setAttribute("aria-valuetext", text);
 }
 
-/** Switch the map off, or on as strong as it was. */
+/** Switch the map off, or on with its previous strength. */
 export function toggleMap() {
   if (shown?.heat == null) return;
   if (strength.value > 0) before = strength.value;
@@ -79,7 +79,7 @@ function onKey(event) {
 }
 
 function onWheel(event) {
-  // At its smallest the picture lets the page scroll on.
+  // If the picture cannot get smaller, let the page scroll.
   if (event.deltaY >= 0 && view.scale <= 1) return;
   event.preventDefault();
   const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
@@ -94,7 +94,7 @@ function onPointerMove(event) {
     const apart = (point) => Math.hypot(point.clientX - other.clientX, point.clientY - other.clientY) || 1;
     zoomAround(apart(event) / apart(last), (event.clientX + other.clientX) / 2, (event.clientY + other.clientY) / 2);
   }
-  const share = 1 / pointers.size; // two fingers that move together move the picture once
+  const share = 1 / pointers.size; // two fingers moving together must move the picture only once
   move((event.clientX - last.clientX) * share, (event.clientY - last.clientY) * share);
   pointers.set(event.pointerId, { clientX: event.clientX, clientY: event.clientY });
 }

@@ -1,4 +1,4 @@
-// All texts of the page, in the language of the page.
+// The texts of the page in the selected language.
 
 export const LANGUAGES = ["en", "zh"];
 let words = {};
@@ -17,20 +17,20 @@ export async function load(language) {
 export const languageTag = () => tag;
 export const has = (key) => key in words;
 
-/** The text of a key with its {places} filled; the key itself where there is none, so that a slip is seen. */
+/** The text of a key with its {placeholders} filled; the key itself if there is no text, so that mistakes are visible. */
 export function say(key, values = {}) {
   const text = words[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
-/** The text of a key for a number of things. */
+/** The text of a key in its singular or plural form. */
 export const sayCount = (key, count, values = {}) =>
   say(`${key}.${plural.select(count) === "one" ? "one" : "other"}`, { count: number(count), ...values });
 
 export const number = (value, digits = 0) =>
   value.toLocaleString(tag, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
-/** A share as a percentage. What is not nothing is not called 0 %, and what is not certain not 100 %. */
+/** A share as a percentage: 0 % only for exactly 0, and 100 % only for exactly 1. */
 export function percent(share) {
   const rounded = Math.round(100 * share);
   if (rounded === 0 && share > 0) return say("percent", { number: "<1" });
@@ -38,21 +38,21 @@ export function percent(share) {
   return say("percent", { number: rounded });
 }
 
-/** The name of a class in the language of the page, or as the grader has it. */
+/** The name of a class in the language of the page, or the grader's own name. */
 export const className = (name) => (has(`class.${name}`) ? say(`class.${name}`) : name);
 
-/** Names in a row; Chinese sets a mark between them that needs no space beside Latin letters. */
+/** A list of names; in Chinese, joined by 、, which needs no spaces around Latin letters. */
 export const listed = (names, type = "disjunction") =>
   tag === "en" ? new Intl.ListFormat(tag, { type }).format(names) : names.join("、");
 
-/** A day is told with the name of its month: 4/5 is two days. */
+/** Dates use the name of the month: 4/5 is ambiguous. */
 const dated = () => (tag === "en" ? "en-GB" : tag);
 
 export const moment = (when) => new Date(when).toLocaleString(dated(), { dateStyle: "medium", timeStyle: "short" });
 
 export const time = (when) => new Date(when).toLocaleTimeString(dated(), { timeStyle: "short" });
 
-/** Fill every element that names its words. */
+/** Fill in the text of every element with a data-words attribute. */
 export function translate(root = document) {
   for (const element of root.querySelectorAll("[data-words]")) element.textContent = say(element.dataset.words);
   for (const element of root.querySelectorAll("[data-words-label]")) {
