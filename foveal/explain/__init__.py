@@ -1,1 +1,1 @@
-"""What a grade depends on, and how far a map of that can be believed."""
+"""Heat maps of what a grade depends on, and tests of how reliable they are."""

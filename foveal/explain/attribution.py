@@ -1,11 +1,11 @@
-"""Attribution: which parts of the network's input a score rests on; methods by captum, or in cam.py where it has none.
+"""Attribution: which parts of the input a score depends on. The methods come from captum, or from cam.py.
 
 Legend: B images, C channels, s pixels a side, S pixels a side of the prepared picture. A map is float32 [s, s] >= 0:
-only what raises the score is kept, as only that has a place to point at.
+it keeps only the parts that raise the score.
 
-gradcam and its kin   the last map of features, weighted by gradients: cam.py (Selvaraju et al. 2017)
-integrated-gradients  gradients along the way from a baseline to the picture (Sundararajan et al. 2017)
-occlusion             the fall of the score when a window is replaced by its blurred surroundings (Zeiler, Fergus 2014)
+gradcam and others    the last feature map, weighted by gradients: cam.py (Selvaraju et al. 2017)
+integrated-gradients  gradients averaged along the path from a baseline to the picture (Sundararajan et al. 2017)
+occlusion             the drop of the score when a window is replaced by a blurred version (Zeiler, Fergus 2014)
 saliency              the largest gradient of the channels, unsigned (Simonyan et al. 2014)
 gradient-x-input      gradient times normalised input (Shrikumar et al. 2016)
 """
@@ -29,18 +29,18 @@ MethodName = Literal[
     "gradcam", "gradcam++", "hirescam", "layercam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input"
 ]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
-STEPS = 32  # of integrated gradients
-WINDOWS = 8  # occlusion windows, side by side, over the whole side; they move by half of their own
+STEPS = 32  # steps of integrated gradients
+WINDOWS = 8  # occlusion windows per side; they move by half their width
 AT_ONCE = 32  # inputs per pass of the network
-SMOOTHING = 0.012  # of the side: gradients of single pixels are speckled, and a speckle is no finding
+SMOOTHING = 0.012  # as a share of the side: smooths the noise of single pixels
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """A map with what must be known to read it.
+    """A map and how precise it is.
 
-    `heat`: float32 [s, s] >= 0. `cells`: how many places a side the method can tell apart.
-    `delta`: integrated gradients only: how far the map's sum misses the change of score, as a share of that change.
+    `heat`: float32 [s, s] >= 0. `cells`: the resolution of the method, in cells per side.
+    `delta`: for integrated gradients, the error of the sum of the map as a share of the change of the score.
     """
 
     heat: Tensor
@@ -49,16 +49,16 @@ class Attribution:
 
 
 def require_captum() -> None:
-    """FovealError with the command that installs captum, where it is missing."""
+    """Raise FovealError, with the command to install it, if captum is missing."""
     if importlib.util.find_spec("captum") is None:
         raise FovealError("package.missing", "foveal explain needs captum", fix="pip install 'foveal[explain]'")
 
 
 def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
-    """The map of one normalised input [1, C, s, s]; `baseline` has the same shape: the picture with nothing to see.
+    """The map of one normalised input [1, C, s, s]; `baseline`, of the same shape, is the picture without content.
 
-    The grader's parameters must not require gradients: nothing may stay on the model. FovealError for an unknown
-    method, and for those of cam.py on an encoder without a map of features.
+    The parameters of the grader must not require gradients, so that none accumulate. FovealError for an unknown method,
+    and for the methods of cam.py if the encoder has no feature map.
     """
     image = image.detach().clone().requires_grad_(True)
     if method in WEIGHTED:
@@ -91,9 +91,9 @@ def _integrated(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
 
 
 def occlusion(scorer: Scorer, image: Tensor, baseline: Tensor, windows: int) -> Tensor:
-    """The mean fall of the score while a pixel is hidden, float32 [s, s] >= 0.
+    """The mean drop of the score when a pixel is hidden, float32 [s, s] >= 0.
 
-    A window is a `windows`-th of the side; inside it the picture is replaced by `baseline`.
+    `windows`: windows per side; inside a window, `baseline` replaces the picture.
     """
     from captum.attr import Occlusion
 
@@ -113,7 +113,7 @@ def _deviation(size: int) -> float:
 
 
 def _smoothed(pixels: Tensor) -> Tensor:
-    """The positive part [s, s], blurred; beyond the edge there is nothing."""
+    """The positive part [s, s], blurred; zeros beyond the edge."""
     sigma = _deviation(pixels.shape[1])
     width = 2 * math.ceil(2.5 * sigma) + 1
     positive = pixels.detach().float().clamp_min(0).cpu().numpy()
@@ -121,5 +121,5 @@ def _smoothed(pixels: Tensor) -> Tensor:
 
 
 def _cells_of_pixels(image: Tensor) -> int:
-    """Places a side that remain after smoothing: a blur joins what is nearer than twice its deviation."""
+    """The resolution in cells per side after smoothing: a cell is twice the standard deviation of the blur."""
     return int(min(image.shape[3], image.shape[3] / (2 * _deviation(image.shape[3]))))

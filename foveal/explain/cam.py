@@ -1,14 +1,14 @@
-"""The Grad-CAM family: maps of features, weighted by how the score changes with them.
+"""The Grad-CAM family: feature maps weighted by the gradient of the score.
 
-Legend: D features, h = w places a side. A [D, h, w]: a map of features; G: the gradient of the score by each of them.
+Legend: D features, h = w cells per side. A [D, h, w]: a feature map; G: the gradient of the score with respect to A.
 
 gradcam    relu(sum_d mean(G_d) A_d)                                                      Selvaraju et al. 2017
 gradcam++  relu(sum_d w_d A_d), w_d = sum(a relu(G_d)), a = G^2 / (2 G^2 + sum(A_d) G^3)  Chattopadhay et al. 2018
-hirescam   relu(sum_d G_d A_d): what moves the score at this very place                   Draelos and Carin 2020
-layercam   relu(sum_d relu(G_d) A_d), of an earlier stage, which has more places          Jiang et al. 2021
+hirescam   relu(sum_d G_d A_d): the effect on the score at each cell                      Draelos and Carin 2020
+layercam   relu(sum_d relu(G_d) A_d), of an earlier stage, with more cells                Jiang et al. 2021
 
-Where the head stands on the mean of the last map, G is the same at all places, and hirescam equals gradcam. captum's
-LayerGradCam gives the same maps of convolutions, but cannot lay out the tokens of transformers.
+If the head uses the mean of the last map, G is the same in all cells, and hirescam equals gradcam. captum's
+LayerGradCam gives the same maps for convolutions, but cannot arrange the tokens of transformers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from foveal.errors import FovealError
 from foveal.explain.target import Scorer
 
-# Stages before the last: there the AUC of layercam was farthest ahead of random weights on drawn photographs. Joining
-# stages by the maximum, as the paper also does, lets the coarse map cover the fine one.
+# Stages before the last: with 2, the AUC of layercam was furthest above that of random weights on drawn photographs.
+# Combining stages by the maximum, as the paper also does, lets the coarse map hide the fine one.
 EARLIER = 2
 
 Layout = Callable[[Tensor], Tensor]
@@ -33,29 +33,29 @@ Seen = dict[nn.Module, tuple[Tensor, Tensor]]  # module -> (A, G), in the order 
 
 
 def class_activation(method: str, scorer: Scorer, image: Tensor) -> tuple[Tensor, int]:
-    """(map float32 [s, s] >= 0, places a side that it tells apart) of a normalised input [1, C, s, s] with gradient.
+    """(map float32 [s, s] >= 0, cells per side) for a normalised input [1, C, s, s] that requires gradients.
 
-    FovealError where the encoder has no map of features that is larger than one place.
+    FovealError if the encoder has no feature map with more than one cell.
     """
     seen = feature_maps(scorer, image)
     if not seen:
-        raise FovealError("run.no_maps", f"--method {method} does not go with this encoder",
-                          expected="one with a map of features larger than one place",
-                          fix="choose --method integrated-gradients")  # fmt: skip
+        raise FovealError("run.no_maps", f"--method {method} does not work with this encoder",
+                          expected="an encoder with a feature map larger than 1 x 1",
+                          fix="use --method integrated-gradients")  # fmt: skip
     module = _early(scorer, seen) if method == "layercam" else _last(seen)
     return enlarged(WEIGHTED[method](*seen[module]).relu(), image.shape[3])
 
 
 def enlarged(coarse: Tensor, size: int) -> tuple[Tensor, int]:
-    """(a map [h, h] at the size of the network's input [size, size], h)."""
+    """(the map [h, h] enlarged to the input size [size, size], h)."""
     heat = F.interpolate(coarse[None, None], (size, size), mode="bilinear", align_corners=False)
     return heat[0, 0], len(coarse)
 
 
 def feature_maps(scorer: Scorer, image: Tensor) -> Seen:
-    """Every map of features of one pass with its gradient, float32 [D, h, w], h = w > 1; empty where there is none.
+    """Every feature map of one pass with its gradient, float32 [D, h, w], h = w > 1; empty if there is none.
 
-    Hooks find them in any encoder; in transformers, maps are rows of tokens laid out as they were cut.
+    Hooks find them in any encoder. For transformers, the tokens are arranged in their original grid.
     """
     encoder = scorer.grader.get_submodule("encoder")
     score, outputs = _outputs(scorer, encoder, image)
@@ -71,7 +71,7 @@ def feature_maps(scorer: Scorer, image: Tensor) -> Seen:
 
 
 def _outputs(scorer: Scorer, encoder: nn.Module, image: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
-    """(score [1], the last output of every module of the encoder, in the order of the pass)."""
+    """(score [1], the last output of every module of the encoder, in execution order)."""
     outputs: dict[nn.Module, Tensor] = {}
 
     def keep(module: nn.Module, _: Any, output: Any) -> None:
@@ -88,13 +88,13 @@ def _outputs(scorer: Scorer, encoder: nn.Module, image: Tensor) -> tuple[Tensor,
 
 
 def _layout(output: Tensor, encoder: Any, lengths: set[int]) -> Layout | None:
-    """How to lay out an output [1, …] as [D, h, w], or None; `lengths`: of the rows of tokens in the same pass.
+    """A function from an output to [D, h, w], or None if it is no feature map; `lengths`: token counts in the pass.
 
-    A square as long as a row of tokens is attention, and tokens of another width are on their way to it.
+    A square whose side is a token count is attention. Tokens of a different width are inside its layers.
     """
     shape = output.shape
     if output.dim() == 3 and shape[2] == encoder.num_features:
-        first = getattr(encoder, "num_prefix_tokens", 0)  # these stand for no place
+        first = getattr(encoder, "num_prefix_tokens", 0)  # class and register tokens have no position
         side = math.isqrt(shape[1] - first)
         is_square = side > 1 and side**2 == shape[1] - first
         return (lambda part: part[first:].T.reshape(-1, side, side)) if is_square else None
@@ -108,14 +108,14 @@ def _layout(output: Tensor, encoder: Any, lengths: set[int]) -> Layout | None:
 def _last(seen: Seen) -> nn.Module:
     """The last map that the score depends on.
 
-    Where the head reads only a class token, the last block passes nothing on from places: its input is that map.
+    If the head reads only the class token, the other tokens of the last block have no effect; then it is its input.
     """
     read = [module for module, (_, gradients) in seen.items() if gradients.any()]
     return (read or list(seen))[-1]
 
 
 def _early(scorer: Scorer, seen: Seen) -> nn.Module:
-    """The end of an earlier stage, of those that timm names; the last map where none is finer."""
+    """The output of an earlier stage, as named by timm; the last map if no stage is finer."""
     last = _last(seen)
     encoder: Any = scorer.grader.get_submodule("encoder")
     named = [encoder.get_submodule(stage["module"]) for stage in getattr(encoder, "feature_info", [])]
@@ -124,14 +124,14 @@ def _early(scorer: Scorer, seen: Seen) -> nn.Module:
 
 
 def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """A, G [D, h, w] -> [h, w], as are all below."""
+    """A, G [D, h, w] -> [h, w], as in all functions below."""
     return (gradients.mean((1, 2), keepdim=True) * features).sum(0)
 
 
 def grad_cam_pp(features: Tensor, gradients: Tensor) -> Tensor:
-    """Divided by G^2, the weights of places are 1 / (2 + sum(A) G); where G <= 0 they meet a 0.
+    """The weights a of the paper, simplified by G^2: 1 / (2 + sum(A) G). Cells with G <= 0 do not count.
 
-    The paper takes A to be >= 0, as after ReLU. Sums below 0, of other activations, count as 0: no weight may pass 1/2.
+    The paper assumes A >= 0, as after ReLU. With other activations, negative sums count as 0: a is at most 1/2.
     """
     rising = gradients.relu()
     places = 1 / (2 + features.sum((1, 2), keepdim=True).relu() * rising)
@@ -139,12 +139,12 @@ def grad_cam_pp(features: Tensor, gradients: Tensor) -> Tensor:
 
 
 def hires_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """Gradients stay at their places."""
+    """Each cell is weighted by its own gradient."""
     return (gradients * features).sum(0)
 
 
 def layer_cam(features: Tensor, gradients: Tensor) -> Tensor:
-    """Only gradients that raise the score, at their places."""
+    """Each cell is weighted by its own gradient, if positive."""
     return (gradients.relu() * features).sum(0)
 
 

@@ -1,4 +1,4 @@
-"""explain: where a grader looks, and how far a map of that can be believed.
+"""explain: heat maps of where a grader looks, and tests of how reliable they are.
 
 foveal explain RUN photograph.jpg folder/ --out FOLDER
 foveal explain RUN DATA --split test
@@ -30,13 +30,13 @@ from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.overlays import file_name
 from foveal.runs import read_model
 
-UNREADABLE = 0.25  # the same share, above which too much of the map is of something else
-MISSED = 0.1  # of the change of the score: where the map's sum misses more, the note says so
+MISSED = 0.1  # error of the sum of a map, as a share of the change of the score, above which the note reports it
+UNREADABLE = 0.25  # the same, above which the note warns not to rely on the map
 
 CANNOT_SHOW = (
-    "A map shows what the answer of this grader depends on, not what is ill. It cannot show a lesion that the grader "
-    "did not use, nor anything smaller than its cells; a plausible place does not prove a right grade, and an empty "
-    "map does not prove health. Not for diagnosis."
+    "A map shows what the answer of this grader depends on, not where disease is. It cannot show lesions that the "
+    "grader did not use, or anything smaller than its cells. A plausible map does not prove that the grade is right, "
+    "and an empty map does not prove that the eye is healthy. Not for diagnosis."
 )
 
 
@@ -46,34 +46,34 @@ class ExplainConfig:
 
     # Run folder that `foveal train` wrote.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Photographs, folders, zip archives, lists and prepared sets, of which the 24 worst mistakes are explained.
+    # Photographs, folders, zip archives, lists, or prepared sets (of these, the 24 worst errors are explained).
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")] = ()
-    # Folder for explain.html, explain.json and the maps; by default RUN/explain, where the report looks for them.
+    # Folder for explain.html, explain.json and the maps; by default RUN/explain, which the report shows.
     out: Path | None = None
-    # How the map is made; the guide explains each name and how it fared on known lesions.
+    # Method of the maps; the guide describes each method and how well it finds known lesions.
     method: MethodName = "integrated-gradients"
-    # What the map explains: grade, referable, or a class by name or number.
+    # What the map explains: grade, referable, or a class (name or number).
     target: str = "grade"
-    # Part of the prepared sets to take pictures from.
+    # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "test"
-    # Number of drawn photographs with known lesions to score all methods on; 0 scores none.
+    # Number of drawn photographs with known lesions on which to score all methods; 0 for no scores.
     phantom: int = 0
     # auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.phantom < 0:
-            raise FovealError("option.value", f"--phantom {self.phantom}", expected="a number from 0")
+            raise FovealError("option.value", f"--phantom {self.phantom}", expected="0 or more")
         if not self.images and not self.phantom:
-            raise FovealError("option.missing", "no IMAGES and no --phantom are given",
-                              fix="name photographs, folders or prepared sets")  # fmt: skip
+            raise FovealError("option.missing", "neither IMAGES nor --phantom is given",
+                              fix="give photographs, folders or prepared sets")  # fmt: skip
 
 
 def explain(config: ExplainConfig) -> Path:
-    """Write OUT/explain.json, OUT/maps/*.jpg and the page OUT/explain.html, with --phantom the scores of all methods.
+    """Write OUT/explain.json, OUT/maps/*.jpg and the page OUT/explain.html; with --phantom also scores of all methods.
 
-    Returns explain.json. A later call with the same weights replaces what it makes, pictures or scores, and keeps the
-    rest.
+    Returns the path of explain.json. A later call with the same weights replaces what it computes, maps or scores, and
+    keeps the rest.
     """
     require_captum()
     read_model(config.run)
@@ -90,7 +90,9 @@ def explain(config: ExplainConfig) -> Path:
     if config.phantom:
         result["score"] = {"target": config.target} | try_maps(explainer, config.phantom, out)
         if read_json(config.run / "card.json")["name"] != "phantom":
-            warn("this grader was not trained on drawn photographs: the scores say little about its maps of real ones")
+            warn(
+                "this grader was not trained on drawn photographs, so the scores say little about its maps of real ones"
+            )
     write_json(out / "explain.json", json_ready(result))
     write_text(out / "explain.html", render(result, out, explainer.classes))
     say(CANNOT_SHOW)
@@ -104,17 +106,17 @@ def _pictures(
     pictures = [one for path in sets for one in from_set(path, config.split, explainer.predictor)]
     pictures += from_photographs(list_photographs(holding), explainer.predictor)
     if not pictures:
-        raise FovealError("image.damaged", f"no picture can be read in {', '.join(map(str, config.images))}")
+        raise FovealError("image.damaged", f"there is no readable picture in {', '.join(map(str, config.images))}")
     return pictures
 
 
 def _earlier(out: Path, run: Path) -> dict[str, Any]:
-    """What an earlier call left in `out` for the same weights; FovealError where `out` is something else's folder."""
+    """The result of an earlier call with the same weights in `out`; FovealError if explain did not make `out`."""
     file = out / "explain.json"
     if file.is_file():
         found = read_json(file)
         return found if found.get("weights") == _weights(run) else {}
-    ours = {"maps", "phantoms.jpg", "explain.html"}  # what an interrupted call leaves
+    ours = {"maps", "phantoms.jpg", "explain.html"}  # files of an interrupted call
     if not is_free(out) and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
         raise FovealError("output.exists", f"--out {out} exists and was not made by foveal explain",
                           fix="choose another --out or delete it")  # fmt: skip
@@ -122,12 +124,12 @@ def _earlier(out: Path, run: Path) -> dict[str, Any]:
 
 
 def _weights(run: Path) -> str:
-    """Which weights the maps belong to: the first half of best.pt's sha256."""
+    """An identifier of the weights: the first half of the SHA-256 of best.pt."""
     return hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()[:32]
 
 
 def _described(method: str) -> str:
-    return f"{method} from a blurred picture" if method == "integrated-gradients" else method
+    return f"{method} with a blurred picture as baseline" if method == "integrated-gradients" else method
 
 
 def _write_maps(
@@ -148,7 +150,7 @@ def _write_maps(
             bar.advance()
     say(f"{len(entries)} maps: {folder}")
     if alarms:
-        warn(f"{alarms} of {len(entries)} maps lie to {ALARM:.0%} or more on the border or the rim of the retina")
+        warn(f"{alarms} of {len(entries)} maps have {ALARM:.0%} or more on the border or the rim of the retina")
     return entries
 
 
@@ -161,14 +163,14 @@ def _entry(picture: Picture, found: Explanation, overlay_file: str) -> dict[str,
 
 
 def note(found: Explanation) -> str:
-    """The line below a map: the target and its value, and what to beware of."""
+    """The line below a map: the target, its value, and warnings."""
     what = f"{'probability of ' if found.target.classes else ''}{found.target.name} ({found.value:.2f})"
     if found.heat.max() <= 0:
-        text = f"nothing in this picture raises the {what}: there is no map"
+        text = f"no map: nothing in this picture raises the {what}"
     else:
-        text = f"what raises the {what}; {found.border_energy:.0%} of it on the border"
+        text = f"what raises the {what}; {found.border_energy:.0%} of the map is on the border"
     if found.delta is not None and found.delta > MISSED:
-        text += f"; the map's sum misses the change of the score by {found.delta:.0%} of it"
+        text += f"; the sum of the map differs from the change of the score by {found.delta:.0%}"
     if found.delta is not None and found.delta > UNREADABLE:
-        text = f"do not rely on this map, it does not add up: {text}"
+        text = f"do not rely on this map: {text}"
     return text

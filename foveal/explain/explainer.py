@@ -1,4 +1,4 @@
-"""Explainer: a trained run, one prepared picture and a method in, a map out."""
+"""Explainer: computes the map of a prepared picture for a trained run and a method."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from foveal.runs import read_model
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A map of one picture, and what must be known to read it.
+    """A map of one picture, and the facts to interpret it.
 
     `heat`: float32 [s, s] >= 0. `retina`: bool [S, S], in the prepared square. `target`: what the map explains.
-    `grade`: the class given. `value`: the target's, an expected grade or a probability. `cells`: places a side that
-    the method can tell apart. `delta`: see `Attribution`. `border_energy`: share 0-1; `alarm`: a warning, or "".
+    `grade`: the class given. `value`: of the target, an expected grade or a probability. `cells`, `delta`: see
+    `Attribution`. `border_energy`: the share of the map on the border, 0-1. `alarm`: a warning, or "".
     """
 
     heat: np.ndarray
@@ -43,24 +43,24 @@ class Explanation:
 
 
 class Explainer:
-    """A grader in evaluation mode, without gradients on its weights, and the target of its maps."""
+    """A grader in evaluation mode, with frozen weights, and the target of its maps."""
 
     def __init__(self, run: Path, target: str, device: torch.device | None = None) -> None:
-        self.predictor = Predictor(run, device, "none")  # a map is of one view
+        self.predictor = Predictor(run, device, "none")  # no test-time views: a map explains a single view
         self.grader = self.predictor.grader.requires_grad_(False)
         self.looking = self.predictor.looking
         self.classes = self.predictor.classes
         self.target = resolve(target, self.classes, read_model(run)["referable_from"], self.predictor.decision)
 
     def with_grader(self, grader: Grader) -> Explainer:
-        """The same with other weights, as the sanity check needs."""
+        """The same explainer with other weights, for the sanity checks."""
         other = copy(self)
         other.grader = grader.eval().requires_grad_(False)
         other.looking = Looking(other.grader, self.looking.decision, self.looking.maps)
         return other
 
     def explain(self, pixels: np.ndarray, method: str, target: Target | None = None) -> Explanation:
-        """Explain the grade of one prepared picture uint8 [S, S, C]; `target`: another one than the explainer's."""
+        """Explain the grade of one prepared picture uint8 [S, S, C]; `target` replaces the target of the explainer."""
         image = self.input(pixels)
         with torch.no_grad():
             logits, _, *places = self.looking(image)
@@ -83,7 +83,7 @@ class Explainer:
         return EXPECTED if self.looking.decision == "expected" else of_class(int(logits.argmax()), self.classes)
 
     def check(self, method: str) -> None:
-        """FovealError where the encoder and the method do not go together; costs one pass."""
+        """Raise FovealError if the method does not work with the encoder; takes one pass."""
         if method in WEIGHTED:
             size, channels = self.predictor.input.image_size, self.predictor.preparation.channels
             target = self.target or of_class(0, self.classes)
@@ -91,5 +91,5 @@ class Explainer:
             class_activation(method, Scorer(self.grader, target), empty.requires_grad_())
 
     def input(self, pixels: np.ndarray) -> Tensor:
-        """What the network sees of prepared uint8 [S, S, C]: float32 [1, C, s, s] on its device."""
+        """The network input float32 [1, C, s, s] for a prepared picture uint8 [S, S, C], on the device."""
         return plain_view(pixels[None], self.predictor.input, self.predictor.device)

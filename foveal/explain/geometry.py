@@ -1,19 +1,19 @@
-"""The rim of the retina in a map, how much of a map lies on it, and the retina without its lesions."""
+"""The share of a map on the rim of the retina or outside it, and the retina without lesions."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-RIM = 0.03  # of the retina's diameter: what lies nearer to its edge is rim
-# A map spread evenly over the retina has 0.12 of itself on the rim, one spread over the whole square 0.31 on rim and
-# border. From about twice the former on, something draws the map to the frame.
+RIM = 0.03  # width of the rim, as a share of the diameter of the retina
+# An even map over the retina has 0.12 on the rim; an even map over the whole square has 0.31 on rim and border. Above
+# about twice the former, the map is drawn to the edge.
 ALARM = 0.25
-_HEAL = 1 / 16  # of the side: standard deviation of the blur that takes lesions away
+_HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
 
 
 def interior_of(retina: np.ndarray) -> np.ndarray:
-    """The retina bool [S, S] without its rim. The frame's own edge counts as rim too: the disc ends there."""
+    """The retina bool [S, S] without its rim. The edge of the frame also counts as rim."""
     framed = np.pad(retina.astype(np.uint8), 1)
     diameter = max(np.ptp(np.flatnonzero(retina.any(axis))) for axis in (0, 1)) + 1 if retina.any() else 0
     return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] > RIM * diameter
@@ -30,15 +30,16 @@ def alarm_of(share: float) -> str:
     if share < ALARM:
         return ""
     return (
-        f"{share:.0%} of this map lies on the black border or the rim of the retina: the grade may rest on the camera "
-        "or the crop, not on the retina"
+        f"{share:.0%} of this map is on the black border or the rim of the retina: the grade may depend on the camera "
+        "or "
+        "the crop, not on the retina"
     )
 
 
 def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
     """The prepared square uint8 [S, S, C] with the retina bool [S, S] blurred until lesions and vessels are gone.
 
-    The black around it is neither changed nor mixed in: a dark edge in the middle of the retina would be a new lesion.
+    The black border stays unchanged and is not blurred into the retina, where a dark edge would look like a lesion.
     """
     sigma = _HEAL * len(pixels)
     inside = retina.astype(np.float32)
@@ -49,6 +50,6 @@ def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
 
 
 def resized(mask: np.ndarray, size: int) -> np.ndarray:
-    """A mask bool [S, S] at another size: [size, size], each pixel owned by what lies at its middle."""
+    """A mask bool [S, S] at another size: [size, size], sampled at the centre of each pixel."""
     places = ((np.arange(size) + 0.5) * len(mask) / size).astype(int)
     return mask[np.ix_(places, places)]

@@ -1,6 +1,6 @@
-"""The page of an explanation: maps over photographs, what was explained below each, and what maps are worth.
+"""The page of an explanation: heat maps over photographs, and how reliable the maps are.
 
-The pictures on the page are small and lead to the full ones beside it.
+The pictures on the page are small, and link to the full pictures next to the page.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from foveal.page.pictures import embedded_file
 from foveal.page.render import page
 
 SIDE = 640  # pixels of a picture on the page
-MOST = 24  # pictures: the page stays small enough to send
+MOST = 24  # most pictures, so that the page stays small enough to send
 
 
 def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> str:
-    """The page as HTML, of what explain.json in `folder` holds; every word that comes from a file is escaped."""
+    """The page as HTML, from explain.json in `folder`; all text from files is escaped."""
     score = result.get("score") or {}
     tables = [table for table in (score_table(score), alike_table(score)) if table]
     sections = [
         Section(name="maps", title="What the grade depends on", parts=_maps(result, folder, classes)),
-        Section(name="scores", title="What such maps are worth", parts=[str(score.get("verdict") or ""), *tables]),
+        Section(name="scores", title="How reliable the maps are", parts=[str(score.get("verdict") or ""), *tables]),
         Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]]),
     ]
     empty = {"" if result["images"] else "maps", "" if tables else "scores"}
@@ -39,12 +39,12 @@ def _maps(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> li
     parts: list[Part] = [f"Method: {result['method']}; target: {result['target']}. {READING}", COLOUR_SCALE]
     alarms = sum(bool(image["alarm"]) for image in images)
     if alarms:
-        text = f"{alarms} of {len(images)} maps lie on the border or the rim of the retina."
-        grounds = "No disease is there: these grades may come from the camera or the crop."
+        text = f"A large part of {alarms} of {len(images)} maps is on the border or the rim of the retina."
+        grounds = "There is no disease there: these grades may depend on the camera or the crop."
         parts.append(Verdict(tone="unsure", text=text, grounds=grounds))
     parts.append(Gallery([_picture(image, folder, classes) for image in images[:MOST]], "wide"))
     if len(images) > MOST:
-        parts.append(Note(f"The first {MOST} of {len(images)}; all are in the folder maps."))
+        parts.append(Note(f"The first {MOST} of {len(images)} are shown; all are in the folder maps."))
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Pictures to explain: from files, folders and prepared sets, the worst mistakes first where the grade is known."""
+"""Pictures to explain, from files, folders and prepared sets; the worst errors first if the grade is known."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns
 from foveal.sets.records import PreparedSet, open_prepared
 
-WORST = 24  # pictures of a set: as many as the page shows, and enough to see what mistakes have in common
+WORST = 24  # pictures of a set: as many as the page shows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """One picture to explain.
 
-    `pixels`: uint8 [S, S, C], as the grader gets them. `original`: the photograph; None where only the prepared pixels
-    are left. `file`: as the record or the user names it. `label`: class number, where known.
+    `pixels`: uint8 [S, S, C], as prepared for the grader. `original`: the photograph; None if only the prepared pixels
+    exist. `file`: the name in the record or given by the user. `label`: class number, if known.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Picture:
     label: int | None = None
 
     def frame(self, preparation: Preparation) -> tuple[np.ndarray, Disc]:
-        """The photograph in full resolution uint8 [h, w, 3], and the square of it that `pixels` show."""
+        """The photograph in full resolution uint8 [h, w, 3], and the square in it that `pixels` show."""
         if self.original is not None:
             whole = decode(self.original.source(), MAXIMUM_PIXELS, name=self.original.id).pixels
             return whole, locate(whole, preparation)[1]
@@ -48,7 +48,7 @@ class Picture:
 
 
 def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) -> list[Picture]:
-    """The pictures that can be read; the others with a warning each."""
+    """The readable pictures; warns about each unreadable one."""
     pictures = []
     for photograph, result in predictor.read(photographs):
         if isinstance(result, Prepared):
@@ -60,14 +60,14 @@ def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) ->
 
 
 def from_set(path: Path, split: str, predictor: Predictor) -> list[Picture]:
-    """The `WORST` records of a part of a prepared set: the greatest mistakes first, then the right ones.
+    """The first `WORST` records of a part of a prepared set: worst errors first, then correct ones.
 
-    The greatest mistake is the largest distance of grades, then the largest probability of the wrong one.
+    Errors are sorted by the distance of the grades, then by the probability of the wrong grade.
     """
     prepared = open_prepared(path)
     records = prepared.records if split == "all" else prepared.part(split)
     if not len(records):
-        raise FovealError("set.too_small", f"{path} has no images in its part '{split}'", fix="choose another --split")
+        raise FovealError("set.too_small", f"{path} has no images in the part '{split}'", fix="choose another --split")
     table = predictor.predict_prepared(prepared, records)
     order = worst_first(table)[:WORST]
     chosen, labels = records.iloc[order], table["label"].iloc[order]
@@ -82,14 +82,14 @@ def from_set(path: Path, split: str, predictor: Predictor) -> list[Picture]:
 
 
 def worst_first(table: pd.DataFrame) -> list[int]:
-    """Row numbers of a table of predictions: the greatest mistakes first, right and unlabelled ones last."""
+    """Row numbers of a table of predictions: worst errors first, correct and unlabelled images last."""
     distance = (table["grade"] - table["label"]).abs().fillna(0).astype(int).to_numpy()
     probability = table[probability_columns(table)].to_numpy(float)[np.arange(len(table)), table["grade"].to_numpy(int)]
     return [int(row) for row in np.lexsort((np.arange(len(table)), -probability * (distance > 0), -distance))]
 
 
 def _original(prepared: PreparedSet, file: str, sha256: str, preparation: Preparation) -> Photograph | None:
-    """The photograph that a record came from, where it is still there and still gives the record's pixels."""
+    """The photograph of a record; None if it is gone or no longer gives the same pixels."""
     path = next((Path(root) / file for root in prepared.card.get("source", []) if (Path(root) / file).is_file()), None)
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Sanity checks for maps (Adebayo et al. 2018): a map of what was learned must change when that is taken away."""
+"""Sanity checks for maps (Adebayo et al. 2018): a map must change when the learned weights are replaced."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from torch import Tensor, nn
 from foveal.nets.batchnorm import re_estimate, statistics_layers
 from foveal.nets.heads import Grader
 
-# What is given random weights, from the answer backwards (cascading randomisation), as the share of the layers.
+# Cascading randomisation: which layers get random weights, counted from the end, as a share of the layers.
 STEPS = {"head": 0.0, "head and last half": 0.5, "all": 1.0}
 
 
 def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Grader:
     """A copy whose head, and the last `share` (0-1) of the encoder's layers, have random weights.
 
-    Layers are those with weights of their own, in the order in which the encoder holds them. Batch statistics are
-    measured again on `pictures` [n, C, s, s]: with those of other weights the signal dies out, and an empty map proves
-    nothing.
+    Layers are the modules with weights of their own, in the order of the encoder. Batch-norm statistics are measured
+    again on `pictures` [n, C, s, s]: with the old statistics the signal would vanish, and an empty map proves nothing.
     """
     copied = deepcopy(grader)
     layers = [module for module in copied.encoder.modules() if _has_weights(module)]
@@ -41,18 +40,18 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _shuffle(layer: nn.Module) -> None:
-    """Replace weights by normal ones of the same deviation around 0, which keeps their scale and nothing learned.
+    """Replace weights by normal random ones with the same standard deviation, to keep only their scale.
 
-    Their mean is dropped too: inputs are positive, and a mean below 0 would silence every unit of the layer.
+    The mean is set to 0: inputs are positive, and a negative mean would silence every unit of the layer.
     """
     with torch.no_grad():
         for weight in layer.parameters(recurse=False):
-            drawn = torch.randn(weight.shape).to(weight.device)  # drawn on the CPU: the same on every device
+            drawn = torch.randn(weight.shape).to(weight.device)  # on the CPU, for the same numbers on every device
             weight.copy_(drawn * weight.std(correction=0))
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray, retina: np.ndarray) -> float:
-    """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; nan where one of them is flat."""
+    """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; nan if one of them is constant."""
     from scipy.stats import rankdata
 
     ranks = [rankdata(heat[retina]) for heat in (first, second)]

@@ -1,7 +1,7 @@
-"""Scores of maps where the lesions are known: on drawn photographs.
+"""Scores of maps on drawn photographs, where the lesions are known.
 
-Legend: n pictures, s pixels a side, R resamples. Every measure is taken inside the retina and comes with what chance
-would give: lesions cover little of a picture, so a share of 0.1 may be much, and one of many lesions is easily hit.
+Legend: n pictures, s pixels per side, R resamples. Every measure is computed inside the retina and compared with
+chance: lesions cover little of a picture, so a share of 0.1 may be high, and one of many lesions is easy to hit.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from foveal.errors import FovealError
 from foveal.evaluate.intervals import Resampling
 from foveal.metrics import area_under_curve
 
-REACH = 0.03  # of the side: how far beside a lesion the pointing game still counts as a hit
+REACH = 0.03  # share of the side: a point this close to a lesion still counts as a hit in the pointing game
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureScore:
-    """How one map meets the lesions of one picture; shares and areas in 0-1."""
+    """How well one map finds the lesions of one picture; shares and areas in 0-1."""
 
     auc: float  # of lesion pixels against the rest of the retina; 0.5 is chance
-    hit: float  # 1: the strongest place lies in a lesion, widened by `REACH`
-    hit_chance: float  # area of the widened lesions in the retina: what a random place would score
-    energy: float  # share of the map that lies in lesions
-    area: float  # share of the retina that lesions cover: what an even map would score
+    hit: float  # 1 if the strongest pixel is in a lesion, widened by `REACH`
+    hit_chance: float  # area of the widened lesions in the retina: the score of a random pixel
+    energy: float  # share of the map inside lesions
+    area: float  # share of the retina that lesions cover: the score of an even map
     border_energy: float
 
 
 def score_map(heat: np.ndarray, lesions: np.ndarray, retina: np.ndarray, border: float) -> PictureScore:
     """Score a map float [s, s] >= 0 against lesions bool [s, s] in a retina bool [s, s].
 
-    The pointing game is that of Zhang et al. 2018 (excitation backprop). FovealError where the retina holds no lesion.
+    The pointing game is that of Zhang et al. 2018 (excitation backprop). FovealError if the retina has no lesions.
     """
     lesions = lesions & retina
     if not lesions.any() or lesions[retina].all():
-        raise FovealError("image.no_lesions", "lesions cover nothing or all of the retina", expected="a part of it")
+        raise FovealError("image.no_lesions", "lesions cover none or all of the retina", expected="a part of it")
     reach = round(REACH * len(heat))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     wide = (cv2.dilate(lesions.astype(np.uint8), kernel) > 0) & retina
@@ -48,7 +48,7 @@ def score_map(heat: np.ndarray, lesions: np.ndarray, retina: np.ndarray, border:
     place = np.unravel_index(np.argmax(inside), inside.shape)
     return PictureScore(
         auc=area_under_curve(heat[retina], lesions[retina]),
-        hit=float(wide[place]) if total > 0 else float(wide[retina].mean()),  # an empty map points nowhere: chance
+        hit=float(wide[place]) if total > 0 else float(wide[retina].mean()),  # an empty map scores like chance
         hit_chance=float(wide[retina].mean()),
         energy=float(heat[lesions].sum()) / total if total > 0 else float(lesions[retina].mean()),
         area=float(lesions[retina].mean()),
@@ -57,29 +57,29 @@ def score_map(heat: np.ndarray, lesions: np.ndarray, retina: np.ndarray, border:
 
 
 def lesions_at(mask: np.ndarray, size: int, coverage: float = 0.35) -> np.ndarray:
-    """A mask uint8 [S, S] of lesions, any kind, at the map's size: bool [size, size], true from `coverage` on."""
+    """A lesion mask uint8 [S, S] at the size of a map: bool [size, size], true if at least `coverage` is lesion."""
     method = cv2.INTER_AREA if size < len(mask) else cv2.INTER_NEAREST
     return cv2.resize((mask > 0).astype(np.float32), (size, size), interpolation=method) >= coverage
 
 
 def contrast_map(pixels: np.ndarray, empty: np.ndarray, size: int) -> np.ndarray:
-    """A map made without any grader, float32 [size, size]: how far each pixel differs from its blurred surroundings.
+    """A map without a grader, float32 [size, size]: the difference of each pixel from its blurred surroundings.
 
-    Lesions stand out by themselves: a map that finds them no better than this says nothing about the grader.
+    Lesions have contrast. A map that finds them no better than this one says nothing about the grader.
     """
     difference = cv2.absdiff(pixels, empty).max(axis=2).astype(np.float32)
     blurred = cv2.GaussianBlur(difference, (0, 0), max(0.012 * len(pixels), 0.8))
     return cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA if size < len(pixels) else cv2.INTER_LINEAR)
 
 
-# Measure -> fields of PictureScore, above and below the line. Enrichment is the ratio of two means and not the mean of
-# ratios, where a picture with a single small lesion would outweigh all others.
+# Measure -> (numerator, denominator), fields of PictureScore. Enrichment is the ratio of two means, not the mean of
+# ratios: there, a picture with a single small lesion would outweigh all others.
 MEASURES = {"auc": ("auc", ""), "pointing": ("hit", ""), "enrichment": ("energy", "area"),
             "border_energy": ("border_energy", "")}  # fmt: skip
 
 
 def summarise(scores: Sequence[PictureScore], resampling: Resampling) -> dict[str, Any]:
-    """Each of `MEASURES` as value, low, high, n, noise and chance; `resampling` draws whole patients."""
+    """Each of `MEASURES` as value, low, high, n, noise and chance; `resampling` is by patient."""
     hits = float(np.mean([score.hit_chance for score in scores]))
     chance = {"auc": 0.5, "pointing": hits, "enrichment": 1.0, "border_energy": None}
     share_of = {"pointing": np.ones(len(scores), bool)}
@@ -96,7 +96,7 @@ def _drawn(scores: Sequence[PictureScore], name: str, resampling: Resampling) ->
     return resampling.ratio(np.array(above), np.array(below))
 
 
-JUDGED = ("auc", "enrichment")  # a map must rank lesions first and lie on them; one without the other is not enough
+JUDGED = ("auc", "enrichment")  # a map must both rank lesions first and concentrate on them
 
 
 def ahead(
@@ -112,16 +112,16 @@ def ahead(
 
 
 Differences = Mapping[str, Mapping[str, float]]
-AHEAD = "clearly ahead of"
+AHEAD = "clearly better than"
 
 
 def verdict(method: str, random: Differences, contrast: Differences) -> str:
-    """One sentence: does the trained grader's map beat that of a random network, and plain contrast."""
+    """One sentence: whether the map is better than that of a random network, and than plain contrast."""
     of_random, of_contrast = _word(random), _word(contrast)
-    worth = "shows what was learned" if of_random == of_contrast == AHEAD else "is not reliable"
+    worth = "reflects what the grader learned" if of_random == of_contrast == AHEAD else "is not reliable"
     return (
-        f"{method} {worth}: it is {of_random} the same network with random weights and {of_contrast} the picture's own "
-        "contrast, which needs no grader"
+        f"{method} {worth}: it is {of_random} the same network with random weights and {of_contrast} the contrast of "
+        "the picture, which needs no grader"
     )
 
 
@@ -129,5 +129,5 @@ def _word(differences: Differences) -> str:
     if all(difference["low"] > 0 for difference in differences.values()):
         return AHEAD
     if all(difference["high"] < 0 for difference in differences.values()):
-        return "clearly behind"
-    return "not clearly ahead of"
+        return "clearly worse than"
+    return "not clearly better than"

@@ -1,4 +1,4 @@
-"""A sheet of drawn photographs: their lesions outlined, and beside them the maps of every method."""
+"""A sheet of drawn photographs with outlined lesions, and the map of every method."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foveal.fundus.crop import whole_frame
 from foveal.fundus.overlay import overlay
 
 CELL = 320  # px
-_HEAD = 28  # px, of the line with the names
+_HEAD = 28  # px: height of the header
 
 
 def sheet(

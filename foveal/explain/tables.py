@@ -1,4 +1,4 @@
-"""How to read a map, and the tables of what maps are worth, as explain.json has them; also for the report."""
+"""How to read a map, and tables of the map scores in explain.json; also for the report."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from foveal.page.parts import Cell, Table, cells, muted, value_cell
 from foveal.page.words import capital, number
 
 READING = (
-    "The colours run from violet (little) to yellow (most); the answer does not depend on places without colour. The "
-    "white line surrounds the top tenth of the retina."
+    "Colours go from violet (little effect) to yellow (most). Areas without colour do not affect the answer. The white "
+    "line marks the strongest tenth of the retina."
 )
 MEASURES = {"auc": "lesion AUC", "pointing": "pointing game", "enrichment": "enrichment", "border_energy": "border"}
 MEANINGS = {
-    "auc": "how often a pixel of a lesion is brighter on the map than one beside it.",
-    "pointing": "how often the strongest place of the map lies in a lesion.",
-    "enrichment": "how many times more of the map lies in lesions than of an even map.",
+    "auc": "how often a pixel inside a lesion is stronger on the map than one outside.",
+    "pointing": "how often the strongest point of the map is in a lesion.",
+    "enrichment": "how many times more of the map is in lesions than for an even map.",
     "border_energy": "the share of the map on the edge of the picture or outside the retina.",
 }
 
 
 def score_table(score: Mapping[str, Any]) -> Table | None:
-    """How well the maps of each method find lesions, beside those of random weights and of plain contrast."""
+    """How well the maps of each method find lesions, compared with random weights and plain contrast."""
     rows = []
     for method, entry in (score.get("methods") or {}).items():
         for weights in ("trained", "random"):
@@ -31,8 +31,8 @@ def score_table(score: Mapping[str, Any]) -> Table | None:
                 random = ", random weights" if weights == "random" else ""
                 rows.append([Cell(text=f"{method}{random}"), *(_figure(figures.get(name)) for name in MEASURES)])
     notes = [f"{capital(title)}: {MEANINGS[name]}" for name, title in MEASURES.items()]
-    about = f"{score.get('images', '?')} drawn photographs: only there the lesions are known. 95 % intervals."
-    title, columns = "Maps where the lesions are known", ["map", *MEASURES.values()]
+    about = f"{score.get('images', '?')} drawn photographs, because their lesions are known. 95 % intervals."
+    title, columns = "Maps compared with known lesions", ["map", *MEASURES.values()]
     return Table(caption=title, columns=columns, rows=rows, notes=[about, *notes]) if rows else None
 
 
@@ -45,13 +45,13 @@ def _figure(entry: Any) -> Cell:
 
 
 def alike_table(score: Mapping[str, Any]) -> Table | None:
-    """How similar maps stay when the weights are made random, step by step."""
+    """How similar maps stay when the weights are randomised step by step."""
     found = score.get("correlation") or {}
     steps = list(next(iter(found.values()), {}))
     rows = [cells(str(method), *(number(row.get(step)) for step in steps)) for method, row in found.items()]
     notes = [
-        "Mean rank correlation with the map before that part of the weights was made random; a dash where a map is "
-        "flat. It should fall to near 0: a map that stays similar shows the picture, not the grader."
+        "Mean rank correlation with the original map after randomising a part of the weights; a dash if a map is "
+        "constant. It should drop to near 0: a map that stays similar shows the picture, not the grader."
     ]
     title = "Do the maps depend on the grader?"
     return Table(caption=title, columns=["map", *steps], rows=rows, notes=notes) if rows else None

@@ -1,6 +1,6 @@
-"""Targets: the one number of a grader's answer that a map explains.
+"""Targets: the number in the answer of a grader that a map explains.
 
-A map without a stated target means nothing, so no function here has a default for it.
+A map means nothing without its target, so no function here has a default target.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from foveal.losses.grading import expected_grade
 class Target:
     """A number that a map explains: the expected grade, or the log-odds that the class is one of `classes`.
 
-    `name`: in words. `classes`: class numbers, a proper part of all; empty for the expected grade.
-    Log-odds and not the probability: near 0 and 1 a probability no longer moves, and its map would be empty.
+    `name`: for people. `classes`: class numbers, not all of them; empty for the expected grade.
+    Log-odds rather than the probability: near 0 and 1 a probability hardly changes, and its map would be empty.
     """
 
     name: str
     classes: tuple[int, ...] = ()
 
     def score(self, logits: Tensor) -> Tensor:
-        """Logits [B, K] -> what is differentiated or watched, float32 [B]."""
+        """Logits [B, K] -> the score that a map explains, float32 [B]."""
         logits = logits.float()
         if not self.classes:
             return expected_grade(logits.softmax(1))
@@ -35,7 +35,7 @@ class Target:
         return logits[:, list(self.classes)].logsumexp(1) - logits[:, rest].logsumexp(1)
 
     def value(self, logits: Tensor) -> Tensor:
-        """Logits [B, K] -> what people read, float32 [B]: the expected grade, 0 to K - 1, or a probability."""
+        """Logits [B, K] -> the value to display, float32 [B]: the expected grade, 0 to K - 1, or a probability."""
         score = self.score(logits)
         return score.sigmoid() if self.classes else score
 
@@ -44,16 +44,16 @@ EXPECTED = Target("expected grade")
 
 
 def resolve(wanted: str, classes: Sequence[str], referable_from: int | None, decision: str) -> Target | None:
-    """The target that `wanted` names: grade, referable, or a class by name or number.
+    """The target called `wanted`: grade, referable, or a class by name or number.
 
-    None stands for the class that each picture is given: `grade` of a grader that decides for the most probable one.
-    FovealError for another name, and for `referable` on a scale that does not say who is referred.
+    None means the class given to each picture: `grade` for a grader that chooses the most probable class.
+    FovealError for other names, and for `referable` if the scale has no referable classes.
     """
     if wanted == "grade":
         return EXPECTED if decision == "expected" else None
     if wanted == "referable":
         if referable_from is None:
-            raise FovealError("option.value", "--target referable: the scale of this grader refers no class")
+            raise FovealError("option.value", "--target referable: the scale of this grader has no referable classes")
         return Target("referable", tuple(range(referable_from, len(classes))))
     numbers = {name: number for number, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
     if wanted not in numbers:
@@ -68,7 +68,7 @@ def of_class(number: int, classes: Sequence[str]) -> Target:
 
 
 class Scorer(torch.nn.Module):
-    """A grader and a target: network inputs [B, C, s, s] -> scores [B], as attribution methods want them."""
+    """A grader and a target: a module from inputs [B, C, s, s] to scores [B], for attribution methods."""
 
     def __init__(self, grader: torch.nn.Module, target: Target) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The trial of maps: every method on drawn photographs whose lesions are known, beside a network with random weights.
+"""Test every method on drawn photographs with known lesions, and compare it with a network with random weights.
 
-Passing here does not make a method true of real photographs; a method that fails here is not reliable anywhere.
+A method that passes may still fail on real photographs; a method that fails here is not reliable at all.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from foveal.fundus.preparation import Preparation, locate, prepare_pixels
 from foveal.page.terminal import print_table
 from foveal.sources.phantom import draw_patients
 
-SEED = 20_000  # of the photographs: not one of those that graders learn from, which are drawn with small seeds
+SEED = 20_000  # of the photographs: far from the small seeds of training sets
 LARGEST = 256  # px: phantoms are drawn for 64 to 256
-STATISTICS = 32  # drawn pictures on which batch statistics of random weights are measured
-CORRELATED = 12  # pictures whose maps are compared step by step: as many again for each step
-SHOWN = (1, 2, 3, 4)  # grades on the sheet, a picture each
+STATISTICS = 32  # pictures for the batch-norm statistics of random weights
+CORRELATED = 12  # pictures whose maps are compared at each randomisation step
+SHOWN = (1, 2, 3, 4)  # grades on the sheet, one picture each
 CONTRAST = "contrast"  # the map that needs no grader
-LEAST_PATIENTS = 10  # below, a bootstrap over patients is hardly more than the range of a few numbers
+LEAST_PATIENTS = 10  # with fewer patients, a bootstrap means little
 
 Scores = dict[str, list[PictureScore]]  # by method, a score per picture
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A drawn photograph, prepared: `pixels` uint8 [S, S, C], `lesions` uint8 [S, S], 1 in a lesion of any kind."""
+    """A prepared drawn photograph: `pixels` uint8 [S, S, C], `lesions` uint8 [S, S], 1 in lesions of any kind."""
 
     patient: str
     grade: int
@@ -53,7 +53,7 @@ class Drawn:
 
 
 def draw_with_lesions(count: int, preparation: Preparation, seed: int) -> Iterator[Drawn]:
-    """Draw `count` photographs, two eyes a patient, and yield those with lesions, prepared as the run's were."""
+    """Draw `count` photographs, two eyes per patient, and yield those with lesions, prepared like those of the run."""
     size = min(preparation.size, LARGEST)
     for _, patient, phantom in islice(draw_patients((count + 1) // 2, size, seed), count):
         mask = np.where(phantom.lesions > 0, np.uint8(255), np.uint8(0))[..., None]
@@ -65,10 +65,10 @@ def draw_with_lesions(count: int, preparation: Preparation, seed: int) -> Iterat
 
 
 def try_maps(explainer: Explainer, count: int, out: Path) -> dict[str, Any]:
-    """Score every method, write OUT/phantoms.jpg, print tables; returns what explain.json holds as `score`."""
+    """Score every method, write OUT/phantoms.jpg and print tables; returns `score` of explain.json."""
     drawn = list(draw_with_lesions(count, explainer.predictor.preparation, SEED))
     if len({picture.patient for picture in drawn}) < 2:
-        raise FovealError("option.value", f"--phantom {count} gives lesions of fewer than two patients",
+        raise FovealError("option.value", f"--phantom {count} gives fewer than two patients with lesions",
                           fix="draw more photographs")  # fmt: skip
     methods = methods_for(explainer)
     inputs = torch.cat([explainer.input(picture.pixels) for picture in drawn[:STATISTICS]])
@@ -90,7 +90,7 @@ def try_maps(explainer: Explainer, count: int, out: Path) -> dict[str, Any]:
 
 
 def methods_for(explainer: Explainer) -> list[str]:
-    """The methods that go with the encoder; gradcam and its kin need a map of features."""
+    """The methods that work with the encoder; gradcam and similar methods need a feature map."""
     kept: list[str] = []
     for method in METHODS:
         try:
@@ -105,7 +105,7 @@ def methods_for(explainer: Explainer) -> list[str]:
 def _score_all(
     drawn: Sequence[Drawn], methods: Sequence[str], trained: Explainer, random: Explainer
 ) -> tuple[Scores, Scores]:
-    """Scores of the trained grader, with those of plain contrast, and of random weights."""
+    """Scores of the trained grader and of plain contrast, and scores of random weights."""
     scores: Scores = {name: [] for name in (*methods, CONTRAST)}
     of_random: Scores = {name: [] for name in methods}
     with progress_bar("score maps", len(drawn)) as bar:
@@ -130,12 +130,12 @@ def _contrast(picture: Drawn, size: int) -> np.ndarray:
 
 
 def _summary(drawn: Sequence[Drawn], scores: Scores, random: Scores) -> dict[str, Any]:
-    """What explain.json holds, but for the correlations; intervals draw whole patients, the same for all methods."""
+    """`score` of explain.json without correlations; intervals resample patients, the same for all methods."""
     resampling = Resampling(np.unique([picture.patient for picture in drawn], return_inverse=True)[1], seed=SEED)
     methods: dict[str, Any] = {name: {"trained": summarise(values, resampling)} for name, values in scores.items()}
     for name, values in random.items():
         against = [ahead(scores[name], other, resampling) for other in (values, scores[CONTRAST])]
-        few = f"{name}: {resampling.groups} drawn patients are too few to compare with random weights; draw more"
+        few = f"{name}: {resampling.groups} patients are too few to compare with random weights; draw more photographs"
         methods[name] |= {
             "random": summarise(values, resampling), "ahead_of_random": against[0], "ahead_of_contrast": against[1],
             "verdict": verdict(name, *against) if resampling.groups >= LEAST_PATIENTS else few,
@@ -148,9 +148,9 @@ def _summary(drawn: Sequence[Drawn], scores: Scores, random: Scores) -> dict[str
 def _correlations(
     drawn: Sequence[Drawn], methods: Sequence[str], trained: Explainer, copies: Mapping[str, Explainer]
 ) -> dict[str, dict[str, float]]:
-    """Method -> step of randomisation -> mean rank correlation of the maps before and after, inside the retina.
+    """Method -> randomisation step -> mean rank correlation of the maps before and after, inside the retina.
 
-    nan where a map of random weights is flat: such a map is no control.
+    nan if a map of random weights is constant: such a map is no control.
     """
     found: dict[str, dict[str, list[float]]] = {method: {step: [] for step in copies} for method in methods}
     for method in methods:

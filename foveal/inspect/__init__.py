@@ -1,1 +1,1 @@
-"""Looking into prepared sets: what is in them, and what could mislead a grader or the reader of its results."""
+"""Inspect prepared sets: their content, and problems that could mislead a grader or its readers."""

@@ -1,4 +1,4 @@
-"""How each measure is spread over the images of every class: outlines of histograms above each other."""
+"""The distribution of each measure by class: histograms above each other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from foveal.page.render import render
 
 BINS = 48
 MOST_ROWS = 12  # classes in one chart
-FEWEST = 10  # images of a class, below which it has no outline
-MOST_IN_ONE = 0.95  # share of the images in one bin, from which there is nothing to draw
-OUTLIERS = 0.002  # share of the images at each end: a single one must not squeeze all others together
+FEWEST = 10  # images of a class; with fewer, no histogram
+MOST_IN_ONE = 0.95  # share of the images in one bin, above which there is nothing to draw
+OUTLIERS = 0.002  # share of the images at each end to clip, so that a single one does not squeeze the others
 WIDTH, HEIGHT = 240, 26  # units of the drawing
 MEANINGS = {
     "width": "px of the original",
@@ -37,7 +37,7 @@ assert set(QUALITY) < set(MEANINGS)
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """The spread of one class: an SVG path, and the place of its median from 0 to WIDTH."""
+    """The histogram of one class: an SVG path, and the position of its median from 0 to WIDTH."""
 
     name: str
     path: str
@@ -46,13 +46,13 @@ class Outline:
 
 
 def charts(table: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, Markup]]:
-    """(measure, drawing) for each measure that is not the same for almost all images: an outline per class."""
+    """(measure, drawing) for each measure that varies between images: a histogram per class."""
     names = [name for name in MEANINGS if name in table and _is_spread(table[name])]
     return [(name, _chart(table, name, classes)) for name in names]
 
 
 def _is_spread(values: pd.Series) -> bool:
-    """True where a drawing would show more than one bar."""
+    """Whether a histogram would show more than one bar."""
     if values.nunique() < 2 or values.count() < FEWEST:
         return False
     counts = np.histogram(values.dropna(), BINS)[0]

@@ -1,4 +1,4 @@
-"""What could mislead, in plain words, the worst first; made from the numbers of a summary alone."""
+"""What could mislead, in plain words, worst first; made from the numbers of a summary alone."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.parts import Verdict
 from foveal.page.words import capital, counted, listed, number, percent, value_with_interval
 
-STRONG = 0.2  # of a shortcut: as far from chance to perfect as many a first grader gets
-ALMOST = 0.8  # of the strongest cue: others that reach this much are named with it
-SURELY_UNEVEN = 0.001  # p of a flag over the classes; small, as the two eyes of a patient share flag and grade
-MANY_FLAGGED = 0.05  # share of the images, as the next
+STRONG = 0.2  # strength of a shortcut (0 chance, 1 perfect): what many first graders reach
+ALMOST = 0.8  # cues with this share of the strength of the strongest are named with it
+SURELY_UNEVEN = 0.001  # p-value of a flag by class; low, because two eyes of a patient share flag and grade
+MANY_FLAGGED = 0.05  # share of the images, also below
 MANY_COPIES = 0.1
 TONES = ("bad", "unsure", "good")
-TOO_GOOD = "Results on their images would be too good."
+TOO_GOOD = "Results on their images would be too optimistic."
 
 
 def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[Verdict]:
-    """All findings, of every set and across sets, the worst first."""
+    """All findings, of every set and across sets, worst first."""
     found = [*_scales(sets), *(across(pair) for pair in pairs), *(v for pair in pairs for v in same_patients(pair))]
     for one in sets:
         own = [_shortcut(one), *_copies(one), *_groups(one), *_flags(one), *_small_classes(one), *_rejected(one)]
@@ -42,23 +42,23 @@ def _good(text: str, grounds: str) -> Verdict:
 
 
 def _shortcut(one: dict[str, Any]) -> Verdict:
-    """Whether the label can be guessed from the frame."""
+    """Whether the label can be guessed from image properties without looking at the retina."""
     found, label = one["shortcut"], "grade" if one["task"] == "grading" else "class"
     if found["why_not"]:
-        text = f"Whether the {label} can be guessed from the frame of a picture was not measured."
+        text = f"Not measured: whether the {label} can be guessed from size, border and colour alone."
         return (_unsure if any_labels(one) else _good)(text, f"{capital(found['why_not'])}.")
-    figures = f"{found['metric']} {value_with_interval(found)}, where chance is {number(found['chance'])}"
+    figures = f"{found['metric']} {value_with_interval(found)}; chance is {number(found['chance'])}"
     cues, judged = listed([cue["name"] for cue in found["cues"]]), _judged(one)
     if not found["found"]:
-        luck = "" if found["luck"] is None else f" Shuffled labels reached up to {number(found['luck'])}."
-        text = f"The {label} cannot be guessed from the frame of a picture better than by chance."
-        return _good(text, f"From {cues}: {figures}, {judged}.{luck}")
+        luck = "" if found["luck"] is None else f" With shuffled labels, up to {number(found['luck'])}."
+        text = f"Size, border and colour alone do not predict the {label} better than chance."
+        return _good(text, f"From {cues}: {figures}; {judged}.{luck}")
     text = (
-        f"The {label} can be guessed from {strongest(found)} with {figures}: a grader can reach this much without "
-        f"looking at {'any lesion' if one['fundus'] else 'any shape'}."
+        f"The {label} can be guessed from {strongest(found)} ({figures}): a grader can do this well without looking at "
+        f"{'any lesion' if one['fundus'] else 'any shape'}."
     )
     alone = "; ".join(f"{cue['name']} {number(cue['value'])}" for cue in found["cues"][:4])
-    together = f"All of {cues} together, {judged}" if len(found["cues"]) > 1 else capital(judged)
+    together = f"{capital(cues)} together, {judged}" if len(found["cues"]) > 1 else capital(judged)
     return (_bad if found["strength"] >= STRONG else _unsure)(text, f"{together}. Alone: {alone}.")
 
 
@@ -66,16 +66,16 @@ def _judged(one: dict[str, Any]) -> str:
     found = one["shortcut"]
     drawn = f" drawn from {found['of']:,}" if found["of"] > found["n"] else ""
     text = (
-        f"judged on {counted(found['n'], 'labelled image')}{drawn} in {counted(found['groups'], 'group')}, each time "
-        "on groups that the probe had not learned from"
+        f"judged on {counted(found['n'], 'labelled image')}{drawn} in {counted(found['groups'], 'group')}, by "
+        "cross-validation over groups"
     )
     if one["without_group"] and one["fundus"]:
-        text += " (an image without a group counts as a patient of its own, which can make the figure too high)"
+        text += " (images without a group count as separate patients, which can make the figure too high)"
     return text
 
 
 def strongest(probe: dict[str, Any]) -> str:
-    """The strongest cue, with those that tell almost as much alone: `the width`, `the width and the height`."""
+    """The strongest cue, and others that are almost as strong: `the width`, `the width and height`."""
     best = probe["cues"][0]["value"] - probe["chance"]
     near = [cue["name"] for cue in probe["cues"] if cue["value"] - probe["chance"] >= ALMOST * best][:3]
     words = {"border": "share of black border"} | {name: f"mean {name}" for name in ("red", "green", "blue", "grey")}
@@ -95,25 +95,25 @@ def class_totals(one: dict[str, Any]) -> dict[str, int]:
 def _copies(one: dict[str, Any]) -> Iterator[Verdict]:
     copies = one["copies"]
     if copies["torn"]:
-        text = f"{counted(copies['torn'], 'pair')} of copies on two sides of the split."
-        yield _bad(text, "Results on them would be too good. Prepare the set again.")
+        text = f"{counted(copies['torn'], 'pair')} of copies on different sides of the split."
+        yield _bad(text, "Results on them would be too optimistic. Prepare the set again.")
     if copies["conflicts"]:
         many, first = copies["conflicts"], copies["listed"][0]
         yield _bad(
             f"{counted(many, 'pair')} of copies {'has' if many == 1 else 'have'} different labels.",
-            "One label of a pair is wrong, or the eye has changed between two photographs: "
+            "One label of each pair is wrong, or the eye changed between two photographs: "
             f"{first['id']} is “{first['grade']}”, {first['other']} is “{first['other_grade']}”.",
         )
     if copies["pairs"] and not copies["torn"]:
         share = copies["images"] / one["images"]
-        text = f"{counted(copies['pairs'], 'pair')} of copies, none of them on two sides of the split."
+        text = f"{counted(copies['pairs'], 'pair')} of copies, all on the same side of the split."
         grounds = (
             f"{_kinds(copies)}; {counted(copies['images'], 'image')}, {percent(share, 1)} of the set. Copies count as "
-            "one patient, but there is less to learn from than the number of images suggests."
+            "one patient, so the set is effectively smaller than its number of images."
         )
         yield (_unsure if share > MANY_COPIES else _good)(text, grounds)
     if not copies["pairs"]:
-        yield _good("No image is in the set twice.", _compared(one))
+        yield _good("The set contains no copies.", _compared(one))
 
 
 def _kinds(pairs: dict[str, Any]) -> str:
@@ -122,8 +122,8 @@ def _kinds(pairs: dict[str, Any]) -> str:
 
 def _compared(one: dict[str, Any]) -> str:
     if one["near_compared"]:
-        return "Compared by pixels and by vessels, which finds copies that were saved again, resized or mirrored."
-    return "Compared by pixels alone: the pictures are too small, or not photographs, to compare what they show."
+        return "Compared by pixels and vessels, which also finds re-saved, resized and mirrored copies."
+    return "Compared by pixels only: the pictures are too small, or not photographs, to compare their content."
 
 
 def _groups(one: dict[str, Any]) -> Iterator[Verdict]:
@@ -136,7 +136,8 @@ def _groups(one: dict[str, Any]) -> Iterator[Verdict]:
     if one["without_group"] and one["fundus"]:
         unknown = "all" if one["without_group"] == one["images"] else f"{one['without_group']:,} of"
         text = f"The patients are unknown for {unknown} {counted(one['images'], 'photograph')}."
-        yield _unsure(text, "Their split is by image. If two eyes of a patient are on two sides, results are too good "
+        yield _unsure(text, "They are split by image. If a patient has images on both sides, results are too "
+                            "optimistic "
                             "and intervals too narrow.")  # fmt: skip
     total = sum(part["groups"] for part in one["parts"].values())
     if total and not both["labelled"]:
@@ -145,12 +146,13 @@ def _groups(one: dict[str, Any]) -> Iterator[Verdict]:
 
 
 def _flags(one: dict[str, Any]) -> Iterator[Verdict]:
-    """Flags that go with the label, and flags that are common."""
+    """Flags that depend on the label, and common flags."""
     totals = {name: total for name, total in class_totals(one).items() if total}
     uneven = [flag for flag in one["flags"] if flag["p"] is not None and flag["p"] < SURELY_UNEVEN]
     if uneven:
         names = listed([f"“{flag['flag']}”" for flag in uneven])
-        text = f"Quality goes with the label: {names} {'is' if len(uneven) == 1 else 'are'} not spread evenly."
+        more = f"{'is' if len(uneven) == 1 else 'are'} more common in some classes"
+        text = f"Image quality depends on the label: {names} {more}."
         yield _unsure(text, "; ".join(f"{flag['flag']}: {_extremes(flag, totals)}" for flag in uneven) + ".")
     many = [flag for flag in one["flags"] if flag["images"] > MANY_FLAGGED * one["images"]]
     if many:
@@ -172,7 +174,9 @@ def _small_classes(one: dict[str, Any]) -> Iterator[Verdict]:
         if count < SMALL_CLASS
     ]
     if few:
-        yield _unsure(f"The set has only {listed(few)}.", f"Figures from fewer than {SMALL_CLASS} images say little.")
+        yield _unsure(
+            f"The set has only {listed(few)}.", f"Figures from fewer than {SMALL_CLASS} images are unreliable."
+        )
 
 
 def _rejected(one: dict[str, Any]) -> Iterator[Verdict]:
@@ -180,41 +184,44 @@ def _rejected(one: dict[str, Any]) -> Iterator[Verdict]:
     if count:
         text = f"{counted(count, 'picture')} of the source {'is' if count == 1 else 'are'} not in the set."
         first = one["rejected"][0]
-        yield _unsure(text, f"Most often ({first['files']:,}): {first['reason']}.")
+        yield _unsure(text, f"Most common reason ({first['files']:,}): {first['reason']}.")
 
 
 def _scales(sets: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
     for both in combinations([one for one in sets if any_labels(one)], 2):
         first, second = both
         if (first["scale"], first["classes"]) != (second["scale"], second["classes"]):
-            text = f"The labels of {first['name']} and {second['name']} are on different scales and must not be mixed."
+            text = f"The labels of {first['name']} and {second['name']} are on different scales. Do not mix them."
             yield _bad(
                 text, " · ".join(f"{one['name']}: scale “{one['scale']}”, {listed(one['classes'])}" for one in both)
             )
 
 
 def across(pair: dict[str, Any]) -> Verdict:
-    """What copies across two sets mean."""
+    """The finding about copies across two sets."""
     names, leaks = f"{pair['first']} and {pair['second']}", pair["leaks"]
     if not pair["pairs"]:
-        return _good(f"No picture is in both of {names}.", _compared(pair))
+        return _good(f"{names} have no pictures in common.", _compared(pair))
     kinds = f"{_kinds(pair)}; {pair['conflicts']:,} with different labels"
     if leaks:
         text = (
-            f"{counted(leaks, 'picture')} of {names} {'is' if leaks == 1 else 'are'} in a training or unlabelled part "
-            "of one and a validation or test part of the other."
+            f"{counted(leaks, 'picture')} of {names} {'is' if leaks == 1 else 'are'} in the training or unlabelled "
+            "part of "
+            "one set and in the validation or test part of the other."
         )
-        return _bad(text, f"Results of a network that has learned from both are too good. In all: {kinds}.")
-    text = f"{counted(pair['pairs'], 'picture')} {'is' if pair['pairs'] == 1 else 'are'} in both of {names}."
-    return _unsure(text, f"{kinds}; none is learned from in one and judged in the other.")
+        return _bad(text, f"Results of a network trained on both are too optimistic. In total: {kinds}.")
+    text = f"{counted(pair['pairs'], 'picture')} {'is' if pair['pairs'] == 1 else 'are'} in both {names}."
+    return _unsure(text, f"{kinds}; none is in training data of one set and in test data of the other.")
 
 
 def same_patients(pair: dict[str, Any]) -> Iterator[Verdict]:
-    """What patients who are in two sets mean; nothing where there are none."""
+    """The findings about patients in both sets; none if there are no such patients."""
     names, shared = f"{pair['first']} and {pair['second']}", pair["patients"]
     if shared["leaks"]:
-        text = f"{counted(shared['leaks'], 'image')} of patients who are learned from in one of {names} and judged in "
-        yield _bad(f"{text}the other.", f"The first: {', '.join(shared['examples'])}.")
+        text = (
+            f"{counted(shared['leaks'], 'image')} of patients in training data of one set and test data of the other "
+        )
+        yield _bad(f"{text}({names}).", f"The first: {', '.join(shared['examples'])}.")
     elif shared["images"]:
-        text = f"{counted(shared['images'], 'image')} of patients who are in both of {names}."
-        yield _unsure(text, "None is learned from in one and judged in the other.")
+        text = f"{counted(shared['images'], 'image')} of patients who are in both {names}."
+        yield _unsure(text, "None is in training data of one set and in test data of the other.")

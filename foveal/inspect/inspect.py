@@ -1,11 +1,10 @@
-"""inspect: what is in prepared sets, and what could mislead.
+"""inspect: show the content of prepared sets, and problems that could mislead.
 
     foveal inspect data/ddr
     foveal inspect data/ddr data/idrid --page page.html --out numbers/
 
-It measures whether the grade can be guessed from the frame alone (size, border, tint), which images are in a set or in
-several sets twice, whether patients are kept apart, and which pictures are hard to see anything in. The page shows
-them.
+It tests whether the grade can be guessed from size, border and colour alone, and finds copies inside and across sets,
+patients on both sides of the split, and pictures of poor quality. The page shows the pictures.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from foveal.sets.records import open_prepared
 class InspectConfig:
     """Options of `foveal inspect`."""
 
-    # Prepared sets; several are searched for copies of one another.
+    # Prepared sets; several sets are compared to find copies.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
-    # Page to write, one HTML file with the tables, distributions and contact sheets; none by default.
+    # HTML page to write, with tables, distributions and sample pictures; by default none.
     page: Path | None = None
-    # Folder for inspect.json, which holds all the numbers; none by default.
+    # Folder in which to write inspect.json with all numbers; by default none.
     out: Path | None = None
 
     def __post_init__(self) -> None:
@@ -46,14 +45,14 @@ class InspectConfig:
         folders = [path.resolve() for path in self.data]
         for path, folder in zip(self.data, folders, strict=True):
             if folders.count(folder) > 1:
-                raise FovealError("option.repeated", f"{path} is given more than once", fix="name every set once")
+                raise FovealError("option.repeated", f"{path} is given more than once", fix="give each set once")
         if self.page is not None and self.page.is_dir():
-            fix = f"give a file, as {self.page / 'page.html'}"
+            fix = f"give a file, such as {self.page / 'page.html'}"
             raise FovealError("output.is_folder", f"--page {self.page} is a folder", fix=fix)
 
 
 def inspect(config: InspectConfig) -> dict[str, Any]:
-    """Look into prepared sets and print what is found; returns all numbers as they are written to inspect.json."""
+    """Inspect prepared sets and print the findings; returns the content of inspect.json."""
     sets = [open_prepared(path) for path in config.data]
     names = prefixes(config.data)
     measured = [described(prepared) for prepared in sets]
@@ -76,7 +75,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the tables, and last what could mislead."""
+    """Print the tables, then what could mislead."""
     for one in result["sets"]:
         say(f"\n{one['name']}: {one['title']}, {one['images']:,} images", "bold")
         for table in tables.tables_of(one):

@@ -1,4 +1,4 @@
-"""One table of all that is known of the images of a set: its records, and what was measured of each picture."""
+"""One table with the records of a set and the measures of each picture."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ BYTES_AT_ONCE = 64 << 20
 
 
 def described(prepared: PreparedSet) -> pd.DataFrame:
-    """The records with all measures as numbers; nan where one was not taken.
+    """The records with all measures as numbers; nan if a measure is missing.
 
-    Mean colours and border are those of the original frame. Where the source held arrays instead of photographs they
-    are taken from the prepared pixels; grey ones have one colour, `grey`.
+    Mean colours and border are those of the original frame. If the source has arrays instead of photographs, they come
+    from the prepared pixels; grey images have one colour, `grey`.
     """
     measures = prepared.measures.drop(columns=["id", "fingerprint"], errors="ignore")
     numbers = measures.apply(pd.to_numeric, errors="coerce").set_index(prepared.records.index)
@@ -42,7 +42,7 @@ def _fill_from_pixels(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFram
 def _look(images: np.ndarray) -> np.ndarray:
     """float [n, C + 1] of uint8 [n, S, S, C]: mean of each channel, and the share of black pixels.
 
-    A shard is read from its start to its end, a piece at a time.
+    Reads the shard in order, a piece at a time.
     """
     step = max(1, BYTES_AT_ONCE // images[0].nbytes)
     pieces = []

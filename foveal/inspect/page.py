@@ -1,6 +1,6 @@
 """The page of an inspection: findings, tables, distributions and contact sheets.
 
-The same sets give the same page, byte by byte.
+The same sets give the same page, byte for byte.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from foveal.page.render import page
 from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
 
-HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked, and in order"}
+HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked and fine"}
 SPREAD = (
-    "An outline for each class, every one as high as its own peak; the mark is the median. Where outlines differ, "
-    "the measure tells the classes apart."
+    "A histogram for each class, scaled to its own peak; the line marks the median. If the histograms differ, the "
+    "measure tells the classes apart."
 )
 SEED = 0  # of the images that are drawn for the contact sheets
 
 
 def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame]) -> str:
-    """The page as HTML; result: what inspect.json holds; described: the measures of the images of each set."""
+    """The page as HTML; result: the content of inspect.json; described: the measures of each set."""
     summaries = result["sets"]
     sections = [_findings(result)]
     if result["pairs"]:
@@ -39,7 +39,7 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
         sections.append(Section(name="across", title="Across sets", parts=[tables.side_by_side(summaries), *parts]))
     for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
         name = f"{one['name']}: " if len(sets) > 1 else ""
-        for kind, title, parts_of in (("set", "What is in it", _contents), ("pictures", "Pictures", _pictures)):
+        for kind, title, parts_of in (("set", "Content", _contents), ("pictures", "Pictures", _pictures)):
             parts = parts_of(one, prepared, table)
             sections.append(Section(name=f"{kind}-{number}", title=f"{name}{title}", parts=parts))
     return page(
@@ -50,7 +50,7 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
 
 
 def _findings(result: dict[str, Any]) -> Section:
-    """All findings below a heading for each tone, the worst first."""
+    """All findings under a heading for each tone, worst first."""
     parts: list[Part] = [Note(" ".join(lead(one) for one in result["sets"]), "lead")]
     for tone, heading in HEADINGS.items():
         found = [Verdict(**finding) for finding in result["findings"] if finding["tone"] == tone]
@@ -77,7 +77,7 @@ def _pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> list[Part]:
     """The copies across two sets."""
     heading = Heading(f"{pair['first']} and {pair['second']}")
     if not pair["pairs"]:
-        return [heading, "No picture is in both."]
+        return [heading, "No pictures in common."]
     pictures = pair_gallery(sets[pair["first"]], sets[pair["second"]], pair["listed"])
     return [heading, tables.pairs_by_part(pair), tables.pairs_listed(pair), pictures]
 
@@ -85,23 +85,24 @@ def _pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> list[Part]:
 def _contents(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
     parts: list[Part] = [Columns([[own] for own in tables.tables_of(one)], "tables")]
     drawn = charts(table, prepared.classes)
-    return [*parts, Heading("How the measures are spread"), SPREAD, Drawings(drawn, "spreads")] if drawn else parts
+    return [*parts, Heading("Distribution of measures"), SPREAD, Drawings(drawn, "spreads")] if drawn else parts
 
 
 def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
     generator = np.random.default_rng(SEED)
-    text = (
-        f"As they were prepared, made smaller. Licence: {prepared.card['licence']}. You may pass this page on as far "
-    )
+    licence = f"Licence of the pictures: {prepared.card['licence']}. It also applies to this page."
     rows = class_rows(prepared, table, generator)
     flags, extremes = flag_rows(prepared, table, one["flags"], generator), extreme_rows(prepared, table)
     copies = read_copies(prepared, table).sort_values("conflict", ascending=False, kind="stable")
     listed_copies = named(copies, prepared, prepared)
-    note = f"{len(listed_copies)} of {counted(len(copies), 'pair')}; duplicates.csv lists all"
+    note = f"{len(listed_copies)} of {counted(len(copies), 'pair')} shown; duplicates.csv lists all"
     shown: list[tuple[Heading, list[Part]]] = [
-        (Heading("Drawn at random"), rows),
+        (Heading("Random pictures"), rows),
         (Heading("Copies", note), [pair_gallery(prepared, prepared, listed_copies)] if listed_copies else []),
         (Heading("By quality flag"), flags),
         (Heading("Extremes"), extremes),
     ]
-    return [f"{text}as the pictures may be.", *(part for heading, own in shown if own for part in (heading, *own))]
+    return [
+        f"Prepared pictures, reduced in size. {licence}",
+        *(part for heading, own in shown if own for part in (heading, *own)),
+    ]

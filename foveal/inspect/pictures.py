@@ -14,13 +14,13 @@ from foveal.page.pictures import embedded
 from foveal.sets.records import PreparedSet
 
 ACROSS = 8  # pictures in a row
-MOST_CLASSES = 20  # rows of classes that are shown
-EXTREMES = {  # measure -> (title, True where the highest values are the extreme)
-    "brightness": ("The darkest", False),
-    "clipped": ("The most overexposed", True),
-    "sharpness": ("The blurriest", False),
-    "contrast": ("The least contrast", False),
-    "field": ("The smallest share of the round field in the picture", False),
+MOST_CLASSES = 20  # most classes to show
+EXTREMES = {  # measure -> (title, whether the highest values are shown)
+    "brightness": ("Darkest", False),
+    "clipped": ("Most overexposed", True),
+    "sharpness": ("Blurriest", False),
+    "contrast": ("Lowest contrast", False),
+    "field": ("Smallest visible part of the round field", False),
 }
 
 
@@ -47,7 +47,7 @@ def flag_rows(
 
 
 def extreme_rows(prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
-    """The images at the far end of each measure of quality, the furthest first."""
+    """The worst images by each quality measure, worst first."""
     found: list[Part] = []
     for name, (title, highest) in EXTREMES.items():
         if name in table and table[name].nunique() > 1:
@@ -62,7 +62,7 @@ def _value(name: str, row: Any) -> str:
 
 
 def pair_gallery(first: PreparedSet, second: PreparedSet, listed: Sequence[dict[str, Any]]) -> Gallery:
-    """Pairs of copies side by side with their labels; `listed` is what `summary.named` makes of them."""
+    """Pairs of copies side by side with their labels; `listed` comes from `summary.named`."""
     left, right = _by_id(first, [row["id"] for row in listed]), _by_id(second, [row["other"] for row in listed])
     pictures = [
         Picture(source=embedded(one), overlay=embedded(other), overlay_shows="the copy",
@@ -75,7 +75,7 @@ def pair_gallery(first: PreparedSet, second: PreparedSet, listed: Sequence[dict[
 
 
 def grade(prepared: PreparedSet, label: Any) -> str:
-    """The name of a label; `no label` where there is none."""
+    """The name of a label; `no label` if it is missing."""
     return "no label" if pd.isna(label) else prepared.classes[int(label)]
 
 

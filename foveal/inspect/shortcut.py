@@ -1,11 +1,10 @@
-"""The shortcut probe: can the grade be guessed from the frame of a picture, without looking at what is in it?
+"""The shortcut probe: can the grade be guessed from size, border and colour, without looking at the retina?
 
-Grades that came from several cameras or clinics often go with the size of the file, the width of the black border or
-the tint of the whole picture. A network finds such a shortcut, scores well, and fails at the next clinic. So a small
-model guesses the grade from these few numbers alone, on images of groups that it has not learned from.
+If images come from several cameras or clinics, the grade often correlates with the image size, the black border or the
+tint. A network learns such a shortcut, scores well, and fails at the next clinic. The probe is a small model that
+guesses the grade from these few numbers alone, in cross-validation over groups.
 
-Forests of extremely randomised trees (Geurts et al. 2006) find steps, slopes and combinations alike, and with large
-leaves they find little where there is nothing.
+Extremely randomised trees (Geurts et al. 2006) find steps, slopes and interactions; large leaves prevent overfitting.
 """
 
 from __future__ import annotations
@@ -24,22 +23,21 @@ from foveal.sets.splits import k_folds
 CUES = ("width", "height", "aspect ratio", "border", "red", "green", "blue", "grey")
 FOLDS = 5
 FEWEST_IMAGES = 50
-FEWEST_GROUPS = 20  # four to a fold: with fewer, whole classes are missing from what is learned
-MOST_IMAGES = 10_000  # more would narrow the interval by little, and cost time
-TREES, TREES_OF_ONE = 100, 30  # for all cues together, and for one alone
-DEALS = 19  # by chance alone, a figure is above all of them once in twenty times
-BEYOND_CHANCE = 0.3  # of the way from chance to perfect: a lower bound above this needs no deals
+FEWEST_GROUPS = 20  # four per fold; with fewer, whole classes may be missing from the training folds
+MOST_IMAGES = 10_000  # more would be slow and hardly narrow the interval
+TREES, TREES_OF_ONE = 100, 30  # for all cues together, and for a single cue
+DEALS = 19  # shuffled labels: by chance, a value is above all of them 1 time in 20
+BEYOND_CHANCE = 0.3  # share of the way from chance to perfect: a lower bound above this needs no shuffled labels
 
 
 def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered: bool) -> dict[str, Any]:
     """Guess int labels [n] from the numbers in `cues` [n rows], by cross-validation over groups.
 
-    units: int [n], the group of each image. Ordered grades are judged in quadratic kappa, others in balanced accuracy.
-    Returns `metric` and what it is by `chance`; `value`, `low`, `high`; `strength`, 0 at chance and 1 where the frame
-    tells every grade; `found`, whether there is a shortcut; `luck`, the most that shuffled labels reached (None where
-    that was not needed); `n` images in `groups` groups, of `of` labelled ones; `cues`, each alone, the strongest
-    first. `why_not` says why nothing could be measured; all figures are None then. Cues that never change are left
-    out.
+    units: int [n], the group of each image. The metric is quadratic kappa for ordered grades, else balanced accuracy.
+    Cues that are constant are left out. Returns `metric` and its `chance` level; `value`, `low`, `high`; `strength`, 0
+    at chance and 1 for perfect guesses; `found`, whether there is a shortcut; `luck`, the best of shuffled labels (None
+    if not needed); `n` images in `groups` groups, out of `of` labelled images; `cues`, each cue alone, strongest first;
+    `why_not`, the reason if nothing could be measured (all figures are then None).
     """
     cues = cues.loc[:, [name for name in cues if cues[name].nunique() > 1]]
     empty = dict.fromkeys(("chance", "value", "low", "high", "luck", "strength"))
@@ -72,16 +70,16 @@ def is_found(entry: dict[str, Any], chance: float, luck: float | None) -> bool:
 
 def _why_not(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray) -> str:
     if len(labels) < FEWEST_IMAGES:
-        return f"{len(labels)} labelled images are too few; {FEWEST_IMAGES} are needed"
+        return f"only {len(labels)} labelled images; {FEWEST_IMAGES} are needed"
     if len(np.unique(labels)) < 2:
-        return "all labelled images are of one class"
+        return "all labelled images have the same class"
     if len(np.unique(units)) < FEWEST_GROUPS:
-        return f"{len(np.unique(units))} groups are too few; {FEWEST_GROUPS} are needed"
+        return f"only {len(np.unique(units))} groups; {FEWEST_GROUPS} are needed"
     return "" if cues.shape[1] else "size, border and colour are the same for all images"
 
 
 def _some_groups(units: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Positions of the images of as many whole groups as hold MOST_IMAGES; of all where there are no more."""
+    """Positions of the images of randomly chosen whole groups, at most MOST_IMAGES images."""
     if len(units) <= MOST_IMAGES:
         return np.arange(len(units))
     order = generator.permutation(int(units.max()) + 1)
@@ -90,7 +88,7 @@ def _some_groups(units: np.ndarray, generator: np.random.Generator) -> np.ndarra
 
 
 class _Judge:
-    """Folds and resamples, the same for every set of cues, so that their figures can be compared."""
+    """Folds and resamples, shared by all sets of cues so that their results can be compared."""
 
     def __init__(self, labels: np.ndarray, units: np.ndarray, ordered: bool, generator: np.random.Generator) -> None:
         self.labels, self.units, self.ordered = labels, units, ordered
@@ -101,15 +99,15 @@ class _Judge:
         self.resampling = Resampling(units)
 
     def judge(self, values: np.ndarray, trees: int) -> dict[str, Any]:
-        """value, low and high of what the columns of `values` tell of images whose group was not learned from."""
+        """value, low and high of guesses from the columns of `values`, by cross-validation over groups."""
         given = self._given(values, self.labels, self.folds, trees)
         value, drawn = self.resampling.graded(self.metric, self.labels, given, self.classes)
-        # Not `entry`, which knows no interval for a perfect figure: a perfect shortcut must be found.
+        # Not `entry`, which gives no interval for a perfect value: a perfect shortcut must be found.
         low, high = self.resampling.interval(value, drawn)
         return {"value": value, "low": None if math.isnan(low) else low, "high": None if math.isnan(high) else high}
 
     def luck(self, values: np.ndarray, generator: np.random.Generator) -> float:
-        """What the same columns reach where the labels are shuffled; neighbours in a group stay neighbours."""
+        """The value of the same columns with labels shuffled between groups; images of a group stay together."""
         groups = int(self.units.max()) + 1
         given_to, taken_from = (np.argsort(generator.permutation(groups)[self.units], kind="stable") for _ in range(2))
         dealt = np.empty_like(self.labels)
@@ -121,7 +119,7 @@ class _Judge:
         return k_folds(labels, self.units.astype(str), FOLDS, generator)
 
     def _given(self, values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: int) -> np.ndarray:
-        """int [n]: the class given to each image by a forest that has learned from the other folds."""
+        """int [n]: the class given to each image by a forest trained on the other folds."""
         given = np.zeros_like(labels)
         for fold in range(FOLDS):
             held = folds == fold
@@ -142,9 +140,9 @@ class _Judge:
 
 
 def as_grades(scores: np.ndarray, known: np.ndarray, classes: int) -> np.ndarray:
-    """Grades by rank: as many images get each grade as have it among the `known` labels; ties get the same.
+    """Grades by rank, with the same frequencies as the `known` labels; ties get the same grade.
 
-    Rounding would give most images the middle grade wherever the signal is weak, and hide it from kappa.
+    With a weak signal, rounding would give most images the middle grade, and kappa would miss the signal.
     """
     share = (rankdata(scores) - 0.5) / len(scores)
     up_to = np.cumsum(np.bincount(known, minlength=classes)) / len(known)

@@ -1,4 +1,4 @@
-"""What is in prepared sets, as plain numbers, from which the tables, the findings and inspect.json are made."""
+"""The numbers about prepared sets, for the tables, the findings and inspect.json."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from foveal.sets.leaks import compare_sets, shared_patients
 from foveal.sets.records import PreparedSet
 from foveal.sources.source import SPLITS
 
-LISTED = 12  # conflicts, and copies across sets, that are named one by one
+LISTED = 12  # most conflicts and copies across sets to list
 COMMON_SIZES = 5
 LEARNED, JUDGED = ("train", "unlabelled"), ("val", "test")
 
 
 def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str, Any]:
-    """All numbers about one set; `table` is what `described` makes of it."""
+    """All numbers about one set; `table` comes from `described`."""
     return {
         "name": name,
         "path": str(prepared.path),
@@ -50,12 +50,12 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str
 
 
 def near_comparable(prepared: PreparedSet) -> bool:
-    """Whether copies are found by what they show, and not by equal pixels alone."""
+    """Whether copies are also found by content, not only by equal pixels."""
     return prepared.size >= LEAST_SIDE and bool((prepared.measures["fingerprint"] != "").all())
 
 
 def probe_set(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
-    """The shortcut probe on all labelled images of a set: what it finds is a property of the data, not of a part."""
+    """The shortcut probe on all labelled images of a set, whatever their part."""
     labelled = table[table["label"].notna()]
     cues = labelled[[name for name in CUES if name in labelled]]
     ordered = prepared.card["task"] == "grading"
@@ -73,7 +73,7 @@ def _per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
 
 
 def _groups_on_both_sides(table: pd.DataFrame) -> dict[str, int]:
-    """Groups in several of train, val and test; and unlabelled images of groups that are judged."""
+    """The number of groups in several of train, val and test; and of unlabelled images of val or test groups."""
     named = table[table["group"] != ""]
     sides = named[named["split"] != "unlabelled"].groupby("group")["split"].nunique()
     judged = named["group"][named["split"].isin(JUDGED)]
@@ -106,20 +106,20 @@ def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]
 
 
 def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Each flag with its images; `p` is how likely chance alone would spread it over the classes this unevenly."""
+    """Each flag with its number of images; `p`: p-value of the flag being independent of the class."""
     words = table["flags"].str.split()
     found = words.explode().dropna().value_counts()
     result = []
     for flag, count in found.items():
         has = words.map(lambda flags, flag=flag: flag in flags)
-        sentence = FLAGS.get(str(flag), "So the source says.")
+        sentence = FLAGS.get(str(flag), "Set by the source.")
         result.append({"flag": str(flag), "sentence": sentence, "images": int(count),
                        "per_class": _per_class(table[has], classes), "p": _unevenness(table, has)})  # fmt: skip
     return result
 
 
 def _unevenness(table: pd.DataFrame, has: pd.Series) -> float | None:
-    """p of a chi-squared test of a flag against the classes; None where there is nothing to compare."""
+    """p of a chi-squared test of a flag against the classes; None if there is nothing to compare."""
     labelled = table["label"].notna()
     counts = pd.crosstab(table["label"][labelled].astype(int), has[labelled])
     return None if min(counts.shape) < 2 else float(chi2_contingency(counts.to_numpy()).pvalue)
@@ -130,13 +130,13 @@ def _rejected(prepared: PreparedSet) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     reasons = pd.read_csv(file, dtype=str, keep_default_na=False)["reason"]
-    # "… the same patient or picture as IMAGE" names another image in each row
+    # "… the same patient or picture as IMAGE" names a different image in each row
     counts = reasons.str.replace(r"(the same patient or picture as) .*", r"\1 a judged image", regex=True)
     return [{"reason": str(reason), "files": int(count)} for reason, count in counts.value_counts().items()]
 
 
 def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
-    """duplicates.csv, with the split of both sides; pairs of which one was left out of the set are not among them."""
+    """duplicates.csv with the split of both images, without pairs of which one is not in the set."""
     file = prepared.path / "duplicates.csv"
     text = {"id": str, "other": str, "kind": str}
     pairs = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "other_label": [""]})
@@ -161,7 +161,7 @@ def _counted(pairs: pd.DataFrame) -> dict[str, Any]:
 
 
 def named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[dict[str, Any]]:
-    """The first pairs with their parts, and their labels by name, "" where there is none."""
+    """The first pairs with their parts and the names of their labels ("" if missing)."""
 
     def grade(prepared: PreparedSet, label: Any) -> str:
         return "" if pd.isna(label) else prepared.classes[int(label)]
@@ -175,7 +175,7 @@ def named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[
 
 
 def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> dict[str, Any]:
-    """Copies across two sets: counts by part, those that one side learns from and the other judges, and the first."""
+    """Copies across two sets: counts by part, leaks between training and test data, and the first pairs."""
     pairs = compare_sets(first, second)
     leaks = _leaks(pairs)
     by_part = pairs.groupby(["split", "other_split"]).size().rename("pairs").reset_index()
@@ -193,14 +193,14 @@ def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> 
 
 
 def _leaks(pairs: pd.DataFrame) -> pd.Series:
-    """bool [n]: pairs of which one side is learned from in one set, and the other is judged in the other."""
+    """bool [n]: pairs with one image in training data of a set and the other in test data of the other set."""
     sides = ("split", "other_split"), ("other_split", "split")
     first, second = (pairs[left].isin(LEARNED) & pairs[right].isin(JUDGED) for left, right in sides)
     return first | second
 
 
 def _patients(first: PreparedSet, second: PreparedSet) -> dict[str, Any]:
-    """Images of the first set whose patient is in the second, too; and those learned from here and judged there."""
+    """Images of the first set whose patient is also in the second; and how many of them are leaks."""
     shared = shared_patients(first, second)
     leaks = _leaks(shared)
     examples = [f"{row.id} and {row.other}" for row in shared[leaks].drop_duplicates("id").head(3).itertuples()]

@@ -1,4 +1,4 @@
-"""The tables of a summary, the same for the terminal and for the page."""
+"""The tables of a summary, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foveal.page.words import number, percent
 
 
 def tables_of(one: dict[str, Any]) -> list[Table]:
-    """A table for everything that there is to say about one set."""
+    """All tables about one set."""
     made = [
         parts(one),
         sizes(one),
@@ -52,7 +52,7 @@ def sizes(one: dict[str, Any]) -> Table:
              for side in ("width", "height")]  # fmt: skip
     notes = [f"{found['distinct']:,} different sizes; {'; '.join(spans)} px."] if found["distinct"] > 1 else []
     if names:
-        notes.append("A share is that of the class: where the columns differ, the size tells the classes apart.")
+        notes.append("Shares are of the images of a class. If the columns differ, the size tells the classes apart.")
     return Table(caption="Sizes of the originals", columns=["size in px", "images", *names], rows=rows, notes=notes)
 
 
@@ -74,7 +74,7 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def flags(one: dict[str, Any]) -> Table:
-    """Each flag with its images and the share of every class; the sentences stand below."""
+    """Each flag with its number of images and its share of every class; explanations are below."""
     totals = {name: total for name, total in class_totals(one).items() if total}
     rows = [
         cells(flag["flag"], f"{flag['images']:,}", percent(flag["images"] / one["images"], 1),
@@ -96,8 +96,8 @@ def copies(one: dict[str, Any]) -> Table:
     found = one["copies"]
     rows = [cells(kind, f"{count:,}") for kind, count in found["kinds"].items()]
     rows += [cells("with different labels", f"{found['conflicts']:,}")]
-    rows += [cells("on two sides of the split", f"{found['torn']:,}")]
-    notes = ["Near: saved again, resized or cropped a little; or a second photograph of the same eye."]
+    rows += [cells("on different sides of the split", f"{found['torn']:,}")]
+    notes = ["Near: saved again, resized or slightly cropped, or a second photograph of the same eye."]
     return Table(
         caption="Copies inside the set",
         columns=["copies", "pairs"],
@@ -121,12 +121,14 @@ def conflicts(one: dict[str, Any]) -> Table:
 
 
 def shortcut(one: dict[str, Any]) -> Table:
-    """The probe with all cues, and with one at a time."""
+    """The probe with all cues, and with each cue alone."""
     probe = one["shortcut"]
     rows = [[Cell(text="all together"), value_cell(probe, 2)]]
     rows += [[Cell(text=f"{cue['name']} alone"), value_cell(cue, 2)] for cue in probe["cues"]]
     notes = [f"Chance is {number(probe['chance'])}; {probe['n']:,} labelled images in {probe['groups']:,} groups."]
-    return Table(caption="What the frame tells of the label", columns=["cue", probe["metric"]], rows=rows, notes=notes)
+    return Table(
+        caption="Label guessed from size, border and colour", columns=["cue", probe["metric"]], rows=rows, notes=notes
+    )
 
 
 def side_by_side(sets: Sequence[dict[str, Any]]) -> Table:
@@ -136,21 +138,21 @@ def side_by_side(sets: Sequence[dict[str, Any]]) -> Table:
               ", ".join(one["classes"]) if any_labels(one) else "–")
         for one in sets
     ]  # fmt: skip
-    return Table(caption="Sets side by side", columns=["set", "images", "labelled", "scale", "classes"], rows=rows)
+    return Table(caption="Comparison of the sets", columns=["set", "images", "labelled", "scale", "classes"], rows=rows)
 
 
 def pairs_by_part(pair: dict[str, Any]) -> Table:
-    """Copies across two sets, by the part on either side."""
+    """Copies across two sets, by their parts."""
     rows = [cells(SPLITS[row["split"]], SPLITS[row["other_split"]], f"{row['pairs']:,}") for row in pair["by_part"]]
     return Table(caption="Copies by part", columns=[f"in {pair['first']}", f"in {pair['second']}", "pairs"], rows=rows)
 
 
 def pairs_listed(pair: dict[str, Any]) -> Table:
-    """The first copies across two sets, the leaks before the others."""
+    """The first copies across two sets, leaks first."""
     rows = [
         cells(row["id"], row["other"], row["kind"], SPLITS[row["split"]], SPLITS[row["other_split"]],
               row["grade"] or "–", row["other_grade"] or "–")
         for row in pair["listed"]
     ]  # fmt: skip
     columns = ["image", "copy", "kind", f"in {pair['first']}", f"in {pair['second']}", "label", "label of the copy"]
-    return Table(caption="The first of them", columns=columns, rows=rows)
+    return Table(caption="The first copies", columns=columns, rows=rows)

@@ -3,8 +3,8 @@
     Section(name="metrics", title="Metrics", parts=["A paragraph.", Table(...), Charts(panels=[...])])
 
 A part is a plain value, drawn by the macro with its name in templates/parts.html; a plain `str` is a paragraph.
-All text is escaped, so it may come from a file; for markup, use markupsafe's Markup, as `code("foveal train")` does. Content
-that only one page needs has its own template: pass its output as `Html`.
+All text is escaped, so it may come from a file; for markup, use markupsafe's Markup, as `code("foveal train")` does.
+Content that only one page needs has its own template: pass its output as `Html`.
 """
 
 from __future__ import annotations
