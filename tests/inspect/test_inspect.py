@@ -107,7 +107,7 @@ def test_what_only_tells_the_group_is_no_shortcut():
     ("cut", "reason"),
     [
         (lambda cues, labels, units: (cues[:40], labels[:40], units[:40]), "40"),
-        (lambda cues, labels, units: (cues, labels * 0, units), "one class"),
+        (lambda cues, labels, units: (cues, labels * 0, units), "same class"),
         (lambda cues, labels, units: (cues, labels, labels), "3 groups"),
         (lambda cues, labels, units: (cues * 0, labels, units), "the same"),
     ],
