@@ -1,6 +1,6 @@
 """Tracking: with --track, the rows of metrics.jsonl also go to TensorBoard or MLflow.
 
-metrics.jsonl is always written, and everything else reads that. Trackers are for people who watch many runs at once.
+metrics.jsonl is always written, and the rest of Foveal reads only that. Trackers help to watch many runs at once.
 """
 
 from __future__ import annotations

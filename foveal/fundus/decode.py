@@ -152,7 +152,7 @@ def _reduction(header: Header, minimum: int) -> int:
 
 
 def _suits_opencv(data: bytes, header: Header) -> bool:
-    """Whether OpenCV decodes a file correctly: its end is there, and OpenCV understands its colours."""
+    """Whether OpenCV decodes a file correctly: the file is complete, and OpenCV understands its colours."""
     if header.reader is TiffImageFile and header.mode not in _TIFF_MODES_FOR_OPENCV:
         return False
     return _END_MARKS.get(header.reader, b"") in data[-_END_BYTES:]

@@ -70,7 +70,7 @@ def prepare(config: PrepareConfig) -> Path:
 
 
 def make(config: PrepareConfig, assembly: Assembly, stamps: list[str]) -> None:
-    """Make a new set beside --out, or finish one there, and move it to --out."""
+    """Make a new set in a folder beside --out, or finish an interrupted one, and move it to --out."""
     out = config.out.absolute()
     folder = out.with_name(f".{out.name}.partial")
     with sole_writer(folder, "prepare"):

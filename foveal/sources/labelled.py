@@ -35,7 +35,7 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...], *not
 def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, int]:
     """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
-    Names in `file` become paths below `root`; the name of a missing picture stays as it is. FovealError where a folder
+    Names in `file` become paths below `root`; the name of a missing picture stays unchanged. FovealError where a folder
     does not exist, a name matches two pictures, or two names match one picture.
     """
     pictures = list_pictures(root)
