@@ -1,1 +1,1 @@
-"""What helps: probes of frozen features, starting weights side by side, rounds of pseudo-labels."""
+"""Experiments on what helps: probes of frozen features, comparison of starting weights, rounds of pseudo-labels."""

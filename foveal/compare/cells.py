@@ -1,4 +1,4 @@
-"""One combination of a comparison: starting weights, what is trained, a label fraction and a seed -> predictions."""
+"""One cell of a comparison: starting weights, probe or fine-tune, a label fraction and a seed -> predictions."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from foveal.train.outcome import write_model
 from foveal.train.start import frozen_encoder, start_from
 from foveal.train.task import Task, set_up
 
-INNER_FOLDS = 5  # of the known labels, to choose the penalty of a probe
-FEWEST_FOR_CHOICE = 25  # labels; with fewer the penalty is the middle one
+INNER_FOLDS = 5  # of the labels learned from, to choose the penalty of a probe
+FEWEST_FOR_CHOICE = 25  # labels; with fewer, the middle penalty is used
 BATCH = 32  # images per step of a fine-tune, as in `train`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A combination; `share` of the known labels is learned from."""
+    """One combination; it trains on `share` of the known labels."""
 
     init: str
     how: str
@@ -48,30 +48,30 @@ class Cell:
 
     @property
     def network(self) -> int:
-        """Which first weights: random ones are drawn anew in each repetition."""
+        """Number of the starting weights: each repetition draws new random ones."""
         return self.repetition if self.init == "random" else 0
 
     def file(self, config: CompareConfig) -> Path:
-        """Where its predictions are."""
+        """File of its predictions."""
         name = f"{self.how}-{self.labels.replace('%', 'pc')}-{_name(self.init)}-{self.repetition}"
         return config.out / "cells" / f"{name}.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
-    """Records to learn from, and records that are judged."""
+    """Records to train on (`known`), and held-out records to evaluate on (`judged`)."""
 
     known: pd.DataFrame
     judged: pd.DataFrame
 
 
 def repetitions(prepared: PreparedSet, config: CompareConfig) -> list[Sides]:
-    """Both sides of each repetition: the training and the test (or validation) part, or the folds of all labels."""
+    """The sides of each repetition: the training and the test (or validation) part, or folds of all labelled images."""
     if not config.folds:
         known = prepared.part("train")
         judged = prepared.part("test") if len(prepared.part("test")) else prepared.part("val")
         if not len(known) or not len(judged):
-            what = f"{prepared.path} has no graded training images, or neither a test nor a validation part"
+            what = f"{prepared.path} has no labelled training images, or neither test nor validation images"
             raise FovealError("set.missing_part", what, fix="use --folds")
         return [Sides(known=known, judged=judged)] * config.seeds
     everyone = prepared.part("train", "val", "test")
@@ -80,20 +80,20 @@ def repetitions(prepared: PreparedSet, config: CompareConfig) -> list[Sides]:
 
 
 def common_size(config: CompareConfig, prepared: PreparedSet) -> int:
-    """The image size in pixels at which all are compared: that of the first run, else that of the prepared images."""
+    """The common image size of a comparison, in pixels: that of the first run, else of the prepared images."""
     runs = [read_model(Path(init)) for init in config.init if Path(init).is_dir()]
     return runs[0]["image_size"] if runs else prepared.size
 
 
 def task_of(config: CompareConfig, init: str, prepared: PreparedSet, device: torch.device, **options: Any) -> Task:
-    """A fine-tune from these starting weights; FovealError where they do not fit."""
+    """The task of fine-tuning these starting weights; FovealError if they do not fit."""
     options = {"out": config.out, "encoder": config.encoder, "device": str(device), **options}
     size = common_size(config, prepared)
     return set_up(TrainConfig(data=config.data, init=init, image_size=size, **options), prepared, device)
 
 
 def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """bool [n]: a share of the images of every class, at least one; smaller shares are parts of larger ones."""
+    """bool [n]: select a share of the images of every class, at least one; larger shares contain the smaller ones."""
     generator, chosen = np.random.default_rng([seed, 5]), np.zeros(len(labels), bool)
     for label in np.unique(labels):
         own = generator.permutation(np.flatnonzero(labels == label))
@@ -102,18 +102,18 @@ def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: torch.device) -> None:
-    """Train, grade the judged images, and write their predictions."""
+    """Train, grade the held-out images, and write their predictions."""
     sides = repetitions(prepared, config)[cell.repetition]
     seed = config.seed + cell.repetition
     chosen = subset(sides.known["label"].to_numpy(np.int64), cell.share, seed)
     known = sides.known[chosen].reset_index(drop=True)
     learn = _probe if cell.how == "probe" else _finetune
-    with hushed():  # the messages of many graders would bury the table
+    with hushed():  # messages of many graders would hide the table
         table, choices = learn(config, cell, prepared, known, sides.judged, device)
     right = float((table["label"] == table["grade"]).mean())
     repetition = f"{len(known)} labels, repetition {cell.repetition + 1}"
     say(f"{cell.how} from {cell.init}, {repetition}: accuracy {right:.3f} ({choices})")
-    # A comparison needs the predictions only; hundreds of networks are not kept.
+    # A comparison needs only the predictions, so the networks are deleted.
     shutil.rmtree(cell.file(config).with_suffix(""), ignore_errors=True)
     write_table(cell.file(config), table)
 
@@ -122,7 +122,7 @@ def _finetune(
     config: CompareConfig, cell: Cell, prepared: PreparedSet, known: pd.DataFrame, judged: pd.DataFrame,
     device: torch.device,
 ) -> tuple[pd.DataFrame, str]:  # fmt: skip
-    """Predictions of the judged images, and in words how these weights were trained on this number of labels."""
+    """Fine-tune; returns predictions of the held-out images, and how the network was trained, in words."""
     folder = cell.file(config).with_suffix("")
     batch, epochs = min(BATCH, len(known)), epochs_for(config, cell.share)
     seed = config.seed + cell.repetition
@@ -141,7 +141,7 @@ def _probe(
     config: CompareConfig, cell: Cell, prepared: PreparedSet, known: pd.DataFrame, judged: pd.DataFrame,
     device: torch.device,
 ) -> tuple[pd.DataFrame, str]:  # fmt: skip
-    """Predictions of the judged images, and in words the penalty that the known labels chose."""
+    """Fit a probe; returns predictions of the held-out images, and the chosen penalty, in words."""
     names, features = features_of(config, cell.init, cell.network, prepared, device)
     place = pd.Series(range(len(names)), index=names)
     rows = [place.loc[records["id"]].to_numpy(copy=True) for records in (known, judged)]
@@ -164,7 +164,7 @@ def _probe(
 def features_of(
     config: CompareConfig, init: str, network: int, prepared: PreparedSet, device: torch.device
 ) -> tuple[list[str], np.ndarray]:
-    """Ids and features [n, D] of all graded images by an encoder, computed once and kept in OUT/features."""
+    """Ids and features [n, D] of all labelled images, computed once and cached in OUT/features."""
     file = config.out / "features" / f"{_name(init)}-{network}.npz"
     if not file.is_file():
         start = start_from(init, config.encoder, common_size(config, prepared), prepared)
@@ -178,7 +178,7 @@ def features_of(
 
 
 def _name(init: str) -> str:
-    """A file name for starting weights: their own, and for paths a digest of the path."""
+    """A file name for starting weights: their own name and, for paths, a digest of the path."""
     if init in ("random", "imagenet"):
         return init
     return f"{Path(init).stem}-{hashlib.sha256(str(Path(init).resolve()).encode()).hexdigest()[:6]}"

@@ -2,14 +2,14 @@
 
     foveal compare DATA --init random imagenet RUN --labels 1% 10% 100% --out OUT
 
-    OUT/cells/*.csv     predictions of the judged images by each combination; the same command resumes
+    OUT/cells/*.csv     held-out predictions of each combination; run the same command again to resume
     OUT/features/*.npz  features of a frozen encoder, computed once
-    OUT/compare.csv     a row per combination and figure: mean over seeds, interval, paired difference from the first
+    OUT/compare.csv     a row per combination and metric: mean over seeds, interval, paired difference from the first
     OUT/compare.png     label-efficiency curves
 
-All starting weights see images of one size. Smaller label fractions are parts of larger ones. Only the labels of a
-fraction are used, for every choice too. Nothing is chosen on the judged images: those of the test part or, with
---folds, every graded image, judged by what was not trained on it.
+All starting weights use the same image size. Larger label fractions contain the smaller ones. A fraction uses only its
+own labels, also to choose a penalty. The held-out images are the test part or, with --folds, every labelled image in
+turn; nothing is chosen on them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from foveal.runs import open_run, sole_writer
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
-# More combinations can be added later, and on other devices: each is a file of its own.
+# These options may change when resuming: each combination has its own file, so more can be added later.
 FREE = ("init", "how", "labels", "seeds", "devices")
 
 
 def compare(config: CompareConfig) -> pd.DataFrame:
-    """Run all combinations that have no predictions yet, and write the table and the figure; returns the table."""
+    """Run all combinations that have no predictions yet; write the table and the figure; return the table."""
     prepared = open_prepared(config.data)
     device = choose_device(config.devices[0])
     sides = repetitions(prepared, config)
@@ -52,7 +52,7 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     for init in config.init:
         refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks, judged)
         refuse_taught(config, init)
-        task_of(config, init, prepared, device)  # the weights fit, before anything is written
+        task_of(config, init, prepared, device)  # check that the weights fit before anything is written
     with sole_writer(config.out, "compare"):
         return _compare(config, prepared, sides)
 
@@ -60,7 +60,7 @@ def compare(config: CompareConfig) -> pd.DataFrame:
 def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides]) -> pd.DataFrame:
     hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
     open_run(config.out, "compare", config, hashes | {"the image size": str(common_size(config, prepared))}, FREE)
-    write_text(config.out / "config.toml", to_toml("compare", config))  # with the present free options
+    write_text(config.out / "config.toml", to_toml("compare", config))  # with the current values of the free options
     for folder in ("cells", "features"):
         (config.out / folder).mkdir(exist_ok=True)
     known = len(sides[0].known)
@@ -69,7 +69,7 @@ def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides]) -
         for how, labels, init, repetition in product(config.how, config.labels, config.init, range(config.repetitions))
     ]
     missing = [cell for cell in cells if not cell.file(config).is_file()]
-    say(f"{len(cells)} combinations, {len(cells) - len(missing)} of them finished; {known:,} graded training images")
+    say(f"{len(cells)} combinations, {len(cells) - len(missing)} already finished; {known:,} labelled training images")
     for init, network in dict.fromkeys((cell.init, cell.network) for cell in missing if cell.how == "probe"):
         features_of(config, init, network, prepared, choose_device(config.devices[0]))
     run_all(config, prepared, missing)
@@ -83,21 +83,21 @@ def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides]) -
 
 
 def refuse_taught(config: CompareConfig, init: str) -> None:
-    """FovealError for weights that have learned from grades, where only a part of the grades may be used."""
+    """FovealError if the weights were trained on grades, but the comparison allows only a fraction of the grades."""
     taught = (read_seen(init)["taught"] == TAUGHT).any()
     if taught and set(config.labels) != {"100%"} and not config.allow_leaks:
-        what = f"--init {init} was trained on grades, so it knows more than a part of the labels"
+        what = f"--init {init} was trained on grades, so it has seen more labels than a fraction allows"
         raise FovealError("leak.grades", what, fix="use --labels 100%, or --allow-leaks")
 
 
 def hash_of(init: str) -> str:
-    """What tells starting weights from others of the same name: sha256 of their file, or the name."""
+    """The identity of starting weights: sha256 of their file, or their name (random, imagenet)."""
     file = Path(init) / "encoder.safetensors" if Path(init).is_dir() else Path(init)
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else init
 
 
 def run_all(config: CompareConfig, prepared: PreparedSet, cells: list[Cell]) -> None:
-    """Run the cells, one after the other or, with several devices, in parallel."""
+    """Run the cells one by one or, with several devices, in parallel."""
     with progress_bar("compare", len(cells), "combinations") as bar:
         if len(config.devices) == 1:
             for cell in cells:
@@ -115,18 +115,18 @@ def run_all(config: CompareConfig, prepared: PreparedSet, cells: list[Cell]) -> 
                 bar.advance()
 
 
-_taken: list[torch.device] = []  # the device of this process, where several work in parallel
+_taken: list[torch.device] = []  # the device of this worker process
 
 
 def _take_device(devices: Any, threads: int) -> None:
-    """Give a new process one of the devices and its share of the threads."""
+    """Assign one of the devices and a share of the threads to a new process."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _taken.append(choose_device(devices.get()))
     torch.set_num_threads(threads)
 
 
 def _end_with_parent(parent: int) -> None:
-    """End a process whose parent was killed: it would write beside the same command when that runs again."""
+    """Exit when the parent was killed, or this process would keep writing while the same command runs again."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

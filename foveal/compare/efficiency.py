@@ -1,8 +1,8 @@
-"""The table and the curves of a comparison: what each combination reaches, and how it differs from the baseline.
+"""The table and the curves of a comparison: the metrics of each combination, and its difference from the baseline.
 
-Every value is a mean over seeds. Its interval covers two sources of chance: each resample draws whole groups of judged
-images, and seeds as well. For a difference both sides draw the same. A few seeds make the part of the seeds too small.
-Folds form one table, which has each image once.
+Every value is a mean over seeds. Its interval covers two sources of chance: each resample draws groups of held-out
+images, and seeds. A difference uses the same draws on both sides. With only a few seeds, intervals understate how much
+results vary between seeds. Folds are joined into one table, in which each image occurs once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Figure = Callable[[pd.DataFrame, Resampling], tuple[float, np.ndarray]]  # value
 def tabulate(
     config: CompareConfig, prepared: PreparedSet, sides: Sequence[Sides], cells: Sequence[Cell]
 ) -> pd.DataFrame:
-    """A row per combination and figure: init, how, labels, learned, metric, value, low, high, seeds, difference, ….
+    """A row per combination and metric: init, how, labels, learned, metric, value, low, high, seeds, difference, ….
 
     The last four columns (difference, its interval and an answer in words) are empty for the baseline.
     """
@@ -64,14 +64,14 @@ def tabulate(
 
 
 def _tables(config: CompareConfig, cells: Sequence[Cell], init: str) -> list[pd.DataFrame]:
-    """The predictions of each seed, in one order of images; of folds the one table that they make together."""
+    """The predictions of each seed, sorted by id; folds are joined into one table."""
     tables = [read_predictions(cell.file(config)) for cell in cells if cell.init == init]
     tables = [pd.concat(tables)] if config.folds else tables
     return [table.sort_values("id", ignore_index=True) for table in tables]
 
 
 def _entry(value: float, drawn: np.ndarray, resampling: Resampling) -> dict[str, float]:
-    """value, low and high, nan where there is none."""
+    """value, low and high; nan if undefined."""
     entry = resampling.entry(value, drawn, len(resampling.units))
     return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")}
 
@@ -95,7 +95,7 @@ def _figures(prepared: PreparedSet) -> dict[str, Figure]:
 def _over_seeds(
     tables: Sequence[pd.DataFrame], figure: Figure, resampling: Resampling, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The figure of each seed [S], and its mean over drawn seeds in every resample [R]."""
+    """The metric for each seed [S], and its mean over drawn seeds in every resample [R]."""
     found = [figure(table, resampling) for table in tables]
     drawn = np.stack([resamples for _, resamples in found])
     seeds = np.random.default_rng([seed, 9]).integers(len(tables), size=drawn.shape)
@@ -103,7 +103,7 @@ def _over_seeds(
 
 
 def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> None:
-    """Print the table: the first figure with its interval and its difference from the baseline, the others' values."""
+    """Print the table: the first metric with its interval and difference from the baseline; the others' values."""
     shown = list(table["metric"].unique())
     names = [metric.replace("_", " ") for metric in shown]
     rows = []
@@ -114,9 +114,9 @@ def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[
         rows.append([f"{how}, {first['learned']:,} labels ({labels}), {init}", *values, _against(first, config)])
     one = table.iloc[0]
     times = f"{config.folds} folds" if config.folds else f"mean of {config.seeds} seed(s)"
-    judged = f"{one['images']:,} judged images of {one['groups']:,} groups"
-    title = f"{judged}, {len(sides[0].known):,} graded to learn from, {times}; 95 % intervals"
-    show_table(title, ["", *names, f"{names[0]}: against {config.init[0]}"], rows)
+    judged = f"{one['images']:,} held-out images in {one['groups']:,} groups"
+    title = f"{judged}, {len(sides[0].known):,} labelled training images, {times}; 95 % intervals"
+    show_table(title, ["", *names, f"{names[0]}: difference from {config.init[0]}"], rows)
 
 
 def _against(row: dict[str, Any], config: CompareConfig) -> str:
@@ -127,7 +127,7 @@ def _against(row: dict[str, Any], config: CompareConfig) -> str:
 
 
 def draw_curves(table: pd.DataFrame, file: Path) -> None:
-    """Label-efficiency curves: the first figure against the number of labels, a panel for each way of training."""
+    """Label-efficiency curves: the first metric against the share of labels, with a panel for probe and fine-tune."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -137,7 +137,7 @@ def draw_curves(table: pd.DataFrame, file: Path) -> None:
     table = table[table["metric"] == metric]
     ways, inits = list(table["how"].unique()), list(table["init"].unique())
     figure, axes = pyplot.subplots(1, len(ways), figsize=(1 + 4.5 * len(ways), 4), sharey=True, squeeze=False)
-    titles = {"probe": "Linear probe of frozen features", "finetune": "Fine-tune of the whole network"}
+    titles = {"probe": "Linear probe on frozen features", "finetune": "Fine-tuning of the whole network"}
     for axis, how in zip(axes[0], ways, strict=True):
         for place, init in enumerate(inits):
             own = table[(table["how"] == how) & (table["init"] == init)].sort_values("share")
@@ -148,11 +148,11 @@ def draw_curves(table: pd.DataFrame, file: Path) -> None:
         shares = sorted(set(table["share"] * 100))
         axis.set_xticks(shares, [f"{share:.3g} %" for share in shares])
         axis.minorticks_off()
-        axis.set(xlabel="labels learned from", title=titles[how])
+        axis.set(xlabel="share of the training labels", title=titles[how])
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(metric.replace("_", " "))
     axes[0][0].legend(frameon=False)
-    figure.suptitle("95 % intervals over groups of judged images and seeds", fontsize=9)
+    figure.suptitle("95 % intervals over groups of held-out images and over seeds", fontsize=9)
     figure.tight_layout()
     figure.savefig(file, dpi=150)
     pyplot.close(figure)

@@ -12,7 +12,7 @@ import tyro
 from foveal.errors import FovealError
 from foveal.train.options import MOST_FOLDS, check
 
-MOST_TIMES = 10.0  # as many passes over a small share of the labels as over all of them, at most
+MOST_TIMES = 10.0  # a small share of the labels gets at most this many times the epochs of all labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,42 +20,42 @@ class CompareConfig:
     """Options of `foveal compare`."""
 
     ## What to compare
-    # Prepared set with labels.
+    # Prepared set (folder written by `foveal prepare`) with labels.
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    # Folder for the table, the figure and all predictions.
+    # Folder to write the table, the figure and all predictions to.
     out: Path
-    # Starting weights, the baseline first: random, imagenet, run folders, or .safetensors files with timm's keys.
+    # Starting weights to compare, the baseline first: random, imagenet, run folders, or .safetensors files of timm.
     init: tuple[str, ...] = ("random", "imagenet")
-    # Any timm model or a network of Foveal, for random, imagenet and files; auto is tf_efficientnet_lite0.
+    # Network for random, imagenet and files: any timm model or one of Foveal's; auto is tf_efficientnet_lite0.
     encoder: str = "auto"
-    # What is trained: probe, a logistic regression on frozen features (minutes), or finetune, the whole network.
+    # What to train: probe (logistic regression on frozen features, takes minutes), finetune (the whole network).
     how: tuple[Literal["probe", "finetune"], ...] = ("probe", "finetune")
-    # How many labels: shares of the training part ("10%") or counts.
+    # How many labels to use: shares of the training images ("10%"), or counts.
     labels: tuple[str, ...] = ("1%", "10%", "100%")
 
     ## How long
-    # Repetitions, each with other labels, random weights and order of images.
+    # Repetitions, each with a different choice of labels, random weights and order of images.
     seeds: int = 3
-    # Grouped folds instead of seeds: each is judged by what was trained on the others; 0 judges the test part.
+    # Cross-validation with this many folds instead of seeds and the test part; 0 is off.
     folds: int = 0
-    # Passes of a fine-tune over all labels; over a share f of them 1 / sqrt(f) times as many, ten times at most.
+    # Epochs of fine-tuning with all labels; a share f of them gets 1 / sqrt(f) times as many, at most ten times.
     epochs: int = 12
 
     ## Where
-    # Devices that work in parallel, such as cuda:0 cuda:1, or cpu cpu.
+    # Devices to use in parallel, such as cuda:0 cuda:1, or cpu cpu for two processes.
     devices: tuple[str, ...] = ("auto",)
 
     ## For experts
-    # Continue although an encoder has seen images that are judged.
+    # Continue even if an encoder was trained on the held-out images.
     allow_leaks: bool = False
-    # First seed.
+    # Random seed of the first repetition.
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("init", "how", "labels", "devices"):
             values = getattr(self, name)
             different = len(set(values)) == len(values) or name == "devices"
-            check(self, name, bool(values) and different, "one value or more, all different")
+            check(self, name, bool(values) and different, "at least one value, all different")
         for name in ("seeds", "epochs"):
             check(self, name, getattr(self, name) >= 1, "1 or more")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
@@ -64,12 +64,12 @@ class CompareConfig:
 
     @property
     def repetitions(self) -> int:
-        """How often each combination is run."""
+        """How many times each combination is run."""
         return self.folds or self.seeds
 
 
 def share_of(given: str, images: int) -> float:
-    """The share (0-1] that a label fraction means: "10%", or a count out of `images`."""
+    """The share (0-1] that a label fraction stands for: "10%", or a count out of `images`."""
     try:
         share = float(given.removesuffix("%")) / 100 if given.endswith("%") else int(given) / images
     except ValueError:
@@ -80,5 +80,5 @@ def share_of(given: str, images: int) -> float:
 
 
 def epochs_for(config: CompareConfig, share: float) -> int:
-    """Passes of a fine-tune over a share of the labels: fewer images, more passes, fewer steps in all."""
+    """Epochs of fine-tuning on a share of the labels: more epochs for fewer images, but fewer steps in total."""
     return round(config.epochs * min(MOST_TIMES, 1 / math.sqrt(share)))

@@ -1,10 +1,10 @@
-"""probe: what frozen features reveal about the labels, in minutes: logistic regression and nearest neighbours.
+"""probe: a quick test of frozen features: how well logistic regression and nearest neighbours predict the labels.
 
     foveal probe DATA --init RUN imagenet random
 
-The features of every image are computed once. Both readouts learn from the training part. The validation part chooses
-the penalty of the regression; without it, every fifth training image does. The table shows the test part or, without
-one, the validation part.
+The features of every image are computed once. Both classifiers use the training part. The penalty of the regression is
+chosen on the validation part, or on every fifth training image if there is none to spare. The table shows results on
+the test part or, without one, on the validation part.
 """
 
 from __future__ import annotations
@@ -35,47 +35,47 @@ from foveal.sets.records import PreparedSet, open_prepared
 from foveal.train.options import check
 from foveal.train.start import frozen_encoder, start_from
 
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from the strongest on; each fit starts from the one before
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # strongest first; each fit starts from the previous one
 RESAMPLES = 500
-EVERY = 5  # every fifth training image chooses the penalty where there is no validation part for it
+EVERY = 5  # without a spare validation part, every fifth training image is used to choose the penalty
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
     """Options of `foveal probe`."""
 
-    # Prepared set with labels.
+    # Prepared set (folder written by `foveal prepare`) with labels.
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    # Encoders to compare: random, imagenet, run folders, or .safetensors files with timm's keys.
+    # Encoders to compare: random, imagenet, run folders, or .safetensors files with timm's parameter names.
     init: tuple[str, ...] = ("imagenet",)
-    # Any timm model or a network of Foveal, for random, imagenet and files; auto is tf_efficientnet_lite0.
+    # Network for random, imagenet and files: any timm model or one of Foveal's; auto is tf_efficientnet_lite0.
     encoder: str = "auto"
-    # Image size in pixels; 0 takes that of the run, else that of the prepared images.
+    # Image size in pixels; 0 uses the size of the run, else of the prepared images.
     image_size: int = 0
-    # Neighbours that vote.
+    # Number of nearest neighbours that vote.
     neighbours: int = 20
-    # Table to write (CSV); without it the table is only printed.
+    # CSV file to write; by default the table is only printed.
     out: Path | None = None
-    # Continue although an encoder has seen images of the part that is judged.
+    # Continue even if an encoder was trained on the held-out images.
     allow_leaks: bool = False
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
-    # Decides random weights and the resamples of intervals.
+    # Random seed for random weights and for the resamples of intervals.
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self, "init", bool(self.init), "one encoder or more")
+        check(self, "init", bool(self.init), "at least one encoder")
         check(self, "neighbours", self.neighbours >= 1, "1 or more")
 
 
 def probe(config: ProbeConfig) -> pd.DataFrame:
-    """Probe each encoder; returns a row per encoder, readout and figure: value, low, high, n, groups."""
+    """Probe each encoder; returns a row per encoder, classifier and metric: value, low, high, n, groups."""
     device = choose_device(config.device)
     prepared = open_prepared(config.data)
     parts = {name: prepared.part(name) for name in ("train", "val", "test")}
     judged = "test" if len(parts["test"]) else "val"
     if not len(parts["train"]) or not len(parts[judged]):
-        what = f"{config.data} has no labelled images to train on, or none to judge"
+        what = f"{config.data} has no labelled images to train on, or none to evaluate on"
         raise FovealError("set.missing_part", what, expected="a training part, and a test or validation part")
     for init in config.init:
         refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks)
@@ -105,7 +105,7 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
 def _readouts(
     config: ProbeConfig, known: dict[str, tuple[Tensor, Tensor]], judged: str, classes: int
 ) -> list[tuple[str, np.ndarray]]:
-    """(name, grades of the judged part) of both readouts; known: part -> features [n, D] and labels [n]."""
+    """(name, grades of the `judged` part) of both classifiers; known: part -> features [n, D] and labels [n]."""
     (features, labels), asked = known["train"], known[judged][0]
     near = nearest_neighbours(features, labels, asked, classes, config.neighbours).argmax(1)
     if judged == "test" and "val" in known:
@@ -121,7 +121,7 @@ def _readouts(
 
 
 def best_penalty(features: Tensor, labels: Tensor, classes: int, held_out: Sequence[Tensor]) -> float:
-    """The penalty with the most right answers on held-out images, by those that are not; held_out: each bool [n]."""
+    """The penalty with the most correct predictions on held-out images. held_out: bool [n] for each split."""
     right = np.zeros(len(PENALTIES))
     for own in held_out:
         regression = LogisticRegression(features[~own], labels[~own], classes)
@@ -131,13 +131,13 @@ def best_penalty(features: Tensor, labels: Tensor, classes: int, held_out: Seque
 
 
 def metrics_of(prepared: PreparedSet) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """The metrics that are compared, the main one first; kappa only for grades, which have an order."""
+    """The metrics to compare, the main one first; kappa only for grades, which have an order."""
     ordered = {"quadratic_kappa": metrics.quadratic_kappa} if prepared.card["task"] == "grading" else {}
     return ordered | {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
 def _figures(prepared: PreparedSet, records: pd.DataFrame, grades: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """The metrics of the judged images, with intervals over groups."""
+    """The metrics on the held-out images, with intervals over groups."""
     labels, classes = records["label"].to_numpy(np.int64), len(prepared.classes)
     names = records["group"].where(records["group"] != "", records["id"])
     resampling = Resampling(np.unique(names, return_inverse=True)[1], RESAMPLES, seed)
@@ -155,5 +155,5 @@ def _show(table: pd.DataFrame, judged: str, known: int) -> None:
         entries: Any = part.to_dict("records")
         lines.append((f"{init}, {readout}", *(value_with_interval(entry, 3) for entry in entries)))
     n, groups = table["n"].iloc[0], table["groups"].iloc[0]
-    title = f"Frozen features: {known:,} training images, judged on {n:,} {judged} images of {groups:,} groups"
+    title = f"Frozen features: {known:,} training images, evaluated on {n:,} {judged} images in {groups:,} groups"
     show_table(title, ("", *(metric.replace("_", " ") for metric in table["metric"].unique())), lines)

@@ -1,13 +1,13 @@
-"""pseudolabel: let a grader grade the ungraded images, keep the sure ones, and train again with them; in rounds.
+"""pseudolabel: grade unlabelled images, keep the confident grades, and train again with them; in rounds.
 
     foveal pseudolabel RUN DATA --out OUT
     foveal pseudolabel RUN DATA POOL --threshold 0.9 --soft --rounds 2 --out OUT
 
     OUT/round1/pseudo_labels.csv   id, set, sha256, grade, class, target p0 … pK, score, round, model (train/pseudo.py)
-    OUT/round1/grader              a run that was trained like RUN, with these images as well; it labels round 2
-    OUT/pseudolabel.json           test part: figures before and after each round, and their paired differences
+    OUT/round1/grader              a run trained like RUN, but also on these images; it assigns the labels of round 2
+    OUT/pseudolabel.json           metrics on the test part before and after each round, and their paired differences
 
-No round sees the test part of DATA: neither its images, nor their copies, nor other images of its patients.
+No round uses the test part of DATA, copies of its images, or other images of its patients.
 """
 
 from __future__ import annotations
@@ -42,47 +42,47 @@ from foveal.train.pseudo import FILE
 from foveal.train.train import train
 
 SHOWN = ("quadratic_kappa", "accuracy", "macro_f1", "referable_auc")
-Pool = Sequence[tuple[PreparedSet, pd.DataFrame]]  # sets with their ungraded records
+Pool = Sequence[tuple[PreparedSet, pd.DataFrame]]  # sets with their unlabelled records
 
 
 @dataclass(frozen=True, kw_only=True)
 class PseudolabelConfig:
     """Options of `foveal pseudolabel`."""
 
-    # Run folder of the first grader; a run of folds labels as an ensemble.
+    # Run folder of the grader that assigns the first labels; folds work as an ensemble.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # The set that the run was trained on, and further sets; their ungraded images are labelled.
+    # Prepared sets whose unlabelled images are graded; first the one that the run was trained on.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
-    # Folder for the labels and graders of all rounds, or to resume.
+    # Folder to write the labels and graders of all rounds to, or to resume.
     out: Path
-    # Least probability of a grade that is kept: one for all classes, or one for each.
+    # Keep images whose grade has at least this probability: one value for all classes, or one for each.
     threshold: tuple[float, ...] = (0.7,)
-    # Keep this share of the images given to each class, the surest, instead of using a threshold.
+    # Instead of a threshold, keep this share of the images of each class, those with the highest probability.
     top_share: float | None = None
-    # Learn the probabilities instead of the grade.
+    # Train on the probabilities (soft labels) instead of the grade.
     soft: bool = False
-    # Keep only images on which all folds of the grader agree.
+    # Keep only images that all folds of the grader give the same grade.
     agreement: bool = False
-    # Rounds of labelling and training; 0 only labels.
+    # Rounds of labelling and training; 0 only assigns labels.
     rounds: int = 1
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
         share, values = self.top_share, self.threshold
         check(self, "data", bool(self.data), "the prepared set that the run was trained on")
-        check(self, "threshold", all(0 <= value <= 1 for value in values), "probabilities from 0 to 1")
+        check(self, "threshold", all(0 <= value <= 1 for value in values), "probabilities between 0 and 1")
         check(self, "top_share", share is None or 0 < share <= 1, "a share above 0 and at most 1")
-        check(self, "rounds", self.rounds >= 0, "0 (only label) or more")
+        check(self, "rounds", self.rounds >= 0, "0 (only assign labels) or more")
         if share is not None and values != (0.7,):
-            what = f"--threshold {values} and --top-share {share} exclude each other"
+            what = f"--threshold {values} and --top-share {share} cannot be used together"
             raise FovealError("option.conflict", what, fix="leave one of them out")
 
 
 def pseudolabel(config: PseudolabelConfig) -> Path:
-    """Label and train again, for some rounds; returns the table of the last round's labels."""
+    """Label and train again in rounds; returns the path of the last round's label table."""
     sets = [open_prepared(path) for path in config.data]
-    check_alike(sets, "to learn from them together")
+    check_alike(sets, "to train on them together")
     pool = ungraded(sets, config.run)
     student = student_config(config, sets[0])
     device = choose_device(config.device)
@@ -98,7 +98,7 @@ def _rounds(
     for number in range(1, max(1, config.rounds) + 1):
         file = config.out / f"round{number}" / FILE
         if not file.is_file():
-            images = f"{sum(len(part) for _, part in pool):,} ungraded images"
+            images = f"{sum(len(part) for _, part in pool):,} unlabelled images"
             say(f"\nround {number}: {teacher} grades {images}", style="bold")
             table = label(config, teacher, pool, number, device)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def _rounds(
             write_table(file, table)
         show_labels(file, sets[0].classes)
         if config.rounds:
-            # An ensemble of folds was trained on every graded image but the test part's, which alone is compared.
+            # Folds were trained on the validation part too; the comparison uses only the test part.
             leaky = student.allow_leaks or bool(student.folds)
             out = file.parent / "grader"
             teacher = train(replace(student, out=out, pseudo_labels=file, allow_leaks=leaky))
@@ -119,7 +119,7 @@ def _rounds(
 
 
 def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
-    """The ungraded images of each set; FovealError where there are none, or judged ones are among them."""
+    """The unlabelled images of each set; FovealError if there are none, or if evaluation images are among them."""
     pool = []
     for prepared in sets:
         records = pool_of(prepared)
@@ -127,32 +127,32 @@ def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
         if len(records):
             pool.append((prepared, records))
         elif prepared is not sets[0]:
-            raise FovealError("set.no_ungraded", f"{prepared.path} has no ungraded images", fix="leave it out")
+            raise FovealError("set.no_ungraded", f"{prepared.path} has no unlabelled images", fix="leave it out")
     if not pool:
-        what = f"{sets[0].path} has no ungraded images"
-        raise FovealError("set.no_ungraded", what, fix="give a set that has some after it: DATA POOL")
+        what = f"{sets[0].path} has no unlabelled images"
+        raise FovealError("set.no_ungraded", what, fix="add a set that has some: DATA POOL")
     refuse_seen(sets[0], seen_of(pool), "the images to be labelled", allow=False)
     refuse_seen(sets[0], read_seen(str(run)), f"the training images of {run}", False, ("test",))
     return pool
 
 
 def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainConfig:
-    """How the run was trained; FovealError where a comparison on its test part could not be honest."""
+    """The training options of the run; FovealError if its test part does not allow a valid comparison."""
     file, model = config.run / "config.toml", read_model(config.run)
     if not file.is_file():
         raise FovealError("run.not_a_run", f"{config.run} has no config.toml", expected="a run folder of foveal train")
     known = read_json(config.run / "provenance.json")["data"]
     if prepared.card["content_hash"] not in known.values():
-        what = f"{config.run} was trained on {', '.join(known)}, not on {prepared.path} as it is now"
-        raise FovealError("run.other_set", what, fix="give that set first, and others after it")
+        what = f"{config.run} was trained on {', '.join(known)}, not on the current content of {prepared.path}"
+        raise FovealError("run.other_set", what, fix="give the set it was trained on first, then the others")
     if config.rounds and not len(prepared.part("test")):
-        what = f"{prepared.path} has no test part, so it could not show whether the labels help"
+        what = f"{prepared.path} has no test part to measure whether the labels help"
         raise FovealError("set.missing_part", what, fix="prepare it with --test, or use --rounds 0 to label only")
     if len(config.threshold) not in (1, len(model["classes"])):
         what = f"--threshold has {len(config.threshold)} values"
         raise FovealError("option.value", what, expected=f"1, or {len(model['classes'])}: one for each class")
     if config.agreement and not model.get("members"):
-        what = f"--agreement needs several graders, and {config.run} is one"
+        what = f"--agreement needs several graders, but {config.run} is a single one"
         raise FovealError("option.conflict", what, fix="train it with --folds")
     options = read_options(file, "train", TrainConfig) | {
         "data": config.data[0],
@@ -163,7 +163,7 @@ def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainCon
 
 
 def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, device: torch.device) -> pd.DataFrame:
-    """The pseudo-labels of one round, the surest first in each class; FovealError where no image is sure enough."""
+    """The pseudo-labels of one round, the most confident first in each class; FovealError if none is kept."""
     predictor, tables = Predictor(teacher, device), []
     for prepared, records in pool:
         probabilities, agreed = predictor.answers_of(prepared, records)
@@ -181,13 +181,13 @@ def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, dev
         tables.append(table[taken])
     found = pd.concat(tables, ignore_index=True)
     if not len(found):
-        what = f"{teacher} is not sure enough of any ungraded image"
+        what = f"{teacher} is not confident enough about any unlabelled image"
         raise FovealError("label.none_sure", what, fix="lower --threshold or use --top-share")
     return found.sort_values(["grade", "score", "id"], ascending=[True, False, True], ignore_index=True)
 
 
 def chosen(grades: np.ndarray, scores: np.ndarray, config: PseudolabelConfig) -> np.ndarray:
-    """bool [n]: images whose score reaches the threshold of their class, or is in its top share."""
+    """bool [n]: images whose score reaches the threshold of their class, or is in the top share of the class."""
     if config.top_share is None:
         limits = np.asarray(config.threshold)
         reached: np.ndarray = scores >= (limits[grades] if len(limits) > 1 else limits[0])
@@ -201,7 +201,7 @@ def chosen(grades: np.ndarray, scores: np.ndarray, config: PseudolabelConfig) ->
 
 
 def show_labels(file: Path, classes: list[str]) -> None:
-    """How many images each class got, and how sure the grader was of them."""
+    """Print how many images each class got, and the range of their scores."""
     table = pd.read_csv(file, usecols=["grade", "score"])
     scores = {name: table["score"][table["grade"] == number] for number, name in enumerate(classes)}
     rows = [
@@ -211,11 +211,11 @@ def show_labels(file: Path, classes: list[str]) -> None:
     show_table(f"{len(table):,} pseudo-labels", ["class", "images", "score"], rows)
     empty = [name for name, own in scores.items() if not len(own)]
     if empty:
-        warn(f"there is no pseudo-label for {', '.join(empty)}: the next grader learns nothing new about it")
+        warn(f"there are no pseudo-labels for {', '.join(empty)}: the next grader learns nothing new about this class")
 
 
 def compare_rounds(out: Path, runs: list[Path], prepared: PreparedSet) -> None:
-    """Print and write the figures of the test part before and after each round, and whether they differ."""
+    """Print and write the metrics on the test part before and after each round, and their differences."""
     model = read_model(runs[0])
     lowest = model["referable_from"]
     scale = Scale(names=model["classes"], ordered=model["task"] == "grading", referable_from=lowest)
@@ -230,7 +230,7 @@ def compare_rounds(out: Path, runs: list[Path], prepared: PreparedSet) -> None:
         found.append({"name": name, "run": str(run), "metrics": kept, "difference": difference})
     rows = [[row["name"], *(value_with_interval(entry, 3) for entry in row["metrics"].values())] for row in found]
     metrics = [metric.replace("_", " ") for metric in found[0]["metrics"]]
-    show_table(f"Test part, {len(tests[0])} images that no round saw (95 % intervals)", ["", *metrics], rows)
+    show_table(f"Test part: {len(tests[0])} held-out images (95 % intervals)", ["", *metrics], rows)
     for row in found[1:]:
-        say(f"{row['name']} against before: {describe(row['difference'])}")
+        say(f"{row['name']} compared with before: {describe(row['difference'])}")
     write_json(out / "pseudolabel.json", found)

@@ -1,1 +1,1 @@
-"""MEASURE, from predictions.csv only; torch is not needed."""
+"""Evaluation of predictions.csv: metrics, intervals and comparisons; works without torch."""

@@ -1,7 +1,7 @@
-"""Do probabilities mean what they say? Of images graded with 80 % certainty, four of five should be right.
+"""Calibration: of the images with a confidence of 80 %, 80 % should be correct.
 
-All figures judge the most probable class. It need not be the grade: a grader of ordered classes may round the expected
-grade.
+All figures are for the most probable class. This is not always the grade: a grader of ordered classes may round the
+expected grade instead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MOST_BINS, FEWEST_IN_A_BIN = 15, 20
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """{"bins": [low, high, confidence, accuracy, n], "luck"} of probabilities [n, K] and labels int [n].
 
-    Bins hold equally many images (15 at most, 20 images each at least); images of one confidence stay together.
-    `luck` is the calibration error that a perfectly calibrated grader has with so many images on average, from the
-    scatter of right and wrong answers alone (normal approximation per bin).
+    Each bin has the same number of images (at most 15 bins, at least 20 images each); images with equal confidence
+    share a bin. `luck` is the calibration error that a perfectly calibrated grader would show on average by chance
+    alone, with this number of images (normal approximation per bin).
     """
     confidence, right = _top(probabilities, labels)
     bins, found, luck = equal_mass_bins(confidence), [], 0.0
@@ -34,7 +34,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]
 
 
 def equal_mass_bins(confidence: np.ndarray) -> np.ndarray:
-    """int [n]: the bin of each image; images of one confidence share a bin."""
+    """int [n]: the bin of each image; images with equal confidence share a bin."""
     bins = int(np.clip(len(confidence) // FEWEST_IN_A_BIN, 1, MOST_BINS))
     edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins))
     return np.searchsorted(edges, confidence, side="right")
@@ -43,11 +43,11 @@ def equal_mass_bins(confidence: np.ndarray) -> np.ndarray:
 def calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling
 ) -> tuple[float, np.ndarray]:
-    """Expected calibration error, and that of every resample [R] in the same bins.
+    """Expected calibration error, and its value in every resample [R], with the same bins.
 
-    The gap between mean confidence and accuracy of the most probable class, averaged over bins by their images (Naeini
-    et al. 2015, Guo et al. 2017), here in bins of equal mass. 0 is best, 1 worst. The gaps are absolute, so the
-    scatter of resampling raises the resampled values above the figure; the mean of this excess is subtracted.
+    The gap between mean confidence and accuracy of the most probable class, averaged over bins weighted by their size
+    (Naeini et al. 2015, Guo et al. 2017), here with equally many images per bin. 0 is best, 1 is worst. Gaps are
+    absolute, so resampling noise raises the resampled values; the mean excess is subtracted.
     """
     confidence, right = _top(probabilities, labels)
     members = equal_mass_bins(confidence)[:, None] == np.arange(MOST_BINS)
@@ -62,7 +62,7 @@ def calibration_error(
 def brier_score(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> tuple[float, np.ndarray]:
     """Squared distance between probabilities and truth, summed over classes (Brier 1950), with its resamples [R].
 
-    0 is best, 2 is certainty of a wrong class.
+    0 is best; 2 means full confidence in a wrong class.
     """
     truth = labels[:, None] == np.arange(probabilities.shape[1])
     errors = ((probabilities - truth) ** 2).sum(1)
@@ -70,5 +70,5 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray, resampling: Resam
 
 
 def _top(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence [n] in the most probable class, and 1.0 where it is the true one."""
+    """Confidence [n] in the most probable class, and 1.0 where that class is correct, else 0.0."""
     return probabilities.max(1), (probabilities.argmax(1) == labels).astype(float)

@@ -1,4 +1,4 @@
-"""How often sets of grades hold the true one, with intervals. What was promised is in readout.json."""
+"""Coverage of prediction sets: how often they contain the true grade. The target coverage is in readout.json."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from foveal.readout.prediction_sets import from_words
 
 
 def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampling) -> dict[str, Any]:
-    """Coverage overall and per class, mean size, and share of single grades, of labelled rows that have a set.
+    """Coverage overall and per class, mean size, and share of sets with one grade, for labelled rows with a set.
 
-    Empty where no row has one. Each figure has value, low, high, n and noise.
+    Empty if no row has a set. Each figure has value, low, high, n and noise.
     """
     if "set" not in table:
         return {}

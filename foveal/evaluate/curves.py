@@ -1,7 +1,7 @@
 """ROC and precision-recall curves, the areas under them, and these areas in every bootstrap resample.
 
-A score says how positive an image looks; at a threshold t, all images with score >= t are called positive. Images of
-one score change sides together, so that a tie is one corner of a curve.
+At a threshold t, all images with score >= t are called positive. Images with equal scores are always on the same side,
+so a tie is a single corner of a curve.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from foveal import metrics
 from foveal.evaluate.intervals import Resampling
 
 MOST_POINTS = 200
-BLOCK = 512  # images at a time: their weights in all resamples stay in the cache
+BLOCK = 512  # images at a time, so that their weights in all resamples fit in the CPU cache
 
 
 def corners(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds [T], falling, with the true and the false positives [T] at each.
+    """Thresholds [T] in descending order, with the number of true and of false positives [T] at each.
 
     scores: [n]; positive: bool [n].
     """
@@ -29,7 +29,7 @@ def corners(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def roc(scores: np.ndarray, positive: np.ndarray) -> list[list[float]]:
-    """[false positive rate, true positive rate] from (0, 0) to (1, 1), 200 points at most; [] with one kind only."""
+    """[false positive rate, true positive rate] from (0, 0) to (1, 1), at most 200 points; [] if all are one kind."""
     _, hits, false = corners(scores, positive)
     if not hits[-1] or not false[-1]:
         return []
@@ -38,7 +38,7 @@ def roc(scores: np.ndarray, positive: np.ndarray) -> list[list[float]]:
 
 
 def precision_recall(scores: np.ndarray, positive: np.ndarray) -> list[list[float]]:
-    """[recall, precision] from the highest threshold to the lowest, 200 points at most; [] with one kind only."""
+    """[recall, precision] from the highest threshold to the lowest, at most 200 points; [] if all are one kind."""
     _, hits, false = corners(scores, positive)
     if not hits[-1] or not false[-1]:
         return []
@@ -59,10 +59,10 @@ def roc_area(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -
 
 
 def resampled_areas(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:
-    """Area under the ROC curve [R] and average precision [R] of every resample; nan where it has one kind only.
+    """Area under the ROC curve [R] and average precision [R] of every resample; nan if all its images are one kind.
 
-    scores: [n]; positive: bool [n]. Images are walked in falling order of score, a block at a time, with one running
-    sum for all resamples: time grows with n x R, memory with R.
+    scores: [n]; positive: bool [n]. Images are processed by descending score, a block at a time, with one running sum
+    for all resamples: time grows with n x R, memory with R.
     """
     order = np.argsort(-scores, kind="stable")
     units, hit, keys = resampling.units[order], positive[order], _keys(scores[order], positive[order])
@@ -88,14 +88,14 @@ def resampled_areas(scores: np.ndarray, positive: np.ndarray, resampling: Resamp
 
 
 def _areas(area: np.ndarray, mean: np.ndarray, hits: np.ndarray, everyone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the sums; what lies under the curve of falling scores is what lies above that of rising ones."""
+    """Normalise the sums. The area summed in descending order of scores lies above the ROC curve, hence 1 - area."""
     pairs, both = hits * (everyone - hits), (hits > 0) & (everyone > hits)
     auc = 1 - np.divide(area, pairs, out=np.full_like(area, np.nan), where=both)
     return auc, np.divide(mean, hits, out=np.full_like(mean, np.nan), where=both)
 
 
 def _running(before: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """[m + 1, R]: `before`, then the sums up to each of the rows [m, R]."""
+    """[m + 1, R]: `before`, then the cumulative sums over the rows [m, R]."""
     sums = np.concatenate([before[None], rows])
     for above, row in pairwise(sums):  # whole rows at a time: four times as fast as numpy.cumsum along this axis
         np.add(above, row, out=row)
@@ -103,7 +103,7 @@ def _running(before: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _keys(ranked: np.ndarray, hit: np.ndarray) -> np.ndarray:
-    """Where a tie with a positive ends, and where the tie before it does: between others the hits do not change."""
+    """Ends of ties that contain a positive, and of the ties just before them; elsewhere the hits do not change."""
     ends = _tie_ends(ranked)
     gained = np.diff(np.cumsum(hit)[ends], prepend=0) > 0
     return ends[gained | np.append(gained[1:], False)]
@@ -114,7 +114,7 @@ def _tie_ends(ranked: np.ndarray) -> np.ndarray:
 
 
 def _thinned(points: np.ndarray) -> list[list[float]]:
-    """At most 200 of the points [T, 2], evenly spaced along the curve; both ends stay."""
+    """At most 200 of the points [T, 2], evenly spaced along the curve; both ends are kept."""
     if len(points) > MOST_POINTS:
         length = np.append(0, np.cumsum(abs(np.diff(points, axis=0)).sum(1)))
         steps = np.linspace(0, length[-1], MOST_POINTS)

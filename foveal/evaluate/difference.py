@@ -1,10 +1,10 @@
-"""Paired differences: graders on the same images against a baseline, as intervals, as files and in words.
+"""Paired differences between graders and a baseline on the same images, with intervals.
 
     foveal evaluate RUN OTHER… --baseline OTHER
 
-comparison.json   a list, an entry per pair: baseline, run, n, differences (name -> value, low, high, answer), mcnemar,
-                  sentence
-comparison.csv    the same, a row per pair and figure
+comparison.json   a list with an entry per pair: baseline, run, n, differences (name -> value, low, high, answer),
+                  mcnemar, sentence
+comparison.csv    the same, with a row per pair and metric
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from foveal.page.words import difference_with_interval
 from foveal.readout.predictions import probability_columns, units
 
 FILE = "comparison.json"
-CAVEAT = "McNemar's test takes images as independent; where a patient has several, trust the intervals"
+CAVEAT = "McNemar's test assumes independent images; if patients have several images, rely on the intervals"
 
 
 def paired_difference(
@@ -37,9 +37,10 @@ def paired_difference(
 ) -> dict[str, Any]:  # fmt: skip
     """Quadratic kappa, accuracy and, with a lowest referable class, referable AUC of `second` minus those of `first`.
 
-    Over the labelled images that both hold. Both resample the same groups, so that what is hard for both cancels out.
-    Returns n, name -> value, low, high, answer, and `mcnemar`: of the images that only one of the two got right.
-    FovealError for other classes, other labels or fewer than 2 common images.
+    Uses the labelled images that both tables contain. Both resample the same groups, so variation that they share
+    cancels out. Returns n, name -> value, low, high, answer, and `mcnemar`, which compares the numbers of images that
+    only one of the two graded correctly. FovealError for different classes, different labels or fewer than 2 common
+    images.
     """
     pairs, classes = _pairs(first, second), len(probability_columns(first))
     labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(units(pairs), resamples, seed)
@@ -58,7 +59,7 @@ def paired_difference(
 def difference(
     first: tuple[float, np.ndarray], second: tuple[float, np.ndarray], resampling: Resampling
 ) -> dict[str, Any]:
-    """value, low, high and answer of the second figure minus the first; each is a value and its resamples [R]."""
+    """value, low, high and answer of the second metric minus the first; each is a value and its resamples [R]."""
     value = second[0] - first[0]
     low, high = resampling.interval(value, second[1] - first[1])
     return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
@@ -72,10 +73,10 @@ def answer(low: float, high: float) -> str:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
-    """McNemar's test of two graders that are right bool [n] on the same images.
+    """McNemar's test for two graders; first, second: bool [n], which of the same images each graded correctly.
 
-    Exact and mid-p, two-sided (Fagerland, Lydersen and Laake 2013): the exact test keeps its level but misses
-    differences; mid-p counts only half of the probability of what was seen.
+    Exact and mid-p, two-sided (Fagerland, Lydersen and Laake 2013). The exact test is conservative; mid-p counts only
+    half of the probability of the observed result.
     """
     only = int((first & ~second).sum()), int((second & ~first).sum())
     n, fewer = sum(only), min(only)
@@ -85,27 +86,27 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
 
 
 def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """The labelled images that both tables hold, the columns of the second with `_second`."""
+    """The labelled images that both tables contain; columns of the second end in `_second`."""
     classes = [len(probability_columns(table)) for table in (first, second)]
     if classes[0] != classes[1]:
         raise FovealError("predictions.classes", f"the tables have {classes[0]} and {classes[1]} classes",
-                          expected="the same classes in all tables that are compared")  # fmt: skip
+                          expected="the same classes in all compared tables")  # fmt: skip
     pairs = first.merge(second, on="id", suffixes=("", "_second"))
     pairs = pairs[pairs["label"].notna() & pairs["label_second"].notna()].reset_index(drop=True)
     if len(pairs) < 2:
         raise FovealError("predictions.no_overlap", f"the tables have {len(pairs)} labelled images in common",
-                          expected="2 at least")  # fmt: skip
+                          expected="at least 2")  # fmt: skip
     other = int((pairs["label"] != pairs["label_second"]).sum())
     if other:
         raise FovealError(
             "predictions.other_labels", f"the tables have different labels for {other} of {len(pairs)} images",
-            fix="if labels were corrected, evaluate both with the same --corrections",
+            fix="if labels were corrected, evaluate all runs with the same --corrections",
         )  # fmt: skip
     return pairs
 
 
 def describe(difference: Mapping[str, Any]) -> str:
-    """One sentence about the difference of two graders, kappa first."""
+    """One sentence about the difference between two graders, kappa first."""
     parts = [
         f"{name.replace('_', ' ')} {difference_with_interval(difference[name])}: {difference[name]['answer']}"
         for name in ("quadratic_kappa", "accuracy", "referable_auc") if name in difference
@@ -116,9 +117,9 @@ def describe(difference: Mapping[str, Any]) -> str:
 def against_baseline(
     tables: Mapping[str, pd.DataFrame], baseline: str, referable_from: int | None
 ) -> list[dict[str, Any]]:
-    """The entries of comparison.json: every table but the baseline against it; [] where it is alone.
+    """The entries of comparison.json: every other table compared with the baseline; [] if there is no other.
 
-    tables: name -> labelled rows as `read_predictions` gives them.
+    tables: name -> labelled rows as returned by `read_predictions`.
     """
     found = []
     for name in tables:
@@ -127,7 +128,7 @@ def against_baseline(
             figures = {key: entry for key, entry in pair.items() if key not in ("n", "mcnemar")}
             found.append({
                 "baseline": baseline, "run": name, "n": pair["n"], "differences": figures, "mcnemar": pair["mcnemar"],
-                "sentence": f"{name} against {baseline}: {describe(pair)}",
+                "sentence": f"{name} compared with {baseline}: {describe(pair)}",
             })  # fmt: skip
     return found
 
@@ -138,13 +139,13 @@ def write_comparison(folder: Path, comparison: list[dict[str, Any]]) -> None:
     write_table((folder / FILE).with_suffix(".csv"), _rows(comparison))
     for one in comparison:
         test = one["mcnemar"]
-        say(f"{one['sentence']} Right alone: {test['only_second']} and {test['only_first']} images, McNemar mid-p "
-            f"{test['mid_p']:.3g}.")  # fmt: skip
+        say(f"{one['sentence']} Only {one['run']} is right on {test['only_second']} images, only {one['baseline']} on "
+            f"{test['only_first']} (McNemar mid-p {test['mid_p']:.3g}).")  # fmt: skip
     say(f"comparison: {folder / FILE}")
 
 
 def _rows(comparison: list[dict[str, Any]]) -> pd.DataFrame:
-    """The table of comparison.csv; McNemar's test, which is of the pair, is repeated in each of its rows."""
+    """The table of comparison.csv; McNemar's test of a pair is repeated in each of its rows."""
     return pd.DataFrame([
         {"baseline": one["baseline"], "run": one["run"], "figure": figure, "difference": entry["value"],
          "low": entry["low"], "high": entry["high"], "answer": entry["answer"], "n": one["n"],

@@ -1,4 +1,4 @@
-"""evaluate: predictions.csv -> metrics.json, every value with an interval, n and what a constant answer would reach.
+"""evaluate: predictions.csv -> metrics.json; every value with an interval, n, and the value of a constant answer.
 
 foveal evaluate RUN
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
@@ -8,8 +8,8 @@ foveal evaluate RUN OTHER… --baseline OTHER
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, sets, second, subgroups,
                 harm, about
 confusion.csv   true by given class
-label_noise.csv the labels that the grader doubts (label_noise.py)
-comparison.*    with more than one source: each against the baseline (difference.py)
+label_noise.csv labels that the grader doubts (label_noise.py)
+comparison.*    with several sources: each compared with the baseline (difference.py)
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from foveal.readout.scales import Scale
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import corrections_text, read_corrections
 
-MANY_DOUBTS = 0.2  # share of doubted labels above which the grader is probably at fault
-SEED = 0  # of the resamples; intervals of 1000 resamples hardly depend on it
+MANY_DOUBTS = 0.2  # share of doubted labels above which the grader is probably the problem
+SEED = 0  # of the resamples; with 1000 resamples the intervals hardly depend on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,36 +53,36 @@ class EvaluateConfig:
     """Options of `foveal evaluate`."""
 
     ## What to measure
-    # A run folder, or a predictions.csv.
+    # What to evaluate: a run folder, or a predictions.csv.
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    # Run folders or tables to compare with it, or with --baseline.
+    # Further run folders or tables, to compare with the first one (or with --baseline).
     others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="OTHERS…")] = ()
-    # The source that the others are compared with; by default the first.
+    # Compare all others with this source; by default with the first.
     baseline: Path | None = None
-    # File to write; by default metrics.json beside the predictions.
+    # File to write; by default metrics.json in the folder of the predictions.
     out: Path | None = None
-    # Part to evaluate; auto takes test where there is one, else all labelled rows.
+    # Part to evaluate; auto is the test part if there is one, else all labelled rows.
     split: Literal["auto", "train", "val", "test", "all"] = "auto"
 
     ## How to measure
-    # Lowest grade that is referred; by default 2 on the ICDR scale, none without a severity scale.
+    # Lowest grade that is referred; by default 2 on the ICDR scale, and no referral on other scales.
     referable_from: int | None = None
-    # Share of referable eyes (0-1) that predictive values are for; by default that of the evaluated images.
+    # Prevalence of referable disease (0-1) for predictive values; by default that of the evaluated images.
     prevalence: float | None = None
-    # Column to measure by (eye, flags, width, source, a measure, …); give it again for more.
+    # Column that defines subgroups to evaluate (eye, flags, width, source, a measure, …); repeat for more columns.
     by: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    # Prepared set whose records.csv, measures.csv and columns.csv hold the columns of --by.
+    # Prepared set with the columns of --by (in its records.csv, measures.csv or columns.csv).
     records: Path | None = None
-    # Table of corrected labels (id, old, new, who, when, why) to apply before measuring.
+    # Table of corrected labels (id, old, new, who, when, why) to apply before evaluating.
     corrections: Path | None = None
-    # Column of the table or of --records with the grades of a second reader: kappa of both readers, with interval.
+    # Column with the grades of a second reader, in the table or in --records; shows the kappa between both readers.
     second_reader: str | None = None
 
     def __post_init__(self) -> None:
         sources = [self.source, *self.others]
         names = ", ".join(map(str, sources))
         if len({path.resolve() for path in sources}) < len(sources):
-            raise FovealError("option.value", f"a source is given more than once ({names})", fix="name each once")
+            raise FovealError("option.value", f"a source is given more than once ({names})", fix="give each once")
         if self.baseline is not None and self.baseline not in sources:
             raise FovealError("option.value", f"--baseline {self.baseline} is not one of the sources", expected=names)
         if self.prevalence is not None and not 0 < self.prevalence < 1:
@@ -90,7 +90,7 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig) -> Path:
-    """Measure predictions against labels and write metrics.json; returns its path."""
+    """Evaluate predictions against labels and write metrics.json; returns its path."""
     file = table_of(config.source)
     out = config.out or file.with_name("metrics.json")
     everything, model = read_predictions(file), model_beside(file)
@@ -134,18 +134,18 @@ def evaluate(config: EvaluateConfig) -> Path:
 def _corrected(
     table: pd.DataFrame, config: EvaluateConfig, out: Path, names: list[str]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The predictions with their labels corrected, and {"corrections": what was corrected}, or {} without any."""
+    """The predictions with corrected labels, and {"corrections": counts}, or {} without --corrections."""
     if config.corrections is None:
         return table, {}
     if (out.parent / "records.csv").is_file():  # a set keeps its own corrections under that name
-        raise FovealError("output.in_set", f"{out} lies in a prepared set, whose {CORRECTIONS} would be replaced",
+        raise FovealError("output.in_set", f"{out} is in a prepared set, whose {CORRECTIONS} would be overwritten",
                           fix="choose another --out")  # fmt: skip
     corrected, counts = with_corrections(table, config.corrections, names)
     return corrected, {"corrections": counts}
 
 
 def _compared(config: EvaluateConfig, table: pd.DataFrame, scale: Scale) -> list[dict[str, Any]]:
-    """Every source against the baseline, on the same part and with the same corrections; [] for a single one."""
+    """Compare every source with the baseline, on the same part and with the same corrections; [] for one source."""
     tables = {str(config.source): table}
     for path in config.others:
         other = read_predictions(table_of(path))
@@ -159,7 +159,7 @@ def _points(
     everything: pd.DataFrame, table: pd.DataFrame, split: str, scale: Scale, resampling: Resampling,
     config: EvaluateConfig,
 ) -> dict[str, Any]:  # fmt: skip
-    """Operating points, chosen on validation rows that are not among the evaluated ones."""
+    """Operating points, with thresholds chosen on validation rows that are not evaluated."""
     apart = everything["label"].notna() & (everything["split"] == "val") & (split not in ("val", "all"))
     chosen_on = everything[apart].reset_index(drop=True)
     points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence)
@@ -167,13 +167,13 @@ def _points(
 
 
 def _promised(file: Path) -> dict[str, float]:
-    """The coverage that the sets were made for, from readout.json beside the predictions; {} without sets."""
+    """The target coverage of the prediction sets, from readout.json next to the predictions; {} without sets."""
     coverage = read_readout(file.parent, "", ordered=True).coverage
     return {"coverage": coverage} if coverage else {}
 
 
 def _write(out: Path, result: dict[str, Any], names: list[str]) -> None:
-    """metrics.json and confusion.csv, and the tables for the terminal."""
+    """Write metrics.json and confusion.csv, and print the tables."""
     write_json(out, result)
     confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
     write_table(out.with_name("confusion.csv"), confusion.reset_index())
@@ -181,24 +181,24 @@ def _write(out: Path, result: dict[str, Any], names: list[str]) -> None:
 
 
 def _keep_corrections(file: Path, table: pd.DataFrame, out: Path, counts: dict[str, Any]) -> None:
-    """Copy the corrections of these images to where the figures are, so that a report can repeat them."""
+    """Copy the corrections of these images next to metrics.json, so that a report can apply them as well."""
     kept, beside = read_corrections(file), out.with_name(CORRECTIONS)
-    if beside.resolve() != file.resolve():  # which may hold those of other images as well
+    if beside.resolve() != file.resolve():  # that file may contain other images as well
         write_text(beside, corrections_text(kept[kept["id"].isin(table["id"])]))
-    say(f"labels: {counted(counts['rows'], 'correction')} of graded images; {counts['changed']} labels changed")
+    say(f"labels: {counted(counts['rows'], 'correction')} for graded images; {counts['changed']} labels changed")
 
 
 def _write_doubts(out: Path, everything: pd.DataFrame, names: list[str], file: Path) -> None:
-    """label_noise.csv: the labels that the grader doubts and has not learned from."""
+    """Write label_noise.csv: labels that the grader doubts, among those it was not trained on."""
     judged, listed = unlearned(everything), out.with_name("label_noise.csv")
     found = with_neighbours(doubts(judged), file.parent / "cluster" / "neighbours.csv", names)
     write_table(listed, found)
-    say(f"labels: the grader doubts {len(found)} of {len(judged)} that it has not learned from; see {listed}")
+    say(f"labels: the grader doubts {len(found)} of the {len(judged)} labels it was not trained on; see {listed}")
     if len(found) > MANY_DOUBTS * len(judged):
-        warn("so many doubted labels say more about the grader than about the labels")
+        warn("with so many doubted labels, the grader is more likely wrong than the labels")
 
 
 def _warn_of_leaks(file: Path) -> None:
     config = file.with_name("config.toml")
     if config.is_file() and tomllib.loads(config.read_text(encoding="utf-8")).get("allow_leaks"):
-        warn(f"{file.parent} was trained with --allow-leaks: it may have learned from images that it is judged on")
+        warn(f"{file.parent} was trained with --allow-leaks: evaluation images may be among its training images")

@@ -1,7 +1,7 @@
-"""Errors weighted by the harm they can do: missing sight-threatening disease is the worst.
+"""Errors weighted by their potential harm: missing sight-threatening disease is the worst.
 
-There is no agreed table of weights, so this one is ours: the squared distance in grades, as in quadratic kappa, and
-twice that where a sight-threatening eye gets a grade that is not referred, because nobody looks at it again.
+There is no agreed table of weights. These weights are our own choice: the squared distance in grades, as in quadratic
+kappa, doubled if a sight-threatening eye gets a grade that is not referred, because nobody looks at that eye again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from foveal.evaluate.intervals import Resampling
 from foveal.readout.scales import Scale
 
-MISSED = 2  # factor on sight-threatening disease that is not referred
+MISSED = 2  # factor for sight-threatening disease that is not referred
 
 
 def weights(scale: Scale) -> np.ndarray:
@@ -29,10 +29,10 @@ def weights(scale: Scale) -> np.ndarray:
 def harm(
     confusion: np.ndarray, drawn: np.ndarray, constant: np.ndarray, scale: Scale, resampling: Resampling
 ) -> dict[str, Any]:
-    """The errors by weight x number, the mean weight of an image, and the worst error in words.
+    """The errors sorted by weight x number, the mean weight per image, and the worst error in words.
 
-    confusion, constant: [K, K]; drawn: [R, K, K]. A share is one of the images that truly have the class. The index
-    is 0 without errors; its `constant` is that of always giving the most common class.
+    confusion, constant: [K, K]; drawn: [R, K, K]. `share` is relative to the images of the true class. The index is 0
+    without errors; its `constant` is the index when every image gets the most common class.
     """
     table, names = weights(scale), list(scale.names)
     errors: list[dict[str, Any]] = [
@@ -47,11 +47,11 @@ def harm(
 
 
 def worst(confusion: np.ndarray, scale: Scale) -> str:
-    """How often the highest class was not referred (or, without a cutoff, called the lowest), in words."""
+    """How often the highest class was not referred (or, without referral, graded as the lowest), in words."""
     top, cut = len(scale.names) - 1, scale.cuts.get("referable", 1)
     called = " or ".join(f"'{name}'" for name in scale.names[:cut])
     missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())
-    return f"'{scale.names[top]}' called {called}: {missed} of {there} images"
+    return f"'{scale.names[top]}' graded as {called}: {missed} of {there} images"
 
 
 def _mean(confusion: np.ndarray, table: np.ndarray) -> Any:

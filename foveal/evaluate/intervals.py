@@ -1,18 +1,18 @@
-"""Confidence intervals: the only ones of Foveal. Whole groups (patients) are drawn, never single images of one.
+"""Confidence intervals, used everywhere in Foveal. The bootstrap draws whole groups (patients), not single images.
 
     resampling = Resampling(units)                                # units: int [n], the group of each image
-    entry = resampling.mean(hits, is_share=True)                  # a mean or share of what each image has
+    entry = resampling.mean(hits, is_share=True)                  # a mean or share of one value per image
     entry = resampling.entry(*resampling.graded(metrics.accuracy, labels, grades, classes), n)
-    entry = resampling.entry(value, drawn, n)                     # any figure, with its value in every resample [R]
+    entry = resampling.entry(value, drawn, n)                     # any metric, with its value in every resample [R]
     entry = resampling.entry(second - first, drawn_second - drawn_first, n)          # a paired difference
 
-An entry is {value, low, high, n, noise}. A figure of several tables of the same images (the mean over seeds, say) is
-their mean value and the mean of what they drew from the same `Resampling`.
+An entry is {value, low, high, n, noise}. For a metric averaged over several tables of the same images (such as the mean
+over seeds), average the values, and the resampled values from the same `Resampling`.
 
-Images of one patient resemble each other, so drawing single images would claim more evidence than there is. Plain
-percentiles of the resamples are too narrow: for rare classes, areas near 1 and few groups they held the truth in 85 to
-93 of 100 simulated sets. So the levels are corrected for bias and skewness (BCa, Efron 1987), and widened for few
-groups as Student's t is for few cases (Hesterberg 2015). benchmarks/interval_coverage.py measures the gain.
+Images of one patient are similar, so drawing single images would make intervals too narrow. Plain percentiles are too
+narrow as well: for rare classes, areas near 1 and few groups they contained the true value in only 85 to 93 of 100
+simulations. So the percentiles are corrected for bias and skewness (BCa, Efron 1987), and widened for few groups as
+with Student's t (Hesterberg 2015). benchmarks/interval_coverage.py measures the gain.
 """
 
 from __future__ import annotations
@@ -29,52 +29,52 @@ from scipy.stats import t as student
 
 from foveal import metrics
 
-RESAMPLES = 1000  # with fewer, the ends of an interval move visibly from seed to seed; more are not worth their time
-BLOCK = 4096  # groups whose weights are doubles at one time, which bounds the memory
-MOST_SKEWED = 10_000  # groups: skewness falls with their square root, and beyond this it is not worth its time
-MOST_BIAS = 1.9  # standard errors: a figure near the edge of its resamples must stay within its own interval
+RESAMPLES = 1000  # with fewer, limits vary visibly between seeds; more take longer without a visible gain
+BLOCK = 4096  # groups converted to float64 at a time, which limits the memory
+MOST_SKEWED = 10_000  # groups: with more, skewness is negligible (it falls with their square root) and not computed
+MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples within its own interval
 
 
 def noise(drawn: np.ndarray) -> float:
-    """The smallest difference between two graders on such images that is not noise, from resampled values [R].
+    """The smallest difference between two graders that is not noise, from resampled values [R].
 
     1.96 x sqrt(2) x the bootstrap standard error: the smallest detectable difference of two measurements (de Vet et
-    al. 2006), for graders whose errors are independent. Graders of the same images share errors, so that the paired
-    comparison (difference.py) detects smaller differences. nan when more than one in ten has no value.
+    al. 2006), if the errors of both graders are independent. On the same images graders make similar errors, so a
+    paired comparison (difference.py) detects smaller differences. nan if more than 10 % of the values are nan.
     """
     valid = drawn[~np.isnan(drawn)]
     return float(1.96 * math.sqrt(2) * valid.std()) if len(valid) >= max(1, 0.9 * len(drawn)) else math.nan
 
 
 class Resampling:
-    """The same resamples for every figure of one evaluation, so that figures can be compared draw by draw.
+    """The same resamples for every metric of an evaluation, so that metrics can be compared draw by draw.
 
-    units: int [n], the group of each image, numbered from 0. `weights` is float32 [G, R]: how often each group was
-    drawn. Whole numbers below 2^24 are exact in float32, which takes half the memory.
+    units: int [n], the group of each image, numbered from 0. weights: float32 [G, R], how often each group was drawn;
+    float32 takes half the memory and is exact for whole numbers below 2^24.
     """
 
     def __init__(self, units: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> None:
         groups, generator = int(units.max(initial=-1)) + 1, np.random.default_rng(seed)
         self.units = units
         self.weights = np.empty((groups, resamples), np.float32)
-        for start in range(0, resamples, 50):  # a draw is 8 bytes a group: not all of them at once
+        for start in range(0, resamples, 50):  # draws take 8 bytes per group, so not all at once
             stop = min(start + 50, resamples)
             drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=stop - start)
             self.weights[:, start:stop] = drawn.T
 
     @property
     def groups(self) -> int:
-        """Number of groups that have an image here."""
+        """Number of groups with at least one image."""
         return len(np.unique(self.units))
 
     def part(self, chosen: np.ndarray) -> Resampling:
-        """The same resamples of some of the images only: `chosen` is bool [n] or int [m]."""
+        """The same resamples, restricted to some of the images: `chosen` is bool [n] or int [m]."""
         part = copy.copy(self)
         part.units = self.units[chosen]
         return part
 
     def sums(self, columns: np.ndarray) -> np.ndarray:
-        """float [R, C]: the sum of each of the columns [n, C] over the images of every resample."""
+        """float [R, C]: the sum of each column of [n, C] over the images of every resample."""
         present, places = np.unique(self.units, return_inverse=True)
         by_group = np.stack([np.bincount(places, column, minlength=len(present)) for column in columns.T], axis=1)
         total = np.zeros((self.weights.shape[1], columns.shape[1]))
@@ -84,7 +84,7 @@ class Resampling:
         return total
 
     def counts(self, cells: np.ndarray, size: int) -> np.ndarray:
-        """float [R, size]: how many images of every resample lie in each of `size` cells; cells: int [n]."""
+        """float [R, size]: the number of images in each of `size` cells, for every resample. cells: int [n]."""
         shape = size, len(self.weights)
         members = sparse.csr_array((np.ones(len(cells), np.float32), (cells, self.units)), shape)
         return np.asarray(members @ self.weights, float).T
@@ -101,22 +101,22 @@ class Resampling:
         return float(metric(whole)), np.asarray(metric(self.confusions(labels, grades, classes)))
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray]:
-        """sum(above) / sum(below), both [n], and that of every resample [R]; nan where nothing is below."""
+        """sum(above) / sum(below), both [n], and its value in every resample [R]; nan if the denominator is 0."""
         columns = np.stack([above, below], axis=1).astype(float)
         total, drawn = columns.sum(0), self.sums(columns)
         with np.errstate(invalid="ignore", divide="ignore"):
             return float(total[0] / total[1]), drawn[:, 0] / drawn[:, 1]
 
     def mean(self, values: np.ndarray, chosen: np.ndarray | None = None, *, is_share: bool = False) -> dict[str, Any]:
-        """The entry of the mean of values [n], or of those `chosen` (bool [n]); is_share where values are 0 or 1."""
+        """The entry of the mean of values [n], or only of those `chosen` (bool [n]). is_share: values are 0 or 1."""
         own = np.ones(len(values), bool) if chosen is None else chosen
         return self.entry(*self.ratio(values * own, own), int(own.sum()), share_of=own if is_share else None)
 
     def interval(self, value: float, drawn: np.ndarray) -> tuple[float, float]:
-        """The 95 % interval of a figure from its resamples [R]: BCa, widened for few groups; nan where there is none.
+        """The 95 % interval of a metric from its resamples [R]: BCa, widened for few groups; nan if undefined.
 
-        The acceleration comes from the covariance of each group's count with the figure over the resamples, which is
-        the group's influence on it (Efron and Narasimhan 2020).
+        The influence of a group is the covariance of its count with the metric over the resamples; the acceleration
+        follows from these influences (Efron and Narasimhan 2020).
         """
         valid = ~np.isnan(drawn)
         groups, found = self.groups, drawn[valid]
@@ -131,7 +131,7 @@ class Resampling:
         return min(float(low), value), max(float(high), value)
 
     def _acceleration(self, found: np.ndarray, valid: np.ndarray) -> float:
-        """A sixth of the skewness of the groups' influence on a figure, from its valid resamples."""
+        """One sixth of the skewness of the groups' influence on a metric, from its valid resamples."""
         spread = float(found.std())
         if not spread or len(self.weights) > MOST_SKEWED:
             return 0.0
@@ -141,12 +141,11 @@ class Resampling:
         return float(((influence - influence.mean()) ** 3).sum() / 6)
 
     def entry(self, value: float, drawn: np.ndarray, n: int, *, share_of: np.ndarray | None = None) -> dict[str, Any]:
-        """value, low, high, n and noise of one figure, None where there is none.
+        """value, low, high, n and noise of one metric; None if undefined.
 
-        drawn: its resamples [R]. share_of: bool [n], the images that a share is a share of. The resamples of a share
-        of 0 or 1 never vary, although the next image may differ; its interval is the exact one (Clopper and Pearson
-        1934) for as many independent cases as there are groups. There is no interval and no noise for other figures
-        that no resample moves, and none for a single group.
+        drawn: its resamples [R]. share_of: bool [n], the images in the denominator of a share. A share of 0 or 1 is the
+        same in every resample, so its interval is the exact one (Clopper and Pearson 1934), counting each group as one
+        case. Other metrics that are equal in all resamples have no interval and no noise; nor have single groups.
         """
         low, high = self.interval(value, drawn)
         spread = noise(drawn)
@@ -156,7 +155,7 @@ class Resampling:
             low, high = (edge, 1.0) if value == 1 else (0.0, 1 - edge)
         if self.groups < 2:
             low = high = spread = math.nan
-        elif spread == 0:  # no resample moves the figure, as for a perfect grader: its interval is unknown
+        elif spread == 0:  # equal in all resamples, as for a perfect grader: the interval is unknown
             spread = math.nan
             if share_of is None or value not in (0.0, 1.0):
                 low = high = math.nan

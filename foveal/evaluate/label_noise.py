@@ -1,14 +1,14 @@
 """Labels that the grader doubts: confident learning (Northcutt, Jiang and Chuang 2021).
 
-Only images that the grader has not learned from count, since it believes the labels that it has seen. A doubt is a
-reason to look again, never a correction by itself; a reader's corrections go into a file for `--corrections`.
+Only images outside the training part are checked, because a grader fits the labels it was trained on. A doubt is a
+reason to look at the image again, not a correction; a reader's corrections go into a file for `--corrections`.
 
-RUN/label_noise.csv, a row per doubted label, the most suspect first:
+RUN/label_noise.csv, a row per doubted label, the most suspicious first:
     id, label, grade  as in predictions.csv, the label after corrections
     probability       of the label
     suspicion         0.5 to 1: half of 1 - (probability of the label - highest of the other classes)
-    likely            the class that the image seems to have
-    neighbours        labels of the 5 images most like it, as "3 no DR, 2 mild NPDR", where `foveal cluster` has run
+    likely            the class that the image probably has
+    neighbours        labels of the 5 most similar images, as "3 no DR, 2 mild NPDR", if `foveal cluster` has been run
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ NEIGHBOURS = 5
 
 
 def unlearned(table: pd.DataFrame) -> pd.DataFrame:
-    """The labelled rows that the grader has not learned from: all but those of the training part."""
+    """The labelled rows outside the training part."""
     return table[table["label"].notna() & (table["split"] != "train")].reset_index(drop=True)
 
 
 def doubts(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of label_noise.csv for labelled rows: those where another class is likely, and more probable."""
+    """The table of label_noise.csv: labelled rows for which another class is both `likely` and more probable."""
     probabilities, labels = table[probability_columns(table)].to_numpy(float), table["label"].to_numpy(np.int64)
     rows = np.arange(len(labels))
     own = probabilities[rows, labels]
@@ -45,7 +45,7 @@ def doubts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_neighbours(found: pd.DataFrame, file: Path, names: list[str]) -> pd.DataFrame:
-    """The doubts with what their nearest images are labelled, from cluster/neighbours.csv where there is one."""
+    """Add the labels of the most similar images to the doubts, if there is a cluster/neighbours.csv."""
     if not file.is_file():
         return found
     near = pd.read_csv(file, dtype={"id": str}, usecols=["id", "rank", "other_label"])
@@ -58,11 +58,10 @@ def with_neighbours(found: pd.DataFrame, file: Path, names: list[str]) -> pd.Dat
 
 
 def likely(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """int [n]: the class that each image is counted to, from probabilities [n, K] and labels [n].
+    """int [n]: the likely true class of each image, from probabilities [n, K] and labels [n].
 
-    The most probable class whose probability reaches the mean that it has among the images with its label (the
-    confident joint of the paper, which allows for classes that the grader gives timidly or boldly); without one, the
-    label stays.
+    The most probable class among those whose probability reaches its mean over the images with that label; without
+    one, the label itself. This is the confident joint of the paper; the means allow for over- and underconfidence.
     """
     classes = range(probabilities.shape[1])
     bars = [probabilities[labels == k, k].mean() if (labels == k).any() else np.inf for k in classes]

@@ -1,8 +1,8 @@
-"""All figures of graded images, each with an interval, n, the smallest difference that is not noise, and a constant.
+"""All metrics of graded images, each with an interval, n, the smallest difference that is not noise, and a constant.
 
-The constant is what one answer for all images would reach: for metrics of grades the most common class, for metrics
-of probabilities the shares of the classes (an area of one half, an average precision of the prevalence, no calibration
-error).
+The constant is the value that the same answer for all images would reach. For metrics of grades this answer is the most
+common class. For metrics of probabilities it is the class frequencies, which give an area under the ROC curve of 0.5,
+an average precision equal to the prevalence, and no calibration error.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ PER_CLASS = {"precision": metrics.precision, "recall": metrics.recall, "f1": met
 def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
     """metrics, confusion, constant_answer, curves, reliability and, for ordered classes, harm of labelled rows.
 
-    table: as `read_predictions` gives it, every row with a label. "metrics" maps a name to value, low, high, n, noise
-    and constant, None where there is none; distances and cutoffs are left out where the classes have no order.
+    table: as returned by `read_predictions`, every row with a label. "metrics" maps a name to value, low, high, n,
+    noise and constant; None if undefined. Metrics that need an order are left out if the classes have none.
     """
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     probabilities, size = table[probability_columns(table)].to_numpy(float), len(scale.names)
@@ -82,7 +82,7 @@ def _overall(confusions: Confusions, scale: Scale, resampling: Resampling) -> di
 def _areas(
     scores: np.ndarray, positive: np.ndarray, names: tuple[str, str], n: int, resampling: Resampling
 ) -> dict[str, Any]:
-    """The areas under both curves, under two names."""
+    """The areas under the ROC and the precision-recall curve, under the two `names`."""
     area = metrics.area_under_curve(scores, positive)
     mean = curves.average_precision(scores, positive) if not math.isnan(area) else math.nan
     both = curves.resampled_areas(scores, positive, resampling)
@@ -105,7 +105,7 @@ def _probabilities(probabilities: np.ndarray, labels: np.ndarray, resampling: Re
 def _per_class(
     labels: np.ndarray, grades: np.ndarray, confusions: Confusions, scale: Scale, resampling: Resampling
 ) -> dict[str, Any]:
-    """One class against the rest; n is the images of the class, or for a precision those that were given it."""
+    """One class against the rest; n counts the images of the class, or for precision the images graded as the class."""
     found = {}
     for what, metric in PER_CLASS.items():
         values, drawn, constant = (metric(confusion) for confusion in confusions)

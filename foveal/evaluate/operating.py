@@ -1,10 +1,10 @@
-"""Operating points: how many are referred, and how often rightly, by the given grade and by thresholds in its place.
+"""Operating points: sensitivity and specificity of referral, by grade and by thresholds on the probability.
 
-The given grade decides who is referred (`scales.referred`); this is the first point, and needs no choice. The others
-are thresholds chosen on the validation part, which show what they would do on the part that is judged. A threshold
-looks better than it is on the images that it was chosen on, so none is chosen there. Images that were graded out of
-fold are each judged by a threshold chosen on the other folds. The score of an image is the sum of the probabilities of
-all classes from the cutoff on; at the threshold or above it is called positive.
+The first point refers by the grade (`scales.referred`), which is how Foveal decides. The other points refer by a
+threshold instead. Thresholds are chosen on the validation part and applied to the evaluated part, because a threshold
+looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a threshold chosen
+on the other folds. The score of an image is the summed probability of all classes from the cutoff upwards; the image
+is positive if its score is at or above the threshold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from foveal.evaluate.intervals import Resampling
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import Scale, referred
 
-LEAST = 0.9  # the sensitivity or specificity that two of the points hold on the validation part
+LEAST = 0.9  # the sensitivity or specificity that two of the points reach on the validation part
 BY_GRADE = "grade given"
 NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 
@@ -28,14 +28,14 @@ NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 def operating_points(
     table: pd.DataFrame, chosen_on: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
 ) -> tuple[list[dict[str, Any]], str]:
-    """The points of every cutoff on the labelled rows of `table`, and a note on missing ones, or "".
+    """The points of every cutoff on the labelled rows of `table`, and a note on missing points, or "".
 
-    The first point of each cutoff is that of the grades, without a threshold. chosen_on: labelled rows of the
-    validation part, none of which is in `table`. prevalence: share of positives of the first cutoff (referable) that
-    its predictive values are for, None for that of `table`; those of other cutoffs are always for that of `table`.
+    The first point of each cutoff refers by the grade, without a threshold. chosen_on: labelled rows of the validation
+    part, none of which is in `table`. prevalence: share of positives (0-1) for the predictive values of the first
+    cutoff (referable), None for the share in `table`; other cutoffs always use the share in `table`.
     """
     if not scale.cuts:
-        return [], "The classes have no severity scale with a cutoff, so nothing is referred."
+        return [], "The classes have no severity scale with a referral cutoff, so no image is referred."
     points, notes = [], []
     for target, cut in scale.cuts.items():
         share = prevalence if target == next(iter(scale.cuts)) else None
@@ -48,12 +48,12 @@ def operating_points(
 def _points_of(
     target: str, cut: int, table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling, share: float | None
 ) -> tuple[list[dict[str, Any]], str]:
-    """The points of one cutoff, and a note where it has no thresholds."""
+    """The points of one cutoff, and a note if it has no thresholds."""
     scores, positive = severity(table, cut)
     source, parts = _parts(table, chosen_on, cut)
-    note = "" if parts else "There are no validation images besides the evaluated ones: no threshold could be chosen."
+    note = "" if parts else "No thresholds: there are no validation images, apart from evaluated ones, to choose them."
     if any(known.all() or not known.any() for _, _, known in parts):
-        parts, note = [], f"All images to choose a threshold on are on one side of {target}: no threshold."
+        parts, note = [], f"No thresholds for {target}: the validation images are all positive or all negative."
     calls = [(BY_GRADE, None, referred(table["grade"].to_numpy(np.int64), cut)), *_by_thresholds(scores, parts)]
     known = positive if source == "other folds" or not parts else parts[0][2]
     chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}
@@ -64,11 +64,11 @@ def _points_of(
     return points, note
 
 
-Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows it judges bool [n]; scores and truth of what it is chosen on
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows bool [n]; scores and truth to choose their threshold on
 
 
 def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int) -> tuple[str, list[Part]]:
-    """Where thresholds are chosen, and for each which rows of `table` it judges; [] where none can be chosen."""
+    """Where thresholds are chosen, and the parts of `table`, each with its own threshold; [] if none can be chosen."""
     if len(chosen_on):
         return "val", [(np.ones(len(table), bool), *severity(chosen_on, cut))]
     folds = folds_in(table)
@@ -80,7 +80,7 @@ def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int) -> tuple[str,
 
 
 def _by_thresholds(scores: np.ndarray, parts: list[Part]) -> Iterator[tuple[str, float, np.ndarray]]:
-    """Name, threshold (the median over parts) and calls bool [n] of each threshold on scores [n]."""
+    """Name, threshold (the median over parts) and positive calls bool [n] of each operating point on scores [n]."""
     for name in NAMES if parts else ():
         thresholds = [choose(known, truth, name) for _, known, truth in parts]
         called = np.zeros(len(scores), bool)
@@ -90,13 +90,13 @@ def _by_thresholds(scores: np.ndarray, parts: list[Part]) -> Iterator[tuple[str,
 
 
 def folds_in(table: pd.DataFrame) -> np.ndarray | None:
-    """The fold of each row [n], where all rows have one and there are at least two; else None."""
+    """The fold of each row [n] if all rows have one and there are at least two folds; else None."""
     folds = pd.to_numeric(table["fold"], errors="coerce") if "fold" in table else pd.Series(dtype=float)
     return folds.to_numpy() if len(folds) and folds.notna().all() and folds.nunique() > 1 else None
 
 
 def severity(table: pd.DataFrame, cut: int) -> tuple[np.ndarray, np.ndarray]:
-    """Score float [n] (summed probabilities of the classes from `cut` on) and truth bool [n] of labelled rows."""
+    """Score float [n] (summed probability of the classes from `cut` upwards) and truth bool [n] of labelled rows."""
     scores = table[probability_columns(table)[cut:]].to_numpy(float).sum(1)
     return scores, table["label"].to_numpy(np.int64) >= cut
 
@@ -104,13 +104,13 @@ def severity(table: pd.DataFrame, cut: int) -> tuple[np.ndarray, np.ndarray]:
 def choose(scores: np.ndarray, positive: np.ndarray, name: str) -> float:
     """The threshold for scores [n] with truth bool [n], half-way to the next lower score.
 
-    "90 % specificity": the highest sensitivity that leaves specificity at 0.9 or more; "90 % sensitivity" the other
-    way round; "Youden": the highest sum of both (Youden 1950). Of equally good thresholds the highest is taken.
+    "90 % specificity": the highest sensitivity with a specificity of at least 0.9; "90 % sensitivity": the reverse;
+    "Youden": the highest sum of both (Youden 1950). Among equally good thresholds, the highest is chosen.
     """
     thresholds, hits, false = corners(scores, positive)
     sensitivity = np.append(0, hits) / hits[-1]
     specificity = 1 - np.append(0, false) / false[-1]
-    enough = LEAST - 1e-12  # 0.9 itself is enough, also when it is 0.8999… in binary
+    enough = LEAST - 1e-12  # so that 0.9 itself passes despite rounding
     if name == "90 % specificity":
         best = int(np.where(specificity >= enough, sensitivity, -1).argmax())
     elif name == "90 % sensitivity":
@@ -122,9 +122,9 @@ def choose(scores: np.ndarray, positive: np.ndarray, name: str) -> float:
 
 
 def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalence: float | None) -> dict[str, Any]:
-    """Sensitivity, specificity, predictive values and share referred of the calls bool [n] on the truth bool [n].
+    """Sensitivity, specificity, predictive values and share of positive calls. called, true: bool [n].
 
-    Predictive values follow from Bayes' rule at `prevalence`; None keeps that of the images, resampled with them.
+    Predictive values follow from Bayes' rule at `prevalence`; None uses that of the images, resampled with them.
     """
     cells = np.stack([called & true, ~called & true, called & ~true, ~called & ~true], axis=1).astype(float)
     values, drawn = _rates(cells.sum(0), prevalence), _rates(resampling.sums(cells), prevalence)
@@ -143,9 +143,9 @@ def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalen
 
 
 def _limits(name: str, sensitivity: dict[str, Any], specificity: dict[str, Any], prevalence: float) -> dict[str, Any]:
-    """Limits of a predictive value of 0 or 1 at another prevalence, by Bayes' rule from those of its two sources.
+    """Limits of a predictive value of 0 or 1 at a given prevalence, from the limits of sensitivity and specificity.
 
-    Predictive values rise with sensitivity and with specificity, so the two lower limits give a conservative lower one.
+    Predictive values rise with both, so combining the two lower limits by Bayes' rule gives a conservative lower limit.
     """
     limits = {}
     for side in ("low", "high"):
@@ -160,7 +160,7 @@ def _limits(name: str, sensitivity: dict[str, Any], specificity: dict[str, Any],
 
 
 def _rates(cells: np.ndarray, prevalence: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sensitivity, specificity, positive and negative predictive value of cells [..., 4]; nan where there is none."""
+    """Sensitivity, specificity, positive and negative predictive value of cells [..., 4]; nan if undefined."""
     hit, missed, false, clear = np.moveaxis(np.asarray(cells, float), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         sensitivity, specificity = hit / (hit + missed), clear / (clear + false)

@@ -1,6 +1,6 @@
-"""A second task, learned beside the grade: accuracy and areas under curves, from further columns of predictions.csv.
+"""The second task of a grader: accuracy and areas under curves, from further columns of predictions.csv.
 
-NAME         what is known about an image, empty where nothing is
+NAME         the label of an image, empty if unknown
 NAME=CLASS   the probability of each class
 """
 
@@ -26,9 +26,9 @@ def tasks_in(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def measure_second(table: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
-    """task -> figures with value, low, high, n, noise and constant, of the rows whose class is known.
+    """task -> metrics with value, low, high, n, noise and constant, for rows with a known class.
 
-    "accuracy"; "auc of CLASS" for each class, or only for the second of two. {} without such a task.
+    Metrics are "accuracy" and "auc of CLASS" (with two classes, only for the second). {} without a second task.
     """
     found: dict[str, Any] = {}
     for name, classes in tasks_in(table).items():

@@ -1,4 +1,4 @@
-"""What a person sees of an evaluation: the figures as tables, and warnings, the gravest last."""
+"""The printed results of an evaluation: tables of metrics, and warnings, the most serious last."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from foveal.console import say, show_table
 from foveal.page.words import counted, interval, number, percent, value_with_interval
 from foveal.page.words import percent_with_interval as share
 
-SMALL_CLASS = 10  # images; with fewer, a figure of the class means little
-FEW_GROUPS = 30  # intervals from fewer groups are rough (measured in docs/results.md)
-FEW_POSITIVE = 20  # validation images; a threshold chosen on fewer changes with each of them
+SMALL_CLASS = 10  # images; with fewer, metrics of the class are unreliable
+FEW_GROUPS = 30  # intervals from fewer groups are inaccurate (measured in docs/results.md)
+FEW_POSITIVE = 20  # validation images; with fewer, every single one changes the threshold
 MOST_ERRORS = 8
 PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
 OF_POINTS = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the figures of metrics.json as tables; `warnings` holds what to beware of."""
+    """Print the contents of metrics.json as tables."""
     about = result["about"]
     _show_overall(f"{about['split']}: {about['images']} images in {about['groups']} groups", result)
     _show_points(result)
@@ -37,16 +37,18 @@ def _show_overall(title: str, result: dict[str, Any]) -> None:
         for name, entry in result["metrics"].items() if " of " not in name
     ]  # fmt: skip
     show_table(title, ["metric", "value", "95 % interval", "n", "constant", "noise"], rows)
-    say(f"constant: always '{result['constant_answer']}', or for probabilities always the shares of the classes")
-    say("noise: smaller differences between two graders measured apart are noise; compare them on the same images")
+    say(f"constant: the value if every image is graded '{result['constant_answer']}' (metrics of grades), or gets the "
+        "class frequencies as probabilities (all others)")  # fmt: skip
+    say("noise: a smaller difference between two separate evaluations is noise; a comparison on the same images "
+        "(--baseline) detects smaller ones")  # fmt: skip
     readers = result["about"].get("inter_rater")
     if readers is not None:
-        say(f"two readers agree with a quadratic kappa of {value_with_interval(readers, 3)}, n = {readers['n']}, by "
-            f"{readers['column']}")  # fmt: skip
+        say(f"agreement of two readers (column {readers['column']}): quadratic kappa "
+            f"{value_with_interval(readers, 3)}, n = {readers['n']}")  # fmt: skip
 
 
 def _show_points(result: dict[str, Any]) -> None:
-    """The operating points, or why there are none."""
+    """Print the operating points, or why there are none."""
     points = result["operating_points"]
     if points:
         rows = [
@@ -70,8 +72,8 @@ def _show_sets(result: dict[str, Any]) -> None:
         promised = result["about"].get("coverage")
         rows = [[name, *_cells(entry)] for name, entry in result["sets"].items()]
         say()
-        title = "sets of grades: how often they hold the true grade, and how many grades they hold"
-        title += "" if promised is None else f"; {percent(promised)} of each class was promised"
+        title = "prediction sets: how often they contain the true grade, and how many grades they contain"
+        title += "" if promised is None else f"; target coverage {percent(promised)} for each class"
         show_table(title, ["figure", "value", "95 % interval", "n"], rows)
 
 
@@ -95,7 +97,7 @@ def _show_classes(result: dict[str, Any]) -> None:
 
 
 def _show_subgroups(result: dict[str, Any]) -> None:
-    """One row per subgroup; those with fewer than 50 images or 10 groups are marked small."""
+    """Print one row per subgroup; those with fewer than 50 images or 10 groups are marked small."""
     if not result["subgroups"]:
         return
     names = list(result["subgroups"][0]["metrics"])
@@ -109,32 +111,32 @@ def _show_subgroups(result: dict[str, Any]) -> None:
 
 
 def _show_harm(result: dict[str, Any]) -> None:
-    """The errors that weigh most, and their mean weight."""
+    """Print the errors with the highest total weight, and the mean weight per image."""
     harm = result.get("harm")
     if harm is None:
         return
     rows = [
-        [f"{error['true']} given {error['given']}", str(error["n"]), percent(error["share"]), f"{error['weight']:g}",
-         f"{error['weight'] * error['n']:g}"]
+        [f"{error['true']} graded as {error['given']}", str(error["n"]), percent(error["share"]),
+         f"{error['weight']:g}", f"{error['weight'] * error['n']:g}"]
         for error in harm["errors"][:MOST_ERRORS]
     ]  # fmt: skip
     say()
-    show_table("errors by weight × number", ["", "n", "of its class", "weight", "weight × n"], rows)
+    show_table("errors by weight × n", ["", "n", "share of true class", "weight", "weight × n"], rows)
     more = len(harm["errors"]) - MOST_ERRORS
     if more > 0:
-        say(f"{counted(more, 'lighter kind')} of error in metrics.json")
+        say(f"{counted(more, 'more kind')} of error in metrics.json")
     index = harm["index"]
-    say(f"harm index (mean weight per image): {_short(index, 3)}; always '{result['constant_answer']}': "
-        f"{number(index['constant'], 3)}")  # fmt: skip
-    say(f"worst: {harm['worst']}\n")
+    say(f"harm index (mean weight per image): {_short(index, 3)}; if every image is graded "
+        f"'{result['constant_answer']}': {number(index['constant'], 3)}")  # fmt: skip
+    say(f"worst error: {harm['worst']}\n")
 
 
 def warnings(result: dict[str, Any]) -> list[str]:
-    """What to beware of, the gravest last."""
+    """Warnings about the results, the most serious last."""
     about, confusion, found = result["about"], np.array(result["confusion"]), []
     for name, n in zip(about["classes"], confusion.sum(1), strict=True):
         if n < SMALL_CLASS:
-            found.append(f"'{name}' has only {counted(n, 'image')}: its figures mean little")
+            found.append(f"'{name}' has only {counted(n, 'image')}: its metrics are unreliable")
     small = sum(group["small"] for group in result["subgroups"])
     if small:
         found.append(f"{counted(small, 'subgroup')} with fewer than 50 images or 10 groups: too small to judge")
@@ -146,17 +148,17 @@ def warnings(result: dict[str, Any]) -> list[str]:
     few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
     for target, n in few.items():
         if n is not None and n < FEW_POSITIVE:
-            found.append(f"the thresholds for {target} are rough: only {n} of the images they were chosen on have it")
+            found.append(f"the thresholds for {target} are unreliable: they were chosen on only {n} positive images")
     kappa = result["metrics"].get("quadratic_kappa", {}).get("value")
     readers = about.get("inter_rater") or {"high": None, "value": None}
     level = readers["high"] or readers["value"]
     if kappa is not None and level is not None and kappa > level:
-        found.append("the quadratic kappa is above that of two readers: it fits these labels, but that may not be "
-                     "better medicine")  # fmt: skip
+        found.append("the quadratic kappa is above the agreement of two readers: the grader reproduces these labels, "
+                     "but is not necessarily more correct than a reader")  # fmt: skip
     if about["groups"] < FEW_GROUPS:
-        found.append(f"there are only {about['groups']} groups: below about {FEW_GROUPS} the intervals are rough")
+        found.append(f"there are only {about['groups']} groups: with fewer than {FEW_GROUPS}, intervals are inaccurate")
     if (confusion.sum(0) > 0).sum() == 1:
-        found.append("every image was given the same class: look only at the areas under curves, not at the grades")
+        found.append("every image got the same grade: only the areas under curves are meaningful")
     return found
 
 
@@ -164,13 +166,13 @@ def _warnings_of_sets(result: dict[str, Any]) -> list[str]:
     sets, found, classes = result.get("sets", {}), [], len(result["about"]["classes"])
     size, promised = sets.get("size", {}).get("value", 0), result["about"].get("coverage")
     if size > classes - 0.5:
-        found.append(f"the sets hold {size:.1f} of {classes} grades on average: they say nothing")
+        found.append(f"the prediction sets contain {size:.1f} of {classes} grades on average, so they are useless")
     for name, entry in sets.items():
         if promised and name.startswith("coverage") and entry["high"] is not None and entry["high"] < promised:
             of = name.removeprefix("coverage of ") if name != "coverage" else "all images"
             found.append(
-                f"the sets of {of} hold the true grade in {share(entry)}, not in the promised {percent(promised)}: "
-                "these images differ from those that the limits were fitted on, or the folds differ from each other"
+                f"the prediction sets of {of} contain the true grade in {share(entry)}, below the target of "
+                f"{percent(promised)}: these images differ from the validation images, or folds differ from each other"
             )
     return found
 
@@ -180,18 +182,18 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _short(entry: Mapping[str, Any], digits: int) -> str:
-    """The value with its interval, where there is one."""
+    """The value, with its interval if there is one."""
     return number(entry["value"], digits) if entry["low"] is None else value_with_interval(entry, digits)
 
 
 def _of_part(entry: Mapping[str, Any], n: int) -> str:
-    """A line each for the value, its interval, and the number of images where that is not `n`."""
+    """One line each for the value, its interval, and the number of images if that is not `n`."""
     low = "" if entry["low"] is None else f"\n{interval(entry, 3)}"
     return number(entry["value"], 3) + low + (f"\nn = {entry['n']}" if entry["n"] != n else "")
 
 
 def _threshold(value: float | None) -> str:
-    """The threshold, or `none` or `all` where it refers nobody or everybody."""
+    """The threshold, or `none` or `all` if it refers no image or every image."""
     if value is None:
         return "–"
     return "none" if value > 1 else "all" if value <= 0 else f"{value:.3f}"

@@ -1,7 +1,7 @@
-"""The same figures for parts of the images: by eye, flag, size, clinic or any other column.
+"""Metrics for subgroups of the images: by eye, flag, size, clinic or any other column.
 
-A column comes from predictions.csv or, joined by id, from records.csv, measures.csv and columns.csv of the prepared
-set. In a set that was joined from several, `source` is the first part of an id: the set that the image came from.
+A column comes from predictions.csv or, joined by id, from records.csv, measures.csv or columns.csv of the prepared set.
+In a joined set, `source` is the first part of an id: the set that the image came from.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
 from foveal.readout.scales import Scale, referred
 
-FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide, or cannot be trusted
-MOST_VALUES = 12  # numbers with more are cut at their quartiles; words with more do not form subgroups
+FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
+MOST_VALUES = 12  # numbers with more different values are split at their quartiles; text with more is refused
 
 
 def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str], option: str = "--by") -> pd.DataFrame:
     """The predictions with `columns` joined by id from DATA/records.csv, measures.csv and columns.csv.
 
-    option: what names the columns. FovealError for a column that does not exist, and for images that the set lacks.
+    option: the option that names the columns. FovealError if a column does not exist, or if images are not in the set.
     """
     table = table.copy()
     sources = [] if data is None else [_read(data / name) for name in ("records.csv", "measures.csv", "columns.csv")]
@@ -41,11 +41,11 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str],
         if source is None:
             there = dict.fromkeys([*table.columns, *(name for source in sources for name in source.columns)])
             raise FovealError("option.value", f"{option} {column}: there is no such column", expected=", ".join(there),
-                              fix="" if data else "give the prepared set with --records DATA")  # fmt: skip
+                              fix="" if data else "name the prepared set with --records DATA")  # fmt: skip
         missing = table["id"][~table["id"].isin(source.index)]
         if len(missing):
-            raise FovealError("set.other_images", f"--records {data} lacks {len(missing)} of the images, the first is "
-                              f"{missing.iloc[0]}")  # fmt: skip
+            raise FovealError("set.other_images", f"--records {data} does not contain {len(missing)} of the images; "
+                              f"the first is {missing.iloc[0]}")  # fmt: skip
         table[column] = source[column].loc[table["id"]].to_numpy()
     return table
 
@@ -60,9 +60,9 @@ def _read(file: Path) -> pd.DataFrame:
 
 
 def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
-    """value -> bool [n]: the members of each subgroup of a column; every flag is a subgroup, and so is having none.
+    """value -> bool [n]: the members of each subgroup of a column. Each flag is a subgroup; "none" has no flags.
 
-    Numbers with more than 12 values are cut at their quartiles; FovealError for more than 12 words.
+    Numbers with more than 12 different values are split at their quartiles; FovealError for text with more than 12.
     """
     text = values.astype(object).where(values.notna(), "").astype(str)
     numbers = pd.to_numeric(values.where(text != ""), errors="coerce").astype(float)
@@ -88,7 +88,7 @@ def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
 def subgroups(
     table: pd.DataFrame, columns: Sequence[str], scale: Scale, resampling: Resampling
 ) -> list[dict[str, Any]]:
-    """Figures of every subgroup of labelled rows, from the resamples of the whole.
+    """Metrics of every subgroup of labelled rows, with the resamples of all rows.
 
     Kappa, accuracy, referable AUC, and sensitivity and specificity of the grades for referable disease.
     """

@@ -1,1 +1,1 @@
-"""TAKE A GRADER ELSEWHERE: files that grade without torch, and weights for other libraries."""
+"""Export a grader: files that grade without torch, and weights for other libraries."""

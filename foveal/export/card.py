@@ -1,4 +1,4 @@
-"""Card: what an exported grader is, for people (README.md) and for programs (foveal.json)."""
+"""The model card of an exported grader, for people (README.md) and for programs (foveal.json)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from foveal.predict.record import record_of
 from foveal.runs import read_model
 from foveal.sets.leaks import read_seen
 
-# What `foveal predict FILE.onnx` imports, and what `foveal serve FILE.onnx` needs too; torch is not among it.
+# Packages for `foveal predict FILE.onnx`, and further ones for `foveal serve FILE.onnx`; torch is not needed.
 NEEDED = (
     "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydicom", "rich", "scipy", "tomli-w", "tyro",
 )  # fmt: skip
@@ -27,7 +27,7 @@ TOLD_OF_RUN = ("kind", "encoder", "classes", "scale", "task", "preparation", "fu
 
 
 def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dict[str, Any]:
-    """What foveal.json says, with no files yet."""
+    """The content of foveal.json, still without files."""
     model = read_model(run)
     provenance = read_json(run / "provenance.json")
     options = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
             "exported": datetime.now(UTC).isoformat(timespec="seconds"), "model": predictor.key,
             "trained": provenance["started"], "seed": provenance["seed"], "commit": provenance["commit"],
             "versions": provenance["versions"], "loss": options.get("loss"),
-            # Names without folders: an export does not tell where a set was.
+            # Names without folders, so that an export does not reveal local paths.
             "data": {Path(name).name: digest for name, digest in provenance["data"].items()},
             "image_size": options.get("image_size"),
         },
@@ -51,25 +51,25 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
 
 
 def write_seen(run: Path, folder: Path) -> None:
-    """FOLDER/seen.csv: digests and fingerprints of what the grader learned from, without names of images or patients.
+    """Write FOLDER/seen.csv: digests and fingerprints of the training images, without names of images or patients.
 
-    `predict` needs them to recognise test images that the grader learned from.
+    `predict` needs them to recognise test images that the grader was trained on.
     """
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
 
 
 def write_requirements(folder: Path) -> None:
-    """FOLDER/requirements.txt: the packages that grade without torch, in the versions that are installed here."""
+    """Write FOLDER/requirements.txt: packages for grading without torch, in the installed versions."""
     lines = [
-        "# pip install --no-deps FOVEAL && pip install -r requirements.txt: grades with these files, without torch.",
-        f"# FOVEAL is the source or the wheel of Foveal {foveal.__version__}.",
+        "# To grade with these files, without torch: pip install --no-deps FOVEAL && pip install -r requirements.txt",
+        f"# FOVEAL is the source folder or the wheel of Foveal {foveal.__version__}.",
         *map(_pinned, NEEDED), "# foveal serve also needs:", *map(_pinned, SERVING),
     ]  # fmt: skip
     write_text(folder / "requirements.txt", "\n".join(lines) + "\n")
 
 
 def _pinned(name: str) -> str:
-    """NAME==VERSION, or NAME where it is not installed: export itself needs no server and no DICOM."""
+    """NAME==VERSION, or only NAME if it is not installed here (export needs neither the server nor DICOM packages)."""
     try:
         return f"{name}=={importlib.metadata.version(name)}"
     except importlib.metadata.PackageNotFoundError:
@@ -77,7 +77,7 @@ def _pinned(name: str) -> str:
 
 
 def write_card(said: dict[str, Any], loads: dict[str, str], folder: Path) -> None:
-    """FOLDER/README.md: the model card."""
+    """Write FOLDER/README.md, the model card."""
     lines = [*_head(said), *_record(said), *_files(said, loads), *_use(said), *_origin(said)]
     write_text(folder / "README.md", "\n".join(lines) + "\n")
 
@@ -90,7 +90,7 @@ def _head(said: dict[str, Any]) -> list[str]:
         f"# {said['name']}", "",
         f"A grader of {'fundus photographs' if said['fundus'] else 'pictures'} ({said['encoder']}, {networks}, scale "
         f"{said['scale']}), written by Foveal {said['foveal']}.", "",
-        "**Research use. Not a medical device. A person decides.**", "", "## Grades", "",
+        "**Research use only. Not a medical device. A person must make every decision.**", "", "## Grades", "",
         *(f"{place}. {name}" for place, name in enumerate(said["classes"])), *refers, "",
     ]  # fmt: skip
 
@@ -103,13 +103,13 @@ def _record(said: dict[str, Any]) -> list[str]:
     ]
     found = [
         "| | value | 95 % interval | n |", "|---|---|---|---|", *rows, "",
-        "Measured by `foveal evaluate` on images of the data below that it had not learned from. It may be worse with "
-        "another camera or in another clinic: evaluate it there.",
+        "Measured by `foveal evaluate` on held-out images of the data below. Quality may be worse with another camera "
+        "or in another clinic, so evaluate the grader there.",
     ]  # fmt: skip
     return [
         "## Quality",
         "",
-        *(found if rows else ["It was not evaluated before this export: its quality is unknown."]),
+        *(found if rows else ["The grader was not evaluated before this export, so its quality is unknown."]),
         "",
     ]
 
@@ -126,7 +126,8 @@ def _use(said: dict[str, Any]) -> list[str]:
     return [
         "## Use", "", "```sh", "foveal predict . photographs/ --out predictions.csv", "foveal serve .", "```", "",
         f"Input `pixels`: uint8 [{shape}], RGB or grey, {said['input']['made']}; `preparation` in foveal.json says how "
-        f"the square is cut. Output: {', '.join(said['outputs'])}. `readout` holds cutoffs and sets of grades.", "",
+        f"the square is cropped. Output: {', '.join(said['outputs'])}. `readout` in foveal.json contains the cutoffs "
+        "and the limits of prediction sets.", "",
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Check: what an exported file answers to real images, beside what the run answers."""
+"""Check: compare the results of an exported file with those of the run, on real images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from foveal.predict.answers import Answers
 from foveal.predict.exported import AT_ONCE, Exported
 from foveal.predict.predictor import Predictor
 
-EXACT = 1e-4  # largest difference of a probability that float32 may have
+EXACT = 1e-4  # largest allowed difference of a probability for float32 files
 EXACT_FORMATS = ("onnx", "torch")
-LEAST_AGREEMENT = 0.98  # of grades; below it a file of lower precision is written with a warning
+LEAST_AGREEMENT = 0.98  # of grades; below this, a file of lower precision is written with a warning
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is exported, the images uint8 [n, S, S, C] for checks and for calibration, and what foveal.json will say."""
+    """The data of an export. checked, calibrating: images uint8 [n, S, S, C]. said: the content of foveal.json."""
 
     predictor: Predictor
     graph: Graph
@@ -38,31 +38,31 @@ class Work:
 
     @cached_property
     def expected(self) -> np.ndarray:
-        """What the run answers to the images for checks."""
+        """The probabilities of the run for the `checked` images."""
         return both(self.predictor.answer(self.checked))
 
 
 def both(answers: Answers) -> np.ndarray:
-    """Probabilities float32 [n, K + C]: of the grades, and of a second task where there is one."""
+    """Probabilities float32 [n, K + C]: of the grades and, if there is one, of the second task."""
     return np.hstack([found for found in (answers.probabilities, answers.second) if found is not None])
 
 
 def describe(work: Work, file: Path, what: str) -> dict[str, Any]:
-    """Enter a finished file in foveal.json; returns its entry."""
+    """Add a finished file to the content of foveal.json; returns its entry."""
     entry = {"what": what, "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     work.said["files"][file.name] = entry
     return entry
 
 
 def check(work: Work, file: Path, what: str, *, exact: bool) -> list[str]:
-    """Enter the file in foveal.json with its differences from the run; returns the cells of a table.
+    """Add the file to the content of foveal.json, with its difference from the run; returns a row for the table.
 
-    FovealError for numbers that are not finite, and where an `exact` file differs by more than `EXACT`.
+    FovealError if probabilities are not finite, or if an `exact` file differs by more than `EXACT`.
     """
     expected, found = work.expected, _answers(file, work)
     if not np.isfinite(found).all():
         raise FovealError(
-            "export.not_finite", f"{file.name} gives numbers that are not finite: its precision is too low",
+            "export.not_finite", f"{file.name} computes values that are not finite: its precision is too low",
             fix="leave its format out of --formats",
         )  # fmt: skip
     difference = float(np.abs(expected - found).max())
@@ -73,8 +73,8 @@ def check(work: Work, file: Path, what: str, *, exact: bool) -> list[str]:
         raise FovealError("export.inexact", what, expected=f"at most {EXACT:g}")
     if agreement < LEAST_AGREEMENT:
         warn(
-            f"{file.name} gives another grade to {1 - agreement:.1%} of {len(expected)} images: evaluate this file "
-            "before you use it, or use model.onnx"
+            f"{file.name} gives a different grade for {1 - agreement:.1%} of {len(expected)} images: evaluate this "
+            "file before you use it, or use model.onnx"
         )
     entry = describe(work, file, what)
     entry |= {"largest_difference": difference, "equal_grades": agreement, "images": len(expected)}

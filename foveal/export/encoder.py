@@ -1,9 +1,9 @@
-"""Encoder: the weights alone, in the names of timm and, where it has the same network, of torchvision.
+"""Encoder: only its weights, with the parameter names of timm and, if it has the same network, of torchvision.
 
     encoder.safetensors     timm.create_model(NAME, num_classes=0, checkpoint_path=...)
     torchvision.safetensors the same weights for torchvision.models.get_model(NAME), without its classifier
 
-A file is written only if the network of that library, filled with it, gives the features of ours.
+A file is written only if that library's network computes the same features with these weights.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from foveal.nets.encoder import OWN, takes_any_size
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
-TOLERANCE = 1e-6  # relative, of features in float64: in float32 a deep network amplifies the order of its sums
+TOLERANCE = 1e-6  # relative, of features in float64: in float32, rounding differences grow too large in deep networks
 FEW = 8  # images on which features are compared
 
 
 def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> dict[str, str]:
-    """Write the files of the only grader; returns {file: how it is loaded}. images: prepared uint8 [n, S, S, C]."""
+    """Write the files of the only grader; returns {file: how to load it}. images: prepared uint8 [n, S, S, C]."""
     encoder, name = predictor.grader.encoder, read_model(predictor.runs[0])["encoder"]
     small = torch.from_numpy(at_size(images[:FEW], predictor.input.image_size))
     seen = small.permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -44,7 +44,7 @@ def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> dic
 
 
 def _write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:
-    """Write encoder.safetensors; returns how timm loads it, or why only Foveal can. images: float [n, C, s, s]."""
+    """Write encoder.safetensors; returns how to load it with timm, or why only Foveal can. images: [n, C, s, s]."""
     import timm
 
     checkpoint.save_weights(encoder, file)
@@ -57,15 +57,15 @@ def _write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> st
     try:
         theirs = timm.create_model(name, num_classes=0, checkpoint_path=str(file), **extra)
     except (RuntimeError, ValueError) as error:
-        return f"timm.create_model cannot load it ({str(error).splitlines()[0]}): its first layer is for small images"
+        return f"timm.create_model cannot load it, as its first layer is for small images: {str(error).splitlines()[0]}"
     if not _equal(encoder, theirs.eval(), images):
-        what = f"timm's {name} gives other features with these weights, so nothing was exported"
+        what = f"timm's {name} computes different features with these weights, so nothing was exported"
         raise FovealError("export.inexact", what, fix="leave encoder out of --formats")
     return f'timm.create_model("{name}", {call}, checkpoint_path="{file.name}")'
 
 
 def _write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:
-    """Write torchvision.safetensors where torchvision has the same network; returns how to load it, or why not."""
+    """Write torchvision.safetensors if torchvision has the same network; returns how to load it, or why not."""
     from torchvision.models import get_model, list_models
 
     if name not in list_models():
@@ -75,12 +75,12 @@ def _write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path
     setattr(theirs, last, nn.Identity())
     ours, state = encoder.state_dict(), theirs.state_dict()
     if [value.shape for value in state.values()] != [value.shape for value in ours.values()]:
-        return f"torchvision's {name} has other layers than timm's"
-    # Both libraries list layers in the order of the forward pass; the features show whether that is true.
+        return f"torchvision's {name} has different layers from timm's"
+    # Both libraries list layers in the order of the forward pass; comparing features verifies this.
     state = dict(zip(state, ours.values(), strict=True))
     theirs.load_state_dict(state)
     if not _equal(encoder, theirs.eval(), images):
-        return f"torchvision's {name} computes something else than timm's"
+        return f"torchvision's {name} computes different features from timm's"
     checkpoint.save_state(state, file)
     return (
         f'model = torchvision.models.get_model("{name}"); model.{last} = torch.nn.Identity(); model.load_state_dict('

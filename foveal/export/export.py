@@ -1,4 +1,4 @@
-"""export: a trained run as files for other programs, each checked against the run on real images.
+"""export: write a trained run as files for other programs, and check each against the run on real images.
 
 foveal export RUN --out FOLDER
 foveal export RUN --formats onnx onnx-int8 --images DATA
@@ -44,12 +44,12 @@ FILES = {
 OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", "encoder.safetensors", "torchvision.safetensors"} | {
     name for name, _ in FILES.values()
 }
-CHECKED = 256  # images that each file is checked on, at most: 98 % of equal grades is known to within 2 %
-CALIBRATING = 480  # images for 8-bit integers, at most: a third for ranges, the others for what stays in float32
+CHECKED = 256  # at most this many images to check files on: enough to measure 98 % agreement to within 2 %
+CALIBRATING = 480  # at most this many images for int8: a third measures ranges, the rest selects float32 layers
 
 
 def export(config: ExportConfig) -> Path:
-    """Write the files and check each against the run; returns their folder. An export that fails leaves nothing."""
+    """Write the files and check each against the run; returns their folder. A failed export leaves no files."""
     out = (config.out or config.run / "export").resolve()
     _check_packages(config.formats)
     _check_place(out)
@@ -58,7 +58,7 @@ def export(config: ExportConfig) -> Path:
     checked, calibrating = _images(config, predictor)
     graph, example = whole_graph(predictor)
     partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left over from an export that was killed
     partial.mkdir(parents=True)
     try:
         said = about(predictor, config.run, int(example.shape[1]), graph.outputs)
@@ -82,19 +82,19 @@ def _check_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise FovealError("option.value", f"--out {out} is a file", expected="a folder")
     if out.exists() and any(out.iterdir()) and not (out / ABOUT).is_file():
-        what = f"--out {out} exists and does not hold an export"
+        what = f"--out {out} exists and is not an earlier export"
         raise FovealError("output.exists", what, fix="choose another --out, or empty it")
 
 
 def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
-    """The formats that this run can have, with a warning for each of the others; FovealError where none is left."""
+    """The formats possible for this run, with a warning for each of the others; FovealError if none is possible."""
     reasons: dict[Format, str] = {}
     if not predictor.has_features:
-        reasons["encoder"] = "several graders have several encoders; export one of them, such as RUN/fold1"
+        reasons["encoder"] = "the run has several encoders; export one of them, such as RUN/fold1"
     if not is_convolutional(predictor.ensembles[0][0].grader.encoder):
-        reasons["onnx-int8"] = "8-bit integers are for convolutions, and this encoder has none or one"
+        reasons["onnx-int8"] = "8-bit integers need a convolutional network, and this encoder has at most 1 convolution"
     kept = tuple(name for name in config.formats if name not in reasons)
-    left_out = [f"{name} is not written: {reasons[name]}" for name in config.formats if name in reasons]
+    left_out = [f"skipping {name}: {reasons[name]}" for name in config.formats if name in reasons]
     if not kept:
         raise FovealError("export.no_format", "; ".join(left_out))
     for line in left_out:
@@ -103,14 +103,12 @@ def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
 
 
 def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
-    """(images to check on, images to calibrate on), prepared, spread over their parts; they share none."""
+    """(images to check on, images to calibrate on): prepared, evenly spread over their parts, without overlap."""
     path = config.images or Path(tomllib.loads((config.run / "config.toml").read_text(encoding="utf-8"))["data"])
     if not is_prepared(path):
-        what = (
-            f"{path} is not a prepared set" if config.images else f"{config.run} was trained on {path}, which is gone"
-        )
+        what = f"{path} is not a prepared set" if config.images else f"{path}, the set of {config.run}, is missing"
         raise FovealError(
-            "set.missing", what, fix="give a prepared set with --images: files are checked on real images"
+            "set.missing", what, fix="name a prepared set with --images, because files are checked on real images"
         )
     prepared = open_prepared(path)
     judged = prepared.records["split"].isin(("val", "test"))
@@ -120,7 +118,7 @@ def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.
     for records, most in ((prepared.records[judged], CHECKED), (prepared.records[~judged], CALIBRATING)):
         if not len(records):
             what = f"{path} has no {'validation or test' if most == CHECKED else 'training'} images"
-            raise FovealError("set.empty", what, fix="give another set with --images")
+            raise FovealError("set.empty", what, fix="name another set with --images")
         places = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int))
         parts.append(np.concatenate([images for _, images in predictor.images_of(prepared, records.iloc[places])]))
     return parts[0], parts[1]
@@ -131,7 +129,7 @@ def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work) -> Non
     if any(name.startswith("onnx") for name in formats):
         say("writing model.onnx")
         with warnings.catch_warnings(), hushed_logs():
-            warnings.simplefilter("ignore")  # the exporter's advice to its authors
+            warnings.simplefilter("ignore")  # warnings meant for developers of the exporter
             write_onnx(work.graph, work.example, onnx_file)
     rows = []
     for name in (name for name in FILES if name in formats):
@@ -155,15 +153,15 @@ def _write(config: ExportConfig, formats: tuple[Format, ...], work: Work) -> Non
     write_requirements(folder)
     if rows:
         columns = ["file", "MB", "largest difference", "equal grades", "n"]
-        show_table(f"checked against {config.run} on real images", columns, rows)
+        show_table(f"exported files compared with {config.run} on real images", columns, rows)
     for weights, how in loads.items():
         say(f"{weights}: {how}")
 
 
 def _put(folder: Path, out: Path) -> None:
-    """Move a whole export into its place; other files there, such as the reviews of `foveal serve`, stay.
+    """Move a complete export to its folder; other files there, such as reviews from `foveal serve`, are kept.
 
-    foveal.json comes last: until then, old and new files do not fit together and are refused.
+    foveal.json is moved last: until then, the new files do not match the old foveal.json and are refused.
     """
     out.mkdir(exist_ok=True)
     names = {file.name for file in folder.iterdir()}

@@ -1,7 +1,7 @@
-"""Graph: all graders of a run and what surrounds them as one module, from pixels to probabilities.
+"""Graph: a run as one torch module, from pixels to calibrated probabilities.
 
-Inside are normalisation, turns and flips, every member of an ensemble, and calibration. foveal.json holds the rest: how
-a photograph becomes the square of pixels (fundus/preparation.py), cutoffs and sets.
+It includes normalisation, test-time augmentation, every member of an ensemble, and calibration. foveal.json contains
+the rest: preparation of photographs (fundus/preparation.py), cutoffs and prediction sets.
 
 Legend: N images, s pixels a side, C channels, K classes, D features.
 """
@@ -27,7 +27,7 @@ OPSET = 20
 
 
 class Graph(nn.Module):
-    """uint8 [N, s, s, C] -> the tensors that `outputs` names, in order."""
+    """uint8 [N, s, s, C] -> the tensors named in `outputs`, in order."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
@@ -45,17 +45,17 @@ class Graph(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of what comes out."""
+        """Names of the outputs."""
         second = ["second"] if self.second else []
         looks = ["features", *(["places"] if self.maps else [])] if self.single else []
         return ["probabilities", *second, *looks]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """probabilities [N, K], calibrated; then second [N, ·], features [N, D], places [N, h, w]."""
+        """Calibrated probabilities [N, K]; then, if there are any, second [N, ·], features [N, D], places [N, h, w]."""
         images = pixels.permute(0, 3, 1, 2).float() / 255
         shares, seconds, looks = [], [], []
         for number, looking in enumerate(self.looking):
-            # One pass for all views: a graph with a pass for each is written and calibrated that many times slower.
+            # One pass for all views: with a pass for each view, writing and calibrating would take that much longer.
             share, *seen = look(looking, (images - self.means[number]) / self.stds[number], self.tta)  # type: ignore
             shares.append(share)
             if self.second:
@@ -73,17 +73,17 @@ class Graph(nn.Module):
 
 
 def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
-    """The graph of one run, and pixels uint8 [2, s, s, C] to trace it; FovealError where members see other sizes."""
+    """The graph of one run, and pixels uint8 [2, s, s, C] to trace it; FovealError if image sizes of members differ."""
     sizes = sorted({member.input.image_size for member in predictor.ensembles[0]})
     if len(sizes) > 1:
-        what = f"the folds of {predictor.name} see images of {', '.join(map(str, sizes))} px"
-        raise FovealError("run.mismatch", what, expected="one size, for one file")
+        what = f"the folds of {predictor.name} have different image sizes: {', '.join(map(str, sizes))} px"
+        raise FovealError("run.mismatch", what, expected="the same size for all folds")
     size = sizes[0]
     return Graph(predictor).eval(), torch.zeros(2, size, size, predictor.preparation.channels, dtype=torch.uint8)
 
 
 def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
-    """Write the graph with any number of images; onnxscript must be installed."""
+    """Write the graph as ONNX, for any number of images; needs onnxscript."""
     torch.onnx.export(
         graph, (example,), str(file), input_names=["pixels"], output_names=graph.outputs, opset_version=OPSET,
         dynamic_shapes=({0: torch.export.Dim("images")},), dynamo=True, external_data=False, verbose=False,
@@ -91,9 +91,9 @@ def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
 
 
 def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
-    """Write the graph as torch.export does: torch.export.load(file).module()(pixels) needs no code of Foveal."""
+    """Write the graph with torch.export; torch.export.load(file).module()(pixels) runs it without Foveal."""
     program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
     with warnings.catch_warnings():
-        # A warning about weights whose channels come last in memory; all our weights are on the CPU.
+        # This warning is about channels-last weights; it does not matter, because all weights are on the CPU.
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         torch.export.save(program, file)

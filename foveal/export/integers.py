@@ -1,4 +1,4 @@
-"""Integers: which parts of the encoder become 8-bit integers, found on calibration images."""
+"""Integers: choose the parts of the encoder to convert to 8-bit integers, on calibration images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from foveal.export.lower import write_int8
 from foveal.fundus.preparation import at_size
 from foveal.predict.exported import Exported
 
-MEASURED = 3  # every third calibration image measures ranges, the others decide what stays in float32
-FEW = 48  # of the others measure the cost of a part: a mean change needs fewer images than a share of equal grades
-TURNS = 32  # how often the change of an image is tried on another one
+MEASURED = 3  # every third calibration image measures ranges; the others select the parts that stay in float32
+FEW = 48  # of the others measure the cost of one part: a mean change needs fewer images than an agreement of grades
+TURNS = 32  # number of other images that the change of each image is applied to
 
 
 def write_integers(work: Work, onnx_file: Path, file: Path) -> str:
-    """Write the quantised file; returns in words how much of it stayed in float32."""
+    """Write the quantised file; returns a text about how much of it stayed in float32."""
     side = int(work.example.shape[1])
     measured, others = work.calibrating[::MEASURED], np.delete(work.calibrating, slice(None, None, MEASURED), 0)
     others = others if len(others) else measured
@@ -33,12 +33,12 @@ def write_integers(work: Work, onnx_file: Path, file: Path) -> str:
 
     def agreement(tried: Path) -> float:
         changes = answers(tried, others) - exact
-        # The change of each image is tried on other images, too: a few that lie on a cutoff would decide by chance.
+        # Each image's change is also applied to other images, so that a few images near a cutoff do not dominate.
         turned = [np.roll(changes, turn, 0) for turn in np.linspace(0, len(others), TURNS, endpoint=False).astype(int)]
         return float(np.mean([grades(exact + change) == grades(exact) for change in turned]))
 
     left = write_int8(onnx_file, file, at_size(measured, side), change, agreement)
     return (
-        f"; {left.kept} of {left.parts} parts of its depth in float32 ({left.agreement:.1%} of {len(others)} "
+        f"; {left.kept} of {left.parts} parts of it stay in float32 ({left.agreement:.1%} of {len(others)} "
         "calibration images keep their grade)"
     )

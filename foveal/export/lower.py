@@ -1,10 +1,10 @@
-"""Lower: the exported graph in half precision, and in 8-bit integers calibrated on photographs.
+"""Lower: convert the exported graph to half precision, and to 8-bit integers calibrated on photographs.
 
-Quantisation is static (ranges of activations are measured on calibration images), in the QDQ form of ONNX Runtime, with
-a scale for each channel of the weights. It covers the encoder's convolutions and the clips after them. Some of them,
-mostly the first, cost much accuracy: each part of the depth is quantised alone to see its cost on other images, and
-then as many parts as possible are quantised, the cheapest first, while the grades stay alike. A network that is not a
-stack of convolutions is not quantised: too little of it could be.
+Quantisation is static (ranges of activations are measured on calibration images), in the QDQ format of ONNX Runtime,
+with one scale per channel of the weights. It covers the encoder's convolutions and the activations after them. Some
+layers, mostly the first ones, lose much accuracy. The encoder is therefore split into parts by depth, and each part is
+quantised alone to measure its cost. Then as many parts as possible are quantised, the least costly first, as long as
+grades agree. Networks that are not convolutional are not quantised, because too little of them could be.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 QUANTISED = ("Conv", "Clip", "Relu")
-PARTS = 16  # of the depth, each of which is quantised as a whole or stays in float32
-WANTED_AGREEMENT = 0.99  # of grades on calibration images other than those that measured the ranges
+PARTS = 16  # of the encoder's depth; each is either quantised as a whole or stays in float32
+WANTED_AGREEMENT = 0.99  # of grades, on calibration images that were not used to measure ranges
 
 
 def is_convolutional(encoder: nn.Module) -> bool:
-    """Whether the encoder has something to quantise: more convolutions than one at its entry."""
+    """Whether the encoder can be quantised: it has more than one convolution."""
     from torch import nn
 
     return sum(isinstance(layer, nn.Conv2d) for layer in encoder.modules()) > 1
@@ -50,9 +50,9 @@ def write_half(onnx_file: Path, file: Path) -> None:
 
 
 def _remove_round_trips(model: Any, before: set[str]) -> None:
-    """Undo casts from float32 to float16 and back, which the converter puts between nodes that both stay in float32.
+    """Remove casts to float16 and back, which the converter adds between nodes that both stay in float32.
 
-    before: names of the nodes of the graph before; the converter did not add these.
+    before: names of the nodes before conversion.
     """
     nodes = model.graph.node
     makers = {name: node for node in nodes for name in node.output}
@@ -69,7 +69,7 @@ def _remove_round_trips(model: Any, before: set[str]) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a quantised graph keeps in float32: `kept` of `parts` of its depth; `agreement` (0-1) with the rest."""
+    """Result of quantisation: `kept` of `parts` stay in float32; `agreement` of grades with float32 (0-1)."""
 
     kept: int
     parts: int
@@ -81,8 +81,8 @@ def write_int8(
 ) -> Kept:  # fmt: skip
     """Write the quantised graph.
 
-    pixels: uint8 [n, s, s, C] whose ranges are measured. change: how far the probabilities of a file lie from the exact
-    ones, 0 or more. agreement: share of equal grades (0-1). Both on images other than `pixels`.
+    pixels: uint8 [n, s, s, C], images to measure ranges on. change: difference between the probabilities of a file and
+    the exact ones, 0 or more. agreement: share of equal grades (0-1). Both use images other than `pixels`.
     """
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -109,7 +109,7 @@ def write_int8(
 
 
 def parts_of_depth(nodes: list[tuple[Any, int]]) -> list[list[str]]:
-    """Names of what can be quantised in each of `PARTS` equal spans of the depth, without empty spans."""
+    """Names of the nodes that can be quantised, in `PARTS` equal spans of the depth; empty spans are left out."""
     deepest = max(depth for _, depth in nodes)
     parts: list[list[str]] = [[] for _ in range(PARTS)]
     for node, depth in nodes:
@@ -119,9 +119,9 @@ def parts_of_depth(nodes: list[tuple[Any, int]]) -> list[list[str]]:
 
 
 def most_that_agree(parts: int, reached: Callable[[int], float]) -> tuple[int, float]:
-    """(the most parts, 1 or more, with which `WANTED_AGREEMENT` is reached, what is reached), by halving.
+    """The largest number of parts (at least 1) that reaches `WANTED_AGREEMENT`, and its agreement; by bisection.
 
-    More parts agree less, except by chance, so where one count agrees, fewer need not be tried.
+    Agreement falls with more parts, except by chance, so bisection can be used.
     """
     best = (1, reached(1))
     low, high = 1, parts
@@ -136,9 +136,9 @@ def most_that_agree(parts: int, reached: Callable[[int], float]) -> tuple[int, f
 
 
 def _ranges(ready: Path, pixels: np.ndarray) -> Any:
-    """Mean over calibration images of the least and largest value of every tensor, measured once for all trials.
+    """The minimum and maximum of every tensor, averaged over calibration images; measured once for all trials.
 
-    The mean cuts off rare values and is finer for the others; activations without a bound need that.
+    Averaging cuts off rare extremes and gives finer steps to other values, which unbounded activations need.
     """
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
@@ -151,7 +151,7 @@ def _ranges(ready: Path, pixels: np.ndarray) -> Any:
 
 
 def _quantise(ready: Path, file: Path, ranges: Any, chosen: list[str]) -> None:
-    """Write the QDQ form as ONNX Runtime's quantize_static does, but with ranges that are known already."""
+    """Write the QDQ format like ONNX Runtime's quantize_static, but with known ranges."""
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -166,14 +166,14 @@ def _quantise(ready: Path, file: Path, ranges: Any, chosen: list[str]) -> None:
 
 
 def encoder_nodes(model: Any) -> list[tuple[Any, int]]:
-    """(node, depth) of the nodes between convolutions, in the order of the graph.
+    """(node, depth) of the nodes from the first to the last convolution, in the order of the graph.
 
-    These are what a convolution needs and what needs one: neither the normalisation of the pixels nor the head, whose
-    small numbers matter most. Depth: the number of convolutions on the longest path to a node, itself included; a graph
-    holds the encoder of every fold, and each begins at 1.
+    This excludes the normalisation of pixels and the head, which needs high precision. Depth: the number of
+    convolutions on the longest path to a node, including itself. With folds, the graph contains several encoders, and
+    the depth of each starts at 1.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
-    needed: set[str] = set()  # by a convolution
+    needed: set[str] = set()  # names of nodes that a convolution depends on
     waiting = [node for node in model.graph.node if node.op_type == "Conv"]
     needed.update(node.name for node in waiting)
     while waiting:
@@ -205,11 +205,11 @@ def _reader(pixels: np.ndarray) -> Any:
         """The calibration images, each once."""
 
         def __init__(self) -> None:
-            # One at a time: while ranges are measured, all tensors of an image are in memory.
+            # One at a time, because measuring ranges keeps all tensors of an image in memory.
             self.batches: Iterator[np.ndarray] = iter(np.split(pixels, len(pixels)))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            """The next image, None behind the last."""
+            """The next image, or None after the last."""
             batch = next(self.batches, None)
             return None if batch is None else {"pixels": batch}
 
@@ -218,7 +218,7 @@ def _reader(pixels: np.ndarray) -> Any:
 
 @contextmanager
 def hushed_logs() -> Iterator[None]:
-    """Without the advice that the quantiser logs."""
+    """Suppress log messages of the quantiser."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -17,15 +17,15 @@ Format = Literal["onnx", "onnx-fp16", "onnx-int8", "torch", "encoder"]
 class ExportConfig:
     """Options of `foveal export`."""
 
-    # Run folder that `foveal train` wrote; a run of folds becomes one file.
+    # Run folder of `foveal train`; a run of folds is exported as one ensemble.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Folder to write; by default RUN/export. Files of an older export are replaced, other files stay.
+    # Folder to write; by default RUN/export. Files of an earlier export are overwritten, other files are kept.
     out: Path | None = None
-    # What to write: onnx (float32), onnx-fp16, onnx-int8, torch (torch.export), encoder (timm, torchvision).
+    # Formats to write: onnx (float32), onnx-fp16, onnx-int8, torch (torch.export), encoder (for timm and torchvision).
     formats: tuple[Format, ...] = ("onnx", "onnx-fp16", "onnx-int8", "torch", "encoder")
-    # Prepared set to check on (its validation and test part) and to calibrate on (its training part).
+    # Prepared set for checks (validation and test part) and int8 calibration (training part); by default that of RUN.
     images: Path | None = None
-    # Test-time augmentation inside the files: auto is that of the run.
+    # Test-time augmentation inside the exported files; auto is as in the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
 
     def __post_init__(self) -> None:

@@ -1,1 +1,1 @@
-"""GRADE NEW IMAGES with a run."""
+"""Grade new images with a trained run or an exported model."""

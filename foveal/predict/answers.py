@@ -1,4 +1,4 @@
-"""Answers: all that one pass of a grader says about a batch of photographs; no torch here."""
+"""Answers: the outputs of one pass of a grader for a batch of photographs; works without torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ALL: Want = ("probabilities", "features", "map")
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What `Model.answer` gives for n images of K classes; what was not wanted, or does not exist, is None.
+    """The result of `Model.answer` for n images and K classes; outputs not requested or not available are None.
 
     probabilities: float32 [n, K]. second: float32 [n, C], probabilities of a second task. features: float32 [n, D], of
-    the encoder. maps: float32 [n, h, w] >= 0, how much each place speaks for the answer. Features and maps are of the
-    image as it is, the probabilities of the grades are the mean over its turns and flips.
+    the encoder. maps: float32 [n, h, w] >= 0, how much each place supports the grade. Probabilities are averaged over
+    test-time augmentation; features and maps are those of the original image.
     """
 
     probabilities: np.ndarray | None = None
@@ -29,7 +29,7 @@ class Answers:
 
 
 def joined(parts: Sequence[Answers]) -> Answers:
-    """The answers of one or more batches as those of one."""
+    """Concatenate the answers of one or more batches."""
     whole = {}
     for field in fields(Answers):
         arrays = [getattr(part, field.name) for part in parts]

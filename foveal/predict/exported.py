@@ -1,9 +1,9 @@
-"""Exported: a file that `foveal export` wrote, run by ONNX Runtime; torch need not be installed.
+"""Exported: a file that `foveal export` wrote, run by ONNX Runtime; works without torch.
 
     FOLDER/model.onnx (model.fp16.onnx, model.int8.onnx)    pixels to probabilities
-    FOLDER/foveal.json                                      all else: classes, preparation, readout, digests, parity
+    FOLDER/foveal.json                                      the rest: classes, preparation, readout, digests, parity
 
-A file whose digest is not in foveal.json is refused.
+A file whose digest does not match foveal.json is refused.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from foveal.readout.readout import readout_from
 
 ABOUT, DEFAULT = "foveal.json", "model.onnx"
 FORMAT = 1  # of foveal.json
-AT_ONCE = 16  # images a call: more is not faster on a CPU, and takes memory
-# What a file may give, and which wish asks for it.
+AT_ONCE = 16  # images per call: more take more memory and are not faster on a CPU
+# Possible outputs of a file, and the entry of `want` that requests each of them.
 WISHES = {"probabilities": "probabilities", "second": "probabilities", "features": "features", "places": "map"}
 
 
 class Exported(Model):
-    """One ONNX file with its foveal.json; `path` may be their folder, which means model.onnx in it.
+    """An ONNX file with its foveal.json. path: the file, or its folder, which means model.onnx.
 
-    `threads`: 0 takes all cores. `about`: what foveal.json will say, while it is being written.
+    threads: 0 uses all cores. about: the content of foveal.json, if it has not been written yet.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Exported(Model):
 
     @property
     def key(self) -> str:
-        """The digest of the file and of what foveal.json says."""
+        """Digest of the file's name and foveal.json, which contains the digest of the file."""
         said = json.dumps(self.about, sort_keys=True)
         return hashlib.sha256(f"{self.file.name}{said}".encode()).hexdigest()
 
@@ -75,7 +75,7 @@ def _read_about(file: Path) -> dict[str, Any]:
         )
     again = "copy the whole folder again"
     if not about_file.is_file():
-        what = f"{ABOUT}, which foveal export wrote beside {file}, is missing"
+        what = f"{ABOUT}, which belongs next to {file}, is missing"
         raise FovealError("export.incomplete", what, fix=again)
     about = read_json(about_file)
     if about.get("format") != FORMAT:
@@ -88,7 +88,7 @@ def _read_about(file: Path) -> dict[str, Any]:
         raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
     known = about["files"].get(file.name, {}).get("sha256")
     if known != hashlib.sha256(file.read_bytes()).hexdigest():
-        what = f"{file} is not the file that {about_file} describes: one of them was changed, or is of another export"
+        what = f"{file} does not match {about_file}: one of them was changed, or they come from different exports"
         raise FovealError("export.changed", what, fix=again)
     return about
 
@@ -97,7 +97,7 @@ def _session(file: Path, device: str, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        what = "ONNX Runtime is not installed, and an exported model needs it"
+        what = "an exported model needs ONNX Runtime, which is not installed"
         raise FovealError("package.missing", what, fix="pip install 'foveal[export]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads  # 0: as many as there are cores
@@ -105,7 +105,7 @@ def _session(file: Path, device: str, threads: int) -> Any:
     there = onnxruntime.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in there:
         raise FovealError(
-            "device.missing", "--device cuda: this ONNX Runtime has no CUDA",
+            "device.missing", "--device cuda: the installed ONNX Runtime does not support CUDA",
             fix="pip install onnxruntime-gpu, or use --device cpu",
         )  # fmt: skip
     wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]

@@ -1,4 +1,4 @@
-"""Features of images from an encoder: of a network in memory, or of a run by its folder."""
+"""Features of images from an encoder, either a network in memory or a run folder."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
 
 
 def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The encoder of a pre-trained run or a grader, loaded strictly: prepared uint8 [m, S, S, C] -> float32 [m, D].
+    """Load the encoder of a pre-trained run or a grader: prepared uint8 [m, S, S, C] -> float32 [m, D].
 
-    Images are resized and normalised as the run's own were; FovealError when `prepared` was made differently.
+    Images are resized and normalised as for the run; FovealError if `prepared` was prepared differently.
     """
     model, chosen = read_model(run), choose_device(device)
     check_preparation(prepared, Preparation(**model["preparation"]))

@@ -1,13 +1,13 @@
-"""Inputs: the photographs to be graded, one after the other, from files, folders, archives and lists.
+"""Inputs: the photographs to grade, one by one, from files, folders, archives and lists.
 
     one.jpg            a file
-    folder/            every picture below it
-    archive.zip        every picture in it; nothing is unpacked to the disk
-    "study/**/*.png"   a pattern, where the shell has not resolved it
+    folder/            every picture in it and in its subfolders
+    archive.zip        every picture in it; nothing is unpacked to disk
+    "study/**/*.png"   a pattern (quoted, so that the shell does not expand it)
     list.csv           a table with a column file, path or image (or a single column); paths are relative to its folder
     DATA               a prepared set
 
-Photographs are listed lazily and read one by one, so that memory does not grow with their number.
+Photographs are listed and read one by one, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 from foveal.errors import FovealError
 from foveal.sources.source import PICTURES, list_pictures
 
-LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive; its header may promise anything
+LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive; the size in its header may be wrong
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph to be graded: a file, or a member of an archive. `id` is its name in predictions.csv."""
+    """One photograph to grade: a file, or a member of an archive. `id` is its name in predictions.csv."""
 
     id: str
     file: Path
@@ -39,17 +39,17 @@ class Photograph:
 
     @classmethod
     def at(cls, file: Path, member: str = "") -> Photograph:
-        """Named by its path; bytes that are not UTF-8 are written as \\xNN, since a table holds text."""
+        """A photograph named by its path; bytes that are not UTF-8 become \\xNN, because tables are text."""
         name = f"{file.as_posix()}/{member}" if member else file.as_posix()
         return cls(os.fsencode(name).decode("utf-8", "backslashreplace"), file, member)
 
     def source(self) -> Path | bytes:
-        """What `decode` takes; FovealError where a member of an archive cannot be unpacked."""
+        """The input for `decode`; FovealError if a member of an archive cannot be unpacked."""
         return _unpacked(self.file, self.member) if self.member else self.file
 
 
 def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """(what holds photographs, prepared sets) among the paths; FovealError, before any work, for a missing one."""
+    """Split the paths into (photographs and their containers, prepared sets); FovealError if one does not exist."""
     photographs: list[Path] = []
     sets: list[Path] = []
     for path in paths:
@@ -57,20 +57,20 @@ def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             sets.append(path)
             continue
         if not path.exists() and not _matches(path):
-            raise FovealError("image.missing", f"{path}: no file or folder has this name or matches this pattern")
+            raise FovealError("image.missing", f"{path}: no such file or folder, and no match for a pattern")
         if path.suffix.lower() == ".zip" and path.is_file() and not is_zipfile(path):
-            raise FovealError("file.damaged", f"{path} is not a zip archive, or is cut off", fix="copy it again")
+            raise FovealError("file.damaged", f"{path} is not a zip archive, or is truncated", fix="copy it again")
         photographs.append(path)
     return photographs, sets
 
 
 def is_prepared(path: Path) -> bool:
-    """Whether `foveal prepare` made it."""
+    """Whether the path is a prepared set, as written by `foveal prepare`."""
     return (path / "records.csv").is_file()
 
 
 def list_photographs(paths: Sequence[Path]) -> Iterator[Photograph]:
-    """The photographs that the paths hold, each once, in the order of the paths; FovealError where a path has none."""
+    """The photographs at the paths, each once, in the order of the paths; FovealError if a path has none."""
     seen: set[str] = set()
     for path in paths:
         for photograph in _below(path):
@@ -95,7 +95,7 @@ def _below(path: Path) -> Iterator[Photograph]:
 
 
 def _matches(pattern: Path) -> list[str]:
-    """What matches a pattern; Path.glob does not take absolute ones."""
+    """The paths that match a pattern; Path.glob does not support absolute patterns."""
     return sorted(glob.glob(str(pattern), recursive=True)) if glob.has_magic(str(pattern)) else []  # noqa: PTH207
 
 
@@ -108,9 +108,9 @@ def _members(archive: Path) -> Iterator[Photograph]:
         raise FovealError("file.damaged", what, fix="copy it again") from error
     if not names:
         raise FovealError(
-            "image.none", f"{archive} holds no pictures", expected=f"files that end in {', '.join(PICTURES)}"
+            "image.none", f"{archive} contains no pictures", expected=f"files that end in {', '.join(PICTURES)}"
         )
-    # A name such as ../../x.jpg does no harm here: members are unpacked to memory, never to a path.
+    # A name such as ../../x.jpg is harmless: members are unpacked to memory only.
     yield from (Photograph.at(archive, name) for name in names)
 
 
@@ -122,9 +122,9 @@ def _is_picture(name: str) -> bool:
 
 @lru_cache(maxsize=8)
 def _opened(archive: Path, inode: int, size: int, changed: int) -> ZipFile:
-    """An open archive: its index is read once, and many threads may read members.
+    """An open archive: its index is read once, and several threads can read members.
 
-    inode, size, changed: of the file, so that a new file in its place is opened again.
+    inode, size, changed: identify the file, so that a replaced file is opened again.
     """
     return ZipFile(archive)
 
@@ -138,7 +138,7 @@ def _unpacked(archive: Path, member: str) -> bytes:
         with opened.open(member) as stream:
             data = stream.read(LARGEST_MEMBER + 1)
     except KeyError:
-        raise FovealError("image.missing", "no longer in the archive, which has changed") from None
+        raise FovealError("image.missing", "not in the archive any more, which has changed") from None
     except (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise FovealError("image.damaged", f"cannot be unpacked: {error}") from error
     except RuntimeError as error:  # zipfile raises it for an encrypted member
@@ -159,7 +159,7 @@ def _listed(table: Path) -> Iterator[Path]:
             rows = csv.reader(stream)
             header = next((row for row in rows if row), [])
             if not header:
-                raise FovealError("table.empty", f"{table} lists no files", expected="a column file with a path a row")
+                raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
             names = [name.strip().lower() for name in header]
             column = next((names.index(name) for name in LIST_COLUMNS if name in names), -1)
             if column < 0:  # a plain list without a header
@@ -174,11 +174,11 @@ def _listed(table: Path) -> Iterator[Path]:
 
 
 def _first_of_list(table: Path, header: list[str]) -> Path:
-    """The file in the first line of a list of one column; FovealError where it looks like the names of columns."""
+    """The file in the first line of a single-column list; FovealError if the line looks like column names."""
     file = table.parent / header[0].strip()
     if len(header) > 1 or (not file.suffix and not file.exists()):
         raise FovealError(
-            "table.missing_column", f"{table}: no column with the files, only {', '.join(header)}",
-            expected=f"a column {', '.join(LIST_COLUMNS)}, with commas between columns",
+            "table.missing_column", f"{table} has no column with files; its columns are {', '.join(header)}",
+            expected=f"a column named {' or '.join(LIST_COLUMNS)}, and commas between columns",
         )  # fmt: skip
     return file

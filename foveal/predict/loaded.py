@@ -1,10 +1,10 @@
-"""Loaded: a grader for Python programs, which gives the rows that `foveal predict` writes.
+"""Loaded: a grader for Python programs; it returns the rows that `foveal predict` writes.
 
     grader = foveal.load("runs/grader")
     table = grader.predict(["photographs/", Image.open("one.jpg"), array])
 
-Images are photographs as a camera gives them: the disc is found, cropped and shrunk here, as in training. Torch is
-imported for run folders only.
+Images are original photographs: they are cropped to the retina and resized here, as in training. Torch is imported only
+for run folders.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
 Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
-Source = np.ndarray | FovealError | None  # the pixels of a photograph, why there are none, or None: it is a file
+Source = np.ndarray | FovealError | None  # the pixels of a photograph, the error, or None for a file
 GIVEN = (
     "a path, a PIL image, a uint8 array [h, w, 3], [h, w] or [n, h, w, 3], or a uint8 tensor [3, h, w] or [n, 3, h, w]"
 )
@@ -43,15 +43,15 @@ GIVEN = (
 def load(
     *runs: str | Path, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None
 ) -> LoadedGrader:
-    """Load a grader: a run folder that `train` wrote, several that grade together, or a file of `export`.
+    """Load a grader: a run folder of `foveal train`, several of them as an ensemble, or a file of `foveal export`.
 
-    device: auto, cpu, cuda or mps. tta: auto (that of the run), none, flips or turns. ungradable: quality flags with
-    which a photograph gets no grade; None takes those of `foveal predict`, () none. Raises FovealError for what is not
-    a grader, or does not fit.
+    device: auto, cpu, cuda or mps. tta: auto (as in the run), none, flips or turns. ungradable: a photograph with one
+    of these quality flags gets no grade; None uses the default of `foveal predict`, () no flags. Raises FovealError if
+    a path is not a grader, or if the graders do not fit together.
     """
     if not runs:
         raise FovealError(
-            "run.missing", "load needs a grader", fix="name a run folder of foveal train or a file of foveal export"
+            "run.missing", "load needs a grader", fix="give a run folder of foveal train or a file of foveal export"
         )
     words = sorted(UNGRADABLE) if ungradable is None else list(ungradable)
     check_flags(words, "ungradable")
@@ -60,7 +60,7 @@ def load(
 
 
 class LoadedGrader:
-    """A grader that stays in memory; `load` makes it. One thread at a time may use it."""
+    """A grader in memory, created by `load`. Not thread-safe: use it from one thread at a time."""
 
     def __init__(self, model: Model, runs: Sequence[Path], ungradable: Sequence[str]) -> None:
         self._model, self._runs, self._ungradable = model, list(runs), tuple(ungradable)
@@ -70,30 +70,30 @@ class LoadedGrader:
 
     @property
     def name(self) -> str:
-        """The name of the run or runs, or of the exported file."""
+        """The name of the run (or runs), or of the exported file."""
         return self._model.name
 
     @property
     def classes(self) -> list[str]:
-        """Names of the grades: number k of column `grade` is the k-th, counted from 0."""
+        """Names of the grades: a value k in the column `grade` means classes[k]."""
         return list(self._model.classes)
 
     def predict(self, images: Picture | Iterable[Picture]) -> pd.DataFrame:
-        """Grade one or many photographs; a row each, in their order, with the columns of predictions.csv.
+        """Grade photographs; returns one row each, in the same order, with the columns of predictions.csv.
 
-        images, one of these or many, also mixed:
+        images: one of these, or an iterable of them (they can be mixed):
             str, Path       file, folder, zip archive, list (.csv), pattern or prepared set, as for `foveal predict`; a
-                            file that is named twice has one row
-            PIL.Image       of any mode; turned upright by its EXIF data
+                            file that is given twice gets one row
+            PIL.Image       any mode; rotated upright according to its EXIF data
             numpy.ndarray   uint8 [h, w, 3] RGB, [h, w] grey, or [n, h, w, 3]
             torch.Tensor    uint8 [3, h, w] RGB, or [n, 3, h, w], on any device
 
-        Pictures in memory are named "image 0", "image 1" and so on. Their rows equal those of the same pixels in a
-        file, except that a JPEG file is decoded no larger than needed, which can change its probabilities a little.
-        Column `answer` is graded, ungradable or unreadable, and `reason` says why there is no grade.
+        Pictures in memory are named "image 0", "image 1" and so on. They get the same result as a file with these
+        pixels, except that large JPEG files are decoded at a reduced size, which can change probabilities slightly.
+        The column `answer` is graded, ungradable or unreadable; `reason` explains why there is no grade.
 
-        Raises FovealError, before any work, for a path that does not exist, and for pixels that are not uint8: nobody
-        can tell whether floats end at 1 or at 255, or were normalised, and a wrong guess would give a wrong grade.
+        Raises FovealError, before grading starts, if a path does not exist, or if pixels are not uint8: floats could
+        range to 1 or to 255, or be normalised, and a wrong guess would give wrong grades.
         """
         items = _items(images)
         sort_inputs([item for item in items if isinstance(item, Path)])
@@ -128,7 +128,7 @@ class LoadedGrader:
 
 
 def _photographs(items: Iterable[Item], numbers: Iterator[int], seen: set[str]) -> Iterator[tuple[Photograph, Source]]:
-    """What the items hold, one after the other; Pillow decodes in this thread, since one image may be given twice."""
+    """The photographs of the items, one by one. Pillow decodes in this thread, because an image may occur twice."""
     for item in items:
         if isinstance(item, Path):
             for photograph in list_photographs([item]):
@@ -143,7 +143,7 @@ def _photographs(items: Iterable[Item], numbers: Iterator[int], seen: set[str]) 
 def _source(item: Image.Image | np.ndarray) -> Source:
     try:
         pixels = pixels_of(item) if isinstance(item, Image.Image) else item
-        return pixels if pixels.size else FovealError("image.empty", "a picture without pixels")
+        return pixels if pixels.size else FovealError("image.empty", "the picture has no pixels")
     except FovealError as error:
         return error
 
@@ -153,7 +153,7 @@ def _is_set(item: Item) -> bool:
 
 
 def _items(images: Any) -> list[Item]:
-    """What `predict` was given, as paths, PIL images and uint8 arrays [h, w, 3 or 1]."""
+    """The input of `predict` as paths, PIL images and uint8 arrays [h, w, 3 or 1]."""
     many = isinstance(images, Iterable) and not isinstance(images, str | bytes | dict | Image.Image | np.ndarray)
     if many and not _is_tensor(images):
         return [item for image in images for item in _one(image)]
@@ -173,7 +173,7 @@ def _one(image: Any) -> list[Item]:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is a tensor of torch; torch is not imported to find out."""
+    """Whether it is a torch tensor; checked without importing torch."""
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
 
 
@@ -186,9 +186,9 @@ def _of_tensor(array: np.ndarray) -> list[Item]:
 
 def _of_array(array: np.ndarray) -> list[Item]:
     if array.dtype != np.uint8:
-        floats = "convert them: (255 * pixels).round().astype(numpy.uint8) where they reach from 0 to 1"
-        fix = floats if array.dtype.kind == "f" else "convert them"
-        raise FovealError("image.array", f"these pixels are {array.dtype}", expected="uint8, 0 to 255", fix=fix)
+        floats = "convert them to uint8: (255 * pixels).round().astype(numpy.uint8) if they range from 0 to 1"
+        fix = floats if array.dtype.kind == "f" else "convert them to uint8"
+        raise FovealError("image.array", f"the pixels are {array.dtype}", expected="uint8, 0 to 255", fix=fix)
     if array.ndim == 2:
         return [array[..., None]]
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):

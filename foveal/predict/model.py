@@ -1,7 +1,7 @@
-"""Model: a grader as the rest of Foveal sees it, whether torch runs it or an exported file; no torch here.
+"""Model: the interface of a grader, for run folders (torch) and exported files alike; works without torch.
 
-A model knows how photographs are prepared, what the classes are and how probabilities become grades. `Predictor` (a run
-folder) and `Exported` (a file that `foveal export` wrote) compute the answers.
+A model knows how photographs are prepared, what the classes are and how probabilities become grades. Its subclasses
+compute the outputs: `Predictor` for a run folder, `Exported` for a file of `foveal export`.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from foveal.readout.scales import referable_from, referred
 from foveal.sets.records import PreparedSet
 from foveal.sets.shards import in_threads
 
-BATCH = 64  # photographs graded, and rows written, at a time
-SET_BATCH = 256  # images of a prepared set read at a time
+BATCH = 64  # photographs to grade, and rows to write, at a time
+SET_BATCH = 256  # images to read from a prepared set at a time
 
 Read = tuple[Photograph, Prepared | FovealError]
 
 
 class Model(ABC):
-    """A grader without its weights: `said` has the keys of model.json.
+    """A grader without its weights. said: the keys of model.json.
 
-    `has_maps`, `has_features`: whether `answer` gives them. Several graders have no features in common, and a map needs
-    one grader whose head stands on the mean of its last map.
+    has_maps, has_features: whether `answer` can compute them. Both need a single grader; maps also need a head that
+    uses the mean of the last feature map.
     """
 
     has_maps: bool
@@ -54,13 +54,13 @@ class Model(ABC):
     @property
     @abstractmethod
     def key(self) -> str:
-        """A digest of all that decides an answer."""
+        """A digest of everything that affects the result."""
 
     @abstractmethod
     def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
-        """All that is wanted of prepared images uint8 [n, S, S, C], from one pass of each network.
+        """The outputs in `want` for prepared images uint8 [n, S, S, C], from one pass of each network.
 
-        Turns and flips are rows of the same batch. Where there are no images, there are neither features nor maps.
+        Augmented copies are rows of the same batch. Without images, there are no features or maps.
         """
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -76,20 +76,20 @@ class Model(ABC):
 
     @property
     def decision(self) -> str:
-        """How a grade follows from probabilities."""
+        """How grades follow from probabilities: `most_probable` or `expected`."""
         return self.readout.decision
 
     def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
-        """The table of predictions for records of a prepared set; FovealError when it was prepared differently."""
+        """The table of predictions for records of a prepared set; FovealError if it was prepared differently."""
         return pd.concat(list(self.tables_of_set(prepared, records)), ignore_index=True)
 
     def tables_of_set(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """As `predict_prepared`, some hundred rows at a time."""
+        """Like `predict_prepared`, but a few hundred rows at a time."""
         same = (prepared.classes, prepared.card["scale"]) == (self.classes, self.scale)
         if not same and records["label"].notna().any():
             warn(
-                f"{prepared.path} has labels on the scale '{prepared.card['scale']}' ({', '.join(prepared.classes)}). "
-                f"The model grades on '{self.scale}' ({', '.join(self.classes)}), so these labels are not used"
+                f"ignoring the labels of {prepared.path}: their scale is '{prepared.card['scale']}' "
+                f"({', '.join(prepared.classes)}), but the model's is '{self.scale}' ({', '.join(self.classes)})"
             )
         for part, images in self.images_of(prepared, records):
             answers = self.answer(images)
@@ -99,14 +99,14 @@ class Model(ABC):
             yield table
 
     def images_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-        """(records, their prepared images), some at a time; FovealError when they were prepared differently."""
+        """(records, their prepared images), in batches; FovealError if they were prepared differently."""
         check_preparation(prepared, self.preparation)
         for start in range(0, len(records), SET_BATCH):
             part = records.iloc[start : start + SET_BATCH]
             yield part, prepared.pixels(part)
 
     def second_table(self, prepared: PreparedSet, records: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
-        """What the source says of the second task, "" where it says nothing, and the answers [n, C] to it."""
+        """The columns of the second task: its labels ("" if unknown) and the predicted probabilities [n, C]."""
         assert self.second is not None
         known = prepared.columns.get(self.second[0], pd.Series(dtype=object))
         return self._second_columns(answers, known.reindex(records["id"]).fillna("").to_numpy())
@@ -118,9 +118,9 @@ class Model(ABC):
         return pd.DataFrame({name: known, **columns}, index=range(len(answers)))
 
     def read(self, photographs: Iterable[Photograph]) -> Iterator[Read]:
-        """(photograph, its prepared form or why there is none), decoded in threads, in order, a few in advance.
+        """(photograph, its prepared form or an error), in order, decoded ahead of time in threads.
 
-        Photographs of retinas are measured and flagged as in `prepare`.
+        Fundus photographs get measures and quality flags, as in `foveal prepare`.
         """
 
         def prepare(photograph: Photograph) -> Prepared:
@@ -129,14 +129,14 @@ class Model(ABC):
         return in_threads(prepare, photographs)
 
     def answer_batch(self, batch: Sequence[Read], want: Want = GRADE) -> Answers:
-        """The answers for those photographs of a batch that could be read."""
+        """The answers for the readable photographs of a batch."""
         images = [result.pixels for _, result in batch if isinstance(result, Prepared)]
         return self.answer(np.stack(images), want) if images else self.nothing()
 
     def table_of_photographs(self, batch: Sequence[Read], answers: Answers | None = None) -> pd.DataFrame:
-        """A row for each photograph that `read` gave; those that could not be read have `answer` unreadable.
+        """One row for each photograph from `read`; `answer` is unreadable if it could not be read.
 
-        answers: of `answer_batch`, where they are known already.
+        answers: the result of `answer_batch`, if it has already been computed.
         """
         graded = {photograph.id: result for photograph, result in batch if isinstance(result, Prepared)}
         failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
@@ -155,7 +155,7 @@ class Model(ABC):
         return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
 
     def rows(self, ids: Sequence[str], answers: Answers, flags: Iterable[str] = ()) -> pd.DataFrame:
-        """The rows of predictions.csv for photographs that were answered, with all columns."""
+        """The rows of predictions.csv for photographs that have answers, with all columns."""
         table = self.table(pd.DataFrame({"id": ids, "flags": list(flags) or [""] * len(ids)}), answers.probabilities)
         if answers.second is not None:
             table = table.join(self._second_columns(answers.second))
@@ -167,17 +167,17 @@ class Model(ABC):
         probabilities: np.ndarray | None,
         graded: tuple[np.ndarray, list[str]] | None = None,
     ) -> pd.DataFrame:
-        """The columns id, label, p0 … pK, grade, referable, group, split, flags and, where there are sets, set.
+        """The columns id, label, p0 … pK, grade, referable, group, split, flags and, with prediction sets, set.
 
-        records: column id and, where they are known, label, group, split and flags. graded: grades and sets that do not
-        come from the model's own readout. Raises FovealError for probabilities [n, K] that are not finite: their argmax
+        records: column id and, if known, label, group, split and flags. graded: grades and sets to use instead of those
+        of the model's readout. Raises FovealError for probabilities [n, K] that are not finite; otherwise their argmax
         would be grade 0.
         """
         assert probabilities is not None
         if not np.isfinite(probabilities).all():
             raise FovealError(
                 "run.not_finite",
-                f"{self.name} gives probabilities that are not finite: its weights are damaged, or training diverged",
+                f"{self.name} computes probabilities that are not finite: its weights are damaged or training diverged",
             )
         has_sets = self.readout.limits is not None if graded is None else any(graded[1])
         if graded is None:
@@ -195,7 +195,7 @@ class Model(ABC):
 
 
 def check_preparation(prepared: PreparedSet, expected: Preparation) -> None:
-    """FovealError for a set that was prepared differently from what the model learned from."""
+    """FovealError if a set was prepared differently from the model's training images."""
     found = Preparation(**prepared.card["options"])
     if found != expected:
         raise FovealError(
@@ -205,14 +205,14 @@ def check_preparation(prepared: PreparedSet, expected: Preparation) -> None:
 
 
 def batches(reads: Iterable[Read]) -> Iterator[list[Read]]:
-    """What `Model.read` gives, `BATCH` photographs at a time."""
+    """The results of `Model.read`, `BATCH` photographs at a time."""
     remaining = iter(reads)
     while batch := list(islice(remaining, BATCH)):
         yield batch
 
 
 def set_ungradable(table: pd.DataFrame, words: Iterable[str]) -> pd.DataFrame:
-    """The table without grades in rows that have a flag of `words`: their answer is ungradable, with the reason."""
+    """Remove the grade from rows with one of the flags `words`; their `answer` becomes ungradable, with a reason."""
     wanted = set(words)
     found = table["flags"].str.split().map(lambda flags: [word for word in flags if word in wanted])
     without = (table["answer"] == "graded") & (found.map(len) > 0)

@@ -1,4 +1,4 @@
-"""Open what grades: run folders (torch) or an exported file (no torch)."""
+"""Open a grader: run folders (with torch) or an exported file (without torch)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ AUGMENTATIONS = ("auto", "none", "flips", "turns")
 
 
 def is_model(path: Path) -> bool:
-    """Whether a path is a run folder or an exported model, and not something to be graded."""
+    """Whether a path is a run folder or an exported model, rather than images to grade."""
     return (path / "model.json").is_file() or is_exported(path)
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path is a file that `foveal export` wrote, or the folder of such files."""
+    """Whether a path is a file written by `foveal export`, or a folder of such files."""
     return (path / "foveal.json").is_file() if path.is_dir() else path.suffix.lower() == ".onnx"
 
 
 def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", threads: int = 0) -> Model:
-    """The model of one or more run folders, or of one exported file; FovealError where something is missing or wrong.
+    """The model of one or more run folders, or of one exported file; FovealError if something is missing or wrong.
 
-    `tta`: auto is that of the run; that of an exported file cannot be changed. `threads`: of an exported file, 0 takes
-    all cores.
+    tta: auto is as in the run; it cannot be changed for an exported file. threads: for an exported file; 0 uses all
+    cores.
     """
     if tta not in AUGMENTATIONS:
         raise FovealError("option.value", f"--tta {tta} is unknown", expected=", ".join(AUGMENTATIONS))
@@ -36,7 +36,7 @@ def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", t
     if importlib.util.find_spec("torch") is None:
         raise FovealError(
             "package.missing", f"{paths[0]} is a run folder, which needs torch",
-            fix="pip install torch timm, or export the run where torch is installed",
+            fix="pip install torch timm, or export the run on a machine with torch",
         )  # fmt: skip
     from foveal.distributed import choose_device
     from foveal.predict.predictor import Predictor
@@ -48,15 +48,15 @@ def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, thr
     from foveal.predict.exported import Exported
 
     if len(paths) > 1:
-        what = f"{file} is an exported model and cannot grade together with others"
-        raise FovealError("option.conflict", what, fix="give this file alone, or run folders only")
+        what = f"{file} is an exported model, which cannot be part of an ensemble"
+        raise FovealError("option.conflict", what, fix="give only this file, or only run folders")
     if device not in ("auto", "cpu", "cuda"):
         what = f"--device {device}: {file} is an exported model"
         raise FovealError("option.value", what, expected="auto, cpu or cuda")
     model = Exported(file, device, threads)
     if tta not in ("auto", model.tta):
         raise FovealError(
-            "option.conflict", f"--tta {tta}: {file} was exported with --tta {model.tta}, which is part of the file",
+            "option.conflict", f"--tta {tta}: {file} was exported with --tta {model.tta}, which is fixed in the file",
             fix=f"export the run again with --tta {tta}",
         )  # fmt: skip
     return model

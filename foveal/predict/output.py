@@ -1,9 +1,10 @@
-"""Output: predictions written row by row while images are graded, so that an interruption loses none of them.
+"""Output: writes predictions while images are graded, so that an interrupted command can resume.
 
-    OUT.partial        the rows so far, as they will stand in OUT
-    OUT.partial.json   what they were made with: the same command continues, another one is refused
+    OUT.partial        the rows so far, as they will appear in OUT
+    OUT.partial.json   what they were made with; the same command resumes, a different one is refused
 
-OUT appears when all is graded, so that it is always whole. It is CSV, or JSON lines where it ends in .jsonl.
+OUT is created when all images have been graded, so it is always complete. It is CSV, or JSON lines if OUT ends in
+.jsonl.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.runs import locked
 
-ROWS_AT_ONCE = 10_000  # of an interrupted command, read back for the summary
+ROWS_AT_ONCE = 10_000  # rows of an interrupted command to read at a time, for the summary
 
 
 class Writer:
-    """Rows on their way into OUT; `done` are the ids that an earlier, interrupted command has written."""
+    """Writes rows to OUT; `done` are the ids written by an earlier, interrupted command."""
 
     def __init__(self, out: Path, made_with: Mapping[str, Any]) -> None:
         self.out, self.lines = out, out.suffix.lower() == ".jsonl"
@@ -44,7 +45,7 @@ class Writer:
             self._stream.close()
             raise
         if self.done:
-            say(f"{self.partial} holds {len(self.done):,} graded images; continuing after them")
+            say(f"resuming: {self.partial} already contains {len(self.done):,} images")
 
     def __enter__(self) -> Writer:
         return self
@@ -57,7 +58,7 @@ class Writer:
         self._stream.close()
 
     def earlier(self) -> Iterator[pd.DataFrame]:
-        """The rows that an interrupted command has written, some thousand at a time; those of CSV hold text."""
+        """The rows written by an interrupted command, some thousand at a time; values from CSV are text."""
         if not self.done:
             return
         with self.partial.open(encoding="utf-8", newline="") as stream:
@@ -66,11 +67,11 @@ class Writer:
                 yield pd.DataFrame(part, dtype=object)
 
     def write(self, table: pd.DataFrame) -> None:
-        """Append the rows and force them to the disk."""
+        """Append the rows and flush them to disk."""
         first = self._stream.tell() == 0
         self.columns = self.columns or list(table.columns)
         if list(table.columns) != self.columns:
-            what = f"rows with the columns {list(table.columns)} do not fit in {self.partial}"
+            what = f"columns {list(table.columns)} do not match those of {self.partial}"
             raise FovealError("output.columns", what, expected=str(self.columns))
         text = _json_lines(table) if self.lines else table.to_csv(index=False, header=first, lineterminator="\n")
         self._stream.write(text.encode())
@@ -78,35 +79,35 @@ class Writer:
         os.fsync(self._stream.fileno())
 
     def discard(self) -> None:
-        """Leave no file: nothing in it is worth keeping."""
+        """Delete the partial files."""
         self._stream.close()
         self.partial.unlink()
         self.about.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the finished file its name."""
+        """Rename the partial file to OUT."""
         self._stream.close()
         self.partial.replace(self.out)
         self.about.unlink()
 
     def _hold(self) -> None:
-        """FovealError where another command writes this table, or has just given it its name."""
+        """Lock the file; FovealError if another command is writing this table, or has just finished it."""
         if not (locked(self._stream.fileno()) and self.partial.is_file() and _same(self.partial, self._stream)):
             what = f"another foveal predict is writing {self.out}"
             raise FovealError("output.busy", what, fix="wait until it has finished, or choose another --out")
 
     def _resume(self, made_with: dict[str, Any]) -> tuple[set[str], list[str]]:
-        """(ids of the rows that there are, their columns where the table has a header); drops a row that was cut off.
+        """(ids of the existing rows, column names if there is a header); drops a truncated last row.
 
-        An empty file belongs to nobody: its .json is of a command that was stopped while it finished.
+        If the file is empty, its .json is ignored: it is left over from a command that was stopped while finishing.
         """
         data = self.partial.read_bytes() if self.about.is_file() else b""
         if data:
             self._check_same(made_with)
         whole = data[: _end_of_rows(data, quoted=not self.lines)]
         self._stream.truncate(len(whole))
-        self._stream.seek(0, os.SEEK_END)  # `write` asks for the position to know whether a header is due
-        if self.lines:  # a name may hold other line ends than \n
+        self._stream.seek(0, os.SEEK_END)  # `write` uses the position to decide about the header
+        if self.lines:  # not splitlines: a name may contain other line breaks
             return {json.loads(row)["id"] for row in whole.decode().split("\n") if row}, []
         rows = csv.reader(StringIO(whole.decode(), newline=""))
         columns = next(rows, [])
@@ -117,13 +118,13 @@ class Writer:
         different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
         if different:
             raise FovealError(
-                "output.other_command", f"another command began {self.partial}: it differs in {', '.join(different)}",
-                fix=f"finish that command, choose another --out, or delete {self.partial}",
+                "output.other_command", f"{self.partial} is from a command with different {', '.join(different)}",
+                fix=f"finish that command first, choose another --out, or delete {self.partial}",
             )  # fmt: skip
 
 
 def _end_of_rows(data: bytes, *, quoted: bool) -> int:
-    """The length of the whole rows at the start of `data`; of CSV, a line end within quotes ends no row."""
+    """The length of the complete rows in `data`. quoted: CSV, where a line break within quotes does not end a row."""
     end = data.rfind(b"\n") + 1
     while quoted and data.count(b'"', 0, end) % 2:
         end = data.rfind(b"\n", 0, end - 1) + 1
@@ -136,13 +137,13 @@ def _same(file: Path, stream: BinaryIO) -> bool:
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:
-    """A JSON line as the row of the table."""
+    """Convert a JSON line to a row of the table."""
     shares = line.pop("probabilities") or []
     return {**line, **{f"p{number}": share for number, share in enumerate(shares)}}
 
 
 def _json_lines(table: pd.DataFrame) -> str:
-    """A line per row: probabilities as one list, unknown values as null."""
+    """One line per row: probabilities as a list, unknown values as null."""
     columns = [name for name in table.columns if name[:1] == "p" and name[1:].isdigit()]
     lines = []
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):

@@ -1,6 +1,6 @@
-"""Overlays: a picture of each photograph with the places that speak for its answer, beside predictions.csv.
+"""Overlays: a picture of each photograph that highlights the places that support its grade.
 
-The maps are those of nets/looking.py; `foveal explain` measures what such maps are worth.
+The maps come from nets/looking.py; `foveal explain` measures how reliable such maps are.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from foveal.fundus.preparation import Prepared, locate
 from foveal.predict.inputs import Photograph
 from foveal.predict.model import Model, Read
 
-SIDE = 1024  # px: photographs are decoded to a short side of at least this, where they have so many
+SIDE = 1024  # px: short side to decode photographs to, if they are large enough
 
 
 def check_maps(model: Model) -> None:
-    """FovealError where the model gives no maps."""
+    """FovealError if the model cannot compute maps."""
     if not model.has_maps:
         raise FovealError(
-            "run.no_maps", f"--overlays: {model.name} gives no maps",
-            expected="one grader (RUN/fold1 of folds) whose head stands on the mean of its last map",
+            "run.no_maps", f"--overlays: {model.name} cannot compute maps",
+            expected="a single grader (such as RUN/fold1) whose head uses the mean of the last feature map",
             fix="use foveal explain with --method occlusion",
         )  # fmt: skip
 
 
 def write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None, folder: Path) -> None:
-    """FOLDER/NAME.jpg for each photograph of a batch that could be read; maps: of `answer_batch`, [n, h, w]."""
+    """Write FOLDER/NAME.jpg for each readable photograph of a batch; maps: [n, h, w] from `answer_batch`."""
     folder.mkdir(parents=True, exist_ok=True)
     readable = [(photograph, result) for photograph, result in batch if isinstance(result, Prepared)]
     for (photograph, result), heat in zip(readable, [] if maps is None else maps, strict=True):
@@ -45,6 +45,6 @@ def write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None,
 
 
 def file_name(photograph: Photograph) -> str:
-    """A name without folders that no other photograph has: that of the file, and the start of a digest of its id."""
+    """A unique name without folders: the name of the file, and the start of a digest of its id."""
     stem = re.sub(r"[^\w.-]+", "_", Path(photograph.member or photograph.file.name).stem)[:80]
     return f"{stem}.{hashlib.sha256(photograph.id.encode()).hexdigest()[:8]}"

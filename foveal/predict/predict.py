@@ -1,12 +1,12 @@
-"""predict: grade pictures with a trained run, with several together, or with an exported file.
+"""predict: grade pictures with a trained run, an ensemble of runs, or an exported file.
 
 foveal predict RUN photograph.jpg folder/ archive.zip list.csv --out predictions.csv
 foveal predict RUN DATA --split test --out predictions.csv
 foveal predict RUN RUN2 RUN3 folder/ --tta flips
 foveal predict exported/model.onnx folder/ --out predictions.jsonl
 
-Rows are written while images are graded: memory does not grow with their number, and after an interruption the same
-command continues.
+Rows are written while images are graded, so memory does not grow with their number. After an interruption, run the same
+command again to resume.
 """
 
 from __future__ import annotations
@@ -37,48 +37,48 @@ from foveal.sets.records import PreparedSet, open_prepared
 class PredictConfig:
     """Options of `foveal predict`."""
 
-    # Run folder that `foveal train` wrote (folds are an ensemble), or a file of `foveal export`.
+    # Grader: a run folder of `foveal train` (folds work as an ensemble), or a file of `foveal export`.
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    # Files, folders, zip archives, "patterns", lists (.csv) and prepared sets; further runs make an ensemble (mean).
+    # Files, folders, zip archives, "patterns", lists (.csv) or prepared sets; more run folders make an ensemble.
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES…")]
-    # Table to write; JSON lines where it ends in .jsonl.
+    # Table to write: CSV, or JSON lines if it ends in .jsonl.
     out: Path = Path("predictions.csv")
-    # Part of the prepared sets to grade.
+    # Part of prepared sets to grade.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
-    # Test-time augmentation: the mean over 4 flips, or over 8 flips and turns; auto is that of the run.
+    # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns; auto is as in the run.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
-    # Quality flags with which a picture is answered "ungradable" instead of a grade.
+    # A picture with one of these quality flags is reported as ungradable and gets no grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
-    # Folder for a picture of each photograph with the places that speak for its answer.
+    # Folder to write overlays to: each photograph with the places highlighted that support its grade.
     overlays: Path | None = None
-    # Ray cluster that grades the photographs: its address, auto for that of this machine, local for a new one.
+    # Ray cluster to grade on: its address, auto for a cluster running on this machine, or local to start one.
     ray: str = ""
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.images:
             raise FovealError(
-                "image.none", "there is nothing to grade", fix="name pictures, a folder or a prepared set"
+                "image.none", "there are no images to grade", fix="name pictures, a folder or a prepared set"
             )
         check_flags(self.ungradable, "--ungradable")
         if self.ray and self.overlays is not None:
             raise FovealError(
-                "option.conflict", "--overlays and --ray: overlays are drawn on this machine",
+                "option.conflict", "--overlays cannot be used with --ray, because overlays are drawn on this machine",
                 fix="leave out --ray, or draw the overlays in a second command",
             )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be graded: paths with photographs, and records of prepared sets."""
+    """The images to grade: paths with photographs, and records of prepared sets."""
 
     holding: list[Path]
     sets: list[tuple[PreparedSet, pd.DataFrame]]
 
 
 def predict(config: PredictConfig) -> Path:
-    """Grade pictures and write predictions.csv, a row each, also for those that cannot be read. Returns its path."""
+    """Grade pictures and write predictions.csv, with a row for every picture, even if unreadable; return its path."""
     more, images = _split_models(config.images)
     runs = [config.run, *more]
     holding, sets = sort_inputs(images)
@@ -91,7 +91,7 @@ def predict(config: PredictConfig) -> Path:
     if config.overlays is not None:
         check_maps(model)
     if len(runs) > 1:
-        say(f"{len(runs)} runs grade together: the mean of their probabilities and cutoffs, without sets of grades")
+        say(f"ensemble of {len(runs)} runs: averages their probabilities and cutoffs; no prediction sets")
     made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
                  "ungradable": list(config.ungradable),
                  "overlays": None if config.overlays is None else str(config.overlays)}  # fmt: skip
@@ -104,10 +104,10 @@ def predict(config: PredictConfig) -> Path:
             writer.write(judged)
             tally.count(judged)
         if not tally.rows:
-            raise FovealError("image.none", f"there is nothing to grade in {', '.join(map(str, images))}")
+            raise FovealError("image.none", f"there are no images to grade in {', '.join(map(str, images))}")
         if tally.answers["unreadable"] == tally.rows:
             writer.discard()
-            what = f"none of the {tally.rows} files can be read; the first is {tally.first_error}"
+            what = f"none of the {tally.rows} files can be read; the first error is {tally.first_error}"
             raise FovealError("image.all_unreadable", what)
         writer.finish()
     tally.show(model.classes)
@@ -116,17 +116,17 @@ def predict(config: PredictConfig) -> Path:
 
 
 def _split_models(paths: tuple[Path, ...]) -> tuple[list[Path], tuple[Path, ...]]:
-    """(models, other paths) among the paths; FovealError where no picture is left."""
+    """Split the paths into (models, images); FovealError if there are no images."""
     runs = [path for path in paths if is_model(path)]
     images = tuple(path for path in paths if path not in runs)
     if not images:
-        what = f"there is nothing to grade beside the models {', '.join(map(str, runs))}"
+        what = f"there are no images to grade, only the models {', '.join(map(str, runs))}"
         raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
     return runs, images
 
 
 def _check_out(out: Path, images: tuple[Path, ...]) -> None:
-    """FovealError where the table cannot be written, or would replace what is to be graded."""
+    """FovealError if the table cannot be written, or would overwrite an input."""
     if out.is_dir() or out.suffix.lower() not in (".csv", ".jsonl"):
         raise FovealError("option.value", f"--out {out} is not a table", expected="the path of a .csv or .jsonl file")
     if out.exists() and any(path.exists() and path.samefile(out) for path in images):
@@ -135,13 +135,13 @@ def _check_out(out: Path, images: tuple[Path, ...]) -> None:
 
 
 def _check_ids(sets: list[tuple[PreparedSet, pd.DataFrame]]) -> None:
-    """FovealError where two sets have an image of the same name: their rows could not be told apart."""
+    """FovealError if two sets have an image of the same name, because their rows could not be told apart."""
     set_of: dict[str, Path] = {}
     for prepared, records in sets:
         twice = next((name for name in records["id"] if name in set_of), None)
         if twice is not None:
             what = f"{set_of[twice]} and {prepared.path} both have an image '{twice}'"
-            raise FovealError("set.same_ids", what, fix="grade them into two tables")
+            raise FovealError("set.same_ids", what, fix="grade them separately, each with its own --out")
         set_of |= dict.fromkeys(records["id"], prepared.path)
 
 
@@ -154,7 +154,7 @@ def _chosen(path: Path, split: str) -> tuple[PreparedSet, pd.DataFrame]:
 
 
 def _tables(config: PredictConfig, model: Model, runs: list[Path], job: Job, done: set[str]) -> Iterator[pd.DataFrame]:
-    """Tables of predictions, some rows at a time: the prepared sets first, then the photographs."""
+    """Tables of predictions, in batches: first the prepared sets, then the photographs."""
     for prepared, records in job.sets:
         known = without_learned(prepared, records, runs)
         left = known[~known["id"].isin(done)]
@@ -164,7 +164,7 @@ def _tables(config: PredictConfig, model: Model, runs: list[Path], job: Job, don
                 bar.advance(len(table))
     if not job.holding:
         return
-    count = sum(1 for _ in list_photographs(job.holding))  # names are listed twice rather than kept
+    count = sum(1 for _ in list_photographs(job.holding))  # list the names twice, to save memory
     with progress_bar("predict", count, done=len(done)) as bar:
         for table in _tables_of_photographs(config, model, runs, job, done):
             yield table
@@ -188,14 +188,13 @@ def _tables_of_photographs(
 
 
 def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
-    """The records with split 'train' for those that shaped the weights, so that an evaluation leaves them out."""
+    """The records, with split 'train' for images that the runs were trained on, so that `evaluate` skips them."""
     learned_from = pd.concat([read_seen(str(run)) for run in runs])
     judged = records["split"].isin(("val", "test"))
     learned = judged & records["id"].isin(find_seen(prepared, records[judged], learned_from)["id"])
     if learned.any():
         warn(
-            f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path} shaped the "
-            f"weights of {', '.join(map(str, runs))}. They are written with split 'train', so that an evaluation "
-            "leaves them out"
+            f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path} were used "
+            f"to train {', '.join(map(str, runs))}. Their split is set to 'train', so that foveal evaluate skips them"
         )
     return records.assign(split=records["split"].where(~learned, "train"))

@@ -1,7 +1,7 @@
-"""Predictor: one or more trained runs, and what they answer.
+"""Predictor: grade images with one or more trained runs.
 
-Preparation, image size and normalisation come from each run (model.json), so that a picture is treated as in training.
-A run of folds is an ensemble; several runs are one, too.
+Preparation, image size and normalisation come from each run (model.json), so images are treated as in training. A run
+of folds is an ensemble, and so are several runs.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from foveal.readout.readout import Readout, read_readout
 from foveal.runs import read_model
 from foveal.sets.records import PreparedSet
 
-# What the runs of an ensemble must have in common.
+# Keys of model.json that must be equal for all runs of an ensemble.
 ALIKE = ("classes", "scale", "task", "preparation", "decision", "second", "second_classes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One grader, and what it sees."""
+    """One grader, and its input format."""
 
     grader: Grader
     input: NetworkInput
 
 
 class Predictor(Model):
-    """Graders loaded strictly from the run folders that `train` wrote; `tta` None takes that of the first run."""
+    """Graders loaded from run folders of `train`; weights must match exactly. tta: None is as in the first run."""
 
     def __init__(self, run: Path | Sequence[Path], device: torch.device | None = None, tta: str | None = None) -> None:
         self.runs = [run] if isinstance(run, Path) else list(run)
@@ -58,7 +58,7 @@ class Predictor(Model):
             if different:
                 raise FovealError(
                     "run.mismatch", f"{self.runs[0]} and {path} differ in {', '.join(different)}",
-                    expected="runs that answer the same question",
+                    expected="runs with the same classes, scale and preparation",
                 )  # fmt: skip
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
@@ -72,7 +72,7 @@ class Predictor(Model):
 
     @cached_property
     def key(self) -> str:
-        """A digest of models, readouts, weights, and turns and flips."""
+        """A digest of models, readouts, weights and test-time augmentation."""
         digest = hashlib.sha256(self.tta.encode())
         for run in self.runs:
             for file in (file for name in ("model.json", READOUT, "best.pt") for file in sorted(run.rglob(name))):
@@ -81,7 +81,7 @@ class Predictor(Model):
 
     @cached_property
     def has_maps(self) -> bool:  # type: ignore[override]
-        """Finding out takes a pass of one black image."""
+        """Whether maps can be computed; the first access runs the network on one black image."""
         return self.has_features and self.looking.maps
 
     @property
@@ -91,7 +91,7 @@ class Predictor(Model):
 
     @property
     def input(self) -> NetworkInput:
-        """What the only grader sees."""
+        """The input format of the only grader."""
         return self._only.input
 
     @property
@@ -102,13 +102,13 @@ class Predictor(Model):
 
     @cached_property
     def looking(self) -> Looking:
-        """The only grader: what it sees -> logits, features and, where it has them, places, from one pass."""
+        """The only grader as a module: input -> logits, features and, if it has them, places, in one pass."""
         size = self.input.image_size
         black = np.zeros((1, size, size, self.preparation.channels), np.uint8)
         return Looking(self.grader, self.decision, has_map(self.grader, plain_view(black, self.input, self.device)))
 
     def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
-        """See `Model.answer`; the probabilities of several runs are the mean of each run's after its own readout."""
+        """See `Model.answer`; with several runs, the probabilities after each run's readout are averaged."""
         if "probabilities" not in want:
             return self._pass(self._only, pixels, want) if self.has_features else Answers()
         passes = [[self._pass(member, pixels, want) for member in members] for members in self.ensembles]
@@ -124,7 +124,7 @@ class Predictor(Model):
         return mean
 
     def _pass(self, member: Member, pixels: np.ndarray, want: Want = GRADE) -> Answers:
-        """The answers of one network, its probabilities before any readout; at most `BATCH` views at a time."""
+        """The answers of one network, with probabilities before the readout; at most `BATCH` views at a time."""
         tta = self.tta if "probabilities" in want else "none"
         looking = self.looking if "map" in want and self.has_maps else Looking(member.grader, self.decision, False)
         step, parts = BATCH // VIEWS[tta], []
@@ -143,12 +143,12 @@ class Predictor(Model):
         return joined(parts) if parts else self.nothing()
 
     def grade(self, logits: Tensor) -> Tensor:
-        """Grades int64 [B] from logits [B, K] of the only grader, as `table` would write them."""
+        """Grades int64 [B] from logits [B, K] of the only grader; the same as in `table`."""
         probabilities = self.readout.probabilities(logits.float().softmax(1).cpu().numpy())
         return torch.from_numpy(self.readout.grades(probabilities))
 
     def raw_answers(self, pixels: np.ndarray) -> Answers:
-        """Probabilities of both tasks before the readout, by the first run: the mean over its graders."""
+        """Probabilities of both tasks before the readout: the mean over the graders of the first run."""
         passes = [self._pass(member, pixels) for member in self.ensembles[0]]
         return Answers(probabilities=_mean(passes), second=_mean(passes, "second") if self.second else None)
 
@@ -157,7 +157,7 @@ class Predictor(Model):
         return joined([self.nothing(), *(self.raw_answers(images) for _, images in self.images_of(prepared, records))])
 
     def answers_of(self, prepared: PreparedSet, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities [n, K] of records, and bool [n]: all graders find the same class likeliest."""
+        """Probabilities [n, K] of records, and bool [n]: whether all graders agree on the most probable class."""
         probabilities, agreed = [], []
         for _, images in self.images_of(prepared, records):
             passes = [[self._pass(member, images) for member in members] for members in self.ensembles]
@@ -168,13 +168,13 @@ class Predictor(Model):
 
 
 def _mean(passes: Sequence[Answers], task: str = "probabilities") -> np.ndarray:
-    """The mean over graders of what they answer to a task: float32 [n, K]."""
+    """The mean over graders of the probabilities for a task: float32 [n, K]."""
     mean: np.ndarray = np.mean([getattr(one, task) for one in passes], axis=0)
     return mean
 
 
 def _together(readouts: Sequence[Readout], classes: int) -> Readout:
-    """The readout of one run; of several runs, the mean of their cutoffs and no sets."""
+    """The readout of one run; for several runs, one with their mean cutoffs and without prediction sets."""
     first = readouts[0]
     if len(readouts) == 1:
         return first
@@ -187,7 +187,7 @@ def _grader_model(run: Path) -> dict[str, Any]:
     model = read_model(run)
     if model["kind"] != "grader":
         raise FovealError(
-            "run.not_a_grader", f"{run} holds a pre-trained encoder, not a grader",
+            "run.not_a_grader", f"{run} is a pre-trained encoder, not a grader",
             fix=f"train a grader: foveal train DATA --init {run}",
         )  # fmt: skip
     return model
@@ -202,11 +202,11 @@ def _members(run: Path, model: dict[str, Any], device: torch.device) -> list[Mem
     grader = Grader(encoder, model["features"], len(model["classes"]), form, len(model.get("second_classes", ())))
     kept = checkpoint.load(run / "best.pt")
     checkpoint.load_strict(grader, kept["grader"], str(run / "best.pt"))
-    for key, value in kept.get("input", {}).items():  # nor this one
+    for key, value in kept.get("input", {}).items():  # older runs do not have this key
         if model[key] != value:
             raise FovealError(
-                "run.mismatch", f"{run / 'model.json'} says {key} {model[key]}, but best.pt was trained with {value}",
-                fix="restore model.json: a grader must see images as it was trained on them",
+                "run.mismatch", f"{key} is {model[key]} in {run / 'model.json'}, but best.pt was trained with {value}",
+                fix="restore the original model.json",
             )  # fmt: skip
     grader.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return [Member(grader=grader, input=NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"])))]

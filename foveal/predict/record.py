@@ -1,4 +1,4 @@
-"""Record: how good a grader was when it was evaluated, in a few figures that travel with it."""
+"""Record: the main metrics of a grader from its evaluation, to be exported together with it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SHARES = ("sensitivity", "specificity")
 
 
 def record_of(run: Path) -> list[dict[str, Any]]:
-    """[{name, value, low, high, n}] from RUN/metrics.json; empty where the run was not evaluated.
+    """[{name, value, low, high, n}] from RUN/metrics.json; empty if the run was not evaluated.
 
-    Sensitivity and specificity for referable disease are those of the grades, which decide who is referred.
+    Sensitivity and specificity for referable disease are those of the grades, which decide about referral.
     """
     file = run / "metrics.json"
     if not file.is_file():

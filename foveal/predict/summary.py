@@ -1,4 +1,4 @@
-"""Summary: what `foveal predict` prints at the end, counted while rows are written."""
+"""Summary: the table that `foveal predict` prints at the end, counted while rows are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 12  # predictions printed; the file holds all
 
 @dataclass(kw_only=True)
 class Tally:
-    """Counts of rows, and the first of them."""
+    """Counts of rows, and the first few rows."""
 
     rows: int = 0
     answers: Counter[str] = field(default_factory=Counter)
@@ -44,14 +44,14 @@ class Tally:
             say(f"… and {self.rows - len(rows)} more")
         if self.flagged:
             counts = ", ".join(f"{count} {flag}" for flag, count in self.flags.items())
-            warn(f"{self.flagged} of {self.rows} pictures are flagged ({counts}): look at them first")
+            warn(f"{self.flagged} of {self.rows} pictures have quality flags ({counts}): check them first")
         for answer in ("ungradable", "unreadable"):
             if self.answers[answer]:
                 warn(f"{self.answers[answer]} of {self.rows} are {answer} and have no grade: see the column reason")
 
 
 def _shown(row: dict[Any, Any], classes: list[str]) -> list[str]:
-    """The cells of a row, whose values may be text."""
+    """The printed cells of a row, whose values may be text."""
     grade = f"{row['grade']} {classes[int(row['grade'])]}" if row["answer"] == "graded" else str(row["answer"])
     refer = {"0": "no", "1": "yes"}.get(str(row["referable"]), "")
     shares = [row[f"p{number}"] for number in range(len(classes))] if row["answer"] != "unreadable" else []

@@ -1,4 +1,4 @@
-"""Turns: a network sees an image and its flips in one batch, and its probabilities are averaged.
+"""Test-time augmentation: grade an image and its flips and turns in one batch, and average the probabilities.
 
 Legend: N images, V views of each, C channels, s pixels a side, K classes.
 """
@@ -14,7 +14,7 @@ VIEWS = {"none": 1, "flips": 4, "turns": 8}
 
 
 def turned(images: Tensor, how: str) -> list[Tensor]:
-    """[N, C, s, s] as it is, in its 4 flips, or in its 8 flips and quarter turns; the image as it is comes first."""
+    """[N, C, s, s] unchanged, in its 4 flips, or in its 8 flips and quarter turns; the unchanged image comes first."""
     if how == "none":
         return [images]
     flips = [images, images.flip(3), images.flip(2), images.flip(2, 3)]
@@ -22,7 +22,7 @@ def turned(images: Tensor, how: str) -> list[Tensor]:
 
 
 def look(looking: Looking, images: Tensor, how: str) -> tuple[Tensor, ...]:
-    """One pass: probabilities [N, K], the mean over all views, then features and places of the images as they are."""
+    """One pass: probabilities [N, K] averaged over all views, then features and places of the unchanged images."""
     views = turned(images, how)
     logits, *seen = looking(views[0] if len(views) == 1 else torch.cat(views))
     shares, *plain = (values.unflatten(0, (len(views), -1)) for values in (logits.float().softmax(1), *seen))

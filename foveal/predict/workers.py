@@ -1,7 +1,7 @@
-"""Workers: many machines grade one job, as actors of a Ray cluster; each actor holds the model.
+"""Workers: grade on several machines of a Ray cluster; each worker (a Ray actor) has its own copy of the model.
 
-All machines must see the model and the photographs under the same paths. Batches come back in order; an actor that dies
-is restarted, and its batch is graded again.
+All machines must have access to the model and the photographs under the same paths. Batches are returned in order. If
+a worker dies, it is restarted and its batch is graded again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from foveal.predict.inputs import Photograph
 from foveal.predict.model import BATCH
 from foveal.sets.jobs import ray_cluster
 
-WAITING = 2  # batches an actor holds: the one in work and the next
+WAITING = 2  # batches queued per worker: the current one and the next
 
 
 class Worker:
-    """One process of a cluster with its own model, on one core, or on a GPU where there are any."""
+    """One process of a cluster with its own model, on a GPU if the cluster has any, else on one CPU core."""
 
     def __init__(self, paths: list[Path], device: str, tta: str, gpu: bool) -> None:
         import cv2
@@ -40,7 +40,7 @@ class Worker:
 
 
 def _one_thread() -> None:
-    """A worker has one core: more threads would only slow its neighbours down."""
+    """Limit torch to one thread, because a worker has one core."""
     try:
         import torch
     except ImportError:
@@ -51,7 +51,7 @@ def _one_thread() -> None:
 def tables_on_ray(
     photographs: Iterable[Photograph], paths: list[Path], device: str, tta: str, address: str
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Tables of predictions in the order of the photographs, each batch graded somewhere on the cluster."""
+    """Tables of predictions in the order of the photographs; each batch is graded by one worker."""
     with ray_cluster(address) as ray:
         gpus, cores = int(ray.cluster_resources().get("GPU", 0)), int(ray.cluster_resources().get("CPU", 1))
         count = gpus or max(cores, 1)
@@ -74,5 +74,5 @@ def _in_order(ray: Any, actors: list[Any], photographs: Iterator[Photograph]) ->
 
 
 def _absolute(photograph: Photograph) -> Photograph:
-    """The same with a path that is valid wherever the worker runs."""
+    """The photograph with an absolute path, which is valid for every worker."""
     return Photograph(photograph.id, photograph.file.absolute(), photograph.member)

@@ -1,1 +1,1 @@
-"""FROM NUMBERS TO AN ANSWER: label scales, calibration, cutoffs, sets of grades, referral, predictions.csv."""
+"""From a network's output to a grade: scales, calibration, cutoffs, prediction sets, referral, predictions.csv."""

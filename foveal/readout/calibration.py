@@ -1,10 +1,10 @@
-"""Calibration: probabilities that are as sure as they are right, fitted on images that were not learned from.
+"""Calibration: make probabilities match the observed frequencies, fitted on images that were not used for training.
 
 temperature   probabilities become p^(1/T), scaled to sum to 1 (Guo et al. 2017)
-steps         for a regression in place of a temperature, since its scatter differs from grade to grade: a slope
-              and a place from each grade to the next, log p_k+1 / p_k = slope (e - place) of the raw expected
-              grade e (adjacent-category logits: Agresti 2010, Analysis of Ordinal Categorical Data, section 4.1).
-              All slopes are positive, so that the order of images stays
+steps         for a regression, instead of a temperature, because its spread differs between grades. Each step from a
+              grade to the next has a slope and a place: log p_k+1 / p_k = slope (e - place), where e is the raw
+              expected grade (adjacent-category logits: Agresti 2010, Analysis of Ordinal Categorical Data, section
+              4.1). All slopes are positive, so the order of images does not change
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from foveal.readout.cutoffs import expected_grades, half_way
 
 LEAST_PROBABILITY = 1e-6  # as in predictions.csv
 COLDEST, HOTTEST = 0.1, 10.0
-USUAL_SLOPE = 3.0  # of a step, as losses/regression.py assumes for all
+USUAL_SLOPE = 3.0  # prior slope of each step, the one that losses/regression.py uses
 
 
 def heated(raw: np.ndarray, temperature: float) -> np.ndarray:
-    """p^(1/T) / sum of it, of probabilities [n, K]."""
+    """Probabilities [n, K] after temperature scaling: p^(1/T), scaled to sum to 1."""
     if temperature == 1:
         return raw
     return np.asarray(softmax(np.log(raw.clip(LEAST_PROBABILITY)) / temperature, axis=1))
 
 
 def fit_temperature(raw: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature with the least log-loss, from 0.1 to 10; above 1 where the grader was too sure."""
+    """The temperature (0.1-10) with the lowest log-loss; above 1 if the grader was overconfident."""
     rows = np.arange(len(labels))
 
     def loss(logarithm: float) -> float:
@@ -41,16 +41,16 @@ def fit_temperature(raw: np.ndarray, labels: np.ndarray) -> float:
 
 
 def stepped(raw: np.ndarray, steps: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Probabilities [n, K] by steps, from raw ones [n, K]."""
+    """Probabilities [n, K] calibrated in steps, from raw probabilities [n, K]."""
     slopes, places = np.asarray(steps).T
     return np.asarray(softmax(_climbed(expected_grades(raw), slopes, places), axis=1))
 
 
 def fit_steps(raw: np.ndarray, labels: np.ndarray) -> tuple[tuple[float, float], ...]:
-    """Slope and place of each step [K - 1] with the least log-loss.
+    """Slope and place of each step [K - 1] with the lowest log-loss.
 
-    A normal prior of standard deviation 1 around what the regression assumes, on the places and on the logarithms of
-    the slopes, costs as much as half an image at one standard deviation: a step with few images stays near it.
+    Places and log-slopes have a normal prior with standard deviation 1 around the values that the regression assumes,
+    so steps with few images stay near these values. A deviation of one standard deviation adds 0.5 to the summed loss.
     """
     expected, classes = expected_grades(raw), raw.shape[1]
     truth = np.eye(classes)[labels]
@@ -70,5 +70,5 @@ def fit_steps(raw: np.ndarray, labels: np.ndarray) -> tuple[tuple[float, float],
 
 
 def _climbed(expected: np.ndarray, slopes: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """log p_k - log p_0 [n, K]: the sum of slope (expected - place) over the steps below a class."""
+    """log p_k - log p_0 [n, K]: the sum of slope (expected - place) over all steps up to class k."""
     return np.pad(np.cumsum(slopes * (expected[:, None] - places), axis=1), ((0, 0), (1, 0)))

@@ -1,7 +1,7 @@
-"""Cutoffs: the expected grades at which the next grade begins, fitted for quadratic kappa.
+"""Cutoffs: the boundaries between grades on the scale of the expected grade, fitted for quadratic kappa.
 
-A network that learns a mean draws everything towards the middle, so the best cutoffs are not half-way between grades.
-They are fitted on images that were not learned from, and never on those that are reported.
+The expected grade of a network is biased towards the middle, so the best cutoffs are not half-way between grades. They
+are fitted on images used neither for training nor for the reported results.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from foveal.metrics import quadratic_kappa
 
-CANDIDATES = 200  # places tried for each cutoff; the images between two of them would not move kappa by much
+CANDIDATES = 200  # places tried for each cutoff; more would hardly change kappa
 ROUNDS = 20
 
 
@@ -25,17 +25,16 @@ def expected_grades(probabilities: np.ndarray) -> np.ndarray:
 
 
 def cut(expected: np.ndarray, cutoffs: tuple[float, ...]) -> np.ndarray:
-    """Grades int [n]: how many of the cutoffs, in order, an expected grade reaches."""
+    """Grades int [n]: the number of cutoffs at or below each expected grade."""
     return np.searchsorted(np.asarray(cutoffs), expected, side="right")
 
 
 def fit_cutoffs(expected: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
     """K - 1 ordered cutoffs of expected grades [n] with the highest quadratic kappa against the truth [n, K].
 
-    The truth of an image is 1 for its label. Or it is the calibrated probabilities of all classes, which are the mean
-    truth of images with that expected grade: cutoffs then follow the curve of all images rather than the luck of the
-    few near a cutoff, and give new images a better kappa (docs/log.md). One cutoff after the other moves to its best
-    place between its neighbours, until none gains. Of equally good places the middle is taken.
+    The truth is either one-hot labels or calibrated probabilities. With probabilities, cutoffs depend less on the few
+    images near a cutoff and give a better kappa on new images (docs/log.md). Each cutoff in turn moves to its best
+    place between its neighbours, until kappa no longer improves. Among equally good places, the median is used.
     """
     classes, order = truth.shape[1], np.argsort(expected)
     ordered, sums = expected[order], np.concatenate([np.zeros((1, classes)), truth[order].cumsum(0)])
@@ -59,7 +58,7 @@ def fit_cutoffs(expected: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
 
 
 def _kappa(ordered: np.ndarray, sums: np.ndarray, cutoffs: list[float]) -> float:
-    """ordered: expected grades [n], rising; sums: truth [n + 1, K] of the images before each place."""
+    """Quadratic kappa. ordered: sorted expected grades [n]; sums: cumulative truth [n + 1, K] in the same order."""
     edges = [0, *np.searchsorted(ordered, cutoffs), len(ordered)]
     confusion = np.diff(sums[edges], axis=0).T
     return float(np.nan_to_num(quadratic_kappa(confusion)))

@@ -1,10 +1,9 @@
-"""Sets of grades that hold the true one as often as promised: conformal prediction, for each class by itself.
+"""Prediction sets that contain the true grade with a given coverage: class-conditional conformal prediction.
 
-Of the calibration images of a class, a share `coverage` has at least a certain probability of their true class; a
-class is in the set of a new image when its probability reaches that limit (class-conditional conformal prediction:
-Vovk 2012, https://proceedings.mlr.press/v25/vovk12.html). So images of every class, the rare ones too, are covered, if
-new images come from where the calibration images came from. A set of ordered grades has no gaps: what lies
-between two of its members is filled in, which can only raise its coverage.
+Each class has a limit: a share `coverage` of its calibration images give it at least this probability. A set contains
+the classes whose probability reaches their limit (Vovk 2012, https://proceedings.mlr.press/v25/vovk12.html). Every
+class, including rare ones, then has this coverage, if new images are like the calibration images. Sets of ordered
+grades have no gaps: grades between two members are added, which can only increase coverage.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import pandas as pd
 
 from foveal.errors import FovealError
 
-SAME = 1e-5  # probabilities that differ by less are the same
+SAME = 1e-5  # probabilities that differ by less count as equal
 
 
 def fit_limits(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> tuple[float, ...]:
-    """The least probability [K] with which each class enters a set, from calibration images.
+    """The limit of each class [K]: the lowest probability with which it enters a set, from calibration images.
 
-    0 for a class with fewer than coverage / (1 - coverage) images: it is then in every set, since no higher limit
-    could keep the promise.
+    It is 0 for a class with fewer than coverage / (1 - coverage) images: the class is then in every set, because no
+    higher limit guarantees the coverage.
     """
     limits = []
     for k in range(probabilities.shape[1]):
@@ -35,8 +34,8 @@ def fit_limits(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -
 
 
 def sets_of(probabilities: np.ndarray, grades: np.ndarray, limits: Sequence[float], ordered: bool) -> np.ndarray:
-    """bool [n, K]: the classes in the set of each image, always with its given grade; ordered classes without a gap."""
-    # A limit is the probability of a calibration image; an exported file reproduces it to six digits only.
+    """bool [n, K]: the classes in the set of each image, always including its grade; without gaps if `ordered`."""
+    # A limit equals the probability of a calibration image, which an exported file reproduces only to six digits.
     members = probabilities >= np.asarray(limits) - SAME
     members[np.arange(len(grades)), grades] = True
     if not ordered:
@@ -47,7 +46,7 @@ def sets_of(probabilities: np.ndarray, grades: np.ndarray, limits: Sequence[floa
 
 
 def as_words(members: np.ndarray) -> list[str]:
-    """Sets bool [n, K] as in predictions.csv: class numbers with spaces between, "1 2"."""
+    """Sets bool [n, K] as in predictions.csv: class numbers separated by spaces, "1 2"."""
     return [" ".join(map(str, np.flatnonzero(row))) for row in members]
 
 
@@ -57,7 +56,7 @@ def from_words(column: pd.Series, classes: int) -> np.ndarray:
     for row, words in enumerate(column.fillna("").astype(str)):
         for word in words.split():
             if not word.isdigit() or int(word) >= classes:
-                raise FovealError("predictions.value", f"column set holds '{words}'",
-                                  expected=f"class numbers 0 to {classes - 1} with spaces between")  # fmt: skip
+                raise FovealError("predictions.value", f"column set contains '{words}'",
+                                  expected=f"class numbers 0 to {classes - 1}, separated by spaces")  # fmt: skip
             members[row, int(word)] = True
     return members

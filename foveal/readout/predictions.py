@@ -1,7 +1,7 @@
-"""predictions.csv: what every metric and report reads. Reading is strict, so that a wrong file is found here.
+"""predictions.csv: the input of every metric and report. It is checked strictly when read.
 
 Columns: id, label (may be empty), p0 … pK, grade, referable (0 or 1, empty without a severity scale), group, split.
-Rows whose column `answer` says that there is no grade (ungradable, unreadable) are left out and counted.
+Rows without a grade (column `answer` is ungradable or unreadable) are skipped and counted.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from foveal.console import warn
 from foveal.errors import FovealError
 
 SUM_TOLERANCE = 1e-3
-SPLITS = ("train", "val", "test", "unlabelled", "")  # "" for a picture that is in no prepared set
+SPLITS = ("train", "val", "test", "unlabelled", "")  # "" for an image that is not in a prepared set
 REQUIRED = ("id", "label", "grade", "referable", "group", "split")
 ANSWERS = ("graded", "ungradable", "unreadable")
 TEXT = ("id", "group", "split", "flags", "set", "answer", "reason")
 
 
 def read_predictions(file: Path) -> pd.DataFrame:
-    """Read and check a table of predictions; FovealError (`predictions.…`) says what is wrong with it."""
+    """Read and check a table of predictions; FovealError (`predictions.…`) if it is invalid."""
     if not file.is_file():
         raise FovealError("predictions.missing", f"{file} does not exist",
-                          fix=f"make it with: foveal predict RUN IMAGES --out {file}")  # fmt: skip
+                          fix=f"create it with: foveal predict RUN IMAGES --out {file}")  # fmt: skip
     table = _read_text(file)
     columns = probability_columns(table)
     _check_columns(table, columns, file)
@@ -44,7 +44,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
 def _read_text(file: Path) -> pd.DataFrame:
     try:
         names = _header(file)
-        # Classes of a second task are text: "1", not 1.0.
+        # Read classes of a second task as text, so that "1" does not become 1.0.
         text = {*TEXT, *(name.partition("=")[0] for name in names if "=" in name)}
         return pd.read_csv(file, dtype=dict.fromkeys(text, str), keep_default_na=False,
                            na_values={"label": [""], "referable": [""]})  # fmt: skip
@@ -55,16 +55,17 @@ def _read_text(file: Path) -> pd.DataFrame:
 
 
 def _header(file: Path) -> list[str]:
-    """The column names; FovealError for another separator than a comma, and for a repeated name."""
+    """The column names; FovealError for separators other than commas, and for repeated names."""
     with file.open(encoding="utf-8-sig", newline="") as stream:
         names = next(csv.reader(stream), [])
     for sign, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(names) == 1 and sign in names[0]:
             raise FovealError("predictions.separator", f"the columns of {file} are separated by {word}",
-                              expected="commas, with points in numbers", fix="save it as CSV (comma)")  # fmt: skip
+                              expected="commas, and decimal points in numbers",
+                              fix="save it as comma-separated CSV")  # fmt: skip
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise FovealError("predictions.duplicate_column", f"{file} has several columns named {', '.join(repeated)}")
+        raise FovealError("predictions.duplicate_column", f"{file} has more than one column {', '.join(repeated)}")
     return names
 
 
@@ -74,8 +75,8 @@ def _check_columns(table: pd.DataFrame, columns: list[str], file: Path) -> None:
     if missing:
         raise FovealError(
             "predictions.missing_column",
-            f"{file} lacks the column {', '.join(missing)}; it has {', '.join(map(str, table.columns))[:200]}",
-            fix="add it (label, referable, group and split may be empty), or make the table with: foveal predict",
+            f"{file} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table.columns))[:200]}",
+            fix="add it (label, referable, group and split may be empty), or create the table with: foveal predict",
         )
 
 
@@ -90,22 +91,22 @@ def _check_names(table: pd.DataFrame, file: Path) -> None:
     for column, known in (("split", SPLITS), ("answer", ANSWERS)):
         unknown = sorted(set(table.get(column, [])) - set(known))
         if unknown:
-            raise FovealError("predictions.value", f"{file}: column {column} holds '{unknown[0]}'",
+            raise FovealError("predictions.value", f"{file}: column {column} contains '{unknown[0]}'",
                               expected=", ".join(filter(None, known)))  # fmt: skip
 
 
 def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """The rows with a grade, and a warning about the others: figures of the rest are of easier images."""
+    """The rows with a grade. Warns about the others, because results without them are for easier images."""
     if "answer" not in table:
         return table
     without = table[table["answer"] != "graded"]
     if len(without) == len(table):
-        raise FovealError("predictions.nothing_graded", f"{file}: none of its {len(table)} images was graded",
-                          fix="see its column reason")  # fmt: skip
+        raise FovealError("predictions.nothing_graded", f"{file}: none of the {len(table)} images was graded",
+                          fix="see the column reason")  # fmt: skip
     if len(without):
         counts = ", ".join(f"{count} {answer}" for answer, count in without["answer"].value_counts().items())
         labelled = int((without["label"].notna()).sum())
-        warn(f"{file}: left out {counts} image(s), which have no grade; {labelled} of them have a label")
+        warn(f"{file}: skipped {counts} image(s) without a grade; {labelled} of them have a label")
     return table[table["answer"] == "graded"].reset_index(drop=True)
 
 
@@ -118,15 +119,15 @@ def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.nd
         first = table.iloc[int(np.flatnonzero(bad)[0])]
         raise FovealError(
             "predictions.probability",
-            f"{file}: {int(bad.sum())} row(s) hold no probabilities; {first['id']} has "
+            f"{file}: {int(bad.sum())} row(s) have invalid probabilities; {first['id']} has "
             f"{', '.join(str(first[column]) or 'nothing' for column in columns)}",
-            expected="numbers from 0 to 1 with a sum of 1", fix="divide each row by its sum, or run: foveal predict",
+            expected="numbers from 0 to 1 that sum to 1", fix="divide each row by its sum, or run: foveal predict",
         )  # fmt: skip
     return numbers
 
 
 def _whole_numbers(table: pd.DataFrame, column: str, highest: int, file: Path) -> pd.Series:
-    """The column as nullable integers; only a grade must be there in every row."""
+    """The column as nullable integers; only `grade` must have a value in every row."""
     values = pd.to_numeric(table[column], errors="coerce").astype(float)
     wrong = values.isna() & (table[column].notna() | (column == "grade"))
     wrong |= values.notna() & ~values.isin(range(highest + 1))
@@ -146,7 +147,7 @@ def probability_columns(table: pd.DataFrame) -> list[str]:
 
 
 def units(table: pd.DataFrame) -> np.ndarray:
-    """int [n]: what the bootstrap draws. Images of one group share a number; an image without a group has its own."""
+    """int [n]: the unit of each image, which the bootstrap draws: its group, or the image itself without a group."""
     own = pd.Series([f"\0{number}" for number in range(len(table))], index=table.index)
     known = table["group"].notna() & (table["group"] != "")
     return pd.factorize(table["group"].where(known, own))[0]

@@ -1,7 +1,7 @@
-"""Readout: from what a grader computes to what it says, fitted on images that it has not learned from.
+"""Readout: turns a grader's raw probabilities into calibrated ones, grades and sets; fitted on held-out images.
 
-A run keeps it in RUN/readout.json, with the cutoffs under the name `thresholds`. The images that a readout was fitted
-on are themselves judged by one that was fitted on the others (`crossed`): no image helps to choose what judges it.
+It is saved in RUN/readout.json, with the cutoffs under the key `thresholds`. The images used to fit a readout get
+cross-fitted results (`crossed`): each is read with a readout that was fitted without it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from foveal.readout.calibration import fit_steps, fit_temperature, heated, stepp
 from foveal.readout.cutoffs import cut, expected_grades, fit_cutoffs, half_way
 
 FILE = "readout.json"
-LEAST_IMAGES = 50  # fewer say nothing reliable about a temperature or a cutoff
+LEAST_IMAGES = 50  # fewer are not enough to fit a temperature or a cutoff reliably
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readout:
-    """What is done to raw probabilities [n, K]; `decision` as in losses/grading.py.
+    """How to read raw probabilities [n, K]; `decision` as in losses/grading.py.
 
-    steps: calibration in place of the temperature. cutoffs: None for half-way. limits: the least probability with
-    which a class enters a set of that `coverage`; None for no sets. images: how many it was fitted on.
+    steps: calibration in steps, instead of the temperature. cutoffs: None for half-way. limits: the lowest probability
+    with which a class enters a set of that `coverage`; None for no sets. images: the number it was fitted on.
     """
 
     decision: str
@@ -41,11 +41,11 @@ class Readout:
     images: int = 0
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """float [n, K] after calibration."""
+        """Calibrated probabilities float [n, K]."""
         return heated(raw, self.temperature) if self.steps is None else stepped(raw, self.steps)
 
     def grades(self, probabilities: np.ndarray) -> np.ndarray:
-        """int [n] of calibrated probabilities [n, K]."""
+        """Grades int [n] from calibrated probabilities [n, K]."""
         if self.decision == "most_probable":
             return probabilities.argmax(1)
         return cut(expected_grades(probabilities), self.cutoffs or half_way(probabilities.shape[1]))
@@ -57,13 +57,13 @@ class Readout:
         return prediction_sets.as_words(prediction_sets.sets_of(probabilities, grades, self.limits, self.ordered))
 
     def as_json(self) -> dict[str, Any]:
-        """What readout.json holds."""
+        """The content of readout.json."""
         return {"thresholds" if key == "cutoffs" else key: value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadoutOptions:
-    """What is fitted: a temperature (or `steps` in its place), cutoffs, and sets of that coverage (0 = none)."""
+    """What to fit: a temperature (or `steps` instead), cutoffs, and prediction sets of that coverage (0 = no sets)."""
 
     decision: str
     ordered: bool
@@ -94,10 +94,10 @@ def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, le
 def crossed(
     raw: np.ndarray, labels: np.ndarray, parts: np.ndarray, options: ReadoutOptions
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Probabilities [n, K], grades [n] and sets [n] of the images that a readout is fitted on.
+    """Cross-fitted probabilities [n, K], grades [n] and sets [n] of the images that a readout is fitted on.
 
-    parts: int [n]; the images of each part are read with what was fitted on all the others. A single part is read with
-    what was fitted on itself.
+    parts: int [n]; each part is read with a readout fitted on all other parts. A single part is read with one fitted on
+    itself.
     """
     probabilities, grades = np.empty_like(raw), np.empty(len(raw), np.int64)
     words = np.empty(len(raw), dtype=object)
@@ -118,18 +118,18 @@ def write_readout(run: Path, readout: Readout) -> None:
 
 
 def read_readout(run: Path, decision: str, ordered: bool, expected: bool = False) -> Readout:
-    """RUN/readout.json, or a plain readout where the run has none; FovealError where one was `expected`."""
+    """Read RUN/readout.json, or return a plain readout if the run has none; FovealError if one was `expected`."""
     file = run / FILE
     if not file.is_file():
         if expected:
-            raise FovealError("run.damaged", f"{file} is missing, without which {run} would give other grades",
-                              fix="copy it again")  # fmt: skip
+            raise FovealError("run.damaged", f"{file} is missing; without it, {run} would give different grades",
+                              fix="copy the whole run folder again")  # fmt: skip
         return Readout(decision=decision, ordered=ordered)
     return readout_from(read_json(file))
 
 
 def readout_from(found: Mapping[str, Any]) -> Readout:
-    """A readout from what `as_json` made of one."""
+    """The readout that `as_json` converted."""
     return Readout(**{"cutoffs" if key == "thresholds" else key: _as_tuples(found[key]) for key in found})
 
 

@@ -1,6 +1,6 @@
-"""What the classes of a grader mean: their names, their order, and from which class on an image is referred.
+"""The meaning of a grader's classes: their names, their order, and the lowest class that is referred.
 
-`referred` is the one place that decides whether an image is referred, for predict, serve, evaluate and report alike.
+Only `referred` decides whether an image is referred, for predict, serve, evaluate and report alike.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The lowest grade above a cutoff, per scale.
+# The lowest grade above each cutoff, per scale.
 REFERABLE_FROM = {"icdr": 2}  # moderate NPDR (Gulshan et al. 2016)
 SIGHT_THREATENING_FROM = {"icdr": 3}  # severe NPDR and above; the macula is not graded (Wilkinson et al. 2003)
 
 
 def referred(grades: np.ndarray, lowest: int) -> np.ndarray:
-    """bool [n]: which images are referred, from grades int [n]: those with the class `lowest` or above.
+    """bool [n]: which images are referred: those whose grade, int [n], is `lowest` or above.
 
-    The grade decides, not a threshold of a probability, so that a table, the server and a printed page never disagree
-    about an image. Operating points show what thresholds would do in its place.
+    Referral depends on the grade, not on a threshold on the probability, so tables, server and printed pages always
+    agree about an image. Operating points show the effect of thresholds.
     """
     return np.asarray(grades >= lowest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Class names in label order, whether that order is one of severity, and the lowest classes above two cutoffs."""
+    """Class names in label order, whether they are `ordered` by severity, and the lowest classes above two cutoffs."""
 
     names: Sequence[str]
     ordered: bool
@@ -35,21 +35,22 @@ class Scale:
 
     @property
     def cuts(self) -> dict[str, int]:
-        """target -> lowest class that is positive, for the cutoffs that divide these classes; {} without an order."""
+        """target -> lowest positive class, for each cutoff that applies to these classes; {} without an order."""
         cuts = {"referable": self.referable_from, "sight_threatening": self.sight_threatening_from}
         return {name: cut for name, cut in cuts.items() if self.ordered and cut and cut < len(self.names)}
 
 
 def referable_from(scale: str) -> int | None:
-    """The lowest class that is referred, on a scale or a map of it; None where that is not known."""
+    """The lowest class that is referred, on a scale or with merged grades; None if unknown."""
     return class_that_starts_at(scale, REFERABLE_FROM)
 
 
 def class_that_starts_at(scale: str, grades: dict[str, int]) -> int | None:
-    """The class that begins at a grade of the original scale; None where that is not known.
+    """The class that starts at a grade of the original scale; None if unknown.
 
     scale: as in model.json, "icdr" or, with merged classes, "icdr 0,1,2,3+4". grades: name of the scale -> grade.
-    With {"icdr": 3}: "icdr" gives 3, "icdr 0,1,2,3+4" 3, "icdr 0+1+2,3+4" 1, and "icdr 0+1,2+3+4", which mixes, None.
+    With {"icdr": 3}: "icdr" gives 3, "icdr 0,1,2,3+4" 3, "icdr 0+1+2,3+4" 1, and "icdr 0+1,2+3+4" None, because it
+    merges grades on both sides of 3.
     """
     name, _, plan = scale.partition(" ")
     first = grades.get(name)

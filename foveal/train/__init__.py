@@ -1,1 +1,1 @@
-"""Train a grader: its options, its loop, folds, the readout and the predictions it leaves behind."""
+"""Train a grader: options, training loop, folds, readout and predictions."""

@@ -1,4 +1,4 @@
-"""Class balance: a weight for each class, or how often an epoch draws each image. Both follow from the labels."""
+"""Class balance from the labels: a loss weight for each class, or how often an epoch draws each image."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ BETA = 0.999  # of the effective number of images: Cui et al. 2019 try 0.9 to 0.
 def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
     """float [K]: `none` all 1; `balanced` n / (K count); `root` the square root of that; `effective` by Cui et al.
 
-    Cui et al. 2019, eq. 2: a class of n images counts as (1 - b^n) / (1 - b). The mean weight over the labels is 1, so
-    that the learning rate keeps its meaning. FovealError where a class has no image.
+    Cui et al. 2019, eq. 2: a class of n images counts as (1 - b^n) / (1 - b). Weights are scaled to a mean of 1 over
+    the labels, so they do not change the effective learning rate. FovealError if a class has no image.
     """
     if how == "none":
         return np.ones(classes)
@@ -33,10 +33,10 @@ def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
 
 
 def drawn_images(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """int [n]: the images of an epoch in order. share 0: each once; share 1: every class equally often.
+    """int [n]: the images of an epoch in order. share 0: each image once; share 1: every class equally often.
 
-    In between, the chance of a class is (1 - share) of its own plus share of an equal one, as in the progressively
-    balanced sampling of Kang et al. 2020 (section 4.1). A class is drawn first, then one of its images.
+    In between, the probability of a class is interpolated: (1 - share) times its natural frequency plus share times
+    1 / K (progressively balanced sampling, Kang et al. 2020, section 4.1). Images of a class are equally likely.
     """
     if share == 0:
         return generator.permutation(len(labels))

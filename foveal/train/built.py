@@ -1,4 +1,4 @@
-"""What is trained: the grader, its optimiser, maybe a running average of it, and the layers that stay frozen."""
+"""The grader in training: its optimiser, an optional running average of its weights, and its frozen layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from foveal.train.task import Task
 
 @dataclass(kw_only=True)
 class Built:
-    """loaded: where the starting weights come from, in words. frozen: names of layers kept in evaluation mode."""
+    """loaded: source of the starting weights, in words. frozen: names of layers kept in evaluation mode."""
 
     grader: Grader
     optimiser: torch.optim.Optimizer
@@ -30,11 +30,11 @@ class Built:
 
     @property
     def judged(self) -> Grader:
-        """The grader whose answers count: the average where there is one."""
+        """The grader to evaluate: the running average if there is one."""
         return self.grader if self.average is None else self.average
 
     def training_mode(self, grader: Grader) -> None:
-        """Put a grader into training mode, but for what is frozen."""
+        """Put a grader into training mode, except for its frozen layers."""
         grader.train()
         if not any(parameter.requires_grad for parameter in self.grader.encoder.parameters()):
             grader.encoder.eval()
@@ -43,7 +43,7 @@ class Built:
 
 
 def build(task: Task, learned: Learned) -> Built:
-    """The grader with its starting weights, on the device, and all that trains it."""
+    """Build the grader with its starting weights on the device, and its optimiser."""
     config, prepared = task.config, task.prepared
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)

@@ -1,4 +1,4 @@
-"""What an epoch leaves behind: answers to the validation part, figures for metrics.jsonl and a line for people."""
+"""The results of an epoch: grades of the validation images, metrics for metrics.jsonl and a line for the terminal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from foveal.predict.features import EVALUATION_BATCH, encode
 from foveal.sets.loader import ImageStore
 from foveal.train.task import Task
 
-RE_ESTIMATED_ON = 1024  # images: the mean of 16 batches, which knows the statistics to a few per cent
+RE_ESTIMATED_ON = 1024  # images: 16 batches, enough to estimate the statistics to within a few per cent
 
 
 class Judged:
-    """The validation part: its images (or the features of a frozen encoder), labels and latest answers."""
+    """The validation part: its images (or the features of a frozen encoder), labels and latest predictions."""
 
     def __init__(self, task: Task, records: pd.DataFrame) -> None:
         self.task, self.store = task, ImageStore([(task.prepared, records)])
@@ -35,7 +35,7 @@ class Judged:
         self.grades, self.probabilities = np.empty(0, np.int64), np.empty((0, 0), np.float32)
 
     def judge(self, grader: Grader, weights: Tensor, epoch: int) -> dict[str, Any]:
-        """Loss, accuracy, kappa, macro F1 and recall for metrics.jsonl, by class weights [K]; keeps the answers."""
+        """Grade the images: loss (with class weights [K]), accuracy, kappa, macro F1 and recall for metrics.jsonl."""
         loss = self.task.loss
         grader.eval()
         features = self.features
@@ -51,16 +51,16 @@ class Judged:
 
 
 def refuse_divergence(loss: float, probabilities: Tensor, part: str, epoch: int) -> None:
-    """FovealError where a loss or probabilities [n, K] are not finite."""
+    """FovealError if a loss or probabilities [n, K] are not finite."""
     if not math.isfinite(loss) or not probabilities.isfinite().all():
         raise FovealError(
             "training.diverged", f"training diverged: the {part} loss of epoch {epoch} is {loss}",
-            fix="start again with another --out and a lower --learning-rate than that in config.toml",
+            fix="start again with another --out and a lower --learning-rate than the one in config.toml",
         )  # fmt: skip
 
 
 def re_estimate_statistics(task: Task, grader: Grader, store: ImageStore) -> None:
-    """Estimate the batch statistics of the encoder anew from plain training images; layers in training mode learn."""
+    """Re-estimate the encoder's batch statistics from plain training images, for layers in training mode."""
     chosen = np.random.default_rng(task.config.seed).permutation(len(store))[:RE_ESTIMATED_ON]
 
     def batches() -> Iterator[Tensor]:
@@ -87,17 +87,20 @@ def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -
 
 
 def selection_score(row: dict[str, Any], *, ordered: bool) -> tuple[float, float]:
-    """The best epoch has the highest: kappa of grades, else accuracy, then a low loss; or it is the last epoch."""
+    """The best epoch has the highest score: kappa (accuracy without grades), then the lowest validation loss.
+
+    Without a validation part, the score is the epoch number, so the last epoch is the best.
+    """
     if "val_loss" not in row:
         return (float(row["epoch"]), 0.0)
     return (row["val_kappa" if ordered else "val_accuracy"], -row["val_loss"])
 
 
 def note(row: dict[str, Any]) -> str:
-    """One line about an epoch for people."""
+    """One line about an epoch for the terminal."""
     parts = [
         f"{name}loss {row[loss]:.3f} accuracy {row[f'{part}_accuracy']:.3f} kappa {row[f'{part}_kappa']:.3f}"
-        + (" (all given one class!)" if row[f"{part}_constant"] else "")
+        + (" (all images got the same grade!)" if row[f"{part}_constant"] else "")
         for name, part, loss in (("", "train", "loss"), ("val ", "val", "val_loss")) if loss in row
     ]  # fmt: skip
     return " | ".join([*parts, f"{row['images_per_second']:,.0f} images/s, waiting {row['data_wait']:.0%}"])

@@ -1,6 +1,6 @@
-"""The batches of an epoch: which images, how they are seen, and their targets.
+"""The batches of an epoch: which images, their random views, and their targets.
 
-Everything is a function of (seed, epoch, step), so that a resumed run continues as if it had not stopped.
+Everything depends only on (seed, epoch, step), so a resumed run gives the same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from foveal.train.mixing import mix
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task
 
-GROWING_STEP = 32  # intermediate sizes are multiples of it: networks halve the side five times
-MIXING = 7  # a seed of its own, so that mixing does not change the views
+GROWING_STEP = 32  # intermediate sizes are multiples of 32, because networks halve the side five times
+MIXING = 7  # added to the seed, so that mixing does not change the random views
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """inputs [B, C, s, s], or features [B, D] of a frozen encoder; targets [B, K]; index int [B] of the images."""
+    """inputs: [B, C, s, s], or features [B, D] of a frozen encoder. targets: [B, K]. index: int [B], image numbers."""
 
     inputs: Tensor
     targets: Tensor
@@ -36,7 +36,7 @@ class Batch:
 
 
 def batches_of_epoch(config: TrainConfig, learned: Learned, store: ImageStore, epoch: int) -> list[np.ndarray]:
-    """Index arrays of an epoch. A batch of one image is left out: it has no batch statistics."""
+    """Index arrays of an epoch. A batch of one image is skipped, because batch normalisation needs two."""
     size, share = config.batch_size, sampling_share(config, epoch)
     if share == 0:
         batches = epoch_batches(len(store), size, config.seed, epoch, drop_last=False, windows=store.windows)
@@ -47,14 +47,14 @@ def batches_of_epoch(config: TrainConfig, learned: Learned, store: ImageStore, e
 
 
 def sampling_share(config: TrainConfig, epoch: int) -> float:
-    """How balanced an epoch is: 0 natural, 1 every class equally often."""
+    """How balanced the sampling of an epoch is: 0 natural, 1 every class equally often."""
     if config.sampling == "progressive":
         return epoch / max(1, config.epochs - 1)
     return float(config.sampling == "balanced")
 
 
 def size_in_epoch(config: TrainConfig, epoch: int) -> int:
-    """Image size in an epoch, in pixels: in three thirds from --grow-from to --image-size."""
+    """Image size in an epoch, in pixels: it grows in three steps from --grow-from to --image-size."""
     if not config.grow_from:
         return config.image_size
     third = 3 * epoch // config.epochs
@@ -66,7 +66,7 @@ def size_in_epoch(config: TrainConfig, epoch: int) -> int:
 def feed(
     task: Task, learned: Learned, store: ImageStore, epoch: int, first_step: int, features: Tensor | None
 ) -> Iterator[Batch]:
-    """The batches of an epoch, on the device; of `features` [n, D] where the encoder is frozen."""
+    """The batches of an epoch, on the device; taken from `features` [n, D] if the encoder is frozen."""
     config, device = task.config, task.device
     size = size_in_epoch(config, epoch)
     seen = NetworkInput(size, task.spec.mean, task.spec.std)

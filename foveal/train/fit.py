@@ -1,6 +1,6 @@
-"""fit: one grader, from its starting weights to its best epoch. The same order of steps as pretrain/loop.py.
+"""fit: train one grader from its starting weights. The steps follow the same order as pretrain/loop.py.
 
-The validation part, where there is one, chooses the epoch; otherwise the last epoch is kept.
+The validation part chooses the best epoch; without one, the last epoch is kept.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task
 
-# Options that `describe` does not repeat: the command names them, or they do not change what is learned.
+# Options that `describe` does not print: they are on the command line, or do not affect what is learned.
 UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks")
 
 
 def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
-    """Train into `run`, from its checkpoint where it has one; returns the epoch whose weights are in best.pt.
+    """Train into `run`, resuming from its checkpoint if there is one; returns the epoch saved in best.pt.
 
-    held_out: labelled records that choose the epoch, maybe none.
+    held_out: labelled validation records that choose the best epoch; may be empty.
     """
     # Model and optimiser
     config, prepared = task.config, task.prepared
@@ -54,7 +54,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     state: dict[str, Any] = {"epoch": 0, "best": None}
     if run.checkpoint.exists():
         state = resume(run, built)
-    # A last batch of a single image is left out (feed.py).
+    # A last batch of a single image is skipped (feed.py).
     steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
     run.forget_after(step)
@@ -74,7 +74,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     with progress_bar("train", config.epochs * len(store), done=state["epoch"] * len(store)) as bar:
         for epoch in range(state["epoch"], config.epochs):
             if config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience:
-                say(f"no better epoch in {config.patience}: stopped, and kept epoch {state['best']['epoch']}")
+                say(f"no improvement for {config.patience} epochs: stopped early; kept epoch {state['best']['epoch']}")
                 break
             torch.manual_seed(config.seed + 1000 * (epoch + 1))  # dropout and stochastic depth, if any
             built.training_mode(grader)
@@ -91,7 +91,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 cost, probabilities = objective.backward(batch)
                 built.optimiser.step()
                 if average is not None:
-                    # At first over the few steps there are: a long memory would keep the random start.
+                    # Average over few steps at first, or the random starting weights would stay in the average.
                     update_average(average, grader, min(config.ema, (1 + step) / (10 + step)))
                 step += 1
                 losses.append(cost * len(batch.index))
@@ -100,7 +100,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 bar.advance(len(batch.index))
             seconds = time.perf_counter() - since
 
-            # The only waits for the device in an epoch: its sums, then the validation part.
+            # The only places in an epoch that wait for the device: these sums, then the validation part.
             order, given_probabilities = np.concatenate(indices), torch.cat(answers).cpu()
             row = {"step": step, "epoch": epoch + 1, "loss": float(torch.stack(losses).sum()) / len(order)}
             refuse_divergence(row["loss"], given_probabilities, "training", epoch + 1)
@@ -113,7 +113,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 row |= judged.judge(built.judged, objective.weights.cpu(), epoch + 1)
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
 
-            # What is kept; the checkpoint comes last, so that an interrupted epoch is trained again.
+            # Save; the checkpoint comes last, so that an interrupted epoch is repeated.
             score = selection_score(row, ordered=task.ordered)
             better = state["best"] is None or score > tuple(state["best"]["score"])
             if better:
@@ -135,7 +135,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
 
 
 def resume(run: Run, built: Built) -> dict[str, Any]:
-    """Load the checkpoint of a run into what is trained; returns the checkpoint."""
+    """Load the run's checkpoint into the grader, the optimiser and the average; returns the checkpoint."""
     state = checkpoint.load(run.checkpoint)
     checkpoint.load_strict(built.grader, state["grader"], str(run.checkpoint))
     built.optimiser.load_state_dict(state["optimiser"])
@@ -145,7 +145,10 @@ def resume(run: Run, built: Built) -> dict[str, Any]:
 
 
 def standardised(task: Task, built: Built, store: ImageStore, judged: Judged | None) -> tuple[Scale, Tensor]:
-    """The scale and the features [n, D] of a frozen encoder, which are the same in every epoch; also fills `judged`."""
+    """The scale and the standardised features [n, D] of a frozen encoder; also sets those of `judged`.
+
+    They are the same in every epoch, so they are computed once.
+    """
     features = encode(built.grader.encoder, store, task.spec, task.device)
     scale = Scale(*mean_and_spread(features))
     if judged is not None:
@@ -154,7 +157,7 @@ def standardised(task: Task, built: Built, store: ImageStore, judged: Judged | N
 
 
 def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:
-    """The learning rate of a step: it rises over the first steps, then falls as --schedule says."""
+    """The learning rate of a step: it rises during the warm-up, then falls according to --schedule."""
     assert config.learning_rate is not None
     rising = round(config.warm_up * total_steps)
     if config.schedule == "cosine":
@@ -164,13 +167,13 @@ def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> flo
 
 
 def save_best(run: Run, task: Task, weights: dict[str, Tensor], epoch: int) -> None:
-    """Write best.pt: the weights, their epoch, and the input they learned with, which `predict` checks."""
+    """Write best.pt: the weights, their epoch, and the image size and normalisation, which `predict` checks."""
     seen = {"image_size": task.spec.image_size, "mean": list(task.spec.mean), "std": list(task.spec.std)}
     checkpoint.save({"grader": weights, "epoch": epoch, "input": seen}, run.path / "best.pt")
 
 
 def describe(task: Task, learned: Learned, built: Built) -> None:
-    """Say what is trained, and the options that are not the default ones, with those that follow from the data."""
+    """Print what is being trained, and the options that differ from their defaults or follow from the data."""
     config = task.config
     kind = "linear probe" if config.freeze else "fine-tune"
     size = f"{len(learned):,} images at {config.image_size} px"

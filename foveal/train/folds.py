@@ -1,4 +1,4 @@
-"""Folds: a grader for each part of the images, trained on the others, and all of them together as an ensemble."""
+"""Folds: train one grader per fold, each on the other folds, and combine them into an ensemble."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from foveal.train.task import Task
 
 
 def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
-    """int [n]: the fold in which each image is held out; whole groups, every class shared out evenly.
+    """int [n]: the fold that holds out each image. Groups stay whole; classes are spread evenly over the folds.
 
-    FovealError where there are fewer groups than folds.
+    FovealError if there are fewer groups than folds.
     """
     labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
     count = int(group_codes(groups).max()) + 1
@@ -35,9 +35,9 @@ def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 
 
 def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, hashes: dict[str, str]) -> None:
-    """Train a grader for each fold in RUN/fold1 …, resuming each, then join them. before, hashes: as `train` has them.
+    """Train a grader for each fold in RUN/fold1 …, resuming each, then combine them. before, hashes: see `train`.
 
-    No fold chooses its epoch: it keeps the last, so that the held-out images choose nothing.
+    Each fold keeps its last epoch, because the held-out images must not choose the best one.
     """
     config, prepared, records = task.config, task.prepared, learned.parts[0][1]
     fold_of, test = folds_of(records, config.folds, config.seed), prepared.part("test")
@@ -53,9 +53,9 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
             rest = learned.rows(inside)
             write_start(fold, own, rest, before)
             best = fit(fold, own, rest, records.iloc[:0])
-            # The readout of all folds together is fitted on what each says about its held-out images.
+            # The common readout is fitted later, on the held-out predictions of all folds.
             plain = replace(own.config, calibrate=False, cutoffs="half-way", coverage=0.0)
-            with hushed():  # the figures of all folds together are shown instead
+            with hushed():  # metrics of all folds together are shown later
                 finish(fold, replace(own, config=plain), pd.concat([records[outside].assign(split="val"), test]), best)
         write_held_out(fold.path, config.epochs, prepared.classes)
         fold.close()
@@ -64,10 +64,11 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
 
 
 def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray) -> None:
-    """Write RUN's model.json, readout, predictions (out of fold, and of the test part by all folds) and folds.csv.
+    """Write RUN's model.json, readout, folds.csv and predictions.
 
-    The readout is fitted on single graders but used for their mean, which is a little less sure: its prediction sets
-    are rather too large than too small.
+    Training and validation images get their held-out predictions, test images those of the ensemble. The readout is
+    fitted on single graders but also applied to their mean, which is slightly less confident, so prediction sets of
+    the ensemble are slightly too large rather than too small.
     """
     names = [f"fold{number + 1}" for number in range(task.config.folds)]
     tables = [read_predictions(run.path / name / FILE) for name in names]
@@ -91,7 +92,7 @@ def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray)
 
 
 def show_folds(table: pd.DataFrame, classes: int) -> None:
-    """Accuracy and kappa of each fold after the readout: how much the choice of images alone changes them."""
+    """Print accuracy and kappa of each fold after the readout, to show how much they vary with the choice of images."""
     rows = []
     for name, part in table[table["split"] == "val"].groupby("fold"):
         figures = summarise("val", part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64), classes)

@@ -1,4 +1,4 @@
-"""What is learned from: training images with targets, pseudo-labelled ones among them, and labels of a second task."""
+"""The training data: images and their targets, including pseudo-labelled ones, and labels of a second task."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from foveal.errors import FovealError
 from foveal.losses.targets import one_hot
 from foveal.sets.records import PreparedSet
 
-MOST_SECOND = 10  # classes of a second task: a column with more is rather a number or a name
+MOST_SECOND = 10  # classes of a second task: a column with more values probably holds numbers or names
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """Images and their targets.
+    """Training images and their targets.
 
-    parts: prepared sets with the records that are used of each, graded ones first. labels int64 [n]: the grade, or the
-    likeliest one of a soft pseudo-label. targets float32 [n, K]. second: int64 [n], -1 where unknown; None without it.
+    parts: prepared sets with the records used from each; graded images come first. labels: int64 [n], the grade, or
+    the most probable grade of a soft pseudo-label. targets: float32 [n, K]. second: int64 [n], labels of the second
+    task, -1 if unknown; None without a second task.
     """
 
     parts: Sequence[tuple[PreparedSet, pd.DataFrame]]
@@ -41,7 +42,7 @@ class Learned:
         return [name for _, records in self.parts for name in records["id"]]
 
     def rows(self, chosen: np.ndarray) -> Learned:
-        """Some images of the first set, by bool [m], with all pseudo-labelled images."""
+        """The images of the first set that `chosen`, bool [m], selects, and all pseudo-labelled images."""
         graded = len(self.parts[0][1])
         kept = np.concatenate([np.flatnonzero(chosen), np.arange(graded, len(self))])
         first = (self.parts[0][0], self.parts[0][1][chosen])
@@ -55,17 +56,18 @@ def learned_from(
     prepared: PreparedSet, records: pd.DataFrame, pseudo: Sequence[tuple[PreparedSet, pd.DataFrame, np.ndarray]] = (),
     second: str | None = None,
 ) -> Learned:  # fmt: skip
-    """Labelled records and pseudo-labelled images (set, records, targets [m, K]); `second`: a column of columns.csv.
+    """Combine labelled records with pseudo-labelled images.
 
-    FovealError where there are fewer than two classes to learn.
+    pseudo: (set, records, targets [m, K]). second: a column of columns.csv. FovealError if the labels have fewer than
+    two classes.
     """
     if records["label"].nunique() < 2:
-        what = f"{prepared.path} has {len(records)} labelled training images of {records['label'].nunique()} classes"
-        fix = "prepare a source that has labels of two classes or more"
-        raise FovealError("set.too_few_classes", what, expected="2 classes or more", fix=fix)
+        what = f"{prepared.path} has {len(records)} labelled training images in {records['label'].nunique()} classes"
+        fix = "prepare a data source with labels of at least two classes"
+        raise FovealError("set.too_few_classes", what, expected="at least 2 classes", fix=fix)
     absent = [name for k, name in enumerate(prepared.classes) if k not in set(records["label"])]
     if absent:
-        warn(f"there is no training image of {', '.join(absent)}: the grader cannot learn to recognise it")
+        warn(f"there are no training images of {', '.join(absent)}: the grader cannot learn to recognise this class")
     labels, size = records["label"].to_numpy(np.int64), len(prepared.classes)
     targets = [one_hot(torch.from_numpy(labels), size), *(torch.tensor(rows) for _, _, rows in pseudo)]
     grades = np.concatenate([labels, *(rows.argmax(1) for _, _, rows in pseudo)])
@@ -79,7 +81,7 @@ def learned_from(
 
 
 def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(int64 [n], class names) of a second task; -1 where it is unknown. The names are sorted, from the whole set."""
+    """(labels int64 [n], class names) of a second task; -1 if unknown. The sorted names come from the whole set."""
     values = prepared.columns
     if column not in values:
         there = ", ".join(map(str, values.columns)) or "no columns"

@@ -1,11 +1,11 @@
-"""Errors as tables and pictures that a person can read.
+"""Tables and pictures of misgraded images.
 
     RUN/errors/classes.csv          epoch, part, class, images, precision, recall
     RUN/errors/epoch-007-val.csv    id, true, given, probability of the given grade, worst first; -train likewise
-    RUN/misgraded.csv               the same of the best epoch, and RUN/misgraded/NN.jpg: the worst images
+    RUN/misgraded.csv               the same for the best epoch; RUN/misgraded/NN.jpg shows the worst images
 
-Training images are listed as the network saw them in the epoch, turned and coloured; mixed images are not listed. The
-val part of a fold is the images that it holds out, judged after its last epoch only.
+Training images were graded in their random views of that epoch; with mixup or CutMix they are not listed. The val part
+of a fold is its held-out images, graded only after its last epoch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Answers = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]  # ids, true,
 
 
 def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list[str]) -> None:
-    """Write the tables of one epoch, and its lines of classes.csv. parts: train, val -> answers."""
+    """Write the tables of one epoch, and its lines of classes.csv. parts: train or val -> predictions."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     lines = []
@@ -44,14 +44,14 @@ def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list
 
 
 def worst_first(table: pd.DataFrame, true: str, given: str) -> pd.DataFrame:
-    """The wrong rows with their `distance` in grades, the largest first, then those with the highest `probability`."""
+    """The misgraded rows, sorted by their `distance` in grades, then by `probability`, both largest first."""
     wrong = table[table[true].notna() & (table[true] != table[given])]
     wrong = wrong.assign(distance=(wrong[true] - wrong[given]).abs().astype(int))
     return wrong.sort_values(["distance", "probability", "id"], ascending=[False, False, True])
 
 
 def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
-    """The tables of the images that a fold holds out, from its predictions."""
+    """Write the tables of a fold's held-out images, from its predictions."""
     table = read_predictions(run / "predictions.csv")
     table = table[table["split"] == "val"]
     true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
@@ -60,7 +60,7 @@ def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
 
 
 def _replace_epoch(file: Path, epoch: int, lines: list[tuple]) -> None:
-    """Replace the lines of these parts of an epoch, and drop those of later epochs, which a resumed run repeats."""
+    """Replace the lines of these parts of an epoch, and drop later epochs, which a resumed run repeats."""
     columns = ["epoch", "part", "class", "images", "precision", "recall"]
     new = pd.DataFrame(lines, columns=columns).round({"precision": 4, "recall": 4})
     if file.is_file():
@@ -71,9 +71,9 @@ def _replace_epoch(file: Path, epoch: int, lines: list[tuple]) -> None:
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:
-    """Write RUN/misgraded.csv from a table of predictions, and pictures of the worst images of the test part.
+    """Write RUN/misgraded.csv from a table of predictions, and pictures of the worst test images.
 
-    Without a test part, the pictures are of all images.
+    Without a test part, the pictures show the worst of all images.
     """
     rows = table.to_dict("records")
     wrong = worst_first(table.assign(probability=[row[f"p{row['grade']}"] for row in rows]), "label", "grade")

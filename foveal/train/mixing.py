@@ -1,4 +1,4 @@
-"""Mixed images: pairs of a batch and of their targets, blended or pasted.
+"""Mixed images: blend pairs of images (mixup), or paste a rectangle of one into the other (CutMix).
 
 mixup: Zhang et al. 2018 (https://arxiv.org/abs/1710.09412); CutMix: Yun et al. 2019 (https://arxiv.org/abs/1905.04899).
 """
@@ -14,9 +14,9 @@ from torch import Tensor
 def mix(
     images: Tensor, targets: Tensor, mixup: float, cutmix: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Images [B, C, s, s] and targets [B, K] of which each is mixed with another of the batch.
+    """Mix each image [B, C, s, s] and target [B, K] with another one of the batch.
 
-    mixup, cutmix: parameters of the Beta distributions, 0 = not; where both are on, a coin decides for the batch.
+    mixup, cutmix: parameters of the Beta distributions, 0 = off. If both are on, each batch uses one at random.
     """
     if not mixup and not cutmix:
         return images, targets
@@ -40,7 +40,7 @@ def _beta(parameter: float, generator: torch.Generator) -> float:
 
 
 def _rectangle(height: int, width: int, area: float, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """top, left, bottom, right of a rectangle of that share of the area around a random pixel, cut at the border."""
+    """top, left, bottom, right of a rectangle of that share of the area at a random place, clipped to the image."""
     tall, wide = (round(side * math.sqrt(area) / 2) for side in (height, width))
     y, x = (int(torch.randint(side, (), generator=generator)) for side in (height, width))
     return max(0, y - tall), max(0, x - wide), min(height, y + tall), min(width, x + wide)

@@ -1,4 +1,4 @@
-"""The cost of a batch, and its gradient: the grading loss and, beside it, the loss of a second task."""
+"""The cost of a batch and its gradient: the grading loss plus the loss of a second task, if there is one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from foveal.train.feed import Batch
 from foveal.train.learned import Learned
 from foveal.train.task import Task
 
-SECOND_WEIGHT = 0.5  # of the second task beside the grade: it should help the features, not decide them
+SECOND_WEIGHT = 0.5  # of the second task's loss, relative to the grading loss, which should dominate
 
 
 class Objective:
-    """weights: float32 [K], of the classes, on the device."""
+    """weights: class weights float32 [K], on the device."""
 
     def __init__(self, task: Task, learned: Learned, grader: Grader) -> None:
         self.task, self.grader = task, grader
@@ -32,10 +32,10 @@ class Objective:
         self.second = None if learned.second is None else torch.from_numpy(learned.second).to(task.device)
 
     def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch; returns its mean cost, and probabilities float32 [B, K].
+        """Add the gradient of a batch; returns its mean cost and probabilities float32 [B, K].
 
-        The batch is processed in parts of --micro-batch. Each counts by the weight of its images, so that together
-        they give the gradient of the whole batch.
+        The batch is processed in parts of --micro-batch images. Each part is weighted by the importance of its images,
+        so that the sum is the gradient of the whole batch.
         """
         whole = importance(batch.targets, self.weights).sum()
         costs, answers = [], []
@@ -62,6 +62,9 @@ class Objective:
 
 
 def parts_of(images: int, most: int) -> list[slice]:
-    """A batch in parts of about equal size, of `most` images each (0 = whole): from 3 on none has a single image."""
+    """Split a batch into parts of about equal size, of at most `most` images (0 = do not split).
+
+    With `most` of 3 or more, no part of a larger batch has a single image.
+    """
     edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
     return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]

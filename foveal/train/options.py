@@ -18,8 +18,8 @@ LOWEST = {
 SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage", "ema")  # 0 or more, and below 1
 FACTORS = ("decay", "layer_decay")  # above 0, and 1 at most
 MOST_FOLDS = 20
-SMOOTHED = ("auto", "cross_entropy", "focal", "ordinal")  # losses of a softmax, whose targets can be smoothed
-# What a linear probe, which computes the features of plain images once, cannot do.
+SMOOTHED = ("auto", "cross_entropy", "focal", "ordinal")  # softmax losses, which support label smoothing
+# Options for fine-tuning only: a linear probe computes the features of plain images once.
 FINE_TUNE_ONLY = (
     "freeze_stages", "grow_from", "mixup", "cutmix", "views", "layer_decay", "micro_batch", "batch_norm",
 )  # fmt: skip
@@ -30,136 +30,136 @@ class TrainConfig:
     """Options of `foveal train`."""
 
     ## What to learn
-    # Prepared set with labels.
+    # Prepared set (folder written by `foveal prepare`) with labels.
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    # Run folder to write, or to resume.
+    # Run folder to create, or to resume if training was interrupted.
     out: Path
-    # Starting weights: random, imagenet, a run folder, or a .safetensors file with timm's keys.
+    # Starting weights: random, imagenet, a run folder, or a .safetensors file with timm's parameter names.
     init: str = "random"
-    # Any timm model or a network of Foveal; auto takes that of the --init run, else tf_efficientnet_lite0.
+    # Network: any timm model or one of Foveal's; auto uses the network of the --init run, else tf_efficientnet_lite0.
     encoder: str = "auto"
-    # Linear probe: freeze the encoder and train one linear layer on its features.
+    # Linear probe: keep the encoder's weights fixed and train only one linear layer on its features.
     freeze: bool = False
-    # Table that `foveal pseudolabel` wrote: learn from its images too.
+    # Table written by `foveal pseudolabel`: train on its images as well.
     pseudo_labels: Path | None = None
-    # Column of the set's columns.csv to learn beside the grade, such as macular oedema.
+    # Second task to learn together with the grade, such as macular oedema: a column of the set's columns.csv.
     second: str | None = None
-    # Train a grader for each of this many grouped, stratified folds; 0 trains one grader.
+    # Cross-validation: train this many graders, each with other patients held out; 0 trains one grader.
     folds: int = 0
 
     ## How long
-    # Passes over the training images.
+    # Number of epochs (passes over the training images).
     epochs: int = 20
-    # Stop after this many epochs without a better one on the validation part; 0 never stops early.
+    # Stop after this many epochs without improvement on the validation images; 0 never stops early.
     patience: int = 0
-    # Images per step.
+    # Images per training step.
     batch_size: int = 32
-    # Image size in pixels; 0 takes that of the --init run, else that of the prepared images.
+    # Image size in pixels; 0 uses the size of the --init run, else of the prepared images.
     image_size: int = 0
-    # Image size in the first third of the epochs; the second third is half-way to --image-size. 0 keeps --image-size.
+    # Image size in the first third of the epochs; it then grows to --image-size in two steps. 0 is off.
     grow_from: int = 0
 
     ## Grades
-    # Loss; auto is ordinal (an error costs by its distance) for grades and cross_entropy for other classes.
+    # Loss; auto is ordinal (larger errors cost more) for grades, and cross_entropy for classes without an order.
     loss: Literal["auto", "cross_entropy", "focal", "ordinal", "corn", "coral", "mse", "smooth_l1"] = "auto"
-    # Give rare classes more weight: balanced n / (classes x count), root its square root, effective Cui et al. 2019.
+    # Weight rare classes more: balanced is n / (classes x count), root its square root, effective by Cui et al. 2019.
     class_weights: Literal["auto", "balanced", "root", "effective", "none"] = "auto"
-    # Images of an epoch: natural takes each once, balanced all classes equally often, progressive moves between them.
+    # Sampling: natural (each image once per epoch), balanced (all classes equally often), or progressive between them.
     sampling: Literal["natural", "balanced", "progressive"] = "natural"
-    # Fit the probabilities to the validation images (temperature; for a regression a slope and a cutoff per grade).
+    # Calibrate the probabilities on the validation images (temperature scaling; for regression, one slope per step).
     calibrate: bool = True
-    # Cutoffs between grades: half-way, or fitted on validation images; auto fits them for a regression.
+    # Cutoffs between grades: half-way, or fitted on the validation images; auto fits them for regression losses only.
     cutoffs: Literal["auto", "half-way", "fitted"] = "auto"
-    # Share of the images of each class whose prediction set contains the true grade; 0 gives no sets.
+    # Prediction sets: share of the images of each class whose set should contain the true grade; 0 makes no sets.
     coverage: float = 0.9
-    # Test-time augmentation: average over 4 flips, or over 8 flips and quarter turns.
+    # Test-time augmentation: average predictions over 4 flips, or over 8 flips and quarter turns.
     tta: Literal["none", "flips", "turns"] = "none"
 
     ## Where
-    # auto, cpu, cuda or mps.
+    # Device: auto, cpu, cuda or mps.
     device: str = "auto"
-    # Process this many images of a batch at a time, which saves memory; 0 processes the whole batch.
+    # To save memory, process only this many images of a batch at a time; 0 processes the whole batch at once.
     micro_batch: int = 0
-    # Number format: auto is bf16 on GPUs that support it and fp32 elsewhere.
+    # Numerical precision: auto is bf16 on GPUs that support it, and fp32 elsewhere.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Also send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN).
     track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
 
     ## For experts
-    # Recipe of the random views; auto is mild for fundus photographs, digits for grey images and plain for others.
+    # Recipe for random augmentation; auto is mild for fundus photographs, digits for grey images, plain for others.
     views: str = "auto"
-    # Blend pairs of images and their targets: parameter of the Beta distribution, usually 0.2; 0 is off.
+    # Mixup, blending pairs of images and their targets: parameter of the Beta distribution, usually 0.2; 0 is off.
     mixup: float = 0.0
-    # Paste a rectangle of another image and mix the targets by area: parameter of the Beta distribution; 0 is off.
+    # CutMix, pasting a rectangle of another image: parameter of the Beta distribution; 0 is off.
     cutmix: float = 0.0
-    # Share of the target that is spread over all classes.
+    # Label smoothing: share of each target that is spread over all classes.
     label_smoothing: float = 0.0
-    # Keep the starting weights of the first stages of the encoder (the stem is the first).
+    # Freeze this many of the encoder's first stages (the stem counts as one).
     freeze_stages: int = 0
-    # Batch statistics: learn, freeze, or re-estimate before grading; auto freezes those of --init below 16 images.
+    # Batch-norm statistics: learn, freeze, or re-estimate; auto freezes pre-trained ones for batches below 16 images.
     batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"
-    # Grade with a running average of the weights of this momentum; 0 grades with the weights themselves.
+    # Grade with a running average of the weights; this is its momentum, such as 0.99. 0 uses the weights themselves.
     ema: float = 0.0
     # Optimiser.
     optimiser: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
-    # Peak learning rate; the default is 0.001 for a probe or random weights and 0.0004 for a fine-tune.
+    # Peak learning rate; the default is 0.001 for a linear probe or random weights, and 0.0004 for fine-tuning.
     learning_rate: float | None = None
-    # Share of all steps in which the learning rate rises to its peak.
+    # Share of all steps used for warm-up, in which the learning rate rises to its peak.
     warm_up: float = 0.1
-    # How the rate falls after that: along half a cosine, by --decay each epoch (steps), or not at all.
+    # Learning rate after warm-up: falls along a cosine, by the factor --decay each epoch (steps), or stays constant.
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
-    # Share of the peak rate at which the cosine ends.
+    # Learning rate at the end of the cosine, as a share of the peak.
     final_rate: float = 0.01
-    # Factor of the rate from one epoch to the next, with --schedule steps.
+    # With --schedule steps: factor on the learning rate after each epoch.
     decay: float = 0.7
-    # Factor of the learning rate from one stage of the encoder to the one below it; 1 gives all the same rate.
+    # Train earlier stages more slowly: factor on the learning rate from each stage to the one before it; 1 is off.
     layer_decay: float = 1.0
-    # Weight decay of matrices and kernels.
+    # Weight decay of matrices and convolution kernels.
     weight_decay: float = 0.02
-    # Continue although the starting weights have seen validation or test images.
+    # Continue even if the starting weights were trained on validation or test images.
     allow_leaks: bool = False
-    # Decides the folds, the first weights of the head, the order of the images and the views.
+    # Random seed for folds, new weights, the order of the images and augmentation.
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, lowest in LOWEST.items():
             check(self, name, getattr(self, name) is None or getattr(self, name) >= lowest, f"{lowest} or more")
         for name in SHARES:
-            check(self, name, 0 <= getattr(self, name) < 1, "a share: 0 or more, and below 1")
+            check(self, name, 0 <= getattr(self, name) < 1, "0 or more, and below 1")
         for name in FACTORS:
-            check(self, name, 0 < getattr(self, name) <= 1, "a factor above 0 and at most 1")
+            check(self, name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         if self.views != "auto":
             get_recipe(self.views)
         self._check_pairs()
 
     def _check_pairs(self) -> None:
-        """Options that exclude each other, or that do nothing without another."""
+        """Refuse options that exclude each other, or that do nothing without another one."""
         changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
         if self.freeze:
-            probe = "a probe computes the features of plain images once, so this option is for a fine-tune"
+            probe = "a linear probe computes the features of plain images once, so this option has no effect"
             self._refuse(changed & {*FINE_TUNE_ONLY}, "--freeze", probe)
         if self.folds:
-            self._refuse(changed & {"patience"}, "--folds", "the held-out fold must not choose the epoch it judges")
+            self._refuse(changed & {"patience"}, "--folds", "held-out images must not choose the epoch")
         if self.second:
             self._refuse(changed & {"mixup", "cutmix"}, "--second", "the second label of a mixed image is unknown")
         if self.loss not in SMOOTHED:
-            self._refuse(changed & {"label_smoothing"}, f"--loss {self.loss}", "only a softmax has a target to smooth")
+            self._refuse(changed & {"label_smoothing"}, f"--loss {self.loss}", "it needs a softmax loss")
         if self.init == "random":
-            self._refuse(changed & {"freeze_stages"}, "--init random", "random weights are not worth keeping")
+            self._refuse(changed & {"freeze_stages"}, "--init random", "it would freeze random weights")
         for name, schedule in (("decay", "steps"), ("final_rate", "cosine")):
             if self.schedule != schedule:
-                why = f"it belongs to --schedule {schedule}"
+                why = f"it only affects --schedule {schedule}"
                 self._refuse(changed & {name}, f"--schedule {self.schedule}", why)
 
     def _refuse(self, names: set[str], other: str, why: str) -> None:
         for name in sorted(names):
-            what = f"{flag(name)} {getattr(self, name)} does not go with {other}: {why}"
+            what = f"{flag(name)} {getattr(self, name)} cannot be combined with {other}: {why}"
             raise FovealError("option.conflict", what, fix="leave one of them out")
 
 
 def check(config: object, name: str, fits: bool, expected: str) -> None:
-    """FovealError where an option of the config does not fit."""
+    """FovealError unless the option `name` of the config fits."""
     if not fits:
         raise FovealError("option.value", f"{flag(name)} is {getattr(config, name)}", expected=expected)
 

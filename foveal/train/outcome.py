@@ -1,4 +1,4 @@
-"""What a training run leaves behind: model.json, the readout, the predictions and the misgraded images."""
+"""The results of a training run: model.json, the readout, the predictions and the misgraded images."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from foveal.train.mistakes import write_misgraded
 from foveal.train.task import Task
 
 FILE = "predictions.csv"
-PARTS = 5  # of the validation part; each is read with what was fitted on the others
+PARTS = 5  # of the validation part; each gets a readout that was fitted on the others
 
 
 def write_start(run: Run, task: Task, learned: Learned, before: pd.DataFrame) -> None:
-    """Write what is known before training: seen.csv with what `before` adds to it, and model.json."""
+    """Write the files that are known before training: model.json, and seen.csv including the rows of `before`."""
     write_seen(run.path, seen_of(learned.parts).assign(taught=TAUGHT), before)
     write_model(run, task, learned)
 
 
 def write_model(run: Run, task: Task, learned: Learned) -> None:
-    """Write model.json, which holds all that `predict` needs beside the weights, and the data card."""
+    """Write model.json, which holds everything `predict` needs besides the weights, and the data card."""
     config, card, spec = task.config, task.prepared.card, task.spec
     second = {"second": config.second, "second_classes": list(learned.second_classes)} if config.second else {}
     write_json(run.path / "model.json", {
@@ -48,19 +48,19 @@ def write_model(run: Run, task: Task, learned: Learned) -> None:
 
 
 def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
-    """Write the encoder of the best epoch, and its predictions of the judged images."""
+    """Write the encoder of the best epoch, and its predictions for the `judged` (validation and test) images."""
     predictor = Predictor(run.path, task.device)
     checkpoint.save_weights(predictor.grader.encoder, run.path / "encoder.safetensors")
     write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
     if not len(judged):
-        warn("there is no validation or test part: the last epoch was kept, and its quality is unknown")
+        warn("there are no validation or test images: the last epoch was kept, and its quality is unknown")
         return
     raw = predictor.raw_answers_of(task.prepared, judged)
     assert raw.probabilities is not None
     second = None if raw.second is None else predictor.second_table(task.prepared, judged, raw.second)
     parts = parts_of_groups(judged["group"][judged["split"] == "val"].to_numpy(), task.config.seed)
     write_predictions(run, task, predictor, judged, raw.probabilities, parts, second)
-    say(f"predictions of {len(judged)} validation and test images by epoch {best_epoch}: {run.path / FILE}")
+    say(f"predictions for {len(judged)} validation and test images (epoch {best_epoch}): {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}")
 
 
@@ -68,10 +68,11 @@ def write_predictions(
     run: Run, task: Task, predictor: Predictor, judged: pd.DataFrame, raw: np.ndarray, parts: np.ndarray,
     extra: pd.DataFrame | None,
 ) -> None:  # fmt: skip
-    """Fit the readout on the validation images and write predictions of all judged ones, with raw probabilities [n, K].
+    """Fit the readout on the validation images, and write predictions.csv for all images in `judged`.
 
-    parts: int [validation images]; those of a part are read with what was fitted on the other parts. extra: further
-    columns of the table, row by row. predictions.csv is written last, so that a run that has it is complete.
+    raw: probabilities [n, K] before the readout. parts: int [validation images]; each part gets a readout that was
+    fitted on the other parts. extra: further columns of the table. predictions.csv is written last, so a run that has
+    it is complete.
     """
     config, classes = task.config, task.prepared.classes
     options = ReadoutOptions(
@@ -90,7 +91,7 @@ def write_predictions(
         probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
         _say_readout(readout, len(np.unique(parts)), classes)
     elif config.calibrate and val.any():
-        say(f"{int(val.sum())} validation images are too few to fit a readout: it takes {LEAST_IMAGES}")
+        say(f"{int(val.sum())} validation images are too few to calibrate the grader: {LEAST_IMAGES} are needed")
     if val.any() and len(np.unique(grades[val])) == 1:
         warn(
             f"all {int(val.sum())} validation images were graded '{classes[int(grades[val][0])]}': train longer, or "
@@ -104,23 +105,23 @@ def write_predictions(
 
 
 def parts_of_groups(groups: np.ndarray, seed: int) -> np.ndarray:
-    """int [n]: five parts of whole groups, or as many as there are groups."""
+    """int [n]: the part of each image. There are five parts of whole groups, or as many as there are groups."""
     count = int(group_codes(groups).max(initial=-1)) + 1
     labels = np.zeros(len(groups), np.int64)
     return labels if count < 2 else k_folds(labels, groups, min(PARTS, count), np.random.default_rng(seed))
 
 
 def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
-    what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "calibration by steps"
+    what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "calibration in steps"
     cutoffs = ", ".join(f"{cut:.2f}" for cut in readout.cutoffs or ())
     say(f"{what}{', cutoffs ' if cutoffs else ''}{cutoffs}, fitted on {readout.images} validation images")
     if parts < 2:
         warn(
-            "the validation images are one group, so the readout is judged on the images that it was fitted on and "
-            "looks better than it is. Prepare the set with a larger --val, or with known groups"
+            "all validation images belong to one group, so calibration is evaluated on the images it was fitted on, "
+            "and looks better than it is. Prepare the set with a larger --val, or with group information"
         )
     if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
-        warn("the temperature is at its bound: the probabilities of this grader say little about the grades")
+        warn("the temperature reached its limit: the probabilities of this grader are not informative")
     always = [name for name, limit in zip(classes, readout.limits or (), strict=False) if limit == 0]
     if always:
         warn(f"there are too few validation images of {', '.join(always)}: every prediction set contains it")

@@ -1,7 +1,7 @@
 """Pseudo-labels: the table that `foveal pseudolabel` writes, and how `train` reads it.
 
-OUT/pseudo_labels.csv   id, set, sha256, grade, class, p0 … pK (the target that is learned), score, round, model
-OUT/seen.csv            what the graders that gave them were trained on
+OUT/pseudo_labels.csv   id, set, sha256, grade, class, p0 … pK (the training target), score, round, model
+OUT/seen.csv            what the graders that assigned them were trained on
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from foveal.sets.records import PreparedSet, check_alike, open_prepared
 
 FILE = "pseudo_labels.csv"
 NEEDED = ("id", "set", "sha256", "grade", "class", "score", "round", "model")
-ROUNDED = 1e-4  # how far the sum of probabilities with six digits may be from 1
+ROUNDED = 1e-4  # probabilities are rounded to six digits, so their sum may differ from 1 by this much
 AGAIN = "make the pseudo-labels again"
 Pseudo = tuple[PreparedSet, pd.DataFrame, np.ndarray]  # set, its records, targets float [m, K]
 
 
 def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
-    """Pseudo-labelled images, set by set, to be learned beside `prepared`.
+    """Pseudo-labelled images, set by set, to train on together with `prepared`.
 
-    FovealError where the table is damaged or for other classes, or where its images have changed or have a grade.
+    FovealError if the table is damaged or has other classes, or if its images have changed or have a grade.
     """
     table = read_table(file)
     columns = probability_columns(table)
     if len(columns) != len(prepared.classes):
-        what = f"{file} is for {len(columns)} classes, and {prepared.path} has {len(prepared.classes)}"
+        what = f"{file} has {len(columns)} classes, but {prepared.path} has {len(prepared.classes)}"
         raise FovealError("table.other_classes", what)
     check_targets(file, table, prepared.classes)
     found = []
     for path, rows in table.groupby("set", sort=False):
         pool = open_prepared(Path(str(path)))
-        check_alike([prepared, pool], "to learn from both")
+        check_alike([prepared, pool], "to train on both")
         records = pool.records.set_index("id", drop=False)
         known = rows[rows["id"].isin(records.index)]
         chosen = records.loc[known["id"]].reset_index(drop=True)
@@ -46,14 +46,14 @@ def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
         graded = chosen[chosen["split"] != "unlabelled"]
         if len(graded):
             first = f"{graded['id'].iloc[0]} ({graded['split'].iloc[0]})"
-            what = f"{len(graded)} images of {file} have a grade of their own in {path}, {first} first"
+            what = f"{len(graded)} images of {file} already have a grade in {path}; the first is {first}"
             raise FovealError("label.graded", what, expected="ungraded images only", fix=AGAIN)
         found.append((pool, chosen, known[columns].to_numpy(np.float32)))
     return found
 
 
 def check_targets(file: Path, table: pd.DataFrame, classes: list[str]) -> None:
-    """FovealError for an image that occurs twice, for bad probabilities, or for a grade that they or `classes` deny."""
+    """FovealError for a repeated image, invalid probabilities, or a grade that contradicts them or `classes`."""
     targets = table[probability_columns(table)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     grades = pd.to_numeric(table["grade"], errors="coerce").to_numpy(float)
     valid = (targets >= 0).all(1) & (abs(targets.sum(1) - 1) < ROUNDED) & np.isin(grades, range(len(classes)))
@@ -61,8 +61,8 @@ def check_targets(file: Path, table: pd.DataFrame, classes: list[str]) -> None:
     named = np.array([*classes, ""], dtype=object)[np.where(valid, grades, -1).astype(int)]
     for code, wrong, what in (
         ("table.repeated_id", table.duplicated(["id", "set"]).to_numpy(), "occurs twice"),
-        ("table.value", ~valid | (certain & (targets.argmax(1) != grades)), "has a grade that its p0, p1, … deny"),
-        ("table.other_classes", named != table["class"].to_numpy(), "has a grade of another class than in the set"),
+        ("table.value", ~valid | (certain & (targets.argmax(1) != grades)), "has a grade that contradicts p0, p1, …"),
+        ("table.other_classes", named != table["class"].to_numpy(), "has a class name that does not match its grade"),
     ):
         for row in np.flatnonzero(wrong)[:1]:
             where = f"{file}, line {row + 2}: image {table['id'][row]}"
@@ -70,7 +70,7 @@ def check_targets(file: Path, table: pd.DataFrame, classes: list[str]) -> None:
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """pseudo_labels.csv; FovealError where it is missing, damaged or empty."""
+    """Read pseudo_labels.csv; FovealError if it is missing, damaged or empty."""
     if not file.is_file():
         what = f"--pseudo-labels {file} does not exist"
         raise FovealError("table.missing", what, fix="write one with foveal pseudolabel")
@@ -86,11 +86,11 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 def teachers_seen(file: Path | None) -> pd.DataFrame:
-    """What the graders that gave the pseudo-labels were trained on, with the columns of seen.csv.
+    """What the graders that assigned the pseudo-labels were trained on, with the columns of seen.csv.
 
-    FovealError where that file is not beside the table, since a leak could not be found.
+    FovealError if seen.csv is not next to the table, because leaks could not be detected.
     """
     if file is not None and not (file.parent / "seen.csv").is_file():
-        what = f"seen.csv is not beside --pseudo-labels {file}; it lists what the graders were trained on"
-        raise FovealError("file.missing", what, fix="copy it there")
+        what = f"seen.csv, which lists the images the graders were trained on, is missing next to {file}"
+        raise FovealError("file.missing", what, fix="copy it there from the folder of the pseudo-labels")
     return read_seen("random" if file is None else str(file.parent))

@@ -1,4 +1,4 @@
-"""A training task: every `auto` of the options is replaced by its value, and the starting weights are known to fit."""
+"""A training task: options with every `auto` resolved, and starting weights that are known to fit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from foveal.train.options import TrainConfig
 from foveal.train.start import Start, start_from
 
 SMALL_BATCH = 16  # images: the statistics of smaller batches vary by more than a quarter of their size
-NEW_RATE, TUNE_RATE = 1e-3, 4e-4  # of a probe or random weights, and of a fine-tune
+NEW_RATE, TUNE_RATE = 1e-3, 4e-4  # learning rates: for a linear probe or random weights, and for fine-tuning
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """config: resolved. features: how many the encoder gives."""
+    """config: without `auto`. features: the encoder's number of features."""
 
     config: TrainConfig
     prepared: PreparedSet
@@ -43,9 +43,9 @@ class Task:
 
 
 def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> Task:
-    """Resolve the options and load the starting weights once; FovealError where anything does not fit.
+    """Resolve the options and load the starting weights once; FovealError if anything does not fit.
 
-    Nothing is written, so that a wrong choice leaves no folder behind.
+    Nothing is written, so a wrong option leaves no folder behind.
     """
     start = start_from(config.init, config.encoder, config.image_size, prepared)
     config = resolved(config, prepared, start, device)
@@ -58,11 +58,11 @@ def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> 
 
 
 def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: torch.device) -> TrainConfig:
-    """The options without `auto`, but for those that mean nothing here; FovealError for a conflict with the set."""
+    """Replace every `auto` that applies to this task by its value; FovealError for a conflict with the set."""
     size = start.spec.image_size
     config = _with_loss(replace(config, encoder=start.encoder, image_size=size), prepared)
     if config.grow_from > size or (config.grow_from and not takes_any_size(config.encoder)):
-        what = f"--grow-from {config.grow_from} does not go with {config.encoder} and --image-size {size}"
+        what = f"--grow-from {config.grow_from} cannot be combined with {config.encoder} and --image-size {size}"
         expected = "a smaller size than --image-size, and an encoder that takes any size"
         raise FovealError("option.conflict", what, expected=expected)
     if config.precision == "auto":
@@ -75,18 +75,18 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
         config = replace(config, views="mild" if prepared.card["fundus"] else other)
     if config.batch_norm == "auto" and not config.freeze:
         small = (config.micro_batch or config.batch_size) < SMALL_BATCH
-        # Running statistics lag behind the weights: in short runs a grader that is judged with them is far poorer.
+        # Running statistics lag behind the weights, which makes a grader much worse in short runs.
         config = replace(config, batch_norm="freeze" if small and config.init != "random" else "re-estimate")
     return config
 
 
 def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
-    """The options that follow from the loss: the loss itself, class weights and cutoffs."""
+    """Resolve the loss, and the class weights and cutoffs that depend on it."""
     graded = prepared.card["task"] == "grading"
     name = ("ordinal" if graded else "cross_entropy") if config.loss == "auto" else config.loss
     loss = LOSSES[name]
     if loss.ordered and not graded:
-        what = f"--loss {name} needs grades in order, and the classes of {prepared.path} have none"
+        what = f"--loss {name} needs ordered grades, but the classes of {prepared.path} have no order"
         raise FovealError("option.conflict", what, fix="leave out --loss")
     weights, cutoffs = config.class_weights, config.cutoffs
     if weights == "auto":
@@ -94,7 +94,7 @@ def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
     if cutoffs == "auto":
         cutoffs = "fitted" if loss.form == "regression" else "half-way"
     if cutoffs == "fitted" and loss.decision == "most_probable":
-        what = f"--cutoffs fitted does not go with --loss {name}, which gives the most probable class"
+        what = f"--cutoffs fitted has no effect with --loss {name}, which chooses the most probable class"
         raise FovealError("option.conflict", what, fix="leave out --cutoffs")
     if config.sampling != "natural" and weights != "none":
         warn(f"--sampling {config.sampling} and --class-weights {weights} both favour rare classes; use one of them")

@@ -1,12 +1,12 @@
-"""train: learn grades on an encoder, as a fine-tune or, with --freeze, as a linear probe; once, or in folds.
+"""train: fine-tune an encoder to grade images, or train a linear probe (--freeze); one grader, or one per fold.
 
     foveal train DATA --out RUN --init imagenet
     foveal train DATA --out RUN --init PRETRAINED_RUN --freeze
     foveal train DATA --out RUN --init imagenet --folds 5
 
-One grader: the validation part chooses the epoch and fits the readout; the test part is only graded, once, at the end.
+One grader: the validation part chooses the epoch and fits the readout; the test part is graded once, at the end.
 Folds: every training and validation image is graded by the one grader that was not trained on it or its patient.
-Together the graders are an ensemble, which grades the test part, if there is one.
+Together the graders form an ensemble, which grades the test part, if there is one.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from foveal.train.task import set_up
 
 
 def train(config: TrainConfig) -> Path:
-    """Train a grader, or one for each fold; grade the images it has not seen; return its run folder."""
+    """Train a grader, or one for each fold; grade the held-out images; return the run folder."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise FovealError("option.processes", "train runs in one process", fix="start it with `foveal train`")
+        what = "train runs in a single process, but WORLD_SIZE is above 1"
+        raise FovealError("option.processes", what, fix="start it with `foveal train`")
     device = choose_device(config.device)
     prepared = open_prepared(config.data)
     records = prepared.part("train", "val") if config.folds else prepared.part("train")
@@ -44,7 +45,7 @@ def train(config: TrainConfig) -> Path:
         what = f"--batch-size {config.batch_size} is larger than the {len(learned)} training images"
         raise FovealError("option.value", what, expected=f"{len(learned)} or less")
     if config.patience and not len(prepared.part("val")):
-        what = f"--patience {config.patience} needs a validation part, and {prepared.path} has none"
+        what = f"--patience {config.patience} needs validation images, but {prepared.path} has none"
         raise FovealError("option.conflict", what, fix="leave out --patience")
     before = pd.concat([read_seen(config.init), teachers_seen(config.pseudo_labels)])
     check_leaks(config, prepared, learned, before)
@@ -65,10 +66,13 @@ def train(config: TrainConfig) -> Path:
 
 
 def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, before: pd.DataFrame) -> None:
-    """FovealError where judged images were seen before (`before`: seen.csv of the start), or will be learned."""
+    """FovealError if images used for evaluation were seen before or are among the training images.
+
+    before: seen.csv of the starting weights and of the graders that assigned pseudo-labels.
+    """
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     teachers = [config.init] if config.init not in ("random", "imagenet") else []
-    teachers += ["the graders of the pseudo-labels"] if config.pseudo_labels else []
+    teachers += ["the graders that assigned the pseudo-labels"] if config.pseudo_labels else []
     where = f"the training images of {' and '.join(teachers)}"
     refuse_seen(prepared, before, where, config.allow_leaks, judged)
     own = learned.parts[1:] if config.folds else learned.parts

@@ -35,10 +35,10 @@ def test_errors_index_and_words_by_hand():
     assert found["errors"][0]["share"] == exactly(1 / 3)
     assert found["index"]["value"] == exactly((32 + 24 + 20) / 111) and found["index"]["n"] == 111
     assert found["index"]["constant"] == exactly((10 + 20 * 4 + 8 * 18 + 3 * 32) / 111)
-    assert found["worst"] == "'e' called 'a' or 'b': 1 of 3 images"
+    assert found["worst"] == "'e' graded as 'a' or 'b': 1 of 3 images"
 
 
 def test_without_a_cut_off_the_worst_is_the_highest_class_called_the_lowest():
     assert worst(np.array([[1, 0], [2, 3]]), Scale(names=["no", "yes"], ordered=True)) == (
-        "'yes' called 'no': 2 of 5 images"
+        "'yes' graded as 'no': 2 of 5 images"
     )
