@@ -53,7 +53,7 @@ def _points_of(
     source, parts = _parts(table, chosen_on, cut)
     note = "" if parts else "No thresholds: there are no validation images, apart from evaluated ones, to choose them."
     if any(known.all() or not known.any() for _, _, known in parts):
-        parts, note = [], f"No thresholds for {target}: the validation images are all positive or all negative."
+        parts, note = [], f"No thresholds for {target}: the images to choose them on are all positive or all negative."
     calls = [(BY_GRADE, None, referred(table["grade"].to_numpy(np.int64), cut)), *_by_thresholds(scores, parts)]
     known = positive if source == "other folds" or not parts else parts[0][2]
     chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}

@@ -90,7 +90,7 @@ def test_without_validation_images_of_both_kinds_there_is_a_reason_instead(predi
     assert [point["name"] for point in points] == [BY_GRADE] * 2 and note
     healthy = table[table["label"] < 2]
     points, note = operating_points(table, healthy, ICDR, resampling, None)
-    assert [point["name"] for point in points] == [BY_GRADE] * 2 and note.count("no threshold") == 2
+    assert [point["name"] for point in points] == [BY_GRADE] * 2
     assert "referable" in note and "sight_threatening" in note
     points, note = operating_points(table, healthy, Scale(names=list("01234"), ordered=False), resampling, None)
     assert points == [] and note
