@@ -1,1 +1,1 @@
-"""RANDOM VIEWS: recipes, parameter tables and the two back ends that apply them."""
+"""Random views (augmentation): recipes, parameter tables and the two back ends that apply them."""

@@ -1,4 +1,4 @@
-"""Draw crops: where a view lies in its source, as a warp."""
+"""Draw crops: the position of a view in its source image, as a warp."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Generator
 from foveal.augment.recipes import Recipe
 from foveal.augment.table import level_sides
 
-TRIES = 10  # as torchvision's RandomResizedCrop
-DISC_POINTS = 6  # a crop's share of the disc is judged at 6 x 6 places
+TRIES = 10  # as in torchvision's RandomResizedCrop
+DISC_POINTS = 6  # the share of a crop inside the disc is estimated at 6 x 6 points
 
 
 def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Generator) -> tuple[ndarray, ...]:
-    """Warp [B, 6], box [B, 4] and level [B, 2] of each view, as the columns of a table.
+    """Warp [B, 6], box [B, 4] and level [B, 2] of each view, as columns of a ViewTable.
 
-    Of ten candidates, the first that fits into the picture and shows enough of the disc; otherwise the one that shows
-    most of it; otherwise the whole picture. Crops that are not turned are whole pixels and read nothing outside their
-    edge, as with torchvision; those that are turned may.
+    Chooses the first of ten candidates that fits into the picture and shows enough of the disc; otherwise the candidate
+    that shows most of it; otherwise the whole picture. Crops without rotation start and end at whole pixels and read
+    nothing outside their edges, as in torchvision; rotated crops may.
     """
     angle = uniform((batch,), -recipe.rotation, recipe.rotation, generator) * (math.pi / 180)
     left, top, width, height = _choose(recipe, _candidates(recipe, batch, source, generator), angle, source)
@@ -38,7 +38,7 @@ def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Ge
 
 
 def _candidates(recipe: Recipe, batch: int, source: int, generator: Generator) -> ndarray:
-    """Left, top, width, height [4, B, 10] in source pixels; one that is larger than the source does not fit."""
+    """Left, top, width, height [4, B, 10] in source pixels; candidates may be larger than the source."""
     narrow, wide = recipe.crop_aspect
     cropped = uniform((batch, 1), 0, 1, generator) < recipe.crop_probability
     area = np.where(cropped, uniform((batch, TRIES), *recipe.crop_area, generator), 1.0)
@@ -57,14 +57,14 @@ def _choose(recipe: Recipe, candidates: ndarray, angle: ndarray, source: int) ->
     score = (candidates[2:] <= source).all(0).astype(float)
     if recipe.disc > 0:
         score *= _disc_share(candidates, angle, source).clip(max=recipe.disc)
-    each, place = np.arange(len(score)), score.argmax(1)  # the first of equal ones
+    each, place = np.arange(len(score)), score.argmax(1)  # the first of equal scores
     whole = np.array([0.0, 0.0, source, source])[:, None]
     left, top, width, height = np.where(score[each, place] > 0, candidates[:, each, place], whole)
     return left, top, width, height
 
 
 def _disc_share(candidates: ndarray, angle: ndarray, source: int) -> ndarray:
-    """[B, 10]: share of each turned crop that lies in the disc inscribed in the picture."""
+    """[B, 10]: share of each rotated crop that lies in the disc inscribed in the picture."""
     left, top, width, height = (candidates / source).astype(np.float32)[..., None, None]
     line = ((np.arange(DISC_POINTS) + 0.5) / DISC_POINTS - 0.5).astype(np.float32)
     x, y = width * line, height * line[:, None]
@@ -74,16 +74,16 @@ def _disc_share(candidates: ndarray, angle: ndarray, source: int) -> ndarray:
 
 
 def _levels(area: ndarray, source: int, view: int) -> tuple[ndarray, ndarray]:
-    """Level [B, 2] of crops by their area in pixels, so that no view skips a source pixel; and which levels shrink."""
+    """Level [B, 2] of each crop, from its area in pixels so that no source pixel is skipped; and whether it shrinks."""
     sides = level_sides(source, view)
     factor = (np.sqrt(area) / view + 1e-3).astype(int).clip(1, len(sides))
     return np.array([[side, sum(sides[:place])] for place, side in enumerate(sides)])[factor - 1], factor > 1
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> ndarray:
-    """Numbers drawn evenly from low to high.
+    """Numbers drawn uniformly between low and high.
 
-    In numpy, like all arithmetic of tables: torch's threads wait for each other at each of many small operations, which
-    takes a hundred times as long where the cores are busy.
+    Returns numpy arrays, because torch synchronises its threads in each of many small operations, which is a hundred
+    times slower if the cores are busy.
     """
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64).numpy()

@@ -1,4 +1,4 @@
-"""The losses of a JPEG, batched on any torch device: colours at half resolution, 8x8 cosines, quantisation."""
+"""Simulated JPEG compression, batched on any torch device: colours at half resolution, 8x8 cosines, quantisation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TABLES = (
 
 
 def jpeg(views: Tensor, quality: Tensor, tables: Tensor) -> Tensor:
-    """float32 [B, C, s, s] in 0..255, as a JPEG of quality [B] shows it; quality 0 leaves a view unchanged.
+    """Views float32 [B, C, s, s] in 0..255 after JPEG compression at quality [B]; 0 leaves a view unchanged.
 
-    tables: float32 [2, 8, 8], TABLES on the device. Not bit-exact with libjpeg: a value between two steps of the
-    quantisation may fall to either side, so single pixels differ by tens of grey levels, and means by less than one.
+    tables: float32 [2, 8, 8], TABLES on the device. Not bit-exact with libjpeg: values may be rounded to a different
+    quantisation step, so single pixels differ by tens of grey levels, and means by less than one.
     """
     steps = _steps(quality, tables)
     pixels = views.round()
@@ -36,11 +36,11 @@ def jpeg(views: Tensor, quality: Tensor, tables: Tensor) -> Tensor:
 def _steps(quality: Tensor, tables: Tensor) -> Tensor:
     """Quantisation [B, 2, 8, 8] of each view, scaled by quality as libjpeg does."""
     scale = torch.where(quality < 50, (5000 / quality.clamp_min(1)).floor(), 200 - 2 * quality)[:, None, None, None]
-    return ((tables * scale + 50.5) / 100).floor().clamp(1, 255)  # the half guards whole numbers against rounding
+    return ((tables * scale + 50.5) / 100).floor().clamp(1, 255)  # 50.5, not 50, against rounding errors
 
 
 def _code_colour(planes: Tensor, steps: Tensor) -> Tensor:
-    """[B, 3, s, s]: luma at full and colours at half resolution (4:2:0), enlarged by linear interpolation."""
+    """[B, 3, s, s]: luma at full and colours at half resolution (4:2:0), enlarged by bilinear interpolation."""
     size = planes.shape[-1]
     even = F.pad(planes[:, 1:], (0, size % 2, 0, size % 2), mode="replicate")
     colours = _code(F.avg_pool2d(even, 2).round(), steps[:, 1:])
@@ -49,7 +49,7 @@ def _code_colour(planes: Tensor, steps: Tensor) -> Tensor:
 
 
 def _code(planes: Tensor, steps: Tensor) -> Tensor:
-    """Planes [B, P, n, n] around 0 through quantised cosines of 8x8 blocks; steps [B, 1, 8, 8]."""
+    """Quantise the cosine transform of 8x8 blocks. planes: [B, P, n, n], centred on 0; steps: [B, 1, 8, 8]."""
     size = planes.shape[-1]
     short = -size % 8
     padded = F.pad(planes, (0, short, 0, short), mode="replicate")
@@ -63,7 +63,7 @@ def _code(planes: Tensor, steps: Tensor) -> Tensor:
 def _cosines(size: int, device: torch.device) -> Tensor:
     """The orthonormal cosine transform of every eight pixels of a line: a block-diagonal matrix [size, size].
 
-    A full product with it takes less time than cutting pictures into blocks and joining them again.
+    Multiplying by the full matrix is faster than splitting pictures into blocks and joining them again.
     """
     place = torch.arange(size, device=device)
     frequency, pixel = (place % 8).float()[:, None], (place % 8).float()
@@ -73,7 +73,7 @@ def _cosines(size: int, device: torch.device) -> Tensor:
 
 
 def _to_ycc(pixels: Tensor) -> Tensor:
-    """JFIF colours in whole numbers around 0."""
+    """JFIF colours (YCbCr) in whole numbers, centred on 0."""
     red, green, blue = pixels.unbind(1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     return torch.stack([luma - 128, (blue - luma) / 1.772, (red - luma) / 1.402], 1).round()

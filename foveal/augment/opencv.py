@@ -1,8 +1,8 @@
 """Apply a table of views on the CPU: OpenCV in threads, uint8 in and out.
 
-OpenCV releases the interpreter's lock, so threads use all cores for large views without worker processes. Between the
-stages a picture is float32: nothing is rounded before the end (except for a JPEG), and OpenCV is as fast as with uint8.
-Exact with OpenCV 5; the warp of earlier versions rounds places to 1/32 pixel, and turned views differ by some levels.
+OpenCV releases the GIL, so threads use all cores for large views without worker processes. Between stages, pictures are
+float32, so nothing is rounded before the end (except by JPEG), and OpenCV is as fast as with uint8. Exact with OpenCV
+5; earlier versions round warp coordinates to 1/32 pixel, so rotated views differ by a few grey levels.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from torch import Tensor
 from foveal.augment.table import ViewPlan, ViewTable, column
 
 BORDERS = {"repeat": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
-# Measured on two cores: two threads have 2/3 of the speed of one for views of 32 px, the same at 128, 1.5 times at 224.
+# Measured on two cores: two threads have 2/3 of the speed of one at 32 px, the same at 128, and 1.5 times at 224.
 PIXELS_OF_A_THREAD = 12_000
 FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
 
 
 class _Row(NamedTuple):
-    """One view's numbers; None where a stage does not change the picture."""
+    """The parameters of one view; None if a stage does not change the picture."""
 
     box: list[float]  # left, top, right, bottom, all included
     flip: int | None  # OpenCV's flip code
-    side: int  # of the copy that the warp reads
+    side: int  # of the copy of the image that the warp reads
     warp: ndarray
     colour: ndarray | None
     light: ndarray | None
@@ -46,7 +46,7 @@ class _Row(NamedTuple):
 
 @cache
 def _pool() -> tuple[ThreadPoolExecutor, int]:
-    cv2.setNumThreads(1)  # one image a thread; OpenCV's own threads would only compete
+    cv2.setNumThreads(1)  # each thread processes one image; OpenCV's own threads would compete with them
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return ThreadPoolExecutor(cores, thread_name_prefix="foveal-views"), cores
 
@@ -61,7 +61,7 @@ def apply(images: ndarray, table: ViewTable, view_size: int) -> ndarray:
 def apply_normalised(
     images: ndarray, table: ViewTable, view_size: int, mean: Sequence[float], std: Sequence[float]
 ) -> ndarray:
-    """As `apply`, but float32 (view / 255 - mean) / std, not rounded; done here while a picture is in the cache."""
+    """Like `apply`, but returns float32 (view / 255 - mean) / std, not rounded; faster here, in the CPU cache."""
     views = np.empty((len(images), view_size, view_size, images.shape[3]), np.float32)
     scale, offset = 1 / (255 * np.array(std)), -np.array(mean) / np.array(std)
     matrix = np.column_stack([np.diag(scale), offset])
@@ -72,7 +72,7 @@ def apply_normalised(
 def _in_threads(
     images: ndarray, table: ViewTable, views: ndarray, write: Callable[[ndarray, ndarray], ndarray]
 ) -> None:
-    """Make every view and `write` it into its place."""
+    """Create every view and `write` it into `views`."""
     rows = _rows(table, images.shape[1])
 
     def run(start: int, stop: int) -> None:
@@ -80,7 +80,7 @@ def _in_threads(
             write(_view(images[i], rows[i], table.plan, views.shape[1]), views[i])
 
     pool, cores = _pool()
-    # The lock changes hands some ten times a view, so one thread makes small views faster than several.
+    # Each view acquires the GIL about ten times, so one thread is faster than several for small views.
     workers = min(cores, max(1, views.shape[1] ** 2 // PIXELS_OF_A_THREAD))
     edges = np.linspace(0, len(images), workers + 1).astype(int)
     for job in [pool.submit(run, a, b) for a, b in pairwise(edges)]:
@@ -88,13 +88,13 @@ def _in_threads(
 
 
 def _rows(table: ViewTable, source: int) -> list[_Row]:
-    """The table by rows, computed for the whole batch at once."""
+    """The rows of the table, computed for the whole batch at once."""
     values = table.values.double()
     part = {name: column(values, name) for name in ("box", "light", "sigma", "solarise", "quality", "cutout")}
     warp, sides = table.warp.double(), column(values, "level")[:, 0]
     ratio = (sides / source)[:, None]
     shrunk = warp * ratio[:, :, None]
-    shrunk[:, :, 2] += 0.5 * ratio - 0.5  # pixel centres stay where they were
+    shrunk[:, :, 2] += 0.5 * ratio - 0.5  # keeps pixel centres in place
     neutral = torch.cat([torch.eye(3), torch.zeros(3, 3)], 1)
     colours = _chosen(table.colour.double(), (table.colour != neutral).flatten(1).any(1))
     lights = _chosen(part["light"], part["light"].any(1))
@@ -110,7 +110,7 @@ def _chosen(values: Tensor, mask: Tensor) -> list[ndarray | None]:
 
 
 def _view(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
-    """float32 [s, s] or [s, s, 3] in 0..255."""
+    """One view, float32 [s, s] or [s, s, 3] in 0..255."""
     view: ndarray = _warp(image, row, plan, size)
     if row.colour is not None:
         view = _recolour(view, row.colour)
@@ -134,7 +134,7 @@ def _view(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
 
 
 def _warp(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
-    """float32 [s, s] or [s, s, 3]. A crop that is not turned and hardly shrunk is a resize, five times as fast."""
+    """float32 [s, s] or [s, s, 3]. Crops without rotation and strong shrinking use a resize, five times as fast."""
     if "turn" in plan.stages or row.side < image.shape[0]:
         source: ndarray = image.astype(np.float32)
         if row.side < image.shape[0]:
@@ -168,7 +168,7 @@ def _light(view: ndarray, light: ndarray) -> ndarray:
 
 
 def _jpeg(view: ndarray, quality: int) -> ndarray:
-    """The uint8 view as a JPEG shows it."""
+    """The uint8 view after JPEG compression."""
     bgr = view if view.ndim == 2 else cv2.cvtColor(view, cv2.COLOR_RGB2BGR)
     code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)

@@ -1,7 +1,7 @@
-"""Named recipes of random views: the ranges from which `draw` takes its numbers.
+"""Named recipes for random views: the ranges from which `draw` takes its parameters.
 
-Lengths are shares of the image side, angles are degrees. A recipe says what may change without changing the meaning:
-a digit keeps its orientation; a retina may turn, but its lesions must stay red and visible.
+Lengths are shares of the image side, angles are in degrees. A recipe contains only changes that keep the meaning: a
+digit keeps its orientation; a retina may be rotated, but its lesions must stay red and visible.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ EDGES = ("repeat", "black")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Ranges and probabilities of one kind of view; FovealError names a value out of its range."""
+    """Ranges and probabilities of one kind of view; FovealError if a value is out of range."""
 
     crop_area: tuple[float, float] = (1.0, 1.0)  # share of the image's area
     crop_aspect: tuple[float, float] = (1.0, 1.0)  # width / height, drawn uniformly in the logarithm
     crop_probability: float = 1.0
-    disc: float = 0.0  # least share of a crop that lies in the disc inscribed in the picture, where ten tries find one
+    disc: float = 0.0  # minimum share of a crop inside the disc inscribed in the picture, if ten tries find one
     flip: float = 0.0  # probability of a horizontal flip
     flip_vertical: float = 0.0
     rotation: float = 0.0  # largest angle in degrees, either way
     brightness: float = 0.0  # factors are drawn from 1 - x .. 1 + x
     contrast: float = 0.0
     saturation: float = 0.0
-    hue: float = 0.0  # largest turn of the hue circle, in turns (0.5 = all colours)
+    hue: float = 0.0  # largest rotation of the hue circle, in turns (0.5 = all colours)
     colour_probability: float = 0.0
     grey: float = 0.0  # probability of a grey picture
-    tilt: float = 0.0  # uneven light: largest change of the gain from the middle to a side, either way
-    vignette: float = 0.0  # largest change of the gain with the squared distance from the middle, either way
+    tilt: float = 0.0  # uneven light: largest change of gain from the middle to a side, either way
+    vignette: float = 0.0  # largest change of gain with the squared distance from the middle, either way
     light_probability: float = 0.0
     blur_sigma: tuple[float, float] = (0.0, 0.0)  # standard deviation as a share of the side
     blur_probability: float = 0.0
-    solarise: float = 0.0  # probability that values from 128 on are inverted
-    jpeg_quality: tuple[float, float] = (100.0, 100.0)  # libjpeg's scale, whole numbers are drawn
+    solarise: float = 0.0  # probability of inverting values from 128 upwards
+    jpeg_quality: tuple[float, float] = (100.0, 100.0)  # on libjpeg's scale; rounded to whole numbers
     jpeg_probability: float = 0.0
-    cutout_side: tuple[float, float] = (0.0, 0.0)  # width and height of a rectangle that is blanked
+    cutout_side: tuple[float, float] = (0.0, 0.0)  # width and height of the blanked rectangle
     cutout_probability: float = 0.0
-    edge: str = "repeat"  # what lies outside the image: "repeat" its edge, or "black"
+    edge: str = "repeat"  # pixels outside the image: "repeat" its edge, or "black"
 
     def __post_init__(self) -> None:
         for name in PROBABILITIES:
@@ -69,12 +69,12 @@ SIMCLR = Recipe(
     crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.8, contrast=0.8, saturation=0.8,
     hue=0.2, colour_probability=0.8, grey=0.2, blur_sigma=(0.1 / 224, 2 / 224), blur_probability=0.5,
 )  # fmt: skip
-# Grill et al. 2020, table 6: jitter at half of SimCLR's strength except for the hue, blur always in the first view.
+# Grill et al. 2020, table 6: weaker jitter than SimCLR; the first view is always blurred.
 BYOL_FIRST = replace(SIMCLR, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, blur_probability=1.0)
-# A retina has no up: any turn and flip. Crops keep 40 % or more, so that both views share most lesions, and avoid the
-# dark rim (pi / 4 = 0.785 of a whole photograph lies in its disc). The hue moves by less than what separates a
-# haemorrhage from an exudate; blur stays below the size of a microaneurysm (about 2 px at 224). Light, blur and JPEG
-# imitate cameras and archives: their strengths were chosen by eye on Messidor-2 and not tuned.
+# A retina may be rotated and flipped in any way. Crops keep at least 40 % of the area, so that both views share most
+# lesions, and avoid the dark rim (pi / 4 = 0.785 of a whole photograph lies in its disc). Hue changes are too small to
+# turn a haemorrhage into an exudate; blur stays below the size of a microaneurysm (about 2 px at 224). Light, blur and
+# JPEG imitate cameras and archives: their strengths were chosen by eye on Messidor-2 and not tuned.
 FUNDUS = Recipe(
     crop_area=(0.4, 1.0), crop_aspect=(0.9, 1.1), disc=0.78, flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.3,
     contrast=0.3, saturation=0.3, hue=0.02, colour_probability=0.8, tilt=0.2, vignette=0.15, light_probability=0.5,
@@ -89,23 +89,23 @@ RECIPES: dict[str, Recipe] = {
     # One view of BYOL's pair, for symmetric use; `recipe_pair` gives both.
     "byol": BYOL_FIRST,
     "fundus": FUNDUS,
-    # For learning grades: every turn and flip, almost the whole retina, the colour differences of cameras.
+    # For training graders: any rotation and flip, almost the whole retina, colour differences as between cameras.
     "mild": Recipe(
         crop_area=(0.8, 1.0), crop_aspect=(0.95, 1.05), flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.15,
         contrast=0.15, saturation=0.1, hue=0.01, colour_probability=0.8, edge="black",
     ),
-    # For digits: turns and crops, no mirror (2 and 5, 6 and 9 must stay apart), some blur, and cut-outs. With cut-outs
-    # and turns of 25 instead of 15 degrees, features recognised held-out training digits better (docs/log.md).
+    # For digits: rotation and crops, no flips (2 and 5, 6 and 9 must stay distinct), some blur, and cutout. Cutout and
+    # rotation by 25 instead of 15 degrees gave better results on held-out training digits (docs/log.md).
     "digits": Recipe(
         crop_area=(0.55, 1.0), crop_aspect=(3 / 4, 4 / 3), rotation=25, blur_sigma=(0.1 / 28, 1.0 / 28),
         blur_probability=0.3, cutout_side=(0.2, 0.6), cutout_probability=0.8, edge="black",
     ),
-    # SimCLR as in a published write-up on APTOS photographs: nearly the whole picture, strong colour.
+    # SimCLR as in a published write-up on APTOS photographs: nearly the whole picture, strong colour changes.
     "jitter": Recipe(
         crop_area=(0.8, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4,
         hue=0.1, colour_probability=0.8,
     ),
-    # For learning classes of ordinary images: crop and flip.
+    # For training on ordinary images: crop and flip.
     "plain": Recipe(crop_area=(0.5, 1.0), crop_aspect=(3 / 4, 4 / 3), flip=0.5),
 }  # fmt: skip
 # Second views that differ from the first: Grill et al. 2020, table 6.
@@ -113,12 +113,12 @@ SECOND: dict[str, Recipe] = {"byol": replace(BYOL_FIRST, blur_probability=0.1, s
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name; FovealError lists the names."""
+    """The recipe with that name; FovealError, listing the names, if there is none."""
     if name not in RECIPES:
-        raise FovealError("option.value", f"there is no recipe --views {name}", expected=", ".join(RECIPES))
+        raise FovealError("option.value", f"--views {name} is not a recipe", expected=", ".join(RECIPES))
     return RECIPES[name]
 
 
 def recipe_pair(name: str) -> tuple[Recipe, Recipe]:
-    """The recipes of the first and the second view, which differ only for `byol`; FovealError lists the names."""
+    """The recipes of the first and the second view, which differ only for `byol`; FovealError as in `get_recipe`."""
     return get_recipe(name), SECOND.get(name, get_recipe(name))

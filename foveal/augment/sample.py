@@ -1,4 +1,4 @@
-"""Read views out of images by their warps: one bilinear sampling of the whole batch, on any torch device."""
+"""Warp images into views: one bilinear sampling of the whole batch, on any torch device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from foveal.augment.table import ViewPlan, column, level_sides
 
 
 def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
-    """float32 [B, C, S, S] and the rows of a table -> float32 [B, C, s, s].
+    """Images float32 [B, C, S, S] and rows of a ViewTable -> views float32 [B, C, s, s].
 
-    Each view reads the copy of its level from an atlas of area-averaged copies, one below the other, so that shapes do
-    not depend on what was drawn. Coordinates are kept inside the view's box; a black edge fades over one pixel.
+    An atlas contains area-averaged copies of each image, one below the other; each view reads the copy of its level, so
+    shapes do not depend on the drawn parameters. Coordinates are clamped to the view's box; a black edge fades over one
+    pixel.
     """
     source = pixels.shape[-1]
     atlas = _atlas(pixels, level_sides(source, size))
@@ -35,7 +36,7 @@ def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
 
 
 def _atlas(pixels: Tensor, sides: list[int]) -> Tensor:
-    """[B, C, sum of sides, S]: the image and its copies of those sides, averaged over exact areas."""
+    """[B, C, sum of sides, S]: the image and its smaller copies with those sides, averaged over exact areas."""
     source = pixels.shape[-1]
     if len(sides) == 1:
         return pixels
@@ -43,7 +44,7 @@ def _atlas(pixels: Tensor, sides: list[int]) -> Tensor:
 
 
 def _shrink(pixels: Tensor, side: int) -> Tensor:
-    """Means over areas that may cut through pixels, as cv2.INTER_AREA."""
+    """Means over areas that may cut through pixels, as with cv2.INTER_AREA."""
     source = pixels.shape[-1]
     if source == side:
         return pixels

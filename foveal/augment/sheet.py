@@ -1,4 +1,4 @@
-"""Contact sheets: what the network is shown, for people to look at."""
+"""Contact sheets of random views, to check what the network is trained on."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def write_view_sheet(
     file: Path, originals: ndarray, recipes: Recipe | Sequence[Recipe], view_size: int, generator: Generator,
     pairs: int = 2,
 ) -> None:  # fmt: skip
-    """Write a JPEG: a row for each image of uint8 [n, S, S, C], the original on the left, then pairs of random views.
+    """Write a JPEG with one row per image: the original on the left, then pairs of random views.
 
-    recipes: one for all views, or one for the first and one for the second view.
+    originals: uint8 [n, S, S, C]. recipes: one for all views, or one for the first and one for the second view.
     """
     both = (recipes, recipes) if isinstance(recipes, Recipe) else recipes
     columns = [("original", originals, 0)]  # name, pictures, extra space before them
@@ -38,7 +38,7 @@ def write_view_sheet(
 
 
 def _lay_out(columns: list[tuple[str, ndarray, int]], cell: int) -> Image.Image:
-    """Columns of pictures of `cell` pixels under their names."""
+    """Arrange columns of pictures of `cell` pixels, each under its name."""
     step = cell + GAP
     width = GAP + sum(space + step for _, _, space in columns)
     sheet = Image.new("RGB", (width, HEAD + len(columns[0][1]) * step), "white")
@@ -53,6 +53,6 @@ def _lay_out(columns: list[tuple[str, ndarray, int]], cell: int) -> Image.Image:
 
 
 def _cell(picture: ndarray, side: int) -> Image.Image:
-    """The picture at that size; a small one in blocks of pixels, exactly as the network sees it."""
+    """The picture at that size; a small one is enlarged without interpolation, to show the exact pixels."""
     method = Image.Resampling.BOX if picture.shape[0] > side else Image.Resampling.NEAREST
     return Image.fromarray(np.squeeze(picture, 2) if picture.shape[2] == 1 else picture).resize((side, side), method)

@@ -1,4 +1,4 @@
-"""The numbers of random views: one row a view, one tensor a batch, the same for every back end."""
+"""The parameters of random views: one row per view, one tensor per batch, the same for every back end."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ STARTS = {name: sum(list(WIDTHS.values())[:place]) for place, name in enumerate(
 
 @dataclass(frozen=True, kw_only=True)
 class ViewPlan:
-    """What all views of a batch share; it does not depend on any number, so it is a constant for torch.compile.
+    """What all views of a batch share; a constant for torch.compile, because it does not depend on drawn parameters.
 
-    stages: the operations that any view may need, in the order in which they are applied. edge: "repeat" or "black".
+    stages: the operations that any view may need, in the order they are applied. edge: "repeat" or "black".
     """
 
     stages: tuple[str, ...]
@@ -25,7 +25,7 @@ class ViewPlan:
 
 @dataclass(frozen=True)
 class ViewTable:
-    """Parameters of B views: values float32 [B, 40] on the CPU, one row a view; `column` names its parts."""
+    """Parameters of B views: values float32 [B, 40] on the CPU, one row per view; see `column` for their meaning."""
 
     values: Tensor
     plan: ViewPlan
@@ -48,10 +48,10 @@ class ViewTable:
 
 
 def column(values: Tensor, name: str) -> Tensor:
-    """[B, n]: a part of the rows, without a copy.
+    """[B, n]: some columns of the table, without a copy.
 
     warp (6), and box (4): left, top, right, bottom of the pixel centres that may be read, in source pixels.
-    level (2): side of the shrunken copy that is read, and the row of the atlas in which it begins.
+    level (2): side of the shrunken copy to read, and the row of the atlas where it starts.
     colour (18), light (3): gain = 1 + a x + b y + c (x^2 + y^2 - 2/3) over -1..1; sigma (1); solarise (1): 0 or 1.
     quality (1): of the JPEG, 0 = none. cutout (4): left, top, right, bottom in view pixels, right and bottom excluded.
     """
@@ -59,5 +59,5 @@ def column(values: Tensor, name: str) -> Tensor:
 
 
 def level_sides(source_size: int, view_size: int) -> list[int]:
-    """Sides of the shrunken copies that views may read: the source by 1, 2, … as often as a view fits into it."""
+    """Sides of the shrunken copies that views may read: the source divided by 1, 2, … while at least a view in size."""
     return [source_size // factor for factor in range(1, max(1, source_size // view_size) + 1)]

@@ -1,7 +1,7 @@
 """Apply a table of views on any torch device: the whole batch at once, without waiting for the device.
 
-The table's plan decides which stages run, never its numbers: shapes are fixed, no Python branch depends on a tensor,
-and `torch.compile(render, fullgraph=True)` is one graph.
+The stages that run depend only on the plan of the table, not on its values. Shapes are fixed and no Python branch
+depends on a tensor, so `torch.compile(render, fullgraph=True)` gives a single graph.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ def apply(images: Tensor, table: ViewTable, view_size: int, dtype: torch.dtype =
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device: one copy from pinned memory that nothing waits for."""
+    """Copy a tensor to the device; to a GPU asynchronously, from pinned memory."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @cache
 def jpeg_tables(device: torch.device) -> Tensor:
-    """float32 [2, 8, 8], sent once."""
+    """float32 [2, 8, 8], copied to the device once."""
     return send(torch.tensor(TABLES, dtype=torch.float32).unflatten(1, (8, 8)), device)
 
 
 def render(
     images: Tensor, values: Tensor, tables: Tensor, plan: ViewPlan, view_size: int, dtype: torch.dtype
 ) -> Tensor:
-    """As `apply`, with all tensors on one device: the function to compile."""
+    """Like `apply`, but with all tensors on one device; this is the function to compile."""
     with torch.autocast(images.device.type, enabled=False):  # always in float32
         pixels = images.permute(0, 3, 1, 2).float()
         views = sample(pixels, values, plan, view_size)
@@ -74,17 +74,17 @@ def _gain(light: Tensor, size: int) -> Tensor:
 
 
 def _blur(views: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian of radius 3 sigma as two matrix products, a banded matrix for each image; sigma 0 is the identity."""
+    """Gaussian blur of radius 3 sigma, as two products with a banded matrix per image; sigma 0 is the identity."""
     batch, channels, size, _ = views.shape
     bands = _bands(sigma, size)
-    rows = views.transpose(1, 2)  # [B, y, C, x]: both products are of reshaped, not of copied, pictures
+    rows = views.transpose(1, 2)  # [B, y, C, x], so that both products need no copy of the pictures
     across = torch.bmm(rows.reshape(batch, size * channels, size), bands.transpose(1, 2))
     down = torch.bmm(bands, across.view(batch, size, channels * size))
     return down.view(batch, size, channels, size).transpose(1, 2)
 
 
 def _bands(sigma: Tensor, size: int) -> Tensor:
-    """[B, s, s]: row i holds the weights of a blur at pixel i; weights beyond an edge go to the pixel at the edge."""
+    """[B, s, s]: row i contains the blur weights for pixel i; weights beyond an edge are added to the edge pixel."""
     distance = torch.arange(size, device=sigma.device, dtype=torch.float32)
     spread = sigma.clamp_min(1e-3)
     weights = torch.exp(-0.5 * (distance / spread).square())

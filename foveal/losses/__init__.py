@@ -1,1 +1,1 @@
-"""LOSSES: pure functions of tensors, with their bounds."""
+"""Loss functions, and the bounds of their values."""

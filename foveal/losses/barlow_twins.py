@@ -14,7 +14,7 @@ from foveal.losses.precision import at_least_float32
 
 
 def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:
-    """The loss of two views [n, D] each, a scalar; correlations are over the batch of all processes."""
+    """The loss of two views, [n, D] each: a scalar. Correlations are over the batches of all processes."""
     with torch.autocast(z1.device.type, enabled=False):
         first, second = (standardise(gather(at_least_float32(z))) for z in (z1, z2))
         correlation = first.T @ second / len(first)  # [D, D]

@@ -13,7 +13,7 @@ from torch import Tensor
 from foveal.losses.precision import at_least_float32
 from foveal.losses.targets import exceeds, weighted_mean
 
-LEAST_GAP = 1e-6  # between cuts: the probability of a class between two equal cuts still has a logarithm
+LEAST_GAP = 1e-6  # between cuts, so that the probability of a class between equal cuts is not 0
 
 
 def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -25,8 +25,8 @@ def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 def cumulative_logits(outputs: Tensor) -> Tensor:
     """Log-probabilities [B, K] of the classes from log-odds [B, K - 1] of being above 0, 1, …
 
-    P(y = k) = s(o_{k-1}) - s(o_k), computed as s(a) s(-b) (1 - e^(b - a)): no digits are lost where both are near 1.
-    Cuts in the wrong order, which occur early in training, are sorted.
+    P(y = k) = s(o_{k-1}) - s(o_k), computed as s(a) s(-b) (1 - e^(b - a)) to keep precision if both are near 1. Cuts
+    may be in the wrong order early in training, so they are sorted.
     """
     outputs = at_least_float32(outputs).sort(dim=1, descending=True).values
     gap = (outputs[:, :-1] - outputs[:, 1:]).clamp_min(LEAST_GAP)

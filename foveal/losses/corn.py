@@ -3,9 +3,9 @@
     output k: the log-odds that the grade is above k, given that it is above k - 1
     cost = - sum_k [ P(y > k) log s(o_k) + (P(y > k - 1) - P(y > k)) log(1 - s(o_k)) ],   P(y > -1) = 1
 
-For a known grade this is the paper's cost: question k is asked only of images whose grade is at least k. The paper
-divides by the number of questions asked in the batch; here it is a mean over images, so that a batch computed in parts
-gives the same gradient.
+For a known grade this is the paper's cost: question k applies only to images with a grade of at least k. The paper
+divides by the number of questions in the batch; here it is a mean over images, so that a batch processed in parts gives
+the same gradient.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     loss = mean over images of  || q / |q| - z / |z| ||^2 = 2 - 2 cos(q, z)
 
-SimSiam's -cos (Chen & He 2021, equation 1) is half of this minus 1. There are no negatives: 0 means perfect or
-collapsed.
+SimSiam's -cos (Chen & He 2021, equation 1) is half of this minus 1. Without negatives, a loss of 0 can mean perfect
+predictions or a collapse.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     loss = mean over all 2N anchors a of  -a.p / t + log sum over b other than a and p of exp(a.b / t)
 
-NT-Xent without the positive in the denominator: an easy positive no longer weakens the gradient of the negatives.
+NT-Xent without the positive in the denominator, so an easy positive does not weaken the gradient of the negatives.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from foveal.losses.precision import unit
 
 
 def decoupled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """The loss of two views [n, D] each, a scalar; it may be negative. Over processes as `ntxent`.
+    """The loss of two views, [n, D] each: a scalar, which may be negative. Several processes: see `ntxent`.
 
-    FovealError for a temperature that is not positive, and for a single image, which has no negatives.
+    FovealError if the temperature is not positive, or for a single image, which has no negatives.
     """
     check_temperature(temperature)
     with torch.autocast(z1.device.type, enabled=False):
@@ -29,7 +29,7 @@ def decoupled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
         everyone = gather(own)
         if len(everyone) < 4:
             raise FovealError(
-                "option.value", "--batch-size 1 leaves the decoupled loss no negatives", expected="2 or more"
+                "option.value", "with --batch-size 1 the decoupled loss has no negatives", expected="2 or more"
             )
         rows, partner = places(len(z1), len(everyone), own.device)
         columns = torch.arange(len(everyone), device=own.device)
@@ -45,5 +45,5 @@ def decoupled_floor(pairs: int, temperature: float) -> float:
 
 
 def decoupled_chance(pairs: int) -> float:
-    """log(2N - 2): the value where all vectors are the same."""
+    """log(2N - 2): the value if all vectors are equal."""
     return math.log(2 * pairs - 2)

@@ -2,7 +2,7 @@
 
     loss = mean over images of  - sum over k of softmax((teacher - centre) / tt)[k] * log softmax(student / ts)[k]
 
-Centring keeps one prototype from taking all, sharpening (a low tt) keeps them from becoming equal.
+Centring prevents a single prototype from dominating; sharpening (a low tt) prevents a uniform distribution.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from foveal.losses.precision import at_least_float32
 def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, teacher_temperature: float) -> Tensor:
     """The loss of logits [n, K] given the centre [K], a scalar; the teacher gets no gradient.
 
-    log K is the value when both are uniform. Over processes the mean of the losses is that of the whole batch.
+    The value is log K if both are uniform. With several processes, the mean of their losses is that of the whole batch.
     """
     with torch.autocast(student.device.type, enabled=False):
         wanted = ((at_least_float32(teacher.detach()) - centre) / teacher_temperature).softmax(1)

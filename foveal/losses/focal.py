@@ -1,4 +1,4 @@
-"""Focal loss (Lin et al. 2017, eq. 4): images that are already right cost almost nothing.
+"""Focal loss (Lin et al. 2017, eq. 4): images that are already classified correctly cost almost nothing.
 
 cost = - sum_k t_k (1 - p_k)^gamma log p_k
 """

@@ -1,7 +1,7 @@
-"""Losses for grades, and for each loss the form of the head and the decision that belong to it.
+"""Losses for grades; each determines the form of the head and how a grade follows from the probabilities.
 
 Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax gives the probabilities;
-targets [B, K] and weights [K] as in targets.py. With every loss, a grader gives probabilities of all classes.
+targets [B, K] and weights [K] as in targets.py. With every loss, a grader computes probabilities for all classes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DECISIONS = ("most_probable", "expected")
 
 @dataclass(frozen=True, kw_only=True)
 class GradingLoss:
-    """A loss, and what follows from it.
+    """A loss and its properties.
 
-    `cost`: (outputs, targets, weights) -> scalar; where `smooths`, also the share of label smoothing. `form`: the head
-    (nets/heads.py). `ordered`: it needs ordered classes. `decision`: how a grade follows from probabilities.
+    cost: (outputs, targets, weights) -> scalar; if `smooths`, it also takes the share of label smoothing. form: of the
+    head (nets/heads.py). ordered: whether classes must be ordered. decision: how a grade follows from probabilities.
     """
 
     cost: Callable[..., Tensor]
@@ -38,15 +38,15 @@ class GradingLoss:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Weighted cross-entropy, a scalar: classes have no order, and every error costs the same."""
+    """Weighted cross-entropy, a scalar. It ignores the order of classes: every error costs the same."""
     logs = at_least_float32(logits).log_softmax(1)
     return weighted_mean(-(smoothed(targets, label_smoothing) * logs).sum(1), targets, weights)
 
 
 def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy plus the squared error of the expected grade, a scalar: a larger error costs more.
+    """Cross-entropy plus the squared error of the expected grade, a scalar: larger errors cost more.
 
-    The expected grade is sum_k k p_k, as in Rothe et al. 2018 (DEX); quadratic kappa punishes its squared error.
+    The expected grade is sum_k k p_k, as in Rothe et al. 2018 (DEX); quadratic kappa penalises squared errors too.
     """
     squared = (expected_grade(at_least_float32(logits).softmax(1)) - mean_grade(targets)).square()
     return cross_entropy(logits, targets, weights, label_smoothing) + weighted_mean(squared, targets, weights)
@@ -64,7 +64,7 @@ LOSSES = {
 
 
 def to_logits(outputs: Tensor, form: str, classes: int) -> Tensor:
-    """Outputs [B, O] of a head of that form -> logits [B, K]."""
+    """Convert outputs [B, O] of a head of that form to logits [B, K]."""
     if form == "softmax":
         return outputs
     if form == "conditional":

@@ -2,7 +2,7 @@
 
     loss = mean over all N queries i of  -log( exp(q_i.k_i / t) / sum over j of exp(q_i.k_j / t) ),   unit vectors
 
-The negatives of a query are the keys of the other images: N - 1, of one view only.
+The negatives of a query are the keys of the N - 1 other images, from one view only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from foveal.losses.precision import unit
 
 
 def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """The loss of queries and keys [n, D], a scalar; keys get no gradient, and are those of all processes."""
+    """The loss of queries and keys [n, D], a scalar. Keys are collected from all processes and get no gradient."""
     check_temperature(temperature)
     with torch.autocast(queries.device.type, enabled=False):
         own = unit(keys.detach())
@@ -36,5 +36,5 @@ def infonce_floor(pairs: int, temperature: float) -> float:
 
 
 def infonce_chance(pairs: int) -> float:
-    """log N: the value where all keys are the same."""
+    """log N: the value if all keys are equal."""
     return math.log(pairs)

@@ -4,8 +4,8 @@ Legend: N pairs, D dimensions. z1[i] and z2[i] are two views of image i; all 2N 
 
     loss = mean over all 2N anchors a of  -log( exp(a.p / t) / sum over b != a of exp(a.b / t) ),   unit vectors
 
-Vectors are normalised here, and logits are float32 even under autocast. The value lies between `ntxent_floor` and
-log(2N - 1): a loss of 0.0000 at a temperature of 0.5 is a fault, not a success.
+Vectors are normalised here, and logits are float32 even under autocast. The value never falls below `ntxent_floor`, and
+is log(2N - 1) if all vectors are equal: a loss of 0.0000 at a temperature of 0.5 is a bug, not a success.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def ntxent(
     z1: Tensor, z2: Tensor, temperature: float, identity: Tensor | None = None, same_group: SameGroup = "ignore",
     chunk: int = 0,
 ) -> Tensor:  # fmt: skip
-    """The loss of two views [n, D] each, a scalar in float32 (float64 for float64 vectors).
+    """The loss of two views, [n, D] each: a scalar in float32 (float64 for float64 vectors).
 
-    `identity` int64 [n] says which images belong together (one patient, or one class). They are ordinary negatives
-    (ignore), are left out of the denominator (mask), or are positives as well, each with the same weight (positive:
-    L_out of Khosla et al. 2020, equation 2). With `chunk` > 0 at most chunk x chunk logits exist at a time: same value,
-    less memory. Under torch.distributed the negatives are those of all processes; the mean over processes is the loss
-    of the whole batch, and averaged gradients are its gradients. FovealError for a temperature that is not positive,
-    and where identities are needed but missing.
+    identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
+    ordinary negatives (ignore), are left out of the denominator (mask), or are further positives with equal weight
+    (positive: L_out of Khosla et al. 2020, equation 2). chunk: above 0, at most chunk x chunk logits are in memory at a
+    time, with the same result. Under torch.distributed, negatives come from all processes; the mean loss and gradient
+    over processes are those of the whole batch. FovealError if the temperature is not positive, or if identities are
+    needed but missing.
     """
     check_temperature(temperature)
     if same_group not in get_args(SameGroup):
@@ -71,26 +71,26 @@ def ntxent(
 
 
 def check_temperature(temperature: float) -> None:
-    """FovealError for a temperature that is not positive."""
+    """FovealError unless the temperature is positive."""
     if not temperature > 0:
         raise FovealError("option.value", f"--temperature is {temperature}", expected="a number above 0")
 
 
 def places(n: int, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The places of this process's 2n vectors, and of their positives, among the `total` of all: int64 [2n] each."""
+    """Indices of this process's 2n vectors, and of their positives, among the `total` vectors: int64 [2n] each."""
     start, anchor = first_place(2 * n, total), torch.arange(2 * n, device=device)
     return anchor + start, (anchor + n) % (2 * n) + start
 
 
 def first_place(own: int, total: int) -> int:
-    """The place of this process's first vector among those of all processes, rank after rank."""
+    """Index of this process's first vector among those of all processes, in order of rank."""
     return torch.distributed.get_rank() * own if total != own else 0
 
 
 def ntxent_floor(pairs: int, temperature: float) -> float:
-    """The lowest value for N pairs of unit vectors: positives equal, all others spread evenly (a simplex).
+    """The lowest value for N pairs of unit vectors: positives equal, images evenly spread (a simplex).
 
-    log(1 + (2N - 2) exp((-1 / (N - 1) - 1) / t)); a single pair has no negatives and the loss 0.
+    log(1 + (2N - 2) exp((-1 / (N - 1) - 1) / t)); for a single pair, which has no negatives, 0.
     """
     if pairs < 2:
         return 0.0
@@ -98,10 +98,10 @@ def ntxent_floor(pairs: int, temperature: float) -> float:
 
 
 def masked_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(a lower bound, the loss of equal vectors) for same_group `mask`, scalars; identities int64 [n] of a batch.
+    """(a lower bound, the loss of equal vectors) for same_group `mask`, scalars. identity: int64 [n] of a batch.
 
-    An anchor has s = 2 (N - images of its group) negatives: the bound log(1 + s exp(-2 / t)), which may be
-    unreachable, and log(1 + s). Over processes as `ntxent`.
+    An anchor has s = 2 (N - images of its group) negatives. The bound is log(1 + s exp(-2 / t)), which may not be
+    reachable; equal vectors give log(1 + s). Several processes: see `ntxent`.
     """
     strangers, _ = _strangers_and_all(identity)
     return torch.log1p(strangers * math.exp(-2 / temperature)).mean(), torch.log1p(strangers).mean()
@@ -110,9 +110,9 @@ def masked_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]
 def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """(a lower bound, the loss of equal vectors) for same_group `positive` and SupCon, scalars; as `masked_bounds`.
 
-    The loss of an anchor is the mean over its p positives (its group and its own other view). At best all of them equal
-    it and its s negatives are opposite (Jensen): log(p + s exp(-2 / t)), which two groups can reach but more cannot.
-    Equal vectors give log(2N - 1).
+    The loss of an anchor is the mean over its p positives (its group and its own other view). The best case is that
+    all positives equal the anchor and its s negatives are opposite (Jensen): log(p + s exp(-2 / t)), which is reachable
+    only with two groups. Equal vectors give log(2N - 1).
     """
     strangers, others = _strangers_and_all(identity)
     lowest = torch.log(others - strangers + strangers * math.exp(-2 / temperature))
@@ -120,12 +120,12 @@ def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 
 def _strangers_and_all(identity: Tensor) -> tuple[Tensor, int]:
-    """How many vectors of other groups each image has [n], and how many other vectors there are, over all processes."""
+    """Number of vectors of other groups for each image [n], and number of all other vectors, over all processes."""
     groups = gather(identity).sort().values
     own = torch.searchsorted(groups, identity, right=True) - torch.searchsorted(groups, identity)
     return 2 * (len(groups) - own).float(), 2 * len(groups) - 1
 
 
 def ntxent_chance(pairs: int) -> float:
-    """log(2N - 1): the value where all vectors are the same, or nothing has been learned."""
+    """log(2N - 1): the value if all vectors are equal, or nothing has been learned."""
     return math.log(2 * pairs - 1)

@@ -1,8 +1,8 @@
-"""The sums of NT-Xent without its matrix: exact values and gradients from tiles of chunk x chunk logits.
+"""NT-Xent without the full matrix of logits: exact values and gradients from tiles of chunk x chunk logits.
 
 Legend: A own vectors (anchors), M vectors of all processes, D dimensions; memory is O((A + M) D + chunk^2) instead of
-O(A M). The log-sum-exp of a row is carried from tile to tile, and the backward pass computes each tile again, as
-Inf-CL (Cheng et al. 2024, arXiv 2410.17243) and flash attention do. All vectors are unit vectors.
+O(A M). The log-sum-exp of a row is accumulated over tiles, and the backward pass recomputes each tile, as in Inf-CL
+(Cheng et al. 2024, arXiv 2410.17243) and flash attention. All vectors are unit vectors.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import Tensor
 
 
 def excluded(rows: Tensor, columns: Tensor, partner: Tensor, same: Tensor | None) -> Tensor:
-    """True where a vector is not in the denominator of an anchor: itself, and its group except for its own positive.
+    """bool [A, M]: vectors outside an anchor's denominator: itself, and its group except for its own positive.
 
-    rows, partner int64 [A] and columns int64 [M] are places among all vectors; same bool [A, M] or None -> [A, M].
+    rows, partner: int64 [A], and columns: int64 [M], are indices among all vectors. same: bool [A, M], whether both are
+    in the same group, or None.
     """
     itself = rows[:, None] == columns
     return itself if same is None else itself | (same & (partner[:, None] != columns))
@@ -35,7 +36,7 @@ def logsumexp_of_others(
 
 
 def group_mean(own: Tensor, everyone: Tensor, group: Tensor, groups: Tensor, chunk: int) -> Tensor:
-    """The mean of the other vectors of an anchor's group: [A, D], [M, D], int64 [A], int64 [M] -> [A, D]."""
+    """The mean of the other vectors in an anchor's group: [A, D], [M, D], int64 [A], int64 [M] -> [A, D]."""
     ones = torch.ones(len(everyone), 1, dtype=own.dtype, device=own.device)
     sums: Tensor = _GroupSum.apply(torch.cat([everyone, ones], 1), group, groups, chunk)
     return (sums[:, :-1] - own) / (sums[:, -1:] - 1)
@@ -69,7 +70,7 @@ class _LogSumExp(torch.autograd.Function):
 
 
 class _GroupSum(torch.autograd.Function):
-    """Sums of vectors over groups, [M, D] -> [A, D], without the matrix of that linear map."""
+    """Sums of vectors over groups, [M, D] -> [A, D], without the full matrix of group membership."""
 
     @staticmethod
     def forward(ctx: Any, everyone: Tensor, group: Tensor, groups: Tensor, chunk: int) -> Tensor:

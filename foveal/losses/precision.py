@@ -1,4 +1,4 @@
-"""The arithmetic of losses: float32 whatever the network computed in, float64 where it is given."""
+"""Numerical precision of losses: at least float32, even if the network computes in bf16."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, float64
 
 
 def at_least_float32(z: Tensor) -> Tensor:
-    """The same numbers in float32, or in float64 when they are float64 already."""
+    """The values in float32; float64 is kept."""
     return z if z.dtype == float64 else z.float()
 
 
 def unit(z: Tensor) -> Tensor:
-    """Rows of length 1, [n, D] -> [n, D], in float32 at least; a row of zeros stays zero."""
+    """Normalise rows [n, D] to length 1, at least in float32; a row of zeros stays zero."""
     return F.normalize(at_least_float32(z), dim=1)

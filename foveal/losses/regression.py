@@ -1,8 +1,7 @@
-"""Regression of the grade: one number an image, which costs more the further it is from the grade.
+"""Regression of the grade: the network predicts one number per image; the cost grows with its error.
 
-The number is read as a logistic variable around the truth, with cuts half-way between the grades: in this way a
-regression gives probabilities, as every grader does. The best cuts and the width of the scatter are fitted afterwards,
-on images that were not used for learning (readout/readout.py).
+To get probabilities of the classes, the truth is taken as logistic around the number, with cuts half-way between
+grades. The best cutoffs and slopes are fitted after training, on held-out images (readout/readout.py).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from foveal.losses.coral import cumulative_logits
 from foveal.losses.precision import at_least_float32
 from foveal.losses.targets import mean_grade, weighted_mean
 
-SLOPE = 3.0  # log-odds per grade: a scatter of 0.6 grades, about that of a good grader in this field
+SLOPE = 3.0  # log-odds per grade: a standard deviation of 0.6 grades, typical of a good grader
 
 
 def mse(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Targets of graded images: distributions over the classes, and means that weight images by their class.
+"""Targets of graded images as distributions over the classes, and weighted means of costs.
 
-Legend: B images, K classes. targets float [B, K], rows that sum to 1: one-hot for a known grade, a mixture after mixup
-or for a soft pseudo-label. weights [K], one per class index.
+Legend: B images, K classes. targets: float [B, K], rows sum to 1; one-hot for a known grade, a mixture after mixup or
+for a soft pseudo-label. weights: [K], one per class.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def importance(targets: Tensor, weights: Tensor) -> Tensor:
-    """The weight of each image, [B]: that of its class, or the mean over a mixture."""
+    """The weight of each image, [B]: the weight of its class, or the weighted mean for a mixture."""
     return targets @ weights
 
 
 def weighted_mean(costs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """The mean of costs [B], each image by its importance; a scalar."""
+    """The mean of costs [B], weighted by the importance of each image; a scalar."""
     importances = importance(targets, weights)
     return (importances * costs).sum() / importances.sum()
 

@@ -4,7 +4,7 @@
     variance   = mean over dimensions of max(0, 1 - std), of both views, halved
     covariance = sum over i != j of cov[i, j]^2 / D, of both views
 
-The paper's equation 5 sums the invariance over dimensions; the published weights 25, 25, 1 belong to the mean.
+The paper's equation 5 sums the invariance over dimensions, but the published weights 25, 25, 1 are for the mean.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from foveal.losses.precision import at_least_float32
 def vicreg(
     z1: Tensor, z2: Tensor, invariance_weight: float, variance_weight: float, covariance_weight: float
 ) -> Tensor:
-    """The loss of two views [n, D] each, a scalar; statistics are over the batch (at least 2) of all processes."""
+    """The loss of two views, [n, D] each: a scalar. Statistics need 2 images or more, over all processes."""
     with torch.autocast(z1.device.type, enabled=False):
         first, second = gather(at_least_float32(z1)), gather(at_least_float32(z2))
         loss = invariance_weight * (first - second).square().mean()
@@ -29,7 +29,7 @@ def vicreg(
 
 
 def variance(z: Tensor) -> Tensor:
-    """How far the standard deviations of [N, D] stay below 1, averaged over dimensions: 0-1 (equation 1)."""
+    """How far the standard deviations of [N, D] are below 1, averaged over dimensions: 0-1 (equation 1)."""
     return torch.relu(1 - torch.sqrt(z.var(0) + 1e-4)).mean()
 
 

@@ -1,1 +1,1 @@
-"""NETWORKS: encoders, their weights, and heads."""
+"""Networks: encoders, their weights, and heads."""

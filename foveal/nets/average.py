@@ -1,4 +1,4 @@
-"""Target networks: a slow average of a network that serves as its teacher (BYOL, MoCo, DINO)."""
+"""Running averages of a network's weights, used as its teacher (BYOL, MoCo, DINO) or for grading (--ema)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def target_of(source: Module) -> Module:
-    """A copy of a network, with the same weights, that no gradient reaches."""
+    """A copy of a network with the same weights, without gradients."""
     return copy.deepcopy(source).requires_grad_(False)
 
 
 @torch.no_grad()
 def update_average(target: nn.Module, source: nn.Module, momentum: float) -> None:
-    """Parameters become momentum * target + (1 - momentum) * source, in place; buffers are copied."""
+    """Update parameters in place to momentum * target + (1 - momentum) * source; copy buffers."""
     mine: list[Tensor] = list(target.parameters())
     other: list[Tensor] = list(source.parameters())
     if mine:
@@ -29,5 +29,5 @@ def update_average(target: nn.Module, source: nn.Module, momentum: float) -> Non
 
 
 def rising_momentum(start: float, progress: float) -> float:
-    """From `start` at progress 0 to 1 at progress 1 along a cosine (Grill et al. 2020, section 3.2)."""
+    """Momentum along a cosine, from `start` at progress 0 to 1 at progress 1 (Grill et al. 2020, section 3.2)."""
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2

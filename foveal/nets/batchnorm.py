@@ -1,6 +1,6 @@
-"""Statistics of batch normalisation: re-estimated, or shared by all processes so that they compute what one would.
+"""Batch normalisation statistics: re-estimate them, or synchronise them between processes.
 
-torch's own SyncBatchNorm needs a GPU; this one runs wherever torch.distributed does.
+torch's SyncBatchNorm needs a GPU; this one works on any device.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 
 def statistics_layers(module: nn.Module) -> list[nn.Module]:
-    """The layers that keep running statistics of batches."""
+    """The layers with running batch statistics."""
     return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 @torch.no_grad()
 def re_estimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the running statistics by the mean over `batches`, which the network sees in training mode.
+    """Replace the running statistics by the mean over `batches`, computed in training mode.
 
-    A running average of small batches lags behind the weights, and a grader judged by it can give all images one class
-    (Wu and Johnson 2021, "precise BN", https://arxiv.org/abs/2105.07576). Layers in evaluation mode stay as they are.
+    Running averages of small batches lag behind the weights; in the worst case a grader then gives every image the same
+    grade (Wu and Johnson 2021, "precise BN", https://arxiv.org/abs/2105.07576). Layers in evaluation mode are not
+    changed.
     """
     layers: list[Any] = [layer for layer in statistics_layers(module) if layer.training]
     if not layers:
@@ -59,7 +60,7 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     summed = [axis for axis in range(numbers.dim()) if axis != 1]
     shape = [1, -1] + [1] * (numbers.dim() - 2)
     count = numbers.numel() // numbers.shape[1] * dist.get_world_size()
-    # Two sums, one after the other: a difference of squares would lose half of the digits.
+    # Two passes, because E[x^2] - E[x]^2 would lose half of the digits.
     mean = _SumOverProcesses.apply(numbers.sum(summed)) / count
     centred = numbers - mean.view(shape)
     variance = _SumOverProcesses.apply(centred.square().sum(summed)) / count
@@ -80,18 +81,18 @@ def _update(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tenso
 
 
 class SynchronisedBatchNorm1d(nn.BatchNorm1d):
-    """BatchNorm1d whose training statistics are those of the batch of all processes (equal shares)."""
+    """BatchNorm1d with training statistics over the batches of all processes, which must have the same size."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[B, C] or [B, C, L] -> the same shape; in evaluation mode by the running statistics, as always."""
+        """[B, C] or [B, C, L] -> the same shape; evaluation mode uses the running statistics, as usual."""
         return _normalise(self, input) if self.training and dist.is_initialized() else super().forward(input)
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d whose training statistics are those of the batch of all processes (equal shares)."""
+    """BatchNorm2d with training statistics over the batches of all processes, which must have the same size."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[B, C, h, w] -> the same shape; in evaluation mode by the running statistics, as always."""
+        """[B, C, h, w] -> the same shape; evaluation mode uses the running statistics, as usual."""
         return _normalise(self, input) if self.training and dist.is_initialized() else super().forward(input)
 
 
@@ -106,7 +107,7 @@ class SynchronisedBatchNormAct2d(BatchNormAct2d):
         return activated
 
 
-SYNCHRONISED = {  # the particular one first
+SYNCHRONISED = {  # subclasses first
     BatchNormAct2d: SynchronisedBatchNormAct2d,
     nn.BatchNorm2d: SynchronisedBatchNorm2d,
     nn.BatchNorm1d: SynchronisedBatchNorm1d,
@@ -114,7 +115,7 @@ SYNCHRONISED = {  # the particular one first
 
 
 def synchronise(module: nn.Module) -> None:
-    """Turn every batch normalisation of a network into its synchronised form; names, weights and statistics stay."""
+    """Replace every batch normalisation by its synchronised form; names, weights and statistics are kept."""
     for layer in module.modules():
         synchronised = next((new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)), None)
         if synchronised is not None:

@@ -1,9 +1,9 @@
-"""Depthwise convolutions whose backward pass is fast on a CPU, where oneDNN falls back to plain loops.
+"""Depthwise convolutions with a fast backward pass on CPUs, where oneDNN falls back to plain loops.
 
-oneDNN is slow in two places (benchmarks/depthwise.py). In bf16 with stride 2, the gradient of the images takes many
-times as long as in fp32: here it is computed in fp32. The gradient of 5x5 weights takes ten times as long as that of
-3x3 ones in fp32, and thirty times in bf16: here it is computed in pieces of 3x3. With both, an EfficientNet-B0 learns
-twice as fast in bf16.
+oneDNN is slow in two cases (benchmarks/depthwise.py). In bf16 with stride 2, the gradient of the images takes many
+times as long as in fp32, so it is computed in fp32 here. The gradient of 5x5 weights takes ten times as long as that of
+3x3 weights in fp32, and thirty times in bf16, so it is computed in pieces of 3x3. Together, this doubles the training
+speed of an EfficientNet-B0 in bf16.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
-PIECE = 3  # side of the kernels for which oneDNN's gradient of weights is fast
+PIECE = 3  # kernel side for which oneDNN's weight gradient is fast
 
 
 class Depthwise(nn.Conv2d):
-    """A depthwise nn.Conv2d without bias: the same values and, to rounding, the same gradients."""
+    """A depthwise nn.Conv2d without bias, with the same values and, except for rounding, the same gradients."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, C, h', w']."""
@@ -36,7 +36,7 @@ class DepthwiseSame(Conv2dSame):
 
 
 def quicken_depthwise(module: nn.Module) -> None:
-    """Turn the depthwise convolutions of a network into these; names and weights stay."""
+    """Replace the depthwise convolutions of a network by these; names and weights are kept."""
     for each in module.modules():
         if isinstance(each, nn.Conv2d) and each.groups == each.in_channels == each.out_channels > 1:
             plain = each.bias is None and each.dilation == (1, 1) and each.padding_mode == "zeros"
@@ -100,7 +100,7 @@ def _gradient(
 def _in_pieces(
     gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """The gradient of the weight in pieces of 3x3: each piece sees the images shifted by its place in the kernel."""
+    """The weight gradient in pieces of 3x3; for each piece, the images are shifted by its place in the kernel."""
     padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
     found = torch.empty_like(weight)
     height, width = ((gradient.shape[axis] - 1) * stride[axis - 2] + PIECE for axis in (2, 3))
@@ -114,5 +114,5 @@ def _in_pieces(
 
 
 def _starts(side: int) -> list[int]:
-    """Where pieces begin; the last one may overlap the one before."""
+    """Start positions of the pieces; the last piece may overlap the previous one."""
     return [*range(0, side - PIECE, PIECE), side - PIECE]

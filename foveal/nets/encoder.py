@@ -1,4 +1,4 @@
-"""Encoders: any network of timm by its name, or one of three small ones of our own; features [B, D]."""
+"""Encoders: any timm network by its name, or one of Foveal's three small networks; features [B, D]."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class SmallConv(nn.Module):
 class StridedConv(nn.Module):
     """Three strided convolutions with batch statistics for images of about 28-64 pixels; features [B, 128 (s/8)^2].
 
-    conv 5x5 32 -> conv 64 -> conv 128, each halving the side. Five times as fast on a CPU as small_conv, which spends
-    its time on a convolution at half the side of the image. The features keep where things are.
+    conv 5x5 32 -> conv 64 -> conv 128, each halving the side. Five times as fast on a CPU as small_conv, whose second
+    convolution works at half the side of the image. The features keep spatial information.
     """
 
     residual = False
@@ -65,7 +65,7 @@ class StridedConv(nn.Module):
 class ResidualConv(StridedConv):
     """strided_conv with a residual block at each side; features [B, 128 (s/8)^2].
 
-    A third of its speed on a CPU; it still improves with more epochs (He et al. 2016, figure 5, for the blocks).
+    It has a third of the speed on a CPU, but keeps improving with more epochs. Blocks as in He et al. 2016, figure 5.
     """
 
     residual = True
@@ -91,7 +91,7 @@ OWN = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": Re
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
     """A randomly initialised encoder with `num_features` that maps [B, C, s, s] to [B, D]."""
     if image_size < LEAST_IMAGE:
-        expected = f"{LEAST_IMAGE} or more, since networks halve the side up to five times"
+        expected = f"{LEAST_IMAGE} or more, because networks halve the side up to five times"
         raise FovealError("option.value", f"--image-size {image_size} is too small", expected=expected)
     if name in OWN:
         return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
@@ -105,28 +105,29 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
 
 
 def _open(name: str, channels: int, image_size: int) -> Any:
-    """A network of timm; FovealError, with names like it, where there is none, or none for such images."""
+    """A network of timm; FovealError, with similar names, if it does not exist or does not support such images."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], 5) or list(OWN)
         expected = f"a name such as {', '.join(near)}"
-        raise FovealError("option.value", f"timm has no network --encoder {name}", expected=expected)
+        raise FovealError("option.value", f"--encoder {name} is not a network of timm", expected=expected)
     try:
         size: dict[str, Any] = {} if takes_any_size(name) else {"img_size": image_size}
         return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **size)
-    except Exception as error:  # what a network refuses, and how it says so, differs from one to the next
-        what = f"timm cannot open --encoder {name} for images of {image_size} px ({error})"
+    except Exception as error:  # networks raise many different kinds of error
+        what = f"timm cannot create --encoder {name} for images of {image_size} px ({error})"
         raise FovealError("option.value", what) from error
 
 
 def timm_card(name: str) -> Any:
-    """What timm publishes about a network (mean, std, classifier, fixed_input_size); None for our own."""
+    """timm's configuration of a network (mean, std, classifier, fixed_input_size); None for Foveal's own networks."""
     return None if name in OWN else timm.models.get_pretrained_cfg(name)
 
 
 def takes_any_size(name: str) -> bool:
-    """Whether one network can see images of different sizes.
+    """Whether a network can take images of different sizes.
 
-    Our own have a linear layer on the map, and transformers a table of positions, which timm marks as fixed input.
+    Foveal's own cannot, because of their linear layer. Transformers with a position table cannot either; timm marks
+    them as fixed_input_size.
     """
     card = timm_card(name)
     return name not in OWN and not (card is not None and card.fixed_input_size)
@@ -141,12 +142,12 @@ def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple
 
 
 def freeze(encoder: nn.Module) -> None:
-    """Stop all learning in the encoder: no gradients, and evaluation mode, which keeps its batch statistics."""
+    """Freeze the encoder: no gradients, and evaluation mode, which keeps its batch statistics."""
     encoder.requires_grad_(False)
     encoder.eval()
 
 
 def feature_size(encoder: nn.Module) -> int:
-    """D, the number of features of an image."""
+    """D, the number of features per image."""
     encoder_any: Any = encoder
     return int(getattr(encoder_any, "head_hidden_size", None) or encoder_any.num_features)

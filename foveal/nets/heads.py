@@ -1,4 +1,4 @@
-"""Heads, which turn the encoder's features into projections, prototypes or grades."""
+"""Heads: map the encoder's features to projections, prototypes or grades."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class PrototypeHead(nn.Module):
 
 
 class CumulativeHead(nn.Module):
-    """CORAL's: one direction for all cuts, a bias for each: [B, D] -> log-odds [B, K - 1] of a grade above 0, 1, …"""
+    """CORAL's head: shared weights and one bias per cut: [B, D] -> log-odds [B, K - 1] of a grade above 0, 1, …"""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1, features))
-        self.bias = nn.Parameter(-(torch.arange(classes - 1) - (classes - 2) / 2))  # in order from the first step on
+        self.bias = nn.Parameter(-(torch.arange(classes - 1) - (classes - 2) / 2))  # in order from the start
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] -> [B, K - 1]."""
@@ -74,9 +74,9 @@ class CumulativeHead(nn.Module):
 
 
 def grading_head(form: str, features: int, classes: int) -> nn.Module:
-    """The head of that form: [B, D] -> outputs [B, O], with O = K (softmax), K - 1, or 1 (regression).
+    """Create a head of that form: [B, D] -> outputs [B, O], with O = K (softmax), K - 1, or 1 (regression).
 
-    All have `weight` [., D] and `bias`, so a standardisation of the features can be folded into any of them.
+    All heads have `weight` [., D] and `bias`, so that a scaling of the features can be folded into them.
     """
     if form == "cumulative":
         return CumulativeHead(features, classes)
@@ -84,10 +84,10 @@ def grading_head(form: str, features: int, classes: int) -> nn.Module:
 
 
 class Grader(nn.Module):
-    """An encoder with a head: [B, C, s, s] -> logits [B, K], whose softmax are the probabilities of the classes.
+    """An encoder with a head: [B, C, s, s] -> logits [B, K], whose softmax gives the probabilities of the classes.
 
-    `form` belongs to the loss that the head learns with (losses/grading.py). `second`: classes of a second task, which
-    `second_head` learns from the same features; 0 = none.
+    form: of the head, which depends on the loss (losses/grading.py). second: number of classes of a second task, which
+    `second_head` predicts from the same features; 0 = none.
     """
 
     def __init__(self, encoder: nn.Module, features: int, classes: int, form: str = "softmax", second: int = 0) -> None:

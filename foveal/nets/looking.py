@@ -1,9 +1,9 @@
-"""Looking: a grader that also gives its features and a map of the places that support its answer.
+"""Looking: a grader that also returns its features and a map of the places that support its grade.
 
 The map is a class activation map (Zhou et al. 2016, https://arxiv.org/abs/1512.04150): the last map of features,
 weighted by the effect of each feature on the score. The score is the expected grade, or the log-odds of the answer.
-The head must use the mean of that map; the result is then Grad-CAM (Selvaraju et al. 2017), but it needs no backward
-pass, so an exported file can compute it.
+The head must use the mean of that map. The result equals Grad-CAM (Selvaraju et al. 2017) without a backward pass, so
+an exported file can compute it.
 
 Legend: B images, D features, O outputs of the head, K classes, h and w places of the last map.
 """
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from foveal.losses.grading import expected_grade, to_logits
 from foveal.nets.heads import Grader
 
-STEP = 0.05  # change of an output that shows its effect on the score; outputs have a spread of about 1
+STEP = 0.05  # step of an output to measure its effect on the score; outputs vary by about 1
 
 
 class Looking(nn.Module):
-    """[B, C, s, s] -> logits [B, K], features [B, D] and, where `maps`, places [B, h, w] >= 0."""
+    """[B, C, s, s] -> logits [B, K], features [B, D] and, if `maps`, places [B, h, w] >= 0."""
 
     def __init__(self, grader: Grader, decision: str, maps: bool) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Looking(nn.Module):
         return to_logits(outputs, self.grader.form, self.grader.classes)
 
     def _rows(self, outputs: int) -> Tensor:
-        """The head's weights [O, D]; a cumulative head has one row for all its questions."""
+        """The head's weights [O, D]; a cumulative head shares one row for all its outputs."""
         weight: Any = self.grader.head.weight
         rows: Tensor = weight.expand(outputs, -1)
         return rows
@@ -55,7 +55,7 @@ class Looking(nn.Module):
     def _slopes(self, outputs: Tensor) -> Tensor:
         """The effect of each output on the score: [B, O] -> [B, O].
 
-        By small steps instead of gradients: every form of head works, and an exported graph can hold it.
+        Uses finite differences instead of gradients: they work for every head and in an exported graph.
         """
         given = F.one_hot(self._logits(outputs).argmax(1), self.grader.classes).bool()
         columns = []
@@ -73,7 +73,7 @@ class Looking(nn.Module):
 
 
 def has_map(grader: Grader, image: Tensor) -> bool:
-    """Whether the features are the mean of a last map with more than one place; `image`: [1, C, s, s]."""
+    """Whether the features are the mean of a last map with more than one place. image: [1, C, s, s], to test it."""
     encoder: Any = grader.encoder
     if not hasattr(encoder, "forward_features") or not hasattr(encoder, "forward_head"):
         return False

@@ -1,6 +1,7 @@
-"""Classifiers of frozen features: nearest neighbours, ridge regression in closed form, and logistic regression.
+"""Classifiers on frozen features: nearest neighbours, ridge regression in closed form, and logistic regression.
 
-All take features [n, D] and labels of known images, and features [m, D] of asked images. No network is trained.
+They take features [n, D] and labels of `known` images, and features [m, D] of images to classify (`asked`). No network
+is trained.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TEMPERATURE = 0.1  # votes weigh exp(cosine / 0.1), as in Wu et al. 2018 (https://arxiv.org/abs/1805.01978)
+TEMPERATURE = 0.1  # votes have weights exp(cosine / 0.1), as in Wu et al. 2018 (https://arxiv.org/abs/1805.01978)
 PENALTIES = tuple(10.0**power for power in torch.linspace(-5, 1, 13).tolist())  # shares of the mean eigenvalue
-ROWS = 2048  # asked images at once: memory stays bounded
+ROWS = 2048  # images to classify at a time, to limit memory
 
 
 def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [D] of features [n, D], for standardisation; no deviation is 0.
+    """Mean and standard deviation [D] of features [n, D], for standardisation.
 
-    A feature that hardly varies must not be blown up: its deviation is at least a tenth of the mean deviation.
+    The deviation is at least a tenth of the mean deviation, so features that hardly vary are not amplified.
     """
     spread = features.std(0)
     return features.mean(0), spread.clamp_min(max(0.1 * float(spread.mean()), 1e-6))
 
 
 def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: int, count: int = 20) -> Tensor:
-    """Scores [m, K]: votes of the `count` nearest known features by cosine, weighted by exp(cosine / 0.1)."""
+    """Scores [m, K]: votes of the `count` nearest known images by cosine, weighted by exp(cosine / 0.1)."""
     unit = F.normalize(known, dim=1)
     parts = []
     for part in asked.split(ROWS):
@@ -37,17 +38,17 @@ def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: in
 
 
 def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
-    """Scores [m, K] of a linear regression on the one-hot labels, in closed form on standardised features.
+    """Scores [m, K] of ridge regression on one-hot labels, in closed form on standardised features.
 
-    The penalty is the one with the smallest leave-one-out error, which a single decomposition gives for all penalties
-    (Golub, Heath and Wahba 1979, eq. 1.4). In float64: the features of an untrained encoder are almost collinear.
+    Uses the penalty with the smallest leave-one-out error, computed for all penalties from one decomposition (Golub,
+    Heath and Wahba 1979, eq. 1.4). Uses float64, because features of an untrained encoder are almost collinear.
     """
     mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
     inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
     targets = F.one_hot(labels, classes).double()
     centre = targets.mean(0)
     targets = targets - centre
-    # Eigenvectors of the smaller matrix of products: they take at most half the time of a singular value decomposition.
+    # Eigenvectors of the smaller Gram matrix take at most half the time of a singular value decomposition.
     few = len(inputs) < inputs.shape[1]
     squares, vectors = torch.linalg.eigh(inputs @ inputs.T if few else inputs.T @ inputs)
     squares = squares.clamp_min(0)
@@ -66,11 +67,11 @@ def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
 
 
 class LogisticRegression:
-    """Multinomial logistic regression on standardised features, by L-BFGS on the whole set.
+    """Multinomial logistic regression on standardised features, fitted to all images with L-BFGS.
 
-    penalty: on half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). Each fit continues from the
-    weights of the one before. In float64, except on mps, which has none: with few labels, a float32 fit depends on the
-    number of threads.
+    penalty: factor on half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). Each fit starts from
+    the weights of the previous one. Uses float64 (except on mps, which does not support it), because with few labels a
+    float32 fit depends on the number of threads.
     """
 
     def __init__(self, known: Tensor, labels: Tensor, classes: int) -> None:

@@ -1,6 +1,6 @@
-"""Stages of an encoder, from input to output, for freezing the first ones or letting them learn more slowly.
+"""Stages of an encoder, from input to output: freeze the first ones, or train them with a lower learning rate.
 
-timm knows how each of its networks is grouped; stage 0 is the stem. Our own small networks have one stage per layer.
+timm defines the stages of its networks; stage 0 is the stem. Foveal's own networks have one stage per layer.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
     try:
         stages: dict[str, int] = group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
     except (AttributeError, AssertionError) as error:
-        what = f"--freeze-stages and --layer-decay need stages, and timm knows none of {type(encoder).__name__}"
+        what = f"--freeze-stages and --layer-decay need stages, but timm defines none for {type(encoder).__name__}"
         raise FovealError("option.conflict", what, fix="leave them out, or choose another --encoder") from error
     return stages
 
 
 def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
-    """Stop learning in the first `count` stages; returns their normalisation layers, to be kept in evaluation mode.
+    """Freeze the first `count` stages; returns their normalisation layers, to be kept in evaluation mode.
 
-    FovealError where that would leave nothing to learn.
+    FovealError if that would freeze the whole encoder.
     """
     if not count:
         return []

