@@ -51,7 +51,7 @@ def _points_of(
     """The points of one cutoff, and a note if it has no thresholds."""
     scores, positive = severity(table, cut)
     source, parts = _parts(table, chosen_on, cut)
-    note = "" if parts else "No thresholds: there are no validation images, apart from evaluated ones, to choose them."
+    note = "" if parts else "No thresholds: there are no separate validation images to choose them on."
     if any(known.all() or not known.any() for _, _, known in parts):
         parts, note = [], f"No thresholds for {target}: the images to choose them on are all positive or all negative."
     calls = [(BY_GRADE, None, referred(table["grade"].to_numpy(np.int64), cut)), *_by_thresholds(scores, parts)]

@@ -106,7 +106,7 @@ def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.
     """(images to check on, images to calibrate on): prepared, evenly spread over their parts, without overlap."""
     path = config.images or Path(tomllib.loads((config.run / "config.toml").read_text(encoding="utf-8"))["data"])
     if not is_prepared(path):
-        what = f"{path} is not a prepared set" if config.images else f"{path}, the set of {config.run}, is missing"
+        what = f"{path} is not a prepared set" if config.images else f"the training set {path} of the run is missing"
         raise FovealError(
             "set.missing", what, fix="name a prepared set with --images, because files are checked on real images"
         )

@@ -82,7 +82,7 @@ class TrainConfig:
     micro_batch: int = 0
     # Numerical precision: auto is bf16 on GPUs that support it, and fp32 elsewhere.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Also send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN).
+    # Also log the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file next to RUN).
     track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
 
     ## For experts
