@@ -69,7 +69,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, refuses):
         open_run(out, "train", Options(out=out), {"set": "hash", "weights": "second"})
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path, refuses):
+def test_a_folder_with_other_files_is_refused(tmp_path, refuses):
     (tmp_path / "thesis.txt").write_text("keep me")
     with refuses("output.exists", tmp_path):
         check_out(tmp_path, "train", Options(out=tmp_path))

@@ -91,7 +91,7 @@ def test_the_nearest_of_a_photograph_outside_the_set_are_shown(phantom_set, grad
     assert all(str(file) in capsys.readouterr().out for file in files[:1])
 
 
-def test_a_file_that_is_no_photograph_is_refused_before_anything_is_written(phantom_set, tmp_path, refuses):
+def test_an_unreadable_photograph_is_refused_before_anything_is_written(phantom_set, tmp_path, refuses):
     (tmp_path / "no.jpg").write_bytes(b"nothing")
     for name, code in (("no.jpg", "image.not_a_picture"), ("gone.jpg", "image.missing")):
         with refuses(code, name):
@@ -119,7 +119,7 @@ def test_pixels_are_scored_with_n_interval_and_chance(pixels):
     assert one["neighbours"]["quadratic kappa"]["constant"] == 0
 
 
-def test_the_page_needs_nothing_else_and_escapes(pixels):
+def test_the_page_is_self_contained_and_escaped(pixels):
     out, _ = pixels
     page = (out / "cluster.html").read_text(encoding="utf-8")
     assert "<b>&data" not in page and "&lt;b&gt;&amp;data" in page
@@ -129,7 +129,7 @@ def test_the_page_needs_nothing_else_and_escapes(pixels):
     assert len(points) == 60 and all(point[-1].startswith("data:image/jpeg") for point in points)
 
 
-def test_features_and_pixels_stand_side_by_side(pixels):
+def test_features_and_pixels_are_compared(pixels):
     _, alone = pixels
     images = choose([Path(path) for path in alone["about"]["sets"]])
     everyone = np.ones(len(images), bool)
@@ -238,7 +238,7 @@ def test_verdicts_claim_no_more_than_their_intervals(votes, ari, tones):
     assert [verdict.tone for verdict in words.find(result_of(votes, ari))] == tones
 
 
-def test_images_that_the_run_learned_from_are_named():
+def test_images_that_the_run_learned_from_are_reported():
     result = result_of(entry(0.7, 0.6, 0.8), entry(0.7, 0.6, 0.8))
     result["about"] |= {"run": "r", "taught": True, "learned": 40}
     verdict = words.find(result)[0]
@@ -272,7 +272,7 @@ def test_pixels_need_no_torch(phantom_set, tmp_path):
     assert subprocess.run(call, capture_output=True).returncode == 0
 
 
-def test_by_default_it_goes_where_a_report_finds_it(phantom_set, grader_run, tmp_path):
+def test_the_default_folder_is_the_one_the_report_reads(phantom_set, grader_run, tmp_path):
     run = shutil.copytree(grader_run, tmp_path / "run")
     foveal.cluster(phantom_set, run=run, split="test", clusters=2)
     assert (run / "cluster" / "maps.csv").is_file() and (run / "cluster" / "neighbours.csv").is_file()

@@ -72,7 +72,7 @@ def test_sets_prepared_differently_are_refused(phantom_set, writable, refuses):
         choose((phantom_set, writable))
 
 
-def test_pixels_are_those_of_the_image_made_smaller(phantom_set):
+def test_pixels_are_those_of_the_shrunk_image(phantom_set):
     images = choose((phantom_set,))
     features = pixel_features(images)
     assert features.values.shape == (60, PIXEL_SIDE**2 * 3) and features.values.dtype == np.float32
@@ -98,7 +98,7 @@ def test_features_are_computed_once(phantom_set, tmp_path, capsys):
     assert (stored_features(fewer, None, tmp_path, "cpu").values == pixel_features(fewer).values).all()
 
 
-def test_a_torn_file_is_written_anew(phantom_set, tmp_path):
+def test_a_damaged_file_is_written_again(phantom_set, tmp_path):
     images = choose((phantom_set,))
     (tmp_path / "features.npz").write_bytes(b"PK\x03\x04 half of it")
     assert len(stored_features(images, None, tmp_path, "cpu").values) == 60
@@ -140,7 +140,7 @@ def test_what_the_run_learned_from_is_known(phantom_set, grader_run):
     assert learned[split == "train"].all() and not learned[np.isin(split, ("val", "test"))].any()
 
 
-def test_a_set_prepared_otherwise_is_refused_by_a_run(grader_run, tmp_path, refuses):
+def test_a_set_prepared_differently_is_refused_by_a_run(grader_run, tmp_path, refuses):
     other = foveal.prepare("phantom:12", out=tmp_path / "other", size=40)
     with refuses("set.preparation", tmp_path / "other", "size=40", "size=32"):
         stored_features(choose((other,)), grader_run, tmp_path, "cpu")

@@ -35,7 +35,7 @@ def test_a_mixture_finds_a_ball_inside_another():
     assert adjusted_rand_score(labels, METHODS["k-means"](points, 2, 0).clusters) < 0.4
 
 
-def test_covariances_are_full_only_with_images_enough():
+def test_covariances_are_full_only_with_enough_images():
     points, _ = blobs(each=90)
     notes = [gaussian_mixture(part, 3, 0).note for part in (points, points[:120])]
     assert ["full" in note for note in notes] == [True, False]
@@ -57,7 +57,7 @@ def noise_maps() -> dict[str, maps.Map]:
     return {one.name: one for one in maps.draw_maps(points, 0, most=40)}
 
 
-def test_maps_take_at_most_so_many_points(noise_maps):
+def test_maps_have_a_limit_of_points(noise_maps):
     for one in noise_maps.values():
         assert len(one.rows) == len(one.places) == 40 and (np.diff(one.rows) > 0).all()
         assert one.by_chance == pytest.approx(10 / 39)
@@ -68,7 +68,7 @@ def test_no_map_keeps_all_neighbours_of_noise(noise_maps):
     assert all(one.by_chance < one.kept < 0.8 for one in noise_maps.values())
 
 
-def test_what_is_kept_is_counted_row_by_row():
+def test_the_overlap_is_counted_row_by_row():
     first, second = np.array([[1, 2], [0, 2], [0, 1]]), np.array([[2, 1], [3, 2], [4, 5]])
     assert maps._overlap(first, second) == pytest.approx((2 + 1 + 0) / 6)
     line = np.arange(30.0)[:, None]

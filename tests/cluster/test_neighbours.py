@@ -50,19 +50,19 @@ def test_the_search_is_exact_and_leaves_the_own_group_out(monkeypatch, block, so
     assert found.similarity[row, column] == pytest.approx(cosine, abs=1e-6)
 
 
-def test_too_few_others_are_said_by_minus_one():
+def test_missing_neighbours_are_minus_one():
     directions, _ = drawn(count=4)
     found = nearest_of(directions, np.array([0, 0, 0, 1]), 3)
     assert found.index[0].tolist() == [3, -1, -1] and sorted(found.index[3]) == [0, 1, 2]
     assert nearest_of(directions, np.zeros(4, int), 2, np.zeros(4, bool)).index.shape == (4, 0)
 
 
-def test_equal_images_come_in_their_order():
+def test_ties_are_in_image_order():
     directions = np.repeat(np.eye(2, dtype=np.float32)[:1], 6, axis=0)
     assert nearest_of(directions, np.arange(6), 3).index[5].tolist() == [0, 1, 2]
 
 
-def test_neighbours_vote_and_the_nearer_decide_between_equals():
+def test_nearer_neighbours_break_ties_of_the_vote():
     labels = np.array([2, 0, 1, 1, 0, -1])
     index = np.array([[1, 2, 3, -1], [2, 4, 3, 1], [4, 3, 1, 2], [0, 0, 0, 0], [-1, -1, -1, -1], [1, 4, 3, -1]])
     near = Nearest(index=index, similarity=np.zeros(index.shape))
@@ -77,7 +77,7 @@ def judged_of(voted, images, judged=None):
     return judge(voted, images, rows, Resampling(np.unique(images.units[rows], return_inverse=True)[1]))
 
 
-def test_votes_are_judged_as_scikit_learn_would():
+def test_scores_of_votes_equal_those_of_scikit_learn():
     generator = np.random.default_rng(1)
     labels, given = generator.integers(0, 3, 90), generator.integers(0, 3, 90)
     given = np.where(generator.random(90) < 0.5, labels, given)
@@ -97,7 +97,7 @@ def test_classes_without_order_have_no_kappa():
     assert list(judged_of(np.arange(30) % 3, images)) == ["accuracy"]
 
 
-def test_a_patient_is_not_told_by_their_own_images():
+def test_images_of_the_same_patient_do_not_vote():
     """Every patient has a look and a random label: their own images would predict it, those of others cannot."""
     generator = np.random.default_rng(0)
     units = np.arange(120) // 4

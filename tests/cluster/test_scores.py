@@ -46,7 +46,7 @@ def test_purity_by_hand():
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (4, 3), (2, 3)])
-def test_matching_is_the_best_of_all(shape):
+def test_matching_is_optimal(shape):
     table = np.random.default_rng(1).integers(0, 9, shape).astype(float)
     wide = table if shape[0] <= shape[1] else table.T
     ways = permutations(range(wide.shape[1]), wide.shape[0])
@@ -54,7 +54,7 @@ def test_matching_is_the_best_of_all(shape):
     assert matched_accuracy(table) == exactly(best / table.sum())
 
 
-def test_measures_take_all_resamples_at_once():
+def test_measures_are_vectorised_over_resamples():
     tables = np.random.default_rng(2).integers(1, 9, (4, 3, 3)).astype(float)
     for measure in MEASURES.values():
         assert measure(tables) == exactly([float(measure(table)) for table in tables])

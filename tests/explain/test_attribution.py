@@ -39,7 +39,7 @@ def grader_of(encoder, size):
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in WEIGHTED])
-def test_maps_lie_where_the_answer_comes_from(linear, method):
+def test_maps_highlight_what_the_answer_depends_on(linear, method):
     image = torch.rand(1, 3, 32, 32) + 0.5
     found = attribute(method, Scorer(linear, Target("expected grade")), image, torch.zeros_like(image))
     assert found.heat.shape == (32, 32) and found.heat.min() >= 0 and not found.heat.requires_grad
@@ -53,7 +53,7 @@ def test_what_lowers_the_score_is_not_shown(linear):
         assert attribute(method, scorer, image, torch.zeros_like(image)).heat.max() < 1e-6
 
 
-def test_integrated_gradients_report_what_their_sum_misses(linear):
+def test_integrated_gradients_report_the_error_of_their_sum(linear):
     image = torch.rand(1, 3, 32, 32)
     scorer = Scorer(linear, Target("expected grade"))
     assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image)).delta < 0.01
@@ -61,7 +61,7 @@ def test_integrated_gradients_report_what_their_sum_misses(linear):
 
 
 @pytest.mark.slow
-def test_nothing_stays_on_the_model(monkeypatch):
+def test_no_gradients_or_hooks_stay_on_the_model(monkeypatch):
     monkeypatch.setattr(attribution, "WINDOWS", 2)
     monkeypatch.setattr(attribution, "STEPS", 4)
     grader = grader_of("resnet10t", 32)
@@ -75,7 +75,7 @@ def test_nothing_stays_on_the_model(monkeypatch):
     assert not any(module._forward_hooks or module._backward_hooks for module in grader.modules())
 
 
-def test_occlusion_of_one_window_is_the_fall_of_the_score(linear):
+def test_occlusion_of_one_window_is_the_drop_of_the_score(linear):
     scorer, image = Scorer(linear, Target("expected grade")), torch.ones(1, 3, 4, 4)
     hidden = image.clone()
     hidden[:, :, :2, :2] = 0
@@ -83,7 +83,7 @@ def test_occlusion_of_one_window_is_the_fall_of_the_score(linear):
     assert torch.allclose(occlusion(scorer, image, torch.zeros_like(image), 2)[0, 0], fall)
 
 
-def test_targets_are_what_their_names_say():
+def test_targets_match_their_names():
     logits = torch.tensor([[0.2, 1.0, -0.5], [9.0, -9.0, -9.0]])
     probabilities = logits.softmax(1)
     grade = resolve("grade", CLASSES, 1, "expected")

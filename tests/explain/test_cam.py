@@ -111,7 +111,7 @@ def test_the_last_map_is_found_in_any_convolutional_encoder(encoder, size, cells
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_tokens_of_a_transformer_are_laid_out_as_they_were_cut(form):
+def test_tokens_of_a_transformer_are_arranged_in_their_grid(form):
     """With a class token, the last block reads places through its first norm and hands none of them on."""
     grader = grader_of("test_vit", 64, form)
     scorer, image = Scorer(grader, GRADE), torch.randn(1, 3, 64, 64)

@@ -122,7 +122,7 @@ def test_the_worst_come_first_and_the_unlabelled_last():
     assert worst_first(table) == [2, 4, 1, 0, 3]
 
 
-def test_without_captum_nothing_is_begun(grader_run, photograph, tmp_path, monkeypatch, refuses):
+def test_without_captum_nothing_is_written(grader_run, photograph, tmp_path, monkeypatch, refuses):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with refuses("package.missing", "captum"):
         foveal.explain(grader_run, photograph, out=tmp_path / "o")
@@ -138,13 +138,13 @@ def test_without_captum_nothing_is_begun(grader_run, photograph, tmp_path, monke
         ({"phantom": 4, "target": "glaucoma"}, "option.value", "no DR"),
     ],
 )
-def test_wrong_use_is_named(grader_run, tmp_path, options, code, value, refuses):
+def test_wrong_use_is_refused(grader_run, tmp_path, options, code, value, refuses):
     with refuses(code, value):
         foveal.explain(grader_run, out=tmp_path / "o", **options)
     assert not any(tmp_path.rglob("*.json"))
 
 
-def test_a_folder_of_something_else_is_left_alone(grader_run, photograph, refuses):
+def test_a_folder_with_other_files_is_refused(grader_run, photograph, refuses):
     with refuses("output.exists", photograph.parent):
         foveal.explain(grader_run, photograph, out=photograph.parent, method="saliency")
 
@@ -182,7 +182,7 @@ def test_grad_cam_is_the_map_that_predict_lays_over_photographs(looking_run, pha
     assert explainer.predictor.decision == "expected" or other.heat.max() != found.heat.max()
 
 
-def test_a_map_that_does_not_add_up_is_marked():
+def test_a_map_with_a_large_error_gets_a_warning():
     target, notes = SimpleNamespace(name="expected grade", classes=()), {}
     for delta in (0.05, 0.2, 0.4):
         found = SimpleNamespace(heat=np.ones((2, 2)), border_energy=0.1, delta=delta, target=target, value=1.0)

@@ -15,7 +15,7 @@ def test_the_retina_is_the_disc_and_no_more():
     assert retina_of(np.zeros((32, 32, 3), np.uint8)).all()
 
 
-def test_the_border_holds_what_lies_outside_or_on_the_rim():
+def test_border_energy_counts_rim_and_outside():
     retina = np.zeros((100, 100), np.uint8)
     cv2.circle(retina, (50, 50), 40, (1,), -1)
     heat = np.zeros((100, 100))
@@ -32,7 +32,7 @@ def test_an_alarm_names_the_share():
     assert alarm_of(ALARM - 0.01) == "" and "40%" in alarm_of(0.4)
 
 
-def test_blurring_takes_lesions_away_and_leaves_the_black_alone():
+def test_blurring_removes_lesions_and_keeps_the_border():
     pixels = np.zeros((96, 96, 3), np.uint8)
     cv2.circle(pixels, (48, 48), 44, (200, 100, 50), -1)
     retina = retina_of(pixels)
@@ -42,7 +42,7 @@ def test_blurring_takes_lesions_away_and_leaves_the_black_alone():
     assert healed[42, 62, 0] > 180 and healed[48, 6, 0] > 190  # the black border is not mixed into the rim
 
 
-def test_a_mask_is_resized_by_the_middles_of_its_pixels():
+def test_a_mask_is_sampled_at_pixel_centres():
     mask = np.zeros((8, 8), bool)
     mask[:4] = True
     assert (resized(mask, 4) == np.array([[True] * 4] * 2 + [[False] * 4] * 2)).all()

@@ -60,7 +60,7 @@ def test_enrichment_is_the_ratio_of_means_and_intervals_hold_it(scene):
         assert summary[name]["low"] <= value <= summary[name]["high"]
 
 
-def test_the_verdict_asks_for_both_measures(scene):
+def test_the_verdict_needs_both_measures(scene):
     random = np.random.default_rng(0)
     good = [score_map(random.random((50, 50)) + scene[0], *scene, 0.0) for _ in range(8)]
     chance = [score_map(random.random((50, 50)), *scene, 0.0) for _ in range(8)]
@@ -76,7 +76,7 @@ def test_the_verdict_asks_for_both_measures(scene):
     assert all(one.split(":")[0] == others[0].split(":")[0] != reliable.split(":")[0] for one in others)
 
 
-def test_a_lesion_owns_what_it_mostly_covers():
+def test_a_pixel_is_lesion_if_mostly_covered():
     mask = np.zeros((8, 8), np.uint8)
     mask[:2, :2], mask[4, 4] = 3, 1
     assert np.argwhere(lesions_at(mask, 4)).tolist() == [[0, 0]]
@@ -117,7 +117,7 @@ def test_randomised_weights_keep_their_scale_and_come_from_the_seed():
 
 
 @pytest.mark.parametrize("name", ["small_conv", "strided_conv", "residual_conv", "test_resnet"])
-def test_random_weights_still_tell_pictures_apart(name):
+def test_random_weights_still_distinguish_pictures(name):
     torch.manual_seed(0)
     encoder = create_encoder(name, 3, 32)
     grader = Grader(encoder, feature_size(encoder), 3).eval()
@@ -128,7 +128,7 @@ def test_random_weights_still_tell_pictures_apart(name):
     assert answers.std(0).min() > 1e-3
 
 
-def test_rank_correlation_sees_order_only():
+def test_rank_correlation_depends_on_order_only():
     retina = np.ones((8, 8), bool)
     heat = np.random.default_rng(0).random((8, 8))
     assert rank_correlation(heat, heat**3, retina) == pytest.approx(1)

@@ -69,7 +69,7 @@ def new(found: list[Verdict], before: list[Verdict]) -> tuple[list[str], str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False])
-def test_probe_finds_a_width_that_goes_with_the_grade(ordered):
+def test_probe_finds_a_width_that_depends_on_the_grade(ordered):
     cues, labels, units = drawn()
     found = probe(cues.assign(width=1000 + 100 * labels), labels, units, ordered=ordered)
     assert found["found"] and found["value"] > 0.95 and found["low"] > 0.9 and found["strength"] > 0.9
@@ -78,7 +78,7 @@ def test_probe_finds_a_width_that_goes_with_the_grade(ordered):
 
 
 @pytest.mark.slow
-def test_probe_finds_a_combination_that_no_cue_tells_alone():
+def test_probe_finds_a_combination_of_cues():
     cues, labels, units = drawn(count=300)
     generator = np.random.default_rng(1)
     tall = generator.random(300) < 0.5
@@ -89,13 +89,13 @@ def test_probe_finds_a_combination_that_no_cue_tells_alone():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False])
-def test_probe_finds_nothing_where_there_is_nothing(ordered):
+def test_probe_finds_nothing_in_random_cues(ordered):
     found = [probe(*drawn(seed), ordered=ordered)["found"] for seed in range(3)]
     assert sum(found) == 0
 
 
 @pytest.mark.slow
-def test_what_only_tells_the_group_is_no_shortcut():
+def test_a_cue_of_the_group_is_not_a_shortcut():
     units = np.arange(240) // 8  # 30 groups, each with its own size and one label
     labels, width = (np.random.default_rng(seed).permutation(30)[units] for seed in (1, 2))
     table = pd.DataFrame({"width": 1000.0 + width})
@@ -112,7 +112,7 @@ def test_what_only_tells_the_group_is_no_shortcut():
         (lambda cues, labels, units: (cues * 0, labels, units), "the same"),
     ],
 )
-def test_probe_says_why_it_cannot_tell(cut, reason):
+def test_probe_gives_the_reason_if_it_cannot_measure(cut, reason):
     found = probe(*cut(*drawn()), ordered=True)
     assert reason in found["why_not"] and not found["found"] and found["value"] is None
 
@@ -123,7 +123,7 @@ def test_probe_is_the_same_each_time():
     assert probe(cues, labels, units, ordered=True) == probe(cues, labels, units, ordered=True)
 
 
-def test_grades_by_rank_keep_the_mix_and_treat_ties_alike():
+def test_grades_by_rank_keep_frequencies_and_ties():
     known = np.repeat([0, 1, 2], [6, 3, 1])
     assert np.bincount(as_grades(np.arange(100.0), known, 3)).tolist() == [60, 30, 10]
     assert len(set(as_grades(np.ones(50), known, 3))) == 1
@@ -282,7 +282,7 @@ def test_every_table_has_a_cell_per_column(small_set, writable):
         assert table.caption and table.rows and all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_charts_leave_out_what_never_changes(small_set):
+def test_charts_skip_constant_measures(small_set):
     prepared = open_prepared(small_set)
     table = described(prepared).assign(red=1.0)
     names = [name for name, _ in charts(table, prepared.classes)]
@@ -290,7 +290,7 @@ def test_charts_leave_out_what_never_changes(small_set):
 
 
 @pytest.mark.slow
-def test_the_verb_writes_numbers_and_a_page_that_needs_nothing_else(small_set, writable, tmp_path, capsys):
+def test_the_command_writes_numbers_and_a_self_contained_page(small_set, writable, tmp_path, capsys):
     records = open_prepared(writable).records
     change(writable, "records.csv", id=["<b>&" + name for name in records["id"]], flags="blurred")
     change(writable, "measures.csv", id=["<b>&" + name for name in records["id"]])

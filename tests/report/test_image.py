@@ -37,14 +37,14 @@ def test_a_sheet_says_grade_referral_neighbours_and_record(full_run):
     assert page.index('class="verdict bad"') < page.index("probability of 80 %") and "<img" not in page
 
 
-def test_the_grade_decides_and_no_threshold(full_run):
+def test_referral_follows_the_grade_not_a_threshold(full_run):
     for threshold in (0.01, 0.99):
         change_points(full_run, lambda points, value=threshold: [points[0], points[1] | {"threshold": value}])
         assert [referral_of(full_run, name).tone for name in ("i0", "i1")] == ["unsure", "bad"]
     assert "about 17 (5–23)" in referral_of(full_run, "i0").grounds
 
 
-def test_a_result_without_the_point_of_the_grade_has_no_worth(full_run):
+def test_without_an_operating_point_reliability_is_not_shown(full_run):
     measured = referral_of(full_run, "i1").grounds
     change_points(full_run, lambda points: points[1:])
     assert referral_of(full_run, "i1").tone == "bad" and referral_of(full_run, "i1").grounds != measured

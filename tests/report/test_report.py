@@ -53,7 +53,7 @@ def test_one_grader(tmp_path, write_grader, page_of):
     assert [verdict.tone for verdict in verdicts([read_evidence(run)], found_of(run))] == ["good"]
 
 
-def test_the_page_needs_nothing_else(tmp_path, write_grader, page_of):
+def test_the_page_is_self_contained(tmp_path, write_grader, page_of):
     page = page_of(write_grader(tmp_path / "grader"))
     assert "<script" not in page and "@import" not in page
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
@@ -142,7 +142,7 @@ def test_verdict(tmp_path, right, tone, write_grader):
     assert against_constant(*found_of(write_grader(tmp_path / "run", right=right))).tone == tone
 
 
-def test_one_answer_has_learned_nothing(tmp_path, write_grader):
+def test_a_constant_grader_gets_a_bad_verdict(tmp_path, write_grader):
     run = write_grader(tmp_path / "run")
     change(run / "predictions.csv", grade=0)
     (finding,) = found_of(run)
@@ -191,7 +191,7 @@ def test_runs_without_a_judgement(tmp_path, write_grader):
     assert read_evidence(run).finished and unfinished.tone == unjudged.tone == "unsure" and unfinished != unjudged
 
 
-def test_leaks_are_loud(tmp_path, write_grader, page_of):
+def test_leaks_are_shown(tmp_path, write_grader, page_of):
     run = write_grader(tmp_path / "run", allow_leaks=True)
     (run / "seen.csv").write_text("sha256,id,set\n0,i3,ph\n0,i4,elsewhere\n", encoding="utf-8")
     evidence = read_evidence(run)

@@ -232,5 +232,5 @@ def test_mcnemar_is_shown(tmp_path, write_grader, page_of):
         (None, None, ("cannot tell", "unsure")),
     ],
 )
-def test_a_promise_is_kept_only_where_the_interval_says_so(low, high, said):
+def test_a_target_is_met_only_if_the_interval_shows_it(low, high, said):
     assert kept({"low": low, "high": high}, 0.9) == said

@@ -132,13 +132,13 @@ def test_an_ungradable_photograph_has_flags_and_probabilities_and_no_grade(
                        ("5.dcm", "application/dicom"), ("0.jpg", "IMAGE/JPEG; x=y"),
                        ("3.png", "application/octet-stream")]
 )  # fmt: skip
-def test_the_bytes_of_one_file_are_answered_as_a_form(client, photographs, name, kind):
+def test_a_raw_body_gets_the_same_answer_as_a_form(client, photographs, name, kind):
     given = client.post("/v1/grade", content=photographs[name], headers={"Content-Type": kind, "X-Name": name})
     form = sent(client, [(name, photographs[name])])
     assert given.status_code == 200 and given.json() == form.json()
 
 
-def test_a_dicom_file_without_mark_is_known_by_its_type_or_ending(client, photographs):
+def test_a_dicom_file_without_preamble_is_recognised_by_type_or_ending(client, photographs):
     bare = photographs["5.dcm"][132:]
     alone = client.post("/v1/grade", content=bare, headers={"Content-Type": "application/dicom", "X-Name": "IM1"})
     assert alone.json()["answers"][0]["answer"] == "graded"
@@ -232,7 +232,7 @@ def test_pixels_are_refused_by_the_header(client, photographs):
     assert "100000" in said and "60" in said
 
 
-def test_bytes_are_counted_and_not_believed(browsing, photographs):
+def test_the_size_is_counted_not_taken_from_the_header(browsing, photographs):
     client = browsing(limits={"megabytes": 1})
     large = photographs["0.jpg"] + bytes(10**6)
     declared = client.post("/v1/grade", content=large, headers=JPEG)
@@ -289,7 +289,7 @@ def test_a_request_without_photograph_is_refused(client, content, headers, statu
     problem(client.post("/v1/grade", content=content, headers=headers), status, code)
 
 
-def test_a_form_that_ends_too_soon_loses_no_photograph_in_silence(client, photographs):
+def test_a_truncated_form_is_refused(client, photographs):
     data = PART + photographs["0.jpg"] + b"\r\n" + PART + photographs["1.jpg"]
     problem(client.post("/v1/grade", content=data, headers=FORM), 400, "request.malformed")
     whole = client.post("/v1/grade", content=data + b"\r\n--x--\r\n", headers=FORM)
@@ -297,7 +297,7 @@ def test_a_form_that_ends_too_soon_loses_no_photograph_in_silence(client, photog
 
 
 @pytest.mark.parametrize("token", ["secret", "geheim-ü", "密码", "voilà"])
-def test_a_token_is_asked_for_on_all_that_tells_something(browsing, photographs, token):
+def test_every_api_address_needs_the_token(browsing, photographs, token):
     client = browsing(token=token)
     right = {b"Authorization": f"Bearer {token}".encode()}
     files = [("0.jpg", photographs["0.jpg"])]
@@ -327,7 +327,7 @@ def test_a_token_is_asked_for_on_all_that_tells_something(browsing, photographs,
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "testserver", "[::2]:8000", "[", "", "a:b:c"]
 )
-def test_a_local_server_is_asked_by_its_own_name_only(client, host):
+def test_a_local_server_accepts_only_local_host_names(client, host):
     for path in ("/v1/model", "/", "/metrics"):
         problem(client.get(path, headers={"Host": host}), 400, "request.wrong_host")
 
@@ -337,7 +337,7 @@ def test_the_names_of_this_machine(client, host):
     assert client.get("/v1/model", headers={"Host": host}).status_code == 200
 
 
-def test_a_server_in_a_network_has_any_name(browsing):
+def test_a_network_server_accepts_any_host_name(browsing):
     assert browsing(host="0.0.0.0", token="t").get("/healthz", headers={"Host": "eyes.hospital"}).status_code == 200
 
 
@@ -474,14 +474,14 @@ def test_an_invalid_review_is_refused(client, content, status, code):
     problem(client.post("/v1/reviews", content=content, headers={"Content-Type": "application/json"}), status, code)
 
 
-def test_a_form_of_another_site_makes_no_review(client):
+def test_a_cross_site_form_cannot_add_a_review(client):
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         response = client.post("/v1/reviews", content=json.dumps(REVIEW), headers={"Content-Type": kind})
         problem(response, 415, "request.wrong_type")
     assert client.get("/v1/reviews").json()["total"] == 0
 
 
-def test_the_longest_review_of_any_signs_is_kept(browsing):
+def test_the_longest_review_with_any_characters_is_stored(browsing):
     client = browsing()
     review = REVIEW | {"name": "😀" * 400, "reviewer": "😀" * 100, "note": "😀" * 4000, "probabilities": SHARES}
     data = json.dumps(review).encode()  # every sign takes twelve bytes
@@ -523,7 +523,7 @@ def watched():
         WATCHING.clear()
 
 
-def test_nothing_is_written_unless_asked(browsing, tmp_path, photographs):
+def test_no_photograph_is_written_by_default(browsing, tmp_path, photographs):
     plain, keeping = browsing(reviews="none"), browsing(reviews="none", keep_images=tmp_path / "kept")
     pixels = np.random.default_rng(0).integers(0, 255, (1100, 1100, 3), dtype=np.uint8)
     large = cv2.imencode(".png", pixels)[1].tobytes()

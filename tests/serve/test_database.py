@@ -34,7 +34,7 @@ def test_a_commit_is_synced_to_the_disk(reviews):
     assert settings == {"synchronous": 2, "fullfsync": 1}  # FULL: the log is synced at every commit
 
 
-def test_a_database_that_fails_is_told_without_the_review(reviews, tmp_path, refuses):
+def test_a_database_error_does_not_reveal_the_review(reviews, tmp_path, refuses):
     with closing(sqlite3.connect(tmp_path / "reviews.db")) as other:
         other.execute("DROP TABLE reviews")
     with refuses("reviews.unavailable", "reviews.db", "no such table") as told:

@@ -126,7 +126,7 @@ def test_processes_that_start_at_once_make_one_database_in_postgresql(database):
     start_together(database)
 
 
-def test_postgresql_answers_as_sqlite_does(database, tmp_path):
+def test_postgresql_gives_the_same_answers_as_sqlite(database, tmp_path):
     stores = [open_reviews(address) for address in (database, str(tmp_path / "reviews.db"))]
     for number, (given, grade) in enumerate([(2, 2), (2, None), (None, 2), (None, None), (0, 1)]):
         review = Review(image=f"{number // 2:064x}", name=f"{number % 3}.jpg", given=given, grade=grade, reviewer="K")
@@ -142,7 +142,7 @@ def test_postgresql_answers_as_sqlite_does(database, tmp_path):
     assert total == other_total == 5 and [review.id for review in page] == [review.id for review in other_page]
 
 
-def test_a_server_that_does_not_wait_for_the_disk_is_told_to(postgresql, database):
+def test_synchronous_commit_is_switched_on(postgresql, database):
     name = make_url(database).database
     postgresql.run(f"ALTER DATABASE {name} SET synchronous_commit TO off")
     with closing(open_reviews(database)) as store, store._engine.connect() as connection:
@@ -164,7 +164,7 @@ def test_a_statement_has_a_time_and_a_lost_server_is_noticed(postgresql, databas
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "7s"  # as it was chosen there
 
 
-def test_a_server_that_has_stopped_is_told_in_time_and_asked_again_when_it_goes_on(postgresql, database, browsing):
+def test_a_stopped_server_is_reported_in_time_and_used_again_later(postgresql, database, browsing):
     client = browsing(reviews=database, limits={"timeout": 2.0})
     assert client.get("/v1/reviews").json()["total"] == 0
     with postgresql.paused(), ThreadPoolExecutor(48) as threads:
@@ -183,7 +183,7 @@ def test_a_server_that_has_stopped_is_told_in_time_and_asked_again_when_it_goes_
     assert kept.status_code == 201
 
 
-def test_wrong_passwords_missing_rights_and_narrow_encodings_are_told(postgresql, database, refuses):
+def test_wrong_passwords_missing_rights_and_encodings_are_reported(postgresql, database, refuses):
     for wrong, message in (
         (database.replace(postgresql.password, "a-wrong-one"), "password authentication failed"),
         (database.replace("/test_", "/no_"), "does not exist"),

@@ -57,7 +57,7 @@ def gate(serving, monkeypatch):
     opened.set()
 
 
-def test_beyond_the_queue_one_is_told_when_to_come_again(gate, photographs):
+def test_a_full_queue_tells_when_to_retry(gate, photographs):
     app = gate.make(limits={"queue": 3, "images": 2})
 
     async def script():
@@ -79,7 +79,7 @@ def test_beyond_the_queue_one_is_told_when_to_come_again(gate, photographs):
     asyncio.run(script())
 
 
-def test_too_slow_is_told_and_the_place_is_free_again(gate, photographs):
+def test_a_timeout_is_reported_and_frees_the_place(gate, photographs):
     app = gate.make(limits={"queue": 2, "images": 2, "timeout": 1.0})
 
     async def script():
@@ -95,7 +95,7 @@ def test_too_slow_is_told_and_the_place_is_free_again(gate, photographs):
     asyncio.run(script())
 
 
-def test_who_gives_up_spoils_nobody_elses_answer(serving, photographs, monkeypatch):
+def test_a_client_that_gives_up_does_not_affect_others(serving, photographs, monkeypatch):
     """Photographs whose time is up lie in one batch with others: those are graded, and these are not."""
     app, seen, opened, answer = serving(limits={"timeout": 1.0}), [], threading.Event(), Predictor.answer
 
@@ -124,7 +124,7 @@ def test_who_gives_up_spoils_nobody_elses_answer(serving, photographs, monkeypat
     asyncio.run(script())
 
 
-def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
+def test_a_stalled_body_is_cut_off(serving, photographs):
     app = serving(limits={"timeout": 0.8, "queue": 1, "images": 1})
 
     async def trickle():
@@ -147,7 +147,7 @@ def test_a_body_that_does_not_come_is_cut_off(serving, photographs):
     asyncio.run(script())
 
 
-def test_bodies_that_do_not_come_take_no_place_from_others(serving, photographs):
+def test_stalled_bodies_do_not_block_others(serving, photographs):
     app, stop = serving(limits={"queue": 2, "images": 1}), asyncio.Event()
 
     async def stalls():
@@ -168,7 +168,7 @@ def test_bodies_that_do_not_come_take_no_place_from_others(serving, photographs)
     asyncio.run(script())
 
 
-def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch, caplog):
+def test_a_network_failure_affects_one_batch_only(serving, photographs, monkeypatch, caplog):
     app, answer = serving(), Predictor.answer
 
     def fails(model, images, want):
@@ -188,7 +188,7 @@ def test_a_network_that_fails_fails_one_batch(serving, photographs, monkeypatch,
     asyncio.run(script())
 
 
-def test_a_network_that_gives_no_numbers_fails_one_batch(serving, photographs, monkeypatch):
+def test_nan_outputs_affect_one_batch_only(serving, photographs, monkeypatch):
     app = serving()
     nothing = lambda model, images, want: Answers(probabilities=np.full((len(images), 5), np.nan))  # noqa: E731
     monkeypatch.setattr(Predictor, "answer", nothing)
@@ -203,7 +203,7 @@ def test_a_network_that_gives_no_numbers_fails_one_batch(serving, photographs, m
 
 @pytest.mark.parametrize("pieces", [0, 1])
 @pytest.mark.parametrize("path", ["/v1/grade", "/v1/report", "/v1/reviews"])
-def test_clients_that_leave_take_no_place_with_them(serving, photographs, pieces, path, caplog):
+def test_disconnected_clients_free_their_place(serving, photographs, pieces, path, caplog):
     app = serving(limits={"queue": 1, "images": 1})
     kind = b"application/json" if path == "/v1/reviews" else b"image/jpeg"
 
@@ -235,7 +235,7 @@ def test_clients_that_leave_take_no_place_with_them(serving, photographs, pieces
     assert caplog.text == ""  # it is no failure of the server
 
 
-def test_many_at_once_share_passes_and_get_their_own_answers(serving, photographs):
+def test_concurrent_requests_share_batches_and_get_their_own_answers(serving, photographs):
     app = serving()
     names = [name for name in photographs if name.endswith((".jpg", ".png"))] * 8
 
@@ -254,7 +254,7 @@ def test_many_at_once_share_passes_and_get_their_own_answers(serving, photograph
     asyncio.run(script())
 
 
-def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, photographs, monkeypatch):
+def test_the_total_size_of_requests_is_limited_and_released(gate, photographs, monkeypatch):
     data = photographs["3.png"]
     monkeypatch.setattr(work, "HELD_REQUESTS", 1.5 * len(data) / 10**6)  # room for one photograph, not for two
     app = gate.make(limits={"megabytes": 1})
@@ -275,7 +275,7 @@ def test_bytes_of_all_requests_together_have_a_limit_and_are_given_back(gate, ph
     asyncio.run(script())
 
 
-def test_a_database_that_does_not_answer_holds_up_nothing_else(serving, photographs, monkeypatch):
+def test_a_hanging_database_blocks_nothing_else(serving, photographs, monkeypatch):
     app, opened, latest = serving(limits={"timeout": 1.0}), threading.Event(), Reviews.latest
 
     def waits(store, *given):

@@ -93,7 +93,7 @@ def test_only_disagreements_are_corrections_and_ungradable_is_empty(reviews):
     assert reviews.corrections(everything=True)["id"].tolist() == [f"{number}.jpg" for number in range(5)]
 
 
-def test_two_images_of_one_name_are_told_apart_also_where_one_was_confirmed(reviews):
+def test_images_with_the_same_name_get_different_ids(reviews):
     reviews.add(replace(REVIEW, image=image(1), grade=2))
     reviews.add(replace(REVIEW, image=image(2), grade=3))
     reviews.add(replace(REVIEW, image=image(3), name="right.jpg"))
@@ -143,7 +143,7 @@ def test_without_reviews_the_table_has_its_columns_and_can_be_read(reviews, tmp_
         {"probabilities": (0.5, float("nan"))}, {"probabilities": (1.1,)}, {"probabilities": (0.0,) * 101},
     ],
 )  # fmt: skip
-def test_what_cannot_be_kept_is_refused(reviews, change, refuses):
+def test_invalid_reviews_are_refused(reviews, change, refuses):
     with refuses("reviews.invalid", *change):
         reviews.add(replace(REVIEW, **change))
     assert reviews.latest()[0] == 0
