@@ -9,6 +9,7 @@ use, 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +42,17 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as with `foveal train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def run(given: list[str]) -> int:
+    """What `main` does, given the arguments."""
     debug, quiet = "--debug" in given, "--quiet" in given
     arguments = [argument for argument in given if argument not in ("--debug", "--quiet")]
     if not arguments or arguments[0] in ("-h", "--help", "help", "--version"):

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,20 +25,35 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it replaces `path` when the block ends, and is deleted if it fails.
+    """A path beside `path` to write to; it replaces `path` when the block ends, and vanishes when the block fails.
 
-    Its name begins with a dot and keeps the suffix of `path`, which some writers depend on. Several processes may
-    replace one file: each writes its own temporary file, and the last one to finish wins.
+    The name keeps the ending of `path`, since some writers go by it, and begins with a dot. Several processes may
+    replace one file: each writes a file of its own, and the last one stays. What a killed process leaves behind,
+    `is_free` ignores and `remove_unfinished` deletes.
     """
     partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # what the umask allows; some writers allow less
         yield partial
         with partial.open("rb+") as stream:
             os.fsync(stream.fileno())
-        partial.chmod(0o644)
+        partial.chmod(mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what a killed process had not finished."""
+    return path.name.startswith(".") and ".partial" in path.name
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the unfinished files of killed processes in a folder; another process may be writing the newest ones."""
+    for file in folder.glob(".*.partial*"):
+        if file.is_file() and time.time() - file.stat().st_mtime > 60:
+            file.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -94,8 +110,18 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def is_free(path: Path) -> bool:
-    """True where there is nothing at `path`, or an empty folder."""
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    """True where there is nothing at `path`, or a folder without finished files."""
+    return not path.exists() or (path.is_dir() and all(map(is_unfinished, path.iterdir())))
+
+
+def check_file(path: Path, option: str = "--out") -> None:
+    """FovealError where no file could be written at `path`, to be told before long work; nothing is created."""
+    if path.is_dir():
+        raise FovealError("output.is_folder", f"{option} {path} is a folder", expected="a file")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = f"{option} {path} cannot be written: {nearest} is not a folder that this account can write to"
+        raise FovealError("output.unwritable", what, fix=f"choose another {option}")
 
 
 def check_free(path: Path, option: str = "--out") -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from foveal.config import flat, plain, read_options, to_toml
 from foveal.console import is_first_process
 from foveal.errors import FovealError
-from foveal.files import is_free, read_json, whole_lines, write_json, write_text
+from foveal.files import is_free, read_json, remove_unfinished, whole_lines, write_json, write_text
 from foveal.tracking import Tracker, open_trackers
 
 # Options that may change when a run resumes: they decide where it runs, not what it computes.
@@ -96,7 +96,7 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
 def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: Sequence[str] = FREE_OPTIONS) -> Run:
     """Create or reopen the run folder `out`; `data` maps each prepared set to its content hash."""
     if check_out(out, verb, config, free) and (out / "provenance.json").is_file():
-        known = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+        known = read_json(out / "provenance.json")
         before = known["data"]
         changed = [name for name, content in data.items() if before.get(name, content) != content]
         if changed:
@@ -128,6 +128,7 @@ def sole_writer(folder: Path, verb: str) -> Iterator[None]:
         if not locked(stream):
             what = f"another foveal {verb} is writing to {folder}"
             raise FovealError("output.busy", what, fix="wait until it has finished, or stop it")
+        remove_unfinished(folder)
         yield
     finally:
         os.close(stream)

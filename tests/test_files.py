@@ -1,6 +1,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -71,3 +73,35 @@ def test_an_output_path_must_be_free(tmp_path, refuses):
     for path in (tmp_path, tmp_path / "file"):
         with refuses("output.exists", "--out", path):
             files.check_free(path)
+
+
+def test_a_file_follows_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "report.html", "a patient")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_process_leaves_is_ignored_and_removed(tmp_path):
+    code = "import os, sys, pathlib; from foveal import files; os.replace = lambda *given: os._exit(9);"
+    code += "files.write_text(pathlib.Path(sys.argv[1]) / 'config.toml', 'epochs = 3')"
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], check=False).returncode == 9
+    (left,) = tmp_path.iterdir()
+    assert files.is_unfinished(left) and files.is_free(tmp_path)
+    files.remove_unfinished(tmp_path)
+    assert left.exists()  # another process may be writing it
+    os.utime(left, (0, 0))
+    files.remove_unfinished(tmp_path)
+    assert not left.exists()
+
+
+def test_a_place_where_no_file_can_be_written_is_refused_before_work(tmp_path, refuses):
+    (tmp_path / "file").touch()
+    files.check_file(tmp_path / "new" / "table.csv")
+    assert not (tmp_path / "new").exists()
+    with refuses("output.is_folder", "--out", tmp_path):
+        files.check_file(tmp_path)
+    with refuses("output.unwritable", "--out", tmp_path / "file"):
+        files.check_file(tmp_path / "file" / "table.csv")

@@ -116,7 +116,7 @@ def _read(file: Path, key: str) -> Features | None:
         with file.open("rb") as stream, np.load(stream) as stored:
             if str(stored["key"]) == key:
                 return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
-    except (FileNotFoundError, BadZipFile, KeyError, ValueError):
+    except (FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError):
         return None  # missing, damaged or of another version: write it again
     return None
 

@@ -35,7 +35,7 @@ from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.files import replacing, write_table, write_text
-from foveal.runs import open_run, sole_writer
+from foveal.runs import check_out, open_run, sole_writer
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
@@ -49,6 +49,7 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     device = choose_device(config.devices[0])
     sides = repetitions(prepared, config)
     judged = ("train", "val", "test") if config.folds else ("val", "test")
+    check_out(config.out, "compare", config, FREE)
     for init in config.init:
         refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks, judged)
         refuse_taught(config, init)

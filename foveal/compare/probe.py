@@ -25,7 +25,7 @@ from foveal.console import say, show_table
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.evaluate.intervals import Resampling
-from foveal.files import write_table
+from foveal.files import check_file, write_table
 from foveal.nets.probes import LogisticRegression, nearest_neighbours
 from foveal.page.words import value_with_interval
 from foveal.predict.features import encode
@@ -70,6 +70,8 @@ class ProbeConfig:
 
 def probe(config: ProbeConfig) -> pd.DataFrame:
     """Probe each encoder; returns a row per encoder, classifier and metric: value, low, high, n, groups."""
+    if config.out is not None:
+        check_file(config.out)
     device = choose_device(config.device)
     prepared = open_prepared(config.data)
     parts = {name: prepared.part(name) for name in ("train", "val", "test")}

@@ -36,7 +36,7 @@ from foveal.evaluate.readers import agreement
 from foveal.evaluate.second import measure_second
 from foveal.evaluate.show import show, warnings
 from foveal.evaluate.subgroups import join_records, subgroups
-from foveal.files import write_json, write_table, write_text
+from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
 from foveal.readout.predictions import read_predictions, units
 from foveal.readout.readout import read_readout
@@ -93,6 +93,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate predictions against labels and write metrics.json; returns its path."""
     file = table_of(config.source)
     out = config.out or file.with_name("metrics.json")
+    check_file(out)
     everything, model = read_predictions(file), model_beside(file)
     names = names_of(everything, model, file)
     everything, corrected = _corrected(everything, config, out, names)

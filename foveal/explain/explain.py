@@ -78,10 +78,10 @@ def explain(config: ExplainConfig) -> Path:
     require_captum()
     read_model(config.run)
     holding, sets = sort_inputs(config.images)
+    explainer = Explainer(config.run, config.target, choose_device(config.device))
     out = config.out or config.run / "explain"
     result = {"method": "", "target": config.target, "images": []} | _earlier(out, config.run)
     result |= {"run": str(config.run), "weights": _weights(config.run), "cannot_show": CANNOT_SHOW}
-    explainer = Explainer(config.run, config.target, choose_device(config.device))
     if config.images:
         explainer.check(config.method)
         entries = _write_maps(config.method, _pictures(config, holding, sets, explainer), explainer, out / "maps")

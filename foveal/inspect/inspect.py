@@ -18,7 +18,7 @@ import tyro
 
 from foveal.console import say
 from foveal.errors import FovealError
-from foveal.files import write_json, write_text
+from foveal.files import check_file, write_json, write_text
 from foveal.inspect import tables
 from foveal.inspect.findings import find
 from foveal.inspect.measures import described
@@ -53,6 +53,8 @@ class InspectConfig:
 
 def inspect(config: InspectConfig) -> dict[str, Any]:
     """Inspect prepared sets and print the findings; returns the content of inspect.json."""
+    if config.out is not None:
+        check_file(config.out / "inspect.json")
     sets = [open_prepared(path) for path in config.data]
     names = prefixes(config.data)
     measured = [described(prepared) for prepared in sets]

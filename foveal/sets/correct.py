@@ -14,6 +14,7 @@ import tyro
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import write_text
+from foveal.runs import sole_writer
 from foveal.sets.corrections import COLUMNS, FILE, corrections_text, label_of, read_corrections
 from foveal.sets.records import open_prepared
 
@@ -40,6 +41,11 @@ class CorrectConfig:
 
 def correct(config: CorrectConfig) -> Path:
     """Add one correction to DATA/corrections.csv; returns the file."""
+    with sole_writer(config.data, "correct"):  # two corrections at once would lose one of them
+        return _correct(config)
+
+
+def _correct(config: CorrectConfig) -> Path:
     prepared = open_prepared(config.data)
     records = prepared.records.set_index("id")
     if config.image not in records.index:

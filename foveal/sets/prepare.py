@@ -103,8 +103,8 @@ def decode(config: PrepareConfig, folder: Path, assembly: Assembly, stamps: list
 def remove_unfinished(folder: Path) -> None:
     """Remove files that an interrupted run left half written, except those that `foveal correct` may be writing."""
     for file in (*folder.glob(".*.partial*"), *folder.glob("images/.*")):
-        if not file.name.startswith(".corrections."):
-            file.unlink()
+        if file.is_file() and not file.name.startswith(".corrections."):
+            file.unlink(missing_ok=True)
 
 
 def is_joined(config: PrepareConfig) -> bool:

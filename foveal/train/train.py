@@ -23,12 +23,13 @@ from foveal.runs import check_out, open_run, sole_writer
 from foveal.sets.leaks import read_seen, refuse_seen, seen_of
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.train.fit import fit
-from foveal.train.folds import train_folds
+from foveal.train.folds import folds_of, train_folds
 from foveal.train.learned import Learned, learned_from
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import finish, write_start
 from foveal.train.pseudo import read_pseudo, teachers_seen
-from foveal.train.task import set_up
+from foveal.train.start import start_from
+from foveal.train.task import resolved, set_up
 
 
 def train(config: TrainConfig) -> Path:
@@ -49,8 +50,11 @@ def train(config: TrainConfig) -> Path:
         raise FovealError("option.conflict", what, fix="leave out --patience")
     before = pd.concat([read_seen(config.init), teachers_seen(config.pseudo_labels)])
     check_leaks(config, prepared, learned, before)
+    if config.folds:
+        folds_of(records, config.folds, config.seed)  # refuses too many folds before anything is written
+    start = start_from(config.init, config.encoder, config.image_size, prepared)
+    check_out(config.out, "train", resolved(config, prepared, start, device))  # before weights are loaded
     task = set_up(config, prepared, device)
-    check_out(config.out, "train", task.config)  # before anything is written
     hashes = {str(config.data): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
         run = open_run(config.out, "train", task.config, hashes)
