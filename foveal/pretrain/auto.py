@@ -176,10 +176,7 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> str:
         "memory.exhausted",
         f"two images of a step need {(free - room + 2 * each) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free",
         fix="choose a smaller --image-size, --encoder or --batch-size"
-        + (
-            ", or --simclr.chunk 4096 for a smaller loss"
-            if config.method == "simclr" else ""
-        ),
+        + (", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""),
     )
 
 
