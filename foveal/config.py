@@ -7,10 +7,13 @@ in a file, `--table.option` on the command line. An unknown key is an error that
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import math
 import os
+import re
 import tomllib
 import types
 import typing
@@ -243,7 +246,30 @@ def parse(cls: type[T], verb: str, arguments: Sequence[str]) -> T:
     values = {} if file is None else read_options(file, verb, cls)
     hints = typing.get_type_hints(cls)
     defaults = {name: _convert(value, hints[name], f"{file}: {name}") for name, value in values.items()}
-    return _finite(_checked(cls, tyro.cli(_unchecked(cls, defaults), prog=f"foveal {verb}", args=arguments)))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            parsed: Any = tyro.cli(_unchecked(cls, defaults), prog=f"foveal {verb}", args=arguments)
+    except SystemExit:
+        raise _refused(said.getvalue(), cls, verb) from None
+    return _finite(_checked(cls, parsed))
+
+
+def _refused(said: str, cls: type, verb: str) -> FovealError:
+    """What tyro prints in a box about wrong arguments, as an error with a code."""
+    lines = [line.strip(" │|") for line in said.splitlines()]
+    lines = [line for line in lines if line.strip("─-╭╮╰╯+ ") and not line.startswith(("╭", "+"))]
+    words = " ".join(line for line in lines[1:] if "help" not in line)  # the first line is the title of the box
+    if unknown := re.search(r"nrecognized options?: (--?[^\s,]+)", words):
+        flags = [f"--{name}" for name in field_names(cls)]
+        flags += [f"--{table}.{name}" for table, fields in tables_of(cls).items() for name in field_names(fields)]
+        flags = [flag.replace("_", "-") for flag in flags]
+        inside = [flag for flag in flags if flag.endswith(f".{unknown[1].lstrip('-')}")]
+        near = inside or difflib.get_close_matches(unknown[1], flags, n=1, cutoff=0.5)
+        fix = f"use {near[0]}" if near else f"see foveal {verb} --help"
+        return FovealError("option.unknown", f"there is no option {unknown[1]}", fix=fix)
+    code = "option.missing" if "equired" in said else "option.value"
+    return FovealError(code, words, fix=f"see foveal {verb} --help")
 
 
 def _unchecked(cls: type, defaults: Mapping[str, Any]) -> type:

@@ -24,7 +24,7 @@ from foveal.evaluate.curves import roc_area
 from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
-from foveal.page.words import difference_with_interval, number, value_with_interval
+from foveal.page.words import counted, difference_with_interval, number, value_with_interval
 from foveal.readout.predictions import read_predictions, units
 from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
@@ -113,7 +113,7 @@ def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[
         values = [value_with_interval(first, 3), *(number(other["value"], 3) for other in others)]
         rows.append([f"{how}, {first['learned']:,} labels ({labels}), {init}", *values, _against(first, config)])
     one = table.iloc[0]
-    times = f"{config.folds} folds" if config.folds else f"mean of {config.seeds} seed(s)"
+    times = f"{config.folds} folds" if config.folds else f"mean of {counted(config.seeds, 'seed')}"
     judged = f"{one['images']:,} held-out images in {one['groups']:,} groups"
     title = f"{judged}, {len(sides[0].known):,} labelled training images, {times}; 95 % intervals"
     show_table(title, ["", *names, f"{names[0]}: difference from {config.init[0]}"], rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -197,11 +198,14 @@ class Model(ABC):
 def check_preparation(prepared: PreparedSet, expected: Preparation) -> None:
     """FovealError if a set was prepared differently from the model's training images."""
     found = Preparation(**prepared.card["options"])
-    if found != expected:
+    ours, theirs = asdict(expected), asdict(found)
+    if different := [name for name in ours if ours[name] != theirs[name]]:
         raise FovealError(
-            "set.preparation", f"{prepared.path} was prepared with {found}", expected=str(expected),
+            "set.preparation",
+            f"{prepared.path} was prepared with {', '.join(f'{name} {theirs[name]}' for name in different)}",
+            expected=f"{', '.join(f'{name} {ours[name]}' for name in different)}, as the images of the run",
             fix="prepare it again with these options",
-        )  # fmt: skip
+        )
 
 
 def batches(reads: Iterable[Read]) -> Iterator[list[Read]]:

@@ -127,7 +127,8 @@ def what_came_out(finding: Finding) -> str:
     names = [name for name in headline_names(finding.evidence) if name in finding.metrics]
     entries = [finding.metrics[name] for name in names]
     figures = [f"{SPOKEN[name]} {value_with_interval(entry)}" for name, entry in zip(names, entries, strict=True)]
-    figures[0] = figures[0].replace("(", "(95\N{NO-BREAK SPACE}% interval ")
+    if "no interval" not in figures[0]:
+        figures[0] = figures[0].replace("(", "(95\N{NO-BREAK SPACE}% interval ")
     if names[0] == "quadratic_kappa":
         figures[0] = f"agreement with the labels beyond chance, {figures[0]}"
     return (

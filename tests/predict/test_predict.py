@@ -102,7 +102,7 @@ def test_labels_on_another_scale_are_left_out(grader_run, tmp_path, capsys):
 
 def test_a_set_that_was_prepared_differently_is_refused(grader_run, tmp_path, refuses):
     other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
-    with refuses("set.preparation", other, "size=24", "size=32"):
+    with refuses("set.preparation", other, "size 24", "size 32"):
         foveal.predict(grader_run, other, out=tmp_path / "p.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
