@@ -142,5 +142,5 @@ def test_what_the_run_learned_from_is_known(phantom_set, grader_run):
 
 def test_a_set_prepared_differently_is_refused_by_a_run(grader_run, tmp_path, refuses):
     other = foveal.prepare("phantom:12", out=tmp_path / "other", size=40)
-    with refuses("set.preparation", tmp_path / "other", "size=40", "size=32"):
+    with refuses("set.preparation", tmp_path / "other", "size 40", "size 32"):
         stored_features(choose((other,)), grader_run, tmp_path, "cpu")
