@@ -38,8 +38,9 @@ from foveal.verbs import (
     serve,
     train,
 )
+from foveal.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "FovealError",
     "cluster",

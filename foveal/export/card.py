@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import foveal
 from foveal.files import read_json, write_table, write_text
 from foveal.page.words import counted, interval, number
 from foveal.predict.exported import FORMAT
@@ -16,6 +15,7 @@ from foveal.predict.predictor import Predictor
 from foveal.predict.record import record_of
 from foveal.runs import read_model
 from foveal.sets.leaks import read_seen
+from foveal.version import VERSION
 
 # Packages for `foveal predict FILE.onnx`, and further ones for `foveal serve FILE.onnx`; torch is not needed.
 NEEDED = (
@@ -32,7 +32,7 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
     provenance = read_json(run / "provenance.json")
     options = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
     return {
-        "format": FORMAT, "foveal": foveal.__version__, "name": run.resolve().name,
+        "format": FORMAT, "foveal": VERSION, "name": run.resolve().name,
         **{key: model[key] for key in TOLD_OF_RUN if key in model},
         "channels": predictor.preparation.channels,
         "input": {"name": "pixels", "type": "uint8", "shape": ["images", side, side, predictor.preparation.channels],
@@ -62,7 +62,7 @@ def write_requirements(folder: Path) -> None:
     """Write FOLDER/requirements.txt: packages for grading without torch, in the installed versions."""
     lines = [
         "# To grade with these files, without torch: pip install --no-deps FOVEAL && pip install -r requirements.txt",
-        f"# FOVEAL is the source folder or the wheel of Foveal {foveal.__version__}.",
+        f"# FOVEAL is the source folder or the wheel of Foveal {VERSION}.",
         *map(_pinned, NEEDED), "# foveal serve also needs:", *map(_pinned, SERVING),
     ]  # fmt: skip
     write_text(folder / "requirements.txt", "\n".join(lines) + "\n")

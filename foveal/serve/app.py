@@ -13,7 +13,6 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-import foveal
 from foveal.errors import FovealError
 from foveal.page.render import render
 from foveal.serve.answers import Wanted
@@ -26,6 +25,7 @@ from foveal.serve.reviews import Reviews
 from foveal.serve.store import Store
 from foveal.serve.work import Work
 from foveal.sets.corrections import corrections_text
+from foveal.version import VERSION
 
 HERE = Path(__file__).parent
 PHOTOGRAPHS = {
@@ -66,7 +66,7 @@ def create_app(
 
     app = FastAPI(
         title="Foveal",
-        version=foveal.__version__,
+        version=VERSION,
         description="Grades photographs of the retina. Research use; not a medical device.",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page loads scripts from other sites

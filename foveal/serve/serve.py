@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import foveal
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.predict.model import Model
@@ -19,6 +18,7 @@ from foveal.predict.opened import is_exported, open_model
 from foveal.predict.record import record_of
 from foveal.readout.scales import referable_from
 from foveal.serve.options import Limits, ServeConfig
+from foveal.version import VERSION
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -114,7 +114,7 @@ def describe(model: Model, config: ServeConfig, limits: Limits, *, maps: bool, c
         "reads": {"side": model.preparation.size}, "overlay": maps, "similar": cases,
         "reviews": bool(config.reviews_address), "keeps_images": config.keep_images is not None,
         "limits": {"images": limits.images, "bytes": limits.megabytes * 10**6, "pixels": limits.megapixels * 10**6},
-        "record": _record(model, config.run), "version": foveal.__version__, "notice": NOTICE,
+        "record": _record(model, config.run), "version": VERSION, "notice": NOTICE,
     }  # fmt: skip
 
 

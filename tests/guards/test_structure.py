@@ -25,7 +25,7 @@ PACKAGE = ROOT / "foveal"
 
 # From the ground up. A room imports only from floors below its own: no exceptions.
 FLOORS = [
-    {"errors"},
+    {"errors", "version"},
     {"allocator", "schedule", "metrics", "console"},
     {"config", "files", "distributed"},
     {"checkpoint", "tracking", "help"},
@@ -62,7 +62,8 @@ def _imports_of(path):
             parts = node.module.split(".")
             yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("foveal."))
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "foveal"]
+            yield from (name.partition(".")[2].partition(".")[0] or "__init__" for name in names)
 
 
 def floor(room):
