@@ -36,6 +36,14 @@ Predictor.answer = lambda model, *given: (time.sleep(1), quick(model, *given))[1
 from foveal.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+# A server with a short queue and little patience.
+NARROW = """
+import importlib, sys
+from foveal.serve.options import Limits
+importlib.import_module("foveal.serve.serve").build_app.__defaults__ = (Limits(queue=16, images=8, timeout=5),)
+from foveal.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 # A process in which a package cannot be found, as where an extra was not installed.
 WITHOUT = """
 import sys
@@ -129,8 +137,7 @@ def drip(address, start, piece, every=0.2):
 def test_who_stalls_is_cut_off_while_others_are_served(grader_run, photograph):
     body = b"POST /v1/grade HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
     refused = body.replace(b"image/jpeg", b"text/plain").replace(b"100000", b"10000000")
-    queue = ("--queue", "16", "--most-images", "8")
-    with serving(grader_run, "--reviews", "none", "--timeout", "5", *queue) as (address, _):
+    with serving(grader_run, "--reviews", "none", program=("-c", NARROW)) as (address, _):
         with concurrent.futures.ThreadPoolExecutor(50) as threads:
             stalled = {
                 "body": [threads.submit(drip, address, body, b"x") for _ in range(24)],  # more than the queue holds
@@ -214,8 +221,8 @@ def test_what_cannot_be_served_is_told_in_a_word(grader_run, tmp_path):
     (broken / "model.json").write_bytes((grader_run / "model.json").read_bytes())
     assert "broken" in refused("serve", broken, *free, "--reviews", "none")
     said = refused("fastapi", "serve", grader_run, *free, program=("-c", WITHOUT))
-    assert "serve needs fastapi: pip install 'foveal[serve]'" in said
+    assert "[package.missing]" in said and "fastapi" in said and "foveal[serve]" in said
     unreachable = "postgresql://clinic:secret@127.0.0.1:1/reviews"
     said = refused("serve", grader_run, *free, FOVEAL_REVIEWS=unreachable)
-    assert "127.0.0.1:1" in said and "cannot be opened" in said and "secret" not in said
-    assert "cannot be opened" in refused("serve", grader_run, *free, FOVEAL_REVIEWS=str(tmp_path))
+    assert "[reviews.unavailable]" in said and "127.0.0.1:1" in said and "secret" not in said
+    assert "[reviews.address]" in refused("serve", grader_run, *free, FOVEAL_REVIEWS=str(tmp_path))
