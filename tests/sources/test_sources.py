@@ -415,13 +415,14 @@ def test_columns_are_for_tables_only(tmp_path, refuses):
 @pytest.mark.parametrize(
     ("name", "file", "data"),
     [
-        ("mnist", "train-images-idx3-ubyte.gz", gzip.compress(bytes(1000))[:20]),
+        ("mnist", "train-images-idx3-ubyte.gz", gzip.compress(bytes(1000), mtime=0)[:20]),
         ("mnist", "train-images-idx3-ubyte", b"\0\0\x08\x03\0"),
         ("cifar10", "cifar10.npz", b"not arrays"),
         ("cifar10", "data_batch_1", pickle.dumps({b"images": 1}, protocol=2)),
         ("cifar10", "data_batch_1", pickle.dumps({b"data": b"x", b"labels": []}, protocol=2)[:-3]),
         ("retinamnist", "retinamnist.npz", b"PK\3\4 cut off"),
     ],
+    ids=range(6),
 )
 def test_a_damaged_file_is_one_error(tmp_path, refuses, name, file, data):
     (tmp_path / file).write_bytes(data)
