@@ -6,6 +6,7 @@ apart so that a batch can be embedded in parts, in several processes, and still 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -18,7 +19,7 @@ Parts = tuple[Tensor, ...]
 Loss = tuple[Tensor, dict[str, Tensor]]
 
 
-class TwoViews(nn.Module):
+class TwoViews(nn.Module, ABC):
     """An encoder and a projection, whose embeddings of two views go into a loss."""
 
     uses_labels: ClassVar[bool] = False
@@ -35,12 +36,12 @@ class TwoViews(nn.Module):
         z1, z2 = self.projection(self.encoder(torch.cat([view1, view2]))).chunk(2)
         return z1, z2
 
+    @abstractmethod
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
         """The loss of what `forward` gives, and facts for the log; nothing waits for the device.
 
         identity: int64 [B], who belongs together, for methods that use labels or groups.
         """
-        raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
         """What follows a step of the optimiser; progress goes from 0 to 1."""

@@ -22,6 +22,7 @@ from foveal.evaluate.intervals import Resampling
 from foveal.files import write_table
 from foveal.metrics import accuracy, quadratic_kappa
 from foveal.nets.probes import nearest_neighbours, ridge
+from foveal.page.words import value_with_interval
 from foveal.sets.leaks import TAUGHT, find_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, differing, open_prepared
@@ -138,9 +139,6 @@ def append(run: Path, epoch: int, rows: list[dict[str, Any]]) -> None:
 
 
 def describe(rows: list[dict[str, Any]]) -> str:
-    """`knn 0.52 (0.44-0.60), linear 0.61 (0.55-0.68) quadratic kappa`."""
-    parts = []
-    for row in rows:
-        interval = "" if row["low"] is None else f" ({row['low']:.3f}-{row['high']:.3f})"
-        parts.append(f"{row['probe']} {row['value']:.3f}{interval}")
+    """`knn 0.520 (0.440–0.600), linear 0.610 (0.550–0.680) quadratic kappa`."""
+    parts = [f"{row['probe']} {value_with_interval(row, 3)}" for row in rows]
     return f"{', '.join(parts)} {rows[0]['metric'].replace('_', ' ')}"
