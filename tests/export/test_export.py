@@ -165,7 +165,7 @@ def test_what_cannot_be_exported_is_told_before_any_work(grader_run, phantom_set
     with refuses("run.not_a_run", phantom_set):
         foveal.export(phantom_set, out=tmp_path / "new")
     other = foveal.prepare("phantom:6", out=tmp_path / "other", size=24)
-    with refuses("set.preparation", other, "size=24"):
+    with refuses("set.preparation", other, "size 24"):
         foveal.export(grader_run, out=tmp_path / "new", images=other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "other"]
 

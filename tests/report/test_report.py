@@ -106,8 +106,8 @@ def corrected_run(run: Path, **card: Any) -> Path:
 @pytest.mark.slow
 def test_runs_from_before_and_after_a_correction_are_judged_by_the_newest_labels(tmp_path, write_grader, page_of):
     old, new = write_grader(tmp_path / "old"), corrected_run(write_grader(tmp_path / "new"), corrections=2)
-    assert "2 images that old has graded" in page_of(old, new)
     runs, said = agree([read_evidence(new), read_evidence(old)])
+    assert said[0] in page_of(old, new)
     first, second = find(runs)
     assert len(said) == 1 and first.result["confusion"] == second.result["confusion"]
     (alone,) = found_of(old)
