@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import foveal
 from foveal.console import set_quiet
-from foveal.predict.exported import Exported
+from foveal.predict.opened import Exported
 from foveal.runs import read_model
 from foveal.sets.records import open_prepared
 from foveal.sources.source import list_pictures

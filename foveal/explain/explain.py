@@ -27,7 +27,7 @@ from foveal.explain.trial import try_maps
 from foveal.files import is_free, json_ready, read_json, write_bytes, write_json, write_text
 from foveal.fundus.overlay import overlay, to_jpeg
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
-from foveal.predict.overlays import file_name
+from foveal.predict.predict import file_name
 from foveal.runs import read_model
 
 MISSED = 0.1  # error of the sum of a map, as a share of the change of the score, above which the note reports it

@@ -10,9 +10,8 @@ from typing import Any
 
 from foveal.files import read_json, write_table, write_text
 from foveal.page.words import counted, interval, number
-from foveal.predict.exported import FORMAT
+from foveal.predict.opened import FORMAT, record_of
 from foveal.predict.predictor import Predictor
-from foveal.predict.record import record_of
 from foveal.runs import read_model
 from foveal.sets.leaks import read_seen
 from foveal.version import VERSION

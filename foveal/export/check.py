@@ -15,8 +15,8 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.export.graph import Graph
 from foveal.fundus.preparation import at_size
-from foveal.predict.answers import Answers
-from foveal.predict.exported import AT_ONCE, Exported
+from foveal.predict.model import Answers
+from foveal.predict.opened import AT_ONCE, Exported
 from foveal.predict.predictor import Predictor
 
 EXACT = 1e-4  # largest allowed difference of a probability for float32 files

@@ -30,8 +30,8 @@ from foveal.export.integers import write_integers
 from foveal.export.lower import hushed_logs, is_convolutional, write_half
 from foveal.export.options import ExportConfig, Format
 from foveal.files import write_json
-from foveal.predict.exported import ABOUT
 from foveal.predict.inputs import is_prepared
+from foveal.predict.opened import ABOUT
 from foveal.predict.predictor import Predictor
 from foveal.sets.records import open_prepared
 

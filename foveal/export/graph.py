@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from foveal.errors import FovealError
 from foveal.losses.grading import expected_grade
 from foveal.nets.looking import Looking
-from foveal.predict.predictor import Predictor
-from foveal.predict.turns import look
+from foveal.predict.predictor import Predictor, look
 from foveal.readout.calibration import LEAST_PROBABILITY
 
 OPSET = 20

@@ -9,7 +9,7 @@ import numpy as np
 from foveal.export.check import Work
 from foveal.export.lower import write_int8
 from foveal.fundus.preparation import at_size
-from foveal.predict.exported import Exported
+from foveal.predict.opened import Exported
 
 MEASURED = 3  # every third calibration image measures ranges; the others select the parts that stay in float32
 FEW = 48  # of the others measure the cost of one part: a mean change needs fewer images than an agreement of grades

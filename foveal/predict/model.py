@@ -1,4 +1,4 @@
-"""Model: the interface of a grader, for run folders (torch) and exported files alike; works without torch.
+"""Model: the interface of a grader, and `Answers`, its outputs for a batch of photographs; works without torch.
 
 A model knows how photographs are prepared, what the classes are and how probabilities become grades. Its subclasses
 compute the outputs: `Predictor` for a run folder, `Exported` for a file of `foveal export`.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.fundus.quality import FLAGS
-from foveal.predict.answers import GRADE, Answers, Want
 from foveal.predict.inputs import Photograph
 from foveal.readout.readout import Readout
 from foveal.readout.scales import referable_from, referred
@@ -28,8 +27,10 @@ from foveal.sets.shards import in_threads
 
 BATCH = 64  # photographs to grade, and rows to write, at a time
 SET_BATCH = 256  # images to read from a prepared set at a time
-
 Read = tuple[Photograph, Prepared | FovealError]
+Want = tuple[Literal["probabilities", "features", "map"], ...]
+GRADE: Want = ("probabilities",)
+ALL: Want = ("probabilities", "features", "map")
 
 
 class Model(ABC):
@@ -228,3 +229,27 @@ def set_ungradable(table: pd.DataFrame, words: Iterable[str]) -> pd.DataFrame:
     if "set" in table:
         table.loc[without, "set"] = ""
     return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The result of `Model.answer` for n images and K classes; outputs not requested or not available are None.
+
+    probabilities: float32 [n, K]. second: float32 [n, C], probabilities of a second task. features: float32 [n, D], of
+    the encoder. maps: float32 [n, h, w] >= 0, how much each place supports the grade. Probabilities are averaged over
+    test-time augmentation; features and maps are those of the original image.
+    """
+
+    probabilities: np.ndarray | None = None
+    second: np.ndarray | None = None
+    features: np.ndarray | None = None
+    maps: np.ndarray | None = None
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """Concatenate the answers of one or more batches."""
+    whole = {}
+    for field in fields(Answers):
+        arrays = [getattr(part, field.name) for part in parts]
+        whole[field.name] = None if arrays[0] is None else np.concatenate(arrays)
+    return Answers(**whole)

@@ -1,15 +1,37 @@
-"""Open a grader: run folders (with torch) or an exported file (without torch)."""
+"""Open a grader: run folders (with torch), or a file of `foveal export`, run by ONNX Runtime (without torch).
+
+    FOLDER/model.onnx (model.fp16.onnx, model.int8.onnx)    pixels to probabilities
+    FOLDER/foveal.json                                      the rest: classes, preparation, readout, digests, parity
+
+A file whose digest does not match foveal.json is refused.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from foveal.errors import FovealError
-from foveal.predict.model import Model
+from foveal.evaluate.operating import BY_GRADE
+from foveal.files import read_json
+from foveal.fundus.preparation import at_size
+from foveal.predict.model import GRADE, Answers, Model, Want, joined
+from foveal.readout.readout import readout_from
 
 AUGMENTATIONS = ("auto", "none", "flips", "turns")
+ABOUT, DEFAULT = "foveal.json", "model.onnx"
+FORMAT = 1  # of foveal.json
+AT_ONCE = 16  # images per call: more take more memory and are not faster on a CPU
+# Possible outputs of a file, and the entry of `want` that requests each of them.
+WISHES = {"probabilities": "probabilities", "second": "probabilities", "features": "features", "places": "map"}
+FIGURES = ("quadratic_kappa", "referable_auc", "accuracy", "macro_f1", "expected_calibration_error")
+SHARES = ("sensitivity", "specificity")
 
 
 def is_model(path: Path) -> bool:
@@ -45,8 +67,6 @@ def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", t
 
 
 def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, threads: int) -> Model:
-    from foveal.predict.exported import Exported
-
     if len(paths) > 1:
         what = f"{file} is an exported model, which cannot be part of an ensemble"
         raise FovealError("option.conflict", what, fix="give only this file, or only run folders")
@@ -60,3 +80,102 @@ def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, thr
             fix=f"export the run again with --tta {tta}",
         )  # fmt: skip
     return model
+
+
+class Exported(Model):
+    """An ONNX file with its foveal.json. path: the file, or its folder, which means model.onnx.
+
+    threads: 0 uses all cores. about: the content of foveal.json, if it has not been written yet.
+    """
+
+    def __init__(
+        self, path: Path, device: str = "auto", threads: int = 0, about: Mapping[str, Any] | None = None
+    ) -> None:  # fmt: skip
+        self.file = path / DEFAULT if path.is_dir() else path
+        about = _read_about(self.file) if about is None else about
+        super().__init__(f"{about['name']} ({self.file.name})", about, readout_from(about["readout"]), about["tta"])
+        self.about, self.side = about, int(about["input"]["side"])
+        self._session = _session(self.file, device, threads)
+        self._outputs = {output.name for output in self._session.get_outputs()}
+        self.has_maps, self.has_features = "places" in self._outputs, "features" in self._outputs
+
+    @property
+    def key(self) -> str:
+        """Digest of the file's name and foveal.json, which contains the digest of the file."""
+        said = json.dumps(self.about, sort_keys=True)
+        return hashlib.sha256(f"{self.file.name}{said}".encode()).hexdigest()
+
+    def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
+        """See `Model.answer`."""
+        if not len(pixels):
+            return self.nothing()
+        names = [name for name, wish in WISHES.items() if wish in want and name in self._outputs]
+        parts = [self._run(pixels[start : start + AT_ONCE], names) for start in range(0, len(pixels), AT_ONCE)]
+        return joined(parts)
+
+    def _run(self, pixels: np.ndarray, names: list[str]) -> Answers:
+        found = self._session.run(names, {"pixels": at_size(pixels, self.side)}) if names else []
+        arrays = dict(zip(names, found, strict=True))
+        return Answers(**{"maps" if name == "places" else name: values for name, values in arrays.items()})
+
+
+def _read_about(file: Path) -> dict[str, Any]:
+    about_file = file.with_name(ABOUT)
+    if not file.is_file():
+        raise FovealError(
+            "export.missing", f"{file} does not exist", fix=f"foveal export RUN --out FOLDER writes FOLDER/{DEFAULT}"
+        )
+    again = "copy the whole folder again"
+    if not about_file.is_file():
+        what = f"{ABOUT}, which belongs next to {file}, is missing"
+        raise FovealError("export.incomplete", what, fix=again)
+    about = read_json(about_file)
+    if about.get("format") != FORMAT:
+        raise FovealError(
+            "export.format", f"{about_file} has format {about.get('format')}", expected=f"format {FORMAT}",
+            fix=f"use the Foveal that wrote it ({about.get('foveal')}), or export again",
+        )  # fmt: skip
+    missing = {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about)
+    if missing:
+        raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
+    known = about["files"].get(file.name, {}).get("sha256")
+    if known != hashlib.sha256(file.read_bytes()).hexdigest():
+        what = f"{file} does not match {about_file}: one of them was changed, or they come from different exports"
+        raise FovealError("export.changed", what, fix=again)
+    return about
+
+
+def _session(file: Path, device: str, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        what = "an exported model needs ONNX Runtime, which is not installed"
+        raise FovealError("package.missing", what, fix="pip install 'foveal[export]'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads  # 0: as many as there are cores
+    options.log_severity_level = 3
+    there = onnxruntime.get_available_providers()
+    if device == "cuda" and "CUDAExecutionProvider" not in there:
+        raise FovealError(
+            "device.missing", "--device cuda: the installed ONNX Runtime does not support CUDA",
+            fix="pip install onnxruntime-gpu, or use --device cpu",
+        )  # fmt: skip
+    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(str(file), options, [name for name in wanted if name in there])
+
+
+def record_of(run: Path) -> list[dict[str, Any]]:
+    """[{name, value, low, high, n}] from RUN/metrics.json; empty if the run was not evaluated.
+
+    Sensitivity and specificity for referable disease are those of the grades, which decide about referral.
+    """
+    file = run / "metrics.json"
+    if not file.is_file():
+        return []
+    result = read_json(file)
+    found = [(name, result["metrics"][name]) for name in FIGURES if name in result["metrics"]]
+    for point in result.get("operating_points", []):
+        if (point["target"], point["name"]) == ("referable", BY_GRADE):
+            found += [(f"referable_{name}", point[name]) for name in SHARES]
+    keys = ("value", "low", "high", "n")
+    return [{"name": name, **{key: entry.get(key) for key in keys}} for name, entry in found]

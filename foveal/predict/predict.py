@@ -11,26 +11,32 @@ command again to resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
 import tyro
 
 from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
+from foveal.files import write_bytes
+from foveal.fundus.decode import decode
+from foveal.fundus.overlay import overlay, retina_of, to_jpeg
+from foveal.fundus.preparation import Prepared, locate
 from foveal.fundus.quality import UNGRADABLE, check_flags
-from foveal.predict.answers import GRADE
-from foveal.predict.inputs import list_photographs, sort_inputs
-from foveal.predict.model import Model, batches, check_preparation, set_ungradable
+from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
+from foveal.predict.model import GRADE, Model, Read, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
-from foveal.predict.output import Writer
-from foveal.predict.overlays import check_maps, write_overlays
-from foveal.predict.summary import Tally
+from foveal.predict.output import Tally, Writer
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
+
+SIDE = 1024  # px: short side to decode photographs to, if they are large enough
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,3 +204,30 @@ def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Pat
             f"to train {', '.join(map(str, runs))}. Their split is set to 'train', so that foveal evaluate skips them"
         )
     return records.assign(split=records["split"].where(~learned, "train"))
+
+
+def check_maps(model: Model) -> None:
+    """FovealError if the model cannot compute maps."""
+    if not model.has_maps:
+        raise FovealError(
+            "run.no_maps", f"--overlays: {model.name} cannot compute maps",
+            expected="a single grader (such as RUN/fold1) whose head uses the mean of the last feature map",
+            fix="use foveal explain with --method occlusion",
+        )  # fmt: skip
+
+
+def write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None, folder: Path) -> None:
+    """Write FOLDER/NAME.jpg for each readable photograph of a batch; maps: [n, h, w] from `answer_batch`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    readable = [(photograph, result) for photograph, result in batch if isinstance(result, Prepared)]
+    for (photograph, result), heat in zip(readable, [] if maps is None else maps, strict=True):
+        decoded = decode(photograph.source(), SIDE, name=photograph.id)
+        frame, square = locate(decoded.pixels, model.preparation)
+        picture = overlay(frame, square, heat, retina_of(result.square))
+        write_bytes(folder / f"{file_name(photograph)}.jpg", to_jpeg(picture))
+
+
+def file_name(photograph: Photograph) -> str:
+    """A unique name without folders: the name of the file, and the start of a digest of its id."""
+    stem = re.sub(r"[^\w.-]+", "_", Path(photograph.member or photograph.file.name).stem)[:80]
+    return f"{stem}.{hashlib.sha256(photograph.id.encode()).hexdigest()[:8]}"

@@ -1,7 +1,10 @@
 """Predictor: grade images with one or more trained runs.
 
 Preparation, image size and normalisation come from each run (model.json), so images are treated as in training. A run
-of folds is an ensemble, and so are several runs.
+of folds is an ensemble, and so are several runs. Test-time augmentation grades the flips and turns of an image in the
+same batch and averages the probabilities.
+
+Legend: N images, V views of each, C channels, s pixels a side, K classes.
 """
 
 from __future__ import annotations
@@ -25,9 +28,7 @@ from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
 from foveal.nets.heads import Grader
 from foveal.nets.looking import Looking, has_map
-from foveal.predict.answers import GRADE, Answers, Want, joined
-from foveal.predict.model import BATCH, Model
-from foveal.predict.turns import VIEWS, look
+from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
 from foveal.readout.cutoffs import half_way
 from foveal.readout.readout import FILE as READOUT
 from foveal.readout.readout import Readout, read_readout
@@ -36,6 +37,7 @@ from foveal.sets.records import PreparedSet
 
 # Keys of model.json that must be equal for all runs of an ensemble.
 ALIKE = ("classes", "scale", "task", "preparation", "decision", "second", "second_classes")
+VIEWS = {"none": 1, "flips": 4, "turns": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,3 +212,19 @@ def _members(run: Path, model: dict[str, Any], device: torch.device) -> list[Mem
             )  # fmt: skip
     grader.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return [Member(grader=grader, input=NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"])))]
+
+
+def turned(images: Tensor, how: str) -> list[Tensor]:
+    """[N, C, s, s] unchanged, in its 4 flips, or in its 8 flips and quarter turns; the unchanged image comes first."""
+    if how == "none":
+        return [images]
+    flips = [images, images.flip(3), images.flip(2), images.flip(2, 3)]
+    return flips if how == "flips" else [*flips, *(flip.transpose(2, 3) for flip in flips)]
+
+
+def look(looking: Looking, images: Tensor, how: str) -> tuple[Tensor, ...]:
+    """One pass: probabilities [N, K] averaged over all views, then features and places of the unchanged images."""
+    views = turned(images, how)
+    logits, *seen = looking(views[0] if len(views) == 1 else torch.cat(views))
+    shares, *plain = (values.unflatten(0, (len(views), -1)) for values in (logits.float().softmax(1), *seen))
+    return shares.mean(0), *(values[0] for values in plain)

@@ -15,15 +15,12 @@ from fastapi.staticfiles import StaticFiles
 
 from foveal.errors import FovealError
 from foveal.page.render import render
-from foveal.serve.answers import Wanted
-from foveal.serve.body import ReviewBody, read_review, review_of, review_to
-from foveal.serve.guard import add_errors, add_guard
+from foveal.serve.guard import add_errors, add_guard, unreadable
 from foveal.serve.intake import Sent, read_photographs
 from foveal.serve.options import Limits, ServeConfig
-from foveal.serve.problems import unreadable
+from foveal.serve.review_requests import ReviewBody, Store, read_review, review_of, review_to
 from foveal.serve.reviews import Reviews
-from foveal.serve.store import Store
-from foveal.serve.work import Work
+from foveal.serve.work import Wanted, Work
 from foveal.sets.corrections import corrections_text
 from foveal.version import VERSION
 

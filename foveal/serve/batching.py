@@ -21,10 +21,9 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Prepared
-from foveal.predict.answers import ALL, GRADE
-from foveal.predict.model import Model, set_ungradable
+from foveal.predict.model import ALL, GRADE, Model, set_ungradable
+from foveal.serve.guard import LOG, busy
 from foveal.serve.options import Limits
-from foveal.serve.problems import LOG, busy
 
 RATE_MEMORY = 0.9  # decay of the moving average of photographs per second
 

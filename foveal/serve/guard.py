@@ -1,24 +1,30 @@
-"""Guard: for every address, host and token checks, headers, structured errors and counters."""
+"""Guard: what every request meets: checks of host and token, headers, errors with codes, counters.
+
+An error has the same code as on the command line. The counters, for Prometheus at /metrics, contain no names of
+photographs or people.
+"""
 
 from __future__ import annotations
 
 import hmac
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 
 from foveal.errors import FovealError
-from foveal.serve.counters import Counters
 from foveal.serve.options import LOCAL, ServeConfig
-from foveal.serve.problems import LOG, invalid, response
 
-HEADERS = {
+ALWAYS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
         "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -27,6 +33,22 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+LOG = logging.getLogger("uvicorn.error")  # uvicorn writes it to stderr
+STATUS = {
+    "request.token": 401, "request.not_found": 404, "request.wrong_method": 405, "request.timeout": 408,
+    "request.another_model": 409, "request.too_large": 413, "request.too_many": 413, "request.wrong_type": 415,
+    "request.invalid": 422, "request.wrong_part": 422, "request.no_photograph": 422, "reviews.invalid": 422,
+    "package.missing": 422, "reviews.off": 404, "reviews.unavailable": 503, "server.busy": 503,
+    "server.not_ready": 503, "server.failed": 500,
+}  # fmt: skip
+BY_CODE = {
+    "request.token": {"WWW-Authenticate": "Bearer"},
+    "request.timeout": {"Connection": "close"},
+    "reviews.unavailable": {"Retry-After": "5"},
+    "server.not_ready": {"Retry-After": "5"},
+}
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
@@ -38,10 +60,10 @@ def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
         refused = _refusal(request, config)
         try:
             answer: Response = await call_next(request) if refused is None else response(refused)
-        except Exception:  # noqa: BLE001  one request fails, the server keeps running
+        except Exception:
             LOG.exception("a request failed")
             answer = response(FovealError("server.failed", "the server failed on this request", fix="see its log"))
-        answer.headers.update(HEADERS)
+        answer.headers.update(ALWAYS)
         if request.url.path.startswith("/v1/"):
             answer.headers["Cache-Control"] = "no-store"
         route = getattr(request.scope.get("route"), "path", "other")
@@ -98,3 +120,95 @@ def add_errors(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
         return response(FovealError("request.gone", "the client disconnected before the request was complete"))
+
+
+def response(error: FovealError) -> JSONResponse:
+    """The error as JSON, with the status and headers of its code; by default 422 for images and 400 for others."""
+    status = STATUS.get(error.code, 422 if error.subject == "image" else 400)
+    body = {"code": error.code, "what": error.what, "expected": error.expected, "fix": error.fix}
+    headers = dict(BY_CODE.get(error.code, {}))
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return JSONResponse({"error": body}, status, headers=headers)
+
+
+def too_large(bytes_: int) -> FovealError:
+    """The request has more bytes than the server accepts."""
+    return FovealError(
+        "request.too_large", "the request is too large", expected=f"at most {bytes_ / 1e6:g} MB",
+        fix="send fewer or smaller photographs",
+    )  # fmt: skip
+
+
+def too_many(images: int) -> FovealError:
+    """The request has more photographs than the server accepts."""
+    return FovealError(
+        "request.too_many", "the request has too many photographs", expected=f"at most {images}",
+        fix="send them in several requests",
+    )  # fmt: skip
+
+
+def busy(seconds: int) -> FovealError:
+    """The queue or the memory for requests is full."""
+    error = FovealError("server.busy", "the server is busy", fix=f"send the request again in {seconds} s")
+    error.retry_after = seconds
+    return error
+
+
+def too_slow(seconds: float) -> FovealError:
+    """The request was not received and answered in time."""
+    what = f"the request was not received and answered within {seconds:g} s"
+    return FovealError("request.timeout", what, fix="send fewer photographs at once")
+
+
+def database_late(seconds: float) -> FovealError:
+    """The database of reviews did not answer in time."""
+    what = f"the database of reviews did not answer within {seconds:g} s"
+    return FovealError("reviews.unavailable", what, fix="try again in a moment")
+
+
+def unreadable(code: str, reason: str) -> FovealError:
+    """The photograph cannot be read; `code` and `reason` come from the decoder."""
+    return FovealError(
+        code, f"the photograph cannot be read: {reason}",
+        expected="a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that other programs can open",
+    )  # fmt: skip
+
+
+def invalid(first: Mapping[str, Any]) -> FovealError:
+    """The first problem that pydantic found in a request."""
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    what = f"{where}: {first['msg']}" if where else str(first["msg"])
+    return FovealError("request.invalid", what, fix="see /docs for the fields and their types")
+
+
+class Counters:
+    """One registry for each server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Histogram(
+            "foveal_request_seconds", "Seconds from a request to its answer", ("route", "status"),
+            buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.answers = Counter(
+            "foveal_answers", "Photographs by answer: a grade, ungradable or unreadable", ("answer",),
+            registry=self.registry,
+        )  # fmt: skip
+        self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=self.registry)
+        self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=self.registry)
+        self.batches = Histogram(
+            "foveal_batch_images", "Photographs in one pass of the network", buckets=BATCHES, registry=self.registry
+        )
+        self.network = Histogram(
+            "foveal_network_seconds", "Seconds of a pass through the network", buckets=SECONDS, registry=self.registry
+        )
+
+    def batch(self, images: int, seconds: float) -> None:
+        """Count a pass through the network."""
+        self.batches.observe(images)
+        self.network.observe(seconds)
+
+    def text(self) -> bytes:
+        """All counters in the format of Prometheus."""
+        return generate_latest(self.registry)

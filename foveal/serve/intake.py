@@ -15,8 +15,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from foveal.errors import FovealError
+from foveal.serve.guard import busy, too_large, too_many, too_slow
 from foveal.serve.options import Limits
-from foveal.serve.problems import busy, too_large, too_many, too_slow
 
 SINGLE = ("image/", "application/dicom", "application/octet-stream")
 LONGEST_NAME = 400  # characters

@@ -18,8 +18,7 @@ from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
-from foveal.serve.database import check_encoding, database_url, fix_of, open_engine, place_of, reason
-from foveal.serve.schema import REVIEWS, upgrade
+from foveal.serve.database import REVIEWS, check_encoding, database_url, fix_of, open_engine, place_of, reason, upgrade
 from foveal.sets.corrections import COLUMNS
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters

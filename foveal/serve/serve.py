@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.predict.model import Model
-from foveal.predict.opened import is_exported, open_model
-from foveal.predict.record import record_of
+from foveal.predict.opened import is_exported, open_model, record_of
 from foveal.readout.scales import referable_from
 from foveal.serve.options import Limits, ServeConfig
 from foveal.version import VERSION
@@ -89,9 +88,8 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     _check_torch(config.run)
     from foveal.serve.app import create_app
     from foveal.serve.batching import warm_up
-    from foveal.serve.cases import open_cases
     from foveal.serve.reviews import open_reviews
-    from foveal.serve.work import Work
+    from foveal.serve.work import Work, open_cases
 
     if config.keep_images is not None:
         _check_folder(config.keep_images)

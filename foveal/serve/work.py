@@ -1,26 +1,43 @@
-"""Work: from photographs to answers. Several threads decode, one thread runs the network."""
+"""Work: from photographs to answers: the row of `foveal predict` as JSON, with pictures and similar cases.
+
+Several threads decode, one thread runs the network.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import pandas as pd
+
+from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.files import write_bytes
-from foveal.fundus.preparation import Prepared, prepare_file
-from foveal.predict.model import Model
-from foveal.serve.answers import Wanted, answer_of, pictures_of, unreadable_answer
-from foveal.serve.batching import Batcher
-from foveal.serve.cases import Cases
-from foveal.serve.counters import Counters
+from foveal.fundus.decode import decode
+from foveal.fundus.overlay import heat_layer, retina_of, to_jpeg
+from foveal.fundus.preparation import Prepared, locate, prepare_file
+from foveal.fundus.quality import FLAGS
+from foveal.page.pictures import data_address, embedded
+from foveal.predict.model import Model, joined
+from foveal.serve.batching import Batcher, Judged
+from foveal.serve.guard import Counters
 from foveal.serve.intake import Room, Sent, within
 from foveal.serve.options import Limits, ServeConfig
+from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.shards import cores
 
 HELD_REQUESTS = 8  # most requests of the largest size in memory at one time
+PICTURE_SIDE = 1600  # px: longest side of a picture that is sent back
+SHOWN = 4
+MOST = 4000  # most images to search: their features are computed when the server starts
+SIDE = 224  # px of a thumbnail
 
 
 class Work:
@@ -87,3 +104,117 @@ def _keep(sent: Sent, folder: Path) -> None:
     file = folder / sent.sha256
     if not file.exists():
         write_bytes(file, sent.data)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an answer contains besides the grade."""
+
+    pictures: bool = False
+    similar: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether maps and features are needed."""
+        return self.pictures or self.similar
+
+
+def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> dict[str, Any]:
+    """The answer for a readable photograph; the same values as its row of predictions.csv."""
+    row, classes = judged.row, model.classes
+    grade = None if row["grade"] is None else int(row["grade"])
+    referable = None if row["referable"] is None else bool(row["referable"])
+    members = str(row.get("set") or "").split()
+    flags = [{"name": word, "meaning": FLAGS.get(word, word)} for word in prepared.flags]
+    answer = {
+        "name": sent.name, "sha256": sent.sha256, "answer": row["answer"], "reason": row["reason"],
+        "grade": grade, "grade_name": None if grade is None else classes[grade],
+        "probabilities": [row[f"p{number}"] for number in range(len(classes))], "referable": referable,
+        "set": [int(member) for member in members] or None,
+        "coverage": model.readout.coverage if members else None,
+        "flags": flags, "width": prepared.width, "height": prepared.height,
+    }  # fmt: skip
+    if model.second is not None:
+        name, values = model.second
+        answer["second"] = {"name": name, "probabilities": {value: row[f"{name}={value}"] for value in values}}
+    return answer
+
+
+def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
+    """The answer for a photograph that could not be read."""
+    nothing = dict.fromkeys(("grade", "grade_name", "probabilities", "referable", "set", "coverage", "width", "height"))
+    found = {"answer": "unreadable", "reason": error.what, "code": error.code}
+    return {"name": sent.name, "sha256": sent.sha256, **found, "flags": [], **nothing}
+
+
+def pictures_of(
+    model: Model, sent: Sent, prepared: Prepared, judged: Judged, most_pixels: int
+) -> dict[str, str | None]:  # fmt: skip
+    """The photograph and its heat map layer as data: URLs; heat is None if the model has no maps."""
+    decoded = decode(sent.data, PICTURE_SIDE, name=sent.name, most_pixels=most_pixels)
+    frame, square = locate(decoded.pixels, model.preparation)
+    picture = {"picture": data_address(to_jpeg(_shrunk(decoded.pixels)), "jpeg")}
+    if judged.places is None:
+        return {**picture, "heat": None}
+    layer = _shrunk(heat_layer(frame.shape, square, judged.places, retina_of(prepared.square)))
+    encoded = cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes()
+    return {**picture, "heat": data_address(encoded, "png")}
+
+
+def _shrunk(pixels: np.ndarray) -> np.ndarray:
+    """The picture with its longest side at most `PICTURE_SIDE`."""
+    factor = PICTURE_SIDE / max(pixels.shape[:2])
+    if factor >= 1:
+        return pixels
+    return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Graded training images of a prepared set and their normalised features float32 [n, D]."""
+
+    prepared: PreparedSet
+    records: pd.DataFrame
+    directions: np.ndarray
+    classes: Sequence[str]
+
+    def nearest(self, features: np.ndarray) -> list[dict[str, Any]]:
+        """The images most similar to features float32 [D], by cosine: id, grade, similarity, picture."""
+        cosines = self.directions @ (features / max(float(np.linalg.norm(features)), 1e-12))
+        order = np.argsort(-cosines, kind="stable")[:SHOWN]
+        chosen = self.records.iloc[order]
+        found = []
+        for row, cosine, pixels in zip(
+            chosen.to_dict("records"), cosines[order], self.prepared.pixels(chosen), strict=True
+        ):
+            grade = int(row["label"])
+            found.append({"id": str(row["id"]), "grade": grade, "grade_name": self.classes[grade],
+                          "similarity": round(float(cosine), 4), "picture": embedded(pixels, SIDE)})  # fmt: skip
+        return found
+
+
+def open_cases(path: Path, model: Model) -> Cases:
+    """The graded training images of a set, with their features; FovealError if set and model do not match."""
+    prepared = open_prepared(path)
+    if (prepared.classes, prepared.card["scale"]) != (model.classes, model.scale):
+        what = f"--cases {path} has different classes or a different scale than {model.name}"
+        raise FovealError("option.conflict", what, fix="give a set with the grader's scale")
+    records = prepared.records[(prepared.records["split"] == "train") & prepared.records["label"].notna()]
+    if not len(records):
+        raise FovealError("set.no_labels", f"--cases {path} has no graded training images")
+    if len(records) > MOST:
+        places = np.linspace(0, len(records) - 1, MOST).astype(int)
+        say(f"similar cases come from {MOST:,} of the {len(records):,} graded images, evenly spaced")
+        records = records.iloc[places]
+    if not model.has_features:
+        what = f"--cases: {model.name} gives no features to compare images: it is an ensemble or an older export"
+        raise FovealError("option.conflict", what, fix="serve one grader, or export it again")
+    parts = []
+    with progress_bar("features of cases", len(records)) as bar:
+        for part, images in model.images_of(prepared, records):
+            parts.append(model.answer(images, ("features",)))
+            bar.advance(len(part))
+    features = joined(parts).features
+    assert features is not None
+    lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return Cases(prepared, records, features / lengths, model.classes)

@@ -18,9 +18,8 @@ from foveal.export import export as module
 from foveal.export.graph import whole_graph
 from foveal.export.lower import encoder_nodes
 from foveal.fundus.preparation import at_size
-from foveal.predict.answers import ALL
-from foveal.predict.exported import Exported
-from foveal.predict.opened import open_model
+from foveal.predict.model import ALL
+from foveal.predict.opened import Exported, open_model
 from foveal.predict.predictor import Predictor
 from foveal.readout.readout import Readout, write_readout
 from foveal.sets.records import open_prepared

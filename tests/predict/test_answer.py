@@ -5,8 +5,8 @@ import pytest
 from torch import nn
 
 import foveal
-from foveal.predict.answers import ALL
-from foveal.predict.exported import Exported
+from foveal.predict.model import ALL
+from foveal.predict.opened import Exported
 from foveal.predict.predictor import Predictor
 from foveal.sets.records import open_prepared
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.predict.answers import Answers
+from foveal.predict.model import Answers
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import read_predictions
 from foveal.sets.records import open_prepared

@@ -21,7 +21,7 @@ import foveal
 from foveal.fundus.preparation import prepare_file
 from foveal.fundus.quality import FLAGS
 from foveal.predict import model as graders
-from foveal.predict.answers import ALL
+from foveal.predict.model import ALL
 from foveal.predict.predictor import Predictor
 from foveal.serve.options import Limits, ServeConfig
 from foveal.serve.serve import build_app

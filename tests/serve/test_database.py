@@ -11,8 +11,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, Integer
 
 from foveal.errors import FovealError
+from foveal.serve import database as schema
 from foveal.serve import reviews as module
-from foveal.serve import schema
 from foveal.serve.reviews import Review, open_reviews
 
 REVIEW = Review(image="a" * 64, name="left.jpg", given=2, grade=3, reviewer="K")

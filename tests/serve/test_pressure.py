@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from foveal.predict.answers import GRADE, Answers
+from foveal.predict.model import GRADE, Answers
 from foveal.predict.predictor import Predictor
 from foveal.serve import work
 from foveal.serve.reviews import Reviews
