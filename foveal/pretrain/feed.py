@@ -25,7 +25,7 @@ from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig
 from foveal.sets.loader import ImageStore, epoch_batches, shard_of, step_generator
 from foveal.sets.records import PreparedSet, patients
-from foveal.sources.messidor2 import COARSE
+from foveal.sources.messidor import COARSE
 
 Views = tuple[Tensor, Tensor]
 

@@ -1,13 +1,29 @@
-"""Merging classes by an explicit map, so that grades of different scales never mix unnoticed."""
+"""Classes: their names and order as a source has them, and merging them by an explicit map, never unnoticed."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 
 from foveal.errors import FovealError
-from foveal.sources.cards import Card
+from foveal.sources.cards import ICDR, Card
 from foveal.sources.source import Source
+
+
+def name_classes(values: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
+    """(values in label order, class names in the same order, scale, note).
+
+    Values 0-4 and the five ICDR names are taken as the ICDR scale, in its order. Others keep their names, in numerical
+    order where all of them are whole numbers, otherwise in alphabetical order.
+    """
+    numbers = all(re.fullmatch(r"\d+", value) for value in values)
+    ordered = tuple(sorted(values, key=int)) if numbers else tuple(sorted(values))
+    if ordered == ("0", "1", "2", "3", "4"):
+        return ordered, ICDR, "icdr", "classes 0-4 are taken as the ICDR scale; use --scale none if they are not"
+    if values == set(ICDR):
+        return ICDR, ICDR, "icdr", ""
+    return ordered, ordered, "none", ""
 
 
 def merge_classes(source: Source, card: Card, text: str) -> Source:

@@ -1,15 +1,4 @@
-"""Messidor-1: photographs of three French departments, graded 0-3 on a scale of their own.
-
-As published (ADCIS): twelve folders Base11 … Base34 of TIFFs and twelve tables, Annotation_Base11.xls …, sheet Feuil1
-(Image name, Ophthalmologic department, Retinopathy grade, Risk of macular edema). Also read, as single tables at the
-top with pictures of any ending below: a course's `Mess1_annotation_train.csv` (unnamed index, image, quality, type,
-Retinopathy_grade, Risk_of_macular_edema, or only two of these columns) and `train_labels.csv`, which has no copies
-(image_fname, diagnosis, id_code). Pictures are matched by name.
-Traps: the scale is not ICDR (`cards.py`), and nothing here maps one to the other; names of columns end in a space;
-13 photographs of Base33 appear twice, two of them with two grades; ADCIS published corrections of Base11 and
-Base13 as tables …_update20161024.xls, which are used where they lie beside the old ones. There are no patients: the
-date in a name makes the group, which certainly holds a whole examination.
-"""
+"""Messidor-1 and Messidor-2 as they are published; neither has a table of patients, but names tell examinations."""
 
 from __future__ import annotations
 
@@ -20,10 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.sources.cards import MESSIDOR
-from foveal.sources.cells import has_columns, read_grades, read_rows, read_table
-from foveal.sources.labelled import Labelled, graded
-from foveal.sources.messidor2 import group_examinations
-from foveal.sources.source import Source, SourceOptions, keep_columns, make_table, needed, without_ending
+from foveal.sources.labels import Labelled, check_cells, graded, has_columns, label_rows, read_rows, read_table
+from foveal.sources.source import Layout, Source, SourceOptions, without_ending
 
 PUBLISHED = ("Image name", "Retinopathy grade")
 # Columns of a single table, and the pattern of its image names by which `auto` recognises Messidor-1.
@@ -31,65 +18,120 @@ SINGLE = {
     ("image", "Retinopathy_grade"): re.compile(r"\d{8}_\d+_\d{4}_PP"),
     ("image_fname", "diagnosis"): re.compile(r"\d{8}_\d+_\d{4}_PP\.tif"),
 }
+ADJUDICATED = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
+# Matches the name of a patient in a prepared set whose groups, joined by copies, include one of `group_of`.
+COARSE = re.compile(r"(?:^|\+)messidor2?/(\d{8}|IM\d+xx)(?=\+|$)")
 
 
-def recognise(root: Path) -> bool:
-    """Annotation_Base*.xls or .csv in a folder or up to two below; or one table at its top with Messidor-1's names."""
-    return bool(_tables(root))
+class Messidor1(Layout[dict[Path, tuple[str, str]]]):
+    """Messidor-1: photographs of three French departments, graded 0-3 on a scale of their own.
+
+    As published (ADCIS): twelve folders Base11 … Base34 of TIFFs and twelve tables, Annotation_Base11.xls …, sheet
+    Feuil1 (Image name, Ophthalmologic department, Retinopathy grade, Risk of macular edema). Also read, as single
+    tables at the top with pictures of any ending below: a course's `Mess1_annotation_train.csv` (unnamed index, image,
+    quality, type, Retinopathy_grade, Risk_of_macular_edema, or only two of these columns) and `train_labels.csv`, which
+    has no copies (image_fname, diagnosis, id_code). Pictures are matched by name.
+    Traps: the scale is not ICDR (`cards.py`), and nothing here maps one to the other; names of columns end in a space;
+    13 photographs of Base33 appear twice, two of them with two grades; ADCIS published corrections of Base11 and
+    Base13 as tables …_update20161024.xls, which are used where they lie beside the old ones. There are no patients: the
+    date in a name makes the group, which certainly holds a whole examination.
+    """
+
+    name = "messidor"
+
+    def _find(self, root: Path) -> dict[Path, tuple[str, str]]:
+        """Tables and their columns of image and grade: the twelve published ones, or the single one at the top."""
+        tables = [file for depth in ("", "*/", "*/*/") for file in root.glob(f"{depth}Annotation?Base*")]
+        tables = [file for file in tables if file.suffix.lower() in {".xls", ".xlsx", ".csv"}]
+        # The corrected table of a base comes after the first one and replaces it.
+        bases = {file.name[:17]: file for file in sorted(tables, key=lambda file: ("update" in file.name, file.name))}
+        if bases:
+            return {bases[base]: PUBLISHED for base in sorted(bases)}
+        single = {
+            file: columns
+            for file in sorted(root.glob("*.csv"))
+            for columns, pattern in SINGLE.items()
+            if has_columns(file, columns) and all(map(pattern.fullmatch, read_rows(file)[columns[0]].head()))
+        }
+        return single if len(single) == 1 else {}
+
+    def _read(self, root: Path, found: dict[Path, tuple[str, str]], options: SourceOptions) -> Source:
+        parts = [self._part(file, columns, root) for file, columns in found.items()]
+        scale = "the grades are on Messidor's own scale 0-3, which is not ICDR"
+        source = graded(root, parts, MESSIDOR, scale, *self._faults([file.name for file in found]))
+        return replace(source, table=group_examinations(source.table, {}))
+
+    def _part(self, file: Path, columns: tuple[str, str], root: Path) -> Labelled:
+        rows = read_table(file, columns)
+        names, blank = list(rows[columns[0]]), pd.Series([""] * len(rows))
+        # The course's columns as words: quality 0 as `quality-0`, type _101 as `type_101`.
+        quality = rows.get("quality", blank).replace("(.+)", r"quality-\1", regex=True)
+        kind = rows.get("type", blank).replace("(.+)", r"type\1", regex=True)
+        return label_rows(
+            file, root, names, rows[columns[1]], MESSIDOR, ids=[without_ending(name) for name in names],
+            flags=list((quality + " " + kind).str.strip()),
+            keep=rows.drop(columns=[*columns, "quality", "type"], errors="ignore"),
+        )  # fmt: skip
+
+    @staticmethod
+    def _faults(names: list[str]) -> list[str]:
+        """Known faults of the published tables."""
+        old = [name for name in names if re.match("Annotation.Base1[13]", name) and "update" not in name]
+        copies = any(re.match("Annotation.Base33", name) for name in names)
+        return [
+            f"{', '.join(old)}: ADCIS has published corrections, which are not used here" if old else "",
+            "Base33 holds 13 pairs of copies, two of them with different grades" if copies else "",
+        ]
 
 
-def load(root: Path, options: SourceOptions) -> Source:
-    """Graded photographs; photographs that the tables do not name are a pool."""
-    tables = needed(_tables(root), root, "messidor")
-    parts = [_read(file, columns, root) for file, columns in tables.items()]
-    scale = "the grades are on Messidor's own scale 0-3, which is not ICDR"
-    source = graded(root, parts, MESSIDOR, scale, *_warnings([file.name for file in tables]))
-    return replace(source, table=group_examinations(source.table, {}))
+class Messidor2(Layout[Path]):
+    """Messidor-2 as published: a folder of photographs and Google's adjudicated grades, `messidor_data.csv`.
+
+    The table names .png and .jpg files whose endings and case differ on disk, so rows are matched by name without
+    ending. Traps: ungradable photographs have empty cells; they keep their row, with the flag `ungradable` and no
+    label. There is no table of patients: with ADCIS's `messidor-2.csv` (left;right) beside it, pairs make the groups;
+    without it, all `_PP` photographs of a date and all `IM` photographs of a block of a hundred numbers are kept
+    together, which is coarser than patients and therefore safe.
+    """
+
+    name = "messidor2"
+
+    def _find(self, root: Path) -> Path | None:
+        file = root / "messidor_data.csv"
+        return file if file.is_file() else None
+
+    def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
+        rows = read_table(found, ADJUDICATED)
+        names, gradable = list(rows["image_id"]), rows["adjudicated_gradable"]
+        check_cells(names, gradable, "adjudicated_gradable", ("0", "1"), found)
+        part = label_rows(
+            found, root, names, rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable"),
+            ids=[Path(name).stem for name in names], ungradable="ungradable",
+            keep=rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"]),
+        )  # fmt: skip
+        source = graded(root, [part])
+        return replace(source, table=group_examinations(source.table, _pairs(root / "messidor-2.csv")))
 
 
-def _tables(root: Path) -> dict[Path, tuple[str, str]]:
-    """Tables and their columns of image and grade: the twelve published ones, or the single one at the top."""
-    bases: dict[str, Path] = {}
-    # The corrected table of a base comes after the first one and replaces it.
-    for file in sorted((f for depth in ("", "*/", "*/*/") for f in root.glob(f"{depth}Annotation?Base*")), key=_age):
-        if file.suffix.lower() in {".xls", ".xlsx", ".csv"}:
-            bases[file.name[:17]] = file
-    if bases:
-        return {bases[base]: PUBLISHED for base in sorted(bases)}
-    single = {
-        file: columns
-        for file in sorted(root.glob("*.csv"))
-        for columns, pattern in SINGLE.items()
-        if has_columns(file, columns) and all(map(pattern.fullmatch, read_rows(file)[columns[0]].head()))
-    }
-    return single if len(single) == 1 else {}
+def group_examinations(table: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFrame:
+    """`table` with ids without folders, and groups: the examination in `pairs`, otherwise that of `group_of`."""
+    stems = [Path(name).name for name in table["id"]]
+    return table.assign(id=stems, group=[pairs.get(stem.lower()) or group_of(stem) for stem in stems])
 
 
-def _age(file: Path) -> tuple[bool, str]:
-    return "update" in file.name, file.name
+def _pairs(file: Path) -> dict[str, str]:
+    """Name in lower case -> examination, from ADCIS's table of left;right."""
+    if not file.is_file():
+        return {}
+    rows = read_table(file, ("left", "right"))
+    stems = [rows[side].map(lambda name: Path(name).stem.lower()) for side in ("left", "right")]
+    return {name: left for left, right in zip(*stems, strict=True) for name in (left, right)}
 
 
-def _read(file: Path, columns: tuple[str, str], root: Path) -> Labelled:
-    rows = read_table(file, columns)
-    names = [without_ending(name) for name in rows[columns[0]]]
-    grades = read_grades(names, rows[columns[1]], len(MESSIDOR), file)
-    table = make_table(names, list(rows[columns[0]]), grades, flags=_flags(rows))
-    return Labelled(table=file, folder=root, rows=keep_columns(table, rows, (*columns, "quality", "type")))
-
-
-def _flags(rows: pd.DataFrame) -> list[str]:
-    """The course's columns as words: quality 0 as `quality-0`, type _101 as `type_101`."""
-    blank = pd.Series([""] * len(rows))
-    quality, kind = rows.get("quality", blank), rows.get("type", blank)
-    words = ((f"quality-{q}" if q else "", f"type{k}" if k else "") for q, k in zip(quality, kind, strict=True))
-    return [" ".join(filter(None, pair)) for pair in words]
-
-
-def _warnings(names: list[str]) -> list[str]:
-    """Known faults of the published tables."""
-    old = [name for name in names if re.match("Annotation.Base1[13]", name) and "update" not in name]
-    copies = any(re.match("Annotation.Base33", name) for name in names)
-    return [
-        f"{', '.join(old)}: ADCIS has published corrections, which are not used here" if old else "",
-        "Base33 holds 13 pairs of copies, two of them with different grades" if copies else "",
-    ]
+def group_of(stem: str) -> str:
+    """A group that certainly holds the whole examination: the date of `20051020_…_PP`, the hundred of `IM001234`."""
+    date = re.match(r"(\d{8})_", stem)
+    number = re.fullmatch(r"IM(\d+)", stem, re.IGNORECASE)
+    if date:
+        return date[1]
+    return f"IM{int(number[1]) // 100:04d}xx" if number else stem

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from foveal.console import warn
 from foveal.errors import FovealError
-from foveal.sources.cards import CARDS, ICDR
+from foveal.sources.cards import CARDS
 
 Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
@@ -54,6 +56,39 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
+class Layout(ABC, Generic[Found]):
+    """A way in which pictures and labels are published or kept; each has a card of its name.
+
+    `_find` looks for the files that `_read` needs, and finds nothing (None, or something empty) where `root` is laid
+    out in another way. `_fits` looks into them, where the names of files alone do not identify a data set.
+    """
+
+    name: ClassVar[str]
+
+    def recognise(self, root: Path) -> bool:
+        """Whether `root` is laid out like this, for `--dataset auto`."""
+        found = self._find(root)
+        return found is not None and bool(found) and self._fits(found)
+
+    def load(self, root: Path, options: SourceOptions) -> Source:
+        """The images at `root`; FovealError where it is not laid out like this."""
+        found = self._find(root)
+        if not found:
+            card = CARDS[self.name]
+            what = f"{root} is not laid out as {self.name} ({card.title})"
+            raise FovealError("source.layout", what, expected=card.layout)
+        return self._read(root, found, options)
+
+    @abstractmethod
+    def _find(self, root: Path) -> Found | None: ...
+
+    def _fits(self, found: Found) -> bool:
+        return True
+
+    @abstractmethod
+    def _read(self, root: Path, found: Found, options: SourceOptions) -> Source: ...
+
+
 def make_table(
     ids: Sequence[str], files: Sequence[str], labels: Sequence[int | None] | None = None, *,
     split: str | Sequence[str] = "", group: str | Sequence[str] = "", eye: str | Sequence[str] = "",
@@ -66,57 +101,10 @@ def make_table(
     return table
 
 
-def keep_columns(table: pd.DataFrame, rows: pd.DataFrame, used: Iterable[str]) -> pd.DataFrame:
-    """`table` with those columns of `rows` that are neither empty nor `used`; their names get the prefix KEPT."""
-    taken = set(used)
-    others = {
-        f"{KEPT}{name}": rows[name].to_numpy()
-        for name in rows.columns
-        if name not in taken and name and not name.startswith("Unnamed:") and (rows[name] != "").any()
-    }
-    return table.assign(**others)
-
-
-def needed(found: Found | None, root: Path, name: str) -> Found:
-    """`found`, unless it is None or empty: then `root` is not laid out as the source `name`."""
-    if not found:
-        layout = f"{root} is not laid out as {name} ({CARDS[name].title})"
-        raise FovealError("source.layout", layout, expected=CARDS[name].layout)
-    return found
-
-
-def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of an .npz file; FovealError where one is missing."""
-    with file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
-        missing = [name for name in names if name not in arrays]
-        if missing:
-            found = f"{file} has no arrays {', '.join(missing)}; it has {', '.join(arrays.files)}"
-            raise FovealError("source.arrays", found)
-        return {name: arrays[name] for name in names}
-
-
-def array_source(
-    root: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], places: Mapping[str, str], classes: tuple[str, ...]
-) -> Source:
-    """A source of arrays: images [n, H, W, C] and labels [n] by split; places: prefix of the image numbers in `file`.
-
-    Ids are `train/17`, as in the published arrays.
-    """
-    ids, files, splits = [], [], []
-    for split, (images, labels) in parts.items():
-        if len(images) != len(labels):
-            counts = f"{root}/{places[split]} has {len(labels)} labels for {len(images)} images"
-            raise FovealError("source.arrays", counts)
-        wrong = [number for number, label in enumerate(labels) if not 0 <= label < len(classes)]
-        if wrong:
-            what = f"the label of {root}/{places[split]}{wrong[0]} is {labels[wrong[0]]}"
-            raise FovealError("label.value", what, expected=f"0 to {len(classes) - 1}")
-        ids += [f"{split}/{number}" for number in range(len(images))]
-        files += [f"{places[split]}{number}" for number in range(len(images))]
-        splits += [split] * len(images)
-    table = make_table(ids, files, [int(label) for _, labels in parts.values() for label in labels], split=splits)
-    images = np.concatenate([images for images, _ in parts.values()])
-    return Source(root=root, table=table, classes=classes, images=images)
+def keep_columns(table: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """`table` with those columns of `others` that have a name and are not empty; their names get the prefix KEPT."""
+    named = [name for name in map(str, others) if name and not name.startswith("Unnamed:")]
+    return table.assign(**{f"{KEPT}{name}": others[name].to_numpy() for name in named if (others[name] != "").any()})
 
 
 def locate(root: Path, pattern: str) -> Path | None:
@@ -161,9 +149,9 @@ def _warn_closed(error: OSError) -> None:
 
 def picture_ids(files: list[Path], root: Path) -> list[str]:
     """Ids: the path below `root` without its ending, or with it where files differ only in their ending."""
-    short = [path.relative_to(root).with_suffix("").as_posix() for path in files]
-    counts = pd.Series(short, dtype="object").value_counts()
     full = [path.relative_to(root).as_posix() for path in files]
+    short = [path.relative_to(root).with_suffix("").as_posix() for path in files]
+    counts = Counter(short)
     return [name if counts[name] == 1 else path for name, path in zip(short, full, strict=True)]
 
 
@@ -173,23 +161,8 @@ def without_ending(name: str) -> str:
     return (path.with_suffix("") if path.suffix.lower() in PICTURES else path).as_posix()
 
 
-def patients_and_eyes(ids: list[str]) -> tuple[list[str], list[str]]:
+def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """Patient and eye from names such as `17_left` and `17_OD`; empty where the name does not contain them."""
     matches = [EYES.match(name.rsplit("/", 1)[-1]) for name in ids]
     patients = [match["patient"] if match else "" for match in matches]
     return patients, [EYE_NAMES[match["eye"].lower()] if match else "" for match in matches]
-
-
-def name_classes(values: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
-    """(values in label order, class names in the same order, scale, note).
-
-    Values 0-4 and the five ICDR names are taken as the ICDR scale, in its order. Others keep their names, in numerical
-    order where all of them are whole numbers, otherwise in alphabetical order.
-    """
-    numbers = all(re.fullmatch(r"\d+", value) for value in values)
-    ordered = tuple(sorted(values, key=int)) if numbers else tuple(sorted(values))
-    if ordered == ("0", "1", "2", "3", "4"):
-        return ordered, ICDR, "icdr", "classes 0-4 are taken as the ICDR scale; use --scale none if they are not"
-    if values == set(ICDR):
-        return ICDR, ICDR, "icdr", ""
-    return ordered, ordered, "none", ""

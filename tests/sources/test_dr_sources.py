@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import xlwt
 
-from foveal.sources import aptos, ddr, deepdrid, eyepacs, idrid, messidor, messidor2
 from foveal.sources.cards import ICDR, MESSIDOR
 from foveal.sources.registry import SOURCES, read_source
 from foveal.sources.source import SourceOptions
 
 DEFAULT = SourceOptions()
+aptos, ddr, deepdrid, eyepacs = (SOURCES[name] for name in ("aptos2019", "ddr", "deepdrid", "eyepacs"))
+idrid, messidor, messidor2 = (SOURCES[name] for name in ("idrid", "messidor", "messidor2"))
 
 
 def write(file, text, encoding="utf-8"):
@@ -480,7 +481,7 @@ def test_deepdrid_refuses(tmp_path, refuses, row, code, named):
             ("Overall quality", "left_eye_DR_Level", "right_eye_DR_Level"),
         ),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
+    ids=lambda value: getattr(value, "name", ""),
 )  # fmt: skip
 def test_missing_columns_are_named_with_the_file(tmp_path, refuses, source, file, text, missing):
     write(tmp_path / file, text)

@@ -1,0 +1,237 @@
+"""Sources that hold arrays: MNIST, CIFAR-10, MedMNIST with RetinaMNIST, and drawn phantoms."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.console import progress_bar
+from foveal.errors import FovealError
+from foveal.sources.cards import CARDS, ICDR
+from foveal.sources.phantom import draw_patients
+from foveal.sources.source import Layout, Source, SourceOptions, make_table
+
+MNIST_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+MEDMNIST_PARTS = ("train", "val", "test")
+MEDMNIST_ARRAYS = [f"{part}_{kind}" for part in MEDMNIST_PARTS for kind in ("images", "labels")]
+PICKLED = {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+# What the libraries that read these files raise where a file is truncated or of another kind.
+DAMAGE = (
+    OSError, EOFError, KeyError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError,
+)  # fmt: skip
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """FovealError where a library cannot read `file`, within the block."""
+    try:
+        yield
+    except FovealError:
+        raise
+    except DAMAGE as error:
+        raise FovealError(
+            "source.damaged", f"{file} cannot be read: it may be truncated or damaged ({error})"
+        ) from error
+
+
+def array_source(
+    root: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], places: Mapping[str, str], classes: tuple[str, ...]
+) -> Source:
+    """A source of arrays: images [n, H, W] or [n, H, W, C] and labels [n] or [n, 1] by split.
+
+    Ids are `train/17`, as in the published arrays; places: prefix of these numbers in `file`. FovealError for arrays of
+    another form, and for a label that is not the number of a class.
+    """
+    ids, files, splits, pictures, numbers = [], [], [], [], []
+    for split, (array, labels) in parts.items():
+        where = f"{root}/{places[split]}"
+        images = array[..., None] if array.ndim == 3 else array
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+            found = f"{where} holds images {array.dtype} {array.shape}"
+            raise FovealError("source.arrays", found, expected="uint8 [n, h, w], or [n, h, w, 3]")
+        if labels.size != len(images):
+            counts = f"{where} has {labels.size} labels for {len(images)} images"
+            raise FovealError("source.arrays", counts, expected="one label per image")
+        for number, label in enumerate(labels.reshape(-1)):
+            if not 0 <= label < len(classes):
+                what = f"the label of {where}{number} is {label}"
+                raise FovealError("label.value", what, expected=f"0 to {len(classes) - 1}")
+            ids.append(f"{split}/{number}")
+            files.append(f"{places[split]}{number}")
+            splits.append(split)
+            numbers.append(int(label))
+        pictures.append(images)
+    table = make_table(ids, files, numbers, split=splits)
+    return Source(root=root, table=table, classes=classes, images=np.concatenate(pictures))
+
+
+def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named arrays of an .npz file; FovealError where one is missing."""
+    with reading(file), file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            found = f"{file} has no arrays {', '.join(missing)}; it has {', '.join(arrays.files)}"
+            raise FovealError("source.arrays", found)
+        return {name: arrays[name] for name in names}
+
+
+class Mnist(Layout[Path]):
+    """MNIST in the official idx format, plain or gzipped: 60,000 training and 10,000 test digits of 28 x 28 px."""
+
+    name = "mnist"
+
+    def _find(self, root: Path) -> Path | None:
+        """The training images."""
+        return self._file(root, MNIST_FILES["train"][0])
+
+    def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
+        parts = {
+            part: (self._array(root, images), self._array(root, labels))
+            for part, (images, labels) in MNIST_FILES.items()
+        }
+        places = {part: f"{images}#" for part, (images, _) in MNIST_FILES.items()}
+        return array_source(root, parts, places, CARDS[self.name].classes)
+
+    @staticmethod
+    def _file(root: Path, name: str) -> Path | None:
+        candidates = (root / name, root / f"{name}.gz", root / name.replace("-idx", ".idx"))
+        return next((path for path in candidates if path.is_file()), None)
+
+    def _array(self, root: Path, name: str) -> np.ndarray:
+        """An array in idx format: 0 0 8 d, then d sizes of four bytes (big-endian), then the values, a byte each."""
+        file = self._file(root, name)
+        if file is None:
+            raise FovealError("source.missing_file", f"{root} has no file {name} or {name}.gz")
+        with reading(file):
+            data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+            if data[:3] != b"\0\0\x08":
+                raise FovealError("source.damaged", f"{file} is not an idx file of unsigned bytes")
+            start = 4 + 4 * data[3]
+            return np.frombuffer(data, np.uint8, offset=start).reshape(struct.unpack(f">{data[3]}I", data[4:start]))
+
+
+class Cifar10(Layout[Path]):
+    """CIFAR-10: the official python batches (directly or in cifar-10-batches-py), or cifar10.npz with x_train, …
+
+    50,000 training and 10,000 test images of 32 x 32 px.
+    """
+
+    name = "cifar10"
+
+    def _find(self, root: Path) -> Path | None:
+        """cifar10.npz, or the folder of the batches."""
+        file = root / "cifar10.npz" if root.is_dir() else root
+        if file.is_file() and file.name == "cifar10.npz":
+            return file
+        return next((f for f in (root, root / "cifar-10-batches-py") if (f / "data_batch_1").is_file()), None)
+
+    def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
+        if found.is_file():
+            arrays = read_arrays(found, ("x_train", "y_train", "x_test", "y_test"))
+            parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")}
+        else:
+            batches = [self._batch(found / f"data_batch_{number}") for number in range(1, 6)]
+            images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+            parts = {"train": (images, labels), "test": self._batch(found / "test_batch")}
+        return array_source(root, parts, {part: f"cifar10#{part}/" for part in parts}, CARDS[self.name].classes)
+
+    @staticmethod
+    def _batch(file: Path) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [n, 32, 32, 3] and labels [n]; the file holds each image as 3 planes of 1,024 bytes."""
+        with reading(file), file.open("rb") as stream:
+            batch = _ArraysOnly(stream, encoding="bytes").load()
+            planes = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
+            return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"])
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles only the four names that the published batches need; anything else is refused before it can run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module.split(".", maxsplit=1)[0], name) not in PICKLED:
+            strange = f"a CIFAR-10 batch contains {module}.{name}, which the published ones do not"
+            raise FovealError("source.unsafe", strange)
+        return super().find_class(module, name)
+
+
+class MedMnist(Layout[Path]):
+    """MedMNIST (v2 and its larger sizes): any of its 2-D sets with one label per image, in the official split.
+
+    A file NAME.npz (or NAME_64, _128, _224.npz) holds {train,val,test}_images, uint8 [n, S, S] grey or [n, S, S, 3]
+    RGB, and {train,val,test}_labels [n, 1]. Traps: ChestMNIST has 14 labels per image and the 3-D sets hold volumes;
+    both are refused. The files do not name their classes, so classes are called by their numbers.
+    """
+
+    name = "medmnist"
+    files = "*.npz"
+    classes: tuple[str, ...] = ()
+
+    def _find(self, root: Path) -> Path | None:
+        """The file itself, or the only one in a folder."""
+        found = [root] if root.is_file() and root.match(self.files) else sorted(root.glob(self.files))
+        return found[0] if len(found) == 1 else None
+
+    def _fits(self, found: Path) -> bool:
+        if not zipfile.is_zipfile(found):
+            return False
+        with np.load(found) as arrays:
+            return set(MEDMNIST_ARRAYS) <= set(arrays.files)
+
+    def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
+        arrays = read_arrays(found, MEDMNIST_ARRAYS)
+        parts = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in MEDMNIST_PARTS}
+        largest = max(int(labels.max(initial=0)) for _, labels in parts.values())
+        classes = self.classes or tuple(str(number) for number in range(largest + 1))
+        return array_source(found.parent, parts, {part: f"{found.name}#{part}/" for part in MEDMNIST_PARTS}, classes)
+
+
+class RetinaMnist(MedMnist):
+    """RetinaMNIST: the set of MedMNIST with ICDR grades, retinamnist.npz and its 64, 128 and 224 px siblings.
+
+    Trap: its training and validation parts were split from DeepDRiD's training part image by image. DeepDRiD has four
+    photographs per patient, so patients very probably appear in both parts; the file does not say which.
+    """
+
+    name = "retinamnist"
+    files = "retinamnist*.npz"
+    classes = ICDR
+
+    def _fits(self, found: Path) -> bool:
+        return True  # by its name
+
+
+class Phantoms(Layout[re.Match[str]]):
+    """Phantom photographs, drawn: `phantom:600` gives 600 of them, two eyes for each of 300 patients."""
+
+    name = "phantom"
+
+    def _find(self, root: Path) -> re.Match[str] | None:
+        return re.fullmatch(r"phantom(?::(\d+))?", str(root))
+
+    def _read(self, root: Path, found: re.Match[str], options: SourceOptions) -> Source:
+        count = int(found[1] or 600)
+        if count < 2:
+            raise FovealError("source.phantom", f"{root} cannot be drawn", expected="phantom:COUNT, with 2 or more")
+        drawn = []
+        with progress_bar("draw", count) as bar:
+            for photograph in islice(draw_patients((count + 1) // 2, options.size or 96, options.seed), count):
+                drawn.append(photograph)
+                bar.advance()
+        names, patients, phantoms = zip(*drawn, strict=True)
+        grades, eyes = [phantom.grade for phantom in phantoms], [phantom.eye for phantom in phantoms]
+        table = make_table(names, [f"{root}#{name}" for name in names], grades, group=patients, eye=eyes)
+        return Source(root=root, table=table, classes=ICDR, images=np.stack([phantom.image for phantom in phantoms]))
