@@ -83,16 +83,25 @@ def crop_square(pixels: np.ndarray, disc: Disc, size: int) -> np.ndarray:
     """
     check_array(pixels)
     height, width, channels = pixels.shape
-    left, top, side = round(disc.left), round(disc.top), round(disc.side)
-    rows = slice(max(top, 0), min(top + side, height))
-    columns = slice(max(left, 0), min(left + side, width))
-    if size < 1 or rows.start >= rows.stop or columns.start >= columns.stop:
+    side = round(disc.side)
+    seen, shown = overlap(disc, height, width)
+    if size < 1 or 0 in pixels[seen].shape:
         what = f"no square of {size} px can be cut with {disc} from {width} x {height} px"
         raise FovealError("image.crop", what, expected="a square that overlaps the picture, and a size of at least 1")
     square = np.zeros((side, side, channels), np.uint8)
-    square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[rows, columns]
+    square[shown] = pixels[seen]
     way = cv2.INTER_AREA if size < side else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=way).reshape(size, size, channels)
+
+
+def overlap(disc: Disc, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where the square of `disc`, in whole pixels, and a frame overlap: rows and columns of frame, and of square."""
+    seen, shown = [], []
+    for start, length in ((round(disc.top), height), (round(disc.left), width)):
+        first, last = max(start, 0), max(min(start + round(disc.side), length), 0)
+        seen.append(slice(first, last))
+        shown.append(slice(first - start, last - start))
+    return (seen[0], seen[1]), (shown[0], shown[1])
 
 
 def blacken_surround(pixels: np.ndarray) -> np.ndarray:
@@ -160,7 +169,7 @@ def _circle_at(bright: np.ndarray) -> tuple[np.ndarray, float]:
     last = np.array([bright.shape[1] - 1, bright.shape[0] - 1])
     outline = region[((region > 1) & (region < last - 1)).all(axis=1)]  # the rest is where the frame cut it
     circle = _fit(outline[:: len(outline) // _OUTLINE_POINTS + 1]) if len(outline) >= _LEAST_POINTS else None
-    if circle is None or not _plausible(circle, last) or not _is_round(circle, region, outline):
+    if circle is None or not _is_disc(circle, region, outline, last):
         return nothing
     return circle, _support(circle, outline, last)
 
@@ -175,8 +184,10 @@ def _fit(outline: np.ndarray) -> np.ndarray | None:
     votes = (np.abs(beyond) < _TOLERANCE).sum(axis=1) - (beyond > _TOLERANCE).sum(axis=1)
     circle = circles[np.argmax(votes)]
     for _ in range(4):
-        near = outline[np.abs(_beyond(circle[None], outline)[0]) < _TOLERANCE]
-        circle = circle + _correction(circle, near)
+        offsets = outline[np.abs(_beyond(circle[None], outline)[0]) < _TOLERANCE] - circle[:2]
+        distances = np.hypot(offsets[:, 0], offsets[:, 1])
+        slopes = np.column_stack([offsets / distances[:, None], np.ones(len(offsets))])
+        circle = circle + np.linalg.lstsq(slopes, distances - circle[2], rcond=None)[0]  # a Gauss-Newton step
     return circle
 
 
@@ -199,31 +210,20 @@ def _beyond(circles: np.ndarray, outline: np.ndarray) -> np.ndarray:
     return np.sqrt(x * x + y * y) / circles[:, 2:] - 1  # np.hypot takes four times as long
 
 
-def _correction(circle: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return one Gauss-Newton step of x, y, radius towards the least-squares circle through points `[n, 2]`."""
-    offsets = points - circle[:2]
-    distances = np.hypot(offsets[:, 0], offsets[:, 1])
-    slopes = np.column_stack([offsets / distances[:, None], np.ones(len(points))])
-    return np.linalg.lstsq(slopes, distances - circle[2], rcond=None)[0]
-
-
-def _plausible(circle: np.ndarray, last: np.ndarray) -> bool:
-    """Whether a circle can be the disc of a photograph, by its size and its centre."""
-    size = _LEAST_RADIUS * last.min() < circle[2] < _LARGEST_RADIUS * last.max()
-    return bool(size and (circle[:2] > 0).all() and (circle[:2] < last).all())
-
-
-def _is_round(circle: np.ndarray, region: np.ndarray, outline: np.ndarray) -> bool:
-    """Whether a region is the disc inside a circle, and not an ellipse that touches the circle along one side.
+def _is_disc(circle: np.ndarray, region: np.ndarray, outline: np.ndarray, last: np.ndarray) -> bool:
+    """Whether a circle can be a disc, by size and centre, and a region is that disc, not an ellipse that touches it.
 
     Squeezing a picture to a square turns its disc into an ellipse. Only a disc ends where the circle ends on two
     opposite sides; shadows may hide one such pair. Where the frame cuts off both pairs, all of the outline must agree.
     """
+    if not _LEAST_RADIUS * last.min() < circle[2] < _LARGEST_RADIUS * last.max():
+        return False
     ends = np.array([circle[:2] - circle[2], circle[:2] + circle[2]])  # [first or last, x or y], like the next line
     region_ends = np.array([region.min(axis=0), region.max(axis=0)])
     together = np.abs(ends - region_ends) < _END_TOLERANCE * circle[2]
     agreeing = np.abs(_beyond(circle[None], outline)) < _TOLERANCE
-    return bool(together.all(axis=0).any() or agreeing.mean() > _AGREEING)
+    inside = (circle[:2] > 0).all() and (circle[:2] < last).all()
+    return bool(inside and (together.all(axis=0).any() or agreeing.mean() > _AGREEING))
 
 
 def _support(circle: np.ndarray, outline: np.ndarray, last: np.ndarray) -> float:

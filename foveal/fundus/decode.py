@@ -30,7 +30,6 @@ from foveal.fundus.header import (
     COMPLAINTS,
     DAMAGED,
     MAXIMUM_PIXELS,
-    Header,
     check_pixels,
     orientation_of,
     read_header,
@@ -80,16 +79,20 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
         raise FovealError("option.value", f"minimum is {minimum}", expected="at least 1 px")
     suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
     with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:
-        data, header = _read(file, suffix.lower(), most_pixels)
+        data, header, orientation = _read(file, suffix.lower(), most_pixels)
     if header is None:
-        return _decode_dicom(data, most_pixels)
-    pixels = _with_opencv(data, _reduction(header, minimum)) if _suits_opencv(data, header) else None
-    if pixels is None:
-        pixels = _with_pillow(data, header.reader)
-    upright = _turn(_to_eight_bits(pixels), header.orientation)
-    sideways = header.orientation >= 5
-    width, height = (header.height, header.width) if sideways else (header.width, header.height)
-    return Decoded(np.ascontiguousarray(upright), width, height)
+        from foveal.fundus.dicom import read_dicom  # pydicom takes long to import
+
+        pixels = read_dicom(data, most_pixels)
+        return Decoded(pixels, pixels.shape[1], pixels.shape[0])
+    factor = 1
+    if isinstance(header, JpegImageFile):
+        factor = next((factor for factor in (8, 4, 2) if -(-min(header.size) // factor) >= minimum), 1)
+    stored = _with_opencv(data, factor) if _suits_opencv(data, header) else None
+    if stored is None:
+        stored = _with_pillow(data, type(header))
+    width, height = header.size if orientation < 5 else header.size[::-1]
+    return Decoded(_upright(stored, orientation), width, height)
 
 
 def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarray:
@@ -99,7 +102,7 @@ def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarr
     """
     check_pixels(*image.size, most_pixels)
     orientation = orientation_of(image)
-    return np.ascontiguousarray(_turn(_to_eight_bits(_rgb_of(image)), orientation))
+    return _upright(_rgb_of(image), orientation)
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -117,45 +120,30 @@ def _open(path: Path) -> IO[bytes]:
         raise FovealError("image.unavailable", f"cannot be opened: {error.strerror or error}") from error
 
 
-def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, Header | None]:
-    """Return the bytes of a file, and its header, which is checked before the rest is read; None for DICOM."""
+def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageFile.ImageFile | None, int]:
+    """The bytes of a file, its header, which is checked before the rest is read, and orientation; None for DICOM."""
     try:
         start = file.read(132)
         if not start:
             raise FovealError("image.empty", "empty file")
         file.seek(0)
-        reader = reader_of(start)
-        if start[128:] == b"DICM" or (reader is None and suffix in _DICOM_SUFFIXES):
-            return file.read(), None
-        header = read_header(file, reader, most_pixels)
+        if start[128:] == b"DICM" or (suffix in _DICOM_SUFFIXES and reader_of(start) is None):
+            return file.read(), None, 1
+        header = read_header(file, start, most_pixels)
+        orientation = orientation_of(header)
         file.seek(0)
         data = file.read()
     except OSError as error:
         raise FovealError("image.unavailable", f"cannot be read: {error.strerror or error}") from error
     # A broken copy can fill a file with zeros up to its length, and they would be decoded.
-    return data.rstrip(b"\x00") if header.reader is JpegImageFile else data, header
+    return data.rstrip(b"\x00") if isinstance(header, JpegImageFile) else data, header, orientation
 
 
-def _decode_dicom(data: bytes, most_pixels: int) -> Decoded:
-    from foveal.fundus.dicom import read_dicom  # pydicom takes long to import
-
-    pixels = read_dicom(data, most_pixels)
-    return Decoded(pixels, pixels.shape[1], pixels.shape[0])
-
-
-def _reduction(header: Header, minimum: int) -> int:
-    """Return the largest of 1, 2, 4, 8 that leaves the short side at `minimum` px or more."""
-    if header.reader is not JpegImageFile:
-        return 1
-    short = min(header.width, header.height)
-    return next((factor for factor in (8, 4, 2) if -(-short // factor) >= minimum), 1)
-
-
-def _suits_opencv(data: bytes, header: Header) -> bool:
+def _suits_opencv(data: bytes, header: ImageFile.ImageFile) -> bool:
     """Whether OpenCV decodes a file correctly: the file is complete, and OpenCV understands its colours."""
-    if header.reader is TiffImageFile and header.mode not in _TIFF_MODES_FOR_OPENCV:
+    if isinstance(header, TiffImageFile) and header.mode not in _TIFF_MODES_FOR_OPENCV:
         return False
-    return _END_MARKS.get(header.reader, b"") in data[-_END_BYTES:]
+    return _END_MARKS.get(type(header), b"") in data[-_END_BYTES:]
 
 
 def _with_opencv(data: bytes, factor: int) -> np.ndarray | None:
@@ -203,10 +191,11 @@ def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(pixels.astype(np.uint16, copy=False), alpha=255 / ceiling)
 
 
-def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation (1 to 8), as the standard defines them."""
+def _upright(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Eight bits, with an EXIF orientation (1 to 8) undone as the standard defines them."""
+    pixels = _to_eight_bits(stored)
     if orientation >= 5:  # 5 to 8 are 1 to 4 after a swap of rows and columns
         pixels = cv2.transpose(pixels)
         orientation -= 4
     flip = {2: 1, 3: -1, 4: 0}.get(orientation)
-    return pixels if flip is None else cv2.flip(pixels, flip)
+    return np.ascontiguousarray(pixels if flip is None else cv2.flip(pixels, flip))

@@ -16,16 +16,14 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.fundus.header import check_header, check_pixels
+from foveal.fundus.header import check_pixels, read_header, reader_of
 
 _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
-    "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
+    *(f"{name}PaletteColorLookupTable{part}" for name in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
 ]  # fmt: skip
 _BYTES_PER_PIXEL = 6  # three channels of 16 bits
 _OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
@@ -46,18 +44,14 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
     try:
         _check_deflated(data, most_pixels)
         dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
-        _check(dataset, most_pixels)
+        if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
+            raise FovealError("image.no_pixels", "a DICOM file without a picture")
+        check_pixels(dataset.Columns, dataset.Rows, most_pixels)
         return np.ascontiguousarray(_to_rgb(dataset, *_first_frame(dataset, most_pixels)))
     except FovealError:
         raise
     except Exception as error:  # pydicom raises a dozen kinds of errors on files that break the standard
         raise FovealError("image.damaged", "a damaged DICOM file") from error
-
-
-def _check(dataset: Any, most_pixels: int) -> None:
-    if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
-        raise FovealError("image.no_pixels", "a DICOM file without a picture")
-    check_pixels(dataset.Columns, dataset.Rows, most_pixels)
 
 
 def _check_deflated(data: bytes, most_pixels: int) -> None:
@@ -85,15 +79,16 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
     from pydicom.pixels.decoders.base import get_decoder
 
     # A file without a preamble does not name its transfer syntax; the default of the standard applies.
-    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None) or "1.2.840.10008.1.2"
-    dataset.file_meta.TransferSyntaxUID = syntax
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    meta = dataset.file_meta
+    meta.TransferSyntaxUID = getattr(meta, "TransferSyntaxUID", None) or "1.2.840.10008.1.2"
+    decoder = get_decoder(meta.TransferSyntaxUID)
     if not decoder.is_available:
         what = f"a DICOM file compressed as {decoder.UID.name}: install pylibjpeg and its plugins"
         raise FovealError("image.compression", what)
     if decoder.is_encapsulated:  # the picture inside may be larger than the DICOM elements say
-        frames = int(dataset.get("NumberOfFrames", 1) or 1)
-        check_header(get_frame(dataset.PixelData, 0, number_of_frames=frames), most_pixels)
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=int(dataset.get("NumberOfFrames", 1) or 1))
+        if reader_of(frame):
+            read_header(BytesIO(frame), frame, most_pixels)
     values, facts = decoder.as_array(dataset, index=0)
     return values, str(facts["photometric_interpretation"])
 
@@ -116,15 +111,11 @@ def _window(dataset: Any, values: np.ndarray) -> tuple[np.ndarray, float, float]
     """Return rescaled values, and which values are black and white (DICOM PS3.3, C.11.1 and C.11.2.1.2)."""
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     if dataset.get("WindowWidth") and dataset.get("WindowCenter") is not None:
-        centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
+        # The first of several windows is the default.
+        centre, width = (float(np.ravel(value)[0]) for value in (dataset.WindowCenter, dataset.WindowWidth))
         return values * slope + intercept, centre - width / 2, centre + width / 2 - 1
     lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
     return values, lowest, lowest + 2**dataset.BitsStored - 1
-
-
-def _first(value: Any) -> float:
-    """The first of several windows, which is the default."""
-    return float(value if isinstance(value, (int, float, str)) else value[0])
 
 
 def _scaled(values: np.ndarray, black: float, white: float) -> np.ndarray:

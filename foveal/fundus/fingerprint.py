@@ -110,12 +110,11 @@ def from_text(texts: Sequence[str]) -> np.ndarray:
     An empty text means a picture without a fingerprint: all 0.
     """
     length = len(_kept()[0])
-    blank = to_text(np.zeros(length, np.int8))
-    texts = [text or blank for text in texts]
-    wrong = next((text for text in texts if not re.fullmatch(f"[0-9a-f]{{{length}}}", text)), None)
-    if wrong is not None:
-        expected = f"{length} hexadecimal digits"
-        raise FovealError("table.fingerprint", f"'{wrong[:40]}' is not a fingerprint", expected=expected)
+    texts = [text or "8" * length for text in texts]
+    for text in texts:
+        if not re.fullmatch(f"[0-9a-f]{{{length}}}", text):
+            what = f"'{text[:40]}' is not a fingerprint"
+            raise FovealError("table.fingerprint", what, expected=f"{length} hexadecimal digits")
     packed = np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(len(texts), length // 2)
     digits = np.stack([packed >> 4, packed & 15], axis=-1).reshape(len(texts), length)
     return digits.astype(np.int8) - np.int8(_LEVELS + 1)

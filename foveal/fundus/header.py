@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from io import BytesIO
 from typing import IO
 
 from PIL import Image, ImageFile
@@ -45,19 +43,12 @@ DAMAGED = "truncated or damaged"
 _NOT_A_PICTURE = "not a picture (known formats: JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, GIF, PPM, DICOM)"
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a file says about itself; `width` and `height` as stored, before orientation."""
+def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.ImageFile:
+    """The picture in an open file that begins with `start`; its class, mode and size are known, its pixels unread.
 
-    reader: type[ImageFile.ImageFile]
-    mode: str
-    width: int
-    height: int
-    orientation: int
-
-
-def read_header(file: IO[bytes], reader: type[ImageFile.ImageFile] | None, most_pixels: int) -> Header:
-    """The header of an open file; FovealError without a `reader`, for a damaged header, and for too many pixels."""
+    FovealError for an unknown format, for a damaged header, and for too many pixels.
+    """
+    reader = reader_of(start)
     if reader is None:
         raise FovealError("image.not_a_picture", _NOT_A_PICTURE)
     try:
@@ -65,7 +56,7 @@ def read_header(file: IO[bytes], reader: type[ImageFile.ImageFile] | None, most_
     except COMPLAINTS as error:
         raise FovealError("image.damaged", f"{DAMAGED}, or a rare variant of its format") from error
     check_pixels(*image.size, most_pixels)
-    return Header(reader, image.mode, *image.size, orientation_of(image))
+    return image
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
@@ -73,13 +64,6 @@ def check_pixels(width: int, height: int, most: int) -> None:
     if width * height > most:
         limit = f"{most / 10**6:g} megapixels"
         raise FovealError("image.too_large", f"{width} x {height} pixels, more than the limit of {limit}")
-
-
-def check_header(data: bytes, most: int) -> None:
-    """Check the size that a picture inside another file gives in its own header, where it has one."""
-    reader = reader_of(data)
-    if reader is not None:
-        read_header(BytesIO(data), reader, most)
 
 
 def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:

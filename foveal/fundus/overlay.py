@@ -7,7 +7,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from foveal.fundus.crop import Disc
+from foveal.fundus.crop import Disc, overlap
 
 LEAST_SIDE = 640  # px: smaller pictures are enlarged, since the lines would hide them
 OPACITY = 0.6  # of the strongest places; where the map is empty the photograph stays as it is
@@ -48,7 +48,10 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
     `retina`: bool [S, S], of the same square; sets the scale and the outlined tenth. Returns uint8 of the same size;
     photographs with a short side below `LEAST_SIDE` are enlarged by a whole factor.
     """
-    frame, square = _enlarged(frame, square)
+    factor = -(-LEAST_SIDE // min(frame.shape[:2]))
+    if factor > 1:
+        frame = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        square = Disc(square.left * factor, square.top * factor, square.side * factor, square.found)
     strength, level = _strength(frame.shape[:2], square, heat, retina)
     if not strength.any():
         return frame
@@ -69,31 +72,15 @@ def heat_layer(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: n
 
 def _strength(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np.ndarray) -> tuple[np.ndarray, float]:
     """(the map 0-1 in a frame of that shape, the strength at which its top tenth begins)."""
-    side = max(round(square.side), 1)
     small_retina = cv2.resize(retina.astype(np.uint8), heat.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     top = float(np.percentile(heat[small_retina], _CLIPPED)) if small_retina.any() else 0.0
+    strength = np.zeros(shape, np.float32)
     if top <= 0:
-        return np.zeros(shape, np.float32), 1.0
-    strength = _placed(cv2.resize((heat / top).astype(np.float32), (side, side)).clip(0, 1), square, shape)
+        return strength, 1.0
+    side = max(round(square.side), 1)
+    seen, shown = overlap(square, shape[0], shape[1])
+    strength[seen] = cv2.resize((heat / top).astype(np.float32), (side, side)).clip(0, 1)[shown]
     return strength, max(float(np.quantile(heat[small_retina], TOP)) / top, FAINTEST)
-
-
-def _enlarged(frame: np.ndarray, square: Disc) -> tuple[np.ndarray, Disc]:
-    factor = -(-LEAST_SIDE // min(frame.shape[:2]))
-    if factor <= 1:
-        return frame, square
-    larger = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    return larger, Disc(square.left * factor, square.top * factor, square.side * factor, square.found)
-
-
-def _placed(map_: np.ndarray, square: Disc, shape: tuple[int, ...]) -> np.ndarray:
-    """The map [side, side] at the place of its square in a frame of this shape, 0 elsewhere; inverts crop_square."""
-    left, top, side = round(square.left), round(square.top), len(map_)
-    rows = slice(max(top, 0), min(top + side, shape[0]))
-    columns = slice(max(left, 0), min(left + side, shape[1]))
-    placed = np.zeros(shape, np.float32)
-    placed[rows, columns] = map_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    return placed
 
 
 def _outlined(picture: np.ndarray, strength: np.ndarray, level: float) -> np.ndarray:

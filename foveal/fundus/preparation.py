@@ -1,13 +1,21 @@
 """Turn one photograph into the square that every later step sees: decode, find the disc, crop, normalise, measure.
 
 `prepare` and `predict` both use this, so training, evaluation and prediction cannot differ.
+
+`normalise` evens out what the camera did to a square: surround, lighting, contrast, colour. Its parts are options
+because none is better on every camera: compare them on a camera that is not in the training set.
+
+    mask         black outside the disc: removes a burnt-in date, a notch, a ragged rim
+    local-mean   each pixel less the mean around it (Graham 2015)
+    clahe        contrast raised tile by tile (Zuiderveld 1994)
+    green        the green channel alone, where vessels and blood stand out most
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +24,22 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus import quality
-from foveal.fundus.crop import Disc, blacken_surround, crop_square, find_disc, whole_frame
-from foveal.fundus.decode import Decoded, decode
+from foveal.fundus.crop import Disc, blacken_surround, check_array, crop_square, find_disc, whole_frame
+from foveal.fundus.decode import decode
 from foveal.fundus.header import MAXIMUM_PIXELS
-from foveal.fundus.normalise import ENHANCEMENTS, normalise
 
 # Least side of the disc in the decoded pixels, as a multiple of the final size. Reducing a JPEG while decoding filters
 # well by itself, so the last step needs few additional pixels: docs/crops.md has the differences.
 _LEAST_OVERSAMPLING = 1.35
 _FRAME_OVERSAMPLING = 1.5  # first try, of the frame's short side: enough for discs of 0.9 of it and more
 _ALWAYS_WRITTEN = ("size", "crop", "channels")
+
+ENHANCEMENTS = ("none", "local-mean", "clahe")
+_KEPT_RADIUS = 0.97  # of the inscribed circle: the rim of a photograph is ragged and coloured by the aperture
+_GAIN, _MIDDLE_GREY = 4.0, 128.0  # Graham's values
+_SIGMA = 1 / 60  # of the side, Graham's 1/30 of the radius
+_CLIP_LIMIT, _TILES = 2.0, (8, 8)  # OpenCV's default tiles; its default limit of 40 makes noise visible
+_NEAR_BLACK = 10  # grey levels of 255; surrounds are rarely pure black (sensor noise, JPEG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +51,7 @@ class Preparation:
     channels: int = 3  # 3 (RGB) or 1 (grey, or green)
     fit: str = "pad"  # of a whole frame that is not square: "pad": all of it, with black; "cut": its centre
     mask: bool = False  # black outside the inscribed circle
-    enhance: str = "none"  # "none", "local-mean", "clahe": see normalise.py
+    enhance: str = "none"  # "none", "local-mean" or "clahe"
     green: bool = False  # the one channel is green, not grey
 
     def __post_init__(self) -> None:
@@ -90,18 +104,13 @@ def prepare_file(
         short = min(frame.shape[:2])
         decoded = read(minimum=math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / disc.side))
         frame, disc = locate(decoded.pixels, preparation)
-    return _finish(Decoded(frame, decoded.width, decoded.height), disc, preparation, measure)
+    return _finish(frame, disc, preparation, measure, (decoded.width, decoded.height))
 
 
-def prepare_pixels(
-    pixels: np.ndarray, preparation: Preparation, width: int | None = None, height: int | None = None,
-    measure: bool = False,
-) -> Prepared:  # fmt: skip
-    """Prepare uint8 [h, w, 3 or 1]; `width` and `height`: of the original, where it was larger."""
-    rows, columns = pixels.shape[:2]
+def prepare_pixels(pixels: np.ndarray, preparation: Preparation, measure: bool = False) -> Prepared:
+    """Prepare uint8 [h, w, 3 or 1]."""
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    frame, disc = locate(pixels, preparation)
-    return _finish(Decoded(frame, width or columns, height or rows), disc, preparation, measure)
+    return _finish(*locate(pixels, preparation), preparation, measure, (pixels.shape[1], pixels.shape[0]))
 
 
 def at_size(images: np.ndarray, size: int) -> np.ndarray:
@@ -130,8 +139,11 @@ def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Di
     return pixels, Disc((columns - side) / 2, (rows - side) / 2, float(side), found=False)
 
 
-def _finish(decoded: Decoded, disc: Disc, preparation: Preparation, measured: bool) -> Prepared:
-    frame, size = decoded.pixels, preparation.size
+def _finish(
+    frame: np.ndarray, disc: Disc, preparation: Preparation, measured: bool, original: tuple[int, int]
+) -> Prepared:
+    """Cut the square, measure and normalise it; original: width and height in px."""
+    size = preparation.size
     whole = frame.shape[:2] == (size, size) and (disc.left, disc.top, disc.side) == (0, 0, size)
     square = frame if whole else crop_square(frame, disc, size)
     flags: tuple[str, ...] = ("no-disc",) if preparation.crop == "disc" and not disc.found else ()
@@ -141,4 +153,65 @@ def _finish(decoded: Decoded, disc: Disc, preparation: Preparation, measured: bo
     pixels = normalise(square, mask=preparation.mask, enhance=preparation.enhance, green=preparation.green)
     if pixels.shape[2] > preparation.channels:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
-    return Prepared(pixels, decoded.width, decoded.height, square, flags, measures)
+    return Prepared(pixels, *original, square, flags, measures)
+
+
+def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", green: bool = False) -> np.ndarray:
+    """Apply the options to one square, in the order mask, enhancement, green channel.
+
+    `square`: uint8 `[S, S, 3]` RGB, which is not changed. Returns uint8 `[S, S, 3]`, or `[S, S, 1]` with `green`.
+    Raises FovealError for other arrays and for an `enhance` that is not in `ENHANCEMENTS`.
+    """
+    check_array(square, (3,), square=True)
+    if enhance not in ENHANCEMENTS:
+        raise FovealError("option.value", f"enhance is '{enhance}'", expected=f"one of {', '.join(ENHANCEMENTS)}")
+    if mask:
+        square = np.where(_circle(len(square))[..., None], square, np.uint8(0))
+    if enhance == "local-mean":
+        square = subtract_local_mean(square)
+    elif enhance == "clahe":
+        square = _equalised(square, green)
+    return np.ascontiguousarray(square[..., 1:2]) if green else square
+
+
+def subtract_local_mean(square: np.ndarray) -> np.ndarray:
+    """Return 4 x (pixel - mean around it) + 128, clipped; 128 (no difference) outside the photograph.
+
+    The mean is Gaussian with sigma = 1/30 of the radius, over lit pixels only: otherwise the black surround makes a
+    bright rim, for which Graham cut off the outer tenth of the radius. `square` and result: uint8 `[S, S, 3]`.
+    Source: B. Graham, Kaggle Diabetic Retinopathy Detection competition report, 2015.
+    """
+    weights = (lit(square) & _circle(len(square))).astype(np.float32)
+    sigma = max(0.5, _SIGMA * len(square))
+    total = cv2.GaussianBlur(square * weights[..., None], (0, 0), sigma)
+    mean = total / np.maximum(cv2.GaussianBlur(weights, (0, 0), sigma), 1e-3)[..., None]
+    difference = (square - mean) * (_GAIN * weights[..., None]) + _MIDDLE_GREY
+    return difference.round().clip(0, 255).astype(np.uint8)
+
+
+def _equalised(square: np.ndarray, green: bool) -> np.ndarray:
+    """Return the square with its lightness (of CIE Lab), or its green channel alone, equalised in 8 x 8 tiles.
+
+    `square` and result: uint8 `[S, S, 3]`; hues stay, and the surround becomes black.
+    Source: K. Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV, 1994.
+    """
+    picture, channel = (square.copy(), 1) if green else (cv2.cvtColor(square, cv2.COLOR_RGB2LAB), 0)
+    equaliser = cv2.createCLAHE(_CLIP_LIMIT, _TILES)  # a new one each time: threads must not share it
+    picture[..., channel] = equaliser.apply(np.ascontiguousarray(picture[..., channel]))
+    return np.where(lit(square)[..., None], picture if green else cv2.cvtColor(picture, cv2.COLOR_LAB2RGB), np.uint8(0))
+
+
+def lit(square: np.ndarray) -> np.ndarray:
+    """Which pixels show the eye and not the black around it: bool `[S, S]`; dark spots in the eye count as eye."""
+    bright = (cv2.max(cv2.max(square[..., 0], square[..., 1]), square[..., 2]) > _NEAR_BLACK).astype(np.uint8)
+    across = max(3, len(square) // 32)
+    return cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((across, across), np.uint8)) > 0
+
+
+@cache
+def _circle(size: int) -> np.ndarray:
+    """Which pixels of a square of `size` px lie inside its inscribed circle, less 3 % of the radius: bool `[S, S]`."""
+    offset = np.arange(size) + 0.5 - size / 2
+    inside = np.hypot(offset[:, None], offset) <= _KEPT_RADIUS * size / 2
+    inside.flags.writeable = False  # every caller gets the same array
+    return inside

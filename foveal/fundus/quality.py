@@ -3,25 +3,15 @@
 All but the colour of the frame is measured on a copy of the cropped square at 128 px, so that a 16-megapixel photograph
 and its 256-px copy get the same numbers. Below 64 px vessels are too thin to be measured, so there are no flags.
 
-`retina` is a logistic regression on nine hand-made features, their squares and their products, fitted with scikit-learn
-(L2, C = 1) on 70 % of 4,770 photographs (Messidor-2, EyePACS, 3,000 ungraded, 16 of other cameras; each also once
-blurred, darkened, brightened or made grey, some strongly), 1,200 phantoms, and 10,300 other pictures: CIFAR-10 and
-sample photographs (plain, grey, orange, inside a black circle), digits, text, noise, gradients, blanks, balls, skin.
-On the other 30 % of the same collections: AUC 0.998 (unchanged photographs). The limit of 0.1, which was
-chosen after that, flags 2 of 1,484 photographs and 94 % of 3,172 other pictures. It is weakest for round things: it
-flags 83 % of balls, and about 75 % of skin and tinted scenes inside a black circle.
-
-The other limits were set by eye, on sheets of pictures just above and just below each. Flagged: of Messidor-2 (1,744)
-0.2 % blurred, 0.2 % low-contrast; of 1,000 ungraded cataract eyes 65 % blurred, 30 % low-contrast, 6 % too-bright; of
-1,000 normal and 1,000 glaucoma eyes 4 and 8 % blurred, 1 and 1.5 % too-dark, 1 % low-contrast. Of 300 Messidor-2
-photographs at 256 px made worse: blurred at sigma 2, 3, 4 px 22, 87, 100 %; too-dark at gamma 3 57 %; too-bright at
-gain 2, 3 23, 67 % (most are dim, so a gain of 2 does little harm); low-contrast under 60 % haze 74 %.
+The flags, their limits and the regression behind `retina`, with how each was found, are in quality.toml.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -30,27 +20,12 @@ import numpy as np
 from foveal.errors import FovealError
 from foveal.fundus.crop import Disc
 
-FLAGS = {
-    "no-disc": "No round field of view was found, as in pictures that were squeezed or cropped before; "
-    "the whole picture was used.",
-    "blurred": "The vessels are not sharp; small lesions may be invisible.",
-    "too-dark": "Much of the retina is underexposed; lesions may be hidden in the dark.",
-    "too-bright": "Much of the retina is overexposed; lesions there cannot be seen.",
-    "low-contrast": "The picture is hazy; lesions hardly stand out from the retina.",
-    "cut-off": "A large part of the round field of view is missing.",
-    "not-a-retina": "This does not look like a photograph of a retina; a grade for it means nothing.",
-    "ungradable": "The people who graded this set could not grade this photograph.",
-    "poor-quality": "The people who graded this set judged the quality of this photograph as poor.",
-}
+_KNOWN = tomllib.loads(Path(__file__).with_name("quality.toml").read_text(encoding="utf-8"))
+FLAGS: dict[str, str] = _KNOWN["flags"]
 # The other flags are warnings: some photographs near a limit can still be graded.
 UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
 RELIABLE_FROM = 64  # side of the square in px
 
-_LEAST_SHARPNESS, _LEAST_CONTRAST = 0.05, 0.03
-_LEAST_BRIGHTNESS, _MOST_BRIGHTNESS = 0.11, 0.75
-_MOST_DARK, _MOST_CLIPPED = 0.5, 0.1
-_LEAST_FIELD = 0.75  # cameras that cut the disc at top and bottom leave at least 0.85
-_LEAST_RETINA = 0.1
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
 
 _SIDE = 128
@@ -60,20 +35,6 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _MARGIN = 0.94  # of the radius: further out is the ragged rim
 _CLEAR = 9  # px around dark parts where texture is not measured, since edges look like vessels
 _LEAST_CLEAR = 400  # px; with fewer, the whole disc is measured
-
-# Feature: mean, spread; weights of itself, of its products with the features above it, and of its square.
-_RETINA_CONSTANT = 1.23
-_RETINA: dict[str, tuple[float, float, tuple[float, ...]]] = {
-    "found": (0.636, 0.481, (-2.83, 0.0)),
-    "blue": (0.224, 0.112, (-0.45, 2.45, 0.42)),
-    "red spread": (-3.961, 1.184, (3.54, -0.16, -3.05, -0.65)),
-    "order": (0.824, 0.319, (2.84, -0.28, 0.74, -0.68, -0.7)),
-    "fine": (-4.569, 0.939, (1.27, 0.39, -0.14, 0.37, 0.7, -1.84)),
-    "edges": (-3.554, 1.71, (-4.83, 1.3, -0.12, -0.62, 0.34, 3.69, -2.46)),
-    "ridges": (-0.02, 0.734, (1.89, -0.33, 1.04, -0.63, 0.47, 2.17, -2.62, 0.93)),
-    "corners": (-2.782, 1.312, (-2.63, -0.38, 1.4, -0.65, -1.02, 0.6, 1.62, 2.2, -1.76)),
-    "brightness": (0.432, 0.183, (-1.12, -0.75, -0.59, 0.2, 0.17, -0.95, -0.57, -0.72, -0.05, -0.21)),
-}
 
 
 class _View(NamedTuple):
@@ -140,14 +101,16 @@ def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
     """Name what is wrong with a photograph, in words of `FLAGS`; empty where nothing was measured."""
     if not measures:
         return ()
-    too_dark = measures["brightness"] < _LEAST_BRIGHTNESS or measures["dark"] > _MOST_DARK
+    low = {name for name, limit in _KNOWN["least"].items() if measures[name] < limit}
+    high = {name for name, limit in _KNOWN["most"].items() if measures[name] > limit}
+    too_dark = "brightness" in low or "dark" in high
     wrong = {
-        "not-a-retina": measures["retina"] < _LEAST_RETINA,
-        "blurred": measures["sharpness"] < _LEAST_SHARPNESS,
+        "not-a-retina": "retina" in low,
+        "blurred": "sharpness" in low,
         "too-dark": too_dark,
-        "too-bright": measures["brightness"] > _MOST_BRIGHTNESS or measures["clipped"] > _MOST_CLIPPED,
-        "low-contrast": measures["contrast"] < _LEAST_CONTRAST,
-        "cut-off": measures["field"] < _LEAST_FIELD and not too_dark,  # a black part may just be unlit
+        "too-bright": "brightness" in high or "clipped" in high,
+        "low-contrast": "contrast" in low,
+        "cut-off": "field" in low and not too_dark,  # a black part may just be unlit
     }
     return tuple(flag for flag, is_wrong in wrong.items() if is_wrong)
 
@@ -177,10 +140,9 @@ def _framed(disc: Disc, rows: int, columns: int) -> np.ndarray:
 
 def _between_bars(shown: np.ndarray) -> np.ndarray:
     """Return the rectangle around what is lit, since black bars also cut a disc off. bool `[128, 128]`."""
-    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+    x, y, width, height = cv2.boundingRect(shown.astype(np.uint8))
     result = np.zeros_like(shown)
-    if len(rows):
-        result[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    result[y : y + height, x : x + width] = True
     return result
 
 
@@ -216,7 +178,7 @@ def _ridges(green: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _features(view: _View, texture: _Texture, found: bool) -> dict[str, float]:
-    """The features of `retina`, in the order of `_RETINA`."""
+    """The features of `retina`, in the order of quality.toml."""
     clear = view.small[view.clear] + 1
     r, g, b = clear.T
     total = r + g + b
@@ -235,8 +197,8 @@ def _features(view: _View, texture: _Texture, found: bool) -> dict[str, float]:
 
 def _retina(features: dict[str, float]) -> float:
     """The logistic regression: each feature in spreads from its mean, at most 3."""
-    score, above = _RETINA_CONSTANT, [1.0]
-    for name, (mean, spread, weights) in _RETINA.items():
+    score, above = _KNOWN["retina"]["constant"], [1.0]
+    for name, (mean, spread, weights) in _KNOWN["retina"]["features"].items():
         value = min(max((features[name] - mean) / spread, -3.0), 3.0)
         above.append(value)
         score += value * sum(weight * other for weight, other in zip(weights, above, strict=True))

@@ -215,8 +215,13 @@ def test_the_patient_is_never_parsed(grey: np.ndarray, monkeypatch: pytest.Monke
     from foveal.fundus import dicom as reader
 
     seen = []
-    check = reader._check
-    monkeypatch.setattr(reader, "_check", lambda dataset, most: (seen.append(str(dataset)), check(dataset, most)))
+    first_frame = reader._first_frame
+
+    def spy(dataset, most_pixels):
+        seen.append(str(dataset))
+        return first_frame(dataset, most_pixels)
+
+    monkeypatch.setattr(reader, "_first_frame", spy)
     reader.read_dicom(dicom(grey, "MONOCHROME2"), 10**6)
     assert "Rows" in seen[0] and not any(word in seen[0] for word in ("Doe", "4711", "1950"))
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.fundus.normalise import ENHANCEMENTS, lit, mask_circle, normalise, subtract_local_mean
+from foveal.fundus.preparation import ENHANCEMENTS, lit, normalise, subtract_local_mean
 from foveal.sources.phantom import draw_phantom
 
 
@@ -31,7 +31,7 @@ def test_nothing_asked_nothing_done(square: np.ndarray) -> None:
 
 def test_the_mask_is_a_circle_a_little_inside() -> None:
     white = np.full((200, 200, 3), 255, np.uint8)
-    masked = mask_circle(white)[..., 0] > 0
+    masked = normalise(white, mask=True)[..., 0] > 0
     assert abs(masked.sum() / (np.pi * (0.97 * 100) ** 2) - 1) < 0.01
     assert masked[100, 4] and not masked[100, 2] and masked[4, 100] and not masked[15, 15]
 
