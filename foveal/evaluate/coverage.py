@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.evaluate.intervals import Resampling
-from foveal.readout.prediction_sets import from_words
+from foveal.readout.readout import from_words
 
 
 def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampling) -> dict[str, Any]:

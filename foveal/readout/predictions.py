@@ -25,12 +25,13 @@ TEXT = ("id", "group", "split", "flags", "set", "answer", "reason")
 
 def read_predictions(file: Path) -> pd.DataFrame:
     """Read and check a table of predictions; FovealError (`predictions.…`) if it is invalid."""
-    if not file.is_file():
-        raise FovealError("predictions.missing", f"{file} does not exist",
-                          fix=f"create it with: foveal predict RUN IMAGES --out {file}")  # fmt: skip
     table = _read_text(file)
     columns = probability_columns(table)
-    _check_columns(table, columns, file)
+    wanted = [*REQUIRED, *(f"p{number}" for number in range(max(2, len(columns))))]
+    if missing := [column for column in wanted if column not in table]:
+        what = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table.columns))[:200]}"
+        fix = "add it (label, referable, group and split may be empty), or create the table with: foveal predict"
+        raise FovealError("predictions.missing_column", what, fix=fix)
     if not len(table):
         raise FovealError("predictions.empty", f"{file} has no rows")
     _check_names(table, file)
@@ -42,12 +43,15 @@ def read_predictions(file: Path) -> pd.DataFrame:
 
 
 def _read_text(file: Path) -> pd.DataFrame:
+    if not file.is_file():
+        fix = f"create it with: foveal predict RUN IMAGES --out {file}"
+        raise FovealError("predictions.missing", f"{file} does not exist", fix=fix)
     try:
         names = _header(file)
         # Read classes of a second task as text, so that "1" does not become 1.0.
-        text = {*TEXT, *(name.partition("=")[0] for name in names if "=" in name)}
-        return pd.read_csv(file, dtype=dict.fromkeys(text, str), keep_default_na=False,
-                           na_values={"label": [""], "referable": [""]})  # fmt: skip
+        text = dict.fromkeys([*TEXT, *(name.partition("=")[0] for name in names if "=" in name)], str)
+        empty = {"label": [""], "referable": [""]}
+        return pd.read_csv(file, dtype=text, keep_default_na=False, na_values=empty)
     except pd.errors.EmptyDataError:
         raise FovealError("predictions.empty", f"{file} is empty", expected="a first line of column names") from None
     except (UnicodeError, pd.errors.ParserError) as error:
@@ -60,39 +64,24 @@ def _header(file: Path) -> list[str]:
         names = next(csv.reader(stream), [])
     for sign, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(names) == 1 and sign in names[0]:
-            raise FovealError("predictions.separator", f"the columns of {file} are separated by {word}",
-                              expected="commas, and decimal points in numbers",
-                              fix="save it as comma-separated CSV")  # fmt: skip
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+            what, expected = f"the columns of {file} are separated by {word}", "commas, and decimal points in numbers"
+            raise FovealError("predictions.separator", what, expected=expected, fix="save it as comma-separated CSV")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise FovealError("predictions.duplicate_column", f"{file} has more than one column {', '.join(repeated)}")
     return names
 
 
-def _check_columns(table: pd.DataFrame, columns: list[str], file: Path) -> None:
-    wanted = [*REQUIRED, *(f"p{number}" for number in range(max(2, len(columns))))]
-    missing = [column for column in wanted if column not in table]
-    if missing:
-        raise FovealError(
-            "predictions.missing_column",
-            f"{file} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table.columns))[:200]}",
-            fix="add it (label, referable, group and split may be empty), or create the table with: foveal predict",
-        )
-
-
 def _check_names(table: pd.DataFrame, file: Path) -> None:
-    nameless = int((table["id"] == "").sum())
-    if nameless:
+    if nameless := int((table["id"] == "").sum()):
         raise FovealError("predictions.missing_id", f"{file}: {nameless} row(s) have no id")
     repeated = table["id"][table["id"].duplicated()].unique()
     if len(repeated):
-        raise FovealError("predictions.duplicate_id", f"{file}: several rows have the id {', '.join(repeated[:5])}",
-                          fix="keep one row per image")  # fmt: skip
+        what = f"{file}: several rows have the id {', '.join(repeated[:5])}"
+        raise FovealError("predictions.duplicate_id", what, fix="keep one row per image")
     for column, known in (("split", SPLITS), ("answer", ANSWERS)):
-        unknown = sorted(set(table.get(column, [])) - set(known))
-        if unknown:
-            raise FovealError("predictions.value", f"{file}: column {column} contains '{unknown[0]}'",
-                              expected=", ".join(filter(None, known)))  # fmt: skip
+        if unknown := sorted(set(table.get(column, [])) - set(known)):
+            what, expected = f"{file}: column {column} contains '{unknown[0]}'", ", ".join(filter(None, known))
+            raise FovealError("predictions.value", what, expected=expected)
 
 
 def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -101,13 +90,13 @@ def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         return table
     without = table[table["answer"] != "graded"]
     if len(without) == len(table):
-        raise FovealError("predictions.nothing_graded", f"{file}: none of the {len(table)} images was graded",
-                          fix="see the column reason")  # fmt: skip
+        what = f"{file}: none of the {len(table)} images was graded"
+        raise FovealError("predictions.nothing_graded", what, fix="see the column reason")
     if len(without):
         counts = ", ".join(f"{count} {answer}" for answer, count in without["answer"].value_counts().items())
         labelled = int((without["label"].notna()).sum())
         warn(f"{file}: skipped {counts} image(s) without a grade; {labelled} of them have a label")
-    return table[table["answer"] == "graded"].reset_index(drop=True)
+    return table.drop(index=without.index).reset_index(drop=True)
 
 
 def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.ndarray:
@@ -116,13 +105,11 @@ def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.nd
     finite = np.where(bad[:, None], 0, numbers)
     bad |= (finite < 0).any(1) | (abs(finite.sum(1) - 1) > SUM_TOLERANCE)
     if bad.any():
-        first = table.iloc[int(np.flatnonzero(bad)[0])]
-        raise FovealError(
-            "predictions.probability",
-            f"{file}: {int(bad.sum())} row(s) have invalid probabilities; {first['id']} has "
-            f"{', '.join(str(first[column]) or 'nothing' for column in columns)}",
-            expected="numbers from 0 to 1 that sum to 1", fix="divide each row by its sum, or run: foveal predict",
-        )  # fmt: skip
+        first = table[bad].iloc[0]
+        given = ", ".join(str(first[column]) or "nothing" for column in columns)
+        what = f"{file}: {int(bad.sum())} row(s) have invalid probabilities; {first['id']} has {given}"
+        expected, fix = "numbers from 0 to 1 that sum to 1", "divide each row by its sum, or run: foveal predict"
+        raise FovealError("predictions.probability", what, expected=expected, fix=fix)
     return numbers
 
 
@@ -132,11 +119,9 @@ def _whole_numbers(table: pd.DataFrame, column: str, highest: int, file: Path) -
     wrong = values.isna() & (table[column].notna() | (column == "grade"))
     wrong |= values.notna() & ~values.isin(range(highest + 1))
     if wrong.any():
-        first = int(np.flatnonzero(wrong)[0])
-        raise FovealError(
-            "predictions.value", f"{file}: column {column} is wrong in {int(wrong.sum())} row(s); "
-            f"{table['id'].iloc[first]} has '{table[column].iloc[first]}'", expected=f"whole numbers 0..{highest}",
-        )  # fmt: skip
+        first = table[wrong].iloc[0]
+        what = f"{file}: column {column} is wrong in {int(wrong.sum())} row(s); {first['id']} has '{first[column]}'"
+        raise FovealError("predictions.value", what, expected=f"whole numbers 0..{highest}")
     return values.astype("Int64")
 
 

@@ -2,25 +2,32 @@
 
 It is saved in RUN/readout.json, with the cutoffs under the key `thresholds`. The images used to fit a readout get
 cross-fitted results (`crossed`): each is read with a readout that was fitted without it.
+
+Prediction sets contain the true grade with a given coverage (class-conditional conformal prediction, Vovk 2012,
+https://proceedings.mlr.press/v25/vovk12.html): each class has a limit, which a share `coverage` of its calibration
+images reach, and a set contains the classes whose probability reaches their limit. So every class, even a rare one, has
+this coverage, if new images are like the calibration images. Sets of ordered grades have no gaps: grades between two
+members are added, which can only increase coverage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.files import read_json, write_json
-from foveal.readout import prediction_sets
-from foveal.readout.calibration import fit_steps, fit_temperature, heated, stepped
-from foveal.readout.cutoffs import cut, expected_grades, fit_cutoffs, half_way
+from foveal.readout import calibration
 
 FILE = "readout.json"
 LEAST_IMAGES = 50  # fewer are not enough to fit a temperature or a cutoff reliably
+SAME = 1e-5  # probabilities that differ by less count as equal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +49,20 @@ class Readout:
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Calibrated probabilities float [n, K]."""
-        return heated(raw, self.temperature) if self.steps is None else stepped(raw, self.steps)
+        return calibration.heated(raw, self.temperature) if self.steps is None else calibration.stepped(raw, self.steps)
 
     def grades(self, probabilities: np.ndarray) -> np.ndarray:
         """Grades int [n] from calibrated probabilities [n, K]."""
         if self.decision == "most_probable":
             return probabilities.argmax(1)
-        return cut(expected_grades(probabilities), self.cutoffs or half_way(probabilities.shape[1]))
+        cutoffs = self.cutoffs or calibration.half_way(probabilities.shape[1])
+        return calibration.cut(calibration.expected_grades(probabilities), cutoffs)
 
     def sets(self, probabilities: np.ndarray, grades: np.ndarray) -> list[str]:
         """The set of each image as words, "1 2"; empty without limits."""
         if self.limits is None:
             return [""] * len(grades)
-        return prediction_sets.as_words(prediction_sets.sets_of(probabilities, grades, self.limits, self.ordered))
+        return as_words(sets_of(probabilities, grades, self.limits, self.ordered))
 
     def as_json(self) -> dict[str, Any]:
         """The content of readout.json."""
@@ -75,20 +83,19 @@ class ReadoutOptions:
 
 def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, least: int = LEAST_IMAGES) -> Readout:
     """The readout for raw probabilities [n, K] with labels int [n]; nothing is fitted on fewer than `least` images."""
-    plain = Readout(decision=options.decision, ordered=options.ordered)
     if len(labels) < least or not (options.temperature or options.cutoffs or options.coverage):
-        return plain
-    calibrated = plain
+        return Readout(decision=options.decision, ordered=options.ordered)
+    readout = Readout(decision=options.decision, ordered=options.ordered, coverage=options.coverage, images=len(labels))
     if options.temperature and options.steps:
-        calibrated = replace(plain, steps=fit_steps(raw, labels))
+        readout = replace(readout, steps=calibration.fit_steps(raw, labels))
     elif options.temperature:
-        calibrated = replace(plain, temperature=fit_temperature(raw, labels))
-    probabilities, cutoffs = calibrated.probabilities(raw), None
+        readout = replace(readout, temperature=calibration.fit_temperature(raw, labels))
+    probabilities, cutoffs = readout.probabilities(raw), None
     if options.cutoffs and options.decision == "expected":
-        truth = np.eye(raw.shape[1])[labels] if calibrated.steps is None else probabilities
-        cutoffs = fit_cutoffs(expected_grades(probabilities), truth)
-    limits = prediction_sets.fit_limits(probabilities, labels, options.coverage) if options.coverage else None
-    return replace(calibrated, cutoffs=cutoffs, limits=limits, coverage=options.coverage, images=len(labels))
+        truth = np.eye(raw.shape[1])[labels] if readout.steps is None else probabilities
+        cutoffs = calibration.fit_cutoffs(calibration.expected_grades(probabilities), truth)
+    limits = fit_limits(probabilities, labels, options.coverage) if options.coverage else None
+    return replace(readout, cutoffs=cutoffs, limits=limits)
 
 
 def crossed(
@@ -112,6 +119,49 @@ def crossed(
     return probabilities, grades, list(words)
 
 
+def fit_limits(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> tuple[float, ...]:
+    """The limit of each class [K]: the lowest probability with which it enters a set, from calibration images.
+
+    It is 0 for a class with fewer than coverage / (1 - coverage) images: the class is then in every set, because no
+    higher limit guarantees the coverage.
+    """
+    limits = []
+    for k in range(probabilities.shape[1]):
+        own = np.sort(probabilities[labels == k, k])[::-1]
+        rank = math.ceil(coverage * (len(own) + 1) - 1e-9)
+        limits.append(float(own[rank - 1]) if rank <= len(own) else 0.0)
+    return tuple(limits)
+
+
+def sets_of(probabilities: np.ndarray, grades: np.ndarray, limits: Sequence[float], ordered: bool) -> np.ndarray:
+    """bool [n, K]: the classes in the set of each image, always including its grade; without gaps if `ordered`."""
+    # A limit equals the probability of a calibration image, which an exported file reproduces only to six digits.
+    members = probabilities >= np.asarray(limits) - SAME
+    members[np.arange(len(grades)), grades] = True
+    if not ordered:
+        return members
+    from_below = np.logical_or.accumulate(members, axis=1)
+    from_above = np.logical_or.accumulate(members[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(from_below & from_above)
+
+
+def as_words(members: np.ndarray) -> list[str]:
+    """Sets bool [n, K] as in predictions.csv: class numbers separated by spaces, "1 2"."""
+    return [" ".join(map(str, np.flatnonzero(row))) for row in members]
+
+
+def from_words(column: pd.Series, classes: int) -> np.ndarray:
+    """The column `set` of predictions.csv: bool [n, K]; FovealError for anything but class numbers."""
+    members = np.zeros((len(column), classes), bool)
+    for row, words in enumerate(column.fillna("").astype(str)):
+        for word in words.split():
+            if not word.isdigit() or int(word) >= classes:
+                expected = f"class numbers 0 to {classes - 1}, separated by spaces"
+                raise FovealError("predictions.value", f"column set contains '{words}'", expected=expected)
+            members[row, int(word)] = True
+    return members
+
+
 def write_readout(run: Path, readout: Readout) -> None:
     """Write RUN/readout.json."""
     write_json(run / FILE, readout.as_json())
@@ -120,12 +170,12 @@ def write_readout(run: Path, readout: Readout) -> None:
 def read_readout(run: Path, decision: str, ordered: bool, expected: bool = False) -> Readout:
     """Read RUN/readout.json, or return a plain readout if the run has none; FovealError if one was `expected`."""
     file = run / FILE
-    if not file.is_file():
-        if expected:
-            raise FovealError("run.damaged", f"{file} is missing; without it, {run} would give different grades",
-                              fix="copy the whole run folder again")  # fmt: skip
-        return Readout(decision=decision, ordered=ordered)
-    return readout_from(read_json(file))
+    if file.is_file():
+        return readout_from(read_json(file))
+    if expected:
+        what = f"{file} is missing; without it, {run} would give different grades"
+        raise FovealError("run.damaged", what, fix="copy the whole run folder again")
+    return Readout(decision=decision, ordered=ordered)
 
 
 def readout_from(found: Mapping[str, Any]) -> Readout:

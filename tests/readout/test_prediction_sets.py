@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.readout.prediction_sets import as_words, fit_limits, from_words, sets_of
+from foveal.readout.readout import as_words, fit_limits, from_words, sets_of
 
 
 def graded(n, random):

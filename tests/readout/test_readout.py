@@ -9,8 +9,17 @@ from foveal.evaluate.calibration import calibration_error
 from foveal.evaluate.intervals import Resampling
 from foveal.losses.regression import regression_logits
 from foveal.metrics import quadratic_kappa
-from foveal.readout.calibration import USUAL_SLOPE, fit_steps, fit_temperature, heated, stepped
-from foveal.readout.cutoffs import cut, expected_grades, fit_cutoffs, half_way
+from foveal.readout.calibration import (
+    USUAL_SLOPE,
+    cut,
+    expected_grades,
+    fit_cutoffs,
+    fit_steps,
+    fit_temperature,
+    half_way,
+    heated,
+    stepped,
+)
 from foveal.readout.readout import (
     Readout,
     ReadoutOptions,
