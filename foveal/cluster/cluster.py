@@ -11,25 +11,23 @@ Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
-from foveal.cluster import maps, neighbours, tables, words
-from foveal.cluster.asked import Asked, ask, read_asked
-from foveal.cluster.asked import listing as asked_listing
-from foveal.cluster.asked import show as show_asked
-from foveal.cluster.features import encoder_of, pixel_features, stored_features
-from foveal.cluster.images import Images, choose, learned_from
-from foveal.cluster.look import Look, differences, look, why_not
+from foveal.cluster import words
+from foveal.cluster.features import Images, choose, encoder_of, learned_from, pixel_features, stored_features
+from foveal.cluster.look import differences, look, why_not
+from foveal.cluster.methods import draw_maps, map_listing, umap_is_installed
+from foveal.cluster.neighbours import ask, doubtful, listing, read_asked
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import is_free, json_ready, write_json, write_table, write_text
 from foveal.page.terminal import print_table, print_verdicts
+from foveal.page.words import counted
 from foveal.runs import read_model
 
 SEED = 0  # of everything random; other seeds give similar results
@@ -58,40 +56,67 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise FovealError("option.missing", "no prepared set is given", fix="give one: foveal cluster DATA")
-        folders = [path.resolve() for path in self.data]
-        if len(set(folders)) < len(folders):
-            raise FovealError("option.conflict", f"a prepared set is given twice: {' '.join(map(str, self.data))}",
-                              fix="give each set once")  # fmt: skip
+        if len({path.resolve() for path in self.data}) < len(self.data):
+            what = f"a prepared set is given twice: {' '.join(map(str, self.data))}"
+            raise FovealError("option.conflict", what, fix="give each set once")
         if self.clusters == 1 or self.clusters < 0:
             raise FovealError("option.value", f"--clusters {self.clusters}", expected="2 or more, or 0")
 
 
 def cluster(config: ClusterConfig) -> dict[str, Any]:
     """Cluster images, map them and find their neighbours; returns the content of cluster.json."""
-    if config.out == Path():
-        config = replace(config, out=Path("clusters") if config.run is None else config.run / "cluster")
-    _check_out(config.out)
+    out = config.out
+    if out == Path():
+        out = Path("clusters") if config.run is None else config.run / "cluster"
+    if not is_free(out) and not (out / "features.npz").is_file():
+        what = f"--out {out} exists and was not made by foveal cluster"
+        raise FovealError("output.exists", what, fix="choose another --out or delete it")
     images = choose(config.data, config.split, seed=SEED)
-    count = _number_of_clusters(config, images)
+    count = _number_of_clusters(config.clusters, images)
     photographs = read_asked(config.image, images) if config.image else None
     learned, judged, taught = _seen_by(config.run, images)
-    config.out.mkdir(parents=True, exist_ok=True)
-    kinds = [stored_features(images, config.run, config.out, config.device)]
+    out.mkdir(parents=True, exist_ok=True)
+    kinds = [stored_features(images, config.run, out, config.device)]
     if config.run is not None:
         kinds.append(pixel_features(images))
     looks = [look(features, images, judged, clusters=count, seed=SEED) for features in kinds]
-    say("maps: PCA, t-SNE, UMAP" if maps.umap_is_installed() else
+    first = looks[0]
+    say("maps: PCA, t-SNE, UMAP" if umap_is_installed() else
         "maps: PCA, t-SNE (UMAP needs pip install 'foveal[umap]')", "dim")  # fmt: skip
-    drawn = maps.draw_maps(looks[0].points, SEED)
-    result = _numbers(config, images, judged, looks, drawn, {"taught": taught, "learned": int(learned.sum())})
+    maps = draw_maps(first.points, SEED)
+    clusters = first.clusterings["k-means"].clusters
+    doubts = doubtful(first.voted, first.doubts, images)
+    result: dict[str, Any] = json_ready({
+        "about": {
+            "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
+            "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
+            "labelled": int((images.labels >= 0).sum()), "judged": int(judged.sum()), "classes": images.classes,
+            "ordered": images.ordered, "clusters": len(np.unique(clusters)), "taught": taught,
+            "learned": int(learned.sum()), "why_not": why_not(images, judged),
+            "interval": "95 %, BCa bootstrap over groups",
+        },
+        "looks": [one.plain() for one in looks],
+        "differences": differences(looks),
+        "doubtful": len(doubts),
+        "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
+                 for one in maps],
+    })  # fmt: skip
+    result["findings"] = [asdict(finding) for finding in words.find(result)]
     asked = None
     if photographs is not None:
         asked = ask(config.image, photographs, encoder_of(config.run, images, config.device), kinds[0], images)
-    _write(config.out, result, images, looks[0], drawn, learned, asked)
+        write_table(out / "asked.csv", asked.listing(images))
+    write_table(out / "maps.csv", map_listing(maps, first.points, images, clusters, learned))
+    write_table(out / "neighbours.csv", listing(first.near, images))
+    write_table(out / "doubtful.csv", doubts.drop(columns="position"))
+    write_json(out / "cluster.json", result)
+    from foveal.cluster.page import render  # here, because the options do not need the templates
+
+    write_text(out / "cluster.html", render(result, images, first, maps, asked, SEED))
     show(result)
     if asked is not None:
-        show_asked(asked, images)
-    say(f"\nwritten: {config.out}; the page is {config.out / 'cluster.html'}")
+        asked.show(images)
+    say(f"\nwritten: {out}; the page is {out / 'cluster.html'}")
     return result
 
 
@@ -107,69 +132,22 @@ def _seen_by(run: Path | None, images: Images) -> tuple[np.ndarray, np.ndarray, 
     return learned, labelled & ~learned if taught else labelled, taught
 
 
-def _check_out(out: Path) -> None:
-    if not is_free(out) and not (out / "features.npz").is_file():
-        raise FovealError("output.exists", f"--out {out} exists and was not made by foveal cluster",
-                          fix="choose another --out or delete it")  # fmt: skip
-
-
-def _number_of_clusters(config: ClusterConfig, images: Images) -> int:
-    count = config.clusters or max(len(images.classes), 2 if images.classes else UNLABELLED)
+def _number_of_clusters(asked: int, images: Images) -> int:
+    count = asked or max(len(images.classes), 2 if images.classes else UNLABELLED)
     if count > len(images) // 2:
-        raise FovealError("option.value", f"--clusters {count} is too many for {len(images)} images",
-                          expected=f"at most {len(images) // 2}")  # fmt: skip
+        what = f"--clusters {count} is too many for {len(images)} images"
+        raise FovealError("option.value", what, expected=f"at most {len(images) // 2}")
     return count
-
-
-def _numbers(
-    config: ClusterConfig, images: Images, judged: np.ndarray, looks: Sequence[Look], drawn: Sequence[maps.Map],
-    about: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """All numbers, followed by what they mean."""
-    first = looks[0]
-    result: dict[str, Any] = json_ready({
-        "about": {
-            "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
-            "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
-            "labelled": int((images.labels >= 0).sum()), "judged": int(judged.sum()), "classes": images.classes,
-            "ordered": images.ordered, "clusters": len(np.unique(first.clusterings["k-means"].clusters)), **about,
-            "why_not": why_not(images, judged), "interval": "95 %, BCa bootstrap over groups",
-        },
-        "looks": [one.plain() for one in looks],
-        "differences": differences(looks),
-        "doubtful": len(neighbours.doubtful(first.voted, first.doubts, images)),
-        "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
-                 for one in drawn],
-    })  # fmt: skip
-    return {**result, "findings": [asdict(finding) for finding in words.find(result)]}
-
-
-def _write(
-    out: Path, result: dict[str, Any], images: Images, first: Look, drawn: Sequence[maps.Map], learned: np.ndarray,
-    asked: Asked | None,
-) -> None:  # fmt: skip
-    from foveal.cluster.page import render  # here, because the options do not need the templates
-
-    clusters = first.clusterings["k-means"].clusters
-    doubtful = neighbours.doubtful(first.voted, first.doubts, images)
-    write_table(out / "maps.csv", maps.listing(drawn, first.points, images, clusters, learned))
-    write_table(out / "neighbours.csv", neighbours.listing(first.near, images))
-    write_table(out / "doubtful.csv", doubtful.drop(columns="position"))
-    if asked is not None:
-        write_table(out / "asked.csv", asked_listing(asked, images))
-    write_json(out / "cluster.json", result)
-    write_text(out / "cluster.html", render(result, images, first, drawn, asked, SEED))
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the tables, then what they mean."""
     about = result["about"]
-    say(
-        f"\n{about['images']:,} images in {about['groups']:,} groups, {about['judged']:,} scored against labels", "bold"
-    )
+    within = f"{counted(about['images'], 'image')} in {counted(about['groups'], 'group')}"
+    say(f"\n{within}, {about['judged']:,} scored against labels", "bold")
     if about["why_not"]:
         warn(f"no scores: {about['why_not']}")
-    for table in tables.tables_of(result):
+    for table in words.tables(result):
         print_table(table)
     say("\nWhat this shows", "bold")
     print_verdicts(result["findings"])

@@ -1,32 +1,146 @@
-"""Features: a row of numbers per image, from the encoder of a run or from its pixels.
+"""The images of one or more prepared sets, and their features: a row of numbers per image.
 
     OUT/features.npz    ids str [n], features float32 [n, D], labels int [n] (-1 unknown), splits str [n], key str
 
-Features are computed once, and read from the file while the key (a hash of images and weights) is the same. Pixels are
-the baseline: a result that pixels also give does not need a network.
+Features come from the encoder of a run or from pixels. They are computed once, and read from the file while the key (a
+hash of images and weights) is the same. Pixels are the baseline: a result that pixels also give needs no network.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from zipfile import BadZipFile
 
 import cv2
 import numpy as np
+import pandas as pd
 
-from foveal.cluster.images import Images
-from foveal.console import progress_bar, say
+from foveal.console import progress_bar, say, warn
+from foveal.errors import FovealError
 from foveal.files import replacing
 from foveal.runs import read_model
+from foveal.sets.joined import prefixes
+from foveal.sets.leaks import compare_sets, find_seen, read_seen
+from foveal.sets.records import PreparedSet, check_alike, open_prepared, patients
+from foveal.sets.splits import group_codes, join_copies
 
+FEWEST = 10  # images: with fewer, neighbours and clusters mean nothing
+MOST = 10_000  # images: more make spectral clustering slow and the page large, without a better result
 PIXEL_SIDE = 32  # px: enough for digits and the layout of a retina, too few for a microaneurysm
 AT_ONCE = 64  # images
 
 Encode = Callable[[np.ndarray], np.ndarray]  # uint8 [m, S, S, C] -> float32 [m, D]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The chosen images: `table` has a row each with id, label, unit (int, equal within a group), split, source, flags.
+
+    `set`, `record`, `shard` and `row` point to the prepared set. `of` is the number of images before sampling.
+    """
+
+    sets: Sequence[PreparedSet]
+    table: pd.DataFrame
+    classes: list[str]
+    ordered: bool
+    of: int
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int [n], -1 where the label is unknown."""
+        return self.table["label"].fillna(-1).to_numpy(np.int64)
+
+    @property
+    def units(self) -> np.ndarray:
+        """int [n]: equal for images of one patient, and for copies of one picture."""
+        return self.table["unit"].to_numpy(np.int64)
+
+    def pixels(self, positions: np.ndarray) -> np.ndarray:
+        """uint8 [m, S, S, C]: the images at these positions, in their order."""
+        part, first = self.table.iloc[positions], self.sets[0]
+        images = np.empty((len(part), first.size, first.size, first.channels), np.uint8)
+        for number, prepared in enumerate(self.sets):
+            own = (part["set"] == number).to_numpy()
+            if own.any():
+                images[own] = prepared.pixels(part[own])
+        return images
+
+    def name(self, label: int) -> str:
+        """The name of a class; `no label` for -1."""
+        return "no label" if label < 0 else self.classes[int(label)]
+
+
+def choose(paths: Sequence[Path], split: str = "all", most: int = MOST, seed: int = 0) -> Images:
+    """The images of a part of all sets, at most `most` of them, drawn at random by `seed`.
+
+    FovealError if the sets were prepared differently, or if there are fewer than ten images. Labels on a different
+    scale than the first labelled set are ignored, with a warning.
+    """
+    sets = [open_prepared(path) for path in paths]
+    check_alike(sets, "to look at them together")
+    main = next((prepared for prepared in sets if prepared.classes), sets[0])
+    parts = [_part_of(sets, number, name, split, main) for number, name in enumerate(prefixes(paths))]
+    table = pd.concat(parts, ignore_index=True)
+    if len(table) < FEWEST:
+        what = f"the part '{split}' has {len(table)} images"
+        raise FovealError("set.too_small", what, expected=f"at least {FEWEST}", fix="choose another --split")
+    table = table.assign(unit=_units(table, sets))
+    of = len(table)
+    if most < of:
+        chosen = np.sort(np.random.default_rng(seed).choice(of, most, replace=False))
+        table = table.iloc[chosen].reset_index(drop=True)
+        say(f"{most:,} of {of:,} images are used, drawn at random")
+    return Images(sets=sets, table=table, classes=main.classes, ordered=main.card["task"] == "grading", of=of)
+
+
+def _part_of(sets: Sequence[PreparedSet], number: int, name: str, split: str, main: PreparedSet) -> pd.DataFrame:
+    prepared = sets[number]
+    part = prepared.records if split == "all" else prepared.part(split)
+    table = part[["id", "label", "group", "split", "flags", "sha256", "shard", "row"]]
+    table = table.assign(record=table["id"], set=number, source=name)
+    same_scale = (prepared.card["scale"], prepared.classes) == (main.card["scale"], main.classes)
+    if not same_scale and table["label"].notna().any():
+        warn(f"the labels of {prepared.path} are on a different scale than those of {main.path} and are ignored")
+        table["label"] = pd.array([pd.NA] * len(table), dtype="Int64")
+    if len(sets) > 1:  # the same id or patient name in two sets must not be confused
+        table["group"] = patients(prepared.card, table["group"])
+        table["id"] = name + "/" + table["id"]
+    return table
+
+
+def _units(table: pd.DataFrame, sets: Sequence[PreparedSet]) -> np.ndarray:
+    """int [n]: groups as numbers. Copies in two sets merge their groups, as `prepare` does within one set."""
+    groups = table["group"].to_numpy(object)
+    if len(sets) > 1:
+        place = {key: row for row, key in enumerate(zip(table["set"], table["record"], strict=True))}
+        pairs = [
+            (place[one, first], place[other, second])
+            for one, other in combinations(range(len(sets)), 2)
+            for first, second in compare_sets(sets[one], sets[other])[["id", "other"]].itertuples(index=False)
+            if (one, first) in place and (other, second) in place
+        ]
+        ties = pd.DataFrame(pairs, columns=["first", "second"], dtype=np.int64)
+        groups = join_copies(groups, ties, table["sha256"].to_numpy(object))
+    return group_codes(groups)
+
+
+def learned_from(images: Images, run: Path) -> np.ndarray:
+    """bool [n]: whether `run` learned from the image, a copy of it, or another image of its patient."""
+    seen = read_seen(str(run))
+    learned = np.zeros(len(images), bool)
+    for number, prepared in enumerate(images.sets):
+        own = (images.table["set"] == number).to_numpy()
+        records = prepared.records.set_index("id", drop=False).loc[list(images.table["record"][own])]
+        records = records.reset_index(drop=True)
+        learned[own] = records["id"].isin(find_seen(prepared, records, seen)["id"]).to_numpy()
+    return learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,26 +163,26 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
 
 
-def small_pixels(pixels: np.ndarray) -> np.ndarray:
+def encoder_of(run: Path | None, images: Images, device: str) -> Encode:
+    """The function that computes features of images prepared like these: the encoder of `run`, or small pixels."""
+    if run is None:
+        return _small_pixels
+    from foveal.predict.features import open_encoder  # torch is needed only with a run
+
+    return open_encoder(run, images.sets[0], device)
+
+
+def _small_pixels(pixels: np.ndarray) -> np.ndarray:
     """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: shrunk to at most 32 x 32 px and flattened."""
     side = min(PIXEL_SIDE, pixels.shape[1])
     small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in pixels]
     return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / 255
 
 
-def encoder_of(run: Path | None, images: Images, device: str) -> Encode:
-    """The function that computes features of images prepared like these: the encoder of `run`, or `small_pixels`."""
-    if run is None:
-        return small_pixels
-    from foveal.predict.features import open_encoder  # torch is needed only with a run
-
-    return open_encoder(run, images.sets[0], device)
-
-
 def pixel_features(images: Images) -> Features:
-    """The pixels of all images, by `small_pixels`."""
+    """The pixels of all images, shrunk."""
     side, kind = min(PIXEL_SIDE, images.sets[0].size), "RGB" if images.sets[0].channels == 3 else "grey"
-    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=_encoded(images, small_pixels))
+    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=_encoded(images, _small_pixels))
 
 
 def stored_features(images: Images, run: Path | None, out: Path, device: str) -> Features:
@@ -82,10 +196,13 @@ def stored_features(images: Images, run: Path | None, out: Path, device: str) ->
         features = pixel_features(images)
     else:
         model = read_model(run)
-        kind = "grader" if model["kind"] == "grader" else "pre-trained encoder"
-        values = _encoded(images, encoder_of(run, images, device))
-        features = Features(name="features", source=f"{model['encoder']} of {run}, a {kind}", values=values)
-    _write(file, features, images, key)
+        source = f"{model['encoder']} of {run}, a {'grader' if model['kind'] == 'grader' else 'pre-trained encoder'}"
+        features = Features(name="features", source=source, values=_encoded(images, encoder_of(run, images, device)))
+    with replacing(file) as partial:
+        np.savez(
+            partial, ids=images.table["id"].to_numpy(str), features=features.values, labels=images.labels,
+            splits=images.table["split"].to_numpy(str), name=features.name, source=features.source, key=key,
+        )  # fmt: skip
     return features
 
 
@@ -100,15 +217,14 @@ def _encoded(images: Images, encode: Encode) -> np.ndarray:
 
 
 def key_of(images: Images, run: Path | None) -> str:
-    """Hashes of all that features.npz depends on: images in order, ids, labels and splits, and the weights."""
-    pixels = hashlib.sha256("\n".join(images.table["sha256"]).encode())
-    ids = hashlib.sha256("\n".join([*images.table["id"], *map(str, images.labels), *images.table["split"]]).encode())
-    weights = None
+    """A hash of all that features.npz depends on: images in order, ids, labels and splits, and the weights."""
+    table = images.table
+    known = "\n".join([*table["sha256"], *table["id"], *map(str, images.labels), *table["split"]])
+    digest = hashlib.sha256(known.encode())
     if run is not None:
-        digest = hashlib.sha256((run / "model.json").read_bytes())
+        digest.update((run / "model.json").read_bytes())
         digest.update((run / "encoder.safetensors").read_bytes())
-        weights = digest.hexdigest()
-    return json.dumps({"pixels": pixels.hexdigest(), "images": ids.hexdigest(), "weights": weights})
+    return digest.hexdigest()
 
 
 def _read(file: Path, key: str) -> Features | None:
@@ -117,14 +233,5 @@ def _read(file: Path, key: str) -> Features | None:
             if str(stored["key"]) == key:
                 return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
     except (FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError):
-        return None  # missing, damaged or of another version: write it again
+        pass  # missing, damaged or of another version: write it again
     return None
-
-
-def _write(file: Path, features: Features, images: Images, key: str) -> None:
-    with replacing(file) as partial:
-        np.savez(
-            partial, ids=images.table["id"].to_numpy(str), features=features.values, labels=images.labels,
-            splits=images.table["split"].to_numpy(str), name=np.array(features.name), source=np.array(features.source),
-            key=np.array(key),
-        )  # fmt: skip

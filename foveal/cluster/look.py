@@ -1,24 +1,48 @@
-"""The analysis of one kind of features: clusters, neighbours, and scores of both."""
+"""The analysis of one kind of features: clusters, neighbours, and scores of both.
+
+A score is the agreement with the labels, with an interval that resamples whole groups, and the level of chance.
+
+Legend: k clusters, K classes, R resamples. A table [..., k, K] counts images by cluster and label.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from foveal.cluster.features import Features
-from foveal.cluster.images import Images
+from foveal import metrics
+from foveal.cluster.features import Features, Images
 from foveal.cluster.methods import METHODS, Clustering, reduce
-from foveal.cluster.neighbours import Nearest, doubt, judge, nearest, vote
-from foveal.cluster.scores import Score, score
+from foveal.cluster.neighbours import Nearest, doubt, nearest, vote
 from foveal.console import say
-from foveal.evaluate.difference import answer
+from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 
 FEWEST = 20  # labelled images; with fewer, nothing is scored
 NEIGHBOURS = "neighbours"  # stands for the nearest images where a method name is expected
+DEALS = 20  # random clusterings; their mean score is the level of chance
+SHARES = ("accuracy", "purity")  # measures that are shares of the images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """entry: what cluster.json holds; drawn: the values [R] in all resamples.
+
+    The entry is that of `Resampling.entry` with groups, chance (the mean score of random clusters of the same sizes)
+    and constant (the score of a single cluster).
+    """
+
+    entry: dict[str, Any]
+    drawn: np.ndarray
+
+    @property
+    def value(self) -> float:
+        """The score."""
+        return float(self.entry["value"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +74,10 @@ class Look:
             "components": self.points.shape[1], "variance": float(self.variance.sum()),
             "methods": [
                 {"name": name, "note": found.note, "sizes": np.bincount(found.clusters).tolist(),
-                 "scores": {key: one.plain() for key, one in self.scores.get(name, {}).items()}}
+                 "scores": {key: one.entry for key, one in self.scores.get(name, {}).items()}}
                 for name, found in self.clusterings.items()
             ],
-            "neighbours": {key: one.plain() for key, one in self.neighbours.items()},
+            "neighbours": {key: one.entry for key, one in self.neighbours.items()},
         }  # fmt: skip
 
 
@@ -74,14 +98,13 @@ def look(features: Features, images: Images, judged: np.ndarray, *, clusters: in
     if not why_not(images, judged):
         rows = np.flatnonzero(judged)
         resampling = Resampling(np.unique(units[rows], return_inverse=True)[1], seed=seed)
-        scores = {name: score(found.clusters[rows], labels[rows], resampling, seed)
-                  for name, found in clusterings.items()}  # fmt: skip
+        for name, found in clusterings.items():
+            scores[name] = score(found.clusters[rows], labels[rows], resampling, seed)
         neighbours = judge(voted, images, rows, resampling)
     return Look(
         features=features, points=points, variance=variance, clusterings=clusterings, scores=scores,
         near=nearest(directions, units, directions, units), voters=voters, voted=voted,
-        doubts=doubt(voters, labels, ordered=images.ordered), neighbours=neighbours,
-        resampling=resampling,
+        doubts=doubt(voters, labels, ordered=images.ordered), neighbours=neighbours, resampling=resampling,
     )  # fmt: skip
 
 
@@ -105,18 +128,104 @@ def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
     """
     if len(looks) < 2 or looks[0].resampling is None:
         return []
-    features, pixels = looks
     resampling = looks[0].resampling
-    kinds = [(name, features.scores[name], pixels.scores[name]) for name in features.scores]
-    kinds.append((NEIGHBOURS, features.neighbours, pixels.neighbours))
-    return [
-        {"of": of, "measure": measure} | _difference(first[measure], second[measure], resampling)
-        for of, first, second in kinds
-        for measure in first
-    ]
+    features, pixels = (one.scores | {NEIGHBOURS: one.neighbours} for one in looks)
+    found = []
+    for of, scores in features.items():
+        for measure, ours in scores.items():
+            theirs = pixels[of][measure]
+            gap = difference((theirs.value, theirs.drawn), (ours.value, ours.drawn), resampling)
+            found.append({"of": of, "measure": measure} | gap)
+    return found
 
 
-def _difference(features: Score, pixels: Score, resampling: Resampling) -> dict[str, Any]:
-    value = features.value - pixels.value
-    low, high = resampling.interval(value, features.drawn - pixels.drawn)
-    return {"value": value, "low": low, "high": high, "answer": answer(low, high)}
+def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed: int) -> dict[str, Score]:
+    """Every measure of int clusters [n] against int labels [n], of the images that `resampling` draws.
+
+    seed: for the random clusterings. Images drawn twice agree with themselves, which biases resamples upwards; the mean
+    bias is subtracted.
+    """
+    clusters, labels = (np.unique(part, return_inverse=True)[1] for part in (clusters, labels))
+    shape = (int(clusters.max()) + 1, int(labels.max()) + 1)
+    total, generator = _table(clusters, labels, shape), np.random.default_rng(seed)
+    drawn = resampling.counts(clusters * shape[1] + labels, shape[0] * shape[1]).reshape(-1, *shape)
+    deals = np.stack([_table(generator.permutation(clusters), labels, shape) for _ in range(DEALS)])
+    found = {}
+    for name, measure in MEASURES.items():
+        value, resamples = float(measure(total)), measure(drawn)
+        settled = (resamples - (resamples.mean() - value)).clip(-1 if name == "ari" else 0, 1)
+        chance, constant = float(measure(deals).mean()), float(measure(total.sum(0, keepdims=True)))
+        found[name] = _score(name, value, settled, resampling, chance, constant)
+    return found
+
+
+def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Resampling) -> dict[str, Score]:
+    """Accuracy of the votes, and quadratic kappa for ordered grades, over the images at positions `judged` int [j].
+
+    resampling: over these images.
+    """
+    labels, classes, has_vote = images.labels[judged], len(images.classes), voted[judged] >= 0
+    labels, given, resampling = labels[has_vote], voted[judged][has_vote], resampling.part(has_vote)
+    total = metrics.confusion_matrix(labels, given, classes)
+    constant, chance = np.zeros_like(total), total.sum(1)[:, None] * total.sum(0) / total.sum()
+    constant[:, total.sum(1).argmax()] = total.sum(1)
+    kinds = {"quadratic kappa": metrics.quadratic_kappa} if images.ordered else {}
+    found = {}
+    for name, metric in {**kinds, "accuracy": metrics.accuracy}.items():
+        value, drawn = resampling.graded(metric, labels, given, classes)
+        found[name] = _score(name, value, drawn, resampling, float(metric(chance)), float(metric(constant)))
+    return found
+
+
+def _score(
+    name: str, value: float, drawn: np.ndarray, resampling: Resampling, chance: float, constant: float
+) -> Score:  # fmt: skip
+    n = len(resampling.units)
+    entry = resampling.entry(value, drawn, n, share_of=np.ones(n, bool) if name in SHARES else None)
+    return Score(entry=entry | {"groups": resampling.groups, "chance": chance, "constant": constant}, drawn=drawn)
+
+
+def _table(clusters: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.bincount(clusters * shape[1] + labels, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
+
+
+def matched_accuracy(table: np.ndarray) -> np.ndarray:
+    """Share of images with the label of their cluster, when each cluster gets at most one label, in the best way."""
+    flat = table.reshape(-1, *table.shape[-2:])
+    right = [one[linear_sum_assignment(one, maximize=True)].sum() / one.sum() for one in flat]
+    return np.array(right).reshape(table.shape[:-2])
+
+
+def purity(table: np.ndarray) -> np.ndarray:
+    """Share of images that have the most common label of their cluster; grows with the number of clusters."""
+    return table.max(-1).sum(-1) / table.sum((-2, -1))
+
+
+def mutual_information(table: np.ndarray) -> np.ndarray:
+    """Mutual information divided by the mean of both entropies, 0 to 1; 0 for one cluster and one label."""
+    share = table / table.sum((-2, -1), keepdims=True)
+    joint = _entropy(share.reshape(*share.shape[:-2], -1))
+    total = _entropy(share.sum(-1)) + _entropy(share.sum(-2))
+    return np.divide(total - joint, total / 2, out=np.zeros_like(total), where=total > 0)
+
+
+def _entropy(share: np.ndarray) -> np.ndarray:
+    return -(share * np.log(np.where(share > 0, share, 1))).sum(-1)
+
+
+def rand_index(table: np.ndarray) -> np.ndarray:
+    """Adjusted Rand index (Hubert & Arabie 1985): agreement on pairs of images beyond chance; 1 when perfect."""
+    both = _pairs(table.reshape(*table.shape[:-2], -1))
+    clusters, labels = _pairs(table.sum(-1)), _pairs(table.sum(-2))
+    expected = clusters * labels / _pairs(table.sum((-2, -1))[..., None])
+    span = (clusters + labels) / 2 - expected
+    return np.divide(both - expected, span, out=np.ones_like(span), where=span != 0)
+
+
+def _pairs(counts: np.ndarray) -> np.ndarray:
+    return (counts * (counts - 1) / 2).sum(-1)
+
+
+MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "accuracy": matched_accuracy, "purity": purity, "nmi": mutual_information, "ari": rand_index,
+}  # fmt: skip

@@ -1,22 +1,34 @@
-"""Three ways to divide points into k clusters without labels: k-means, Gaussian mixtures, spectral.
+"""Clusters and maps of the same points: features of length one, projected onto their first principal components.
 
-All use the same points: features of length one, projected onto their first principal components. There, k-means is
-nearly as good as in all dimensions (Ding & He 2004), and a mixture has enough images per parameter.
+Three methods divide points into k clusters without labels: k-means, Gaussian mixtures, spectral. In few dimensions,
+k-means is nearly as good as in all (Ding & He 2004), and a mixture has enough images per parameter.
+
+A map places every image on a plane, by PCA, t-SNE and, if installed, UMAP. It loses information, so each comes with the
+share of its nearest neighbours that are also nearest in the features.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+
+from foveal.cluster.features import Images
 
 COMPONENTS = 50
 MIXTURE_COMPONENTS = 20
 IMAGES_PER_PARAMETER = 3  # with fewer, mixtures use diagonal covariances
-STARTS = {"k-means": 10, "Gaussian mixture": 3, "spectral": 10}
+STARTS, STARTS_OF_MIXTURES = 10, 3
 GRAPH_NEIGHBOURS = 10
+PERPLEXITY = 30
+FEW = 1000  # points; with fewer, several threads are slower than one
+CHECKED = 10  # neighbours of each point to compare between map and features
+MOST = 5_000  # points of t-SNE and UMAP: more take minutes and overlap
+NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +51,8 @@ def k_means(points: np.ndarray, k: int, seed: int) -> Clustering:
     """The best of ten k-means runs that start with k-means++ (Arthur & Vassilvitskii 2007)."""
     from sklearn.cluster import KMeans
 
-    clusters = KMeans(k, n_init=STARTS["k-means"], random_state=seed).fit_predict(points)
-    return Clustering(clusters=clusters.astype(np.int64), note=f"best of {STARTS['k-means']} starts")
+    clusters = KMeans(k, n_init=STARTS, random_state=seed).fit_predict(points)
+    return Clustering(clusters=clusters.astype(np.int64), note=f"best of {STARTS} starts")
 
 
 def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
@@ -55,14 +67,12 @@ def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
     points /= points.std() or 1.0  # so that reg_covar has the same effect for all features
     size = points.shape[1]
     full = len(points) >= IMAGES_PER_PARAMETER * k * size * (size + 3) / 2
-    kind = "full" if full else "diag"
-    starts = STARTS["Gaussian mixture"]
-    mixture = GaussianMixture(k, covariance_type=kind, n_init=starts, max_iter=100, tol=3e-3, reg_covar=1e-3,
-                              random_state=seed)  # fmt: skip
+    mixture = GaussianMixture(k, covariance_type="full" if full else "diag", n_init=STARTS_OF_MIXTURES, max_iter=100,
+                              tol=3e-3, reg_covar=1e-3, random_state=seed)  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the note
         clusters = mixture.fit_predict(points)
-    note = f"{'full' if full else 'diagonal'} covariances on {size} components, best of {starts} starts"
+    note = f"{'full' if full else 'diagonal'} covariances on {size} components, best of {STARTS_OF_MIXTURES} starts"
     return Clustering(clusters=clusters, note=note + ("" if mixture.converged_ else "; not converged"))
 
 
@@ -74,8 +84,7 @@ def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
     from sklearn.cluster import SpectralClustering
 
     near = min(GRAPH_NEIGHBOURS, len(points) - 1)
-    method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS["spectral"],
-                                random_state=seed)  # fmt: skip
+    method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=near, n_init=STARTS, random_state=seed)
     with warnings.catch_warnings():
         # A graph with several components is fine: they become clusters.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
@@ -84,7 +93,92 @@ def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
 
 
 METHODS: dict[str, Callable[[np.ndarray, int, int], Clustering]] = {
-    "k-means": k_means,
-    "Gaussian mixture": gaussian_mixture,
-    "spectral": spectral,
-}
+    "k-means": k_means, "Gaussian mixture": gaussian_mixture, "spectral": spectral,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """One map: places float [m, 2] of the images at `rows` int [m].
+
+    `kept` is the share of the 10 nearest on the map that are among the 10 nearest in the features; `by_chance` is the
+    same share for random positions.
+    """
+
+    name: str
+    rows: np.ndarray
+    places: np.ndarray
+    kept: float
+    by_chance: float
+
+
+def draw_maps(points: np.ndarray, seed: int, most: int = MOST) -> list[Map]:
+    """All maps of float [n, d], principal components first, of at most `most` points drawn at random by `seed`."""
+    rows = np.arange(len(points))
+    if len(points) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(len(points), most, replace=False))
+    made = {"pca": points[rows][:, :2], "tsne": _tsne(points[rows], seed)}
+    if umap_is_installed():
+        made["umap"] = _umap(points[rows], seed)
+    true = _near(points[rows])
+    chance = true.shape[1] / (len(rows) - 1)
+    return [
+        Map(name=name, rows=rows, places=places, kept=_overlap(true, _near(places)), by_chance=chance)
+        for name, places in made.items()
+    ]
+
+
+def umap_is_installed() -> bool:
+    """True where the extra `umap` is installed."""
+    return importlib.util.find_spec("umap") is not None
+
+
+def map_listing(
+    maps: Sequence[Map], points: np.ndarray, images: Images, clusters: np.ndarray, learned: np.ndarray
+) -> pd.DataFrame:
+    """The table for maps.csv: a row per image; coordinates are empty if the image is not on a map.
+
+    `learned`: bool [n], see `learned_from`; 1 or 0 in the table.
+    """
+    table = images.table[["id", "label", "split", "source", "flags"]].copy()
+    table.insert(2, "cluster", clusters)
+    for one in maps:
+        places = np.full((len(table), 2), np.nan)
+        places[one.rows] = one.places
+        if one.name == "pca":
+            places = points[:, :2].astype(float)
+        table[[f"{one.name}_x", f"{one.name}_y"]] = places.round(4)
+    return table.assign(learned=learned.astype(int))
+
+
+def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
+    """t-SNE (van der Maaten & Hinton 2008) started from principal components, to preserve large distances."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
+    with threadpool_limits(1 if len(points) < FEW else None):
+        found = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+    return np.asarray(found, float)
+
+
+def _umap(points: np.ndarray, seed: int) -> np.ndarray:
+    """UMAP (McInnes et al. 2018) on one thread: with several, results differ despite the same seed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that TensorFlow is missing, which is not needed
+        from umap import UMAP
+
+        near = min(15, len(points) - 1)
+        return np.asarray(UMAP(n_neighbors=near, random_state=seed, n_jobs=1).fit_transform(points), float)
+
+
+def _near(points: np.ndarray) -> np.ndarray:
+    from sklearn.neighbors import NearestNeighbors
+
+    count = min(CHECKED, len(points) - 1)
+    return np.asarray(NearestNeighbors(n_neighbors=count).fit(points).kneighbors(return_distance=False))
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean share of the entries of a row that are also in the same row of the other array."""
+    return float((first[:, :, None] == second[:, None, :]).any(2).mean())

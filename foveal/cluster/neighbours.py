@@ -1,19 +1,25 @@
-"""The nearest images of each image, by cosine of features, and the votes of their labels.
+"""The nearest images of each image or new photograph, by cosine of features, and the votes of their labels.
 
-The search is exact. It leaves out images of the same patient and copies: they are similar for trivial reasons.
+The search is exact. It leaves out images of the same patient and copies: they are similar for trivial reasons. The
+patients of new photographs are unknown: a photograph that is in the set finds itself and other images of its eye.
+
+OUT/neighbours.csv has a row per image and neighbour: id, rank from 1, other, similarity, label, other_label
+OUT/asked.csv has one per new photograph and neighbour: image, rank, other, similarity, distance, other_label
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from foveal import metrics
-from foveal.cluster.images import Images
-from foveal.cluster.scores import Score, made
-from foveal.evaluate.intervals import Resampling
+from foveal.cluster.features import Encode, Features, Images, unit_rows
+from foveal.console import say, show_table, warn
+from foveal.errors import FovealError
+from foveal.fundus.preparation import Preparation, prepare_file
 
 BLOCK = 1024  # images compared with all others at once
 NEAREST = 10  # neighbours to list, and labelled neighbours that vote: enough for a stable vote, few enough to look at
@@ -80,33 +86,15 @@ def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
     return np.where((labels >= 0) & there.any(1), mean, np.nan)
 
 
-def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Resampling) -> dict[str, Score]:
-    """Accuracy of the votes, and quadratic kappa for ordered grades, over the images at positions `judged` int [j].
-
-    resampling: over these images.
-    """
-    labels, classes, has_vote = images.labels[judged], len(images.classes), voted[judged] >= 0
-    labels, given, resampling = labels[has_vote], voted[judged][has_vote], resampling.part(has_vote)
-    total = metrics.confusion_matrix(labels, given, classes)
-    constant, chance = np.zeros_like(total), total.sum(1)[:, None] * total.sum(0) / total.sum()
-    constant[:, total.sum(1).argmax()] = total.sum(1)
-    kinds = {"quadratic kappa": metrics.quadratic_kappa} if images.ordered else {}
-    found = {}
-    for name, metric in {**kinds, "accuracy": metrics.accuracy}.items():
-        value, drawn = resampling.graded(metric, labels, given, classes)
-        found[name] = made(name, value, drawn, resampling, float(metric(chance)), float(metric(constant)))
-    return found
-
-
 def listing(near: Nearest, images: Images) -> pd.DataFrame:
-    """The table for neighbours.csv: id, rank from 1, other, similarity, label, other_label."""
-    table, labels = pairs(near, images.table["id"].to_numpy(), images), images.table["label"].array
+    """The table for neighbours.csv."""
+    table, labels = _pairs(near, images.table["id"].to_numpy(), images), images.table["label"].array
     table.insert(4, "label", labels[np.nonzero(near.index >= 0)[0]])
     return table
 
 
-def pairs(near: Nearest, names: np.ndarray, images: Images) -> pd.DataFrame:
-    """A row per image of `names` [m] and neighbour: id, rank from 1, other, similarity, other_label."""
+def _pairs(near: Nearest, names: np.ndarray, images: Images) -> pd.DataFrame:
+    """A row per image of `names` [m] and neighbour."""
     row, rank = np.nonzero(near.index >= 0)
     other = near.index[row, rank]
     return pd.DataFrame({
@@ -128,3 +116,56 @@ def doubtful(voted: np.ndarray, doubts: np.ndarray, images: Images) -> pd.DataFr
         "id": part["id"].to_numpy(), "label": part["label"].array, "told": voted[order],
         "doubt": doubts[order].round(3), "split": part["split"].to_numpy(), "position": order,
     })  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """New photographs: prepared pixels uint8 [m, S, S, C], nearest images, and the label of the vote, int [m]."""
+
+    names: Sequence[str]
+    pixels: np.ndarray
+    near: Nearest
+    voted: np.ndarray
+
+    def listing(self, images: Images) -> pd.DataFrame:
+        """The table for asked.csv; the distance is one minus the cosine."""
+        table = _pairs(self.near, np.array(self.names, object), images).rename(columns={"id": "image"})
+        table.insert(4, "distance", (1 - table["similarity"]).clip(0).round(5))
+        return table
+
+    def show(self, images: Images) -> None:
+        """Print the nearest images of each photograph, and the label of their vote."""
+        table = self.listing(images).fillna({"other_label": -1})
+        for name, voted in zip(self.names, self.voted, strict=True):
+            rows = [
+                [str(row["rank"]), str(row["other"]), f"{row['distance']:.3f}", images.name(row["other_label"])]
+                for row in table[table["image"] == name].to_dict("records")
+            ]
+            say()
+            show_table(f"nearest to {name}", ["", "image", "distance", "label"], rows)
+            if voted >= 0:
+                say(f"the {NEAREST} nearest labelled images vote for {images.name(voted)}")
+
+
+def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
+    """The photographs uint8 [m, S, S, C], prepared like the set; FovealError if one cannot be read."""
+    card, found = images.sets[0].card, []
+    for file in files:
+        try:
+            prepared = prepare_file(file, Preparation(**card["options"]), bool(card.get("fundus")), name=str(file))
+        except FovealError as error:
+            what = f"--image {file}: {error.what}"
+            raise FovealError(error.code, what, expected=error.expected, fix=error.fix) from None
+        if prepared.flags:
+            warn(f"{file} is flagged {', '.join(prepared.flags)}: its nearest images may be meaningless")
+        found.append(prepared.pixels)
+    return np.stack(found)
+
+
+def ask(files: Sequence[Path], pixels: np.ndarray, encode: Encode, features: Features, images: Images) -> Asked:
+    """The nearest images of each photograph (prepared, uint8 [m, S, S, C]), by the features of the set."""
+    asked, unknown = unit_rows(encode(pixels)), np.full(len(files), -1)
+    near = nearest(asked, unknown, features.directions, images.units)
+    voters = nearest(asked, unknown, features.directions, images.units, among=images.labels >= 0)
+    voted = vote(voters, images.labels, len(images.classes))
+    return Asked(names=[str(file) for file in files], pixels=pixels, near=near, voted=voted)

@@ -1,32 +1,42 @@
 """The page: one HTML file with scores, maps, and some images with their nearest images.
 
-Without scripts, maps are coloured by label. With scripts, readers can choose colours and point at dots.
+A map has one dot per image, coloured by label. With scripts, readers choose other colours (by cluster, set, part or
+quality flag) and point at dots. Dots are drawn in random order: in class order, the last class would hide the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from foveal.cluster import drawing, tables, words
-from foveal.cluster.asked import Asked
-from foveal.cluster.images import Images
+from foveal.cluster import words
+from foveal.cluster.features import Images
 from foveal.cluster.look import Look
-from foveal.cluster.maps import Map
-from foveal.cluster.neighbours import NEAREST, Nearest, doubtful
-from foveal.page.parts import Bullets, Columns, Gallery, Heading, Html, Note, Part, Picture, Section, Verdict
+from foveal.cluster.methods import NAMES, Map
+from foveal.cluster.neighbours import NEAREST, Asked, Nearest, doubtful
+from foveal.page import render as rendering
+from foveal.page.charts import fitted
+from foveal.page.parts import SPLITS, Columns, Gallery, Html, Note, Part, Picture, Section, Verdict
 from foveal.page.pictures import embedded
-from foveal.page.render import page
-from foveal.page.render import render as rendered
 from foveal.page.words import listed
 
 DOUBTED, AT_RANDOM = 8, 4  # number of images shown with their nearest
 ACROSS = 7  # nearest images shown for each
 DOT_SIDE = 56  # pixels of the picture shown for a dot
 PICTURE_BYTES = 5 << 19  # 2.5 MiB of these pictures, so that the page stays below 5 MiB
+SIDE, MARGIN = 600, 10  # units of the drawing
+OUTLIERS = 0.002  # share of the images at each end that are moved to the edge
+MOST_KINDS = 12  # most colours that a reader can tell apart; the most common kinds get them
+# Medium lightness, visible on white and on black. Hues after Okabe & Ito 2008, and six more.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#56b4e9",
+           "#7a5fc7", "#8f8f00", "#c2255c", "#1a9c9c", "#9c6b4e", "#7d8590")  # fmt: skip
+RAMP = ("#3a7bd5", "#17a398", "#c79a00", "#e0662b", "#c2255c")  # ordered grades, from the lowest to the highest
+MUTED = ("no label", "no flag", "others")  # kinds that must not stand out
 
 
 def render(
@@ -45,10 +55,8 @@ def render(
         Section(name="asked", title="Images similar to the given photographs", short="Similar images", parts=[
             f"Each given photograph with its nearest images in the set and their distance (1 − cosine). {likeness}",
             *([] if asked is None else _asked_rows(images, asked))]),
-        Section(name="maps", title="Maps", parts=[
-            words.beside_maps(result), drawn, Heading("What maps cannot show"), Bullets(words.CANNOT_SHOW)]),
-        Section(name="numbers", title="Numbers",
-                parts=[Columns([[one] for one in tables.tables_of(result)], "tables")]),
+        Section(name="maps", title="Maps", parts=[words.beside_maps(result), drawn]),
+        Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in words.tables(result)], "tables")]),
         Section(name="doubted", title="Doubtful labels", parts=[
             f"{words.beside_doubts(result)} The most doubtful are shown here with their nearest labelled images. Check "
             "them first.", *_rows(images, look, look.voters, doubted)]),
@@ -58,7 +66,7 @@ def render(
             *_rows(images, look, look.near, at_random)]),
     ]  # fmt: skip
     empty = {"asked" if asked is None else "", "" if len(doubted) else "doubted"}
-    return page(
+    return rendering.page(
         [section for section in sections if section.name not in empty],
         title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
         subtitle="which images are similar", style="cluster.css", script="cluster.js",
@@ -66,17 +74,87 @@ def render(
     )  # fmt: skip
 
 
-def _drawn_maps(
-    images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator, seed: int
-) -> Html:  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One colour of a colouring: the CSS class of its dots, its name, its number of images, and its colour."""
+
+    mark: str
+    name: str
+    count: int
+    colour: str
+    muted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colouring:
+    """One choice of colours: `marks` [n] is the CSS class of the dot of each image."""
+
+    key: str
+    title: str
+    kinds: Sequence[Kind]
+    marks: np.ndarray
+
+
+def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator, seed: int) -> Html:
     rows, clusters = maps[0].rows, look.clusterings["k-means"].clusters
-    colours = drawing.colourings(images, clusters)
+    colours = colourings(images, clusters)
     pictures = _dot_pictures(images, generator.permutation(rows))
-    return Html(rendered(
-        "dots.html", colourings=colours, drawings=drawing.drawings(maps, colours, look.variance, seed),
-        points=drawing.points(images, rows, clusters, pictures), pictured=len(pictures), images=len(images),
-        umap=any(one.name == "umap" for one in maps),
+    part = images.table.iloc[rows]
+    columns = zip(part["id"], map(images.name, images.labels[rows]), (clusters[rows] + 1).tolist(), part["source"],
+                  part["split"].map(SPLITS), part["flags"], (pictures.get(row, "") for row in rows),
+                  strict=True)  # fmt: skip
+    return Html(rendering.render(
+        "dots.html", colourings=colours, points=list(columns), pictured=len(pictures), images=len(images), side=SIDE,
+        maps=[(NAMES[one.name], one.kept, *fitted(one.places, SIDE, MARGIN, outliers=OUTLIERS)) for one in maps],
+        order=np.random.default_rng(seed).permutation(len(rows)).tolist(), variance=look.variance[:2].sum(),
+        marks=[" ".join(one.marks[row] for one in colours) for row in rows],
     ))  # fmt: skip
+
+
+def colourings(images: Images, clusters: np.ndarray) -> list[Colouring]:
+    """Every colouring with more than one kind; labels first."""
+    table, classes = images.table, images.classes
+    flags = pd.Series([flags.split()[0] if flags.split() else "no flag" for flags in table["flags"]])
+    grades = dict(zip(classes, ramp(len(classes)), strict=True)) if images.ordered else {}
+    found = [
+        _colouring("label", "grade" if images.ordered else "class", pd.Series(map(images.name, images.labels)),
+                   [*classes, "no label"], grades),
+        _colouring("cluster", "cluster", pd.Series(clusters + 1).astype(str)),
+        _colouring("source", "prepared set", table["source"], list(dict.fromkeys(table["source"]))),
+        _colouring("split", "part", table["split"].map(SPLITS), list(SPLITS.values())),
+        _colouring("flag", "quality flag", flags, ["no flag"]),
+    ]  # fmt: skip
+    return [one for one in found if len(one.kinds) > 1]
+
+
+def _colouring(
+    key: str, title: str, values: pd.Series, order: Sequence[str] = (), colours: Mapping[str, str] | None = None
+) -> Colouring:
+    """A kind for each value, those in `order` first; if there are too many, the rarest share one."""
+    counts = values.value_counts()
+    numbers = sorted((str(name) for name in counts.index if name not in order), key=lambda name: (len(name), name))
+    found = [name for name in order if name in counts.index] + numbers
+    if len(found) > MOST_KINDS:
+        common = set(counts.index[: MOST_KINDS - 1])
+        values = values.where(values.isin(common), "others")
+        found = [name for name in found if name in common] + ["others"]
+    counts, free = values.value_counts(), iter(PALETTE)
+    own = dict.fromkeys(MUTED, "var(--muted)") | dict(colours or {})
+    kinds = [
+        Kind(mark=f"{key}-{n}", name=name, count=int(counts[name]), muted=name in MUTED,
+             colour=own[name] if name in own else next(free))
+        for n, name in enumerate(found)
+    ]  # fmt: skip
+    marks = values.map({kind.name: kind.mark for kind in kinds}).to_numpy()
+    return Colouring(key=key, title=title, kinds=kinds, marks=marks)
+
+
+def ramp(count: int) -> list[str]:
+    """`count` colours from low to high, evenly spaced along the ramp."""
+    stops = np.array([list(bytes.fromhex(colour[1:])) for colour in RAMP], float)
+    places = np.linspace(0, len(stops) - 1, count)
+    mixed = np.column_stack([np.interp(places, np.arange(len(stops)), channel) for channel in stops.T])
+    return [f"#{bytes(row).hex()}" for row in mixed.round().astype(np.uint8)]
 
 
 def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
@@ -97,14 +175,15 @@ def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
 def _asked_rows(images: Images, asked: Asked) -> list[Part]:
     """Each given photograph with its nearest images and their distances."""
     parts: list[Part] = []
-    for number, (name, voted) in enumerate(zip(asked.names, asked.voted, strict=True)):
-        found = asked.near.index[number][:ACROSS]
+    for name, voted, given, found, cosines in zip(
+        asked.names, asked.voted, asked.pixels, asked.near.index[:, :ACROSS], asked.near.similarity, strict=True
+    ):
         nearest = [
-            _picture(images, pixels, int(other), distance=f"{max(0.0, 1 - cosine):.3f} ")
-            for pixels, other, cosine in zip(images.pixels(found), found, asked.near.similarity[number], strict=False)
+            _picture(images, pixels, other, distance=f"{max(0.0, 1 - cosine):.3f} ")
+            for pixels, other, cosine in zip(images.pixels(found), found, cosines, strict=False)
         ]
-        own = Picture(source=embedded(asked.pixels[number]), id=Path(name).name, text="given photograph", tone="own")
-        parts += _row(own, nearest, images, int(voted))
+        own = Picture(source=embedded(given), id=Path(name).name, text="given photograph", tone="own")
+        parts += _row(own, nearest, images, voted)
     return parts
 
 
@@ -116,11 +195,10 @@ def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -
         found = found[found >= 0][:ACROSS]
         first, *others = images.pixels(np.append(position, found))
         nearest = [
-            _picture(images, pixels, int(other), tone=_tone(own, images.labels[other]))
+            _picture(images, pixels, other, tone=_tone(own, images.labels[other]))
             for pixels, other in zip(others, found, strict=True)
         ]
-        picture = _picture(images, first, int(position), tone="own")
-        parts += _row(picture, nearest, images, int(look.voted[position]))
+        parts += _row(_picture(images, first, position, tone="own"), nearest, images, look.voted[position])
     return parts
 
 
@@ -132,8 +210,8 @@ def _row(own: Picture, nearest: Sequence[Picture], images: Images, voted: int) -
 
 
 def _picture(images: Images, pixels: np.ndarray, position: int, *, tone: str = "", distance: str = "") -> Picture:
-    name, label = str(images.table["id"].iloc[position]), images.name(int(images.labels[position]))
-    return Picture(source=embedded(pixels), id=name, text=f"{distance}{label}", tone=tone)
+    text = f"{distance}{images.name(images.labels[position])}"
+    return Picture(source=embedded(pixels), id=str(images.table["id"].iloc[position]), text=text, tone=tone)
 
 
 def _tone(own: int, other: int) -> str:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from foveal.cluster import maps
+from foveal.cluster import methods
 
 
 @pytest.fixture(autouse=True, scope="session")
 def without_umap():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maps, "umap_is_installed", lambda: False)
+        patch.setattr(methods, "umap_is_installed", lambda: False)
         yield patch

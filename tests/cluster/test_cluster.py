@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.cluster import drawing, tables, words
+from foveal.cluster import page, words
 from foveal.cluster.cluster import ClusterConfig
-from foveal.cluster.features import Features, pixel_features
-from foveal.cluster.images import choose
+from foveal.cluster.features import Features, choose, pixel_features
 from foveal.cluster.look import differences, look
 from foveal.cluster.methods import METHODS
 from foveal.sets.records import open_prepared
@@ -147,7 +146,7 @@ def test_features_and_pixels_are_compared(pixels):
         assert row["value"] == values[0] - values[1] and row["low"] <= row["value"] <= row["high"]
         assert row["answer"] == "better"
     result = alone | {"looks": [one.plain() for one in looks], "differences": found}
-    clusters, votes, _ = tables.tables_of(result)
+    clusters, votes, _ = words.tables(result)
     heads = [row[0].text for row in clusters.rows]
     assert heads[:3] == ["k-means on features", "k-means on pixels", "features − pixels"] and len(heads) == 3 * 3 + 2
     assert [row[0].text for row in votes.rows][:3] == ["features", "pixels", "features − pixels"]
@@ -250,13 +249,13 @@ def test_images_that_the_run_learned_from_are_reported():
 def test_grades_are_coloured_along_a_ramp_and_rare_kinds_share_one(phantom_set):
     images = choose((phantom_set,))
     images.table["flags"] = [f"flag{n % 30}" for n in range(60)]
-    found = {one.key: one for one in drawing.colourings(images, np.arange(60) % 3)}
+    found = {one.key: one for one in page.colourings(images, np.arange(60) % 3)}
     assert "source" not in found  # one set alone has nothing to colour
     labels = found["label"].kinds
     assert [kind.name for kind in labels] == [*images.classes, "no label"] and labels[-1].muted
-    assert [kind.colour for kind in labels[:-1]] == drawing.ramp(5) and sum(kind.count for kind in labels) == 60
+    assert [kind.colour for kind in labels[:-1]] == page.ramp(5) and sum(kind.count for kind in labels) == 60
     flags = found["flag"].kinds
-    assert len(flags) == drawing.MOST_KINDS and flags[-1].name == "others" and flags[-1].count == 38
+    assert len(flags) == page.MOST_KINDS and flags[-1].name == "others" and flags[-1].count == 38
     assert [kind.name for kind in found["cluster"].kinds] == ["1", "2", "3"]
 
 
@@ -264,8 +263,8 @@ def test_grades_are_coloured_along_a_ramp_and_rare_kinds_share_one(phantom_set):
 def test_pixels_need_no_torch(phantom_set, tmp_path):
     code = """if True:
         import sys, foveal
-        from foveal.cluster import maps
-        maps.umap_is_installed = lambda: False
+        from foveal.cluster import methods
+        methods.umap_is_installed = lambda: False
         foveal.cluster(sys.argv[1], out=sys.argv[2])
         sys.exit('torch' in sys.modules)"""
     call = [sys.executable, "-c", code, str(phantom_set), str(tmp_path / "out")]

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.cluster.features import PIXEL_SIDE, Features, key_of, pixel_features, stored_features
-from foveal.cluster.images import choose, learned_from
+from foveal.cluster.features import PIXEL_SIDE, Features, choose, key_of, learned_from, pixel_features, stored_features
 from foveal.sets.records import open_prepared
 
 

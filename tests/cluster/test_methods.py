@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from foveal.cluster import maps, methods
+from foveal.cluster import methods
 from foveal.cluster.methods import METHODS, gaussian_mixture, reduce
 
 
@@ -51,10 +51,10 @@ def test_components_keep_the_variance():
 
 
 @pytest.fixture(scope="module")
-def noise_maps() -> dict[str, maps.Map]:
+def noise_maps() -> dict[str, methods.Map]:
     """Maps of 40 of 60 points of noise in 20 dimensions."""
     points = np.random.default_rng(0).normal(size=(60, 20)).astype(np.float32)
-    return {one.name: one for one in maps.draw_maps(points, 0, most=40)}
+    return {one.name: one for one in methods.draw_maps(points, 0, most=40)}
 
 
 def test_maps_have_a_limit_of_points(noise_maps):
@@ -70,15 +70,15 @@ def test_no_map_keeps_all_neighbours_of_noise(noise_maps):
 
 def test_the_overlap_is_counted_row_by_row():
     first, second = np.array([[1, 2], [0, 2], [0, 1]]), np.array([[2, 1], [3, 2], [4, 5]])
-    assert maps._overlap(first, second) == pytest.approx((2 + 1 + 0) / 6)
+    assert methods._overlap(first, second) == pytest.approx((2 + 1 + 0) / 6)
     line = np.arange(30.0)[:, None]
-    assert maps._overlap(maps._near(line), maps._near(-2 * line)) == 1
+    assert methods._overlap(methods._near(line), methods._near(-2 * line)) == 1
 
 
 @pytest.mark.slow
 def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
     points, labels = blobs(each=30)
-    first, second = (maps.draw_maps(points, 1)[1].places for _ in range(2))
+    first, second = (methods.draw_maps(points, 1)[1].places for _ in range(2))
     assert (first == second).all()
     middles = np.array([first[labels == k].mean(0) for k in range(3)])
     nearest = np.linalg.norm(first[:, None] - middles, axis=2).argmin(1)
@@ -88,9 +88,9 @@ def test_tsne_keeps_balls_apart_and_is_the_same_each_time():
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="the extra umap is not installed")
 def test_umap_keeps_balls_apart_and_is_the_same_each_time(monkeypatch):
-    monkeypatch.setattr(maps, "umap_is_installed", lambda: True)
+    monkeypatch.setattr(methods, "umap_is_installed", lambda: True)
     points, labels = blobs(each=30)
-    first, second = (maps.draw_maps(points, 1) for _ in range(2))
+    first, second = (methods.draw_maps(points, 1) for _ in range(2))
     assert [one.name for one in first] == ["pca", "tsne", "umap"]
     places = first[2].places
     assert (places == second[2].places).all() and first[2].kept > 2 * first[2].by_chance

@@ -8,8 +8,9 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from foveal.cluster import neighbours
-from foveal.cluster.images import Images
-from foveal.cluster.neighbours import Nearest, doubt, doubtful, judge, listing, nearest, vote
+from foveal.cluster.features import Images
+from foveal.cluster.look import judge
+from foveal.cluster.neighbours import Nearest, doubt, doubtful, listing, nearest, vote
 from foveal.evaluate.intervals import Resampling
 
 
@@ -84,10 +85,10 @@ def test_scores_of_votes_equal_those_of_scikit_learn():
     found = judged_of(given, images_of(labels, np.arange(90) // 2), np.arange(80))
     kappa, accuracy = found["quadratic kappa"], found["accuracy"]
     assert kappa.value == pytest.approx(cohen_kappa_score(labels[:80], given[:80], weights="quadratic"))
-    assert kappa.constant == 0 and accuracy.value == pytest.approx((labels == given)[:80].mean())
-    assert accuracy.constant == pytest.approx(np.bincount(labels[:80]).max() / 80)
-    assert (accuracy.entry["n"], accuracy.groups) == (80, 40)
-    assert accuracy.entry["low"] < accuracy.value < accuracy.entry["high"] and accuracy.value > accuracy.chance
+    assert kappa.entry["constant"] == 0 and accuracy.value == pytest.approx((labels == given)[:80].mean())
+    assert accuracy.entry["constant"] == pytest.approx(np.bincount(labels[:80]).max() / 80)
+    assert (accuracy.entry["n"], accuracy.entry["groups"]) == (80, 40)
+    assert accuracy.entry["low"] < accuracy.value < accuracy.entry["high"] and accuracy.value > accuracy.entry["chance"]
     given[:4] = -1  # nobody voted: not judged
     assert judged_of(given, images_of(labels, np.arange(90) // 2))["accuracy"].entry["n"] == 86
 

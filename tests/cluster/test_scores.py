@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from foveal.cluster.scores import MEASURES, matched_accuracy, purity, score
+from foveal.cluster.look import MEASURES, matched_accuracy, purity, score
 from foveal.evaluate.intervals import Resampling
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
@@ -67,7 +67,7 @@ def test_a_perfect_clustering_has_ones_and_a_single_cluster_the_constant():
     assert found["accuracy"].entry["low"] == found["purity"].entry["low"] == pytest.approx(0.964, abs=1e-3)  # exact
     assert found["ari"].entry["low"] is None  # no resample moves it
     commonest = np.bincount(labels).max() / len(labels)
-    assert found["purity"].constant == found["accuracy"].constant == exactly(commonest)
+    assert found["purity"].entry["constant"] == found["accuracy"].entry["constant"] == exactly(commonest)
     alone = scored(np.zeros_like(labels), labels, units)
     assert alone["ari"].value == alone["nmi"].value == pytest.approx(0, abs=1e-12)
     assert alone["accuracy"].value == exactly(commonest)
@@ -76,9 +76,9 @@ def test_a_perfect_clustering_has_ones_and_a_single_cluster_the_constant():
 def test_random_clusters_score_chance():
     _, labels, units = drawn(count=600)
     found = scored(np.random.default_rng(5).integers(0, 3, 600), labels, units)
-    assert abs(found["ari"].value) < 0.02 and abs(found["ari"].chance) < 0.01
+    assert abs(found["ari"].value) < 0.02 and abs(found["ari"].entry["chance"]) < 0.01
     for one in found.values():
-        assert one.value == pytest.approx(one.chance, abs=0.04)
+        assert one.value == pytest.approx(one.entry["chance"], abs=0.04)
 
 
 def test_intervals_are_wider_where_groups_are_larger():
@@ -88,7 +88,7 @@ def test_intervals_are_wider_where_groups_are_larger():
     once = scored(clusters, labels, np.arange(60))["ari"]
     copies, naive = (scored(*many, units)["ari"] for units in (np.repeat(np.arange(60), 10), np.arange(600)))
     widths = [one.entry["high"] - one.entry["low"] for one in (once, copies, naive)]
-    assert copies.groups == 60 and copies.entry["n"] == 600
+    assert copies.entry["groups"] == 60 and copies.entry["n"] == 600
     assert widths[1] == pytest.approx(widths[0], rel=0.2) and widths[2] < 0.6 * widths[1]
     assert once.entry["low"] < once.value < once.entry["high"]
 
