@@ -20,7 +20,7 @@ from foveal.version import VERSION
 NEEDED = (
     "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydicom", "rich", "scipy", "tomli-w", "tyro",
 )  # fmt: skip
-SERVING = ("alembic", "fastapi", "jinja2", "prometheus-client", "python-multipart", "sqlalchemy", "uvicorn")
+SERVING = ("fastapi", "jinja2", "prometheus-client", "python-multipart", "sqlalchemy", "uvicorn")
 TOLD_OF_RUN = ("kind", "encoder", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
                "second", "second_classes", "loss", "init", "best_epoch", "members")  # fmt: skip
 

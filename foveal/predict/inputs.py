@@ -107,9 +107,8 @@ def _members(archive: Path) -> Iterator[Photograph]:
         what = f"{archive} cannot be read as a zip archive ({error})"
         raise FovealError("file.damaged", what, fix="copy it again") from error
     if not names:
-        raise FovealError(
-            "image.none", f"{archive} contains no pictures", expected=f"files that end in {', '.join(PICTURES)}"
-        )
+        expected = f"files that end in {', '.join(PICTURES)}"
+        raise FovealError("image.none", f"{archive} contains no pictures", expected=expected)
     # A name such as ../../x.jpg is harmless: members are unpacked to memory only.
     yield from (Photograph.at(archive, name) for name in names)
 
@@ -177,8 +176,7 @@ def _first_of_list(table: Path, header: list[str]) -> Path:
     """The file in the first line of a single-column list; FovealError if the line looks like column names."""
     file = table.parent / header[0].strip()
     if len(header) > 1 or (not file.suffix and not file.exists()):
-        raise FovealError(
-            "table.missing_column", f"{table} has no column with files; its columns are {', '.join(header)}",
-            expected=f"a column named {' or '.join(LIST_COLUMNS)}, and commas between columns",
-        )  # fmt: skip
+        what = f"{table} has no column with files; its columns are {', '.join(header)}"
+        expected = f"a column named {' or '.join(LIST_COLUMNS)}, and commas between columns"
+        raise FovealError("table.missing_column", what, expected=expected)
     return file

@@ -50,9 +50,8 @@ def load(
     a path is not a grader, or if the graders do not fit together.
     """
     if not runs:
-        raise FovealError(
-            "run.missing", "load needs a grader", fix="give a run folder of foveal train or a file of foveal export"
-        )
+        fix = "give a run folder of foveal train or a file of foveal export"
+        raise FovealError("run.missing", "load needs a grader", fix=fix)
     words = sorted(UNGRADABLE) if ungradable is None else list(ungradable)
     check_flags(words, "ungradable")
     paths = [Path(run) for run in runs]

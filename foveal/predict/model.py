@@ -28,6 +28,7 @@ from foveal.sets.shards import in_threads
 BATCH = 64  # photographs to grade, and rows to write, at a time
 SET_BATCH = 256  # images to read from a prepared set at a time
 Read = tuple[Photograph, Prepared | FovealError]
+Graded = tuple[np.ndarray, list[str]]  # grades int64 [n] and prediction sets
 Want = tuple[Literal["probabilities", "features", "map"], ...]
 GRADE: Want = ("probabilities",)
 ALL: Want = ("probabilities", "features", "map")
@@ -49,9 +50,8 @@ class Model(ABC):
         self.scale: str = said["scale"]
         self.preparation = Preparation(**said["preparation"])
         self.fundus: bool = said.get("fundus", self.preparation.crop == "disc")  # older runs do not have this key
-        self.second: tuple[str, list[str]] | None = (
-            (said["second"], said["second_classes"]) if said.get("second") else None
-        )
+        # The name and the classes of a second task.
+        self.second = (said["second"], list(said["second_classes"])) if said.get("second") else None
 
     @property
     @abstractmethod
@@ -145,9 +145,8 @@ class Model(ABC):
         flags = [" ".join(result.flags) for result in graded.values()]
         table = self.rows(list(graded), answers or self.answer_batch(batch), flags)
         table = table.set_index("id").reindex([photograph.id for photograph, _ in batch])
-        text = table.columns.intersection(
-            ["group", "split", "flags", "set", "answer", "reason", *(self.second or ())[:1]]
-        )
+        words = ["group", "split", "flags", "set", "answer", "reason", *(self.second or ())[:1]]
+        text = table.columns.intersection(words)
         table[text] = table[text].astype(object).fillna("")
         table.loc[list(failed), "answer"], table.loc[list(failed), "reason"] = "unreadable", list(failed.values())
         return table.reset_index()
@@ -177,10 +176,8 @@ class Model(ABC):
         """
         assert probabilities is not None
         if not np.isfinite(probabilities).all():
-            raise FovealError(
-                "run.not_finite",
-                f"{self.name} computes probabilities that are not finite: its weights are damaged or training diverged",
-            )
+            what = f"{self.name} computes probabilities that are not finite"
+            raise FovealError("run.not_finite", f"{what}: its weights are damaged or training diverged")
         has_sets = self.readout.limits is not None if graded is None else any(graded[1])
         if graded is None:
             grades = self.readout.grades(probabilities)
@@ -201,12 +198,9 @@ def check_preparation(prepared: PreparedSet, expected: Preparation) -> None:
     found = Preparation(**prepared.card["options"])
     ours, theirs = asdict(expected), asdict(found)
     if different := [name for name in ours if ours[name] != theirs[name]]:
-        raise FovealError(
-            "set.preparation",
-            f"{prepared.path} was prepared with {', '.join(f'{name} {theirs[name]}' for name in different)}",
-            expected=f"{', '.join(f'{name} {ours[name]}' for name in different)}, as the images of the run",
-            fix="prepare it again with these options",
-        )
+        what = f"{prepared.path} was prepared with {', '.join(f'{name} {theirs[name]}' for name in different)}"
+        needed = f"{', '.join(f'{name} {ours[name]}' for name in different)}, as the images of the run"
+        raise FovealError("set.preparation", what, expected=needed, fix="prepare it again with these options")
 
 
 def batches(reads: Iterable[Read]) -> Iterator[list[Read]]:

@@ -31,7 +31,6 @@ AT_ONCE = 16  # images per call: more take more memory and are not faster on a C
 # Possible outputs of a file, and the entry of `want` that requests each of them.
 WISHES = {"probabilities": "probabilities", "second": "probabilities", "features": "features", "places": "map"}
 FIGURES = ("quadratic_kappa", "referable_auc", "accuracy", "macro_f1", "expected_calibration_error")
-SHARES = ("sensitivity", "specificity")
 
 
 def is_model(path: Path) -> bool:
@@ -56,10 +55,8 @@ def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", t
     if exported:
         return _open_exported(exported[0], paths, device, tta, threads)
     if importlib.util.find_spec("torch") is None:
-        raise FovealError(
-            "package.missing", f"{paths[0]} is a run folder, which needs torch",
-            fix="pip install torch timm, or export the run on a machine with torch",
-        )  # fmt: skip
+        fix = "pip install torch timm safetensors, or on a machine with torch: foveal export RUN --out exported"
+        raise FovealError("package.missing", f"{paths[0]} is a run folder, which needs torch", fix=fix)
     from foveal.distributed import choose_device
     from foveal.predict.predictor import Predictor
 
@@ -75,10 +72,8 @@ def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, thr
         raise FovealError("option.value", what, expected="auto, cpu or cuda")
     model = Exported(file, device, threads)
     if tta not in ("auto", model.tta):
-        raise FovealError(
-            "option.conflict", f"--tta {tta}: {file} was exported with --tta {model.tta}, which is fixed in the file",
-            fix=f"export the run again with --tta {tta}",
-        )  # fmt: skip
+        what = f"--tta {tta}: {file} was exported with --tta {model.tta}, which is fixed in the file"
+        raise FovealError("option.conflict", what, fix=f"export the run again with --tta {tta}")
     return model
 
 
@@ -110,8 +105,7 @@ class Exported(Model):
         if not len(pixels):
             return self.nothing()
         names = [name for name, wish in WISHES.items() if wish in want and name in self._outputs]
-        parts = [self._run(pixels[start : start + AT_ONCE], names) for start in range(0, len(pixels), AT_ONCE)]
-        return joined(parts)
+        return joined([self._run(pixels[start : start + AT_ONCE], names) for start in range(0, len(pixels), AT_ONCE)])
 
     def _run(self, pixels: np.ndarray, names: list[str]) -> Answers:
         found = self._session.run(names, {"pixels": at_size(pixels, self.side)}) if names else []
@@ -120,26 +114,21 @@ class Exported(Model):
 
 
 def _read_about(file: Path) -> dict[str, Any]:
-    about_file = file.with_name(ABOUT)
+    about_file, again = file.with_name(ABOUT), "copy the whole folder again"
     if not file.is_file():
-        raise FovealError(
-            "export.missing", f"{file} does not exist", fix=f"foveal export RUN --out FOLDER writes FOLDER/{DEFAULT}"
-        )
-    again = "copy the whole folder again"
+        fix = f"foveal export RUN --out FOLDER writes FOLDER/{DEFAULT}"
+        raise FovealError("export.missing", f"{file} does not exist", fix=fix)
     if not about_file.is_file():
-        what = f"{ABOUT}, which belongs next to {file}, is missing"
-        raise FovealError("export.incomplete", what, fix=again)
+        raise FovealError("export.incomplete", f"{ABOUT}, which belongs next to {file}, is missing", fix=again)
     about = read_json(about_file)
     if about.get("format") != FORMAT:
-        raise FovealError(
-            "export.format", f"{about_file} has format {about.get('format')}", expected=f"format {FORMAT}",
-            fix=f"use the Foveal that wrote it ({about.get('foveal')}), or export again",
-        )  # fmt: skip
+        what = f"{about_file} has format {about.get('format')}"
+        fix = f"use the Foveal that wrote it ({about.get('foveal')}), or export again"
+        raise FovealError("export.format", what, expected=f"format {FORMAT}", fix=fix)
     missing = {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about)
     if missing:
         raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
-    known = about["files"].get(file.name, {}).get("sha256")
-    if known != hashlib.sha256(file.read_bytes()).hexdigest():
+    if about["files"].get(file.name, {}).get("sha256") != hashlib.sha256(file.read_bytes()).hexdigest():
         what = f"{file} does not match {about_file}: one of them was changed, or they come from different exports"
         raise FovealError("export.changed", what, fix=again)
     return about
@@ -156,16 +145,14 @@ def _session(file: Path, device: str, threads: int) -> Any:
     options.log_severity_level = 3
     there = onnxruntime.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in there:
-        raise FovealError(
-            "device.missing", "--device cuda: the installed ONNX Runtime does not support CUDA",
-            fix="pip install onnxruntime-gpu, or use --device cpu",
-        )  # fmt: skip
+        what = "--device cuda: the installed ONNX Runtime does not support CUDA"
+        raise FovealError("device.missing", what, fix="pip install onnxruntime-gpu, or use --device cpu")
     wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
     return onnxruntime.InferenceSession(str(file), options, [name for name in wanted if name in there])
 
 
 def record_of(run: Path) -> list[dict[str, Any]]:
-    """[{name, value, low, high, n}] from RUN/metrics.json; empty if the run was not evaluated.
+    """The main metrics of a grader, [{name, value, low, high, n}] from RUN/metrics.json; empty if it was not evaluated.
 
     Sensitivity and specificity for referable disease are those of the grades, which decide about referral.
     """
@@ -176,6 +163,5 @@ def record_of(run: Path) -> list[dict[str, Any]]:
     found = [(name, result["metrics"][name]) for name in FIGURES if name in result["metrics"]]
     for point in result.get("operating_points", []):
         if (point["target"], point["name"]) == ("referable", BY_GRADE):
-            found += [(f"referable_{name}", point[name]) for name in SHARES]
-    keys = ("value", "low", "high", "n")
-    return [{"name": name, **{key: entry.get(key) for key in keys}} for name, entry in found]
+            found += [(f"referable_{name}", point[name]) for name in ("sensitivity", "specificity")]
+    return [{"name": name, **{key: entry.get(key) for key in ("value", "low", "high", "n")}} for name, entry in found]

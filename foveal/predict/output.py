@@ -1,4 +1,4 @@
-"""Output: writes predictions while images are graded, so that an interrupted command can resume.
+"""Output: writes predictions while images are graded, so that an interrupted command can resume, and prints a summary.
 
     OUT.partial        the rows so far, as they will appear in OUT
     OUT.partial.json   what they were made with; the same command resumes, a different one is refused
@@ -9,13 +9,11 @@ OUT is created when all images have been graded, so it is always complete. It is
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import StringIO
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +26,7 @@ from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.runs import locked
 
-ROWS_AT_ONCE = 10_000  # rows of an interrupted command to read at a time, for the summary
+ROWS_AT_ONCE = 10_000  # rows of an interrupted command to read at a time
 SHOWN = 12  # predictions printed; the file holds all
 
 
@@ -38,11 +36,13 @@ class Writer:
     def __init__(self, out: Path, made_with: Mapping[str, Any]) -> None:
         self.out, self.lines = out, out.suffix.lower() == ".jsonl"
         self.partial, self.about = out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.partial.json")
+        self.done: set[str] = set()
+        self.columns: list[str] = []
         out.parent.mkdir(parents=True, exist_ok=True)
         self._stream: BinaryIO = self.partial.open("ab")
         try:
             self._hold()
-            self.done, self.columns = self._resume(dict(made_with))
+            self._resume(dict(made_with))
             write_json(self.about, dict(made_with))
         except BaseException:
             self._stream.close()
@@ -62,12 +62,16 @@ class Writer:
 
     def earlier(self) -> Iterator[pd.DataFrame]:
         """The rows written by an interrupted command, some thousand at a time; values from CSV are text."""
-        if not self.done:
-            return
-        with self.partial.open(encoding="utf-8", newline="") as stream:
-            rows = map(_row, map(json.loads, stream)) if self.lines else csv.DictReader(stream)
-            while part := list(islice(rows, ROWS_AT_ONCE)):
-                yield pd.DataFrame(part, dtype=object)
+        if self.lines:
+            with self.partial.open(encoding="utf-8") as stream:
+                rows = map(_row, map(json.loads, stream))
+                while part := list(islice(rows, ROWS_AT_ONCE)):
+                    yield pd.DataFrame(part, dtype=object)
+        elif self.partial.stat().st_size:
+            with pd.read_csv(
+                self.partial, dtype=str, keep_default_na=False, lineterminator="\n", chunksize=ROWS_AT_ONCE
+            ) as parts:
+                yield from parts
 
     def write(self, table: pd.DataFrame) -> None:
         """Append the rows and flush them to disk."""
@@ -83,15 +87,22 @@ class Writer:
 
     def discard(self) -> None:
         """Delete the partial files."""
-        self._stream.close()
+        self._release()
         self.partial.unlink()
         self.about.unlink(missing_ok=True)
+        self._stream.close()
 
     def finish(self) -> None:
-        """Rename the partial file to OUT."""
-        self._stream.close()
+        """Rename the partial file to OUT; until then, no other command may write to it."""
+        self._release()
         self.partial.replace(self.out)
         self.about.unlink()
+        self._stream.close()
+
+    def _release(self) -> None:
+        """Close the file on Windows, which has no lock to lose, and cannot rename or delete an open file."""
+        if os.name == "nt":
+            self._stream.close()
 
     def _hold(self) -> None:
         """Lock the file; FovealError if another command is writing this table, or has just finished it."""
@@ -99,38 +110,39 @@ class Writer:
             what = f"another foveal predict is writing {self.out}"
             raise FovealError("output.busy", what, fix="wait until it has finished, or choose another --out")
 
-    def _resume(self, made_with: dict[str, Any]) -> tuple[set[str], list[str]]:
-        """(ids of the existing rows, column names if there is a header); drops a truncated last row.
+    def _resume(self, made_with: dict[str, Any]) -> None:
+        """Read the ids of the existing rows; drops a truncated last row.
 
         If the file is empty, its .json is ignored: it is left over from a command that was stopped while finishing.
         """
-        data = self.partial.read_bytes() if self.about.is_file() else b""
-        if data:
+        whole = 0
+        if self.about.is_file() and self.partial.stat().st_size:
             self._check_same(made_with)
-        whole = data[: _end_of_rows(data, quoted=not self.lines)]
-        self._stream.truncate(len(whole))
+            whole = _end_of_rows(self.partial, quoted=not self.lines)
+        self._stream.truncate(whole)
         self._stream.seek(0, os.SEEK_END)  # `write` uses the position to decide about the header
-        if self.lines:  # not splitlines: a name may contain other line breaks
-            return {json.loads(row)["id"] for row in whole.decode().split("\n") if row}, []
-        rows = csv.reader(StringIO(whole.decode(), newline=""))
-        columns = next(rows, [])
-        return {row[0] for row in rows}, columns
+        for part in self.earlier():
+            self.done.update(part["id"])
+            self.columns = [] if self.lines else list(part.columns)
 
     def _check_same(self, made_with: dict[str, Any]) -> None:
         before = read_json(self.about)
         different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
         if different:
-            raise FovealError(
-                "output.other_command", f"{self.partial} is from a command with different {', '.join(different)}",
-                fix=f"finish that command first, choose another --out, or delete {self.partial}",
-            )  # fmt: skip
+            what = f"{self.partial} is from a command with different {', '.join(different)}"
+            fix = f"finish that command first, choose another --out, or delete {self.partial}"
+            raise FovealError("output.other_command", what, fix=fix)
 
 
-def _end_of_rows(data: bytes, *, quoted: bool) -> int:
-    """The length of the complete rows in `data`. quoted: CSV, where a line break within quotes does not end a row."""
-    end = data.rfind(b"\n") + 1
-    while quoted and data.count(b'"', 0, end) % 2:
-        end = data.rfind(b"\n", 0, end - 1) + 1
+def _end_of_rows(file: Path, *, quoted: bool) -> int:
+    """The length of the complete rows in a file. quoted: CSV, where a line break within quotes does not end a row."""
+    end = position = quotes = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            position += len(line)
+            quotes += line.count(b'"')
+            if line.endswith(b"\n") and not (quoted and quotes % 2):
+                end = position
     return end
 
 
@@ -158,7 +170,7 @@ def _json_lines(table: pd.DataFrame) -> str:
 
 @dataclass(kw_only=True)
 class Tally:
-    """Counts of rows, and the first few rows."""
+    """Counts of rows, and the first few rows: the table that `foveal predict` prints at the end."""
 
     rows: int = 0
     answers: Counter[str] = field(default_factory=Counter)
@@ -180,11 +192,10 @@ class Tally:
 
     def show(self, classes: list[str]) -> None:
         """Print the first rows, and how many are flagged or have no grade."""
-        rows = [_shown(row, classes) for row in self.first]
         columns = ["image", "grade", "refer", f"probability of 0 to {len(classes) - 1}"]
-        show_table(f"{self.rows} images", columns, rows)
-        if self.rows > len(rows):
-            say(f"… and {self.rows - len(rows)} more")
+        show_table(f"{self.rows} images", columns, [_shown(row, classes) for row in self.first])
+        if self.rows > len(self.first):
+            say(f"… and {self.rows - len(self.first)} more")
         if self.flagged:
             counts = ", ".join(f"{count} {flag}" for flag, count in self.flags.items())
             warn(f"{self.flagged} of {self.rows} pictures have quality flags ({counts}): check them first")

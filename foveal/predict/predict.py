@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,7 +37,8 @@ from foveal.predict.output import Tally, Writer
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
-SIDE = 1024  # px: short side to decode photographs to, if they are large enough
+SIDE = 1024  # px: short side to decode photographs to for overlays, if they are large enough
+Part = tuple[PreparedSet, pd.DataFrame]  # a prepared set, and its records to grade
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,38 +66,29 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         if not self.images:
-            raise FovealError(
-                "image.none", "there are no images to grade", fix="name pictures, a folder or a prepared set"
-            )
+            what = "there are no images to grade"
+            raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
         check_flags(self.ungradable, "--ungradable")
         if self.ray and self.overlays is not None:
-            raise FovealError(
-                "option.conflict", "--overlays cannot be used with --ray, because overlays are drawn on this machine",
-                fix="leave out --ray, or draw the overlays in a second command",
-            )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Job:
-    """The images to grade: paths with photographs, and records of prepared sets."""
-
-    holding: list[Path]
-    sets: list[tuple[PreparedSet, pd.DataFrame]]
+            what = "--overlays cannot be used with --ray, because overlays are drawn on this machine"
+            raise FovealError("option.conflict", what, fix="leave out --ray, or draw the overlays in a second command")
 
 
 def predict(config: PredictConfig) -> Path:
     """Grade pictures and write predictions.csv, with a row for every picture, even if unreadable; return its path."""
-    more, images = _split_models(config.images)
-    runs = [config.run, *more]
-    holding, sets = sort_inputs(images)
+    runs, images = _split_models(config)
+    photographs, paths = sort_inputs(images)
     _check_out(config.out, images)
-    job = Job(holding, [_chosen(path, config.split) for path in sets])
-    _check_ids(job.sets)
+    sets = [_chosen(path, config.split) for path in paths]
+    _check_ids(sets)
     model = open_model(runs, config.device, config.tta)
-    for prepared, _ in job.sets:
+    for prepared, _ in sets:
         check_preparation(prepared, model.preparation)
-    if config.overlays is not None:
-        check_maps(model)
+    if config.overlays is not None and not model.has_maps:
+        what = f"--overlays: {model.name} cannot compute maps"
+        expected = "a single grader (such as RUN/fold1) whose head uses the mean of the last feature map"
+        fix = "use foveal explain with --method occlusion"
+        raise FovealError("run.no_maps", what, expected=expected, fix=fix)
     if len(runs) > 1:
         say(f"ensemble of {len(runs)} runs: averages their probabilities and cutoffs; no prediction sets")
     made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
@@ -105,7 +98,8 @@ def predict(config: PredictConfig) -> Path:
     with Writer(config.out, made_with) as writer:
         for table in writer.earlier():
             tally.count(table)
-        for table in _tables(config, model, runs, job, writer.done):
+        of_sets = _tables_of_sets(model, runs, sets, writer.done)
+        for table in chain(of_sets, _tables_of_photographs(config, model, runs, photographs, writer.done)):
             judged = set_ungradable(table, config.ungradable)
             writer.write(judged)
             tally.count(judged)
@@ -121,17 +115,17 @@ def predict(config: PredictConfig) -> Path:
     return config.out
 
 
-def _split_models(paths: tuple[Path, ...]) -> tuple[list[Path], tuple[Path, ...]]:
+def _split_models(config: PredictConfig) -> tuple[list[Path], list[Path]]:
     """Split the paths into (models, images); FovealError if there are no images."""
-    runs = [path for path in paths if is_model(path)]
-    images = tuple(path for path in paths if path not in runs)
+    more = [path for path in config.images if is_model(path)]
+    images = [path for path in config.images if path not in more]
     if not images:
-        what = f"there are no images to grade, only the models {', '.join(map(str, runs))}"
+        what = f"there are no images to grade, only the models {', '.join(map(str, more))}"
         raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
-    return runs, images
+    return [config.run, *more], images
 
 
-def _check_out(out: Path, images: tuple[Path, ...]) -> None:
+def _check_out(out: Path, images: list[Path]) -> None:
     """FovealError if the table cannot be written, or would overwrite an input."""
     if out.is_dir() or out.suffix.lower() not in (".csv", ".jsonl"):
         raise FovealError("option.value", f"--out {out} is not a table", expected="the path of a .csv or .jsonl file")
@@ -140,7 +134,15 @@ def _check_out(out: Path, images: tuple[Path, ...]) -> None:
         raise FovealError("option.conflict", what, fix="choose another --out")
 
 
-def _check_ids(sets: list[tuple[PreparedSet, pd.DataFrame]]) -> None:
+def _chosen(path: Path, split: str) -> Part:
+    prepared = open_prepared(path)
+    records = prepared.records if split == "all" else prepared.part(split)
+    if not len(records):
+        raise FovealError("set.empty", f"--split {split}: {path} has no images in this part")
+    return prepared, records
+
+
+def _check_ids(sets: list[Part]) -> None:
     """FovealError if two sets have an image of the same name, because their rows could not be told apart."""
     set_of: dict[str, Path] = {}
     for prepared, records in sets:
@@ -151,42 +153,40 @@ def _check_ids(sets: list[tuple[PreparedSet, pd.DataFrame]]) -> None:
         set_of |= dict.fromkeys(records["id"], prepared.path)
 
 
-def _chosen(path: Path, split: str) -> tuple[PreparedSet, pd.DataFrame]:
-    prepared = open_prepared(path)
-    records = prepared.records if split == "all" else prepared.part(split)
-    if not len(records):
-        raise FovealError("set.empty", f"--split {split}: {path} has no images in this part")
-    return prepared, records
-
-
-def _tables(config: PredictConfig, model: Model, runs: list[Path], job: Job, done: set[str]) -> Iterator[pd.DataFrame]:
-    """Tables of predictions, in batches: first the prepared sets, then the photographs."""
-    for prepared, records in job.sets:
+def _tables_of_sets(model: Model, runs: list[Path], sets: list[Part], done: set[str]) -> Iterator[pd.DataFrame]:
+    """Tables of predictions for prepared sets, in batches."""
+    for prepared, records in sets:
         known = without_learned(prepared, records, runs)
         left = known[~known["id"].isin(done)]
         with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
             for table in model.tables_of_set(prepared, left):
                 yield table.assign(answer="graded", reason="")
                 bar.advance(len(table))
-    if not job.holding:
+
+
+def _tables_of_photographs(
+    config: PredictConfig, model: Model, runs: list[Path], paths: list[Path], done: set[str]
+) -> Iterator[pd.DataFrame]:
+    """Tables of predictions for photographs, in batches; draws the overlays."""
+    if not paths:
         return
-    count = sum(1 for _ in list_photographs(job.holding))  # list the names twice, to save memory
+    count = sum(1 for _ in list_photographs(paths))  # list the names twice, to save memory
+    listed = (photograph for photograph in list_photographs(paths) if photograph.id not in done)
     with progress_bar("predict", count, done=len(done)) as bar:
-        for table in _tables_of_photographs(config, model, runs, job, done):
+        for table in _graded(config, model, runs, listed):
             yield table
             bar.advance(len(table))
 
 
-def _tables_of_photographs(
-    config: PredictConfig, model: Model, runs: list[Path], job: Job, done: set[str]
+def _graded(
+    config: PredictConfig, model: Model, runs: list[Path], photographs: Iterator[Photograph]
 ) -> Iterator[pd.DataFrame]:
-    listed = (photograph for photograph in list_photographs(job.holding) if photograph.id not in done)
     if config.ray:
         from foveal.predict.workers import tables_on_ray
 
-        yield from tables_on_ray(listed, runs, config.device, config.tta, config.ray)
+        yield from tables_on_ray(photographs, runs, config.device, config.tta, config.ray)
         return
-    for batch in batches(model.read(listed)):
+    for batch in batches(model.read(photographs)):
         answers = model.answer_batch(batch, GRADE if config.overlays is None else ("probabilities", "map"))
         if config.overlays is not None:
             write_overlays(model, batch, answers.maps, config.overlays)
@@ -204,16 +204,6 @@ def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Pat
             f"to train {', '.join(map(str, runs))}. Their split is set to 'train', so that foveal evaluate skips them"
         )
     return records.assign(split=records["split"].where(~learned, "train"))
-
-
-def check_maps(model: Model) -> None:
-    """FovealError if the model cannot compute maps."""
-    if not model.has_maps:
-        raise FovealError(
-            "run.no_maps", f"--overlays: {model.name} cannot compute maps",
-            expected="a single grader (such as RUN/fold1) whose head uses the mean of the last feature map",
-            fix="use foveal explain with --method occlusion",
-        )  # fmt: skip
 
 
 def write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None, folder: Path) -> None:

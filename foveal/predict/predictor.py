@@ -58,10 +58,8 @@ class Predictor(Model):
         for path, other in zip(self.runs, models, strict=True):
             different = [key for key in ALIKE if other.get(key) != model.get(key)]
             if different:
-                raise FovealError(
-                    "run.mismatch", f"{self.runs[0]} and {path} differ in {', '.join(different)}",
-                    expected="runs with the same classes, scale and preparation",
-                )  # fmt: skip
+                what = f"{self.runs[0]} and {path} differ in {', '.join(different)}"
+                raise FovealError("run.mismatch", what, expected="runs with the same classes, scale and preparation")
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
         self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
@@ -188,10 +186,8 @@ def _together(readouts: Sequence[Readout], classes: int) -> Readout:
 def _grader_model(run: Path) -> dict[str, Any]:
     model = read_model(run)
     if model["kind"] != "grader":
-        raise FovealError(
-            "run.not_a_grader", f"{run} is a pre-trained encoder, not a grader",
-            fix=f"train a grader: foveal train DATA --init {run}",
-        )  # fmt: skip
+        what = f"{run} is a pre-trained encoder, not a grader"
+        raise FovealError("run.not_a_grader", what, fix=f"train a grader: foveal train DATA --init {run}")
     return model
 
 
@@ -206,10 +202,8 @@ def _members(run: Path, model: dict[str, Any], device: torch.device) -> list[Mem
     checkpoint.load_strict(grader, kept["grader"], str(run / "best.pt"))
     for key, value in kept.get("input", {}).items():  # older runs do not have this key
         if model[key] != value:
-            raise FovealError(
-                "run.mismatch", f"{key} is {model[key]} in {run / 'model.json'}, but best.pt was trained with {value}",
-                fix="restore the original model.json",
-            )  # fmt: skip
+            what = f"{key} is {model[key]} in {run / 'model.json'}, but best.pt was trained with {value}"
+            raise FovealError("run.mismatch", what, fix="restore the original model.json")
     grader.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return [Member(grader=grader, input=NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"])))]
 

@@ -11,7 +11,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ import numpy as np
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Prepared
 from foveal.predict.model import ALL, GRADE, Model, set_ungradable
-from foveal.serve.guard import LOG, busy
+from foveal.serve.guard import LOG, Counters, busy
 from foveal.serve.options import Limits
 
 RATE_MEMORY = 0.9  # decay of the moving average of photographs per second
@@ -45,13 +45,10 @@ class _Waiting:
 
 
 class Batcher:
-    """The network behind a bounded queue; `seen(photographs, seconds)` is called for every batch."""
+    """The network behind a bounded queue."""
 
-    def __init__(
-        self, model: Model, ungradable: tuple[str, ...], limits: Limits,
-        seen: Callable[[int, float], None] = lambda images, seconds: None,
-    ) -> None:  # fmt: skip
-        self.model, self.ungradable, self.limits, self.seen = model, ungradable, limits, seen
+    def __init__(self, model: Model, ungradable: tuple[str, ...], limits: Limits, counters: Counters) -> None:
+        self.model, self.ungradable, self.limits, self.counters = model, ungradable, limits, counters
         self.in_work = 0
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -73,7 +70,7 @@ class Batcher:
                 self.in_work -= images
 
     def submit(self, prepared: Prepared, look: bool) -> Future[Judged]:
-        """Queue one photograph for the network."""
+        """Queue one photograph for the network. look: whether its map and features are needed."""
         waiting = _Waiting(prepared, look)
         self._queue.put(waiting)
         return waiting.future
@@ -92,23 +89,11 @@ class Batcher:
             gathered, closing = self._gather(first)
             # Skip photographs whose request has timed out; the others can no longer be cancelled.
             batch = [waiting for waiting in gathered if waiting.future.set_running_or_notify_cancel()]
-            if not batch:
-                continue
-            began = time.perf_counter()
-            try:
-                judged = self._judge(batch)
-            except Exception as error:  # noqa: BLE001  one batch fails, the server keeps running
-                LOG.exception("the network failed on a batch of %d photographs", len(batch))
-                for waiting in batch:
-                    waiting.future.set_exception(_failure(error))
-            else:
-                for waiting, one in zip(batch, judged, strict=True):
-                    waiting.future.set_result(one)
-            seconds = max(time.perf_counter() - began, 1e-6)
-            self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * len(batch) / seconds
-            self.seen(len(batch), seconds)
+            if batch:
+                self._answer(batch)
 
     def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """(the first photograph and those that arrive soon after it, whether to stop after them)."""
         batch, until = [first], time.perf_counter() + self.limits.wait
         while len(batch) < self.limits.batch:
             try:
@@ -121,6 +106,24 @@ class Batcher:
             batch.append(more)
         return batch, False
 
+    def _answer(self, batch: list[_Waiting]) -> None:
+        began = time.perf_counter()
+        try:
+            judged = self._judge(batch)
+        except Exception as error:  # noqa: BLE001  one batch fails, the server keeps running
+            LOG.exception("the network failed on a batch of %d photographs", len(batch))
+            what = f"the network failed on this photograph ({type(error).__name__})"
+            fix = "tell the administrator of this server; its log has details"
+            for waiting in batch:
+                waiting.future.set_exception(FovealError("server.failed", what, fix=fix))
+        else:
+            for waiting, one in zip(batch, judged, strict=True):
+                waiting.future.set_result(one)
+        seconds = max(time.perf_counter() - began, 1e-6)
+        self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * len(batch) / seconds
+        self.counters.batches.observe(len(batch))
+        self.counters.network.observe(seconds)
+
     def _judge(self, batch: list[_Waiting]) -> list[Judged]:
         images = np.stack([waiting.prepared.pixels for waiting in batch])
         answers = self.model.answer(images, ALL if any(waiting.look for waiting in batch) else GRADE)
@@ -131,14 +134,3 @@ class Batcher:
         features = [None] * len(batch) if answers.features is None else list(answers.features)
         named = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
         return [Judged(*parts) for parts in zip(named, maps, features, strict=True)]
-
-
-def _failure(error: Exception) -> FovealError:
-    what = f"the network failed on this photograph ({type(error).__name__})"
-    return FovealError("server.failed", what, fix="tell the administrator of this server; its log has details")
-
-
-def warm_up(model: Model) -> bool:
-    """Grade a blank picture so that the first request is not slow; returns whether the model has maps."""
-    model.answer(model.blank(1), ALL)
-    return model.has_maps

@@ -1,10 +1,9 @@
-"""Connections: where the server listens, how long it waits for a client, and how it stops."""
+"""Connections: how long the server waits for a client, and how it stops."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,6 @@ from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from foveal.errors import FovealError
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on this address; FovealError if that fails."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        what = f"the server cannot listen on {host}, port {port}: {error.strerror}"
-        raise FovealError("server.port", what, fix="stop the other server or give another --port") from None
 
 
 class Hurried(H11Protocol):

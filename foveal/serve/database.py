@@ -1,22 +1,15 @@
 """The database of the reviews: an SQLite file or PostgreSQL, set up so that a commit is safely on disk; its tables.
 
 Error messages never contain a password, or an SQL statement with names and notes.
-
-Alembic upgrades older databases in one transaction; its table alembic_version stores the revision of a database. To
-change the tables, append a function to `REVISIONS` and make the same change in `REVIEWS`; a test compares the two.
-Never edit a published revision.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
 from sqlalchemy import (
     JSON,
     URL,
@@ -40,13 +33,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from foveal.errors import FovealError
 
 WAIT = 30  # seconds for another process that writes
-CONNECT = 10  # seconds for a PostgreSQL server to answer
-# Names of libpq. With these, a lost server is noticed in about WAIT seconds, not in hours.
+# Names of libpq. With these, a server that is lost or does not answer is noticed in seconds, not in hours.
 PATIENCE = {
-    "connect_timeout": str(CONNECT), "tcp_user_timeout": str(WAIT * 1000), "keepalives_idle": "10",
+    "connect_timeout": "10", "tcp_user_timeout": str(WAIT * 1000), "keepalives_idle": "10",
     "keepalives_interval": "5", "keepalives_count": "4",
 }  # fmt: skip
 FORMS = "FILE, sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+LOCK = 0x466F7665616C  # our advisory lock in PostgreSQL; no other program in the same database should use it
+
 # `given` and `grade` are class numbers, empty if ungradable; `when` is UTC with a fixed width, so it sorts as text.
 REVIEWS = Table(
     "reviews",
@@ -65,16 +59,24 @@ REVIEWS = Table(
     Index("reviews_by_time", "when", "id"),
     sqlite_autoincrement=True,  # never reuse an id
 )
+REVISION = (
+    "0001"  # of the tables; a change of them needs a new one, and a step that upgrades databases of the older one
+)
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
-# The number of our advisory lock in PostgreSQL; no other program in the same database should use it.
-LOCK = 0x466F7665616C
 
 
 def database_url(address: str) -> URL:
     """The URL of a plain path, sqlite:///… or postgresql://…; FovealError for anything else."""
     scheme, found, rest = address.partition("://")
     if not found or scheme == "sqlite":
-        return _file_url(address, rest)
+        if found and (not rest.startswith("/") or "?" in rest):
+            expected = f"{FORMS}, without options"
+            raise FovealError("reviews.address", "--reviews is not a valid address", expected=expected)
+        name = rest[1:] if found else address
+        if name in ("", ":memory:"):
+            what = "--reviews names a database in memory, which would be lost with the server"
+            raise FovealError("reviews.address", what, expected=FORMS)
+        return URL.create("sqlite", database=str(Path(name).expanduser()))
     if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise FovealError("reviews.address", "--reviews has an unknown scheme", expected=FORMS)
     try:
@@ -85,17 +87,6 @@ def database_url(address: str) -> URL:
         fix = "write @ : / % in a password as %40 %3A %2F %25"
         raise FovealError("reviews.address", "--reviews is not a valid address", expected=FORMS, fix=fix)
     return url.set(drivername="postgresql+psycopg", query=PATIENCE | dict(url.query))
-
-
-def _file_url(address: str, rest: str) -> URL:
-    is_path = "://" not in address
-    if not is_path and (not rest.startswith("/") or "?" in rest):
-        raise FovealError("reviews.address", "--reviews is not a valid address", expected=f"{FORMS}, without options")
-    name = address if is_path else rest[1:]
-    if name in ("", ":memory:"):
-        what = "--reviews names a database in memory, which would be lost with the server"
-        raise FovealError("reviews.address", what, expected=FORMS)
-    return URL.create("sqlite", database=str(Path(name).expanduser()))
 
 
 def place_of(url: URL) -> str:
@@ -171,10 +162,9 @@ def check_encoding(engine: Engine) -> None:
         with engine.connect() as connection:
             encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
         if encoding != "UTF8":
-            raise FovealError(
-                "reviews.encoding", f"the database stores text as {encoding}", expected="UTF8",
-                fix="create one with: createdb --encoding=UTF8 --template=template0 NAME",
-            )  # fmt: skip
+            what = f"the database of the reviews stores text as {encoding}"
+            fix = "create one with: createdb --encoding=UTF8 --template=template0 NAME"
+            raise FovealError("reviews.encoding", what, expected="UTF8", fix=fix)
 
 
 def reason(url: URL, error: Exception) -> str:
@@ -190,66 +180,27 @@ def fix_of(url: URL, error: Exception) -> str:
     """How to fix a database that cannot be opened."""
     if isinstance(error, ImportError):
         return "install its driver: pip install 'foveal[postgresql]'"
-    if url.get_backend_name() == "sqlite" and "not a database" in str(error):
+    if url.get_backend_name() != "sqlite":
+        return "check that the server runs, and the host, port, user, password, name and permissions of the database"
+    if "not a database" in str(error):
         return "give an existing reviews database or a new file"
-    if url.get_backend_name() == "sqlite":
-        return "give a file in a folder that this account can write to"
-    return "check that the server runs, and the host, port, user, password, name and permissions of the database"
+    return "give a file in a folder that this account can write to"
 
 
-def _reviews(operations: Operations) -> None:
-    operations.create_table(
-        "reviews",
-        Column("id", Integer, primary_key=True),
-        Column("image", String(64), nullable=False),
-        Column("name", Text, nullable=False),
-        Column("given", Integer),
-        Column("grade", Integer),
-        Column("reviewer", Text, nullable=False),
-        Column("note", Text, nullable=False),
-        Column("probabilities", JSON),
-        Column("model", Text, nullable=False),
-        Column("when", String(25), nullable=False),
-        sqlite_autoincrement=True,
-    )
-    operations.create_index("reviews_by_image", "reviews", ["image", "when", "id"])
-    operations.create_index("reviews_by_time", "reviews", ["when", "id"])
-
-
-REVISIONS: tuple[tuple[str, Callable[[Operations], None]], ...] = (("0001", _reviews),)
-
-
-def upgrade(engine: Engine) -> None:
-    """Bring the tables to this Foveal's revision, in one transaction; other servers wait for it.
+def make_tables(engine: Engine) -> None:
+    """Create the tables in a new database, in one transaction; other servers wait for it.
 
     FovealError if the database is from a newer Foveal or another program.
     """
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # changing a large table may take long
             connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         VERSION.create(connection, checkfirst=True)
         found = list(connection.scalars(select(VERSION.c.version_num)))
-        missing = _missing(found)
-        operations = Operations(MigrationContext.configure(connection))
-        for _, change in missing:
-            change(operations)
-        if missing:
-            _stamp(connection, missing[-1][0])
-
-
-def _missing(found: list[str]) -> tuple[tuple[str, Callable[[Operations], None]], ...]:
-    """The revisions that a database with the revision `found` lacks."""
-    known = [revision for revision, _ in REVISIONS]
-    if not found:
-        return REVISIONS
-    if len(found) > 1 or found[0] not in known:
-        what = f"the tables have revision {', '.join(found)}: they were made by a newer Foveal or another program"
-        expected = f"{known[0]} to {known[-1]}"
-        raise FovealError("reviews.revision", what, expected=expected, fix="update Foveal or give another database")
-    return REVISIONS[known.index(found[0]) + 1 :]
-
-
-def _stamp(connection: Connection, revision: str) -> None:
-    connection.execute(VERSION.delete())
-    connection.execute(VERSION.insert().values(version_num=revision))
+        if not found:
+            REVIEWS.create(connection)
+            connection.execute(VERSION.insert().values(version_num=REVISION))
+        elif found != [REVISION]:
+            what = f"the reviews have revision {', '.join(found)}: they were made by a newer Foveal or another program"
+            fix = "update Foveal or give another database"
+            raise FovealError("reviews.revision", what, expected=REVISION, fix=fix)

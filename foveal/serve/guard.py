@@ -15,25 +15,22 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
 
 from foveal.errors import FovealError
 from foveal.serve.options import LOCAL, ServeConfig
 
-ALWAYS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
+LOG = logging.getLogger("uvicorn.error")  # uvicorn writes it to stderr
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-LOG = logging.getLogger("uvicorn.error")  # uvicorn writes it to stderr
 STATUS = {
     "request.token": 401, "request.not_found": 404, "request.wrong_method": 405, "request.timeout": 408,
     "request.another_model": 409, "request.too_large": 413, "request.too_many": 413, "request.wrong_type": 415,
@@ -41,7 +38,7 @@ STATUS = {
     "package.missing": 422, "reviews.off": 404, "reviews.unavailable": 503, "server.busy": 503,
     "server.not_ready": 503, "server.failed": 500,
 }  # fmt: skip
-BY_CODE = {
+HEADERS_OF = {
     "request.token": {"WWW-Authenticate": "Bearer"},
     "request.timeout": {"Connection": "close"},
     "reviews.unavailable": {"Retry-After": "5"},
@@ -49,6 +46,23 @@ BY_CODE = {
 }
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Counters:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        own = self.registry = CollectorRegistry()
+        text, labels = "Seconds from a request to its answer", ("route", "status")
+        self.requests = Histogram("foveal_request_seconds", text, labels, buckets=SECONDS, registry=own)
+        text = "Photographs by answer: a grade, ungradable or unreadable"
+        self.answers = Counter("foveal_answers", text, ("answer",), registry=own)
+        self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=own)
+        self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=own)
+        text = "Photographs in one pass of the network"
+        self.batches = Histogram("foveal_batch_images", text, buckets=BATCHES, registry=own)
+        text = "Seconds of a pass through the network"
+        self.network = Histogram("foveal_network_seconds", text, buckets=SECONDS, registry=own)
 
 
 def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
@@ -63,7 +77,7 @@ def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
         except Exception:
             LOG.exception("a request failed")
             answer = response(FovealError("server.failed", "the server failed on this request", fix="see its log"))
-        answer.headers.update(ALWAYS)
+        answer.headers.update(HEADERS)
         if request.url.path.startswith("/v1/"):
             answer.headers["Cache-Control"] = "no-store"
         route = getattr(request.scope.get("route"), "path", "other")
@@ -74,9 +88,8 @@ def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
 def _refusal(request: Request, config: ServeConfig) -> FovealError | None:
     if config.local and not _is_local(request.headers.get("host", "")):
         # Prevents DNS rebinding: a web page whose host name points to this machine could read the answers.
-        what = "this server answers requests for this machine only"
         fix = f"open http://127.0.0.1:{config.port}, or start the server with --host"
-        return FovealError("request.wrong_host", what, fix=fix)
+        return FovealError("request.wrong_host", "this server answers requests for this machine only", fix=fix)
     if config.token and request.url.path.startswith("/v1/") and not _allowed(request, config.token):
         fix = "send the header Authorization: Bearer TOKEN"
         return FovealError("request.token", "the token is missing or wrong", fix=fix)
@@ -91,11 +104,11 @@ def _is_local(host: str) -> bool:
 
 
 def _allowed(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "").partition(" ")
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
     # Starlette decodes headers as Latin-1. A token may come as UTF-8, as from the page, or as Latin-1.
-    sent = given[2].strip(" \t")  # no other white space: it may be a byte of a letter
-    same = [hmac.compare_digest(form, token.encode()) for form in (sent.encode("latin-1"), sent.encode())]
-    return given[0].lower() == "bearer" and any(same)
+    given = given.strip(" \t")  # no other white space: it may be a byte of a letter
+    same = [hmac.compare_digest(form, token.encode()) for form in (given.encode("latin-1"), given.encode())]
+    return scheme.lower() == "bearer" and any(same)
 
 
 def add_errors(app: FastAPI) -> None:
@@ -126,89 +139,21 @@ def response(error: FovealError) -> JSONResponse:
     """The error as JSON, with the status and headers of its code; by default 422 for images and 400 for others."""
     status = STATUS.get(error.code, 422 if error.subject == "image" else 400)
     body = {"code": error.code, "what": error.what, "expected": error.expected, "fix": error.fix}
-    headers = dict(BY_CODE.get(error.code, {}))
+    headers = dict(HEADERS_OF.get(error.code, {}))
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return JSONResponse({"error": body}, status, headers=headers)
 
 
-def too_large(bytes_: int) -> FovealError:
-    """The request has more bytes than the server accepts."""
-    return FovealError(
-        "request.too_large", "the request is too large", expected=f"at most {bytes_ / 1e6:g} MB",
-        fix="send fewer or smaller photographs",
-    )  # fmt: skip
-
-
-def too_many(images: int) -> FovealError:
-    """The request has more photographs than the server accepts."""
-    return FovealError(
-        "request.too_many", "the request has too many photographs", expected=f"at most {images}",
-        fix="send them in several requests",
-    )  # fmt: skip
-
-
 def busy(seconds: int) -> FovealError:
-    """The queue or the memory for requests is full."""
+    """The error if the queue or the memory for requests is full."""
     error = FovealError("server.busy", "the server is busy", fix=f"send the request again in {seconds} s")
     error.retry_after = seconds
     return error
 
 
-def too_slow(seconds: float) -> FovealError:
-    """The request was not received and answered in time."""
-    what = f"the request was not received and answered within {seconds:g} s"
-    return FovealError("request.timeout", what, fix="send fewer photographs at once")
-
-
-def database_late(seconds: float) -> FovealError:
-    """The database of reviews did not answer in time."""
-    what = f"the database of reviews did not answer within {seconds:g} s"
-    return FovealError("reviews.unavailable", what, fix="try again in a moment")
-
-
-def unreadable(code: str, reason: str) -> FovealError:
-    """The photograph cannot be read; `code` and `reason` come from the decoder."""
-    return FovealError(
-        code, f"the photograph cannot be read: {reason}",
-        expected="a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that other programs can open",
-    )  # fmt: skip
-
-
 def invalid(first: Mapping[str, Any]) -> FovealError:
-    """The first problem that pydantic found in a request."""
+    """The error for the first problem that pydantic found in a request."""
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     what = f"{where}: {first['msg']}" if where else str(first["msg"])
     return FovealError("request.invalid", what, fix="see /docs for the fields and their types")
-
-
-class Counters:
-    """One registry for each server."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Histogram(
-            "foveal_request_seconds", "Seconds from a request to its answer", ("route", "status"),
-            buckets=SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self.answers = Counter(
-            "foveal_answers", "Photographs by answer: a grade, ungradable or unreadable", ("answer",),
-            registry=self.registry,
-        )  # fmt: skip
-        self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=self.registry)
-        self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=self.registry)
-        self.batches = Histogram(
-            "foveal_batch_images", "Photographs in one pass of the network", buckets=BATCHES, registry=self.registry
-        )
-        self.network = Histogram(
-            "foveal_network_seconds", "Seconds of a pass through the network", buckets=SECONDS, registry=self.registry
-        )
-
-    def batch(self, images: int, seconds: float) -> None:
-        """Count a pass through the network."""
-        self.batches.observe(images)
-        self.network.observe(seconds)
-
-    def text(self) -> bytes:
-        """All counters in the format of Prometheus."""
-        return generate_latest(self.registry)

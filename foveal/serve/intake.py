@@ -15,12 +15,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from foveal.errors import FovealError
-from foveal.serve.guard import busy, too_large, too_many, too_slow
+from foveal.serve.guard import busy
 from foveal.serve.options import Limits
 
 SINGLE = ("image/", "application/dicom", "application/octet-stream")
-LONGEST_NAME = 400  # characters
 FIELD = "images"
+KINDS = f"multipart/form-data with parts named {FIELD}, or one file as image/jpeg, image/png, … or application/dicom"
+LONGEST_NAME = 400  # characters
 
 
 @dataclass(frozen=True)
@@ -82,33 +83,38 @@ async def read_photographs(request: Request, limits: Limits, hold: Callable[[int
 
     FovealError if the request is too large, too slow or of the wrong type.
     """
-    most = limits.megabytes * 10**6
+    most, kind = limits.megabytes * 10**6, media_type(request)
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise too_large(most)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared.isdigit():
+        _check_size(int(declared), most)
     async with within(limits.timeout):
         if kind == "multipart/form-data":
             return await _from_form(request, limits.images, limited(request, most, hold))
         if kind.startswith(SINGLE):
             data = b"".join([chunk async for chunk in limited(request, most, hold)])
-            name = _text(request.headers.get("x-name", "")) or request.query_params.get("name") or "photograph"
-            return [Sent(_with_ending(tidy(name), kind), data)]
-    raise FovealError(
-        "request.wrong_type", f"the request has the type '{kind[:80] or 'none'}'",
-        expected=f"multipart/form-data with parts named {FIELD}, or one file as image/jpeg, image/png, … or "
-        "application/dicom",
-    )  # fmt: skip
+            name = tidy(_text(request.headers.get("x-name", "")) or request.query_params.get("name", ""))
+            if kind == "application/dicom" and not name.lower().endswith(".dcm"):
+                name += ".dcm"  # DICOM may lack a preamble to recognise it by
+            return [Sent(name, data)]
+    raise FovealError("request.wrong_type", f"the request has the type '{kind[:80] or 'none'}'", expected=KINDS)
+
+
+def media_type(request: Request) -> str:
+    """The type of the body in lower case, without parameters; empty if the request names none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @asynccontextmanager
-async def within(seconds: float, late: Callable[[float], FovealError] = too_slow) -> AsyncIterator[None]:
-    """Raise the error `late(seconds)` if the block takes longer."""
+async def within(
+    seconds: float, code: str = "request.timeout", what: str = "the request was not received and answered"
+) -> AsyncIterator[None]:
+    """FovealError if the block takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise late(seconds) from None
+        fix = "try again, with fewer photographs at once"
+        raise FovealError(code, f"{what} within {seconds:g} s", fix=fix) from None
 
 
 async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, None]) -> list[Sent]:
@@ -117,7 +123,8 @@ async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, 
         form = await parser.parse()
     except MultiPartException as error:
         if "files" in error.message.lower():
-            raise too_many(images) from None
+            what, fix = "the request has too many photographs", "send them in several requests"
+            raise FovealError("request.too_many", what, expected=f"at most {images}", fix=fix) from None
         raise FovealError("request.malformed", f"the form cannot be read: {error.message}") from None
     except FovealError:
         raise
@@ -138,7 +145,7 @@ async def _photographs_in(form: FormData) -> list[Sent]:
             if name != FIELD:
                 what = f"the form has a file in a part named '{tidy(name)[:80]}'"
                 raise FovealError("request.wrong_part", what, expected=f"parts named {FIELD}")
-            sent.append(Sent(tidy(value.filename or "photograph"), await value.read()))
+            sent.append(Sent(tidy(value.filename or ""), await value.read()))
     if not sent:
         fix = f"add one or more files as parts named {FIELD}"
         raise FovealError("request.no_photograph", "the form has no photograph", fix=fix)
@@ -146,16 +153,22 @@ async def _photographs_in(form: FormData) -> list[Sent]:
 
 
 async def limited(
-    request: Request, most: int, hold: Callable[[int], None] = lambda count: None
+    request: Request, most: int, hold: Callable[[int], None] | None = None
 ) -> AsyncGenerator[bytes, None]:  # fmt: skip
-    """The body of a request in chunks; raises `too_large` if it has more bytes than `most`."""
+    """The body of a request in chunks; FovealError if it has more bytes than `most`."""
     total = 0
     async for chunk in request.stream():
         total += len(chunk)
-        if total > most:
-            raise too_large(most)
-        hold(len(chunk))
+        _check_size(total, most)
+        if hold is not None:
+            hold(len(chunk))
         yield chunk
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        expected, fix = f"at most {most / 1e6:g} MB", "send fewer or smaller photographs"
+        raise FovealError("request.too_large", "the request is too large", expected=expected, fix=fix)
 
 
 def _text(header: str) -> str:
@@ -164,11 +177,6 @@ def _text(header: str) -> str:
         return header.encode("latin-1").decode()
     except UnicodeDecodeError:
         return header
-
-
-def _with_ending(name: str, kind: str) -> str:
-    """The name, with the ending .dcm for DICOM, which may lack a preamble to recognise it by."""
-    return f"{name}.dcm" if kind == "application/dicom" and not name.lower().endswith(".dcm") else name
 
 
 def tidy(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,7 +18,16 @@ from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
-from foveal.serve.database import REVIEWS, check_encoding, database_url, fix_of, open_engine, place_of, reason, upgrade
+from foveal.serve.database import (
+    REVIEWS,
+    check_encoding,
+    database_url,
+    fix_of,
+    make_tables,
+    open_engine,
+    place_of,
+    reason,
+)
 from foveal.sets.corrections import COLUMNS
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
@@ -96,13 +105,11 @@ class Reviews:
                 "id": row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})",
                 "old": "" if row["given"] is None else str(row["given"]),
                 "new": "" if row["grade"] is None else str(row["grade"]),
-                "who": row["reviewer"],
-                "when": row["when"],
-                "why": row["note"],
+                "who": row["reviewer"], "when": row["when"], "why": row["note"],
             }
             for row in rows
             if everything or row["given"] != row["grade"]
-        ]
+        ]  # fmt: skip
         return pd.DataFrame(table, columns=list(COLUMNS), dtype=str)
 
     def close(self) -> None:
@@ -122,25 +129,20 @@ class Reviews:
 def open_reviews(url: str) -> Reviews:
     """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); creates what is missing.
 
-    Upgrades a database of an older Foveal. FovealError, without any password in it, if it cannot be opened.
+    FovealError, without any password in it, if they cannot be opened.
     """
     address = database_url(url)
-    place = place_of(address)
-    engine = None
     try:
-        engine = open_engine(address)
-        check_encoding(engine)
-        upgrade(engine)
-        return Reviews(engine)
+        with ExitStack() as if_it_fails:
+            engine = open_engine(address)
+            if_it_fails.callback(engine.dispose)
+            check_encoding(engine)
+            make_tables(engine)
+            if_it_fails.pop_all()
+            return Reviews(engine)
     except (SQLAlchemyError, ImportError, OSError) as error:
-        what = f"the reviews in {place} cannot be opened: {reason(address, error)}"
-        failed = FovealError("reviews.unavailable", what, fix=fix_of(address, error))
-    except FovealError as error:
-        what = f"the reviews in {place} cannot be opened: {error.what}"
-        failed = FovealError(error.code, what, expected=error.expected, fix=error.fix)
-    if engine is not None:
-        engine.dispose()
-    raise failed
+        what = f"the reviews in {place_of(address)} cannot be opened: {reason(address, error)}"
+        raise FovealError("reviews.unavailable", what, fix=fix_of(address, error)) from None
 
 
 def check_review(review: Review) -> None:
@@ -153,14 +155,12 @@ def check_review(review: Review) -> None:
     for field in ("given", "grade"):
         grade = getattr(review, field)
         if grade is not None and (type(grade) is not int or not 0 <= grade < CLASSES):
-            raise FovealError(
-                "reviews.invalid", f"{field} is {grade!r}", expected="a class number, or none for ungradable"
-            )
-    if review.probabilities is not None:
-        right = all(type(value) in (int, float) and 0 <= value <= 1 for value in review.probabilities)
-        if not right or len(review.probabilities) > CLASSES:
-            expected = f"numbers from 0 to 1, one for each class, at most {CLASSES}"
-            raise FovealError("reviews.invalid", "probabilities are invalid", expected=expected)
+            expected = "a class number, or none for ungradable"
+            raise FovealError("reviews.invalid", f"{field} is {grade!r}", expected=expected)
+    shares = review.probabilities or ()
+    if len(shares) > CLASSES or not all(type(value) in (int, float) and 0 <= value <= 1 for value in shares):
+        expected = f"numbers from 0 to 1, one for each class, at most {CLASSES}"
+        raise FovealError("reviews.invalid", "probabilities are invalid", expected=expected)
 
 
 def _check_text(field: str, text: str, limit: int) -> None:

@@ -6,12 +6,12 @@ Several threads decode, one thread runs the network.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -35,9 +35,10 @@ from foveal.sets.shards import cores
 
 HELD_REQUESTS = 8  # most requests of the largest size in memory at one time
 PICTURE_SIDE = 1600  # px: longest side of a picture that is sent back
-SHOWN = 4
-MOST = 4000  # most images to search: their features are computed when the server starts
-SIDE = 224  # px of a thumbnail
+SIMILAR = 4  # similar cases in an answer
+MOST_CASES = 4000  # to search: their features are computed when the server starts
+CASE_SIDE = 224  # px of a thumbnail
+Found = TypeVar("Found")
 
 
 class Work:
@@ -46,7 +47,7 @@ class Work:
     def __init__(self, model: Model, config: ServeConfig, limits: Limits, cases: Cases | None) -> None:
         self.model, self.config, self.limits, self.cases = model, config, limits, cases
         self.counters = Counters()
-        self.batcher = Batcher(model, config.ungradable, limits, self.counters.batch)
+        self.batcher = Batcher(model, config.ungradable, limits, self.counters)
         self.counters.in_work.set_function(lambda: self.batcher.in_work)
         self.room = Room(HELD_REQUESTS * limits.megabytes * 10**6)
         self._threads = ThreadPoolExecutor(cores(), "decode")
@@ -56,21 +57,23 @@ class Work:
         self._threads.shutdown(wait=True)
         self.batcher.close()
 
-    async def grade(self, photographs: list[Sent], wanted: Wanted) -> list[dict[str, Any]]:
+    async def grade(
+        self, photographs: list[Sent], *, pictures: bool = False, similar: bool = False
+    ) -> list[dict[str, Any]]:
         """Answers in the order of the photographs; FovealError when the server is full or too slow."""
         with self.batcher.place(len(photographs)):
             async with within(self.limits.timeout):
                 # Wait for all, even if one fails: a place in the queue is free only when its work is done.
-                tasks = (self._answer(sent, wanted) for sent in photographs)
+                tasks = (self._answer(sent, pictures, similar) for sent in photographs)
                 answers = await asyncio.gather(*tasks, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
-    async def _answer(self, sent: Sent, wanted: Wanted) -> dict[str, Any]:
+    async def _answer(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
         try:
-            answer = await self._graded(sent, wanted)
+            answer = await self._graded(sent, pictures, similar)
         except FovealError as error:
             if error.subject not in ("image", "package"):
                 raise
@@ -79,24 +82,22 @@ class Work:
         self.counters.answers.labels(str(said)).inc()
         return answer
 
-    async def _graded(self, sent: Sent, wanted: Wanted) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        most = self.limits.megapixels * 10**6
-        read = partial(
-            prepare_file, sent.data, self.model.preparation, self.model.fundus, name=sent.name, most_pixels=most
-        )
-        prepared: Prepared = await loop.run_in_executor(self._threads, read)
-        judged = await asyncio.wrap_future(self.batcher.submit(prepared, wanted.looks))
-        answer = answer_of(self.model, sent, prepared, judged)
+    async def _graded(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
+        model, limit = self.model, {"name": sent.name, "most_pixels": self.limits.megapixels * 10**6}
+        prepared = await self._in_thread(prepare_file, sent.data, model.preparation, model.fundus, **limit)
+        judged = await asyncio.wrap_future(self.batcher.submit(prepared, pictures or similar))
+        answer = answer_of(model, sent, prepared, judged)
         if self.config.keep_images is not None:
-            await loop.run_in_executor(self._threads, _keep, sent, self.config.keep_images)
-        if wanted.pictures:
-            draw = partial(pictures_of, self.model, sent, prepared, judged, most)
-            answer |= await loop.run_in_executor(self._threads, draw)
-        if wanted.similar and self.cases is not None and judged.features is not None:
-            nearest = partial(self.cases.nearest, judged.features)
-            answer["similar"] = await loop.run_in_executor(self._threads, nearest)
+            await self._in_thread(_keep, sent, self.config.keep_images)
+        if pictures:
+            decoded = await self._in_thread(decode, sent.data, PICTURE_SIDE, **limit)
+            answer |= await self._in_thread(pictures_of, model, decoded.pixels, prepared, judged.places)
+        if similar and self.cases is not None and judged.features is not None:
+            answer["similar"] = await self._in_thread(self.cases.nearest, judged.features)
         return answer
+
+    async def _in_thread(self, function: Callable[..., Found], *given: Any, **options: Any) -> Found:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *given, **options))
 
 
 def _keep(sent: Sent, folder: Path) -> None:
@@ -106,33 +107,20 @@ def _keep(sent: Sent, folder: Path) -> None:
         write_bytes(file, sent.data)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What an answer contains besides the grade."""
-
-    pictures: bool = False
-    similar: bool = False
-
-    @property
-    def looks(self) -> bool:
-        """Whether maps and features are needed."""
-        return self.pictures or self.similar
-
-
 def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> dict[str, Any]:
     """The answer for a readable photograph; the same values as its row of predictions.csv."""
     row, classes = judged.row, model.classes
     grade = None if row["grade"] is None else int(row["grade"])
-    referable = None if row["referable"] is None else bool(row["referable"])
     members = str(row.get("set") or "").split()
-    flags = [{"name": word, "meaning": FLAGS.get(word, word)} for word in prepared.flags]
     answer = {
         "name": sent.name, "sha256": sent.sha256, "answer": row["answer"], "reason": row["reason"],
         "grade": grade, "grade_name": None if grade is None else classes[grade],
-        "probabilities": [row[f"p{number}"] for number in range(len(classes))], "referable": referable,
+        "probabilities": [row[f"p{number}"] for number in range(len(classes))],
+        "referable": None if row["referable"] is None else bool(row["referable"]),
         "set": [int(member) for member in members] or None,
         "coverage": model.readout.coverage if members else None,
-        "flags": flags, "width": prepared.width, "height": prepared.height,
+        "flags": [{"name": word, "meaning": FLAGS.get(word, word)} for word in prepared.flags],
+        "width": prepared.width, "height": prepared.height,
     }  # fmt: skip
     if model.second is not None:
         name, values = model.second
@@ -148,25 +136,22 @@ def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
 
 
 def pictures_of(
-    model: Model, sent: Sent, prepared: Prepared, judged: Judged, most_pixels: int
+    model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None
 ) -> dict[str, str | None]:  # fmt: skip
     """The photograph and its heat map layer as data: URLs; heat is None if the model has no maps."""
-    decoded = decode(sent.data, PICTURE_SIDE, name=sent.name, most_pixels=most_pixels)
-    frame, square = locate(decoded.pixels, model.preparation)
-    picture = {"picture": data_address(to_jpeg(_shrunk(decoded.pixels)), "jpeg")}
-    if judged.places is None:
-        return {**picture, "heat": None}
-    layer = _shrunk(heat_layer(frame.shape, square, judged.places, retina_of(prepared.square)))
+    picture = data_address(to_jpeg(_shrunk(pixels)), "jpeg")
+    if places is None:
+        return {"picture": picture, "heat": None}
+    frame, square = locate(pixels, model.preparation)
+    layer = _shrunk(heat_layer(frame.shape, square, places, retina_of(prepared.square)))
     encoded = cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes()
-    return {**picture, "heat": data_address(encoded, "png")}
+    return {"picture": picture, "heat": data_address(encoded, "png")}
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
     """The picture with its longest side at most `PICTURE_SIDE`."""
     factor = PICTURE_SIDE / max(pixels.shape[:2])
-    if factor >= 1:
-        return pixels
-    return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return pixels if factor >= 1 else cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)
@@ -176,20 +161,19 @@ class Cases:
     prepared: PreparedSet
     records: pd.DataFrame
     directions: np.ndarray
-    classes: Sequence[str]
 
     def nearest(self, features: np.ndarray) -> list[dict[str, Any]]:
         """The images most similar to features float32 [D], by cosine: id, grade, similarity, picture."""
-        cosines = self.directions @ (features / max(float(np.linalg.norm(features)), 1e-12))
-        order = np.argsort(-cosines, kind="stable")[:SHOWN]
+        cosines = self.directions @ _normalised(features)
+        order = np.argsort(-cosines, kind="stable")[:SIMILAR]
         chosen = self.records.iloc[order]
         found = []
         for row, cosine, pixels in zip(
             chosen.to_dict("records"), cosines[order], self.prepared.pixels(chosen), strict=True
         ):
             grade = int(row["label"])
-            found.append({"id": str(row["id"]), "grade": grade, "grade_name": self.classes[grade],
-                          "similarity": round(float(cosine), 4), "picture": embedded(pixels, SIDE)})  # fmt: skip
+            found.append({"id": str(row["id"]), "grade": grade, "grade_name": self.prepared.classes[grade],
+                          "similarity": round(float(cosine), 4), "picture": embedded(pixels, CASE_SIDE)})  # fmt: skip
         return found
 
 
@@ -202,13 +186,12 @@ def open_cases(path: Path, model: Model) -> Cases:
     records = prepared.records[(prepared.records["split"] == "train") & prepared.records["label"].notna()]
     if not len(records):
         raise FovealError("set.no_labels", f"--cases {path} has no graded training images")
-    if len(records) > MOST:
-        places = np.linspace(0, len(records) - 1, MOST).astype(int)
-        say(f"similar cases come from {MOST:,} of the {len(records):,} graded images, evenly spaced")
-        records = records.iloc[places]
     if not model.has_features:
         what = f"--cases: {model.name} gives no features to compare images: it is an ensemble or an older export"
         raise FovealError("option.conflict", what, fix="serve one grader, or export it again")
+    if len(records) > MOST_CASES:
+        say(f"similar cases come from {MOST_CASES:,} of the {len(records):,} graded images, evenly spaced")
+        records = records.iloc[np.linspace(0, len(records) - 1, MOST_CASES).astype(int)]
     parts = []
     with progress_bar("features of cases", len(records)) as bar:
         for part, images in model.images_of(prepared, records):
@@ -216,5 +199,9 @@ def open_cases(path: Path, model: Model) -> Cases:
             bar.advance(len(part))
     features = joined(parts).features
     assert features is not None
-    lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    return Cases(prepared, records, features / lengths, model.classes)
+    return Cases(prepared, records, _normalised(features))
+
+
+def _normalised(features: np.ndarray) -> np.ndarray:
+    """Features [D] or [n, D] with length 1."""
+    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)

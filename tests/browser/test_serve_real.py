@@ -24,9 +24,9 @@ def server(looking_run: Path, phantom_set: Path, tmp_path_factory: Any) -> Itera
     """The address of `foveal serve`, in a thread."""
     import uvicorn
 
-    from foveal.serve.connections import Hurried, listen
+    from foveal.serve.connections import Hurried
     from foveal.serve.options import ServeConfig
-    from foveal.serve.serve import build_app
+    from foveal.serve.serve import build_app, listen
 
     reviews = str(tmp_path_factory.mktemp("reviews") / "reviews.sqlite")
     app = build_app(ServeConfig(run=looking_run, cases=phantom_set, reviews=reviews, device="cpu"))

@@ -6,13 +6,10 @@ import threading
 from contextlib import closing
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Column, Integer
+from sqlalchemy import event
 
-from foveal.errors import FovealError
-from foveal.serve import database as schema
 from foveal.serve import reviews as module
+from foveal.serve.database import REVIEWS
 from foveal.serve.reviews import Review, open_reviews
 
 REVIEW = Review(image="a" * 64, name="left.jpg", given=2, grade=3, reviewer="K")
@@ -96,43 +93,16 @@ def test_a_missing_driver_is_told(monkeypatch, refuses):
         open_reviews("postgresql://host/reviews")
 
 
-def test_the_revisions_make_the_tables_that_are_used(reviews, tmp_path):
-    with reviews._engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), schema.REVIEWS.metadata) == []
-        assert MigrationContext.configure(connection).get_current_revision() == schema.REVISIONS[-1][0]
-
-
-def more(operations):
-    operations.add_column("reviews", Column("seconds", Integer))
-
-
-def broken(operations):
-    operations.add_column("reviews", Column("other", Integer))
-    raise FovealError("reviews.broken", "stopped half way")
-
-
-def columns_of(place):
-    with closing(sqlite3.connect(place)) as connection:
-        return [row[1] for row in connection.execute("PRAGMA table_info(reviews)")]
-
-
-def test_an_older_database_is_upgraded_with_all_its_reviews_or_not_at_all(tmp_path, monkeypatch, refuses):
-    place = tmp_path / "reviews.db"
-    with closing(open_reviews(str(place))) as store:
-        store.add(REVIEW)
-    first = schema.REVISIONS
-    monkeypatch.setattr(schema, "REVISIONS", (*first, ("0002", more), ("0003", broken)))
-    with refuses("reviews.broken"):
-        open_reviews(str(place))
-    assert not {"seconds", "other"} & set(columns_of(place))
-    monkeypatch.setattr(schema, "REVISIONS", (*first, ("0002", more)))
-    for _ in range(2):
-        with closing(open_reviews(str(place))) as store:
-            assert store.latest()[0] == 1
-    assert columns_of(place)[-1] == "seconds"
-    monkeypatch.setattr(schema, "REVISIONS", first)
+def test_a_database_of_another_revision_or_program_is_refused(tmp_path, refuses):
+    open_reviews(str(tmp_path / "newer.db")).close()
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as other, other:
+        other.execute("UPDATE alembic_version SET version_num = '0002'")
     with refuses("reviews.revision", "0002", "0001"):
-        open_reviews(str(place))
+        open_reviews(str(tmp_path / "newer.db"))
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other, other:
+        other.execute("CREATE TABLE reviews (stars INTEGER)")
+    with refuses("reviews.unavailable", "other.db", "reviews"):
+        open_reviews(str(tmp_path / "other.db"))
 
 
 def test_servers_that_start_at_once_make_one_database(tmp_path):
@@ -155,24 +125,26 @@ def test_servers_that_start_at_once_make_one_database(tmp_path):
         assert not faults and store.latest()[0] == 6
 
 
-def test_a_second_server_waits_while_the_first_makes_the_tables(tmp_path, monkeypatch):
-    place, inside, go_on = str(tmp_path / "reviews.db"), threading.Event(), threading.Event()
+def test_a_second_server_waits_while_the_first_makes_the_tables(tmp_path):
+    place, inside, go_on, made = str(tmp_path / "reviews.db"), threading.Event(), threading.Event(), []
 
-    def slowly(operations):
+    def slowly(table, connection, **options):
+        made.append(table.name)
         inside.set()
         assert go_on.wait(5)
-        schema._reviews(operations)
 
-    monkeypatch.setattr(schema, "REVISIONS", (("0001", slowly),))
-    first = threading.Thread(target=lambda: open_reviews(place).close())
-    first.start()
-    assert inside.wait(5)
-    monkeypatch.setattr(schema, "REVISIONS", (("0001", more),))  # would fail: the table is not there yet
-    second = threading.Thread(target=lambda: open_reviews(place).close())
-    second.start()
-    second.join(0.1)
-    assert second.is_alive()
-    go_on.set()
-    first.join()
-    second.join()
-    assert "seconds" not in columns_of(place)
+    event.listen(REVIEWS, "before_create", slowly)
+    try:
+        first = threading.Thread(target=lambda: open_reviews(place).close())
+        first.start()
+        assert inside.wait(5)
+        second = threading.Thread(target=lambda: open_reviews(place).close())
+        second.start()
+        second.join(0.1)
+        assert second.is_alive()
+        go_on.set()
+        first.join()
+        second.join()
+    finally:
+        event.remove(REVIEWS, "before_create", slowly)
+    assert made == ["reviews"]
