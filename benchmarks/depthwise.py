@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from foveal.distributed import choose_device
-from foveal.nets.depthwise import quicken_depthwise
+from foveal.nets.layers import quicken_depthwise
 
 SHAPES = (  # channels, side, kernel, stride
     (96, 64, 3, 2), (144, 32, 5, 2), (240, 16, 5, 1), (480, 8, 3, 1), (672, 8, 5, 1), (672, 8, 5, 2), (1152, 4, 5, 1),

@@ -21,7 +21,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from foveal.augment.table import ViewPlan, ViewTable, column
+from foveal.augment.draw import ViewPlan, ViewTable, column
 
 BORDERS = {"repeat": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
 # Measured on two cores: two threads have 2/3 of the speed of one at 32 px, the same at 128, and 1.5 times at 224.

@@ -16,8 +16,7 @@ from foveal.explain.cam import WEIGHTED, class_activation, enlarged
 from foveal.explain.geometry import alarm_of, border_energy, resized, without_lesions
 from foveal.explain.target import EXPECTED, Scorer, Target, of_class, resolve
 from foveal.fundus.overlay import retina_of
-from foveal.nets.heads import Grader
-from foveal.nets.looking import Looking
+from foveal.nets.heads import Grader, Looking
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foveal.nets.batchnorm import re_estimate, statistics_layers
 from foveal.nets.heads import Grader
+from foveal.nets.layers import re_estimate, statistics_layers
 
 # Cascading randomisation: which layers get random weights, counted from the end, as a share of the layers.
 STEPS = {"head": 0.0, "head and last half": 0.5, "all": 1.0}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from foveal.errors import FovealError
 from foveal.losses.grading import expected_grade
-from foveal.nets.looking import Looking
+from foveal.nets.heads import Looking
 from foveal.predict.predictor import Predictor, look
 from foveal.readout.calibration import LEAST_PROBABILITY
 

@@ -1,7 +1,8 @@
 """Losses for grades; each determines the form of the head and how a grade follows from the probabilities.
 
-Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax gives the probabilities;
-targets [B, K] and weights [K] as in targets.py. With every loss, a grader computes probabilities for all classes.
+Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax gives the probabilities, which
+every grader has. targets: float [B, K], rows sum to 1; one-hot for a known grade, a mixture after mixup or for a soft
+pseudo-label. weights: [K], one per class. A cost is a scalar, the mean over images.
 """
 
 from __future__ import annotations
@@ -9,17 +10,137 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.errors import FovealError
-from foveal.losses.coral import coral, cumulative_logits
-from foveal.losses.corn import corn, corn_logits
-from foveal.losses.focal import focal
 from foveal.losses.precision import at_least_float32
-from foveal.losses.regression import mse, regression_logits, smooth_l1
-from foveal.losses.targets import mean_grade, smoothed, weighted_mean
 
 DECISIONS = ("most_probable", "expected")
+GAMMA = 2.0  # of the focal loss, the paper's
+LEAST_GAP = 1e-6  # between cuts, so that the probability of a class between equal cuts is not 0
+SLOPE = 3.0  # log-odds per grade: a standard deviation of 0.6 grades, typical of a good grader
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """int64 [B] -> float32 [B, K]."""
+    return F.one_hot(labels, classes).float()
+
+
+def importance(targets: Tensor, weights: Tensor) -> Tensor:
+    """The weight of each image, [B]: the weight of its class, or the weighted mean for a mixture."""
+    return targets @ weights
+
+
+def expected_grade(probabilities: Tensor) -> Tensor:
+    """sum_k k p_k: [B, K] -> [B], between 0 and K - 1."""
+    grades = torch.arange(probabilities.shape[1], device=probabilities.device, dtype=probabilities.dtype)
+    return probabilities @ grades
+
+
+def exceeds(targets: Tensor) -> Tensor:
+    """[B, K] -> [B, K - 1]: the probability that the grade is above 0, 1, … K - 2."""
+    return targets.flip(1).cumsum(1).flip(1)[:, 1:]
+
+
+def smoothed(targets: Tensor, share: float) -> Tensor:
+    """Targets with `share` (0-1) of them spread evenly over all classes (Szegedy et al. 2016, section 7)."""
+    return targets * (1 - share) + share / targets.shape[1] if share else targets
+
+
+def _mean(costs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The mean of costs [B], weighted by the importance of each image."""
+    importances = importance(targets, weights)
+    return (importances * costs).sum() / importances.sum()
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Weighted cross-entropy. It ignores the order of classes: every error costs the same."""
+    logs = at_least_float32(logits).log_softmax(1)
+    return _mean(-(smoothed(targets, label_smoothing) * logs).sum(1), targets, weights)
+
+
+def focal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """- sum_k t_k (1 - p_k)^gamma log p_k (Lin et al. 2017, eq. 4): what is right already costs almost nothing."""
+    logs = at_least_float32(logits).log_softmax(1)
+    wanted = smoothed(targets, label_smoothing)
+    return _mean(-(wanted * (1 - logs.exp()).pow(GAMMA) * logs).sum(1), targets, weights)
+
+
+def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy plus the squared error of the expected grade: larger errors cost more.
+
+    The expected grade is sum_k k p_k, as in Rothe et al. 2018 (DEX); quadratic kappa penalises squared errors too.
+    """
+    squared = (expected_grade(at_least_float32(logits).softmax(1)) - expected_grade(targets)).square()
+    return cross_entropy(logits, targets, weights, label_smoothing) + _mean(squared, targets, weights)
+
+
+def corn(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """CORN (Shi, Cao and Raschka 2023, https://arxiv.org/abs/2111.08851) of conditional log-odds [B, K - 1].
+
+    output k: the log-odds that the grade is above k, given that it is above k - 1
+    cost = - sum_k [ P(y > k) log s(o_k) + (P(y > k - 1) - P(y > k)) log(1 - s(o_k)) ],   P(y > -1) = 1
+
+    For a known grade this is the paper's cost: question k applies only to images with a grade of at least k. The paper
+    divides by the number of questions in the batch; here it is a mean over images, so that a batch processed in parts
+    gives the same gradient.
+    """
+    outputs, above = at_least_float32(outputs), exceeds(targets)
+    asked = torch.cat([torch.ones_like(above[:, :1]), above[:, :-1]], dim=1)
+    costs = -(above * F.logsigmoid(outputs) + (asked - above) * F.logsigmoid(-outputs)).sum(1)
+    return _mean(costs, targets, weights)
+
+
+def corn_logits(outputs: Tensor) -> Tensor:
+    """Log-probabilities [B, K] of the classes: P(y = k) = (1 - s(o_k)) prod_{j < k} s(o_j)."""
+    outputs = at_least_float32(outputs)
+    reached = F.pad(F.logsigmoid(outputs).cumsum(1), (1, 0))
+    return reached + F.pad(F.logsigmoid(-outputs), (0, 1))
+
+
+def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """CORAL (Cao, Mirjalili and Raschka 2020, https://arxiv.org/abs/1901.07884) of cumulative log-odds [B, K - 1].
+
+    output k: the log-odds that the grade is above k, with one weight vector for all k and a bias for each
+    cost = - sum_k [ P(y > k) log s(o_k) + (1 - P(y > k)) log(1 - s(o_k)) ]
+    """
+    costs = F.binary_cross_entropy_with_logits(at_least_float32(outputs), exceeds(targets), reduction="none").sum(1)
+    return _mean(costs, targets, weights)
+
+
+def cumulative_logits(outputs: Tensor) -> Tensor:
+    """Log-probabilities [B, K] of the classes from log-odds [B, K - 1] of being above 0, 1, …
+
+    P(y = k) = s(o_{k-1}) - s(o_k), computed as s(a) s(-b) (1 - e^(b - a)) to keep precision if both are near 1. Cuts
+    may be in the wrong order early in training, so they are sorted.
+    """
+    outputs = at_least_float32(outputs).sort(dim=1, descending=True).values
+    gap = (outputs[:, :-1] - outputs[:, 1:]).clamp_min(LEAST_GAP)
+    between = F.logsigmoid(outputs[:, :-1]) + F.logsigmoid(-outputs[:, 1:]) + torch.log(-torch.expm1(-gap))
+    return torch.cat([F.logsigmoid(-outputs[:, :1]), between, F.logsigmoid(outputs[:, -1:])], dim=1)
+
+
+def mse(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Squared error of grades [B, 1]."""
+    return _mean((at_least_float32(outputs)[:, 0] - expected_grade(targets)).square(), targets, weights)
+
+
+def smooth_l1(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Huber's error of grades [B, 1]: half the square up to one grade, linear beyond."""
+    costs = F.smooth_l1_loss(at_least_float32(outputs)[:, 0], expected_grade(targets), reduction="none")
+    return _mean(costs, targets, weights)
+
+
+def regression_logits(outputs: Tensor, classes: int) -> Tensor:
+    """Log-probabilities [B, K] of the classes from grades [B, 1].
+
+    The truth is taken as logistic around the number, with cuts half-way between grades; the best cutoffs and slopes are
+    fitted after training, on held-out images (readout/readout.py).
+    """
+    cuts = torch.arange(classes - 1, device=outputs.device) + 0.5
+    return cumulative_logits(SLOPE * (at_least_float32(outputs) - cuts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +156,6 @@ class GradingLoss:
     ordered: bool = True
     decision: str = "expected"
     smooths: bool = False
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Weighted cross-entropy, a scalar. It ignores the order of classes: every error costs the same."""
-    logs = at_least_float32(logits).log_softmax(1)
-    return weighted_mean(-(smoothed(targets, label_smoothing) * logs).sum(1), targets, weights)
-
-
-def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy plus the squared error of the expected grade, a scalar: larger errors cost more.
-
-    The expected grade is sum_k k p_k, as in Rothe et al. 2018 (DEX); quadratic kappa penalises squared errors too.
-    """
-    squared = (expected_grade(at_least_float32(logits).softmax(1)) - mean_grade(targets)).square()
-    return cross_entropy(logits, targets, weights, label_smoothing) + weighted_mean(squared, targets, weights)
 
 
 LOSSES = {
@@ -69,14 +175,7 @@ def to_logits(outputs: Tensor, form: str, classes: int) -> Tensor:
         return outputs
     if form == "conditional":
         return corn_logits(outputs)
-    if form == "cumulative":
-        return cumulative_logits(outputs)
-    return regression_logits(outputs, classes)
-
-
-def expected_grade(probabilities: Tensor) -> Tensor:
-    """sum_k k p_k: [B, K] -> [B], between 0 and K - 1."""
-    return mean_grade(probabilities)
+    return cumulative_logits(outputs) if form == "cumulative" else regression_logits(outputs, classes)
 
 
 def decide(probabilities: Tensor, decision: str) -> Tensor:

@@ -1,11 +1,12 @@
-"""NT-Xent, the contrastive loss of SimCLR (Chen et al. 2020, equation 1).
+"""Contrastive losses: NT-Xent of SimCLR (Chen et al. 2020, equation 1), its decoupled form, SupCon, and InfoNCE.
 
 Legend: N pairs, D dimensions. z1[i] and z2[i] are two views of image i; all 2N - 2 other vectors are its negatives.
 
     loss = mean over all 2N anchors a of  -log( exp(a.p / t) / sum over b != a of exp(a.b / t) ),   unit vectors
 
-Vectors are normalised here, and logits are float32 even under autocast. The value never falls below `ntxent_floor`, and
-is log(2N - 1) if all vectors are equal: a loss of 0.0000 at a temperature of 0.5 is a bug, not a success.
+Vectors are normalised here, and logits are float32 even under autocast. The value never falls below the first of
+`contrast_bounds`, and is log(2N - 1) if all vectors are equal: a loss of 0.0000 at a temperature of 0.5 is a bug, not a
+success.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ def ntxent(
 
     identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
     ordinary negatives (ignore), are left out of the denominator (mask), or are further positives with equal weight
-    (positive: L_out of Khosla et al. 2020, equation 2). chunk: above 0, at most chunk x chunk logits are in memory at a
-    time, with the same result. Under torch.distributed, negatives come from all processes; the mean loss and gradient
-    over processes are those of the whole batch. FovealError if the temperature is not positive, or if identities are
-    needed but missing.
+    (positive: SupCon, L_out of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
+    temperature / base_temperature). chunk: above 0, at most chunk x chunk logits are in memory at a time, with the same
+    result. Under torch.distributed, negatives come from all processes; the mean loss and gradient over processes are
+    those of the whole batch. FovealError if the temperature is not positive, or if identities are needed but missing.
     """
-    check_temperature(temperature)
+    _check_temperature(temperature)
     if same_group not in get_args(SameGroup):
         raise FovealError("option.value", f"--same-group is {same_group}", expected=" or ".join(get_args(SameGroup)))
     if same_group != "ignore" and identity is None:
@@ -46,86 +47,104 @@ def ntxent(
     with torch.autocast(z1.device.type, enabled=False):
         own = torch.cat([unit(z1), unit(z2)])  # [2n, D]
         everyone = gather(own)  # [world * 2n, D], rank after rank
-        rows, partner = places(len(z1), len(everyone), own.device)
+        rows, partner = _places(len(z1), len(everyone), own.device)
         group = None if same_group == "ignore" or identity is None else identity.repeat(2)
         groups = None if group is None else gather(group)
-        masked = None if same_group != "mask" else groups
-        if chunk:
-            denominator = logsumexp_of_others(own, everyone, rows, partner, masked, temperature, chunk)
-            if same_group == "positive":
-                assert group is not None and groups is not None
-                attraction = (own * group_mean(own, everyone, group, groups, chunk)).sum(1)
-            else:
-                attraction = (own * own.roll(len(z1), 0)).sum(1)
-            return (denominator - attraction / temperature).mean()
+        masked = groups if same_group == "mask" else None
+        if not chunk and same_group != "positive":
+            columns = torch.arange(len(everyone), device=own.device)
+            same = None if masked is None else masked[rows, None] == masked
+            logits = (own / temperature) @ everyone.T  # [2n, world * 2n]
+            return F.cross_entropy(logits.masked_fill_(excluded(rows, columns, partner, same), -math.inf), partner)
+        chunk = chunk or len(everyone)
+        denominator = logsumexp_of_others(own, everyone, rows, partner, masked, temperature, chunk)
+        positive = own.roll(len(z1), 0)
+        if same_group == "positive" and group is not None and groups is not None:
+            positive = group_mean(own, everyone, group, groups, chunk)
+        return (denominator - (own * positive).sum(1) / temperature).mean()
+
+
+def decoupled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """The decoupled loss of two views, [n, D] each: a scalar, which may be negative; for small batches.
+
+    NT-Xent without the positive in the denominator, so an easy positive does not weaken the gradient of the negatives
+    (Yeh et al. 2022, https://arxiv.org/abs/2110.06848, equation 6). Several processes: see `ntxent`. FovealError if the
+    temperature is not positive, or for a single image, which has no negatives.
+    """
+    _check_temperature(temperature)
+    with torch.autocast(z1.device.type, enabled=False):
+        own = torch.cat([unit(z1), unit(z2)])
+        everyone = gather(own)
+        if len(everyone) < 4:
+            what = "with --batch-size 1 the decoupled loss has no negatives"
+            raise FovealError("option.value", what, expected="2 or more")
+        rows, partner = _places(len(z1), len(everyone), own.device)
         columns = torch.arange(len(everyone), device=own.device)
-        logits = (own / temperature) @ everyone.T  # [2n, world * 2n]
-        same = None if masked is None else masked[rows, None] == masked
-        logits = logits.masked_fill_(excluded(rows, columns, partner, same), -math.inf)
-        if same_group != "positive":
-            return F.cross_entropy(logits, partner)
-        assert group is not None and groups is not None
-        positives = (group[:, None] == groups) & (rows[:, None] != columns)
-        shares = logits.log_softmax(1).masked_fill(~positives, 0).sum(1) / positives.sum(1)
-        return -shares.mean()
+        logits = (own / temperature) @ everyone.T
+        positive = logits.gather(1, partner[:, None])[:, 0]
+        either = (rows[:, None] == columns) | (partner[:, None] == columns)
+        return (logits.masked_fill(either, -math.inf).logsumexp(1) - positive).mean()
 
 
-def check_temperature(temperature: float) -> None:
-    """FovealError unless the temperature is positive."""
+def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of queries and keys [n, D], a scalar, as in MoCo v3 (Chen, Xie & He 2021, equation 1).
+
+    loss = mean over all N queries i of -log( exp(q_i.k_i / t) / sum over j of exp(q_i.k_j / t) ), unit vectors: the
+    negatives are from one view only. Keys are collected from all processes and get no gradient.
+    """
+    _check_temperature(temperature)
+    with torch.autocast(queries.device.type, enabled=False):
+        own = unit(keys.detach())
+        everyone = gather(own)
+        place = torch.arange(len(own), device=own.device) + _first_place(len(own), len(everyone))
+        return F.cross_entropy((unit(queries) / temperature) @ everyone.T, place)
+
+
+def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
         raise FovealError("option.value", f"--temperature is {temperature}", expected="a number above 0")
 
 
-def places(n: int, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _places(n: int, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Indices of this process's 2n vectors, and of their positives, among the `total` vectors: int64 [2n] each."""
-    start, anchor = first_place(2 * n, total), torch.arange(2 * n, device=device)
+    start, anchor = _first_place(2 * n, total), torch.arange(2 * n, device=device)
     return anchor + start, (anchor + n) % (2 * n) + start
 
 
-def first_place(own: int, total: int) -> int:
+def _first_place(own: int, total: int) -> int:
     """Index of this process's first vector among those of all processes, in order of rank."""
     return torch.distributed.get_rank() * own if total != own else 0
 
 
-def ntxent_floor(pairs: int, temperature: float) -> float:
-    """The lowest value for N pairs of unit vectors: positives equal, images evenly spread (a simplex).
+def contrast_bounds(pairs: int, temperature: float, views: int = 2) -> tuple[float, float]:
+    """The lowest loss of N pairs, and that of equal vectors: of NT-Xent, and with one view, of InfoNCE.
 
-    log(1 + (2N - 2) exp((-1 / (N - 1) - 1) / t)); for a single pair, which has no negatives, 0.
+    The lowest is that of equal positives and evenly spread images (a simplex): log(1 + s exp((-1 / (N - 1) - 1) / t))
+    with s = 2N - 2 or N - 1 negatives, and 0 for a single pair. Equal vectors, as if nothing was learned, give log(1 +
+    s).
     """
-    if pairs < 2:
-        return 0.0
-    return math.log1p((2 * pairs - 2) * math.exp((-1 / (pairs - 1) - 1) / temperature))
+    negatives = views * (pairs - 1)
+    floor = negatives * math.exp((-1 / (pairs - 1) - 1) / temperature) if negatives else 0.0
+    return math.log1p(floor), math.log1p(negatives)
 
 
-def masked_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(a lower bound, the loss of equal vectors) for same_group `mask`, scalars. identity: int64 [n] of a batch.
+def decoupled_bounds(pairs: int, temperature: float) -> tuple[float, float]:
+    """The lowest decoupled loss of N >= 2 pairs, that of a simplex, and the loss of equal vectors, log(2N - 2)."""
+    chance = math.log(2 * pairs - 2)
+    return chance - (1 + 1 / (pairs - 1)) / temperature, chance
 
-    An anchor has s = 2 (N - images of its group) negatives. The bound is log(1 + s exp(-2 / t)), which may not be
-    reachable; equal vectors give log(1 + s). Several processes: see `ntxent`.
+
+def group_bounds(identity: Tensor, temperature: float, same_group: SameGroup) -> tuple[Tensor, Tensor]:
+    """(a lower bound, the loss of equal vectors) for same_group `mask` or `positive`, scalars.
+
+    identity: int64 [n] of a batch. An anchor has s = 2 (N - images of its group) negatives. With `mask`, the bound is
+    log(1 + s exp(-2 / t)), which may not be reachable; equal vectors give log(1 + s). With `positive`, the loss is the
+    mean over the anchor's p positives; at best all of them equal the anchor and its negatives are opposite (Jensen):
+    log(p + s exp(-2 / t)), reachable only with two groups. Equal vectors give log(2N - 1). Processes: see `ntxent`.
     """
-    strangers, _ = _strangers_and_all(identity)
-    return torch.log1p(strangers * math.exp(-2 / temperature)).mean(), torch.log1p(strangers).mean()
-
-
-def drawn_bounds(identity: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(a lower bound, the loss of equal vectors) for same_group `positive` and SupCon, scalars; as `masked_bounds`.
-
-    The loss of an anchor is the mean over its p positives (its group and its own other view). The best case is that
-    all positives equal the anchor and its s negatives are opposite (Jensen): log(p + s exp(-2 / t)), which is reachable
-    only with two groups. Equal vectors give log(2N - 1).
-    """
-    strangers, others = _strangers_and_all(identity)
-    lowest = torch.log(others - strangers + strangers * math.exp(-2 / temperature))
-    return lowest.mean(), torch.full_like(lowest, others).log().mean()
-
-
-def _strangers_and_all(identity: Tensor) -> tuple[Tensor, int]:
-    """Number of vectors of other groups for each image [n], and number of all other vectors, over all processes."""
     groups = gather(identity).sort().values
     own = torch.searchsorted(groups, identity, right=True) - torch.searchsorted(groups, identity)
-    return 2 * (len(groups) - own).float(), 2 * len(groups) - 1
-
-
-def ntxent_chance(pairs: int) -> float:
-    """log(2N - 1): the value if all vectors are equal, or nothing has been learned."""
-    return math.log(2 * pairs - 1)
+    strangers = 2 * (len(groups) - own).float()
+    further = 2 * len(groups) - 2 - strangers if same_group == "positive" else torch.zeros_like(strangers)
+    lowest = torch.log1p(further + strangers * math.exp(-2 / temperature))
+    return lowest.mean(), torch.log1p(further + strangers).mean()

@@ -1,13 +1,16 @@
-"""Weights for an encoder: random, from ImageNet, from a run folder or from a file.
+"""Weights for an encoder: random, from ImageNet, from a run folder or from a file; and their running averages.
 
 `load_encoder_weights` is the only function to load them. It is strict: every key must match.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import timm
 import torch
@@ -91,3 +94,27 @@ def rename_lite_keys(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor
     if [key.rpartition(".")[2] for key in keys] != [key.rpartition(".")[2] for key in state]:
         raise FovealError("weights.mismatch", f"the tensors in the package of {name} differ from timm's network")
     return dict(zip(keys, state.values(), strict=True))
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def target_of(source: Module) -> Module:
+    """A copy of a network with the same weights, without gradients."""
+    return copy.deepcopy(source).requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(target: nn.Module, source: nn.Module, momentum: float) -> None:
+    """Update parameters in place to momentum * target + (1 - momentum) * source; copy buffers."""
+    mine: list[Tensor] = list(target.parameters())
+    other: list[Tensor] = list(source.parameters())
+    if mine:
+        torch._foreach_lerp_(mine, other, 1 - momentum)
+    for to, value in zip(target.buffers(), source.buffers(), strict=True):
+        to.copy_(value)
+
+
+def rising_momentum(start: float, progress: float) -> float:
+    """Momentum along a cosine, from `start` at progress 0 to 1 at progress 1 (Grill et al. 2020, section 3.2)."""
+    return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2

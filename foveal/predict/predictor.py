@@ -26,8 +26,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.errors import FovealError
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
-from foveal.nets.heads import Grader
-from foveal.nets.looking import Looking, has_map
+from foveal.nets.heads import Grader, Looking, has_map
 from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
 from foveal.readout.calibration import half_way
 from foveal.readout.readout import FILE as READOUT

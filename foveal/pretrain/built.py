@@ -9,10 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from foveal.nets.batchnorm import synchronise
-from foveal.nets.depthwise import quicken_depthwise
-from foveal.nets.encoder import create_encoder, feature_size
-from foveal.nets.stages import freeze_stages, learning_rate_scales
+from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales
+from foveal.nets.layers import quicken_depthwise, synchronise
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.resolve import METHODS
 from foveal.schedule import build_optimiser, parameter_groups

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foveal.losses.cosine import cosine
+from foveal.losses.without_negatives import cosine
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, SlowTarget

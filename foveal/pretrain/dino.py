@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from foveal.losses.dino import dino, move_centre
-from foveal.nets.average import rising_momentum, target_of, update_average
+from foveal.losses.without_negatives import dino, move_centre
 from foveal.nets.heads import PrototypeHead
+from foveal.nets.weights import rising_momentum, target_of, update_average
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts
 from foveal.pretrain.methods import DINOOptions

@@ -17,9 +17,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from foveal.augment.draw import draw
+from foveal.augment.draw import ViewTable, draw
 from foveal.augment.recipes import Recipe, recipe_pair
-from foveal.augment.table import ViewTable
 from foveal.augment.views import NetworkInput, random_views, to_tensor
 from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig

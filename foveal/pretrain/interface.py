@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foveal.nets.average import rising_momentum, target_of, update_average
+from foveal.nets.weights import rising_momentum, target_of, update_average
 from foveal.pretrain.faults import Contrast
 
 Parts = tuple[Tensor, ...]

@@ -21,14 +21,12 @@ import pandas as pd
 import torch
 import torch.distributed as dist
 
-from foveal.augment.sheet import write_view_sheet
-from foveal.augment.views import NetworkInput
+from foveal.augment.views import NetworkInput, write_view_sheet
 from foveal.console import is_first_process, say
 from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined
 from foveal.errors import FovealError
 from foveal.files import write_json
-from foveal.nets.encoder import create_encoder, normalisation_of
-from foveal.nets.stages import freeze_stages
+from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of
 from foveal.nets.weights import load_encoder_weights
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foveal.losses.infonce import infonce, infonce_chance, infonce_floor
+from foveal.losses.ntxent import contrast_bounds, infonce
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, SlowTarget
@@ -35,5 +35,5 @@ class MoCoV3(SlowTarget):
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal keys."""
-        scale = 4 * self.temperature
-        return scale * infonce_floor(pairs, self.temperature), scale * infonce_chance(pairs)
+        floor, chance = contrast_bounds(pairs, self.temperature, views=1)
+        return 4 * self.temperature * floor, 4 * self.temperature * chance

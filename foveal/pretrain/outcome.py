@@ -13,9 +13,8 @@ from foveal import checkpoint
 from foveal.augment.views import plain_view
 from foveal.console import is_first_process, say, warn
 from foveal.files import write_json
-from foveal.nets.batchnorm import re_estimate
-from foveal.nets.encoder import feature_size
-from foveal.nets.stages import freeze_stages
+from foveal.nets.encoder import feature_size, freeze_stages
+from foveal.nets.layers import re_estimate
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import bounds_of, look

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foveal.losses.dcl import decoupled, decoupled_chance, decoupled_floor
-from foveal.losses.ntxent import drawn_bounds, masked_bounds, ntxent, ntxent_chance, ntxent_floor
+from foveal.losses.ntxent import contrast_bounds, decoupled, decoupled_bounds, group_bounds, ntxent
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.faults import Contrast
 from foveal.pretrain.health import facts_of
@@ -33,14 +32,13 @@ class SimCLR(TwoViews):
         else:
             loss = ntxent(z1, z2, options.temperature, identity, options.same_group, options.chunk)
         if options.same_group != "ignore" and identity is not None:  # the bounds depend on who is in the batch
-            bounds = masked_bounds if options.same_group == "mask" else drawn_bounds
-            facts["loss_floor"], facts["loss_chance"] = bounds(identity, options.temperature)
+            floor, chance = group_bounds(identity, options.temperature, options.same_group)
+            facts["loss_floor"], facts["loss_chance"] = floor, chance
         return loss, facts
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal vectors; None where a batch has its own (groups)."""
         if self.options.same_group != "ignore":
             return None
-        if self.options.decoupled:
-            return decoupled_floor(pairs, self.options.temperature), decoupled_chance(pairs)
-        return ntxent_floor(pairs, self.options.temperature), ntxent_chance(pairs)
+        bounds = decoupled_bounds if self.options.decoupled else contrast_bounds
+        return bounds(pairs, self.options.temperature)

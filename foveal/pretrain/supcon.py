@@ -10,8 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from foveal.errors import FovealError
-from foveal.losses.ntxent import drawn_bounds
-from foveal.losses.supcon import supcon
+from foveal.losses.ntxent import group_bounds, ntxent
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.faults import Contrast
 from foveal.pretrain.health import facts_of
@@ -19,6 +18,7 @@ from foveal.pretrain.interface import Loss, Parts, TwoViews
 from foveal.pretrain.methods import SupConOptions
 
 SIZE = 128  # section 3.2; the hidden layer is as wide as the features
+TILE = 4096  # columns of the similarity matrix to hold at once
 
 
 class SupCon(TwoViews):
@@ -37,5 +37,5 @@ class SupCon(TwoViews):
         if identity is None:
             raise FovealError("label.none", "--method supcon learns from labels, and none were given")
         facts = facts_of(z1, z2)
-        facts["loss_floor"], facts["loss_chance"] = drawn_bounds(identity, self.temperature)
-        return supcon(z1, z2, identity, self.temperature), facts
+        facts["loss_floor"], facts["loss_chance"] = group_bounds(identity, self.temperature, "positive")
+        return ntxent(z1, z2, self.temperature, identity, "positive", TILE), facts

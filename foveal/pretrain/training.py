@@ -17,7 +17,7 @@ from foveal import checkpoint
 from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.distributed import barrier, decided_by_first, from_first_process, mean_over_processes
 from foveal.errors import FovealError
-from foveal.nets.average import update_average
+from foveal.nets.weights import update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.built import Built

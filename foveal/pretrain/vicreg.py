@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foveal.losses.vicreg import vicreg
+from foveal.losses.without_negatives import vicreg
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, TwoViews

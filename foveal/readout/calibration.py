@@ -24,7 +24,7 @@ from foveal.metrics import quadratic_kappa
 
 LEAST_PROBABILITY = 1e-6  # as in predictions.csv
 COLDEST, HOTTEST = 0.1, 10.0
-USUAL_SLOPE = 3.0  # prior slope of each step, the one that losses/regression.py uses
+USUAL_SLOPE = 3.0  # prior slope of each step, the one that losses/grading.py uses
 CANDIDATES = 200  # places tried for each cutoff; more would hardly change kappa
 ROUNDS = 20
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveal.nets.average import target_of
-from foveal.nets.batchnorm import statistics_layers
-from foveal.nets.encoder import create_encoder, freeze
+from foveal.nets.encoder import create_encoder, freeze, freeze_stages, learning_rate_scales
 from foveal.nets.heads import Grader
-from foveal.nets.stages import freeze_stages, learning_rate_scales
-from foveal.nets.weights import load_encoder_weights
+from foveal.nets.layers import statistics_layers
+from foveal.nets.weights import load_encoder_weights, target_of
 from foveal.schedule import build_optimiser, parameter_groups
 from foveal.train.learned import Learned
 from foveal.train.task import Task

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from foveal.augment.views import plain_view
 from foveal.errors import FovealError
-from foveal.losses.grading import decide, to_logits
-from foveal.losses.targets import one_hot
+from foveal.losses.grading import decide, one_hot, to_logits
 from foveal.metrics import accuracy, confusion_matrix, macro_f1, quadratic_kappa, recall
-from foveal.nets.batchnorm import re_estimate
 from foveal.nets.heads import Grader
+from foveal.nets.layers import re_estimate
 from foveal.predict.features import EVALUATION_BATCH, encode
 from foveal.sets.loader import ImageStore
 from foveal.train.task import Task

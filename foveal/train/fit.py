@@ -17,11 +17,11 @@ from torch import Tensor
 
 from foveal import checkpoint
 from foveal.augment.recipes import get_recipe
-from foveal.augment.sheet import write_view_sheet
+from foveal.augment.views import write_view_sheet
 from foveal.console import progress_bar, say
 from foveal.losses.grading import decide
-from foveal.nets.average import update_average
 from foveal.nets.probes import mean_and_spread
+from foveal.nets.weights import update_average
 from foveal.predict.features import encode
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, stepped, warm_up_cosine

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foveal.console import warn
 from foveal.errors import FovealError
-from foveal.losses.targets import one_hot
+from foveal.losses.grading import one_hot
 from foveal.sets.records import PreparedSet
 
 MOST_SECOND = 10  # classes of a second task: a column with more values probably holds numbers or names

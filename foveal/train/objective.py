@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.losses.grading import to_logits
-from foveal.losses.targets import importance
+from foveal.losses.grading import importance, to_logits
 from foveal.nets.heads import Grader
 from foveal.train.balance import class_weights
 from foveal.train.feed import Batch

@@ -10,8 +10,7 @@ from foveal.augment.views import NetworkInput
 from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.losses.grading import LOSSES, GradingLoss
-from foveal.nets.encoder import create_encoder, feature_size, takes_any_size
-from foveal.nets.stages import freeze_stages
+from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, takes_any_size
 from foveal.nets.weights import load_encoder_weights
 from foveal.sets.records import PreparedSet
 from foveal.train.options import TrainConfig

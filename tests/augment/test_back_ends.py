@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from foveal.augment import opencv, tensor
-from foveal.augment.draw import draw
+from foveal.augment.draw import column, draw
 from foveal.augment.recipes import RECIPES, Recipe, recipe_pair
-from foveal.augment.table import column
 from foveal.sources.phantom import draw_phantom
 
 ALONE = {

@@ -11,9 +11,8 @@ from torchvision.transforms import functional as reference
 from torchvision.transforms import v2
 
 from foveal.augment import opencv
-from foveal.augment.draw import _hue_matrix, draw
+from foveal.augment.draw import _hue_matrix, column, draw
 from foveal.augment.recipes import RECIPES, Recipe
-from foveal.augment.table import column
 from foveal.sources.phantom import draw_phantom
 
 pytestmark = pytest.mark.slow  # thousands of pictures through two libraries

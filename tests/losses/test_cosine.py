@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from foveal.losses.cosine import cosine
+from foveal.losses.without_negatives import cosine
 
 
 def test_equals_the_squared_distance_of_unit_vectors():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from foveal.losses.dcl import decoupled, decoupled_chance, decoupled_floor
+from foveal.losses.ntxent import decoupled, decoupled_bounds
 
 
 def pair(n, d, seed=0):
@@ -29,13 +29,15 @@ def test_equals_the_formula(n, temperature):
 
 def test_equal_vectors_give_chance_and_orthogonal_pairs_a_closed_form():
     z = torch.eye(6, dtype=torch.float64)
-    assert decoupled(torch.ones(6, 2), torch.ones(6, 2), 0.3).item() == pytest.approx(decoupled_chance(6), rel=1e-6)
+    assert decoupled(torch.ones(6, 2), torch.ones(6, 2), 0.3).item() == pytest.approx(
+        decoupled_bounds(6, 0.3)[1], rel=1e-6
+    )
     assert decoupled(z, z, 0.3).item() == pytest.approx(math.log(10) - 1 / 0.3, rel=1e-12)
 
 
 def test_the_floor_is_that_of_a_simplex_and_cannot_be_passed():
     simplex = torch.eye(6, dtype=torch.float64) - 1 / 6
-    assert decoupled(simplex, simplex, 0.3).item() == pytest.approx(decoupled_floor(6, 0.3), rel=1e-12)
+    assert decoupled(simplex, simplex, 0.3).item() == pytest.approx(decoupled_bounds(6, 0.3)[0], rel=1e-12)
     z = torch.nn.Parameter(pair(6, 8)[0])
     optimiser = torch.optim.Adam([z], lr=0.1)
     for _ in range(200):
@@ -43,7 +45,7 @@ def test_the_floor_is_that_of_a_simplex_and_cannot_be_passed():
         loss = decoupled(z, z, 0.3)
         loss.backward()
         optimiser.step()
-    assert decoupled_floor(6, 0.3) <= loss.item() < decoupled_floor(6, 0.3) + 0.01
+    assert decoupled_bounds(6, 0.3)[0] <= loss.item() < decoupled_bounds(6, 0.3)[0] + 0.01
 
 
 def test_one_image_has_no_negatives(refuses):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from foveal.losses.dino import dino, move_centre
+from foveal.losses.without_negatives import dino, move_centre
 
 
 def logits(n, k, seed=0):

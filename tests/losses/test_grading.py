@@ -4,12 +4,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from foveal.losses.coral import coral, cumulative_logits
-from foveal.losses.corn import corn, corn_logits
-from foveal.losses.focal import focal
-from foveal.losses.grading import DECISIONS, LOSSES, cross_entropy, decide, expected_grade, ordinal, to_logits
-from foveal.losses.regression import SLOPE, mse, regression_logits, smooth_l1
-from foveal.losses.targets import exceeds, mean_grade, one_hot, smoothed
+from foveal.losses.grading import (
+    DECISIONS,
+    LOSSES,
+    SLOPE,
+    coral,
+    corn,
+    corn_logits,
+    cross_entropy,
+    cumulative_logits,
+    decide,
+    exceeds,
+    expected_grade,
+    focal,
+    mse,
+    one_hot,
+    ordinal,
+    regression_logits,
+    smooth_l1,
+    smoothed,
+    to_logits,
+)
 
 WEIGHTS = torch.tensor([0.2, 1.0, 3.0, 0.5, 2.0], dtype=torch.float64)
 OUTPUTS = {"softmax": 5, "conditional": 4, "cumulative": 4, "regression": 1}
@@ -165,7 +180,7 @@ def test_a_far_error_costs_more_than_a_near_one(name):
 def test_targets():
     targets = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]])
     assert exceeds(targets).tolist()[0] == pytest.approx([1.0, 0.7, 0.7, 0.0])
-    assert float(mean_grade(targets)) == pytest.approx(2.4)
+    assert float(expected_grade(targets)) == pytest.approx(2.4)
 
 
 def test_decisions(refuses):

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from foveal.losses.ntxent import drawn_bounds, ntxent, ntxent_chance
-from foveal.losses.supcon import supcon
+from foveal.losses.ntxent import contrast_bounds, group_bounds, ntxent
 
 
 def slow_masked(z1, z2, who, temperature):
@@ -63,28 +62,30 @@ def test_one_group_for_all_masks_every_negative_and_the_loss_is_nothing():
 @pytest.mark.parametrize("n", [2, 16])
 def test_supcon_of_equal_vectors_is_chance_whatever_the_labels(n):
     z = torch.ones(n, 3)
-    assert supcon(z, z, torch.arange(n) // 2, 0.1).item() == pytest.approx(ntxent_chance(n), rel=1e-6)
+    assert ntxent(z, z, 0.1, torch.arange(n) // 2, "positive").item() == pytest.approx(
+        contrast_bounds(n, 0.1)[1], rel=1e-6
+    )
 
 
 def test_supcon_of_classes_at_a_point_each_has_a_closed_form():
     labels = torch.arange(3).repeat_interleave(4)
     z = torch.eye(3, dtype=torch.float64)[labels]
     expected = math.log(7 + 16 * math.exp(-1 / 0.2))  # 7 others of the class at cosine 1, 16 of others at cosine 0
-    assert supcon(z, z, labels, 0.2).item() == pytest.approx(expected, rel=1e-12)
+    assert ntxent(z, z, 0.2, labels, "positive").item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_lowest_loss_of_two_classes_is_reached_at_opposite_points_and_is_never_passed():
     labels = torch.tensor([0, 0, 0, 1, 1, 0])
     z = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)[labels]
-    floor, chance = (float(bound) for bound in drawn_bounds(labels, 0.5))
-    assert supcon(z, z, labels, 0.5).item() == pytest.approx(floor, rel=1e-6)
-    assert chance == pytest.approx(ntxent_chance(6), rel=1e-6)
+    floor, chance = (float(bound) for bound in group_bounds(labels, 0.5, "positive"))
+    assert ntxent(z, z, 0.5, labels, "positive").item() == pytest.approx(floor, rel=1e-6)
+    assert chance == pytest.approx(contrast_bounds(6, 0.5)[1], rel=1e-6)
     generator = torch.Generator().manual_seed(0)
     for scale in (0.01, 0.3, 3.0):
         for _ in range(50):
             z1, z2 = (z + scale * torch.randn(6, 2, generator=generator, dtype=torch.float64) for _ in range(2))
             who = torch.randint(3, (6,), generator=generator)
-            assert supcon(z1, z2, who, 0.5).item() > float(drawn_bounds(who, 0.5)[0]) - 1e-6
+            assert ntxent(z1, z2, 0.5, who, "positive").item() > float(group_bounds(who, 0.5, "positive")[0]) - 1e-6
 
 
 def test_masking_takes_the_push_from_images_of_one_patient():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from foveal.losses.infonce import infonce, infonce_chance, infonce_floor
+from foveal.losses.ntxent import contrast_bounds, infonce
 
 
 def pair(n, d, seed=0):
@@ -24,13 +24,15 @@ def test_equals_the_formula(n, temperature):
 def test_equal_keys_give_chance_and_orthogonal_pairs_a_closed_form():
     queries, _ = pair(6, 3)
     z = torch.eye(6, dtype=torch.float64)
-    assert infonce(queries, torch.ones(6, 3).double(), 0.2).item() == pytest.approx(infonce_chance(6), rel=1e-12)
+    assert infonce(queries, torch.ones(6, 3).double(), 0.2).item() == pytest.approx(
+        contrast_bounds(6, 0.2, views=1)[1], rel=1e-12
+    )
     assert infonce(z, z, 0.2).item() == pytest.approx(math.log1p(5 * math.exp(-5)), rel=1e-9)
 
 
 def test_the_floor_is_that_of_a_simplex_and_cannot_be_passed():
     simplex = torch.eye(6, dtype=torch.float64) - 1 / 6
-    assert infonce(simplex, simplex, 0.3).item() == pytest.approx(infonce_floor(6, 0.3), rel=1e-9)
+    assert infonce(simplex, simplex, 0.3).item() == pytest.approx(contrast_bounds(6, 0.3, views=1)[0], rel=1e-9)
     queries, keys = (torch.nn.Parameter(z) for z in pair(6, 8))
     optimiser = torch.optim.Adam([queries, keys], lr=0.1)
     for _ in range(200):
@@ -38,4 +40,4 @@ def test_the_floor_is_that_of_a_simplex_and_cannot_be_passed():
         loss = infonce(queries, keys, 0.3) + infonce(keys, queries, 0.3)
         loss.backward()
         optimiser.step()
-    assert 2 * infonce_floor(6, 0.3) <= loss.item() < 2 * infonce_floor(6, 0.3) + 0.05
+    assert 2 * contrast_bounds(6, 0.3, views=1)[0] <= loss.item() < 2 * contrast_bounds(6, 0.3, views=1)[0] + 0.05

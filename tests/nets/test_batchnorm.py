@@ -3,9 +3,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from foveal.nets.batchnorm import SYNCHRONISED, re_estimate, synchronise
 from foveal.nets.encoder import create_encoder
 from foveal.nets.heads import ProjectionHead
+from foveal.nets.layers import SYNCHRONISED, re_estimate, synchronise
 
 
 @pytest.fixture

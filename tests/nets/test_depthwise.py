@@ -8,7 +8,7 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
-from foveal.nets.depthwise import Depthwise, DepthwiseSame, quicken_depthwise
+from foveal.nets.layers import Depthwise, DepthwiseSame, quicken_depthwise
 
 
 def layer(kind, kernel, stride, **options):

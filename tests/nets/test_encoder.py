@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from foveal.nets.encoder import create_encoder, feature_size, freeze, normalisation_of
+from foveal.nets.encoder import create_encoder, feature_size, freeze, freeze_stages, normalisation_of
 from foveal.nets.heads import Grader, ProjectionHead
-from foveal.nets.stages import freeze_stages
 
 ENCODERS = [
     ("small_conv", 1, 28),

@@ -4,8 +4,7 @@ import torch
 from foveal.explain.attribution import attribute
 from foveal.explain.target import Scorer, Target
 from foveal.nets.encoder import create_encoder, feature_size
-from foveal.nets.heads import Grader
-from foveal.nets.looking import Looking, has_map
+from foveal.nets.heads import Grader, Looking, has_map
 
 
 @pytest.fixture(params=["softmax", "conditional", "cumulative", "regression"])

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import foveal
-from foveal.losses.dcl import decoupled
-from foveal.losses.ntxent import ntxent, ntxent_chance, ntxent_floor
+from foveal.losses.ntxent import contrast_bounds, decoupled, ntxent
 from foveal.pretrain import simclr, supcon
 from foveal.pretrain.faults import Contrast, check_first, explain_loss
 from foveal.pretrain.health import alignment, check_loss, effective_rank, facts_of, look, uniformity
@@ -234,7 +233,7 @@ def test_faults_of_losses_of_groups_are_named_too(same_group):
     ids=str,
 )
 def test_a_wrong_loss_of_every_contrastive_method_stops_a_run(phantom_set, tmp_path, monkeypatch, refuses, options):
-    for module, name in ((simclr, "ntxent"), (simclr, "decoupled"), (supcon, "supcon")):
+    for module, name in ((simclr, "ntxent"), (simclr, "decoupled"), (supcon, "ntxent")):
         right = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, right=right: right(*given) * 0.2 / 0.07)
     with refuses("training.wrong_loss", "base_temperature = 0.2 / 0.07"):
@@ -253,14 +252,14 @@ def test_values_below_the_floor_stop_a_run(refuses, wrong):
     z1, z2 = pair()
     facts = {name: value.item() for name, value in facts_of(z1, z2).items()}
     value = wrong(z1, z2, 0.5).item()
-    with refuses("training.wrong_loss", f"{ntxent_floor(64, 0.5):.4f}"):
-        check_loss(value, (ntxent_floor(64, 0.5), ntxent_chance(64)), facts, first=False)
+    with refuses("training.wrong_loss", f"{contrast_bounds(64, 0.5)[0]:.4f}"):
+        check_loss(value, contrast_bounds(64, 0.5), facts, first=False)
 
 
 def test_a_scaled_loss_of_an_untrained_network_is_caught_at_the_first_step_within_the_bounds(refuses):
     z1, z2 = (1 + 0.001 * z for z in pair())  # an untrained network: all embeddings are almost alike
     facts = {name: value.item() for name, value in facts_of(z1, z2).items()}
-    bounds = ntxent_floor(64, 0.1), ntxent_chance(64)
+    bounds = contrast_bounds(64, 0.1)
     check_loss(ntxent(z1, z2, 0.1).item(), bounds, facts, first=True)
     small = 0.1 / 0.2 * ntxent(z1, z2, 0.1).item()
     assert bounds[0] < small < bounds[1]
@@ -271,7 +270,7 @@ def test_a_scaled_loss_of_an_untrained_network_is_caught_at_the_first_step_withi
 
 def test_other_impossible_losses_stop_a_run(refuses):
     facts = {name: value.item() for name, value in facts_of(*pair()).items()}
-    bounds = ntxent_floor(64, 0.2), ntxent_chance(64)
+    bounds = contrast_bounds(64, 0.2)
     with refuses("training.wrong_loss", 40.0, f"{bounds[1]:.4f}"):
         check_loss(40.0, bounds, facts, first=False)
     with refuses("training.diverged", "nan"):
@@ -289,7 +288,7 @@ def test_no_right_loss_is_ever_stopped(d, temperature, noise):
         z1, z2 = pair(n, d, noise=noise)
         facts = {name: value.item() for name, value in facts_of(z1, z2).items()}
         loss = ntxent(z1, z2, temperature).item()
-        check_loss(loss, (ntxent_floor(n, temperature), ntxent_chance(n)), facts, first=True)
+        check_loss(loss, contrast_bounds(n, temperature), facts, first=True)
         assert explain_loss(loss, z1, z2, Contrast(temperature)) is None
         groups = torch.randint(0, max(2, n // 3), (n,), generator=torch.Generator().manual_seed(n))
         for same_group in ("mask", "positive"):
@@ -334,7 +333,7 @@ GOOD = {
 )
 def test_the_verdict_names_what_is_wrong(loss, temperature, final, word, reason):
     rows = [{"step": 50, "epoch": 9, "loss": loss, "instance_accuracy": 0.7}]
-    bounds = ntxent_floor(64, temperature), ntxent_chance(64)
+    bounds = contrast_bounds(64, temperature)
     found, reasons = verdict(rows, GOOD | final, bounds, "simclr", 64)
     assert found == word and any(reason in line for line in reasons)
 

@@ -15,8 +15,7 @@ from foveal import checkpoint
 from foveal.augment.recipes import RECIPES, Recipe
 from foveal.augment.views import NetworkInput, plain_view
 from foveal.config import read_toml
-from foveal.nets.encoder import create_encoder
-from foveal.nets.stages import freeze_stages, stage_of_parameters
+from foveal.nets.encoder import create_encoder, freeze_stages, stage_of_parameters
 from foveal.pretrain import loop, outcome, training
 from foveal.pretrain import probe as probing
 from foveal.pretrain.feed import identities

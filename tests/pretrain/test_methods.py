@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.losses.cosine import cosine
+from foveal.losses.without_negatives import cosine
 from foveal.pretrain import barlow_twins, byol, dino, mocov3, simsiam, supcon, vicreg
 from foveal.pretrain.methods import DINOOptions, SimCLROptions
 from foveal.pretrain.options import PretrainConfig

@@ -7,7 +7,7 @@ import torch
 
 from foveal.evaluate.calibration import calibration_error
 from foveal.evaluate.intervals import Resampling
-from foveal.losses.regression import regression_logits
+from foveal.losses.grading import regression_logits
 from foveal.metrics import quadratic_kappa
 from foveal.readout.calibration import (
     USUAL_SLOPE,

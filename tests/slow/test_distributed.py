@@ -171,7 +171,7 @@ def test_many_processes_equal_one_with_the_whole_batch(pretrain, tmp_path, encod
 GRADIENTS = """
 import os, torch, torch.distributed as dist
 from foveal.distributed import gather
-from foveal.nets.batchnorm import synchronise
+from foveal.nets.layers import synchronise
 from foveal.nets.encoder import create_encoder
 
 torch.manual_seed(0)

@@ -1,0 +1,89 @@
+"""Losses of two views without negatives. Legend: n images of this process, N of all, D dimensions, K prototypes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foveal.distributed import gather, mean_over_processes
+from foveal.losses.precision import at_least_float32, unit
+
+
+def cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """BYOL's loss of predictions [n, D] and targets [n, D], a scalar from 0 to 4; the target gets no gradient.
+
+    The mean of || q / |q| - z / |z| ||^2 = 2 - 2 cos(q, z) (Grill et al. 2020, equation 2); SimSiam's -cos (Chen & He
+    2021, equation 1) is half of this minus 1. A loss of 0 can mean perfect predictions or a collapse.
+    """
+    with torch.autocast(prediction.device.type, enabled=False):
+        return 2 - 2 * (unit(prediction) * unit(target.detach())).sum(1).mean()
+
+
+def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, teacher_temperature: float) -> Tensor:
+    """DINO's cross-entropy of logits [n, K] given the centre [K], a scalar; the teacher gets no gradient.
+
+    loss = mean over images of - sum over k of softmax((teacher - centre) / tt)[k] log softmax(student / ts)[k], which
+    is log K if both are uniform (Caron et al. 2021, section 3.1). Centring prevents a single prototype from dominating;
+    sharpening (a low tt) prevents a uniform distribution. The mean loss of several processes is that of the whole
+    batch.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        wanted = ((at_least_float32(teacher.detach()) - centre) / teacher_temperature).softmax(1)
+        found = (at_least_float32(student) / temperature).log_softmax(1)
+        return -(wanted * found).sum(1).mean()
+
+
+@torch.no_grad()
+def move_centre(centre: Tensor, teacher: Tensor, momentum: float) -> None:
+    """Move the centre [K], in place, towards the mean of the teacher's logits [n, K] of all processes (equation 4)."""
+    mean = mean_over_processes(at_least_float32(teacher).mean(0))
+    centre.lerp_(mean.to(centre.dtype), 1 - momentum)
+
+
+def barlow_twins(z1: Tensor, z2: Tensor, redundancy: float) -> Tensor:
+    """Barlow Twins (Zbontar et al. 2021, https://arxiv.org/abs/2103.03230, eqs. 1 and 2) of views [n, D], a scalar.
+
+    C[i, j] = correlation of dimension i of view 1 with dimension j of view 2, over the batches of all processes
+    loss = sum over i of (1 - C[i, i])^2  +  redundancy * sum over i != j of C[i, j]^2
+    """
+    with torch.autocast(z1.device.type, enabled=False):
+        first, second = (standardise(gather(at_least_float32(z))) for z in (z1, z2))
+        correlation = first.T @ second / len(first)  # [D, D]
+        diagonal = correlation.diagonal()
+        others = correlation.square().sum() - diagonal.square().sum()
+        return (1 - diagonal).square().sum() + redundancy * others
+
+
+def standardise(z: Tensor) -> Tensor:
+    """Each dimension of [N, D] with mean 0 and standard deviation 1, as batch normalisation does (epsilon 1e-5)."""
+    centred = z - z.mean(0)
+    return centred * torch.rsqrt(centred.square().mean(0) + 1e-5)
+
+
+def vicreg(
+    z1: Tensor, z2: Tensor, invariance_weight: float, variance_weight: float, covariance_weight: float
+) -> Tensor:
+    """VICReg of two views [n, D], a scalar. Statistics need 2 images or more, over all processes.
+
+    The weighted sum of the mean squared difference of the views, and of `variance` (halved) and `covariance` of both.
+    As in its authors' code: the paper's equation 5 sums the difference over dimensions, but the published weights 25,
+    25, 1 are for the mean (Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906).
+    """
+    with torch.autocast(z1.device.type, enabled=False):
+        first, second = gather(at_least_float32(z1)), gather(at_least_float32(z2))
+        loss = invariance_weight * (first - second).square().mean()
+        for z in (first, second):
+            loss = loss + variance_weight * variance(z) / 2 + covariance_weight * covariance(z)
+        return loss
+
+
+def variance(z: Tensor) -> Tensor:
+    """How far the standard deviations of [N, D] are below 1, averaged over dimensions: 0-1 (equation 1)."""
+    return torch.relu(1 - torch.sqrt(z.var(0) + 1e-4)).mean()
+
+
+def covariance(z: Tensor) -> Tensor:
+    """Squared covariances of different dimensions of [N, D], summed and divided by D (equations 3 and 4)."""
+    centred = z - z.mean(0)
+    matrix = centred.T @ centred / (len(z) - 1)
+    return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
