@@ -41,10 +41,9 @@ class Key:
     look: str
     shape: str = ""
 
-    @property
-    def path(self) -> str:
-        """The shape as an SVG path; empty for a stroke."""
-        return f"M0 0{SHAPES[self.shape]}" if self.shape else ""
+    def at(self, x: float, y: float) -> str:
+        """The shape at a place, as an SVG path."""
+        return f"M{x:.1f} {y:.1f}{SHAPES[self.shape]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,20 @@
 """The content of a page: sections, each with a list of parts in display order.
 
-    Section(name="metrics", title="Metrics", parts=["A paragraph.", Table(...), Charts(panels=[...])])
+    Section(name="metrics", title="Metrics", parts=["A paragraph.", Table(...), Gallery([...])])
 
 A part is a plain value, drawn by the macro with its name in templates/parts.html; a plain `str` is a paragraph.
-All text is escaped, so it may come from a file; for markup, use markupsafe's Markup, as `code("foveal train")` does.
-Content that only one page needs has its own template: pass its output as `Html`.
+All text is escaped, so it may come from a file; for markup, use markupsafe's Markup. Content that only one page needs
+has its own template: pass its output as `Html`. The templates of the report call the macros themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from markupsafe import Markup
 
-from foveal.page.charts import Key, Panel
 from foveal.page.words import difference_with_interval, interval, number, percent, percent_interval, signed
 
 SPLITS = {"train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
@@ -123,35 +121,6 @@ class Bullets:
     lines: Sequence[str]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """(name, value) pairs; look: "", "wide" or "many" (side by side)."""
-
-    pairs: Sequence[tuple[str, str]]
-    look: str = ""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Questions, each with the paragraphs of its answer."""
-
-    pairs: Sequence[tuple[str, Sequence[str]]]
-
-
-@dataclass(frozen=True)
-class Charts:
-    """Line charts side by side, each with its title and legend."""
-
-    panels: Sequence[Panel]
-
-
-@dataclass(frozen=True)
-class Legend:
-    """A legend shared by several drawings."""
-
-    keys: Sequence[Key]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A picture with its id; below it are `text` in bold and then `lines`.
@@ -180,16 +149,6 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Details:
-    """Parts that the reader can unfold; always shown in print."""
-
-    summary: str
-    parts: Sequence[Part]
-    small: str = ""
-    open: bool = False
-
-
-@dataclass(frozen=True)
 class Columns:
     """Columns of parts, side by side if there is room; look: "" or "beside" (narrow columns)."""
 
@@ -212,10 +171,7 @@ class Html:
     html: Markup
 
 
-Part = (
-    str | Table | Verdict | Heading | Note | Bullets | Facts | Answers | Charts | Legend | Gallery | Details | Columns
-    | Drawings | Html
-)  # fmt: skip
+Part = str | Table | Verdict | Heading | Note | Bullets | Gallery | Columns | Drawings | Html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,20 +182,6 @@ class Section:
     title: str
     parts: Sequence[Part]
     short: str = ""
-
-
-def section_by_run(
-    name: str, title: str, runs: Iterable[tuple[str, Sequence[Part]]], *, intro: Sequence[Part] = (), short: str = ""
-) -> Section | None:
-    """A section with the parts of every run that has any, with run names if there are several; else None."""
-    found = [(run, parts) for run, parts in runs if parts]
-    named = [[Heading(run), *parts] if len(found) > 1 else parts for run, parts in found]
-    return Section(name=name, title=title, short=short, parts=[*intro, *chain(*named)]) if found else None
-
-
-def code(text: str) -> Markup:
-    """A command, file name or id in code style."""
-    return Markup("<code>{}</code>").format(text)
 
 
 COLOUR_SCALE = Html(Markup('<p class="scale"><span>little</span><i></i><span>most</span></p>'))  # of the heat maps

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from foveal.page import words
 from foveal.page.parts import Section
 
 PACKAGE = Path(__file__).parent.parent
@@ -17,6 +18,13 @@ ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(sorted(PACKAGE.glob("*/templates"))), autoescape=True,
     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
+ENVIRONMENT.filters |= {
+    function.__name__: function
+    for function in (
+        words.capital, words.counted, words.interval, words.listed, words.number, words.percent,
+        words.percent_with_interval, words.thousands, words.value_with_interval,
+    )
+}  # fmt: skip
 ENVIRONMENT.globals["kind_of"] = lambda part: type(part).__name__.lower()  # the macro of a part in parts.html
 
 

@@ -22,24 +22,16 @@ import tyro
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import write_text
-from foveal.page.parts import Section
-from foveal.page.render import page
+from foveal.page.parts import Html, Section
+from foveal.page.render import page, render
 from foveal.page.words import listed
-from foveal.report import making, quality, words
-from foveal.report.agreement import agree
+from foveal.report import limits, making, pictures, quality, training, words
 from foveal.report.calibration import reliability
-from foveal.report.doubts import doubts
 from foveal.report.evidence import Evidence, forebears, read_evidence
-from foveal.report.explanations import explanations
-from foveal.report.findings import find
-from foveal.report.gallery import MOST_PICTURES, views, worst_errors
-from foveal.report.harm import harm
+from foveal.report.findings import agree, find
 from foveal.report.image import render_images
-from foveal.report.limits import use_and_limits
 from foveal.report.maps import MOST_POINTS, embedding_map
-from foveal.report.missing import missing
 from foveal.report.operating import operating
-from foveal.report.subgroups import subgroups
 from foveal.report.summary import summary
 
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
@@ -79,11 +71,10 @@ def report(config: ReportConfig) -> Path:
     images_only = bool(config.image or config.predictions)
     out = config.out or folder / (_default_name(config.image) if images_only else "report.html")
     if out.is_dir():
-        raise FovealError(
-            "output.is_folder", f"--out {out} is a folder", fix=f"give a file, such as {out / 'report.html'}"
-        )
+        fix = f"give a file, such as {out / 'report.html'}"
+        raise FovealError("output.is_folder", f"--out {out} is a folder", fix=fix)
     runs = [read_evidence(run) for run in config.runs]
-    html = render_images(runs[0], config.image, config.predictions) if images_only else render(runs)
+    html = render_images(runs[0], config.image, config.predictions) if images_only else render_page(runs)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, html)
     say(f"report: {out}")
@@ -96,7 +87,7 @@ def _default_name(images: Sequence[str]) -> str:
     return f"image-{plain}.html" if len(images) == 1 and plain else "images.html"
 
 
-def render(runs: Sequence[Evidence]) -> str:
+def render_page(runs: Sequence[Evidence]) -> str:
     """The page as HTML."""
     titles = [str(run.card["title"]) for run in runs if run.card]
     return page(
@@ -117,27 +108,29 @@ def sections(runs: Sequence[Evidence]) -> list[Section]:
     everyone = list({run.path.resolve(): run for run in (*found, *runs)}.values())
     pretrainings = [run for run in everyone if run.verb == "pretrain"]
     shares = max(1, len(graders) / MOST_RUNS_PICTURED)
-    most = int(MOST_PICTURES / shares) or 1
+    most = int(pictures.MOST_PICTURES / shares) or 1
+    # Template, title, short title in the contents, and contents: None where there are none.
     made = [
-        summary(runs, findings, relabelled),
-        quality.comparison(findings),
-        quality.metrics(findings),
-        operating(findings),
-        quality.confusion(findings),
-        quality.by_class(findings),
-        harm(findings),
-        reliability(findings),
-        subgroups(findings),
-        worst_errors(graders, most),
-        embedding_map(graders, int(MOST_POINTS / shares)),
-        doubts(graders),
-        explanations(graders, most),
-        missing(findings, graders),
-        making.data(runs, before),
-        making.training(graders),
-        making.pretraining(pretrainings, introduced=runs),
-        views(everyone),
-        making.provenance(everyone),
-        use_and_limits(runs, findings),
+        ("summary", "Summary", "", summary(runs, findings, relabelled)),
+        ("comparison", "Comparison", "", quality.comparison(findings)),
+        ("metrics", "Metrics", "", quality.metrics(findings)),
+        ("operating", "Operating points", "", operating(findings)),
+        ("confusion", "Confusion", "", quality.confusion(findings)),
+        ("classes", "By class", "", quality.by_class(findings)),
+        ("harm", "Errors by harm", "Harm", quality.harm(findings)),
+        ("reliability", "Reliability", "", reliability(findings)),
+        ("subgroups", "Subgroups", "", quality.subgroups(findings)),
+        ("misgraded", "Worst errors", "", pictures.worst_errors(graders, most)),
+        ("map", "Embedding map", "Map", embedding_map(graders, int(MOST_POINTS / shares))),
+        ("doubts", "Labels that may be wrong", "Doubtful labels", pictures.doubts(graders)),
+        ("explanations", "Where the grader looked", "Where it looked", pictures.explanations(graders, most)),
+        ("missing", "Not here yet", "", limits.missing(findings, graders)),
+        ("data", "Data", "", making.data(runs, before)),
+        ("training", "Training", "", training.training(graders)),
+        ("pretraining", "Pre-training", "", training.pretraining(pretrainings, introduced=runs)),
+        ("views", "Training images as the network saw them", "Views", pictures.views(everyone)),
+        ("provenance", "Provenance", "", making.provenance(everyone)),
+        ("limits", "Intended use and limits", "Use and limits", limits.limits(runs, findings)),
     ]
-    return [section for section in made if section is not None]
+    return [Section(name=name, title=title, short=short, parts=[Html(render(f"{name}.html", **contents))])
+            for name, title, short, contents in made if contents is not None]  # fmt: skip

@@ -8,6 +8,8 @@ A missing file leaves its part empty, so an unfinished run also has a page.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,26 @@ from foveal.errors import FovealError
 from foveal.evaluate.corrected import with_corrections
 from foveal.evaluate.evaluate import EvaluateConfig, evaluate
 from foveal.evaluate.judged import choose_rows
+from foveal.files import read_json
 from foveal.metrics import confusion_matrix
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.report.companions import Companions, optional_json, optional_table, read_companions, whole
 from foveal.runs import read_metrics
 from foveal.sets.corrections import FILE as CORRECTIONS
+
+DOCUMENTS = {
+    "provenance": "provenance.json", "model": "model.json", "card": "card.json", "health": "health.json",
+    "explained": "explain/explain.json", "clustered": "cluster/cluster.json",
+}  # fmt: skip
+# File, columns that it must have, and the verb that writes it again.
+TABLES: dict[str, tuple[str, Sequence[str], str]] = {
+    "misgraded": ("misgraded.csv", (), "train"),
+    "seen": ("seen.csv", (), "train"),
+    "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
+    "maps": ("cluster/maps.csv", ("id", "label", "cluster"), "cluster"),
+    "neighbours": (
+        "cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +60,11 @@ class Evidence:
     result: dict[str, Any] | None  # metrics.json
     misgraded: pd.DataFrame | None
     seen: pd.DataFrame | None
-    companions: Companions  # what other verbs have added
+    doubts: pd.DataFrame | None  # images whose label may be wrong (evaluate)
+    explained: dict[str, Any]  # heat maps of where the grader looked, and how good they are (explain)
+    maps: pd.DataFrame | None  # maps of similar images (cluster)
+    neighbours: pd.DataFrame | None  # the most similar images of each image (cluster)
+    clustered: dict[str, Any]  # clusters compared with labels (cluster)
 
     @property
     def name(self) -> str:
@@ -57,9 +78,9 @@ class Evidence:
 
     def class_name(self, value: Any) -> str:
         """The name of a class given by number or name; `no label` for anything else."""
-        label = whole(value)
-        if label is not None and 0 <= label < len(self.classes):
-            return self.classes[label]
+        with suppress(TypeError, ValueError):
+            if 0 <= float(value) < len(self.classes):
+                return self.classes[int(float(value))]
         return str(value) if value in self.classes else "no label"
 
     @property
@@ -67,15 +88,14 @@ class Evidence:
         """Whether the classes are ordered grades, so that weighted kappa makes sense."""
         return bool(self.model.get("task") == "grading")
 
+    def images(self, part: str) -> int:
+        """How many images a part of the prepared set has, by its card."""
+        return int(self.card.get("counts", {}).get(part, {}).get("images", 0))
+
     @property
     def epochs_done(self) -> int:
         """The last epoch in the metrics."""
         return int(self.rows[-1]["epoch"]) if self.rows else 0
-
-    @property
-    def best_epoch(self) -> int | None:
-        """The epoch whose weights were kept; None while a run is unfinished."""
-        return self.model.get("best_epoch")
 
     @property
     def finished(self) -> bool:
@@ -112,6 +132,17 @@ class Evidence:
         folder = None if self.starting_run is None else (self.started_in / self.starting_run).resolve()
         return folder if folder is not None and (folder / "config.toml").is_file() else None
 
+    def explanation(self, name: str) -> dict[str, Any] | None:
+        """The entry of explain.json for image `name`; None if it has no heat map inside explain/."""
+        images = self.explained.get("images", [])
+        return next((image for image in images if str(image.get("id")) == name and self.heat_map(image)), None)
+
+    def heat_map(self, image: Mapping[str, Any]) -> Path | None:
+        """The heat map file of an explained image; None if it is missing or outside the folder."""
+        folder = (self.path / "explain").resolve()
+        file = (folder / str(image.get("overlay") or "")).resolve()
+        return file if file.is_relative_to(folder) and file.is_file() else None
+
 
 def read_evidence(run: Path) -> Evidence:
     """Read a run folder, and evaluate its predictions if that has not been done yet.
@@ -123,13 +154,14 @@ def read_evidence(run: Path) -> Evidence:
     if verb not in ("pretrain", "train"):
         raise FovealError("run.not_a_run", f"{run} is a folder of foveal {verb}", fix="give a run of pretrain or train")
     predictions, result = _read_predictions(run)
+    found: dict[str, Any] = {
+        name: _read_table(run / file, needed, writer) for name, (file, needed, writer) in TABLES.items()
+    }
+    for name, file in DOCUMENTS.items():
+        found[name] = read_json(run / file) if (run / file).is_file() else {}
     return Evidence(
         path=run, verb=verb, options=options, predictions=predictions, result=result, rows=read_metrics(run),
-        provenance=optional_json(run / "provenance.json"), model=optional_json(run / "model.json"),
-        card=optional_json(run / "card.json"), health=optional_json(run / "health.json"),
-        probe=pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None,
-        misgraded=optional_table(run / "misgraded.csv"), seen=optional_table(run / "seen.csv"),
-        companions=read_companions(run),
+        probe=pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None, **found,
     )  # fmt: skip
 
 
@@ -144,6 +176,17 @@ def _read_options(run: Path) -> dict[str, Any]:
         raise FovealError("run.damaged", f"{file} is damaged ({error})", fix="copy the run again") from None
 
 
+def _read_table(file: Path, needed: Sequence[str], verb: str) -> pd.DataFrame | None:
+    """A CSV file as text; None if there is no file. Raises FovealError if a needed column is missing."""
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if missing := [column for column in needed if column not in table]:
+        what = f"{file} has no column {', '.join(missing)}"
+        raise FovealError("table.missing_column", what, fix=f"write it again with foveal {verb}")
+    return table
+
+
 def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | None]:
     """predictions.csv with corrected labels, and metrics.json; both None if the run has not graded images."""
     file = run / "predictions.csv"
@@ -152,7 +195,7 @@ def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | 
     predictions = read_predictions(file)
     if not (run / "metrics.json").is_file():
         evaluate(EvaluateConfig(source=run))
-    result = optional_json(run / "metrics.json")
+    result = read_json(run / "metrics.json")
     if result["about"].get("corrections"):
         predictions, _ = with_corrections(predictions, run / CORRECTIONS, result["about"]["classes"])
     # The page must not show metrics of other predictions.

@@ -1,13 +1,18 @@
-"""Each grader compared with a constant answer, and with the first grader.
+"""The graders of a report on the same images, by the same labels, each against a constant answer and the first grader.
 
-Every difference is paired: same images, same resampled groups (evaluate/difference.py). Several graders are compared on
-the images that all of them graded, because figures on different images cannot be compared.
+Labels: runs trained before and after a correction are judged by the newest labels. A report reads labels from the runs
+alone. It sorts their corrections (corrections.csv) by date and uses the last one of each image. Where labels differ
+without a correction, it uses the labels of the run with the most corrections, from its training or its evaluation; in
+a tie, those of the run that started last.
+
+Images: several graders are compared on the images that all of them graded, because figures on different images cannot
+be compared. Every difference is paired: same images, same resampled groups (evaluate/difference.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -19,11 +24,12 @@ from foveal.evaluate.difference import paired_difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
+from foveal.page.words import counted
 from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of
-
-FEW_GROUPS = 30  # with fewer groups, intervals are rough (measured in docs/results.md)
+from foveal.sets.corrections import FILE as CORRECTIONS
+from foveal.sets.corrections import label_of, read_corrections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +92,9 @@ def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.
             raise FovealError("predictions.classes", what, fix="make a separate report of each")
     ids = reduce(lambda left, right: left & right, (set(table["id"]) for table in tables))
     if len(ids) < 2:
-        names = ", ".join(str(run.path) for run in graders)
-        raise FovealError("predictions.not_alike", f"{names} have graded {len(ids)} images in common",
-                          expected="at least 2", fix="make a separate report of each")  # fmt: skip
+        judged = ", ".join(f"{run.path} (--split {run.result['about']['split']})" for run in graders if run.result)
+        raise FovealError("predictions.not_alike", f"{judged} were judged on {len(ids)} images in common", expected=
+                          "at least 2", fix="evaluate all on the same --split, or make separate reports")  # fmt: skip
     order = [name for name in tables[0]["id"] if name in ids]
     return [table.set_index("id").loc[order].reset_index() for table in tables]
 
@@ -108,3 +114,82 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
     result = measure(rows, scale, resampling) | {"operating_points": points, "operating_points_note": note}
     new = {"images": len(rows), "groups": resampling.groups, "measured_again": True}
     return {**result, "about": {**about, **new}}
+
+
+def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
+    """The runs with the newest label of every image they share, and a sentence for each change.
+
+    Raises FovealError if the labels differ between runs of different prepared sets.
+    """
+    graders = [run for run in runs if run.verb == "train" and run.predictions is not None]
+    if len(graders) < 2:
+        return list(runs), []
+    newest = max(graders, key=lambda run: (_corrections(run), str(run.provenance.get("started", ""))))
+    dated = {key: _last_corrections([run for run in graders if _set_of(run) == key]) for key in map(_set_of, graders)}
+    found, said = list(runs), []
+    for place, given in enumerate(runs):
+        if given not in graders:
+            continue
+        run, count = _relabelled(given, dated[_set_of(given)])
+        later = f"graded by {run.name} got a new label later; this page uses the"
+        if count:
+            said.append(f"{counted(count, 'image')} {later} last correction of each image, from whichever run has it.")
+        labels = _newer_labels(run, newest, dated[_set_of(run)])
+        if len(labels):
+            said.append(f"{counted(len(labels), 'image')} {later} label of {newest.name}, the newest.")
+        found[place] = _relabelled(run, labels)[0]
+    return found, said
+
+
+def _set_of(run: Evidence) -> tuple[str, str]:
+    """The identity of the prepared set, and the scale: runs with the same pair share their labels."""
+    return str(run.card.get("identity", run.card.get("name"))), str(run.card.get("scale"))
+
+
+def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
+    """id -> label by the latest correction in any of the runs, without labels that were removed."""
+    tables = []
+    for run in runs:
+        if (run.path / CORRECTIONS).is_file():
+            table, classes = read_corrections(run.path / CORRECTIONS), list(run.card.get("classes", []))
+            tables.append(table.assign(label=pd.array([label_of(new, classes) for new in table["new"]], dtype="Int64")))
+    if not tables:
+        return pd.Series(dtype="Int64")
+    last = pd.concat(tables).sort_values("when", kind="stable").drop_duplicates("id", keep="last").set_index("id")
+    return last["label"].dropna().astype("Int64")
+
+
+def _corrections(run: Evidence) -> int:
+    """How many corrections the labels of a run contain, as far as its files tell."""
+    evaluated = (run.result or {}).get("about", {}).get("corrections", {})
+    return max(int(run.card.get("corrections", 0)), int(evaluated.get("all", 0)))
+
+
+def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Series:
+    """id -> label of the images that `newest` labels differently, except those with a correction in `dated`.
+
+    Raises FovealError if there are any, and the two runs are of different prepared sets.
+    """
+    assert run.predictions is not None and newest.predictions is not None
+    own, other = (one.predictions.set_index("id")["label"].dropna() for one in (run, newest))  # type: ignore[union-attr]
+    both = own.index.intersection(other.index).difference(dated.index)
+    labels = other[both][other[both] != own[both]]
+    if len(labels) and _set_of(run) != _set_of(newest):
+        sets = " and ".join(f"{name} on the scale {scale}" for name, scale in map(_set_of, (run, newest)))
+        what = (
+            f"{run.path} and {newest.path} have different labels for {counted(len(labels), 'image')} that both graded"
+        )
+        raise FovealError("predictions.labels", f"{what}, and their prepared sets differ: {sets}",
+                          fix="make a separate report of each")  # fmt: skip
+    return labels
+
+
+def _relabelled(run: Evidence, labels: pd.Series) -> tuple[Evidence, int]:
+    """The run with these labels, and the number of images whose label they change."""
+    assert run.predictions is not None
+    before = run.predictions["label"]
+    new = run.predictions["id"].map(labels).astype("Int64").where(before.notna())
+    changed = int((new.notna() & (new != before)).fillna(False).sum())
+    if not changed:
+        return run, 0
+    return replace(run, predictions=run.predictions.assign(label=new.fillna(before))), changed

@@ -13,22 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from foveal.errors import FovealError
 from foveal.fundus.quality import FLAGS
-from foveal.page.parts import Facts, Verdict
 from foveal.page.pictures import embedded_file
 from foveal.page.render import render
-from foveal.page.words import capital, counted, listed, percent, percent_with_interval, value_with_interval
+from foveal.page.words import counted, listed, percent, percent_with_interval, value_with_interval
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report import words
-from foveal.report.doubts import MOST_NEIGHBOURS, neighbour_labels
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding, find
-from foveal.report.gallery import picture_of
-from foveal.report.limits import NOT_A_DEVICE
 from foveal.report.operating import by_grade, lowest_class, meaning, part
+from foveal.report.pictures import MOST_NEIGHBOURS, neighbour_labels, picture_of
 
 SIDE = 480  # pixels of the photograph
 UNSURE = 0.5  # below this probability of the grade given, the sheet warns
@@ -36,12 +31,6 @@ PLAIN = {
     "sensitivity": "Images with referable disease: referred",
     "specificity": "Images without: correctly not referred",
 }
-LIMITS = (
-    NOT_A_DEVICE,
-    "It sees this one photograph only: not the patient, the other eye or the history. It looks only for the grades "
-    "listed here.",
-    "If a photograph is unlike those in training, the grade can be wrong even with a high probability.",
-)
 
 
 def render_images(run: Evidence, names: Sequence[str], other: Path | None = None) -> str:
@@ -49,13 +38,15 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
 
     other: a table of `foveal predict` to use instead of predictions.csv of the run.
     """
-    graded = run.predictions if other is None else _graded_by(run, other)
+    graded = run.predictions if other is None else read_predictions(other)
     if graded is None:
         raise FovealError("predictions.missing", f"{run.path} has no predictions.csv", fix="give a run of train")
+    if (count := len(probability_columns(graded))) != len(run.classes):
+        what = f"{other} was not made by {run.path}: it has {count} classes, the run has {len(run.classes)}"
+        raise FovealError("predictions.classes", what, fix="give a table made by this run")
     table = graded.set_index("id", drop=False)
     names = names or list(table.index)
-    missing = [name for name in names if name not in table.index]
-    if missing:
+    if missing := [name for name in names if name not in table.index]:
         what = f"{other or run.path / 'predictions.csv'} has no image {', '.join(missing)}"
         raise FovealError("predictions.no_image", what, fix="copy the ids from that table")
     findings = find([run])
@@ -63,34 +54,29 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
     rows = [{str(key): value for key, value in table.loc[name].items()} for name in names]
     return str(render(
         "image.html", title=listed(list(names)), run=run.name, sheets=[_sheet(run, finding, row) for row in rows],
-        record=Facts(_record(finding), "wide"), kind=words.kind_of(run), day=words.day_of(run), limits=LIMITS,
+        record=[] if finding is None else _record(finding), kind=words.kind_of(run), day=words.day_of(run),
+        most_neighbours=MOST_NEIGHBOURS,
     ))  # fmt: skip
-
-
-def _graded_by(run: Evidence, file: Path) -> pd.DataFrame:
-    """A table of predictions; FovealError if it has a different number of classes than the run."""
-    table = read_predictions(file)
-    count = len(probability_columns(table))
-    if count != len(run.classes):
-        what = f"{file} was not made by {run.path}: it has {count} classes, the run has {len(run.classes)}"
-        raise FovealError("predictions.classes", what, fix="give a table made by this run")
-    return table
 
 
 def _sheet(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, Any]:
     name, grade, label = str(row["id"]), int(row["grade"]), row.get("label")
-    near, shares = neighbour_labels(run, name), _shares(row)
+    shares = [float(row[f"p{k}"]) for k in range(len(run.classes))]
+    likeliest = max(range(len(shares)), key=shares.__getitem__)
+    flags = str(row.get("flags") or "").split()
     return {
         "id": name,
         "grade": run.classes[grade],
-        "sentence": _sentence(run, grade, shares),
+        "share": shares[grade],
+        "unsure": shares[grade] < UNSURE,
+        "likelier": None if likeliest == grade else {"grade": run.classes[likeliest], "share": shares[likeliest]},
         "label": run.class_name(label) if _is_known(label) else "",
-        "bars": [{"name": one, "share": share, "text": percent(share), "given": k == grade}
+        "bars": [{"name": one, "share": share, "given": k == grade}
                  for k, (one, share) in enumerate(zip(run.classes, shares, strict=True))],
-        "referral": _referral(run, finding, row),
+        "referral": referral(run, finding, row) if _is_known(row.get("referable")) else None,
         "pictures": _pictures(run, name),
-        "near": f"Among the {MOST_NEIGHBOURS} most similar images: {near}." if near else "",
-        "flags": [f"{word}: {FLAGS[word]}" if word in FLAGS else word for word in str(row.get("flags") or "").split()],
+        "near": neighbour_labels(run, name),
+        "flags": [f"{word}: {FLAGS[word]}" if word in FLAGS else word for word in flags],
         "learned": str(row.get("split")) == "train",
     }  # fmt: skip
 
@@ -100,62 +86,40 @@ def _is_known(value: Any) -> bool:
     return value is not None and str(value) not in ("", "<NA>", "nan")
 
 
-def _shares(row: Mapping[str, Any]) -> list[float]:
-    columns = [key for key in row if key[:1] == "p" and key[1:].isdigit()]
-    return [float(row[f"p{k}"]) for k in range(len(columns))]
+def referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Referable or not, as in the table of predictions, and how reliable that is.
+
+    `refers`; `worth`: "" if it was not measured; `level`: which classes are referred; `share`: their probability.
+    """
+    refers, result = int(row["referable"]) == 1, {} if finding is None else finding.result
+    point = by_grade(result, "referable")
+    if finding is None or point is None or (lowest := lowest_class(result, "referable")) is None:
+        return {"refers": refers, "level": "", "worth": "", "share": None}
+    level = meaning(run, result, "referable").replace(" and above", " or above")
+    share = sum(float(row[f"p{k}"]) for k in range(lowest, len(run.classes)))
+    return {"refers": refers, "level": level, "worth": _worth(point, level, refers=refers), "share": share}
 
 
-def _sentence(run: Evidence, grade: int, shares: Sequence[float]) -> str:
-    likeliest = max(range(len(shares)), key=shares.__getitem__)
-    text = f"Grade: {run.classes[grade]}, with a probability of {percent(shares[grade])}."
-    if likeliest != grade:
-        text += (
-            f" {capital(run.classes[likeliest])} is more likely ({percent(shares[likeliest])}), but the grade given "
-        )
-        text += "follows from the average over all grades."
-    return f"{text} The grader is unsure: a person should look at this image." if shares[grade] < UNSURE else text
-
-
-def _referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> Verdict | None:
-    """Referable or not, as in the table of predictions, and how reliable that is; None without a severity scale."""
-    if not _is_known(row.get("referable")):
-        return None
-    referable = int(row["referable"]) == 1
-    text, tone = f"The grader would {'' if referable else 'not '}refer this eye.", "bad" if referable else "unsure"
-    point = None if finding is None else by_grade(finding.result, "referable")
-    lowest = None if finding is None else lowest_class(finding.result, "referable")
-    if finding is None or point is None or lowest is None:
-        return Verdict(
-            tone=tone, text=text, grounds="The decision follows from the grade. How often it is right was not measured."
-        )
-    level = meaning(run, finding.result, "referable").replace(" and above", " or above")
-    grounds = (
-        f"{_worth(point, level, referable=referable)} It refers every image that it grades {level}. For this image, "
-        "the "
-        f"probability of {level} is {percent(sum(_shares(row)[lowest:]), 1)}."
-    )
-    return Verdict(tone=tone, text=text, grounds=grounds.strip())
-
-
-def _worth(point: Mapping[str, Any], level: str, *, referable: bool) -> str:
+def _worth(point: Mapping[str, Any], level: str, *, refers: bool) -> str:
     """How reliable the answer is: the share of referrals that are right, or of disease that is missed."""
     found, right = part(point, "sensitivity"), part(point, "positive_predictive_value")
-    if referable and right["value"] is not None:
+    if refers and right["value"] is not None:
         share = f" (if {percent(right['prevalence'])} of all images have it)" if right.get("prevalence") else ""
         return f"Of 100 images that it refers, about {100 * right['value']:.0f} have {level}{share}."
-    if not referable and found["value"] is not None:
-        passed, ends = 100 * (1 - found["value"]), [found["high"], found["low"]]
-        between = "" if None in ends else f" ({'–'.join(f'{100 * (1 - end):.0f}' for end in ends)})"
-        return f"Of 100 images with {level}, it misses about {passed:.0f}{between}."
+    if not refers and found["value"] is not None:
+        measured = found["low"] is not None
+        missed = {"value": 100 * (1 - found["value"]), "low": 100 * (1 - found["high"]) if measured else None,
+                  "high": 100 * (1 - found["low"]) if measured else None}  # fmt: skip
+        return f"Of 100 images with {level}, it misses about {value_with_interval(missed, 0)}."
     return ""
 
 
 def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
-    explained = run.companions.explanation(name)
+    explained = run.explanation(name)
     files = (
         ("Prepared photograph", picture_of(run, name)),
         ("Photograph", Path(name)),
-        ("Where the grader looked", None if explained is None else run.companions.picture(explained)),
+        ("Where the grader looked", None if explained is None else run.heat_map(explained)),
     )
     shown = {title: source for title, file in files if file is not None and (source := _source(file))}
     return [{"title": title, "source": source} for title, source in shown.items()]
@@ -169,16 +133,13 @@ def _source(file: Path) -> str:
         return ""
 
 
-def _record(finding: Finding | None) -> list[tuple[str, str]]:
+def _record(finding: Finding) -> list[tuple[str, str]]:
     """How good this grader was on images with a known grade."""
-    if finding is None:
-        return []
-    about = finding.result["about"]
+    about, names = finding.result["about"], words.headline_names(finding.evidence)
     images = counted(about["images"], f"{words.PARTS[about['split']]} image")
     found = [("Judged on", f"{images} in {counted(about['groups'], 'group')}")]
-    for name in words.headline_names(finding.evidence):
-        if name in finding.metrics:
-            found.append((words.METRIC_NAMES[name], value_with_interval(finding.metrics[name])))
+    found += [(words.METRIC_NAMES[name], value_with_interval(finding.metrics[name]))
+              for name in names if name in finding.metrics]  # fmt: skip
     point = by_grade(finding.result, "referable") or {}
     shares = ((text, part(point, name)) for name, text in PLAIN.items())
     return found + [(text, percent_with_interval(entry)) for text, entry in shares if entry["value"] is not None]

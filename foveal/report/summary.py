@@ -1,155 +1,109 @@
 """The summary in plain words: what the run is, how good it is, where it fails, and whether it can be trusted.
 
-Fixed rules derive every answer from the figures on the page. No sentence claims more than its interval supports.
+Fixed rules derive every answer and verdict from the figures. No sentence claims more than its interval supports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from foveal.evaluate.show import SMALL_CLASS
-from foveal.page.parts import Answers, Bullets, Note, Part, Section
-from foveal.page.words import counted, listed, number, percent_with_interval, value_with_interval
+from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
+from foveal.page.parts import TONES, Verdict
+from foveal.page.words import counted, difference_with_interval, listed, percent_with_interval
 from foveal.report import words
 from foveal.report.evidence import Evidence
-from foveal.report.findings import FEW_GROUPS, Finding
-from foveal.report.leaks import leaked_ids
-from foveal.report.operating import part, points_of, sentence
-from foveal.report.subgroups import lowest_group
-from foveal.report.verdicts import verdicts
+from foveal.report.findings import Finding
+from foveal.report.making import leaked_ids
+from foveal.report.operating import TARGETS, part, points_of, sentence
+from foveal.report.quality import lowest_group
+from foveal.report.words import SPOKEN
 
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
+CLEARLY = ("good", "Clearly better than a constant answer.")
+NOT_SHOWN = ("unsure", "Not shown to be better than a constant answer.")
+WORSE = ("bad", "Worse than a constant answer.")
+ORDERS = "Better than a constant answer in quadratic kappa, but"
+# The answers in quadratic kappa and accuracy, or in accuracy alone where classes have no order; all others are worse.
+AGAINST_CONSTANT = {
+    ("better",): CLEARLY,
+    ("cannot tell",): NOT_SHOWN,
+    ("better", "better"): CLEARLY,
+    ("better", "cannot tell"): ("unsure", f"{ORDERS} not shown to be better in accuracy."),
+    ("better", "worse"): ("unsure", f"{ORDERS} worse in accuracy."),
+    ("cannot tell", "better"): ("unsure", "Better than a constant answer in accuracy, but not shown to be better in "
+                                "quadratic kappa."),
+    ("cannot tell", "cannot tell"): NOT_SHOWN,
+}  # fmt: skip
 
 
-def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str]) -> Section:
+def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str]) -> dict[str, Any]:
     """Answers about one run, or a comparison of several, and the verdicts; relabelled: the sentences of `agree`."""
-    parts: list[Part] = []
-    if len(runs) == 1:
-        parts.append(Answers(answers(runs[0], findings[0] if findings else None)))
-    else:
-        first, *others = [*_shared_lines(runs, findings), *relabelled]
-        parts += [Note(first, "lead"), Bullets(others)]
-    device = Note("Research use; not a medical device.", "device")
-    return Section(name="summary", title="Summary", parts=[*parts, *verdicts(runs, findings), device])
+    alone = len(runs) == 1
+    return {
+        "what": words.what_was_trained(runs[0]), "answers": _answers(findings[0]) if alone and findings else None,
+        "lines": [] if alone else [*_shared_lines(runs, findings), *relabelled], "verdicts": verdicts(runs, findings),
+    }  # fmt: skip
 
 
-def answers(run: Evidence, finding: Finding | None) -> list[tuple[str, list[str]]]:
-    """(question, answer as paragraphs) about one run."""
-    found = [("What is it?", [words.what_was_trained(run)])]
-    if finding is None:
-        return found
-    return [
-        *found,
-        ("How good is it?", _how_good(finding)),
-        ("What is it compared with?", [_against_what(finding)]),
-        ("Where does it fail?", _where_it_fails(finding)),
-        ("Can it be trusted?", [_trust(finding)]),
-    ]
+def _answers(finding: Finding) -> dict[str, Any]:
+    """What the answers to the questions about one grader say."""
+    points = {target: points_of(finding.result, target)[:1] for target in TARGETS}
+    return {
+        "came_out": words.what_came_out(finding),
+        "points": [sentence(point, target) for target, own in points.items() for point in own],
+        "labels": finding.evidence.card.get("title", "its data set"),
+        "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
+        **_missed(finding), "common": _most_common(finding), "group": lowest_group(finding),
+        "worst": (finding.result.get("harm") or {}).get("worst"), "doubts": doubts(finding),
+        "metric": SPOKEN[words.headline_names(finding.evidence)[0]],
+    }  # fmt: skip
 
 
 def _shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
     """What the runs are; their figures are in tables."""
     lines = [words.what_was_trained(run) for run in runs]
     if len(findings) > 1:
-        judged = words.what_was_judged(findings[0])
-        names = listed([finding.name for finding in findings])
+        judged, names = words.what_was_judged(findings[0]), listed([finding.name for finding in findings])
         lines = [f"{names} were {judged}. All were judged on the same images.", *lines]
     doubted: dict[str, list[str]] = {}
     for finding in findings:
-        for doubt in _doubts(finding):
+        for doubt in doubts(finding):
             doubted.setdefault(doubt, []).append(finding.name)
-    if doubted:
-        said = [f"{doubt} ({listed(names)})" for doubt, names in doubted.items()]
-        lines.append(f"Reasons not to rely on these figures: {listed(said)}.")
-    return lines
+    said = listed([f"{doubt} ({listed(names)})" for doubt, names in doubted.items()])
+    return [*lines, f"Reasons not to rely on these figures: {said}."] if said else lines
 
 
-def _how_good(finding: Finding) -> list[str]:
-    lines = [words.what_came_out(finding)]
-    for target in ("referable", "sight_threatening"):
-        lines += [sentence(point, target) for point in points_of(finding.result, target)[:1]]
-    return lines
-
-
-def _against_what(finding: Finding) -> str:
-    title = finding.evidence.card.get("title", "its data set")
-    text = f"With the labels of “{title}”. The figures measure agreement with these labels and nothing else."
-    return f"{text} {_inter_rater(finding) or 'How well experts agree with each other on these images is not known.'}"
-
-
-def _inter_rater(finding: Finding) -> str:
-    """How well experts agree, as given to the evaluation or measured by it; empty if unknown."""
-    told = finding.result["about"].get("inter_rater")
-    if told is None or "quadratic_kappa" not in finding.metrics:
-        return ""
-    level = f"{number(told)} (the value given to the evaluation)"
-    if isinstance(told, dict):
-        images = counted(told["n"], "image")
-        level = f"{value_with_interval(told)}, measured on {images} with a second grade in {told['column']}"
-    own = value_with_interval(finding.metrics["quadratic_kappa"])
-    return f"Two human graders agree with a quadratic kappa of {level}; this grader has {own}."
-
-
-def _where_it_fails(finding: Finding) -> list[str]:
-    worst = (finding.result.get("harm") or {}).get("worst")
-    lines = [_missed(finding), f"The worst kind of error: {worst}." if worst else "", _weak_group(finding)]
-    return list(filter(None, lines)) or ["No class stands out; see the table by class."]
-
-
-def _missed(finding: Finding) -> str:
-    """The classes with low recall, those with too few images, and the most common error."""
+def _missed(finding: Finding) -> dict[str, list[str]]:
+    """The classes with low recall, and those with too few images."""
     low, few = [], []
     for name, row in zip(finding.evidence.classes, finding.result["confusion"], strict=True):
         recall = finding.metrics[f"recall of {name}"]
         if 0 < sum(row) < SMALL_CLASS:
-            few.append(f"{name} ({sum(row)} images)")
+            few.append(f"{name} ({counted(sum(row), 'image')})")
         elif recall["value"] is not None and recall["value"] < MISSED_OFTEN:
             low.append(f"{name}, {percent_with_interval(recall)} of {sum(row):,}")
-    lines = [f"Fewer than half of the images were graded correctly for these classes: {listed(low)}."] if low else []
-    lines += [f"Too few images to judge {listed(few)}."] if few else []
-    return " ".join([*lines, _most_common(finding)]).strip()
+    return {"low": low, "few": few}
 
 
-def _most_common(finding: Finding) -> str:
-    """The most common confusion; empty if there are no errors."""
-    counts = np.array(finding.result["confusion"])
+def _most_common(finding: Finding) -> dict[str, Any] | None:
+    """The most common confusion; None if there are no errors."""
+    counts, names = np.array(finding.result["confusion"]), finding.evidence.classes
     wrong = counts - np.diag(np.diag(counts))
-    if not wrong.any():
-        return ""
     true, given = np.unravel_index(wrong.argmax(), wrong.shape)
-    names = finding.evidence.classes
-    return (
-        f"The most common error: {wrong[true, given]:,} of {counts[true].sum():,} images of {names[true]} were graded "
-        f"{names[given]}."
-    )
+    found = {"n": wrong[true, given], "of": counts[true].sum(), "true": names[true], "given": names[given]}
+    return found if wrong.any() else None
 
 
-def _weak_group(finding: Finding) -> str:
-    weakest = lowest_group(finding)
-    if weakest is None:
-        return ""
-    column, value, figure = weakest
-    name = words.SPOKEN[words.headline_names(finding.evidence)[0]]
-    return f"Among groups that are large enough, the worst is {column} = {value}: {name} {number(figure)}."
-
-
-def _trust(finding: Finding) -> str:
-    """Whether the figures can be trusted: as a research result at most, never for patient care."""
-    doubts = _doubts(finding)
-    if doubts:
-        return f"Not yet, not even as a research result: {listed(doubts)}. Do not use it in patient care."
-    text = "Yes, as a research result, for images like these and within the intervals given."
-    return f"{text} Do not use it in patient care: it was tested on one data set only, and not in a clinic."
-
-
-def _doubts(finding: Finding) -> list[str]:
-    """Reasons not to rely on the figures at all."""
+def doubts(finding: Finding) -> list[str]:
+    """Reasons not to rely on the figures at all, even as a research result."""
     run, groups = finding.evidence, finding.result["about"]["groups"]
     first = finding.against_constant.get(words.headline_names(run)[0])
     no_interval = any(part(point, "sensitivity")["low"] is None for point in points_of(finding.result, "referable"))
-    doubts = {
+    found = {
         "it may have learned from images that it was judged on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
         "it is not shown to beat a constant answer":
@@ -157,4 +111,69 @@ def _doubts(finding: Finding) -> list[str]:
         f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
         "its sensitivity has no interval": no_interval,
     }  # fmt: skip
-    return [doubt for doubt, holds in doubts.items() if holds]
+    return [doubt for doubt, holds in found.items() if holds]
+
+
+def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:
+    """Each grader compared with the first and with a constant answer, then the runs that were not evaluated."""
+    found = [against_first(finding, findings[0]) for finding in findings[1:]]
+    for finding in findings:
+        verdict = against_constant(finding)
+        named = f"{finding.name}: {verdict.text[0].lower()}{verdict.text[1:]}"
+        found.append(verdict if len(runs) == 1 else replace(verdict, text=named))
+    judged = [finding.evidence.path for finding in findings]
+    return found + [without_judgement(run) for run in runs if run.path not in judged]
+
+
+def against_constant(finding: Finding) -> Verdict:
+    """A grader compared with always giving the most common class."""
+    if finding.one_answer:
+        grounds = "It gave every image the same class. Its probabilities may still be useful: see the areas under the "
+        return Verdict(tone="bad", text="Its grades are useless.", grounds=f"{grounds}curves.")
+    compared = {name: finding.against_constant[name] for name in _names(finding)}
+    tone, text = AGAINST_CONSTANT.get(tuple(entry["answer"] for entry in compared.values()), WORSE)
+    always = f"always answering “{finding.result['constant_answer']}”, the most common class"
+    return Verdict(tone=tone, text=text, grounds=f"Paired difference from {always}: {_figures(compared)}.")
+
+
+def against_first(finding: Finding, first: Finding) -> Verdict:
+    """A grader compared with the first one, on the same images."""
+    assert finding.against_first is not None
+    compared = {name: finding.against_first[name] for name in _names(finding)}
+    (head, entry), *others = compared.items()
+    said = {"better": "is better than", "worse": "is worse than", "cannot tell": "is not shown to differ from"}
+    again = {"better": "it is better", "worse": "it is worse", "cannot tell": "no difference is shown"}
+    text = f"{finding.name} {said[entry['answer']]} {first.name} in {SPOKEN[head]}"
+    for name, other in others:
+        same = other["answer"] == entry["answer"]
+        text += f" and in {SPOKEN[name]}" if same else f"; in {SPOKEN[name]} {again[other['answer']]}"
+    if (finding.rows["grade"].to_numpy() == first.rows["grade"].to_numpy()).all():
+        text = f"{first.name} and {finding.name} gave every image the same grade"
+    images = counted(finding.against_first["n"], "image")
+    grounds = f"Paired difference on the same {images}: {_figures(compared)}."
+    return Verdict(tone=TONES[entry["answer"]], text=f"{text}.", grounds=grounds)
+
+
+def without_judgement(run: Evidence) -> Verdict:
+    """A run that was not evaluated: unfinished, an encoder, or a grader without validation and test images."""
+    if not run.finished:
+        done = f"{run.epochs_done} of {counted(run.options.get('epochs', 0), 'epoch')}"
+        grounds = f"{done} {'is' if run.epochs_done == 1 else 'are'} done."
+        return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=grounds)
+    if run.verb == "pretrain":
+        healthy = run.health.get("verdict") == "healthy"
+        text = f"The pre-training {run.name} {'looks healthy' if healthy else 'is doubtful'}."
+        grounds = "To see how useful its features are, train a grader on them."
+        return Verdict(tone="good" if healthy else "bad", text=text, grounds=grounds)
+    grounds = "Its prepared set has no validation or test images, and training figures say nothing about new images."
+    return Verdict(tone="unsure", text=f"The quality of {run.name} is unknown.", grounds=grounds)
+
+
+def _names(finding: Finding) -> list[str]:
+    return ["quadratic_kappa", "accuracy"] if finding.evidence.ordered else ["accuracy"]
+
+
+def _figures(compared: Mapping[str, Mapping[str, Any]]) -> str:
+    """`accuracy +0.041 (+0.010 to +0.072), better; …`."""
+    return "; ".join(f"{SPOKEN[name]} {difference_with_interval(entry)}, {entry['answer']}"
+                     for name, entry in compared.items())  # fmt: skip

@@ -5,38 +5,32 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from foveal.page.parts import SPLITS
 from foveal.page.words import counted, listed, number, value_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 
 METRIC_NAMES = {
-    "quadratic_kappa": "Quadratic kappa",
-    "accuracy": "Accuracy",
+    "quadratic_kappa": "Quadratic kappa", "accuracy": "Accuracy",
     "referable_auc": "Referable: area under ROC",
     "referable_average_precision": "Referable: average precision",
     "sight_threatening_auc": "Sight-threatening: area under ROC",
     "sight_threatening_average_precision": "Sight-threatening: average precision",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "weighted_f1": "Weighted F1",
-    "linear_kappa": "Linear kappa",
-    "unweighted_kappa": "Unweighted kappa",
-    "mean_absolute_error": "Mean error in grades",
-    "expected_calibration_error": "Calibration error (ECE)",
+    "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1",
+    "linear_kappa": "Linear kappa", "unweighted_kappa": "Unweighted kappa",
+    "mean_absolute_error": "Mean error in grades", "expected_calibration_error": "Calibration error (ECE)",
     "brier": "Brier score",
-}
+}  # fmt: skip
 LOWER_IS_BETTER = ("mean_absolute_error", "expected_calibration_error", "brier")
 SPOKEN = {
-    "quadratic_kappa": "quadratic kappa",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
+    "quadratic_kappa": "quadratic kappa", "accuracy": "accuracy", "macro_f1": "macro F1",
     "referable_auc": "area under the ROC curve for referable disease",
-}
+}  # fmt: skip
 METHOD_NAMES = {
     "simclr": "SimCLR", "supcon": "SupCon, which learns from the labels,", "byol": "BYOL", "simsiam": "SimSiam",
     "mocov3": "MoCo v3", "barlow_twins": "Barlow Twins", "vicreg": "VICReg", "dino": "DINO",
 }  # fmt: skip
-PARTS = {"test": "test", "val": "validation", "train": "training", "all": "labelled"}
+PARTS = SPLITS | {"all": "labelled"}
 
 
 def day_of(run: Evidence) -> str:
@@ -72,44 +66,44 @@ def start_of(run: Evidence) -> str:
 
 def what_was_trained(run: Evidence) -> str:
     """The network, its starting weights, its data, and the epoch that was kept."""
+    encoder = f"{run.options.get('encoder')}"
     if run.verb == "pretrain":
-        return _what_was_pretrained(run)
-    parts = ("train", "val") if run.options.get("folds") else ("train",)
-    learned = sum(run.card.get("counts", {}).get(part, {}).get("images", 0) for part in parts)
+        method, seen = str(run.options.get("method")), 0 if run.seen is None else len(run.seen)
+        sets = ", ".join(Path(str(path)).name for path in run.options.get("data", []))
+        how = f"pre-trained with {METHOD_NAMES.get(method, method)} on {counted(seen, 'image')} of {sets}, "
+        how += f"for {counted(run.epochs_done, 'epoch')}{'' if method == 'supcon' else ' and without any grade'}."
+        how += "" if run.finished else f" It is not finished; the plan was {_epochs(run)}."
+        return f"{run.name} is {encoder}, starting from {start_of(run)} and {how}"
+    learned = run.images("train") + (run.images("val") if run.options.get("folds") else 0)
     images = counted(learned, "graded photograph" if run.card.get("fundus") and run.ordered else "labelled image")
-    encoder, how = run.options.get("encoder"), "trained" if run.options.get("init") == "random" else "fine-tuned"
     if run.options.get("freeze"):
         kind = f"a linear layer on a frozen {encoder} with {start_of(run)}, trained"
     else:
+        how = "trained" if run.options.get("init") == "random" else "fine-tuned"
         kind = f"{encoder}, starting from {start_of(run)} and {how}"
     return f"{run.name} is {kind} on {images} of “{run.card.get('title', 'an unknown set')}”. {which_epoch(run)}"
 
 
+def _epochs(run: Evidence) -> str:
+    """The planned number of epochs, `1 epoch`."""
+    return counted(int(run.options.get("epochs", 0)), "epoch")
+
+
 def which_epoch(run: Evidence) -> str:
     """The epoch that was kept and why, or how many epochs of an unfinished run are done."""
-    planned, folds = run.options.get("epochs"), run.options.get("folds")
-    if folds:
+    if folds := run.options.get("folds"):
         return (
             f"It consists of {folds} graders, one per fold, each trained on the images outside its fold. All ran for "
-            f"{planned} epochs; no epoch was chosen using the images that it is judged on."
+            f"{_epochs(run)}; no epoch was chosen using the images that it is judged on."
         )
     if not run.finished:
-        return f"It is not finished: {run.epochs_done} of {planned} epochs are done."
-    validation = run.card.get("counts", {}).get("val", {}).get("images", 0)
-    if not validation:
+        return (
+            f"It is not finished: {run.epochs_done} of {_epochs(run)} {'is' if run.epochs_done == 1 else 'are'} done."
+        )
+    if not (validation := run.images("val")):
         return f"The last of {counted(run.epochs_done, 'epoch')} was kept, because there are no validation images."
-    return f"Epoch {run.best_epoch} of {planned} was kept, the best on {counted(validation, 'validation image')}."
-
-
-def _what_was_pretrained(run: Evidence) -> str:
-    method, images = str(run.options.get("method")), 0 if run.seen is None else len(run.seen)
-    sets = ", ".join(Path(str(path)).name for path in run.options.get("data", []))
-    text = (
-        f"{run.name} is {run.options.get('encoder')}, starting from {start_of(run)} and pre-trained with "
-        f"{METHOD_NAMES.get(method, method)} on {counted(images, 'image')} of {sets}, "
-        f"for {counted(run.epochs_done, 'epoch')}{'' if method == 'supcon' else ' and without any grade'}."
-    )
-    return text if run.finished else f"{text} It is not finished: {run.options.get('epochs')} epochs are planned."
+    kept, planned = run.model.get("best_epoch"), run.options.get("epochs")
+    return f"Epoch {kept} of {planned} was kept, the best on {counted(validation, 'validation image')}."
 
 
 def what_was_judged(finding: Finding) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import foveal
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
-from foveal.report.image import _referral
+from foveal.report.image import referral
 
 
 def sheet(run, *names, **options) -> str:
@@ -17,10 +17,10 @@ def sheet(run, *names, **options) -> str:
 
 
 def referral_of(run, name):
-    """The verdict on one image of a run."""
+    """What the sheet says of referral for one image of a run."""
     evidence = read_evidence(run)
     row = evidence.predictions.set_index("id", drop=False).loc[name].to_dict()
-    return _referral(evidence, find([evidence])[0], row)
+    return referral(evidence, find([evidence])[0], row)
 
 
 def change_points(run, change) -> None:
@@ -40,19 +40,19 @@ def test_a_sheet_says_grade_referral_neighbours_and_record(full_run):
 def test_referral_follows_the_grade_not_a_threshold(full_run):
     for threshold in (0.01, 0.99):
         change_points(full_run, lambda points, value=threshold: [points[0], points[1] | {"threshold": value}])
-        assert [referral_of(full_run, name).tone for name in ("i0", "i1")] == ["unsure", "bad"]
-    assert "about 17 (5–23)" in referral_of(full_run, "i0").grounds
+        assert [referral_of(full_run, name)["refers"] for name in ("i0", "i1")] == [False, True]
+    assert "about 17 (5–23)" in referral_of(full_run, "i0")["worth"]
 
 
 def test_without_an_operating_point_reliability_is_not_shown(full_run):
-    measured = referral_of(full_run, "i1").grounds
     change_points(full_run, lambda points: points[1:])
-    assert referral_of(full_run, "i1").tone == "bad" and referral_of(full_run, "i1").grounds != measured
+    assert referral_of(full_run, "i1") == {"refers": True, "level": "", "worth": "", "share": None}
+    assert "about 71" not in sheet(full_run, "i1")
 
 
 def test_without_validation_images_the_grade_decides_and_is_measured(tmp_path, write_grader):
     found = referral_of(write_grader(tmp_path / "run", split="val"), "i1")
-    assert found.tone == "bad" and "Of 100 images" in found.grounds
+    assert found["refers"] and found["worth"]
 
 
 def test_the_pictures_are_those_of_the_run(full_run):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,13 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.page.parts import Charts, Verdict
-from foveal.report.agreement import agree
 from foveal.report.build import sections
 from foveal.report.evidence import forebears, read_evidence
-from foveal.report.findings import find
-from foveal.report.leaks import leak_lines, leaked_ids
-from foveal.report.verdicts import against_constant, against_first, verdicts, without_judgement
+from foveal.report.findings import agree, find
+from foveal.report.limits import limits
+from foveal.report.making import leak_lines, leaked_ids
+from foveal.report.summary import against_constant, against_first, verdicts, without_judgement
+from foveal.report.training import pretraining_panels
 
 
 def change(file: Path, **columns: Any) -> None:
@@ -35,18 +36,8 @@ def found_of(*runs: Path) -> list:
 def test_one_grader(tmp_path, write_grader, page_of):
     run = write_grader(tmp_path / "grader")
     page = page_of(run)
-    names = [
-        "summary",
-        "metrics",
-        "confusion",
-        "classes",
-        "misgraded",
-        "data",
-        "training",
-        "views",
-        "provenance",
-        "limits",
-    ]
+    names = ["summary", "metrics", "confusion", "classes", "misgraded", "data", "training", "views", "provenance",
+             "limits"]  # fmt: skip
     places = [page.index(f'<section id="{name}">') for name in names]
     assert places == sorted(places)
     assert "60 test images in 30 groups" in page and "6 of 60 test images" in page and "2 files" in page
@@ -165,20 +156,16 @@ def test_pretraining_of_the_starting_run_is_shown(tmp_path, monkeypatch, write_g
 
 
 def test_a_starting_run_that_is_gone_is_a_limit(tmp_path, write_grader):
-    first, second = (
-        sections([read_evidence(write_grader(tmp_path / f"from-{name}", init=name))]) for name in ("random", "pre")
-    )
-    assert "pretraining" not in [section.name for section in second]
-    assert len(second[-1].parts[-1].lines) == len(first[-1].parts[-1].lines) + 1
+    run = read_evidence(write_grader(tmp_path / "grader", init="pre"))
+    assert "pretraining" not in [section.name for section in sections([run])]
+    assert limits([run], [])["gone"] == [("grader", "the weights of pre")]
 
 
 def test_pretraining_alone(tmp_path, write_pretraining):
-    found = {section.name: section for section in sections([read_evidence(write_pretraining(tmp_path / "pre"))])}
-    assert list(found) == ["summary", "data", "pretraining", "provenance", "limits"]
-    (verdict,) = (part for part in found["summary"].parts if isinstance(part, Verdict))
-    assert verdict.tone == "good"
-    (charts,) = (part for part in found["pretraining"].parts if isinstance(part, Charts))
-    assert [len(panel.levels) for panel in charts.panels] == [2, 0, 0]
+    run = read_evidence(write_pretraining(tmp_path / "pre"))
+    assert [section.name for section in sections([run])] == ["summary", "data", "pretraining", "provenance", "limits"]
+    assert [verdict.tone for verdict in verdicts([run], [])] == ["good"]
+    assert [len(panel.levels) for panel in pretraining_panels(run)] == [2, 0, 0]
 
 
 def test_runs_without_a_judgement(tmp_path, write_grader):
@@ -241,14 +228,20 @@ def test_wrong_use(tmp_path, write_grader, write_pretraining, refuses):
     (pre / "config.toml").write_text("verb =", encoding="utf-8")
     with refuses("run.damaged", pre / "config.toml"):
         foveal.report(pre)
+    table = pd.read_csv(run / "predictions.csv")
+    change(other / "model.json", classes=["none", "mild", "severe"])
+    table.assign(split=["val", "test"] * (len(table) // 2)).to_csv(run / "predictions.csv", index=False)
+    shutil.copy(run / "predictions.csv", other)
+    for own, split in ((run, "val"), (other, "test")):
+        foveal.evaluate(own, split=split)
+    with refuses("predictions.not_alike", run, "val", other, "test", 0):
+        foveal.report(run, other)
     assert foveal.report(run, out=tmp_path / "pages" / "page.html").is_file()
     assert [file.name for file in (tmp_path / "pages").iterdir()] == ["page.html"]
 
 
 @pytest.mark.slow
 def test_a_report_on_corrected_labels_repeats_the_corrected_figures(phantom_set, grader_run, tmp_path):
-    import shutil
-
     data, run = shutil.copytree(phantom_set, tmp_path / "set"), shutil.copytree(grader_run, tmp_path / "run")
     test = pd.read_csv(run / "predictions.csv", dtype={"id": str})
     first = test[(test["split"] == "test") & (test["label"] != 4)].iloc[0]

@@ -1,6 +1,7 @@
 """Every section of the page: there with its data, with the very figures of the files, and not there without it."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -10,10 +11,10 @@ import foveal
 from foveal.report.calibration import kept
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
-from foveal.report.missing import missing_parts
+from foveal.report.limits import missing_parts
 from foveal.report.operating import elsewhere, precision_here, threshold
-from foveal.report.subgroups import lowest_group
-from foveal.report.summary import answers
+from foveal.report.quality import lowest_group
+from foveal.report.summary import doubts
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
 FROM_METRICS = {
@@ -140,10 +141,10 @@ def test_hostile_words_of_other_verbs_are_escaped(full_run, page_of):
 
 
 def test_an_overlay_outside_the_folder_is_not_opened(full_run):
-    companions = read_evidence(full_run).companions
-    assert companions.picture({"overlay": "maps/0.jpg"}) is not None
-    assert companions.picture({"overlay": "../misgraded/00.jpg"}) is None
-    assert companions.picture({"overlay": None}) is None
+    run = read_evidence(full_run)
+    assert run.heat_map({"overlay": "maps/0.jpg"}) is not None
+    assert run.heat_map({"overlay": "../misgraded/00.jpg"}) is None
+    assert run.heat_map({"overlay": None}) is None
 
 
 @pytest.mark.parametrize("name", ["label_noise.csv", "cluster/maps.csv", "cluster/neighbours.csv"])
@@ -161,20 +162,30 @@ def test_damaged_explanations_are_refused(full_run, page_of, refuses):
 
 def test_elsewhere_is_arithmetic():
     point = {"name": "x", "sensitivity": {"value": 0.9}, "specificity": {"value": 0.8}}
-    row = next(row for row in elsewhere(point).rows if row[0].text.startswith("10"))
-    assert [cell.text for cell in row[1:5]] == ["270", "90", "10", "180"]
-    assert elsewhere({"sensitivity": 0.9}) is None
+    row = next(row for row in elsewhere(point) if row[0].startswith("10"))
+    assert row[1:5] == ["270", "90", "10", "180"]
+    assert elsewhere({"sensitivity": 0.9}) == []
 
 
-def test_the_summary_answers_five_questions(full_run):
+def answers(page: str) -> list[str]:
+    """The answers in the summary."""
+    return re.findall("<dd>(.*?)</dd>", section(page, "summary"), re.DOTALL)
+
+
+def test_the_summary_answers_five_questions(full_run, page_of):
     groups = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))["subgroups"]
     better = {"quadratic_kappa": {**groups[0]["metrics"]["quadratic_kappa"], "value": 0.9}}
     change(full_run, subgroups=[*groups, {**groups[0], "value": "Canon", "metrics": better}])
-    evidence = read_evidence(full_run)
-    said = {question: " ".join(lines) for question, lines in answers(evidence, find([evidence])[0])}
-    what, good, against, fails, trust = said.values()
-    assert "Epoch 2 of 3" in what and "83\N{NO-BREAK SPACE}% (77–95\N{NO-BREAK SPACE}%) of 40 images" in good
+    what, good, against, fails, trust = answers(page_of(full_run))
+    assert "Epoch 2 of 3" in what and "83 % (77–95 %) of 40 images" in good
     assert "0.84" in against and "camera = Kowa" in fails and "0.43" in fails and "Do not use" in trust
+
+
+def test_agreement_of_readers_is_shown_with_its_interval(full_run, page_of):
+    about = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))["about"]
+    readers = {"value": 0.8, "low": 0.71, "high": 0.92, "n": 33, "column": "second"}
+    change(full_run, about=about | {"inter_rater": readers})
+    assert "0.80 (0.71–0.92), measured on 33 images" in answers(page_of(full_run))[2]
 
 
 def test_one_large_group_alone_is_no_weak_one(full_run):
@@ -212,8 +223,8 @@ def test_few_groups_and_leaks_forbid_trust(full_run):
     change(full_run, about=about | {"groups": 12})
     (full_run / "seen.csv").write_text("sha256,id,set\n0,i3,ph\n", encoding="utf-8")
     evidence = read_evidence(full_run)
-    trust = answers(evidence, find([evidence])[0])[-1][1][0]
-    assert "12 groups" in trust and "learned from" in trust
+    found = doubts(find([evidence])[0])
+    assert len(found) == 2 and "12 groups" in found[1] and "learned from" in found[0]
 
 
 @pytest.mark.slow

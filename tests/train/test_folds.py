@@ -11,7 +11,7 @@ from foveal.evaluate.operating import folds_in
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import read_evidence
-from foveal.report.leaks import leaked_ids
+from foveal.report.making import leaked_ids
 from foveal.runs import read_model
 from foveal.sets.records import open_prepared
 from foveal.train import folds

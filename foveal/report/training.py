@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from foveal.page.charts import Level, Line, Panel, series
 from foveal.report.evidence import Evidence
+from foveal.report.summary import without_judgement
+from foveal.report.words import what_was_trained, which_epoch
 
 MOST_CLASSES = 6  # most lines that a reader can tell apart in one panel
 PRETRAINING = {
@@ -20,12 +23,31 @@ PRETRAINING = {
 }
 
 
+def training(graders: Sequence[Evidence]) -> dict[str, Any] | None:
+    """Curves of every training, and the epoch that was kept."""
+    runs = [
+        {"name": run.name, "epoch": which_epoch(run), "panels": training_panels(run)} for run in graders if run.rows
+    ]
+    return {"runs": runs} if runs else None
+
+
+def pretraining(runs: Sequence[Evidence], *, introduced: Collection[Evidence]) -> dict[str, Any] | None:
+    """Curves and verdict of every pre-training; introduced: runs whose verdict is already in the summary."""
+    shown = [
+        {"name": run.name, "what": "" if run in introduced else what_was_trained(run),
+         "verdict": without_judgement(run), "reasons": run.health.get("reasons"), "panels": pretraining_panels(run)}
+        for run in runs
+    ]  # fmt: skip
+    return {"runs": shown} if shown else None
+
+
 def training_panels(run: Evidence) -> list[Panel]:
     """Loss, kappa and accuracy of training and validation, and the validation recall of a few classes."""
     panels = [_pair(run, "Loss", "loss", "val_loss")]
     if run.ordered:
         panels.append(_pair(run, "Quadratic kappa", "train_kappa", "val_kappa", share=True))
-    levels = _constant_accuracy(run)
+    most = max(run.card.get("counts", {}).get("val", {}).get("per_class", {}).values(), default=0)
+    levels = [Level(label="constant answer", value=most / run.images("val"))] if most else []
     panels.append(_pair(run, "Accuracy", "train_accuracy", "val_accuracy", share=True, levels=levels))
     if 2 <= len(run.classes) <= MOST_CLASSES and _has(run, "val_recall"):
         recalls = _column(run, "val_recall")
@@ -36,13 +58,7 @@ def training_panels(run: Evidence) -> list[Panel]:
 
 
 def _best(run: Evidence) -> int | None:
-    return run.best_epoch if run.finished else None
-
-
-def _constant_accuracy(run: Evidence) -> list[Level]:
-    part = run.card.get("counts", {}).get("val", {})
-    most = max(part.get("per_class", {}).values(), default=0)
-    return [Level(label="constant answer", value=most / part["images"])] if most else []
+    return run.model.get("best_epoch") if run.finished else None
 
 
 def _pair(run: Evidence, title: str, training: str, validation: str, **rest: Any) -> Panel:
@@ -53,24 +69,33 @@ def _pair(run: Evidence, title: str, training: str, validation: str, **rest: Any
     return Panel(title=title, lines=lines, best=_best(run), **rest)
 
 
+def _has(run: Evidence, key: str) -> bool:
+    return bool(run.rows) and key in run.rows[0]
+
+
+def _column(run: Evidence, key: str) -> list[Any]:
+    return [row.get(key) for row in run.rows]
+
+
 def pretraining_panels(run: Evidence) -> list[Panel]:
     """The loss between its bounds and measures of the embeddings by step; cosines of views; the probe by epoch."""
-    panels, bounds = [], _bounds(run)
+    panels, bounds = [], (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "loss_floor", "dashed"))
+    limits = [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], dashes=dashes)
+              for label, key, dashes in bounds if key in run.health]  # fmt: skip
     for key, title in PRETRAINING.items():
         if rows := [row for row in run.rows if row.get(key) is not None]:
             line = Line(label=key, x=[row["step"] for row in rows], y=[row[key] for row in rows])
-            levels = bounds if key == "loss" else []
-            named = "Contrastive loss" if levels else title
-            panels.append(Panel(title=named, x_label="step", lines=[line], levels=levels))
-    looks = [row for row in run.rows if row.get("positive_cosines")]
-    if looks:
+            levels = limits if key == "loss" else []
+            panels.append(Panel(title="Contrastive loss" if levels else title, x_label="step", lines=[line],
+                                levels=levels))  # fmt: skip
+    if looks := [row for row in run.rows if row.get("positive_cosines")]:
         panels.append(_cosines(looks))
     if run.probe is not None and len(run.probe):
         panels.append(_probe(run.probe))
     return panels
 
 
-def _cosines(looks: list[dict[str, Any]]) -> Panel:
+def _cosines(looks: Sequence[Mapping[str, Any]]) -> Panel:
     """Cosines between two views of one image, and between views of two images, at the first and last measured epoch."""
     lines = []
     for row, dashed in ((looks[0], True), (looks[-1], False))[-len(looks) :]:
@@ -97,17 +122,3 @@ def _probe(table: pd.DataFrame) -> Panel:
     row = table.iloc[0]
     title = f"Probe: {str(row['metric']).replace('_', ' ')} (n {row['n']:,} in {row['groups']:,} groups)"
     return Panel(title=title, lines=lines, levels=levels)
-
-
-def _bounds(run: Evidence) -> list[Level]:
-    bounds = (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "loss_floor", "dashed"))
-    return [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], dashes=dashes)
-            for label, key, dashes in bounds if key in run.health]  # fmt: skip
-
-
-def _has(run: Evidence, key: str) -> bool:
-    return bool(run.rows) and key in run.rows[0]
-
-
-def _column(run: Evidence, key: str) -> list[Any]:
-    return [row.get(key) for row in run.rows]

@@ -1,0 +1,218 @@
+"""Pictures of single images: the worst errors, where the grader looked, doubtful labels, and random views.
+
+A run folder holds pictures only of images that were misgraded; others come from the prepared set if it is still there.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foveal.errors import FovealError
+from foveal.explain.tables import READING, alike_table, score_table
+from foveal.page.parts import COLOUR_SCALE, Cell, Picture, muted
+from foveal.page.pictures import embedded, embedded_file
+from foveal.page.words import listed, number
+from foveal.report.evidence import Evidence
+from foveal.sets.records import PreparedSet, open_prepared
+
+SIDE = 320  # pixels of a photograph in a gallery; larger ones are scaled down
+SHEET_SIDE = 1200  # the same for a sheet of views
+SMALL_SIDE = 96  # the same for doubtful labels: some 3 KB each
+MOST_PICTURES = 12  # of the worst errors of one run, and of heat maps
+MOST_DOUBTS = 20
+MOST_NEIGHBOURS = 5
+
+
+def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> dict[str, Any] | None:
+    """The misgraded pictures of every grader, worst first; None if no run has a table of them."""
+    runs = [_errors(run, most) for run in graders if run.misgraded is not None and run.predictions is not None]
+    return {"runs": runs} if runs else None
+
+
+def _errors(run: Evidence, most: int) -> dict[str, Any]:
+    part, judged = _judged(run)
+    distance = (judged["grade"] - judged["label"]).abs()
+    return {
+        "name": run.name, "part": part or "labelled", "judged": len(judged), "wrong": int((distance > 0).sum()),
+        "far": int((distance > 1).sum()) if run.ordered else None,
+        "pictures": [_error_picture(run, row) for row in worst_of(run, most)],
+    }  # fmt: skip
+
+
+def _judged(run: Evidence) -> tuple[str, pd.DataFrame]:
+    """("test", its labelled images), or ("", all labelled images) if the test part has none."""
+    assert run.predictions is not None
+    labelled = run.predictions[run.predictions["label"].notna()]
+    test = labelled[labelled["split"] == "test"]
+    return ("test", test) if len(test) else ("", labelled)
+
+
+def worst_of(run: Evidence, most: int) -> list[dict[Any, Any]]:
+    """The first `most` rows of misgraded.csv that have a picture, with the current labels.
+
+    Leaves out images that are no longer errors after a correction.
+    """
+    if run.misgraded is None or run.predictions is None:
+        return []
+    part, judged = _judged(run)
+    table = run.misgraded[run.misgraded["split"] == part] if part else run.misgraded
+    labels = dict(zip(judged["id"], judged["label"].astype(str), strict=True))
+    rows = [{**row, "label": labels.get(row["id"], row["label"])} for row in table.to_dict("records")]
+    return [row for row in rows if row["label"] != row["grade"] and _file(run, row)][:most]
+
+
+def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
+    """The picture of a row of misgraded.csv, never one outside the folder; None if it is missing."""
+    file = run.path / "misgraded" / Path(str(row["picture"])).name
+    return file if file.is_file() else None
+
+
+def _error_picture(run: Evidence, row: Mapping[Any, Any]) -> Picture:
+    """A misgraded image, beside it where the grader looked if that was explained."""
+    explained = run.explanation(str(row["id"]))
+    return Picture(
+        source=_embedded(_file(run, row)), overlay=_embedded(run.heat_map(explained)) if explained else "",
+        overlay_shows="where the grader looked", id=str(row["id"]),
+        text=f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}",
+        lines=[f"probability {float(row['probability']):.2f}", *([f"map: {_note(explained)}"] if explained else [])],
+        alarm="alarm" if explained and explained.get("alarm") else "",
+    )  # fmt: skip
+
+
+def _embedded(file: Path | None) -> str:
+    return "" if file is None else embedded_file(file, SIDE)
+
+
+def _note(image: Mapping[str, Any]) -> str:
+    """The caption of a heat map: the note in explain.json, or the share of the map on the edge of the picture."""
+    border = image.get("border_energy")
+    return str(image.get("note") or ("" if border is None else f"{border:.0%} of it is on the edge"))
+
+
+def picture_of(run: Evidence, name: str) -> Path | None:
+    """The picture of image `name` if it was misgraded: a run folder holds no other pictures."""
+    if run.misgraded is None:
+        return None
+    rows = run.misgraded[run.misgraded["id"] == name].to_dict("records")
+    return _file(run, rows[0]) if rows else None
+
+
+def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any] | None:
+    """Method, scores and heat maps; None if nothing was explained.
+
+    The maps of the first `most_errors` worst errors are shown with those errors, and not repeated here.
+    """
+    explained = [run for run in graders if run.explained]
+    if not explained:
+        return None
+    runs = [_explained(run, most_errors) for run in explained]
+    return {"runs": runs, "reading": READING, "scale": COLOUR_SCALE.html,
+            "cannot_show": explained[-1].explained.get("cannot_show")}  # fmt: skip
+
+
+def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
+    images, score = run.explained.get("images", []), run.explained.get("score") or {}
+    beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
+    new = [image for image in images if str(image.get("id")) not in beside_errors or not run.heat_map(image)]
+    tables = {"How well the maps find known lesions": score_table(score),
+              "Do the maps depend on the grader?": alike_table(score)}  # fmt: skip
+    return {
+        "name": run.name, "images": len(images), "elsewhere": len(images) - len(new),
+        "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
+        "verdict": score.get("verdict"), "alarms": sum(bool(image.get("alarm")) for image in images),
+        "tables": [replace(table, caption=caption) for caption, table in tables.items() if table is not None],
+        "pictures": [_heat_map(run, image) for image in new if run.heat_map(image)][:MOST_PICTURES],
+    }  # fmt: skip
+
+
+def _heat_map(run: Evidence, image: Mapping[str, Any]) -> Picture:
+    note = _note(image)
+    return Picture(
+        source=_embedded(run.heat_map(image)), id=str(image.get("id")),
+        text=f"given {run.class_name(image.get('grade'))}",
+        lines=[f"true {run.class_name(image.get('label'))}", *[f"map: {note}"] * bool(note)],
+        alarm="alarm" if note and image.get("alarm") else "",
+    )  # fmt: skip
+
+
+def doubts(graders: Sequence[Evidence]) -> dict[str, Any] | None:
+    """The most suspicious labels of every grader; None if the labels were not checked."""
+    most = MOST_DOUBTS // max(1, len(graders))
+    runs = [_doubts(run, run.doubts, most) for run in graders if run.doubts is not None]
+    return {"runs": runs, "most_neighbours": MOST_NEIGHBOURS} if runs else None
+
+
+def _doubts(run: Evidence, table: pd.DataFrame, most: int) -> dict[str, Any]:
+    suspicion = pd.to_numeric(table["suspicion"], errors="coerce").fillna(0)
+    doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
+    shown = doubted.sort_values(["suspicion", "id"], ascending=[False, True]).head(most)
+    pictures = _thumbnails(run, list(shown["id"]))
+    return {
+        "name": run.name, "doubted": len(doubted), "data": shlex.quote(str(run.options.get("data", "DATA"))),
+        "rows": [_doubt(run, row, pictures.get(str(row["id"]), "")) for row in shown.to_dict("records")],
+        "neighbours": run.neighbours is not None,
+    }  # fmt: skip
+
+
+def _doubt(run: Evidence, row: Mapping[Any, Any], picture: str) -> list[Cell | str]:
+    given = run.class_name(row["grade"]) if "grade" in row else "–"
+    figures = [number(float(pd.to_numeric(row[name], errors="coerce"))) for name in ("probability", "suspicion")]
+    near = neighbour_labels(run, str(row["id"]))
+    found: list[Cell | str] = [Cell(text=str(row["id"]), picture=picture), run.class_name(row["label"]), given]
+    found += [run.class_name(row["likely"]), *figures]
+    return found if run.neighbours is None else [*found, Cell(text=near, tone="words") if near else muted("–")]
+
+
+def neighbour_labels(run: Evidence, name: str) -> str:
+    """`4 no DR and 1 mild NPDR`: labels of the images most similar to `name`; empty if they are not known."""
+    if run.neighbours is None:
+        return ""
+    own = run.neighbours[run.neighbours["id"] == name]
+    rank = pd.to_numeric(own["rank"], errors="coerce").sort_values(kind="stable")
+    counts = Counter(run.class_name(label) for label in own.loc[rank.index, "other_label"].head(MOST_NEIGHBOURS))
+    return listed([f"{count} {label}" for label, count in counts.most_common()])
+
+
+def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
+    """Image id -> data: URL of a small picture, for the images that are found."""
+    found: dict[str, str] = {}
+    if (prepared := _prepared_of(run)) is not None:
+        records = prepared.records[prepared.records["id"].isin(names)]
+        pictures = zip(records["id"], prepared.pixels(records), strict=True)
+        found = {str(name): embedded(pixels, SMALL_SIDE) for name, pixels in pictures}
+    for name in names:
+        if name not in found and (file := picture_of(run, name)) is not None:
+            found[name] = embedded_file(file, SMALL_SIDE)
+    return found
+
+
+def _prepared_of(run: Evidence) -> PreparedSet | None:
+    """The prepared set that the run learned from; None if it is gone or a different set is in its place."""
+    folder = run.started_in / str(run.options.get("data", ""))
+    if not (folder / "card.json").is_file():
+        return None
+    try:
+        prepared = open_prepared(folder)
+    except FovealError:  # it is damaged or being written again; the report works without it
+        return None
+    return prepared if prepared.card["identity"] == run.card.get("identity") else None
+
+
+def views(runs: Sequence[Evidence]) -> dict[str, Any] | None:
+    """The sheets of random views; runs with the same sheet (same recipe and images) show it once."""
+    sheets: dict[str, list[Evidence]] = {}
+    for run in runs:
+        if (run.path / "views.jpg").is_file():
+            sheets.setdefault(embedded_file(run.path / "views.jpg", SHEET_SIDE), []).append(run)
+    pictures = [
+        Picture(source=source, id=f"recipe {own[0].options.get('views')}", text=", ".join(run.name for run in own))
+        for source, own in sheets.items()
+    ]
+    return {"sheets": pictures} if pictures else None
