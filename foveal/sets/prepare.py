@@ -32,9 +32,8 @@ from foveal.sets.options import PrepareConfig
 from foveal.sets.records import open_prepared
 from foveal.sets.shards import RETRY, in_threads, read_facts
 from foveal.sources.cards import CARDS, Card
-from foveal.sources.classes import merge_classes
 from foveal.sources.registry import list_cards, read_source
-from foveal.sources.source import Source, SourceOptions
+from foveal.sources.source import Source, SourceOptions, merge_classes
 
 FREE_OPTIONS = ("out", "ray", "list")  # decide where the work is done, not its result
 STARTED = "started.json"  # in an unfinished set: its source and options

@@ -22,10 +22,6 @@ from foveal.sources.cards import CARDS, ICDR
 from foveal.sources.phantom import draw_patients
 from foveal.sources.source import Layout, Source, SourceOptions, make_table
 
-MNIST_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 MEDMNIST_PARTS = ("train", "val", "test")
 MEDMNIST_ARRAYS = [f"{part}_{kind}" for part in MEDMNIST_PARTS for kind in ("images", "labels")]
 PICKLED = {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
@@ -96,14 +92,13 @@ class Mnist(Layout[Path]):
 
     def _find(self, root: Path) -> Path | None:
         """The training images."""
-        return self._file(root, MNIST_FILES["train"][0])
+        return self._file(root, "train-images-idx3-ubyte")
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
-        parts = {
-            part: (self._array(root, images), self._array(root, labels))
-            for part, (images, labels) in MNIST_FILES.items()
-        }
-        places = {part: f"{images}#" for part, (images, _) in MNIST_FILES.items()}
+        parts, places = {}, {}
+        for part, start in (("train", "train"), ("test", "t10k")):
+            images, labels = f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"
+            parts[part], places[part] = (self._array(root, images), self._array(root, labels)), f"{images}#"
         return array_source(root, parts, places, CARDS[self.name].classes)
 
     @staticmethod
@@ -169,12 +164,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 class MedMnist(Layout[Path]):
-    """MedMNIST (v2 and its larger sizes): any of its 2-D sets with one label per image, in the official split.
-
-    A file NAME.npz (or NAME_64, _128, _224.npz) holds {train,val,test}_images, uint8 [n, S, S] grey or [n, S, S, 3]
-    RGB, and {train,val,test}_labels [n, 1]. Traps: ChestMNIST has 14 labels per image and the 3-D sets hold volumes;
-    both are refused. The files do not name their classes, so classes are called by their numbers.
-    """
+    """Any 2-D set of MedMNIST (v2 and its larger sizes) with one label per image, in the official split."""
 
     name = "medmnist"
     files = "*.npz"
@@ -200,11 +190,7 @@ class MedMnist(Layout[Path]):
 
 
 class RetinaMnist(MedMnist):
-    """RetinaMNIST: the set of MedMNIST with ICDR grades, retinamnist.npz and its 64, 128 and 224 px siblings.
-
-    Trap: its training and validation parts were split from DeepDRiD's training part image by image. DeepDRiD has four
-    photographs per patient, so patients very probably appear in both parts; the file does not say which.
-    """
+    """RetinaMNIST: the set of MedMNIST with ICDR grades, retinamnist.npz and its 64, 128 and 224 px siblings."""
 
     name = "retinamnist"
     files = "retinamnist*.npz"

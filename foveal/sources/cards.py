@@ -10,7 +10,6 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ICDR = ("no DR", "mild NPDR", "moderate NPDR", "severe NPDR", "proliferative DR")
 MESSIDOR = ("Messidor R0", "Messidor R1", "Messidor R2", "Messidor R3")
@@ -30,12 +29,15 @@ class Card:
     counts: str = ""
     licence: str = "see the source"
     reference: str = ""
+    traps: str = ""
 
 
-def _card(facts: dict[str, Any]) -> Card:
-    classes = CLASSES.get(facts.get("scale", "none"), ()) or tuple(facts.get("classes", ()))
-    return Card(**{**facts, "classes": classes})
+def _read() -> dict[str, Card]:
+    facts = tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8"))
+    named = {
+        name: CLASSES.get(fact.get("scale", "none"), tuple(fact.pop("classes", ()))) for name, fact in facts.items()
+    }
+    return {name: Card(**fact, classes=named[name]) for name, fact in facts.items()}
 
 
-_FACTS = tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8"))
-CARDS: dict[str, Card] = {name: _card(facts) for name, facts in _FACTS.items()}
+CARDS = _read()

@@ -8,7 +8,6 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.page.words import counted
-from foveal.sources.classes import name_classes
 from foveal.sources.labels import Labelled, add_pictures, plain_numbers, pool_note, read_rows
 from foveal.sources.source import (
     Layout,
@@ -17,6 +16,7 @@ from foveal.sources.source import (
     keep_columns,
     list_pictures,
     make_table,
+    name_classes,
     patients_and_eyes,
     picture_ids,
     without_ending,
@@ -31,6 +31,7 @@ USUAL = {
     "label": ("label", "grade", "diagnosis", "level", "class", "dr_grade", "retinopathy grade", "retinopathy_grade"),
 }
 METADATA = "metadata.csv"
+TASKS = {"icdr": "grading", "none": "classification"}  # of classes on these scales
 
 
 class Folder(Layout[Path]):
@@ -64,7 +65,7 @@ class Folder(Layout[Path]):
         outside = names.count("")
         stray = f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else ""
         notes = (f"a folder per class, in this order: {', '.join(values)}", note, stray, unused)
-        return Source(root=root, table=table, classes=classes, scale=scale, task=_task_of(scale), notes=notes)
+        return Source(root=root, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
 
 
 class Table(Layout[list[Path]]):
@@ -97,7 +98,7 @@ class Table(Layout[list[Path]]):
         if options.group_column:  # where a column says who the patient is, file names do not
             table.loc[len(table) - pool :, "group"] = ""
         notes = (*used, note, pool_note(pool))
-        return Source(root=folder, table=table, classes=classes, scale=scale, task=_task_of(scale), notes=notes)
+        return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
 
     def _part(self, file: Path, folder: Path, options: SourceOptions) -> tuple[Labelled, str]:
         """One file, whose labels are still text in a column `text`, and a note on the columns used."""
@@ -133,8 +134,3 @@ def _choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path)
         problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
         raise FovealError(code, problem, fix=f"name it with --{what}-column")
     return matches[0]
-
-
-def _task_of(scale: str) -> str:
-    """Classes on a known scale are for grading, any others for classification."""
-    return "grading" if scale != "none" else "classification"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -54,23 +55,21 @@ def read_rows(file: Path) -> pd.DataFrame:
     Europe (cp1252).
     """
     try:
-        header, encoding = _read_header(file)
-        separator = max(",;\t", key=header.count)
-        rows = pd.read_csv(file, dtype=str, keep_default_na=False, sep=separator, encoding=encoding)
-    except ValueError as error:  # what pandas raises, and what a wrong encoding gives
+        text = _decoded(file.read_bytes())
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator)
+    except ValueError as error:
         raise FovealError("table.damaged", f"{file} cannot be read as a table ({error})") from error
     if not isinstance(rows.index, pd.RangeIndex):  # pandas takes surplus cells for an index and shifts all columns
         raise FovealError("table.extra_cells", f"the rows of {file} have more cells than its header has names")
     return _tidy(rows, file)
 
 
-def _read_header(file: Path) -> tuple[str, str]:
-    """The first line and the encoding."""
-    data = file.read_bytes()
+def _decoded(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig").partition("\n")[0], "utf-8-sig"
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("cp1252").partition("\n")[0], "cp1252"
+        return data.decode("cp1252")
 
 
 def _read_sheet(file: Path) -> pd.DataFrame:
@@ -106,45 +105,35 @@ def has_columns(file: Path, columns: Iterable[str]) -> bool:
 
 
 def label_rows(
-    table: Path, folder: Path, names: Sequence[str], cells: Iterable[str], classes: Sequence[str] = ICDR, *,
-    ids: Sequence[str] | None = None, ungradable: str | None = None, flags: Sequence[str] = (), first_row: int = 2,
-    keep: pd.DataFrame | None = None, **columns: str | Sequence[str],
+    table: Path, names: Iterable[str], cells: Iterable[str], classes: Sequence[str] = ICDR, *,
+    folder: Path | None = None, prefix: str = "", ungradable: str | None = None, flags: Sequence[str] = (),
+    first_row: int = 2, keep: pd.DataFrame | None = None, **columns: str | Sequence[str],
 ) -> Labelled:  # fmt: skip
     """The rows of a table of grades: `cells` hold the grade of each picture in `names`, 0 … len(classes) - 1.
 
-    Cells that equal `ungradable` give no label and the flag `ungradable`, before those in `flags`. FovealError with
-    the file, the row and the image of the first cell that is anything else, or empty. ids: by default the names; keep:
-    other columns, see `keep_columns`; columns: split, group and eye, as of `make_table`.
+    Cells that equal `ungradable` give no label and the flag `ungradable`, before those in `flags`. FovealError for the
+    first cell that is anything else, or empty. folder: of the pictures, by default that of the table; prefix: of the
+    ids; keep: other columns, see `keep_columns`; columns: split, group and eye, as of `make_table`.
     """
-    grades = plain_numbers(cells)
+    files, grades = list(names), plain_numbers(cells)
     numbers: dict[str, int | None] = {str(grade): grade for grade in range(len(classes))}
-    if ungradable is not None:
-        numbers[ungradable] = None
-    check_cells(names, grades, "grade", numbers, table, "label.value")
+    numbers |= {} if ungradable is None else {ungradable: None}
+    check_cells(table, "grade", files, grades, "|".join(numbers), ", ".join(numbers), "label.value")
     labels = [numbers[grade] for grade in grades]
-    given = flags or [""] * len(names)
-    marks = [f"{'ungradable ' * (label is None)}{flag}".strip() for label, flag in zip(labels, given, strict=True)]
-    rows = make_table(names if ids is None else ids, names, labels, flags=marks, **columns)
+    pairs = zip(labels, flags or [""] * len(files), strict=True)
+    marks = [f"{'ungradable ' * (label is None)}{flag}".strip() for label, flag in pairs]
+    rows = make_table([prefix + without_ending(file) for file in files], files, labels, flags=marks, **columns)
     rows = rows if keep is None else keep_columns(rows, keep)
-    return Labelled(table=table, folder=folder, rows=rows, first_row=first_row)
+    return Labelled(table=table, folder=folder or table.parent, rows=rows, first_row=first_row)
 
 
 def check_cells(
-    names: Sequence[str], cells: Iterable[str], what: str, allowed: Iterable[str], file: Path, code: str = "table.value"
+    file: Path, what: str, names: Sequence[str], cells: Iterable[str], pattern: str, expected: str, code: str
 ) -> None:
-    """FovealError, with file, row and image, for the first cell that is not one of the allowed values."""
-    values = list(allowed)
+    """FovealError, with file, row and image, for the first cell that does not fit the pattern."""
     for row, (name, cell) in enumerate(zip(names, cells, strict=True), 2):  # row 1 holds the names of the columns
-        if cell not in values:
-            raise FovealError(code, f"{file}, row {row}: {what} of {name} is '{cell}'", expected=", ".join(values))
-
-
-def check_names(names: Iterable[str], pattern: str, example: str, file: Path) -> None:
-    """FovealError, with file and row, for the first name of an image that does not fit the pattern."""
-    for row, name in enumerate(names, 2):
-        if not re.fullmatch(pattern, name):
-            what = f"{file}, row {row}: the image is named '{name}'"
-            raise FovealError("table.image_name", what, expected=f"a name such as {example}")
+        if not re.fullmatch(pattern, cell):
+            raise FovealError(code, f"{file}, row {row}: {what} of image {name} is '{cell}'", expected=expected)
 
 
 def plain_numbers(cells: Iterable[str]) -> list[str]:
@@ -168,16 +157,13 @@ def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, i
     does not exist, a name matches two pictures, or two names match one picture.
     """
     pictures = list_pictures(root)
+    tables: list[pd.DataFrame] = []
+    name_of: dict[Path, str] = {}
     for part in parts:
         if not part.folder.is_dir():
             missing = f"{part.table} has labels for {len(part.rows)} pictures in {part.folder}, which does not exist"
             raise FovealError("source.missing_folder", missing)
-    by_name = {folder: _by_name(pictures, folder) for folder in {part.folder for part in parts}}
-    tables: list[pd.DataFrame] = []
-    name_of: dict[Path, str] = {}
-    for part in parts:
-        found = _match(part, by_name[part.folder], name_of)
-        paths = [path or part.folder / name for path, name in zip(found, part.rows["file"], strict=True)]
+        paths = _match(part, _by_name(pictures, part.folder), name_of)
         tables.append(part.rows.assign(file=[path.relative_to(root).as_posix() for path in paths]))
     named = pd.concat(tables, ignore_index=True)
     pool = _pool(root, [path for path in pictures if path not in name_of], set(named["id"]))
@@ -195,13 +181,13 @@ def _by_name(pictures: list[Path], folder: Path) -> dict[str, list[Path]]:
     return by_name
 
 
-def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, str]) -> list[Path | None]:
-    """The picture of each name in a table, None where it is missing; fills `name_of` with the name of each picture.
+def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, str]) -> list[Path]:
+    """The picture of each name in a table, or where it is missing from; fills `name_of` with the name of each picture.
 
     A name is a path below the folder or a file name, with or without its ending. Case, backslashes and a different
     ending on disk do not matter. A name with a folder in it matches only a picture in that folder.
     """
-    found: list[Path | None] = []
+    found: list[Path] = []
     for row, name in enumerate(part.rows["file"], part.first_row):
         plain = PurePosixPath(name.replace("\\", "/")).as_posix()
         hits = by_name.get(plain.lower()) or by_name.get(without_ending(name).lower(), [])
@@ -212,7 +198,7 @@ def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, s
         if hits and name_of.setdefault(hits[0], name) != name:
             both = f"{where}: '{name_of[hits[0]]}' and '{name}' match the same picture, {hits[0]}"
             raise FovealError("table.ambiguous_image", both, fix="keep one of the rows")
-        found.append(hits[0] if hits else None)
+        found.append(hits[0] if hits else part.folder / name)
     return found
 
 

@@ -1,4 +1,7 @@
-"""Messidor-1 and Messidor-2 as they are published; neither has a table of patients, but names tell examinations."""
+"""Messidor-1 and Messidor-2 as they are published; neither names patients, but file names tell examinations.
+
+What is published, and its traps, is told in cards.toml.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pandas as pd
 
 from foveal.sources.cards import MESSIDOR
 from foveal.sources.labels import Labelled, check_cells, graded, has_columns, label_rows, read_rows, read_table
-from foveal.sources.source import Layout, Source, SourceOptions, without_ending
+from foveal.sources.source import Layout, Source, SourceOptions
 
 PUBLISHED = ("Image name", "Retinopathy grade")
 # Columns of a single table, and the pattern of its image names by which `auto` recognises Messidor-1.
@@ -24,18 +27,7 @@ COARSE = re.compile(r"(?:^|\+)messidor2?/(\d{8}|IM\d+xx)(?=\+|$)")
 
 
 class Messidor1(Layout[dict[Path, tuple[str, str]]]):
-    """Messidor-1: photographs of three French departments, graded 0-3 on a scale of their own.
-
-    As published (ADCIS): twelve folders Base11 … Base34 of TIFFs and twelve tables, Annotation_Base11.xls …, sheet
-    Feuil1 (Image name, Ophthalmologic department, Retinopathy grade, Risk of macular edema). Also read, as single
-    tables at the top with pictures of any ending below: a course's `Mess1_annotation_train.csv` (unnamed index, image,
-    quality, type, Retinopathy_grade, Risk_of_macular_edema, or only two of these columns) and `train_labels.csv`, which
-    has no copies (image_fname, diagnosis, id_code). Pictures are matched by name.
-    Traps: the scale is not ICDR (`cards.py`), and nothing here maps one to the other; names of columns end in a space;
-    13 photographs of Base33 appear twice, two of them with two grades; ADCIS published corrections of Base11 and
-    Base13 as tables …_update20161024.xls, which are used where they lie beside the old ones. There are no patients: the
-    date in a name makes the group, which certainly holds a whole examination.
-    """
+    """Messidor-1: twelve published tables, or the single table of a re-pack, on a scale of its own."""
 
     name = "messidor"
 
@@ -63,15 +55,13 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
 
     def _part(self, file: Path, columns: tuple[str, str], root: Path) -> Labelled:
         rows = read_table(file, columns)
-        names, blank = list(rows[columns[0]]), pd.Series([""] * len(rows))
         # The course's columns as words: quality 0 as `quality-0`, type _101 as `type_101`.
+        blank = pd.Series([""] * len(rows))
         quality = rows.get("quality", blank).replace("(.+)", r"quality-\1", regex=True)
         kind = rows.get("type", blank).replace("(.+)", r"type\1", regex=True)
-        return label_rows(
-            file, root, names, rows[columns[1]], MESSIDOR, ids=[without_ending(name) for name in names],
-            flags=list((quality + " " + kind).str.strip()),
-            keep=rows.drop(columns=[*columns, "quality", "type"], errors="ignore"),
-        )  # fmt: skip
+        flags = list((quality + " " + kind).str.strip())
+        keep = rows.drop(columns=[*columns, "quality", "type"], errors="ignore")
+        return label_rows(file, rows[columns[0]], rows[columns[1]], MESSIDOR, folder=root, flags=flags, keep=keep)
 
     @staticmethod
     def _faults(names: list[str]) -> list[str]:
@@ -85,14 +75,7 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
 
 
 class Messidor2(Layout[Path]):
-    """Messidor-2 as published: a folder of photographs and Google's adjudicated grades, `messidor_data.csv`.
-
-    The table names .png and .jpg files whose endings and case differ on disk, so rows are matched by name without
-    ending. Traps: ungradable photographs have empty cells; they keep their row, with the flag `ungradable` and no
-    label. There is no table of patients: with ADCIS's `messidor-2.csv` (left;right) beside it, pairs make the groups;
-    without it, all `_PP` photographs of a date and all `IM` photographs of a block of a hundred numbers are kept
-    together, which is coarser than patients and therefore safe.
-    """
+    """Messidor-2: a folder of photographs and Google's adjudicated grades, `messidor_data.csv`."""
 
     name = "messidor2"
 
@@ -103,12 +86,10 @@ class Messidor2(Layout[Path]):
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         rows = read_table(found, ADJUDICATED)
         names, gradable = list(rows["image_id"]), rows["adjudicated_gradable"]
-        check_cells(names, gradable, "adjudicated_gradable", ("0", "1"), found)
-        part = label_rows(
-            found, root, names, rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable"),
-            ids=[Path(name).stem for name in names], ungradable="ungradable",
-            keep=rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"]),
-        )  # fmt: skip
+        check_cells(found, "adjudicated_gradable", names, gradable, "0|1", "0 or 1", "table.value")
+        cells = rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable")
+        keep = rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"])
+        part = label_rows(found, names, cells, ungradable="ungradable", keep=keep)
         source = graded(root, [part])
         return replace(source, table=group_examinations(source.table, _pairs(root / "messidor-2.csv")))
 

@@ -1,4 +1,7 @@
-"""Data sets on the ICDR scale as they are published: APTOS, EyePACS, IDRiD, DDR and DeepDRiD."""
+"""Data sets on the ICDR scale as they are published: APTOS, EyePACS, IDRiD, DDR and DeepDRiD.
+
+What is published, and its traps, is told in cards.toml.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from foveal.errors import FovealError
 from foveal.sources.labels import (
     Labelled,
     check_cells,
-    check_names,
     graded,
     has_columns,
     label_rows,
@@ -22,7 +24,6 @@ from foveal.sources.labels import (
 from foveal.sources.source import Layout, Source, SourceOptions, locate, patients_and_eyes, without_ending
 
 APTOS_COLUMNS = ("id_code", "diagnosis")
-APTOS_PARTS = {"train_1.csv": "train", "valid.csv": "val", "test.csv": "test"}
 EYEPACS_COLUMNS = {"trainLabels.csv": ("image", "level"), "retinopathy_solution.csv": ("image", "level", "Usage")}
 IDRID_COLUMNS = ("Image name", "Retinopathy grade")
 IDRID_PARTS = {"train": "Training", "test": "Testing"}
@@ -37,13 +38,7 @@ DEEPDRID_TEST = "Online-Challenge1&2-Evaluation/Challenge1_labels"
 
 
 class Aptos(Layout[dict[Path, str]]):
-    """APTOS 2019 Blindness Detection (Kaggle): photographs of Aravind Eye Hospital in India, graded 0-4.
-
-    As published: train.csv (id_code, diagnosis) with train_images/ID.png, and test.csv (id_code only) with
-    test_images/, whose grades were never published: they are a pool. Re-packs on Kaggle divide train.csv into
-    train_1.csv, valid.csv and test.csv, all with both columns; their split is kept. Pictures may lie in any folder
-    below. Traps: there are no patients; many photographs appear twice, some of them with different grades.
-    """
+    """APTOS 2019 Blindness Detection (Kaggle), as published or with the split of a re-pack."""
 
     name = "aptos2019"
 
@@ -51,33 +46,25 @@ class Aptos(Layout[dict[Path, str]]):
         """The graded tables and their split; "" for the published one, whose test part has no grades."""
         if not (root / "train_1.csv").is_file():
             return {root / "train.csv": ""} if (root / "train.csv").is_file() else {}
-        files = {root / name: split for name, split in APTOS_PARTS.items() if (root / name).is_file()}
-        return {file: split for file, split in files.items() if split != "test" or has_columns(file, APTOS_COLUMNS)}
+        files = {root / "train_1.csv": "train", root / "valid.csv": "val", root / "test.csv": "test"}
+        graded_test = has_columns(root / "test.csv", APTOS_COLUMNS)
+        return {file: split for file, split in files.items() if file.is_file() and (split != "test" or graded_test)}
 
     def _fits(self, found: dict[Path, str]) -> bool:
         """Other sets have these columns too; the ids of APTOS are 12 hexadecimal digits."""
         first = next(iter(found))
-        names = read_rows(first)["id_code"].head() if has_columns(first, APTOS_COLUMNS) else ["no such column"]
-        return all(re.fullmatch(r"[0-9a-f]{12}", name) for name in names)
+        if not has_columns(first, APTOS_COLUMNS):
+            return False
+        return all(re.fullmatch(r"[0-9a-f]{12}", name) for name in read_rows(first)["id_code"].head())
 
     def _read(self, root: Path, found: dict[Path, str], options: SourceOptions) -> Source:
-        return graded(root, [self._part(file, split) for file, split in found.items()])
-
-    def _part(self, file: Path, split: str) -> Labelled:
-        rows = read_table(file, APTOS_COLUMNS)
-        names = [without_ending(name) for name in rows["id_code"]]
-        return label_rows(file, file.parent, names, rows["diagnosis"], split=split)
+        tables = {file: read_table(file, APTOS_COLUMNS) for file in found}
+        parts = [label_rows(f, rows["id_code"], rows["diagnosis"], split=found[f]) for f, rows in tables.items()]
+        return graded(root, parts)
 
 
 class EyePacs(Layout[list[Path]]):
-    """EyePACS, as in Kaggle's Diabetic Retinopathy Detection of 2015: both eyes of each patient, graded 0-4.
-
-    As published: trainLabels.csv (image, level) with train/17_left.jpeg, and retinopathy_solution.csv (image, level,
-    Usage), published after the contest, with test/. Usage names the leader board, Public or Private; it becomes a flag,
-    so that either can be selected. With both tables the solution is the test part; with one of them, `prepare` makes
-    the split. Pictures may lie in any folder below. Traps: the patient is the number before _left or _right. In 87 % of
-    the patients both eyes have the same grade, so a split by photograph leaks.
-    """
+    """EyePACS, as in Kaggle's Diabetic Retinopathy Detection of 2015: both eyes of each patient."""
 
     name = "eyepacs"
 
@@ -94,26 +81,18 @@ class EyePacs(Layout[list[Path]]):
     def _part(self, file: Path, split: str) -> Labelled:
         rows = read_table(file, EYEPACS_COLUMNS[file.name])
         names = [without_ending(name) for name in rows["image"]]
+        expected = "a name such as 17_left or 17_right (patient and eye)"
+        check_cells(file, "name", names, names, r"\d+_(left|right)", expected, "table.image_name")
         usage: list[str] = []
         if "Usage" in EYEPACS_COLUMNS[file.name]:
-            check_cells(names, rows["Usage"], "Usage", ("Public", "Private"), file)
+            check_cells(file, "Usage", names, rows["Usage"], "Public|Private", "Public or Private", "table.value")
             usage = list(rows["Usage"].str.lower())
         patients, eyes = patients_and_eyes(names)
-        part = label_rows(file, file.parent, names, rows["level"], split=split, group=patients, eye=eyes, flags=usage)
-        check_names(names, r"\d+_(left|right)", "17_left or 17_right (patient and eye)", file)
-        return part
+        return label_rows(file, names, rows["level"], split=split, group=patients, eye=eyes, flags=usage)
 
 
 class Idrid(Layout[dict[str, Path]]):
-    """IDRiD, part B (disease grading): photographs of a clinic in Nanded, India, graded 0-4, with an official test.
-
-    As published, in `B. Disease Grading`: `1. Original Images/a. Training Set` and `b. Testing Set` with IDRiD_001.jpg
-    …, and `2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv` and `b. … Testing Labels.csv` (Image name,
-    Retinopathy grade, Risk of macular edema). `root` is that folder or one above it; the tables may also lie beside the
-    two picture folders, and any character may replace each space. Traps: names start again at IDRiD_001 in the testing
-    set, so ids say which part they belong to; the training table has nine empty columns; names of columns end in a
-    space. There are no patients.
-    """
+    """IDRiD, part B (disease grading), with an official test part."""
 
     name = "idrid"
 
@@ -133,20 +112,12 @@ class Idrid(Layout[dict[str, Path]]):
             name = f"{'a' if split == 'train' else 'b'}. {IDRID_PARTS[split]} Set"
             raise FovealError("source.missing_folder", f"{base} has no folder '{name}'")
         rows = read_table(file, IDRID_COLUMNS)
-        names = [without_ending(name) for name in rows["Image name"]]
-        ids = [f"{split}/{name}" for name in names]
-        keep = rows.drop(columns=[*IDRID_COLUMNS])
-        return label_rows(file, folder, names, rows["Retinopathy grade"], ids=ids, keep=keep, split=split)
+        names, cells, keep = rows["Image name"], rows["Retinopathy grade"], rows.drop(columns=[*IDRID_COLUMNS])
+        return label_rows(file, names, cells, folder=folder, prefix=f"{split}/", keep=keep, split=split)
 
 
 class Ddr(Layout[list[Path]]):
-    """DDR, grading: photographs of many Chinese hospitals, graded 0-4, with an official split.
-
-    As published, in `DR_grading`: train.txt, valid.txt and test.txt with lines `007-0004-000.jpg 2` (no header), and
-    photographs in folders of the same names. `root` is that folder or up to two above it. Traps: label 5 is not a grade
-    but "ungradable": those photographs get the flag `ungradable` and no label; the background of some is not quite
-    black. There are no patients.
-    """
+    """DDR, grading, with an official split."""
 
     name = "ddr"
 
@@ -177,24 +148,12 @@ class Ddr(Layout[list[Path]]):
                 raise FovealError("table.row", what, expected="rows such as '007-0004-000.jpg 2', with labels 0-5")
             names.append(match["name"])
             labels.append(match["label"])
-        ids, split = [f"{file.stem}/{without_ending(name)}" for name in names], DDR_PARTS[file.stem]
-        folder = file.with_suffix("")
-        return label_rows(file, folder, names, labels, ids=ids, ungradable="5", first_row=1, split=split)
+        split, folder, prefix = DDR_PARTS[file.stem], file.with_suffix(""), f"{file.stem}/"
+        return label_rows(file, names, labels, folder=folder, prefix=prefix, ungradable="5", first_row=1, split=split)
 
 
 class DeepDrid(Layout[Path]):
-    """DeepDRiD (ISBI 2020), regular fundus photographs: four of each patient, two of each eye, graded 0-4.
-
-    As published, in `regular_fundus_images`: regular-fundus-training/regular-fundus-training.csv (patient_id, image_id,
-    image_path, Overall quality, left_eye_DR_Level, right_eye_DR_Level, …) with Images/1/1_l1.jpg …, the same for
-    validation, and Online-Challenge1&2-Evaluation with Images/ and Challenge1_labels.xlsx (image_id, DR_Levels; some
-    re-packs have it as .csv), which is the test part. `root` is that folder or one above it.
-    Traps: image_path has backslashes and lacks Images/, so pictures are matched by image_id. A row fills only the level
-    of its own eye. For patient 56 the names 56_r3 and 56_l3 contradict the columns: the level that is present is used,
-    and the eye is left empty (flag `eye-unclear`). Level 5 is not a grade but "ungradable". Overall quality 0 is poor
-    and becomes the flag `poor-quality`; the grade stays. The ultra-widefield part has other pictures under the same
-    names and is not read.
-    """
+    """DeepDRiD (ISBI 2020), regular fundus photographs: four of each patient, two of each eye."""
 
     name = "deepdrid"
 
@@ -219,7 +178,7 @@ class DeepDrid(Layout[Path]):
         poor = pd.Series(plain_numbers(rows["Overall quality"])) == "0"
         flags = [f"{'poor-quality ' * low}{'eye-unclear' * unclear}" for low, unclear in zip(poor, wrong, strict=True)]
         return label_rows(
-            file, file.parent, names, own.mask(wrong, other), ungradable="5", flags=flags, split=split,
+            file, names, own.mask(wrong, other), ungradable="5", flags=flags, split=split,
             group=list(rows["patient_id"]), eye=list(eyes.mask(wrong, "")),
         )  # fmt: skip
 
@@ -227,11 +186,11 @@ class DeepDrid(Layout[Path]):
         rows = read_table(file, ("image_id", "DR_Levels"))
         names = list(rows["image_id"])
         patients, eyes = [name.partition("_")[0] for name in names], self._eyes(names, file)
-        grades = rows["DR_Levels"]
-        return label_rows(file, file.parent, names, grades, ungradable="5", split="test", group=patients, eye=eyes)
+        return label_rows(file, names, rows["DR_Levels"], ungradable="5", split="test", group=patients, eye=eyes)
 
     @staticmethod
     def _eyes(names: list[str], file: Path) -> list[str]:
         """Left and right, from names such as 1_l1 and 1_r2."""
-        check_names(names, r"\d+_[lr]\d+", "1_l1 or 1_r2 (patient, eye, number)", file)
+        expected = "a name such as 1_l1 or 1_r2 (patient, eye, number)"
+        check_cells(file, "name", names, names, r"\d+_[lr]\d+", expected, "table.image_name")
         return ["left" if "l" in name else "right" for name in names]

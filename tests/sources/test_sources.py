@@ -11,9 +11,8 @@ import pytest
 
 from foveal.readout.scales import REFERABLE_FROM
 from foveal.sources.cards import CARDS, ICDR
-from foveal.sources.classes import merge_classes
 from foveal.sources.registry import SOURCES, DatasetName, list_cards, read_source
-from foveal.sources.source import SourceOptions, patients_and_eyes
+from foveal.sources.source import SourceOptions, merge_classes, patients_and_eyes
 
 DEFAULT = SourceOptions()
 cifar10, folder, medmnist, mnist = (SOURCES[name] for name in ("cifar10", "folder", "medmnist", "mnist"))
