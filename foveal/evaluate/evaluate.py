@@ -24,16 +24,21 @@ import tyro
 
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.evaluate.corrected import with_corrections
-from foveal.evaluate.coverage import measure_sets
+from foveal.evaluate.columns import agreement, measure_second, measure_sets
 from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
-from foveal.evaluate.judged import check_classes, choose_rows, model_beside, names_of, scale_of, table_of
+from foveal.evaluate.judged import (
+    check_classes,
+    choose_rows,
+    model_beside,
+    names_of,
+    scale_of,
+    table_of,
+    with_corrections,
+)
 from foveal.evaluate.label_noise import doubts, unlearned, with_neighbours
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
-from foveal.evaluate.readers import agreement
-from foveal.evaluate.second import measure_second
 from foveal.evaluate.show import show, warnings
 from foveal.evaluate.subgroups import join_records, subgroups
 from foveal.files import check_file, write_json, write_table, write_text

@@ -1,4 +1,4 @@
-"""The rows to evaluate, and the meaning of their classes."""
+"""The rows to evaluate, their labels (corrected on request) and the meaning of their classes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from foveal.files import read_json
 from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
+from foveal.sets.corrections import apply_corrections, label_of, read_corrections
 
 
 def table_of(source: Path) -> Path:
@@ -74,3 +75,34 @@ def scale_of(lowest: int | None, model: dict[str, Any], names: list[str], table:
     scale = model.get("scale", "icdr" if referable and len(names) == 5 else "none")
     threatening = class_that_starts_at(scale, SIGHT_THREATENING_FROM)
     return Scale(names=names, ordered=ordered, referable_from=lowest, sight_threatening_from=threatening)
+
+
+def with_corrections(table: pd.DataFrame, file: Path, names: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The predictions with all corrections of `file` applied, and {file, all, rows, changed}.
+
+    Labels that are already corrected are accepted. all: number of corrections in the file; rows: those of graded
+    images; changed: images whose label changed. FovealError if the file does not exist, contains none of the images,
+    or corrects a label that the image never had.
+    """
+    if not file.is_file():
+        raise FovealError("corrections.missing", f"--corrections {file} does not exist")
+    changes = read_corrections(file)
+    graded = changes[changes["id"].isin(table["id"])]
+    if not len(graded):
+        raise FovealError("corrections.no_match", f"--corrections {file} contains none of the graded images")
+    corrected = apply_corrections(_before(table, graded, names), file, names, partly=True)
+    changed = int((corrected["label"].astype(object).fillna(-1) != table["label"].astype(object).fillna(-1)).sum())
+    return corrected, {"file": file.name, "all": len(changes), "rows": len(graded), "changed": changed}
+
+
+def _before(table: pd.DataFrame, changes: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The predictions with corrected labels reset to their value before any correction."""
+    table = table.copy()
+    place_of = dict(zip(table["id"], table.index, strict=True))
+    for name, rows in changes.groupby("id", sort=False):
+        label: Any = table["label"][place_of[name]]
+        now = None if pd.isna(label) else int(label)
+        first, outcomes = label_of(rows["old"].iloc[0], names), [label_of(new, names) for new in rows["new"]]
+        if now != first and now in outcomes:
+            table.loc[place_of[name], "label"] = first
+    return table

@@ -3,6 +3,10 @@
 The constant is the value that the same answer for all images would reach. For metrics of grades this answer is the most
 common class. For metrics of probabilities it is the class frequencies, which give an area under the ROC curve of 0.5,
 an average precision equal to the prevalence, and no calibration error.
+
+Errors are also weighted by their potential harm. There is no agreed table of weights. These weights are our own choice:
+the squared distance in grades, as in quadratic kappa, doubled if a sight-threatening eye gets a grade that is not
+referred, because nobody looks at that eye again.
 """
 
 from __future__ import annotations
@@ -14,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from foveal import metrics
-from foveal.evaluate import calibration, curves
-from foveal.evaluate.harm import harm
+from foveal.evaluate import curves
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
 from foveal.readout.predictions import probability_columns
@@ -31,7 +34,11 @@ OVERALL = {
     "weighted_f1": metrics.weighted_f1,
     "mean_absolute_error": metrics.mean_absolute_error,
 }
+
+
 BY_DISTANCE = ("quadratic_kappa", "linear_kappa", "mean_absolute_error")
+
+
 PER_CLASS = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
 
 
@@ -60,7 +67,7 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
         found |= _areas(probabilities[:, k], labels == k, names, int((labels == k).sum()), resampling)
     result = {
         "metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": scale.names[answer],
-        "curves": shapes, "reliability": calibration.reliability(probabilities, labels),
+        "curves": shapes, "reliability": curves.reliability(probabilities, labels),
     }  # fmt: skip
     return {**result, "harm": harm(total, drawn, constant, scale, resampling)} if scale.ordered else result
 
@@ -94,8 +101,8 @@ def _areas(
 
 def _probabilities(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> dict[str, Any]:
     shares = np.bincount(labels, minlength=probabilities.shape[1]) / len(labels)
-    error = resampling.entry(*calibration.calibration_error(probabilities, labels, resampling), len(labels))
-    brier = resampling.entry(*calibration.brier_score(probabilities, labels, resampling), len(labels))
+    error = resampling.entry(*curves.calibration_error(probabilities, labels, resampling), len(labels))
+    brier = resampling.entry(*curves.brier_score(probabilities, labels, resampling), len(labels))
     return {
         "expected_calibration_error": _with_constant(error, 0.0),
         "brier": _with_constant(brier, float(1 - (shares**2).sum())),
@@ -119,3 +126,49 @@ def _per_class(
 
 def _with_constant(entry: dict[str, Any], constant: float) -> dict[str, Any]:
     return {**entry, "constant": None if math.isnan(constant) else constant}
+
+
+MISSED = 2  # factor for sight-threatening disease that is not referred
+
+
+def weights(scale: Scale) -> np.ndarray:
+    """float [K, K]: the weight of each error, true (row) by given (column) class; 0 on the diagonal."""
+    classes = np.arange(len(scale.names), dtype=float)
+    table = (classes[:, None] - classes) ** 2
+    cuts = scale.cuts
+    if len(cuts) == 2:
+        table[cuts["sight_threatening"] :, : cuts["referable"]] *= MISSED
+    return table
+
+
+def harm(
+    confusion: np.ndarray, drawn: np.ndarray, constant: np.ndarray, scale: Scale, resampling: Resampling
+) -> dict[str, Any]:
+    """The errors sorted by weight x number, the mean weight per image, and the worst error in words.
+
+    confusion, constant: [K, K]; drawn: [R, K, K]. `share` is relative to the images of the true class. The index is 0
+    without errors; its `constant` is the index when every image gets the most common class.
+    """
+    table, names = weights(scale), list(scale.names)
+    errors: list[dict[str, Any]] = [
+        {"true": names[true], "given": names[given], "n": int(confusion[true, given]),
+         "share": float(confusion[true, given] / confusion[true].sum()), "weight": float(table[true, given])}
+        for true, given in zip(*np.nonzero(confusion * (table > 0)), strict=True)
+    ]  # fmt: skip
+    errors.sort(key=lambda error: -error["weight"] * error["n"])
+    index = resampling.entry(_mean(confusion, table), _mean(drawn, table), int(confusion.sum()))
+    index["constant"] = float(_mean(constant, table))
+    return {"errors": errors, "index": index, "worst": worst(confusion, scale)}
+
+
+def worst(confusion: np.ndarray, scale: Scale) -> str:
+    """How often the highest class was not referred (or, without referral, graded as the lowest), in words."""
+    top, cut = len(scale.names) - 1, scale.cuts.get("referable", 1)
+    called = " or ".join(f"'{name}'" for name in scale.names[:cut])
+    missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())
+    return f"'{scale.names[top]}' graded as {called}: {missed} of {there} images"
+
+
+def _mean(confusion: np.ndarray, table: np.ndarray) -> Any:
+    n = confusion.sum((-2, -1))
+    return (confusion * table).sum((-2, -1)) / np.where(n > 0, n, np.nan)

@@ -19,8 +19,7 @@ from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.explain.attribution import MethodName, require_captum
-from foveal.explain.explainer import Explainer, Explanation
-from foveal.explain.geometry import ALARM
+from foveal.explain.explainer import ALARM, Explainer, Explanation
 from foveal.explain.page import render
 from foveal.explain.pictures import Picture, from_photographs, from_set
 from foveal.explain.trial import try_maps

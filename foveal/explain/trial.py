@@ -1,6 +1,7 @@
 """Test every method on drawn photographs with known lesions, and compare it with a network with random weights.
 
 A method that passes may still fail on real photographs; a method that fails here is not reliable at all.
+phantoms.jpg shows some of these photographs with outlined lesions, and the map of every method.
 """
 
 from __future__ import annotations
@@ -11,33 +12,56 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.evaluate.intervals import Resampling
 from foveal.explain.attribution import METHODS
-from foveal.explain.explainer import Explainer
-from foveal.explain.geometry import border_energy, resized, without_lesions
-from foveal.explain.sanity import STEPS, randomised, rank_correlation
-from foveal.explain.score import PictureScore, ahead, contrast_map, lesions_at, score_map, summarise, verdict
-from foveal.explain.sheet import sheet
-from foveal.explain.tables import alike_table, score_table
+from foveal.explain.explainer import Explainer, Explanation, border_energy, resized, without_lesions
+from foveal.explain.page import alike_table, score_table
+from foveal.explain.score import (
+    STEPS,
+    PictureScore,
+    ahead,
+    contrast_map,
+    lesions_at,
+    randomised,
+    rank_correlation,
+    score_map,
+    summarise,
+    verdict,
+)
 from foveal.files import json_ready, write_bytes
-from foveal.fundus.crop import crop_square
-from foveal.fundus.overlay import retina_of, to_jpeg
+from foveal.fundus.crop import crop_square, whole_frame
+from foveal.fundus.overlay import overlay, retina_of, to_jpeg
 from foveal.fundus.preparation import Preparation, locate, prepare_pixels
 from foveal.page.terminal import print_table
 from foveal.sources.phantom import draw_patients
 
 SEED = 20_000  # of the photographs: far from the small seeds of training sets
+
+
 LARGEST = 256  # px: phantoms are drawn for 64 to 256
+
+
 STATISTICS = 32  # pictures for the batch-norm statistics of random weights
+
+
 CORRELATED = 12  # pictures whose maps are compared at each randomisation step
+
+
 SHOWN = (1, 2, 3, 4)  # grades on the sheet, one picture each
+
+
 CONTRAST = "contrast"  # the map that needs no grader
+
+
 LEAST_PATIENTS = 10  # with fewer patients, a bootstrap means little
+
 
 Scores = dict[str, list[PictureScore]]  # by method, a score per picture
 
@@ -168,3 +192,43 @@ def _write_sheet(drawn: Sequence[Drawn], methods: Sequence[str], explainer: Expl
     shown = [first[grade] for grade in SHOWN if grade in first]
     explained = [{method: explainer.explain(picture.pixels, method) for method in methods} for picture in shown]
     write_bytes(file, to_jpeg(sheet([(picture.pixels, picture.lesions) for picture in shown], explained)))
+
+
+CELL = 320  # px
+
+
+_HEAD = 28  # px: height of the header
+
+
+def sheet(
+    pictures: Sequence[tuple[np.ndarray, np.ndarray]], explained: Sequence[Mapping[str, Explanation]]
+) -> np.ndarray:
+    """uint8 [h, w, 3]: a row per picture, (prepared uint8 [S, S, C], lesions uint8 [S, S]), a column per method."""
+    rows = [_heads(["lesions", *explained[0]])]
+    for (pixels, lesions), maps in zip(pictures, explained, strict=True):
+        frame = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+        square = whole_frame(len(frame), len(frame))
+        cells = [_with_outlines(frame, lesions)]
+        cells += [_cell(overlay(frame, square, found.heat, found.retina)) for found in maps.values()]
+        rows.append(np.concatenate(cells, axis=1))
+    return np.concatenate(rows)
+
+
+def _with_outlines(frame: np.ndarray, lesions: np.ndarray) -> np.ndarray:
+    mask = cv2.resize(lesions, (CELL, CELL), interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    drawn: np.ndarray = cv2.drawContours(_cell(frame).copy(), contours, -1, (90, 230, 255), 1, cv2.LINE_AA)
+    return drawn
+
+
+def _cell(picture: np.ndarray) -> np.ndarray:
+    method = cv2.INTER_AREA if len(picture) > CELL else cv2.INTER_CUBIC
+    return cv2.resize(picture, (CELL, CELL), interpolation=method)
+
+
+def _heads(names: Sequence[str]) -> np.ndarray:
+    strip = Image.new("RGB", (CELL * len(names), _HEAD), (18, 18, 18))
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(16)
+    for number, name in enumerate(names):
+        draw.text((number * CELL + 8, 5), name, fill=(240, 240, 240), font=font)
+    return np.asarray(strip)

@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.evaluate.corrected import with_corrections
 from foveal.evaluate.evaluate import EvaluateConfig, evaluate
-from foveal.evaluate.judged import choose_rows
+from foveal.evaluate.judged import choose_rows, with_corrections
 from foveal.files import read_json
 from foveal.metrics import confusion_matrix
 from foveal.readout.predictions import probability_columns, read_predictions

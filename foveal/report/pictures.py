@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.explain.tables import READING, alike_table, score_table
+from foveal.explain.page import READING, alike_table, score_table
 from foveal.page.parts import COLOUR_SCALE, Cell, Picture, muted
 from foveal.page.pictures import embedded, embedded_file
 from foveal.page.words import listed, number

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss
 
-from foveal.evaluate.calibration import brier_score, calibration_error, equal_mass_bins, reliability
+from foveal.evaluate.curves import brier_score, calibration_error, equal_mass_bins, reliability
 from foveal.evaluate.intervals import Resampling
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)

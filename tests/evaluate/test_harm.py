@@ -3,8 +3,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from foveal.evaluate.harm import harm, weights, worst
 from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.measure import harm, weights, worst
 from foveal.readout.scales import Scale
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from foveal.explain import attribution
-from foveal.explain.attribution import METHODS, attribute, occlusion, require_captum
-from foveal.explain.cam import WEIGHTED
+from foveal.explain.attribution import METHODS, WEIGHTED, attribute, occlusion, require_captum
 from foveal.explain.target import Scorer, Target, of_class, resolve
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader

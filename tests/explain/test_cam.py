@@ -3,8 +3,7 @@ import torch
 from captum.attr import LayerGradCam, LayerGradientXActivation
 from torch import nn
 
-from foveal.explain.attribution import attribute
-from foveal.explain.cam import WEIGHTED, feature_maps
+from foveal.explain.attribution import WEIGHTED, attribute, feature_maps
 from foveal.explain.target import Scorer, Target
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.explain.geometry import ALARM, alarm_of, border_energy, interior_of, resized, without_lesions
+from foveal.explain.explainer import ALARM, alarm_of, border_energy, interior_of, resized, without_lesions
 from foveal.fundus.overlay import retina_of
 
 

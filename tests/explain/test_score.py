@@ -6,8 +6,16 @@ import torch
 from torch import nn
 
 from foveal.evaluate.intervals import Resampling
-from foveal.explain.sanity import randomised, rank_correlation
-from foveal.explain.score import ahead, contrast_map, lesions_at, score_map, summarise, verdict
+from foveal.explain.score import (
+    ahead,
+    contrast_map,
+    lesions_at,
+    randomised,
+    rank_correlation,
+    score_map,
+    summarise,
+    verdict,
+)
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
 

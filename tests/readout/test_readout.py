@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from foveal.evaluate.calibration import calibration_error
+from foveal.evaluate.curves import calibration_error
 from foveal.evaluate.intervals import Resampling
 from foveal.losses.grading import regression_logits
 from foveal.metrics import quadratic_kappa

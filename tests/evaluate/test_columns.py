@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from foveal.evaluate.columns import measure_second, measure_sets, tasks_in
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.second import measure_second, tasks_in
 
 
 def table(n=80, classes=("no", "yes")):
@@ -35,3 +35,13 @@ def test_three_classes_have_an_area_each_and_a_table_without_a_task_none():
     assert list(found) == ["accuracy", "auc of 0", "auc of 1", "auc of 2"]
     assert measure_second(rows[["oedema"]], Resampling(np.arange(80), 200, 0)) == {}
     assert measure_second(rows.assign(oedema=""), Resampling(np.arange(80), 200, 0)) == {}
+
+
+def test_measured_coverage_counts_by_hand():
+    table = pd.DataFrame({"label": [0, 0, 1, 1, 4], "set": ["0", "1 2", "1", "0 1 2", ""], "group": list("abcde")})
+    resampling = Resampling(np.arange(5), 200)
+    found = measure_sets(table, list("abcde"), resampling)
+    assert found["coverage"]["value"] == 0.75 and found["coverage"]["n"] == 4
+    assert found["size"]["value"] == pytest.approx(7 / 4) and found["single"]["value"] == 0.5
+    assert found["coverage of a"]["value"] == 0.5 and "coverage of e" not in found
+    assert measure_sets(table.drop(columns="set"), list("abcde"), resampling) == {}
