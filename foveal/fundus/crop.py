@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 
 import cv2
 import numpy as np
@@ -119,6 +119,15 @@ def blacken_surround(pixels: np.ndarray) -> np.ndarray:
     cv2.floodFill(ring, None, (0, 0), 2)
     surround = cv2.dilate((ring == 2).astype(np.uint8), np.ones((5, 5), np.uint8))[1:-1, 1:-1]  # and JPEG's grey rim
     return np.where(surround[..., None] > 0, np.uint8(0), pixels)
+
+
+@cache
+def inscribed(size: int, share: float) -> np.ndarray:
+    """Which pixels of a square of `size` px lie within `share` of the radius of its inscribed circle: bool `[S, S]`."""
+    offset = np.arange(size) + 0.5 - size / 2
+    inside = np.hypot(offset[:, None], offset) <= share * size / 2
+    inside.flags.writeable = False  # every caller gets the same array
+    return inside
 
 
 def check_array(pixels: np.ndarray, channels: Container[int] | None = None, *, square: bool = False) -> None:

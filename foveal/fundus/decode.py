@@ -12,7 +12,6 @@ DICOM has its own reader (dicom.py), which needs pydicom.
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -63,13 +62,12 @@ class Decoded:
 
 
 def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: int = MAXIMUM_PIXELS) -> Decoded:
-    """Read a photograph as upright RGB; JPEGs are reduced while they are decoded.
+    """Read a photograph as upright RGB; JPEGs are reduced by 2, 4 or 8, as far as `minimum` allows.
 
     `source`: a file, or the bytes of one; `name`: the file name of bytes (its ending shows a DICOM file that lacks the
-    signature). `minimum`: smallest acceptable short side of the result, in px, at least 1; smaller photographs are not
-    enlarged. JPEGs are reduced by 2, 4 or 8 as far as `minimum` allows; other formats are decoded whole. Grey and
-    palette pictures become RGB, alpha is dropped, an animation gives its first frame, and 16-bit values are scaled to
-    8 bits (see `_to_eight_bits`).
+    signature). `minimum`: smallest acceptable short side of the result, in px; smaller photographs are not enlarged.
+    Grey and palette pictures become RGB, alpha is dropped, an animation gives its first frame, and 16-bit values are
+    scaled to 8 bits (see `_to_eight_bits`).
 
     Raises FovealError with a short reason without the file name: image.missing, .empty, .not_a_file, .not_a_picture,
     .damaged, .too_large (more than `most_pixels`), .unsupported, .unavailable (another attempt may work), or one of
@@ -101,18 +99,16 @@ def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarr
     Raises FovealError: image.damaged, .too_large (more than `most_pixels`) or .unsupported.
     """
     check_pixels(*image.size, most_pixels)
-    orientation = orientation_of(image)
+    orientation = orientation_of(image)  # as the header has it; loading a PNG could find another one at its end
     return _upright(_rgb_of(image), orientation)
 
 
 def _open(path: Path) -> IO[bytes]:
     """Open a regular file; refuse others unopened, since opening a pipe could block for ever."""
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise FovealError("image.not_a_file", "a folder, not a file")
-        if not stat.S_ISREG(mode):
-            raise FovealError("image.not_a_file", "not a regular file, but a pipe, a socket or a device")
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "a pipe, a socket or a device"
+            raise FovealError("image.not_a_file", f"{kind}, not a file")
         return path.open("rb")
     except FileNotFoundError:
         raise FovealError("image.missing", "no such file") from None

@@ -69,8 +69,8 @@ def _check_deflated(data: bytes, most_pixels: int) -> None:
         left -= len(inflater.decompress(rest, 1 << 20))
         rest = inflater.unconsumed_tail
         if left < 0:
-            size = f"{most_pixels / 10**6:g} megapixels"
-            raise FovealError("image.too_large", f"a DICOM file that inflates to more data than {size} need")
+            what = f"a DICOM file that inflates to more data than {most_pixels / 10**6:g} megapixels need"
+            raise FovealError("image.too_large", what)
 
 
 def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:

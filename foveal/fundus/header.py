@@ -24,23 +24,15 @@ MAXIMUM_PIXELS = 300_000_000
 # These classes are called directly and not through Image.open, whose limit of 89 megapixels can only be changed for
 # the whole process.
 READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\xff\xd8\xff": JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"II*\x00": TiffImageFile,
-    b"MM\x00*": TiffImageFile,
-    b"BM": BmpImageFile,
-    b"RIFF": WebPImageFile,
-    b"GIF8": GifImageFile,
-    b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile,
-    b"\xff\x4f\xff\x51": Jpeg2KImageFile,  # its bare code stream
-    b"P5": PpmImageFile,
-    b"P6": PpmImageFile,
-}
+    b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile, b"II*\x00": TiffImageFile,
+    b"MM\x00*": TiffImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile, b"GIF8": GifImageFile,
+    b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile, b"\xff\x4f\xff\x51": Jpeg2KImageFile,  # its bare code stream
+    b"P5": PpmImageFile, b"P6": PpmImageFile,
+}  # fmt: skip
 # What Pillow raises for files that break their format; the last one for a GIF whose frame is larger than its screen.
 COMPLAINTS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 DAMAGED = "truncated or damaged"
-_NOT_A_PICTURE = "not a picture (known formats: JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, GIF, PPM, DICOM)"
 
 
 def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.ImageFile:
@@ -50,7 +42,8 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.Im
     """
     reader = reader_of(start)
     if reader is None:
-        raise FovealError("image.not_a_picture", _NOT_A_PICTURE)
+        known = "JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, GIF, PPM, DICOM"
+        raise FovealError("image.not_a_picture", f"not a picture (known formats: {known})")
     try:
         image = reader(file)
     except COMPLAINTS as error:
@@ -62,8 +55,8 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.Im
 def check_pixels(width: int, height: int, most: int) -> None:
     """Raise FovealError for a picture of more than `most` pixels."""
     if width * height > most:
-        limit = f"{most / 10**6:g} megapixels"
-        raise FovealError("image.too_large", f"{width} x {height} pixels, more than the limit of {limit}")
+        what = f"{width} x {height} pixels, more than the limit of {most / 10**6:g} megapixels"
+        raise FovealError("image.too_large", what)
 
 
 def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:

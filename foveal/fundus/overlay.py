@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import cv2
 import numpy as np
 
@@ -15,13 +13,8 @@ TOP = 0.9  # the outlined part is stronger than this share of the retina,
 FAINTEST = 0.05  # and stronger than this share of the maximum, so that noise is not outlined
 _DARKEST = 0.12  # brightness of retina, as a share of that of the middle
 _CLIPPED = 99.8  # percentile of the retina that gets the last colour, so that one pixel does not darken all others
-
-
-@cache
-def _colours() -> np.ndarray:
-    """uint8 [256, 3]: viridis, which is perceptually uniform and unlike any colour in an eye."""
-    levels = np.arange(256, dtype=np.uint8)[:, None]
-    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)[:, 0]
+# Viridis, uint8 [256, 3], which is perceptually uniform and unlike any colour in an eye.
+_VIRIDIS = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
 
 
 def retina_of(pixels: np.ndarray) -> np.ndarray:
@@ -56,7 +49,7 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
     if not strength.any():
         return frame
     alpha = (OPACITY * np.sqrt(strength))[..., None]
-    painted = (frame * (1 - alpha) + _colours()[(strength * 255).astype(np.uint8)] * alpha).round().astype(np.uint8)
+    painted = (frame * (1 - alpha) + _VIRIDIS[(strength * 255).astype(np.uint8)] * alpha).round().astype(np.uint8)
     return _outlined(painted, strength, level)
 
 
@@ -66,7 +59,7 @@ def heat_layer(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: n
     The strongest places are opaque; the page that shows it chooses the opacity.
     """
     strength, level = _strength(shape[:2], square, heat, retina)
-    layer = np.dstack([_colours()[(strength * 255).astype(np.uint8)], (np.sqrt(strength) * 255).astype(np.uint8)])
+    layer = np.dstack([_VIRIDIS[(strength * 255).astype(np.uint8)], (np.sqrt(strength) * 255).astype(np.uint8)])
     return _outlined(layer, strength, level)
 
 

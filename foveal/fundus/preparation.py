@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus import quality
-from foveal.fundus.crop import Disc, blacken_surround, check_array, crop_square, find_disc, whole_frame
+from foveal.fundus.crop import Disc, blacken_surround, check_array, crop_square, find_disc, inscribed, whole_frame
 from foveal.fundus.decode import decode
 from foveal.fundus.header import MAXIMUM_PIXELS
 
@@ -166,7 +166,7 @@ def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", 
     if enhance not in ENHANCEMENTS:
         raise FovealError("option.value", f"enhance is '{enhance}'", expected=f"one of {', '.join(ENHANCEMENTS)}")
     if mask:
-        square = np.where(_circle(len(square))[..., None], square, np.uint8(0))
+        square = np.where(inscribed(len(square), _KEPT_RADIUS)[..., None], square, np.uint8(0))
     if enhance == "local-mean":
         square = subtract_local_mean(square)
     elif enhance == "clahe":
@@ -181,7 +181,7 @@ def subtract_local_mean(square: np.ndarray) -> np.ndarray:
     bright rim, for which Graham cut off the outer tenth of the radius. `square` and result: uint8 `[S, S, 3]`.
     Source: B. Graham, Kaggle Diabetic Retinopathy Detection competition report, 2015.
     """
-    weights = (lit(square) & _circle(len(square))).astype(np.float32)
+    weights = (lit(square) & inscribed(len(square), _KEPT_RADIUS)).astype(np.float32)
     sigma = max(0.5, _SIGMA * len(square))
     total = cv2.GaussianBlur(square * weights[..., None], (0, 0), sigma)
     mean = total / np.maximum(cv2.GaussianBlur(weights, (0, 0), sigma), 1e-3)[..., None]
@@ -206,12 +206,3 @@ def lit(square: np.ndarray) -> np.ndarray:
     bright = (cv2.max(cv2.max(square[..., 0], square[..., 1]), square[..., 2]) > _NEAR_BLACK).astype(np.uint8)
     across = max(3, len(square) // 32)
     return cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((across, across), np.uint8)) > 0
-
-
-@cache
-def _circle(size: int) -> np.ndarray:
-    """Which pixels of a square of `size` px lie inside its inscribed circle, less 3 % of the radius: bool `[S, S]`."""
-    offset = np.arange(size) + 0.5 - size / 2
-    inside = np.hypot(offset[:, None], offset) <= _KEPT_RADIUS * size / 2
-    inside.flags.writeable = False  # every caller gets the same array
-    return inside

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.fundus.crop import Disc
+from foveal.fundus.crop import Disc, inscribed
 
 _KNOWN = tomllib.loads(Path(__file__).with_name("quality.toml").read_text(encoding="utf-8"))
 FLAGS: dict[str, str] = _KNOWN["flags"]
@@ -49,16 +49,6 @@ class _View(NamedTuple):
     surround: float  # share of the frame that is black
 
 
-class _Texture(NamedTuple):
-    """Texture of the green channel in the clear part, relative to the brightness around each pixel."""
-
-    fine: float  # mean detail of 0.7 to 1.4 px
-    coarse: float  # mean detail of 2 to 4 px
-    contrast: float  # spread without slow shading
-    edges: float  # share of steep pixels
-    ridges: float  # log of dark over bright ridges: vessels are dark
-
-
 def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, float]:
     """Measure one photograph; the comments below describe each number, which is in 0..1 unless they say otherwise.
 
@@ -78,9 +68,9 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
         "green": green,
         "blue": blue,
         # Detail relative to brightness and to coarser detail, which blur spares: usually 0.1. About 0..0.25.
-        "sharpness": texture.fine / np.sqrt(texture.coarse),
+        "sharpness": texture["fine"] / np.sqrt(texture["coarse"]),
         "brightness": (seen @ _LUMA).mean() / 255,  # mean of the disc
-        "contrast": texture.contrast,  # about 0..0.4
+        "contrast": texture["contrast"],  # about 0..0.4
         "clipped": (second >= _SATURATED).mean(),  # share of the disc; red alone also saturates in good photographs
         "dark": (view.brightest[view.inside] < _NEAR_BLACK).mean(),  # share of the disc
         "field": view.field,  # share of the disc that is in the frame
@@ -118,36 +108,28 @@ def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
 def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
     small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     brightest = cv2.max(cv2.max(small[..., 0], small[..., 1]), small[..., 2])
-    framed = _framed(disc, frame.shape[0], frame.shape[1])
-    lit = framed & (brightest >= _LIT)
-    # Dark parts of a found disc are underexposed; in a picture without a disc they may be the surround.
-    shown = framed & _between_bars(lit & _circle(1.0)) if disc.found else lit
-    inside = shown & _circle(_MARGIN)
-    inside = inside if inside.any() else _circle(_MARGIN)
+    centres = (np.arange(_SIDE) + 0.5) * disc.side / _SIDE
+    x, y = centres + disc.left, centres + disc.top
+    framed = np.outer((y > 0) & (y < frame.shape[0]), (x > 0) & (x < frame.shape[1]))
+    whole, middle = inscribed(_SIDE, 1.0), inscribed(_SIDE, _MARGIN)
+    shown = lit = framed & (brightest >= _LIT)
+    if disc.found:  # dark parts of it are underexposed; black bars also cut a disc off
+        left, top, width, height = cv2.boundingRect((lit & whole).astype(np.uint8))
+        shown = np.zeros_like(lit)
+        shown[top : top + height, left : left + width] = framed[top : top + height, left : left + width]
+    inside = shown & middle if (shown & middle).any() else middle
     clear = inside & (cv2.erode(lit.astype(np.uint8), np.ones((_CLEAR, _CLEAR), np.uint8)) > 0)
     clear = clear if clear.sum() > _LEAST_CLEAR else inside
     surround = float((framed & ~lit).sum() / max(framed.sum(), 1))
-    field = float((shown & _circle(1.0)).sum() / _circle(1.0).sum()) if disc.found else 1.0
+    field = float((shown & whole).sum() / whole.sum()) if disc.found else 1.0
     return _View(small.astype(np.float32), brightest, lit, inside, clear, field, surround)
 
 
-def _framed(disc: Disc, rows: int, columns: int) -> np.ndarray:
-    """Which part of the square lies within the frame: bool `[128, 128]`."""
-    centres = (np.arange(_SIDE) + 0.5) * disc.side / _SIDE
-    x, y = centres + disc.left, centres + disc.top
-    return np.outer((y > 0) & (y < rows), (x > 0) & (x < columns))
+def _texture(view: _View) -> dict[str, float]:
+    """Texture of the green channel in the clear part, relative to the brightness around each pixel.
 
-
-def _between_bars(shown: np.ndarray) -> np.ndarray:
-    """Return the rectangle around what is lit, since black bars also cut a disc off. bool `[128, 128]`."""
-    x, y, width, height = cv2.boundingRect(shown.astype(np.uint8))
-    result = np.zeros_like(shown)
-    result[y : y + height, x : x + width] = True
-    return result
-
-
-def _texture(view: _View) -> _Texture:
-    """Measure the green channel, which shows vessels best; at this size they are 1 to 3 px wide."""
+    Green shows vessels best; at this size they are 1 to 3 px wide.
+    """
     green = view.small[..., 1]
     weights = view.lit.astype(np.float32)
 
@@ -160,13 +142,13 @@ def _texture(view: _View) -> _Texture:
     dark, bright = _ridges(b)
     slope = cv2.magnitude(cv2.Sobel(b, -1, 1, 0, scale=1 / 8), cv2.Sobel(b, -1, 0, 1, scale=1 / 8))
     darker, brighter = (float((ridge[view.clear] * around).mean()) + 1e-4 for ridge in (dark, bright))
-    return _Texture(
-        fine=float((np.abs(a - b)[view.clear] * around).mean()),
-        coarse=float((np.abs(c - d)[view.clear] * around).mean()) + 1e-4,
-        contrast=float(((a - slow) / (slow + 8))[view.clear].std()),
-        edges=float((slope[view.clear] * around > 0.08).mean()),
-        ridges=float(np.log(darker / brighter)),
-    )
+    return {
+        "fine": float((np.abs(a - b)[view.clear] * around).mean()),  # mean detail of 0.7 to 1.4 px
+        "coarse": float((np.abs(c - d)[view.clear] * around).mean()) + 1e-4,  # mean detail of 2 to 4 px
+        "contrast": float(((a - slow) / (slow + 8))[view.clear].std()),  # spread without slow shading
+        "edges": float((slope[view.clear] * around > 0.08).mean()),  # share of steep pixels
+        "ridges": float(np.log(darker / brighter)),  # dark over bright ridges: vessels are dark
+    }
 
 
 def _ridges(green: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +159,7 @@ def _ridges(green: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(most - np.abs(least), 0), np.maximum(-least - np.abs(most), 0)
 
 
-def _features(view: _View, texture: _Texture, found: bool) -> dict[str, float]:
+def _features(view: _View, texture: dict[str, float], found: bool) -> dict[str, float]:
     """The features of `retina`, in the order of quality.toml."""
     clear = view.small[view.clear] + 1
     r, g, b = clear.T
@@ -187,10 +169,10 @@ def _features(view: _View, texture: _Texture, found: bool) -> dict[str, float]:
         "blue": float((b / total).mean()),
         "red spread": float(np.log((r / total).std() + 0.003)),
         "order": float(((r >= g) & (g >= b)).mean()),
-        "fine": float(np.log(texture.fine + 5e-4)),
-        "edges": float(np.log(texture.edges + 0.003)),
-        "ridges": texture.ridges,
-        "corners": float(np.log(view.brightest[~_circle(1.0)].mean() / 255 + 0.02)),
+        "fine": float(np.log(texture["fine"] + 5e-4)),
+        "edges": float(np.log(texture["edges"] + 0.003)),
+        "ridges": texture["ridges"],
+        "corners": float(np.log(view.brightest[~inscribed(_SIDE, 1.0)].mean() / 255 + 0.02)),
         "brightness": float(total.mean() / 765),
     }
 
@@ -203,10 +185,3 @@ def _retina(features: dict[str, float]) -> float:
         above.append(value)
         score += value * sum(weight * other for weight, other in zip(weights, above, strict=True))
     return float(1 / (1 + np.exp(-score)))
-
-
-@cache
-def _circle(share: float) -> np.ndarray:
-    """Which pixels of the 128 px square lie within `share` of the radius: bool `[128, 128]`."""
-    offset = np.arange(_SIDE) + 0.5 - _SIDE / 2
-    return np.hypot(offset[:, None], offset) <= share * _SIDE / 2
