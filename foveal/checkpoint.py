@@ -33,10 +33,8 @@ def load(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise FovealError("checkpoint.unreadable", f"{path} cannot be opened: {error.strerror}") from error
     except Exception as error:  # torch's own message may advise users to trust the file
-        raise FovealError(
-            "checkpoint.damaged", f"{path} is damaged or is not a checkpoint",
-            fix="delete it to start training again, or choose another --out",
-        ) from error  # fmt: skip
+        fix = "delete it to start training again, or choose another --out"
+        raise FovealError("checkpoint.damaged", f"{path} is damaged or is not a checkpoint", fix=fix) from error
     return state
 
 
@@ -64,31 +62,23 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load `state` into `module`; every key and shape must match, or FovealError lists those that do not."""
     own = module.state_dict()
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
+    missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
     shapes = [
         f"{key} (file {tuple(state[key].shape)}, network {tuple(own[key].shape)})"
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
-    if missing or unexpected or shapes:
-        parts = [("missing", missing), ("unexpected", unexpected), ("with another shape", shapes)]
-        prefix = _common_prefix(unexpected) if len(missing) == len(own) else ""
-        hint = f"\n  every key in the file starts with '{prefix}': it was saved from a larger module" if prefix else ""
-        listed = "\n".join(f"  {len(keys)} {what}: {_shorten(keys)}" for what, keys in parts if keys)
-        raise FovealError(
-            "weights.mismatch",
-            f"the weights in {source} do not fit the network ({len(own)} keys expected, {len(state)} found):\n"
-            f"{listed}{hint}\n",
-            fix="use the encoder, channels and image size that the weights were made with",
-        )
-    module.load_state_dict(state)
-
-
-def _common_prefix(keys: list[str]) -> str:
-    """`encoder.` when all keys start with it: a sign that a larger module was saved."""
-    first = {key.partition(".")[0] for key in keys if "." in key}
-    return f"{first.pop()}." if len(first) == 1 and len(keys) > 2 else ""
+    if not missing and not unexpected and not shapes:
+        module.load_state_dict(state)
+        return
+    what = f"the weights in {source} do not fit the network ({len(own)} keys expected, {len(state)} found):\n"
+    parts = {"missing": sorted(missing), "unexpected": sorted(unexpected), "with another shape": shapes}
+    what += "".join(f"  {len(keys)} {name}: {_shorten(keys)}\n" for name, keys in parts.items() if keys)
+    first = {key.partition(".")[0] for key in unexpected}
+    if len(first) == 1 and len(unexpected) > 2 and len(missing) == len(own):
+        what += f"  every key in the file starts with '{first.pop()}.': it was saved from a larger module\n"
+    fix = "use the encoder, channels and image size that the weights were made with"
+    raise FovealError("weights.mismatch", what, fix=fix)
 
 
 def _shorten(keys: list[str], limit: int = 12) -> str:

@@ -1,4 +1,4 @@
-"""The command line: a literal table of verbs; parse, call, print.
+"""The command line: parse the options of a verb, call its function, print errors.
 
     foveal VERB … [--config FILE.toml] [--quiet] [--debug]
 
@@ -8,36 +8,15 @@ use, 130 interrupted.
 
 from __future__ import annotations
 
-import importlib
+import difflib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import foveal
 from foveal.errors import FovealError
-
-# verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
-VERBS = {
-    "demo": ("demo", "demo", "run every step on drawn photographs, in a few minutes"),
-    "prepare": ("sets.prepare", "sets.options", "decode, crop and split a source once, into a prepared set"),
-    "inspect": ("inspect.inspect", "inspect.inspect", "show what prepared sets contain, and what could mislead"),
-    "cluster": ("cluster.cluster", "cluster.cluster", "find images that look alike, and see whether labels agree"),
-    "correct": ("sets.correct", "sets.correct", "record a second opinion on a grade, stored beside the set"),
-    "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
-    "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
-    "train": ("train.train", "train.options", "train a grader: fine-tune, or a linear probe with --freeze"),
-    "pseudolabel": (
-        "compare.pseudolabel", "compare.pseudolabel", "grade ungraded images, and train again with the confident ones"
-    ),
-    "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
-    "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
-    "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every metric with an interval"),
-    "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
-    "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
-    "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
-    "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
-}  # fmt: skip
+from foveal.verbs import VERBS, function_of, options_of
+from foveal.version import VERSION
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +35,7 @@ def run(given: list[str]) -> int:
     debug, quiet = "--debug" in given, "--quiet" in given
     arguments = [argument for argument in given if argument not in ("--debug", "--quiet")]
     if not arguments or arguments[0] in ("-h", "--help", "help", "--version"):
-        print(f"foveal {foveal.__version__}" if arguments == ["--version"] else overview())  # noqa: T201
+        print(f"foveal {VERSION}" if arguments == ["--version"] else overview())  # noqa: T201
         return 0 if arguments else 2
     verb = arguments[0]
     try:
@@ -71,7 +50,9 @@ def run(given: list[str]) -> int:
 def options_in(verb: str, arguments: Sequence[str]) -> Any:
     """The options of a verb from its arguments; if they ask for help, print it and return None."""
     if verb not in VERBS:
-        raise _unknown_verb(verb)
+        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+        fix, expected = (f"use {near[0]}", "") if near else ("", f"one of {', '.join(VERBS)}")
+        raise FovealError("option.unknown", f"there is no verb {verb}", fix=fix, expected=expected)
     from foveal.config import parse
     from foveal.help import help_of
 
@@ -90,7 +71,7 @@ def run_verb(verb: str, config: Any, quiet: bool, debug: bool) -> int:
 
     set_quiet(quiet)
     try:
-        getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)(config)
+        function_of(verb)(config)
     except KeyboardInterrupt:
         print("foveal: interrupted; the same command resumes where possible", file=sys.stderr)  # noqa: T201
         return 130
@@ -99,12 +80,6 @@ def run_verb(verb: str, config: Any, quiet: bool, debug: bool) -> int:
             raise
         return _fail(error, 1)
     return 0
-
-
-def options_of(verb: str) -> type:
-    """The dataclass of a verb's options."""
-    options: type = getattr(importlib.import_module(f"foveal.{VERBS[verb][1]}"), f"{verb.capitalize()}Config")
-    return options
 
 
 def overview() -> str:
@@ -116,16 +91,6 @@ def overview() -> str:
         "usage: foveal VERB … [--config FILE.toml] [--quiet] [--debug]", "", *lines, "",
         "foveal VERB --help explains the options of a verb. Research use; not a medical device.",
     ])  # fmt: skip
-
-
-def _unknown_verb(verb: str) -> FovealError:
-    import difflib
-
-    near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
-    what = f"there is no verb {verb}"
-    if near:
-        return FovealError("option.unknown", what, fix=f"use {near[0]}")
-    return FovealError("option.unknown", what, expected=f"one of {', '.join(VERBS)}")
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -7,6 +7,7 @@ in a file, `--table.option` on the command line. An unknown key is an error that
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import difflib
@@ -29,33 +30,8 @@ from foveal.errors import FovealError
 
 T = TypeVar("T")
 
-# Options of earlier versions that no longer exist, by verb: files that hold them are still read.
-RETIRED: dict[str, set[str]] = {
-    "inspect": {"seed"},
-    "pretrain": {
-        "memory_format", "views_on", "temperature", "teacher_temperature", "projection_hidden", "projection_size",
-        "prediction_hidden", "momentum", "redundancy", "variance_weight", "invariance_weight", "covariance_weight",
-        "prototypes", "same_group", "decoupled", "chunk",
-    },
-    "train": {"head_first", "select_on", "second_weight"},
-    "compare": {"resamples", "image_size", "batch_size", "learning_rate"},
-    "evaluate": {"inter_rater", "resamples", "seed", "sight_threatening_from"},
-    "explain": {"baseline", "tiles", "limit", "seed"},
-    "export": {"check", "calibrate"},
-    "cluster": {"limit", "map_points", "same_group", "neighbours", "seed"},
-    "serve": {"queue", "batch", "wait", "most_images", "most_megabytes", "most_megapixels", "timeout"},
-    "demo": {"size", "encoder", "seed"},
-}  # fmt: skip
-# Options of earlier versions that were renamed.
-RENAMED: dict[str, dict[str, str]] = {"train": {"thresholds": "cutoffs"}}
-# Options of earlier versions that moved into the table of the method (the key `method`).
-MOVED: dict[str, dict[str, set[str]]] = {
-    "pretrain": {
-        "simclr": {"temperature", "projection_hidden", "projection_size", "same_group", "decoupled", "chunk"},
-        "supcon": {"temperature"}, "byol": {"momentum"}, "mocov3": {"temperature"}, "barlow_twins": {"redundancy"},
-        "dino": {"teacher_temperature"},
-    },
-}  # fmt: skip
+# What became of the options of version 0.1, whose files are still read.
+EARLIER: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("version_0_1.toml").read_text("utf-8"))
 
 
 def field_names(cls: type) -> list[str]:
@@ -134,18 +110,14 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         fits, expected = value in arguments, f"one of {', '.join(map(str, arguments))}"
     else:
-        value = _cast(value, hint)
+        if hint is Path and isinstance(value, str | os.PathLike):
+            value = Path(value)
+        elif hint is float and type(value) is int:
+            value = float(value)
         fits, expected = isinstance(value, hint) and (hint is bool or not isinstance(value, bool)), hint.__name__
     if not fits:
         raise FovealError("option.value", f"{where} is {value!r}", expected=expected)
     return value
-
-
-def _cast(value: Any, hint: type) -> Any:
-    """Paths from strings and floats from whole numbers; anything else unchanged."""
-    if hint is Path and isinstance(value, str | os.PathLike):
-        return Path(value)
-    return float(value) if hint is float and type(value) is int else value
 
 
 def pick(cls: type[T], config: Any) -> T:
@@ -214,13 +186,15 @@ def read_options(path: Path, verb: str, cls: type) -> dict[str, Any]:
     Options that moved into a table are put there, renamed ones get their new name, and those that no longer exist are
     ignored with a warning. FovealError for options that never existed.
     """
-    renamed, names = RENAMED.get(verb, {}), set(field_names(cls))
+    renamed, names = EARLIER["renamed"].get(verb, {}), set(field_names(cls))
     values = {renamed.get(name, name): value for name, value in read_toml(path, verb).items()}
     method = values.get("method", "simclr")
-    moved = {name: values.pop(name) for name in MOVED.get(verb, {}).get(method, set()) & values.keys() - names}
+    movable = set(EARLIER["moved"].get(verb, {}).get(method, ()))
+    moved = {name: values.pop(name) for name in movable & values.keys() - names}
     if moved:
         values[method] = moved | values.get(method, {})
-    retired = {name: values.pop(name) for name in sorted(RETIRED.get(verb, set()) & values.keys() - names)}
+    gone = set(EARLIER["retired"].get(verb, ()))
+    retired = {name: values.pop(name) for name in sorted(gone & values.keys() - names)}
     if retired:
         listed = ", ".join(f"{name} = {value}" for name, value in retired.items())
         _warn_once(f"{path}: ignored options that no longer exist: {listed}")
@@ -242,7 +216,7 @@ def parse(cls: type[T], verb: str, arguments: Sequence[str]) -> T:
     """A `cls` from command-line arguments; `--config FILE.toml` gives defaults that flags override."""
     import tyro
 
-    arguments, file = _take_config_option(list(arguments))
+    arguments, file = _take_config_option(arguments)
     values = {} if file is None else read_options(file, verb, cls)
     hints = typing.get_type_hints(cls)
     defaults = {name: _convert(value, hints[name], f"{file}: {name}") for name, value in values.items()}
@@ -261,9 +235,8 @@ def _refused(said: str, cls: type, verb: str) -> FovealError:
     lines = [line for line in lines if line.strip("─-╭╮╰╯+ ") and not line.startswith(("╭", "+"))]
     words = " ".join(line for line in lines[1:] if "help" not in line)  # the first line is the title of the box
     if unknown := re.search(r"nrecognized options?: (--?[^\s,]+)", words):
-        flags = [f"--{name}" for name in field_names(cls)]
-        flags += [f"--{table}.{name}" for table, fields in tables_of(cls).items() for name in field_names(fields)]
-        flags = [flag.replace("_", "-") for flag in flags]
+        tables = [f"{table}.{name}" for table, fields in tables_of(cls).items() for name in field_names(fields)]
+        flags = [f"--{name}".replace("_", "-") for name in (*field_names(cls), *tables)]
         inside = [flag for flag in flags if flag.endswith(f".{unknown[1].lstrip('-')}")]
         near = inside or difflib.get_close_matches(unknown[1], flags, n=1, cutoff=0.5)
         fix = f"use {near[0]}" if near else f"see foveal {verb} --help"
@@ -290,12 +263,11 @@ def _checked(cls: type[T], parsed: Any) -> T:
     return cls(**values | {name: _checked(table, values[name]) for name, table in tables_of(cls).items()})
 
 
-def _take_config_option(arguments: list[str]) -> tuple[list[str], Path | None]:
-    for position, argument in enumerate(arguments):
-        if argument == "--config":
-            if position + 1 == len(arguments):
-                raise FovealError("option.missing", "--config needs the path of a TOML file")
-            return arguments[:position] + arguments[position + 2 :], Path(arguments[position + 1])
-        if argument.startswith("--config="):
-            return arguments[:position] + arguments[position + 1 :], Path(argument.removeprefix("--config="))
-    return arguments, None
+def _take_config_option(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", type=Path)
+    try:
+        known, others = parser.parse_known_args(arguments)
+    except argparse.ArgumentError:
+        raise FovealError("option.missing", "--config needs the path of a TOML file") from None
+    return others, known.config

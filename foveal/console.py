@@ -35,11 +35,11 @@ def set_quiet(quiet: bool) -> None:
 def hushed() -> Iterator[None]:
     """Print nothing but errors within the block."""
     before = _console.quiet
-    _console.quiet = True
+    set_quiet(True)
     try:
         yield
     finally:
-        _console.quiet = before
+        set_quiet(before)
 
 
 def say(message: str = "", style: str | None = None) -> None:
@@ -67,30 +67,14 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 class Bar:
-    """A running progress bar; `advance` moves it and may change the note at its end."""
-
-    def __init__(self, progress: Progress | None, task: TaskID | None, log: _Log | None = None) -> None:
-        self._progress, self._task, self._log = progress, task, log
-
-    def advance(self, amount: float = 1, note: str | None = None) -> None:
-        """Move on by `amount`; replace the note when one is given."""
-        if self._log is not None:
-            self._log.advance(amount)
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=amount)
-            if note is not None:
-                self._progress.update(self._task, note=note)
-
-
-class _Log:
-    """Progress without a terminal: a line every half minute, with rate and time left."""
+    """Progress without a terminal: a line every half minute, with rate and time left; from the first process only."""
 
     def __init__(self, label: str, total: float, unit: str, done: float) -> None:
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
         self.began = self.said = time.monotonic()
 
-    def advance(self, amount: float) -> None:
-        """Move on by `amount`."""
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        """Move on by `amount`; where there is a bar, replace the note at its end if one is given."""
         self.done += amount
         now = time.monotonic()
         if now - self.said < SECONDS_BETWEEN_LINES:
@@ -99,6 +83,16 @@ class _Log:
         rate = (self.done - self.first) / (now - self.began)
         left = (self.total - self.done) / rate / 60 if rate else float("inf")
         say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s, {left:,.0f} min left")
+
+
+class _TerminalBar(Bar):
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        self._progress.update(self._task, advance=amount)
+        if note is not None:
+            self._progress.update(self._task, note=note)
 
 
 class _Rate(ProgressColumn):
@@ -114,10 +108,10 @@ class _Rate(ProgressColumn):
 def progress_bar(label: str, total: float, unit: str = "images", done: float = 0) -> Iterator[Bar]:
     """A bar with rate and time left; a line every half minute where the output is not a terminal."""
     if not is_first_process() or not _console.is_terminal or _console.quiet:
-        yield Bar(None, None, _Log(label, total, unit, done) if is_first_process() else None)
+        yield Bar(label, total, unit, done)
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"))
     extra = (_Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", style="dim"))
     with Progress(*columns, *extra, console=_console) as progress:
         task = progress.add_task(label, total=total, completed=int(done), note="", unit=unit)
-        yield Bar(progress, task)
+        yield _TerminalBar(progress, task)

@@ -29,15 +29,15 @@ def choose_device(name: str) -> torch.device:
         raise FovealError("option.value", f"--device {name} is unknown", expected="auto, cpu, cuda or mps")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise FovealError("device.missing", "--device cuda: no CUDA device is visible", fix="use --device auto or cpu")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise FovealError("device.missing", "--device mps: no Apple GPU is available", fix="use --device auto or cpu")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[name]:
+        raise FovealError("device.missing", f"--device {name}: no such GPU is visible", fix="use --device auto or cpu")
     if name == "cpu":
         keep_freed_memory()
-    device = torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    if name != "cuda":
+        return torch.device(name)
+    device = torch.device(name, int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
     return device
 
 
@@ -123,7 +123,8 @@ def decided_by_first(decide: Callable[[], T]) -> T:
 
     For values that are read from files, which only the first machine may have.
     """
-    value, error = None, None
+    value: Any = None
+    error: Exception | None = None
     if not dist.is_initialized() or dist.get_rank() == 0:
         try:
             value = decide()
@@ -132,8 +133,7 @@ def decided_by_first(decide: Callable[[], T]) -> T:
     value, error = from_first_process((value, error))
     if error is not None:
         raise error
-    decided: T = value  # type: ignore[assignment]
-    return decided
+    return value
 
 
 def processes_here() -> int:

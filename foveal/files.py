@@ -104,9 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def whole_lines(path: Path) -> list[str]:
     """The complete lines of a file that grows line by line, oldest first; none if the file does not exist."""
-    if not path.exists():
-        return []
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
 
 
 def is_free(path: Path) -> bool:
@@ -127,6 +125,5 @@ def check_file(path: Path, option: str = "--out") -> None:
 def check_free(path: Path, option: str = "--out") -> None:
     """FovealError where an output file or folder exists already; an empty folder is free."""
     if not is_free(path):
-        raise FovealError(
-            "output.exists", f"{option} {path} exists already", fix=f"choose another {option} or delete it"
-        )
+        what = f"{option} {path} exists already"
+        raise FovealError("output.exists", what, fix=f"choose another {option} or delete it")

@@ -21,6 +21,7 @@ from foveal.config import is_required, tables_of
 
 WIDTH = 100  # characters at most, and where the width of the terminal is unknown
 COLUMN = 27  # where the help texts begin
+COMMON = "--config FILE.toml reads options from a file, --quiet prints only errors, --debug prints their traceback."
 KINDS = {int: "INT", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
@@ -68,18 +69,17 @@ def _option(cls: type, field: dataclasses.Field[Any], text: str, prefix: str) ->
     positional = "Positional" in str(hint)
     name = field.name.upper() if positional else f"--{prefix}{field.name}".replace("_", "-")
     kind, choices = _kind_of(typing.get_type_hints(cls)[field.name])
-    if is_required(field):
-        default = "required"
-    elif field.default in (None, "", ()) or field.default is dataclasses.MISSING:
-        default = ""
-    else:
-        default = "yes" if field.default is True else "no" if field.default is False else _shown(field.default)
+    default = "required" if is_required(field) else _shown(field.default)
     return Option(name, "" if positional else kind, choices, default, text)
 
 
 def _shown(value: Any) -> str:
+    if value is None or value is dataclasses.MISSING:
+        return ""
     if isinstance(value, tuple):
         return " ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -108,13 +108,8 @@ def help_of(verb: str, line: str, cls: type, width: int | None = None) -> str:
         is_table = group.startswith("--")
         parts += [""] if not is_table or number == len(groups) - len(tables_of(cls)) else []
         parts += [group if is_table else f"{group}:", *(_lines(option, width) for option in options)]
-    parts += ["", *textwrap.wrap(COMMON_OPTIONS, width)]
+    parts += ["", *textwrap.wrap(COMMON, width)]
     return "\n".join(parts)
-
-
-COMMON_OPTIONS = (
-    "--config FILE.toml reads options from a file, --quiet prints errors only, --debug prints an error's traceback."
-)
 
 
 def _lines(option: Option, width: int) -> str:

@@ -24,7 +24,7 @@ from foveal.config import flat, plain, read_options, to_toml
 from foveal.console import is_first_process
 from foveal.errors import FovealError
 from foveal.files import is_free, read_json, remove_unfinished, whole_lines, write_json, write_text
-from foveal.tracking import Tracker, open_trackers
+from foveal.tracking import MLflow, TensorBoard, open_trackers
 
 # Options that may change when a run resumes: they decide where it runs, not what it computes.
 FREE_OPTIONS = ("device", "track", "micro_batch")
@@ -34,7 +34,7 @@ LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pand
 class Run:
     """A run folder that exists; made by `open_run`."""
 
-    def __init__(self, path: Path, trackers: Sequence[Tracker] = ()) -> None:
+    def __init__(self, path: Path, trackers: Sequence[TensorBoard | MLflow] = ()) -> None:
         self.path, self.trackers = path, trackers
         self.checkpoint = path / "checkpoint.pt"
         self.metrics_file = path / "metrics.jsonl"
@@ -68,16 +68,14 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     if is_free(out):
         return False
     if not (out / "config.toml").is_file():
-        raise FovealError(
-            "output.exists", f"--out {out} exists and is not a run folder", fix="choose another --out or empty it"
-        )
+        what = f"--out {out} exists and is not a run folder"
+        raise FovealError("output.exists", what, fix="choose another --out or empty it")
     try:
         before = read_options(out / "config.toml", verb, type(config))
     except FovealError as error:
         if error.code != "config.verb":
             raise
-        what = f"--out {out} is a run of another verb"
-        raise FovealError("output.exists", what, fix="choose another --out") from None
+        raise FovealError("output.exists", f"--out {out} is of another verb", fix="choose another --out") from None
     now, before = flat(plain(config)), flat(before)
     # Options that were added after the run was made count as set to their defaults.
     usual = flat({field.name: field.default for field in fields(config)})
@@ -86,10 +84,8 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     if different:
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
         begin = f"; --init {out} starts a new run from its weights" if "init" in now else ""
-        raise FovealError(
-            "run.other_options", f"--out {out} holds a run with other options: {listed}",
-            fix=f"choose another --out or delete the folder{begin}",
-        )  # fmt: skip
+        what = f"--out {out} holds a run with other options: {listed}"
+        raise FovealError("run.other_options", what, fix=f"choose another --out or delete the folder{begin}")
     return True
 
 
@@ -104,10 +100,10 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
             raise FovealError("run.data_changed", what, fix="choose another --out")
         if not data.keys() <= before.keys():  # sets that were added later must not change either
             write_json(out / "provenance.json", known | {"data": before | dict(data)})
-        return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "config.toml", to_toml(verb, config))
-    write_json(out / "provenance.json", provenance(config, data))
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "config.toml", to_toml(verb, config))
+        write_json(out / "provenance.json", provenance(config, data))
     return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
 
 
@@ -143,10 +139,8 @@ def locked(stream: int) -> bool:
         import fcntl
 
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        return True
+    except (ImportError, OSError) as error:
+        return not isinstance(error, BlockingIOError)
     return True
 
 
@@ -185,14 +179,11 @@ def _commit() -> str | None:
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return None
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-        status = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True
-        )
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -207,8 +198,7 @@ def read_model(run: Path) -> dict[str, Any]:
         raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
     model = read_json(run / "model.json")
     if "kind" not in model:
-        what = f"{run / 'model.json'} does not name the kind of model"
-        raise FovealError("run.damaged", what, fix="copy the run again")
+        raise FovealError("run.damaged", f"{run}/model.json does not name the kind of model", fix="copy the run again")
     return model
 
 

@@ -23,11 +23,6 @@ def warm_up_cosine(step: int, total: int, warm_up: int, final: float = 0.0) -> f
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def stepped(epoch: int, decay: float) -> float:
-    """Share of the peak learning rate in `epoch` (from 0): it falls by the factor `decay` after each."""
-    return decay**epoch
-
-
 def parameter_groups(
     module: nn.Module, weight_decay: float, scales: Mapping[str, float] | None = None
 ) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from foveal.errors import FovealError
 from foveal.files import write_text
@@ -17,23 +17,12 @@ from foveal.files import write_text
 KEY = "mlflow.txt"  # in the run folder: the id of the MLflow run that a resumed run continues
 
 
-class Tracker(Protocol):
-    """Takes rows of metrics; `close` is called when the run has finished."""
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Send one row; its entry `step` gives its position."""
-
-    def close(self) -> None:
-        """Record that the run has ended."""
-
-
-def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[Tracker]:
+def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[TensorBoard | MLflow]:
     """The trackers with these names; FovealError names the extra that is missing."""
-    kinds: dict[str, type[TensorBoard] | type[MLflow]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
-    trackers: list[Tracker] = []
+    trackers: list[TensorBoard | MLflow] = []
     for name in names:
         try:
-            trackers.append(kinds[name](run, verb, options))
+            trackers.append((TensorBoard if name == "tensorboard" else MLflow)(run, verb, options))
         except ImportError as error:
             fix = f"pip install 'foveal[{name}]'"
             raise FovealError("package.missing", f"--track {name} needs the package {name}", fix=fix) from error
@@ -44,9 +33,8 @@ def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a row by name; an item of a list is named by its position, and empty values are left out."""
     found: dict[str, float] = {}
     for name, value in row.items():
-        parts = (
-            {f"{name}/{place}": part for place, part in enumerate(value)} if isinstance(value, list) else {name: value}
-        )
+        listed = isinstance(value, list)
+        parts = {f"{name}/{place}": part for place, part in enumerate(value)} if listed else {name: value}
         found |= {key: float(part) for key, part in parts.items() if isinstance(part, int | float)}
     return found
 
@@ -61,7 +49,7 @@ class TensorBoard:
         self._writer.add_text("options", "\n".join(f"    {key} = {value}" for key, value in options.items()), 0)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Send one row."""
+        """Send one row; its entry `step` gives its position."""
         for name, value in numbers_of(row).items():
             if name != "step":
                 self._writer.add_scalar(name, value, row["step"])

@@ -1,16 +1,17 @@
-"""The verbs as Python functions, with the options of the command line.
+"""The verbs: a literal table for the command line, and the same as Python functions.
 
     foveal.pretrain("data/pool", out="runs/pool", encoder="resnet18", epochs=50)
 
-is `foveal pretrain data/pool --out runs/pool --encoder resnet18 --epochs 50`. Each function takes the options of its
-config class by name; an unknown option is an error that names the nearest one. torch is imported when a verb needs it.
-`load` is not a verb: it opens a grader for use in a program.
+is `foveal pretrain data/pool --out runs/pool --encoder resnet18 --epochs 50`. A verb's options are the fields of the
+dataclass that `options_of` finds; an unknown option is an error that names the nearest one. torch is imported when a
+verb needs it. `load` is not a verb: it opens a grader for use in a program.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,79 +24,129 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
+# verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
+VERBS = {
+    "demo": ("demo", "demo", "run every step on drawn photographs, in a few minutes"),
+    "prepare": ("sets.prepare", "sets.options", "decode, crop and split a source once, into a prepared set"),
+    "inspect": ("inspect.inspect", "inspect.inspect", "show what prepared sets contain, and what could mislead"),
+    "cluster": ("cluster.cluster", "cluster.cluster", "find images that look alike, and see whether labels agree"),
+    "correct": ("sets.correct", "sets.correct", "record a second opinion on a grade, stored beside the set"),
+    "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
+    "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
+    "train": ("train.train", "train.options", "train a grader: fine-tune, or a linear probe with --freeze"),
+    "pseudolabel": (
+        "compare.pseudolabel", "compare.pseudolabel", "grade ungraded images, and train again with the confident ones"
+    ),
+    "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
+    "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
+    "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every metric with an interval"),
+    "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
+    "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
+    "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
+    "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
+}  # fmt: skip
+
+# Some verbs share their name with a room. The rooms are imported here (they load little), before `foveal/__init__.py`
+# binds the functions below to their names: so `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …`
+# still finds the room.
+for _module, _, _ in VERBS.values():
+    importlib.import_module(f"foveal.{_module.partition('.')[0]}")
+
+
+def options_of(verb: str) -> type:
+    """The dataclass of a verb's options."""
+    options: type = getattr(importlib.import_module(f"foveal.{VERBS[verb][1]}"), f"{verb.capitalize()}Config")
+    return options
+
+
+def function_of(verb: str) -> Callable[[Any], Any]:
+    """The function of a verb, which takes its options."""
+    function: Callable[[Any], Any] = getattr(importlib.import_module(f"foveal.{VERBS[verb][0]}"), verb)
+    return function
+
+
+def _call(verb: str, options: Mapping[str, Any], **given: Any) -> Any:
+    return function_of(verb)(build(options_of(verb), given | dict(options), verb))
+
 
 def demo(**options: Any) -> Path:
-    """Run every step on drawn photographs; returns the report. Options: `foveal.demo.DemoConfig`."""
-    from foveal.demo import DemoConfig, demo
-
-    return demo(build(DemoConfig, options, "demo"))
+    """Run every step on drawn photographs; returns the report."""
+    return _call("demo", options)
 
 
 def prepare(*source: PathLike, out: PathLike, **options: Any) -> Path:
-    """Prepare a source, or join prepared sets; returns the new set. Options: `foveal.sets.options.PrepareConfig`."""
-    from foveal.sets.options import PrepareConfig
-    from foveal.sets.prepare import prepare
-
-    return prepare(build(PrepareConfig, {"source": source, "out": out, **options}, "prepare"))
+    """Prepare a source, or join prepared sets; returns the new set."""
+    return _call("prepare", options, source=source, out=out)
 
 
 def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
-    """Inspect prepared sets; returns all numbers. Options: `foveal.inspect.inspect.InspectConfig`."""
-    from foveal.inspect.inspect import InspectConfig, inspect
-
-    return inspect(build(InspectConfig, {"data": data, **options}, "inspect"))
+    """Inspect prepared sets; returns all numbers."""
+    return _call("inspect", options, data=data)
 
 
 def correct(data: PathLike, image: str, **options: Any) -> Path:
-    """Correct a label of a prepared set; returns corrections.csv. Options: `foveal.sets.correct.CorrectConfig`."""
-    from foveal.sets.correct import CorrectConfig, correct
-
-    return correct(build(CorrectConfig, {"data": data, "image": image, **options}, "correct"))
+    """Correct a label of a prepared set; returns corrections.csv."""
+    return _call("correct", options, data=data, image=image)
 
 
 def cluster(*data: PathLike, **options: Any) -> dict[str, Any]:
-    """Cluster and map images, find neighbours; returns all numbers. Options: `foveal.cluster.cluster.ClusterConfig`."""
-    from foveal.cluster.cluster import ClusterConfig, cluster
-
-    return cluster(build(ClusterConfig, {"data": data, **options}, "cluster"))
+    """Cluster and map images, find neighbours; returns all numbers."""
+    return _call("cluster", options, data=data)
 
 
 def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
-    """Pre-train an encoder; returns the run folder. Options: `foveal.pretrain.options.PretrainConfig`."""
-    from foveal.pretrain.loop import pretrain
-    from foveal.pretrain.options import PretrainConfig
-
-    return pretrain(build(PretrainConfig, {"data": data, "out": out, **options}, "pretrain"))
+    """Pre-train an encoder; returns the run folder."""
+    return _call("pretrain", options, data=data, out=out)
 
 
 def probe(data: PathLike, **options: Any) -> pd.DataFrame:
-    """Probe frozen encoders; returns the table. Options: `foveal.compare.probe.ProbeConfig`."""
-    from foveal.compare.probe import ProbeConfig, probe
-
-    return probe(build(ProbeConfig, {"data": data, **options}, "probe"))
+    """Probe frozen encoders; returns the table."""
+    return _call("probe", options, data=data)
 
 
 def train(data: PathLike, *, out: PathLike, **options: Any) -> Path:
-    """Train a grader; returns the run folder. Options: `foveal.train.options.TrainConfig`."""
-    from foveal.train.options import TrainConfig
-    from foveal.train.train import train
-
-    return train(build(TrainConfig, {"data": data, "out": out, **options}, "train"))
+    """Train a grader; returns the run folder."""
+    return _call("train", options, data=data, out=out)
 
 
 def pseudolabel(run: PathLike, *data: PathLike, out: PathLike, **options: Any) -> Path:
-    """Pseudo-label and train again; returns the table. Options: `foveal.compare.pseudolabel.PseudolabelConfig`."""
-    from foveal.compare.pseudolabel import PseudolabelConfig, pseudolabel
-
-    return pseudolabel(build(PseudolabelConfig, {"run": run, "data": data, "out": out, **options}, "pseudolabel"))
+    """Pseudo-label and train again; returns the table."""
+    return _call("pseudolabel", options, run=run, data=data, out=out)
 
 
 def compare(data: PathLike, *, out: PathLike, **options: Any) -> pd.DataFrame:
-    """Compare starting weights; returns the table. Options: `foveal.compare.options.CompareConfig`."""
-    from foveal.compare.compare import compare
-    from foveal.compare.options import CompareConfig
+    """Compare starting weights; returns the table."""
+    return _call("compare", options, data=data, out=out)
 
-    return compare(build(CompareConfig, {"data": data, "out": out, **options}, "compare"))
+
+def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
+    """Grade pictures; returns the table of predictions."""
+    return _call("predict", options, run=run, images=images)
+
+
+def evaluate(source: PathLike, *others: PathLike, **options: Any) -> Path:
+    """Measure predictions; returns metrics.json."""
+    return _call("evaluate", options, source=source, others=others)
+
+
+def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:
+    """Map where a grader looks; returns explain.json."""
+    return _call("explain", options, run=run, images=images)
+
+
+def export(run: PathLike, **options: Any) -> Path:
+    """Write a grader for other programs; returns the folder."""
+    return _call("export", options, run=run)
+
+
+def serve(run: PathLike, **options: Any) -> None:
+    """Serve a grader until it is stopped."""
+    _call("serve", options, run=run)
+
+
+def report(*runs: PathLike, **options: Any) -> Path:
+    """Write a page of evidence; returns its path."""
+    return _call("report", options, runs=runs)
 
 
 def load(
@@ -105,47 +156,3 @@ def load(
     from foveal.predict.loaded import load
 
     return load(*map(Path, runs), device=device, tta=tta, ungradable=ungradable)
-
-
-def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
-    """Grade pictures; returns the table of predictions. Options: `foveal.predict.predict.PredictConfig`."""
-    from foveal.predict.predict import PredictConfig, predict
-
-    return predict(build(PredictConfig, {"run": run, "images": images, **options}, "predict"))
-
-
-def evaluate(source: PathLike, *others: PathLike, **options: Any) -> Path:
-    """Measure predictions; returns metrics.json. Options: `foveal.evaluate.evaluate.EvaluateConfig`."""
-    from foveal.evaluate.evaluate import EvaluateConfig, evaluate
-
-    return evaluate(build(EvaluateConfig, {"source": source, "others": others, **options}, "evaluate"))
-
-
-def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:
-    """Map where a grader looks; returns explain.json. Options: `foveal.explain.explain.ExplainConfig`."""
-    from foveal.explain.explain import ExplainConfig, explain
-
-    return explain(build(ExplainConfig, {"run": run, "images": images, **options}, "explain"))
-
-
-def export(run: PathLike, **options: Any) -> Path:
-    """Write a grader for other programs; returns the folder. Options: `foveal.export.options.ExportConfig`."""
-    from foveal.export.export import export
-    from foveal.export.options import ExportConfig
-
-    return export(build(ExportConfig, {"run": run, **options}, "export"))
-
-
-def serve(run: PathLike, **options: Any) -> None:
-    """Serve a grader until it is stopped. Options: `foveal.serve.options.ServeConfig`."""
-    from foveal.serve.options import ServeConfig
-    from foveal.serve.serve import serve
-
-    serve(build(ServeConfig, {"run": run, **options}, "serve"))
-
-
-def report(*runs: PathLike, **options: Any) -> Path:
-    """Write a page of evidence; returns its path. Options: `foveal.report.build.ReportConfig`."""
-    from foveal.report.build import ReportConfig, report
-
-    return report(build(ReportConfig, {"runs": runs, **options}, "report"))

@@ -172,7 +172,8 @@ def test_checks_on_the_command_line_reach_the_caller_as_they_are(refuses, flags)
 
 
 def test_options_of_an_earlier_version_move_or_are_ignored_with_one_warning(tmp_path, monkeypatch, capsys, refuses):
-    monkeypatch.setitem(configuration.RETIRED, "pretrain", {"temperature", "momentum", "memory_format", "epochs"})
+    retired = ["temperature", "momentum", "memory_format", "epochs"]
+    monkeypatch.setitem(configuration.EARLIER["retired"], "pretrain", retired)
     text = 'verb = "pretrain"\ntemperature = 0.5\nmomentum = 0.9\nmemory_format = "auto"\nepochs = 4\n'
     file = written(tmp_path, text)
     for _ in range(2):

@@ -24,7 +24,7 @@ from foveal.nets.probes import mean_and_spread
 from foveal.nets.weights import update_average
 from foveal.predict.features import encode
 from foveal.runs import Run
-from foveal.schedule import set_learning_rate, stepped, warm_up_cosine
+from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
 from foveal.train.built import Built, Scale, build, weights_to_keep
 from foveal.train.epoch import Judged, note, re_estimate_statistics, refuse_divergence, selection_score, summarise
@@ -163,7 +163,7 @@ def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> flo
     if config.schedule == "cosine":
         return config.learning_rate * warm_up_cosine(step, total_steps, rising, config.final_rate)
     share = min(1.0, (step + 1) / max(1, rising))
-    return config.learning_rate * (share * stepped(epoch, config.decay) if config.schedule == "steps" else share)
+    return config.learning_rate * (share * config.decay**epoch if config.schedule == "steps" else share)
 
 
 def save_best(run: Run, task: Task, weights: dict[str, Tensor], epoch: int) -> None:

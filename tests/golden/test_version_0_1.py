@@ -85,7 +85,7 @@ def test_the_same_command_finds_its_run_finished(expected, capsys, verb, run):
 def test_every_option_of_0_1_is_still_known(verb):
     names = json.loads(Path(__file__).with_name("options_0_1.json").read_text())[verb]
     gone = set(names) - set(field_names(cli.options_of(verb)))
-    assert gone <= config.RETIRED.get(verb, set()) | config.RENAMED.get(verb, {}).keys()
+    assert gone <= {*config.EARLIER["retired"].get(verb, []), *config.EARLIER["renamed"].get(verb, {})}
 
 
 def test_an_old_configuration_is_read_and_names_what_is_ignored(capsys, tmp_path, monkeypatch):
