@@ -1,13 +1,18 @@
-"""What further columns of predictions.csv show: a second task, prediction sets, and a second reader.
+"""What further columns of predictions.csv show: subgroups, a second task, prediction sets, and a second reader.
+
+Columns of subgroups and of the second reader may also come, joined by id, from records.csv, measures.csv or columns.csv
+of the prepared set. In a joined set, `source` is the first part of an id: the set that the image came from.
 
 NAME         the label of an image in the second task, empty if unknown
 NAME=CLASS   the probability of each class of the second task
-set          the grades that readout.json promises to contain the true one, with the coverage given there
+set          the grades that contain the true one with the coverage in readout.json
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +22,10 @@ from foveal import metrics
 from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.operating import severity
+from foveal.page.words import counted
 from foveal.readout.readout import from_words
+from foveal.readout.scales import Scale, referred
 
 
 def tasks_in(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -70,11 +78,8 @@ def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampli
         return {}
     members, labels, resampling = members[having], labels[having], resampling.part(having)
     inside, size = members[np.arange(len(labels)), labels], members.sum(1)
-    found = {
-        "coverage": resampling.mean(inside, is_share=True),
-        "size": resampling.mean(size),
-        "single": resampling.mean(size == 1, is_share=True),
-    }
+    found = {"coverage": resampling.mean(inside, is_share=True), "size": resampling.mean(size),
+             "single": resampling.mean(size == 1, is_share=True)}  # fmt: skip
     for k, name in enumerate(names):
         if (labels == k).any():
             found[f"coverage of {name}"] = resampling.mean(inside, labels == k, is_share=True)
@@ -87,8 +92,9 @@ def second_readings(column: pd.Series, names: Sequence[str]) -> np.ndarray:
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip().str.removesuffix(".0")
     wrong = sorted(set(text) - set(numbers) - {""})
     if wrong:
-        raise FovealError("label.value", f"--second-reader {column.name}: '{wrong[0]}' is not a class",
-                          expected=f"0 to {len(names) - 1}, a class name ({', '.join(names)}), or empty")  # fmt: skip
+        expected = f"0 to {len(names) - 1}, a class name ({', '.join(names)}), or empty"
+        what = f"--second-reader {column.name}: '{wrong[0]}' is not a class"
+        raise FovealError("label.value", what, expected=expected)
     return text.map(numbers | {"": -1}).to_numpy(np.int64)
 
 
@@ -100,8 +106,107 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
     second, labels = second_readings(table[column], names), table["label"].to_numpy(np.int64)
     both = second >= 0
     if both.sum() < 2:
-        raise FovealError("label.none", f"--second-reader {column}: {both.sum()} of the evaluated images have a second "
-                          "reading", expected="at least 2", fix="choose another column, or leave it out")  # fmt: skip
+        what = f"--second-reader {column}: {counted(int(both.sum()), 'evaluated image')} with a second reading"
+        raise FovealError("label.none", what, expected="at least 2")
     part = resampling.part(both)
     kappa = part.graded(metrics.quadratic_kappa, labels[both], second[both], len(names))
     return part.entry(*kappa, int(both.sum())) | {"column": column}
+
+
+FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
+
+
+MOST_VALUES = 12  # numbers with more different values are split at their quartiles; text with more is refused
+
+
+def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str], option: str = "--by") -> pd.DataFrame:
+    """The predictions with `columns` joined by id from DATA/records.csv, measures.csv and columns.csv.
+
+    option: the option that names the columns. FovealError if a column does not exist, or if images are not in the set.
+    """
+    table = table.copy()
+    sources = [] if data is None else [_read(data / name) for name in ("records.csv", "measures.csv", "columns.csv")]
+    if "source" in columns and "source" not in table and table["id"].str.contains("/").all():
+        table["source"] = table["id"].str.partition("/")[0]
+    for column in columns:
+        if column in table:
+            continue
+        source = next((source for source in sources if column in source), None)
+        if source is None:
+            there = ", ".join(dict.fromkeys([*table.columns, *(name for source in sources for name in source.columns)]))
+            fix = "" if data else "name the prepared set with --records DATA"
+            raise FovealError("option.value", f"{option} {column}: there is no such column", expected=there, fix=fix)
+        missing = table["id"][~table["id"].isin(source.index)]
+        if len(missing):
+            what = f"--records {data} lacks {counted(len(missing), 'image')}; the first is {missing.iloc[0]}"
+            raise FovealError("set.other_images", what)
+        table[column] = source[column].loc[table["id"]].to_numpy()
+    return table
+
+
+def _read(file: Path) -> pd.DataFrame:
+    if not file.is_file():
+        if file.name == "records.csv":
+            raise FovealError("set.missing", f"--records {file.parent} is not a prepared set: it has no records.csv")
+        return pd.DataFrame()
+    text = dict.fromkeys(("id", "flags", "eye", "group"), str)
+    return pd.read_csv(file, keep_default_na=False, dtype=text).drop_duplicates("id").set_index("id")
+
+
+def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
+    """value -> bool [n]: the members of each subgroup of a column. Each flag is a subgroup; "none" has no flags.
+
+    Numbers with more than 12 different values are split at their quartiles; FovealError for text with more than 12.
+    """
+    text = values.astype(object).where(values.notna(), "").astype(str)
+    numbers = pd.to_numeric(values.where(text != ""), errors="coerce").astype(float)
+    if column == "flags":
+        flags = text.str.strip().str.get_dummies(" ").drop(columns="", errors="ignore").astype(bool)
+        return {**{str(flag): flags[flag].to_numpy() for flag in flags}, "none": ~flags.any(axis=1).to_numpy()}
+    named = text.replace("", "unknown")
+    if named.nunique() <= MOST_VALUES:
+        order = pd.DataFrame({"number": numbers, "name": named}).drop_duplicates("name").sort_values(["number", "name"])
+        return {value: (named == value).to_numpy(bool) for value in order["name"]}
+    if numbers.notna().sum() < 0.5 * len(numbers):
+        what = f"--by {column}: there are {named.nunique()} different values"
+        raise FovealError("option.value", what, expected=f"at most {MOST_VALUES}, or numbers")
+    edges = np.unique(np.quantile(numbers.dropna(), (0, 0.25, 0.5, 0.75, 1)))
+    places = np.searchsorted(edges[1:-1], numbers, side="right")
+    found = {f"{low:.4g} to {high:.4g}": (places == k) & numbers.notna().to_numpy()
+             for k, (low, high) in enumerate(pairwise(edges))}  # fmt: skip
+    return found if numbers.notna().all() else {**found, "unknown": numbers.isna().to_numpy()}
+
+
+def subgroups(
+    table: pd.DataFrame, columns: Sequence[str], scale: Scale, resampling: Resampling
+) -> list[dict[str, Any]]:
+    """Metrics of every subgroup of labelled rows, with the resamples of all rows.
+
+    Kappa, accuracy, referable AUC, and sensitivity and specificity of the grades for referable disease.
+    """
+    found = []
+    for column in columns:
+        for value, chosen in members(table[column], column).items():
+            if not chosen.any():
+                continue
+            part = resampling.part(chosen)
+            small = int(chosen.sum()) < FEW_IMAGES or part.groups < FEW_GROUPS
+            about = {"column": column, "value": value, "n": int(chosen.sum()), "groups": part.groups, "small": small}
+            found.append(about | {"metrics": _of_subgroup(table[chosen], scale, part)})
+    return found
+
+
+def _of_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
+    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
+    found = {}
+    if scale.ordered:
+        kappa = resampling.graded(metrics.quadratic_kappa, labels, grades, len(scale.names))
+        found["quadratic_kappa"] = resampling.entry(*kappa, len(table))
+    found["accuracy"] = resampling.mean(grades == labels, is_share=True)
+    if "referable" in scale.cuts:
+        called, true = (referred(given, scale.cuts["referable"]) for given in (grades, labels))
+        found["sensitivity"] = resampling.mean(called, true, is_share=True)
+        found["specificity"] = resampling.mean(~called, ~true, is_share=True)
+        area = roc_area(*severity(table, scale.cuts["referable"]), resampling)
+        found["referable_auc"] = resampling.entry(*area, len(table))
+    return found

@@ -19,8 +19,7 @@ from foveal import metrics
 from foveal.evaluate.intervals import Resampling
 
 MOST_POINTS = 200
-
-
+MOST_BINS, FEWEST_IN_A_BIN = 15, 20
 BLOCK = 512  # images at a time, so that their weights in all resamples fit in the CPU cache
 
 
@@ -91,14 +90,10 @@ def resampled_areas(scores: np.ndarray, positive: np.ndarray, resampling: Resamp
         all_before, hits_before = everyone[-1], hits[-1]
         if len(here):
             last_all, last_hits = seen[-1], reached[-1]
-    return _areas(area, mean, hits_before.astype(float), all_before.astype(float))
-
-
-def _areas(area: np.ndarray, mean: np.ndarray, hits: np.ndarray, everyone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normalise the sums. The area summed in descending order of scores lies above the ROC curve, hence 1 - area."""
-    pairs, both = hits * (everyone - hits), (hits > 0) & (everyone > hits)
-    auc = 1 - np.divide(area, pairs, out=np.full_like(area, np.nan), where=both)
-    return auc, np.divide(mean, hits, out=np.full_like(mean, np.nan), where=both)
+    positives, negatives = hits_before.astype(float), all_before.astype(float) - hits_before
+    both, undefined = (positives > 0) & (negatives > 0), np.full((2, size), np.nan)
+    above = np.divide(area, positives * negatives, out=undefined[0], where=both)  # of the curve, as scores descend
+    return 1 - above, np.divide(mean, positives, out=undefined[1], where=both)
 
 
 def _running(before: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -127,9 +122,6 @@ def _thinned(points: np.ndarray) -> list[list[float]]:
         steps = np.linspace(0, length[-1], MOST_POINTS)
         points = points[np.unique(np.append(np.searchsorted(length, steps[:-1]), len(points) - 1))]
     return points.round(6).tolist()
-
-
-MOST_BINS, FEWEST_IN_A_BIN = 15, 20
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -171,15 +163,11 @@ def calibration_error(
     value = float(abs(gaps.sum(0)).sum() / len(labels))
     n = resampling.sums(np.ones((len(labels), 1)))[:, 0]
     drawn = abs(resampling.sums(gaps)).sum(1) / np.where(n > 0, n, np.nan)
-    excess = np.nanmean(drawn) - value
-    return value, np.maximum(drawn - excess, 0)
+    return value, np.maximum(drawn - (np.nanmean(drawn) - value), 0)
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> tuple[float, np.ndarray]:
-    """Squared distance between probabilities and truth, summed over classes (Brier 1950), with its resamples [R].
-
-    0 is best; 2 means full confidence in a wrong class.
-    """
+    """Squared distance of probabilities and truth, 0 (best) to 2, summed over classes (Brier 1950); resamples [R]."""
     truth = labels[:, None] == np.arange(probabilities.shape[1])
     errors = ((probabilities - truth) ** 2).sum(1)
     return resampling.ratio(errors, np.ones_like(errors))

@@ -24,17 +24,19 @@ from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
 from foveal.files import json_ready, write_json, write_table
-from foveal.page.words import difference_with_interval
+from foveal.page.words import counted, difference_with_interval
 from foveal.readout.predictions import probability_columns, units
 
-FILE = "comparison.json"
 CAVEAT = "McNemar's test assumes independent images; if patients have several images, rely on the intervals"
 
 
 def paired_difference(
-    first: pd.DataFrame, second: pd.DataFrame, referable_from: int | None = None, *, resamples: int = RESAMPLES,
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    referable_from: int | None = None,
+    resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Quadratic kappa, accuracy and, with a lowest referable class, referable AUC of `second` minus those of `first`.
 
     Uses the labelled images that both tables contain. Both resample the same groups, so variation that they share
@@ -89,19 +91,16 @@ def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The labelled images that both tables contain; columns of the second end in `_second`."""
     classes = [len(probability_columns(table)) for table in (first, second)]
     if classes[0] != classes[1]:
-        raise FovealError("predictions.classes", f"the tables have {classes[0]} and {classes[1]} classes",
-                          expected="the same classes in all compared tables")  # fmt: skip
+        raise FovealError("predictions.classes", f"the compared tables have {classes[0]} and {classes[1]} classes")
     pairs = first.merge(second, on="id", suffixes=("", "_second"))
     pairs = pairs[pairs["label"].notna() & pairs["label_second"].notna()].reset_index(drop=True)
     if len(pairs) < 2:
-        raise FovealError("predictions.no_overlap", f"the tables have {len(pairs)} labelled images in common",
-                          expected="at least 2")  # fmt: skip
+        what = f"the compared tables share {counted(len(pairs), 'labelled image')}"
+        raise FovealError("predictions.no_overlap", what, expected="at least 2")
     other = int((pairs["label"] != pairs["label_second"]).sum())
     if other:
-        raise FovealError(
-            "predictions.other_labels", f"the tables have different labels for {other} of {len(pairs)} images",
-            fix="if labels were corrected, evaluate all runs with the same --corrections",
-        )  # fmt: skip
+        what = f"the tables have different labels for {other} of {counted(len(pairs), 'image')}"
+        raise FovealError("predictions.other_labels", what, fix="evaluate all runs with the same --corrections")
     return pairs
 
 
@@ -111,7 +110,7 @@ def describe(difference: Mapping[str, Any]) -> str:
         f"{name.replace('_', ' ')} {difference_with_interval(difference[name])}: {difference[name]['answer']}"
         for name in ("quadratic_kappa", "accuracy", "referable_auc") if name in difference
     ]  # fmt: skip
-    return f"{'; '.join(parts)} (paired, 95 % intervals, {difference['n']} images)."
+    return f"{'; '.join(parts)} (paired, 95 % intervals, {counted(difference['n'], 'image')})."
 
 
 def against_baseline(
@@ -122,34 +121,27 @@ def against_baseline(
     tables: name -> labelled rows as returned by `read_predictions`.
     """
     found = []
-    for name in tables:
-        if name != baseline:
-            pair = paired_difference(tables[baseline], tables[name], referable_from)
-            figures = {key: entry for key, entry in pair.items() if key not in ("n", "mcnemar")}
-            found.append({
-                "baseline": baseline, "run": name, "n": pair["n"], "differences": figures, "mcnemar": pair["mcnemar"],
-                "sentence": f"{name} compared with {baseline}: {describe(pair)}",
-            })  # fmt: skip
+    for name in [name for name in tables if name != baseline]:
+        pair = paired_difference(tables[baseline], tables[name], referable_from)
+        sentence = f"{name} compared with {baseline}: {describe(pair)}"
+        about = {"baseline": baseline, "run": name, "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar")}
+        found.append(about | {"differences": pair, "sentence": sentence})
     return found
 
 
 def write_comparison(folder: Path, comparison: list[dict[str, Any]]) -> None:
     """Write comparison.json and comparison.csv into `folder`, and print a sentence per pair."""
-    write_json(folder / FILE, json_ready(comparison))
-    write_table((folder / FILE).with_suffix(".csv"), _rows(comparison))
+    file, rows = folder / "comparison.json", []
     for one in comparison:
-        test = one["mcnemar"]
-        say(f"{one['sentence']} Only {one['run']} is right on {test['only_second']} images, only {one['baseline']} on "
+        test, baseline, run = one["mcnemar"], one["baseline"], one["run"]
+        rows += [
+            {"baseline": baseline, "run": run, "figure": figure, "difference": entry["value"], "low": entry["low"],
+             "high": entry["high"], "answer": entry["answer"], "n": one["n"], "only_baseline_right": test["only_first"],
+             "only_run_right": test["only_second"], "mcnemar_exact": test["exact"], "mcnemar_mid_p": test["mid_p"]}
+            for figure, entry in one["differences"].items()
+        ]  # fmt: skip
+        say(f"{one['sentence']} Only {run} is right on {counted(test['only_second'], 'image')}, only {baseline} on "
             f"{test['only_first']} (McNemar mid-p {test['mid_p']:.3g}).")  # fmt: skip
-    say(f"comparison: {folder / FILE}")
-
-
-def _rows(comparison: list[dict[str, Any]]) -> pd.DataFrame:
-    """The table of comparison.csv; McNemar's test of a pair is repeated in each of its rows."""
-    return pd.DataFrame([
-        {"baseline": one["baseline"], "run": one["run"], "figure": figure, "difference": entry["value"],
-         "low": entry["low"], "high": entry["high"], "answer": entry["answer"], "n": one["n"],
-         "only_baseline_right": one["mcnemar"]["only_first"], "only_run_right": one["mcnemar"]["only_second"],
-         "mcnemar_exact": one["mcnemar"]["exact"], "mcnemar_mid_p": one["mcnemar"]["mid_p"]}
-        for one in comparison for figure, entry in one["differences"].items()
-    ])  # fmt: skip
+    write_json(file, json_ready(comparison))
+    write_table(file.with_suffix(".csv"), pd.DataFrame(rows))
+    say(f"comparison: {file}")

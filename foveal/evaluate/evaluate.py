@@ -8,13 +8,12 @@ foveal evaluate RUN OTHER… --baseline OTHER
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, sets, second, subgroups,
                 harm, about
 confusion.csv   true by given class
-label_noise.csv labels that the grader doubts (label_noise.py)
+label_noise.csv labels that the grader doubts (judged.py)
 comparison.*    with several sources: each compared with the baseline (difference.py)
 """
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,25 +21,27 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import tyro
 
+from foveal.config import read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.evaluate.columns import agreement, measure_second, measure_sets
+from foveal.evaluate.columns import agreement, join_records, measure_second, measure_sets, subgroups
 from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.judged import (
     check_classes,
     choose_rows,
+    doubts,
     model_beside,
     names_of,
     scale_of,
     table_of,
+    unlearned,
     with_corrections,
+    with_neighbours,
 )
-from foveal.evaluate.label_noise import doubts, unlearned, with_neighbours
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
 from foveal.evaluate.show import show, warnings
-from foveal.evaluate.subgroups import join_records, subgroups
 from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
 from foveal.readout.predictions import read_predictions, units
@@ -107,12 +108,15 @@ def evaluate(config: EvaluateConfig) -> Path:
     table = join_records(table, config.records, config.by)
     scale = scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(units(table), RESAMPLES, SEED)
+    coverage = read_readout(
+        file.parent, "", ordered=True
+    ).coverage  # that the prediction sets promise, if there are any
     about = {
         "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
         "classes": names, "referable_from": scale.referable_from,
         "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
         "resamples": RESAMPLES, "seed": SEED, "interval": "95 %, BCa bootstrap over groups",
-        **_promised(file), **corrected,
+        **({"coverage": coverage} if coverage else {}), **corrected,
     }  # fmt: skip
     if config.second_reader is not None:
         column = config.second_reader
@@ -124,7 +128,10 @@ def evaluate(config: EvaluateConfig) -> Path:
         "subgroups": subgroups(table, config.by, scale, resampling), "about": about,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, result, names)
+    write_json(out, result)
+    confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
+    write_table(out.with_name("confusion.csv"), confusion.reset_index())
+    show(result)
     if config.corrections is not None:
         _keep_corrections(config.corrections, everything, out, corrected["corrections"])
     _write_doubts(out, everything, names, file)
@@ -133,7 +140,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         write_comparison(out.parent, comparison)
     for warning in warnings(result):
         warn(warning)
-    _warn_of_leaks(file)
+    options = file.with_name("config.toml")
+    if options.is_file() and read_toml(options, "train").get("allow_leaks"):
+        warn(f"{file.parent} was trained with --allow-leaks: evaluation images may be among its training images")
     return out
 
 
@@ -144,8 +153,8 @@ def _corrected(
     if config.corrections is None:
         return table, {}
     if (out.parent / "records.csv").is_file():  # a set keeps its own corrections under that name
-        raise FovealError("output.in_set", f"{out} is in a prepared set, whose {CORRECTIONS} would be overwritten",
-                          fix="choose another --out")  # fmt: skip
+        what = f"{out} is in a prepared set, whose {CORRECTIONS} would be overwritten"
+        raise FovealError("output.in_set", what, fix="choose another --out")
     corrected, counts = with_corrections(table, config.corrections, names)
     return corrected, {"corrections": counts}
 
@@ -172,26 +181,13 @@ def _points(
     return {"operating_points": points} | ({"operating_points_note": note} if note else {})
 
 
-def _promised(file: Path) -> dict[str, float]:
-    """The target coverage of the prediction sets, from readout.json next to the predictions; {} without sets."""
-    coverage = read_readout(file.parent, "", ordered=True).coverage
-    return {"coverage": coverage} if coverage else {}
-
-
-def _write(out: Path, result: dict[str, Any], names: list[str]) -> None:
-    """Write metrics.json and confusion.csv, and print the tables."""
-    write_json(out, result)
-    confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
-    write_table(out.with_name("confusion.csv"), confusion.reset_index())
-    show(result)
-
-
 def _keep_corrections(file: Path, table: pd.DataFrame, out: Path, counts: dict[str, Any]) -> None:
     """Copy the corrections of these images next to metrics.json, so that a report can apply them as well."""
     kept, beside = read_corrections(file), out.with_name(CORRECTIONS)
     if beside.resolve() != file.resolve():  # that file may contain other images as well
         write_text(beside, corrections_text(kept[kept["id"].isin(table["id"])]))
-    say(f"labels: {counted(counts['rows'], 'correction')} for graded images; {counts['changed']} labels changed")
+    changed = counted(counts["changed"], "label")
+    say(f"labels: {counted(counts['rows'], 'correction')} for graded images; {changed} changed")
 
 
 def _write_doubts(out: Path, everything: pd.DataFrame, names: list[str], file: Path) -> None:
@@ -199,12 +195,8 @@ def _write_doubts(out: Path, everything: pd.DataFrame, names: list[str], file: P
     judged, listed = unlearned(everything), out.with_name("label_noise.csv")
     found = with_neighbours(doubts(judged), file.parent / "cluster" / "neighbours.csv", names)
     write_table(listed, found)
-    say(f"labels: the grader doubts {len(found)} of the {len(judged)} labels it was not trained on; see {listed}")
+    say(
+        f"labels: the grader doubts {len(found)} of {counted(len(judged), 'label')} it was not trained on; see {listed}"
+    )
     if len(found) > MANY_DOUBTS * len(judged):
         warn("with so many doubted labels, the grader is more likely wrong than the labels")
-
-
-def _warn_of_leaks(file: Path) -> None:
-    config = file.with_name("config.toml")
-    if config.is_file() and tomllib.loads(config.read_text(encoding="utf-8")).get("allow_leaks"):
-        warn(f"{file.parent} was trained with --allow-leaks: evaluation images may be among its training images")

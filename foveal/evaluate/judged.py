@@ -1,10 +1,24 @@
-"""The rows to evaluate, their labels (corrected on request) and the meaning of their classes."""
+"""The rows to evaluate, the meaning of their classes, and their labels: corrected on request, doubted by the grader.
+
+Doubts are by confident learning (Northcutt, Jiang and Chuang 2021), outside the training part only, because a grader
+fits the labels it was trained on. A doubt is a reason to look at the image again, not a correction; a reader's
+corrections go into a file for `--corrections`.
+
+RUN/label_noise.csv, a row per doubted label, the most suspicious first:
+    id, label, grade  as in predictions.csv, the label after corrections
+    probability       of the label
+    suspicion         0.5 to 1: half of 1 - (probability of the label - highest of the other classes)
+    likely            the class that the image probably has
+    neighbours        labels of the 5 most similar images, as "3 no DR, 2 mild NPDR", if `foveal cluster` has been run
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from foveal.errors import FovealError
@@ -43,10 +57,8 @@ def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
     chosen = labelled if split == "all" else labelled[labelled["split"] == split]
     if len(chosen) < 2:
         there = ", ".join(f"{n} {name or 'without split'}" for name, n in labelled["split"].value_counts().items())
-        raise FovealError(
-            "predictions.no_labels", f"--split {split} has {counted(len(chosen), 'labelled row')} (there are: "
-            f"{there or 'none'})", expected="at least 2", fix="choose another --split, or add labels",
-        )  # fmt: skip
+        has = f"--split {split} has {counted(len(chosen), 'labelled row')} (there are: {there or 'none'})"
+        raise FovealError("predictions.no_labels", has, expected="at least 2", fix="choose another --split")
     return chosen.reset_index(drop=True), split
 
 
@@ -54,10 +66,8 @@ def check_classes(table: pd.DataFrame, split: str, names: list[str]) -> None:
     """FovealError if all labels are the same class: kappa and areas under curves need two classes."""
     present = table["label"].unique()
     if len(present) < 2:
-        raise FovealError(
-            "predictions.one_class", f"--split {split}: all {len(table)} labels are '{names[int(present[0])]}'",
-            expected="images of at least two classes", fix="add images of another class, or choose another --split",
-        )  # fmt: skip
+        what = f"--split {split}: all {len(table)} labels are '{names[int(present[0])]}'"
+        raise FovealError("predictions.one_class", what, expected="images of at least two classes")
 
 
 def scale_of(lowest: int | None, model: dict[str, Any], names: list[str], table: pd.DataFrame) -> Scale:
@@ -106,3 +116,49 @@ def _before(table: pd.DataFrame, changes: pd.DataFrame, names: list[str]) -> pd.
         if now != first and now in outcomes:
             table.loc[place_of[name], "label"] = first
     return table
+
+
+NEIGHBOURS = 5
+
+
+def unlearned(table: pd.DataFrame) -> pd.DataFrame:
+    """The labelled rows outside the training part."""
+    return table[table["label"].notna() & (table["split"] != "train")].reset_index(drop=True)
+
+
+def doubts(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of label_noise.csv: labelled rows for which another class is both `likely` and more probable."""
+    probabilities, labels = table[probability_columns(table)].to_numpy(float), table["label"].to_numpy(np.int64)
+    rows, others = np.arange(len(labels)), probabilities.copy()
+    own, others[rows, labels] = probabilities[rows, labels], -np.inf
+    found = pd.DataFrame({
+        "id": table["id"], "label": labels, "grade": table["grade"], "probability": own.round(6),
+        "suspicion": ((1 - (own - others.max(1))) / 2).round(6), "likely": likely(probabilities, labels),
+    })  # fmt: skip
+    found = found[(found["likely"] != found["label"]) & (found["suspicion"] > 0.5)]
+    return found.sort_values(["suspicion", "id"], ascending=[False, True], ignore_index=True)
+
+
+def with_neighbours(found: pd.DataFrame, file: Path, names: list[str]) -> pd.DataFrame:
+    """Add the labels of the most similar images to the doubts, if there is a cluster/neighbours.csv."""
+    if not file.is_file():
+        return found
+    near = pd.read_csv(file, dtype={"id": str}, usecols=["id", "rank", "other_label"])
+    near = near[near["id"].isin(found["id"]) & (near["rank"] <= NEIGHBOURS) & near["other_label"].notna()]
+    words = {
+        name: ", ".join(f"{n} {names[label]}" for label, n in Counter(own["other_label"].astype(int)).most_common())
+        for name, own in near.groupby("id")
+    }
+    return found.assign(neighbours=[words.get(name, "") for name in found["id"]])
+
+
+def likely(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """int [n]: the likely true class of each image, from probabilities [n, K] and labels [n].
+
+    The most probable class among those whose probability reaches its mean over the images with that label; without
+    one, the label itself. This is the confident joint of the paper; the means allow for over- and underconfidence.
+    """
+    classes = range(probabilities.shape[1])
+    bars = [probabilities[labels == k, k].mean() if (labels == k).any() else np.inf for k in classes]
+    reached = np.where(probabilities >= np.array(bars), probabilities, -1.0)
+    return np.where(reached.max(1) >= 0, reached.argmax(1), labels)

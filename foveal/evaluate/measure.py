@@ -21,25 +21,18 @@ from foveal import metrics
 from foveal.evaluate import curves
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
+from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import Scale
 
-OVERALL = {
-    "accuracy": metrics.accuracy,
-    "balanced_accuracy": metrics.balanced_accuracy,
-    "quadratic_kappa": metrics.quadratic_kappa,
-    "linear_kappa": metrics.linear_kappa,
-    "unweighted_kappa": metrics.unweighted_kappa,
-    "macro_f1": metrics.macro_f1,
-    "weighted_f1": metrics.weighted_f1,
-    "mean_absolute_error": metrics.mean_absolute_error,
-}
+OVERALL = (
+    metrics.accuracy, metrics.balanced_accuracy, metrics.quadratic_kappa, metrics.linear_kappa,
+    metrics.unweighted_kappa, metrics.macro_f1, metrics.weighted_f1, metrics.mean_absolute_error,
+)  # fmt: skip
+BY_DISTANCE = {metrics.quadratic_kappa, metrics.linear_kappa, metrics.mean_absolute_error}
+MISSED = 2  # factor for sight-threatening disease that is not referred
 
-
-BY_DISTANCE = ("quadratic_kappa", "linear_kappa", "mean_absolute_error")
-
-
-PER_CLASS = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
+Confusions = tuple[np.ndarray, np.ndarray, np.ndarray]  # of the grades, their resamples, a constant
 
 
 def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
@@ -57,9 +50,8 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     for target, cut in scale.cuts.items():
         scores, positive = severity(table, cut)
         found |= _areas(scores, positive, (f"{target}_auc", f"{target}_average_precision"), len(table), resampling)
-        shapes[target] = {
-            "roc": curves.roc(scores, positive), "precision_recall": curves.precision_recall(scores, positive)
-        }  # fmt: skip
+        points = {"roc": curves.roc(scores, positive), "precision_recall": curves.precision_recall(scores, positive)}
+        shapes[target] = points
     found |= _probabilities(probabilities, labels, resampling)
     found |= _per_class(labels, grades, (total, drawn, constant), scale, resampling)
     for k, name in enumerate(scale.names):
@@ -69,20 +61,17 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
         "metrics": found, "confusion": total.astype(int).tolist(), "constant_answer": scale.names[answer],
         "curves": shapes, "reliability": curves.reliability(probabilities, labels),
     }  # fmt: skip
-    return {**result, "harm": harm(total, drawn, constant, scale, resampling)} if scale.ordered else result
-
-
-Confusions = tuple[np.ndarray, np.ndarray, np.ndarray]  # of the grades, their resamples, a constant
+    return {**result, "harm": harm((total, drawn, constant), scale, resampling)} if scale.ordered else result
 
 
 def _overall(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[str, Any]:
     found, n = {}, int(confusions[0].sum())
-    for name, metric in OVERALL.items():
-        if scale.ordered or name not in BY_DISTANCE:
-            value, drawn, constant = (metric(confusion) for confusion in confusions)
-            everyone = np.ones(n, bool) if name == "accuracy" else None
+    for metric in OVERALL:
+        if scale.ordered or metric not in BY_DISTANCE:
+            value, drawn, constant = map(metric, confusions)
+            everyone = np.ones(n, bool) if metric is metrics.accuracy else None
             entry = resampling.entry(float(value), drawn, n, share_of=everyone)
-            found[name] = _with_constant(entry, float(constant))
+            found[metric.__name__] = _with_constant(entry, float(constant))
     return found
 
 
@@ -92,10 +81,10 @@ def _areas(
     """The areas under the ROC and the precision-recall curve, under the two `names`."""
     area = metrics.area_under_curve(scores, positive)
     mean = curves.average_precision(scores, positive) if not math.isnan(area) else math.nan
-    both = curves.resampled_areas(scores, positive, resampling)
-    figures = zip(names, (area, mean), both, (0.5, float(positive.mean())), strict=True)
+    areas, means = curves.resampled_areas(scores, positive, resampling)
     return {
-        name: _with_constant(resampling.entry(value, drawn, n), constant) for name, value, drawn, constant in figures
+        names[0]: _with_constant(resampling.entry(area, areas, n), 0.5),
+        names[1]: _with_constant(resampling.entry(mean, means, n), float(positive.mean())),
     }
 
 
@@ -114,13 +103,13 @@ def _per_class(
 ) -> dict[str, Any]:
     """One class against the rest; n counts the images of the class, or for precision the images graded as the class."""
     found = {}
-    for what, metric in PER_CLASS.items():
-        values, drawn, constant = (metric(confusion) for confusion in confusions)
+    for metric in (metrics.precision, metrics.recall, metrics.f1):
+        values, drawn, constant = map(metric, confusions)
         for k, name in enumerate(scale.names):
-            base = (grades if what == "precision" else labels) == k
-            share_of = base if what != "f1" else None
+            base = (grades if metric is metrics.precision else labels) == k
+            share_of = None if metric is metrics.f1 else base
             entry = resampling.entry(float(values[k]), drawn[:, k], int(base.sum()), share_of=share_of)
-            found[f"{what} of {name}"] = _with_constant(entry, float(constant[k]))
+            found[f"{metric.__name__} of {name}"] = _with_constant(entry, float(constant[k]))
     return found
 
 
@@ -128,37 +117,36 @@ def _with_constant(entry: dict[str, Any], constant: float) -> dict[str, Any]:
     return {**entry, "constant": None if math.isnan(constant) else constant}
 
 
-MISSED = 2  # factor for sight-threatening disease that is not referred
-
-
 def weights(scale: Scale) -> np.ndarray:
     """float [K, K]: the weight of each error, true (row) by given (column) class; 0 on the diagonal."""
-    classes = np.arange(len(scale.names), dtype=float)
+    classes, cuts = np.arange(len(scale.names), dtype=float), scale.cuts
     table = (classes[:, None] - classes) ** 2
-    cuts = scale.cuts
     if len(cuts) == 2:
         table[cuts["sight_threatening"] :, : cuts["referable"]] *= MISSED
     return table
 
 
-def harm(
-    confusion: np.ndarray, drawn: np.ndarray, constant: np.ndarray, scale: Scale, resampling: Resampling
-) -> dict[str, Any]:
+def harm(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[str, Any]:
     """The errors sorted by weight x number, the mean weight per image, and the worst error in words.
 
-    confusion, constant: [K, K]; drawn: [R, K, K]. `share` is relative to the images of the true class. The index is 0
-    without errors; its `constant` is the index when every image gets the most common class.
+    `share` is relative to the images of the true class. The index is 0 without errors; its `constant` is the index when
+    every image gets the most common class.
     """
-    table, names = weights(scale), list(scale.names)
+    table, names, confusion = weights(scale), scale.names, confusions[0]
     errors: list[dict[str, Any]] = [
         {"true": names[true], "given": names[given], "n": int(confusion[true, given]),
          "share": float(confusion[true, given] / confusion[true].sum()), "weight": float(table[true, given])}
         for true, given in zip(*np.nonzero(confusion * (table > 0)), strict=True)
     ]  # fmt: skip
     errors.sort(key=lambda error: -error["weight"] * error["n"])
-    index = resampling.entry(_mean(confusion, table), _mean(drawn, table), int(confusion.sum()))
-    index["constant"] = float(_mean(constant, table))
+    value, drawn, constant = (_mean(one, table) for one in confusions)
+    index = _with_constant(resampling.entry(value, drawn, int(confusion.sum())), float(constant))
     return {"errors": errors, "index": index, "worst": worst(confusion, scale)}
+
+
+def _mean(confusion: np.ndarray, table: np.ndarray) -> Any:
+    n = confusion.sum((-2, -1))
+    return (confusion * table).sum((-2, -1)) / np.where(n > 0, n, np.nan)
 
 
 def worst(confusion: np.ndarray, scale: Scale) -> str:
@@ -166,9 +154,4 @@ def worst(confusion: np.ndarray, scale: Scale) -> str:
     top, cut = len(scale.names) - 1, scale.cuts.get("referable", 1)
     called = " or ".join(f"'{name}'" for name in scale.names[:cut])
     missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())
-    return f"'{scale.names[top]}' graded as {called}: {missed} of {there} images"
-
-
-def _mean(confusion: np.ndarray, table: np.ndarray) -> Any:
-    n = confusion.sum((-2, -1))
-    return (confusion * table).sum((-2, -1)) / np.where(n > 0, n, np.nan)
+    return f"'{scale.names[top]}' graded as {called}: {missed} of {counted(there, 'image')}"

@@ -9,6 +9,7 @@ is positive if its score is at or above the threshold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,9 @@ from foveal.readout.scales import Scale, referred
 LEAST = 0.9  # the sensitivity or specificity that two of the points reach on the validation part
 BY_GRADE = "grade given"
 NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
+RATES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows bool [n]; scores and truth to choose their threshold on
 
 
 def operating_points(
@@ -62,9 +66,6 @@ def _points_of(
         chosen = {"threshold": threshold} | (dict.fromkeys(chosen_by) if threshold is None else chosen_by)
         points.append({"target": target, "name": name} | chosen | judge(called, positive, resampling, share))
     return points, note
-
-
-Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows bool [n]; scores and truth to choose their threshold on
 
 
 def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int) -> tuple[str, list[Part]]:
@@ -112,11 +113,12 @@ def choose(scores: np.ndarray, positive: np.ndarray, name: str) -> float:
     specificity = 1 - np.append(0, false) / false[-1]
     enough = LEAST - 1e-12  # so that 0.9 itself passes despite rounding
     if name == "90 % specificity":
-        best = int(np.where(specificity >= enough, sensitivity, -1).argmax())
+        merit = np.where(specificity >= enough, sensitivity, -1)
     elif name == "90 % sensitivity":
-        best = int(np.where(sensitivity >= enough, specificity, -1).argmax())
+        merit = np.where(sensitivity >= enough, specificity, -1)
     else:
-        best = int((sensitivity + specificity).round(12).argmax())
+        merit = (sensitivity + specificity).round(12)
+    best = int(merit.argmax())
     edges = np.concatenate([[thresholds[0] + 1], thresholds, [thresholds[-1] - 1]])
     return float((edges[best] + edges[best + 1]) / 2)
 
@@ -127,44 +129,38 @@ def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalen
     Predictive values follow from Bayes' rule at `prevalence`; None uses that of the images, resampled with them.
     """
     cells = np.stack([called & true, ~called & true, called & ~true, ~called & ~true], axis=1).astype(float)
-    values, drawn = _rates(cells.sum(0), prevalence), _rates(resampling.sums(cells), prevalence)
-    own = float(true.mean())
-    bases = {"sensitivity": true, "specificity": ~true,
-             "positive_predictive_value": called, "negative_predictive_value": ~called}  # fmt: skip
+    figures = zip(_rates(cells.sum(0), prevalence), _rates(resampling.sums(cells), prevalence), strict=True)
     found: dict[str, Any] = {}
-    for (name, base), value, resampled in zip(bases.items(), values, drawn, strict=True):
-        entry = resampling.entry(float(value), resampled, int(base.sum()), share_of=base)
-        if name.endswith("predictive_value") and prevalence is not None and value in (0.0, 1.0):
-            entry |= _limits(name, found["sensitivity"], found["specificity"], prevalence)
-        if name.endswith("predictive_value"):
-            entry["prevalence"] = own if prevalence is None else prevalence
-        found[name] = entry
+    for name, base, (value, drawn) in zip(RATES, (true, ~true, called, ~called), figures, strict=True):
+        found[name] = resampling.entry(float(value), drawn, int(base.sum()), share_of=base)
+    for number, name in enumerate(RATES[2:]):
+        if prevalence is not None and found[name]["value"] in (0.0, 1.0):
+            found[name] |= {side: _limit(number, side, found, prevalence) for side in ("low", "high")}
+        found[name]["prevalence"] = float(true.mean()) if prevalence is None else prevalence
     return found | {"referred": float(called.mean())}
 
 
-def _limits(name: str, sensitivity: dict[str, Any], specificity: dict[str, Any], prevalence: float) -> dict[str, Any]:
-    """Limits of a predictive value of 0 or 1 at a given prevalence, from the limits of sensitivity and specificity.
+def _limit(number: int, side: str, found: dict[str, Any], prevalence: float) -> float | None:
+    """A limit of a predictive value of 0 or 1 at a given prevalence, from those of sensitivity and specificity.
 
     Predictive values rise with both, so combining the two lower limits by Bayes' rule gives a conservative lower limit.
     """
-    limits = {}
-    for side in ("low", "high"):
-        a, b = sensitivity[side], specificity[side]
-        if a is None or b is None:
-            return {"low": None, "high": None}
-        right, wrong = a * prevalence, (1 - b) * (1 - prevalence)
-        if name.startswith("negative"):
-            right, wrong = b * (1 - prevalence), (1 - a) * prevalence
-        limits[side] = right / (right + wrong) if right + wrong else None
-    return limits
+    a, b = (np.array(found[name][side], float) for name in RATES[:2])  # nan for None
+    value = float(_predictive(a, b, prevalence)[number])
+    return None if math.isnan(value) else value
 
 
-def _rates(cells: np.ndarray, prevalence: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _rates(cells: np.ndarray, prevalence: float | None) -> tuple[np.ndarray, ...]:
     """Sensitivity, specificity, positive and negative predictive value of cells [..., 4]; nan if undefined."""
-    hit, missed, false, clear = np.moveaxis(np.asarray(cells, float), -1, 0)
+    hit, missed, false, clear = np.moveaxis(cells, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        sensitivity, specificity = hit / (hit + missed), clear / (clear + false)
+        rates = hit / (hit + missed), clear / (clear + false)
         share = (hit + missed) / cells.sum(-1) if prevalence is None else prevalence
-        positive = sensitivity * share / (sensitivity * share + (1 - specificity) * (1 - share))
-        negative = specificity * (1 - share) / (specificity * (1 - share) + (1 - sensitivity) * share)
-    return sensitivity, specificity, positive, negative
+    return *rates, *_predictive(*rates, share)
+
+
+def _predictive(sensitivity: np.ndarray, specificity: np.ndarray, share: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Positive and negative predictive value by Bayes' rule; nan if undefined."""
+    hit, clear = sensitivity * share, specificity * (1 - share)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return hit / (hit + (1 - specificity) * (1 - share)), clear / (clear + (1 - sensitivity) * share)

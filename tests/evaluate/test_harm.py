@@ -28,7 +28,7 @@ def test_errors_index_and_words_by_hand():
     confusion[0, 1], confusion[4, 0], confusion[3, 1] = 20, 1, 3
     constant = np.zeros((5, 5))
     constant[:, 0] = confusion.sum(1)
-    found = harm(confusion, np.stack([confusion] * 100), constant, ICDR, Resampling(np.arange(111), 100))
+    found = harm((confusion, np.stack([confusion] * 100), constant), ICDR, Resampling(np.arange(111), 100))
     assert [(error["true"], error["given"], error["n"], error["weight"]) for error in found["errors"]] == [
         ("e", "a", 1, 32), ("d", "b", 3, 8), ("a", "b", 20, 1),
     ]  # fmt: skip

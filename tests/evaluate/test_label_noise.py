@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from foveal.evaluate.label_noise import doubts, likely, unlearned
+from foveal.evaluate.judged import doubts, likely, unlearned
 
 
 def graded(n=400, flipped=20, seed=0):

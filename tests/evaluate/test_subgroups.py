@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from foveal import metrics
+from foveal.evaluate.columns import join_records, members, subgroups
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.subgroups import join_records, members, subgroups
 from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
 
