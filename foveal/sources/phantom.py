@@ -10,9 +10,11 @@ Everything is drawn as polygons: filled on a finer canvas, reduced to the share 
 blended. To see some, use `draw_patients(100, 96, 0)`.
 """
 
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from numpy.random import Generator
 from foveal.errors import FovealError
 
 Outlines = list[np.ndarray]  # closed polygons [n, 2] in retina units
+DRAWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("phantom.toml").read_text(encoding="utf-8"))
 
 GRADE_SHARES = (0.42, 0.13, 0.22, 0.13, 0.10)  # of one eye; with the other, about 40/15/22/13/10 %
 FELLOW_EYE_AGREES = 0.87
@@ -89,10 +92,10 @@ def _draw(grade: int, eye: str, size: int, patient_seed: int, image_seed: int) -
     pose = _pose(eye, size, anatomy)
     scene = _draw_retina(pose, size, patient, anatomy)
     lesions = np.zeros((size, size), np.uint8)
-    for kind in LESION_KINDS:
+    for kind in DRAWN["lesions"]:
         outlines = _draw_lesions(kind, grade, 1.4 / size, disease)  # a smaller dot might cover no pixel
         if outlines:
-            lesions[_paint(scene, pose, outlines, kind.paint) >= LABEL_COVERAGE] = kind.label
+            lesions[_paint(scene, pose, outlines, kind["paint"]) >= LABEL_COVERAGE] = kind["label"]
     image, field = _photograph(scene, patient, camera)
     return Phantom(image=image, lesions=np.where(field > 0.5, lesions, np.uint8(0)), grade=int(grade), eye=eye)
 
@@ -121,31 +124,17 @@ def _photograph(scene: np.ndarray, patient: Generator, generator: Generator) -> 
     return (np.clip(noisy * field[..., None], 0, 1) * 255).round().astype(np.uint8), field
 
 
-class _Paint(NamedTuple):
-    red: float
-    green: float
-    blue: float
-    opacity: float
-    softness: float = 0.0  # blur of the edge (standard deviation), retina units
-
-
-MACULA, FOVEOLA = _Paint(0.30, 0.05, 0.03, 0.40, 0.11), _Paint(0.30, 0.05, 0.03, 0.35, 0.03)
-DISC_RIM, DISC_CUP = _Paint(1.0, 0.76, 0.38, 0.92, 0.01), _Paint(1.0, 0.92, 0.60, 0.92, 0.01)
-ARTERY, VEIN = _Paint(0.66, 0.18, 0.09, 0.70), _Paint(0.47, 0.10, 0.08, 0.75)
-EXUDATE, COTTON_WOOL = _Paint(1.0, 0.86, 0.42, 0.90), _Paint(0.98, 0.86, 0.60, 0.90, 0.02)
-BLOOD, NEW_VESSEL = _Paint(0.44, 0.07, 0.05, 0.92), _Paint(0.62, 0.09, 0.07, 0.90)
-
-
-def _paint(scene: np.ndarray, pose: np.ndarray, outlines: Outlines, paint: _Paint) -> np.ndarray:
+def _paint(scene: np.ndarray, pose: np.ndarray, outlines: Outlines, paint: str) -> np.ndarray:
     """Fill `outlines` in `scene` (float32 [S, S, 3], in place); return their sharp coverage, float32 [S, S]."""
+    *colour, opacity, softness = DRAWN["paints"][paint]
     size = len(scene)
     canvas = np.zeros((size * SUPERSAMPLING, size * SUPERSAMPLING), np.uint8)
     for outline in outlines:  # one at a time: in one call, overlaps would cancel
         corners = (outline @ pose[:, :2].T + pose[:, 2]) * (SUPERSAMPLING << FIXED_POINT_BITS)
         cv2.fillPoly(canvas, [corners.round().astype(np.int32)], (255,), shift=FIXED_POINT_BITS)
     coverage = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    soft = cv2.GaussianBlur(coverage, (0, 0), paint.softness * size / 2) if paint.softness else coverage
-    scene += paint.opacity * soft[..., None] * (np.array(paint[:3], np.float32) - scene)
+    soft = cv2.GaussianBlur(coverage, (0, 0), softness * size / 2) if softness else coverage
+    scene += opacity * soft[..., None] * (np.array(colour, np.float32) - scene)
     return coverage
 
 
@@ -159,10 +148,15 @@ def _draw_retina(pose: np.ndarray, size: int, patient: Generator, generator: Gen
     pigment = PALE_FUNDUS + patient.beta(2, 2) * (DARK_FUNDUS - PALE_FUNDUS)
     scene = np.asarray(pigment * (1 + texture[..., None] * (0.5, 1.0, 1.2)), np.float32)
     rim, cup = generator.uniform((0.15, 0.06), (0.18, 0.10))
-    spots = ((MACULA, FOVEA, 0.24), (FOVEOLA, FOVEA, 0.06), (DISC_RIM, OPTIC_DISC, rim), (DISC_CUP, OPTIC_DISC, cup))
-    for paint, centre, radius in spots:
+    spots = {
+        "macula": (FOVEA, 0.24),
+        "foveola": (FOVEA, 0.06),
+        "disc_rim": (OPTIC_DISC, rim),
+        "disc_cup": (OPTIC_DISC, cup),
+    }
+    for paint, (centre, radius) in spots.items():
         _paint(scene, pose, _blob(centre, np.array([0.9, 1.05]) * radius, generator), paint)
-    for width, paint in ((0.034, VEIN), (0.025, ARTERY)):
+    for width, paint in ((0.034, "vein"), (0.025, "artery")):
         _paint(scene, pose, _vessel_tree(width, generator), paint)
     return scene
 
@@ -229,34 +223,19 @@ def _boat(centre: np.ndarray, radii: np.ndarray, generator: Generator) -> Outlin
     return [np.maximum(outline, (-np.inf, centre[1] - 0.01)) for outline in _blob(centre, radii, generator)]
 
 
-class _LesionKind(NamedTuple):
-    label: int
-    outline: Callable[[np.ndarray, np.ndarray, Generator], Outlines]
-    home: np.ndarray
-    ring: tuple[float, float]  # nearest and farthest from home
-    radii: tuple[float, float]  # least and greatest, per axis
-    fewest: tuple[int, ...]  # by grade
-    most: tuple[int, ...]
-    paint: _Paint
+_OUTLINES = {"cluster": _cluster, "blob": _blob, "tangle": _tangle, "boat": _boat}
 
 
-LESION_KINDS = (
-    _LesionKind(3, _cluster, FOVEA, (0.15, 0.50), (0.050, 0.130), (0, 0, 0, 1, 0), (0, 0, 3, 4, 4), EXUDATE),
-    _LesionKind(4, _blob, FOVEA, (0.30, 0.65), (0.045, 0.080), (0, 0, 0, 1, 0), (0, 0, 1, 5, 3), COTTON_WOOL),
-    _LesionKind(2, _blob, FOVEA, (0.15, 0.80), (0.023, 0.058), (0, 0, 2, 13, 4), (0, 0, 8, 26, 18), BLOOD),
-    _LesionKind(1, _blob, FOVEA, (0.14, 0.65), (0.020, 0.026), (0, 1, 4, 8, 4), (0, 5, 12, 18, 14), BLOOD),
-    _LesionKind(5, _tangle, OPTIC_DISC, (0.04, 0.30), (0.100, 0.300), (0, 0, 0, 0, 1), (0, 0, 0, 0, 3), NEW_VESSEL),
-    _LesionKind(5, _boat, FOVEA, (0.30, 0.60), (0.110, 0.240), (0, 0, 0, 0, 0), (0, 0, 0, 0, 2), BLOOD),
-)
-
-
-def _draw_lesions(kind: _LesionKind, grade: int, least_radius: float, generator: Generator) -> Outlines:
+def _draw_lesions(kind: dict[str, Any], grade: int, least_radius: float, generator: Generator) -> Outlines:
     """The outlines of all lesions of one kind, spread over the four quadrants in turn."""
-    count = int(generator.integers(kind.fewest[grade], kind.most[grade], endpoint=True))
+    count = int(generator.integers(kind["fewest"][grade], kind["most"][grade], endpoint=True))
     angles = (np.arange(count) % 4 + generator.integers(4) + generator.random(count)) * (np.pi / 2)
-    distances = np.sqrt(generator.uniform(kind.ring[0] ** 2, kind.ring[1] ** 2, size=count))
-    centres = kind.home + distances[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    if kind.home is FOVEA:  # what falls on the optic disc moves to the temporal side
+    nearest, farthest = kind["ring"]
+    distances = np.sqrt(generator.uniform(nearest**2, farthest**2, size=count))
+    home = OPTIC_DISC if kind["home"] == "disc" else FOVEA
+    centres = home + distances[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    if home is FOVEA:  # what falls on the optic disc moves to the temporal side
         centres[np.hypot(*(centres - OPTIC_DISC).T) < 0.22, 0] *= -1
-    radii = np.maximum(generator.uniform(*kind.radii, size=(count, 2)), least_radius)
-    return [outline for spot in zip(centres, radii, strict=True) for outline in kind.outline(*spot, generator)]
+    (least, greatest), outline = kind["radii"], _OUTLINES[kind["outline"]]
+    radii = np.maximum(generator.uniform(least, greatest, size=(count, 2)), least_radius)
+    return [polygon for spot in zip(centres, radii, strict=True) for polygon in outline(*spot, generator)]

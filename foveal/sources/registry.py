@@ -37,11 +37,11 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         raise FovealError("source.missing", f"there is no file or folder {root}")
     try:
         name = _recognise(root) if dataset == "auto" else dataset
-        asked = [what for what in ("image", "label", "group", "split") if getattr(options, f"{what}_column")]
+        asked = [
+            f"--{what}-column" for what in ("image", "label", "group", "split") if getattr(options, f"{what}_column")
+        ]
         if asked and name != "table":
-            conflict = (
-                f"{', '.join(f'--{what}-column' for what in asked)} applies to tables, but {root} is read as {name}"
-            )
+            conflict = f"{', '.join(asked)} applies to tables, but {root} is read as {name}"
             raise FovealError("option.conflict", conflict, fix="read it as a table with --dataset table")
         source = SOURCES[name].load(root, options)
     except OSError as error:

@@ -183,8 +183,9 @@ def test_table_columns_by_option(tmp_path):
 )
 def test_missing_columns_are_named(tmp_path, refuses, text, options, code, named):
     write_picture(tmp_path / "x.png")
-    with refuses(code, "labels.csv", *named):
+    with refuses(code, "labels.csv", *named) as caught:
         table.load(write_table(tmp_path, text), SourceOptions(**options))
+    assert bool(caught.value.fix) != bool(options)  # no advice to give an option that was given
 
 
 def test_a_name_that_matches_two_pictures_is_refused(tmp_path, refuses):
@@ -303,7 +304,7 @@ def test_the_list_names_every_source_with_its_files(capsys):
     list_cards()
     said = capsys.readouterr().out
     assert all(f"\n{name}: {CARDS[name].title}\n" in f"\n{said}" for name in SOURCES)
-    assert "messidor_data.csv" in said and "1805/370/999/193/295" in said
+    assert "messidor_data.csv" in said and "1805/370/999/193/295" in said and "Base33" in said
 
 
 def test_a_guess_names_the_source_and_its_columns(tmp_path, capsys):
@@ -375,6 +376,16 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, refuses):
         cifar10.load(tmp_path, DEFAULT)
 
 
+@pytest.mark.parametrize(
+    ("images", "named"), [(np.zeros((2, 32, 32, 4), np.uint8), (32, 4)), (np.zeros((2, 32, 32)), ("float64",))]
+)
+def test_arrays_that_are_no_pictures_are_refused(tmp_path, refuses, images, named):
+    arrays = {"x_train": np.zeros((2, 32, 32, 3), np.uint8), "y_train": [0, 1], "x_test": images, "y_test": [0, 1]}
+    np.savez(tmp_path / "cifar10.npz", **arrays)
+    with refuses("source.arrays", "cifar10#test", *named):
+        read_source(tmp_path, "cifar10", DEFAULT)
+
+
 def test_phantoms_are_a_source(refuses):
     source = phantom_source.load(Path("phantom:5"), SourceOptions(size=24))
     assert len(source.table) == 5 and source.images.shape == (5, 24, 24, 3) and source.table["group"].nunique() == 3
@@ -428,3 +439,21 @@ def test_a_damaged_file_is_one_error(tmp_path, refuses, name, file, data):
     (tmp_path / file).write_bytes(data)
     with refuses("source.damaged", tmp_path / file):
         read_source(tmp_path, "auto", DEFAULT)
+
+
+def test_a_fault_in_a_reader_is_not_taken_for_damage(tmp_path, monkeypatch):
+    write_picture(tmp_path / "0" / "a.png")
+    monkeypatch.setattr(type(folder), "_read", lambda *_: {}["absent"])
+    with pytest.raises(KeyError):
+        read_source(tmp_path, "folder", DEFAULT)
+
+
+def test_a_file_that_may_not_be_read_is_one_error(tmp_path, refuses, monkeypatch):
+    def refuse(*_):  # root may read everything, so the refusal is made
+        raise PermissionError(13, "Permission denied")
+
+    write_picture(tmp_path / "x.png")
+    file = write_table(tmp_path, "image,level\nx,1\n")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with refuses("source.damaged", file, "Permission denied"):
+        read_source(file, "table", DEFAULT)
