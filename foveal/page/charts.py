@@ -1,4 +1,4 @@
-"""Charts as inline SVG: line charts with axes, and scales, shapes and outlines for other drawings.
+"""Line charts with axes, and scales, shapes and outlines for other drawings; templates/parts.html draws them as SVG.
 
 Colours are CSS classes ("series-1" to "series-6", "muted") that the style of the page defines, so that a drawing works
 in light mode, dark mode and print. Text is escaped, because it may come from a file.
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup
 
 COLOURS = 6  # the palette of Okabe & Ito, distinct also with colour vision deficiency
 # Shapes around (0, 0) of visually equal size, as SVG paths that start with a relative move.
@@ -62,6 +61,21 @@ class Line:
         """(x, y) pairs; y is nan at gaps in the line."""
         return [(x, math.nan if y is None else float(y)) for x, y in zip(self.x, self.y, strict=True)]
 
+    def path(self, x: Scale, y: Scale) -> str:
+        """The line as an SVG path, broken at gaps."""
+        steps, pen = [], "M"
+        for across, up in self.points:
+            if not math.isnan(up):
+                steps.append(f"{pen}{x(across):.1f} {y(up):.1f}")
+            pen = "M" if math.isnan(up) else "L"
+        return "".join(steps)
+
+    def circles(self, best: float | None) -> list[tuple[str, float, float]]:
+        """(CSS class, x, y) of the dots on the line, and of the ring at the epoch that was kept."""
+        dots = [("dot", *point) for point in self.points if self.dotted or len(self.points) == 1]
+        rings = [("ring", *point) for point in self.points if point[0] == best and not self.dashed]
+        return [circle for circle in dots + rings if not math.isnan(circle[2])]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
@@ -72,6 +86,11 @@ class Mark:
     y: float
     colour: str = "series-2"
     shape: str = "circle"
+
+    @property
+    def key(self) -> Key:
+        """Its entry in the legend."""
+        return Key(label=self.label, look=self.colour, shape=self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +117,29 @@ class Panel:
     square: bool = False  # both axes go from 0 to 1
 
     @property
-    def svg(self) -> Markup:
-        """The drawing."""
-        return _draw(self)
+    def size(self) -> tuple[int, int]:
+        """Width and height of the drawing."""
+        return (SQUARE if self.square else WIDE)[0]
+
+    @property
+    def scales(self) -> tuple[Scale, Scale]:
+        """The horizontal and the vertical axis, with some margin around the values."""
+        left, top, right, bottom = (SQUARE if self.square else WIDE)[1]
+        points = [point for line in self.lines for point in line.points if not math.isnan(point[1])]
+        values = [value for _, value in points] + [level.value for level in self.levels]
+        across, upwards = _padded([value for value, _ in points], 0.03), _padded(values, 0.12)
+        if self.square:
+            across = upwards = (-0.02, 1.02)
+        elif self.share:
+            upwards = min(0.0, min(values, default=0.0) - 0.05), 1.02
+        return Scale(*across, left, right), Scale(*upwards, bottom, top)
+
+    def ticks(self, scale: Scale, most: int, *, whole: bool = False) -> list[tuple[float, str]]:
+        """(value, label) of the ticks of an axis; whole: at whole numbers, if all x are whole."""
+        whole = whole and all(float(value).is_integer() for line in self.lines for value in line.x)
+        values = FIFTHS if self.square else ticks(scale.low, scale.high, most, whole=whole)
+        digits = next((k for k in range(7) if all(abs(round(value, k) - value) < 1e-9 for value in values)), 7)
+        return [(value, f"{value + 0.0:,.{digits}f}".replace("-", "−")) for value in values]
 
     @property
     def keys(self) -> list[Key]:
@@ -108,7 +147,7 @@ class Panel:
         lines = [line for line in self.lines if line.label] if len(self.lines) > 1 else []
         keys = [Key(label=line.label, look=f"{'dashed ' if line.dashed else ''}{line.colour}") for line in lines]
         keys += [Key(label=level.label, look=f"level {level.dashes}") for level in self.levels]
-        keys += [Key(label=mark.label, look=mark.colour, shape=mark.shape) for mark in self.marks]
+        keys += [mark.key for mark in self.marks]
         return keys if self.best is None else [*keys, Key(label="epoch kept", look="ring")]
 
     def describe(self) -> str:
@@ -169,91 +208,7 @@ def outline(counts: np.ndarray, width: float, height: float) -> str:
     return f"M0 {height - 1:g}{steps}V{height - 1:g}Z"
 
 
-def svg(width: float, height: float, label: str, content: Sequence[Markup]) -> Markup:
-    """An <svg> element without a fixed size; label: the text alternative for screen readers."""
-    head = Markup('<svg viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(width, height, label)
-    return Markup("").join([head, *content, Markup("</svg>")])
-
-
-def _draw(panel: Panel) -> Markup:
-    (width, height), (left, top, right, bottom) = SQUARE if panel.square else WIDE
-    (x_low, x_high), (y_low, y_high) = _limits(panel)
-    x, y = Scale(x_low, x_high, left, right), Scale(y_low, y_high, bottom, top)
-    content = [*_axes(panel, x, y), *(_line(line, x, y, panel.best) for line in panel.lines)]
-    for level in panel.levels:
-        content.append(_stroke(f"level {level.dashes}", left, y(level.value), right, y(level.value)))
-    for mark in panel.marks:
-        path = f"M{x(mark.x):.1f} {y(mark.y):.1f}{SHAPES[mark.shape]}"
-        content.append(Markup('<path class="mark {}" d="{}"/>').format(mark.colour, path))
-    return svg(width, height, panel.describe(), content)
-
-
-def _limits(panel: Panel) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The range of x and y, with some margin."""
-    if panel.square:
-        return (-0.02, 1.02), (-0.02, 1.02)
-    points = [point for line in panel.lines for point in line.points if not math.isnan(point[1])]
-    values = [value for _, value in points] + [level.value for level in panel.levels]
-    across = _padded([value for value, _ in points], 0.03)
-    if panel.share:
-        return across, (min(0.0, min(values, default=0.0) - 0.05), 1.02)
-    return across, _padded(values, 0.12)
-
-
 def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = share * (high - low) or max(0.05 * abs(low), 1e-3)
     return low - room, high + room
-
-
-def _axes(panel: Panel, x: Scale, y: Scale) -> list[Markup]:
-    """Grid, axis, ticks and their labels."""
-    whole = all(float(value).is_integer() for line in panel.lines for value in line.x)
-    across = FIFTHS if panel.square else ticks(x.low, x.high, 6, whole=whole)
-    upwards = FIFTHS if panel.square else ticks(y.low, y.high, 5)
-    found = [_stroke("grid", x.start, y(value), x.end, y(value)) for value in upwards]
-    found.append(_stroke("axis", x.start, y.start, x.end, y.start))
-    found += [_stroke("axis", x(value), y.start, x(value), y.start + 4) for value in across]
-    found += [_text(x(value), y.start + 16, "middle", text) for value, text in _named(across)]
-    found += [_text(x.start - 6, y(value) + 4, "end", text) for value, text in _named(upwards)]
-    found.append(_text((x.start + x.end) / 2, y.start + 36, "middle", panel.x_label))
-    if panel.y_label:
-        turned = _text(-(y.start + y.end) / 2, 12, "middle", panel.y_label)
-        found.append(Markup('<g transform="rotate(-90)">{}</g>').format(turned))
-    return found if panel.best is None else [*found, _stroke("best", x(panel.best), y.start, x(panel.best), y.end)]
-
-
-def _named(values: Sequence[float]) -> list[tuple[float, str]]:
-    """(value, label) for an axis, with as many decimals as needed."""
-    digits = next((k for k in range(7) if all(abs(round(value, k) - value) < 1e-9 for value in values)), 7)
-    return [(value, f"{value + 0.0:,.{digits}f}".replace("-", "−")) for value in values]
-
-
-def _line(line: Line, x: Scale, y: Scale, best: int | None) -> Markup:
-    places = [(x(a), y(b)) for a, b in line.points]
-    steps, pen = [], "M"
-    for across, up in places:
-        if math.isnan(up):
-            pen = "M"
-            continue
-        steps.append(f"{pen}{across:.1f} {up:.1f}")
-        pen = "L"
-    drawn = [Markup('<path class="line {}{}" d="{}"/>').format(line.colour, " dashed" * line.dashed, "".join(steps))]
-    if line.dotted or len(places) == 1:
-        drawn += [_dot("dot", line.colour, *place) for place in places if not math.isnan(place[1])]
-    if best is not None and not line.dashed:
-        drawn += [_dot("ring", line.colour, *place) for place, at in zip(places, line.x, strict=True)
-                  if at == best and not math.isnan(place[1])]  # fmt: skip
-    return Markup("").join(drawn)
-
-
-def _dot(look: str, colour: str, x: float, y: float) -> Markup:
-    return Markup('<circle class="{} {}" cx="{:.1f}" cy="{:.1f}" r="{}"/>').format(look, colour, x, y, 3)
-
-
-def _stroke(look: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    return Markup('<path class="{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>').format(look, x1, y1, x2, y2)
-
-
-def _text(x: float, y: float, anchor: str, words: str) -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, words)
