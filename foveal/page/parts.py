@@ -23,17 +23,12 @@ TONES = {"better": "good", "worse": "bad", "cannot tell": "unsure"}  # tone of e
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """A bar on a line from 0 to 1, with a dot at `value` and a vertical line at `against`, if given."""
+    """A bar on a line from 0 to 1, cut off there, with a dot at `value` and a vertical line at `against`, if given."""
 
     low: float
     high: float
     value: float | None = None
     against: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("low", "high", "value", "against"):
-            if (own := getattr(self, name)) is not None:
-                object.__setattr__(self, name, min(1.0, max(0.0, own)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,8 +93,8 @@ def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.
     ids = reduce(lambda left, right: left & right, (set(table["id"]) for table in tables))
     if len(ids) < 2:
         judged = ", ".join(f"{run.path} (--split {run.result['about']['split']})" for run in graders if run.result)
-        raise FovealError("predictions.not_alike", f"{judged} were judged on {len(ids)} images in common", expected=
-                          "at least 2", fix="evaluate all on the same --split, or make separate reports")  # fmt: skip
+        what, fix = f"{judged} were judged on {len(ids)} images in common", "evaluate all on the same --split"
+        raise FovealError("predictions.not_alike", what, expected="at least 2", fix=f"{fix}, or make separate reports")
     order = [name for name in tables[0]["id"] if name in ids]
     return [table.set_index("id").loc[order].reset_index() for table in tables]
 

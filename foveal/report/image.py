@@ -17,7 +17,7 @@ from foveal.errors import FovealError
 from foveal.fundus.quality import FLAGS
 from foveal.page.pictures import embedded_file
 from foveal.page.render import render
-from foveal.page.words import counted, listed, percent, percent_with_interval, value_with_interval
+from foveal.page.words import counted, listed, percent_with_interval, value_with_interval
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report import words
 from foveal.report.evidence import Evidence
@@ -89,29 +89,22 @@ def _is_known(value: Any) -> bool:
 def referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, Any]:
     """Referable or not, as in the table of predictions, and how reliable that is.
 
-    `refers`; `worth`: "" if it was not measured; `level`: which classes are referred; `share`: their probability.
+    level, share: the classes that are referred and their probability, "" if it was not measured how reliable that is.
+    right: the share of referrals that are right, with the prevalence; missed: how many of 100 diseased images are
+    missed, with an interval. Both may have no value.
     """
     refers, result = int(row["referable"]) == 1, {} if finding is None else finding.result
     point = by_grade(result, "referable")
-    if finding is None or point is None or (lowest := lowest_class(result, "referable")) is None:
-        return {"refers": refers, "level": "", "worth": "", "share": None}
-    level = meaning(run, result, "referable").replace(" and above", " or above")
-    share = sum(float(row[f"p{k}"]) for k in range(lowest, len(run.classes)))
-    return {"refers": refers, "level": level, "worth": _worth(point, level, refers=refers), "share": share}
-
-
-def _worth(point: Mapping[str, Any], level: str, *, refers: bool) -> str:
-    """How reliable the answer is: the share of referrals that are right, or of disease that is missed."""
-    found, right = part(point, "sensitivity"), part(point, "positive_predictive_value")
-    if refers and right["value"] is not None:
-        share = f" (if {percent(right['prevalence'])} of all images have it)" if right.get("prevalence") else ""
-        return f"Of 100 images that it refers, about {100 * right['value']:.0f} have {level}{share}."
-    if not refers and found["value"] is not None:
-        measured = found["low"] is not None
-        missed = {"value": 100 * (1 - found["value"]), "low": 100 * (1 - found["high"]) if measured else None,
-                  "high": 100 * (1 - found["low"]) if measured else None}  # fmt: skip
-        return f"Of 100 images with {level}, it misses about {value_with_interval(missed, 0)}."
-    return ""
+    if point is None or (lowest := lowest_class(result, "referable")) is None:
+        return {"refers": refers, "level": ""}
+    found = part(point, "sensitivity")
+    ends = {"value": found["value"], "low": found["high"], "high": found["low"]}
+    return {
+        "refers": refers, "level": meaning(run, result, "referable").replace(" and above", " or above"),
+        "share": sum(float(row[f"p{k}"]) for k in range(lowest, len(run.classes))),
+        "right": part(point, "positive_predictive_value"),
+        "missed": {name: None if end is None else 100 * (1 - end) for name, end in ends.items()},
+    }  # fmt: skip
 
 
 def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:

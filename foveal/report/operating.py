@@ -20,7 +20,6 @@ SETTINGS = {
     "Youden": "with the threshold that gives the highest sensitivity plus specificity on the validation images",
 }
 FIGURES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value", "referred")
-CHOSEN_ON = {"val": "validation", "train": "training", "test": "these images"}
 SPECIFICITIES = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
 SCREENED = 1000  # images in the table for other prevalences
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
@@ -62,8 +61,8 @@ def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
 def part(point: Mapping[str, Any], name: str) -> dict[str, Any]:
     """One figure of an operating point as {value, low, high, n}; missing entries are None."""
     entry = point.get(name)
-    return {"value": None, "low": None, "high": None, "n": None, **(entry if isinstance(entry, Mapping) else
-                                                                    {"value": entry})}  # fmt: skip
+    found = entry if isinstance(entry, Mapping) else {"value": entry}
+    return {"value": None, "low": None, "high": None, "n": None, **found}
 
 
 def lowest_class(result: Mapping[str, Any], target: str) -> int | None:
@@ -96,10 +95,9 @@ def _of(entry: Mapping[str, Any]) -> str:
 
 def _row(point: Mapping[str, Any]) -> list[Cell | str]:
     """The name of the point, its threshold and what it was chosen on, and its figures."""
-    chosen_on, ill = point.get("chosen_on") or "–", point.get("chosen_positive")
-    images = f"n = {point['chosen_n']:,}" if point.get("chosen_n") else ""
-    images += f", {ill:,} with disease" if images and ill is not None else ""
-    chosen = Cell(text=CHOSEN_ON.get(chosen_on, chosen_on), tone="muted", small=images)
+    where = {"val": "validation"}.get(point["chosen_on"], point["chosen_on"]) or "–"
+    images = f"n = {point['chosen_n']:,}, {point['chosen_positive']:,} with disease" if point["chosen_n"] else ""
+    chosen = Cell(text=where, tone="muted", small=images)
     return [point["name"], threshold(point), chosen, *(percent_cell(part(point, name)) for name in FIGURES)]
 
 

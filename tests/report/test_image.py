@@ -41,18 +41,18 @@ def test_referral_follows_the_grade_not_a_threshold(full_run):
     for threshold in (0.01, 0.99):
         change_points(full_run, lambda points, value=threshold: [points[0], points[1] | {"threshold": value}])
         assert [referral_of(full_run, name)["refers"] for name in ("i0", "i1")] == [False, True]
-    assert "about 17 (5–23)" in referral_of(full_run, "i0")["worth"]
+    assert "about 17 (5–23)" in sheet(full_run, "i0")
 
 
 def test_without_an_operating_point_reliability_is_not_shown(full_run):
     change_points(full_run, lambda points: points[1:])
-    assert referral_of(full_run, "i1") == {"refers": True, "level": "", "worth": "", "share": None}
+    assert referral_of(full_run, "i1") == {"refers": True, "level": ""}
     assert "about 71" not in sheet(full_run, "i1")
 
 
 def test_without_validation_images_the_grade_decides_and_is_measured(tmp_path, write_grader):
     found = referral_of(write_grader(tmp_path / "run", split="val"), "i1")
-    assert found["refers"] and found["worth"]
+    assert found["refers"] and found["right"]["value"] > 0.5
 
 
 def test_the_pictures_are_those_of_the_run(full_run):
