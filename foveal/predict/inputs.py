@@ -22,6 +22,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
+import numpy as np
+
 from foveal.errors import FovealError
 from foveal.sources.source import PICTURES, list_pictures
 
@@ -31,11 +33,15 @@ LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph to grade: a file, or a member of an archive. `id` is its name in predictions.csv."""
+    """One photograph to grade: a file, a member of an archive, or a picture in memory.
+
+    id: its name in predictions.csv. pixels: of a picture in memory, uint8 [h, w, 3 or 1], or why there are none.
+    """
 
     id: str
     file: Path
     member: str = ""
+    pixels: np.ndarray | FovealError | None = None
 
     @classmethod
     def at(cls, file: Path, member: str = "") -> Photograph:
@@ -44,24 +50,19 @@ class Photograph:
         return cls(os.fsencode(name).decode("utf-8", "backslashreplace"), file, member)
 
     def source(self) -> Path | bytes:
-        """The input for `decode`; FovealError if a member of an archive cannot be unpacked."""
+        """The input for `decode`, except of pictures in memory; FovealError if a member of an archive is damaged."""
         return _unpacked(self.file, self.member) if self.member else self.file
 
 
 def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Split the paths into (photographs and their containers, prepared sets); FovealError if one does not exist."""
-    photographs: list[Path] = []
-    sets: list[Path] = []
     for path in paths:
-        if is_prepared(path):
-            sets.append(path)
-            continue
         if not path.exists() and not _matches(path):
             raise FovealError("image.missing", f"{path}: no such file or folder, and no match for a pattern")
         if path.suffix.lower() == ".zip" and path.is_file() and not is_zipfile(path):
             raise FovealError("file.damaged", f"{path} is not a zip archive, or is truncated", fix="copy it again")
-        photographs.append(path)
-    return photographs, sets
+    sets = [path for path in paths if is_prepared(path)]
+    return [path for path in paths if path not in sets], sets
 
 
 def is_prepared(path: Path) -> bool:
@@ -129,11 +130,12 @@ def _opened(archive: Path, inode: int, size: int, changed: int) -> ZipFile:
 
 
 def _unpacked(archive: Path, member: str) -> bytes:
+    too_large = FovealError("image.too_large", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
     try:
         there = archive.stat()
         opened = _opened(archive, there.st_ino, there.st_size, there.st_mtime_ns)
         if opened.getinfo(member).file_size > LARGEST_MEMBER:
-            raise _too_large()
+            raise too_large
         with opened.open(member) as stream:
             data = stream.read(LARGEST_MEMBER + 1)
     except KeyError:
@@ -143,40 +145,30 @@ def _unpacked(archive: Path, member: str) -> bytes:
     except RuntimeError as error:  # zipfile raises it for an encrypted member
         raise FovealError("image.encrypted", "encrypted; unpack the archive with its password first") from error
     if len(data) > LARGEST_MEMBER:
-        raise _too_large()
+        raise too_large
     return data
 
 
-def _too_large() -> FovealError:
-    return FovealError("image.too_large", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
-
-
 def _listed(table: Path) -> Iterator[Path]:
-    """The files of a list, row by row."""
+    """The files of a list, row by row; the first line may be a header, or the first file of a single column."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.reader(stream)
-            header = next((row for row in rows if row), [])
-            if not header:
+            rows = filter(None, csv.reader(stream))
+            header = next(rows, None)
+            if header is None:
                 raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
             names = [name.strip().lower() for name in header]
             column = next((names.index(name) for name in LIST_COLUMNS if name in names), -1)
-            if column < 0:  # a plain list without a header
-                yield _first_of_list(table, header)
-                column = 0
+            if column < 0:
+                column, first = 0, table.parent / header[0].strip()
+                if len(header) > 1 or (not first.suffix and not first.exists()):
+                    what = f"{table} has no column with files; its columns are {', '.join(header)}"
+                    expected = f"a column named {' or '.join(LIST_COLUMNS)}, and commas between columns"
+                    raise FovealError("table.missing_column", what, expected=expected)
+                yield first
             for row in rows:
                 if len(row) > column and row[column].strip():
                     yield table.parent / row[column].strip()
     except (UnicodeDecodeError, csv.Error) as error:
         what = f"{table} cannot be read as a list of files: {error}"
         raise FovealError("table.damaged", what, expected="CSV in UTF-8") from error
-
-
-def _first_of_list(table: Path, header: list[str]) -> Path:
-    """The file in the first line of a single-column list; FovealError if the line looks like column names."""
-    file = table.parent / header[0].strip()
-    if len(header) > 1 or (not file.suffix and not file.exists()):
-        what = f"{table} has no column with files; its columns are {', '.join(header)}"
-        expected = f"a column named {' or '.join(LIST_COLUMNS)}, and commas between columns"
-        raise FovealError("table.missing_column", what, expected=expected)
-    return file

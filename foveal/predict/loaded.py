@@ -20,14 +20,12 @@ from PIL import Image
 
 from foveal.errors import FovealError
 from foveal.fundus.decode import pixels_of
-from foveal.fundus.preparation import Prepared, prepare_file, prepare_pixels
 from foveal.fundus.quality import UNGRADABLE, check_flags
 from foveal.predict.inputs import Photograph, is_prepared, list_photographs, sort_inputs
 from foveal.predict.model import Model, batches, set_ungradable
 from foveal.predict.opened import open_model
 from foveal.predict.predict import without_learned
 from foveal.sets.records import open_prepared
-from foveal.sets.shards import in_threads
 
 if TYPE_CHECKING:
     import torch
@@ -101,54 +99,39 @@ class LoadedGrader:
 
     def _tables(self, items: list[Item]) -> Iterator[pd.DataFrame]:
         numbers, seen = count(), set[str]()
-        for prepared, group in groupby(items, _is_set):
-            if prepared:
-                yield from (table for path in group for table in self._tables_of_set(path))
-                continue
-            read = in_threads(self._prepare, _photographs(group, numbers, seen))
-            for batch in batches((photograph, result) for (photograph, _), result in read):
-                yield self._model.table_of_photographs(batch)
-
-    def _tables_of_set(self, path: Item) -> Iterator[pd.DataFrame]:
-        assert isinstance(path, Path)
-        prepared = open_prepared(path)
-        records = without_learned(prepared, prepared.records, self._runs)
-        for table in self._model.tables_of_set(prepared, records):
-            yield table.assign(answer="graded", reason="")
-
-    def _prepare(self, given: tuple[Photograph, Source]) -> Prepared:
-        photograph, source = given
-        preparation, fundus = self._model.preparation, self._model.fundus
-        if source is None:
-            return prepare_file(photograph.source(), preparation, fundus, name=photograph.id)
-        if isinstance(source, FovealError):
-            raise source
-        return prepare_pixels(source, preparation, measure=fundus)
+        for path, group in groupby(items, _set_path):
+            if path is None:
+                for batch in batches(self._model.read(_photographs(group, numbers, seen))):
+                    yield self._model.table_of_photographs(batch)
+            else:
+                prepared = open_prepared(path)
+                records = without_learned(prepared, prepared.records, self._runs)
+                yield from self._model.tables_of_set(prepared, records)
 
 
-def _photographs(items: Iterable[Item], numbers: Iterator[int], seen: set[str]) -> Iterator[tuple[Photograph, Source]]:
+def _set_path(item: Item) -> Path | None:
+    return item if isinstance(item, Path) and is_prepared(item) else None
+
+
+def _photographs(items: Iterable[Item], numbers: Iterator[int], seen: set[str]) -> Iterator[Photograph]:
     """The photographs of the items, one by one. Pillow decodes in this thread, because an image may occur twice."""
     for item in items:
         if isinstance(item, Path):
             for photograph in list_photographs([item]):
                 if photograph.id not in seen:
                     seen.add(photograph.id)
-                    yield photograph, None
+                    yield photograph
         else:
             name = f"image {next(numbers)}"
-            yield Photograph(name, Path(name)), _source(item)
+            yield Photograph(name, Path(name), pixels=_pixels(item))
 
 
-def _source(item: Image.Image | np.ndarray) -> Source:
+def _pixels(item: Image.Image | np.ndarray) -> np.ndarray | FovealError:
     try:
         pixels = pixels_of(item) if isinstance(item, Image.Image) else item
         return pixels if pixels.size else FovealError("image.empty", "the picture has no pixels")
     except FovealError as error:
         return error
-
-
-def _is_set(item: Item) -> bool:
-    return isinstance(item, Path) and is_prepared(item)
 
 
 def _items(images: Any) -> list[Item]:

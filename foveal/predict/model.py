@@ -17,7 +17,7 @@ import pandas as pd
 
 from foveal.console import warn
 from foveal.errors import FovealError
-from foveal.fundus.preparation import Preparation, Prepared, prepare_file
+from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 from foveal.fundus.quality import FLAGS
 from foveal.predict.inputs import Photograph
 from foveal.readout.readout import Readout
@@ -98,7 +98,7 @@ class Model(ABC):
             table = self.table(part if same else part.drop(columns="label"), answers.probabilities)
             if answers.second is not None:
                 table = table.join(self.second_table(prepared, part, answers.second))
-            yield table
+            yield table.assign(answer="graded", reason="")
 
     def images_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
         """(records, their prepared images), in batches; FovealError if they were prepared differently."""
@@ -126,6 +126,10 @@ class Model(ABC):
         """
 
         def prepare(photograph: Photograph) -> Prepared:
+            if isinstance(photograph.pixels, FovealError):
+                raise photograph.pixels
+            if photograph.pixels is not None:
+                return prepare_pixels(photograph.pixels, self.preparation, self.fundus)
             return prepare_file(photograph.source(), self.preparation, self.fundus, name=photograph.id)
 
         return in_threads(prepare, photographs)

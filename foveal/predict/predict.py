@@ -160,7 +160,7 @@ def _tables_of_sets(model: Model, runs: list[Path], sets: list[Part], done: set[
         left = known[~known["id"].isin(done)]
         with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
             for table in model.tables_of_set(prepared, left):
-                yield table.assign(answer="graded", reason="")
+                yield table
                 bar.advance(len(table))
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from contextlib import suppress
+from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pandas as pd
 
 from foveal.predict.inputs import Photograph
 from foveal.predict.model import BATCH
+from foveal.predict.opened import open_model
 from foveal.sets.jobs import ray_cluster
 
 WAITING = 2  # batches queued per worker: the current one and the next
@@ -25,27 +29,17 @@ class Worker:
     """One process of a cluster with its own model, on a GPU if the cluster has any, else on one CPU core."""
 
     def __init__(self, paths: list[Path], device: str, tta: str, gpu: bool) -> None:
-        import cv2
-
-        from foveal.predict.opened import open_model
-
         cv2.setNumThreads(1)
         if not gpu:
-            _one_thread()
+            with suppress(ImportError):  # exported models need no torch
+                import torch
+
+                torch.set_num_threads(1)
         self.model = open_model(paths, device, tta, threads=0 if gpu else 1)
 
     def grade(self, photographs: list[Photograph]) -> pd.DataFrame:
         """The table of predictions for one batch."""
         return self.model.table_of_photographs(list(self.model.read(photographs)))
-
-
-def _one_thread() -> None:
-    """Limit torch to one thread, because a worker has one core."""
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.set_num_threads(1)
 
 
 def tables_on_ray(
@@ -62,17 +56,13 @@ def tables_on_ray(
 
 
 def _in_order(ray: Any, actors: list[Any], photographs: Iterator[Photograph]) -> Iterator[pd.DataFrame]:
+    """The tables of all batches, a few of which wait for each actor."""
     waiting: deque[Any] = deque()
-    turn = 0
-    while batch := [_absolute(photograph) for photograph in islice(photographs, BATCH)]:
-        waiting.append(actors[turn % len(actors)].grade.remote(batch))
-        turn += 1
+    turns = cycle(actors)
+    while batch := list(islice(photographs, BATCH)):
+        shared = [replace(photograph, file=photograph.file.absolute()) for photograph in batch]
+        waiting.append(next(turns).grade.remote(shared))
         if len(waiting) >= WAITING * len(actors):
             yield ray.get(waiting.popleft())
     while waiting:
         yield ray.get(waiting.popleft())
-
-
-def _absolute(photograph: Photograph) -> Photograph:
-    """The photograph with an absolute path, which is valid for every worker."""
-    return Photograph(photograph.id, photograph.file.absolute(), photograph.member)
