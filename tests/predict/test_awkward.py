@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.predict import output
 from foveal.predict.inputs import Photograph, list_photographs
 from foveal.predict.output import Writer
 
@@ -88,6 +89,47 @@ def test_two_commands_do_not_write_one_table(tmp_path, refuses):
             Writer(tmp_path / "p.csv", {})
         writer.finish()
     assert (tmp_path / "p.csv").read_text() == "id\na\n" and not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_table_is_renamed_before_its_lock_is_released(tmp_path, monkeypatch, refuses):
+    replace, tried = os.replace, []
+
+    def replacing(source, target, **options):
+        if target == tmp_path / "p.csv":
+            with refuses("output.busy", target):
+                Writer(tmp_path / "p.csv", {})
+            tried.append(target)
+        replace(source, target, **options)
+
+    with Writer(tmp_path / "p.csv", {}) as writer:
+        writer.write(pd.DataFrame({"id": ["a"]}))
+        monkeypatch.setattr(os, "replace", replacing)
+        writer.finish()
+    assert tried and (tmp_path / "p.csv").read_text() == "id\na\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_earlier_rows_are_read_in_parts(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(output, "ROWS_AT_ONCE", 2)
+    table = pd.DataFrame({"id": list("abcde"), "p0": 0.5})
+    with Writer(tmp_path / f"p.{ending}", {}) as writer:
+        writer.write(table)
+    with Writer(tmp_path / f"p.{ending}", {}) as writer:
+        assert [len(part) for part in writer.earlier()] == [2, 2, 1] and writer.done == set("abcde")
+
+
+def test_an_encrypted_member_is_refused(grader_run, photographs, tmp_path, refuses):
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as writer:
+        writer.write(photographs / "0.png", "0.png")
+        writer.write(photographs / "1.png", "1.png")
+    data = bytearray((tmp_path / "s.zip").read_bytes())
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # in both headers of the first member
+        data[data.index(signature) + flags] |= 1
+    (tmp_path / "s.zip").write_bytes(data)
+    with refuses("image.encrypted"):
+        Photograph.at(tmp_path / "s.zip", "0.png").source()
+    table = pd.read_csv(foveal.predict(grader_run, tmp_path / "s.zip", out=tmp_path / "p.csv"))
+    assert table["answer"].tolist() == ["unreadable", "graded"]
 
 
 def test_the_table_takes_no_photographs_place(grader_run, photographs, tmp_path, refuses):

@@ -24,9 +24,11 @@ from foveal.predict import model as graders
 from foveal.predict.model import ALL
 from foveal.predict.predictor import Predictor
 from foveal.serve.options import Limits, ServeConfig
-from foveal.serve.serve import build_app
+from foveal.serve.serve import build_app, listen, serve
 
 pytest.importorskip("fastapi")
+from starlette.testclient import TestClient
+
 from foveal.serve import work
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -397,6 +399,22 @@ def test_health_readiness_and_counters(browsing, photographs):
     assert 'foveal_answers_total{answer="unreadable"} 1.0' in text and "foveal_in_work 0.0" in text
     assert sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("foveal_answers_total")) == 3
     assert "patient" not in text and ".jpg" not in text
+
+
+def test_a_server_that_is_starting_or_stopping_is_not_ready(serving):
+    client = TestClient(serving(), base_url="http://127.0.0.1")
+    for _ in range(2):
+        assert problem(client.get("/readyz"), 503, "server.not_ready")
+        assert client.get("/readyz").headers["retry-after"] and client.get("/healthz").is_success
+        with client:
+            assert client.get("/readyz").is_success
+
+
+def test_a_port_in_use_is_told_before_the_model_is_loaded(tmp_path, refuses):
+    with listen("127.0.0.1", 0) as other:
+        port = other.getsockname()[1]
+        with refuses("server.port", "127.0.0.1", port):
+            serve(ServeConfig(run=tmp_path / "absent", port=port))
 
 
 def test_the_api_is_described_without_anything_from_elsewhere(client):

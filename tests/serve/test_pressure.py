@@ -1,6 +1,7 @@
 """The server under pressure: it refuses, fails and gives up one request at a time, and goes on."""
 
 import asyncio
+import json
 import threading
 from contextlib import asynccontextmanager
 
@@ -207,6 +208,8 @@ def test_disconnected_clients_free_their_place(serving, photographs, pieces, pat
     app = serving(limits={"queue": 1, "images": 1})
     kind = b"application/json" if path == "/v1/reviews" else b"image/jpeg"
 
+    answers = []
+
     async def leave():
         messages = [{"type": "http.request", "body": b"\xff\xd8", "more_body": True}] * pieces
         messages.append({"type": "http.disconnect"})
@@ -216,7 +219,7 @@ def test_disconnected_clients_free_their_place(serving, photographs, pieces, pat
             return next(given, messages[-1])
 
         async def send(message):
-            pass
+            answers.append(message.get("body", b""))
 
         headers = [(b"host", b"127.0.0.1"), (b"content-type", kind)]
         scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
@@ -233,6 +236,8 @@ def test_disconnected_clients_free_their_place(serving, photographs, pieces, pat
 
     asyncio.run(script())
     assert caplog.text == ""  # it is no failure of the server
+    codes = [json.loads(answer)["error"]["code"] for answer in answers if answer]
+    assert codes == ["request.gone"] * 3
 
 
 def test_concurrent_requests_share_batches_and_get_their_own_answers(serving, photographs):
