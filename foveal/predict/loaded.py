@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
 Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
 Source = np.ndarray | FovealError | None  # the pixels of a photograph, the error, or None for a file
-GIVEN = (
-    "a path, a PIL image, a uint8 array [h, w, 3], [h, w] or [n, h, w, 3], or a uint8 tensor [3, h, w] or [n, 3, h, w]"
-)
+ARRAYS = "uint8 [h, w, 3] RGB, [h, w] grey or [n, h, w, 3]"
+TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
 
 
 def load(
@@ -150,20 +149,21 @@ def _one(image: Any) -> list[Item]:
     if isinstance(image, np.ndarray):
         return _of_array(image)
     if _is_tensor(image):
-        return _of_tensor(image.detach().cpu().numpy())
-    raise FovealError("image.type", f"{type(image).__name__} is not a photograph", expected=GIVEN)
+        array = image.detach().cpu().numpy()
+        if array.ndim not in (3, 4) or array.shape[-3] != 3:
+            what = f"a tensor of shape {list(array.shape)} is not a photograph"
+            raise FovealError("image.array", what, expected=TENSORS)
+        return _of_array(np.moveaxis(array, -3, -1))
+    raise FovealError(
+        "image.type",
+        f"{type(image).__name__} is not a photograph",
+        expected=f"a path, a PIL image, an array {ARRAYS}, or a tensor {TENSORS}",
+    )
 
 
 def _is_tensor(value: Any) -> bool:
     """Whether it is a torch tensor; checked without importing torch."""
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
-
-
-def _of_tensor(array: np.ndarray) -> list[Item]:
-    if array.ndim not in (3, 4) or array.shape[-3] != 3:
-        what = f"a tensor of shape {list(array.shape)} is not a photograph"
-        raise FovealError("image.array", what, expected="uint8 [3, h, w] or [n, 3, h, w]")
-    return _of_array(np.moveaxis(array, -3, -1))
 
 
 def _of_array(array: np.ndarray) -> list[Item]:
@@ -175,5 +175,5 @@ def _of_array(array: np.ndarray) -> list[Item]:
         return [array[..., None]]
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
         what = f"an array of shape {list(array.shape)} is not a photograph"
-        raise FovealError("image.array", what, expected="uint8 [h, w, 3] RGB, [h, w] grey or [n, h, w, 3]")
+        raise FovealError("image.array", what, expected=ARRAYS)
     return [array] if array.ndim == 3 else list(array)

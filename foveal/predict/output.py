@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from os.path import samestat
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import pandas as pd
@@ -36,8 +36,7 @@ class Writer:
     def __init__(self, out: Path, made_with: Mapping[str, Any]) -> None:
         self.out, self.lines = out, out.suffix.lower() == ".jsonl"
         self.partial, self.about = out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.partial.json")
-        self.done: set[str] = set()
-        self.columns: list[str] = []
+        self.done, self.columns = set[str](), list[str]()
         out.parent.mkdir(parents=True, exist_ok=True)
         self._stream: BinaryIO = self.partial.open("ab")
         try:
@@ -53,9 +52,7 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         if not self._stream.closed and self._stream.tell() == 0:
             self.discard()
         self._stream.close()
@@ -87,26 +84,22 @@ class Writer:
 
     def discard(self) -> None:
         """Delete the partial files."""
-        self._release()
+        self._stream.close()
         self.partial.unlink()
         self.about.unlink(missing_ok=True)
-        self._stream.close()
 
     def finish(self) -> None:
         """Rename the partial file to OUT; until then, no other command may write to it."""
-        self._release()
+        if os.name == "nt":  # an open file cannot be renamed there, and has no lock to lose
+            self._stream.close()
         self.partial.replace(self.out)
         self.about.unlink()
         self._stream.close()
 
-    def _release(self) -> None:
-        """Close the file on Windows, which has no lock to lose, and cannot rename or delete an open file."""
-        if os.name == "nt":
-            self._stream.close()
-
     def _hold(self) -> None:
         """Lock the file; FovealError if another command is writing this table, or has just finished it."""
-        if not (locked(self._stream.fileno()) and self.partial.is_file() and _same(self.partial, self._stream)):
+        held = os.fstat(self._stream.fileno())
+        if not (locked(self._stream.fileno()) and self.partial.is_file() and samestat(self.partial.stat(), held)):
             what = f"another foveal predict is writing {self.out}"
             raise FovealError("output.busy", what, fix="wait until it has finished, or choose another --out")
 
@@ -117,21 +110,18 @@ class Writer:
         """
         whole = 0
         if self.about.is_file() and self.partial.stat().st_size:
-            self._check_same(made_with)
+            before = read_json(self.about)
+            different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
+            if different:
+                what = f"{self.partial} is from a command with different {', '.join(different)}"
+                fix = f"finish that command first, choose another --out, or delete {self.partial}"
+                raise FovealError("output.other_command", what, fix=fix)
             whole = _end_of_rows(self.partial, quoted=not self.lines)
         self._stream.truncate(whole)
         self._stream.seek(0, os.SEEK_END)  # `write` uses the position to decide about the header
         for part in self.earlier():
             self.done.update(part["id"])
             self.columns = [] if self.lines else list(part.columns)
-
-    def _check_same(self, made_with: dict[str, Any]) -> None:
-        before = read_json(self.about)
-        different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
-        if different:
-            what = f"{self.partial} is from a command with different {', '.join(different)}"
-            fix = f"finish that command first, choose another --out, or delete {self.partial}"
-            raise FovealError("output.other_command", what, fix=fix)
 
 
 def _end_of_rows(file: Path, *, quoted: bool) -> int:
@@ -144,11 +134,6 @@ def _end_of_rows(file: Path, *, quoted: bool) -> int:
             if line.endswith(b"\n") and not (quoted and quotes % 2):
                 end = position
     return end
-
-
-def _same(file: Path, stream: BinaryIO) -> bool:
-    there, held = file.stat(), os.fstat(stream.fileno())
-    return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.model import GRADE, Model, Read, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Tally, Writer
+from foveal.predict.workers import tables_on_ray
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
@@ -79,8 +80,7 @@ def predict(config: PredictConfig) -> Path:
     runs, images = _split_models(config)
     photographs, paths = sort_inputs(images)
     _check_out(config.out, images)
-    sets = [_chosen(path, config.split) for path in paths]
-    _check_ids(sets)
+    sets = _chosen(paths, config.split)
     model = open_model(runs, config.device, config.tta)
     for prepared, _ in sets:
         check_preparation(prepared, model.preparation)
@@ -134,23 +134,21 @@ def _check_out(out: Path, images: list[Path]) -> None:
         raise FovealError("option.conflict", what, fix="choose another --out")
 
 
-def _chosen(path: Path, split: str) -> Part:
-    prepared = open_prepared(path)
-    records = prepared.records if split == "all" else prepared.part(split)
-    if not len(records):
-        raise FovealError("set.empty", f"--split {split}: {path} has no images in this part")
-    return prepared, records
-
-
-def _check_ids(sets: list[Part]) -> None:
-    """FovealError if two sets have an image of the same name, because their rows could not be told apart."""
-    set_of: dict[str, Path] = {}
-    for prepared, records in sets:
+def _chosen(paths: list[Path], split: str) -> list[Part]:
+    """The records to grade of each set; FovealError if two have an image of the same name: who could tell the rows?"""
+    parts, set_of = [], dict[str, Path]()
+    for path in paths:
+        prepared = open_prepared(path)
+        records = prepared.records if split == "all" else prepared.part(split)
+        if not len(records):
+            raise FovealError("set.empty", f"--split {split}: {path} has no images in this part")
         twice = next((name for name in records["id"] if name in set_of), None)
         if twice is not None:
-            what = f"{set_of[twice]} and {prepared.path} both have an image '{twice}'"
+            what = f"{set_of[twice]} and {path} both have an image '{twice}'"
             raise FovealError("set.same_ids", what, fix="grade them separately, each with its own --out")
-        set_of |= dict.fromkeys(records["id"], prepared.path)
+        set_of |= dict.fromkeys(records["id"], path)
+        parts.append((prepared, records))
+    return parts
 
 
 def _tables_of_sets(model: Model, runs: list[Path], sets: list[Part], done: set[str]) -> Iterator[pd.DataFrame]:
@@ -172,41 +170,24 @@ def _tables_of_photographs(
         return
     count = sum(1 for _ in list_photographs(paths))  # list the names twice, to save memory
     listed = (photograph for photograph in list_photographs(paths) if photograph.id not in done)
+    if config.ray:
+        tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)
+    else:
+        tables = (_table_of(config, model, batch) for batch in batches(model.read(listed)))
     with progress_bar("predict", count, done=len(done)) as bar:
-        for table in _graded(config, model, runs, listed):
+        for table in tables:
             yield table
             bar.advance(len(table))
 
 
-def _graded(
-    config: PredictConfig, model: Model, runs: list[Path], photographs: Iterator[Photograph]
-) -> Iterator[pd.DataFrame]:
-    if config.ray:
-        from foveal.predict.workers import tables_on_ray
-
-        yield from tables_on_ray(photographs, runs, config.device, config.tta, config.ray)
-        return
-    for batch in batches(model.read(photographs)):
-        answers = model.answer_batch(batch, GRADE if config.overlays is None else ("probabilities", "map"))
-        if config.overlays is not None:
-            write_overlays(model, batch, answers.maps, config.overlays)
-        yield model.table_of_photographs(batch, answers)
+def _table_of(config: PredictConfig, model: Model, batch: Sequence[Read]) -> pd.DataFrame:
+    answers = model.answer_batch(batch, GRADE if config.overlays is None else ("probabilities", "map"))
+    if config.overlays is not None:
+        _write_overlays(model, batch, answers.maps, config.overlays)
+    return model.table_of_photographs(batch, answers)
 
 
-def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
-    """The records, with split 'train' for images that the runs were trained on, so that `evaluate` skips them."""
-    learned_from = pd.concat([read_seen(str(run)) for run in runs])
-    judged = records["split"].isin(("val", "test"))
-    learned = judged & records["id"].isin(find_seen(prepared, records[judged], learned_from)["id"])
-    if learned.any():
-        warn(
-            f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path} were used "
-            f"to train {', '.join(map(str, runs))}. Their split is set to 'train', so that foveal evaluate skips them"
-        )
-    return records.assign(split=records["split"].where(~learned, "train"))
-
-
-def write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None, folder: Path) -> None:
+def _write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None, folder: Path) -> None:
     """Write FOLDER/NAME.jpg for each readable photograph of a batch; maps: [n, h, w] from `answer_batch`."""
     folder.mkdir(parents=True, exist_ok=True)
     readable = [(photograph, result) for photograph, result in batch if isinstance(result, Prepared)]
@@ -221,3 +202,16 @@ def file_name(photograph: Photograph) -> str:
     """A unique name without folders: the name of the file, and the start of a digest of its id."""
     stem = re.sub(r"[^\w.-]+", "_", Path(photograph.member or photograph.file.name).stem)[:80]
     return f"{stem}.{hashlib.sha256(photograph.id.encode()).hexdigest()[:8]}"
+
+
+def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Path]) -> pd.DataFrame:
+    """The records, with split 'train' for images that the runs were trained on, so that `evaluate` skips them."""
+    learned_from = pd.concat([read_seen(str(run)) for run in runs])
+    judged = records["split"].isin(("val", "test"))
+    learned = judged & records["id"].isin(find_seen(prepared, records[judged], learned_from)["id"])
+    if learned.any():
+        warn(
+            f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path} were used "
+            f"to train {', '.join(map(str, runs))}. Their split is set to 'train', so that foveal evaluate skips them"
+        )
+    return records.assign(split=records["split"].where(~learned, "train"))

@@ -89,14 +89,6 @@ def database_url(address: str) -> URL:
     return url.set(drivername="postgresql+psycopg", query=PATIENCE | dict(url.query))
 
 
-def place_of(url: URL) -> str:
-    """The name of a database in messages: its file, or server and database without user and password."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    port = f":{url.port}" if url.port else ""
-    return f"postgresql://{url.host or ''}{port}/{url.database or ''}"
-
-
 def open_engine(url: URL) -> Engine:
     """An engine whose commits are safely on disk. It creates the folder of an SQLite file, but not the file.
 
@@ -167,17 +159,22 @@ def check_encoding(engine: Engine) -> None:
             raise FovealError("reviews.encoding", what, expected="UTF8", fix=fix)
 
 
-def reason(url: URL, error: Exception) -> str:
-    """The driver's message in one line, without statement, values and passwords."""
+def unavailable(url: URL, error: Exception, done: str) -> FovealError:
+    """The error if reviews cannot be opened, read or written (`done`), without statement, values and passwords."""
+    place = str(url.database)
+    if url.get_backend_name() != "sqlite":
+        place = f"postgresql://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}"
     text = str(error.orig if isinstance(error, DBAPIError) else error)
     for secret in (url.password, *(value for name, value in url.query.items() if "password" in name)):
         if secret:
             text = text.replace(str(secret), "***")
-    return " ".join(text.split())
+    what = f"the reviews in {place} cannot be {done}: {' '.join(text.split())}"
+    return FovealError(
+        "reviews.unavailable", what, fix=_fix(url, error) if done == "opened" else "try again in a moment"
+    )
 
 
-def fix_of(url: URL, error: Exception) -> str:
-    """How to fix a database that cannot be opened."""
+def _fix(url: URL, error: Exception) -> str:
     if isinstance(error, ImportError):
         return "install its driver: pip install 'foveal[postgresql]'"
     if url.get_backend_name() != "sqlite":

@@ -18,16 +18,7 @@ from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
-from foveal.serve.database import (
-    REVIEWS,
-    check_encoding,
-    database_url,
-    fix_of,
-    make_tables,
-    open_engine,
-    place_of,
-    reason,
-)
+from foveal.serve.database import REVIEWS, check_encoding, database_url, make_tables, open_engine, unavailable
 from foveal.sets.corrections import COLUMNS
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
@@ -121,9 +112,7 @@ class Reviews:
         try:
             yield
         except SQLAlchemyError as error:
-            url = self._engine.url
-            what = f"the reviews in {place_of(url)} cannot be {done} now: {reason(url, error)}"
-            raise FovealError("reviews.unavailable", what, fix="try again in a moment") from None
+            raise unavailable(self._engine.url, error, done) from None
 
 
 def open_reviews(url: str) -> Reviews:
@@ -141,8 +130,7 @@ def open_reviews(url: str) -> Reviews:
             if_it_fails.pop_all()
             return Reviews(engine)
     except (SQLAlchemyError, ImportError, OSError) as error:
-        what = f"the reviews in {place_of(address)} cannot be opened: {reason(address, error)}"
-        raise FovealError("reviews.unavailable", what, fix=fix_of(address, error)) from None
+        raise unavailable(address, error, "opened") from None
 
 
 def check_review(review: Review) -> None:
