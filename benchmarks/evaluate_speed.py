@@ -17,8 +17,8 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
-from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
+from foveal.sets.splits import group_codes
 
 NAMES = ("no DR", "mild NPDR", "moderate NPDR", "severe NPDR", "proliferative DR")
 SCALE = Scale(names=NAMES, ordered=True, referable_from=2, sight_threatening_from=3)
@@ -56,7 +56,7 @@ def main() -> None:
     table, ours = predictions(options.images), []
     for _ in range(options.repeat):
         started = time.perf_counter()
-        found = measure(table, SCALE, Resampling(units(table), options.draws))
+        found = measure(table, SCALE, Resampling(group_codes(table["group"]), options.draws))
         ours.append(time.perf_counter() - started)
     figures = len(found["metrics"]) + len(found["harm"]["errors"]) + 1
     loop = plain_loop(table, 5) * options.draws

@@ -34,6 +34,7 @@ from foveal.train.task import Task, set_up
 INNER_FOLDS = 5  # of the labels learned from, to choose the penalty of a probe
 FEWEST_FOR_CHOICE = 25  # labels; with fewer, the middle penalty is used
 BATCH = 32  # images per step of a fine-tune, as in `train`
+Sides = tuple[pd.DataFrame, pd.DataFrame]  # records to train on, and held-out records to evaluate on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,32 +58,24 @@ class Cell:
         return config.out / "cells" / f"{name}.csv"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sides:
-    """Records to train on (`known`), and held-out records to evaluate on (`judged`)."""
-
-    known: pd.DataFrame
-    judged: pd.DataFrame
-
-
 def repetitions(prepared: PreparedSet, config: CompareConfig) -> list[Sides]:
     """The sides of each repetition: the training and the test (or validation) part, or folds of all labelled images."""
-    if not config.folds:
-        known = prepared.part("train")
-        judged = prepared.part("test") if len(prepared.part("test")) else prepared.part("val")
-        if not len(known) or not len(judged):
-            what = f"{prepared.path} has no labelled training images, or neither test nor validation images"
-            raise FovealError("set.missing_part", what, fix="use --folds")
-        return [Sides(known=known, judged=judged)] * config.seeds
-    everyone = prepared.part("train", "val", "test")
-    fold_of = folds_of(everyone, config.folds, config.seed)
-    return [Sides(known=everyone[fold_of != fold], judged=everyone[fold_of == fold]) for fold in range(config.folds)]
+    if config.folds:
+        everyone = prepared.part("train", "val", "test")
+        fold_of = folds_of(everyone, config.folds, config.seed)
+        return [(everyone[fold_of != fold], everyone[fold_of == fold]) for fold in range(config.folds)]
+    known, test = prepared.part("train"), prepared.part("test")
+    judged = test if len(test) else prepared.part("val")
+    if not len(known) or not len(judged):
+        what = f"{prepared.path} has no labelled training images, or neither test nor validation images"
+        raise FovealError("set.missing_part", what, fix="use --folds")
+    return [(known, judged)] * config.seeds
 
 
 def common_size(config: CompareConfig, prepared: PreparedSet) -> int:
     """The common image size of a comparison, in pixels: that of the first run, else of the prepared images."""
-    runs = [read_model(Path(init)) for init in config.init if Path(init).is_dir()]
-    return runs[0]["image_size"] if runs else prepared.size
+    runs = [init for init in config.init if Path(init).is_dir()]
+    return read_model(Path(runs[0]))["image_size"] if runs else prepared.size
 
 
 def task_of(config: CompareConfig, init: str, prepared: PreparedSet, device: torch.device, **options: Any) -> Task:
@@ -103,13 +96,12 @@ def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: torch.device) -> None:
     """Train, grade the held-out images, and write their predictions."""
-    sides = repetitions(prepared, config)[cell.repetition]
-    seed = config.seed + cell.repetition
-    chosen = subset(sides.known["label"].to_numpy(np.int64), cell.share, seed)
-    known = sides.known[chosen].reset_index(drop=True)
+    known, judged = repetitions(prepared, config)[cell.repetition]
+    chosen = subset(known["label"].to_numpy(np.int64), cell.share, config.seed + cell.repetition)
+    known = known[chosen].reset_index(drop=True)
     learn = _probe if cell.how == "probe" else _finetune
     with hushed():  # messages of many graders would hide the table
-        table, choices = learn(config, cell, prepared, known, sides.judged, device)
+        table, choices = learn(config, cell, prepared, (known, judged), device)
     right = float((table["label"] == table["grade"]).mean())
     repetition = f"{len(known)} labels, repetition {cell.repetition + 1}"
     say(f"{cell.how} from {cell.init}, {repetition}: accuracy {right:.3f} ({choices})")
@@ -119,11 +111,10 @@ def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: t
 
 
 def _finetune(
-    config: CompareConfig, cell: Cell, prepared: PreparedSet, known: pd.DataFrame, judged: pd.DataFrame,
-    device: torch.device,
-) -> tuple[pd.DataFrame, str]:  # fmt: skip
+    config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device
+) -> tuple[pd.DataFrame, str]:
     """Fine-tune; returns predictions of the held-out images, and how the network was trained, in words."""
-    folder = cell.file(config).with_suffix("")
+    (known, judged), folder = sides, cell.file(config).with_suffix("")
     batch, epochs = min(BATCH, len(known)), epochs_for(config, cell.share)
     seed = config.seed + cell.repetition
     task = task_of(config, cell.init, prepared, device, out=folder, batch_size=batch, epochs=epochs, seed=seed)
@@ -138,13 +129,13 @@ def _finetune(
 
 
 def _probe(
-    config: CompareConfig, cell: Cell, prepared: PreparedSet, known: pd.DataFrame, judged: pd.DataFrame,
-    device: torch.device,
-) -> tuple[pd.DataFrame, str]:  # fmt: skip
+    config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device
+) -> tuple[pd.DataFrame, str]:
     """Fit a probe; returns predictions of the held-out images, and the chosen penalty, in words."""
+    known, judged = sides
     names, features = features_of(config, cell.init, cell.network, prepared, device)
     place = pd.Series(range(len(names)), index=names)
-    rows = [place.loc[records["id"]].to_numpy(copy=True) for records in (known, judged)]
+    rows = [place.loc[records["id"]].to_numpy(copy=True) for records in sides]
     inside, asked = (torch.from_numpy(features[chosen]).to(device) for chosen in rows)
     labels = torch.tensor(known["label"].to_numpy(np.int64), device=device)
     classes, penalty = len(prepared.classes), PENALTIES[len(PENALTIES) // 2]
@@ -154,11 +145,11 @@ def _probe(
         penalty = best_penalty(inside, labels, classes, [part == fold for fold in range(INNER_FOLDS)])
     logits = LogisticRegression(inside, labels, classes).fit(penalty).logits(asked)
     probabilities = logits.softmax(1).cpu().numpy().astype(float)
-    table = judged[["id", "label"]].reset_index(drop=True)
+    table = judged[["id", "label", "group", "split"]].reset_index(drop=True)
+    table = table.assign(grade=probabilities.argmax(1), referable="")
     for k in range(classes):
         table[f"p{k}"] = probabilities[:, k].round(6)
-    others = judged[["group", "split"]].reset_index(drop=True)
-    return table.assign(grade=probabilities.argmax(1), referable="").join(others), f"penalty {penalty:.3g}"
+    return table, f"penalty {penalty:.3g}"
 
 
 def features_of(

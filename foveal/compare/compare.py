@@ -15,14 +15,8 @@ turn; nothing is chosen on them.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import threading
-import time
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -34,19 +28,19 @@ from foveal.config import to_toml
 from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
-from foveal.files import replacing, write_table, write_text
+from foveal.files import read_json, replacing, write_json, write_table, write_text
 from foveal.runs import check_out, open_run, sole_writer
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
 from foveal.sets.records import PreparedSet, open_prepared
 
 # These options may change when resuming: each combination has its own file, so more can be added later.
-FREE = ("init", "how", "labels", "seeds", "devices")
+FREE = ("init", "how", "labels", "seeds", "device")
 
 
 def compare(config: CompareConfig) -> pd.DataFrame:
     """Run all combinations that have no predictions yet; write the table and the figure; return the table."""
     prepared = open_prepared(config.data)
-    device = choose_device(config.devices[0])
+    device = choose_device(config.device)
     sides = repetitions(prepared, config)
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     check_out(config.out, "compare", config, FREE)
@@ -55,25 +49,29 @@ def compare(config: CompareConfig) -> pd.DataFrame:
         refuse_taught(config, init)
         task_of(config, init, prepared, device)  # check that the weights fit before anything is written
     with sole_writer(config.out, "compare"):
-        return _compare(config, prepared, sides)
+        return _compare(config, prepared, sides, device)
 
 
-def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides]) -> pd.DataFrame:
+def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides], device: torch.device) -> pd.DataFrame:
     hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
-    open_run(config.out, "compare", config, hashes | {"the image size": str(common_size(config, prepared))}, FREE)
+    open_run(config.out, "compare", config, hashes, FREE)
+    keep_size(config.out, common_size(config, prepared))
     write_text(config.out / "config.toml", to_toml("compare", config))  # with the current values of the free options
     for folder in ("cells", "features"):
         (config.out / folder).mkdir(exist_ok=True)
-    known = len(sides[0].known)
+    known = len(sides[0][0])
     cells = [
         Cell(init=init, how=how, labels=labels, share=share_of(labels, known), repetition=repetition)
-        for how, labels, init, repetition in product(config.how, config.labels, config.init, range(config.repetitions))
+        for how, labels, init, repetition in product(config.how, config.labels, config.init, range(len(sides)))
     ]
     missing = [cell for cell in cells if not cell.file(config).is_file()]
     say(f"{len(cells)} combinations, {len(cells) - len(missing)} already finished; {known:,} labelled training images")
     for init, network in dict.fromkeys((cell.init, cell.network) for cell in missing if cell.how == "probe"):
-        features_of(config, init, network, prepared, choose_device(config.devices[0]))
-    run_all(config, prepared, missing)
+        features_of(config, init, network, prepared, device)
+    with progress_bar("compare", len(missing), "combinations") as bar:
+        for cell in missing:
+            run_cell(config, cell, prepared, device)
+            bar.advance()
     table = tabulate(config, prepared, sides, cells)
     write_table(config.out / "compare.csv", table)
     show_comparison(table, config, sides)
@@ -97,41 +95,13 @@ def hash_of(init: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else init
 
 
-def run_all(config: CompareConfig, prepared: PreparedSet, cells: list[Cell]) -> None:
-    """Run the cells one by one or, with several devices, in parallel."""
-    with progress_bar("compare", len(cells), "combinations") as bar:
-        if len(config.devices) == 1:
-            for cell in cells:
-                run_cell(config, cell, prepared, choose_device(config.devices[0]))
-                bar.advance()
-            return
-        context = multiprocessing.get_context("spawn")
-        devices: Any = context.Queue()
-        for name in config.devices:
-            devices.put(name)
-        threads = max(1, (os.cpu_count() or 1) // len(config.devices))
-        with ProcessPoolExecutor(len(config.devices), context, _take_device, (devices, threads)) as pool:
-            for done in [pool.submit(_run_here, config, cell) for cell in cells]:
-                done.result()
-                bar.advance()
-
-
-_taken: list[torch.device] = []  # the device of this worker process
-
-
-def _take_device(devices: Any, threads: int) -> None:
-    """Assign one of the devices and a share of the threads to a new process."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    _taken.append(choose_device(devices.get()))
-    torch.set_num_threads(threads)
-
-
-def _end_with_parent(parent: int) -> None:
-    """Exit when the parent was killed, or this process would keep writing while the same command runs again."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _run_here(config: CompareConfig, cell: Cell) -> None:
-    run_cell(config, cell, open_prepared(config.data), _taken[0])
+def keep_size(out: Path, size: int) -> None:
+    """Record the image size in OUT/provenance.json; FovealError where finished combinations have another one."""
+    known = read_json(out / "provenance.json")
+    before = known.setdefault("image_size", size)
+    if before != size:
+        what = (
+            f"the combinations in {out} were run with an image size of {before} px; with these --init it is {size} px"
+        )
+        raise FovealError("run.other_size", what, fix="choose another --out")
+    write_json(out / "provenance.json", known)

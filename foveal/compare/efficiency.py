@@ -25,9 +25,10 @@ from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
 from foveal.page.words import counted, difference_with_interval, number, value_with_interval
-from foveal.readout.predictions import read_predictions, units
+from foveal.readout.predictions import read_predictions
 from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
+from foveal.sets.splits import group_codes
 
 Figure = Callable[[pd.DataFrame, Resampling], tuple[float, np.ndarray]]  # value and its resamples [R]
 
@@ -40,12 +41,12 @@ def tabulate(
     The last four columns (difference, its interval and an answer in words) are empty for the baseline.
     """
     rows: list[dict[str, Any]] = []
-    known = sides[0].known["label"].to_numpy(np.int64)
+    known = sides[0][0]["label"].to_numpy(np.int64)
     for how, labels in dict.fromkeys((cell.how, cell.labels) for cell in cells):
         own = [cell for cell in cells if (cell.how, cell.labels) == (how, labels)]
         learned = int(subset(known, own[0].share, config.seed).sum())
         tables = {init: _tables(config, own, init) for init in config.init}
-        resampling = Resampling(units(tables[config.init[0]][0]), RESAMPLES, config.seed)
+        resampling = Resampling(group_codes(tables[config.init[0]][0]["group"]), RESAMPLES, config.seed)
         size = {"images": len(resampling.units), "groups": resampling.groups}
         baseline: dict[str, tuple[float, np.ndarray]] = {}
         for init, (name, figure) in product(config.init, _figures(prepared).items()):
@@ -53,10 +54,9 @@ def tabulate(
             value, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan
             row = {"init": init, "how": how, "labels": labels, "share": own[0].share, "learned": learned}
             row |= {"metric": name, **_entry(value, drawn, resampling), "seeds": len(values), "spread": spread, **size}
-            if init == config.init[0]:
-                baseline[name] = value, drawn
-            else:
-                found = _entry(value - baseline[name][0], drawn - baseline[name][1], resampling)
+            first, first_drawn = baseline.setdefault(name, (value, drawn))
+            if init != config.init[0]:
+                found = _entry(value - first, drawn - first_drawn, resampling)
                 row |= {"difference": found["value"], "difference_low": found["low"]}
                 row |= {"difference_high": found["high"], "answer": answer(found["low"], found["high"])}
             rows.append(row)
@@ -104,26 +104,22 @@ def _over_seeds(
 
 def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> None:
     """Print the table: the first metric with its interval and difference from the baseline; the others' values."""
-    shown = list(table["metric"].unique())
-    names = [metric.replace("_", " ") for metric in shown]
+    names = [metric.replace("_", " ") for metric in table["metric"].unique()]
     rows = []
     for (how, labels, init), own in table.groupby(["how", "labels", "init"], sort=False):
         entries: Any = own.to_dict("records")
         first, *others = entries
         values = [value_with_interval(first, 3), *(number(other["value"], 3) for other in others)]
-        rows.append([f"{how}, {first['learned']:,} labels ({labels}), {init}", *values, _against(first, config)])
+        against = "baseline"
+        if init != config.init[0]:
+            entry = {"value": first["difference"], "low": first["difference_low"], "high": first["difference_high"]}
+            against = f"{difference_with_interval(entry)}: {first['answer']}"
+        rows.append([f"{how}, {first['learned']:,} labels ({labels}), {init}", *values, against])
     one = table.iloc[0]
     times = f"{config.folds} folds" if config.folds else f"mean of {counted(config.seeds, 'seed')}"
     judged = f"{one['images']:,} held-out images in {one['groups']:,} groups"
-    title = f"{judged}, {len(sides[0].known):,} labelled training images, {times}; 95 % intervals"
+    title = f"{judged}, {len(sides[0][0]):,} labelled training images, {times}; 95 % intervals"
     show_table(title, ["", *names, f"{names[0]}: difference from {config.init[0]}"], rows)
-
-
-def _against(row: dict[str, Any], config: CompareConfig) -> str:
-    if row["init"] == config.init[0]:
-        return "baseline"
-    entry = {"value": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
-    return f"{difference_with_interval(entry)}: {row['answer']}"
 
 
 def draw_curves(table: pd.DataFrame, file: Path) -> None:

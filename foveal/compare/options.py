@@ -42,8 +42,8 @@ class CompareConfig:
     epochs: int = 12
 
     ## Where
-    # Devices to use in parallel, such as cuda:0 cuda:1, or cpu cpu for two processes.
-    devices: tuple[str, ...] = ("auto",)
+    # Device: auto, cpu, cuda or mps.
+    device: str = "auto"
 
     ## For experts
     # Continue even if an encoder was trained on the held-out images.
@@ -52,29 +52,24 @@ class CompareConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("init", "how", "labels", "devices"):
+        for name in ("init", "how", "labels"):
             values = getattr(self, name)
-            different = len(set(values)) == len(values) or name == "devices"
-            check(self, name, bool(values) and different, "at least one value, all different")
+            check(self, name, 0 < len(set(values)) == len(values), "at least one value, all different")
         for name in ("seeds", "epochs"):
             check(self, name, getattr(self, name) >= 1, "1 or more")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         for given in self.labels:
             share_of(given, 1000)
 
-    @property
-    def repetitions(self) -> int:
-        """How many times each combination is run."""
-        return self.folds or self.seeds
-
 
 def share_of(given: str, images: int) -> float:
     """The share (0-1] that a label fraction stands for: "10%", or a count out of `images`."""
+    percent = given.endswith("%")
     try:
-        share = float(given.removesuffix("%")) / 100 if given.endswith("%") else int(given) / images
+        share = float(given.removesuffix("%")) / 100 if percent else int(given) / images
     except ValueError:
         share = math.nan
-    if not share > 0 or (given.endswith("%") and share > 1):
+    if not share > 0 or (percent and share > 1):
         raise FovealError("option.value", f"--labels {given}", expected="a share such as 10%, or a count such as 200")
     return min(share, 1.0)
 

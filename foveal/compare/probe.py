@@ -9,7 +9,7 @@ the test part or, without one, on the validation part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ from foveal.predict.features import encode
 from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sets.splits import owners
 from foveal.train.options import check
 from foveal.train.start import frozen_encoder, start_from
 
@@ -93,8 +94,9 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
             for part, records in parts.items() if len(records)
         }  # fmt: skip
         for readout, grades in _readouts(config, known, judged, len(prepared.classes)):
-            figures = _figures(prepared, parts[judged], grades, config.seed)
-            rows += [{"init": init, "readout": readout, **figure} for figure in figures]
+            rows += [
+                {"init": init, "readout": readout, **row} for row in _rows(prepared, parts[judged], grades, config)
+            ]
     table = pd.DataFrame(rows)
     _show(table, judged, len(parts["train"]))
     if config.out is not None:
@@ -138,17 +140,20 @@ def metrics_of(prepared: PreparedSet) -> dict[str, Callable[[np.ndarray], np.nda
     return ordered | {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
-def _figures(prepared: PreparedSet, records: pd.DataFrame, grades: np.ndarray, seed: int) -> list[dict[str, Any]]:
+def _rows(
+    prepared: PreparedSet, records: pd.DataFrame, grades: np.ndarray, config: ProbeConfig
+) -> Iterator[dict[str, Any]]:
     """The metrics on the held-out images, with intervals over groups."""
     labels, classes = records["label"].to_numpy(np.int64), len(prepared.classes)
-    names = records["group"].where(records["group"] != "", records["id"])
-    resampling = Resampling(np.unique(names, return_inverse=True)[1], RESAMPLES, seed)
-    found = []
+    units = np.unique(owners(records["group"], records["id"]), return_inverse=True)[1]
+    resampling = Resampling(units, RESAMPLES, config.seed)
     for name, metric in sorted(metrics_of(prepared).items()):
         entry = resampling.entry(*resampling.graded(metric, labels, grades, classes), len(labels))
-        shown = {key: entry[key] for key in ("value", "low", "high", "n")}
-        found.append({"metric": name, **shown, "groups": resampling.groups})
-    return found
+        yield {
+            "metric": name,
+            **{key: entry[key] for key in ("value", "low", "high", "n")},
+            "groups": resampling.groups,
+        }
 
 
 def _show(table: pd.DataFrame, judged: str, known: int) -> None:

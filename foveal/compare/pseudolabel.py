@@ -32,11 +32,12 @@ from foveal.evaluate.measure import measure
 from foveal.files import read_json, write_json, write_table, write_text
 from foveal.page.words import value_with_interval
 from foveal.predict.predictor import Predictor
-from foveal.readout.predictions import read_predictions, units
+from foveal.readout.predictions import read_predictions
 from foveal.readout.scales import Scale
 from foveal.runs import check_out, read_model, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
+from foveal.sets.splits import group_codes
 from foveal.train.options import TrainConfig, check
 from foveal.train.pseudo import FILE
 from foveal.train.train import train
@@ -94,24 +95,23 @@ def pseudolabel(config: PseudolabelConfig) -> Path:
 def _rounds(
     config: PseudolabelConfig, sets: Sequence[PreparedSet], pool: Pool, student: TrainConfig, device: torch.device
 ) -> Path:
-    teacher, runs = config.run, [config.run]
+    runs = [config.run]
     for number in range(1, max(1, config.rounds) + 1):
         file = config.out / f"round{number}" / FILE
         if not file.is_file():
-            images = f"{sum(len(part) for _, part in pool):,} unlabelled images"
-            say(f"\nround {number}: {teacher} grades {images}", style="bold")
-            table = label(config, teacher, pool, number, device)
-            file.parent.mkdir(parents=True, exist_ok=True)
+            images = sum(len(part) for _, part in pool)
+            say(f"\nround {number}: {runs[-1]} grades {images:,} unlabelled images", style="bold")
+            table = label(config, runs[-1], pool, number, device)
             write_text(config.out / "config.toml", to_toml("pseudolabel", config))
-            write_seen(file.parent, seen_of(pool), read_seen(str(teacher)))
+            file.parent.mkdir(exist_ok=True)
+            write_seen(file.parent, seen_of(pool), read_seen(str(runs[-1])))
             write_table(file, table)
         show_labels(file, sets[0].classes)
         if config.rounds:
             # Folds were trained on the validation part too; the comparison uses only the test part.
             leaky = student.allow_leaks or bool(student.folds)
             out = file.parent / "grader"
-            teacher = train(replace(student, out=out, pseudo_labels=file, allow_leaks=leaky))
-            runs.append(teacher)
+            runs.append(train(replace(student, out=out, pseudo_labels=file, allow_leaks=leaky)))
     if config.rounds:
         compare_rounds(config.out, runs, sets[0])
     say(f"pseudo-labels: {file}")
@@ -126,11 +126,9 @@ def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
         records = records[records["split"] == "unlabelled"].reset_index(drop=True)
         if len(records):
             pool.append((prepared, records))
-        elif prepared is not sets[0]:
-            raise FovealError("set.no_ungraded", f"{prepared.path} has no unlabelled images", fix="leave it out")
-    if not pool:
-        what = f"{sets[0].path} has no unlabelled images"
-        raise FovealError("set.no_ungraded", what, fix="add a set that has some: DATA POOL")
+        elif prepared is not sets[0] or len(sets) == 1:
+            fix = "add a set that has some: DATA POOL" if len(sets) == 1 else "leave it out"
+            raise FovealError("set.no_ungraded", f"{prepared.path} has no unlabelled images", fix=fix)
     refuse_seen(sets[0], seen_of(pool), "the images to be labelled", allow=False)
     refuse_seen(sets[0], read_seen(str(run)), f"the training images of {run}", False, ("test",))
     return pool
@@ -139,6 +137,9 @@ def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
 def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainConfig:
     """The training options of the run; FovealError if its test part does not allow a valid comparison."""
     file, model = config.run / "config.toml", read_model(config.run)
+    if model["kind"] != "grader":
+        fix = f"train a grader: foveal train DATA --init {config.run}"
+        raise FovealError("run.not_a_grader", f"{config.run} is a pre-trained encoder, not a grader", fix=fix)
     if not file.is_file():
         raise FovealError("run.not_a_run", f"{config.run} has no config.toml", expected="a run folder of foveal train")
     known = read_json(config.run / "provenance.json")["data"]
@@ -154,12 +155,8 @@ def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainCon
     if config.agreement and not model.get("members"):
         what = f"--agreement needs several graders, but {config.run} is a single one"
         raise FovealError("option.conflict", what, fix="train it with --folds")
-    options = read_options(file, "train", TrainConfig) | {
-        "data": config.data[0],
-        "out": config.out,
-        "device": config.device,
-    }
-    return build(TrainConfig, options, str(file))
+    options = {"data": config.data[0], "out": config.out, "device": config.device}
+    return build(TrainConfig, read_options(file, "train", TrainConfig) | options, str(file))
 
 
 def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, device: torch.device) -> pd.DataFrame:
@@ -171,10 +168,8 @@ def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, dev
         scores = probabilities[np.arange(len(grades)), grades]
         taken = chosen(grades, scores, config) & (agreed if config.agreement else True)
         targets = probabilities if config.soft else np.eye(probabilities.shape[1])[grades]
-        table = pd.DataFrame({
-            "id": records["id"], "set": str(prepared.path.resolve()), "sha256": records["sha256"], "grade": grades,
-            "class": [predictor.classes[grade] for grade in grades],
-        })  # fmt: skip
+        table = records[["id"]].assign(set=str(prepared.path.resolve()), sha256=records["sha256"], grade=grades)
+        table["class"] = np.array(predictor.classes)[grades]
         for k in range(probabilities.shape[1]):
             table[f"p{k}"] = targets[:, k].astype(float).round(6)
         table = table.assign(score=scores.astype(float).round(6), round=number, model=str(teacher))
@@ -203,14 +198,13 @@ def chosen(grades: np.ndarray, scores: np.ndarray, config: PseudolabelConfig) ->
 def show_labels(file: Path, classes: list[str]) -> None:
     """Print how many images each class got, and the range of their scores."""
     table = pd.read_csv(file, usecols=["grade", "score"])
-    scores = {name: table["score"][table["grade"] == number] for number, name in enumerate(classes)}
+    found = table.groupby("grade")["score"].agg(["size", "min", "max"])
     rows = [
-        [name, f"{len(own):,}", f"{own.min():.2f} – {own.max():.2f}" if len(own) else "–"]
-        for name, own in scores.items()
+        [classes[int(grade)], f"{size:,.0f}", f"{low:.2f} – {high:.2f}"]
+        for grade, size, low, high in found.itertuples()
     ]
     show_table(f"{len(table):,} pseudo-labels", ["class", "images", "score"], rows)
-    empty = [name for name, own in scores.items() if not len(own)]
-    if empty:
+    if empty := [name for number, name in enumerate(classes) if number not in found.index]:
         warn(f"there are no pseudo-labels for {', '.join(empty)}: the next grader learns nothing new about this class")
 
 
@@ -219,11 +213,10 @@ def compare_rounds(out: Path, runs: list[Path], prepared: PreparedSet) -> None:
     model = read_model(runs[0])
     lowest = model["referable_from"]
     scale = Scale(names=model["classes"], ordered=model["task"] == "grading", referable_from=lowest)
-    tables = [read_predictions(run / "predictions.csv") for run in runs]
-    tests = [table[table["split"] == "test"].reset_index(drop=True) for table in tables]
+    tests = [read_predictions(run / "predictions.csv").query("split == 'test'").reset_index(drop=True) for run in runs]
     found: list[dict[str, Any]] = []
     for number, (run, test) in enumerate(zip(runs, tests, strict=True)):
-        figures = measure(test, scale, Resampling(units(test)))["metrics"]
+        figures = measure(test, scale, Resampling(group_codes(test["group"])))["metrics"]
         kept = {metric: figures[metric] for metric in SHOWN if metric in figures}
         difference = paired_difference(tests[0], test, referable_from=lowest) if number else None
         name = f"round {number}" if number else "before"

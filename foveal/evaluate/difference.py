@@ -25,7 +25,8 @@ from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
 from foveal.files import json_ready, write_json, write_table
 from foveal.page.words import counted, difference_with_interval
-from foveal.readout.predictions import probability_columns, units
+from foveal.readout.predictions import probability_columns
+from foveal.sets.splits import group_codes
 
 CAVEAT = "McNemar's test assumes independent images; if patients have several images, rely on the intervals"
 
@@ -45,7 +46,7 @@ def paired_difference(
     images.
     """
     pairs, classes = _pairs(first, second), len(probability_columns(first))
-    labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(units(pairs), resamples, seed)
+    labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(group_codes(pairs["group"]), resamples, seed)
     given = [pairs[column].to_numpy(np.int64) for column in ("grade", "grade_second")]
     result: dict[str, Any] = {"n": len(pairs)}
     for name, metric in (("quadratic_kappa", metrics.quadratic_kappa), ("accuracy", metrics.accuracy)):

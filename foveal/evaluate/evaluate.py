@@ -44,11 +44,12 @@ from foveal.evaluate.operating import operating_points
 from foveal.evaluate.show import show, warnings
 from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
-from foveal.readout.predictions import read_predictions, units
+from foveal.readout.predictions import read_predictions
 from foveal.readout.readout import read_readout
 from foveal.readout.scales import Scale
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import corrections_text, read_corrections
+from foveal.sets.splits import group_codes
 
 MANY_DOUBTS = 0.2  # share of doubted labels above which the grader is probably the problem
 SEED = 0  # of the resamples; with 1000 resamples the intervals hardly depend on it
@@ -107,7 +108,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     check_classes(table, split, names)
     table = join_records(table, config.records, config.by)
     scale = scale_of(config.referable_from, model, names, everything)
-    resampling = Resampling(units(table), RESAMPLES, SEED)
+    resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)
     coverage = read_readout(
         file.parent, "", ordered=True
     ).coverage  # that the prediction sets promise, if there are any

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 
 from foveal import metrics
 from foveal.evaluate.intervals import Resampling
-from foveal.sets.splits import k_folds
+from foveal.sets.splits import draw_groups, k_folds
 
 CUES = ("width", "height", "aspect ratio", "border", "red", "green", "blue", "grey")
 FOLDS = 5
@@ -47,7 +47,8 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
     if found["why_not"]:
         return found
     generator = np.random.default_rng(0)
-    chosen = _some_groups(units, generator)
+    many = len(units) > MOST_IMAGES
+    chosen = draw_groups(units, MOST_IMAGES, generator) if many else np.ones(len(units), bool)
     values = cues.fillna(cues.median()).to_numpy(float)[chosen]
     labels, units = np.unique(labels[chosen], return_inverse=True)[1], np.unique(units[chosen], return_inverse=True)[1]
     judge = _Judge(labels, units, ordered, generator)
@@ -76,15 +77,6 @@ def _why_not(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray) -> str:
     if len(np.unique(units)) < FEWEST_GROUPS:
         return f"only {len(np.unique(units))} groups; {FEWEST_GROUPS} are needed"
     return "" if cues.shape[1] else "size, border and colour are the same for all images"
-
-
-def _some_groups(units: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Positions of the images of randomly chosen whole groups, at most MOST_IMAGES images."""
-    if len(units) <= MOST_IMAGES:
-        return np.arange(len(units))
-    order = generator.permutation(int(units.max()) + 1)
-    kept = order[np.cumsum(np.bincount(units)[order]) <= MOST_IMAGES]
-    return np.flatnonzero(np.isin(units, kept))
 
 
 class _Judge:

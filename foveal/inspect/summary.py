@@ -14,9 +14,9 @@ from foveal.fundus.fingerprint import LEAST_SIDE
 from foveal.fundus.quality import FLAGS
 from foveal.inspect.measures import COLOURS
 from foveal.inspect.shortcut import CUES, probe
-from foveal.readout.predictions import units
 from foveal.sets.leaks import compare_sets, shared_patients
 from foveal.sets.records import PreparedSet
+from foveal.sets.splits import group_codes
 from foveal.sources.source import SPLITS
 
 LISTED = 12  # most conflicts and copies across sets to list
@@ -59,7 +59,7 @@ def probe_set(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
     labelled = table[table["label"].notna()]
     cues = labelled[[name for name in CUES if name in labelled]]
     ordered = prepared.card["task"] == "grading"
-    return probe(cues, labelled["label"].to_numpy(np.int64), units(labelled), ordered=ordered)
+    return probe(cues, labelled["label"].to_numpy(np.int64), group_codes(labelled["group"]), ordered=ordered)
 
 
 def _part(part: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:

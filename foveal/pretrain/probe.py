@@ -26,7 +26,7 @@ from foveal.page.words import value_with_interval
 from foveal.sets.leaks import TAUGHT, find_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, differing, open_prepared
-from foveal.sets.splits import k_folds
+from foveal.sets.splits import draw_groups, k_folds, owners
 
 FOLDS = 5
 MOST_IMAGES = 4000  # a closed form of so many, five times, takes half a minute with 2,048 features on one core
@@ -59,12 +59,12 @@ def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> 
     _check_kind(prepared, like)
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
-    owners = records["group"].where(records["group"] != "", records["id"])
+    names = owners(records["group"], records["id"])
     known = find_seen(prepared, records, seen[seen["taught"] == TAUGHT])["id"]
-    taught = owners.isin(owners[records["id"].isin(known)])
-    records, units = records[~taught], np.unique(owners[~taught], return_inverse=True)[1]
+    taught = pd.Series(names).isin(names[records["id"].isin(known)]).to_numpy()
+    records, units = records[~taught], np.unique(names[~taught], return_inverse=True)[1]
     generator = np.random.default_rng(seed)
-    chosen = _within(units, MOST_IMAGES, generator)
+    chosen = draw_groups(units, MOST_IMAGES, generator)
     records, units = records[chosen], np.unique(units[chosen], return_inverse=True)[1]
     labels, groups = records["label"].to_numpy(np.int64), len(np.unique(units))
     left_out = f"; {taught.sum():,} are left out because the encoder learns their labels" if taught.any() else ""
@@ -94,13 +94,6 @@ def _check_kind(prepared: PreparedSet, like: PreparedSet) -> None:
             f"{like.path} and {prepared.path} of --probe were prepared differently ({unlike}): the probe judges "
             "pictures of another kind than the pool"
         )
-
-
-def _within(units: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
-    """bool [n]: images of randomly chosen whole groups, at most so many but for a first group that is larger."""
-    order = generator.permutation(units.max(initial=-1) + 1)
-    cumulative = np.bincount(units)[order].cumsum()
-    return np.isin(units, order[: max(1, int(np.searchsorted(cumulative, most, side="right")))])
 
 
 def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:

@@ -129,10 +129,3 @@ def probability_columns(table: pd.DataFrame) -> list[str]:
     """["p0", "p1", …], in class order."""
     found = [str(column) for column in table.columns if re.fullmatch(r"p(0|[1-9]\d*)", str(column))]
     return sorted(found, key=lambda column: int(column[1:]))
-
-
-def units(table: pd.DataFrame) -> np.ndarray:
-    """int [n]: the unit of each image, which the bootstrap draws: its group, or the image itself without a group."""
-    own = pd.Series([f"\0{number}" for number in range(len(table))], index=table.index)
-    known = table["group"].notna() & (table["group"] != "")
-    return pd.factorize(table["group"].where(known, own))[0]

@@ -25,11 +25,11 @@ from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
 from foveal.page.words import counted
-from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import label_of, read_corrections
+from foveal.sets.splits import group_codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
         return run.result
     cuts = {name: about.get(name) for name in ("referable_from", "sight_threatening_from")}
     scale = Scale(names=run.classes, ordered=run.ordered, **cuts)
-    resampling = Resampling(units(rows), about["resamples"], about["seed"])
+    resampling = Resampling(group_codes(rows["group"]), about["resamples"], about["seed"])
     validation = run.predictions[run.predictions["label"].notna() & (run.predictions["split"] == "val")]
     chosen_on = validation[~validation["id"].isin(rows["id"])].reset_index(drop=True)
     points, note = operating_points(rows, chosen_on, scale, resampling, about.get("prevalence"))

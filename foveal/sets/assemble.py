@@ -66,9 +66,9 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     rejected.append(left_out)
     records["label"] = records["label"].astype("Int64")
     validate(records, list(source.classes), str(source.root))
-    tables = {"measures.csv": records[["id", *measured(facts)]]}
-    kept = [name for name in records.columns if name.startswith(KEPT)]
-    if kept:
+    measured = [name for name in facts.columns if name not in FACTS and name != "shard"]
+    tables = {"measures.csv": records[["id", *measured, "fingerprint"]]}
+    if kept := [name for name in records.columns if name.startswith(KEPT)]:
         tables[COLUMNS_FILE] = records[["id", *kept]].rename(columns=lambda name: name.removeprefix(KEPT))
     if before is not None:
         write_passage(folder, before, pairs, tables)
@@ -93,11 +93,6 @@ def write_passage(folder: Path, before: pd.DataFrame, pairs: pd.DataFrame, table
     write_table(folder / "duplicates.csv", pairs[~torn_copies(before, pairs)])
 
 
-def measured(facts: pd.DataFrame) -> list[str]:
-    """Names of the measures that the shards hold, and `fingerprint`."""
-    return [name for name in facts.columns if name not in FACTS and name != "shard"] + ["fingerprint"]
-
-
 def drop_ungradable(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(records that can be graded, the others with a `reason`)."""
     words = records["flags"].str.split().map(lambda flags: ", ".join(word for word in flags if word in UNGRADABLE))
@@ -107,13 +102,11 @@ def drop_ungradable(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def find_copies(records: pd.DataFrame, images: Path, photographs: bool) -> pd.DataFrame:
     """Pairs of rows that show one picture: exact copies and, among photographs, near copies."""
-    shards = Shards(images)
-    shard, row = records["shard"].to_numpy(), records["row"].to_numpy()
+    shards, shard, row = Shards(images), records["shard"].to_numpy(), records["row"].to_numpy()
     pictures = Pictures(
-        fingerprints=from_text(records["fingerprint"].tolist()),
-        hashes=records["sha256"].to_numpy(),
+        fingerprints=from_text(records["fingerprint"].tolist()), hashes=records["sha256"].to_numpy(),
         read=lambda index: gather(shards, shard[index], row[index]),
-    )
+    )  # fmt: skip
     return find_duplicates(pictures, near=photographs)
 
 
@@ -129,7 +122,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "scale": assembly.scale,
         "fundus": card.fundus,
         "source": assembly.asked["source"],
-        "identity": identity(assembly),
+        "identity": _identity(assembly),
         "options": assembly.preparation.as_dict(),
         "asked": assembly.asked,
         "counts": counts_of(records, classes),
@@ -142,7 +135,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
     write_json(folder / "card.json", facts)
 
 
-def identity(assembly: Assembly) -> str:
+def _identity(assembly: Assembly) -> str:
     """The scope of patient names: the published data set, or the source. Equal names mean one person only within it."""
     if assembly.name not in UNNAMED:
         return assembly.name
@@ -154,24 +147,21 @@ def report(out: Path) -> None:
     """Print what was made: images per split and class, copies, flags, and how many images were not used."""
     prepared = open_prepared(out)
     counts = prepared.card["counts"]
-    rows = [
-        [split, str(c["images"]), *(str(c["per_class"].get(name, "")) for name in prepared.classes)]
-        for split, c in counts.items()
-    ]
+    rows = []
+    for split, found in counts.items():
+        rows.append([split, *map(str, [found["images"], *(found["per_class"].get(c, "") for c in prepared.classes)])])
     show_table(f"{out}: {prepared.card['title']}, {prepared.size} px", ["split", "images", *prepared.classes], rows)
     for option, part in (("labelled", "train"), ("unlabelled", "unlabelled")):
-        found, asked = counts.get(part, {"images": 0})["images"], prepared.card["asked"][option]
-        if found < asked:
-            warn(f"--{option} {asked:,}: there are only {found:,} such images")
+        there, asked = counts.get(part, {"images": 0})["images"], prepared.card["asked"][option]
+        if there < asked:
+            warn(f"--{option} {asked:,}: there are only {there:,} such images")
     copies = pd.read_csv(out / "duplicates.csv")
     if len(copies):
-        conflicts = int(copies["conflict"].sum())
         kinds = ", ".join(f"{count} {kind}" for kind, count in copies["kind"].value_counts().items())
         say(f"{len(copies)} pairs of copies ({kinds}), each pair in one split: {out / 'duplicates.csv'}")
-        if conflicts:
-            warn(f"{conflicts} of them have different labels")
+    if conflicts := int(copies["conflict"].sum()):
+        warn(f"{conflicts} of them have different labels")
     if prepared.card["rejected"]:
         warn(f"{prepared.card['rejected']} images are not used; reasons: {out / 'rejected.csv'}")
-    flags = prepared.records["flags"].str.split().explode().value_counts()
-    for flag, count in flags.items():
+    for flag, count in prepared.records["flags"].str.split().explode().value_counts().items():
         say(f"  {count:>6} {flag}: {FLAGS.get(str(flag), 'a flag of the source')}")

@@ -49,8 +49,7 @@ def _correct(config: CorrectConfig) -> Path:
     prepared = open_prepared(config.data)
     records = prepared.records.set_index("id")
     if config.image not in records.index:
-        what = f"{config.data} has no image '{config.image}'"
-        raise FovealError("corrections.image", what, expected="an id in records.csv")
+        raise FovealError("corrections.image", f"{config.data} has no image '{config.image}' in its records.csv")
     label: Any = records["label"][config.image]
     file = config.data / FILE
     before = read_corrections(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
@@ -60,14 +59,12 @@ def _correct(config: CorrectConfig) -> Path:
         raise FovealError("corrections.unlabelled", f"'{config.image}' has no label to correct", fix=fix)
     new = label_of(config.new, prepared.classes)
     if new == old:
-        what = f"'{config.image}' has this label already: {_name(new, prepared.classes)}"
-        raise FovealError("corrections.unchanged", what)
-    row = {
-        "id": config.image, "old": "" if old is None else str(old), "new": "" if new is None else str(new),
-        "who": config.who or getpass.getuser(), "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "why": config.why.strip(),
-    }  # fmt: skip
-    table = pd.concat([before, pd.DataFrame([row])])[list(COLUMNS)]
+        name = _name(new, prepared.classes)
+        raise FovealError("corrections.unchanged", f"'{config.image}' has this label already: {name}")
+    old_text, new_text = ("" if label is None else str(label) for label in (old, new))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    row = (config.image, old_text, new_text, config.who or getpass.getuser(), now, config.why.strip())
+    table = pd.concat([before, pd.DataFrame([row], columns=list(COLUMNS))])
     write_text(file, corrections_text(table))
     change = f"{_name(old, prepared.classes)} -> {_name(new, prepared.classes)}"
     say(f"{config.image}: {change}; {len(table)} corrections in {file}")

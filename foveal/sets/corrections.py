@@ -52,8 +52,7 @@ def read_corrections(file: Path) -> pd.DataFrame:
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         what, expected = f"{file} cannot be read: {error}", f"a table with the columns {', '.join(COLUMNS)}"
         raise FovealError("table.damaged", what, expected=expected) from error
-    missing = [name for name in ("id", "old", "new") if name not in table]
-    if missing:
+    if missing := [name for name in ("id", "old", "new") if name not in table]:
         expected = f"the columns {', '.join(COLUMNS)}"
         raise FovealError("table.missing_column", f"{file}: missing column {', '.join(missing)}", expected=expected)
     table = table.map(lambda text: text[1:] if text.startswith("'") and FORMULA.match(text) else text)

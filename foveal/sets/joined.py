@@ -24,8 +24,8 @@ from foveal.sources.source import KEPT, Source
 COLUMNS = ["id", "file", "label", "split", "group", "eye", "flags"]
 
 
-def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
-    """Name, card, joined table, and how all sets were prepared.
+def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[str]]:
+    """Name, card, joined table, how all sets were prepared, and the stamp of each file when it was decoded.
 
     FovealError for a single set, one that is given twice, or sets that differ in preparation or scale.
     """
@@ -37,9 +37,10 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
     sets = [open_prepared(path) for path in paths]
     check_alike(sets, "to join them")
     check_scales(sets)
-    tables = []
+    tables, stamps = [], []
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         table = prepared.records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id")
+        stamps += table["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
         for column in ("id", "file"):
             table[column] = prefix + "/" + table[column]
         table["group"] = patients(prepared.card, table["group"])  # two sets may use one name for two patients
@@ -57,21 +58,18 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation]:
         root=paths[0], table=pd.concat(tables, ignore_index=True), classes=tuple(labelled["classes"]),
         scale=labelled["scale"], task=labelled["task"],
     )  # fmt: skip
-    return "joined", card, source, Preparation(**cards[0]["options"])
+    return "joined", card, source, Preparation(**cards[0]["options"]), stamps
 
 
 def check_scales(sets: Sequence[PreparedSet]) -> None:
     """FovealError unless all sets with labels have one scale and one number of classes."""
     labelled = [prepared for prepared in sets if prepared.classes]
     for other in labelled[1:]:
-        ours, theirs = (_scale(prepared) for prepared in (labelled[0], other))
+        ours, theirs = _scale(labelled[0]), _scale(other)
         if ours != theirs:
-            raise FovealError(
-                "set.scales",
-                f"sets on different scales cannot be joined: {labelled[0].path} is on {ours}, {other.path} on {theirs}",
-                fix='prepare each with --classes, such as "0,1,2,3+4", so that both have the same classes, and with '
-                "the same --scale to confirm that these mean the same",
-            )
+            what = f"{labelled[0].path} is on {ours}, {other.path} on {theirs}: they cannot be joined"
+            fix = 'prepare both with the same classes (--classes, such as "0,1,2,3+4") and, where these mean the same, '
+            raise FovealError("set.scales", what, fix=fix + "the same --scale")
 
 
 def _scale(prepared: PreparedSet) -> str:
@@ -109,13 +107,3 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         with replacing(target) as partial:
             shutil.copyfile(source, partial)
-
-
-def stamps(paths: Sequence[Path], source: Source) -> list[str]:
-    """The stamp of each original file at the time when it was decoded."""
-    known = {
-        f"{prefix}/{file}": stamp
-        for prefix, path in zip(prefixes(paths), paths, strict=True)
-        for file, stamp in read_facts(path / "images")[["file", "stamp"]].itertuples(index=False)
-    }
-    return [known[file] for file in source.table["file"]]

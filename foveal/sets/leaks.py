@@ -8,6 +8,7 @@ again, resized, mirrored, or prepared elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ def pool_of(prepared: PreparedSet) -> pd.DataFrame:
     pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
     shared = pool["group"].isin(judged)
     if shared.any():
-        what = f"{int(shared.sum())} unlabelled images of {prepared.path} are left out"
-        say(f"{what}: their patients are in the validation or test part")
+        why = "their patients are in the validation or test part"
+        say(f"{int(shared.sum())} unlabelled images of {prepared.path} are left out: {why}")
     return pool[~shared]
 
 
@@ -46,13 +47,12 @@ def refuse_seen(
     if not len(leaked):
         return
     listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
-    more = f" and {len(leaked) - 8} more" if len(leaked) > 8 else ""
     kind = "judged" if "train" in judged else "validation or test"
-    message = f"{len(leaked)} {kind} images of {prepared.path} are also in {where}: {listed}{more}"
+    what = f"{len(leaked)} {kind} images of {prepared.path} are also in {where}, such as {listed}"
     if not allow:
         fix = "remove them, since they make results look too good, or continue with --allow-leaks"
-        raise FovealError("leak.seen", message, fix=fix)
-    warn(message)
+        raise FovealError("leak.seen", what, fix=fix)
+    warn(what)
 
 
 def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
@@ -68,14 +68,10 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
     known = prepared.records.set_index("id")["sha256"]
     elsewhere = seen[seen["id"].map(known) != seen["sha256"]]
     near = [_near_copies(judged, elsewhere)] if len(elsewhere) else []
-    found = [_exact_copies(judged, seen), *near, _same_patient(judged, seen)]
-    return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
-
-
-def _exact_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     first = seen.drop_duplicates("sha256").set_index("sha256")["id"]
-    exact = judged[judged["sha256"].isin(first.index)]
-    return exact.assign(how="exact copy of", other=exact["sha256"].map(first))
+    exact = judged.assign(how="exact copy of", other=judged["sha256"].map(first)).dropna(subset="other")
+    found = [exact, *near, _same_patient(judged, seen)]
+    return pd.concat(found).drop_duplicates("id").sort_values("position")[["id", "split", "how", "other"]]
 
 
 def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
@@ -92,11 +88,10 @@ def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 def _readable(seen: pd.DataFrame) -> np.ndarray:
     """bool [n]: the image is still in its prepared set, with the same pixels."""
     found = np.zeros(len(seen), bool)
-    for path in seen["path"].unique():
-        if path and (Path(path) / "records.csv").is_file():
+    for path in filter(None, seen["path"].unique()):
+        if (Path(path) / "records.csv").is_file():
             there = read_records(Path(path) / "records.csv").set_index("id")["sha256"]
-            part = (seen["path"] == path).to_numpy()
-            found[part] = (seen["id"][part].map(there) == seen["sha256"][part]).to_numpy()
+            found |= ((seen["path"] == path) & (seen["id"].map(there) == seen["sha256"])).to_numpy()
     return found
 
 
@@ -114,15 +109,16 @@ def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
 
 def _pictures(table: pd.DataFrame) -> Pictures:
     """A table of `_described` as a collection to search; its sets are opened when pixels are needed."""
-    opened: dict[str, tuple[PreparedSet, pd.DataFrame]] = {}
+
+    @cache
+    def opened(path: str) -> tuple[PreparedSet, pd.DataFrame]:
+        prepared = open_prepared(Path(path))
+        return prepared, prepared.records.set_index("id")
 
     def read(rows: np.ndarray) -> list[np.ndarray]:
         images: list[np.ndarray] = []
         for path, name in zip(table["path"].iloc[rows], table["id"].iloc[rows], strict=True):
-            if path not in opened:
-                prepared = open_prepared(Path(path))
-                opened[path] = prepared, prepared.records.set_index("id", drop=False)
-            prepared, records = opened[path]
+            prepared, records = opened(path)
             images.append(prepared.pixels(records.loc[[name]])[0])
         return images
 

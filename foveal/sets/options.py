@@ -77,11 +77,10 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         if not self.list and (not self.source or self.out == Path()):
-            fix = "give both, or --list to see what can be read"
-            raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix=fix)
+            raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix="give both, or --list")
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
-            what, expected = f"--val {self.val} --test {self.test}", "shares that leave some images for training"
-            raise FovealError("option.value", what, expected=expected)
+            expected = "shares that leave some images for training"
+            raise FovealError("option.value", f"--val {self.val} --test {self.test}", expected=expected)
         if re.search(r"\s", self.scale):
             raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, such as four-grades")
         if self.size and not 8 <= self.size <= 4096:

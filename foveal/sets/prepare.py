@@ -54,7 +54,9 @@ def prepare(config: PrepareConfig) -> Path:
     assembly, stamps = read(config, existing)
     if not existing:
         make(config, assembly, stamps)
-    elif assembly.source_hash == existing["source_hash"] and not unread_before(config.out / "images"):
+    elif assembly.source_hash == existing["source_hash"] and RETRY not in set(
+        read_facts(config.out / "images")["stamp"]
+    ):
         say(f"{config.out} is prepared already with these options, and its source has nothing new")
         return config.out
     else:
@@ -93,8 +95,7 @@ def decode(config: PrepareConfig, folder: Path, assembly: Assembly, stamps: list
     images = folder / "images"
     if is_joined(config):
         joined.bring_shards(config.source, images)
-    jobs = plan_jobs(assembly.source, stamps, images, assembly.preparation, assembly.card.fundus)
-    if jobs:
+    if jobs := plan_jobs(assembly.source, stamps, images, assembly.preparation, assembly.card.fundus):
         check_space(jobs, folder)
         run_jobs(jobs, assembly.source, config.ray)
 
@@ -119,8 +120,7 @@ def is_drawn(path: Path) -> bool:
 def read(config: PrepareConfig, existing: dict[str, Any] | None) -> tuple[Assembly, list[str]]:
     """What the source holds and how to prepare it, and the stamp of each file."""
     if is_joined(config):
-        name, card, source, preparation = joined.load(config.source)
-        stamps = joined.stamps(config.source, source)
+        name, card, source, preparation, stamps = joined.load(config.source)
     else:
         name, source = read_source(config.source[0], config.dataset, pick(SourceOptions, config))
         source = limit_unlabelled(source, config)
@@ -153,11 +153,6 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
     what = f"{without} of {len(found)} pictures in a sample show no retina"
     say(f"{what}, so none is cropped, and only exact copies are found; --fundus yes treats all as fundus photographs")
     return False
-
-
-def unread_before(images: Path) -> bool:
-    """True where some files could not be read earlier, for a reason that may no longer hold."""
-    return bool((read_facts(images)["stamp"] == RETRY).any())
 
 
 def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
@@ -238,10 +233,10 @@ def resume_or_start(folder: Path, work: dict[str, Any]) -> None:
 
 def choose_preparation(config: PrepareConfig, card: Card, source: Source) -> Preparation:
     """How to prepare: by default photographs are cropped to 256 px, and arrays stay as they are."""
-    looks: dict[str, Any] = {"fit": config.fit, "mask": config.mask, "enhance": config.enhance, "green": config.green}
-    if source.images is None:
-        crop = ("disc" if card.fundus else "none") if config.crop == "auto" else config.crop
-        return Preparation(size=config.size or 256, crop=crop, channels=1 if config.green else 3, **looks)
-    side, channels = max(source.images.shape[1:3]), 1 if config.green else source.images.shape[3]
-    crop = "none" if config.crop == "auto" else config.crop
-    return Preparation(size=config.size or side, crop=crop, channels=channels, **looks)
+    side, channels, crop = 256, 3, "disc" if card.fundus else "none"
+    if source.images is not None:
+        side, channels, crop = max(source.images.shape[1:3]), source.images.shape[3], "none"
+    return Preparation(
+        size=config.size or side, crop=crop if config.crop == "auto" else config.crop, fit=config.fit, mask=config.mask,
+        enhance=config.enhance, green=config.green, channels=1 if config.green else channels,
+    )  # fmt: skip

@@ -110,10 +110,9 @@ def open_prepared(path: Path) -> PreparedSet:
         card = corrected_card(card, corrections)
         say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")
     prepared = PreparedSet(path, records, card | {"counts": counts_of(records, card["classes"])})
-    validate(prepared.records, prepared.classes, str(path))
-    check_copies(prepared.records, path / "duplicates.csv")
-    last_rows = prepared.records.groupby("shard")["row"].max()
-    for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
+    validate(records, prepared.classes, str(path))
+    check_copies(records, path / "duplicates.csv")
+    for number, last in records.groupby("shard")["row"].max().to_dict().items():
         if prepared.shards.rows(number) <= last:
             what = f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says"
             raise FovealError("set.damaged", what, fix="copy the set again, or prepare it again")
@@ -122,11 +121,9 @@ def open_prepared(path: Path) -> PreparedSet:
 
 def read_records(file: Path) -> pd.DataFrame:
     """records.csv with exact types: labels are nullable integers, and text stays text."""
-    records = pd.read_csv(
-        file, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values={"label": [""]}
-    )
-    missing = [column for column in COLUMNS if column not in records]
-    if missing:
+    text = dict.fromkeys(TEXT_COLUMNS, str)
+    records = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""]})
+    if missing := [column for column in COLUMNS if column not in records]:
         what = f"{file}: missing column {', '.join(missing)}; found {', '.join(records.columns)}"
         raise FovealError("table.missing_column", what)
     return records.astype({"label": "Int64", "shard": "int64", "row": "int64"})
@@ -137,28 +134,20 @@ def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
     repeated = records["id"][records["id"].duplicated()].unique()
     if len(repeated):
         raise FovealError("set.repeated_id", f"{where}: more than one row for {', '.join(repeated[:5])}")
-    unknown = sorted(set(records["split"]) - set(SPLITS))
-    if unknown:
-        expected = f"one of {', '.join(SPLITS)}"
-        raise FovealError("split.unknown", f"{where}: unknown split {', '.join(unknown)}", expected=expected)
+    if unknown := sorted(set(records["split"]) - set(SPLITS)):
+        what = f"{where}: unknown split {', '.join(unknown)}"
+        raise FovealError("split.unknown", what, expected=f"one of {', '.join(SPLITS)}")
     labels = records["label"].dropna()
-    outside = labels[~labels.between(0, len(classes) - 1)].unique().tolist()
-    if outside:
+    if outside := labels[~labels.between(0, len(classes) - 1)].unique().tolist():
         expected = f"0 to {len(classes) - 1}, for the {len(classes)} classes in card.json"
         raise FovealError("label.value", f"{where}: labels {', '.join(map(str, outside[:5]))}", expected=expected)
-    unlabelled = records["label"].isna() & (records["split"] != "unlabelled")
-    if unlabelled.any():
-        what = f"{where}: {int(unlabelled.sum())} images without a label are not in the split 'unlabelled'"
-        raise FovealError("label.missing", what)
-    check_groups(records, where)
-
-
-def check_groups(records: pd.DataFrame, where: str) -> None:
-    """FovealError when a group (a patient) has images in more than one of train, val and test."""
+    if missing := int((records["label"].isna() & (records["split"] != "unlabelled")).sum()):
+        raise FovealError(
+            "label.missing", f"{where}: {missing} images without a label are not in the split 'unlabelled'"
+        )
     labelled = records[records["split"].isin(("train", "val", "test")) & (records["group"] != "")]
     sides = labelled.groupby("group")["split"].nunique()
-    torn = sides[sides > 1].index.tolist()
-    if torn:
+    if torn := sides[sides > 1].index.tolist():
         what = f"{where}: groups in more than one split: {', '.join(map(str, torn[:5]))}"
         raise FovealError("split.group", what, fix="move all images of a group to one part")
 
@@ -168,11 +157,10 @@ def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     found = {}
     for split in SPLITS:
         part = records[records["split"] == split]
-        labels = part["label"].dropna().astype(int)
-        groups = part["group"][part["group"] != ""].nunique()
+        groups, labels = set(part["group"]) - {""}, part["label"].dropna()
         per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
         if len(part):
-            found[split] = {"images": len(part), "groups": int(groups), "per_class": per_class}
+            found[split] = {"images": len(part), "groups": len(groups), "per_class": per_class}
     return found
 
 
@@ -201,9 +189,8 @@ def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
 def differing(first: dict[str, Any], other: dict[str, Any], but: Sequence[str] = ()) -> str:
     """The options of preparation in which two cards differ, without those in `but`: "size 512 and 224"."""
     ours, theirs = first["options"], other["options"]
-    names = sorted((ours.keys() | theirs.keys()) - set(but))
-    pairs = [(name, ours.get(name), theirs.get(name)) for name in names]
-    return ", ".join(f"{name} {mine} and {yours}" for name, mine, yours in pairs if mine != yours)
+    names = [name for name in sorted((ours.keys() | theirs.keys()) - set(but)) if ours.get(name) != theirs.get(name)]
+    return ", ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
 
 
 def check_copies(records: pd.DataFrame, file: Path) -> None:

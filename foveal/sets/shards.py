@@ -14,11 +14,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -80,8 +80,10 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
-        what = f"{job.folder} has no space for shard {job.number} ({error.strerror})"
-        fix = "free some space and run the same command again to resume"
+        what, fix = (
+            f"{job.folder} has no space for shard {job.number}",
+            "free some space, then run the same command again",
+        )
         raise FovealError("output.full", what, fix=fix) from error
 
 
@@ -97,8 +99,16 @@ def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, A
                 facts["reason"] = result.what
                 facts["stamp"] = RETRY if result.code in _RETRIED else facts["stamp"]
             else:
-                stream.write(np.ascontiguousarray(result.pixels).data)
-                facts |= {"row": count, **_facts(result, job.photographs)}
+                pixels = np.ascontiguousarray(result.pixels).data
+                stream.write(pixels)
+                facts |= {"row": count, "width": result.width, "height": result.height}
+                facts |= {
+                    "sha256": hashlib.sha256(pixels).hexdigest(),
+                    "flags": " ".join(result.flags),
+                    **result.measures,
+                }
+                if job.photographs:
+                    facts["fingerprint"] = to_text(fingerprint(result.square))
                 count += 1
             rows.append(facts)
             advance()
@@ -111,12 +121,6 @@ def _prepare(job: ShardJob, position: int) -> Prepared:
     if job.images is not None:
         return prepare_pixels(job.images[position], job.preparation, measure=job.photographs)
     return prepare_file(job.root / job.files[position], job.preparation, measure=job.photographs)
-
-
-def _facts(result: Prepared, photograph: bool) -> dict[str, Any]:
-    digest = hashlib.sha256(np.ascontiguousarray(result.pixels).data).hexdigest()
-    facts = {"width": result.width, "height": result.height, "sha256": digest, "flags": " ".join(result.flags)}
-    return facts | {"fingerprint": to_text(fingerprint(result.square)) if photograph else "", **result.measures}
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
@@ -146,19 +150,11 @@ class Shards:
     """The arrays of a folder by number, memory-mapped on first use; the last `OPEN_AT_ONCE` stay open."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._open: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._open = lru_cache(OPEN_AT_ONCE)(lambda number: np.load(folder / f"{number:05d}.npy", mmap_mode="r"))
 
     def __getitem__(self, number: int) -> np.ndarray:
         """uint8 [n, S, S, C]."""
-        with self._lock:
-            if number not in self._open:
-                self._open[number] = np.load(self.folder / f"{number:05d}.npy", mmap_mode="r")
-                if len(self._open) > OPEN_AT_ONCE:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(number)
-            return self._open[number]
+        return np.asarray(self._open(number))
 
     def rows(self, number: int) -> int:
         """Images in a shard; 0 where it is missing or truncated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +113,8 @@ def assign_parts(
     if abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) < 0:
         raise FovealError("option.value", f"fractions {fractions}", expected="shares that sum to 1")
     codes = group_codes(groups)
-    table = _counts_per_group(codes, labels)
+    table = np.zeros((int(codes.max(initial=-1)) + 1, int(labels.max(initial=0)) + 1))  # images per group and class
+    np.add.at(table, (codes, labels), 1)
     names, shares = list(fractions), np.array(list(fractions.values()))
     fixed = _decided_part(codes, names, decided, len(table))
     tries = int(np.clip(GROUPS_ASSIGNED / max(1, len(table)), 1, MOST_ORDERS))
@@ -172,10 +174,26 @@ def k_folds(labels: np.ndarray, groups: np.ndarray, folds: int, generator: np.ra
     return assign_parts(labels, groups, fractions, generator).astype(np.int64)
 
 
-def group_codes(groups: np.ndarray) -> np.ndarray:
-    """int [n]: equal for images of one group; an empty group name makes a group of its own."""
-    own = np.array([f"\0{i}" for i in range(len(groups))], dtype=object)
-    return pd.factorize(np.where(groups == "", own, groups))[0]
+def owners(groups: np.ndarray | pd.Series, ids: Iterable[str] | None = None) -> np.ndarray:
+    """str [n]: the group of each image; without one, a name of its own, made from `ids` or from its place."""
+    groups = np.asarray(groups, dtype=object)
+    own = [f"\0{name}" for name in (range(len(groups)) if ids is None else ids)]
+    return np.where(pd.isna(groups) | (groups == ""), np.array(own, dtype=object), groups)
+
+
+def group_codes(groups: np.ndarray | pd.Series) -> np.ndarray:
+    """int [n]: equal for images of one group; an image without a group is a group of its own."""
+    return pd.factorize(owners(groups))[0]
+
+
+def draw_groups(units: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
+    """bool [n]: images of randomly drawn whole groups, at most `most` unless the first group alone has more.
+
+    units: int [n], the group of each image, numbered from 0.
+    """
+    order = generator.permutation(units.max(initial=-1) + 1)
+    cumulative = np.bincount(units)[order].cumsum()
+    return np.isin(units, order[: max(1, int(np.searchsorted(cumulative, most, side="right")))])
 
 
 def join_copies(groups: np.ndarray, copies: pd.DataFrame, hashes: np.ndarray) -> np.ndarray:
@@ -191,16 +209,8 @@ def join_copies(groups: np.ndarray, copies: pd.DataFrame, hashes: np.ndarray) ->
     roots = sparse.csgraph.connected_components(edges, directed=False)[1][codes]
     frame = pd.DataFrame({"root": roots, "code": codes, "group": groups, "hash": hashes})
     tied = frame.groupby("root")["code"].transform("nunique") > 1
-    names = {key: _joined_name(members) for key, members in frame[tied].groupby("root")}
+    names = {}
+    for root, members in frame[tied].groupby("root"):
+        named = sorted(set(members["group"]) - {""})
+        names[root] = "+".join(named) or f"copies-{members['hash'].iloc[0][:12]}"
     return np.where(tied, frame["root"].map(names), groups).astype(object)
-
-
-def _joined_name(members: pd.DataFrame) -> str:
-    named = sorted({name for name in members["group"] if name})
-    return "+".join(named) or f"copies-{members['hash'].iloc[0][:12]}"
-
-
-def _counts_per_group(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    table = np.zeros((int(codes.max(initial=-1)) + 1, int(labels.max(initial=0)) + 1))
-    np.add.at(table, (codes, labels), 1)
-    return table

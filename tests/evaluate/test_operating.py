@@ -5,8 +5,8 @@ import pytest
 
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import BY_GRADE, NAMES, choose, judge, operating_points, severity
-from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
+from foveal.sets.splits import group_codes
 
 exactly = partial(pytest.approx, rel=1e-12, abs=1e-12)
 
@@ -61,7 +61,8 @@ def test_points_follow_the_validation_part_and_never_the_judged_one(predictions)
     table, other = predictions(100, seed=1), predictions(100, 0.3, seed=2)
     chosen_on = predictions(200, seed=3)
     points = [
-        operating_points(judged, chosen_on, ICDR, Resampling(units(judged), 100), None)[0] for judged in (table, other)
+        operating_points(judged, chosen_on, ICDR, Resampling(group_codes(judged["group"]), 100), None)[0]
+        for judged in (table, other)
     ]
     assert [point["threshold"] for point in points[0]] == [point["threshold"] for point in points[1]]
     assert points[0] != points[1]
@@ -74,7 +75,7 @@ def test_points_follow_the_validation_part_and_never_the_judged_one(predictions)
 
 def test_the_first_point_is_that_of_the_grades_whatever_the_probabilities(predictions):
     table = predictions(80).assign(p0=1.0, p1=0.0, p2=0.0, p3=0.0, p4=0.0)
-    resampling = Resampling(units(table), 100)
+    resampling = Resampling(group_codes(table["group"]), 100)
     point = operating_points(table, table.head(0), ICDR, resampling, None)[0][0]
     ill, called = table["label"] >= 2, table["grade"] >= 2
     assert point["name"] == BY_GRADE and point["threshold"] is None and point["referred"] == called.mean()
@@ -85,7 +86,7 @@ def test_the_first_point_is_that_of_the_grades_whatever_the_probabilities(predic
 
 def test_without_validation_images_of_both_kinds_there_is_a_reason_instead(predictions):
     table = predictions(40)
-    resampling = Resampling(units(table), 100)
+    resampling = Resampling(group_codes(table["group"]), 100)
     points, note = operating_points(table, table.head(0), ICDR, resampling, None)
     assert [point["name"] for point in points] == [BY_GRADE] * 2 and note
     healthy = table[table["label"] < 2]

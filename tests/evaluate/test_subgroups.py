@@ -5,8 +5,8 @@ import pytest
 from foveal import metrics
 from foveal.evaluate.columns import join_records, members, subgroups
 from foveal.evaluate.intervals import Resampling
-from foveal.readout.predictions import units
 from foveal.readout.scales import Scale
+from foveal.sets.splits import group_codes
 
 ICDR = Scale(names=list("01234"), ordered=True, referable_from=2, sight_threatening_from=3)
 
@@ -69,7 +69,7 @@ def test_numbers_are_cut_at_quartiles_and_words_are_counted(refuses):
 def test_figures_are_those_of_the_part_and_small_ones_are_marked(data, predictions):
     table = join_records(predictions(80), data, ["eye"])
     table.loc[70:, "eye"] = ""
-    found = subgroups(table, ["eye"], ICDR, Resampling(units(table), 200))
+    found = subgroups(table, ["eye"], ICDR, Resampling(group_codes(table["group"]), 200))
     assert [(group["value"], group["n"], group["small"]) for group in found] == [
         ("left", 35, True), ("right", 35, True), ("unknown", 10, True),
     ]  # fmt: skip
@@ -83,5 +83,5 @@ def test_figures_are_those_of_the_part_and_small_ones_are_marked(data, predictio
     assert found[0]["metrics"]["sensitivity"]["value"] == pytest.approx(referred[ill].mean(), abs=1e-12)
     assert found[0]["metrics"]["specificity"]["value"] == pytest.approx((~referred)[~ill].mean(), abs=1e-12)
     assert found[0]["metrics"]["specificity"]["n"] == int((~ill).sum())
-    everyone = subgroups(table.assign(eye="one"), ["eye"], ICDR, Resampling(units(table), 200))
+    everyone = subgroups(table.assign(eye="one"), ["eye"], ICDR, Resampling(group_codes(table["group"]), 200))
     assert not everyone[0]["small"]

@@ -13,9 +13,10 @@ from foveal.cli import main
 from foveal.config import field_names
 from foveal.evaluate.intervals import Resampling
 from foveal.metrics import quadratic_kappa
-from foveal.readout.predictions import read_predictions, units
+from foveal.readout.predictions import read_predictions
 from foveal.runs import read_metrics
 from foveal.sets.records import open_prepared
+from foveal.sets.splits import group_codes
 
 ARCHIVE = Path(__file__).with_name("version_0_1.zip")
 
@@ -64,7 +65,7 @@ def test_the_evaluation_is_what_it_was(expected, tmp_path):
     table = read_predictions(Path("grader/predictions.csv"))
     table = table[table["split"] == "test"]
     labels, grades = (table[name].to_numpy(int) for name in ("label", "grade"))
-    resampling = Resampling(units(table), 200, seed=1)  # as the command of 0.1 asked for
+    resampling = Resampling(group_codes(table["group"]), 200, seed=1)  # as the command of 0.1 asked for
     found = resampling.entry(*resampling.graded(quadratic_kappa, labels, grades, 5), len(table))
     assert found == pytest.approx({name: kappa[name] for name in found})
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.readout.predictions import read_predictions, units
+from foveal.readout.predictions import read_predictions
+from foveal.sets.splits import group_codes
 
 
 def table(n=6):
@@ -96,5 +97,5 @@ def test_images_without_a_grade_are_left_out_and_counted(tmp_path, capsys):
 
 def test_images_without_a_group_are_drawn_alone(tmp_path):
     rows = table().assign(group=["a", "a", "", "", "b", "b"])
-    assert len(set(units(read_predictions(written(tmp_path, rows))))) == 4
-    assert len(set(units(rows.assign(group=["a", "a", None, np.nan, "b", "b"])))) == 4
+    assert len(set(group_codes(read_predictions(written(tmp_path, rows))["group"]))) == 4
+    assert len(set(group_codes(pd.Series(["a", "a", None, np.nan, "b", "b"])))) == 4

@@ -92,5 +92,5 @@ def test_few_files_are_open_however_many_shards_there_are(tmp_path, monkeypatch)
         np.save(tmp_path / f"{number:05d}.npy", np.full((2, 4, 4, 3), number, np.uint8))
     shards = Shards(tmp_path)
     images = gather(shards, np.arange(12).repeat(2), np.tile([0, 1], 12))
-    assert images[:, 0, 0, 0].tolist() == np.arange(12).repeat(2).tolist() and len(shards._open) == 4
+    assert images[:, 0, 0, 0].tolist() == np.arange(12).repeat(2).tolist() and shards._open.cache_info().currsize == 4
     assert [shards.rows(number) for number in (0, 11, 12)] == [2, 2, 0]
