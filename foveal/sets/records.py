@@ -112,7 +112,8 @@ def open_prepared(path: Path) -> PreparedSet:
     prepared = PreparedSet(path, records, card | {"counts": counts_of(records, card["classes"])})
     validate(records, prepared.classes, str(path))
     check_copies(records, path / "duplicates.csv")
-    for number, last in records.groupby("shard")["row"].max().to_dict().items():
+    last_rows = records.groupby("shard")["row"].max()
+    for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
         if prepared.shards.rows(number) <= last:
             what = f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says"
             raise FovealError("set.damaged", what, fix="copy the set again, or prepare it again")
