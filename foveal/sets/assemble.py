@@ -31,11 +31,15 @@ UNNAMED = ("folder", "table", "phantom")  # two of these sources may use one nam
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """What a prepared set is made from, besides its shards; `asked`: the options as they were given."""
+    """What a prepared set is made from, besides its shards.
+
+    stamps: size and time of change of each file, as in the shards. asked: the options as they were given.
+    """
 
     name: str
     card: Card
     source: Source
+    stamps: list[str]
     scale: str
     preparation: Preparation
     asked: dict[str, Any]
@@ -112,8 +116,11 @@ def find_copies(records: pd.DataFrame, images: Path, photographs: bool) -> pd.Da
 
 def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected: int) -> None:
     """Write card.json: what the set is, where it comes from, how it was made, and its counts."""
-    card, source = assembly.card, assembly.source
-    classes = list(source.classes)
+    card, source, classes = assembly.card, assembly.source, list(assembly.source.classes)
+    identity = assembly.name
+    if identity in UNNAMED:  # equal names of patients mean one person only within this source
+        drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""
+        identity = f"{assembly.name} {', '.join(assembly.asked['source'])}{drawn}"
     facts = {
         "name": assembly.name,
         "title": card.title,
@@ -122,7 +129,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "scale": assembly.scale,
         "fundus": card.fundus,
         "source": assembly.asked["source"],
-        "identity": _identity(assembly),
+        "identity": identity,
         "options": assembly.preparation.as_dict(),
         "asked": assembly.asked,
         "counts": counts_of(records, classes),
@@ -133,14 +140,6 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "content_hash": hashlib.sha256((folder / "records.csv").read_bytes()).hexdigest(),
     }
     write_json(folder / "card.json", facts)
-
-
-def _identity(assembly: Assembly) -> str:
-    """The scope of patient names: the published data set, or the source. Equal names mean one person only within it."""
-    if assembly.name not in UNNAMED:
-        return assembly.name
-    drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""
-    return f"{assembly.name} {', '.join(assembly.asked['source'])}{drawn}"
 
 
 def report(out: Path) -> None:

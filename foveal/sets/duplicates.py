@@ -47,8 +47,6 @@ _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers 
 # Shares of the side. A second photograph of one eye needs less; with more, strangers could be bent until they fit.
 _MOST_STRETCH, _MOST_SHIFT = 0.15, 0.2
 
-_KINDS = ("exact", "near", "mirrored")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
@@ -73,14 +71,8 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     copies of a picture are paired with the first of them; near pairs are all listed.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
-    found = [(exact[0], exact[1], np.zeros(len(exact[0]), np.int64), np.ones(len(exact[0])))]
-    if near:
-        found.append(_near(pictures, others))
-    first, second, kind, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((second, first))
-    kinds = np.array(_KINDS, dtype=object)[kind]
-    table = pd.DataFrame({"first": first, "second": second, "kind": kinds, "similarity": similarity})
-    return table.iloc[order].reset_index(drop=True)
+    found = [exact.assign(kind="exact", similarity=1.0), *([_near(pictures, others)] if near else [])]
+    return pd.concat(found).sort_values(["first", "second"], ignore_index=True)
 
 
 def describe_pairs(
@@ -162,22 +154,20 @@ def _align(
     return warp.astype(np.float32), float((weight * still * moved).sum()) / max(energy, 1e-12) ** 0.5
 
 
-def _exact(hashes: np.ndarray, others: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of equal hashes: each copy with the first one in its own collection, or in the other."""
-    first = pd.Series(np.arange(len(hashes)), index=hashes).groupby(level=0, sort=False).min()
+def _exact(hashes: np.ndarray, others: np.ndarray | None) -> pd.DataFrame:
+    """`first` and `second` of equal hashes: each copy with the first one in its own collection, or in the other."""
+    ours = pd.DataFrame({"hash": hashes, "first": np.arange(len(hashes))})
+    earliest = ours.drop_duplicates("hash")
     if others is None:
-        origin = first.reindex(hashes).to_numpy(np.int64)
-        copies = np.flatnonzero(origin < np.arange(len(hashes)))
-        return origin[copies], copies
-    there = pd.Series(np.arange(len(others)), index=others).groupby(level=0, sort=False).min()
-    ours = pd.DataFrame({"first": np.arange(len(hashes)), "second": there.reindex(hashes).to_numpy()}).dropna()
-    theirs = pd.DataFrame({"first": first.reindex(others).to_numpy(), "second": np.arange(len(others))}).dropna()
-    both = pd.concat([ours, theirs]).astype(np.int64).drop_duplicates()
-    return both["first"].to_numpy(), both["second"].to_numpy()
+        pairs = earliest.merge(ours.rename(columns={"first": "second"}), on="hash")[["first", "second"]]
+        return pairs[pairs["first"] < pairs["second"]]
+    theirs = pd.DataFrame({"hash": others, "second": np.arange(len(others))})
+    pairs = pd.concat([ours.merge(theirs.drop_duplicates("hash"), on="hash"), earliest.merge(theirs, on="hash")])
+    return pairs[["first", "second"]].drop_duplicates()
 
 
-def _near(pictures: Pictures, others: Pictures | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """First row, second row, index of the kind in `_KINDS`, and similarity of all confirmed candidates."""
+def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
+    """All confirmed candidates: first, second, kind and similarity."""
     theirs = pictures if others is None else others
     count = len(pictures.hashes) * (len(pictures.hashes) / 2 if others is None else len(others.hashes))
     threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
@@ -194,8 +184,9 @@ def _near(pictures: Pictures, others: Pictures | None) -> tuple[np.ndarray, np.n
             agreement[now] = list(threads.map(confirm, *pixels, flipped[now].tolist()))
             bar.advance(len(pixels[0]))
     similarity = np.minimum(1, (cosine + agreement) / 2)
-    keep = similarity >= CONFIRMED
-    return i[keep], j[keep], np.where(flipped[keep], 2, 1), similarity[keep]
+    kinds = np.where(flipped, "mirrored", "near").astype(object)
+    pairs = pd.DataFrame({"first": i, "second": j, "kind": kinds, "similarity": similarity})
+    return pairs[similarity >= CONFIRMED]
 
 
 def _read(pictures: Pictures, rows: np.ndarray) -> list[np.ndarray]:

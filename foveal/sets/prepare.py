@@ -51,18 +51,16 @@ def prepare(config: PrepareConfig) -> Path:
         return config.out
     if existing:
         (config.out / STARTED).unlink(missing_ok=True)  # left by a run that was interrupted in its last step
-    assembly, stamps = read(config, existing)
+    assembly, stamps = read(config, existing), set(read_facts(config.out / "images")["stamp"])
     if not existing:
-        make(config, assembly, stamps)
-    elif assembly.source_hash == existing["source_hash"] and RETRY not in set(
-        read_facts(config.out / "images")["stamp"]
-    ):
+        make(config, assembly)
+    elif assembly.source_hash == existing["source_hash"] and RETRY not in stamps:
         say(f"{config.out} is prepared already with these options, and its source has nothing new")
         return config.out
     else:
         check_growth(config, existing, assembly.source)
         with sole_writer(config.out, "prepare"):
-            decode(config, config.out, assembly, stamps)
+            decode(config, config.out, assembly)
             check_any_read(config.out, assembly.source)
             assemble(config.out, assembly, grows=True)
             remove_unfinished(config.out)
@@ -70,13 +68,13 @@ def prepare(config: PrepareConfig) -> Path:
     return config.out
 
 
-def make(config: PrepareConfig, assembly: Assembly, stamps: list[str]) -> None:
+def make(config: PrepareConfig, assembly: Assembly) -> None:
     """Make a new set in a folder beside --out, or finish an interrupted one, and move it to --out."""
     out = config.out.absolute()
     folder = out.with_name(f".{out.name}.partial")
     with sole_writer(folder, "prepare"):
         resume_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
-        decode(config, folder, assembly, stamps)
+        decode(config, folder, assembly)
         try:
             check_any_read(folder, assembly.source)
         except FovealError:
@@ -90,12 +88,12 @@ def make(config: PrepareConfig, assembly: Assembly, stamps: list[str]) -> None:
         (out / STARTED).unlink()
 
 
-def decode(config: PrepareConfig, folder: Path, assembly: Assembly, stamps: list[str]) -> None:
+def decode(config: PrepareConfig, folder: Path, assembly: Assembly) -> None:
     """Write the shards that `folder` lacks."""
     images = folder / "images"
     if is_joined(config):
         joined.bring_shards(config.source, images)
-    if jobs := plan_jobs(assembly.source, stamps, images, assembly.preparation, assembly.card.fundus):
+    if jobs := plan_jobs(assembly.source, assembly.stamps, images, assembly.preparation, assembly.card.fundus):
         check_space(jobs, folder)
         run_jobs(jobs, assembly.source, config.ray)
 
@@ -117,8 +115,8 @@ def is_drawn(path: Path) -> bool:
     return path.name.startswith("phantom:")
 
 
-def read(config: PrepareConfig, existing: dict[str, Any] | None) -> tuple[Assembly, list[str]]:
-    """What the source holds and how to prepare it, and the stamp of each file."""
+def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
+    """What the source holds and how to prepare it."""
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)
     else:
@@ -128,11 +126,10 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None) -> tuple[Assemb
         preparation, stamps = choose_preparation(config, card, source), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
     scale = (source.scale or card.scale) if config.scale == "auto" else config.scale
-    assembly = Assembly(
-        name=name, card=card, source=source, scale=scale, preparation=preparation, asked=_asked(config),
+    return Assembly(
+        name=name, card=card, source=source, stamps=stamps, scale=scale, preparation=preparation, asked=_asked(config),
         source_hash=source_hash(source, stamps),
     )  # fmt: skip
-    return assembly, stamps
 
 
 def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> bool:
