@@ -147,8 +147,8 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
     without = sum("not-a-retina" in prepared.flags for prepared in found)
     if 2 * without <= len(found):
         return True
-    what = f"{without} of {len(found)} pictures in a sample show no retina"
-    say(f"{what}, so none is cropped, and only exact copies are found; --fundus yes treats all as fundus photographs")
+    say(f"{without} of {len(found)} pictures in a sample show no retina, so none is cropped, and only exact copies are "
+        "found; --fundus yes treats all as fundus photographs")  # fmt: skip
     return False
 
 
@@ -172,8 +172,7 @@ def check_out(config: PrepareConfig) -> dict[str, Any] | None:
         return None
     card = open_prepared(config.out).card
     before, now = card["asked"], _asked(config)
-    different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    if different:
+    if different := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
         what = f"--out {config.out} exists already, made with other options ({listed})"
         raise FovealError("output.other_options", what, fix="choose another --out, or delete it")
@@ -214,8 +213,9 @@ def check_any_read(folder: Path, source: Source) -> None:
     facts = read_facts(folder / "images")
     if not (facts["row"] >= 0).any():
         first = f"{facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
-        what = f"{source.root}: none of the {len(facts)} pictures could be read; the first: {first}"
-        raise FovealError("source.unreadable", what)
+        raise FovealError(
+            "source.unreadable", f"{source.root}: none of {len(facts)} pictures can be read, such as {first}"
+        )
 
 
 def resume_or_start(folder: Path, work: dict[str, Any]) -> None:

@@ -101,12 +101,15 @@ def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, A
             else:
                 pixels = np.ascontiguousarray(result.pixels).data
                 stream.write(pixels)
-                facts |= {"row": count, "width": result.width, "height": result.height}
+                digest, flags = hashlib.sha256(pixels).hexdigest(), " ".join(result.flags)
                 facts |= {
-                    "sha256": hashlib.sha256(pixels).hexdigest(),
-                    "flags": " ".join(result.flags),
-                    **result.measures,
+                    "row": count,
+                    "width": result.width,
+                    "height": result.height,
+                    "sha256": digest,
+                    "flags": flags,
                 }
+                facts |= result.measures
                 if job.photographs:
                     facts["fingerprint"] = to_text(fingerprint(result.square))
                 count += 1
@@ -124,7 +127,7 @@ def _prepare(job: ShardJob, position: int) -> Prepared:
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    # The format pads its header, so it can be written again with another number of rows.
+    """The header of an array; the format pads it, so it can be written again with another number of rows."""
     npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
