@@ -77,13 +77,13 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
         raise FovealError("option.value", f"minimum is {minimum}", expected="at least 1 px")
     suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
     with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:
-        data, header, orientation = _read(file, suffix.lower(), most_pixels)
+        data, header = _read(file, suffix.lower(), most_pixels)
     if header is None:
         from foveal.fundus.dicom import read_dicom  # pydicom takes long to import
 
         pixels = read_dicom(data, most_pixels)
         return Decoded(pixels, pixels.shape[1], pixels.shape[0])
-    factor = 1
+    orientation, factor = orientation_of(header), 1
     if isinstance(header, JpegImageFile):
         factor = next((factor for factor in (8, 4, 2) if -(-min(header.size) // factor) >= minimum), 1)
     stored = _with_opencv(data, factor) if _suits_opencv(data, header) else None
@@ -116,23 +116,22 @@ def _open(path: Path) -> IO[bytes]:
         raise FovealError("image.unavailable", f"cannot be opened: {error.strerror or error}") from error
 
 
-def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageFile.ImageFile | None, int]:
-    """The bytes of a file, its header, which is checked before the rest is read, and orientation; None for DICOM."""
+def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageFile.ImageFile | None]:
+    """The bytes of a file, and its header, which is checked before the rest is read; None for DICOM."""
     try:
         start = file.read(132)
         if not start:
             raise FovealError("image.empty", "empty file")
         file.seek(0)
         if start[128:] == b"DICM" or (suffix in _DICOM_SUFFIXES and reader_of(start) is None):
-            return file.read(), None, 1
+            return file.read(), None
         header = read_header(file, start, most_pixels)
-        orientation = orientation_of(header)
         file.seek(0)
         data = file.read()
     except OSError as error:
         raise FovealError("image.unavailable", f"cannot be read: {error.strerror or error}") from error
     # A broken copy can fill a file with zeros up to its length, and they would be decoded.
-    return data.rstrip(b"\x00") if isinstance(header, JpegImageFile) else data, header, orientation
+    return data.rstrip(b"\x00") if isinstance(header, JpegImageFile) else data, header
 
 
 def _suits_opencv(data: bytes, header: ImageFile.ImageFile) -> bool:

@@ -33,11 +33,11 @@ class Card:
 
 
 def _read() -> dict[str, Card]:
-    facts = tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8"))
-    named = {
-        name: CLASSES.get(fact.get("scale", "none"), tuple(fact.pop("classes", ()))) for name, fact in facts.items()
-    }
-    return {name: Card(**fact, classes=named[name]) for name, fact in facts.items()}
+    cards = {}
+    for name, facts in tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8")).items():
+        classes = tuple(facts.pop("classes", ()))
+        cards[name] = Card(**facts, classes=CLASSES.get(facts.get("scale", "none"), classes))
+    return cards
 
 
 CARDS = _read()

@@ -117,11 +117,12 @@ def label_rows(
     """
     files, grades = list(names), plain_numbers(cells)
     numbers: dict[str, int | None] = {str(grade): grade for grade in range(len(classes))}
-    numbers |= {} if ungradable is None else {ungradable: None}
+    if ungradable is not None:
+        numbers[ungradable] = None
     check_cells(table, "grade", files, grades, "|".join(numbers), ", ".join(numbers), "label.value")
     labels = [numbers[grade] for grade in grades]
     pairs = zip(labels, flags or [""] * len(files), strict=True)
-    marks = [f"{'ungradable ' * (label is None)}{flag}".strip() for label, flag in pairs]
+    marks = [flag if label is not None else f"ungradable {flag}".strip() for label, flag in pairs]
     rows = make_table([prefix + without_ending(file) for file in files], files, labels, flags=marks, **columns)
     rows = rows if keep is None else keep_columns(rows, keep)
     return Labelled(table=table, folder=folder or table.parent, rows=rows, first_row=first_row)

@@ -176,9 +176,9 @@ class DeepDrid(Layout[Path]):
         own, other = left.where(eyes == "left", right), right.where(eyes == "left", left)
         wrong = (own == "") & (other != "")  # only the other eye has a level
         poor = pd.Series(plain_numbers(rows["Overall quality"])) == "0"
-        flags = [f"{'poor-quality ' * low}{'eye-unclear' * unclear}" for low, unclear in zip(poor, wrong, strict=True)]
+        flags = poor.map({True: "poor-quality ", False: ""}) + wrong.map({True: "eye-unclear", False: ""})
         return label_rows(
-            file, names, own.mask(wrong, other), ungradable="5", flags=flags, split=split,
+            file, names, own.mask(wrong, other), ungradable="5", flags=list(flags.str.strip()), split=split,
             group=list(rows["patient_id"]), eye=list(eyes.mask(wrong, "")),
         )  # fmt: skip
 
