@@ -8,7 +8,7 @@ from typing import Any
 from foveal.evaluate.operating import BY_GRADE
 from foveal.page.charts import MARKS, Line, Mark, Panel, series
 from foveal.page.parts import Cell, percent_cell
-from foveal.page.words import capital, number, percent, percent_with_interval
+from foveal.page.words import capital, counted, number, percent, percent_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 
@@ -85,12 +85,12 @@ def sentence(point: Mapping[str, Any], target: str) -> str:
     if point.get("chosen_on") == "other folds":
         how = how.replace("validation images", "images of the other folds")
     found, passed = part(point, "sensitivity"), part(point, "specificity")
-    text = f"{capital(how)}, it refers {_of(found)} images with {TARGETS[target].lower()}"
-    return f"{text} and correctly does not refer {_of(passed)} without." if passed["value"] is not None else f"{text}."
+    without = "" if passed["value"] is None else f" and correctly does not refer {_of(passed)} without it"
+    return f"{capital(how)}, it refers {_of(found)} with {TARGETS[target].lower()}{without}."
 
 
 def _of(entry: Mapping[str, Any]) -> str:
-    return f"{percent_with_interval(entry)} of {'?' if entry['n'] is None else format(entry['n'], ',')}"
+    return f"{percent_with_interval(entry)} of {counted(entry['n'], 'image')}"
 
 
 def _row(point: Mapping[str, Any]) -> list[Cell | str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.parts import Cell, Strip, difference_cell, muted, value_cell
-from foveal.page.words import interval, number, percent
+from foveal.page.words import counted, interval, number, percent
 from foveal.report.findings import Finding
 from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names
 
@@ -22,10 +22,8 @@ MOST_ERRORS = 10  # kinds of errors in the table of harm
 OF_GROUPS = {"sensitivity": "Sensitivity", "specificity": "Specificity"}  # after the headline figures of a subgroup
 MOST_FIGURES = 5  # of a subgroup
 
-Contents = dict[str, Any] | None
 
-
-def comparison(findings: Sequence[Finding]) -> Contents:
+def comparison(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """Several graders on the same images: headline metrics, paired differences, and McNemar's test."""
     if len(findings) < 2:
         return None
@@ -44,7 +42,7 @@ def comparison(findings: Sequence[Finding]) -> Contents:
     }  # fmt: skip
 
 
-def metrics(findings: Sequence[Finding]) -> Contents:
+def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The headline figures of a single grader as tiles, and all figures of all images."""
     if not findings:
         return None
@@ -79,7 +77,7 @@ def _strip(entry: Mapping[str, Any], against: float | None) -> Strip | None:
     return Strip(low=entry["low"], high=entry["high"], value=entry["value"], against=against)
 
 
-def confusion(findings: Sequence[Finding]) -> Contents:
+def confusion(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The confusion matrix of every grader, with the share of each row."""
     return {"runs": [_confusion(finding) for finding in findings]} if findings else None
 
@@ -92,7 +90,7 @@ def _confusion(finding: Finding) -> dict[str, Any]:
     return {"name": finding.name, "rows": rows}
 
 
-def by_class(findings: Sequence[Finding]) -> Contents:
+def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The figures of every class: all that were measured for one grader, precision and recall for several."""
     if not findings:
         return None
@@ -111,7 +109,7 @@ def by_class(findings: Sequence[Finding]) -> Contents:
     }  # fmt: skip
 
 
-def harm(findings: Sequence[Finding]) -> Contents:
+def harm(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The errors of every grader, most harmful first."""
     found = {finding.name: finding.result.get("harm") or {} for finding in findings}
     runs = [{"name": name, **own, **_errors(own["errors"])} for name, own in found.items() if own.get("errors")]
@@ -130,7 +128,7 @@ def _errors(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"rows": rows, "left": len(made) - len(rows)}
 
 
-def subgroups(findings: Sequence[Finding]) -> Contents:
+def subgroups(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The headline figures by camera, site, sex or any other column of the data."""
     runs = [{"name": finding.name, "tables": tables} for finding in findings if (tables := _subgroups(finding))]
     return {"runs": runs} if runs else None
@@ -147,7 +145,7 @@ def _by_column(finding: Finding, column: str, groups: Sequence[Mapping[str, Any]
     titles = {name: METRIC_NAMES[name] for name in headline_names(finding.evidence)} | OF_GROUPS
     names = [name for name in titles if any(name in group["metrics"] for group in groups)][:MOST_FIGURES]
     about = finding.result["about"]
-    everyone = ["all images", Cell(text=f"{about['images']:,}", small=f"{about['groups']:,} groups")]
+    everyone = ["all images", Cell(text=f"{about['images']:,}", small=counted(about["groups"], "group"))]
     everyone += [_figure(finding.metrics.get(name), drawn=k == 0) for k, name in enumerate(names)]
     return {
         "column": column, "columns": ["", "n", *(titles[name] for name in names)],
@@ -159,7 +157,7 @@ def _by_column(finding: Finding, column: str, groups: Sequence[Mapping[str, Any]
 def _subgroup(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
     """A row of the table: the group, its size and its figures; small groups and figures of few images are marked."""
     small = bool(group.get("small"))
-    note = f"{group['groups']:,} groups{', few' if small else ''}"
+    note = f"{counted(group['groups'], 'group')}{', few' if small else ''}"
     row = [Cell(text=str(group["value"]) or "not known"),
            Cell(text=f"{group['n']:,}", small=note, tone="unsure" if small else "")]  # fmt: skip
     for k, name in enumerate(names):
