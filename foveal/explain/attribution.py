@@ -35,21 +35,17 @@ from foveal.explain.target import Scorer
 MethodName = Literal[
     "gradcam", "gradcam++", "hirescam", "layercam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input"
 ]
-
-
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
-
-
 STEPS = 32  # steps of integrated gradients
-
-
 WINDOWS = 8  # occlusion windows per side; they move by half their width
-
-
 AT_ONCE = 32  # inputs per pass of the network
-
-
 SMOOTHING = 0.012  # as a share of the side: smooths the noise of single pixels
+# Stages before the last: with 2, the AUC of layercam was furthest above that of random weights on drawn photographs.
+# Combining stages by the maximum, as the paper also does, lets the coarse map hide the fine one.
+EARLIER = 2
+
+Layout = Callable[[Tensor], Tensor]
+Seen = dict[nn.Module, tuple[Tensor, Tensor]]  # module -> (A, G), in the order of the pass
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
     if method in WEIGHTED:
         return Attribution(*class_activation(method, scorer, image))
     if method == "occlusion":
-        return Attribution(occlusion(scorer, image.detach(), baseline, WINDOWS), 2 * WINDOWS)
+        return Attribution(_occluded(scorer, image.detach(), baseline), 2 * WINDOWS)
     if method == "integrated-gradients":
         return _integrated(scorer, image, baseline)
     if method not in METHODS:
@@ -89,10 +85,8 @@ def attribute(method: str, scorer: Scorer, image: Tensor, baseline: Tensor) -> A
     from captum.attr import InputXGradient, Saliency
 
     if method == "saliency":
-        pixels = Saliency(scorer).attribute(image)[0].amax(0)
-    else:
-        pixels = InputXGradient(scorer).attribute(image)[0].sum(0)
-    return Attribution(_smoothed(pixels), _cells_of_pixels(image))
+        return _smoothed(Saliency(scorer).attribute(image)[0].amax(0))
+    return _smoothed(InputXGradient(scorer).attribute(image)[0].sum(0))
 
 
 def _integrated(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
@@ -103,54 +97,28 @@ def _integrated(scorer: Scorer, image: Tensor, baseline: Tensor) -> Attribution:
     )
     with torch.no_grad():
         change = float(abs(scorer(image) - scorer(baseline)))
-    delta = abs(float(missed)) / change if change > 0 else math.nan
-    return Attribution(_smoothed(pixels[0].sum(0)), _cells_of_pixels(image), delta)
+    return _smoothed(pixels[0].sum(0), abs(float(missed)) / change if change > 0 else math.nan)
 
 
-def occlusion(scorer: Scorer, image: Tensor, baseline: Tensor, windows: int) -> Tensor:
-    """The mean drop of the score when a pixel is hidden, float32 [s, s] >= 0.
-
-    `windows`: windows per side; inside a window, `baseline` replaces the picture.
-    """
+def _occluded(scorer: Scorer, image: Tensor, baseline: Tensor) -> Tensor:
+    """The mean drop of the score when a pixel is hidden by a window of `baseline`, float32 [s, s] >= 0."""
     from captum.attr import Occlusion
 
-    width = max(round(image.shape[3] / windows), 2)
-    channels = image.shape[1]
+    width, channels = max(round(image.shape[3] / WINDOWS), 2), image.shape[1]
+    window, step = (channels, width, width), (channels, width // 2, width // 2)
     with torch.no_grad():
-        falls: Tensor = Occlusion(scorer).attribute(
-            image, (channels, width, width), (channels, width // 2, width // 2), baselines=baseline,
-            perturbations_per_eval=AT_ONCE,
-        )  # fmt: skip
+        falls: Tensor = Occlusion(scorer).attribute(image, window, step, baseline, perturbations_per_eval=AT_ONCE)
     return falls[0, 0].clamp_min(0).float()
 
 
-def _deviation(size: int) -> float:
-    """Standard deviation of the blur, in pixels."""
-    return max(SMOOTHING * size, 0.8)
-
-
-def _smoothed(pixels: Tensor) -> Tensor:
-    """The positive part [s, s], blurred; zeros beyond the edge."""
-    sigma = _deviation(pixels.shape[1])
+def _smoothed(pixels: Tensor, delta: float | None = None) -> Attribution:
+    """The positive part of a map of pixels [s, s], blurred, with zeros beyond the edge. A cell is two deviations."""
+    size = pixels.shape[1]
+    sigma = max(SMOOTHING * size, 0.8)
     width = 2 * math.ceil(2.5 * sigma) + 1
     positive = pixels.detach().float().clamp_min(0).cpu().numpy()
-    return torch.from_numpy(cv2.GaussianBlur(positive, (width, width), sigma, borderType=cv2.BORDER_CONSTANT))
-
-
-def _cells_of_pixels(image: Tensor) -> int:
-    """The resolution in cells per side after smoothing: a cell is twice the standard deviation of the blur."""
-    return int(min(image.shape[3], image.shape[3] / (2 * _deviation(image.shape[3]))))
-
-
-# Stages before the last: with 2, the AUC of layercam was furthest above that of random weights on drawn photographs.
-# Combining stages by the maximum, as the paper also does, lets the coarse map hide the fine one.
-EARLIER = 2
-
-
-Layout = Callable[[Tensor], Tensor]
-
-
-Seen = dict[nn.Module, tuple[Tensor, Tensor]]  # module -> (A, G), in the order of the pass
+    blurred = cv2.GaussianBlur(positive, (width, width), sigma, borderType=cv2.BORDER_CONSTANT)
+    return Attribution(torch.from_numpy(blurred), int(size / (2 * sigma)), delta)
 
 
 def class_activation(method: str, scorer: Scorer, image: Tensor) -> tuple[Tensor, int]:
@@ -160,9 +128,8 @@ def class_activation(method: str, scorer: Scorer, image: Tensor) -> tuple[Tensor
     """
     seen = feature_maps(scorer, image)
     if not seen:
-        raise FovealError("run.no_maps", f"--method {method} does not work with this encoder",
-                          expected="an encoder with a feature map larger than 1 x 1",
-                          fix="use --method integrated-gradients")  # fmt: skip
+        what = f"--method {method} does not work with this encoder: it has no feature map larger than 1 x 1"
+        raise FovealError("run.no_maps", what, fix="use --method integrated-gradients")
     module = _early(scorer, seen) if method == "layercam" else _last(seen)
     return enlarged(WEIGHTED[method](*seen[module]).relu(), image.shape[3])
 

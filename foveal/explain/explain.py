@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,12 +20,13 @@ from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.explain.attribution import MethodName, require_captum
-from foveal.explain.explainer import ALARM, Explainer, Explanation
+from foveal.explain.explainer import ALARM, Explainer, Explanation, alarm_of
 from foveal.explain.page import render
-from foveal.explain.pictures import Picture, from_photographs, from_set
+from foveal.explain.pictures import from_photographs, from_set
 from foveal.explain.trial import try_maps
 from foveal.files import is_free, json_ready, read_json, write_bytes, write_json, write_text
 from foveal.fundus.overlay import overlay, to_jpeg
+from foveal.page.words import counted
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.predict import file_name
 from foveal.runs import read_model
@@ -64,8 +66,7 @@ class ExplainConfig:
         if self.phantom < 0:
             raise FovealError("option.value", f"--phantom {self.phantom}", expected="0 or more")
         if not self.images and not self.phantom:
-            raise FovealError("option.missing", "neither IMAGES nor --phantom is given",
-                              fix="give photographs, folders or prepared sets")  # fmt: skip
+            raise FovealError("option.missing", "neither IMAGES nor --phantom is given")
 
 
 def explain(config: ExplainConfig) -> Path:
@@ -83,30 +84,19 @@ def explain(config: ExplainConfig) -> Path:
     result |= {"run": str(config.run), "weights": _weights(config.run), "cannot_show": CANNOT_SHOW}
     if config.images:
         explainer.check(config.method)
-        entries = _write_maps(config.method, _pictures(config, holding, sets, explainer), explainer, out / "maps")
-        result |= {"method": _described(config.method), "target": config.target, "images": entries}
+        entries = _write_maps(config, holding, sets, explainer, out / "maps")
+        baseline = " with a blurred picture as baseline" if config.method == "integrated-gradients" else ""
+        result |= {"method": f"{config.method}{baseline}", "target": config.target, "images": entries}
     out.mkdir(parents=True, exist_ok=True)
     if config.phantom:
-        result["score"] = {"target": config.target} | try_maps(explainer, config.phantom, out)
+        result["score"] = {"target": config.target} | try_maps(explainer, config.phantom)
         if read_json(config.run / "card.json")["name"] != "phantom":
-            warn(
-                "this grader was not trained on drawn photographs, so the scores say little about its maps of real ones"
-            )
+            warn("this grader did not learn from drawn photographs: the scores say little about its maps of real ones")
     write_json(out / "explain.json", json_ready(result))
     write_text(out / "explain.html", render(result, out, explainer.classes))
     say(CANNOT_SHOW)
     say(f"explained: {out / 'explain.json'}; the page is {out / 'explain.html'}")
     return out / "explain.json"
-
-
-def _pictures(
-    config: ExplainConfig, holding: Sequence[Path], sets: Sequence[Path], explainer: Explainer
-) -> list[Picture]:  # fmt: skip
-    pictures = [one for path in sets for one in from_set(path, config.split, explainer.predictor)]
-    pictures += from_photographs(list_photographs(holding), explainer.predictor)
-    if not pictures:
-        raise FovealError("image.damaged", f"there is no readable picture in {', '.join(map(str, config.images))}")
-    return pictures
 
 
 def _earlier(out: Path, run: Path) -> dict[str, Any]:
@@ -115,10 +105,10 @@ def _earlier(out: Path, run: Path) -> dict[str, Any]:
     if file.is_file():
         found = read_json(file)
         return found if found.get("weights") == _weights(run) else {}
-    ours = {"maps", "phantoms.jpg", "explain.html"}  # files of an interrupted call
+    ours = {"maps", "explain.html"}  # of an interrupted call
     if not is_free(out) and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
-        raise FovealError("output.exists", f"--out {out} exists and was not made by foveal explain",
-                          fix="choose another --out or delete it")  # fmt: skip
+        what = f"--out {out} exists and was not made by foveal explain"
+        raise FovealError("output.exists", what, fix="choose another --out or delete it")
     return {}
 
 
@@ -127,38 +117,37 @@ def _weights(run: Path) -> str:
     return hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()[:32]
 
 
-def _described(method: str) -> str:
-    return f"{method} with a blurred picture as baseline" if method == "integrated-gradients" else method
-
-
 def _write_maps(
-    method: MethodName, pictures: Sequence[Picture], explainer: Explainer, folder: Path
+    config: ExplainConfig, holding: Sequence[Path], sets: Sequence[Path], explainer: Explainer, folder: Path
 ) -> list[dict[str, Any]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.jpg"):
-        old.unlink()
-    entries, alarms = [], 0
-    with progress_bar("explain", len(pictures)) as bar:
-        for number, picture in enumerate(pictures):
-            found = explainer.explain(picture.pixels, method)
-            file = folder / f"{number:03d}_{file_name(Photograph(picture.id, Path(picture.id)))}.jpg"
-            frame, square = picture.frame(explainer.predictor.preparation)
+    """Write a map of each picture as soon as it is read; earlier maps are deleted once a picture was readable."""
+    photographs, predictor = list(list_photographs(holding)), explainer.predictor
+    worst = [picture for path in sets for picture in from_set(path, config.split, predictor)]
+    entries: list[dict[str, Any]] = []
+    with progress_bar("explain", len(worst) + len(photographs)) as bar:
+        for picture in chain(worst, from_photographs(photographs, predictor)):
+            if not entries:
+                folder.mkdir(parents=True, exist_ok=True)
+                for old in folder.glob("*.jpg"):
+                    old.unlink()
+            found = explainer.explain(picture.pixels, config.method)
+            file = folder / f"{len(entries):03d}_{file_name(Photograph(picture.id, Path(picture.id)))}.jpg"
+            frame, square = picture.frame(predictor.preparation)
             write_bytes(file, to_jpeg(overlay(frame, square, found.heat, found.retina)))
-            entries.append(_entry(picture, found, f"maps/{file.name}"))
-            alarms += bool(found.alarm)
+            entries.append({
+                "id": picture.id, "file": picture.file, "overlay": f"maps/{file.name}", "grade": found.grade,
+                "label": picture.label, "explained": found.target.name, "value": found.value,
+                "border_energy": found.border_energy, "alarm": alarm_of(found.border_energy), "cells": found.cells,
+                "delta": found.delta, "note": note(found),
+            })  # fmt: skip
             bar.advance()
-    say(f"{len(entries)} maps: {folder}")
-    if alarms:
-        warn(f"{alarms} of {len(entries)} maps have {ALARM:.0%} or more on the border or the rim of the retina")
+    if not entries:
+        raise FovealError("image.damaged", f"there is no readable picture in {', '.join(map(str, config.images))}")
+    say(f"{counted(len(entries), 'map')}: {folder}")
+    if alarms := sum(bool(entry["alarm"]) for entry in entries):
+        maps = counted(len(entries), "map")
+        warn(f"{alarms} of {maps}: {ALARM:.0%} or more is on the border or the rim of the retina")
     return entries
-
-
-def _entry(picture: Picture, found: Explanation, overlay_file: str) -> dict[str, Any]:
-    return {
-        "id": picture.id, "file": picture.file, "overlay": overlay_file, "grade": found.grade, "label": picture.label,
-        "explained": found.target.name, "value": found.value, "border_energy": found.border_energy,
-        "alarm": found.alarm, "cells": found.cells, "delta": found.delta, "note": note(found),
-    }  # fmt: skip
 
 
 def note(found: Explanation) -> str:

@@ -19,6 +19,12 @@ from foveal.nets.heads import Grader, Looking
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
+RIM = 0.03  # width of the rim, as a share of the diameter of the retina
+# An even map over the retina has 0.12 on the rim; an even map over the whole square has 0.31 on rim and border. Above
+# about twice the former, the map is drawn to the edge.
+ALARM = 0.25
+HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
@@ -26,7 +32,7 @@ class Explanation:
 
     `heat`: float32 [s, s] >= 0. `retina`: bool [S, S], in the prepared square. `target`: what the map explains.
     `grade`: the class given. `value`: of the target, an expected grade or a probability. `cells`, `delta`: see
-    `Attribution`. `border_energy`: the share of the map on the border, 0-1. `alarm`: a warning, or "".
+    `Attribution`. `border_energy`: the share of the map on the border, 0-1.
     """
 
     heat: np.ndarray
@@ -37,7 +43,6 @@ class Explanation:
     cells: int
     delta: float | None
     border_energy: float
-    alarm: str
 
 
 class Explainer:
@@ -64,44 +69,27 @@ class Explainer:
             logits, _, *places = self.looking(image)
         grade = int(self.predictor.grade(logits))
         target, retina = target or self.target or of_class(grade, self.classes), retina_of(pixels)
-        if method == "gradcam" and places and target == self._looked_for(logits):  # the map that predict and serve show
+        shown = EXPECTED if self.looking.decision == "expected" else of_class(int(logits.argmax()), self.classes)
+        if method == "gradcam" and places and target == shown:  # the map that predict and serve show
             found = Attribution(*enlarged(places[0][0], image.shape[3]))
         else:
             empty = self.input(without_lesions(pixels, retina))
             found = attribute(method, Scorer(self.grader, target), image, empty)
         heat = found.heat.cpu().numpy()
-        share = border_energy(heat, resized(retina, len(heat)))
         return Explanation(
             heat=heat, retina=retina, target=target, grade=grade, value=float(target.value(logits)),
-            cells=found.cells, delta=found.delta, border_energy=share, alarm=alarm_of(share),
+            cells=found.cells, delta=found.delta, border_energy=border_energy(heat, resized(retina, len(heat))),
         )  # fmt: skip
-
-    def _looked_for(self, logits: Tensor) -> Target:
-        """The target of `looking`."""
-        return EXPECTED if self.looking.decision == "expected" else of_class(int(logits.argmax()), self.classes)
 
     def check(self, method: str) -> None:
         """Raise FovealError if the method does not work with the encoder; takes one pass."""
         if method in WEIGHTED:
-            size, channels = self.predictor.input.image_size, self.predictor.preparation.channels
-            target = self.target or of_class(0, self.classes)
-            empty = self.input(np.zeros((size, size, channels), np.uint8))
-            class_activation(method, Scorer(self.grader, target), empty.requires_grad_())
+            scorer = Scorer(self.grader, self.target or of_class(0, self.classes))
+            class_activation(method, scorer, self.input(self.predictor.blank(1)[0]).requires_grad_())
 
     def input(self, pixels: np.ndarray) -> Tensor:
         """The network input float32 [1, C, s, s] for a prepared picture uint8 [S, S, C], on the device."""
         return plain_view(pixels[None], self.predictor.input, self.predictor.device)
-
-
-RIM = 0.03  # width of the rim, as a share of the diameter of the retina
-
-
-# An even map over the retina has 0.12 on the rim; an even map over the whole square has 0.31 on rim and border. Above
-# about twice the former, the map is drawn to the edge.
-ALARM = 0.25
-
-
-_HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
 
 
 def interior_of(retina: np.ndarray) -> np.ndarray:
@@ -121,11 +109,8 @@ def alarm_of(share: float) -> str:
     """The warning for a border energy; empty below `ALARM`."""
     if share < ALARM:
         return ""
-    return (
-        f"{share:.0%} of this map is on the black border or the rim of the retina: the grade may depend on the camera "
-        "or "
-        "the crop, not on the retina"
-    )
+    where = f"{share:.0%} of this map is on the black border or the rim of the retina"
+    return f"{where}: the grade may depend on the camera or the crop, not on the retina"
 
 
 def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
@@ -133,7 +118,7 @@ def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
 
     The black border stays unchanged and is not blurred into the retina, where a dark edge would look like a lesion.
     """
-    sigma = _HEAL * len(pixels)
+    sigma = HEAL * len(pixels)
     inside = retina.astype(np.float32)
     weight = cv2.GaussianBlur(inside, (0, 0), sigma)
     summed = cv2.GaussianBlur(pixels.astype(np.float32) * inside[..., None], (0, 0), sigma).reshape(pixels.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,19 +47,16 @@ class Picture:
         return np.ascontiguousarray(np.broadcast_to(self.pixels, (size, size, 3))), whole_frame(size, size)
 
 
-def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) -> list[Picture]:
-    """The readable pictures; warns about each unreadable one."""
-    pictures = []
+def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) -> Iterator[Picture]:
+    """The readable pictures, one at a time; warns about each unreadable one."""
     for photograph, result in predictor.read(photographs):
         if isinstance(result, Prepared):
-            name = photograph.id
-            pictures.append(Picture(id=name, file=name, pixels=result.pixels, original=photograph))
+            yield Picture(id=photograph.id, file=photograph.id, pixels=result.pixels, original=photograph)
         else:
             warn(f"{photograph.id} could not be read: {result}")
-    return pictures
 
 
-def from_set(path: Path, split: str, predictor: Predictor) -> list[Picture]:
+def from_set(path: Path, split: str, predictor: Predictor) -> Iterator[Picture]:
     """The first `WORST` records of a part of a prepared set: worst errors first, then correct ones.
 
     Errors are sorted by the distance of the grades, then by the probability of the wrong grade.
@@ -71,14 +68,10 @@ def from_set(path: Path, split: str, predictor: Predictor) -> list[Picture]:
     table = predictor.predict_prepared(prepared, records)
     order = worst_first(table)[:WORST]
     chosen, labels = records.iloc[order], table["label"].iloc[order]
-    pictures = []
     for row, label, pixels in zip(chosen.to_dict("records"), labels, prepared.pixels(chosen), strict=True):
-        original = _original(prepared, str(row["file"]), str(row["sha256"]), predictor.preparation)
-        known = None if pd.isna(label) else int(label)
-        pictures.append(
-            Picture(id=str(row["id"]), file=str(row["file"]), pixels=pixels, original=original, label=known)
-        )
-    return pictures
+        name, file, known = str(row["id"]), str(row["file"]), None if pd.isna(label) else int(label)
+        original = _original(prepared, file, str(row["sha256"]), predictor.preparation)
+        yield Picture(id=name, file=file, pixels=pixels, original=original, label=known)
 
 
 def worst_first(table: pd.DataFrame) -> list[int]:

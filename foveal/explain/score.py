@@ -16,15 +16,27 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from foveal.errors import FovealError
+from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.metrics import area_under_curve
 from foveal.nets.heads import Grader
 from foveal.nets.layers import re_estimate, statistics_layers
 
 REACH = 0.03  # share of the side: a point this close to a lesion still counts as a hit in the pointing game
+# Measure -> (numerator, denominator), fields of PictureScore. Enrichment is the ratio of two means, not the mean of
+# ratios: there, a picture with a single small lesion would outweigh all others.
+MEASURES = {"auc": ("auc", ""), "pointing": ("hit", ""), "enrichment": ("energy", "area"),
+            "border_energy": ("border_energy", "")}  # fmt: skip
+JUDGED = ("auc", "enrichment")  # a map must both rank lesions first and concentrate on them
+WORDS = {"better": "clearly better than", "worse": "clearly worse than"}
+# Cascading randomisation: which layers get random weights, counted from the end, as a share of the layers.
+STEPS = {"head": 0.0, "head and last half": 0.5, "all": 1.0}
+
+Differences = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +91,6 @@ def contrast_map(pixels: np.ndarray, empty: np.ndarray, size: int) -> np.ndarray
     return cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA if size < len(pixels) else cv2.INTER_LINEAR)
 
 
-# Measure -> (numerator, denominator), fields of PictureScore. Enrichment is the ratio of two means, not the mean of
-# ratios: there, a picture with a single small lesion would outweigh all others.
-MEASURES = {"auc": ("auc", ""), "pointing": ("hit", ""), "enrichment": ("energy", "area"),
-            "border_energy": ("border_energy", "")}  # fmt: skip
-
-
 def summarise(scores: Sequence[PictureScore], resampling: Resampling) -> dict[str, Any]:
     """Each of `MEASURES` as value, low, high, n, noise and chance; `resampling` is by patient."""
     hits = float(np.mean([score.hit_chance for score in scores]))
@@ -103,31 +109,16 @@ def _drawn(scores: Sequence[PictureScore], name: str, resampling: Resampling) ->
     return resampling.ratio(np.array(above), np.array(below))
 
 
-JUDGED = ("auc", "enrichment")  # a map must both rank lesions first and concentrate on them
-
-
-def ahead(
-    first: Sequence[PictureScore], second: Sequence[PictureScore], resampling: Resampling
-) -> dict[str, dict[str, float]]:
-    """Paired differences, first minus second, of the measures in `JUDGED`, each as value, low and high."""
-    differences = {}
-    for name in JUDGED:
-        (value, drawn), (other, others) = (_drawn(scores, name, resampling) for scores in (first, second))
-        low, high = resampling.interval(value - other, drawn - others)
-        differences[name] = {"value": value - other, "low": low, "high": high}
-    return differences
-
-
-Differences = Mapping[str, Mapping[str, float]]
-
-
-AHEAD = "clearly better than"
+def ahead(first: Sequence[PictureScore], second: Sequence[PictureScore], resampling: Resampling) -> Differences:
+    """Paired differences, first minus second, of the measures in `JUDGED`: value, low, high and answer."""
+    drawn = {name: (_drawn(second, name, resampling), _drawn(first, name, resampling)) for name in JUDGED}
+    return {name: difference(before, after, resampling) for name, (before, after) in drawn.items()}
 
 
 def verdict(method: str, random: Differences, contrast: Differences) -> str:
     """One sentence: whether the map is better than that of a random network, and than plain contrast."""
     of_random, of_contrast = _word(random), _word(contrast)
-    worth = "reflects what the grader learned" if of_random == of_contrast == AHEAD else "is not reliable"
+    worth = "reflects what the grader learned" if of_random == of_contrast == WORDS["better"] else "is not reliable"
     return (
         f"{method} {worth}: it is {of_random} the same network with random weights and {of_contrast} the contrast of "
         "the picture, which needs no grader"
@@ -135,15 +126,8 @@ def verdict(method: str, random: Differences, contrast: Differences) -> str:
 
 
 def _word(differences: Differences) -> str:
-    if all(difference["low"] > 0 for difference in differences.values()):
-        return AHEAD
-    if all(difference["high"] < 0 for difference in differences.values()):
-        return "clearly worse than"
-    return "not clearly better than"
-
-
-# Cascading randomisation: which layers get random weights, counted from the end, as a share of the layers.
-STEPS = {"head": 0.0, "head and last half": 0.5, "all": 1.0}
+    answers = {one["answer"] for one in differences.values()}
+    return WORDS.get(answers.pop(), "not clearly better than") if len(answers) == 1 else "not clearly better than"
 
 
 def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Grader:
@@ -182,8 +166,6 @@ def _shuffle(layer: nn.Module) -> None:
 
 def rank_correlation(first: np.ndarray, second: np.ndarray, retina: np.ndarray) -> float:
     """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; nan if one of them is constant."""
-    from scipy.stats import rankdata
-
     ranks = [rankdata(heat[retina]) for heat in (first, second)]
     if min(float(np.ptp(rank)) for rank in ranks) == 0:
         return math.nan

@@ -57,8 +57,8 @@ def resolve(wanted: str, classes: Sequence[str], referable_from: int | None, dec
         return Target("referable", tuple(range(referable_from, len(classes))))
     numbers = {name: number for number, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
     if wanted not in numbers:
-        raise FovealError("option.value", f"--target {wanted}",
-                          expected=f"grade, referable or a class: {', '.join(classes)}")  # fmt: skip
+        expected = f"grade, referable or a class: {', '.join(classes)}"
+        raise FovealError("option.value", f"--target {wanted}", expected=expected)
     return of_class(numbers[wanted], classes)
 
 

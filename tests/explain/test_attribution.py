@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foveal.explain import attribution
-from foveal.explain.attribution import METHODS, WEIGHTED, attribute, occlusion, require_captum
+from foveal.explain.attribution import METHODS, WEIGHTED, attribute, require_captum
 from foveal.explain.target import Scorer, Target, of_class, resolve
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
@@ -74,12 +74,13 @@ def test_no_gradients_or_hooks_stay_on_the_model(monkeypatch):
     assert not any(module._forward_hooks or module._backward_hooks for module in grader.modules())
 
 
-def test_occlusion_of_one_window_is_the_drop_of_the_score(linear):
+def test_occlusion_of_one_window_is_the_drop_of_the_score(linear, monkeypatch):
+    monkeypatch.setattr(attribution, "WINDOWS", 2)
     scorer, image = Scorer(linear, Target("expected grade")), torch.ones(1, 3, 4, 4)
     hidden = image.clone()
     hidden[:, :, :2, :2] = 0
     fall = scorer(image) - scorer(hidden)
-    assert torch.allclose(occlusion(scorer, image, torch.zeros_like(image), 2)[0, 0], fall)
+    assert torch.allclose(attribute("occlusion", scorer, image, torch.zeros_like(image)).heat[0, 0], fall)
 
 
 def test_targets_match_their_names():
