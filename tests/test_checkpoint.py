@@ -45,6 +45,11 @@ def test_damaged_files_are_one_clear_error(tmp_path, content, refuses):
         checkpoint.load_weights(tmp_path / "c.safetensors")
 
 
+def test_what_cannot_be_opened_is_named(tmp_path, refuses):
+    with refuses("checkpoint.unreadable", tmp_path):
+        checkpoint.load(tmp_path)
+
+
 def test_missing_files_are_named(tmp_path, refuses):
     with refuses("checkpoint.missing", "c.pt"):
         checkpoint.load(tmp_path / "c.pt")

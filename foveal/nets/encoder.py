@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from foveal.errors import FovealError
 
 LEAST_IMAGE = 16
+ANY_SIZE = 96  # from this side on, convolutional networks take every multiple of 32
 SMALL_IMAGE = 48  # up to this side a ResNet gets a 3x3 stem without pooling (Chen et al. 2020, B.9)
 
 
 class SmallConv(nn.Module):
-    """Two convolutions and a linear layer for images of about 28-64 pixels; features [B, 128].
-
-    conv 32 -> pool -> conv 64 -> pool -> linear 128, without batch statistics.
-    """
+    """conv 32 -> pool -> conv 64 -> pool -> linear 128, without batch statistics, for images of about 28-64 pixels."""
 
     num_features = 128
 
@@ -116,11 +114,39 @@ def _open(name: str, channels: int, image_size: int) -> Any:
         expected = f"a name such as {', '.join(near)}"
         raise FovealError("option.value", f"--encoder {name} is not a network of timm", expected=expected)
     try:
-        size: dict[str, Any] = {} if takes_any_size(name) else {"img_size": image_size}
-        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **size)
+        return _created(name, channels, image_size)
     except Exception as error:  # networks raise many different kinds of error
-        what = f"timm cannot create --encoder {name} for images of {image_size} px ({error})"
-        raise FovealError("option.value", what) from error
+        what = f"timm has no --encoder {name} for images of {image_size} px ({type(error).__name__}: {error})"
+        sizes = " or ".join(str(size) for size in _sizes_near(name, image_size))
+        raise FovealError("option.value", what, expected=f"--image-size {sizes}" if sizes else "") from error
+
+
+def _created(name: str, channels: int, image_size: int) -> Any:
+    """A network of timm, which has seen a blank image if it may not take every size; timm's error if it does not."""
+    size: dict[str, Any] = {} if takes_any_size(name) else {"img_size": image_size}
+    encoder = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **size)
+    if size or image_size % 32 or image_size < ANY_SIZE or timm_card(name).min_input_size:
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(1, channels, image_size, image_size))
+    return encoder.train()
+
+
+def _sizes_near(name: str, image_size: int) -> list[int]:
+    """Sizes that a network takes: of timm's own and the multiples of 32 beside `image_size`, those that work."""
+    try:
+        usual = timm_card(name).input_size[1]
+    except RuntimeError:  # there are no such weights of this network
+        return []
+    lower = image_size // 32 * 32
+    return [size for size in sorted({lower, lower + 32, usual} - {0, image_size}) if _works(name, size)]
+
+
+def _works(name: str, image_size: int) -> bool:
+    try:
+        _created(name, 3, image_size)
+    except Exception:  # noqa: BLE001 - only the answer counts
+        return False
+    return True
 
 
 def timm_card(name: str) -> Any:

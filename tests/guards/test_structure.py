@@ -52,12 +52,17 @@ def room_of(path):
 
 
 @cache
+def nodes_of(path):
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports_of(path):
     return set(_imports_of(path))
 
 
 def _imports_of(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "foveal":
             parts = node.module.split(".")
             yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
@@ -82,7 +87,7 @@ def test_rooms_import_only_from_floors_below():
 
 def modules_of(path):
     """The modules of the package that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("foveal"):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
             yield node.module
@@ -215,7 +220,7 @@ ERRORS = {"FovealError", "KeyboardInterrupt", "SystemExit", "AssertionError"}
 
 def raised_in(path):
     """The classes that a file raises; a bare `raise` and the raising of a variable are left out."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             called = node.exc.func
             yield called.id if isinstance(called, ast.Name) else ast.unparse(called), node.exc

@@ -31,8 +31,15 @@ def killed_at(monkeypatch, number, done):
     monkeypatch.setattr(os, "replace", killing)
 
 
-@ENDINGS
-@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(
+    ("ending", "done"),
+    [
+        ("csv", False),
+        pytest.param("csv", True, marks=pytest.mark.slow),
+        pytest.param("jsonl", False, marks=pytest.mark.slow),
+        pytest.param("jsonl", True, marks=pytest.mark.slow),
+    ],
+)
 def test_every_replacement_may_fail(looking_run, photographs, tmp_path, monkeypatch, ending, done):
     (photographs / "letter.png").write_text("Dear colleague")
     monkeypatch.setattr(model, "BATCH", 1)
@@ -73,6 +80,7 @@ def test_a_torn_last_line_is_graded_again(grader_run, photographs, tmp_path, mon
         assert not list(tmp_path.glob("*.partial*"))
 
 
+@pytest.mark.slow
 @ENDINGS
 def test_rows_with_odd_names_may_be_torn_at_any_byte(tmp_path, ending):
     table = pd.DataFrame({"id": ["é\u2028b", 'g"\nh', "\n\n,", '"', "plain"], "p0": 0.5})

@@ -74,8 +74,11 @@ def sources(tmp_path_factory):
     return root
 
 
-def check_every_interruption(tmp_path, make, late, start=None):
-    """make(out) makes the set `out`, or lets a copy of the set `start` grow; returns the number of replacements."""
+def check_every_interruption(tmp_path, make, late, start=None, step=1):
+    """make(out) makes the set `out`, or lets a copy of the set `start` grow; returns the number of replacements.
+
+    step: only every so many replacements fail.
+    """
 
     def begin(name):
         return shutil.copytree(start, tmp_path / name) if start else tmp_path / name
@@ -83,7 +86,7 @@ def check_every_interruption(tmp_path, make, late, start=None):
     whole = begin("whole")
     total = interrupted(lambda: make(whole))
     expected = tree_of(whole)
-    for number in range(total):
+    for number in range(0, total, step):
         out = begin(str(number))
         interrupted(lambda out=out: make(out), number, late=late)
         if start or out.exists():
@@ -94,17 +97,23 @@ def check_every_interruption(tmp_path, make, late, start=None):
     return total
 
 
-late_too = pytest.mark.parametrize("late", [False, pytest.param(True, marks=pytest.mark.slow)])
+late_too = pytest.mark.parametrize(
+    ("late", "step"),
+    [(False, 4), pytest.param(False, 1, marks=pytest.mark.slow), pytest.param(True, 1, marks=pytest.mark.slow)],
+)
 
 
 @late_too
-def test_a_new_set(sources, tmp_path, late):
-    total = check_every_interruption(tmp_path, lambda out: foveal.prepare(sources / "one", out=out, **OPTIONS), late)
+def test_a_new_set(sources, tmp_path, late, step):
+    def make(out):
+        foveal.prepare(sources / "one", out=out, **OPTIONS)
+
+    total = check_every_interruption(tmp_path, make, late, step=step)
     assert total == 10  # started.json, two files of a shard, five tables, the card, and the move
 
 
 @late_too
-def test_a_set_that_grows(sources, tmp_path, late):
+def test_a_set_that_grows(sources, tmp_path, late, step):
     """A picture is new, one is gone, and one of the test part becomes a copy of one of the training part."""
     photos = shutil.copytree(sources / "one", tmp_path / "photos")
     start = foveal.prepare(photos, out=tmp_path / "start", **OPTIONS)
@@ -115,7 +124,11 @@ def test_a_set_that_grows(sources, tmp_path, late):
     shutil.copyfile(photos / train, photos / test)
     (photos / gone).unlink()
     write_source(photos, range(20, 23))
-    grown = check_every_interruption(tmp_path, lambda out: foveal.prepare(photos, out=out, **OPTIONS), late, start)
+
+    def make(out):
+        foveal.prepare(photos, out=out, **OPTIONS)
+
+    grown = check_every_interruption(tmp_path, make, late, start, step)
     assert grown == 13
     after = open_prepared(tmp_path / "whole").records.set_index("file")
     assert after.loc[test, "split"] == "train" and gone not in after.index and len(after) == 12

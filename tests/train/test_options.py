@@ -10,6 +10,7 @@ from foveal.compare.options import CompareConfig, epochs_for, share_of
 from foveal.train.feed import sampling_share, size_in_epoch
 from foveal.train.objective import parts_of
 from foveal.train.options import TrainConfig, flag
+from foveal.train.train import train
 
 PLAIN = TrainConfig(data=Path("d"), out=Path("o"))
 
@@ -42,6 +43,12 @@ def test_choices_that_do_not_go_together_are_refused(refuses, options, other):
     name, value = next(iter(options.items()))
     with refuses("option.conflict", flag(name), value, other):
         replace(PLAIN, **options)
+
+
+def test_several_processes_are_refused(refuses, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with refuses("option.processes", "WORLD_SIZE"):
+        train(PLAIN)
 
 
 @pytest.mark.parametrize(("images", "most"), [(9, 4), (32, 0), (33, 16), (7, 3), (5, 2)])
