@@ -33,13 +33,12 @@ def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> dic
     encoder, name = predictor.grader.encoder, read_model(predictor.runs[0])["encoder"]
     small = torch.from_numpy(at_size(images[:FEW], predictor.input.image_size))
     seen = small.permute(0, 3, 1, 2).float() / 127.5 - 1
-    loads = {"encoder.safetensors": _write_timm(encoder, name, seen, folder / "encoder.safetensors")}
-    file = folder / "torchvision.safetensors"
-    how = _write_torchvision(encoder, name, seen, file)
-    if file.exists():
-        loads[file.name] = how
-    else:
-        say(f"no {file.name}: {how}")
+    file, other = folder / "encoder.safetensors", folder / "torchvision.safetensors"
+    loads = {file.name: _write_timm(encoder, name, seen, file)}
+    how = _write_torchvision(encoder, name, seen, other)
+    if other.exists():
+        return loads | {other.name: how}
+    say(f"no {other.name}: {how}")
     return loads
 
 
@@ -50,17 +49,19 @@ def _write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> st
     checkpoint.save_weights(encoder, file)
     if name in OWN:
         return f"{name} is Foveal's own network; load it with --init {file.name}"
-    extra: dict[str, Any] = {"in_chans": images.shape[1]} if images.shape[1] != 3 else {}
+    options: dict[str, Any] = {"num_classes": 0}
+    if images.shape[1] != 3:
+        options["in_chans"] = images.shape[1]
     if not takes_any_size(name):
-        extra["img_size"] = images.shape[3]
-    call = ", ".join(f"{key}={value}" for key, value in {"num_classes": 0, **extra}.items())
+        options["img_size"] = images.shape[3]
     try:
-        theirs = timm.create_model(name, num_classes=0, checkpoint_path=str(file), **extra)
+        theirs = timm.create_model(name, checkpoint_path=str(file), **options)
     except (RuntimeError, ValueError) as error:
         return f"timm.create_model cannot load it, as its first layer is for small images: {str(error).splitlines()[0]}"
     if not _equal(encoder, theirs.eval(), images):
         what = f"timm's {name} computes different features with these weights, so nothing was exported"
         raise FovealError("export.inexact", what, fix="leave encoder out of --formats")
+    call = ", ".join(f"{key}={value}" for key, value in options.items())
     return f'timm.create_model("{name}", {call}, checkpoint_path="{file.name}")'
 
 
@@ -82,15 +83,11 @@ def _write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path
     if not _equal(encoder, theirs.eval(), images):
         return f"torchvision's {name} computes different features from timm's"
     checkpoint.save_state(state, file)
-    return (
-        f'model = torchvision.models.get_model("{name}"); model.{last} = torch.nn.Identity(); model.load_state_dict('
-        f'safetensors.torch.load_file("{file.name}"))'
-    )
+    return (f'model = torchvision.models.get_model("{name}"); model.{last} = torch.nn.Identity(); '
+            f'model.load_state_dict(safetensors.torch.load_file("{file.name}"))')  # fmt: skip
 
 
 def _equal(encoder: nn.Module, other: nn.Module, images: Tensor) -> bool:
     with torch.no_grad():
-        ours, theirs = deepcopy(encoder).double()(images.double()), deepcopy(other).double()(images.double())
-    return ours.shape == theirs.shape and bool(
-        float((ours - theirs).abs().max()) <= TOLERANCE * float(ours.abs().max() + 1e-6)
-    )
+        ours, theirs = (deepcopy(network).double()(images.double()) for network in (encoder, other))
+    return ours.shape == theirs.shape and torch.allclose(theirs, ours, rtol=0, atol=TOLERANCE * float(ours.abs().max()))

@@ -1,28 +1,42 @@
-"""Graph: a run as one torch module, from pixels to calibrated probabilities.
+"""Graph: a run as one torch module, from pixels to calibrated probabilities; its files, compared with the run.
 
-It includes normalisation, test-time augmentation, every member of an ensemble, and calibration. foveal.json contains
-the rest: preparation of photographs (fundus/preparation.py), cutoffs and prediction sets.
+The graph includes normalisation, test-time augmentation, every member of an ensemble, and calibration. foveal.json
+contains the rest: preparation of photographs (fundus/preparation.py), cutoffs and prediction sets.
 
 Legend: N images, s pixels a side, C channels, K classes, D features.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.console import warn
 from foveal.errors import FovealError
+from foveal.fundus.preparation import at_size
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Looking
+from foveal.page.words import counted
+from foveal.predict.model import Answers
+from foveal.predict.opened import AT_ONCE, Exported
 from foveal.predict.predictor import Predictor, look
 from foveal.readout.calibration import LEAST_PROBABILITY
 
 OPSET = 20
+EXACT = 1e-4  # largest allowed difference of a probability for float32 files
+LEAST_AGREEMENT = 0.98  # of grades; below this, a file of lower precision is written with a warning
 
 
 class Graph(nn.Module):
@@ -83,16 +97,96 @@ def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
 
 def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
     """Write the graph as ONNX, for any number of images; needs onnxscript."""
-    torch.onnx.export(
-        graph, (example,), str(file), input_names=["pixels"], output_names=graph.outputs, opset_version=OPSET,
-        dynamic_shapes=({0: torch.export.Dim("images")},), dynamo=True, external_data=False, verbose=False,
-    )  # fmt: skip
+    with hushed():
+        torch.onnx.export(
+            graph, (example,), str(file), input_names=["pixels"], output_names=graph.outputs, opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("images")},), dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
 
 
 def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
     """Write the graph with torch.export; torch.export.load(file).module()(pixels) runs it without Foveal."""
     program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
-    with warnings.catch_warnings():
-        # This warning is about channels-last weights; it does not matter, because all weights are on the CPU.
-        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+    with hushed():
         torch.export.save(program, file)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Suppress warnings and log messages that are meant for developers of an exporter or quantiser."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The data of an export. checked, calibrating: images uint8 [n, S, S, C]. said: the content of foveal.json."""
+
+    predictor: Predictor
+    checked: np.ndarray
+    calibrating: np.ndarray
+    folder: Path
+    said: dict[str, Any]
+
+    @property
+    def side(self) -> int:
+        """The side of the graph's input, in pixels."""
+        return int(self.said["input"]["side"])
+
+    @cached_property
+    def expected(self) -> np.ndarray:
+        """The probabilities of the run for the `checked` images."""
+        return both(self.predictor.answer(self.checked))
+
+
+def both(answers: Answers) -> np.ndarray:
+    """Probabilities float32 [n, K + C]: of the grades and, if there is one, of the second task."""
+    return np.hstack([found for found in (answers.probabilities, answers.second) if found is not None])
+
+
+def describe(work: Work, file: Path, what: str) -> dict[str, Any]:
+    """Add a finished file to the content of foveal.json; returns its entry."""
+    entry = {"what": what, "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    work.said["files"][file.name] = entry
+    return entry
+
+
+def check(work: Work, file: Path, what: str, *, exact: bool) -> list[str]:
+    """Add the file to the content of foveal.json, with its difference from the run; returns a row for the table.
+
+    FovealError if probabilities are not finite, or if an `exact` file differs by more than `EXACT`.
+    """
+    expected, found = work.expected, _answers(file, work)
+    if not np.isfinite(found).all():
+        what = f"{file.name} computes values that are not finite: its precision is too low"
+        raise FovealError("export.not_finite", what, fix="leave its format out of --formats")
+    difference = float(np.abs(expected - found).max())
+    grades, classes = work.predictor.readout.grades, len(work.predictor.classes)
+    agreement = float((grades(expected[:, :classes]) == grades(found[:, :classes])).mean())
+    if exact and difference > EXACT:
+        problem = f"{file.name} differs from the run by {difference:.2g} in a probability, so nothing was exported"
+        raise FovealError("export.inexact", problem, expected=f"at most {EXACT:g}")
+    if agreement < LEAST_AGREEMENT:
+        warn(f"{file.name} gives a different grade for {1 - agreement:.1%} of {counted(len(expected), 'image')}: "
+             "evaluate this file before you use it, or use model.onnx")  # fmt: skip
+    entry = describe(work, file, what)
+    entry |= {"largest_difference": difference, "equal_grades": agreement, "images": len(expected)}
+    images = counted(len(expected), "image")
+    entry["parity"] = f"largest difference {difference:.1e}, equal grades {agreement:.1%} of {images}"
+    return [file.name, f"{entry['bytes'] / 1e6:.1f}", f"{difference:.1e}", f"{agreement:.1%}", str(len(expected))]
+
+
+def _answers(file: Path, work: Work) -> np.ndarray:
+    """Probabilities float32 [n, K + C] of a written file."""
+    if file.suffix == ".onnx":
+        return both(Exported(file, "cpu", about=work.said).answer(work.checked))
+    module, count = torch.export.load(file).module(), 1 if work.predictor.second is None else 2
+    pixels = torch.from_numpy(at_size(work.checked, work.side))
+    with torch.inference_mode():
+        return np.concatenate([torch.hstack(module(part)[:count]).numpy() for part in pixels.split(AT_ONCE)])

@@ -9,29 +9,25 @@ grades agree. Networks that are not convolutional are not quantised, because too
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from torch import nn
+from foveal.export.graph import Work, hushed
+from foveal.fundus.preparation import at_size
+from foveal.page.words import counted
+from foveal.predict.opened import Exported
 
 QUANTISED = ("Conv", "Clip", "Relu")
 PARTS = 16  # of the encoder's depth; each is either quantised as a whole or stays in float32
 WANTED_AGREEMENT = 0.99  # of grades, on calibration images that were not used to measure ranges
-
-
-def is_convolutional(encoder: nn.Module) -> bool:
-    """Whether the encoder can be quantised: it has more than one convolution."""
-    from torch import nn
-
-    return sum(isinstance(layer, nn.Conv2d) for layer in encoder.modules()) > 1
+MEASURED = 3  # every third calibration image measures ranges; the others select the parts that stay in float32
+FEW = 48  # of the others measure the cost of one part: a mean change needs fewer images than an agreement of grades
+TURNS = 32  # number of other images that the change of each image is applied to
 
 
 def write_half(onnx_file: Path, file: Path) -> None:
@@ -43,7 +39,7 @@ def write_half(onnx_file: Path, file: Path) -> None:
     encoder = {node.name for node, _ in encoder_nodes(model)}
     tail = [node.name for node in model.graph.node if node.name not in encoder]  # small, and sums need float32
     before = {node.name for node in model.graph.node}
-    with hushed_logs():
+    with hushed():
         half = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
     _remove_round_trips(half, before)
     onnx.save(half, str(file))
@@ -55,10 +51,10 @@ def _remove_round_trips(model: Any, before: set[str]) -> None:
     before: names of the nodes before conversion.
     """
     nodes = model.graph.node
-    makers = {name: node for node in nodes for name in node.output}
-    for node in nodes:
-        maker = makers.get(node.input[0]) if node.op_type == "Cast" and node.name not in before else None
-        if maker is not None and maker.op_type == "Cast" and maker.name not in before:
+    added = {name: node for node in nodes if node.op_type == "Cast" and node.name not in before for name in node.output}
+    for node in list(added.values()):
+        maker = added.get(node.input[0])
+        if maker is not None and maker.op_type == "Cast":
             node.op_type = "Identity"
             node.input[0] = maker.input[0]
             del node.attribute[:]
@@ -67,19 +63,38 @@ def _remove_round_trips(model: Any, before: set[str]) -> None:
         nodes.remove(node)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Result of quantisation: `kept` of `parts` stay in float32; `agreement` of grades with float32 (0-1)."""
+def write_integers(work: Work, onnx_file: Path, file: Path) -> str:
+    """Write the quantised file; returns a text about how much of it stayed in float32."""
+    measured, others = work.calibrating[::MEASURED], np.delete(work.calibrating, slice(None, None, MEASURED), 0)
+    others = others if len(others) else measured
 
-    kept: int
-    parts: int
-    agreement: float
+    def answers(of: Path, images: np.ndarray) -> np.ndarray:
+        return Exported(of, "cpu", about=work.said).probabilities(images)
+
+    exact, grades = answers(onnx_file, others), work.predictor.readout.grades
+    some = slice(None, None, -(-len(others) // FEW))
+
+    def change(tried: Path) -> float:
+        return float(np.sqrt(((answers(tried, others[some]) - exact[some]) ** 2).mean()))
+
+    def agreement(tried: Path) -> float:
+        changes = answers(tried, others) - exact
+        # Each image's change is also applied to other images, so that a few images near a cutoff do not dominate.
+        turned = [np.roll(changes, turn, 0) for turn in np.linspace(0, len(others), TURNS, endpoint=False).astype(int)]
+        return float(np.mean([grades(exact + change) == grades(exact) for change in turned]))
+
+    pixels = at_size(measured, work.side)
+    kept, parts, share = write_int8(onnx_file, file, pixels, change, agreement)
+    return (
+        f"; {kept} of {parts} parts of it stay in float32 ({share:.1%} of {counted(len(others), 'calibration image')} "
+        "keep their grade)"
+    )
 
 
 def write_int8(
     onnx_file: Path, file: Path, pixels: np.ndarray, change: Callable[[Path], float], agreement: Callable[[Path], float]
-) -> Kept:  # fmt: skip
-    """Write the quantised graph.
+) -> tuple[int, int, float]:
+    """Write the quantised graph; returns how many parts stay in float32, of how many, and the agreement of grades.
 
     pixels: uint8 [n, s, s, C], images to measure ranges on. change: difference between the probabilities of a file and
     the exact ones, 0 or more. agreement: share of equal grades (0-1). Both use images other than `pixels`.
@@ -87,25 +102,25 @@ def write_int8(
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with TemporaryDirectory() as folder, hushed_logs():
-        ready, tried = Path(folder) / "ready.onnx", Path(folder) / "tried.onnx"
+    with TemporaryDirectory() as name, hushed():
+        folder = Path(name)
+        ready, alone = folder / "ready.onnx", folder / "alone.onnx"
         quant_pre_process(str(onnx_file), str(ready), skip_symbolic_shape=True)
         ranges, parts = _ranges(ready, pixels), parts_of_depth(encoder_nodes(onnx.load(str(ready))))
 
         def cost(part: list[str]) -> float:
-            _quantise(ready, tried, ranges, part)
-            return change(tried)
+            _quantise(ready, alone, ranges, part)
+            return change(alone)
 
         def reached(count: int) -> float:
+            tried = folder / f"{count}.onnx"
             _quantise(ready, tried, ranges, [name for part in cheapest[:count] for name in part])
-            found = agreement(tried)
-            if found >= WANTED_AGREEMENT or not file.exists():
-                file.write_bytes(tried.read_bytes())
-            return found
+            return agreement(tried)
 
         cheapest = sorted(parts, key=cost)
-        count, found = most_that_agree(len(parts), reached)
-    return Kept(len(parts) - count, len(parts), found)
+        count, share = most_that_agree(len(parts), reached)
+        shutil.copyfile(folder / f"{count}.onnx", file)
+    return len(parts) - count, len(parts), share
 
 
 def parts_of_depth(nodes: list[tuple[Any, int]]) -> list[list[str]]:
@@ -140,13 +155,21 @@ def _ranges(ready: Path, pixels: np.ndarray) -> Any:
 
     Averaging cuts off rare extremes and gives finer steps to other values, which unbounded activations need.
     """
-    from onnxruntime.quantization import CalibrationMethod, create_calibrator
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 
-    calibrator = create_calibrator(
-        ready, QUANTISED, str(ready.with_name("measured.onnx")), CalibrationMethod.MinMax,
-        extra_options={"moving_average": True},
-    )  # fmt: skip
-    calibrator.collect_data(_reader(pixels))
+    class Reader(CalibrationDataReader):
+        """One image at a time, because measuring ranges keeps all tensors of a batch in memory."""
+
+        images = iter(pixels)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            """The next image, or None after the last."""
+            image = next(self.images, None)
+            return None if image is None else {"pixels": image[None]}
+
+    measured, averaged = str(ready.with_name("measured.onnx")), {"moving_average": True}
+    calibrator = create_calibrator(ready, QUANTISED, measured, CalibrationMethod.MinMax, extra_options=averaged)
+    calibrator.collect_data(Reader())
     return calibrator.compute_data()
 
 
@@ -173,55 +196,21 @@ def encoder_nodes(model: Any) -> list[tuple[Any, int]]:
     the depth of each starts at 1.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
-    needed: set[str] = set()  # names of nodes that a convolution depends on
+    needed: set[str] = set()  # names of nodes that a convolution depends on, and of convolutions
     waiting = [node for node in model.graph.node if node.op_type == "Conv"]
-    needed.update(node.name for node in waiting)
     while waiting:
-        for name in waiting.pop().input:
-            maker = makers.get(name)
-            if maker is not None and maker.name not in needed:
-                needed.add(maker.name)
-                waiting.append(maker)
+        node = waiting.pop()
+        if node.name not in needed:
+            needed.add(node.name)
+            waiting += [makers[name] for name in node.input if name in makers]
     depths: dict[str, int] = {}  # of tensors that depend on a convolution
     nodes = []
     for node in model.graph.node:
         depth = max((depths.get(name, 0) for name in node.input), default=0) + (node.op_type == "Conv")
         if depth:
             depths.update(dict.fromkeys(node.output, depth))
-            if node.name in needed or (node.op_type in ("Clip", "Relu") and _of_conv(node, makers)):
+            # The last activation follows a convolution, but no convolution depends on it.
+            follows = any(name in makers and makers[name].op_type == "Conv" for name in node.input)
+            if node.name in needed or (node.op_type in ("Clip", "Relu") and follows):
                 nodes.append((node, depth))
     return nodes
-
-
-def _of_conv(node: Any, makers: dict[str, Any]) -> bool:
-    """Whether a node directly follows a convolution, as the last activation does."""
-    return any(name in makers and makers[name].op_type == "Conv" for name in node.input)
-
-
-def _reader(pixels: np.ndarray) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):
-        """The calibration images, each once."""
-
-        def __init__(self) -> None:
-            # One at a time, because measuring ranges keeps all tensors of an image in memory.
-            self.batches: Iterator[np.ndarray] = iter(np.split(pixels, len(pixels)))
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            """The next image, or None after the last."""
-            batch = next(self.batches, None)
-            return None if batch is None else {"pixels": batch}
-
-    return Reader()
-
-
-@contextmanager
-def hushed_logs() -> Iterator[None]:
-    """Suppress log messages of the quantiser."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
@@ -17,69 +16,19 @@ SURELY_UNEVEN = 0.001  # p-value of a flag by class; low, because two eyes of a 
 MANY_FLAGGED = 0.05  # share of the images, also below
 MANY_COPIES = 0.1
 TONES = ("bad", "unsure", "good")
-TOO_GOOD = "Results on their images would be too optimistic."
+
+Finding = tuple[str, str, str]  # tone, text and grounds of a verdict
 
 
 def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[Verdict]:
     """All findings, of every set and across sets, worst first."""
-    found = [*_scales(sets), *(across(pair) for pair in pairs), *(v for pair in pairs for v in same_patients(pair))]
+    found = [*_scales(sets), *map(_across, pairs), *chain.from_iterable(map(_same_patients, pairs))]
     for one in sets:
         own = [_shortcut(one), *_copies(one), *_groups(one), *_flags(one), *_small_classes(one), *_rejected(one)]
-        found += own if len(sets) == 1 else [replace(v, text=f"{one['name']}: {v.text}") for v in own]
-    return sorted(found, key=lambda verdict: TONES.index(verdict.tone))
-
-
-def _bad(text: str, grounds: str) -> Verdict:
-    return Verdict(tone="bad", text=text, grounds=grounds)
-
-
-def _unsure(text: str, grounds: str) -> Verdict:
-    return Verdict(tone="unsure", text=text, grounds=grounds)
-
-
-def _good(text: str, grounds: str) -> Verdict:
-    return Verdict(tone="good", text=text, grounds=grounds)
-
-
-def _shortcut(one: dict[str, Any]) -> Verdict:
-    """Whether the label can be guessed from image properties without looking at the retina."""
-    found, label = one["shortcut"], "grade" if one["task"] == "grading" else "class"
-    if found["why_not"]:
-        text = f"Not measured: whether the {label} can be guessed from size, border and colour alone."
-        return (_unsure if any_labels(one) else _good)(text, f"{capital(found['why_not'])}.")
-    figures = f"{found['metric']} {value_with_interval(found)}; chance is {number(found['chance'])}"
-    cues, judged = listed([cue["name"] for cue in found["cues"]]), _judged(one)
-    if not found["found"]:
-        luck = "" if found["luck"] is None else f" With shuffled labels, up to {number(found['luck'])}."
-        text = f"Size, border and colour alone do not predict the {label} better than chance."
-        return _good(text, f"From {cues}: {figures}; {judged}.{luck}")
-    text = (
-        f"The {label} can be guessed from {strongest(found)} ({figures}): a grader can do this well without looking at "
-        f"{'any lesion' if one['fundus'] else 'any shape'}."
-    )
-    alone = "; ".join(f"{cue['name']} {number(cue['value'])}" for cue in found["cues"][:4])
-    together = f"{capital(cues)} together, {judged}" if len(found["cues"]) > 1 else capital(judged)
-    return (_bad if found["strength"] >= STRONG else _unsure)(text, f"{together}. Alone: {alone}.")
-
-
-def _judged(one: dict[str, Any]) -> str:
-    found = one["shortcut"]
-    drawn = f" drawn from {found['of']:,}" if found["of"] > found["n"] else ""
-    text = (
-        f"judged on {counted(found['n'], 'labelled image')}{drawn} in {counted(found['groups'], 'group')}, by "
-        "cross-validation over groups"
-    )
-    if one["without_group"] and one["fundus"]:
-        text += " (images without a group count as separate patients, which can make the figure too high)"
-    return text
-
-
-def strongest(probe: dict[str, Any]) -> str:
-    """The strongest cue, and others that are almost as strong: `the width`, `the width and height`."""
-    best = probe["cues"][0]["value"] - probe["chance"]
-    near = [cue["name"] for cue in probe["cues"] if cue["value"] - probe["chance"] >= ALMOST * best][:3]
-    words = {"border": "share of black border"} | {name: f"mean {name}" for name in ("red", "green", "blue", "grey")}
-    return f"the {listed([words.get(name, name) for name in near])} of the picture"
+        name = f"{one['name']}: " if len(sets) > 1 else ""
+        found += [(tone, f"{name}{text}", grounds) for tone, text, grounds in own]
+    found.sort(key=lambda finding: TONES.index(finding[0]))
+    return [Verdict(tone=tone, text=text, grounds=grounds) for tone, text, grounds in found]
 
 
 def any_labels(one: dict[str, Any]) -> bool:
@@ -92,18 +41,53 @@ def class_totals(one: dict[str, Any]) -> dict[str, int]:
     return {name: sum(part["per_class"].get(name, 0) for part in one["parts"].values()) for name in one["classes"]}
 
 
-def _copies(one: dict[str, Any]) -> Iterator[Verdict]:
+def _shortcut(one: dict[str, Any]) -> Finding:
+    """Whether the label can be guessed from image properties without looking at the retina."""
+    found, label = one["shortcut"], "grade" if one["task"] == "grading" else "class"
+    if found["why_not"]:
+        text = f"Not measured: whether the {label} can be guessed from size, border and colour alone."
+        return "unsure" if any_labels(one) else "good", text, f"{capital(found['why_not'])}."
+    figures = f"{found['metric']} {value_with_interval(found)}; chance is {number(found['chance'])}"
+    cues, judged = listed([cue["name"] for cue in found["cues"]]), _judged(one)
+    if not found["found"]:
+        luck = "" if found["luck"] is None else f" With shuffled labels, up to {number(found['luck'])}."
+        text = f"Size, border and colour alone do not predict the {label} better than chance."
+        return "good", text, f"From {cues}: {figures}; {judged}.{luck}"
+    text = (
+        f"The {label} can be guessed from {strongest(found)} ({figures}): a grader can do this well without looking at "
+        f"{'any lesion' if one['fundus'] else 'any shape'}."
+    )
+    alone = "; ".join(f"{cue['name']} {number(cue['value'])}" for cue in found["cues"][:4])
+    together = f"{capital(cues)} together, {judged}" if len(found["cues"]) > 1 else capital(judged)
+    return "bad" if found["strength"] >= STRONG else "unsure", text, f"{together}. Alone: {alone}."
+
+
+def _judged(one: dict[str, Any]) -> str:
+    found = one["shortcut"]
+    drawn = f" drawn from {found['of']:,}" if found["of"] > found["n"] else ""
+    images = f"{counted(found['n'], 'labelled image')}{drawn} in {counted(found['groups'], 'group')}"
+    unknown = " (images without a group count as separate patients, which can make the figure too high)"
+    return f"judged on {images}, by cross-validation over groups" + (unknown if _unknown_patients(one) else "")
+
+
+def strongest(probe: dict[str, Any]) -> str:
+    """The strongest cue, and others that are almost as strong: `the width`, `the width and height`."""
+    best = probe["cues"][0]["value"] - probe["chance"]
+    near = [cue["name"] for cue in probe["cues"] if cue["value"] - probe["chance"] >= ALMOST * best][:3]
+    words = {"border": "share of black border"} | {name: f"mean {name}" for name in ("red", "green", "blue", "grey")}
+    return f"the {listed([words.get(name, name) for name in near])} of the picture"
+
+
+def _copies(one: dict[str, Any]) -> Iterator[Finding]:
     copies = one["copies"]
     if copies["torn"]:
         text = f"{counted(copies['torn'], 'pair')} of copies on different sides of the split."
-        yield _bad(text, "Results on them would be too optimistic. Prepare the set again.")
+        yield "bad", text, "Results on them would be too optimistic. Prepare the set again."
     if copies["conflicts"]:
         many, first = copies["conflicts"], copies["listed"][0]
-        yield _bad(
-            f"{counted(many, 'pair')} of copies {'has' if many == 1 else 'have'} different labels.",
-            "One label of each pair is wrong, or the eye changed between two photographs: "
-            f"{first['id']} is “{first['grade']}”, {first['other']} is “{first['other_grade']}”.",
-        )
+        text = f"{counted(many, 'pair')} of copies {'has' if many == 1 else 'have'} different labels."
+        example = f"{first['id']} is “{first['grade']}”, {first['other']} is “{first['other_grade']}”"
+        yield "bad", text, f"One label of each pair is wrong, or the eye changed between two photographs: {example}."
     if copies["pairs"] and not copies["torn"]:
         share = copies["images"] / one["images"]
         text = f"{counted(copies['pairs'], 'pair')} of copies, all on the same side of the split."
@@ -111,9 +95,9 @@ def _copies(one: dict[str, Any]) -> Iterator[Verdict]:
             f"{_kinds(copies)}; {counted(copies['images'], 'image')}, {percent(share, 1)} of the set. Copies count as "
             "one patient, so the set is effectively smaller than its number of images."
         )
-        yield (_unsure if share > MANY_COPIES else _good)(text, grounds)
+        yield "unsure" if share > MANY_COPIES else "good", text, grounds
     if not copies["pairs"]:
-        yield _good("The set contains no copies.", _compared(one))
+        yield "good", "The set contains no copies.", _compared(one)
 
 
 def _kinds(pairs: dict[str, Any]) -> str:
@@ -126,38 +110,46 @@ def _compared(one: dict[str, Any]) -> str:
     return "Compared by pixels only: the pictures are too small, or not photographs, to compare their content."
 
 
-def _groups(one: dict[str, Any]) -> Iterator[Verdict]:
-    both, unlabelled = one["groups_on_both_sides"], one["groups_on_both_sides"]["unlabelled_images"]
-    if both["labelled"]:
-        yield _bad(f"{counted(both['labelled'], 'group')} on more than one side of the split.", TOO_GOOD)
+def _unknown_patients(one: dict[str, Any]) -> int:
+    """The number of photographs without a patient; 0 for other pictures, which have none."""
+    return one["without_group"] if one["fundus"] else 0
+
+
+def _groups(one: dict[str, Any]) -> Iterator[Finding]:
+    both, unlabelled = (one["groups_on_both_sides"][name] for name in ("labelled", "unlabelled_images"))
+    if both:
+        text = f"{counted(both, 'group')} on more than one side of the split."
+        yield "bad", text, "Results on their images would be too optimistic."
     if unlabelled:
-        text = f"{counted(unlabelled, 'unlabelled image')} {'is' if unlabelled == 1 else 'are'} of patients in the "
-        yield _unsure(f"{text}validation or test part.", "foveal pretrain leaves them out.")
-    if one["without_group"] and one["fundus"]:
-        unknown = "all" if one["without_group"] == one["images"] else f"{one['without_group']:,} of"
-        text = f"The patients are unknown for {unknown} {counted(one['images'], 'photograph')}."
-        yield _unsure(text, "They are split by image. If a patient has images on both sides, results are too "
-                            "optimistic "
-                            "and intervals too narrow.")  # fmt: skip
+        text = f"{counted(unlabelled, 'unlabelled image')} {_are(unlabelled)} of patients in the validation or test"
+        yield "unsure", f"{text} part.", "foveal pretrain leaves them out."
+    if unknown := _unknown_patients(one):
+        share = "all" if unknown == one["images"] else f"{unknown:,} of"
+        text = f"The patients are unknown for {share} {counted(one['images'], 'photograph')}."
+        grounds = "If a patient has images on both sides, results are too optimistic and intervals too narrow."
+        yield "unsure", text, f"They are split by image. {grounds}"
     total = sum(part["groups"] for part in one["parts"].values())
-    if total and not both["labelled"]:
+    if total and not both:
         text = "No group (patient) is on more than one side of the split."
-        yield _good(text, f"Checked on {counted(total, 'group')}.")
+        yield "good", text, f"Checked on {counted(total, 'group')}."
 
 
-def _flags(one: dict[str, Any]) -> Iterator[Verdict]:
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _flags(one: dict[str, Any]) -> Iterator[Finding]:
     """Flags that depend on the label, and common flags."""
-    totals = {name: total for name, total in class_totals(one).items() if total}
     uneven = [flag for flag in one["flags"] if flag["p"] is not None and flag["p"] < SURELY_UNEVEN]
     if uneven:
         names = listed([f"“{flag['flag']}”" for flag in uneven])
-        more = f"{'is' if len(uneven) == 1 else 'are'} more common in some classes"
-        text = f"Image quality depends on the label: {names} {more}."
-        yield _unsure(text, "; ".join(f"{flag['flag']}: {_extremes(flag, totals)}" for flag in uneven) + ".")
+        text = f"Image quality depends on the label: {names} {_are(len(uneven))} more common in some classes."
+        totals = {name: total for name, total in class_totals(one).items() if total}
+        yield "unsure", text, "; ".join(f"{flag['flag']}: {_extremes(flag, totals)}" for flag in uneven) + "."
     many = [flag for flag in one["flags"] if flag["images"] > MANY_FLAGGED * one["images"]]
     if many:
         names = listed([f"“{flag['flag']}” ({percent(flag['images'] / one['images'])})" for flag in many])
-        yield _unsure(f"Many images are flagged {names}.", " ".join(flag["sentence"] for flag in many))
+        yield "unsure", f"Many images are flagged {names}.", " ".join(flag["sentence"] for flag in many)
 
 
 def _extremes(flag: dict[str, Any], totals: dict[str, int]) -> str:
@@ -166,7 +158,7 @@ def _extremes(flag: dict[str, Any], totals: dict[str, int]) -> str:
     return f"{percent(shares[most], 1)} of “{most}”, {percent(shares[least], 1)} of “{least}”"
 
 
-def _small_classes(one: dict[str, Any]) -> Iterator[Verdict]:
+def _small_classes(one: dict[str, Any]) -> Iterator[Finding]:
     few = [
         f"{counted(count, f'{word} image')} of “{name}”"
         for split, word in (("test", "test"), ("val", "validation"))
@@ -174,54 +166,48 @@ def _small_classes(one: dict[str, Any]) -> Iterator[Verdict]:
         if count < SMALL_CLASS
     ]
     if few:
-        yield _unsure(
-            f"The set has only {listed(few)}.", f"Figures from fewer than {SMALL_CLASS} images are unreliable."
-        )
+        grounds = f"Figures from fewer than {SMALL_CLASS} images are unreliable."
+        yield "unsure", f"The set has only {listed(few)}.", grounds
 
 
-def _rejected(one: dict[str, Any]) -> Iterator[Verdict]:
+def _rejected(one: dict[str, Any]) -> Iterator[Finding]:
     count = sum(row["files"] for row in one["rejected"])
     if count:
-        text = f"{counted(count, 'picture')} of the source {'is' if count == 1 else 'are'} not in the set."
         first = one["rejected"][0]
-        yield _unsure(text, f"Most common reason ({first['files']:,}): {first['reason']}.")
+        text = f"{counted(count, 'picture')} of the source {_are(count)} not in the set."
+        yield "unsure", text, f"Most common reason ({first['files']:,}): {first['reason']}."
 
 
-def _scales(sets: Sequence[dict[str, Any]]) -> Iterator[Verdict]:
-    for both in combinations([one for one in sets if any_labels(one)], 2):
-        first, second = both
+def _scales(sets: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+    for first, second in combinations([one for one in sets if any_labels(one)], 2):
         if (first["scale"], first["classes"]) != (second["scale"], second["classes"]):
             text = f"The labels of {first['name']} and {second['name']} are on different scales. Do not mix them."
-            yield _bad(
-                text, " · ".join(f"{one['name']}: scale “{one['scale']}”, {listed(one['classes'])}" for one in both)
-            )
+            scales = [f"{one['name']}: scale “{one['scale']}”, {listed(one['classes'])}" for one in (first, second)]
+            yield "bad", text, " · ".join(scales)
 
 
-def across(pair: dict[str, Any]) -> Verdict:
+def _across(pair: dict[str, Any]) -> Finding:
     """The finding about copies across two sets."""
     names, leaks = f"{pair['first']} and {pair['second']}", pair["leaks"]
     if not pair["pairs"]:
-        return _good(f"{names} have no pictures in common.", _compared(pair))
+        return "good", f"{names} have no pictures in common.", _compared(pair)
     kinds = f"{_kinds(pair)}; {pair['conflicts']:,} with different labels"
     if leaks:
         text = (
-            f"{counted(leaks, 'picture')} of {names} {'is' if leaks == 1 else 'are'} in the training or unlabelled "
-            "part of "
-            "one set and in the validation or test part of the other."
+            f"{counted(leaks, 'picture')} of {names} {_are(leaks)} in the training or unlabelled part of one set and "
+            "in the validation or test part of the other."
         )
-        return _bad(text, f"Results of a network trained on both are too optimistic. In total: {kinds}.")
-    text = f"{counted(pair['pairs'], 'picture')} {'is' if pair['pairs'] == 1 else 'are'} in both {names}."
-    return _unsure(text, f"{kinds}; none is in training data of one set and in test data of the other.")
+        return "bad", text, f"Results of a network trained on both are too optimistic. In total: {kinds}."
+    text = f"{counted(pair['pairs'], 'picture')} {_are(pair['pairs'])} in both {names}."
+    return "unsure", text, f"{kinds}; none is in training data of one set and in test data of the other."
 
 
-def same_patients(pair: dict[str, Any]) -> Iterator[Verdict]:
+def _same_patients(pair: dict[str, Any]) -> Iterator[Finding]:
     """The findings about patients in both sets; none if there are no such patients."""
     names, shared = f"{pair['first']} and {pair['second']}", pair["patients"]
     if shared["leaks"]:
-        text = (
-            f"{counted(shared['leaks'], 'image')} of patients in training data of one set and test data of the other "
-        )
-        yield _bad(f"{text}({names}).", f"The first: {', '.join(shared['examples'])}.")
+        text = f"{counted(shared['leaks'], 'image')} of patients in training data of one set and test data of the other"
+        yield "bad", f"{text} ({names}).", f"The first: {', '.join(shared['examples'])}."
     elif shared["images"]:
         text = f"{counted(shared['images'], 'image')} of patients who are in both {names}."
-        yield _unsure(text, "None is in training data of one set and in test data of the other.")
+        yield "unsure", text, "None is in training data of one set and in test data of the other."

@@ -42,13 +42,11 @@ class InspectConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise FovealError("option.missing", "inspect needs a prepared set", fix="give one: foveal inspect DATA")
-        folders = [path.resolve() for path in self.data]
-        for path, folder in zip(self.data, folders, strict=True):
-            if folders.count(folder) > 1:
-                raise FovealError("option.repeated", f"{path} is given more than once", fix="give each set once")
+        if len({path.resolve() for path in self.data}) < len(self.data):
+            what = f"a prepared set is given twice: {' '.join(map(str, self.data))}"
+            raise FovealError("option.repeated", what, fix="give each set once")
         if self.page is not None and self.page.is_dir():
-            fix = f"give a file, such as {self.page / 'page.html'}"
-            raise FovealError("output.is_folder", f"--page {self.page} is a folder", fix=fix)
+            raise FovealError("output.is_folder", f"--page {self.page} is a folder", expected="a file")
 
 
 def inspect(config: InspectConfig) -> dict[str, Any]:
@@ -87,7 +85,7 @@ def show(result: dict[str, Any]) -> None:
     for pair in result["pairs"]:
         if pair["pairs"]:
             say(f"\n{pair['first']} and {pair['second']}", "bold")
-            print_table(tables.pairs_by_part(pair))
-            print_table(tables.pairs_listed(pair))
+            for table in tables.of_pair(pair):
+                print_table(table)
     say("\nWhat could mislead", "bold")
     print_verdicts(result["findings"])

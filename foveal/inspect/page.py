@@ -1,4 +1,4 @@
-"""The page of an inspection: findings, tables, distributions and contact sheets.
+"""The page of an inspection: findings, tables, distributions, and rows of small pictures from the prepared pixels.
 
 The same sets give the same page, byte for byte.
 """
@@ -13,10 +13,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from foveal.inspect import tables
-from foveal.inspect.charts import charts
-from foveal.inspect.pictures import class_rows, extreme_rows, flag_rows, pair_gallery
+from foveal.inspect.measures import charts
 from foveal.inspect.summary import named, read_copies
-from foveal.page.parts import Columns, Drawings, Heading, Note, Part, Section, Verdict
+from foveal.page.parts import SPLITS, Columns, Drawings, Gallery, Heading, Note, Part, Picture, Section, Verdict
+from foveal.page.pictures import embedded
 from foveal.page.render import page
 from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
@@ -26,7 +26,13 @@ SPREAD = (
     "A histogram for each class, scaled to its own peak; the line marks the median. If the histograms differ, the "
     "measure tells the classes apart."
 )
-SEED = 0  # of the images that are drawn for the contact sheets
+SEED = 0  # of the images that are drawn
+ACROSS = 8  # pictures in a row
+MOST_CLASSES = 20  # most classes to show
+EXTREMES = {  # measure -> (title, whether the highest values are shown)
+    "brightness": ("Darkest", False), "clipped": ("Most overexposed", True), "sharpness": ("Blurriest", False),
+    "contrast": ("Lowest contrast", False), "field": ("Smallest visible part of the round field", False),
+}  # fmt: skip
 
 
 def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame]) -> str:
@@ -34,14 +40,15 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
     summaries = result["sets"]
     sections = [_findings(result)]
     if result["pairs"]:
-        by_name = dict(zip((one["name"] for one in summaries), sets, strict=True))
+        by_name = {one["name"]: prepared for one, prepared in zip(summaries, sets, strict=True)}
         parts = [part for pair in result["pairs"] for part in _pair(pair, by_name)]
         sections.append(Section(name="across", title="Across sets", parts=[tables.side_by_side(summaries), *parts]))
     for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
         name = f"{one['name']}: " if len(sets) > 1 else ""
-        for kind, title, parts_of in (("set", "Content", _contents), ("pictures", "Pictures", _pictures)):
-            parts = parts_of(one, prepared, table)
-            sections.append(Section(name=f"{kind}-{number}", title=f"{name}{title}", parts=parts))
+        sections += [
+            Section(name=f"set-{number}", title=f"{name}Content", parts=_contents(one, prepared, table)),
+            Section(name=f"pictures-{number}", title=f"{name}Pictures", parts=_pictures(one, prepared, table)),
+        ]
     return page(
         sections, title=listed([one["name"] for one in summaries]), kind="Foveal inspection",
         subtitle=counted(len(sets), "prepared set"), style="inspect.css",
@@ -51,26 +58,23 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
 
 def _findings(result: dict[str, Any]) -> Section:
     """All findings under a heading for each tone, worst first."""
-    parts: list[Part] = [Note(" ".join(lead(one) for one in result["sets"]), "lead")]
+    parts: list[Part] = [Note(" ".join(map(_lead, result["sets"])), "lead")]
     for tone, heading in HEADINGS.items():
         found = [Verdict(**finding) for finding in result["findings"] if finding["tone"] == tone]
         parts += [Heading(heading)] if found else []
-        parts += [_checked(one) if tone == "good" else one for one in found]
+        for one in found:
+            checked = Markup("{} <small>{}</small>").format(one.text, one.grounds)
+            parts.append(Note(checked, "checked") if tone == "good" else one)
     return Section(name="findings", title="What could mislead", parts=parts)
 
 
-def _checked(verdict: Verdict) -> Note:
-    return Note(Markup("{} <small>{}</small>").format(verdict.text, verdict.grounds), "checked")
-
-
-def lead(one: dict[str, Any]) -> str:
+def _lead(one: dict[str, Any]) -> str:
     """One sentence about a set."""
-    noun = "photograph" if one["fundus"] else "image"
     labelled = sum(sum(part["per_class"].values()) for part in one["parts"].values())
     groups = sum(part["groups"] for part in one["parts"].values())
     places = f" in {counted(groups, 'group')}" if groups else ""
-    named = "all labelled" if labelled == one["images"] else f"{labelled:,} of them labelled"
-    return f"{one['name']} holds {counted(one['images'], noun)}{places}, {named}."
+    known = "all labelled" if labelled == one["images"] else f"{labelled:,} of them labelled"
+    return f"{one['name']} holds {counted(one['images'], 'photograph' if one['fundus'] else 'image')}{places}, {known}."
 
 
 def _pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> list[Part]:
@@ -78,8 +82,8 @@ def _pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> list[Part]:
     heading = Heading(f"{pair['first']} and {pair['second']}")
     if not pair["pairs"]:
         return [heading, "No pictures in common."]
-    pictures = pair_gallery(sets[pair["first"]], sets[pair["second"]], pair["listed"])
-    return [heading, tables.pairs_by_part(pair), tables.pairs_listed(pair), pictures]
+    pictures = _pair_gallery(sets[pair["first"]], sets[pair["second"]], pair["listed"])
+    return [heading, *tables.of_pair(pair), pictures]
 
 
 def _contents(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
@@ -89,20 +93,62 @@ def _contents(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -
 
 
 def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
+    """Random pictures of each class, copies, random pictures of each flag, and the worst by each quality measure."""
     generator = np.random.default_rng(SEED)
     licence = f"Licence of the pictures: {prepared.card['licence']}. It also applies to this page."
-    rows = class_rows(prepared, table, generator)
-    flags, extremes = flag_rows(prepared, table, one["flags"], generator), extreme_rows(prepared, table)
+    shown: list[Part] = [f"Prepared pictures, reduced in size. {licence}", Heading("Random pictures")]
+    classes = [(name, table[table["label"] == k]) for k, name in enumerate(prepared.classes)][:MOST_CLASSES]
+    for name, part in [*classes, ("without a label", table[table["label"].isna()])]:
+        if len(part):
+            shown += _drawn(prepared, part, name, part["split"].map(SPLITS), generator)
     copies = read_copies(prepared, table).sort_values("conflict", ascending=False, kind="stable")
-    listed_copies = named(copies, prepared, prepared)
-    note = f"{len(listed_copies)} of {counted(len(copies), 'pair')} shown; duplicates.csv lists all"
-    shown: list[tuple[Heading, list[Part]]] = [
-        (Heading("Random pictures"), rows),
-        (Heading("Copies", note), [pair_gallery(prepared, prepared, listed_copies)] if listed_copies else []),
-        (Heading("By quality flag"), flags),
-        (Heading("Extremes"), extremes),
-    ]
-    return [
-        f"Prepared pictures, reduced in size. {licence}",
-        *(part for heading, own in shown if own for part in (heading, *own)),
-    ]
+    if len(copies):
+        listed_copies = named(copies, prepared, prepared)
+        note = f"{len(listed_copies)} of {counted(len(copies), 'pair')} shown; duplicates.csv lists all"
+        shown += [Heading("Copies", note), _pair_gallery(prepared, prepared, listed_copies)]
+    words = table["flags"].str.split()
+    grades = pd.Series(["no label" if pd.isna(k) else prepared.classes[int(k)] for k in table["label"]], table.index)
+    shown += [Heading("By quality flag")] if one["flags"] else []
+    for flag in one["flags"]:
+        has = words.map(lambda own, flag=flag: flag["flag"] in own)
+        shown += _drawn(prepared, table[has], flag["flag"], grades[has], generator, flag["sentence"])
+    extremes: list[Part] = []
+    for name, (title, highest) in EXTREMES.items():
+        if name in table and table[name].nunique() > 1:
+            part = table.sort_values(name, ascending=not highest, kind="stable").head(ACROSS)
+            extremes += [Heading(title, f"{'highest' if highest else 'lowest'} {name}", 4),
+                         _gallery(prepared, part, part[name].map("{:.3g}".format))]  # fmt: skip
+    return [*shown, Heading("Extremes"), *extremes] if extremes else shown
+
+
+def _drawn(
+    prepared: PreparedSet, part: pd.DataFrame, title: str, lines: pd.Series, generator: np.random.Generator,
+    note: str = "",
+) -> list[Part]:  # fmt: skip
+    """A row of random images of `part`, each with its line of text."""
+    chosen = np.sort(generator.choice(len(part), min(ACROSS, len(part)), replace=False))
+    shown = f"{len(chosen)} of {len(part):,}" if len(part) > len(chosen) else f"all {len(part)}"
+    heading = Heading(title, f"{shown}. {note}" if note else shown, 4)
+    return [heading, _gallery(prepared, part.iloc[chosen], lines.iloc[chosen])]
+
+
+def _gallery(prepared: PreparedSet, records: pd.DataFrame, lines: pd.Series) -> Gallery:
+    rows = zip(prepared.pixels(records), records["id"], lines, strict=True)
+    return Gallery([Picture(source=embedded(pixels), id=str(name), text=line) for pixels, name, line in rows], "small")
+
+
+def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[str, Any]]) -> Gallery:
+    """Pairs of copies side by side with their labels; `shown` comes from `summary.named`."""
+    left, right = _by_id(first, [row["id"] for row in shown]), _by_id(second, [row["other"] for row in shown])
+    pictures = [
+        Picture(source=embedded(one), overlay=embedded(other), overlay_shows="the copy",
+                id=f"{row['id']} · {row['other']}",
+                text=f"{row['grade'] or 'no label'} · {row['other_grade'] or 'no label'}", lines=[row["kind"]],
+                alarm="labels differ" if row["conflict"] else "")
+        for one, other, row in zip(left, right, shown, strict=True)
+    ]  # fmt: skip
+    return Gallery(pictures, "small")
+
+
+def _by_id(prepared: PreparedSet, ids: Sequence[str]) -> np.ndarray:
+    return prepared.pixels(prepared.records.set_index("id", drop=False).loc[list(ids)])

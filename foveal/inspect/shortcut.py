@@ -87,7 +87,7 @@ class _Judge:
         self.classes = int(labels.max()) + 1
         self.chance = 0.0 if ordered else 1 / self.classes
         self.metric = metrics.quadratic_kappa if ordered else metrics.balanced_accuracy
-        self.folds = self._folds(labels, generator)
+        self.folds = k_folds(labels, units.astype(str), FOLDS, generator)
         self.resampling = Resampling(units)
 
     def judge(self, values: np.ndarray, trees: int) -> dict[str, Any]:
@@ -104,11 +104,9 @@ class _Judge:
         given_to, taken_from = (np.argsort(generator.permutation(groups)[self.units], kind="stable") for _ in range(2))
         dealt = np.empty_like(self.labels)
         dealt[given_to] = self.labels[taken_from]
-        given = self._given(values, dealt, self._folds(dealt, generator), TREES_OF_ONE)
+        folds = k_folds(dealt, self.units.astype(str), FOLDS, generator)
+        given = self._given(values, dealt, folds, TREES_OF_ONE)
         return float(self.metric(metrics.confusion_matrix(dealt, given, self.classes)))
-
-    def _folds(self, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        return k_folds(labels, self.units.astype(str), FOLDS, generator)
 
     def _given(self, values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: int) -> np.ndarray:
         """int [n]: the class given to each image by a forest trained on the other folds."""
@@ -126,9 +124,8 @@ class _Judge:
         if self.ordered:
             forest = ExtraTreesRegressor(trees, **options).fit(known, labels.astype(float))
             return as_grades(forest.predict(asked), labels, self.classes)
-        return np.asarray(
-            ExtraTreesClassifier(trees, class_weight="balanced", **options).fit(known, labels).predict(asked)
-        )
+        trained = ExtraTreesClassifier(trees, class_weight="balanced", **options).fit(known, labels)
+        return np.asarray(trained.predict(asked))
 
 
 def as_grades(scores: np.ndarray, known: np.ndarray, classes: int) -> np.ndarray:

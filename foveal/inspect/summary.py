@@ -26,30 +26,25 @@ LEARNED, JUDGED = ("train", "unlabelled"), ("val", "test")
 
 def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str, Any]:
     """All numbers about one set; `table` comes from `described`."""
+    card, classes = prepared.card, prepared.classes
     return {
-        "name": name,
-        "path": str(prepared.path),
-        "title": prepared.card["title"],
-        "fundus": bool(prepared.card["fundus"]),
-        "task": prepared.card["task"],
-        "scale": prepared.card["scale"],
-        "classes": prepared.classes,
-        "images": len(table),
-        "near_compared": near_comparable(prepared),
+        "name": name, "path": str(prepared.path), "title": card["title"], "fundus": bool(card["fundus"]),
+        "task": card["task"], "scale": card["scale"], "classes": classes, "images": len(table),
+        "near_compared": _near_comparable(prepared),
         "without_group": int((table["group"] == "").sum()),
-        "parts": {split: _part(table[table["split"] == split], prepared.classes) for split in SPLITS
+        "parts": {split: _part(table[table["split"] == split], classes) for split in SPLITS
                   if (table["split"] == split).any()},
         "groups_on_both_sides": _groups_on_both_sides(table),
-        "sizes": _sizes(table, prepared.classes),
-        "colours": _colours(table, prepared.classes),
-        "flags": _flags(table, prepared.classes),
+        "sizes": _sizes(table, classes),
+        "colours": _colours(table, classes),
+        "flags": _flags(table, classes),
         "rejected": _rejected(prepared),
         "copies": _copies(prepared, table),
         "shortcut": json_ready(probe_set(prepared, table)),
     }  # fmt: skip
 
 
-def near_comparable(prepared: PreparedSet) -> bool:
+def _near_comparable(prepared: PreparedSet) -> bool:
     """Whether copies are also found by content, not only by equal pixels."""
     return prepared.size >= LEAST_SIDE and bool((prepared.measures["fingerprint"] != "").all())
 
@@ -74,11 +69,11 @@ def _per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
 
 def _groups_on_both_sides(table: pd.DataFrame) -> dict[str, int]:
     """The number of groups in several of train, val and test; and of unlabelled images of val or test groups."""
-    named = table[table["group"] != ""]
-    sides = named[named["split"] != "unlabelled"].groupby("group")["split"].nunique()
-    judged = named["group"][named["split"].isin(JUDGED)]
-    pool = named[(named["split"] == "unlabelled") & named["group"].isin(judged)]
-    return {"labelled": int((sides > 1).sum()), "unlabelled_images": len(pool)}
+    known = table[table["group"] != ""]
+    is_pool = known["split"] == "unlabelled"
+    sides = known[~is_pool].groupby("group")["split"].nunique()
+    judged = known["group"].isin(known["group"][known["split"].isin(JUDGED)])
+    return {"labelled": int((sides > 1).sum()), "unlabelled_images": int((is_pool & judged).sum())}
 
 
 def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -89,8 +84,8 @@ def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     shown = []
     for number in common.index:
         part = table[numbers == number]
-        size = {"width": int(part["width"].iloc[0]), "height": int(part["height"].iloc[0]), "images": len(part)}
-        shown.append({**size, "per_class": _per_class(part, classes)})
+        size = {name: int(part[name].iloc[0]) for name in sides}
+        shown.append({**size, "images": len(part), "per_class": _per_class(part, classes)})
     return {**sides, "distinct": int(numbers.nunique()), "common": shown}
 
 
@@ -108,14 +103,13 @@ def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]
 def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Each flag with its number of images; `p`: p-value of the flag being independent of the class."""
     words = table["flags"].str.split()
-    found = words.explode().dropna().value_counts()
-    result = []
-    for flag, count in found.items():
+    found = []
+    for flag, count in words.explode().dropna().value_counts().items():
         has = words.map(lambda flags, flag=flag: flag in flags)
         sentence = FLAGS.get(str(flag), "Set by the source.")
-        result.append({"flag": str(flag), "sentence": sentence, "images": int(count),
-                       "per_class": _per_class(table[has], classes), "p": _unevenness(table, has)})  # fmt: skip
-    return result
+        found.append({"flag": str(flag), "sentence": sentence, "images": int(count),
+                      "per_class": _per_class(table[has], classes), "p": _unevenness(table, has)})  # fmt: skip
+    return found
 
 
 def _unevenness(table: pd.DataFrame, has: pd.Series) -> float | None:
@@ -137,13 +131,13 @@ def _rejected(prepared: PreparedSet) -> list[dict[str, Any]]:
 
 def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
     """duplicates.csv with the split of both images, without pairs of which one is not in the set."""
+    text, missing = {"id": str, "other": str, "kind": str}, {"label": [""], "other_label": [""]}
     file = prepared.path / "duplicates.csv"
-    text = {"id": str, "other": str, "kind": str}
-    pairs = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""], "other_label": [""]})
+    pairs = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=missing)
     split = table.set_index("id")["split"]
     pairs = pairs.assign(split=pairs["id"].map(split), other_split=pairs["other"].map(split))
-    kept = pairs["split"].notna() & pairs["other_split"].notna()
-    return pairs[kept].astype({"label": "Int64", "other_label": "Int64"}).reset_index(drop=True)
+    pairs = pairs.dropna(subset=["split", "other_split"])
+    return pairs.astype({"label": "Int64", "other_label": "Int64"}).reset_index(drop=True)
 
 
 def _copies(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
@@ -175,20 +169,22 @@ def named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[
 
 
 def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> dict[str, Any]:
-    """Copies across two sets: counts by part, leaks between training and test data, and the first pairs."""
-    pairs = compare_sets(first, second)
-    leaks = _leaks(pairs)
-    by_part = pairs.groupby(["split", "other_split"]).size().rename("pairs").reset_index()
-    alike = (first.card["scale"], first.classes) == (second.card["scale"], second.classes)
-    if not alike:
+    """Copies across two sets: counts by part, leaks between training and test data, and the first pairs.
+
+    `patients`: images of the first set whose patient is also in the second, and how many of them are leaks.
+    """
+    pairs, shared = compare_sets(first, second), shared_patients(first, second)
+    leaks, torn = _leaks(pairs), shared[_leaks(shared)].drop_duplicates("id")
+    if (first.card["scale"], first.classes) != (second.card["scale"], second.classes):
         pairs = pairs.assign(conflict=0)  # labels on different scales cannot be compared
-    first_leaks = pairs.assign(leak=leaks).sort_values(["leak", "conflict"], ascending=False, kind="stable")
+    worst_first = pairs.assign(leak=leaks).sort_values(["leak", "conflict"], ascending=False, kind="stable")
     return {
         "first": names[0], "second": names[1], **_counted(pairs), "leaks": int(leaks.sum()),
-        "near_compared": near_comparable(first) and near_comparable(second),
-        "by_part": by_part.to_dict("records"),
-        "listed": named(first_leaks, first, second),
-        "patients": _patients(first, second),
+        "near_compared": _near_comparable(first) and _near_comparable(second),
+        "by_part": pairs.groupby(["split", "other_split"]).size().rename("pairs").reset_index().to_dict("records"),
+        "listed": named(worst_first, first, second),
+        "patients": {"images": int(shared["id"].nunique()), "leaks": len(torn),
+                     "examples": [f"{row.id} and {row.other}" for row in torn.head(3).itertuples()]},
     }  # fmt: skip
 
 
@@ -197,11 +193,3 @@ def _leaks(pairs: pd.DataFrame) -> pd.Series:
     sides = ("split", "other_split"), ("other_split", "split")
     first, second = (pairs[left].isin(LEARNED) & pairs[right].isin(JUDGED) for left, right in sides)
     return first | second
-
-
-def _patients(first: PreparedSet, second: PreparedSet) -> dict[str, Any]:
-    """Images of the first set whose patient is also in the second; and how many of them are leaks."""
-    shared = shared_patients(first, second)
-    leaks = _leaks(shared)
-    examples = [f"{row.id} and {row.other}" for row in shared[leaks].drop_duplicates("id").head(3).itertuples()]
-    return {"images": int(shared["id"].nunique()), "leaks": int(shared["id"][leaks].nunique()), "examples": examples}

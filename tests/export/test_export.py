@@ -13,8 +13,8 @@ from torchvision.models import get_model
 import foveal
 from foveal import checkpoint
 from foveal.augment.views import plain_view
-from foveal.export import check, lower
 from foveal.export import export as module
+from foveal.export import graph, lower
 from foveal.export.graph import whole_graph
 from foveal.export.lower import encoder_nodes
 from foveal.fundus.preparation import at_size
@@ -22,6 +22,7 @@ from foveal.predict.model import ALL
 from foveal.predict.opened import Exported, open_model
 from foveal.predict.predictor import Predictor
 from foveal.readout.readout import Readout, write_readout
+from foveal.runs import sole_writer
 from foveal.sets.records import open_prepared
 
 pytestmark = pytest.mark.slow
@@ -181,11 +182,11 @@ def test_an_export_is_replaced_only_by_a_whole_one_and_reviews_stay(
     out = tmp_path / "out"
     shutil.copytree(exported, out)
     (out / "reviews.sqlite").write_text("what people said")
-    (tmp_path / ".out.partial").mkdir()
-    (tmp_path / ".out.partial" / "left.onnx").write_text("of an export that was killed")
     before = tree_of(out)
+    (out / ".partial").mkdir()
+    (out / ".partial" / "left.onnx").write_text("of an export that was killed")
     with monkeypatch.context() as broken:
-        broken.setattr(check, "EXACT", -1.0)
+        broken.setattr(graph, "EXACT", -1.0)
         with refuses("export.inexact", "model.pt2"):
             foveal.export(grader_run, out=out, formats=("torch",))
     assert tree_of(out) == before and [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -193,6 +194,15 @@ def test_an_export_is_replaced_only_by_a_whole_one_and_reviews_stay(
     gone = {"model.onnx", "model.fp16.onnx", "model.int8.onnx", "encoder.safetensors"}
     assert {file.name for file in out.iterdir()} == FILES - gone | {"reviews.sqlite"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_exports_do_not_write_to_one_folder(exported, grader_run, tmp_path, refuses):
+    out = tmp_path / "out"
+    shutil.copytree(exported, out)
+    before = tree_of(out)
+    with sole_writer(out, "export"), refuses("output.busy", out):
+        foveal.export(grader_run, out=out, formats=("torch",))
+    assert tree_of(out) == before
 
 
 def test_steps_from_grade_to_grade_are_part_of_the_files(grader_run, phantom_set, tmp_path):
@@ -210,7 +220,7 @@ def test_steps_from_grade_to_grade_are_part_of_the_files(grader_run, phantom_set
 
 
 def test_numbers_that_overflow_are_no_file(grader_run, tmp_path, monkeypatch, refuses):
-    monkeypatch.setattr(check, "_answers", lambda *_: np.full((1, 5), np.nan, np.float32))
+    monkeypatch.setattr(graph, "_answers", lambda *_: np.full((1, 5), np.nan, np.float32))
     with refuses("export.not_finite", "model.pt2"):
         foveal.export(grader_run, out=tmp_path / "out", formats=("torch",))
     assert not list(tmp_path.iterdir())
@@ -341,7 +351,7 @@ def test_the_part_that_costs_grades_stays_in_float32(looking_run, tmp_path, monk
     left = lower.write_int8(
         exact, tmp_path / "low.onnx", pixels, lambda file: float(quantised(file)), lambda file: 1.0 - quantised(file)
     )
-    assert left == lower.Kept(1, len(parts), 1.0) and not quantised(tmp_path / "low.onnx")
+    assert left == (1, len(parts), 1.0) and not quantised(tmp_path / "low.onnx")
 
 
 def test_the_encoder_file_is_the_runs(exported, grader_run):

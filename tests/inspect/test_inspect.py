@@ -11,10 +11,9 @@ import pytest
 
 import foveal
 from foveal.inspect import tables
-from foveal.inspect.charts import charts
 from foveal.inspect.findings import find, strongest
 from foveal.inspect.inspect import InspectConfig
-from foveal.inspect.measures import described
+from foveal.inspect.measures import charts, described
 from foveal.inspect.shortcut import as_grades, is_found, probe
 from foveal.inspect.summary import compare, probe_set, summarise
 from foveal.page.parts import Verdict
@@ -277,8 +276,7 @@ def test_every_table_has_a_cell_per_column(small_set, writable):
     change(writable, "records.csv", flags="blurred too-dark")
     write_copies(writable, *(open_prepared(writable).records.iloc[k] for k in (0, 1)), conflict=1)
     one, pair = summary_of(writable), compare(open_prepared(small_set), open_prepared(writable), ("a", "b"))
-    made = [*tables.tables_of(one), tables.side_by_side([one, one])]
-    for table in [*made, tables.pairs_by_part(pair), tables.pairs_listed(pair)]:
+    for table in [*tables.tables_of(one), tables.side_by_side([one, one]), *tables.of_pair(pair)]:
         assert table.caption and table.rows and all(len(row) == len(table.columns) for row in table.rows)
 
 
