@@ -11,6 +11,7 @@ Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ import tyro
 
 from foveal.cluster import words
 from foveal.cluster.features import Images, choose, encoder_of, learned_from, pixel_features, stored_features
-from foveal.cluster.look import differences, look, why_not
+from foveal.cluster.look import Look, differences, look, why_not
 from foveal.cluster.methods import draw_maps, map_listing, umap_is_installed
 from foveal.cluster.neighbours import ask, doubtful, listing, read_asked
 from foveal.console import say, warn
@@ -86,21 +87,13 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     maps = draw_maps(first.points, SEED)
     clusters = first.clusterings["k-means"].clusters
     doubts = doubtful(first.voted, first.doubts, images)
-    result: dict[str, Any] = json_ready({
-        "about": {
-            "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
-            "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
-            "labelled": int((images.labels >= 0).sum()), "judged": int(judged.sum()), "classes": images.classes,
-            "ordered": images.ordered, "clusters": len(np.unique(clusters)), "taught": taught,
-            "learned": int(learned.sum()), "why_not": why_not(images, judged),
-            "interval": "95 %, BCa bootstrap over groups",
-        },
-        "looks": [one.plain() for one in looks],
-        "differences": differences(looks),
+    result = _numbers(config, images, looks, {"judged": int(judged.sum()), "clusters": len(np.unique(clusters)),
+                      "taught": taught, "learned": int(learned.sum()), "why_not": why_not(images, judged)})  # fmt: skip
+    result |= {
         "doubtful": len(doubts),
         "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
                  for one in maps],
-    })  # fmt: skip
+    }  # fmt: skip
     result["findings"] = [asdict(finding) for finding in words.find(result)]
     asked = None
     if photographs is not None:
@@ -118,6 +111,21 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         asked.show(images)
     say(f"\nwritten: {out}; the page is {out / 'cluster.html'}")
     return result
+
+
+def _numbers(config: ClusterConfig, images: Images, looks: Sequence[Look], about: dict[str, Any]) -> dict[str, Any]:
+    """The content of cluster.json: what was compared, and the scores."""
+    found: dict[str, Any] = json_ready({
+        "about": {
+            "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
+            "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
+            "labelled": int((images.labels >= 0).sum()), "classes": images.classes, "ordered": images.ordered, **about,
+            "interval": "95 %, BCa bootstrap over groups",
+        },
+        "looks": [one.plain() for one in looks],
+        "differences": differences(looks),
+    })  # fmt: skip
+    return found
 
 
 def _seen_by(run: Path | None, images: Images) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -7,7 +7,6 @@ quality flag) and point at dots. Dots are drawn in random order: in class order,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,27 +73,6 @@ def render(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One colour of a colouring: the CSS class of its dots, its name, its number of images, and its colour."""
-
-    mark: str
-    name: str
-    count: int
-    colour: str
-    muted: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Colouring:
-    """One choice of colours: `marks` [n] is the CSS class of the dot of each image."""
-
-    key: str
-    title: str
-    kinds: Sequence[Kind]
-    marks: np.ndarray
-
-
 def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator, seed: int) -> Html:
     rows, clusters = maps[0].rows, look.clusterings["k-means"].clusters
     colours = colourings(images, clusters)
@@ -107,12 +85,16 @@ def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.r
         "dots.html", colourings=colours, points=list(columns), pictured=len(pictures), images=len(images), side=SIDE,
         maps=[(NAMES[one.name], one.kept, *fitted(one.places, SIDE, MARGIN, outliers=OUTLIERS)) for one in maps],
         order=np.random.default_rng(seed).permutation(len(rows)).tolist(), variance=look.variance[:2].sum(),
-        marks=[" ".join(one.marks[row] for one in colours) for row in rows],
+        marks=[" ".join(one["marks"][row] for one in colours) for row in rows],
     ))  # fmt: skip
 
 
-def colourings(images: Images, clusters: np.ndarray) -> list[Colouring]:
-    """Every colouring with more than one kind; labels first."""
+def colourings(images: Images, clusters: np.ndarray) -> list[dict[str, Any]]:
+    """Every colouring with more than one kind, labels first: key, title, kinds and marks.
+
+    kinds: the CSS class of its dots (mark), name, count and colour of each, and whether it must not stand out (muted).
+    marks: str [n], the CSS class of the dot of each image.
+    """
     table, classes = images.table, images.classes
     flags = pd.Series([flags.split()[0] if flags.split() else "no flag" for flags in table["flags"]])
     grades = dict(zip(classes, ramp(len(classes)), strict=True)) if images.ordered else {}
@@ -124,12 +106,12 @@ def colourings(images: Images, clusters: np.ndarray) -> list[Colouring]:
         _colouring("split", "part", table["split"].map(SPLITS), list(SPLITS.values())),
         _colouring("flag", "quality flag", flags, ["no flag"]),
     ]  # fmt: skip
-    return [one for one in found if len(one.kinds) > 1]
+    return [one for one in found if len(one["kinds"]) > 1]
 
 
 def _colouring(
     key: str, title: str, values: pd.Series, order: Sequence[str] = (), colours: Mapping[str, str] | None = None
-) -> Colouring:
+) -> dict[str, Any]:
     """A kind for each value, those in `order` first; if there are too many, the rarest share one."""
     counts = values.value_counts()
     numbers = sorted((str(name) for name in counts.index if name not in order), key=lambda name: (len(name), name))
@@ -141,12 +123,12 @@ def _colouring(
     counts, free = values.value_counts(), iter(PALETTE)
     own = dict.fromkeys(MUTED, "var(--muted)") | dict(colours or {})
     kinds = [
-        Kind(mark=f"{key}-{n}", name=name, count=int(counts[name]), muted=name in MUTED,
-             colour=own[name] if name in own else next(free))
+        {"mark": f"{key}-{n}", "name": name, "count": int(counts[name]), "muted": name in MUTED,
+         "colour": own[name] if name in own else next(free)}
         for n, name in enumerate(found)
     ]  # fmt: skip
-    marks = values.map({kind.name: kind.mark for kind in kinds}).to_numpy()
-    return Colouring(key=key, title=title, kinds=kinds, marks=marks)
+    marks = values.map({kind["name"]: kind["mark"] for kind in kinds}).to_numpy()
+    return {"key": key, "title": title, "kinds": kinds, "marks": marks}
 
 
 def ramp(count: int) -> list[str]:
@@ -175,15 +157,10 @@ def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
 def _asked_rows(images: Images, asked: Asked) -> list[Part]:
     """Each given photograph with its nearest images and their distances."""
     parts: list[Part] = []
-    for name, voted, given, found, cosines in zip(
-        asked.names, asked.voted, asked.pixels, asked.near.index[:, :ACROSS], asked.near.similarity, strict=True
-    ):
-        nearest = [
-            _picture(images, pixels, other, distance=f"{max(0.0, 1 - cosine):.3f} ")
-            for pixels, other, cosine in zip(images.pixels(found), found, cosines, strict=False)
-        ]
-        own = Picture(source=embedded(given), id=Path(name).name, text="given photograph", tone="own")
-        parts += _row(own, nearest, images, voted)
+    for number, name in enumerate(asked.names):
+        own = Picture(source=embedded(asked.pixels[number]), id=Path(name).name, text="given photograph", tone="own")
+        distances = [f"{max(0.0, 1 - cosine):.3f} " for cosine in asked.near.similarity[number]]
+        parts += _row(images, own, asked.near.index[number], asked.voted[number], distances=distances)
     return parts
 
 
@@ -191,30 +168,27 @@ def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -
     """Each image with its nearest images, marked by whether they have the same label."""
     parts: list[Part] = []
     for position in positions:
-        found, own = near.index[position], images.labels[position]
-        found = found[found >= 0][:ACROSS]
-        first, *others = images.pixels(np.append(position, found))
-        nearest = [
-            _picture(images, pixels, other, tone=_tone(own, images.labels[other]))
-            for pixels, other in zip(others, found, strict=True)
-        ]
-        parts += _row(_picture(images, first, position, tone="own"), nearest, images, look.voted[position])
+        own = _picture(images, images.pixels(np.array([position]))[0], position, tone="own")
+        parts += _row(images, own, near.index[position], look.voted[position], label=images.labels[position])
     return parts
 
 
-def _row(own: Picture, nearest: Sequence[Picture], images: Images, voted: int) -> list[Part]:
-    text = "Nearest first." if nearest else "There are no images of other patients."
+def _row(
+    images: Images, own: Picture, found: np.ndarray, voted: int, *, label: int = -1, distances: Sequence[str] = ()
+) -> list[Part]:
+    """A picture with those at the positions `found`; label: of the own picture, -1 if unknown."""
+    found = found[found >= 0][:ACROSS]
+    pictures = [own]
+    for number, (pixels, other) in enumerate(zip(images.pixels(found), found, strict=True)):
+        known = label >= 0 and images.labels[other] >= 0
+        tone = ("same" if label == images.labels[other] else "other") if known else ""
+        pictures.append(_picture(images, pixels, other, tone=tone, distance=distances[number] if distances else ""))
+    text = "Nearest first." if len(found) else "There are no images of other patients."
     if voted >= 0:
         text = f"The {NEAREST} nearest labelled images vote for {images.name(voted)}. {text}"
-    return [Note(text), Gallery([own, *nearest], "small")]
+    return [Note(text), Gallery(pictures, "small")]
 
 
-def _picture(images: Images, pixels: np.ndarray, position: int, *, tone: str = "", distance: str = "") -> Picture:
+def _picture(images: Images, pixels: np.ndarray, position: int, *, tone: str, distance: str = "") -> Picture:
     text = f"{distance}{images.name(images.labels[position])}"
     return Picture(source=embedded(pixels), id=str(images.table["id"].iloc[position]), text=text, tone=tone)
-
-
-def _tone(own: int, other: int) -> str:
-    if own < 0 or other < 0:
-        return ""
-    return "same" if own == other else "other"

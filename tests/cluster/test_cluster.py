@@ -249,14 +249,14 @@ def test_images_that_the_run_learned_from_are_reported():
 def test_grades_are_coloured_along_a_ramp_and_rare_kinds_share_one(phantom_set):
     images = choose((phantom_set,))
     images.table["flags"] = [f"flag{n % 30}" for n in range(60)]
-    found = {one.key: one for one in page.colourings(images, np.arange(60) % 3)}
+    found = {one["key"]: one for one in page.colourings(images, np.arange(60) % 3)}
     assert "source" not in found  # one set alone has nothing to colour
-    labels = found["label"].kinds
-    assert [kind.name for kind in labels] == [*images.classes, "no label"] and labels[-1].muted
-    assert [kind.colour for kind in labels[:-1]] == page.ramp(5) and sum(kind.count for kind in labels) == 60
-    flags = found["flag"].kinds
-    assert len(flags) == page.MOST_KINDS and flags[-1].name == "others" and flags[-1].count == 38
-    assert [kind.name for kind in found["cluster"].kinds] == ["1", "2", "3"]
+    labels = found["label"]["kinds"]
+    assert [kind["name"] for kind in labels] == [*images.classes, "no label"] and labels[-1]["muted"]
+    assert [kind["colour"] for kind in labels[:-1]] == page.ramp(5) and sum(kind["count"] for kind in labels) == 60
+    flags = found["flag"]["kinds"]
+    assert len(flags) == page.MOST_KINDS and flags[-1]["name"] == "others" and flags[-1]["count"] == 38
+    assert [kind["name"] for kind in found["cluster"]["kinds"]] == ["1", "2", "3"]
 
 
 @pytest.mark.slow

@@ -32,8 +32,7 @@ def table_of(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"),
-    [("nmi", reference.normalized_mutual_info_score), ("ari", reference.adjusted_rand_score)],
+    ("name", "theirs"), [("nmi", reference.normalized_mutual_info_score), ("ari", reference.adjusted_rand_score)]
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_measures_are_those_of_scikit_learn(name, theirs, seed):
