@@ -1,0 +1,123 @@
+"""Peak memory and speed of train and pretrain against a plain PyTorch loop with the same network, size and batch.
+
+    python benchmarks/memory.py [--rounds 1] [--only train:tf_efficientnet_lite0:224:32]
+
+Both sides see the same drawn photographs. The plain loop is what a tutorial would write: a tensor of images, the
+network, AdamW, one forward and backward pass a step, and after each epoch a pass over the validation part. Each
+measurement is a process of its own. Peak memory is what the process held at most (VmHWM), with Python and torch.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CASES = ("train:tf_efficientnet_lite0:224:32", "train:tf_efficientnet_lite0:384:32",
+         "pretrain:tf_efficientnet_lite0:224:32", "pretrain:resnet18:128:64")  # fmt: skip
+COUNT, EPOCHS = 256, 4
+
+PLAIN = """
+import sys, time, torch, timm
+from pathlib import Path
+import torch.nn.functional as F
+from foveal.sets.loader import ImageStore
+from foveal.sets.records import open_prepared
+folder, verb, encoder, size, batch, epochs = *sys.argv[1:4], *map(int, sys.argv[4:7])
+prepared = open_prepared(Path(folder) / "set")
+parts = {name: prepared.part(name) for name in ("train", "val")}
+images = {name: torch.from_numpy(ImageStore([(prepared, part)]).gather(range(len(part)))) for name, part in parts.items()}
+labels = torch.from_numpy(parts["train"]["label"].to_numpy("int64"))
+torch.manual_seed(0)
+network = timm.create_model(encoder, num_classes=5 if verb == "train" else 0)
+head = torch.nn.Identity() if verb == "train" else torch.nn.Sequential(
+    torch.nn.Linear(network.num_features, network.num_features), torch.nn.ReLU(), torch.nn.Linear(network.num_features, 128))
+model = torch.nn.Sequential(network, head).to(memory_format=torch.channels_last)
+optimiser = torch.optim.AdamW(model.parameters())
+def pixels(rows):
+    return rows.permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.25)
+rates = []
+for epoch in range(epochs):
+    model.train()
+    for part in torch.randperm(len(labels)).split(batch):
+        if len(part) < batch and verb == "pretrain":
+            continue
+        began = time.perf_counter()
+        first = pixels(images["train"][part])
+        if verb == "train":
+            loss = F.cross_entropy(model(first), labels[part])
+        else:
+            z = F.normalize(model(torch.cat([first, first.flip(3)])))
+            scores = (z @ z.T / 0.2).fill_diagonal_(-1e9)
+            loss = F.cross_entropy(scores, torch.arange(2 * len(part)).roll(len(part)))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        rates.append(len(part) / (time.perf_counter() - began))
+    if verb == "train":
+        model.eval()
+        with torch.no_grad():
+            for rows in images["val"].split(batch):
+                model(pixels(rows))
+rate = sorted(rates)[len(rates) // 2]
+"""
+
+OURS = """
+import sys, foveal, json
+folder, verb, encoder, size, batch, epochs = *sys.argv[1:4], *map(int, sys.argv[4:7])
+options = dict(out=folder + "/run", encoder=encoder, batch_size=batch, epochs=epochs)
+if verb == "train":
+    foveal.train(folder + "/set", **options, views="fundus")
+else:
+    foveal.pretrain(folder + "/set", **options, views="simclr", precision="fp32")
+rows = [json.loads(line) for line in open(folder + "/run/metrics.jsonl")]
+rate = max(row["images_per_second"] for row in rows)
+"""
+
+PRINTED = """
+import json
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print("RESULT", json.dumps({"rate": rate, "gib": int(status["VmHWM"].split()[0]) / 2**20}))
+"""
+
+
+def measure(program: str, folder: str, case: str) -> dict[str, float]:
+    """Images per second and peak GiB of one program, in a process of its own."""
+    command = [sys.executable, "-c", program + PRINTED, folder, *case.split(":"), str(EPOCHS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    if not lines:
+        sys.exit(f"{case}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(lines[0].removeprefix("RESULT "))
+    return result
+
+
+def main() -> None:
+    """Measure both sides of each case in turn and print the ratios."""
+    import foveal
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=CASES)
+    options = parser.parse_args()
+    for case in options.only:
+        found: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
+        for _ in range(options.rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                foveal.prepare(f"phantom:{COUNT}", out=Path(folder) / "set", size=int(case.split(":")[2]))
+                found["plain"].append(measure(PLAIN, folder, case))
+                found["ours"].append(measure(OURS, folder, case))
+        memory, speed = (
+            [ours[key] / plain[key] for ours, plain in zip(found["ours"], found["plain"], strict=True)]
+            for key in ("gib", "rate")
+        )
+        peaks = [statistics.median(one["gib"] for one in side) for side in found.values()]
+        print(f"{case}, n = {options.rounds}: peak {peaks[1]:.2f} GiB against {peaks[0]:.2f} GiB of the plain loop: "
+              f"ratio {statistics.median(memory):.2f}; images per second {statistics.median(speed):.2f} times "
+              "the plain loop's", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
