@@ -12,7 +12,7 @@ import sys
 
 STEPS = """
 import sys, time, torch
-from foveal.allocator import keep_freed_memory
+from foveal.hardware import keep_freed_memory
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
 if sys.argv[1] == "keep":

@@ -28,12 +28,15 @@ from foveal.sets.records import open_prepared
 folder, verb, encoder, size, batch, epochs = *sys.argv[1:4], *map(int, sys.argv[4:7])
 prepared = open_prepared(Path(folder) / "set")
 parts = {name: prepared.part(name) for name in ("train", "val")}
-images = {name: torch.from_numpy(ImageStore([(prepared, part)]).gather(range(len(part)))) for name, part in parts.items()}
+def read(part):
+    return torch.from_numpy(ImageStore([(prepared, part)]).gather(range(len(part))))
+images = {name: read(part) for name, part in parts.items()}
 labels = torch.from_numpy(parts["train"]["label"].to_numpy("int64"))
 torch.manual_seed(0)
 network = timm.create_model(encoder, num_classes=5 if verb == "train" else 0)
+width = network.num_features
 head = torch.nn.Identity() if verb == "train" else torch.nn.Sequential(
-    torch.nn.Linear(network.num_features, network.num_features), torch.nn.ReLU(), torch.nn.Linear(network.num_features, 128))
+    torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, 128))
 model = torch.nn.Sequential(network, head).to(memory_format=torch.channels_last)
 optimiser = torch.optim.AdamW(model.parameters())
 def pixels(rows):

@@ -40,7 +40,7 @@ from foveal.sets.loader import ImageStore
 from foveal.sets.records import open_prepared
 from foveal.distributed import choose_device
 from foveal.nets.encoder import create_encoder, normalisation_of
-from foveal.pretrain.auto import Machine, describe, settle
+from foveal.pretrain.auto import Machine, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.methods import SimCLROptions
@@ -57,11 +57,13 @@ config = resolve(PretrainConfig(
     data=(prepared.path,), out=folder / "none", encoder=encoder, batch_size=batch, views="simclr", epochs=1000,
     optimiser="sgd", simclr=SimCLROptions(projection_hidden=hidden),
 ), [prepared])
-config, _ = settle(config, Machine(device, 1, (size, size, 3), len(prepared.records)))
+machine = Machine(device, 1, (size, size, 3), len(prepared.records))
+config, _ = settle(config, machine)
 store = ImageStore([(prepared, pool_of(prepared))], device)
 feed = Feed(config, store, NetworkInput(size, *normalisation_of(encoder, 3)), device, None)
-rehearsal = rehearse(build(config, 3, create_encoder(encoder, 3, size), device, 1), feed, None, seconds)
-print(json.dumps({"rate": rehearsal.images_per_second, "wait": rehearsal.data_wait, "chosen": describe(config)}))
+built = build(config, 3, create_encoder(encoder, 3, size), device, 1)
+rehearsal = rehearse(built, feed, machine, None, seconds)
+print(json.dumps({"rate": rehearsal.images_per_second, "wait": rehearsal.data_wait, "chosen": config.precision}))
 """
 
 LIGHTLY = """

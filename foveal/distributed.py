@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from foveal.allocator import keep_freed_memory
 from foveal.errors import FovealError
+from foveal.hardware import keep_freed_memory
 
 T = TypeVar("T")
 _APART: ContextVar[bool] = ContextVar("apart", default=False)
@@ -134,8 +134,3 @@ def decided_by_first(decide: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return value
-
-
-def processes_here() -> int:
-    """How many processes of this run share this machine's memory."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

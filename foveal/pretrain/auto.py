@@ -1,32 +1,35 @@
-"""What suits this machine: precision, compiling and the micro-batch, found by measuring.
+"""What `auto` becomes: by rule where the hardware decides, by measuring only where a rule leaves it open.
 
-A few steps on random pixels are timed for each choice; speed does not depend on what a picture shows. A run that is too
-short to pay for that takes the usual choice. The choice is printed and recorded in the run's config.
+Precision: bf16 where matrix units compute it (GPUs, AMX), fp32 where it is emulated. CPUs with bf16 only in their
+vector units are measured, on random pixels: speed does not depend on what a picture shows. Measuring takes at most 20 s
+or 2 % of the run, and bf16 must be clearly faster. The choice, with its reason, is printed and saved in RUN/auto.json.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from foveal.console import say
-from foveal.distributed import apart, from_first_process, processes_here
+from foveal.distributed import apart, from_first_process
 from foveal.errors import FovealError
+from foveal.hardware import bf16_support, free_memory, processes_here
+from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.pretrain.built import build_method
-from foveal.pretrain.options import MEASURED, PretrainConfig, seconds_of
+from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.step import gradients
-from foveal.sets.loader import RESIDENT_SHARE, free_memory
+from foveal.sets.loader import RESIDENT_SHARE
 
-TIMED_STEPS, ROUNDS = 2, 2
-PAYS_BACK = 100  # a run must have this many times the images that a choice is measured with
-COMPILING_PAYS = 600  # seconds of a run below which compiling is not tried
-BUDGET_SHARE = 0.05  # of a budget, after which nothing more is tried
+MOST_SECONDS, SHARE_OF_RUN = 20.0, 0.02  # of measuring
+GAIN = 1.15  # by which a measured choice must be faster than the rule: smaller differences are noise
+TRIED_SECONDS = 1.0  # of a measured step: long enough to be typical, on as many images as fit into it
+TIMED_STEPS = 2
 VIEWS_AHEAD = 3  # batches of views that are ready or being made beside the one in use
-PEAK = 1.6  # peak memory of a step over what is kept for its backward pass: gradients, workspace
 
 
 @dataclass(frozen=True)
@@ -39,108 +42,108 @@ class Machine:
     count: int
 
 
-def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, dict[str, float]]:
-    """The config without `auto`, and the images per second of everything that was tried.
+@dataclass(frozen=True)
+class Choice:
+    """What `auto` became, why, and the images per second of everything that was measured."""
+
+    precision: str
+    precision_because: str
+    compile: str
+    micro_batch: str
+    micro_batch_because: str
+    images_per_second: dict[str, float]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(option, value and reason) for people."""
+        batches = "whole batches" if self.micro_batch == "whole" else f"micro-batches of {self.micro_batch} images"
+        compiled = [("compile", "the encoder is compiled")] if self.compile == "yes" else []
+        return [
+            ("precision", f"{self.precision}: {self.precision_because}"),
+            *compiled,
+            ("memory", f"{batches}: {self.micro_batch_because}"),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of auto.json."""
+        return asdict(self)
+
+
+def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, Choice]:
+    """The config without `auto`, and what was decided.
 
     All processes measure at once, as they will work, each by itself; then all take the choice of the first one.
     """
     rates: dict[str, float] = {}
-    chosen, sample = usual(config, machine.device), sample_size(config, machine)
-    long = config.epochs * machine.count >= PAYS_BACK * sample or config.plan or config.budget is not None
-    tried = MEASURED if machine.device.type == "cuda" else MEASURED[:1]  # compiling does not pay without a GPU
+    compiled = "no" if config.compile == "auto" else config.compile  # compiling takes longer than it may be tried
+    chosen = replace(config, precision="fp32" if config.precision == "auto" else config.precision, compile=compiled)
     with apart():
-        if long and any(getattr(config, name) == "auto" for name in tried):
-            say("measuring what suits this machine")
-            chosen = _measured(config, chosen, machine, sample, rates)
-        chosen = replace(chosen, micro_batch=_micro_batch(chosen, machine))
-    return from_first_process((chosen, rates))
+        precision, because = _precision(config, chosen, machine, rates)
+        chosen = replace(chosen, precision=precision)  # type: ignore[arg-type]
+        micro_batch, fits = _micro_batch(chosen, machine)
+    chosen, choice = from_first_process((
+        replace(chosen, micro_batch=micro_batch),
+        Choice(precision, because, compiled, micro_batch, fits, rates),
+    ))  # fmt: skip
+    return chosen, choice
 
 
-def usual(config: PretrainConfig, device: torch.device) -> PretrainConfig:
-    """The choice without measuring: not compiled, bf16 on a GPU that has it, else fp32."""
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    precision = ("bf16" if bf16 else "fp32") if config.precision == "auto" else config.precision
-    return replace(config, precision=precision, compile="no" if config.compile == "auto" else config.compile)
+def _precision(
+    config: PretrainConfig, fp32: PretrainConfig, machine: Machine, rates: dict[str, float]
+) -> tuple[str, str]:
+    """The precision, and why."""
+    if config.precision != "auto":
+        return config.precision, "as asked"
+    support = bf16_support(machine.device)
+    if support != "vector":
+        return ("bf16", "this device has matrix units for it") if support == "matrix" else (
+            "fp32", "bf16 is not computed in hardware here"
+        )  # fmt: skip
+    budget = math.inf if config.budget is None else seconds_of(config.budget)
+    until = time.monotonic() + min(MOST_SECONDS, SHARE_OF_RUN * budget)
+    few = step_rate(fp32, machine, 2)
+    run = min(budget, config.epochs * machine.count / few)  # two images at a time are slow: an upper bound
+    until = min(until, time.monotonic() + SHARE_OF_RUN * run)
+    sample = min(config.batch_size // machine.world, max(2, int(few * TRIED_SECONDS)))
+    if (1 + TIMED_STEPS) * sample / few > until - time.monotonic():
+        return "fp32", "the run is too short to measure whether bf16 is faster"
+    say("measuring whether bf16 is faster than fp32 here")
+    rates["fp32"] = step_rate(fp32, machine, sample)
+    if 2 * sample / rates["fp32"] < until - time.monotonic():
+        rates["bf16"] = step_rate(replace(fp32, precision="bf16"), machine, sample, to_beat=rates["fp32"])
+        gain = rates["bf16"] / rates["fp32"]
+        return "bf16" if gain >= GAIN else "fp32", f"bf16 is {gain:.2f} times as fast as fp32, measured"
+    return "fp32", "there was no time to measure bf16"
 
 
-def sample_size(config: PretrainConfig, machine: Machine) -> int:
-    """Images of a measured step: enough to be typical, few enough to be quick."""
-    pixels = 2**23 if machine.device.type == "cuda" else 2**19
-    return min(config.batch_size // machine.world, max(8, pixels // config.image_size**2))
-
-
-def _measured(
-    asked: PretrainConfig, chosen: PretrainConfig, machine: Machine, sample: int, rates: dict[str, float]
-) -> PretrainConfig:
-    """Try one choice after the other, each on top of the best so far, for as long as a budget has time for it."""
-    budget = None if asked.budget is None else seconds_of(asked.budget)
-    until = math.inf if budget is None else time.monotonic() + BUDGET_SHARE * budget
-
-    def better(option: str, value: str) -> PretrainConfig:
-        other = replace(chosen, **{option: value})  # type: ignore[arg-type]
-        if getattr(asked, option) != "auto" or time.monotonic() > until:
-            return chosen
-        for _ in range(ROUNDS):  # in turn, and the best of each counts: other work on the machine comes and goes
-            for config in (chosen, other):
-                rates[_name(config)] = max(rates.get(_name(config), 0.0), step_rate(config, machine, sample))
-            if time.monotonic() > until:
-                break
-        return other if rates[_name(other)] > rates[_name(chosen)] else chosen
-
-    chosen = better("precision", "fp32" if chosen.precision == "bf16" else "bf16")
-    if machine.device.type == "cuda" and machine.world == 1:
-        if _name(chosen) not in rates:
-            rates[_name(chosen)] = step_rate(chosen, machine, sample)
-        if (budget or asked.epochs * machine.count / rates[_name(chosen)]) > COMPILING_PAYS:
-            chosen = better("compile", "yes")
-    return chosen
-
-
-def _name(config: PretrainConfig) -> str:
-    return config.precision + (" compiled" if config.compile == "yes" else "")
-
-
-def _random_views(config: PretrainConfig, machine: Machine, images: int) -> tuple[Tensor, ...]:
-    size = (images, machine.shape[2], config.image_size, config.image_size)
-    views = (torch.randn(size, device=machine.device) for _ in range(2))
-    return tuple(view.contiguous(memory_format=torch.channels_last) for view in views)
-
-
-def step_rate(config: PretrainConfig, machine: Machine, sample: int) -> float:
-    """Images per second of forward and backward passes on random pixels, the faster of two steps."""
+def step_rate(config: PretrainConfig, machine: Machine, sample: int, to_beat: float = 0.0) -> float:
+    """Images per second of forward and backward passes on random pixels; stops at half the speed of `to_beat`."""
     device = machine.device
     method = build_method(config, machine.shape[2]).to(device)
-    if config.compile == "yes":
-        method.encoder.compile()
     views, identity = [_random_views(config, machine, sample)], torch.arange(sample, device=device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         began = time.perf_counter()
-        gradients(method, method, views, identity, autocast, seed=0)  # type: ignore[arg-type]
+        gradients(method, method, views, identity, autocast, seed=0)
         wait_for(device)
         seconds.append(time.perf_counter() - began)
-        if sum(seconds) > 30 and len(seconds) > 1:  # on a slow machine two steps are enough
+        if to_beat and sample / seconds[-1] < to_beat / 2:
             break
-    return sample / min(seconds[1:])
+    return sample / min(seconds)
 
 
-def kept_bytes(config: PretrainConfig, machine: Machine, images: int = 4) -> float:
-    """Bytes per image (two views) that a step keeps for its backward pass, counted on a few images."""
-    method = build_method(config, machine.shape[2]).to(machine.device)
-    own = {parameter.untyped_storage().data_ptr() for parameter in method.parameters()}
-    storages: dict[int, int] = {}
+def _random_views(config: PretrainConfig, machine: Machine, images: int) -> tuple[Tensor, Tensor]:
+    size = (images, machine.shape[2], config.image_size, config.image_size)
+    first, second = (torch.randn(size, device=machine.device) for _ in range(2))
+    return tuple(view.contiguous(memory_format=torch.channels_last) for view in (first, second))  # type: ignore[return-value]
 
-    def count(kept: Tensor) -> Tensor:
-        storage = kept.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return kept
 
-    autocast = torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda kept: kept), autocast:
-        method(*_random_views(config, machine, images))
-    return sum(storages.values()) / images
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done all work; times mean nothing before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def check_micro_batch(config: PretrainConfig, world: int) -> None:
@@ -151,33 +154,29 @@ def check_micro_batch(config: PretrainConfig, world: int) -> None:
         raise FovealError("option.value", f"--micro-batch is {asked}", expected=expected)
 
 
-def _micro_batch(config: PretrainConfig, machine: Machine) -> str:
-    """The whole share of a process where it fits into memory, else the largest part of it that does."""
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a step: for each image at its peak, for its two views, for similarities, for gradients and means."""
+
+    each: float
+    views: int
+    matrix: float
+    learning: int
+
+    def of(self, images: int, share: int) -> float:
+        """Bytes of a step of a process that takes `share` images of the batch, `images` at a time."""
+        ahead = VIEWS_AHEAD * self.views * images if images == share else share * self.views / 4  # uint8 is a quarter
+        return images * (self.each + self.views) + ahead + self.matrix + self.learning
+
+
+def step_memory(config: PretrainConfig, machine: Machine) -> StepMemory:
+    """What a step needs, counted on two images."""
+    method = build_method(config, machine.shape[2]).to(machine.device)
+    autocast = torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    each = PEAK * kept_bytes(method, _random_views(config, machine, 2), autocast)
     share = config.batch_size // machine.world
-    if config.micro_batch != "auto":
-        return config.micro_batch
-    views = 8 * machine.shape[2] * config.image_size**2  # two, float32
-    each, free = PEAK * kept_bytes(config, machine) + views, free_bytes(machine)
-    room = free - matrix_bytes(config, share)
-    if share * (each + VIEWS_AHEAD * views) <= room:
-        return "whole"
-    room -= share * math.prod(machine.shape)  # micro-batches: the images of the step, as bytes, and one part's views
-    fitting = [size for size in range(2, share) if share % size == 0 and size * each <= room]
-    if fitting:
-        return str(fitting[-1])
-    if room >= 2 * each:
-        raise FovealError(
-            "memory.exhausted",
-            f"there is memory for {int(room / each)} images at a time, and the {share} of a batch that each process "
-            "takes cannot be cut into equal parts that small",
-            fix=f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}",
-        )
-    raise FovealError(
-        "memory.exhausted",
-        f"two images of a step need {(free - room + 2 * each) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free",
-        fix="choose a smaller --image-size, --encoder or --batch-size"
-        + (", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""),
-    )
+    return StepMemory(each, 8 * machine.shape[2] * config.image_size**2, matrix_bytes(config, share),
+                      bytes_of_learning(method))  # fmt: skip
 
 
 def matrix_bytes(config: PretrainConfig, share: int) -> float:
@@ -194,17 +193,29 @@ def free_bytes(machine: Machine) -> float:
     return 0.9 * free - (pool if pool <= RESIDENT_SHARE * free else 0)
 
 
-def wait_for(device: torch.device) -> None:
-    """Wait until the device has done all work; times mean nothing before."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def describe(config: PretrainConfig) -> str:
-    """The choices in a few words."""
-    parts = [config.precision] + (["compiled"] if config.compile == "yes" else [])
-    return ", ".join(
-        [*parts, "whole batches" if config.micro_batch == "whole" else f"micro-batches of {config.micro_batch}"]
+def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
+    """The whole share of a process where it fits into memory, else the largest part of it that does; and why."""
+    share = config.batch_size // machine.world
+    if config.micro_batch != "auto":
+        return config.micro_batch, "as asked"
+    needs, free = step_memory(config, machine), free_bytes(machine)
+    whole, available = f"{needs.of(share, share) / 2**30:.1f} GiB", f"{free / 2**30:.1f} GiB are free"
+    if needs.of(share, share) <= free:
+        return "whole", f"a step needs about {whole}, and {available}"
+    fitting = [size for size in range(2, share) if share % size == 0 and needs.of(size, share) <= free]
+    if fitting:
+        return str(fitting[-1]), f"a whole batch needs about {whole}, and {available}"
+    if needs.of(2, share) <= free:
+        most = next(size for size in range(2, share + 1) if needs.of(size + 1, share) > free)
+        raise FovealError(
+            "memory.exhausted",
+            f"there is memory for {most} images at a time, and the {share} of a batch that each process takes cannot "
+            "be cut into equal parts that small",
+            fix=f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}",
+        )
+    raise FovealError(
+        "memory.exhausted",
+        f"two images of a step need {needs.of(2, share) / 2**30:.1f} GiB, and {available}",
+        fix="choose a smaller --image-size, --encoder or --batch-size"
+        + (", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""),
     )

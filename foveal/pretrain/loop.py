@@ -29,12 +29,12 @@ from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of
 from foveal.nets.weights import load_encoder_weights
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Machine, check_micro_batch, describe, settle
+from foveal.pretrain.auto import Choice, Machine, check_micro_batch, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import finish
-from foveal.pretrain.plan import BUDGET_SECONDS, PLAN_SECONDS, epochs_within, rehearse, show_plan
+from foveal.pretrain.plan import epochs_within, measuring_seconds, rehearse, show_plan
 from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.training import Training
 from foveal.runs import Run, check_out, open_run, sole_writer
@@ -86,11 +86,11 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     loaded = load_encoder_weights(encoder, config.encoder, config.init)
     freeze_stages(encoder, config.freeze_stages)  # refuses before anything is measured
     machine = Machine(device, world, (side, side, channels), len(pool))
-    config, rates = settle(config, machine)
+    config, choice = settle(config, machine)
     spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, channels))
     feed = Feed(config, ImageStore(pool.parts, device), spec, device, identity, rank, world)
     if config.plan or (config.budget is not None and not resuming):
-        config = _rehearsed(feed, machine, rates, probe, began)
+        config = _rehearsed(feed, machine, choice, probe, began)
         if config.plan:
             return config.out
     feed = replace(feed, config=config)
@@ -104,9 +104,11 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     else:
         images = f"{len(pool):,} images at {config.image_size} px"
         say(f"{config.method} with {config.encoder} ({loaded}), {images} on {device}")
+        for _, line in choice.lines():
+            say(line)
         _say_what_begins(training, len(pool))
         if not training.step and is_first_process():
-            _write_beginning(training, pool, rates)
+            _write_beginning(training, pool, choice)
         training.train()
         finish(run, config, pool.sets[0], built, training.kept, feed)
     run.close()
@@ -148,22 +150,21 @@ def _identity_of(config: PretrainConfig, pool: Pool) -> np.ndarray | None:
 
 
 def _rehearsed(
-    feed: Feed, machine: Machine, rates: dict[str, float], probe: probing.Probe | None, began: float
+    feed: Feed, machine: Machine, choice: Choice, probe: probing.Probe | None, began: float
 ) -> PretrainConfig:
     """Measure real steps; returns the config with the epochs that a budget allows, and prints the plan."""
     config, channels = feed.config, machine.shape[2]
     encoder = create_encoder(config.encoder, channels, config.image_size)
-    measuring = BUDGET_SECONDS if config.budget is None else min(BUDGET_SECONDS, seconds_of(config.budget) / 10)
     built = build(config, channels, encoder, feed.device, feed.world)
-    rehearsal = rehearse(built, feed, probe, PLAN_SECONDS if config.plan else measuring)
+    rehearsal = rehearse(built, feed, machine, probe, measuring_seconds(config))
     images = feed.steps * config.batch_size
     if config.budget is not None:
-        spent = from_first_process(time.monotonic() - began) - (PLAN_SECONDS - measuring if config.plan else 0.0)
+        spent = from_first_process(time.monotonic() - began)
         epochs = epochs_within(seconds_of(config.budget) - spent, rehearsal, images, config.probe_every)
         say(f"--budget {config.budget} allows {epochs:,} epochs, whatever --epochs says")
         config = replace(config, epochs=epochs)
     if config.plan:
-        show_plan(config, machine, rates, rehearsal, images)
+        show_plan(config, machine, choice, rehearsal, images)
     return config
 
 
@@ -177,7 +178,7 @@ def _open_run(config: PretrainConfig, pool: Pool, held: ExitStack) -> Run:
 
 def _say_what_begins(training: Training, count: int) -> None:
     config, feed = training.config, training.feed
-    say(f"{describe(config)}; views {config.views}")
+    say(f"views {config.views}")
     if feed.identity is not None:
         say(_who_belongs_together(feed.identity, "label" if training.method.uses_labels else "group"))
     left_over = count % config.batch_size
@@ -195,13 +196,12 @@ def _say_what_begins(training: Training, count: int) -> None:
         say(f"resuming after step {training.step:,}, in epoch {epoch} of {config.epochs}")
 
 
-def _write_beginning(training: Training, pool: Pool, rates: dict[str, float]) -> None:
-    """What a run folder has before the first step: seen.csv, views.jpg and, where something was measured, auto.json."""
+def _write_beginning(training: Training, pool: Pool, choice: Choice) -> None:
+    """What a run folder has before the first step: seen.csv, views.jpg and auto.json."""
     folder = training.run.path
     write_seen(folder, pool.learned, pool.before)
     _write_views(folder / "views.jpg", training.feed)
-    if rates:
-        write_json(folder / "auto.json", {"images_per_second": rates})
+    write_json(folder / "auto.json", choice.as_json())
 
 
 def _who_belongs_together(identity: np.ndarray, what: str) -> str:

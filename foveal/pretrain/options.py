@@ -22,7 +22,6 @@ from foveal.pretrain.methods import (
     check_range,
 )
 
-MEASURED = ("precision", "compile")  # `auto` is settled by measuring
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -55,7 +54,7 @@ class PretrainConfig:
     epochs: int = 100
     # Time to spend, such as 90m or 2h: the number of epochs follows from measured steps, not from --epochs.
     budget: str | None = None
-    # Measure half a minute of steps, print speeds, memory and the time a run takes, and stop.
+    # Take a few steps, print speed, memory and the time the run would take, and stop; within a minute.
     plan: bool = False
 
     ## Where
@@ -85,9 +84,9 @@ class PretrainConfig:
     layer_decay: float = 1.0
     # Save a running average of the encoder's weights with this momentum; 0 saves the last weights.
     ema: float = 0.0
-    # Arithmetic; auto measures, and takes the faster one.
+    # Arithmetic; auto is bf16 where the hardware has matrix units for it, else fp32, or measured where that is open.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Compile the encoder; auto measures on a GPU, where the run is long enough to pay for it.
+    # Compile the encoder, which pays in long runs on a GPU; auto is no.
     compile: Literal["auto", "yes", "no"] = "auto"
     # Learn although the pool holds images of a validation or test part.
     allow_leaks: bool = False

@@ -1,88 +1,164 @@
-"""How long will it take? Real steps on the real pool, for `--plan` and `--budget`. They learn and write nothing."""
+"""How long will it take? Real steps on real images for `--plan` and `--budget`. They learn and write nothing.
+
+Where a step of a whole batch would take long, fewer images are measured: the time of an image hardly depends on how
+many there are, and what a step takes besides them is timed by itself. A look at the features is estimated from the time
+of one image. So a plan takes some twenty seconds on any machine.
+"""
 
 from __future__ import annotations
 
-import copy
 import math
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
-from foveal.console import is_first_process, show_table
+from foveal.augment.views import plain_view
+from foveal.console import Bar, is_first_process, progress_bar, show_table
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
-from foveal.predict.features import encode
+from foveal.hardware import give_back_memory, held_memory
+from foveal.nets.encoder import feature_size
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Machine, describe, free_bytes, wait_for
+from foveal.pretrain.auto import Choice, Machine, free_bytes, step_memory, wait_for
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Batch, Feed, MicroBatches
-from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.outcome import estimate_statistics, examine
+from foveal.pretrain.options import PretrainConfig, seconds_of
+from foveal.pretrain.outcome import HEALTH_IMAGES, STATISTICS_IMAGES
 from foveal.pretrain.step import gradients
 from foveal.schedule import set_learning_rate
 from foveal.sets.loader import prefetch
 
-PLAN_SECONDS, BUDGET_SECONDS = 30.0, 10.0
+MOST_SECONDS, SHARE_OF_BUDGET = 12.0, 0.02  # of measuring steps
+STEPS = 4  # at least so many should fit into that time, one of them to warm up
+JUDGED = 1000  # features that a probe is timed with
+FORWARD_IMAGES, FORWARD_SECONDS = 32, 2.0
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What real work took: images/s, share of time spent waiting, peak memory in bytes, seconds of one look."""
+    """What real work takes: images/s, share of time spent waiting, peak memory in bytes, seconds of one look."""
 
     images_per_second: float
     data_wait: float
-    memory: int
+    memory: float
     look: float = 0.0
 
 
-def rehearse(built: Built, feed: Feed, probe: probing.Probe | None, seconds: float) -> Rehearsal:
-    """Real steps for about so many seconds, at a learning rate of zero, and one look; all processes do the same."""
-    config, device = feed.config, feed.device
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    views = iter(prefetch(_endless(feed)))
-    waited, began, steps, wanted = 0.0, 0.0, -2, 1
-    while steps < wanted:
-        if steps == 0:  # two steps to warm up
-            if device.type == "cuda":  # what was tried before must not count
-                torch.cuda.reset_peak_memory_stats(device)
-            waited, began = 0.0, time.perf_counter()
+def rehearse(
+    built: Built, feed: Feed, machine: Machine, probe: probing.Probe | None = None, seconds: float = MOST_SECONDS
+) -> Rehearsal:
+    """Take real steps for about so many seconds, at a learning rate of zero; all processes do the same."""
+    config, share = feed.config, feed.config.batch_size // feed.world
+    give_back_memory()  # what was tried before must not count
+    held = held_memory()
+    if feed.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(feed.device)
+    until = time.monotonic() + 2 * seconds
+    with progress_bar("measuring", 2 * seconds, "s") as bar:
+        images, timed = min(share, 2), _steps(built, _of_size(feed, min(share, 2)), 0.0, bar)
+        while images < share and timed.seconds * STEPS < seconds:
+            most = int(images * seconds / STEPS / timed.seconds)  # as many as fit, were they as slow each as so few
+            if most < 2 * images:
+                break
+            images = min(share, 4 * images, most)
+            timed = _steps(built, _of_size(feed, images), 0.0, bar)
+        left = until - time.monotonic()
+        if timed.seconds < left:
+            timed = _steps(built, _of_size(feed, images), min(seconds, left), bar)
+    a_batch = timed.besides + (timed.seconds - timed.besides) * share / images
+    a_batch = from_first_process(a_batch)
+    if feed.device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(feed.device) * share / images
+    else:
+        at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
+        unread = len_bytes(machine) - feed.store.bytes
+        memory = held + unread + step_memory(config, machine).of(at_once, share)
+    look = from_first_process(_seconds_of_look(built, feed, probe, timed.seconds / images))
+    return Rehearsal(config.batch_size / a_batch, timed.waited, memory, look)
+
+
+def measuring_seconds(config: PretrainConfig) -> float:
+    """Seconds that steps are measured for: at most a fiftieth of a budget."""
+    return MOST_SECONDS if config.budget is None else min(MOST_SECONDS, SHARE_OF_BUDGET * seconds_of(config.budget))
+
+
+def len_bytes(machine: Machine) -> int:
+    """Bytes of the images of the pool."""
+    return machine.count * math.prod(machine.shape)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Of one step: seconds, those of them that do not depend on the number of images, and the share of waiting."""
+
+    seconds: float
+    besides: float
+    waited: float
+
+
+def _of_size(feed: Feed, images: int) -> Feed:
+    """The feed with so many images in a step of each process; micro-batches stay at least two."""
+    config = replace(feed.config, batch_size=images * feed.world)
+    if config.micro_batch != "whole":
+        halves = images > 3 and images // 2 < int(config.micro_batch)
+        config = replace(config, micro_batch=str(images // 2) if halves else config.micro_batch)
+        if images <= 3 or images % int(config.micro_batch):
+            config = replace(config, micro_batch="whole")
+    return replace(feed, config=config)
+
+
+def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> _Timed:
+    """A step to warm up, one that is timed, and more for as long as they fit into so many seconds."""
+    device = feed.device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=feed.config.precision == "bf16")
+    views, rows = iter(prefetch(_endless(feed))), []
+    built.training_mode()
+    more = True
+    while more:
         asked = time.perf_counter()
         batch, identity = next(views)
-        waited += time.perf_counter() - asked
+        waited = time.perf_counter() - asked
         gradients(built.trained, built.method, batch, identity, autocast, seed=0)
         waited += batch.waited if isinstance(batch, MicroBatches) else 0.0
+        wait_for(device)
+        graded = time.perf_counter()
         set_learning_rate(built.optimiser, 0.0)
         built.optimiser.step()
         built.optimiser.zero_grad(set_to_none=True)
         wait_for(device)
-        steps += 1
-        if steps == 1:
-            one = from_first_process(time.perf_counter() - began)
-            wanted = max(1, int(seconds / one))
+        now = time.perf_counter()
+        rows.append((now - asked, now - graded, waited))
+        bar.advance(now - asked)
+        more = from_first_process(len(rows) < 2 or sum(row[0] for row in rows) + rows[-1][0] < seconds)
     views.close()  # type: ignore[attr-defined]
-    total = time.perf_counter() - began
-    on_gpu = device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory()
-    look = _seconds_of_look(built, feed, probe)
-    return Rehearsal(from_first_process(steps * config.batch_size / total), waited / total, memory, look)
+    total, besides, waited = (float(column) for column in np.mean(rows[1:], axis=0))
+    return _Timed(from_first_process(total), besides, waited / total)
 
 
-def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None) -> float:
-    encoder = copy.deepcopy(built.method.encoder) if feed.config.ema else built.method.encoder
-    seconds, once = 0.0, feed.device.type == "cpu" and feed.config.compile == "no"
-    for _ in range(1 if once else 2):  # on a GPU, or compiled, the first one is slow
-        began = time.perf_counter()
-        if feed.config.ema:
-            estimate_statistics(encoder, feed)
-        examine(built, encoder, feed)
-        if probe is not None and is_first_process():
-            probing.judge(probe, encode(encoder.eval(), probe.store, feed.spec, feed.device))
-        seconds = from_first_process(time.perf_counter() - began)
-    return seconds
+def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, learning: float) -> float:
+    """Of what is looked at in training: features and embeddings of some images, statistics of an average, a probe.
+
+    learning: seconds that an image takes in a step, which is about six passes forward.
+    """
+    count = min(len(feed.store), FORWARD_IMAGES, max(2, int(6 * FORWARD_SECONDS / learning)))
+    encoder = built.method.encoder.eval()
+    began = time.perf_counter()
+    with torch.inference_mode():
+        encoder(plain_view(feed.store.gather(np.arange(count)), feed.spec, feed.device))
+    wait_for(feed.device)
+    each = (time.perf_counter() - began) / count
+    images = 3 * min(HEALTH_IMAGES, len(feed.store)) + (2 * STATISTICS_IMAGES if feed.config.ema else 0)
+    if probe is None or not is_first_process():
+        return images * each
+    fewer = replace(probe, labels=probe.labels[:JUDGED], folds=probe.folds[:JUDGED], units=probe.units[:JUDGED])
+    features = torch.randn(len(fewer.labels), feature_size(encoder), device=feed.device)
+    began = time.perf_counter()
+    probing.judge(fewer, features)
+    judging = (time.perf_counter() - began) * len(probe.labels) / len(fewer.labels)
+    return (images + len(probe.labels)) * each + judging
 
 
 def _endless(feed: Feed) -> Iterator[Batch]:
@@ -90,12 +166,6 @@ def _endless(feed: Feed) -> Iterator[Batch]:
     while True:
         yield from feed.epoch(epoch)
         epoch += 1
-
-
-def peak_memory() -> int:
-    """The most bytes that this process has held at one time."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
@@ -126,19 +196,13 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
     return epochs
 
 
-def show_plan(
-    config: PretrainConfig, machine: Machine, rates: dict[str, float], rehearsal: Rehearsal, images: int
-) -> None:
+def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsal: Rehearsal, images: int) -> None:
     """Print what was tried, what is chosen, and what the run will take; images: those of an epoch's whole batches."""
-    if rates:
-        show_table(
-            "Tried", ("steps alone, one process", "images/s"), [(name, f"{rate:,.1f}") for name, rate in rates.items()]
-        )
     every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
     needed = seconds_of_run(config.epochs, images, every, rehearsal)
     free = free_bytes(replace(machine, count=0)) / 2**30  # the pool is loaded already
     rows = [
-        ("chosen", describe(config)),
+        *choice.lines(),
         ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),
         ("waiting for views", f"{rehearsal.data_wait:.0%}"),
         ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} GiB (free: {free:.1f} GiB)"),

@@ -14,7 +14,7 @@ from foveal.pretrain.barlow_twins import BarlowTwins
 from foveal.pretrain.byol import BYOL
 from foveal.pretrain.dino import DINO
 from foveal.pretrain.mocov3 import MoCoV3
-from foveal.pretrain.options import MEASURED, PretrainConfig
+from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.simclr import SimCLR
 from foveal.pretrain.simsiam import SimSiam
 from foveal.pretrain.supcon import SupCon
@@ -62,7 +62,7 @@ def _remember(config: PretrainConfig, world: int) -> PretrainConfig:
     except FovealError:  # a run of another verb, which `check_out` refuses
         return config
     known: dict[str, Any] = {
-        name: saved[name] for name in MEASURED if name in saved and getattr(config, name) == "auto"
+        name: saved[name] for name in ("precision", "compile") if name in saved and getattr(config, name) == "auto"
     }
     micro = str(saved.get("micro_batch"))
     if config.micro_batch == "auto" and micro.isdigit() and config.batch_size // world % int(micro) == 0:

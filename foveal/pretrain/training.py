@@ -17,6 +17,7 @@ from foveal import checkpoint
 from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.distributed import barrier, decided_by_first, from_first_process, mean_over_processes
 from foveal.errors import FovealError
+from foveal.hardware import give_back_memory
 from foveal.nets.weights import update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
@@ -178,10 +179,12 @@ class Training:
         if self.step == 1:
             self.log_every = steps_between_looks(from_first_process(seconds))
         if last and self._looks(epoch + 1):
+            give_back_memory()  # looking has other shapes
             if self.averaged is not None:
                 estimate_statistics(self.averaged, self.feed)
             row |= look_on_the_way(self.run, row, self.built, self.kept, self.feed)
             self.built.training_mode()
+            give_back_memory()
         self.run.log(row)
         return row
 

@@ -5,11 +5,9 @@ Everything is a function of (seed, epoch), so a run that is resumed, or uses mor
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -17,8 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal.distributed import processes_here
 from foveal.errors import FovealError
+from foveal.hardware import free_memory, processes_here
 from foveal.sets.records import PreparedSet
 
 T = TypeVar("T")
@@ -93,35 +91,6 @@ class ImageStore:
             part = np.arange(start, min(start + rows, len(self)))
             images[start : start + rows] = torch.from_numpy(self._read(part)).to(device)
         return images
-
-
-def free_memory() -> int:
-    """Bytes of free memory on this machine or in this container; 8 GiB where that is unknown."""
-    return min(_free_on_machine(), _free_in_container())
-
-
-def _free_in_container() -> int:
-    group = Path("/sys/fs/cgroup")
-    version2 = ("memory.max", "memory.current")
-    version1 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
-    for limit, used in (version2, version1):
-        try:
-            return max(0, int((group / limit).read_text()) - int((group / used).read_text()))
-        except (OSError, ValueError):  # no such limit, or "max"
-            continue
-    return 1 << 62
-
-
-def _free_on_machine() -> int:
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        return int(lines["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
 
 
 def epoch_batches(

@@ -19,6 +19,7 @@ from foveal import checkpoint
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import write_view_sheet
 from foveal.console import progress_bar, say
+from foveal.hardware import give_back_memory
 from foveal.losses.grading import decide
 from foveal.nets.probes import mean_and_spread
 from foveal.nets.weights import update_average
@@ -99,6 +100,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 indices.append(batch.index)
                 bar.advance(len(batch.index))
             seconds = time.perf_counter() - since
+            give_back_memory()  # validation has other shapes
 
             # The only places in an epoch that wait for the device: these sums, then the validation part.
             order, given_probabilities = np.concatenate(indices), torch.cat(answers).cpu()
@@ -111,6 +113,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 re_estimate_statistics(task, built.judged, store)
             if judged is not None:
                 row |= judged.judge(built.judged, objective.weights.cpu(), epoch + 1)
+            give_back_memory()
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
 
             # Save; the checkpoint comes last, so that an interrupted epoch is repeated.

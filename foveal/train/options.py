@@ -80,7 +80,7 @@ class TrainConfig:
     device: str = "auto"
     # To save memory, process only this many images of a batch at a time; 0 processes the whole batch at once.
     micro_batch: int = 0
-    # Numerical precision: auto is bf16 on GPUs that support it, and fp32 elsewhere.
+    # Numerical precision: auto is bf16 on GPUs that support it and CPUs with AMX, and fp32 elsewhere.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Also log the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file next to RUN).
     track: tuple[Literal["tensorboard", "mlflow"], ...] = ()

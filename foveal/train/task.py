@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from foveal.augment.views import NetworkInput
 from foveal.console import warn
 from foveal.errors import FovealError
+from foveal.hardware import bf16_support, free_memory
 from foveal.losses.grading import LOSSES, GradingLoss
 from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, takes_any_size
+from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.nets.weights import load_encoder_weights
 from foveal.sets.records import PreparedSet
 from foveal.train.options import TrainConfig
 from foveal.train.start import Start, start_from
 
+MIN_BATCH, MIN_SIZE = 4, 64  # images, pixels: smaller ones are no good advice
 SMALL_BATCH = 16  # images: the statistics of smaller batches vary by more than a quarter of their size
 NEW_RATE, TUNE_RATE = 1e-3, 4e-4  # learning rates: for a linear probe or random weights, and for fine-tuning
 
@@ -52,8 +56,32 @@ def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> 
     if config.freeze_stages:
         freeze_stages(encoder, config.freeze_stages)
     load_encoder_weights(encoder, config.encoder, config.init)
+    check_memory(config, encoder, prepared.channels, device)
     features = feature_size(encoder)
     return Task(config=config, prepared=prepared, spec=start.spec, features=features, device=device)
+
+
+def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device: torch.device) -> None:
+    """FovealError if a step does not fit into the free memory; it names a batch and an image size that would."""
+    if config.freeze:
+        return
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    images = min(config.batch_size, config.micro_batch or config.batch_size)
+    pixels = torch.zeros(2, channels, config.image_size, config.image_size)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
+    each = PEAK * kept_bytes(encoder.train(), (pixels.to(memory_format=torch.channels_last),), autocast)
+    room = free - bytes_of_learning(encoder)
+    if images * each <= room:
+        return
+    fitting, size = int(room / each), int(config.image_size * (room / each / images) ** 0.5) // 32 * 32
+    fixes = [f"choose --micro-batch {fitting}, or --batch-size {fitting}"] if fitting >= MIN_BATCH else []
+    fixes += [f"prepare images of {size} px"] if size >= MIN_SIZE else []
+    raise FovealError(
+        "memory.exhausted",
+        f"{images} images of {config.image_size} px need about {(free - room + images * each) / 2**30:.1f} GiB with "
+        f"{config.encoder}, and {free / 2**30:.1f} GiB are free",
+        fix=", or ".join(fixes) or "choose a smaller --encoder",
+    )
 
 
 def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: torch.device) -> TrainConfig:
@@ -65,8 +93,7 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
         expected = "a smaller size than --image-size, and an encoder that takes any size"
         raise FovealError("option.conflict", what, expected=expected)
     if config.precision == "auto":
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        config = replace(config, precision="bf16" if half else "fp32")
+        config = replace(config, precision="bf16" if bf16_support(device) == "matrix" else "fp32")
     if config.learning_rate is None:
         config = replace(config, learning_rate=NEW_RATE if config.freeze or config.init == "random" else TUNE_RATE)
     if config.views == "auto" and not config.freeze:

@@ -26,7 +26,7 @@ PACKAGE = ROOT / "foveal"
 # From the ground up. A room imports only from floors below its own: no exceptions.
 FLOORS = [
     {"errors", "version"},
-    {"allocator", "schedule", "metrics", "console"},
+    {"hardware", "schedule", "metrics", "console"},
     {"config", "files", "distributed"},
     {"checkpoint", "tracking", "help"},
     {"runs"},

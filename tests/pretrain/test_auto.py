@@ -1,5 +1,6 @@
 """What `auto` becomes: the micro-batch that fits, and what a step keeps in memory."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import torch
 
 from foveal.augment.views import NetworkInput
+from foveal.nets.memory import kept_bytes
 from foveal.pretrain import auto
-from foveal.pretrain.auto import Machine, kept_bytes, matrix_bytes, settle
+from foveal.pretrain.auto import Machine, matrix_bytes, settle, step_memory
+from foveal.pretrain.built import build_method
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.methods import SimCLROptions
 from foveal.pretrain.options import PretrainConfig
@@ -33,13 +36,12 @@ def test_the_whole_batch_is_taken_where_it_fits(monkeypatch):
     assert settle(config(), MACHINE)[0].micro_batch == "whole"
 
 
-def test_a_batch_that_does_not_fit_is_cut_into_the_largest_part_that_does(monkeypatch):
-    each = auto.PEAK * kept_bytes(config(), MACHINE) + 8 * 3 * 32**2
-    images = 64 * 3 * 32**2
-    with_free(monkeypatch, matrix_bytes(config(), 64) + images + 17 * each)
-    assert settle(config(), MACHINE)[0].micro_batch == "16"
-    with_free(monkeypatch, matrix_bytes(config(), 64) + images + 15 * each)
-    assert settle(config(), MACHINE)[0].micro_batch == "8"
+@pytest.mark.parametrize("fitting", [16, 8, 2])
+def test_a_batch_that_does_not_fit_is_cut_into_the_largest_part_that_does(monkeypatch, fitting):
+    needs = step_memory(config(), MACHINE)
+    with_free(monkeypatch, needs.of(fitting, 64))
+    chosen, choice = settle(config(), MACHINE)
+    assert chosen.micro_batch == choice.micro_batch == str(fitting)
 
 
 def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch, refuses):
@@ -48,27 +50,52 @@ def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch, refuses):
         settle(config(), MACHINE)
 
 
-@pytest.mark.parametrize(("budget", "tried"), [("1h", 4), ("20s", 2)])
-def test_a_short_budget_is_not_spent_on_choosing(monkeypatch, budget, tried):
-    clock, asked = [0.0], []
-
-    def step_rate(config, machine, sample):
-        clock[0] += 1.0
-        asked.append(config.precision)
-        return 200.0 if config.precision == "bf16" else 100.0
-
-    monkeypatch.setattr(auto, "step_rate", step_rate)
-    monkeypatch.setattr(auto.time, "monotonic", lambda: clock[0])
-    chosen, _ = settle(config(precision="auto", budget=budget), MACHINE)
-    assert len(asked) == tried and chosen.precision == "bf16"
-
-
 def test_where_no_part_divides_the_batch_another_batch_is_named(monkeypatch, refuses):
     odd = config(batch_size=61)
-    each = auto.PEAK * kept_bytes(odd, MACHINE) + 8 * 3 * 32**2
-    with_free(monkeypatch, matrix_bytes(odd, 61) + 61 * 3 * 32**2 + 20.5 * each)
+    with_free(monkeypatch, step_memory(odd, MACHINE).of(20, 61))
     with refuses("memory.exhausted", 20, 61, "--batch-size", 60):
         settle(odd, MACHINE)
+
+
+def with_speeds(monkeypatch, support, fp32, bf16):
+    """A clock that steps advance by their images over these images per second; returns what was measured."""
+    clock, measured = [0.0], []
+
+    def step_rate(config, machine, sample, to_beat=0.0):
+        rate = bf16 if config.precision == "bf16" else fp32
+        clock[0] += 3 * sample / rate
+        measured.append(config.precision)
+        return rate
+
+    monkeypatch.setattr(auto, "bf16_support", lambda device: support)
+    monkeypatch.setattr(auto, "step_rate", step_rate)
+    monkeypatch.setattr(auto.time, "monotonic", lambda: clock[0])
+    return clock, measured
+
+
+@pytest.mark.parametrize(("support", "precision"), [("none", "fp32"), ("matrix", "bf16")])
+def test_the_hardware_decides_without_measuring(monkeypatch, support, precision):
+    _, measured = with_speeds(monkeypatch, support, 100.0, 100.0)
+    chosen, choice = settle(config(precision="auto", epochs=1000), MACHINE)
+    assert not measured and chosen.precision == choice.precision == precision and not choice.images_per_second
+
+
+@pytest.mark.parametrize(("bf16", "precision"), [(100.0, "fp32"), (114.0, "fp32"), (116.0, "bf16"), (40.0, "fp32")])
+def test_a_measured_choice_must_be_clearly_faster(monkeypatch, bf16, precision):
+    with_speeds(monkeypatch, "vector", 100.0, bf16)
+    chosen, choice = settle(config(precision="auto", epochs=1000), MACHINE)
+    assert chosen.precision == precision and choice.images_per_second == {"fp32": 100.0, "bf16": bf16}
+
+
+@pytest.mark.parametrize(
+    ("options", "speed"), [({"epochs": 1}, 100.0), ({"budget": "20s"}, 100.0), ({"epochs": 10**6}, 0.5)]
+)
+def test_measuring_takes_a_small_part_of_the_run_and_has_a_limit(monkeypatch, options, speed):
+    clock, _ = with_speeds(monkeypatch, "vector", speed, 2 * speed)
+    chosen, _ = settle(config(precision="auto", **options), MACHINE)
+    few = 3 * 2 / speed  # a step of two images is always taken
+    run = 20 if "budget" in options else options["epochs"] * 64 / speed
+    assert clock[0] <= few + min(20, 0.02 * run) and chosen.precision == "fp32"
 
 
 def test_tiles_and_methods_without_negatives_need_no_matrix():
@@ -78,7 +105,10 @@ def test_tiles_and_methods_without_negatives_need_no_matrix():
 
 
 def test_what_is_kept_is_counted_per_image():
-    few, more = kept_bytes(config(), MACHINE, images=4), kept_bytes(config(), MACHINE, images=8)
+    method = build_method(config(), 3)
+    few, more = (
+        kept_bytes(method, (torch.randn(n, 3, 32, 32), torch.randn(n, 3, 32, 32)), nullcontext()) for n in (4, 8)
+    )
     activations = 2 * 4 * (32 * 32**2 + 64 * 16**2)  # what two convolutions give, of two views, in float32
     assert more == pytest.approx(few, rel=0.1) and activations < few < 4 * activations
 

@@ -1,0 +1,100 @@
+"""What this machine can do: arithmetic in bf16, free and peak memory, and freed memory that the process keeps.
+
+A training step allocates and frees hundreds of megabytes. By default glibc returns such blocks to the kernel at once,
+and each new block must be mapped again page by page. On two cores this took half of each step
+(benchmarks/allocator.py). Kept memory fragments when the shapes change, from training to validation and back, so it is
+given back there (benchmarks/memory.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import psutil
+
+if TYPE_CHECKING:
+    import torch
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
+
+
+def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
+    """How a device computes in bf16: by matrix units, which always pay, by vector units, or not in hardware.
+
+    On a CPU, ONEDNN_MAX_CPU_ISA counts. Apple's GPUs count as "none", because they are untested.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return "matrix" if torch.cuda.is_bf16_supported(including_emulation=False) else "none"
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return "none"
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "none"
+    able = torch.cpu.get_capabilities()
+    if able.get("amx_bf16"):
+        return "matrix"
+    return "vector" if able.get("avx512_bf16") or able.get("bf16") else "none"
+
+
+def free_memory() -> int:
+    """Bytes of free memory on this machine, or in this container."""
+    return min(psutil.virtual_memory().available, _free_in_container())
+
+
+def _free_in_container() -> int:
+    """The limit of the control group less what it uses; cached files that can be dropped do not count as used."""
+    group = Path("/sys/fs/cgroup")
+    version2 = ("memory.max", "memory.current", "memory.stat")
+    version1 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat")
+    for limit, used, statistics in (version2, version1):
+        try:
+            rows = (line.split() for line in (group / statistics).read_text(encoding="ascii").splitlines())
+            cached = {name: int(value) for name, value in rows}.get("inactive_file", 0)
+            return max(0, int((group / limit).read_text()) - int((group / used).read_text()) + cached)
+        except (OSError, ValueError):  # no such limit, or "max"
+            continue
+    return 1 << 62
+
+
+def held_memory() -> int:
+    """Bytes that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held at one time."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep and reuse freed memory; returns True where that is possible (Linux with glibc)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the kernel; for moments at which the work changes its shapes."""
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def processes_here() -> int:
+    """How many processes of this run share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
