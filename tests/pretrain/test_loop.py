@@ -21,7 +21,6 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.feed import identities
 from foveal.pretrain.health import look
 from foveal.pretrain.methods import SimCLROptions
-from foveal.pretrain.options import MEASURED
 from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.simclr import SimCLR
 from foveal.runs import read_metrics, read_model
@@ -80,7 +79,8 @@ def test_a_run_folder_has_all_that_the_plan_says(finished, phantom_set):
     assert wanted < set(row) and row["epoch"] == 2
     config = read_toml(finished / "config.toml", "pretrain")
     assert (
-        "auto" not in [config[name] for name in ("views", *MEASURED)] and config["simclr"]["projection_hidden"] == 128
+        "auto" not in [config[name] for name in ("views", "precision", "compile", "micro_batch")]
+        and config["simclr"]["projection_hidden"] == 128
     )
     assert not {"byol", "supcon", "dino"} & set(config)  # the tables of other methods are no part of a run
     assert json.loads((finished / "health.json").read_text())["loss_floor"] < row["loss"]
