@@ -82,9 +82,10 @@ def list_cards() -> None:
     """Print what is known about each source, in the order of SOURCES."""
     for name in SOURCES:
         card = CARDS[name]
-        say(f"{name}: {card.title}", style="bold")
         scale = "" if card.scale == "none" else f"{card.scale}: {', '.join(card.classes)}"
         facts = {"images": card.counts, "scale": scale, "files": card.layout, "traps": card.traps}
-        for what, fact in {**facts, "licence": card.licence, "reference": card.reference}.items():
+        facts |= {"licence": card.licence, "reference": card.reference}
+        say(f"{name}: {card.title}", style="bold")
+        for what, fact in facts.items():
             if fact:
                 say(f"  {what:<10}{fact}")

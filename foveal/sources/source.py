@@ -6,7 +6,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Generic, TypeVar
@@ -120,27 +120,23 @@ def locate(root: Path, pattern: str) -> Path | None:
 
 
 def list_pictures(root: Path) -> list[Path]:
-    """All files below `root` that could be pictures, sorted, without hidden ones; FovealError if there are none."""
+    """All files below `root` that could be pictures, sorted, without hidden ones; FovealError if there are none.
+
+    Links are followed, but each folder is read once, since links may form a loop.
+    """
     if not root.is_dir():
         raise FovealError("source.missing", f"there is no folder {root}")
-    found = sorted(
-        path
-        for path in _walk(root)
-        if path.suffix.lower() in PICTURES and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
-    if not found:
-        raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
-    return found
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """All files below `root`. Links are followed, but each folder is read once, since links may form a loop."""
-    seen = set()
-    for folder, _, names in os.walk(root, onerror=_warn_closed, followlinks=True):
+    found, seen = [], set()
+    for folder, below, names in os.walk(root, onerror=_warn_closed, followlinks=True):
         real = os.path.realpath(folder)
+        below[:] = [] if real in seen else sorted(name for name in below if name[0] != ".")  # where to walk next
         if real not in seen:
             seen.add(real)
-            yield from (Path(folder) / name for name in names)
+            shown = [name for name in names if not name.startswith(".")]
+            found += [Path(folder, name) for name in shown if Path(name).suffix.lower() in PICTURES]
+    if not found:
+        raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
+    return sorted(found)
 
 
 def _warn_closed(error: OSError) -> None:
