@@ -27,6 +27,9 @@ from foveal.page.words import counted
 from foveal.readout.readout import from_words
 from foveal.readout.scales import Scale, referred
 
+FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
+MOST_VALUES = 12  # numbers with more different values are split at their quartiles; text with more is refused
+
 
 def tasks_in(table: pd.DataFrame) -> dict[str, list[str]]:
     """Name of each second task -> its classes, in the order of the columns."""
@@ -86,24 +89,17 @@ def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampli
     return found
 
 
-def second_readings(column: pd.Series, names: Sequence[str]) -> np.ndarray:
-    """int [n]: the grades of a second reader, from numbers or class names; -1 where the column is empty."""
-    numbers = {str(number): number for number in range(len(names))} | {name: k for k, name in enumerate(names)}
-    text = column.astype(object).where(column.notna(), "").astype(str).str.strip().str.removesuffix(".0")
-    wrong = sorted(set(text) - set(numbers) - {""})
-    if wrong:
-        expected = f"0 to {len(names) - 1}, a class name ({', '.join(names)}), or empty"
-        what = f"--second-reader {column.name}: '{wrong[0]}' is not a class"
-        raise FovealError("label.value", what, expected=expected)
-    return text.map(numbers | {"": -1}).to_numpy(np.int64)
-
-
 def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling: Resampling) -> dict[str, Any]:
-    """Quadratic kappa between labels and second readings, for rows with both: value, low, high, n, noise, column.
+    """Quadratic kappa between labels and a second reader, for rows with both: value, low, high, n, noise, column.
 
-    FovealError if fewer than 2 rows have both.
+    The column has numbers or class names, or is empty. FovealError for others, or if fewer than 2 rows have both.
     """
-    second, labels = second_readings(table[column], names), table["label"].to_numpy(np.int64)
+    values = {"": -1} | {str(k): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
+    text = table[column].astype(object).fillna("").astype(str).str.strip().str.removesuffix(".0")
+    if wrong := sorted(set(text) - set(values)):
+        what, expected = f"--second-reader {column}: '{wrong[0]}' is not a class", f"one of {', '.join(values)}"
+        raise FovealError("label.value", what, expected=expected)
+    second, labels = text.map(values).to_numpy(np.int64), table["label"].to_numpy(np.int64)
     both = second >= 0
     if both.sum() < 2:
         what = f"--second-reader {column}: {counted(int(both.sum()), 'evaluated image')} with a second reading"
@@ -111,12 +107,6 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
     part = resampling.part(both)
     kappa = part.graded(metrics.quadratic_kappa, labels[both], second[both], len(names))
     return part.entry(*kappa, int(both.sum())) | {"column": column}
-
-
-FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
-
-
-MOST_VALUES = 12  # numbers with more different values are split at their quartiles; text with more is refused
 
 
 def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str], option: str = "--by") -> pd.DataFrame:
@@ -145,9 +135,9 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str],
 
 
 def _read(file: Path) -> pd.DataFrame:
+    if not file.is_file() and file.name == "records.csv":
+        raise FovealError("set.missing", f"--records {file.parent} is not a prepared set: it has no records.csv")
     if not file.is_file():
-        if file.name == "records.csv":
-            raise FovealError("set.missing", f"--records {file.parent} is not a prepared set: it has no records.csv")
         return pd.DataFrame()
     text = dict.fromkeys(("id", "flags", "eye", "group"), str)
     return pd.read_csv(file, keep_default_na=False, dtype=text).drop_duplicates("id").set_index("id")

@@ -34,21 +34,17 @@ def corners(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.nd
     return scores[order][ends], hits, ends + 1 - hits
 
 
-def roc(scores: np.ndarray, positive: np.ndarray) -> list[list[float]]:
-    """[false positive rate, true positive rate] from (0, 0) to (1, 1), at most 200 points; [] if all are one kind."""
+def curves(scores: np.ndarray, positive: np.ndarray) -> dict[str, list[list[float]]]:
+    """Two curves of at most 200 points, from the highest threshold to the lowest; [] if all images are one kind.
+
+    roc: [false positive rate, true positive rate] from (0, 0) to (1, 1). precision_recall: [recall, precision].
+    """
     _, hits, false = corners(scores, positive)
     if not hits[-1] or not false[-1]:
-        return []
-    points = np.stack([np.append(0, false) / false[-1], np.append(0, hits) / hits[-1]], axis=1)
-    return _thinned(points)
-
-
-def precision_recall(scores: np.ndarray, positive: np.ndarray) -> list[list[float]]:
-    """[recall, precision] from the highest threshold to the lowest, at most 200 points; [] if all are one kind."""
-    _, hits, false = corners(scores, positive)
-    if not hits[-1] or not false[-1]:
-        return []
-    return _thinned(np.stack([hits / hits[-1], hits / (hits + false)], axis=1))
+        return {"roc": [], "precision_recall": []}
+    roc = np.stack([np.append(0, false) / false[-1], np.append(0, hits) / hits[-1]], axis=1)
+    precision_recall = np.stack([hits / hits[-1], hits / (hits + false)], axis=1)
+    return {"roc": _thinned(roc), "precision_recall": _thinned(precision_recall)}
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:

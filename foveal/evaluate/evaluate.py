@@ -24,21 +24,10 @@ import tyro
 from foveal.config import read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
+from foveal.evaluate import judged
 from foveal.evaluate.columns import agreement, join_records, measure_second, measure_sets, subgroups
 from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
-from foveal.evaluate.judged import (
-    check_classes,
-    choose_rows,
-    doubts,
-    model_beside,
-    names_of,
-    scale_of,
-    table_of,
-    unlearned,
-    with_corrections,
-    with_neighbours,
-)
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
 from foveal.evaluate.show import show, warnings
@@ -98,20 +87,18 @@ class EvaluateConfig:
 
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate predictions against labels and write metrics.json; returns its path."""
-    file = table_of(config.source)
+    file = judged.table_of(config.source)
     out = config.out or file.with_name("metrics.json")
     check_file(out)
-    everything, model = read_predictions(file), model_beside(file)
-    names = names_of(everything, model, file)
+    everything = read_predictions(file)
+    model, names = judged.model_of(everything, file)
     everything, corrected = _corrected(everything, config, out, names)
-    table, split = choose_rows(everything, config.split)
-    check_classes(table, split, names)
+    table, split = judged.choose_rows(everything, config.split)
+    judged.check_classes(table, split, names)
     table = join_records(table, config.records, config.by)
-    scale = scale_of(config.referable_from, model, names, everything)
+    scale = judged.scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)
-    coverage = read_readout(
-        file.parent, "", ordered=True
-    ).coverage  # that the prediction sets promise, if there are any
+    coverage = read_readout(file.parent, "", ordered=True).coverage  # that prediction sets promise
     about = {
         "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
         "classes": names, "referable_from": scale.referable_from,
@@ -135,7 +122,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     show(result)
     if config.corrections is not None:
         _keep_corrections(config.corrections, everything, out, corrected["corrections"])
-    _write_doubts(out, everything, names, file)
+    _write_doubts(out, everything)
     say(f"metrics: {out}")
     if comparison:
         write_comparison(out.parent, comparison)
@@ -156,7 +143,7 @@ def _corrected(
     if (out.parent / "records.csv").is_file():  # a set keeps its own corrections under that name
         what = f"{out} is in a prepared set, whose {CORRECTIONS} would be overwritten"
         raise FovealError("output.in_set", what, fix="choose another --out")
-    corrected, counts = with_corrections(table, config.corrections, names)
+    corrected, counts = judged.with_corrections(table, config.corrections, names)
     return corrected, {"corrections": counts}
 
 
@@ -164,10 +151,10 @@ def _compared(config: EvaluateConfig, table: pd.DataFrame, scale: Scale) -> list
     """Compare every source with the baseline, on the same part and with the same corrections; [] for one source."""
     tables = {str(config.source): table}
     for path in config.others:
-        other = read_predictions(table_of(path))
+        other = read_predictions(judged.table_of(path))
         if config.corrections is not None:
-            other, _ = with_corrections(other, config.corrections, list(scale.names))
-        tables[str(path)] = choose_rows(other, config.split)[0]
+            other, _ = judged.with_corrections(other, config.corrections, list(scale.names))
+        tables[str(path)] = judged.choose_rows(other, config.split)[0]
     return against_baseline(tables, str(config.baseline or config.source), scale.cuts.get("referable"))
 
 
@@ -191,13 +178,11 @@ def _keep_corrections(file: Path, table: pd.DataFrame, out: Path, counts: dict[s
     say(f"labels: {counted(counts['rows'], 'correction')} for graded images; {changed} changed")
 
 
-def _write_doubts(out: Path, everything: pd.DataFrame, names: list[str], file: Path) -> None:
+def _write_doubts(out: Path, everything: pd.DataFrame) -> None:
     """Write label_noise.csv: labels that the grader doubts, among those it was not trained on."""
-    judged, listed = unlearned(everything), out.with_name("label_noise.csv")
-    found = with_neighbours(doubts(judged), file.parent / "cluster" / "neighbours.csv", names)
+    rows, listed = judged.unlearned(everything), out.with_name("label_noise.csv")
+    found = judged.doubts(rows)
     write_table(listed, found)
-    say(
-        f"labels: the grader doubts {len(found)} of {counted(len(judged), 'label')} it was not trained on; see {listed}"
-    )
-    if len(found) > MANY_DOUBTS * len(judged):
+    say(f"labels: the grader doubts {len(found)} of {counted(len(rows), 'label')} it was not trained on; see {listed}")
+    if len(found) > MANY_DOUBTS * len(rows):
         warn("with so many doubted labels, the grader is more likely wrong than the labels")

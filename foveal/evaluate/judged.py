@@ -9,12 +9,10 @@ RUN/label_noise.csv, a row per doubted label, the most suspicious first:
     probability       of the label
     suspicion         0.5 to 1: half of 1 - (probability of the label - highest of the other classes)
     likely            the class that the image probably has
-    neighbours        labels of the 5 most similar images, as "3 no DR, 2 mild NPDR", if `foveal cluster` has been run
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +32,17 @@ def table_of(source: Path) -> Path:
     return source / "predictions.csv" if source.is_dir() else source
 
 
-def model_beside(file: Path) -> dict[str, Any]:
-    """model.json from the folder of the predictions; {} if there is none."""
-    model = file.with_name("model.json")
-    return read_json(model) if model.is_file() else {}
+def model_of(table: pd.DataFrame, file: Path) -> tuple[dict[str, Any], list[str]]:
+    """model.json next to the predictions ({} without), and its class names, or else numbers.
 
-
-def names_of(table: pd.DataFrame, model: dict[str, Any], file: Path) -> list[str]:
-    """Class names, or numbers without a model.json; FovealError if the table has a different number of classes."""
-    count = len(probability_columns(table))
-    names = model.get("classes") or [str(number) for number in range(count)]
+    FovealError if the table has a different number of classes.
+    """
+    model, count = file.with_name("model.json"), len(probability_columns(table))
+    found = read_json(model) if model.is_file() else {}
+    names = found.get("classes") or [str(number) for number in range(count)]
     if len(names) != count:
         raise FovealError("predictions.classes", f"{file} has {count} classes, but model.json next to it {len(names)}")
-    return list(names)
+    return found, list(names)
 
 
 def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
@@ -118,9 +114,6 @@ def _before(table: pd.DataFrame, changes: pd.DataFrame, names: list[str]) -> pd.
     return table
 
 
-NEIGHBOURS = 5
-
-
 def unlearned(table: pd.DataFrame) -> pd.DataFrame:
     """The labelled rows outside the training part."""
     return table[table["label"].notna() & (table["split"] != "train")].reset_index(drop=True)
@@ -137,19 +130,6 @@ def doubts(table: pd.DataFrame) -> pd.DataFrame:
     })  # fmt: skip
     found = found[(found["likely"] != found["label"]) & (found["suspicion"] > 0.5)]
     return found.sort_values(["suspicion", "id"], ascending=[False, True], ignore_index=True)
-
-
-def with_neighbours(found: pd.DataFrame, file: Path, names: list[str]) -> pd.DataFrame:
-    """Add the labels of the most similar images to the doubts, if there is a cluster/neighbours.csv."""
-    if not file.is_file():
-        return found
-    near = pd.read_csv(file, dtype={"id": str}, usecols=["id", "rank", "other_label"])
-    near = near[near["id"].isin(found["id"]) & (near["rank"] <= NEIGHBOURS) & near["other_label"].notna()]
-    words = {
-        name: ", ".join(f"{n} {names[label]}" for label, n in Counter(own["other_label"].astype(int)).most_common())
-        for name, own in near.groupby("id")
-    }
-    return found.assign(neighbours=[words.get(name, "") for name in found["id"]])
 
 
 def likely(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -50,8 +50,7 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     for target, cut in scale.cuts.items():
         scores, positive = severity(table, cut)
         found |= _areas(scores, positive, (f"{target}_auc", f"{target}_average_precision"), len(table), resampling)
-        points = {"roc": curves.roc(scores, positive), "precision_recall": curves.precision_recall(scores, positive)}
-        shapes[target] = points
+        shapes[target] = curves.curves(scores, positive)
     found |= _probabilities(probabilities, labels, resampling)
     found |= _per_class(labels, grades, (total, drawn, constant), scale, resampling)
     for k, name in enumerate(scale.names):

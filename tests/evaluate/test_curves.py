@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from foveal.evaluate.curves import average_precision, precision_recall, resampled_areas, roc
+from foveal.evaluate.curves import average_precision, curves, resampled_areas
 from foveal.evaluate.intervals import Resampling
 
 
@@ -24,26 +24,27 @@ def test_average_precision_equals_scikit_learn(digits):
 def test_curves_equal_scikit_learn(digits):
     scores, positive = example(90, digits)
     false, true, _ = reference.roc_curve(positive, scores, drop_intermediate=False)
-    assert np.array(roc(scores, positive)) == pytest.approx(np.stack([false, true], 1), abs=1e-6)
+    assert np.array(curves(scores, positive)["roc"]) == pytest.approx(np.stack([false, true], 1), abs=1e-6)
     precision, recall, _ = reference.precision_recall_curve(positive, scores)
     points = np.stack([recall, precision], 1)[::-1][1:]  # scikit-learn begins with a point of its own
-    assert np.array(precision_recall(scores, positive)) == pytest.approx(points, abs=1e-6)
+    assert np.array(curves(scores, positive)["precision_recall"]) == pytest.approx(points, abs=1e-6)
 
 
 def test_long_curves_are_thinned_and_keep_ends_and_area():
     scores, positive = example(20_000)
-    points = np.array(roc(scores, positive))
+    points = np.array(curves(scores, positive)["roc"])
     assert len(points) <= 200 and points[0].tolist() == [0, 0] and points[-1].tolist() == [1, 1]
     assert np.trapezoid(points[:, 1], points[:, 0]) == pytest.approx(
         reference.roc_auc_score(positive, scores), abs=0.002
     )
-    assert len(precision_recall(scores, positive)) <= 200 and precision_recall(scores, positive)[-1][0] == 1
+    points = curves(scores, positive)["precision_recall"]
+    assert len(points) <= 200 and points[-1][0] == 1
 
 
 def test_one_kind_has_no_curve():
     scores, _ = example(10)
     for positive in (np.ones(10, bool), np.zeros(10, bool)):
-        assert roc(scores, positive) == precision_recall(scores, positive) == []
+        assert curves(scores, positive) == {"roc": [], "precision_recall": []}
         for areas in resampled_areas(scores, positive, Resampling(np.arange(10), 100)):
             assert np.isnan(areas).all()
 

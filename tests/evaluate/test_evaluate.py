@@ -196,19 +196,6 @@ def test_doubted_labels_are_listed_without_those_that_were_learned_from(tmp_path
     assert 0 < len(found) <= len(wrong) and set(found["id"]) <= set(wrong["id"])
 
 
-def test_doubted_labels_come_with_the_labels_of_their_neighbours(tmp_path, predictions, write):
-    write(tmp_path / "p.csv", predictions(200, 0.9))
-    foveal.evaluate(tmp_path / "p.csv")
-    assert "neighbours" not in pd.read_csv(tmp_path / "label_noise.csv")
-    first = pd.read_csv(tmp_path / "label_noise.csv")["id"][0]
-    (tmp_path / "cluster").mkdir()
-    near = pd.DataFrame({"id": first, "rank": range(1, 8), "other": "x", "other_label": [2, None, 1, 2, 2, 4, 4]})
-    write(tmp_path / "cluster" / "neighbours.csv", near)
-    foveal.evaluate(tmp_path / "p.csv")
-    found = pd.read_csv(tmp_path / "label_noise.csv", keep_default_na=False).set_index("id")["neighbours"]
-    assert found[first] == "3 2, 1 1" and (found.drop(first) == "").all()
-
-
 def corrections(**changes):
     row = {"id": "i0", "old": "5", "new": "0", "who": "me", "when": "2026-01-01", "why": "seen again"}
     return pd.DataFrame([row | changes])
