@@ -19,8 +19,7 @@ from foveal.errors import FovealError
 from foveal.page.render import render
 from foveal.serve.guard import add_errors, add_guard
 from foveal.serve.intake import Sent, read_photographs
-from foveal.serve.review_requests import ReviewBody, Store, read_review, review_of
-from foveal.serve.reviews import Reviews
+from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review, review_of
 from foveal.serve.work import Work
 from foveal.sets.corrections import corrections_text
 from foveal.version import VERSION
