@@ -457,3 +457,12 @@ def test_a_file_that_may_not_be_read_is_one_error(tmp_path, refuses, monkeypatch
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with refuses("source.damaged", file, "Permission denied"):
         read_source(file, "table", DEFAULT)
+
+
+def test_of_two_links_to_a_folder_the_first_by_name_counts(tmp_path):
+    write_picture(tmp_path / "elsewhere" / "x.png")
+    (tmp_path / "photos").mkdir()
+    for name in ("b", "a"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "elsewhere")
+    write_picture(tmp_path / "photos" / ".trash" / "y.png")
+    assert list(folder.load(tmp_path / "photos", DEFAULT).table["id"]) == ["a/x"]
