@@ -43,13 +43,10 @@ def plan_jobs(
     New files get the lowest free shard numbers, so that a resumed run makes the same shards as one that was never
     interrupted. Changed files get shards after all others: if a file is in two shards, the later one counts.
     """
-    facts, rows = read_facts(folder), rows_per_shard(preparation)
-    known = dict(zip(facts["file"], facts["stamp"], strict=True))
+    rows, used = rows_per_shard(preparation), set(shard_numbers(folder))
     table = source.table.assign(stamp=stamps, position=np.arange(len(stamps))).drop_duplicates("file")
-    places = list(zip(table["file"], table["stamp"], table["position"].tolist(), strict=True))
-    new = [place for place in places if place[0] not in known]
-    changed = [place for place in places if known.get(place[0], place[1]) != place[1]]
-    used = set(shard_numbers(folder))
+    before = table["file"].map(read_facts(folder).set_index("file")["stamp"])
+    new, changed = table[before.isna()], table[before.notna() & (before != table["stamp"])]
     free = (number for number in range(len(used) + len(new)) if number not in used)
     parts = [(next(free), new[start : start + rows]) for start in range(0, len(new), rows)]
     behind = max([-1, *used, *(number for number, _ in parts)]) + 1
@@ -57,8 +54,8 @@ def plan_jobs(
     return [
         ShardJob(
             number=number, folder=folder.absolute(), preparation=preparation, root=source.root.absolute(),
-            files=tuple(place[0] for place in part), stamps=tuple(place[1] for place in part),
-            positions=tuple(place[2] for place in part), photographs=photographs,
+            files=tuple(part["file"]), stamps=tuple(part["stamp"]), positions=tuple(part["position"].tolist()),
+            photographs=photographs,
         )
         for number, part in parts
     ]  # fmt: skip

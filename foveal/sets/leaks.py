@@ -79,9 +79,8 @@ def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     ours, theirs = judged[judged["fingerprint"] != ""], seen[seen["fingerprint"] != ""]
     readable = _readable(theirs)
     pairs = find_duplicates(_pictures(ours), _pictures(theirs[readable]))
-    near = ours.iloc[pairs["first"]].reset_index(drop=True)
     other = theirs[readable]["id"].to_numpy()[pairs["second"]]
-    near = near.assign(how=pairs["kind"].to_numpy() + " copy of", other=other)
+    near = ours.iloc[pairs["first"]].assign(how=pairs["kind"].to_numpy() + " copy of", other=other)
     return pd.concat([near, _very_like(ours, theirs[~readable])])
 
 
@@ -103,8 +102,7 @@ def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
         warn(f"{why}: {len(unread):,} images are compared by their fingerprints alone")
     ours, theirs = (from_text(part["fingerprint"].tolist()) for part in (judged, unread))
     first, second, _, _ = candidates(ours, theirs, CERTAIN)
-    alike = judged.iloc[first].reset_index(drop=True)
-    return alike.assign(how="very much like", other=unread["id"].to_numpy()[second])
+    return judged.iloc[first].assign(how="very much like", other=unread["id"].to_numpy()[second])
 
 
 def _pictures(table: pd.DataFrame) -> Pictures:
@@ -180,5 +178,5 @@ def shared_patients(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
     """Images of patients who are in both sets: id, other (an image in the second set), split, other_split."""
     ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
     both = _same_patient(ours, theirs)
-    both["other_split"] = both["other"].map(theirs.set_index("id")["split"])
+    both = both.assign(other_split=both["other"].map(theirs.set_index("id")["split"]))
     return both[["id", "other", "split", "other_split"]]

@@ -96,8 +96,8 @@ def open_prepared(path: Path) -> PreparedSet:
     """Open a prepared set; FovealError where something is missing or wrong."""
     for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
-            what = f"{path} is not a complete prepared set: it has no {name}"
-            raise FovealError("set.incomplete", what, fix="make one with foveal prepare SOURCE --out NEW")
+            fix = "make one with foveal prepare SOURCE --out NEW"
+            raise FovealError("set.incomplete", f"{path} is not a complete prepared set: it has no {name}", fix=fix)
     card = read_json(path / "card.json")
     if "identity" not in card:
         what = f"{path} was made by an older version of Foveal: its card.json has no identity"
@@ -174,8 +174,8 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
     if card["name"] == "joined":
         return groups
     prefix = card["identity"]
-    tied = groups.str.split("+").map(lambda names: "+".join(f"{prefix}/{name}" for name in names))
-    return tied.where(groups != "", "")
+    named = f"{prefix}/" + groups.str.replace("+", f"+{prefix}/", regex=False)
+    return named.where(groups != "", "")
 
 
 def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
