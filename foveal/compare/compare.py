@@ -61,8 +61,11 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     check_out(config.out, "compare", config, FREE)
     for init in config.init:
-        refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks, judged)
-        refuse_taught(config, init)
+        seen = read_seen(init)
+        refuse_seen(prepared, seen, f"the training images of {init}", config.allow_leaks, judged)
+        if (seen["taught"] == TAUGHT).any() and set(config.labels) != {"100%"} and not config.allow_leaks:
+            what = f"--init {init} was trained on grades, so it has seen more labels than a fraction allows"
+            raise FovealError("leak.grades", what, fix="use --labels 100%, or --allow-leaks")
         task_of(config, init, prepared, device)  # check that the weights fit before anything is written
     with sole_writer(config.out, "compare"):
         return _compare(config, prepared, sides, device)
@@ -95,14 +98,6 @@ def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides], d
         draw_curves(table, partial)
     say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")
     return table
-
-
-def refuse_taught(config: CompareConfig, init: str) -> None:
-    """FovealError if the weights were trained on grades, but the comparison allows only a fraction of the grades."""
-    taught = (read_seen(init)["taught"] == TAUGHT).any()
-    if taught and set(config.labels) != {"100%"} and not config.allow_leaks:
-        what = f"--init {init} was trained on grades, so it has seen more labels than a fraction allows"
-        raise FovealError("leak.grades", what, fix="use --labels 100%, or --allow-leaks")
 
 
 def hash_of(init: str) -> str:
@@ -144,7 +139,10 @@ def tabulate(
         baseline: dict[str, tuple[float, np.ndarray]] = {}
         for init, name in product(config.init, names):
             found = [_figure(name, table, resampling, prepared) for table in tables[init]]
-            values, drawn = _over_seeds(found, config.seed)
+            values = np.array([value for value, _ in found])
+            drawn = np.stack([resamples for _, resamples in found])
+            seeds = np.random.default_rng([config.seed, 9]).integers(len(found), size=drawn.shape)
+            drawn = np.take_along_axis(drawn, seeds, axis=0).mean(0)  # over drawn seeds
             value, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan
             row = {"init": init, "how": how, "labels": labels, "share": own[0].share, "learned": learned}
             row |= {"metric": name, **_entry(value, drawn, resampling), "seeds": len(values), "spread": spread, **size}
@@ -177,13 +175,6 @@ def _figure(name: str, table: pd.DataFrame, resampling: Resampling, prepared: Pr
         return roc_area(*severity(table, lowest), resampling)
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     return resampling.graded(metrics_of(prepared)[name], labels, grades, len(prepared.classes))
-
-
-def _over_seeds(found: Sequence[tuple[float, np.ndarray]], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The metric for each seed [S], and its mean over drawn seeds in every resample [R]."""
-    drawn = np.stack([resamples for _, resamples in found])
-    seeds = np.random.default_rng([seed, 9]).integers(len(found), size=drawn.shape)
-    return np.array([value for value, _ in found]), np.take_along_axis(drawn, seeds, axis=0).mean(0)
 
 
 def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> None:

@@ -113,7 +113,7 @@ def _rounds(
             out = file.parent / "grader"
             runs.append(train(replace(student, out=out, pseudo_labels=file, allow_leaks=leaky)))
     if config.rounds:
-        compare_rounds(config.out, runs, sets[0])
+        compare_rounds(config.out, runs)
     say(f"pseudo-labels: {file}")
     return file
 
@@ -208,7 +208,7 @@ def show_labels(file: Path, classes: list[str]) -> None:
         warn(f"there are no pseudo-labels for {', '.join(empty)}: the next grader learns nothing new about this class")
 
 
-def compare_rounds(out: Path, runs: list[Path], prepared: PreparedSet) -> None:
+def compare_rounds(out: Path, runs: list[Path]) -> None:
     """Print and write the metrics on the test part before and after each round, and their differences."""
     model = read_model(runs[0])
     lowest = model["referable_from"]

@@ -9,7 +9,6 @@ in order and prints their number.
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -89,9 +88,3 @@ def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str], par
             removed[change["id"]] = str(records["split"][place])
             records.loc[place, "split"] = "unlabelled"
     return records
-
-
-def corrected_card(card: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The card of a set with corrections: adds their number, and makes the content hash depend on them."""
-    digest = hashlib.sha256(card["content_hash"].encode() + file.read_bytes()).hexdigest()
-    return card | {"content_hash": digest, "corrections": len(read_corrections(file))}

@@ -16,8 +16,10 @@ import numpy as np
 from foveal.console import Bar, progress_bar, say
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
-from foveal.sets.shards import ShardJob, read_facts, rows_per_shard, shard_numbers, write_shard
+from foveal.sets.shards import ShardJob, read_facts, shard_numbers, write_shard
 from foveal.sources.source import Source
+
+SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop, the most that an interruption can lose
 
 
 def file_stamps(source: Source) -> list[str]:
@@ -43,7 +45,8 @@ def plan_jobs(
     New files get the lowest free shard numbers, so that a resumed run makes the same shards as one that was never
     interrupted. Changed files get shards after all others: if a file is in two shards, the later one counts.
     """
-    rows, used = rows_per_shard(preparation), set(shard_numbers(folder))
+    rows = int(np.clip(SHARD_BYTES // (preparation.size**2 * preparation.channels), 64, 4096))
+    used = set(shard_numbers(folder))
     table = source.table.assign(stamp=stamps, position=np.arange(len(stamps))).drop_duplicates("file")
     before = table["file"].map(read_facts(folder).set_index("file")["stamp"])
     new, changed = table[before.isna()], table[before.notna() & (before != table["stamp"])]

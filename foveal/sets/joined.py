@@ -36,7 +36,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
         raise FovealError("set.repeated", f"a set is given twice: {', '.join(map(str, paths))}")
     sets = [open_prepared(path) for path in paths]
     check_alike(sets, "to join them")
-    check_scales(sets)
+    check_scales([prepared for prepared in sets if prepared.classes])
     tables, stamps = [], []
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         table = prepared.records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id")
@@ -61,9 +61,8 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
     return "joined", card, source, Preparation(**cards[0]["options"]), stamps
 
 
-def check_scales(sets: Sequence[PreparedSet]) -> None:
-    """FovealError unless all sets with labels have one scale and one number of classes."""
-    labelled = [prepared for prepared in sets if prepared.classes]
+def check_scales(labelled: Sequence[PreparedSet]) -> None:
+    """FovealError unless all sets have one scale and one number of classes."""
     for other in labelled[1:]:
         ours, theirs = _scale(labelled[0]), _scale(other)
         if ours != theirs:

@@ -28,7 +28,7 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import read_json
 from foveal.sets.corrections import FILE as CORRECTIONS
-from foveal.sets.corrections import apply_corrections, corrected_card
+from foveal.sets.corrections import apply_corrections, read_corrections
 from foveal.sets.shards import Shards, gather
 from foveal.sources.source import SPLITS
 
@@ -104,12 +104,14 @@ def open_prepared(path: Path) -> PreparedSet:
         raise FovealError("set.outdated", what, fix="prepare it again")
     records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
     # Computed from records.csv, since the card is written a moment later when a set is extended.
-    card["content_hash"] = hashlib.sha256((path / "records.csv").read_bytes()).hexdigest()
+    digest = hashlib.sha256((path / "records.csv").read_bytes()).hexdigest()
     if corrections.is_file():
         records = apply_corrections(records, corrections, card["classes"])
-        card = corrected_card(card, corrections)
+        digest = hashlib.sha256(digest.encode() + corrections.read_bytes()).hexdigest()
+        card["corrections"] = len(read_corrections(corrections))
         say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")
-    prepared = PreparedSet(path, records, card | {"counts": counts_of(records, card["classes"])})
+    card |= {"content_hash": digest, "counts": counts_of(records, card["classes"])}
+    prepared = PreparedSet(path, records, card)
     validate(records, prepared.classes, str(path))
     check_copies(records, path / "duplicates.csv")
     last_rows = records.groupby("shard")["row"].max()

@@ -35,7 +35,6 @@ from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepa
 T = TypeVar("T")
 AHEAD = 8  # items per thread, so that a slow one does not hold up the others
 OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and some systems allow 256 open files
-SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop, the most that an interruption can lose
 # The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
 FACTS = {
     "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
@@ -59,12 +58,6 @@ class ShardJob:
     positions: tuple[int, ...]  # of the files in the source
     photographs: bool  # whether they are fundus photographs, which are measured and fingerprinted
     images: np.ndarray | None = None  # uint8 [n, h, w, C] in the order of `files`, for sources that hold arrays
-
-
-def rows_per_shard(preparation: Preparation) -> int:
-    """Images in a shard: 64 MiB of them, between 64 and 4,096."""
-    image_bytes = preparation.size**2 * preparation.channels
-    return int(np.clip(SHARD_BYTES // image_bytes, 64, 4096))
 
 
 def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> None:
