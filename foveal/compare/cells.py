@@ -145,10 +145,9 @@ def _probe(
         penalty = best_penalty(inside, labels, classes, [part == fold for fold in range(INNER_FOLDS)])
     logits = LogisticRegression(inside, labels, classes).fit(penalty).logits(asked)
     probabilities = logits.softmax(1).cpu().numpy().astype(float)
-    table = judged[["id", "label", "group", "split"]].reset_index(drop=True)
-    table = table.assign(grade=probabilities.argmax(1), referable="")
-    for k in range(classes):
-        table[f"p{k}"] = probabilities[:, k].round(6)
+    judged = judged.reset_index(drop=True)
+    table = judged[["id", "label"]].join(pd.DataFrame(probabilities.round(6)).add_prefix("p"))
+    table = table.assign(grade=probabilities.argmax(1), referable="").join(judged[["group", "split"]])
     return table, f"penalty {penalty:.3g}"
 
 
