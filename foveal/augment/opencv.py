@@ -112,10 +112,8 @@ def _chosen(values: Tensor, mask: Tensor) -> list[ndarray | None]:
 def _view(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
     """One view, float32 [s, s] or [s, s, 3] in 0..255."""
     view: ndarray = _warp(image, row, plan, size)
-    if row.colour is not None:
-        view = _recolour(view, row.colour)
-    if row.light is not None:
-        view = _light(view, row.light)
+    view = view if row.colour is None else _recolour(view, row.colour)
+    view = view if row.light is None else _light(view, row.light)
     if row.colour is not None or row.light is not None:
         cv2.threshold(view, 0, 0, cv2.THRESH_TOZERO, dst=view)
         cv2.threshold(view, 255, 255, cv2.THRESH_TRUNC, dst=view)

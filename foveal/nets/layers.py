@@ -12,6 +12,7 @@ bf16.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import torch
@@ -91,31 +92,25 @@ def _update(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tenso
     norm.running_var.lerp_(variance.to(norm.running_var.dtype), weight)
 
 
-class SynchronisedBatchNorm1d(nn.BatchNorm1d):
-    """BatchNorm1d with training statistics over the batches of all processes, which must have the same size."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """[B, C] or [B, C, L] -> the same shape; evaluation mode uses the running statistics, as usual."""
-        return _normalise(self, input) if self.training and dist.is_initialized() else super().forward(input)
-
-
-class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d with training statistics over the batches of all processes, which must have the same size."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """[B, C, h, w] -> the same shape; evaluation mode uses the running statistics, as usual."""
-        return _normalise(self, input) if self.training and dist.is_initialized() else super().forward(input)
-
-
-class SynchronisedBatchNormAct2d(BatchNormAct2d):
-    """The same for timm's layer, which applies dropout and activation after the normalisation."""
-
+class _Synchronised(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] -> the same shape."""
         if not self.training or not dist.is_initialized():
             return super().forward(x)
-        activated: Tensor = self.act(self.drop(_normalise(self, x)))
-        return activated
+        layer: Any = self
+        normalised = _normalise(layer, x)
+        return layer.act(layer.drop(normalised)) if isinstance(layer, BatchNormAct2d) else normalised
+
+
+class SynchronisedBatchNorm1d(_Synchronised, nn.BatchNorm1d):
+    """BatchNorm1d with training statistics over the batches of all processes, which must have the same size."""
+
+
+class SynchronisedBatchNorm2d(_Synchronised, nn.BatchNorm2d):
+    """The same for [B, C, h, w]. In evaluation mode all use the running statistics, as usual."""
+
+
+class SynchronisedBatchNormAct2d(_Synchronised, BatchNormAct2d):
+    """The same for timm's layer, which applies dropout and activation after the normalisation."""
 
 
 SYNCHRONISED = {  # subclasses first
@@ -128,9 +123,9 @@ SYNCHRONISED = {  # subclasses first
 def synchronise(module: nn.Module) -> None:
     """Replace every batch normalisation by its synchronised form; names, weights and statistics are kept."""
     for layer in module.modules():
-        synchronised = next((new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)), None)
-        if synchronised is not None:
-            layer.__class__ = synchronised
+        fitting = [new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)]
+        if fitting:
+            layer.__class__ = fitting[0]
 
 
 class Depthwise(nn.Conv2d):
@@ -204,10 +199,8 @@ def _gradient(
     gradient: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], which: int
 ) -> Tensor:
     """The gradient of the images (which 0) or of the weight (which 1)."""
-    wanted = [which == 0, which == 1, False]
-    found: list[Tensor] = torch.ops.aten.convolution_backward(
-        gradient, images, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), wanted
-    )
+    rest = (None, stride, padding, (1, 1), False, (0, 0), len(weight), [which == 0, which == 1, False])
+    found: list[Tensor] = torch.ops.aten.convolution_backward(gradient, images, weight, *rest)
     return found[which]
 
 
@@ -218,12 +211,10 @@ def _in_pieces(
     padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0]))
     found = torch.empty_like(weight)
     height, width = ((gradient.shape[axis] - 1) * stride[axis - 2] + PIECE for axis in (2, 3))
-    for top in _starts(weight.shape[2]):
-        for left in _starts(weight.shape[3]):
-            seen = padded[:, :, top : top + height, left : left + width]
-            seen = seen.contiguous(memory_format=torch.channels_last)
-            taps = weight[:, :, top : top + PIECE, left : left + PIECE].contiguous()
-            found[:, :, top : top + PIECE, left : left + PIECE] = _gradient(gradient, seen, taps, stride, (0, 0), 1)
+    for top, left in product(_starts(weight.shape[2]), _starts(weight.shape[3])):
+        seen = padded[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
+        piece = (slice(None), slice(None), slice(top, top + PIECE), slice(left, left + PIECE))
+        found[piece] = _gradient(gradient, seen, weight[piece].contiguous(), stride, (0, 0), 1)
     return found
 
 
