@@ -30,7 +30,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foveal.errors import FovealError
-from foveal.explain.target import Scorer
 
 MethodName = Literal[
     "gradcam", "gradcam++", "hirescam", "layercam", "integrated-gradients", "occlusion", "saliency", "gradient-x-input"
@@ -46,6 +45,18 @@ EARLIER = 2
 
 Layout = Callable[[Tensor], Tensor]
 Seen = dict[nn.Module, tuple[Tensor, Tensor]]  # module -> (A, G), in the order of the pass
+
+
+class Scorer(nn.Module):
+    """A module from inputs [B, C, s, s] to scores [B]: a grader, and a function of its logits [B, K]."""
+
+    def __init__(self, grader: nn.Module, score: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.grader, self.score = grader, score
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores float32 [B]."""
+        return self.score(self.grader(images))
 
 
 @dataclass(frozen=True)

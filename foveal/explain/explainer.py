@@ -1,7 +1,12 @@
-"""Explainer: computes the map of a prepared picture for a trained run and a method, and its share on the border."""
+"""Explainer: the map of a prepared picture for a trained run, a method and a target, and its share on the border.
+
+A target is the number in the answer of a grader that a map explains. A map means nothing without it, so no function
+here has a default target.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +17,10 @@ import torch
 from torch import Tensor
 
 from foveal.augment.views import plain_view
-from foveal.explain.attribution import WEIGHTED, Attribution, attribute, class_activation, enlarged
-from foveal.explain.target import EXPECTED, Scorer, Target, of_class, resolve
+from foveal.errors import FovealError
+from foveal.explain.attribution import WEIGHTED, Attribution, Scorer, attribute, class_activation, enlarged
 from foveal.fundus.overlay import retina_of
+from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
@@ -24,6 +30,58 @@ RIM = 0.03  # width of the rim, as a share of the diameter of the retina
 # about twice the former, the map is drawn to the edge.
 ALARM = 0.25
 HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number that a map explains: the expected grade, or the log-odds that the class is one of `classes`.
+
+    `name`: for people. `classes`: class numbers, not all of them; empty for the expected grade.
+    Log-odds rather than the probability: near 0 and 1 a probability hardly changes, and its map would be empty.
+    """
+
+    name: str
+    classes: tuple[int, ...] = ()
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Logits [B, K] -> the score that a map explains, float32 [B]."""
+        logits = logits.float()
+        if not self.classes:
+            return expected_grade(logits.softmax(1))
+        rest = [number for number in range(logits.shape[1]) if number not in self.classes]
+        return logits[:, list(self.classes)].logsumexp(1) - logits[:, rest].logsumexp(1)
+
+    def value(self, logits: Tensor) -> Tensor:
+        """Logits [B, K] -> the value to display, float32 [B]: the expected grade, 0 to K - 1, or a probability."""
+        score = self.score(logits)
+        return score.sigmoid() if self.classes else score
+
+
+EXPECTED = Target("expected grade")
+
+
+def resolve(wanted: str, classes: Sequence[str], referable_from: int | None, decision: str) -> Target | None:
+    """The target called `wanted`: grade, referable, or a class by name or number.
+
+    None means the class given to each picture: `grade` for a grader that chooses the most probable class.
+    FovealError for other names, and for `referable` if the scale has no referable classes.
+    """
+    if wanted == "grade":
+        return EXPECTED if decision == "expected" else None
+    if wanted == "referable":
+        if referable_from is None:
+            raise FovealError("option.value", "--target referable: the scale of this grader has no referable classes")
+        return Target("referable", tuple(range(referable_from, len(classes))))
+    numbers = {name: number for number, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
+    if wanted not in numbers:
+        expected = f"grade, referable or a class: {', '.join(classes)}"
+        raise FovealError("option.value", f"--target {wanted}", expected=expected)
+    return of_class(numbers[wanted], classes)
+
+
+def of_class(number: int, classes: Sequence[str]) -> Target:
+    """The target of one class."""
+    return Target(f"class '{classes[number]}'", (number,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +132,7 @@ class Explainer:
             found = Attribution(*enlarged(places[0][0], image.shape[3]))
         else:
             empty = self.input(without_lesions(pixels, retina))
-            found = attribute(method, Scorer(self.grader, target), image, empty)
+            found = attribute(method, Scorer(self.grader, target.score), image, empty)
         heat = found.heat.cpu().numpy()
         return Explanation(
             heat=heat, retina=retina, target=target, grade=grade, value=float(target.value(logits)),
@@ -84,7 +142,7 @@ class Explainer:
     def check(self, method: str) -> None:
         """Raise FovealError if the method does not work with the encoder; takes one pass."""
         if method in WEIGHTED:
-            scorer = Scorer(self.grader, self.target or of_class(0, self.classes))
+            scorer = Scorer(self.grader, (self.target or of_class(0, self.classes)).score)
             class_activation(method, scorer, self.input(self.predictor.blank(1)[0]).requires_grad_())
 
     def input(self, pixels: np.ndarray) -> Tensor:

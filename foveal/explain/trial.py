@@ -43,7 +43,6 @@ class Drawn:
     """A prepared drawn photograph: `pixels` uint8 [S, S, C], `lesions` uint8 [S, S], 1 in lesions of any kind."""
 
     patient: str
-    grade: int
     pixels: np.ndarray
     lesions: np.ndarray
 
@@ -57,7 +56,7 @@ def draw_with_lesions(count: int, preparation: Preparation, seed: int) -> Iterat
         lesions = score.lesions_at(cut, preparation.size).astype(np.uint8)
         if lesions.any():
             pixels = prepare_pixels(phantom.image, preparation).pixels
-            yield Drawn(patient=patient, grade=phantom.grade, pixels=pixels, lesions=lesions)
+            yield Drawn(patient=patient, pixels=pixels, lesions=lesions)
 
 
 def try_maps(explainer: Explainer, count: int) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from foveal.explain import attribution
-from foveal.explain.attribution import METHODS, WEIGHTED, attribute, require_captum
-from foveal.explain.target import Scorer, Target, of_class, resolve
+from foveal.explain.attribution import METHODS, WEIGHTED, Scorer, attribute, require_captum
+from foveal.explain.explainer import Target, of_class, resolve
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
 
@@ -40,21 +40,21 @@ def grader_of(encoder, size):
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in WEIGHTED])
 def test_maps_highlight_what_the_answer_depends_on(linear, method):
     image = torch.rand(1, 3, 32, 32) + 0.5
-    found = attribute(method, Scorer(linear, Target("expected grade")), image, torch.zeros_like(image))
+    found = attribute(method, Scorer(linear, Target("expected grade").score), image, torch.zeros_like(image))
     assert found.heat.shape == (32, 32) and found.heat.min() >= 0 and not found.heat.requires_grad
     assert found.heat[:16, :16].sum() / found.heat.sum() > 0.85
 
 
 def test_what_lowers_the_score_is_not_shown(linear):
     image = torch.full((1, 3, 32, 32), -0.5)  # darker than the baseline: lowers the grade
-    scorer = Scorer(linear, Target("expected grade"))
+    scorer = Scorer(linear, Target("expected grade").score)
     for method in ("integrated-gradients", "occlusion"):
         assert attribute(method, scorer, image, torch.zeros_like(image)).heat.max() < 1e-6
 
 
 def test_integrated_gradients_report_the_error_of_their_sum(linear):
     image = torch.rand(1, 3, 32, 32)
-    scorer = Scorer(linear, Target("expected grade"))
+    scorer = Scorer(linear, Target("expected grade").score)
     assert attribute("integrated-gradients", scorer, image, torch.zeros_like(image)).delta < 0.01
     assert attribute("saliency", scorer, image, torch.zeros_like(image)).delta is None
 
@@ -67,7 +67,7 @@ def test_no_gradients_or_hooks_stay_on_the_model(monkeypatch):
     before = {name: value.clone() for name, value in grader.state_dict().items()}
     for method in METHODS:
         attribute(
-            method, Scorer(grader, Target("expected grade")), torch.randn(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+            method, Scorer(grader, Target("expected grade").score), torch.randn(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
         )
     assert all(torch.equal(before[name], value) for name, value in grader.state_dict().items())
     assert all(parameter.grad is None for parameter in grader.parameters())
@@ -76,7 +76,7 @@ def test_no_gradients_or_hooks_stay_on_the_model(monkeypatch):
 
 def test_occlusion_of_one_window_is_the_drop_of_the_score(linear, monkeypatch):
     monkeypatch.setattr(attribution, "WINDOWS", 2)
-    scorer, image = Scorer(linear, Target("expected grade")), torch.ones(1, 3, 4, 4)
+    scorer, image = Scorer(linear, Target("expected grade").score), torch.ones(1, 3, 4, 4)
     hidden = image.clone()
     hidden[:, :, :2, :2] = 0
     fall = scorer(image) - scorer(hidden)
@@ -105,7 +105,9 @@ def test_a_target_that_does_not_exist_is_named(wanted, named, refuses):
 
 def test_an_unknown_method_is_named(linear, refuses):
     with refuses("option.value", "--method lime", *METHODS):
-        attribute("lime", Scorer(linear, Target("expected grade")), torch.ones(1, 3, 8, 8), torch.ones(1, 3, 8, 8))
+        attribute(
+            "lime", Scorer(linear, Target("expected grade").score), torch.ones(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+        )
 
 
 def test_without_captum_the_install_command_is_given(monkeypatch, refuses):

@@ -3,8 +3,8 @@ import torch
 from captum.attr import LayerGradCam, LayerGradientXActivation
 from torch import nn
 
-from foveal.explain.attribution import WEIGHTED, attribute, feature_maps
-from foveal.explain.target import Scorer, Target
+from foveal.explain.attribution import WEIGHTED, Scorer, attribute, feature_maps
+from foveal.explain.explainer import Target
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
 
@@ -55,7 +55,7 @@ def enlarged(heat, size):
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "hirescam"])
 def test_maps_are_their_formulas(form, method):
     grader = grader_of("strided_conv", 32, form)
-    scorer, image = Scorer(grader, GRADE), torch.randn(1, 3, 32, 32)
+    scorer, image = Scorer(grader, GRADE.score), torch.randn(1, 3, 32, 32)
     expected = slow_map(method, *seen_at(scorer, image, grader.encoder.top))
     found = attribute(method, scorer, image, image)
     assert expected.max() > 0 and found.cells == 4
@@ -66,7 +66,7 @@ def test_maps_are_their_formulas(form, method):
 @pytest.mark.parametrize("form", FORMS)
 def test_layer_cam_is_its_formula_two_stages_before_the_last(form):
     grader = grader_of("resnet10t", 64, form)
-    scorer, image = Scorer(grader, GRADE), torch.randn(1, 3, 64, 64)
+    scorer, image = Scorer(grader, GRADE.score), torch.randn(1, 3, 64, 64)
     expected = slow_map("layercam", *seen_at(scorer, image, grader.encoder.layer2))
     found = attribute("layercam", scorer, image, image)
     assert expected.max() > 0 and found.cells == 8
@@ -76,7 +76,7 @@ def test_layer_cam_is_its_formula_two_stages_before_the_last(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_where_captum_has_the_method_it_gives_the_same_map(form):
     grader = grader_of("small_conv", 16, form)
-    scorer, image = Scorer(grader, Target("class", (1,))), torch.randn(1, 3, 16, 16, requires_grad=True)
+    scorer, image = Scorer(grader, Target("class", (1,)).score), torch.randn(1, 3, 16, 16, requires_grad=True)
     layer = grader.encoder.conv2
     expected = {
         "gradcam": LayerGradCam(scorer, layer).attribute(image, relu_attributions=True),
@@ -89,7 +89,7 @@ def test_where_captum_has_the_method_it_gives_the_same_map(form):
 def test_on_the_mean_of_the_last_map_hirescam_is_gradcam_and_only_there():
     image = torch.randn(1, 3, 64, 64)
     for encoder, same in (("resnet10t", True), ("small_conv", False)):
-        scorer = Scorer(grader_of(encoder, 64), GRADE)
+        scorer = Scorer(grader_of(encoder, 64), GRADE.score)
         first, second = (attribute(method, scorer, image, image).heat for method in ("gradcam", "hirescam"))
         assert torch.allclose(first, second, rtol=1e-3, atol=1e-6) is same
 
@@ -104,7 +104,7 @@ def test_grad_cam_pp_stays_bounded_where_features_are_below_0():
     [("resnet10t", 64, 2), ("tf_efficientnet_lite0", 64, 2), ("mobilenetv3_small_050", 64, 2), ("small_conv", 32, 16)],
 )
 def test_the_last_map_is_found_in_any_convolutional_encoder(encoder, size, cells):
-    scorer = Scorer(grader_of(encoder, size), Target("class", (2,)))
+    scorer = Scorer(grader_of(encoder, size), Target("class", (2,)).score)
     found = attribute("gradcam", scorer, torch.randn(1, 3, size, size), torch.zeros(1))
     assert found.cells == cells and found.heat.shape == (size, size)
 
@@ -113,7 +113,7 @@ def test_the_last_map_is_found_in_any_convolutional_encoder(encoder, size, cells
 def test_tokens_of_a_transformer_are_arranged_in_their_grid(form):
     """With a class token, the last block reads places through its first norm and hands none of them on."""
     grader = grader_of("test_vit", 64, form)
-    scorer, image = Scorer(grader, GRADE), torch.randn(1, 3, 64, 64)
+    scorer, image = Scorer(grader, GRADE.score), torch.randn(1, 3, 64, 64)
     tokens, gradients = (part[1:] for part in seen_at(scorer, image, grader.encoder.blocks[-1].norm1))
     assert tokens.shape == (16, 64)
     for method in ("gradcam", "hirescam", "layercam"):
@@ -135,7 +135,7 @@ def test_tokens_of_a_transformer_are_arranged_in_their_grid(form):
     ],
 )
 def test_maps_of_well_known_encoders(encoder, size, cells):
-    scorer = Scorer(grader_of(encoder, size), GRADE)
+    scorer = Scorer(grader_of(encoder, size), GRADE.score)
     image = torch.randn(1, 3, size, size)
     for method, places in cells.items():
         found = attribute(method, scorer, image, image)
@@ -149,7 +149,7 @@ def test_an_encoder_without_a_map_of_features_is_refused(refuses):
         def forward(self, images):
             return images.mean((2, 3))
 
-    scorer = Scorer(Grader(Flat(), 3, 4).eval().requires_grad_(False), GRADE)
+    scorer = Scorer(Grader(Flat(), 3, 4).eval().requires_grad_(False), GRADE.score)
     image = torch.randn(1, 3, 16, 16, requires_grad=True)
     assert feature_maps(scorer, image) == {}
     with refuses("run.no_maps", "--method hirescam"):

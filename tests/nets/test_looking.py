@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from foveal.explain.attribution import attribute
-from foveal.explain.target import Scorer, Target
+from foveal.explain.attribution import Scorer, attribute
+from foveal.explain.explainer import Target
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader, Looking, has_map
 
@@ -24,7 +24,7 @@ def test_the_map_is_grad_cam_without_a_backward_pass(grader, decision):
     assert torch.allclose(logits, grader(images), atol=1e-6) and features.shape == (2, 512)
     for number in range(2):
         target = Target("grade") if decision == "expected" else Target("class", (int(logits[number].argmax()),))
-        expected = attribute("gradcam", Scorer(grader, target), images[number : number + 1], images[:1]).heat
+        expected = attribute("gradcam", Scorer(grader, target.score), images[number : number + 1], images[:1]).heat
         enlarged = torch.nn.functional.interpolate(places[None, number : number + 1], (64, 64), mode="bilinear")[0, 0]
         if expected.max() == 0:
             assert enlarged.max() == 0
