@@ -108,9 +108,8 @@ def target_of(source: Module) -> Module:
 def update_average(target: nn.Module, source: nn.Module, momentum: float) -> None:
     """Update parameters in place to momentum * target + (1 - momentum) * source; copy buffers."""
     mine: list[Tensor] = list(target.parameters())
-    other: list[Tensor] = list(source.parameters())
     if mine:
-        torch._foreach_lerp_(mine, other, 1 - momentum)
+        torch._foreach_lerp_(mine, list(source.parameters()), 1 - momentum)
     for to, value in zip(target.buffers(), source.buffers(), strict=True):
         to.copy_(value)
 
