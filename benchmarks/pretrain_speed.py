@@ -43,9 +43,9 @@ from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.pretrain.auto import Machine, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed
-from foveal.pretrain.methods import SimCLROptions
+from foveal.pretrain.options import SimCLROptions
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.resolve import resolve
+from foveal.pretrain.auto import resolve
 from foveal.pretrain.plan import rehearse
 
 folder, encoder = Path(sys.argv[1]), sys.argv[2]

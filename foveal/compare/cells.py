@@ -28,8 +28,7 @@ from foveal.train.folds import folds_of
 from foveal.train.learned import learned_from
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import write_model
-from foveal.train.start import frozen_encoder, start_from
-from foveal.train.task import Task, set_up
+from foveal.train.task import Task, frozen_encoder, set_up, start_from
 
 INNER_FOLDS = 5  # of the labels learned from, to choose the penalty of a probe
 FEWEST_FOR_CHOICE = 25  # labels; with fewer, the middle penalty is used

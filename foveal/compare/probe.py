@@ -34,7 +34,7 @@ from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.splits import owners
 from foveal.train.options import check
-from foveal.train.start import frozen_encoder, start_from
+from foveal.train.task import frozen_encoder, start_from
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # strongest first; each fit starts from the previous one
 RESAMPLES = 500

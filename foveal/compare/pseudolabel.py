@@ -38,8 +38,8 @@ from foveal.runs import check_out, read_model, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
 from foveal.sets.splits import group_codes
+from foveal.train.learned import PSEUDO_LABELS
 from foveal.train.options import TrainConfig, check
-from foveal.train.pseudo import FILE
 from foveal.train.train import train
 
 SHOWN = ("quadratic_kappa", "accuracy", "macro_f1", "referable_auc")
@@ -97,7 +97,7 @@ def _rounds(
 ) -> Path:
     runs = [config.run]
     for number in range(1, max(1, config.rounds) + 1):
-        file = config.out / f"round{number}" / FILE
+        file = config.out / f"round{number}" / PSEUDO_LABELS
         if not file.is_file():
             images = sum(len(part) for _, part in pool)
             say(f"\nround {number}: {runs[-1]} grades {images:,} unlabelled images", style="bold")

@@ -15,15 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foveal.augment.recipes import RECIPES
+from foveal.config import read_toml
 from foveal.console import say
 from foveal.distributed import apart, from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_memory, processes_here
+from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.pretrain.built import build_method
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.step import gradients
 from foveal.sets.loader import RESIDENT_SHARE
+from foveal.sets.records import PreparedSet
 
 MOST_SECONDS, SHARE_OF_RUN = 20.0, 0.02  # of measuring
 GAIN = 1.15  # by which a measured choice must be faster than the rule: smaller differences are noise
@@ -219,3 +223,48 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
         fix="choose a smaller --image-size, --encoder or --batch-size"
         + (", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""),
     )
+
+
+def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> PretrainConfig:
+    """Replace every open value that need not be measured; values that a run in `--out` has measured are kept."""
+    config = _remember(config, world)
+    channels, size = sets[0].channels, config.image_size or sets[0].size
+    views = config.views
+    if views == "auto":
+        plain = "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
+        views = "fundus" if all(s.card["fundus"] for s in sets) else plain
+    assert views in RECIPES
+    simclr = config.simclr
+    if config.method == "simclr" and not simclr.projection_hidden:
+        simclr = replace(simclr, projection_hidden=feature_size(create_encoder(config.encoder, channels, size)))
+    scale = config.batch_size / 256
+    rates = {"adamw": 1e-3 * math.sqrt(scale), "sgd": 0.12 * scale, "lars": 0.6 * scale}
+    decays = {"adamw": 0.01, "sgd": 5e-4, "lars": 1e-6}
+    return replace(
+        config, views=views, image_size=size, simclr=simclr,
+        learning_rate=rates[config.optimiser] if config.learning_rate is None else config.learning_rate,
+        weight_decay=decays[config.optimiser] if config.weight_decay is None else config.weight_decay,
+    )  # fmt: skip
+
+
+def _remember(config: PretrainConfig, world: int) -> PretrainConfig:
+    """The config with what was measured when the run in `--out` began.
+
+    A micro-batch only where it divides the share of a process; whether whole shares fit is measured again.
+    """
+    file = config.out / "config.toml"
+    if not file.is_file():
+        return config
+    try:
+        saved = read_toml(file, "pretrain")
+    except FovealError:  # a run of another verb, which `check_out` refuses
+        return config
+    known: dict[str, Any] = {
+        name: saved[name] for name in ("precision", "compile") if name in saved and getattr(config, name) == "auto"
+    }
+    micro = str(saved.get("micro_batch"))
+    if config.micro_batch == "auto" and micro.isdigit() and config.batch_size // world % int(micro) == 0:
+        known["micro_batch"] = micro
+    if config.budget is not None and saved.get("budget"):  # another budget is refused by its name alone
+        known["epochs"] = saved["epochs"]
+    return replace(config, **known)

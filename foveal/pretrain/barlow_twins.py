@@ -11,7 +11,7 @@ from foveal.losses.without_negatives import barlow_twins
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, TwoViews
-from foveal.pretrain.methods import BarlowTwinsOptions
+from foveal.pretrain.options import BarlowTwinsOptions
 
 HIDDEN, SIZE = 2048, 2048  # section 2.2 has 8192 for both, for ResNet-50 on ImageNet
 

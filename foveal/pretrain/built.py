@@ -1,4 +1,4 @@
-"""A method as it is trained: on its device, with its optimiser, alone or beside other processes."""
+"""The methods by name, and a method as it is trained: on its device, with its optimiser, alone or beside others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales
 from foveal.nets.layers import quicken_depthwise, synchronise
+from foveal.pretrain.barlow_twins import BarlowTwins
+from foveal.pretrain.byol import BYOL
+from foveal.pretrain.dino import DINO
+from foveal.pretrain.mocov3 import MoCoV3
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.resolve import METHODS
+from foveal.pretrain.simclr import SimCLR
+from foveal.pretrain.simsiam import SimSiam
+from foveal.pretrain.supcon import SupCon
+from foveal.pretrain.vicreg import VICReg
 from foveal.schedule import build_optimiser, parameter_groups
+
+METHODS: dict[str, Any] = {
+    "simclr": SimCLR, "supcon": SupCon, "byol": BYOL, "simsiam": SimSiam, "mocov3": MoCoV3,
+    "barlow_twins": BarlowTwins, "vicreg": VICReg, "dino": DINO,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

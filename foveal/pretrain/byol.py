@@ -11,7 +11,7 @@ from foveal.losses.without_negatives import cosine
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, SlowTarget
-from foveal.pretrain.methods import BYOLOptions
+from foveal.pretrain.options import BYOLOptions
 
 HIDDEN, SIZE = 1024, 256  # section 3.3 has 4096 and 256, for ResNet-50 on ImageNet
 

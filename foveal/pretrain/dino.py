@@ -14,7 +14,7 @@ from foveal.nets.heads import PrototypeHead
 from foveal.nets.weights import rising_momentum, target_of, update_average
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts
-from foveal.pretrain.methods import DINOOptions
+from foveal.pretrain.options import DINOOptions
 
 HIDDEN, SIZE = 2048, 256  # appendix C
 PROTOTYPES = 1024  # the paper has 65,536, for 1.3 million images

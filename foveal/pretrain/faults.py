@@ -1,12 +1,12 @@
-"""Is the first loss what its formula says? It is computed again, right and in each of the known wrong ways.
+"""Faults that stop a run: a loss that cannot be right, and embeddings from which nothing can be learned.
 
-Each of these mistakes has been made in a published program, and none of them stops a run by itself.
+The first loss is computed again, right and in each of the known wrong ways. Each of these mistakes has been made in a
+published program, and none of them stops a run by itself.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,37 +15,12 @@ from torch import Tensor
 from foveal.distributed import apart
 from foveal.errors import FovealError
 from foveal.losses.precision import unit
-from foveal.pretrain.health import FACT_IMAGES, SAME, alignment
-from foveal.pretrain.methods import SameGroup
+from foveal.pretrain.health import FACT_IMAGES, alignment
+from foveal.pretrain.interface import Contrast
 from foveal.pretrain.step import running_statistics_still
 
+SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Which contrastive loss a method has: NT-Xent, with groups masked or positive (SupCon), or decoupled."""
-
-    temperature: float
-    same_group: SameGroup = "ignore"
-    decoupled: bool = False
-
-    def pairs(self, images: int, identity: Tensor | None) -> tuple[Tensor, Tensor]:
-        """bool [2n, 2n] each: which vectors attract an anchor, and which stand in its denominator."""
-        place = torch.arange(2 * images)
-        itself = place[:, None] == place
-        positives = (place[:, None] - place) % images == 0
-        positives &= ~itself
-        others = ~itself
-        if self.same_group != "ignore":
-            assert identity is not None
-            group = identity.cpu().repeat(2)
-            same = group[:, None] == group
-            if self.same_group == "mask":
-                others = others & (~same | positives)
-            else:
-                positives = same & ~itself
-        return positives, others & ~positives if self.decoupled else others
 
 
 def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | None, autocast: Any) -> None:
@@ -124,3 +99,59 @@ def _value(logits: Tensor, positives: Tensor, others: Tensor) -> float:
 def _close(loss: float, value: float) -> bool:
     # Sums of float32. Before anything is learned, a wrong loss may differ from the right one in the fourth digit only.
     return math.isclose(loss, value, rel_tol=2e-5, abs_tol=1e-5)
+
+
+def check_loss(loss: float, bounds: tuple[float, float] | None, facts: dict[str, float], first: bool) -> None:
+    """FovealError, with the likely cause, for a loss and facts that only a fault explains.
+
+    bounds: of the method (lowest possible, chance) or None. first: nothing has been learned yet.
+    """
+    if not math.isfinite(loss):
+        raise FovealError(
+            "training.diverged", f"the loss is {loss}", fix="lower --learning-rate or use --precision fp32"
+        )
+    if first:
+        _check_embeddings(facts)
+    if bounds is None:
+        return
+    floor, chance = bounds
+    if loss < floor - 1e-3 - 1e-3 * abs(floor):
+        raise _wrong(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: {_TOO_LOW}")
+    # Unit vectors are at most (positive - negative cosine) / t below chance (Jensen) and (1 - positive) / t above it.
+    # Where images are drawn together, (1 - the mean cosine of all positives): at least that of strangers, at most that
+    # of own views. The temperature is not known here; 0.01 is lower than any in use: no right loss is stopped.
+    gap = max(0.0, facts["positive_cosine"] - facts["negative_cosine"])
+    if first and loss < chance - 100 * gap - 0.05 * abs(chance):
+        raise _wrong(f"the first loss is {loss:.4f}, and embeddings that are still alike give {chance:.4f}: {_TOO_LOW}")
+    least = facts["positive_cosine"]
+    if "loss_floor" in facts:
+        least = min(least, facts["negative_cosine"])
+    if loss > chance + 100 * (1 - least) + 0.05 * abs(chance):
+        raise _wrong(
+            f"a loss of {loss:.4f} is far above {chance:.4f}, that of equal embeddings: the vectors are not normalised "
+            "to unit length, the loss is scaled, or the temperature or --learning-rate is extreme"
+        )
+
+
+def _check_embeddings(facts: dict[str, float]) -> None:
+    """FovealError where the first embeddings are all alike, or those of both views."""
+    if facts["feature_std"] < 1e-5:
+        raise FovealError(
+            "training.collapsed", "all embeddings are one vector at the first step: the encoder ignores the picture",
+            fix="check --init and the pictures in views.jpg",
+        )  # fmt: skip
+    if facts["alignment"] < SAME:
+        raise FovealError(
+            "training.same_views", "both views of every image are the same tensor, so there is nothing to learn",
+            fix="use a recipe of --views that draws, and give the method two draws",
+        )  # fmt: skip
+
+
+def _wrong(what: str) -> FovealError:
+    return FovealError("training.wrong_loss", what)
+
+
+_TOO_LOW = (
+    "the vectors are not normalised to unit length, a vector is its own target, the denominator holds only the "
+    "positive, or the loss is scaled by a base temperature"
+)

@@ -7,16 +7,43 @@ apart so that a batch can be embedded in parts, in several processes, and still 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from foveal.nets.weights import rising_momentum, target_of, update_average
-from foveal.pretrain.faults import Contrast
+from foveal.pretrain.options import SameGroup
 
 Parts = tuple[Tensor, ...]
 Loss = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Which contrastive loss a method has: NT-Xent, with groups masked or positive (SupCon), or decoupled."""
+
+    temperature: float
+    same_group: SameGroup = "ignore"
+    decoupled: bool = False
+
+    def pairs(self, images: int, identity: Tensor | None) -> tuple[Tensor, Tensor]:
+        """bool [2n, 2n] each: which vectors attract an anchor, and which stand in its denominator."""
+        place = torch.arange(2 * images)
+        itself = place[:, None] == place
+        positives = (place[:, None] - place) % images == 0
+        positives &= ~itself
+        others = ~itself
+        if self.same_group != "ignore":
+            assert identity is not None
+            group = identity.cpu().repeat(2)
+            same = group[:, None] == group
+            if self.same_group == "mask":
+                others = others & (~same | positives)
+            else:
+                positives = same & ~itself
+        return positives, others & ~positives if self.decoupled else others
 
 
 class TwoViews(nn.Module, ABC):

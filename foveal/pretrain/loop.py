@@ -29,13 +29,12 @@ from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of
 from foveal.nets.weights import load_encoder_weights
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Choice, Machine, check_micro_batch, settle
-from foveal.pretrain.built import build
+from foveal.pretrain.auto import Choice, Machine, check_micro_batch, resolve, settle
+from foveal.pretrain.built import METHODS, build
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import finish
 from foveal.pretrain.plan import epochs_within, measuring_seconds, rehearse, show_plan
-from foveal.pretrain.resolve import METHODS, resolve
 from foveal.pretrain.training import Training
 from foveal.runs import Run, check_out, open_run, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen

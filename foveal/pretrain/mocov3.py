@@ -12,7 +12,7 @@ from foveal.losses.ntxent import contrast_bounds, infonce
 from foveal.nets.heads import ProjectionHead
 from foveal.pretrain.health import facts_of
 from foveal.pretrain.interface import Loss, Parts, SlowTarget
-from foveal.pretrain.methods import MoCoV3Options
+from foveal.pretrain.options import MoCoV3Options
 
 HIDDEN, SIZE = 2048, 256  # its authors' code has 4096 and 256
 MOMENTUM = 0.99  # section 4.1; rises to 1

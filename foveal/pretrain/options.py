@@ -1,28 +1,92 @@
-"""Options of `foveal pretrain`; no torch is needed to read them."""
+"""Options of `foveal pretrain`; no torch is needed to read them.
+
+Options of one method are a table of their own: `--simclr.temperature 0.5`, `[pretrain.simclr]` in a recipe,
+`simclr={"temperature": 0.5}` in Python. SimSiam and VICReg have none. What was never worth changing is a constant in
+the method's own file.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from foveal.augment.recipes import recipe_pair
+from foveal.config import flat
 from foveal.errors import FovealError
-from foveal.pretrain.methods import (
-    BarlowTwinsOptions,
-    BYOLOptions,
-    DINOOptions,
-    Method,
-    MoCoV3Options,
-    SimCLROptions,
-    SupConOptions,
-    check_range,
-)
 
+Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"]
+SameGroup = Literal["ignore", "mask", "positive"]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LOWEST = {
+    "epochs": 1, "batch_size": 2, "image_size": 0, "freeze_stages": 0, "weight_decay": 0, "probe_every": 0, "seed": 0,
+    "simclr.projection_hidden": 0, "simclr.projection_size": 1, "simclr.chunk": 0, "barlow_twins.redundancy": 0,
+}  # fmt: skip
+POSITIVE = (
+    "learning_rate", "simclr.temperature", "supcon.temperature", "mocov3.temperature", "dino.teacher_temperature",
+)  # fmt: skip
+SHARES = ("warm_up", "ema", "byol.momentum")  # 0 or more, and below 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimCLROptions:
+    """SimCLR (Chen et al. 2020)."""
+
+    # Temperature of the loss; a lower one gives near neighbours more weight.
+    temperature: float = 0.2
+    # Hidden width of the projection; 0 takes the width of the features.
+    projection_hidden: int = 0
+    # Dimensions in which views are compared.
+    projection_size: int = 128
+    # Images of one patient: ignore groups, mask (they do not repel each other), or positive (they attract each other).
+    same_group: SameGroup = "ignore"
+    # Leave the positive out of the denominator (decoupled contrastive learning).
+    decoupled: bool = False
+    # Columns of the similarity matrix to hold at once; 0 holds all of them.
+    chunk: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupConOptions:
+    """SupCon (Khosla et al. 2020)."""
+
+    # Temperature of the loss; a lower one gives near neighbours more weight.
+    temperature: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BYOLOptions:
+    """BYOL (Grill et al. 2020)."""
+
+    # Momentum of the target network at the first step; it rises to 1. The paper has 0.996, for longer runs.
+    momentum: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoV3Options:
+    """MoCo v3 (Chen, Xie & He 2021)."""
+
+    # Temperature of the loss; a lower one gives near neighbours more weight.
+    temperature: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarlowTwinsOptions:
+    """Barlow Twins (Zbontar et al. 2021)."""
+
+    # Weight of the off-diagonal part of the loss.
+    redundancy: float = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class DINOOptions:
+    """DINO (Caron et al. 2021)."""
+
+    # Temperature of the teacher; a lower one makes its targets sharper.
+    teacher_temperature: float = 0.04
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +167,16 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise FovealError("option.missing", "pretrain needs at least one prepared set")
-        for name, low in LOWEST.items():
-            if getattr(self, name) is not None:
-                check_range(f"--{name.replace('_', '-')}", getattr(self, name), low)
-        for name in ("warm_up", "ema"):
-            check_range(f"--{name.replace('_', '-')}", getattr(self, name), 0, 1)
-        if self.learning_rate is not None:
-            check_range("--learning-rate", self.learning_rate, 0, above=True)
-        if not 0 < self.layer_decay <= 1:
-            raise FovealError("option.value", f"--layer-decay is {self.layer_decay}", expected="above 0 and at most 1")
-        if not re.fullmatch(r"auto|whole|[1-9][0-9]*", self.micro_batch):
-            expected = "auto, whole or a number of images"
-            raise FovealError("option.value", f"--micro-batch is {self.micro_batch}", expected=expected)
+        numbers = {name: value for name, value in self._values().items() if value is not None}
+        for name, lowest in LOWEST.items():
+            _check(name, numbers, numbers.get(name, lowest) >= lowest, f"a number at least {lowest}")
+        for name in POSITIVE:
+            _check(name, numbers, numbers.get(name, 1) > 0, "a number above 0")
+        for name in SHARES:
+            _check(name, numbers, 0 <= numbers[name] < 1, "a number at least 0 and below 1")
+        _check("layer_decay", numbers, 0 < self.layer_decay <= 1, "above 0 and at most 1")
+        micro = re.fullmatch(r"auto|whole|[1-9][0-9]*", self.micro_batch)
+        _check("micro_batch", numbers, micro is not None, "auto, whole or a number of images")
         if self.views != "auto":
             recipe_pair(self.views)
         if self.budget is not None:
@@ -126,23 +188,23 @@ class PretrainConfig:
         if self.optimiser == "lars" and self.weight_decay == 0:
             what = "--optimiser lars needs a --weight-decay above 0, which sets its step size"
             raise FovealError("option.conflict", what, fix="give --weight-decay 1e-6")
+        if self.simclr.decoupled and (self.simclr.same_group != "ignore" or self.simclr.chunk):
+            what = "--simclr.decoupled works with neither --simclr.same-group nor --simclr.chunk"
+            raise FovealError("option.conflict", what, fix="leave out --simclr.decoupled or the other two")
         if self.freeze_stages and self.init == "random":
-            raise FovealError(
-                "option.conflict", "--freeze-stages would keep random weights",
-                fix="give --init imagenet, a run or a file, or leave out --freeze-stages",
-            )  # fmt: skip
+            fix = "give --init imagenet, a run or a file, or leave out --freeze-stages"
+            raise FovealError("option.conflict", "--freeze-stages would keep random weights", fix=fix)
         if self.probe_every and self.probe is None:
             raise FovealError("option.conflict", "--probe-every needs --probe", fix="give --probe DATA as well")
-        defaults = {field.name: field.default for field in fields(self)}
-        given = [
-            f"--{table}.{field.name}".replace("_", "-")
-            for table in self.unused
-            for field in fields(defaults[table])  # type: ignore[arg-type]
-            if getattr(getattr(self, table), field.name) != field.default
-        ]
-        if given:
-            what = f"{', '.join(given)} does not belong to --method {self.method}"
+        usual, unused = flat({field.name: field.default for field in fields(self)}), self.unused
+        changed = [name for name, value in self._values().items() if value != usual[name]]
+        strange = [_flag(name) for name in changed if name.partition(".")[0] in unused]
+        if strange:
+            what = f"{', '.join(strange)} does not belong to --method {self.method}"
             raise FovealError("option.conflict", what, fix="leave it out or choose its method")
+
+    def _values(self) -> dict[str, Any]:
+        return flat({field.name: getattr(self, field.name) for field in fields(self)})
 
     @property
     def unused(self) -> list[str]:
@@ -151,8 +213,13 @@ class PretrainConfig:
         return [name for name in tables if name != self.method]
 
 
-LOWEST = {"epochs": 1, "batch_size": 2, "image_size": 0, "freeze_stages": 0, "weight_decay": 0, "probe_every": 0,
-          "seed": 0}  # fmt: skip
+def _check(name: str, values: dict[str, Any], fits: bool, expected: str) -> None:
+    if not fits:
+        raise FovealError("option.value", f"{_flag(name)} is {values[name]}", expected=expected)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def seconds_of(budget: str) -> float:

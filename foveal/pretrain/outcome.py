@@ -15,13 +15,11 @@ from foveal.console import is_first_process, say, warn
 from foveal.files import write_json
 from foveal.nets.encoder import feature_size, freeze_stages
 from foveal.nets.layers import re_estimate
-from foveal.pretrain.built import Built
+from foveal.pretrain.built import METHODS, Built
 from foveal.pretrain.feed import Feed
-from foveal.pretrain.health import bounds_of, look
+from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
 from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.resolve import METHODS
 from foveal.pretrain.step import running_statistics_still
-from foveal.pretrain.verdict import EARLY, TOO_EASY, verdict
 from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
 from foveal.sets.records import PreparedSet

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from foveal.losses.ntxent import contrast_bounds, decoupled, decoupled_bounds, group_bounds, ntxent
 from foveal.nets.heads import ProjectionHead
-from foveal.pretrain.faults import Contrast
 from foveal.pretrain.health import facts_of
-from foveal.pretrain.interface import Loss, Parts, TwoViews
-from foveal.pretrain.methods import SimCLROptions
+from foveal.pretrain.interface import Contrast, Loss, Parts, TwoViews
+from foveal.pretrain.options import SimCLROptions
 
 
 class SimCLR(TwoViews):

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from foveal.errors import FovealError
 from foveal.losses.ntxent import group_bounds, ntxent
 from foveal.nets.heads import ProjectionHead
-from foveal.pretrain.faults import Contrast
 from foveal.pretrain.health import facts_of
-from foveal.pretrain.interface import Loss, Parts, TwoViews
-from foveal.pretrain.methods import SupConOptions
+from foveal.pretrain.interface import Contrast, Loss, Parts, TwoViews
+from foveal.pretrain.options import SupConOptions
 
 SIZE = 128  # section 3.2; the hidden layer is as wide as the features
 TILE = 4096  # columns of the similarity matrix to hold at once

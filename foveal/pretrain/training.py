@@ -22,9 +22,9 @@ from foveal.nets.weights import update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.built import Built
-from foveal.pretrain.faults import check_first
+from foveal.pretrain.faults import check_first, check_loss
 from foveal.pretrain.feed import Feed, MicroBatches, Views
-from foveal.pretrain.health import CALMER, bounds_of, check_loss
+from foveal.pretrain.health import CALMER, bounds_of
 from foveal.pretrain.outcome import estimate_statistics, look_on_the_way
 from foveal.pretrain.plan import epochs_between_looks
 from foveal.pretrain.step import gradients

@@ -1,10 +1,12 @@
-"""The batches of an epoch: which images, their random views, and their targets.
+"""The batches of an epoch: which images, how balanced, their random views, and their targets, mixed or not.
 
 Everything depends only on (seed, epoch, step), so a resumed run gives the same result as an uninterrupted one.
+mixup: Zhang et al. 2018 (https://arxiv.org/abs/1710.09412); CutMix: Yun et al. 2019 (https://arxiv.org/abs/1905.04899).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,9 +18,7 @@ from foveal.augment.draw import draw
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import NetworkInput, random_views
 from foveal.sets.loader import ImageStore, epoch_batches, step_generator
-from foveal.train.balance import drawn_images
 from foveal.train.learned import Learned
-from foveal.train.mixing import mix
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task
 
@@ -83,3 +83,52 @@ def feed(
         mixing = step_generator(config.seed + MIXING, step)
         images, targets = mix(images, targets, config.mixup, config.cutmix, mixing)
         yield Batch(inputs=images, targets=targets, index=index)
+
+
+def mix(
+    images: Tensor, targets: Tensor, mixup: float, cutmix: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix each image [B, C, s, s] and target [B, K] with another one of the batch.
+
+    mixup, cutmix: parameters of the Beta distributions, 0 = off. If both are on, each batch uses one at random.
+    """
+    if not mixup and not cutmix:
+        return images, targets
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    pasting = bool(cutmix) and (not mixup or float(torch.rand((), generator=generator)) < 0.5)
+    share = _beta(cutmix if pasting else mixup, generator)
+    if pasting:
+        top, left, bottom, right = _rectangle(images.shape[2], images.shape[3], 1 - share, generator)
+        mixed = images.clone(memory_format=torch.preserve_format)
+        mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
+        share = 1 - (bottom - top) * (right - left) / (images.shape[2] * images.shape[3])
+    else:
+        mixed = images * share + images[order] * (1 - share)
+    return mixed, targets * share + targets[order] * (1 - share)
+
+
+def _beta(parameter: float, generator: torch.Generator) -> float:
+    """A draw of Beta(a, a) from two of Gamma(a, 1)."""
+    first, second = torch._standard_gamma(torch.tensor([parameter, parameter]), generator=generator).double().tolist()
+    return first / (first + second) if first + second > 0 else 0.5
+
+
+def _rectangle(height: int, width: int, area: float, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """top, left, bottom, right of a rectangle of that share of the area at a random place, clipped to the image."""
+    tall, wide = (round(side * math.sqrt(area) / 2) for side in (height, width))
+    y, x = (int(torch.randint(side, (), generator=generator)) for side in (height, width))
+    return max(0, y - tall), max(0, x - wide), min(height, y + tall), min(width, x + wide)
+
+
+def drawn_images(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """int [n]: the images of an epoch in order. share 0: each image once; share 1: every class equally often.
+
+    In between, the probability of a class is interpolated: (1 - share) times its natural frequency plus share times
+    1 / K (progressively balanced sampling, Kang et al. 2020, section 4.1). Images of a class are equally likely.
+    """
+    if share == 0:
+        return generator.permutation(len(labels))
+    counts = np.bincount(labels)
+    present = counts > 0
+    chance = (1 - share) * counts / counts.sum() + share * present / present.sum()
+    return generator.choice(len(labels), len(labels), p=(chance / np.maximum(counts, 1))[labels])

@@ -27,14 +27,13 @@ from foveal.predict.features import encode
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
-from foveal.train.built import Built, Scale, build, weights_to_keep
 from foveal.train.epoch import Judged, note, re_estimate_statistics, refuse_divergence, selection_score, summarise
 from foveal.train.feed import feed
 from foveal.train.learned import Learned
-from foveal.train.mistakes import Answers, write_errors
 from foveal.train.objective import Objective
 from foveal.train.options import TrainConfig
-from foveal.train.task import Task
+from foveal.train.outcome import Answers, write_errors
+from foveal.train.task import Built, Scale, Task, build, weights_to_keep
 
 # Options that `describe` does not print: they are on the command line, or do not affect what is learned.
 UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks")

@@ -17,8 +17,7 @@ from foveal.sets.splits import group_codes, k_folds
 from foveal.train.epoch import summarise
 from foveal.train.fit import fit
 from foveal.train.learned import Learned
-from foveal.train.mistakes import write_held_out
-from foveal.train.outcome import FILE, finish, write_predictions, write_start
+from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start
 from foveal.train.task import Task
 
 

@@ -1,9 +1,16 @@
-"""The training data: images and their targets, including pseudo-labelled ones, and labels of a second task."""
+"""The training data: images and their targets, pseudo-labelled ones among them, and labels of a second task.
+
+Pseudo-labels are a table that `foveal pseudolabel` writes:
+
+    OUT/pseudo_labels.csv   id, set, sha256, grade, class, p0 … pK (the training target), score, round, model
+    OUT/seen.csv            what the graders that assigned them were trained on
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +20,9 @@ from torch import Tensor
 from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.losses.grading import one_hot
-from foveal.sets.records import PreparedSet
+from foveal.readout.predictions import probability_columns
+from foveal.sets.leaks import read_seen
+from foveal.sets.records import PreparedSet, check_alike, open_prepared
 
 MOST_SECOND = 10  # classes of a second task: a column with more values probably holds numbers or names
 
@@ -93,3 +102,87 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
         what = f"--second {column} has {len(names)} different values"
         raise FovealError("option.value", what, expected=f"2 to {MOST_SECOND}")
     return known.map({name: number for number, name in enumerate(names)}).fillna(-1).to_numpy(np.int64), names
+
+
+PSEUDO_LABELS = "pseudo_labels.csv"
+NEEDED = ("id", "set", "sha256", "grade", "class", "score", "round", "model")
+
+
+ROUNDED = 1e-4  # probabilities are rounded to six digits, so their sum may differ from 1 by this much
+AGAIN = "make the pseudo-labels again"
+
+
+Pseudo = tuple[PreparedSet, pd.DataFrame, np.ndarray]  # set, its records, targets float [m, K]
+
+
+def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
+    """Pseudo-labelled images, set by set, to train on together with `prepared`.
+
+    FovealError if the table is damaged or has other classes, or if its images have changed or have a grade.
+    """
+    table = read_table(file)
+    columns = probability_columns(table)
+    if len(columns) != len(prepared.classes):
+        what = f"{file} has {len(columns)} classes, but {prepared.path} has {len(prepared.classes)}"
+        raise FovealError("table.other_classes", what)
+    check_targets(file, table, prepared.classes)
+    found = []
+    for path, rows in table.groupby("set", sort=False):
+        pool = open_prepared(Path(str(path)))
+        check_alike([prepared, pool], "to train on both")
+        records = pool.records.set_index("id", drop=False)
+        known = rows[rows["id"].isin(records.index)]
+        chosen = records.loc[known["id"]].reset_index(drop=True)
+        if len(known) < len(rows) or (chosen["sha256"].to_numpy() != known["sha256"].to_numpy()).any():
+            raise FovealError("set.changed", f"images of {path} have changed since {file} was written", fix=AGAIN)
+        graded = chosen[chosen["split"] != "unlabelled"]
+        if len(graded):
+            first = f"{graded['id'].iloc[0]} ({graded['split'].iloc[0]})"
+            what = f"{len(graded)} images of {file} already have a grade in {path}; the first is {first}"
+            raise FovealError("label.graded", what, expected="ungraded images only", fix=AGAIN)
+        found.append((pool, chosen, known[columns].to_numpy(np.float32)))
+    return found
+
+
+def check_targets(file: Path, table: pd.DataFrame, classes: list[str]) -> None:
+    """FovealError for a repeated image, invalid probabilities, or a grade that contradicts them or `classes`."""
+    targets = table[probability_columns(table)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    grades = pd.to_numeric(table["grade"], errors="coerce").to_numpy(float)
+    valid = (targets >= 0).all(1) & (abs(targets.sum(1) - 1) < ROUNDED) & np.isin(grades, range(len(classes)))
+    certain = targets.max(1) == 1  # the grade itself is the target: both must agree
+    named = np.array([*classes, ""], dtype=object)[np.where(valid, grades, -1).astype(int)]
+    for code, wrong, what in (
+        ("table.repeated_id", table.duplicated(["id", "set"]).to_numpy(), "occurs twice"),
+        ("table.value", ~valid | (certain & (targets.argmax(1) != grades)), "has a grade that contradicts p0, p1, …"),
+        ("table.other_classes", named != table["class"].to_numpy(), "has a class name that does not match its grade"),
+    ):
+        for row in np.flatnonzero(wrong)[:1]:
+            where = f"{file}, line {row + 2}: image {table['id'][row]}"
+            raise FovealError(code, f"{where} ({table['class'][row]}) {what}", fix=AGAIN)
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Read pseudo_labels.csv; FovealError if it is missing, damaged or empty."""
+    if not file.is_file():
+        what = f"--pseudo-labels {file} does not exist"
+        raise FovealError("table.missing", what, fix="write one with foveal pseudolabel")
+    texts = dict.fromkeys(("id", "set", "sha256", "class", "model"), str)
+    table = pd.read_csv(file, dtype=texts, keep_default_na=False)
+    missing = [column for column in NEEDED if column not in table]
+    if missing or not probability_columns(table):
+        missing = missing or ["p0, p1, …"]
+        raise FovealError("table.missing_column", f"{file} has no column {', '.join(missing)}", fix=AGAIN)
+    if not len(table):
+        raise FovealError("table.empty", f"{file} is empty", fix=f"{AGAIN} with a lower --threshold")
+    return table
+
+
+def teachers_seen(file: Path | None) -> pd.DataFrame:
+    """What the graders that assigned the pseudo-labels were trained on, with the columns of seen.csv.
+
+    FovealError if seen.csv is not next to the table, because leaks could not be detected.
+    """
+    if file is not None and not (file.parent / "seen.csv").is_file():
+        what = f"seen.csv, which lists the images the graders were trained on, is missing next to {file}"
+        raise FovealError("file.missing", what, fix="copy it there from the folder of the pseudo-labels")
+    return read_seen("random" if file is None else str(file.parent))

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foveal.errors import FovealError
 from foveal.losses.grading import importance, to_logits
 from foveal.nets.heads import Grader
-from foveal.train.balance import class_weights
 from foveal.train.feed import Batch
 from foveal.train.learned import Learned
 from foveal.train.task import Task
 
+BETA = 0.999  # of the effective number of images: Cui et al. 2019 try 0.9 to 0.9999; ours have hundreds of images
 SECOND_WEIGHT = 0.5  # of the second task's loss, relative to the grading loss, which should dominate
 
 
@@ -67,3 +68,26 @@ def parts_of(images: int, most: int) -> list[slice]:
     """
     edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
     return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+
+
+def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
+    """float [K]: `none` all 1; `balanced` n / (K count); `root` the square root of that; `effective` by Cui et al.
+
+    Cui et al. 2019, eq. 2: a class of n images counts as (1 - b^n) / (1 - b). Weights are scaled to a mean of 1 over
+    the labels, so they do not change the effective learning rate. FovealError if a class has no image.
+    """
+    if how == "none":
+        return np.ones(classes)
+    counts = np.bincount(labels, minlength=classes)
+    if (counts == 0).any():
+        missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
+        raise FovealError(
+            "label.missing_class", f"class {missing} has no training image, so it has no class weight",
+            fix="merge classes with `foveal prepare --classes`, or use --class-weights none",
+        )  # fmt: skip
+    if how == "effective":
+        weights = (1 - BETA) / (1 - BETA**counts)
+    else:
+        weights = counts.sum() / (classes * counts)
+        weights = np.sqrt(weights) if how == "root" else weights
+    return weights * counts.sum() / (weights * counts).sum()

@@ -1,23 +1,36 @@
-"""A training task: options with every `auto` resolved, and starting weights that are known to fit."""
+"""A training task: the start, options with every `auto` resolved, and the grader with its optimiser."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput
-from foveal.console import warn
+from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_memory
 from foveal.losses.grading import LOSSES, GradingLoss
-from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, takes_any_size
+from foveal.nets.encoder import (
+    create_encoder,
+    feature_size,
+    freeze,
+    freeze_stages,
+    learning_rate_scales,
+    normalisation_of,
+    takes_any_size,
+)
+from foveal.nets.heads import Grader
+from foveal.nets.layers import statistics_layers
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
-from foveal.nets.weights import load_encoder_weights
+from foveal.nets.weights import load_encoder_weights, target_of
+from foveal.runs import read_model
+from foveal.schedule import build_optimiser, parameter_groups
 from foveal.sets.records import PreparedSet
+from foveal.train.learned import Learned
 from foveal.train.options import TrainConfig
-from foveal.train.start import Start, start_from
 
 MIN_BATCH, MIN_SIZE = 4, 64  # images, pixels: smaller ones are no good advice
 SMALL_BATCH = 16  # images: the statistics of smaller batches vary by more than a quarter of their size
@@ -125,3 +138,110 @@ def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
     if config.sampling != "natural" and weights != "none":
         warn(f"--sampling {config.sampling} and --class-weights {weights} both favour rare classes; use one of them")
     return replace(config, loss=name, class_weights=weights, cutoffs=cutoffs)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The name of the encoder, and the input it expects."""
+
+    encoder: str
+    spec: NetworkInput
+
+
+def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) -> Start:
+    """The start for `--init`; FovealError if it contradicts `--encoder` or the channels of the set."""
+    before = read_model(Path(init)) if Path(init).is_dir() else {}
+    name = before.get("encoder", "tf_efficientnet_lite0") if encoder == "auto" else encoder
+    size = image_size or before.get("image_size") or prepared.size
+    if not before:
+        return Start(name, NetworkInput(size, *normalisation_of(name, prepared.channels)))
+    if name != before["encoder"]:
+        what = f"--encoder {name} does not match --init {init}, which contains {before['encoder']}"
+        raise FovealError("option.conflict", what, fix="leave out --encoder")
+    if before["channels"] != prepared.channels:
+        there = f"{prepared.path} has {prepared.channels}"
+        what = f"--init {init} was trained on images with {before['channels']} channel(s), but {there}"
+        raise FovealError("weights.mismatch", what, fix="prepare the set with the same --channels")
+    if before["preparation"]["crop"] != prepared.card["options"]["crop"]:
+        warn(f"{init} was trained on images with --crop {before['preparation']['crop']}, unlike {prepared.path}")
+    return Start(name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"])))
+
+
+def frozen_encoder(init: str, start: Start, prepared: PreparedSet, seed: int, device: torch.device) -> nn.Module:
+    """The encoder with its starting weights on the device, in evaluation mode. seed: for random weights."""
+    torch.manual_seed(seed)
+    encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
+    loaded = load_encoder_weights(encoder, start.encoder, init)
+    say(f"features of {init}: {start.encoder} ({loaded}) at {start.spec.image_size} px")
+    encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return encoder
+
+
+@dataclass(kw_only=True)
+class Built:
+    """loaded: source of the starting weights, in words. frozen: names of layers kept in evaluation mode."""
+
+    grader: Grader
+    optimiser: torch.optim.Optimizer
+    average: Grader | None
+    loaded: str
+    frozen: list[str]
+
+    @property
+    def judged(self) -> Grader:
+        """The grader to evaluate: the running average if there is one."""
+        return self.grader if self.average is None else self.average
+
+    def training_mode(self, grader: Grader) -> None:
+        """Put a grader into training mode, except for its frozen layers."""
+        grader.train()
+        if not any(parameter.requires_grad for parameter in self.grader.encoder.parameters()):
+            grader.encoder.eval()
+        for name in self.frozen:
+            grader.get_submodule(name).eval()
+
+
+def build(task: Task, learned: Learned) -> Built:
+    """Build the grader with its starting weights on the device, and its optimiser."""
+    config, prepared = task.config, task.prepared
+    torch.manual_seed(config.seed)
+    encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
+    loaded = load_encoder_weights(encoder, config.encoder, config.init)
+    second = len(learned.second_classes)
+    grader = Grader(encoder, task.features, len(prepared.classes), task.loss.form, second)
+    grader.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    still: list[nn.Module] = freeze_stages(encoder, config.freeze_stages) if config.freeze_stages else []
+    if config.freeze:
+        freeze(encoder)
+    if config.batch_norm == "freeze":
+        still = [*still, *statistics_layers(encoder)]
+    scales = learning_rate_scales(encoder, config.layer_decay, "encoder.") if config.layer_decay < 1 else None
+    groups = parameter_groups(grader, config.weight_decay, scales)
+    assert config.learning_rate is not None
+    return Built(
+        grader=grader, optimiser=build_optimiser(config.optimiser, groups, config.learning_rate),
+        average=target_of(grader) if config.ema else None, loaded=loaded,
+        frozen=[name for name, module in grader.named_modules() if any(module is layer for layer in still)],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and spread [D] of the features of a frozen encoder."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def of(self, features: Tensor) -> Tensor:
+        """Features [n, D] with mean 0 and spread 1."""
+        return (features - self.centre) / self.spread
+
+
+def weights_to_keep(grader: Grader, scale: Scale | None) -> dict[str, Tensor]:
+    """The weights of a grader of images; the scale of its features is folded into the linear layers."""
+    weights = {key: value.clone() for key, value in grader.state_dict().items()}
+    for head in ("head", "second_head"):
+        if scale is not None and f"{head}.weight" in weights:
+            weights[f"{head}.weight"] = weights[f"{head}.weight"] / scale.spread
+            weights[f"{head}.bias"] = weights[f"{head}.bias"] - weights[f"{head}.weight"] @ scale.centre
+    return weights

@@ -24,12 +24,10 @@ from foveal.sets.leaks import read_seen, refuse_seen, seen_of
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.train.fit import fit
 from foveal.train.folds import folds_of, train_folds
-from foveal.train.learned import Learned, learned_from
+from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_seen
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import finish, write_start
-from foveal.train.pseudo import read_pseudo, teachers_seen
-from foveal.train.start import start_from
-from foveal.train.task import resolved, set_up
+from foveal.train.task import resolved, set_up, start_from
 
 
 def train(config: TrainConfig) -> Path:

@@ -9,7 +9,7 @@ from foveal.compare import pseudolabel
 from foveal.compare.pseudolabel import PseudolabelConfig, chosen
 from foveal.runs import sole_writer
 from foveal.sets.records import open_prepared
-from foveal.train.pseudo import check_targets
+from foveal.train.learned import check_targets
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from foveal.losses.ntxent import ntxent
-from foveal.pretrain.methods import SimCLROptions
-from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.resolve import METHODS
+from foveal.pretrain.built import METHODS
+from foveal.pretrain.options import PretrainConfig, SimCLROptions
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,8 +13,7 @@ from foveal.pretrain import auto
 from foveal.pretrain.auto import Machine, matrix_bytes, settle, step_memory
 from foveal.pretrain.built import build_method
 from foveal.pretrain.feed import Feed, MicroBatches
-from foveal.pretrain.methods import SimCLROptions
-from foveal.pretrain.options import PretrainConfig
+from foveal.pretrain.options import PretrainConfig, SimCLROptions
 from foveal.sets.loader import CPU
 
 MACHINE = Machine(torch.device("cpu"), 1, (32, 32, 3), 64)

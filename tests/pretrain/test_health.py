@@ -11,12 +11,12 @@ from torch import nn
 import foveal
 from foveal.losses.ntxent import contrast_bounds, decoupled, ntxent
 from foveal.pretrain import simclr, supcon
-from foveal.pretrain.faults import Contrast, check_first, explain_loss
-from foveal.pretrain.health import alignment, check_loss, effective_rank, facts_of, look, uniformity
-from foveal.pretrain.methods import SimCLROptions
+from foveal.pretrain.faults import check_first, check_loss, explain_loss
+from foveal.pretrain.health import alignment, effective_rank, facts_of, look, uniformity, verdict
+from foveal.pretrain.interface import Contrast
+from foveal.pretrain.options import SimCLROptions
 from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
 from foveal.pretrain.simclr import SimCLR
-from foveal.pretrain.verdict import verdict
 
 
 def pair(n=64, d=16, seed=0, noise=0.5):

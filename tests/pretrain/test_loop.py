@@ -18,10 +18,10 @@ from foveal.config import read_toml
 from foveal.nets.encoder import create_encoder, freeze_stages, stage_of_parameters
 from foveal.pretrain import loop, outcome, plan, training
 from foveal.pretrain import probe as probing
+from foveal.pretrain.built import METHODS
 from foveal.pretrain.feed import identities
 from foveal.pretrain.health import look
-from foveal.pretrain.methods import SimCLROptions
-from foveal.pretrain.resolve import METHODS
+from foveal.pretrain.options import SimCLROptions
 from foveal.pretrain.simclr import SimCLR
 from foveal.runs import read_metrics, read_model
 from foveal.sets.leaks import TAUGHT, pool_of, read_seen, seen_of

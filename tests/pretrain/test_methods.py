@@ -9,9 +9,8 @@ from torch import nn
 
 from foveal.losses.without_negatives import cosine
 from foveal.pretrain import barlow_twins, byol, dino, mocov3, simsiam, supcon, vicreg
-from foveal.pretrain.methods import DINOOptions, SimCLROptions
-from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.resolve import METHODS
+from foveal.pretrain.built import METHODS
+from foveal.pretrain.options import DINOOptions, PretrainConfig, SimCLROptions
 from foveal.pretrain.simclr import SimCLR
 from foveal.pretrain.simsiam import SimSiam
 from foveal.pretrain.step import gradients

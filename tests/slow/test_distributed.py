@@ -212,7 +212,7 @@ from dataclasses import replace
 from pathlib import Path
 from foveal.distributed import joined, mean_over_processes
 from foveal.nets.encoder import create_encoder
-from foveal.pretrain import built, options, resolve
+from foveal.pretrain import built, options
 from foveal.pretrain.step import gradients
 
 torch.set_default_dtype(torch.float64)
@@ -225,7 +225,7 @@ def config_of(method):
     return replace(base, simclr=small) if method == "simclr" else base
 
 # Heads of a few dimensions: double precision is slow.
-for method in resolve.METHODS.values():
+for method in built.METHODS.values():
     module = sys.modules[method.__module__]
     for name, width in {"HIDDEN": 32, "SIZE": 16, "PREDICTION_HIDDEN": 16, "PROTOTYPES": 64}.items():
         if hasattr(module, name):
@@ -249,7 +249,7 @@ def final_weights(method_name, rank, world):
     return torch.cat([mean_over_processes(loss)[None], state])
 
 with joined(torch.device("cpu")) as (rank, world):
-    found = {name: final_weights(name, rank, world) for name in resolve.METHODS}
+    found = {name: final_weights(name, rank, world) for name in built.METHODS}
     if rank == 0:
         torch.save(found, FILE)
 """
