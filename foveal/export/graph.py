@@ -99,16 +99,23 @@ def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
     """Write the graph as ONNX, for any number of images; needs onnxscript."""
     with hushed():
         torch.onnx.export(
-            graph, (example,), str(file), input_names=["pixels"], output_names=graph.outputs, opset_version=OPSET,
-            dynamic_shapes=({0: torch.export.Dim("images")},), dynamo=True, external_data=False, verbose=False,
+            traced(graph, example), (example,), str(file), input_names=["pixels"], output_names=graph.outputs,
+            opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
 
 
 def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
     """Write the graph with torch.export; torch.export.load(file).module()(pixels) runs it without Foveal."""
-    program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
     with hushed():
-        torch.export.save(program, file)
+        torch.export.save(traced(graph, example), file)
+
+
+def traced(graph: Graph, example: Tensor) -> torch.export.ExportedProgram:
+    """The graph for any number of images, without the paths of this machine's source files."""
+    program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -94,6 +95,12 @@ def test_the_card_tells_what_was_measured(exported, grader_run):
     assert ("95 % interval" in card) == (metrics is not None)
     seen = pd.read_csv(exported / "seen.csv", dtype=str, keep_default_na=False)
     assert len(seen) == len(pd.read_csv(grader_run / "seen.csv")) and not "".join(seen["id"] + seen["patient"])
+
+
+def test_the_files_hold_no_path_of_this_machine(exported):
+    places = [str(Path(foveal.__file__).parent).encode(), str(Path(torch.__file__).parent).encode(), b"/tmp/"]
+    for file in exported.iterdir():
+        assert not [place for place in places if place in file.read_bytes()], file
 
 
 def test_what_names_nobody_still_tells_what_was_learned_from(exported, grader_run, phantom_set, tmp_path):
