@@ -40,13 +40,11 @@ from foveal.sets.loader import ImageStore
 from foveal.sets.records import open_prepared
 from foveal.distributed import choose_device
 from foveal.nets.encoder import create_encoder, normalisation_of
-from foveal.pretrain.auto import Machine, settle
+from foveal.pretrain import plan
+from foveal.pretrain.auto import Machine, resolve, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Feed
-from foveal.pretrain.options import SimCLROptions
-from foveal.pretrain.options import PretrainConfig
-from foveal.pretrain.auto import resolve
-from foveal.pretrain.plan import rehearse
+from foveal.pretrain.options import PretrainConfig, SimCLROptions
 
 folder, encoder = Path(sys.argv[1]), sys.argv[2]
 size, batch, hidden, seconds = int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
@@ -62,7 +60,8 @@ config, _ = settle(config, machine)
 store = ImageStore([(prepared, pool_of(prepared))], device)
 feed = Feed(config, store, NetworkInput(size, *normalisation_of(encoder, 3)), device, None)
 built = build(config, 3, create_encoder(encoder, 3, size), device, 1)
-rehearsal = rehearse(built, feed, machine, None, seconds)
+plan.MOST_SECONDS = seconds
+rehearsal = plan.rehearse(built, feed, machine)
 print(json.dumps({"rate": rehearsal.images_per_second, "wait": rehearsal.data_wait, "chosen": config.precision}))
 """
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from foveal.augment.recipes import RECIPES
 from foveal.config import read_toml
 from foveal.console import say
 from foveal.distributed import apart, from_first_process
@@ -45,10 +44,15 @@ class Machine:
     shape: tuple[int, ...]
     count: int
 
+    @property
+    def pool_bytes(self) -> int:
+        """Bytes of the images of the pool."""
+        return self.count * math.prod(self.shape)
+
 
 @dataclass(frozen=True)
 class Choice:
-    """What `auto` became, why, and the images per second of everything that was measured."""
+    """What `auto` became, why, and the images per second of everything that was measured: the content of auto.json."""
 
     precision: str
     precision_because: str
@@ -61,15 +65,8 @@ class Choice:
         """(option, value and reason) for people."""
         batches = "whole batches" if self.micro_batch == "whole" else f"micro-batches of {self.micro_batch} images"
         compiled = [("compile", "the encoder is compiled")] if self.compile == "yes" else []
-        return [
-            ("precision", f"{self.precision}: {self.precision_because}"),
-            *compiled,
-            ("memory", f"{batches}: {self.micro_batch_because}"),
-        ]
-
-    def as_json(self) -> dict[str, Any]:
-        """The content of auto.json."""
-        return asdict(self)
+        precision, memory = f"{self.precision}: {self.precision_because}", f"{batches}: {self.micro_batch_because}"
+        return [("precision", precision), *compiled, ("memory", memory)]
 
 
 def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, Choice]:
@@ -84,11 +81,9 @@ def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, Ch
         precision, because = _precision(config, chosen, machine, rates)
         chosen = replace(chosen, precision=precision)  # type: ignore[arg-type]
         micro_batch, fits = _micro_batch(chosen, machine)
-    chosen, choice = from_first_process((
-        replace(chosen, micro_batch=micro_batch),
-        Choice(precision, because, compiled, micro_batch, fits, rates),
-    ))  # fmt: skip
-    return chosen, choice
+    choice = Choice(precision, because, compiled, micro_batch, fits, rates)
+    settled: tuple[PretrainConfig, Choice] = from_first_process((replace(chosen, micro_batch=micro_batch), choice))
+    return settled
 
 
 def _precision(
@@ -98,10 +93,10 @@ def _precision(
     if config.precision != "auto":
         return config.precision, "as asked"
     support = bf16_support(machine.device)
+    if support == "matrix":
+        return "bf16", "this device has matrix units for it"
     if support != "vector":
-        return ("bf16", "this device has matrix units for it") if support == "matrix" else (
-            "fp32", "bf16 is not computed in hardware here"
-        )  # fmt: skip
+        return "fp32", "bf16 is not computed in hardware here"
     budget = math.inf if config.budget is None else seconds_of(config.budget)
     until = time.monotonic() + min(MOST_SECONDS, SHARE_OF_RUN * budget)
     few = step_rate(fp32, machine, 2)
@@ -139,7 +134,8 @@ def step_rate(config: PretrainConfig, machine: Machine, sample: int, to_beat: fl
 def _random_views(config: PretrainConfig, machine: Machine, images: int) -> tuple[Tensor, Tensor]:
     size = (images, machine.shape[2], config.image_size, config.image_size)
     first, second = (torch.randn(size, device=machine.device) for _ in range(2))
-    return tuple(view.contiguous(memory_format=torch.channels_last) for view in (first, second))  # type: ignore[return-value]
+    channels_last = torch.channels_last
+    return first.contiguous(memory_format=channels_last), second.contiguous(memory_format=channels_last)
 
 
 def wait_for(device: torch.device) -> None:
@@ -178,9 +174,9 @@ def step_memory(config: PretrainConfig, machine: Machine) -> StepMemory:
     method = build_method(config, machine.shape[2]).to(machine.device)
     autocast = torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16")
     each = PEAK * kept_bytes(method, _random_views(config, machine, 2), autocast)
-    share = config.batch_size // machine.world
-    return StepMemory(each, 8 * machine.shape[2] * config.image_size**2, matrix_bytes(config, share),
-                      bytes_of_learning(method))  # fmt: skip
+    views = 8 * machine.shape[2] * config.image_size**2
+    matrix = matrix_bytes(config, config.batch_size // machine.world)
+    return StepMemory(each, views, matrix, bytes_of_learning(method))
 
 
 def matrix_bytes(config: PretrainConfig, share: int) -> float:
@@ -191,10 +187,9 @@ def matrix_bytes(config: PretrainConfig, share: int) -> float:
 
 def free_bytes(machine: Machine) -> float:
     """Memory that a process can use for its steps, beside the pool."""
-    pool = machine.count * math.prod(machine.shape)
     on_gpu = machine.device.type == "cuda"
     free = float(torch.cuda.mem_get_info(machine.device)[0]) if on_gpu else free_memory() / processes_here()
-    return 0.9 * free - (pool if pool <= RESIDENT_SHARE * free else 0)
+    return 0.9 * free - (machine.pool_bytes if machine.pool_bytes <= RESIDENT_SHARE * free else 0)
 
 
 def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
@@ -211,30 +206,23 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
         return str(fitting[-1]), f"a whole batch needs about {whole}, and {available}"
     if needs.of(2, share) <= free:
         most = next(size for size in range(2, share + 1) if needs.of(size + 1, share) > free)
-        raise FovealError(
-            "memory.exhausted",
-            f"there is memory for {most} images at a time, and the {share} of a batch that each process takes cannot "
-            "be cut into equal parts that small",
-            fix=f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}",
-        )
-    raise FovealError(
-        "memory.exhausted",
-        f"two images of a step need {needs.of(2, share) / 2**30:.1f} GiB, and {available}",
-        fix="choose a smaller --image-size, --encoder or --batch-size"
-        + (", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""),
-    )
+        what = f"there is memory for {most} images at a time, into which the {share} of a process cannot be cut equally"
+        fix = f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}"
+        raise FovealError("memory.exhausted", what, fix=fix)
+    what = f"two images of a step need {needs.of(2, share) / 2**30:.1f} GiB, and {available}"
+    fix = "choose a smaller --image-size, --encoder or --batch-size"
+    fix += ", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""
+    raise FovealError("memory.exhausted", what, fix=fix)
 
 
 def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> PretrainConfig:
     """Replace every open value that need not be measured; values that a run in `--out` has measured are kept."""
     config = _remember(config, world)
     channels, size = sets[0].channels, config.image_size or sets[0].size
-    views = config.views
+    views, simclr = config.views, config.simclr
     if views == "auto":
         plain = "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
         views = "fundus" if all(s.card["fundus"] for s in sets) else plain
-    assert views in RECIPES
-    simclr = config.simclr
     if config.method == "simclr" and not simclr.projection_hidden:
         simclr = replace(simclr, projection_hidden=feature_size(create_encoder(config.encoder, channels, size)))
     scale = config.batch_size / 256
@@ -259,9 +247,8 @@ def _remember(config: PretrainConfig, world: int) -> PretrainConfig:
         saved = read_toml(file, "pretrain")
     except FovealError:  # a run of another verb, which `check_out` refuses
         return config
-    known: dict[str, Any] = {
-        name: saved[name] for name in ("precision", "compile") if name in saved and getattr(config, name) == "auto"
-    }
+    measured = [name for name in ("precision", "compile") if name in saved and getattr(config, name) == "auto"]
+    known: dict[str, Any] = {name: saved[name] for name in measured}
     micro = str(saved.get("micro_batch"))
     if config.micro_batch == "auto" and micro.isdigit() and config.batch_size // world % int(micro) == 0:
         known["micro_batch"] = micro

@@ -15,12 +15,28 @@ from torch import Tensor
 from foveal.distributed import apart
 from foveal.errors import FovealError
 from foveal.losses.precision import unit
-from foveal.pretrain.health import FACT_IMAGES, alignment
+from foveal.pretrain.health import CALMER, FACT_IMAGES, Bounds, alignment
 from foveal.pretrain.interface import Contrast
 from foveal.pretrain.step import running_statistics_still
 
 SAME = 1e-10  # squared distance of unit vectors that can only be one and the same picture
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
+_NORMALISE = "normalise each row, F.normalize(z, dim=1)"
+EXPLAINED = {
+    "only_positive": "the denominator holds only the positive, so every loss is 0: sum over all other vectors",
+    "not_normalised": f"the vectors are not normalised to unit length: {_NORMALISE}",
+    "whole_tensor": f"the vectors are normalised over the whole tensor: {_NORMALISE}",
+    "own_target": "every vector is its own target: mask the diagonal and use the other view as target",
+    "own_denominator": "every vector stands in its own denominator: mask the diagonal",
+}
+TOO_LOW = (
+    "the vectors are not normalised to unit length, a vector is its own target, the denominator holds only the "
+    "positive, or the loss is scaled by a base temperature"
+)
+TOO_HIGH = (
+    "the vectors are not normalised to unit length, the loss is scaled, or the temperature or --learning-rate is "
+    "extreme"
+)
 
 
 def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | None, autocast: Any) -> None:
@@ -38,19 +54,21 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | No
             loss = float(method.loss(parts, own)[0])
             fault = explain_loss(loss, parts[0], parts[1], method.contrast, own)
     if fault is not None:
-        raise FovealError("training.wrong_loss", f"the first loss is wrong: {fault}")
+        raise FovealError("training.wrong_loss", f"the first loss is wrong: {fault[1]}")
 
 
 @torch.no_grad()
-def explain_loss(loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identity: Tensor | None = None) -> str | None:
-    """Why a value is not that loss of z1, z2 [n, D]: the known fault that gives it, or None where it is right.
+def explain_loss(
+    loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identity: Tensor | None = None
+) -> tuple[str, str] | None:
+    """(name, explanation) of the known fault that makes `loss` of z1, z2 [n, D]; None where it is right.
 
     identity: int64 [n], who belongs together. For one process, and vectors in float32: half precision would
     hide a fault.
     """
     first, second, temperature = z1.detach().double(), z2.detach().double(), contrast.temperature
     if float(alignment(first, second)) < SAME:
-        return "both views of every image are the same tensor: give the method two different draws"
+        return "same_views", "both views of every image are the same tensor: give the method two different draws"
     positives, others = contrast.pairs(len(first), identity)
     points = torch.cat([unit(first), unit(second)])
     right = _value(points @ points.T / temperature, positives, others)
@@ -60,34 +78,29 @@ def explain_loss(loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identi
     wrong = _wrong_losses(first, second, temperature, positives, others)
     fault, value = min(wrong, key=lambda each: abs(each[1] - loss))
     if _close(loss, value):
-        return fault
+        return fault, EXPLAINED[fault]
     for base in BASE_TEMPERATURES:
         if _close(loss, right * temperature / base):
-            return f"it is multiplied by temperature / base_temperature = {temperature:g} / {base:g}: leave that out"
-    return f"it is {loss:.6g}, and that of these embeddings is {right:.6g}; no known fault gives that value"
+            factor = f"temperature / base_temperature = {temperature:g} / {base:g}"
+            return "base_temperature", f"it is multiplied by {factor}: leave that out"
+    return "unknown", f"it is {loss:.6g}, and that of these embeddings is {right:.6g}; no known fault gives that value"
 
 
 def _wrong_losses(
     z1: Tensor, z2: Tensor, temperature: float, positives: Tensor, others: Tensor
 ) -> list[tuple[str, float]]:
-    """(what is wrong, the value it gives) for the mistakes that have been made in published programs."""
+    """(fault, the value it gives) for the mistakes that have been made in published programs."""
     z, points = torch.cat([z1, z2]), torch.cat([unit(z1), unit(z2)])
     itself = torch.eye(len(z), dtype=torch.bool)
     logits, whole, each = points @ points.T / temperature, z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
-    normalise = "normalise each row, F.normalize(z, dim=1)"
     return [
-        ("the denominator holds only the positive, so every loss is 0: sum over all other vectors",
-         _value(logits, positives, positives)),
-        (f"the vectors are not normalised to unit length: {normalise}",
-         _value(z @ z.T / temperature, positives, others)),
-        (f"the vectors are normalised over the whole tensor: {normalise}",
-         _value(each @ each.T / temperature, positives, others)),
-        (f"the vectors are normalised over the whole tensor: {normalise}",
-         _value(whole @ whole.T / temperature, positives, others)),
-        ("every vector is its own target: mask the diagonal and use the other view as target",
-         _value(logits, itself, others | itself)),
-        ("every vector stands in its own denominator: mask the diagonal", _value(logits, positives, others | itself)),
-    ]  # fmt: skip
+        ("only_positive", _value(logits, positives, positives)),
+        ("not_normalised", _value(z @ z.T / temperature, positives, others)),
+        ("whole_tensor", _value(each @ each.T / temperature, positives, others)),
+        ("whole_tensor", _value(whole @ whole.T / temperature, positives, others)),
+        ("own_target", _value(logits, itself, others | itself)),
+        ("own_denominator", _value(logits, positives, others | itself)),
+    ]
 
 
 def _value(logits: Tensor, positives: Tensor, others: Tensor) -> float:
@@ -101,57 +114,36 @@ def _close(loss: float, value: float) -> bool:
     return math.isclose(loss, value, rel_tol=2e-5, abs_tol=1e-5)
 
 
-def check_loss(loss: float, bounds: tuple[float, float] | None, facts: dict[str, float], first: bool) -> None:
+def check_loss(loss: float, bounds: Bounds, facts: dict[str, float], first: bool) -> None:
     """FovealError, with the likely cause, for a loss and facts that only a fault explains.
 
     bounds: of the method (lowest possible, chance) or None. first: nothing has been learned yet.
     """
     if not math.isfinite(loss):
-        raise FovealError(
-            "training.diverged", f"the loss is {loss}", fix="lower --learning-rate or use --precision fp32"
-        )
-    if first:
-        _check_embeddings(facts)
+        raise FovealError("training.diverged", f"the loss is {loss}", fix=CALMER)
+    if first and facts["feature_std"] < 1e-5:
+        what = "all embeddings are one vector at the first step: the encoder ignores the picture"
+        raise FovealError("training.collapsed", what, fix="check --init and the pictures in views.jpg")
+    if first and facts["alignment"] < SAME:
+        what = "both views of every image are the same tensor, so there is nothing to learn"
+        fix = "use a recipe of --views that draws, and give the method two draws"
+        raise FovealError("training.same_views", what, fix=fix)
     if bounds is None:
         return
     floor, chance = bounds
     if loss < floor - 1e-3 - 1e-3 * abs(floor):
-        raise _wrong(f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: {_TOO_LOW}")
+        what = f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: {TOO_LOW}"
+        raise FovealError("training.wrong_loss", what)
     # Unit vectors are at most (positive - negative cosine) / t below chance (Jensen) and (1 - positive) / t above it.
     # Where images are drawn together, (1 - the mean cosine of all positives): at least that of strangers, at most that
     # of own views. The temperature is not known here; 0.01 is lower than any in use: no right loss is stopped.
     gap = max(0.0, facts["positive_cosine"] - facts["negative_cosine"])
     if first and loss < chance - 100 * gap - 0.05 * abs(chance):
-        raise _wrong(f"the first loss is {loss:.4f}, and embeddings that are still alike give {chance:.4f}: {_TOO_LOW}")
+        what = f"the first loss is {loss:.4f}, and embeddings that are still alike give {chance:.4f}: {TOO_LOW}"
+        raise FovealError("training.wrong_loss", what)
     least = facts["positive_cosine"]
     if "loss_floor" in facts:
         least = min(least, facts["negative_cosine"])
     if loss > chance + 100 * (1 - least) + 0.05 * abs(chance):
-        raise _wrong(
-            f"a loss of {loss:.4f} is far above {chance:.4f}, that of equal embeddings: the vectors are not normalised "
-            "to unit length, the loss is scaled, or the temperature or --learning-rate is extreme"
-        )
-
-
-def _check_embeddings(facts: dict[str, float]) -> None:
-    """FovealError where the first embeddings are all alike, or those of both views."""
-    if facts["feature_std"] < 1e-5:
-        raise FovealError(
-            "training.collapsed", "all embeddings are one vector at the first step: the encoder ignores the picture",
-            fix="check --init and the pictures in views.jpg",
-        )  # fmt: skip
-    if facts["alignment"] < SAME:
-        raise FovealError(
-            "training.same_views", "both views of every image are the same tensor, so there is nothing to learn",
-            fix="use a recipe of --views that draws, and give the method two draws",
-        )  # fmt: skip
-
-
-def _wrong(what: str) -> FovealError:
-    return FovealError("training.wrong_loss", what)
-
-
-_TOO_LOW = (
-    "the vectors are not normalised to unit length, a vector is its own target, the denominator holds only the "
-    "positive, or the loss is scaled by a base temperature"
-)
+        what = f"a loss of {loss:.4f} is far above {chance:.4f}, that of equal embeddings: {TOO_HIGH}"
+        raise FovealError("training.wrong_loss", what)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,8 @@ class Feed:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Batches of an epoch from its step `first` on."""
-        config = self.config
-        batches = epoch_batches(
-            len(self.store), config.batch_size, config.seed, epoch, drop_last=True, windows=self.store.windows
-        )
+        size, seed, windows = self.config.batch_size, self.config.seed, self.store.windows
+        batches = epoch_batches(len(self.store), size, seed, epoch, drop_last=True, windows=windows)
         for number, batch in list(enumerate(batches))[first:]:
             yield self.batch(batch, epoch * self.steps + number)
 
@@ -86,26 +85,21 @@ class Feed:
         images = self.store.take(own)
         if isinstance(images, np.ndarray) and self.device.type != "cpu":
             images = to_tensor(images, self.device)
-        views: Sequence[Views]
-        if self.config.micro_batch == "whole":
-            views = [(self._views(images, tables[0]), self._views(images, tables[1]))]
-        else:
-            micro = int(self.config.micro_batch)
-            cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
-            views = MicroBatches([self._maker(images, tables, cut) for cut in cuts])
         identity = None if self.identity is None else torch.from_numpy(self.identity[own]).to(self.device)
-        return views, identity
+        if self.config.micro_batch == "whole":
+            return [self._views(images, tables, slice(None))], identity
+        micro = int(self.config.micro_batch)
+        cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
+        return MicroBatches([partial(self._views, images, tables, cut) for cut in cuts]), identity
 
     @property
     def recipes(self) -> tuple[Recipe, Recipe]:
         """The recipes of the first and the second view."""
         return recipe_pair(self.config.views)
 
-    def _maker(self, images: np.ndarray | Tensor, tables: list[ViewTable], cut: slice) -> Callable[[], Views]:
-        return lambda: (self._views(images[cut], tables[0][cut]), self._views(images[cut], tables[1][cut]))
-
-    def _views(self, images: np.ndarray | Tensor, table: ViewTable) -> Tensor:
-        return random_views(images, table, self.spec, self.device)
+    def _views(self, images: np.ndarray | Tensor, tables: list[ViewTable], cut: slice) -> Views:
+        first, second = (random_views(images[cut], table[cut], self.spec, self.device) for table in tables)
+        return first, second
 
 
 def identities(
@@ -144,13 +138,9 @@ def identities(
 
 def _refuse_coarse(names: list[str]) -> None:
     if coarse := sum(bool(COARSE.search(name)) for name in names):
-        raise FovealError(
-            "set.coarse_groups",
-            f"--simclr.same-group positive would draw strangers together: the groups of {coarse:,} images are dates "
-            "and blocks of numbers of Messidor, which hold several patients",
-            fix="use --simclr.same-group mask, or prepare Messidor-2 with its table of pairs (messidor-2.csv) beside "
-            "the grades",
-        )
+        what = f"the groups of {coarse:,} images are dates and blocks of numbers of Messidor, of several patients each"
+        fix = "use --simclr.same-group mask, or prepare Messidor-2 with its table of pairs, messidor-2.csv"
+        raise FovealError("set.coarse_groups", f"--simclr.same-group positive: {what}", fix=fix)
 
 
 def _tied(names: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,14 @@ from foveal.errors import FovealError
 from foveal.files import write_json
 from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of
 from foveal.nets.weights import load_encoder_weights
+from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, check_micro_batch, resolve, settle
 from foveal.pretrain.built import METHODS, build
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import finish
-from foveal.pretrain.plan import epochs_within, measuring_seconds, rehearse, show_plan
+from foveal.pretrain.plan import epochs_within, rehearse, show_plan
 from foveal.pretrain.training import Training
 from foveal.runs import Run, check_out, open_run, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
@@ -77,7 +78,13 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
         refuse_seen(prepared, pool.learned, "the pool", given.allow_leaks)
     config = decided_by_first(lambda: resolve(given, pool.sets, world))
     resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
-    probe, identity = _open_probe(config, pool), _identity_of(config, pool)
+    probe = identity = None
+    if config.probe is not None:
+        seen = pd.concat([pool.learned, pool.before])
+        probe = probing.open_probe(config.probe, pool.sets[0], config.seed, seen)
+    by_label, same_group = METHODS[config.method].uses_labels, config.simclr.same_group
+    if by_label or same_group != "ignore":
+        identity = identities(pool.parts, by_label, same_group == "positive")
 
     channels, side = pool.sets[0].channels, pool.sets[0].size
     torch.manual_seed(config.seed)
@@ -99,17 +106,17 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     run = _open_run(config, pool, held)
     training = Training(built, feed, run, probe)
     if training.resume():
-        say(f"{run.path} is finished: {config.epochs} epochs; choose another --out for a new run")
+        say(f"{run.path} is finished: {counted(config.epochs, 'epoch')}; choose another --out for a new run")
     else:
         images = f"{len(pool):,} images at {config.image_size} px"
         say(f"{config.method} with {config.encoder} ({loaded}), {images} on {device}")
-        for _, line in choice.lines():
-            say(line)
-        _say_what_begins(training, len(pool))
+        _say_what_begins(training, choice)
         if not training.step and is_first_process():
-            _write_beginning(training, pool, choice)
+            write_seen(run.path, pool.learned, pool.before)
+            _write_views(run.path / "views.jpg", feed)
+            write_json(run.path / "auto.json", asdict(choice))
         training.train()
-        finish(run, config, pool.sets[0], built, training.kept, feed)
+        finish(run, pool.sets[0], built, training.kept, feed)
     run.close()
     barrier()
     return run.path
@@ -126,26 +133,11 @@ def _open_pool(config: PretrainConfig) -> Pool:
 def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
     size = config.batch_size
     if size > count:
-        raise FovealError(
-            "option.value", f"--batch-size is {size}", expected=f"at most {count}, the images of the pool"
-        )
+        expected = f"at most {count}, the images of the pool"
+        raise FovealError("option.value", f"--batch-size is {size}", expected=expected)
     if size % world:
         raise FovealError("option.value", f"--batch-size is {size}", expected=f"a multiple of the {world} processes")
     check_micro_batch(config, world)
-
-
-def _open_probe(config: PretrainConfig, pool: Pool) -> probing.Probe | None:
-    if config.probe is None:
-        return None
-    return probing.open_probe(config.probe, pool.sets[0], config.seed, pd.concat([pool.learned, pool.before]))
-
-
-def _identity_of(config: PretrainConfig, pool: Pool) -> np.ndarray | None:
-    """Who belongs together, for methods that use labels or groups."""
-    by_label, same_group = METHODS[config.method].uses_labels, config.simclr.same_group
-    if not by_label and same_group == "ignore":
-        return None
-    return identities(pool.parts, by_label, same_group == "positive")
 
 
 def _rehearsed(
@@ -155,12 +147,12 @@ def _rehearsed(
     config, channels = feed.config, machine.shape[2]
     encoder = create_encoder(config.encoder, channels, config.image_size)
     built = build(config, channels, encoder, feed.device, feed.world)
-    rehearsal = rehearse(built, feed, machine, probe, measuring_seconds(config))
+    rehearsal = rehearse(built, feed, machine, probe)
     images = feed.steps * config.batch_size
     if config.budget is not None:
         spent = from_first_process(time.monotonic() - began)
         epochs = epochs_within(seconds_of(config.budget) - spent, rehearsal, images, config.probe_every)
-        say(f"--budget {config.budget} allows {epochs:,} epochs, whatever --epochs says")
+        say(f"--budget {config.budget} allows {counted(epochs, 'epoch')}, whatever --epochs says")
         config = replace(config, epochs=epochs)
     if config.plan:
         show_plan(config, machine, choice, rehearsal, images)
@@ -175,41 +167,22 @@ def _open_run(config: PretrainConfig, pool: Pool, held: ExitStack) -> Run:
     return opened[0] if opened else Run(config.out)
 
 
-def _say_what_begins(training: Training, count: int) -> None:
+def _say_what_begins(training: Training, choice: Choice) -> None:
     config, feed = training.config, training.feed
-    say(f"views {config.views}")
+    for line in [*(line for _, line in choice.lines()), f"views {config.views}"]:
+        say(line)
     if feed.identity is not None:
-        say(_who_belongs_together(feed.identity, "label" if training.method.uses_labels else "group"))
-    left_over = count % config.batch_size
-    say(
-        f"{config.optimiser} at {config.learning_rate:.3g}, {config.epochs} epochs of {feed.steps:,} steps"
-        + (
-            f"; each epoch leaves out {left_over} images that do not fill a batch, others each time"
-            if left_over
-            else ""
-        )
-    )
+        sizes, what = np.bincount(feed.identity), "label" if training.method.uses_labels else "group"
+        shared = sizes[sizes > 1]
+        most = f"up to {shared.max():,} of one {what}"
+        say(f"{shared.sum():,} of {sizes.sum():,} images share their {what} with others, {most}")
+    left_over = len(feed.store) % config.batch_size
+    left_out = f"; each epoch leaves out {left_over} of the images, others each time" if left_over else ""
+    steps = f"{counted(config.epochs, 'epoch')} of {counted(feed.steps, 'step')}"
+    say(f"{config.optimiser} at {config.learning_rate:.3g}, {steps}{left_out}")
     training.warn_of_statistics()
     if training.step:
-        epoch = training.step // feed.steps + 1
-        say(f"resuming after step {training.step:,}, in epoch {epoch} of {config.epochs}")
-
-
-def _write_beginning(training: Training, pool: Pool, choice: Choice) -> None:
-    """What a run folder has before the first step: seen.csv, views.jpg and auto.json."""
-    folder = training.run.path
-    write_seen(folder, pool.learned, pool.before)
-    _write_views(folder / "views.jpg", training.feed)
-    write_json(folder / "auto.json", choice.as_json())
-
-
-def _who_belongs_together(identity: np.ndarray, what: str) -> str:
-    sizes = np.bincount(identity)
-    shared = sizes[sizes > 1]
-    return (
-        f"{shared.sum():,} of {len(identity):,} images share their {what} with another: {len(shared):,} {what}s, the "
-        f"largest with {shared.max():,} images"
-    )
+        say(f"resuming after step {training.step:,}, in epoch {training.step // feed.steps + 1} of {config.epochs}")
 
 
 def _write_views(file: Path, feed: Feed) -> None:

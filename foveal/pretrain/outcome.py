@@ -15,10 +15,9 @@ from foveal.console import is_first_process, say, warn
 from foveal.files import write_json
 from foveal.nets.encoder import feature_size, freeze_stages
 from foveal.nets.layers import re_estimate
-from foveal.pretrain.built import METHODS, Built
+from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
-from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
@@ -27,22 +26,19 @@ from foveal.sets.records import PreparedSet
 HEALTH_IMAGES, STATISTICS_IMAGES = 512, 1024
 
 
-def finish(
-    run: Run, config: PretrainConfig, prepared: PreparedSet, built: Built, encoder: nn.Module, feed: Feed
-) -> None:
+def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, feed: Feed) -> None:
     """Write encoder.safetensors, model.json and health.json, and print the verdict.
 
     encoder: the one to keep, the method's own or its running average. All processes call this, because they exchange
     batch statistics; the first one writes and prints.
     """
-    final = examine(built, encoder, feed)
+    final, config = examine(built, encoder, feed), feed.config
     if not is_first_process():
         return
     checkpoint.save_weights(encoder, run.path / "encoder.safetensors")
-    last = read_metrics(run.path)[-1]
-    bounds = built.method.bounds(config.batch_size)
-    word, reasons = judged(read_metrics(run.path), final, bounds, config)
-    bounds = bounds_of(last, bounds)
+    rows = read_metrics(run.path)
+    last, bounds = rows[-1], bounds_of(rows[-1], built.method.bounds(config.batch_size))
+    word, reasons = judged(rows, final, built, feed)
     known = {} if bounds is None else {"loss_floor": bounds[0], "loss_chance": bounds[1]}
     write_json(run.path / "health.json", {**last, **known, **final, "verdict": word, "reasons": reasons})
     write_json(run.path / "model.json", {
@@ -69,11 +65,11 @@ def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
     re_estimate(averaged, (torch.cat(pair) for views, _ in batches for pair in views))
 
 
-def judged(
-    rows: list[dict[str, Any]], found: dict[str, Any], bounds: tuple[float, float] | None, config: PretrainConfig
-) -> tuple[str, list[str]]:
-    """The verdict on a run with this config."""
-    drawn_together = METHODS[config.method].uses_labels or config.simclr.same_group == "positive"
+def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed: Feed) -> tuple[str, list[str]]:
+    """The verdict on the rows of a run and a last look."""
+    config = feed.config
+    drawn_together = built.method.uses_labels or config.simclr.same_group == "positive"
+    bounds = built.method.bounds(config.batch_size)
     return verdict(rows, found, bounds, config.method, config.batch_size, drawn_together)
 
 
@@ -92,8 +88,7 @@ def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Mod
     found = examine(built, encoder, feed)
     if not is_first_process():
         return {}
-    rows, bounds = [*read_metrics(run.path), row], built.method.bounds(feed.config.batch_size)
-    word, reasons = judged(rows, found, bounds, feed.config)
+    word, reasons = judged([*read_metrics(run.path), row], found, built, feed)
     for reason in reasons:
         if reason.startswith(TOO_EASY) and row["epoch"] <= EARLY:
             warn(f"epoch {row['epoch']}: {reason}")
@@ -117,8 +112,8 @@ def embed(
         built.training_mode()
         with running_statistics_still(built.method):
             for views in alone.batch(part, number)[0]:
-                parts = built.method(*views)
-                first.append(parts[0])
-                second.append(parts[1])
-    joined = [torch.cat(column).float().cpu() for column in (features, first, second)]
-    return joined[0], joined[1], joined[2]
+                z1, z2, *_ = built.method(*views)
+                first.append(z1)
+                second.append(z2)
+    h, z1, z2 = (torch.cat(column).float().cpu() for column in (features, first, second))
+    return h, z1, z2

@@ -21,6 +21,7 @@ from foveal.distributed import from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import give_back_memory, held_memory
 from foveal.nets.encoder import feature_size
+from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, free_bytes, step_memory, wait_for
 from foveal.pretrain.built import Built
@@ -47,11 +48,11 @@ class Rehearsal:
     look: float = 0.0
 
 
-def rehearse(
-    built: Built, feed: Feed, machine: Machine, probe: probing.Probe | None = None, seconds: float = MOST_SECONDS
-) -> Rehearsal:
-    """Take real steps for about so many seconds, at a learning rate of zero; all processes do the same."""
+def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | None = None) -> Rehearsal:
+    """Take real steps for some seconds, at most a fiftieth of a budget, without learning; all processes do the same."""
     config, share = feed.config, feed.config.batch_size // feed.world
+    budget = math.inf if config.budget is None else seconds_of(config.budget)
+    seconds = min(MOST_SECONDS, SHARE_OF_BUDGET * budget)
     give_back_memory()  # what was tried before must not count
     held = held_memory()
     if feed.device.type == "cuda":
@@ -68,26 +69,14 @@ def rehearse(
         left = until - time.monotonic()
         if timed.seconds < left:
             timed = _steps(built, _of_size(feed, images), min(seconds, left), bar)
-    a_batch = timed.besides + (timed.seconds - timed.besides) * share / images
-    a_batch = from_first_process(a_batch)
+    a_batch = from_first_process(timed.besides + (timed.seconds - timed.besides) * share / images)
     if feed.device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(feed.device) * share / images
     else:
         at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
-        unread = len_bytes(machine) - feed.store.bytes
-        memory = held + unread + step_memory(config, machine).of(at_once, share)
+        memory = held + machine.pool_bytes - feed.store.bytes + step_memory(config, machine).of(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, timed.seconds / images))
     return Rehearsal(config.batch_size / a_batch, timed.waited, memory, look)
-
-
-def measuring_seconds(config: PretrainConfig) -> float:
-    """Seconds that steps are measured for: at most a fiftieth of a budget."""
-    return MOST_SECONDS if config.budget is None else min(MOST_SECONDS, SHARE_OF_BUDGET * seconds_of(config.budget))
-
-
-def len_bytes(machine: Machine) -> int:
-    """Bytes of the images of the pool."""
-    return machine.count * math.prod(machine.shape)
 
 
 @dataclass(frozen=True)
@@ -199,15 +188,15 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
 def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsal: Rehearsal, images: int) -> None:
     """Print what was tried, what is chosen, and what the run will take; images: those of an epoch's whole batches."""
     every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
-    needed = seconds_of_run(config.epochs, images, every, rehearsal)
     free = free_bytes(replace(machine, count=0)) / 2**30  # the pool is loaded already
+    run = f"{counted(config.epochs, 'epoch')} of {images:,} images and {looks} looks"
     rows = [
         *choice.lines(),
         ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),
         ("waiting for views", f"{rehearsal.data_wait:.0%}"),
         ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} GiB (free: {free:.1f} GiB)"),
         ("a look at the features" + ("" if config.probe is None else " and the probe"), duration(rehearsal.look)),
-        (f"{config.epochs} epochs of {images:,} images and {looks} looks", duration(needed)),
+        (run, duration(seconds_of_run(config.epochs, images, every, rehearsal))),
     ]
     for label, seconds in (("1 hour", 3600), ("8 hours", 28800)):
         try:

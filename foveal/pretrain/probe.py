@@ -22,7 +22,7 @@ from foveal.evaluate.intervals import Resampling
 from foveal.files import write_table
 from foveal.metrics import accuracy, quadratic_kappa
 from foveal.nets.probes import nearest_neighbours, ridge
-from foveal.page.words import value_with_interval
+from foveal.page.words import counted, value_with_interval
 from foveal.sets.leaks import TAUGHT, find_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, differing, open_prepared
@@ -42,11 +42,6 @@ class Probe:
     units: np.ndarray  # int [n], group of each image
     classes: int
     ordered: bool
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric: kappa weighs distances between classes, which only ordered classes have."""
-        return "quadratic_kappa" if self.ordered else "accuracy"
 
 
 def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> Probe:
@@ -69,15 +64,12 @@ def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> 
     labels, groups = records["label"].to_numpy(np.int64), len(np.unique(units))
     left_out = f"; {taught.sum():,} are left out because the encoder learns their labels" if taught.any() else ""
     if groups < FOLDS or len(np.unique(labels)) < 2:
-        raise FovealError(
-            "set.too_small", f"--probe {path}: its training and validation parts have {len(records)} labelled images, "
-            f"{groups} group(s) and {len(np.unique(labels))} class(es){left_out}",
-            expected=f"{FOLDS} groups and two classes",
-        )  # fmt: skip
+        there = f"{counted(len(records), 'image')} with {counted(len(np.unique(labels)), 'different label')}"
+        what = f"--probe {path}: its training and validation parts have {there} in {counted(groups, 'group')}{left_out}"
+        raise FovealError("set.too_small", what, expected=f"{FOLDS} groups and two classes")
     if left_out:
         say(f"probe: {len(records):,} images of {path}{left_out}")
-    folds = k_folds(labels, units, FOLDS, generator)
-    ordered = prepared.card["task"] == "grading"
+    folds, ordered = k_folds(labels, units, FOLDS, generator), prepared.card["task"] == "grading"
     return Probe(ImageStore([(prepared, records)]), labels, folds, units, len(prepared.card["classes"]), ordered)
 
 
@@ -90,10 +82,7 @@ def _check_kind(prepared: PreparedSet, like: PreparedSet) -> None:
         what = f"--probe {prepared.path} has images with {prepared.channels} channel(s)"
         raise FovealError("set.preparation", what, expected=f"{like.channels}, as in the pool")
     if unlike := differing(like.card, prepared.card, but=("size",)):
-        warn(
-            f"{like.path} and {prepared.path} of --probe were prepared differently ({unlike}): the probe judges "
-            "pictures of another kind than the pool"
-        )
+        warn(f"{like.path} and {prepared.path} of --probe were prepared differently ({unlike}): their pictures differ")
 
 
 def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
@@ -101,7 +90,8 @@ def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
     if features.device.type == "mps":  # it has no float64
         features = features.cpu()
     labels, folds = torch.from_numpy(probe.labels).to(features.device), torch.from_numpy(probe.folds)
-    resampling = Resampling(probe.units, 500)
+    # Kappa weighs distances between classes, which only ordered classes have.
+    resampling, score = Resampling(probe.units, 500), quadratic_kappa if probe.ordered else accuracy
     rows = []
     for name, grade in (("knn", nearest_neighbours), ("linear", ridge)):
         grades = torch.empty(len(labels), dtype=torch.int64)
@@ -111,14 +101,11 @@ def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
                 inside, outside = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
                 scores = grade(features[inside], labels[inside.to(labels.device)], features[outside], probe.classes)
                 grades[held_out] = scores.argmax(1).cpu()
-        rows.append({"probe": name, "metric": probe.metric, **_measured(probe, grades.numpy(), resampling)})
+        drawn = resampling.graded(score, probe.labels, grades.numpy(), probe.classes)
+        entry = resampling.entry(*drawn, len(grades))
+        measured = {key: entry[key] for key in ("value", "low", "high", "n")}
+        rows.append({"probe": name, "metric": score.__name__, **measured, "groups": resampling.groups})
     return rows
-
-
-def _measured(probe: Probe, grades: np.ndarray, resampling: Resampling) -> dict[str, Any]:
-    score = quadratic_kappa if probe.ordered else accuracy
-    entry = resampling.entry(*resampling.graded(score, probe.labels, grades, probe.classes), len(grades))
-    return {key: entry[key] for key in ("value", "low", "high", "n")} | {"groups": resampling.groups}
 
 
 def append(run: Path, epoch: int, rows: list[dict[str, Any]]) -> None:

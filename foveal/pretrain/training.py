@@ -98,17 +98,13 @@ class Training:
             return
         seen, whole = self.statistics_of, self.config.batch_size
         if seen != whole:
-            warn(
-                f"BatchNorm takes its statistics of micro-batches of {seen} images instead of {whole}: the network "
-                "differs somewhat from one trained without --micro-batch"
-            )
-        before = (
-            read_metrics(self.run.path)[-1].get("statistics_of", seen) if self.step and is_first_process() else seen
-        )
+            warn(f"BatchNorm takes its statistics of {seen} images instead of {whole}, which gives a different network")
+        resumed = self.step and is_first_process()
+        before = read_metrics(self.run.path)[-1].get("statistics_of", seen) if resumed else seen
         if seen != before:
+            why = "--micro-batch or the number of processes has changed"
             warn(
-                f"BatchNorm took its statistics of {before} images until now and takes those of {seen} from here on, "
-                "unlike an uninterrupted run: --micro-batch or the number of processes has changed"
+                f"BatchNorm took its statistics of {before} images until now and takes them of {seen} now: {why}"
             )
 
     def train(self) -> None:
@@ -171,8 +167,8 @@ class Training:
         """Check and write a row of metrics.jsonl; at the last step of some epochs with a look at the embeddings."""
         row: dict[str, Any] = {"step": self.step, "epoch": epoch + 1, **span.means()}
         seconds = time.perf_counter() - span.since
-        row |= {"learning_rate": rate, "images_per_second": span.steps * self.config.batch_size / seconds}
-        row["data_wait"] = span.waited / seconds
+        speed = span.steps * self.config.batch_size / seconds
+        row |= {"learning_rate": rate, "images_per_second": speed, "data_wait": span.waited / seconds}
         if self.normed:
             row["statistics_of"] = self.statistics_of
         self._check(row, span.steps)
@@ -205,8 +201,8 @@ class Training:
         """Write the checkpoint, right after a row was logged."""
         began = time.perf_counter()
         if is_first_process():
-            state = {"method": self.method.state_dict(), "optimiser": self.built.optimiser.state_dict()}
-            state |= {"step": self.step, "log_every": self.log_every}
+            state = {"method": self.method.state_dict(), "optimiser": self.built.optimiser.state_dict(),
+                     "step": self.step, "log_every": self.log_every}  # fmt: skip
             state |= {} if self.averaged is None else {"averaged": self.averaged.state_dict()}
             checkpoint.save(state, self.run.checkpoint)
         self.saved_at = time.perf_counter()
@@ -215,9 +211,8 @@ class Training:
     def judge(self, epoch: int) -> None:
         """Probe the encoder, where a probe was asked for."""
         if self.probe is not None and is_first_process():
-            rows = probing.judge(
-                self.probe, encode(self.kept.eval(), self.probe.store, self.feed.spec, self.feed.device)
-            )
+            features = encode(self.kept.eval(), self.probe.store, self.feed.spec, self.feed.device)
+            rows = probing.judge(self.probe, features)
             probing.append(self.run.path, epoch, rows)
             say(f"probe after epoch {epoch}: {probing.describe(rows)}")
         barrier()
