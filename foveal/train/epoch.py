@@ -85,14 +85,19 @@ def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -
     }
 
 
-def selection_score(row: dict[str, Any], *, ordered: bool) -> tuple[float, float]:
-    """The best epoch has the highest score: kappa (accuracy without grades), then the lowest validation loss.
+def figure_of(task: Task) -> str:
+    """What the best epoch has most of: kappa, or accuracy where the classes are no grades."""
+    return "kappa" if task.ordered else "accuracy"
+
+
+def selection_score(row: dict[str, Any], task: Task) -> tuple[float, float]:
+    """The best epoch has the highest score: its figure, then the lowest validation loss.
 
     Without a validation part, the score is the epoch number, so the last epoch is the best.
     """
     if "val_loss" not in row:
         return (float(row["epoch"]), 0.0)
-    return (row["val_kappa" if ordered else "val_accuracy"], -row["val_loss"])
+    return (row[f"val_{figure_of(task)}"], -row["val_loss"])
 
 
 def note(row: dict[str, Any]) -> str:

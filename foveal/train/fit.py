@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,27 @@ from torch import Tensor
 from foveal import checkpoint
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import write_view_sheet
+from foveal.config import read_toml
 from foveal.console import progress_bar, say
+from foveal.errors import FovealError
 from foveal.hardware import give_back_memory
 from foveal.losses.grading import decide
 from foveal.nets.probes import mean_and_spread
 from foveal.nets.weights import update_average
+from foveal.page.words import counted
 from foveal.predict.features import encode
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
-from foveal.train.epoch import Judged, note, re_estimate_statistics, refuse_divergence, selection_score, summarise
+from foveal.train.epoch import (
+    Judged,
+    figure_of,
+    note,
+    re_estimate_statistics,
+    refuse_divergence,
+    selection_score,
+    summarise,
+)
 from foveal.train.feed import feed
 from foveal.train.learned import Learned
 from foveal.train.objective import Objective
@@ -53,7 +64,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     # Resume
     state: dict[str, Any] = {"epoch": 0, "best": None}
     if run.checkpoint.exists():
-        state = resume(run, built)
+        state = resume(run, task, built, len(held_out))
     # A last batch of a single image is skipped (feed.py).
     steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
@@ -61,10 +72,12 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     describe(task, learned, built)
 
     # Images
+    expected = asdict(task.spec) | {"mean": list(task.spec.mean), "std": list(task.spec.std)}  # which predict checks
     store = ImageStore(learned.parts, task.device)
     judged = Judged(task, held_out) if len(held_out) else None
     scale, features = standardised(task, built, store, judged) if config.freeze else (None, None)
-    labels, ids = learned.labels, np.array(learned.ids, dtype=object)
+    labels = learned.labels
+    ids = np.array([name for _, records in learned.parts for name in records["id"]], dtype=object)
     if not state["epoch"] and not config.freeze:
         shown = store.gather(epoch_batches(len(store), 8, config.seed, 0, drop_last=False)[0])
         recipe, generator = get_recipe(config.views), step_generator(config.seed, 0)
@@ -73,8 +86,9 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     # Loop
     with progress_bar("train", config.epochs * len(store), done=state["epoch"] * len(store)) as bar:
         for epoch in range(state["epoch"], config.epochs):
-            if config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience:
-                say(f"no improvement for {config.patience} epochs: stopped early; kept epoch {state['best']['epoch']}")
+            if waited_long_enough(config, state, epoch):
+                waited_for = counted(config.patience, "epoch")
+                say(f"no improvement for {waited_for}: stopped early; kept epoch {state['best']['epoch']}")
                 break
             torch.manual_seed(config.seed + 1000 * (epoch + 1))  # dropout and stochastic depth, if any
             built.training_mode(grader)
@@ -116,11 +130,12 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             row |= {"learning_rate": rate, "images_per_second": len(order) / seconds, "data_wait": waited / seconds}
 
             # Save; the checkpoint comes last, so that an interrupted epoch is repeated.
-            score = selection_score(row, ordered=task.ordered)
+            score = selection_score(row, task)
             better = state["best"] is None or score > tuple(state["best"]["score"])
             if better:
                 state["best"] = {"epoch": epoch + 1, "score": list(score)}
-                save_best(run, task, weights_to_keep(built.judged, scale), epoch + 1)
+                weights = weights_to_keep(built.judged, scale)
+                checkpoint.save({"grader": weights, "epoch": epoch + 1, "input": expected}, run.path / "best.pt")
             parts: dict[str, Answers] = {}
             if not config.mixup and not config.cutmix:
                 parts["train"] = (ids[order].tolist(), labels[order], given, given_probabilities.numpy())
@@ -136,9 +151,23 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     return int(state["best"]["epoch"])
 
 
-def resume(run: Run, built: Built) -> dict[str, Any]:
-    """Load the run's checkpoint into the grader, the optimiser and the average; returns the checkpoint."""
-    state = checkpoint.load(run.checkpoint)
+def waited_long_enough(config: TrainConfig, state: dict[str, Any], epoch: int) -> bool:
+    """Whether there was no improvement for --patience epochs."""
+    return bool(config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience)
+
+
+def resume(run: Run, task: Task, built: Built, held_out: int) -> dict[str, Any]:
+    """Load the run's checkpoint into the grader, the optimiser and the average; returns the checkpoint.
+
+    held_out: number of validation images. FovealError for an unfinished run of version 0.1 that chose its best epoch by
+    another figure: figures of two kinds cannot be compared.
+    """
+    config, state = task.config, checkpoint.load(run.checkpoint)
+    chosen_by, ours = read_toml(run.path / "config.toml", "train").get("select_on", "auto"), figure_of(task)
+    finished = state["epoch"] >= config.epochs or waited_long_enough(config, state, state["epoch"])
+    if held_out and not finished and chosen_by not in ("auto", ours):
+        what = f"the unfinished run {run.path} chooses its best epoch by {chosen_by}, as version 0.1 could"
+        raise FovealError("run.other_options", what, expected=ours, fix="train again with another --out")
     checkpoint.load_strict(built.grader, state["grader"], str(run.checkpoint))
     built.optimiser.load_state_dict(state["optimiser"])
     if built.average is not None:
@@ -168,17 +197,11 @@ def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> flo
     return config.learning_rate * (share * config.decay**epoch if config.schedule == "steps" else share)
 
 
-def save_best(run: Run, task: Task, weights: dict[str, Tensor], epoch: int) -> None:
-    """Write best.pt: the weights, their epoch, and the image size and normalisation, which `predict` checks."""
-    seen = {"image_size": task.spec.image_size, "mean": list(task.spec.mean), "std": list(task.spec.std)}
-    checkpoint.save({"grader": weights, "epoch": epoch, "input": seen}, run.path / "best.pt")
-
-
 def describe(task: Task, learned: Learned, built: Built) -> None:
     """Print what is being trained, and the options that differ from their defaults or follow from the data."""
     config = task.config
     kind = "linear probe" if config.freeze else "fine-tune"
-    size = f"{len(learned):,} images at {config.image_size} px"
+    size = f"{counted(len(learned), 'image')} at {config.image_size} px"
     say(f"{kind} of {config.encoder} ({built.loaded}), {size} on {task.device}")
     values = {field.name: (getattr(config, field.name), field.default) for field in fields(config)}
     changed = {name: value for name, (value, usual) in values.items() if value != usual and name not in UNSAID}

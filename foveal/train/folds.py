@@ -10,6 +10,7 @@ import pandas as pd
 from foveal.console import hushed, say, show_table
 from foveal.errors import FovealError
 from foveal.files import write_json, write_table
+from foveal.page.words import counted
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.runs import Run, open_run, read_model
@@ -29,7 +30,7 @@ def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
     count = int(group_codes(groups).max()) + 1
     if count < folds:
-        raise FovealError("option.value", f"--folds {folds} is more than the {count} groups of the images")
+        raise FovealError("option.value", f"--folds is {folds}", expected=f"at most {count}, the groups of the images")
     return k_folds(labels, groups, folds, np.random.default_rng(seed))
 
 
@@ -42,7 +43,7 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
     fold_of, test = folds_of(records, config.folds, config.seed), prepared.part("test")
     for number in range(config.folds):
         inside, outside = fold_of != number, fold_of == number
-        counts = f"{inside.sum():,} images to train on, {outside.sum():,} held out"
+        counts = f"{counted(int(inside.sum()), 'image')} to train on, {outside.sum():,} held out"
         say(f"\nfold {number + 1} of {config.folds}: {counts}", style="bold")
         own = replace(task, config=replace(config, out=config.out / f"fold{number + 1}", folds=0))
         fold = open_run(own.config.out, "train", own.config, hashes)

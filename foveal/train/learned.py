@@ -20,6 +20,7 @@ from torch import Tensor
 from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.losses.grading import one_hot
+from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.sets.leaks import read_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
@@ -45,11 +46,6 @@ class Learned:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def ids(self) -> list[str]:
-        """The id of each image."""
-        return [name for _, records in self.parts for name in records["id"]]
-
     def rows(self, chosen: np.ndarray) -> Learned:
         """The images of the first set that `chosen`, bool [m], selects, and all pseudo-labelled images."""
         graded = len(self.parts[0][1])
@@ -71,9 +67,9 @@ def learned_from(
     two classes.
     """
     if records["label"].nunique() < 2:
-        what = f"{prepared.path} has {len(records)} labelled training images in {records['label'].nunique()} classes"
+        there = f"{counted(len(records), 'labelled training image')} and classes: {records['label'].nunique()}"
         fix = "prepare a data source with labels of at least two classes"
-        raise FovealError("set.too_few_classes", what, expected="at least 2 classes", fix=fix)
+        raise FovealError("set.too_few_classes", f"{prepared.path} has {there}", expected="at least 2 classes", fix=fix)
     absent = [name for k, name in enumerate(prepared.classes) if k not in set(records["label"])]
     if absent:
         warn(f"there are no training images of {', '.join(absent)}: the grader cannot learn to recognise this class")
@@ -93,13 +89,12 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
     """(labels int64 [n], class names) of a second task; -1 if unknown. The sorted names come from the whole set."""
     values = prepared.columns
     if column not in values:
-        there = ", ".join(map(str, values.columns)) or "no columns"
-        what = f"--second {column} is not a column of {prepared.path}"
-        raise FovealError("option.value", what, expected=f"one of: {there}")
+        expected = f"one of: {', '.join(map(str, values.columns)) or 'no columns'}"
+        raise FovealError("option.value", f"--second {column} is not a column of {prepared.path}", expected=expected)
     known = values[column].reindex(records["id"]).fillna("").astype(str)
     names = tuple(sorted({value for value in values[column].fillna("").astype(str) if value}))
     if not 2 <= len(names) <= MOST_SECOND:
-        what = f"--second {column} has {len(names)} different values"
+        what = f"--second {column} has {counted(len(names), 'different value')}"
         raise FovealError("option.value", what, expected=f"2 to {MOST_SECOND}")
     return known.map({name: number for number, name in enumerate(names)}).fillna(-1).to_numpy(np.int64), names
 
@@ -138,7 +133,7 @@ def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
         graded = chosen[chosen["split"] != "unlabelled"]
         if len(graded):
             first = f"{graded['id'].iloc[0]} ({graded['split'].iloc[0]})"
-            what = f"{len(graded)} images of {file} already have a grade in {path}; the first is {first}"
+            what = f"{path} already has grades of {counted(len(graded), 'image')} of {file}; the first is {first}"
             raise FovealError("label.graded", what, expected="ungraded images only", fix=AGAIN)
         found.append((pool, chosen, known[columns].to_numpy(np.float32)))
     return found
@@ -164,13 +159,13 @@ def check_targets(file: Path, table: pd.DataFrame, classes: list[str]) -> None:
 def read_table(file: Path) -> pd.DataFrame:
     """Read pseudo_labels.csv; FovealError if it is missing, damaged or empty."""
     if not file.is_file():
-        what = f"--pseudo-labels {file} does not exist"
-        raise FovealError("table.missing", what, fix="write one with foveal pseudolabel")
+        raise FovealError("table.missing", f"--pseudo-labels {file} does not exist", fix="use foveal pseudolabel")
     texts = dict.fromkeys(("id", "set", "sha256", "class", "model"), str)
     table = pd.read_csv(file, dtype=texts, keep_default_na=False)
     missing = [column for column in NEEDED if column not in table]
-    if missing or not probability_columns(table):
-        missing = missing or ["p0, p1, …"]
+    if not probability_columns(table):
+        missing.append("p0, p1, …")
+    if missing:
         raise FovealError("table.missing_column", f"{file} has no column {', '.join(missing)}", fix=AGAIN)
     if not len(table):
         raise FovealError("table.empty", f"{file} is empty", fix=f"{AGAIN} with a lower --threshold")

@@ -21,6 +21,7 @@ from foveal import checkpoint
 from foveal.console import say, warn
 from foveal.files import write_bytes, write_json, write_table, write_text
 from foveal.metrics import confusion_matrix, precision, recall
+from foveal.page.words import counted
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
 from foveal.readout.predictions import probability_columns, read_predictions
@@ -56,8 +57,7 @@ def write_model(run: Run, task: Task, learned: Learned) -> None:
         "tta": config.tta, "init": config.init, "frozen": config.freeze, **second,
     })  # fmt: skip
     write_json(run.path / "card.json", card)  # with the counts after corrections
-    corrections = task.prepared.path / CORRECTIONS
-    if corrections.is_file():
+    if (corrections := task.prepared.path / CORRECTIONS).is_file():
         write_text(run.path / CORRECTIONS, corrections.read_text(encoding="utf-8"))
 
 
@@ -74,7 +74,7 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
     second = None if raw.second is None else predictor.second_table(task.prepared, judged, raw.second)
     parts = parts_of_groups(judged["group"][judged["split"] == "val"].to_numpy(), task.config.seed)
     write_predictions(run, task, predictor, judged, raw.probabilities, parts, second)
-    say(f"predictions for {len(judged)} validation and test images (epoch {best_epoch}): {run.path / FILE}")
+    say(f"predictions of epoch {best_epoch} for {counted(len(judged), 'validation or test image')}: {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}")
 
 
@@ -105,12 +105,10 @@ def write_predictions(
         probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
         _say_readout(readout, len(np.unique(parts)), classes)
     elif config.calibrate and val.any():
-        say(f"{int(val.sum())} validation images are too few to calibrate the grader: {LEAST_IMAGES} are needed")
+        say(f"to calibrate the grader, {LEAST_IMAGES} validation images are needed; there are {int(val.sum())}")
     if val.any() and len(np.unique(grades[val])) == 1:
-        warn(
-            f"all {int(val.sum())} validation images were graded '{classes[int(grades[val][0])]}': train longer, or "
-            "change --learning-rate, --batch-norm or --sampling"
-        )
+        fix = "train longer, or change --learning-rate, --batch-norm or --sampling"
+        warn(f"all validation images ({int(val.sum())}) were graded '{classes[int(grades[val][0])]}': {fix}")
     table = predictor.table(judged, probabilities, graded=(grades, list(sets)))
     if extra is not None:
         table = table.join(extra.set_index(table.index))
@@ -130,10 +128,9 @@ def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
     cutoffs = ", ".join(f"{cut:.2f}" for cut in readout.cutoffs or ())
     say(f"{what}{', cutoffs ' if cutoffs else ''}{cutoffs}, fitted on {readout.images} validation images")
     if parts < 2:
-        warn(
-            "all validation images belong to one group, so calibration is evaluated on the images it was fitted on, "
-            "and looks better than it is. Prepare the set with a larger --val, or with group information"
-        )
+        what = "calibration is evaluated on the images it was fitted on, and looks better than it is"
+        fix = "prepare the set with a larger --val, or with group information"
+        warn(f"all validation images belong to one group, so {what}: {fix}")
     if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
         warn("the temperature reached its limit: the probabilities of this grader are not informative")
     always = [name for name, limit in zip(classes, readout.limits or (), strict=False) if limit == 0]
@@ -161,7 +158,13 @@ def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list
         table = pd.DataFrame({"id": ids, "true": true, "given": given, "probability": sure.round(4)})
         worst = worst_first(table, "true", "given").drop(columns="distance")
         write_table(folder / f"epoch-{epoch:03d}-{part}.csv", worst)
-    _replace_epoch(folder / "classes.csv", epoch, lines)
+    file, columns = folder / "classes.csv", ["epoch", "part", "class", "images", "precision", "recall"]
+    new = pd.DataFrame(lines, columns=columns).round({"precision": 4, "recall": 4})
+    if file.is_file():  # these parts of the epoch are replaced, and later epochs dropped: a resumed run repeats them
+        before = pd.read_csv(file, dtype={"class": str})
+        same = (before["epoch"] == epoch) & ~before["part"].isin(new["part"])
+        new = pd.concat([before[(before["epoch"] < epoch) | same], new], ignore_index=True)
+    write_table(file, new)
 
 
 def worst_first(table: pd.DataFrame, true: str, given: str) -> pd.DataFrame:
@@ -178,17 +181,6 @@ def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
     true, given = (table[name].to_numpy(np.int64) for name in ("label", "grade"))
     probabilities = table[probability_columns(table)].to_numpy(float)
     write_errors(run, epoch, {"val": (table["id"].tolist(), true, given, probabilities)}, classes)
-
-
-def _replace_epoch(file: Path, epoch: int, lines: list[tuple]) -> None:
-    """Replace the lines of these parts of an epoch, and drop later epochs, which a resumed run repeats."""
-    columns = ["epoch", "part", "class", "images", "precision", "recall"]
-    new = pd.DataFrame(lines, columns=columns).round({"precision": 4, "recall": 4})
-    if file.is_file():
-        before = pd.read_csv(file, dtype={"class": str})
-        same = (before["epoch"] == epoch) & ~before["part"].isin(new["part"])
-        new = pd.concat([before[(before["epoch"] < epoch) | same], new], ignore_index=True)
-    write_table(file, new)
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:

@@ -70,8 +70,7 @@ def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> 
         freeze_stages(encoder, config.freeze_stages)
     load_encoder_weights(encoder, config.encoder, config.init)
     check_memory(config, encoder, prepared.channels, device)
-    features = feature_size(encoder)
-    return Task(config=config, prepared=prepared, spec=start.spec, features=features, device=device)
+    return Task(config=config, prepared=prepared, spec=start.spec, features=feature_size(encoder), device=device)
 
 
 def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device: torch.device) -> None:
@@ -89,12 +88,9 @@ def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device:
     fitting, size = int(room / each), int(config.image_size * (room / each / images) ** 0.5) // 32 * 32
     fixes = [f"choose --micro-batch {fitting}, or --batch-size {fitting}"] if fitting >= MIN_BATCH else []
     fixes += [f"prepare images of {size} px"] if size >= MIN_SIZE else []
-    raise FovealError(
-        "memory.exhausted",
-        f"{images} images of {config.image_size} px need about {(free - room + images * each) / 2**30:.1f} GiB with "
-        f"{config.encoder}, and {free / 2**30:.1f} GiB are free",
-        fix=", or ".join(fixes) or "choose a smaller --encoder",
-    )
+    needed = f"{(free - room + images * each) / 2**30:.1f} GiB with {config.encoder}"
+    what = f"{images} images of {config.image_size} px need about {needed}, and {free / 2**30:.1f} GiB are free"
+    raise FovealError("memory.exhausted", what, fix=", or ".join(fixes) or "choose a smaller --encoder")
 
 
 def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: torch.device) -> TrainConfig:
@@ -159,9 +155,9 @@ def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) 
         what = f"--encoder {name} does not match --init {init}, which contains {before['encoder']}"
         raise FovealError("option.conflict", what, fix="leave out --encoder")
     if before["channels"] != prepared.channels:
-        there = f"{prepared.path} has {prepared.channels}"
-        what = f"--init {init} was trained on images with {before['channels']} channel(s), but {there}"
-        raise FovealError("weights.mismatch", what, fix="prepare the set with the same --channels")
+        expected = f"{prepared.channels}, as in {prepared.path}"
+        what = f"--init {init} was trained on images with channels: {before['channels']}"
+        raise FovealError("weights.mismatch", what, expected=expected, fix="prepare the set with the same --channels")
     if before["preparation"]["crop"] != prepared.card["options"]["crop"]:
         warn(f"{init} was trained on images with --crop {before['preparation']['crop']}, unlike {prepared.path}")
     return Start(name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"])))
@@ -207,8 +203,7 @@ def build(task: Task, learned: Learned) -> Built:
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
     loaded = load_encoder_weights(encoder, config.encoder, config.init)
-    second = len(learned.second_classes)
-    grader = Grader(encoder, task.features, len(prepared.classes), task.loss.form, second)
+    grader = Grader(encoder, task.features, len(prepared.classes), task.loss.form, len(learned.second_classes))
     grader.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     still: list[nn.Module] = freeze_stages(encoder, config.freeze_stages) if config.freeze_stages else []
     if config.freeze:

@@ -41,8 +41,8 @@ def train(config: TrainConfig) -> Path:
     pseudo = read_pseudo(config.pseudo_labels, prepared) if config.pseudo_labels else []
     learned = learned_from(prepared, records, pseudo, config.second)
     if config.batch_size > len(learned):
-        what = f"--batch-size {config.batch_size} is larger than the {len(learned)} training images"
-        raise FovealError("option.value", what, expected=f"{len(learned)} or less")
+        expected = f"at most {len(learned)}, the training images"
+        raise FovealError("option.value", f"--batch-size is {config.batch_size}", expected=expected)
     if config.patience and not len(prepared.part("val")):
         what = f"--patience {config.patience} needs validation images, but {prepared.path} has none"
         raise FovealError("option.conflict", what, fix="leave out --patience")

@@ -173,10 +173,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
         ({"learning_rate": 0.0}, "option.value", ("--learning-rate", 0)),
         ({"learning_rate": -1.0}, "option.value", ("--learning-rate", -1)),
         ({"optimiser": "lars", "weight_decay": 0.0}, "option.conflict", ("lars", "--weight-decay")),
-        ({"views": "wild"}, None, ("wild",)),
-        ({"encoder": "resnet1"}, None, ("resnet1",)),
-        ({"image_size": 5}, None, ("--image-size", 5, 16)),
-        ({"init": "imagenet"}, None, ("small_conv",)),
+        ({"views": "wild"}, "option.value", ("wild",)),
+        ({"encoder": "resnet1"}, "option.value", ("resnet1",)),
+        ({"image_size": 5}, "option.value", ("--image-size", 5, 16)),
+        ({"init": "imagenet"}, "weights.missing", ("small_conv",)),
         ({"device": "cuda"}, "device.missing", ()),
         ({"temperature": 0.1}, "option.unknown", ("simclr.temperature", "supcon.temperature")),
         ({"simclr": {"temprature": 0.1}}, "option.unknown", ("simclr", "temprature", "temperature")),
@@ -193,13 +193,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     ],
     ids=str,
 )
-def test_wrong_options_fail_before_anything_is_written(phantom_set, tmp_path, options, code, named):
+def test_wrong_options_fail_before_anything_is_written(phantom_set, tmp_path, refuses, options, code, named):
     if options.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    with pytest.raises(ValueError) as caught:
+    with refuses(code, *named):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **(METHOD_FREE | options))
-    assert code in (None, getattr(caught.value, "code", None)), caught.value
-    assert all(str(value) in str(caught.value) for value in named), caught.value
     assert not (tmp_path / "run").exists()
 
 
@@ -302,14 +300,15 @@ def test_whose_labels_are_learned_stands_in_every_run(finished, phantom_set, tmp
 
 
 @pytest.mark.slow
-def test_sets_that_were_not_prepared_alike_do_not_mix(phantom_set, tmp_path, capsys):
+def test_sets_that_were_not_prepared_alike_do_not_mix(phantom_set, tmp_path, capsys, refuses):
     write_photographs(tmp_path / "photos", 30, ".png")
     other = foveal.prepare(tmp_path / "photos", out=tmp_path / "other", size=32, enhance="clahe")
-    with pytest.raises(ValueError) as caught:
+    unlike = "crop none and disc, enhance None and clahe"
+    with refuses("set.not_alike", phantom_set, other, unlike):
         foveal.pretrain(phantom_set, other, out=tmp_path / "run", **OPTIONS)
+    capsys.readouterr()
     probing.open_probe(other, open_prepared(phantom_set), 0, read_seen("random"))
-    for said in (str(caught.value), capsys.readouterr().out):
-        assert "crop none and disc, enhance None and clahe" in said
+    assert unlike in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -367,7 +366,7 @@ def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path):
+def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path, refuses):
     options = OPTIONS | {"encoder": "test_resnet", "epochs": 1}
     first = foveal.pretrain(phantom_set, out=tmp_path / "first", **options)
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", init=str(first), freeze_stages=3, **options)
@@ -375,18 +374,16 @@ def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path):
     same = {key for key in before if torch.equal(before[key], after[key])}
     assert {key for key in before if not key.startswith(("layer3", "layer4", "fc"))} <= same
     assert any(key.startswith("layer4") for key in set(before) - same)
-    with pytest.raises(ValueError) as caught:
+    with refuses("option.value", "--freeze-stages", 5):
         foveal.pretrain(phantom_set, out=tmp_path / "none", init=str(first), freeze_stages=5, **options)
-    assert "--freeze-stages" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["poolformer_s12", "rdnet_tiny"])
-def test_networks_whose_stages_timm_does_not_tell_are_trained_whole(name):
+def test_networks_whose_stages_timm_does_not_tell_are_trained_whole(name, refuses):
     encoder = create_encoder(name, 3, 32)
     assert freeze_stages(encoder, 0) == []
-    with pytest.raises(ValueError) as caught:
+    with refuses("option.conflict", "--freeze-stages"):
         freeze_stages(encoder, 1)
-    assert "--freeze-stages" in str(caught.value)
 
 
 def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set, refuses):
@@ -620,7 +617,7 @@ def test_a_preview_is_a_sheet_of_views_and_no_run(phantom_set, tmp_path):
     assert cv2.imread(str(file)).std() > 10
 
 
-def test_a_pool_that_holds_test_images_is_refused(phantom_set, tmp_path):
+def test_a_pool_that_holds_test_images_is_refused(phantom_set, tmp_path, refuses):
     leaky = open_prepared(phantom_set)
     other = tmp_path / "other"
     (other / "images").mkdir(parents=True)
@@ -628,9 +625,9 @@ def test_a_pool_that_holds_test_images_is_refused(phantom_set, tmp_path):
         (other / name).write_bytes((leaky.path / name).read_bytes())
     records = leaky.records.assign(split="unlabelled", label=pd.NA)
     records.to_csv(other / "records.csv", index=False)
-    with pytest.raises(ValueError) as caught:
+    with refuses("leak.seen", phantom_set):
         foveal.pretrain(phantom_set, other, out=tmp_path / "run", **OPTIONS)
-    assert str(phantom_set) in str(caught.value) and not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists()
 
 
 # fmt: off

@@ -8,7 +8,6 @@ import pytest
 
 import foveal
 from foveal import checkpoint
-from foveal.errors import FovealError
 from foveal.predict.predictor import Predictor
 from foveal.sets.leaks import read_seen
 from foveal.sets.records import open_prepared
@@ -32,11 +31,10 @@ def change_model(run, **changes):
 
 
 @pytest.mark.parametrize("changes", [{"mean": [0.1307] * 3}, {"std": [0.3081] * 3}, {"image_size": 28}])
-def test_another_normalisation_or_size_at_test_time(run_copy, changes):
+def test_another_normalisation_or_size_at_test_time(run_copy, changes, refuses):
     change_model(run_copy, **changes)
-    with pytest.raises(FovealError) as caught:
+    with refuses("run.mismatch", run_copy):
         Predictor(run_copy)
-    assert caught.value.code in ("run.mismatch", "weights.mismatch") and str(run_copy) in str(caught.value)
 
 
 def test_classes_in_another_order_leave_the_labels_out(run_copy, phantom_set, tmp_path, refuses):
@@ -116,9 +114,10 @@ def test_weights_as_a_file_tell_what_they_have_learned_from(grader_run, phantom_
 def test_sampler_and_class_weights_together_are_warned_of(phantom_set, tmp_path, capsys):
     options = {"encoder": "strided_conv", "epochs": 1, "batch_size": 8, "loss": "cross_entropy"}
     foveal.train(phantom_set, out=tmp_path / "one", sampling="balanced", class_weights="balanced", **options)
-    assert "--sampling balanced and --class-weights balanced" in capsys.readouterr().out
+    warned = "warning: --sampling"
+    assert warned in capsys.readouterr().out
     foveal.train(phantom_set, out=tmp_path / "two", sampling="balanced", **options)
-    assert "--class-weights" not in capsys.readouterr().out
+    assert warned not in capsys.readouterr().out
 
 
 def test_a_changed_prediction_is_no_probability(run_copy, tmp_path, refuses):

@@ -26,7 +26,7 @@ def test_order_of_the_labels_does_not_matter():
 
 
 def test_a_class_without_images_is_named(refuses):
-    with refuses("label.missing_class", "class 1"):
+    with refuses("label.missing_class", 1):
         class_weights(np.array([0, 2]), 3, "balanced")
     assert class_weights(np.array([0, 2]), 3, "none").tolist() == [1, 1, 1]
 

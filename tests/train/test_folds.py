@@ -131,7 +131,7 @@ def test_runs_of_other_classes_do_not_grade_together(folds_run, tmp_path, refuse
 
 def test_folds_need_enough_groups_and_encoders_that_saw_none_of_them(graded_set, tmp_path, refuses):
     few = foveal.prepare("phantom:12", out=tmp_path / "few", size=32, test=0.0, val=0.0)
-    with refuses("option.value", "--folds 7", "6 groups"):
+    with refuses("option.value", "--folds", 7, 6):
         foveal.train(few, out=tmp_path / "run", **(OPTIONS | {"folds": 7, "batch_size": 2}))
     encoder = foveal.pretrain(
         graded_set, out=tmp_path / "encoder", encoder="strided_conv", epochs=1, batch_size=16, views="simclr"
