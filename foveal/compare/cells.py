@@ -24,11 +24,11 @@ from foveal.runs import Run, read_model
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet
 from foveal.train.fit import fit
-from foveal.train.folds import folds_of
 from foveal.train.learned import learned_from
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import write_model
 from foveal.train.task import Task, frozen_encoder, set_up, start_from
+from foveal.train.train import folds_of
 
 INNER_FOLDS = 5  # of the labels learned from, to choose the penalty of a probe
 FEWEST_FOR_CHOICE = 25  # labels; with fewer, the middle penalty is used

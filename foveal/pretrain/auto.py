@@ -146,14 +146,6 @@ def wait_for(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def check_micro_batch(config: PretrainConfig, world: int) -> None:
-    """FovealError for a number of images that does not divide the share of a process."""
-    share, asked = config.batch_size // world, config.micro_batch
-    if asked.isdigit() and (share % int(asked) or int(asked) < 2):
-        expected = f"at least 2, and a divisor of the {share} images of a batch that each process takes"
-        raise FovealError("option.value", f"--micro-batch is {asked}", expected=expected)
-
-
 @dataclass(frozen=True)
 class StepMemory:
     """Bytes of a step: for each image at its peak, for its two views, for similarities, for gradients and means."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of
 from foveal.nets.weights import load_encoder_weights
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Choice, Machine, check_micro_batch, resolve, settle
+from foveal.pretrain.auto import Choice, Machine, resolve, settle
 from foveal.pretrain.built import METHODS, build
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig, seconds_of
@@ -45,22 +45,6 @@ from foveal.sets.records import PreparedSet, check_alike, open_prepared
 PREVIEW_IMAGES = 8
 
 
-@dataclass(frozen=True)
-class Pool:
-    """What is learned from: prepared sets with their records, and what the run's seen.csv will hold.
-
-    learned: images that shape the encoder in this run; before: those that shaped its starting weights.
-    """
-
-    sets: list[PreparedSet]
-    parts: list[tuple[PreparedSet, pd.DataFrame]]
-    learned: pd.DataFrame
-    before: pd.DataFrame
-
-    def __len__(self) -> int:
-        return sum(len(records) for _, records in self.parts)
-
-
 def pretrain(config: PretrainConfig) -> Path:
     """Pre-train an encoder and return its run folder; the same config resumes where a run stopped."""
     device = choose_device(config.device)
@@ -69,32 +53,36 @@ def pretrain(config: PretrainConfig) -> Path:
 
 
 def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int, held: ExitStack) -> Path:
+    # Images
     began = time.monotonic()
-    pool = _open_pool(given)
+    sets, by_label = [open_prepared(path) for path in given.data], METHODS[given.method].uses_labels
+    check_alike(sets, "to learn from them together")
+    parts = [(prepared, pool_of(prepared)) for prepared in sets]
+    images = sum(len(records) for _, records in parts)
     if given.preview:
-        return _preview(resolve(given, pool.sets), pool)
-    _check_batch(given, len(pool), world)
-    for prepared in pool.sets:
-        refuse_seen(prepared, pool.learned, "the pool", given.allow_leaks)
-    config = decided_by_first(lambda: resolve(given, pool.sets, world))
+        return _preview(resolve(given, sets), parts)
+    _check_batch(given, images, world)
+    learned, before = seen_of(parts, by_label=by_label), read_seen(given.init)  # what shapes the encoder: now, before
+    for prepared in sets:
+        refuse_seen(prepared, learned, "the pool", given.allow_leaks)
+    config = decided_by_first(lambda: resolve(given, sets, world))
     resuming = not config.plan and decided_by_first(lambda: check_out(config.out, "pretrain", config))
     probe = identity = None
     if config.probe is not None:
-        seen = pd.concat([pool.learned, pool.before])
-        probe = probing.open_probe(config.probe, pool.sets[0], config.seed, seen)
-    by_label, same_group = METHODS[config.method].uses_labels, config.simclr.same_group
-    if by_label or same_group != "ignore":
-        identity = identities(pool.parts, by_label, same_group == "positive")
+        probe = probing.open_probe(config.probe, sets[0], config.seed, pd.concat([learned, before]))
+    if by_label or config.simclr.same_group != "ignore":
+        identity = identities(parts, by_label, config.simclr.same_group == "positive")
 
-    channels, side = pool.sets[0].channels, pool.sets[0].size
+    # Network, and what suits the machine
+    channels, side = sets[0].channels, sets[0].size
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, channels, config.image_size)
     loaded = load_encoder_weights(encoder, config.encoder, config.init)
     freeze_stages(encoder, config.freeze_stages)  # refuses before anything is measured
-    machine = Machine(device, world, (side, side, channels), len(pool))
+    machine = Machine(device, world, (side, side, channels), images)
     config, choice = settle(config, machine)
     spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, channels))
-    feed = Feed(config, ImageStore(pool.parts, device), spec, device, identity, rank, world)
+    feed = Feed(config, ImageStore(parts, device), spec, device, identity, rank, world)
     if config.plan or (config.budget is not None and not resuming):
         config = _rehearsed(feed, machine, choice, probe, began)
         if config.plan:
@@ -103,41 +91,36 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     torch.manual_seed(config.seed + 1)  # the heads start alike, whatever was measured before
     built = build(config, channels, encoder, device, world)
 
-    run = _open_run(config, pool, held)
+    # Run
+    run = _open_run(config, sets, held)
     training = Training(built, feed, run, probe)
     if training.resume():
         say(f"{run.path} is finished: {counted(config.epochs, 'epoch')}; choose another --out for a new run")
     else:
-        images = f"{len(pool):,} images at {config.image_size} px"
-        say(f"{config.method} with {config.encoder} ({loaded}), {images} on {device}")
+        size = f"{counted(images, 'image')} at {config.image_size} px"
+        say(f"{config.method} with {config.encoder} ({loaded}), {size} on {device}")
         _say_what_begins(training, choice)
         if not training.step and is_first_process():
-            write_seen(run.path, pool.learned, pool.before)
+            write_seen(run.path, learned, before)
             _write_views(run.path / "views.jpg", feed)
             write_json(run.path / "auto.json", asdict(choice))
         training.train()
-        finish(run, pool.sets[0], built, training.kept, feed)
+        finish(run, sets[0], built, training.kept, feed)
     run.close()
     barrier()
     return run.path
 
 
-def _open_pool(config: PretrainConfig) -> Pool:
-    sets = [open_prepared(path) for path in config.data]
-    check_alike(sets, "to learn from them together")
-    parts = [(prepared, pool_of(prepared)) for prepared in sets]
-    learned = seen_of(parts, by_label=METHODS[config.method].uses_labels)
-    return Pool(sets, parts, learned, read_seen(config.init))
-
-
 def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
-    size = config.batch_size
+    size, micro, share = config.batch_size, config.micro_batch, config.batch_size // world
+    what = f"--batch-size is {size}"
     if size > count:
-        expected = f"at most {count}, the images of the pool"
-        raise FovealError("option.value", f"--batch-size is {size}", expected=expected)
+        raise FovealError("option.value", what, expected=f"at most {count}, the images of the pool")
     if size % world:
-        raise FovealError("option.value", f"--batch-size is {size}", expected=f"a multiple of the {world} processes")
-    check_micro_batch(config, world)
+        raise FovealError("option.value", what, expected=f"a multiple of the {world} processes")
+    if micro.isdigit() and (share % int(micro) or int(micro) < 2):
+        expected = f"at least 2, and a divisor of the {share} images of a batch that each process takes"
+        raise FovealError("option.value", f"--micro-batch is {micro}", expected=expected)
 
 
 def _rehearsed(
@@ -159,10 +142,10 @@ def _rehearsed(
     return config
 
 
-def _open_run(config: PretrainConfig, pool: Pool, held: ExitStack) -> Run:
+def _open_run(config: PretrainConfig, sets: list[PreparedSet], held: ExitStack) -> Run:
     decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
     opened: list[Run] = []  # in the first process, which alone has trackers
-    hashes = {str(prepared.path): prepared.card["content_hash"] for prepared in pool.sets}
+    hashes = {str(prepared.path): prepared.card["content_hash"] for prepared in sets}
     decided_by_first(lambda: opened.append(open_run(config.out, "pretrain", config, hashes)))
     return opened[0] if opened else Run(config.out)
 
@@ -191,12 +174,12 @@ def _write_views(file: Path, feed: Feed) -> None:
     write_view_sheet(file, shown, feed.recipes, config.image_size, step_generator(config.seed, 0))
 
 
-def _preview(config: PretrainConfig, pool: Pool) -> Path:
+def _preview(config: PretrainConfig, parts: list[tuple[PreparedSet, pd.DataFrame]]) -> Path:
     """Write OUT-views.jpg, a sheet of random views of a few images of the pool; OUT itself stays free for the run."""
-    spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, pool.sets[0].channels))
+    spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, parts[0][0].channels))
     file = config.out.with_name(f"{config.out.name}-views.jpg")
     file.parent.mkdir(parents=True, exist_ok=True)
-    _write_views(file, Feed(config, ImageStore(pool.parts), spec, CPU, None))
+    _write_views(file, Feed(config, ImageStore(parts), spec, CPU, None))
     say(f"views {config.views}: {file}")
     return file
 

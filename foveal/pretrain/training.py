@@ -103,9 +103,7 @@ class Training:
         before = read_metrics(self.run.path)[-1].get("statistics_of", seen) if resumed else seen
         if seen != before:
             why = "--micro-batch or the number of processes has changed"
-            warn(
-                f"BatchNorm took its statistics of {before} images until now and takes them of {seen} now: {why}"
-            )
+            warn(f"BatchNorm took its statistics of {before} images until now and takes them of {seen} now: {why}")
 
     def train(self) -> None:
         """Learn to the last epoch."""

@@ -12,22 +12,29 @@ Together the graders form an ensemble, which grades the test part, if there is o
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from foveal.console import say
+from foveal.console import hushed, say, show_table
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
-from foveal.runs import check_out, open_run, sole_writer
+from foveal.files import write_json, write_table
+from foveal.page.words import counted
+from foveal.predict.predictor import Predictor
+from foveal.readout.predictions import probability_columns, read_predictions
+from foveal.runs import Run, check_out, open_run, read_model, sole_writer
 from foveal.sets.leaks import read_seen, refuse_seen, seen_of
 from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sets.splits import group_codes, k_folds
+from foveal.train.epoch import summarise
 from foveal.train.fit import fit
-from foveal.train.folds import folds_of, train_folds
 from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_seen
 from foveal.train.options import TrainConfig
-from foveal.train.outcome import finish, write_start
-from foveal.train.task import resolved, set_up, start_from
+from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start
+from foveal.train.task import Task, resolved, set_up, start_from
 
 
 def train(config: TrainConfig) -> Path:
@@ -81,3 +88,82 @@ def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, be
     if own:
         where = "the pseudo-labelled images" if config.folds else "the training part"
         refuse_seen(prepared, seen_of(own), where, config.allow_leaks, judged)
+
+
+def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """int [n]: the fold that holds out each image. Groups stay whole; classes are spread evenly over the folds.
+
+    FovealError if there are fewer groups than folds.
+    """
+    labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
+    count = int(group_codes(groups).max()) + 1
+    if count < folds:
+        raise FovealError("option.value", f"--folds is {folds}", expected=f"at most {count}, the groups of the images")
+    return k_folds(labels, groups, folds, np.random.default_rng(seed))
+
+
+def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, hashes: dict[str, str]) -> None:
+    """Train a grader for each fold in RUN/fold1 …, resuming each, then combine them. before, hashes: see `train`.
+
+    Each fold keeps its last epoch, because the held-out images must not choose the best one.
+    """
+    config, prepared, records = task.config, task.prepared, learned.parts[0][1]
+    fold_of, test = folds_of(records, config.folds, config.seed), prepared.part("test")
+    for number in range(config.folds):
+        inside, outside = fold_of != number, fold_of == number
+        counts = f"{counted(int(inside.sum()), 'image')} to train on, {outside.sum():,} held out"
+        say(f"\nfold {number + 1} of {config.folds}: {counts}", style="bold")
+        own = replace(task, config=replace(config, out=config.out / f"fold{number + 1}", folds=0))
+        fold = open_run(own.config.out, "train", own.config, hashes)
+        if (fold.path / FILE).is_file():
+            say("already finished")
+        else:
+            rest = learned.rows(inside)
+            write_start(fold, own, rest, before)
+            best = fit(fold, own, rest, records.iloc[:0])
+            # The common readout is fitted later, on the held-out predictions of all folds.
+            plain = replace(own.config, calibrate=False, cutoffs="half-way", coverage=0.0)
+            with hushed():  # metrics of all folds together are shown later
+                finish(fold, replace(own, config=plain), pd.concat([records[outside].assign(split="val"), test]), best)
+        write_held_out(fold.path, config.epochs, prepared.classes)
+        fold.close()
+    write_start(run, task, learned, before)
+    join_folds(run, task, records, fold_of)
+
+
+def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray) -> None:
+    """Write RUN's model.json, readout, folds.csv and predictions.
+
+    Training and validation images get their held-out predictions, test images those of the ensemble. The readout is
+    fitted on single graders but also applied to their mean, which is slightly less confident, so prediction sets of
+    the ensemble are slightly too large rather than too small.
+    """
+    names = [f"fold{number + 1}" for number in range(task.config.folds)]
+    tables = [read_predictions(run.path / name / FILE) for name in names]
+    held_out = pd.concat([table[table["split"] == "val"] for table in tables]).set_index("id").loc[records["id"]]
+    raw = held_out[probability_columns(tables[0])].to_numpy(float)
+    write_json(run.path / "model.json", read_model(run.path) | {"members": names})
+    write_table(run.path / "folds.csv", pd.DataFrame({"id": records["id"], "fold": fold_of + 1}))
+    test = task.prepared.part("test")
+    predictor = Predictor(run.path, task.device)
+    answers = predictor.raw_answers_of(task.prepared, test)
+    judged = pd.concat([records.assign(split="val"), test])
+    extra = pd.DataFrame({"fold": [*(fold_of + 1), *[""] * len(test)]})
+    if answers.second is not None:
+        second = predictor.second_table(task.prepared, test, answers.second)
+        extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
+    raw = np.concatenate([raw, answers.probabilities])
+    write_predictions(run, task, predictor, judged, raw, fold_of, extra)
+    show_folds(read_predictions(run.path / FILE), len(task.prepared.classes))
+    say(f"out-of-fold predictions of {len(records):,} images: {run.path / FILE}")
+    say(f"next: foveal evaluate {run.path}{' --split val' if len(test) else ''}")
+
+
+def show_folds(table: pd.DataFrame, classes: int) -> None:
+    """Print accuracy and kappa of each fold after the readout, to show how much they vary with the choice of images."""
+    rows = []
+    for name, part in table[table["split"] == "val"].groupby("fold"):
+        figures = summarise("val", part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64), classes)
+        values = [f"{figures[f'val_{metric}']:.3f}" for metric in ("accuracy", "kappa")]
+        rows.append([f"fold {name}", f"{len(part):,}", *values])
+    show_table("Held-out images of each fold", ("", "images", "accuracy", "quadratic kappa"), rows)

@@ -361,8 +361,7 @@ def run_of(first, last, **more):
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "advice"),
-    [(4.5, 4.42, "milder"), (3.0, 2.99, "stronger"), (4.5, 3.5, None), (3.0, 2.9, None)],
+    ("first", "last", "advice"), [(4.5, 4.42, "milder"), (3.0, 2.99, "stronger"), (4.5, 3.5, None), (3.0, 2.9, None)]
 )
 def test_a_loss_is_compared_with_that_of_the_first_step(first, last, advice):
     doubts = doubts_of(run_of(first, last), GOOD, (2.86, 4.84), 64, False)

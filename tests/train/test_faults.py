@@ -30,10 +30,17 @@ def change_model(run, **changes):
     (run / "model.json").write_text(json.dumps(model | changes))
 
 
-@pytest.mark.parametrize("changes", [{"mean": [0.1307] * 3}, {"std": [0.3081] * 3}, {"image_size": 28}])
-def test_another_normalisation_or_size_at_test_time(run_copy, changes, refuses):
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"mean": [0.1307] * 3}, "run.mismatch"),
+        ({"std": [0.3081] * 3}, "run.mismatch"),
+        ({"image_size": 28}, "weights.mismatch"),
+    ],
+)
+def test_another_normalisation_or_size_at_test_time(run_copy, changes, code, refuses):
     change_model(run_copy, **changes)
-    with refuses("run.mismatch", run_copy):
+    with refuses(code, run_copy):
         Predictor(run_copy)
 
 

@@ -14,7 +14,7 @@ from foveal.report.evidence import read_evidence
 from foveal.report.making import leaked_ids
 from foveal.runs import read_model
 from foveal.sets.records import open_prepared
-from foveal.train import folds
+from foveal.train import train
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def test_turns_and_flips_leave_the_answer_of_a_turned_image_unchanged(folds_run,
 
 def test_finished_folds_are_not_trained_again(folds_run, graded_set, tmp_path, monkeypatch):
     before = (folds_run / "predictions.csv").read_bytes()
-    monkeypatch.setattr(folds, "fit", None)
+    monkeypatch.setattr(train, "fit", None)
     foveal.train(graded_set, out=folds_run, **OPTIONS)
     assert (folds_run / "predictions.csv").read_bytes() == before
 

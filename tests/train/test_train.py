@@ -15,7 +15,6 @@ from foveal.predict.predictor import Predictor
 from foveal.runs import read_metrics, read_model, sole_writer
 from foveal.sets.records import open_prepared
 from foveal.train import fit, train
-from foveal.train import folds as train_folds
 from foveal.train.outcome import parts_of_groups
 
 OPTIONS = {"encoder": "small_conv", "epochs": 2, "batch_size": 8, "class_weights": "none"}
@@ -55,17 +54,16 @@ def test_predictions_are_those_of_the_best_epoch(grader_run, phantom_set):
 @pytest.mark.parametrize("folds", [0, 2])
 def test_a_second_writer_is_refused_while_the_first_is_at_work(phantom_set, tmp_path, monkeypatch, folds, refuses):
     options = OPTIONS | {"out": tmp_path / "run", "epochs": 1, "folds": folds}
-    module = train_folds if folds else train
-    fit, refused = module.fit, []
+    fit, refused = train.fit, []
 
     def meanwhile(*given):
         with monkeypatch.context() as patch, refuses("output.busy", tmp_path / "run"):
-            patch.setattr(module, "fit", fit)
+            patch.setattr(train, "fit", fit)
             foveal.train(phantom_set, **options)
         refused.append(1)
         return fit(*given)
 
-    monkeypatch.setattr(module, "fit", meanwhile)
+    monkeypatch.setattr(train, "fit", meanwhile)
     foveal.train(phantom_set, **options)
     assert len(refused) == max(1, folds) and (tmp_path / "run" / "predictions.csv").is_file()
     with sole_writer(tmp_path / "run", "train"):
@@ -118,7 +116,7 @@ def test_an_encoder_that_has_seen_the_test_part_is_refused(phantom_set, encoder_
 @pytest.mark.parametrize(
     ("options", "code", "named"),
     [
-        ({"batch_size": 500}, "option.value", "--batch-size 500"),
+        ({"batch_size": 500}, "option.value", 500),
         ({"device": "gpu"}, "option.value", "gpu"),
         ({"init": "nowhere"}, "weights.missing", "nowhere"),
         ({"frezee": True}, "option.unknown", "freeze"),
