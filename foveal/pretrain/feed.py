@@ -28,6 +28,7 @@ from foveal.sets.records import PreparedSet, patients
 from foveal.sources.messidor import COARSE
 
 Views = tuple[Tensor, Tensor]
+Batch = tuple[Sequence[Views], Tensor | None]
 
 
 class MicroBatches(Sequence[Views]):
@@ -47,9 +48,6 @@ class MicroBatches(Sequence[Views]):
         views = self._makers[number]()
         self.waited += time.perf_counter() - asked
         return views
-
-
-Batch = tuple[Sequence[Views], Tensor | None]
 
 
 @dataclass(frozen=True)

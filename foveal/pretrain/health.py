@@ -19,6 +19,11 @@ from foveal.losses.precision import unit
 Bounds = tuple[float, float] | None  # of a loss: the lowest possible one, and that of equal vectors
 FACT_IMAGES = 512
 CALMER = "start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
+LOST = 0.05  # share of images whose own view is the nearest, below which hardly anything has been learned
+TOO_EASY, EARLY = "too easy", 3  # of a run that tells all images apart by that epoch
+AT_ONCE, MANY = 0.9, 16  # share of a batch of so many images or more that the first step may tell apart
+LEFT = 0.9  # share of the way to the lowest possible loss that may be left: with more, hardly anything was learned
+_MILDER = "train longer, or use milder --views where they are strong"
 
 
 @torch.no_grad()
@@ -102,13 +107,6 @@ def _bins(cosines: Tensor) -> list[int]:
 def bounds_of(row: dict[str, Any], bounds: Bounds) -> Bounds:
     """(lowest possible loss, that of equal vectors) of a logged row: its batches' own, else those of the method."""
     return (row["loss_floor"], row["loss_chance"]) if "loss_chance" in row else bounds
-
-
-LOST = 0.05  # share of images whose own view is the nearest, below which hardly anything has been learned
-TOO_EASY, EARLY = "too easy", 3  # of a run that tells all images apart by that epoch
-AT_ONCE, MANY = 0.9, 16  # share of a batch of so many images or more that the first step may tell apart
-LEFT = 0.9  # share of the way to the lowest possible loss that may be left: with more, hardly anything was learned
-_MILDER = "train longer, or use milder --views where they are strong"
 
 
 def verdict(

@@ -73,11 +73,27 @@ def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed
     return verdict(rows, found, bounds, config.method, config.batch_size, drawn_together)
 
 
+@torch.inference_mode()
 def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
-    """`health.look` at the features and embeddings of 512 images of the pool, always the same ones."""
+    """`health.look` at the features and embeddings of 512 images of the pool, always the same ones.
+
+    Features are those of whole images in evaluation mode, as they will be used. Embeddings are those of random views in
+    training mode, with the statistics of their batch: in a short run the running ones lag behind and make a healthy
+    network look collapsed.
+    """
     chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, feed.config.seed, 0, drop_last=False)[0]
-    features, z1, z2 = embed(built, encoder, feed, chosen)
-    return look(z1, z2, features)
+    alone = Feed(feed.config, feed.store, feed.spec, feed.device, None)
+    features, first, second = [], [], []
+    for number, part in enumerate(np.array_split(chosen, max(1, len(chosen) // 64))):
+        encoder.eval()
+        features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
+        built.training_mode()
+        with running_statistics_still(built.method):
+            for views in alone.batch(part, number)[0]:
+                z1, z2, *_ = built.method(*views)
+                first.append(z1)
+                second.append(z2)
+    return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))
 
 
 def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
@@ -93,27 +109,3 @@ def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Mod
         if reason.startswith(TOO_EASY) and row["epoch"] <= EARLY:
             warn(f"epoch {row['epoch']}: {reason}")
     return {key: found[key] for key in ("effective_rank", "positive_cosines", "negative_cosines")} | {"verdict": word}
-
-
-@torch.inference_mode()
-def embed(
-    built: Built, encoder: nn.Module, feed: Feed, chosen: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features of whole images, and embeddings of two random views of them; float32 on the CPU.
-
-    Features are those of evaluation mode, as they will be used. Embeddings are those of training mode, with the
-    statistics of their batch: in a short run the running ones lag behind and make a healthy network look collapsed.
-    """
-    alone = Feed(feed.config, feed.store, feed.spec, feed.device, None)
-    features, first, second = [], [], []
-    for number, part in enumerate(np.array_split(chosen, max(1, len(chosen) // 64))):
-        encoder.eval()
-        features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
-        built.training_mode()
-        with running_statistics_still(built.method):
-            for views in alone.batch(part, number)[0]:
-                z1, z2, *_ = built.method(*views)
-                first.append(z1)
-                second.append(z2)
-    h, z1, z2 = (torch.cat(column).float().cpu() for column in (features, first, second))
-    return h, z1, z2

@@ -181,10 +181,11 @@ def standardised(task: Task, built: Built, store: ImageStore, judged: Judged | N
     They are the same in every epoch, so they are computed once.
     """
     features = encode(built.grader.encoder, store, task.spec, task.device)
-    scale = Scale(*mean_and_spread(features))
+    centre, spread = mean_and_spread(features)
     if judged is not None:
-        judged.features = scale.of(encode(built.grader.encoder, judged.store, task.spec, task.device))
-    return scale, scale.of(features)
+        held_out = encode(built.grader.encoder, judged.store, task.spec, task.device)
+        judged.features = (held_out - centre) / spread
+    return (centre, spread), (features - centre) / spread
 
 
 def rate_at(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:

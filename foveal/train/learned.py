@@ -26,6 +26,11 @@ from foveal.sets.leaks import read_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
 
 MOST_SECOND = 10  # classes of a second task: a column with more values probably holds numbers or names
+PSEUDO_LABELS = "pseudo_labels.csv"
+NEEDED = ("id", "set", "sha256", "grade", "class", "score", "round", "model")
+ROUNDED = 1e-4  # probabilities are rounded to six digits, so their sum may differ from 1 by this much
+AGAIN = "make the pseudo-labels again"
+Pseudo = tuple[PreparedSet, pd.DataFrame, np.ndarray]  # set, its records, targets float [m, K]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +102,6 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
         what = f"--second {column} has {counted(len(names), 'different value')}"
         raise FovealError("option.value", what, expected=f"2 to {MOST_SECOND}")
     return known.map({name: number for number, name in enumerate(names)}).fillna(-1).to_numpy(np.int64), names
-
-
-PSEUDO_LABELS = "pseudo_labels.csv"
-NEEDED = ("id", "set", "sha256", "grade", "class", "score", "round", "model")
-
-
-ROUNDED = 1e-4  # probabilities are rounded to six digits, so their sum may differ from 1 by this much
-AGAIN = "make the pseudo-labels again"
-
-
-Pseudo = tuple[PreparedSet, pd.DataFrame, np.ndarray]  # set, its records, targets float [m, K]
 
 
 def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:

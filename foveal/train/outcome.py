@@ -37,6 +37,9 @@ from foveal.train.task import Task
 
 FILE = "predictions.csv"
 PARTS = 5  # of the validation part; each gets a readout that was fitted on the others
+FOLDER = "errors"
+MISGRADED_SHOWN = 12  # pictures; the table lists all
+Answers = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]  # ids, true, given [n], probabilities [n, K]
 
 
 def write_start(run: Run, task: Task, learned: Learned, before: pd.DataFrame) -> None:
@@ -136,13 +139,6 @@ def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
     always = [name for name, limit in zip(classes, readout.limits or (), strict=False) if limit == 0]
     if always:
         warn(f"there are too few validation images of {', '.join(always)}: every prediction set contains it")
-
-
-FOLDER = "errors"
-MISGRADED_SHOWN = 12  # pictures; the table lists all
-
-
-Answers = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]  # ids, true, given [n], probabilities [n, K]
 
 
 def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list[str]) -> None:

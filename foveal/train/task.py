@@ -35,6 +35,7 @@ from foveal.train.options import TrainConfig
 MIN_BATCH, MIN_SIZE = 4, 64  # images, pixels: smaller ones are no good advice
 SMALL_BATCH = 16  # images: the statistics of smaller batches vary by more than a quarter of their size
 NEW_RATE, TUNE_RATE = 1e-3, 4e-4  # learning rates: for a linear probe or random weights, and for fine-tuning
+Scale = tuple[Tensor, Tensor]  # mean and spread [D] of the features of a frozen encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,23 +221,12 @@ def build(task: Task, learned: Learned) -> Built:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Mean and spread [D] of the features of a frozen encoder."""
-
-    centre: Tensor
-    spread: Tensor
-
-    def of(self, features: Tensor) -> Tensor:
-        """Features [n, D] with mean 0 and spread 1."""
-        return (features - self.centre) / self.spread
-
-
 def weights_to_keep(grader: Grader, scale: Scale | None) -> dict[str, Tensor]:
     """The weights of a grader of images; the scale of its features is folded into the linear layers."""
     weights = {key: value.clone() for key, value in grader.state_dict().items()}
-    for head in ("head", "second_head"):
-        if scale is not None and f"{head}.weight" in weights:
-            weights[f"{head}.weight"] = weights[f"{head}.weight"] / scale.spread
-            weights[f"{head}.bias"] = weights[f"{head}.bias"] - weights[f"{head}.weight"] @ scale.centre
+    if scale is not None:
+        centre, spread = scale
+        for head in {"head", "second_head"} & {key.partition(".")[0] for key in weights}:
+            weights[f"{head}.weight"] = weights[f"{head}.weight"] / spread
+            weights[f"{head}.bias"] = weights[f"{head}.bias"] - weights[f"{head}.weight"] @ centre
     return weights
