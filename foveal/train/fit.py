@@ -64,7 +64,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     # Resume
     state: dict[str, Any] = {"epoch": 0, "best": None}
     if run.checkpoint.exists():
-        state = resume(run, task, built, len(held_out))
+        state = resume(run, built)
     # A last batch of a single image is skipped (feed.py).
     steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
@@ -156,18 +156,26 @@ def waited_long_enough(config: TrainConfig, state: dict[str, Any], epoch: int) -
     return bool(config.patience and state["best"] and epoch - state["best"]["epoch"] >= config.patience)
 
 
-def resume(run: Run, task: Task, built: Built, held_out: int) -> dict[str, Any]:
-    """Load the run's checkpoint into the grader, the optimiser and the average; returns the checkpoint.
+def refuse_other_figure(task: Task) -> None:
+    """FovealError for an unfinished run of version 0.1 in --out that chooses its best epoch by another figure.
 
-    held_out: number of validation images. FovealError for an unfinished run of version 0.1 that chose its best epoch by
-    another figure: figures of two kinds cannot be compared.
+    Figures of two kinds cannot be compared.
     """
-    config, state = task.config, checkpoint.load(run.checkpoint)
-    chosen_by, ours = read_toml(run.path / "config.toml", "train").get("select_on", "auto"), figure_of(task)
-    finished = state["epoch"] >= config.epochs or waited_long_enough(config, state, state["epoch"])
-    if held_out and not finished and chosen_by not in ("auto", ours):
-        what = f"the unfinished run {run.path} chooses its best epoch by {chosen_by}, as version 0.1 could"
+    config, file, ours = task.config, task.config.out / "checkpoint.pt", figure_of(task)
+    if not file.is_file() or not len(task.prepared.part("val")):
+        return
+    chosen_by = read_toml(config.out / "config.toml", "train").get("select_on", "auto")
+    if chosen_by in ("auto", ours):
+        return
+    state = checkpoint.load(file)
+    if state["epoch"] < config.epochs and not waited_long_enough(config, state, state["epoch"]):
+        what = f"the unfinished run {config.out} chooses its best epoch by {chosen_by}, as version 0.1 could"
         raise FovealError("run.other_options", what, expected=ours, fix="train again with another --out")
+
+
+def resume(run: Run, built: Built) -> dict[str, Any]:
+    """Load the run's checkpoint into the grader, the optimiser and the average; returns the checkpoint."""
+    state = checkpoint.load(run.checkpoint)
     checkpoint.load_strict(built.grader, state["grader"], str(run.checkpoint))
     built.optimiser.load_state_dict(state["optimiser"])
     if built.average is not None:

@@ -30,7 +30,7 @@ from foveal.sets.leaks import read_seen, refuse_seen, seen_of
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.splits import group_codes, k_folds
 from foveal.train.epoch import summarise
-from foveal.train.fit import fit
+from foveal.train.fit import fit, refuse_other_figure
 from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_seen
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start
@@ -60,6 +60,7 @@ def train(config: TrainConfig) -> Path:
     start = start_from(config.init, config.encoder, config.image_size, prepared)
     check_out(config.out, "train", resolved(config, prepared, start, device))  # before weights are loaded
     task = set_up(config, prepared, device)
+    refuse_other_figure(task)
     hashes = {str(config.data): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
         run = open_run(config.out, "train", task.config, hashes)

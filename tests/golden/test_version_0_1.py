@@ -91,9 +91,11 @@ def test_an_unfinished_run_compares_figures_of_one_kind_only(tmp_path, capsys, c
     shutil.copytree("grader", run)
     options = tomllib.loads((run / "config.toml").read_text()) | {"select_on": chosen_by, "epochs": 3, "out": str(run)}
     (run / "config.toml").write_text(tomli_w.dumps(options))
+    before = (run / "model.json").read_bytes()
     assert main(["train", "--config", str(run / "config.toml")]) == (0 if goes_on else 1)
     printed = capsys.readouterr()
     assert ("[run.other_options]" in printed.err) != goes_on and len(read_metrics(run)) == (3 if goes_on else 2)
+    assert goes_on or (run / "model.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
