@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -61,14 +60,9 @@ def refuse_divergence(loss: float, probabilities: Tensor, part: str, epoch: int)
 def re_estimate_statistics(task: Task, grader: Grader, store: ImageStore) -> None:
     """Re-estimate the encoder's batch statistics from plain training images, for layers in training mode."""
     chosen = np.random.default_rng(task.config.seed).permutation(len(store))[:RE_ESTIMATED_ON]
-
-    def batches() -> Iterator[Tensor]:
-        for start in range(0, len(chosen), EVALUATION_BATCH):
-            part = chosen[start : start + EVALUATION_BATCH]
-            if len(part) > 1:
-                yield plain_view(store.gather(part), task.spec, task.device)
-
-    re_estimate(grader.encoder, batches())
+    parts = [chosen[start : start + EVALUATION_BATCH] for start in range(0, len(chosen), EVALUATION_BATCH)]
+    views = (plain_view(store.gather(part), task.spec, task.device) for part in parts if len(part) > 1)
+    re_estimate(grader.encoder, views)
 
 
 def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -> dict[str, Any]:
