@@ -8,12 +8,12 @@ grader for use in a program. All of them raise `foveal.FovealError`.
 from foveal.errors import FovealError
 from foveal.verbs import (
     cluster, compare, correct, demo, evaluate, explain, export, inspect, load, predict, prepare, pretrain, probe,
-    pseudolabel, report, serve, train,
+    pseudolabel, report, serve, train, weights,
 )  # fmt: skip
 from foveal.version import VERSION
 
 __version__ = VERSION
 __all__ = [
     "FovealError", "cluster", "compare", "correct", "demo", "evaluate", "explain", "export", "inspect", "load",
-    "predict", "prepare", "pretrain", "probe", "pseudolabel", "report", "serve", "train",
+    "predict", "prepare", "pretrain", "probe", "pseudolabel", "report", "serve", "train", "weights",
 ]  # fmt: skip

@@ -59,8 +59,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `module`; every key and shape must match, or FovealError lists those that do not."""
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix: str = "") -> None:
+    """Load `state` into `module`; every key and shape must match, or FovealError lists those that do not, and `fix`."""
     own = module.state_dict()
     missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
     shapes = [
@@ -77,7 +77,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     first = {key.partition(".")[0] for key in unexpected}
     if len(first) == 1 and len(unexpected) > 2 and len(missing) == len(own):
         what += f"  every key in the file starts with '{first.pop()}.': it was saved from a larger module\n"
-    fix = "use the encoder, channels and image size that the weights were made with"
+    fix = fix or "use the encoder, channels and image size that the weights were made with"
     raise FovealError("weights.mismatch", what, fix=fix)
 
 

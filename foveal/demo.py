@@ -31,10 +31,8 @@ class DemoConfig:
     count: int = 600
     # Training photographs that keep their grade; the others count as ungraded.
     labelled: int = 60
-    # Passes of pre-training over all training photographs.
-    pretrain_epochs: int = 60
-    # Passes of training over the labelled photographs.
-    train_epochs: int = 30
+    # Passes of pre-training over all training photographs; training on the labelled ones takes half as many.
+    epochs: int = 60
 
     def __post_init__(self) -> None:
         if self.count < 100:
@@ -69,7 +67,7 @@ def demo(config: DemoConfig) -> Path:
             data=(data,),
             out=out / "pretrained",
             encoder=ENCODER,
-            epochs=config.pretrain_epochs,
+            epochs=config.epochs,
             batch_size=min(128, config.count // 3),
         )
     )
@@ -82,7 +80,7 @@ def demo(config: DemoConfig) -> Path:
                 out=out / f"from-{name}",
                 init=init,
                 encoder=ENCODER,
-                epochs=config.train_epochs,
+                epochs=max(1, config.epochs // 2),
                 learning_rate=1e-3,
                 batch_size=16,
             )

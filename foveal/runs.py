@@ -28,6 +28,8 @@ from foveal.tracking import MLflow, TensorBoard, open_trackers
 
 # Options that may change when a run resumes: they decide where it runs, not what it computes.
 FREE_OPTIONS = ("device", "track", "micro_batch")
+# Endings of files of weights; another --init is a run folder.
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin")
 LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
 
 
@@ -105,6 +107,14 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
         write_text(out / "config.toml", to_toml(verb, config))
         write_json(out / "provenance.json", provenance(config, data))
     return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
+
+
+def record_weights(out: Path, weights: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add to RUN/provenance.json where starting weights come from, by --init (first process only)."""
+    if is_first_process():
+        known = read_json(out / "provenance.json")
+        if any(known.get("weights", {}).get(init) != record for init, record in weights.items()):
+            write_json(out / "provenance.json", known | {"weights": known.get("weights", {}) | dict(weights)})
 
 
 @contextmanager

@@ -44,7 +44,7 @@ from foveal.files import read_json, replacing, write_json, write_table, write_te
 from foveal.page.words import counted, difference_with_interval, number, value_with_interval
 from foveal.readout.predictions import read_predictions
 from foveal.readout.scales import referable_from
-from foveal.runs import check_out, open_run, sole_writer
+from foveal.runs import check_out, open_run, record_weights, sole_writer
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.splits import group_codes
@@ -58,6 +58,7 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     prepared = open_prepared(config.data)
     device = choose_device(config.device)
     sides = repetitions(prepared, config)
+    weights: dict[str, dict[str, Any]] = {}
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     check_out(config.out, "compare", config, FREE)
     for init in config.init:
@@ -66,14 +67,19 @@ def compare(config: CompareConfig) -> pd.DataFrame:
         if (seen["taught"] == TAUGHT).any() and set(config.labels) != {"100%"} and not config.allow_leaks:
             what = f"--init {init} was trained on grades, so it has seen more labels than a fraction allows"
             raise FovealError("leak.grades", what, fix="use --labels 100%, or --allow-leaks")
-        task_of(config, init, prepared, device)  # check that the weights fit before anything is written
+        weights[init] = task_of(
+            config, init, prepared, device
+        ).weights.record  # checks that the weights fit before anything is written
     with sole_writer(config.out, "compare"):
-        return _compare(config, prepared, sides, device)
+        return _compare(config, prepared, sides, device, weights)
 
 
-def _compare(config: CompareConfig, prepared: PreparedSet, sides: list[Sides], device: torch.device) -> pd.DataFrame:
+def _compare(
+    config: CompareConfig, prepared: PreparedSet, sides: list[Sides], device: torch.device, weights: dict[str, Any]
+) -> pd.DataFrame:
     hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
     open_run(config.out, "compare", config, hashes, FREE)
+    record_weights(config.out, weights)
     keep_size(config.out, common_size(config, prepared))
     write_text(config.out / "config.toml", to_toml("compare", config))  # with the current values of the free options
     for folder in ("cells", "features"):

@@ -24,7 +24,7 @@ class CompareConfig:
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     # Folder to write the table, the figure and all predictions to.
     out: Path
-    # Starting weights to compare, the baseline first: random, imagenet, run folders, or .safetensors files of timm.
+    # Starting weights to compare, the baseline first: random, imagenet, run folders, or files of weights.
     init: tuple[str, ...] = ("random", "imagenet")
     # Network for random, imagenet and files: any timm model or one of Foveal's; auto is tf_efficientnet_lite0.
     encoder: str = "auto"

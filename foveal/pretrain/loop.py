@@ -26,8 +26,8 @@ from foveal.console import is_first_process, say
 from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined
 from foveal.errors import FovealError
 from foveal.files import write_json
-from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of
-from foveal.nets.weights import load_encoder_weights
+from foveal.nets.encoder import create_encoder, freeze_stages
+from foveal.nets.weights import load_encoder_weights, normalisation_for
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, resolve, settle
@@ -37,7 +37,7 @@ from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import finish
 from foveal.pretrain.plan import epochs_within, rehearse, show_plan
 from foveal.pretrain.training import Training
-from foveal.runs import Run, check_out, open_run, sole_writer
+from foveal.runs import Run, check_out, open_run, record_weights, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
 from foveal.sets.loader import CPU, ImageStore, epoch_batches, step_generator
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
@@ -81,7 +81,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     freeze_stages(encoder, config.freeze_stages)  # refuses before anything is measured
     machine = Machine(device, world, (side, side, channels), images)
     config, choice = settle(config, machine)
-    spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, channels))
+    spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, channels))
     feed = Feed(config, ImageStore(parts, device), spec, device, identity, rank, world)
     if config.plan or (config.budget is not None and not resuming):
         config = _rehearsed(feed, machine, choice, probe, began)
@@ -93,6 +93,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
 
     # Run
     run = _open_run(config, sets, held)
+    record_weights(run.path, {config.init: loaded.record})
     training = Training(built, feed, run, probe)
     if training.resume():
         say(f"{run.path} is finished: {counted(config.epochs, 'epoch')}; choose another --out for a new run")
@@ -176,7 +177,7 @@ def _write_views(file: Path, feed: Feed) -> None:
 
 def _preview(config: PretrainConfig, parts: list[tuple[PreparedSet, pd.DataFrame]]) -> Path:
     """Write OUT-views.jpg, a sheet of random views of a few images of the pool; OUT itself stays free for the run."""
-    spec = NetworkInput(config.image_size, *normalisation_of(config.encoder, parts[0][0].channels))
+    spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, parts[0][0].channels))
     file = config.out.with_name(f"{config.out.name}-views.jpg")
     file.parent.mkdir(parents=True, exist_ok=True)
     _write_views(file, Feed(config, ImageStore(parts), spec, CPU, None))

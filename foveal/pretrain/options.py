@@ -100,7 +100,7 @@ class PretrainConfig:
     method: Method = "simclr"
     # Any timm model name, or our small_conv, strided_conv or residual_conv for images of 28-64 pixels.
     encoder: str = "tf_efficientnet_lite0"
-    # Starting weights: random, imagenet, a run folder, or a .safetensors file in timm's keys.
+    # Starting weights: random, imagenet, a run folder, or a file (`foveal weights FILE` tells what it is).
     init: str = "random"
     # Recipe of random views: simclr, cifar, fundus, mild, digits, jitter, plain or byol; auto goes by the images.
     views: str = "auto"

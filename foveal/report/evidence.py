@@ -23,7 +23,7 @@ from foveal.evaluate.judged import choose_rows, with_corrections
 from foveal.files import read_json
 from foveal.metrics import confusion_matrix
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.runs import read_metrics
+from foveal.runs import WEIGHT_FILES, read_metrics
 from foveal.sets.corrections import FILE as CORRECTIONS
 
 DOCUMENTS = {
@@ -123,7 +123,7 @@ class Evidence:
     def starting_run(self) -> str | None:
         """The value of --init if it is a run; None for other starting weights."""
         init = str(self.options.get("init", "random"))
-        return None if init in ("random", "imagenet") or init.endswith(".safetensors") else init
+        return None if init in ("random", "imagenet") or init.endswith(WEIGHT_FILES) else init
 
     @property
     def starting_folder(self) -> Path | None:

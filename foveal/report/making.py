@@ -11,6 +11,7 @@ import pandas as pd
 from foveal.page.parts import SPLITS, Cell, muted
 from foveal.page.words import counted
 from foveal.report.evidence import Evidence
+from foveal.runs import WEIGHT_FILES
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import read_corrections
 
@@ -100,7 +101,7 @@ def leak_lines(run: Evidence, before: Sequence[Evidence]) -> list[tuple[str, str
                       "good."))  # fmt: skip
     if not lines:
         lines.append(("good", _no_leak(run, len(run.seen))))
-    if str(run.options.get("init")).endswith(".safetensors"):
+    if str(run.options.get("init")).endswith(WEIGHT_FILES):
         lines.append(("unsure", f"{run.name} starts from {run.options['init']}, a file that does not tell which images "
                       "its weights were trained on."))  # fmt: skip
     return lines

@@ -34,7 +34,7 @@ class TrainConfig:
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     # Run folder to create, or to resume if training was interrupted.
     out: Path
-    # Starting weights: random, imagenet, a run folder, or a .safetensors file with timm's parameter names.
+    # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says which it is).
     init: str = "random"
     # Network: any timm model or one of Foveal's; auto uses the network of the --init run, else tf_efficientnet_lite0.
     encoder: str = "auto"

@@ -19,13 +19,12 @@ from foveal.nets.encoder import (
     freeze,
     freeze_stages,
     learning_rate_scales,
-    normalisation_of,
     takes_any_size,
 )
 from foveal.nets.heads import Grader
 from foveal.nets.layers import statistics_layers
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
-from foveal.nets.weights import load_encoder_weights, target_of
+from foveal.nets.weights import Origin, is_sharded, load_encoder_weights, normalisation_for, target_of
 from foveal.runs import read_model
 from foveal.schedule import build_optimiser, parameter_groups
 from foveal.sets.records import PreparedSet
@@ -40,13 +39,14 @@ Scale = tuple[Tensor, Tensor]  # mean and spread [D] of the features of a frozen
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """config: without `auto`. features: the encoder's number of features."""
+    """config: without `auto`. features: the encoder's number of features. weights: where it starts."""
 
     config: TrainConfig
     prepared: PreparedSet
     spec: NetworkInput
     features: int
     device: torch.device
+    weights: Origin
 
     @property
     def loss(self) -> GradingLoss:
@@ -69,9 +69,12 @@ def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> 
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
     if config.freeze_stages:
         freeze_stages(encoder, config.freeze_stages)
-    load_encoder_weights(encoder, config.encoder, config.init)
+    loaded = load_encoder_weights(encoder, config.encoder, config.init)
     check_memory(config, encoder, prepared.channels, device)
-    return Task(config=config, prepared=prepared, spec=start.spec, features=feature_size(encoder), device=device)
+    return Task(
+        config=config, prepared=prepared, spec=start.spec, features=feature_size(encoder), device=device,
+        weights=loaded,
+    )  # fmt: skip
 
 
 def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device: torch.device) -> None:
@@ -147,11 +150,11 @@ class Start:
 
 def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) -> Start:
     """The start for `--init`; FovealError if it contradicts `--encoder` or the channels of the set."""
-    before = read_model(Path(init)) if Path(init).is_dir() else {}
+    before = read_model(Path(init)) if Path(init).is_dir() and not is_sharded(Path(init)) else {}
     name = before.get("encoder", "tf_efficientnet_lite0") if encoder == "auto" else encoder
     size = image_size or before.get("image_size") or prepared.size
     if not before:
-        return Start(name, NetworkInput(size, *normalisation_of(name, prepared.channels)))
+        return Start(name, NetworkInput(size, *normalisation_for(init, name, prepared.channels)))
     if name != before["encoder"]:
         what = f"--encoder {name} does not match --init {init}, which contains {before['encoder']}"
         raise FovealError("option.conflict", what, fix="leave out --encoder")
@@ -176,12 +179,12 @@ def frozen_encoder(init: str, start: Start, prepared: PreparedSet, seed: int, de
 
 @dataclass(kw_only=True)
 class Built:
-    """loaded: source of the starting weights, in words. frozen: names of layers kept in evaluation mode."""
+    """loaded: source of the starting weights. frozen: names of layers kept in evaluation mode."""
 
     grader: Grader
     optimiser: torch.optim.Optimizer
     average: Grader | None
-    loaded: str
+    loaded: Origin
     frozen: list[str]
 
     @property

@@ -25,7 +25,7 @@ from foveal.files import write_json, write_table
 from foveal.page.words import counted
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.runs import Run, check_out, open_run, read_model, sole_writer
+from foveal.runs import Run, check_out, open_run, read_model, record_weights, sole_writer
 from foveal.sets.leaks import read_seen, refuse_seen, seen_of
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.splits import group_codes, k_folds
@@ -64,6 +64,7 @@ def train(config: TrainConfig) -> Path:
     hashes = {str(config.data): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
         run = open_run(config.out, "train", task.config, hashes)
+        record_weights(run.path, {config.init: task.weights.record})
         if config.folds:
             train_folds(run, task, learned, before, hashes)
         else:

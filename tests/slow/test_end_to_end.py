@@ -48,12 +48,12 @@ def test_the_whole_way_on_phantoms(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_ends_with_a_report_and_says_what_it_found(tmp_path):
-    options = ("--count", 160, "--labelled", 60, "--pretrain-epochs", 1)
-    done = run("demo", "--out", tmp_path / "demo", *options, "--train-epochs", 1)
+    options = ("--count", 160, "--labelled", 60, "--epochs", 1)
+    done = run("demo", "--out", tmp_path / "demo", *options)
     assert "quadratic_kappa" in done.stdout and (tmp_path / "demo" / "report.html").is_file()
     assert len(pd.read_csv(tmp_path / "demo" / "new" / "predictions.csv")) == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "data" / "images").iterdir()}
-    run("demo", "--out", tmp_path / "demo", *options, "--train-epochs", 1)
+    run("demo", "--out", tmp_path / "demo", *options)
     assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing is prepared again
 
 

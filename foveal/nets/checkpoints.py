@@ -1,0 +1,113 @@
+"""Reading files of weights that others have written, without running anything that they contain.
+
+A file is opened as safetensors or by torch's reader of tensors and plain values. Plain-data classes, such as the
+argparse.Namespace of a training script, become stand-ins that do nothing. Any other class is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from foveal.errors import FovealError
+
+PLAIN = re.compile(
+    r"argparse\.Namespace|types\.SimpleNamespace|pathlib\.(_local\.)?\w*Path|datetime\.\w+|typing\.\w+|omegaconf\.[\w.]+"
+    r"|builtins\.(slice|range|int|float|str|bool|bytes|list|dict|tuple|frozenset|object)"
+    r"|numpy\.(ndarray|dtype|bool_?|u?int\d+|float\d+|dtypes\.\w+|_?core\.multiarray\.(scalar|_reconstruct))"
+)
+MAPPINGS = re.compile(
+    r"collections\.defaultdict|yacs\.config\.CfgNode|easydict\.EasyDict|addict\.addict\.Dict"
+    r"|(pytorch_lightning|lightning|lightning_fabric|lightning_utilities)\.[\w.]*AttributeDict"
+)
+MOST_NAMES = 200  # classes in one file; a file with more is not a list of weights
+ARCHIVE = "it is a compiled archive (TorchScript), which holds code"
+STATE = "load it where it was made, and save its state: torch.save(model.state_dict(), FILE)"
+
+
+class Inert:
+    """Stands in for an object of a plain-data class; takes any arguments and does nothing with them."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """An object without contents."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+class InertMapping:
+    """Stands in for classes that are mappings: becomes an ordinary one."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """An empty mapping."""
+        return OrderedDict()
+
+
+def read_contents(path: Path) -> Any:
+    """What a file of weights holds, on the CPU: tensors, plain values and stand-ins. FovealError if it is unsafe."""
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise FovealError("weights.damaged", f"{path} is a pointer of Git LFS, not the file itself", fix="git lfs pull")
+    if start[:1] == b"<":
+        raise FovealError("weights.damaged", f"{path} is a web page, not a file of weights", fix="download it again")
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("constants.pkl") or "/code/" in name for name in archive.namelist()):
+                raise FovealError("weights.unsafe", f"{path} is refused: {ARCHIVE}", fix=STATE)
+    return _unpickled(path)
+
+
+def _unpickled(path: Path) -> Any:
+    """The contents of a pickle by torch's safe reader, which names each class that it does not know."""
+    standing: dict[str, Any] = {}
+    while len(standing) < MOST_NAMES:
+        try:
+            with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in standing.items()]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            name = _class_in_the_way(str(error))
+            if name is None:
+                what = f"{path} is damaged, or is not a file of weights of PyTorch"
+                raise FovealError("weights.damaged", what, fix="download or copy it again") from error
+            mapping = MAPPINGS.fullmatch(name)
+            if name in standing or not (mapping or PLAIN.fullmatch(name)):
+                raise _refusal(path, name) from error
+            standing[name] = InertMapping if mapping else Inert
+    raise FovealError("weights.unsafe", f"{path} holds objects of more than {MOST_NAMES} classes", fix=STATE)
+
+
+def _class_in_the_way(words: str) -> str | None:
+    found = re.search(r"(?:Unsupported global: |unsupported )GLOBAL ([\w.<>]+)", words)
+    if not found:
+        return None
+    return found[1] if "." in found[1] else f"builtins.{found[1]}"
+
+
+def _refusal(path: Path, name: str) -> FovealError:
+    fix = STATE
+    if name.startswith("lightly_train"):
+        fix = "use the file that lightly-train exports beside it, exported_models/exported_last.pt"
+    what = f"{path} holds an object of the class {name}, which could run code, so it is not opened"
+    return FovealError("weights.unsafe", what, expected="tensors and plain values only", fix=fix)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

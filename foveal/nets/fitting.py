@@ -1,0 +1,188 @@
+"""Weights that were found in a file, brought to the keys and sizes of an encoder; and the encoders that they fit."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+import sys
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from foveal.errors import FovealError
+from foveal.nets.encoder import create_encoder, timm_card
+from foveal.nets.layouts import HEADS, Found, State, counted
+
+COUNTER = "num_batches_tracked"
+CLASSIFIER = re.compile(r"(fc|_fc|classifier|head\.classifier)\.")
+SMALL = 32  # px: an image size at which a ResNet gets a 3x3 stem
+VITS = (
+    "vit_{}_patch16_224", "vit_{}_patch14_dinov2", "vit_{}_patch14_reg4_dinov2", "vit_{}_patch16_dinov3",
+    "vit_{}_patch16_dinov3_qkvb", "vit_{}_patch8_224", "vit_{}_patch32_224", "deit_{}_distilled_patch16_224",
+    "vit_{}_patch16_clip_224", "vit_{}_patch32_clip_224", "vit_{}_patch14_clip_224",
+)  # fmt: skip
+WIDTHS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
+# Channels of an EfficientNet's stem -> networks to try.
+EFFICIENTNETS = {
+    24: "efficientnetv2_s tf_efficientnetv2_s efficientnetv2_m tf_efficientnetv2_m",
+    32: "efficientnet_b0 tf_efficientnet_b0 efficientnet_b1 tf_efficientnet_b1 efficientnet_b2 tf_efficientnet_b2 "
+    "tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2 tf_efficientnetv2_b0 efficientnetv2_l "
+    "tf_efficientnetv2_l",
+    40: "efficientnet_b3 tf_efficientnet_b3",
+    48: "efficientnet_b4 tf_efficientnet_b4 efficientnet_b5 tf_efficientnet_b5",
+    56: "efficientnet_b6 tf_efficientnet_b6", 64: "efficientnet_b7 tf_efficientnet_b7",
+}  # fmt: skip
+STEMS = ("conv_stem.weight", "_conv_stem.weight", "features.0.0.weight", "stem.conv.weight")
+# A key of the file -> networks to try.
+FAMILIES = {
+    r"^(layer1|4)\.0\.conv1": "resnet10t resnet18 resnet34 resnet26 resnet50 resnet101 resnet152 wide_resnet50_2 "
+    "wide_resnet101_2 resnext50_32x4d resnext101_32x8d resnet50d seresnet50",
+    r"^features\.denseblock1": "densenet121 densenet169 densenet201",
+    r"^stages\.0\.blocks\.0\.conv_dw": "convnext_tiny convnext_small convnext_base convnext_large convnextv2_tiny "
+    "convnextv2_base",
+    r"relative_position_bias_table": "swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 "
+    "swin_base_patch4_window7_224 swinv2_tiny_window8_256",
+}  # fmt: skip
+
+
+def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[str, int], list[str]]:
+    """The weights under the encoder's keys, heads that were dropped (first part -> keys), and what was resized.
+
+    Keys and shapes that do not match stay, for a strict comparison. FovealError if the encoder is another network of
+    the same shapes.
+    """
+    layout, own = found.layout, encoder.state_dict()
+    if layout.encoders and not re.fullmatch(layout.encoders, name.split(".", maxsplit=1)[0]):
+        what = f"--encoder {name} is another network than the one of {layout.name}, whatever its shapes"
+        raise FovealError("weights.mismatch", what, expected=f"an --encoder like {layout.encoders}")
+    classifier = [key for key in found.state if CLASSIFIER.match(key) and key not in own]
+    state = {key: value for key, value in found.state.items() if key not in classifier}
+    state = layout.convert(state, list(own)) if layout.convert else state
+    heads = re.compile(rf"({HEADS}|{_classifier_of(name)})(\..*)?")
+    heads_here = [key for key in state if key not in own and key != "mask_token" and heads.fullmatch(key)]
+    state = {key: value for key, value in state.items() if key not in heads_here}
+    before = {key: tuple(value.shape) for key, value in state.items()}
+    if not fits(own, state):
+        _refuse_lost_biases(state, own)
+        state = _by_timm(state, encoder)
+    heads_here += [key for key in state if key not in own and heads.fullmatch(key)]
+    state = {key: value for key, value in state.items() if key in own or key not in heads_here}
+    for key, value in own.items():
+        if key.endswith(COUNTER) and key not in state:  # files before 2019 have none
+            state[key] = torch.zeros_like(value)
+    if layout.epsilon is not None:
+        _to_epsilon(state, encoder, layout.epsilon(name))
+    resized = [
+        f"{key} {before[key]} -> {tuple(value.shape)}"
+        for key, value in state.items()
+        if key in before
+        and before[key] != tuple(value.shape)
+        and own.get(key, value).shape == value.shape
+        and (key != "pos_embed" or _grid(before[key][1]) != _grid(value.shape[1]))
+    ]
+    return state, found.dropped | counted([*classifier, *heads_here]), resized
+
+
+def fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+    """Whether all keys and shapes match."""
+    return own.keys() == state.keys() and all(own[key].shape == value.shape for key, value in state.items())
+
+
+def _classifier_of(name: str) -> str:
+    card = timm_card(name)
+    heads = card.classifier if card is not None and card.classifier else "fc"
+    return "|".join(re.escape(head) for head in ((heads,) if isinstance(heads, str) else heads))
+
+
+def _by_timm(state: State, encoder: nn.Module) -> State:
+    """What timm's own conversion for this kind of network makes of the weights; resizes positions and patches."""
+    convert = getattr(sys.modules[type(encoder).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return dict(convert(dict(state), encoder))
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        return state  # of another kind of network: the comparison of keys says so
+
+
+def _refuse_lost_biases(state: State, own: Mapping[str, Tensor]) -> None:
+    """DINOv3 in timm has networks with and without biases; without them, those in the file must be zero."""
+    if "storage_tokens" not in state or any(key.endswith(".q_bias") for key in own):
+        return
+    lost = [key for key in state if key.endswith("attn.qkv.bias") and bool(state[key].any())]
+    if lost:
+        what = f"the file has attention biases that are not zero, such as {lost[0]}; this --encoder has none"
+        raise FovealError("weights.mismatch", what, fix="use the --encoder whose name ends in _qkvb")
+
+
+def _to_epsilon(state: State, encoder: nn.Module, epsilon: float) -> None:
+    """Move the difference of two epsilons of batch norm into the variances, which gives the same features."""
+    for name, module in encoder.named_modules():
+        key = f"{name}.running_var"
+        if isinstance(module, nn.BatchNorm2d) and key in state and module.eps != epsilon:
+            state[key] = state[key] + (epsilon - module.eps)
+
+
+def fitting_encoders(found: Found) -> tuple[list[str], int, dict[str, int]]:
+    """Which of the usual encoders the weights fit: names, image size, and what the first of them leaves out."""
+    first = found.layout.convert(found.state, []) if found.layout.convert else found.state
+    side, size = _sides_of(first)
+    stem = next((first[key] for key in ("patch_embed.proj.weight", "conv1.weight") if key in first), None)
+    channels = 3 if stem is None else stem.shape[1]
+    names: list[str] = []
+    left_out = found.dropped
+    for name in _candidates(first, side):
+        blueprint = _blueprint(name, channels, size)
+        if blueprint is None:
+            continue
+        try:
+            state, dropped, resized = adapted(found, blueprint, name)
+        except FovealError:
+            continue
+        if not resized and fits(blueprint.state_dict(), state):
+            left_out = left_out if names else dropped
+            names.append(name)
+    return names, size, left_out
+
+
+def _sides_of(state: State) -> tuple[int, int]:
+    """The sides in pixels of a patch (0 without patches) and of the images."""
+    patches, places = state.get("patch_embed.proj.weight"), state.get("pos_embed")
+    if patches is None or patches.dim() != 4:
+        stem = state.get("conv1.weight")
+        return 0, SMALL if stem is not None and stem.shape[-1] == 3 else 224
+    return patches.shape[-1], (0 if places is None else _grid(places.shape[1])) * patches.shape[-1] or 224
+
+
+def _grid(tokens: int) -> int:
+    """Patches along a side, where up to five of the tokens are no patches; 0 if they are not in a square."""
+    sides = [math.isqrt(max(0, tokens - more)) for more in range(6)]
+    return next((side for more, side in enumerate(sides) if side**2 == tokens - more), 0)
+
+
+def _candidates(state: State, side: int) -> list[str]:
+    keys = "\n".join(state)
+    if side and "blocks.0.norm1.weight" in state:
+        width = WIDTHS.get(state["blocks.0.norm1.weight"].shape[0], "base")
+        names = [name.format(width) for name in VITS]
+        names += [f"vit_{width}_plus_patch16_dinov3", "vit_huge_patch14_224"]
+        return [name for name in names if f"patch{side}" in name]
+    for key in STEMS:
+        if key in state:
+            return EFFICIENTNETS.get(state[key].shape[0], "").split()
+    return [name for sign, names in FAMILIES.items() if re.search(sign, keys, re.MULTILINE) for name in names.split()]
+
+
+@cache
+def _blueprint(name: str, channels: int, size: int) -> nn.Module | None:
+    """An encoder without memory for weights; None if timm has none of this size."""
+    try:
+        with torch.device("meta"):
+            return create_encoder(name, channels, size)
+    except FovealError:
+        return None

@@ -1,0 +1,110 @@
+"""Reading files of weights runs nothing that they contain."""
+
+import argparse
+import collections
+import datetime
+import os
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from foveal.nets.checkpoints import read_contents
+from foveal.nets.weights import file_of
+
+WEIGHTS = {"a": torch.arange(3.0)}
+ZIP = pytest.mark.parametrize("new", [True, False], ids=["zip", "old format"])
+
+
+class Call:
+    """Runs a function when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@ZIP
+def test_plain_data_becomes_inert(tmp_path, new):
+    data = {
+        "model": WEIGHTS,
+        "best": np.float64(0.5),
+        "step": np.int64(3),
+        "curve": np.zeros(3),
+        "when": datetime.datetime.now(),
+        "args": argparse.Namespace(out=pathlib.Path("out"), part=slice(1, 2)),
+        "by": collections.defaultdict(list, {"x": [1]}),
+    }
+    torch.save(data, tmp_path / "file.pth", _use_new_zipfile_serialization=new)
+    contents = read_contents(tmp_path / "file.pth")
+    assert torch.equal(contents["model"]["a"], WEIGHTS["a"]) and contents["by"] == {"x": [1]}
+    assert not vars(contents["args"])
+
+
+@ZIP
+@pytest.mark.parametrize("place", ["top", "namespace", "mapping key", "state"])
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (os.system, "system"),
+        (eval, "builtins.eval"),
+        (exec, "builtins.exec"),
+        (getattr, "builtins.getattr"),
+        (pickle.loads, "loads"),
+        (__import__, "__import__"),
+    ],
+)
+def test_a_file_that_calls_something_calls_nothing(tmp_path, refuses, function, name, place, new):
+    evil = Call(function, f"touch {tmp_path / 'ran'}")
+    contents = {
+        "top": evil,
+        "namespace": {"args": argparse.Namespace(evil=evil)},
+        "mapping key": {"model": WEIGHTS, "z": (evil, 1)},
+        "state": collections.defaultdict(list, {"state_dict": [evil]}),
+    }[place]
+    torch.save(contents, tmp_path / "file.pth", _use_new_zipfile_serialization=new)
+    with refuses("weights.unsafe", tmp_path / "file.pth", name):
+        read_contents(tmp_path / "file.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_modules_and_archives_are_refused(tmp_path, refuses):
+    torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "module.pth")
+    with refuses("weights.unsafe", "torch.nn.modules.linear.Linear", "state_dict"):
+        read_contents(tmp_path / "module.pth")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_archive_is_refused(tmp_path, refuses):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "clip.pt")
+    with refuses("weights.unsafe", tmp_path / "clip.pt", "TorchScript"):
+        read_contents(tmp_path / "clip.pt")
+
+
+def test_shards_are_refused_with_the_command_that_joins_them(tmp_path, refuses):
+    (tmp_path / "__0_0.distcp").write_bytes(b"")
+    for init in (tmp_path, tmp_path / "__0_0.distcp"):
+        with refuses("weights.unsupported", init):
+            file_of(str(init))
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"",
+        b"<!DOCTYPE html>",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"PK\x03\x04torn",
+        b"\x80\x02}q\x00(",
+        b"noise" * 99,
+    ],
+)
+def test_what_is_no_file_of_weights_is_named(tmp_path, refuses, contents):
+    for ending in ("pth", "safetensors"):
+        (tmp_path / f"file.{ending}").write_bytes(contents)
+        with refuses("weights.damaged", tmp_path / f"file.{ending}"):
+            read_contents(tmp_path / f"file.{ending}")

@@ -1,0 +1,558 @@
+"""Files of weights as their projects save them: the features are those of the network that was saved."""
+
+import argparse
+import hashlib
+import json
+import math
+import re
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import foveal
+from foveal.nets.encoder import create_encoder
+from foveal.nets.identify import WeightsConfig, weights
+from foveal.nets.layouts import CLIP, HALF, IMAGENET, UNIT
+from foveal.nets.weights import load_encoder_weights, normalisation_for
+
+torchvision = pytest.importorskip("torchvision")
+NAMESPACE = argparse.Namespace(lr=0.1)
+
+
+def scrambled(network):
+    """Random weights in every tensor: fresh ones hide errors, since LayerScale is tiny and statistics are 0 and 1."""
+    generator = torch.Generator().manual_seed(3)
+    for key, value in network.state_dict().items():
+        if key.endswith("running_var"):
+            value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+        elif value.is_floating_point():
+            value.add_(torch.randn(value.shape, generator=generator) / math.sqrt(max(1, value[:1].numel())) / 4)
+    return network.eval()
+
+
+def renamed(state, *rules):
+    for pattern, replacement in rules:
+        state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
+    return state
+
+
+def prefixed(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def zeros(*keys):
+    return {key: torch.zeros(2) for key in keys}
+
+
+def like(state, prefix):
+    """Another network beside the encoder, with other weights."""
+    return {prefix + key: torch.zeros_like(value) for key, value in state.items()}
+
+
+def split_qkv(state, query, key, value):
+    parts = {}
+    for name, tensor in state.items():
+        if "attn.qkv" in name:
+            for target, part in zip((query, key, value), tensor.chunk(3), strict=True):
+                parts[name.replace("attn.qkv", target)] = part
+        else:
+            parts[name] = tensor
+    return parts
+
+
+def hugging_face(state):
+    state = split_qkv(state, *(f"attention.attention.{part}" for part in ("query", "key", "value")))
+    return renamed(
+        state,
+        (r"^patch_embed\.proj", "embeddings.patch_embeddings.projection"),
+        (r"^(cls_token|mask_token|register_tokens)$", r"embeddings.\1"),
+        (r"^pos_embed$", "embeddings.position_embeddings"),
+        (r"^norm\.", "layernorm."),
+        (r"^blocks\.", "encoder.layer."),
+        (r"\.attn\.proj\.", ".attention.output.dense."),
+    )
+
+
+def hugging_face_vit(state):
+    return renamed(
+        hugging_face(state),
+        (r"\.norm1\.", ".layernorm_before."),
+        (r"\.norm2\.", ".layernorm_after."),
+        (r"\.mlp\.fc1\.", ".intermediate.dense."),
+        (r"\.mlp\.fc2\.", ".output.dense."),
+    )
+
+
+def hugging_face_dinov2(state):
+    return renamed(hugging_face(state | mask()), (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"))
+
+
+def hugging_face_dinov3(state):
+    state = split_qkv(state, "attention.q_proj", "attention.k_proj", "attention.v_proj")
+    return mask("embeddings.") | renamed(
+        state,
+        (r"^patch_embed\.proj", "embeddings.patch_embeddings"),
+        (r"^cls_token$", "embeddings.cls_token"),
+        (r"^reg_token$", "embeddings.register_tokens"),
+        (r"^blocks\.", "layer."),
+        (r"\.attn\.proj\.", ".attention.o_proj."),
+        (r"\.gamma_(\d)$", r".layer_scale\1.lambda1"),
+        (r"\.mlp\.fc1\.", ".mlp.up_proj."),
+        (r"\.mlp\.fc2\.", ".mlp.down_proj."),
+    )
+
+
+def mask(prefix=""):
+    return {f"{prefix}mask_token": torch.zeros(1, 384)}
+
+
+def dinov3(state):
+    state = renamed(state, ("^reg_token$", "storage_tokens"), (r"\.gamma_(\d)$", r".ls\1.gamma"))
+    biases = {f"blocks.{n}.attn.qkv.{kind}": torch.zeros(1152) for n in range(12) for kind in ("bias", "bias_mask")}
+    return state | biases | mask() | {"rope_embed.periods": torch.zeros(16)}
+
+
+def registers(state):
+    """DINOv2 with registers: the class token has a position, which timm adds to it."""
+    place = torch.full_like(state["cls_token"], 0.25)
+    places = torch.cat([place, state["pos_embed"]], 1)
+    changed = {"cls_token": state["cls_token"] - place, "pos_embed": places} | mask()
+    return renamed(state | changed, ("^reg_token$", "register_tokens"))
+
+
+def torchvision_vit(state):
+    return renamed(
+        state,
+        (r"^cls_token$", "class_token"),
+        (r"^patch_embed\.proj", "conv_proj"),
+        (r"^pos_embed$", "encoder.pos_embedding"),
+        (r"^norm\.", "encoder.ln."),
+        (r"^blocks\.", "encoder.layers.encoder_layer_"),
+        (r"\.norm(\d)\.", r".ln_\1."),
+        (r"\.attn\.qkv\.", ".self_attention.in_proj_"),
+        (r"\.attn\.proj\.", ".self_attention.out_proj."),
+        (r"\.mlp\.fc1\.", ".mlp.linear_1."),
+        (r"\.mlp\.fc2\.", ".mlp.linear_2."),
+    )
+
+
+def efficientnet_pytorch(state):
+    blocks = list(dict.fromkeys(".".join(key.split(".")[1:3]) for key in state if key.startswith("blocks.")))
+    first = blocks[0]  # without expansion: conv_dw, bn1, conv_pw, bn2
+    state = renamed(
+        state,
+        ("^conv_stem", "_conv_stem"),
+        ("^bn1", "_bn0"),
+        ("^conv_head", "_conv_head"),
+        ("^bn2", "_bn1"),
+        (rf"^(blocks\.{first})\.conv_pw", r"\1._project_conv"),
+        (rf"^(blocks\.{first})\.bn2", r"\1._bn2"),
+        (rf"^(blocks\.{first})\.bn1", r"\1._bn1"),
+        (r"\.conv_pw\.", "._expand_conv."),
+        (r"\.conv_dw\.", "._depthwise_conv."),
+        (r"\.conv_pwl\.", "._project_conv."),
+        (r"\.se\.conv_", "._se_"),
+        (r"\.bn1\.", "._bn0."),
+        (r"\.bn2\.", "._bn1."),
+        (r"\.bn3\.", "._bn2."),
+    )
+    return {
+        re.sub(r"^blocks\.(\d+\.\d+)", lambda found: f"_blocks.{blocks.index(found[1])}", key): value
+        for key, value in state.items()
+    }
+
+
+def efficientnetv2(state):
+    """As the PyTorch conversions that are passed around name the layers of TensorFlow's files."""
+    blocks = list(dict.fromkeys(".".join(key.split(".")[1:3]) for key in state if key.startswith("blocks.")))
+    edges = {"conv_exp": "expand_conv.conv", "bn1": "expand_conv.bn", "conv_pwl": "project_conv.conv"}
+    first = {"conv": "project_conv.conv", "bn1": "project_conv.bn"}
+    kinds = {
+        "conv": first,
+        "conv_exp": edges | {"bn2": "project_conv.bn"},
+        "conv_dw": edges
+        | {
+            "conv_pw": "expand_conv.conv",
+            "conv_dw": "dwconv.conv",
+            "bn2": "dwconv.bn",
+            "se": "se",
+            "bn3": "project_conv.bn",
+        },
+    }
+    outside = {
+        "conv_stem": "stem.conv",
+        "bn1": "stem.bn",
+        "conv_head": "head.project_conv.conv",
+        "bn2": "head.project_conv.bn",
+    }
+    new = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        if parts[0] != "blocks":
+            new[".".join([outside[parts[0]], *parts[1:]])] = value
+            continue
+        place = f"{parts[1]}.{parts[2]}"
+        kind = next(kind for kind in kinds if any(own.startswith(f"blocks.{place}.{kind}.") for own in state))
+        new[".".join([f"blocks.{blocks.index(place)}", kinds[kind][parts[3]], *parts[4:]])] = value
+    return new | zeros("head.classifier.weight", "head.classifier.bias")
+
+
+def lightly(state):
+    numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+    return {f"backbone.{numbers[key.split('.')[0]]}{key[key.index('.') :]}": value for key, value in state.items()}
+
+
+def chunked(state):
+    return renamed(state, (r"^blocks\.(\d)\.", r"blocks.0.\1."), (r"^blocks\.(\d\d)\.", r"blocks.1.\1."))
+
+
+R, T, D, G, S = (
+    "resnet18",
+    "vit_tiny_patch16_224",
+    "vit_small_patch14_dinov2",
+    "vit_small_patch14_reg4_dinov2",
+    "vit_small_patch16_dinov3",
+)
+FC = zeros("fc.weight", "fc.bias")
+HEAD = zeros("head.weight", "head.bias")
+DECODER = zeros("mask_token", "decoder_pos_embed", "decoder_embed.weight", "decoder_blocks.0.norm1.weight")
+
+# what is saved -> encoder, layout (a part of its name), normalisation, contents of the file by the encoder's state
+CASES = {
+    "timm": (R, "timm", IMAGENET, lambda s: s | FC),
+    "timm, train.py": (
+        R,
+        "timm",
+        IMAGENET,
+        lambda s: {
+            "epoch": 3,
+            "arch": R,
+            "state_dict": like(s, ""),
+            "state_dict_ema": prefixed(s | FC, "module."),
+            "args": NAMESPACE,
+        },
+    ),
+    "compiled": (R, "timm", IMAGENET, lambda s: {"state_dict": prefixed(s | FC, "_orig_mod.")}),
+    "torchvision, before 2019": (
+        R,
+        "timm",
+        IMAGENET,
+        lambda s: {k: v for k, v in (s | FC).items() if "num_b" not in k},
+    ),
+    "MoCo v2": (
+        R,
+        "MoCo v1",
+        IMAGENET,
+        lambda s: {
+            "epoch": 1,
+            "arch": R,
+            "state_dict": prefixed(
+                prefixed(s | FC, "encoder_q.") | like(s, "encoder_k.") | zeros("queue", "queue_ptr"), "module."
+            ),
+        },
+    ),
+    "MoCo v3": (
+        T,
+        "MoCo v3",
+        IMAGENET,
+        lambda s: {
+            "epoch": 1,
+            "state_dict": prefixed(
+                prefixed(s | zeros("head.0.weight"), "base_encoder.")
+                | like(s, "momentum_encoder.")
+                | zeros("predictor.0.weight"),
+                "module.",
+            ),
+            "scaler": {},
+        },
+    ),
+    "SimCLR, converted": (R, "timm", IMAGENET, lambda s: {"state_dict": s | FC}),
+    "solo-learn": (
+        R,
+        "solo-learn",
+        IMAGENET,
+        lambda s: {
+            "state_dict": prefixed(s, "backbone.")
+            | like(s, "momentum_backbone.")
+            | zeros("projector.0.weight", "classifier.weight", "momentum_projector.0.bias"),
+            "hyper_parameters": {"args": NAMESPACE},
+            "pytorch-lightning_version": "1.6",
+        },
+    ),
+    "solo-learn, old": (
+        R,
+        "solo-learn",
+        IMAGENET,
+        lambda s: {"state_dict": prefixed(s, "encoder.") | zeros("projector.0.weight", "classifier.weight")},
+    ),
+    "lightly": (
+        R,
+        "lightly",
+        IMAGENET,
+        lambda s: {"state_dict": lightly(s) | zeros("projection_head.layers.0.weight")},
+    ),
+    "lightly-train, export": (T, "lightly", IMAGENET, lambda s: s),
+    "stable-pretraining": (
+        R,
+        "stable-pretraining",
+        IMAGENET,
+        lambda s: {
+            "state_dict": prefixed(s, "backbone.") | zeros("projector.0.weight", "callbacks_modules.probe.weight"),
+            "hyper_parameters": {},
+        },
+    ),
+    "MAE": (T, "MAE", IMAGENET, lambda s: {"model": s | DECODER}),
+    "MAE, own": (T, "MAE", IMAGENET, lambda s: {"model": s | DECODER, "optimizer": {}, "epoch": 3, "args": NAMESPACE}),
+    "RETFound, encoder": (T, "RETFound", IMAGENET, lambda s: {"model": s, "args": NAMESPACE}),
+    "RETFound DINOv2": (
+        D,
+        "RETFound",
+        IMAGENET,
+        lambda s: {
+            "teacher": prefixed(s | mask(), "backbone.") | zeros("dino_head.mlp.0.weight", "ibot_head.mlp.0.weight")
+        },
+    ),
+    "DINO, full": (
+        T,
+        "DINO",
+        IMAGENET,
+        lambda s: {
+            "student": prefixed(like(s, "backbone."), "module."),
+            "teacher": prefixed(s, "backbone.") | zeros("head.mlp.0.weight"),
+            "optimizer": {},
+            "epoch": 9,
+            "args": NAMESPACE,
+            "dino_loss": zeros("center"),
+        },
+    ),
+    "DINO": (T, "DINO", IMAGENET, lambda s: s),
+    "iBOT, extracted": (T, "iBOT", IMAGENET, lambda s: {"state_dict": s}),
+    "DINOv2": (D, "DINOv2", IMAGENET, lambda s: s | mask()),
+    "DINOv2 with registers": (G, "DINOv2", IMAGENET, registers),
+    "DINOv2, training": (
+        D,
+        "DINOv2, from training",
+        IMAGENET,
+        lambda s: {
+            "model": prefixed(chunked(s | mask()), "teacher.backbone.")
+            | like(s, "student.backbone.")
+            | zeros("teacher.dino_head.last.weight", "dino_loss.center")
+        },
+    ),
+    "DINOv3": (S, "DINOv3", IMAGENET, dinov3),
+    "SwAV": (
+        R,
+        "SwAV",
+        IMAGENET,
+        lambda s: prefixed(s | zeros("projection_head.0.weight", "prototypes.weight"), "module."),
+    ),
+    "VICReg": (
+        R,
+        "VICReg",
+        IMAGENET,
+        lambda s: {"epoch": 1, "model": prefixed(prefixed(s, "backbone.") | zeros("projector.0.weight"), "module.")},
+    ),
+    "VICReg, backbone": (R, "timm", IMAGENET, lambda s: s),
+    "DeiT": (T, "DeiT", IMAGENET, lambda s: {"model": s | HEAD}),
+    "DeiT, own": (T, "DeiT", IMAGENET, lambda s: {"model": like(s, ""), "model_ema": s | HEAD, "args": NAMESPACE}),
+    "DeiT, distilled": (
+        "deit_tiny_distilled_patch16_224",
+        "DeiT",
+        IMAGENET,
+        lambda s: {"model": s | HEAD | zeros("head_dist.weight")},
+    ),
+    "open_clip": (
+        T,
+        "open_clip",
+        CLIP,
+        lambda s: {
+            "state_dict": prefixed(
+                prefixed(s, "visual.trunk.")
+                | zeros(
+                    "visual.head.proj.weight",
+                    "text.ln.weight",
+                    "transformer.x",
+                    "token_embedding.weight",
+                    "logit_scale",
+                ),
+                "module.",
+            )
+        },
+    ),
+    "FLAIR": (
+        R,
+        "FLAIR",
+        UNIT,
+        lambda s: (
+            prefixed(s, "vision_model.model.")
+            | zeros("vision_model.projection_head_vision.projection.weight", "text_model.model.x", "logit_scale")
+        ),
+    ),
+    "Hugging Face ViT": (T, "Hugging Face ViT", HALF, lambda s: hugging_face_vit(s) | zeros("pooler.dense.weight")),
+    "Hugging Face ViT, head": (
+        T,
+        "Hugging Face ViT",
+        HALF,
+        lambda s: prefixed(hugging_face_vit(s), "vit.") | zeros("classifier.weight"),
+    ),
+    "Hugging Face DINOv2": (D, "Hugging Face DINOv2", IMAGENET, hugging_face_dinov2),
+    "Hugging Face DINOv2, registers": (G, "Hugging Face DINOv2", IMAGENET, lambda s: hugging_face_dinov2(registers(s))),
+    "Hugging Face DINOv3": (S, "Hugging Face DINOv3", IMAGENET, hugging_face_dinov3),
+    "torchvision ViT": (T, "torchvision ViT", IMAGENET, lambda s: torchvision_vit(s) | zeros("heads.head.weight")),
+    "efficientnet_pytorch": (
+        "tf_efficientnet_b0",
+        "efficientnet_pytorch",
+        IMAGENET,
+        lambda s: efficientnet_pytorch(s) | zeros("_fc.weight", "_fc.bias"),
+    ),
+    "EfficientNetV2": ("tf_efficientnetv2_b0", "EfficientNetV2", HALF, efficientnetv2),
+}
+
+
+def size_of(encoder):
+    return 28 if "patch14" in encoder else 32 if "patch16" in encoder else 64
+
+
+def same(first, second):
+    return (first - second).abs().max() <= 1e-5 * max(1, second.abs().max())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_features_are_those_of_the_network_that_was_saved(case, tmp_path):
+    name, layout, normalisation, contents = CASES[case]
+    source, encoder = scrambled(create_encoder(name, 3, size_of(name))), create_encoder(name, 3, size_of(name))
+    torch.save(contents(source.state_dict()), tmp_path / "file.pth")
+    origin = load_encoder_weights(encoder, name, str(tmp_path / "file.pth"))
+    images = torch.randn(2, 3, size_of(name), size_of(name))
+    with torch.inference_mode():
+        assert same(encoder.eval()(images), source(images))
+    assert layout in origin.record["layout"] and len(origin.record["sha256"]) == 64
+    assert normalisation_for(str(tmp_path / "file.pth"), name, 3) == normalisation
+
+
+TORCHVISION = {
+    "resnet18": (torchvision.models.resnet18, "fc"),
+    "efficientnet_b0": (torchvision.models.efficientnet_b0, "classifier"),
+    "efficientnetv2_s": (torchvision.models.efficientnet_v2_s, "classifier"),
+    "vit_tiny_patch16_224": (
+        lambda: torchvision.models.VisionTransformer(
+            image_size=32, patch_size=16, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768
+        ),
+        "heads",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_features_are_those_of_torchvision(name, tmp_path):
+    build, head = TORCHVISION[name]
+    source, size = scrambled(build()), size_of(name)
+    torch.save(source.state_dict(), tmp_path / "file.pth")
+    setattr(source, head, torch.nn.Identity())
+    encoder = create_encoder(name, 3, size)
+    assert load_encoder_weights(encoder, name, str(tmp_path / "file.pth")).record["dropped"] == {head: 2}
+    images = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        assert same(encoder.eval()(images), source(images))
+
+
+def test_endings_do_not_matter(tmp_path):
+    source = scrambled(create_encoder("test_resnet", 3, 96)).state_dict()
+    source = {key: value.contiguous() for key, value in source.items()}
+    save_file(source, tmp_path / "a.safetensors")
+    save_file(source, tmp_path / "a.bin")
+    for ending, new in (("pth.tar", False), ("pt", True), ("ckpt", False)):
+        torch.save({"state_dict": source}, tmp_path / f"a.{ending}", _use_new_zipfile_serialization=new)
+    for file in tmp_path.iterdir():
+        encoder = create_encoder("test_resnet", 3, 96)
+        load_encoder_weights(encoder, "test_resnet", str(file))
+        assert all(torch.equal(value, source[key]) for key, value in encoder.state_dict().items())
+
+
+def test_positions_and_patches_are_resized_by_timm(tmp_path):
+    source = scrambled(create_encoder("vit_tiny_patch16_224", 3, 64))
+    torch.save(source.state_dict(), tmp_path / "file.pth")
+    encoder = create_encoder("vit_tiny_patch16_224", 3, 32)
+    origin = load_encoder_weights(encoder, "vit_tiny_patch16_224", str(tmp_path / "file.pth"))
+    assert origin.record["resized"] == ["pos_embed (1, 17, 192) -> (1, 5, 192)"]
+    expected = timm.layers.resample_abs_pos_embed(source.pos_embed, (2, 2), num_prefix_tokens=1)
+    assert torch.allclose(encoder.pos_embed, expected)
+
+
+def test_a_layout_of_another_network_with_the_same_shapes_is_refused(tmp_path, refuses):
+    state = create_encoder("tf_efficientnet_b0", 3, 64).state_dict()
+    torch.save(efficientnet_pytorch(state), tmp_path / "file.pth")
+    with refuses("weights.mismatch", "efficientnet_pytorch", "efficientnet_b0"):
+        load_encoder_weights(create_encoder("efficientnet_b0", 3, 64), "efficientnet_b0", str(tmp_path / "file.pth"))
+    small = create_encoder("resnet18", 3, 32)
+    contents = prefixed(small.state_dict(), "backbone.") | zeros("classifier.weight")
+    torch.save({"state_dict": contents}, tmp_path / "cifar.ckpt")
+    with refuses("weights.mismatch", "solo-learn", "padding"):
+        load_encoder_weights(small, "resnet18", str(tmp_path / "cifar.ckpt"))
+
+
+def test_biases_of_dinov3_are_not_lost(tmp_path, refuses):
+    name = "vit_small_patch16_dinov3"
+    encoder = create_encoder(name, 3, 32)
+    state = dinov3(encoder.state_dict())
+    state["blocks.3.attn.qkv.bias"] += 1
+    torch.save(state, tmp_path / "file.pth")
+    with refuses("weights.mismatch", "blocks.3.attn.qkv.bias"):
+        load_encoder_weights(encoder, name, str(tmp_path / "file.pth"))
+    name += "_qkvb"
+    load_encoder_weights(create_encoder(name, 3, 32), name, str(tmp_path / "file.pth"))
+
+
+def test_a_mismatch_names_the_keys_and_the_encoder_that_fits(tmp_path, refuses):
+    torch.save(create_encoder("vit_tiny_patch16_224", 3, 64).state_dict(), tmp_path / "vit.pth")
+    torch.save({"state_dict": create_encoder("resnet18", 3, 64).state_dict()}, tmp_path / "resnet.pth")
+    encoder = create_encoder("test_resnet", 3, 64)
+    for file, name in (("vit.pth", "vit_tiny_patch16_224"), ("resnet.pth", "resnet18")):
+        with refuses("weights.mismatch", tmp_path / file, "conv1", f"--encoder {name}"):
+            load_encoder_weights(encoder, "test_resnet", str(tmp_path / file))
+    strange = create_encoder("resnet18", 3, 64).state_dict() | zeros("attention.weight")
+    torch.save(strange, tmp_path / "more.pth")
+    with refuses("weights.mismatch", "attention.weight"):
+        load_encoder_weights(create_encoder("resnet18", 3, 64), "resnet18", str(tmp_path / "more.pth"))
+
+
+IDENTIFIED = ("MoCo v2", "DINOv2 with registers", "DINO, full", "efficientnet_pytorch", "Hugging Face DINOv3", "FLAIR")
+
+
+@pytest.mark.parametrize("case", IDENTIFIED)
+def test_the_verb_tells_what_a_file_is(case, tmp_path):
+    name, layout, normalisation, contents = CASES[case]
+    state = create_encoder(name, 3, size_of(name)).state_dict()
+    torch.save(contents(state), tmp_path / "file.pth")
+    known = weights(WeightsConfig(file=tmp_path / "file.pth"))
+    assert layout in known["layout"] and name in known["encoders"]
+    assert (tuple(known["mean"]), tuple(known["std"])) == normalisation
+    assert known["image_size"] == (
+        224 if "efficientnet" in name or "resnet" in name or "dinov3" in name else size_of(name)
+    )
+
+
+def test_retfound_green_is_known_by_its_size(tmp_path):
+    name = "vit_small_patch14_reg4_dinov2"
+    torch.save(create_encoder(name, 3, 392).state_dict(), tmp_path / "retfoundgreen_statedict.pth")
+    known = weights(WeightsConfig(file=tmp_path / "retfoundgreen_statedict.pth"))
+    assert (known["layout"], known["image_size"], known["mean"]) == ("RETFound-Green", 392, [0.5, 0.5, 0.5])
+    assert known["encoders"] == [name]
+    file = str(tmp_path / "retfoundgreen_statedict.pth")
+    assert normalisation_for(file, f"{name}.lvd142m", 3) == IMAGENET  # a tag decides
+
+
+def test_a_run_records_what_it_started_from(tmp_path, phantom_set):
+    source = create_encoder("test_resnet", 3, 32)
+    torch.save({"state_dict": prefixed(source.state_dict(), "encoder_q."), "arch": "x"}, tmp_path / "moco.pth.tar")
+    init = str(tmp_path / "moco.pth.tar")
+    run = foveal.train(
+        phantom_set, out=tmp_path / "run", init=init, encoder="test_resnet", epochs=1, batch_size=8, freeze=True
+    )
+    record = json.loads((run / "provenance.json").read_text())["weights"][init]
+    assert (record["layout"], record["branch"], record["prefix"]) == ("MoCo v1 or v2", "state_dict", "encoder_q.")
+    assert record["sha256"] == hashlib.sha256((tmp_path / "moco.pth.tar").read_bytes()).hexdigest()
+    mean = json.loads((run / "model.json").read_text())["mean"]
+    assert tuple(mean) == IMAGENET[0] != timm.models.get_pretrained_cfg("test_resnet").mean
