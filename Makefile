@@ -11,7 +11,7 @@ FAST := not slow and not gpu and not browser and not real
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo check test lint types fast slow browser chromium clean
+.PHONY: setup demo check test lint types fast avx2 slow browser chromium clean
 
 setup: .venv/.ready
 
@@ -40,6 +40,10 @@ types: setup
 # one process, so that shared fixtures are made once.
 fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(FAST)' -n 2 --dist loadfile --durations=10
+
+# The fast tests as a CPU without AVX-512 and bf16 runs them.
+avx2: setup
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(MAKE) fast
 
 # Everything else, one test at a time, since some of them measure memory, start servers or train in two processes.
 # Tests that need a GPU, real data sets or a browser are skipped where these are missing.
