@@ -173,7 +173,7 @@ def step_memory(config: PretrainConfig, machine: Machine) -> StepMemory:
 
 def matrix_bytes(config: PretrainConfig, share: int) -> float:
     """Bytes of the similarities of a process's vectors with all others, their gradient and workspace; 0 in tiles."""
-    whole = config.method == "supcon" or (config.method == "simclr" and not config.simclr.chunk)
+    whole = config.method == "simclr" and not config.simclr.chunk
     return 3 * 4 * (2 * share) * (2 * config.batch_size) if whole else 0.0
 
 
