@@ -1,7 +1,8 @@
-"""Read the picture, and nothing about the patient, from a DICOM file.
+"""Read the picture, a pseudonym of the patient, and the eye from a DICOM file.
 
 Fundus cameras export DICOM (Ophthalmic Photography 8 and 16 bit) with the patient's name and birth date in it. Only
-the elements listed here are parsed; the others are skipped, so they cannot end up in a table or a message.
+the elements listed here are parsed; the others are skipped, so they cannot end up in a table or a message. Of the
+patient's number only a hash is kept.
 
 pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed files. Other compressions, such as
 JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
@@ -9,8 +10,10 @@ JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom 
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,23 @@ _TAGS = [
 ]  # fmt: skip
 _BYTES_PER_PIXEL = 6  # three channels of 16 bits
 _OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
+
+
+def patient_and_eye(file: Path) -> tuple[str, str]:
+    """A hash of the PatientID, or else of the StudyInstanceUID, and left or right; "" for what a file does not tell."""
+    try:
+        import pydicom
+
+        tags = ["PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality"]
+        found = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(tags))
+        patient, study, image, side = (str(found.get(tag) or "").strip() for tag in tags)
+    except Exception:  # noqa: BLE001 - pydicom is missing, or one of a dozen kinds of errors; decoding will say which
+        return "", ""
+    name = patient or study
+    return (
+        f"dicom-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else "",
+        {"L": "left", "R": "right"}.get(image or side, ""),
+    )
 
 
 def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:

@@ -4,7 +4,7 @@
     folder/            every picture in it and in its subfolders
     archive.zip        every picture in it; nothing is unpacked to disk
     "study/**/*.png"   a pattern (quoted, so that the shell does not expand it)
-    list.csv           a table with a column file, path or image (or a single column); paths are relative to its folder
+    list.csv           a table as `prepare` reads it, with a column file, path, image, id_code, … (or a single column)
     DATA               a prepared set
 
 Photographs are listed and read one by one, so memory does not grow with their number.
@@ -12,7 +12,6 @@ Photographs are listed and read one by one, so memory does not grow with their n
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 import zlib
@@ -25,10 +24,11 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import numpy as np
 
 from foveal.errors import FovealError
+from foveal.sources.matching import Matcher
 from foveal.sources.source import PICTURES, list_pictures
+from foveal.sources.tables import TABLES, choose_column, read_rows
 
 LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive; the size in its header may be wrong
-LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _below(path: Path) -> Iterator[Photograph]:
                 yield from _below(found)
     elif path.suffix.lower() == ".zip":
         yield from _members(path)
-    elif path.suffix.lower() == ".csv":
+    elif path.suffix.lower() in TABLES:
         yield from map(Photograph.at, _listed(path))
     else:
         yield Photograph.at(path)
@@ -149,26 +149,26 @@ def _unpacked(archive: Path, member: str) -> bytes:
     return data
 
 
-def _listed(table: Path) -> Iterator[Path]:
-    """The files of a list, row by row; the first line may be a header, or the first file of a single column."""
+def _listed(table: Path) -> list[Path]:
+    """The files of a list, row by row, found as `prepare` finds the pictures of a table; a missing one keeps its name.
+
+    The first line may be a header, or the first file of a single column.
+    """
+    if table.stat().st_size == 0:
+        raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
+    rows = read_rows(table)
+    names = [name.replace("\\", "/") for name in rows[choose_column(rows, None, "image", table)] if name]
+    if all((table.parent / name).is_file() for name in names):
+        return [table.parent / name for name in names]
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = filter(None, csv.reader(stream))
-            header = next(rows, None)
-            if header is None:
-                raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
-            names = [name.strip().lower() for name in header]
-            column = next((names.index(name) for name in LIST_COLUMNS if name in names), -1)
-            if column < 0:
-                column, first = 0, table.parent / header[0].strip()
-                if len(header) > 1 or (not first.suffix and not first.exists()):
-                    what = f"{table} has no column with files; its columns are {', '.join(header)}"
-                    expected = f"a column named {' or '.join(LIST_COLUMNS)}, and commas between columns"
-                    raise FovealError("table.missing_column", what, expected=expected)
-                yield first
-            for row in rows:
-                if len(row) > column and row[column].strip():
-                    yield table.parent / row[column].strip()
-    except (UnicodeDecodeError, csv.Error) as error:
-        what = f"{table} cannot be read as a list of files: {error}"
-        raise FovealError("table.damaged", what, expected="CSV in UTF-8") from error
+        pictures = list_pictures(table.parent)
+    except FovealError:
+        pictures = []
+    matcher = Matcher(pictures, table.parent)
+    hits = [matcher.find(name) for name in matcher.relative(names)]
+    matcher.check(names, hits, table, least=0)
+    for name, paths in zip(names, hits, strict=True):
+        if len(paths) > 1:
+            what = f"{table}: '{name}' matches several pictures: {', '.join(map(str, paths[:3]))}"
+            raise FovealError("table.ambiguous_image", what, fix="write the path of the picture into the table")
+    return [paths[0] if paths else table.parent / name for name, paths in zip(names, hits, strict=True)]

@@ -20,7 +20,16 @@ from foveal.fundus.fingerprint import from_text
 from foveal.fundus.preparation import Preparation
 from foveal.fundus.quality import FLAGS, UNGRADABLE
 from foveal.sets.duplicates import Pictures, describe_pairs, find_duplicates
-from foveal.sets.records import COLUMNS, COLUMNS_FILE, counts_of, open_prepared, read_records, torn_copies, validate
+from foveal.sets.records import (
+    COLUMNS,
+    COLUMNS_FILE,
+    PreparedSet,
+    counts_of,
+    open_prepared,
+    read_records,
+    torn_copies,
+    validate,
+)
 from foveal.sets.shards import FACTS, Shards, gather, read_facts
 from foveal.sets.splits import SplitOptions, decide_splits
 from foveal.sources.cards import Card
@@ -152,8 +161,9 @@ def report(out: Path) -> None:
     show_table(f"{out}: {prepared.card['title']}, {prepared.size} px", ["split", "images", *prepared.classes], rows)
     for option, part in (("labelled", "train"), ("unlabelled", "unlabelled")):
         there, asked = counts.get(part, {"images": 0})["images"], prepared.card["asked"][option]
-        if there < asked:
-            warn(f"--{option} {asked:,}: there are only {there:,} such images")
+        if there < asked or (option == "labelled" and 0 < asked < there):
+            why = "; the images of a patient stay together" if option == "labelled" else ""
+            warn(f"--{option} {asked:,}: there are {there:,} such images{why}")
     copies = pd.read_csv(out / "duplicates.csv")
     if len(copies):
         kinds = ", ".join(f"{count} {kind}" for kind, count in copies["kind"].value_counts().items())
@@ -164,3 +174,17 @@ def report(out: Path) -> None:
         warn(f"{prepared.card['rejected']} images are not used; reasons: {out / 'rejected.csv'}")
     for flag, count in prepared.records["flags"].str.split().explode().value_counts().items():
         say(f"  {count:>6} {flag}: {FLAGS.get(str(flag), 'a flag of the source')}")
+    say_patients(prepared)
+
+
+def say_patients(prepared: PreparedSet) -> None:
+    """Print how many patients are known; a warning where that is not so for all photographs."""
+    groups = prepared.records["group"]
+    unknown = int(((groups == "") | groups.str.startswith("copies-")).sum())
+    if not prepared.card["fundus"] or not len(groups):
+        return
+    if unknown:
+        what = "no patient is known" if unknown == len(groups) else f"the patient of {unknown:,} images is unknown"
+        warn(f"{what}: two photographs of one person may be in training and test; --group-column names the patients")
+    else:
+        say(f"{groups.nunique():,} patients or examinations, each in one part")

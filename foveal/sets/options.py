@@ -12,6 +12,15 @@ import tyro
 from foveal.errors import FovealError
 from foveal.sources.registry import DatasetName
 
+ALL = -1  # --unlabelled without a number: the pictures are a pool, whatever their folders are called
+NumberOrAll = Annotated[
+    int,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*", metavar="[N]", instance_from_str=lambda words: int(words[0]) if words else ALL,
+        is_instance=lambda value: isinstance(value, int), str_from_instance=lambda value: [str(value)],
+    ),
+]  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
@@ -66,8 +75,8 @@ class PrepareConfig:
     test: float = 0.2
     # Training images that keep their label; the others become unlabelled; 0 keeps all labels.
     labelled: int = 0
-    # Maximum number of unlabelled images to keep; 0 keeps all.
-    unlabelled: int = 0
+    # Maximum number of unlabelled images to keep; 0 keeps all. Without a number: all images are unlabelled.
+    unlabelled: NumberOrAll = 0
     # Random seed of the split and, for phantoms, of the drawings.
     seed: int = 0
 
@@ -85,6 +94,6 @@ class PrepareConfig:
             raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, such as four-grades")
         if self.size and not 8 <= self.size <= 4096:
             raise FovealError("option.value", f"--size {self.size}", expected="8 to 4096 pixels, or 0")
-        for name in ("labelled", "unlabelled"):
-            if getattr(self, name) < 0:
+        for name, least in (("labelled", 0), ("unlabelled", ALL)):
+            if getattr(self, name) < least:
                 raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected="0 or more")

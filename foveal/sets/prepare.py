@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from foveal.config import pick, plain
 from foveal.console import say
@@ -26,12 +27,12 @@ from foveal.files import check_free, read_json, write_json
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.runs import sole_writer
 from foveal.sets import joined
-from foveal.sets.assemble import Assembly, assemble, report
+from foveal.sets.assemble import Assembly, assemble, report, say_patients
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
-from foveal.sets.options import PrepareConfig
+from foveal.sets.options import ALL, PrepareConfig
 from foveal.sets.records import open_prepared
 from foveal.sets.shards import RETRY, in_threads, read_facts
-from foveal.sources.cards import CARDS, Card
+from foveal.sources.cards import CARDS, ICDR, Card
 from foveal.sources.registry import list_cards, read_source
 from foveal.sources.source import Source, SourceOptions, merge_classes
 
@@ -56,6 +57,7 @@ def prepare(config: PrepareConfig) -> Path:
         make(config, assembly)
     elif assembly.source_hash == existing["source_hash"] and RETRY not in stamps:
         say(f"{config.out} is prepared already with these options, and its source has nothing new")
+        say_patients(open_prepared(config.out))
         return config.out
     else:
         check_growth(config, existing, assembly.source)
@@ -121,15 +123,28 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
         name, card, source, preparation, stamps = joined.load(config.source)
     else:
         name, source = read_source(config.source[0], config.dataset, pick(SourceOptions, config))
+        if config.unlabelled == ALL:
+            none = pd.Series([None] * len(source.table), dtype="Int64")
+            source = replace(source, table=source.table.assign(label=none, split=""), classes=())
         source = limit_unlabelled(source, config)
         card = replace(CARDS[name], fundus=decide_fundus(config, CARDS[name], source, existing))
         preparation, stamps = choose_preparation(config, card, source), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
-    scale = (source.scale or card.scale) if config.scale == "auto" else config.scale
+    scale = choose_scale(config, source, card)
     return Assembly(
         name=name, card=card, source=source, stamps=stamps, scale=scale, preparation=preparation, asked=_asked(config),
         source_hash=source_hash(source, stamps),
     )  # fmt: skip
+
+
+def choose_scale(config: PrepareConfig, source: Source, card: Card) -> str:
+    """The name of the scale; FovealError where classes of another scale are called icdr."""
+    own = source.scale or card.scale
+    if config.scale == "icdr" and source.classes and own.partition(" ")[0] != "icdr":
+        listed = ", ".join(source.classes)
+        what = f"--scale icdr: {source.root} has the classes {listed}"
+        raise FovealError("label.scale", what, expected=", ".join(ICDR))
+    return own if config.scale in ("auto", "icdr") else config.scale
 
 
 def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> bool:
@@ -155,7 +170,7 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
 def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
     """The source without the unlabelled images that --unlabelled leaves out, which need not be decoded."""
     pool = np.flatnonzero(source.table["label"].isna())
-    if not config.unlabelled or len(pool) <= config.unlabelled:
+    if config.unlabelled <= 0 or len(pool) <= config.unlabelled:
         return source
     dropped = np.random.default_rng([config.seed, 1]).permutation(pool)[config.unlabelled :]
     keep = np.setdiff1d(np.arange(len(source.table)), dropped)
@@ -198,7 +213,7 @@ def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) ->
     what = f"{source.root} has changed since {config.out} was made"
     if source.images is not None:
         why = "its arrays have changed"
-    elif config.labelled or config.unlabelled:
+    elif config.labelled or config.unlabelled > 0:
         why = "--labelled and --unlabelled choose among all images"
     elif list(source.classes) != card["classes"]:
         now, then = (", ".join(classes) or "none" for classes in (source.classes, card["classes"]))

@@ -50,7 +50,7 @@ def decide_splits(
         records.loc[hidden, "label"] = pd.NA
         records.loc[hidden, "split"] = "unlabelled"
     pool = records.index[records["split"] == "unlabelled"].to_numpy()
-    if options.unlabelled and len(pool) > options.unlabelled:
+    if 0 < options.unlabelled < len(pool):
         too_many = generator.permutation(pool)[options.unlabelled :]
         records = records.drop(index=too_many.tolist()).reset_index(drop=True)
     return records, left_out
@@ -157,10 +157,19 @@ def _assign_once(
 
 
 def keep_labels(labels: np.ndarray, groups: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose about `count` images that keep their labels, stratified and by whole groups; bool [n]."""
+    """Choose images that keep their labels, as near to `count` as whole groups allow, stratified; bool [n]."""
     share = min(1.0, count / max(1, len(labels)))
-    parts = assign_parts(labels, groups, {"keep": share, "hide": 1 - share}, generator)
-    return parts == "keep"
+    keep = np.asarray(assign_parts(labels, groups, {"keep": share, "hide": 1 - share}, generator) == "keep")
+    codes = group_codes(groups)
+    sizes = np.bincount(codes)
+    while (missing := count - int(keep.sum())) and not keep.all():
+        kept = np.bincount(codes, keep) > 0
+        change = np.where(kept, -sizes, sizes)  # of the count, if one group changes its side
+        after = np.abs(missing - change)
+        if after.min() >= abs(missing):
+            break
+        keep[codes == generator.choice(np.flatnonzero(after == after.min()))] ^= True
+    return keep
 
 
 def k_folds(labels: np.ndarray, groups: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,37 +1,31 @@
-"""A folder of images, or a table of labels with images: what a clinic has."""
+"""A folder of images: a folder per class, parts, patients, or a pool."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.page.words import counted
-from foveal.sources.labels import Labelled, add_pictures, plain_numbers, pool_note, read_rows
-from foveal.sources.source import (
-    Layout,
-    Source,
-    SourceOptions,
-    keep_columns,
-    list_pictures,
-    make_table,
+from foveal.sources.names import (
+    EYE_NAMES,
+    UNGRADABLE,
+    is_date,
+    is_missing,
+    is_patient,
+    is_wrapper,
     name_classes,
+    part_of,
     patients_and_eyes,
-    picture_ids,
-    without_ending,
 )
+from foveal.sources.source import Layout, Source, SourceOptions, list_pictures, make_table, picture_ids
+from foveal.sources.tables import TABLES
 
-PARTS = {
-    "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "training": "train",
-    "testing": "test",
-}  # fmt: skip
-USUAL = {
-    "image": ("image", "image_id", "id_code", "file", "filename", "file_name", "id", "image name", "name"),
-    "label": ("label", "grade", "diagnosis", "level", "class", "dr_grade", "retinopathy grade", "retinopathy_grade"),
-}
-METADATA = "metadata.csv"
-TASKS = {"icdr": "grading", "none": "classification"}  # of classes on these scales
+TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # of classes on these scales
 
 
 class Folder(Layout[Path]):
@@ -49,88 +43,79 @@ class Folder(Layout[Path]):
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         files = list_pictures(root)
         paths, ids = [path.relative_to(root) for path in files], picture_ids(files, root)
-        splits = [PARTS.get(path.parts[0].lower(), "") if len(path.parts) > 1 else "" for path in paths]
-        in_parts = all(splits)
-        folders = [path.parts[1 if in_parts else 0 : -1] for path in paths]
-        names = [parts[0] if parts else "" for parts in folders]
         patients, eyes = patients_and_eyes(ids)
-        table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes)
-        tables = ", ".join(sorted(file.name for file in root.glob("*.csv")))
+        splits, names = read_levels([path.parts[:-1] for path in paths], options.scale)
+        flags = ["ungradable" if UNGRADABLE.search(name) else "" for name in names]
+        names = ["" if flag or is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
+        table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes, flags=flags)
+        tables = ", ".join(sorted(file.name for file in root.iterdir() if file.suffix.lower() in TABLES))
         unused = f"not used: {tables}; to take labels from a table, give it as the source" if tables else ""
-        if len({*names} - {""}) < 2:
-            return Source(root=root, table=table, classes=(), task="none", notes=("an unlabelled pool", unused))
-        values, classes, scale, note = name_classes({*names} - {""})
-        labels = pd.Series([values.index(name) if name else None for name in names], dtype="Int64")
-        table = table.assign(label=labels, split=splits if in_parts else "")
-        outside = names.count("")
-        stray = f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else ""
-        notes = (f"a folder per class, in this order: {', '.join(values)}", note, stray, unused)
+        counts = Counter(name for name in names if name)
+        if len(counts) < 2 or options.unlabelled < 0:
+            pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
+            return Source(root=root, table=table, classes=(), task="none", notes=(pool, unused))
+        numbers, classes, scale, note = name_classes(set(counts), options.scale)
+        if scale == "none" and options.scale != "none":
+            check_shape(root, counts)
+        labels = pd.Series([numbers[name] if name else None for name in names], dtype="Int64")
+        table = table.assign(label=labels, split=splits)
+        outside = names.count("") - flags.count("ungradable")
+        listed = ", ".join(f"{name} ({counts[name]})" for name in sorted(counts, key=lambda name: numbers[name]))
+        notes = (
+            f"a folder per class, in this order: {listed}; --unlabelled ignores the folders", note,
+            f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else "",
+            f"{counted(flags.count('ungradable'), 'picture')} in a folder of ungradable ones" if any(flags) else "",
+            parts_note(splits), unused,
+        )  # fmt: skip
         return Source(root=root, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
 
 
-class Table(Layout[list[Path]]):
-    """A CSV of labels and a folder of images, matched by path or name; pictures that it does not name are a pool.
+def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[str], list[str]]:
+    """The split and the class of each picture, from the folders it is in; "" where they do not tell.
 
-    Columns are found by their usual names or by option. An image folder with metadata.csv (column file_name), at its
-    top or in train, validation and test, is read in the same way; the folders are then the split.
+    A level of folders that are all named like parts is the split. The class is the level whose names are grades, or
+    else the first one with several names that is not of parts or eyes.
     """
-
-    name = "table"
-
-    def _find(self, root: Path) -> list[Path]:
-        """The CSV file, the only one at the top of a folder, or metadata.csv."""
-        if root.is_file():
-            return [root] if root.suffix.lower() == ".csv" else []
-        if (root / METADATA).is_file():
-            return [root / METADATA]
-        parts = [root / part / METADATA for part in PARTS if (root / part / METADATA).is_file()]
-        found = [file for file in root.glob("*.csv") if not file.name.startswith(".")]
-        return parts or (found if len(found) == 1 else [])
-
-    def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
-        folder = root if root.is_dir() else root.parent
-        parts, used = zip(*(self._part(file, folder, options) for file in found), strict=True)
-        values, classes, scale, note = name_classes({value for part in parts for value in part.rows["text"] if value})
-        numbers = {value: number for number, value in enumerate(values)}
-        for part in parts:
-            part.rows["label"] = pd.Series([numbers.get(value) for value in part.rows.pop("text")], dtype="Int64")
-        table, pool = add_pictures(folder, parts)
-        if options.group_column:  # where a column says who the patient is, file names do not
-            table.loc[len(table) - pool :, "group"] = ""
-        notes = (*used, note, pool_note(pool))
-        return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
-
-    def _part(self, file: Path, folder: Path, options: SourceOptions) -> tuple[Labelled, str]:
-        """One file, whose labels are still text in a column `text`, and a note on the columns used."""
-        rows = read_rows(file)
-        image = _choose_column(rows, options.image_column, "image", file)
-        label = _choose_column(rows, options.label_column, "label", file)
-        group = options.group_column and _choose_column(rows, options.group_column, "group", file)
-        split = options.split_column and _choose_column(rows, options.split_column, "split", file)
-        part = file.parent.relative_to(folder)  # the folder of this part of an image folder; otherwise "."
-        ids = [(part / without_ending(name)).as_posix() for name in rows[image]]
-        patients, eyes = patients_and_eyes(ids)
-        splits = rows[split].str.lower() if split else [part.name] * len(rows)
-        table = make_table(
-            ids, list(rows[image]), split=[PARTS.get(split, split) for split in splits], eye=eyes,
-            group=list(rows[group]) if group else patients,
-        )  # fmt: skip
-        used = [column for column in (image, label, group, split) if column]
-        table = keep_columns(table.assign(text=plain_numbers(rows[label])), rows.drop(columns=used))
-        note = f"images from column '{image}', labels from column '{label}' of {file.relative_to(folder)}"
-        return Labelled(table=file, folder=file.parent, rows=table), note
+    depth = max(map(len, folders))
+    levels = [sorted({parts[level] for parts in folders if len(parts) > level}) for level in range(depth)]
+    part = next((n for n, names in enumerate(levels) if all(map(part_of, names)) and _reached(folders, n)), -1)
+    several = [n for n, names in enumerate(levels) if n != part and len(names) > 1]
+    graded = [n for n in several if name_of_scale(levels[n], scale)]
+    plain = [n for n in several if not all(map(is_wrapper, levels[n]))]
+    plain = [n for n in plain if not all(name.lower() in EYE_NAMES for name in levels[n])]
+    level = next(iter(graded or plain), -1)
+    splits = [part_of(parts[part]) if part >= 0 else "" for parts in folders]
+    return splits, [parts[level] if 0 <= level < len(parts) else "" for parts in folders]
 
 
-def _choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:
-    """The column that holds `what`: the one asked for, otherwise the only one with a usual name."""
-    has = f"its columns are {', '.join(repr(column) for column in rows)}"
-    if asked is not None:
-        if asked not in rows:
-            raise FovealError("table.missing_column", f"{file} has no column '{asked}' (--{what}-column); {has}")
-        return asked
-    matches = [column for column in map(str, rows) if column.lower() in USUAL[what]]
-    if len(matches) != 1:
-        code = "table.ambiguous_column" if matches else "table.missing_column"
-        problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
-        raise FovealError(code, problem, fix=f"name it with --{what}-column")
-    return matches[0]
+def _reached(folders: Sequence[tuple[str, ...]], level: int) -> bool:
+    return all(len(parts) > level for parts in folders)
+
+
+def name_of_scale(names: Sequence[str], scale: str) -> str:
+    """The scale that names of folders are on; "" if they are on none."""
+    named = {name for name in names if not is_missing(name) and not UNGRADABLE.search(name)}
+    try:
+        found = name_classes(named, "auto" if scale not in ("icdr", "messidor") else scale)[2]
+    except FovealError:
+        return ""
+    return "" if found == "none" else found
+
+
+def check_shape(root: Path, counts: Counter[str]) -> None:
+    """FovealError where the folders are hardly classes: patients, dates, parts, or one or two pictures in each."""
+    kinds = {"patients": is_patient, "dates": is_date, "parts": part_of}
+    like = [kind for kind, test in kinds.items() if 2 * sum(map(bool, map(test, counts))) > len(counts)]
+    few = median(counts.values()) <= 2
+    if like or few:
+        reason = f"are named like {like[0]}" if like else "hold one or two pictures each"
+        listed = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:5])
+        what = f"{root} has {len(counts)} folders with pictures, which {reason}: {listed}"
+        fix = "give --unlabelled to ignore the folders, --scale none if they are classes, or a table with the labels"
+        raise FovealError("source.shape", what, expected="a folder per class", fix=fix)
+
+
+def parts_note(splits: Sequence[str]) -> str:
+    """A note on the parts that the source has; empty where it has none."""
+    counts = Counter(split for split in splits if split)
+    return f"parts of the source: {', '.join(f'{split} {n:,}' for split, n in counts.items())}" if counts else ""

@@ -7,25 +7,18 @@ all other pictures are an unlabelled pool.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import ICDR
-from foveal.sources.source import (
-    Source,
-    keep_columns,
-    list_pictures,
-    make_table,
-    patients_and_eyes,
-    picture_ids,
-    without_ending,
-)
+from foveal.sources.matching import Matcher
+from foveal.sources.names import UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_number
+from foveal.sources.source import Source, keep_columns, list_pictures, make_table, picture_ids, without_ending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,72 +29,6 @@ class Labelled:
     folder: Path
     rows: pd.DataFrame
     first_row: int = 2  # number of the first row of labels in the file: row 1 holds the names of the columns
-
-
-def read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """The rows of a CSV or Excel file; FovealError names those of `columns` that are missing."""
-    rows = read_rows(file) if file.suffix.lower() == ".csv" else _read_sheet(file)
-    missing = [column for column in columns if column not in rows]
-    if missing:
-        found = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(rows.columns)}"
-        raise FovealError("table.missing_column", found)
-    return rows
-
-
-def read_rows(file: Path) -> pd.DataFrame:
-    """All cells and column names of a CSV file as text, without spaces around it.
-
-    Separated by commas, semicolons or tabs; UTF-8 with or without a byte-order mark, or what Excel writes in western
-    Europe (cp1252).
-    """
-    try:
-        text = _decoded(file.read_bytes())
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator)
-    except ValueError as error:
-        raise FovealError("table.damaged", f"{file} cannot be read as a table ({error})") from error
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes surplus cells for an index and shifts all columns
-        raise FovealError("table.extra_cells", f"the rows of {file} have more cells than its header has names")
-    return _tidy(rows, file)
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252")
-
-
-def _read_sheet(file: Path) -> pd.DataFrame:
-    """The first sheet of an .xls or .xlsx file, as `read_rows` would give it."""
-    try:
-        from python_calamine import CalamineError, CalamineWorkbook
-    except ImportError as error:
-        missing = f"the Excel file {file} cannot be read: python-calamine is not installed"
-        raise FovealError("package.missing", missing, fix="run pip install 'foveal[excel]'") from error
-    try:
-        cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
-    except (CalamineError, OSError) as error:
-        raise FovealError("table.damaged", f"{file} cannot be read as an Excel file ({error})") from error
-    header, *rows = [[str(cell) for cell in row] for row in cells] or [[]]
-    return _tidy(pd.DataFrame(rows, columns=header, dtype=str), file)
-
-
-def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
-    rows = rows.rename(columns=lambda name: str(name).strip())
-    repeated = rows.columns[rows.columns.duplicated()]
-    if len(repeated):
-        raise FovealError("table.duplicate_column", f"{file} has two columns named '{repeated[0]}'", fix="rename one")
-    return pd.DataFrame({name: rows[name].str.strip() for name in rows.columns})
-
-
-def has_columns(file: Path, columns: Iterable[str]) -> bool:
-    """Whether `file` exists and its first line names these columns."""
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        header = stream.readline().decode("utf-8-sig", errors="replace")
-    return set(columns) <= {name.strip().strip('"').strip() for name in re.split("[,;\t]", header)}
 
 
 def label_rows(
@@ -139,7 +66,34 @@ def check_cells(
 
 def plain_numbers(cells: Iterable[str]) -> list[str]:
     """Cells as text: '2.0' and ' 2' read as '2', an empty cell as ''."""
-    return [re.sub(r"^(\d+)\.0+$", r"\1", cell.strip()) for cell in cells]
+    return [plain_number(cell) for cell in cells]
+
+
+def read_labels(cells: Mapping[str, str], file: Path, scale: str) -> tuple[list[str], list[str]]:
+    """Labels in words and flags, from the cells of a table: place of the cell (such as `row 3`) -> text.
+
+    Missing labels become "", and those that say so get the flag `ungradable`. FovealError (label.value) for numbers
+    among names, other signs among numbers, and a grade 5 beside the grades 0-4, where DDR means ungradable.
+    """
+    plain = plain_numbers(cells.values())
+    flags = ["ungradable" if UNGRADABLE.search(cell) else "" for cell in plain]
+    labels = ["" if flag or is_missing(cell) else cell for cell, flag in zip(plain, flags, strict=True)]
+    whole = {label for label in labels if label.isdecimal()}
+    named = {label for label in labels if label} - whole
+    if whole:  # beside numbers, None is no class
+        labels = ["" if label.lower() == "none" else label for label in labels]
+        named = {label for label in named if label.lower() != "none"}
+    bad, advice = set(), "correct these cells, or empty them"
+    if whole and named and (scale == "none" or any(grade_of(label) is None for label in named)):
+        counts = pd.Series(labels).isin(whole).sum(), pd.Series(labels).isin(named).sum()
+        bad = named if counts[0] >= counts[1] else whole
+    elif scale in ("auto", "icdr") and "5" in whole and whole <= set("012345") and len(whole) >= 4:
+        bad, advice = {"5"}, "write ungradable if 5 means that, as in DDR; give --scale none if it is a class"
+    if bad:
+        rows = [f"{label!r} in {place}" for place, label in zip(cells, labels, strict=True) if label in bad]
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        raise FovealError("label.value", f"{file} has labels such as {', '.join(rows[:5])}{more}", fix=advice)
+    return labels, flags
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:
@@ -155,7 +109,8 @@ def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, i
     """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
     Names in `file` become paths below `root`; the name of a missing picture stays unchanged. FovealError where a folder
-    does not exist, a name matches two pictures, or two names match one picture.
+    does not exist, fewer than nine tenths of the names match a picture, a name matches two pictures, or two names match
+    one picture.
     """
     pictures = list_pictures(root)
     tables: list[pd.DataFrame] = []
@@ -164,42 +119,28 @@ def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, i
         if not part.folder.is_dir():
             missing = f"{part.table} has labels for {len(part.rows)} pictures in {part.folder}, which does not exist"
             raise FovealError("source.missing_folder", missing)
-        paths = _match(part, _by_name(pictures, part.folder), name_of)
-        tables.append(part.rows.assign(file=[path.relative_to(root).as_posix() for path in paths]))
+        paths = _match(part, Matcher(pictures, part.folder), name_of)
+        files = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
+        tables.append(part.rows.assign(file=[file.as_posix() for file in files]))
     named = pd.concat(tables, ignore_index=True)
     pool = _pool(root, [path for path in pictures if path not in name_of], set(named["id"]))
     return (pd.concat([named, pool], ignore_index=True) if len(pool) else named), len(pool)
 
 
-def _by_name(pictures: list[Path], folder: Path) -> dict[str, list[Path]]:
-    """The pictures in a folder by what a table may call them, in lower case: path or name, with or without ending."""
-    by_name: dict[str, list[Path]] = {}
-    for path in pictures:
-        if path.is_relative_to(folder):
-            relative = path.relative_to(folder).as_posix()
-            for key in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
-                by_name.setdefault(key.lower(), []).append(path)
-    return by_name
-
-
-def _match(part: Labelled, by_name: dict[str, list[Path]], name_of: dict[Path, str]) -> list[Path]:
-    """The picture of each name in a table, or where it is missing from; fills `name_of` with the name of each picture.
-
-    A name is a path below the folder or a file name, with or without its ending. Case, backslashes and a different
-    ending on disk do not matter. A name with a folder in it matches only a picture in that folder.
-    """
-    found: list[Path] = []
-    for row, name in enumerate(part.rows["file"], part.first_row):
-        plain = PurePosixPath(name.replace("\\", "/")).as_posix()
-        hits = by_name.get(plain.lower()) or by_name.get(without_ending(name).lower(), [])
+def _match(part: Labelled, matcher: Matcher, name_of: dict[Path, str]) -> list[Path]:
+    """The picture of each name in a table, or where it is missing from; fills `name_of`, the name of each picture."""
+    names, found = list(part.rows["file"]), []
+    hits = [matcher.find(name) for name in matcher.relative(names)]
+    matcher.check(names, hits, part.table)
+    for row, (name, paths) in enumerate(zip(names, hits, strict=True), part.first_row):
         where = f"{part.table}, row {row}"
-        if len(hits) > 1:
-            several = f"{where}: '{name}' matches several pictures: {', '.join(str(hit) for hit in hits[:3])}"
+        if len(paths) > 1:
+            several = f"{where}: '{name}' matches several pictures: {', '.join(str(path) for path in paths[:3])}"
             raise FovealError("table.ambiguous_image", several, fix="write the path of the picture into the table")
-        if hits and name_of.setdefault(hits[0], name) != name:
-            both = f"{where}: '{name_of[hits[0]]}' and '{name}' match the same picture, {hits[0]}"
+        if paths and name_of.setdefault(paths[0], name) != name:
+            both = f"{where}: '{name_of[paths[0]]}' and '{name}' match the same picture, {paths[0]}"
             raise FovealError("table.ambiguous_image", both, fix="keep one of the rows")
-        found.append(hits[0] if hits else part.folder / name)
+        found.append(paths[0] if paths else part.folder / name)
     return found
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.sources.cards import MESSIDOR
-from foveal.sources.labels import Labelled, check_cells, graded, has_columns, label_rows, read_rows, read_table
+from foveal.sources.labels import Labelled, check_cells, graded, label_rows
 from foveal.sources.source import Layout, Source, SourceOptions
+from foveal.sources.tables import has_columns, read_rows, read_table
 
 PUBLISHED = ("Image name", "Retinopathy grade")
 # Columns of a single table, and the pattern of its image names by which `auto` recognises Messidor-1.

@@ -11,17 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.sources.labels import (
-    Labelled,
-    check_cells,
-    graded,
-    has_columns,
-    label_rows,
-    plain_numbers,
-    read_rows,
-    read_table,
-)
-from foveal.sources.source import Layout, Source, SourceOptions, locate, patients_and_eyes, without_ending
+from foveal.sources.labels import Labelled, check_cells, graded, label_rows, plain_numbers
+from foveal.sources.names import patients_and_eyes
+from foveal.sources.source import Layout, Source, SourceOptions, locate, without_ending
+from foveal.sources.tables import has_columns, read_rows, read_table
 
 APTOS_COLUMNS = ("id_code", "diagnosis")
 EYEPACS_COLUMNS = {"trainLabels.csv": ("image", "level"), "retinopathy_solution.csv": ("image", "level", "Usage")}

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+
 from foveal.console import say
 from foveal.errors import FovealError
+from foveal.fundus.dicom import patient_and_eye
 from foveal.sources.arrays import Cifar10, MedMnist, Mnist, Phantoms, RetinaMnist
 from foveal.sources.cards import CARDS
-from foveal.sources.folder import Folder, Table
+from foveal.sources.folder import Folder
 from foveal.sources.messidor import Messidor1, Messidor2
 from foveal.sources.published import Aptos, Ddr, DeepDrid, EyePacs, Idrid
 from foveal.sources.source import SPLITS, Layout, Source, SourceOptions
+from foveal.sources.table import Table
 
 # The first one that recognises a folder reads it, so the most specific ones come first.
 LAYOUTS: tuple[Layout[Any], ...] = (
@@ -46,10 +51,24 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         source = SOURCES[name].load(root, options)
     except OSError as error:
         raise FovealError("source.damaged", f"{root} cannot be read ({error})") from error
+    source = replace(source, table=_with_headers(source))
     _check(source, root)
     for note in filter(None, source.notes):
         say(f"  {note}")
     return name, source
+
+
+def _with_headers(source: Source) -> pd.DataFrame:
+    """The table with the patients and eyes that DICOM headers know, where nothing else told them."""
+    table = source.table
+    unknown = table["file"].str.lower().str.endswith(".dcm") & ((table["group"] == "") | (table["eye"] == ""))
+    if source.images is None and unknown.any():
+        found = [patient_and_eye(source.root / file) for file in table.loc[unknown, "file"]]
+        known = pd.DataFrame(found, columns=["group", "eye"], index=table.index[unknown], dtype=object)
+        table = table.copy()
+        for column in ("group", "eye"):
+            table.loc[unknown, column] = table.loc[unknown, column].mask(table[column] == "", known[column])
+    return table
 
 
 def _recognise(root: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -16,14 +15,12 @@ import pandas as pd
 
 from foveal.console import warn
 from foveal.errors import FovealError
-from foveal.sources.cards import CARDS, ICDR, Card
+from foveal.sources.cards import CARDS, Card
 
 Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".dcm")
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
-EYES = re.compile(r"(?P<patient>.+?)[_-](?P<eye>left|right|OD|OS)$", re.IGNORECASE)
-EYE_NAMES = {"left": "left", "os": "left", "right": "right", "od": "right"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +31,8 @@ class SourceOptions:
     label_column: str | None = None
     group_column: str | None = None
     split_column: str | None = None
+    scale: str = "auto"  # of the labels of folders and tables
+    unlabelled: int = 0  # -1: folders and tables give no labels
     size: int = 0  # side of drawn images in pixels; 0 = the source decides
     seed: int = 0  # of drawn images
 
@@ -155,28 +154,6 @@ def without_ending(name: str) -> str:
     """The name of a picture, or the path to it, without its ending; backslashes become slashes."""
     path = PurePosixPath(name.replace("\\", "/"))
     return (path.with_suffix("") if path.suffix.lower() in PICTURES else path).as_posix()
-
-
-def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Patient and eye from names such as `17_left` and `17_OD`; empty where the name does not contain them."""
-    matches = [EYES.match(name.rsplit("/", 1)[-1]) for name in ids]
-    patients = [match["patient"] if match else "" for match in matches]
-    return patients, [EYE_NAMES[match["eye"].lower()] if match else "" for match in matches]
-
-
-def name_classes(values: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
-    """(values in label order, class names in the same order, scale, note).
-
-    Values 0-4 and the five ICDR names are taken as the ICDR scale, in its order. Others keep their names, in numerical
-    order where all of them are whole numbers, otherwise in alphabetical order.
-    """
-    numbers = all(re.fullmatch(r"\d+", value) for value in values)
-    ordered = tuple(sorted(values, key=int)) if numbers else tuple(sorted(values))
-    if ordered == ("0", "1", "2", "3", "4"):
-        return ordered, ICDR, "icdr", "classes 0-4 are taken as the ICDR scale; use --scale none if they are not"
-    if values == set(ICDR):
-        return ICDR, ICDR, "icdr", ""
-    return ordered, ordered, "none", ""
 
 
 def merge_classes(source: Source, card: Card, text: str) -> Source:

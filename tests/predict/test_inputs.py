@@ -36,7 +36,7 @@ def test_patterns_lists_and_archives_name_the_same_photographs(photographs, tmp_
         ("a.zip", b"PK no", "file.damaged"),
         ("none.zip", b"PK\5\6" + bytes(18), "image.none"),
         ("a.csv", b"", "table.empty"),
-        ("b.csv", b"file\n\xff\xfe.png\n", "table.damaged"),
+        ("b.csv", b"file\n\xff\xfe.png\n", "table.unmatched"),
     ],
 )
 def test_what_is_not_an_archive_or_a_list_is_refused(tmp_path, refuses, name, content, code):
@@ -115,3 +115,22 @@ def test_a_cluster_gives_the_same_table(grader_run, photographs, tmp_path, refus
     assert here == there
     with refuses("server.unreachable", "127.0.0.1:1"):
         foveal.predict(grader_run, photographs, out=tmp_path / "x.csv", ray="127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id_code,diagnosis\n0,1\n2,0\n",
+        "image;level\nphotos\\0.png;1\nphotos\\2.png;0\n",
+        "C:\\x\\0.png\nC:\\x\\2.png\n",
+    ],
+)
+def test_a_list_is_read_as_prepare_reads_a_table(photographs, tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    assert ids(tmp_path / "labels.csv") == [(photographs / name).as_posix() for name in ("0.png", "2.png")]
+
+
+def test_a_list_that_names_nothing_here_is_refused(photographs, tmp_path, refuses):
+    (tmp_path / "labels.csv").write_text("id_code,diagnosis\n00,1\n02,0\n")
+    with refuses("table.unmatched", "labels.csv", "'00'", "leading zeros"):
+        ids(tmp_path / "labels.csv")

@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.config import parse
 from foveal.fundus.quality import UNGRADABLE
 from foveal.runs import sole_writer
+from foveal.sets.options import PrepareConfig
+from foveal.sets.prepare import prepare
 from foveal.sets.records import open_prepared
 
 
@@ -105,7 +108,7 @@ def test_unlabelled_images_can_be_limited(tmp_path, capsys):
         ({"val": -0.1}, ("--val", -0.1)),
         ({"size": 4}, ("--size", 4, 8, 4096)),
         ({"labelled": -1}, ("--labelled", -1)),
-        ({"unlabelled": -1}, ("--unlabelled", -1)),
+        ({"unlabelled": -2}, ("--unlabelled", -2)),
         ({"scale": "my own"}, ("--scale", "my own")),
     ],
 )
@@ -199,3 +202,25 @@ def test_a_partly_filled_split_column_is_respected(write_phantoms, tmp_path):
     by_patient = records.groupby("group")["split"].agg(set)
     assert all(by_patient[f"p{n // 3}"] == {"test"} for n in range(0, 30, 12))
     assert (records["split"] == "test").sum() == 9 and "train" in set(records["split"])
+
+
+def test_disease_folders_are_a_pool_with_the_flag_alone(tmp_path, write_phantoms, capsys):
+    write_phantoms(tmp_path / "p", 12)
+    flags = [str(tmp_path / "p"), "--out", str(tmp_path / "d"), "--unlabelled", "--size", "16", "--fundus", "yes"]
+    config = parse(PrepareConfig, "prepare", flags)
+    records = open_prepared(prepare(config)).records
+    assert set(records["split"]) == {"unlabelled"} and records["label"].isna().all()
+    assert "no patient is known" in capsys.readouterr().out
+    prepare(config)
+    assert "no patient is known" in capsys.readouterr().out
+    assert parse(PrepareConfig, "prepare", ["p", "--out", "d", "--unlabelled", "7"]).unlabelled == 7
+
+
+def test_icdr_is_refused_for_classes_of_another_scale(tmp_path, write_phantoms, refuses):
+    write_phantoms(tmp_path / "p", 12)
+    out = foveal.prepare(tmp_path / "p", out=tmp_path / "d", size=16, scale="icdr", classes="0+1,2+3+4", val=0, test=0)
+    assert open_prepared(out).card["scale"] == "icdr 0+1,2+3+4"
+    (tmp_path / "p" / "4").rename(tmp_path / "p" / "drusen")
+    with refuses("label.scale", "--scale icdr", "'drusen'"):
+        foveal.prepare(tmp_path / "p", out=tmp_path / "e", size=16, scale="icdr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "p"]

@@ -136,3 +136,12 @@ def test_an_image_that_got_its_label_later_is_dealt_out():
     records, _ = decide_splits(records_of([""] * 10), pairs(), OPTIONS, earlier)
     assert "unlabelled" not in set(records["split"]) and (records["split"][5:] == "train").all()
     assert {"val", "test"} <= set(records["split"][:5])
+
+
+@pytest.mark.parametrize("count", [3, 40, 133, 400])
+def test_as_many_labels_stay_as_whole_groups_allow(count):
+    random = np.random.default_rng(count)
+    groups = np.repeat([f"g{number}" for number in range(60)], random.integers(1, 25, 60)).astype(object)
+    keep = keep_labels(random.integers(0, 5, len(groups)), groups, count, random)
+    assert abs(int(keep.sum()) - count) <= 2
+    assert all(len(set(keep[groups == group])) == 1 for group in set(groups))

@@ -261,6 +261,7 @@ def test_messidor2_as_published(tmp_path):
     rows = (
         "20051020_43808_0100_PP.png,3,0,1\nim000012.JPG,0,0,1\nIM000113.jpg,,,0\nIM000500.jpg,,,0\nIM000501.jpg,2,0,1\n"
     )
+    write_pictures(tmp_path / "images", "IM000501.jpg")
     source = messidor2.load(write_messidor2(tmp_path, rows), DEFAULT)
     assert knows(tmp_path) == "messidor2" and source.classes == ICDR
     assert graded(source) == {"20051020_43808_0100_PP": 3, "im000012": 0, "IM000501": 2}
@@ -365,7 +366,7 @@ def write_ddr(base):
     write(base / "test.txt", "007-0009-000.jpg 2\n")
     write_pictures(base / "train", "007-0004-000.jpg", "007-0004-100.JPG", "stray.jpg")
     write_pictures(base / "valid", "007-0001-000.jpg")
-    write_pictures(base / "test", "007-0004-000.jpg")
+    write_pictures(base / "test", "007-0004-000.jpg", "007-0009-000.jpg")
     return base
 
 
@@ -423,7 +424,8 @@ def write_deepdrid(root):
     }.items():
         folder = base / f"regular-fundus-{part}"
         write(folder / f"regular-fundus-{part}.csv", DEEPDRID + rows)
-        write_pictures(folder / "Images" / "1", "1_l1.jpg" if part == "training" else "265_l2.jpg")
+        names = ("1_l1.jpg", "1_r1.jpg", "2_l1.jpg") if part == "training" else ("265_l2.jpg",)
+        write_pictures(folder / "Images" / "1", *names)
     write_pictures(base / "Online-Challenge1&2-Evaluation" / "Images" / "347", "347_l1.jpg", "347_r1.jpg")
     write_pictures(root / "ultra-widefield_images" / "ultra-widefield-training" / "Images" / "1", "1_l1.jpg")
     return base

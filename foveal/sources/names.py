@@ -1,0 +1,172 @@
+"""What names say: patients and eyes, parts of a data set, grades and missing labels in words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from foveal.errors import FovealError
+from foveal.sources.cards import CLASSES, ICDR
+
+PARTS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+# Words in names of folders that say nothing about the pictures.
+_WRAPPERS = {
+    "image", "images", "img", "imgs", "photo", "photos", "photograph", "photographs", "picture", "pictures", "fundus",
+    "data", "dataset", "set", "folder", "resized", "cropped", "preprocessed", "preprocess", "processed", "original",
+    "originals", "jpg", "jpeg", "png", "split", "part", "labels",
+}  # fmt: skip
+EYE_NAMES = {
+    "left": "left", "os": "left", "l": "left", "le": "left", "left eye": "left", "right": "right", "od": "right",
+    "r": "right", "re": "right", "right eye": "right",
+}  # fmt: skip
+_FIELD = r"(?:[_\-. ]?(?:f|field|img|image)?\d{1,3}|[_\-. ](?:macula|fovea|disc|disk|nasal|temporal|central))?"
+_EYE_LAST = re.compile(
+    rf"(?P<patient>.+?)(?:[_\-. ]+|(?<=\d))(?P<eye>left|right|OD|OS|(?<=[_\-. ])[LR])(?P<field>{_FIELD})", re.IGNORECASE
+)
+_EYE_FIRST = re.compile(r"(?P<eye>left|right|OD|OS)[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
+_EYE_ALONE = re.compile(rf"(?P<eye>left|right|OD|OS|[LR]){_FIELD}", re.IGNORECASE)
+_PATIENT = re.compile(r"(?:p|pat|patient|subj?|subject|case|person|participant|pid|id|mrn)[-_ ]?\d+", re.IGNORECASE)
+_DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?[0-3]\d)?)?|[0-3]?\d[-.][01]?\d[-.](?:19|20)\d\d")
+
+# Words of each grade, without accents: English, Spanish, Portuguese, German, French, Italian, Chinese.
+_GRADES = (
+    "no non none without normal healthy negative absent sin sem keine kein ohne pas sans nessuna senza sano sain "
+    "gesund nodr nord 无 正常",
+    "mild leve leicht leichte milde leger legere lieve 轻度",
+    "moderate moderada moderado massig massige maessig mittel modere moderee moderata 中度",
+    "severe severa severo grave schwer schwere 重度",
+    "proliferative proliferate pdr proliferativa proliferativ proliferante 增殖 增殖性 增生性",
+)
+_GRADE_OF = {word: grade for grade, words in enumerate(_GRADES) for word in words.split()}
+_DISEASE = {
+    "dr", "rd", "npdr", "rdnp", "nonproliferative", "diabetic", "retinopathy", "retinopatia", "retinopathie",
+    "diabetica", "diabetische", "diabetique", "apparent", "de", "disease",
+}  # fmt: skip
+_COUNTERS = {"grade", "class", "level", "stage", "icdr", "label", "grado", "grau", "stufe", "stade"}
+UNLABELLED = {
+    "", "na", "n/a", "#n/a", "nan", "<na>", "null", "nil", "-", "--", "?", "-1", "unknown", "unlabelled", "unlabeled",
+    "ungraded", "not graded", "missing", "undefined",
+}  # fmt: skip
+UNGRADABLE = re.compile(r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)[-_ ]quality", re.IGNORECASE)
+
+
+def is_patient(name: str) -> bool:
+    """Whether a folder is named like a patient: P017, patient_3, case 12."""
+    return bool(_PATIENT.fullmatch(name))
+
+
+def is_date(name: str) -> bool:
+    """Whether a folder is named like a day, month or year."""
+    return bool(_DATE.fullmatch(name))
+
+
+def part_of(name: str) -> str:
+    """train, val or test for the folder of a part, such as train_images or Testing Set; otherwise ""."""
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word and word not in _WRAPPERS]
+    return PARTS.get(words[0], "") if len(words) == 1 else ""
+
+
+def is_wrapper(name: str) -> bool:
+    """Whether a folder name such as images says nothing about the pictures in it."""
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    return bool(words) and words <= _WRAPPERS
+
+
+def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them."""
+    found = [_patient_and_eye(name) for name in ids]
+    return [patient for patient, _ in found], [eye for _, eye in found]
+
+
+def _patient_and_eye(name: str) -> tuple[str, str]:
+    *folders, stem = name.split("/")
+    patient = next((folder for folder in reversed(folders) if is_patient(folder)), "")
+    alone = _EYE_ALONE.fullmatch(stem)
+    if alone and not patient and folders:
+        counted = stem.lower() not in EYE_NAMES  # left_17 may be the patient 17, but not in a folder P3
+        patient = folders[-1] if re.fullmatch(r"[A-Za-z]{0,3}[-_ ]?\d+", folders[-1]) else ""
+        patient = "" if counted and len(patient) < 2 else patient
+    if alone and (patient or not _EYE_FIRST.fullmatch(stem)):
+        return patient, EYE_NAMES[alone["eye"].lower()]
+    match = _EYE_LAST.fullmatch(stem)
+    if match and (len(match["eye"]) == 1 or match["field"]) and not re.search(r"\d", match["patient"]):
+        match = None  # scan_R2 may be anything
+    match = match or _EYE_FIRST.fullmatch(stem)
+    if match:
+        return patient or match["patient"], EYE_NAMES[match["eye"].lower()]
+    side = folders[-1].lower() if folders else ""
+    return patient, EYE_NAMES[side] if side in ("left", "right", "od", "os") else ""
+
+
+def plain_number(cell: str) -> str:
+    """A cell as text: '2.0', '2,0' and ' 2' read as '2'."""
+    return re.sub(r"^(-?\d+)[.,]0+$", r"\1", cell.strip())
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that there is no label or name: empty, NA, nan, -1, unknown."""
+    return plain_number(cell).lower() in UNLABELLED
+
+
+def grade_of(name: str) -> int | None:
+    """The ICDR grade that a class name means, 0-4; None where it is no usual name, or could be two."""
+    flat = "".join(sign for sign in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(sign))
+    words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", flat))
+    named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}
+    if re.match(r"\s*-\s*\d", name):
+        return None
+    strange = [w for w in words if w not in _GRADE_OF and w not in _DISEASE and w not in _COUNTERS and not w.isdigit()]
+    if strange or len(named) > 1:
+        return None
+    numbers = [int(word) for word in words if word.isdigit()]
+    counted = len(numbers) == 1 and numbers[0] <= 4 and not named and set(words) <= _COUNTERS | {"dr", words[-1]}
+    return named.pop() if named else numbers[0] if counted else None
+
+
+def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int], tuple[str, ...], str, str]:
+    """(label of each value, class names in label order, scale, note).
+
+    scale: "icdr" and "messidor" place every value on that scale, and keep classes without images; "auto" takes values
+    for ICDR that are 0-4 (one grade between may be missing) or are usual names of its grades. Others keep their names,
+    in numerical order where all of them are whole numbers, otherwise in alphabetical order.
+    """
+    numbers = all(value.isdecimal() for value in values)
+    placed = {value: grade_of(value) for value in values}
+    if scale == "messidor":
+        placed = {value: int(value) if value in ("0", "1", "2", "3") else None for value in values}
+    strange = sorted(value for value, grade in placed.items() if grade is None)
+    if scale in CLASSES and strange and values:
+        what = f"--scale {scale} has no grade for {', '.join(map(repr, strange[:10]))}"
+        fix = "rename them, leave the labels empty, or give --scale none"
+        raise FovealError(
+            "label.scale", what, expected=f"0-{len(CLASSES[scale]) - 1}, or {', '.join(CLASSES[scale])}", fix=fix
+        )
+    grades = {value: grade for value, grade in placed.items() if grade is not None}
+    if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(values, grades, numbers))):
+        names = CLASSES.get(scale, ICDR)
+        order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))
+        order = f"the classes {', '.join(sorted(values))}" if numbers else order
+        note = f"{order} are on the {'ICDR' if names == ICDR else scale} scale"
+        absent = [names[grade] for grade in range(len(names)) if grade not in grades.values()]
+        note += f"; no image of {', '.join(absent)}" if absent else ""
+        return (
+            grades,
+            names,
+            "icdr" if names == ICDR else scale,
+            f"{note}; use --scale none if they mean something else",
+        )
+    ordered = sorted(values, key=int) if numbers else sorted(values)
+    return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", ""
+
+
+def _is_icdr(values: set[str], grades: dict[str, int], numbers: bool) -> bool:
+    """Whether values that can all be placed are meant as ICDR grades, and not as those of another disease."""
+    found = set(grades.values())
+    if numbers:
+        return "4" in values and len(found) >= 4
+    said = any(re.search(r"dr\b|retinopat|rd\b|prolif", value.lower().replace("_", " ")) for value in values)
+    return len(found) >= 4 or (said and len(found) >= 2)

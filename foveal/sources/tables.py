@@ -1,0 +1,154 @@
+"""Tables as people keep them: CSV and Excel files as text, and which of their columns holds what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from io import StringIO
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from foveal.errors import FovealError
+from foveal.sources.source import PICTURES
+
+SHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
+TABLES = (".csv", ".tsv", *SHEETS)
+# The usual names of columns in lower case, with _ for spaces; a second tuple counts where the first has none.
+USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
+    "image": (
+        ("image", "image_id", "id_code", "file", "filename", "file_name", "image_name", "path", "image_path", "img"),
+        ("id", "name", "image_fname", "file_path", "filepath", "img_id", "image_file", "photo"),
+    ),
+    "label": (
+        ("label", "grade", "diagnosis", "level", "class", "dr_grade", "retinopathy_grade", "dr_level", "icdr"),
+        ("dr_icdr", "final_icdr", "adjudicated_dr_grade", "dr", "stage", "dr_stage", "severity", "retinopathy"),
+    ),
+    "group": (
+        ("patient", "patient_id", "patientid", "pid", "subject", "subject_id", "subjectid"),
+        ("patient_code", "patient_no", "patient_number", "person", "person_id", "participant", "participant_id", "mrn"),
+    ),
+    "eye": (("eye", "laterality", "eye_side", "image_laterality", "side"),),
+}  # fmt: skip
+
+
+def find_table(path: Path) -> Path | None:
+    """The table at a path; some archives unpack x.csv to a folder x.csv with the file in it."""
+    return next((file for file in (path, path / path.name) if file.is_file()), None)
+
+
+def read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """The rows of a CSV or Excel file; FovealError names those of `columns` that are missing."""
+    rows = read_rows(file)
+    missing = [column for column in columns if column not in rows]
+    if missing:
+        found = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(rows.columns)}"
+        raise FovealError("table.missing_column", found)
+    return rows
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """All cells and column names of a CSV file, or of the first sheet of an Excel file, as text without spaces around.
+
+    CSV: separated by commas, semicolons, tabs or bars; UTF-8, UTF-16, or what Excel writes in western Europe (cp1252).
+    If the first row names a picture instead of columns, the columns are called image, label, …
+    """
+    if file.suffix.lower() in SHEETS:
+        return _read_sheet(file)
+    try:
+        text = re.sub(r"\Asep=.\r?\n", "", _decoded(file.read_bytes()))
+        if "\0" in text:
+            raise FovealError("table.damaged", f"{file} is not a table in text")
+        separator = max(",;\t|", key=text.lstrip("\r\n").partition("\n")[0].count)
+        rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator)
+        if _is_data(rows.columns):
+            rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator, header=None)
+            rows.columns = pd.Index(_names(rows))
+    except FovealError:
+        raise
+    except (ValueError, pd.errors.ParserError) as error:
+        raise FovealError("table.damaged", f"{file} cannot be read as a table ({error})") from error
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes surplus cells for an index and shifts all columns
+        raise FovealError("table.extra_cells", f"the rows of {file} have more cells than its header has names")
+    return _tidy(rows, file)
+
+
+def _decoded(data: bytes) -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    if b"\0" in data[:2]:
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252")
+
+
+def _is_data(columns: Iterable[object]) -> bool:
+    return any(PurePosixPath(str(name).strip()).suffix.lower() in PICTURES for name in columns)
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """Names for the columns of a table without a header: that of the pictures is image, the only other one label."""
+    image = next(at for at, cell in enumerate(map(str, rows.iloc[0])) if _is_data([cell]))
+    others = ["label"] if rows.shape[1] == 2 else [f"column {number}" for number in range(1, rows.shape[1])]
+    return [*others[:image], "image", *others[image:]]
+
+
+def _read_sheet(file: Path) -> pd.DataFrame:
+    """The first sheet of an .xls or .xlsx file, as `read_rows` would give it; 17.0 is 17, as the sheet shows it."""
+    try:
+        from python_calamine import CalamineError, CalamineWorkbook
+    except ImportError as error:
+        missing = f"the Excel file {file} cannot be read: python-calamine is not installed"
+        raise FovealError("package.missing", missing, fix="run pip install 'foveal[excel]'") from error
+    try:
+        cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
+    except (CalamineError, OSError) as error:
+        raise FovealError("table.damaged", f"{file} cannot be read as an Excel file ({error})") from error
+    header, *rows = [[_cell(cell) for cell in row] for row in cells] or [[]]
+    names = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(header)]
+    return _tidy(pd.DataFrame(rows, columns=names, dtype=str), file)
+
+
+def _cell(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
+    rows = rows.fillna("").rename(columns=lambda name: str(name).strip())  # a row with few cells has empty ones
+    repeated = rows.columns[rows.columns.duplicated()]
+    if len(repeated):
+        raise FovealError("table.duplicate_column", f"{file} has two columns named '{repeated[0]}'", fix="rename one")
+    return pd.DataFrame({name: rows[name].str.strip() for name in rows.columns})
+
+
+def has_columns(file: Path, columns: Iterable[str]) -> bool:
+    """Whether `file` exists and its first line names these columns."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        header = _decoded(stream.read(1 << 16)).partition("\n")[0]
+    return set(columns) <= {name.strip().strip('"').strip() for name in re.split("[,;\t]", header)}
+
+
+def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
+    """The columns whose name usually means `what`, a key of `USUAL`."""
+    named = {column: re.sub(r"[\s-]+", "_", column.strip().lower()) for column in map(str, rows)}
+    found = ([column for column, name in named.items() if name in names] for names in USUAL[what])
+    return next(filter(None, found), [])
+
+
+def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:
+    """The column that holds `what`: the one asked for, otherwise the only one with a usual name."""
+    has = f"its columns are {', '.join(repr(column) for column in rows)}"
+    if asked is not None:
+        if asked not in rows:
+            raise FovealError("table.missing_column", f"{file} has no column '{asked}' (--{what}-column); {has}")
+        return asked
+    matches = usual_columns(rows, what)
+    if len(matches) != 1:
+        code = "table.ambiguous_column" if matches else "table.missing_column"
+        problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
+        raise FovealError(code, problem, fix=f"name it with --{what}-column")
+    return matches[0]

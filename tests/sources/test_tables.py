@@ -1,0 +1,301 @@
+"""Names, labels and folders as people have them: the right reading, or a refusal that names what is wrong."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from foveal.sources.cards import ICDR
+from foveal.sources.names import grade_of, name_classes, part_of, patients_and_eyes
+from foveal.sources.registry import SOURCES, read_source
+from foveal.sources.source import SourceOptions
+from foveal.sources.tables import read_rows
+
+DEFAULT = SourceOptions()
+PIXELS = cv2.imencode(".png", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
+
+
+def pictures(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(PIXELS)
+
+
+def load(root, text=None, dataset="auto", **options):
+    if text is not None:
+        (root / "labels.csv").write_text(text)
+    return read_source(root, dataset, SourceOptions(**options))[1]
+
+
+def labels(source):
+    return dict(zip(source.table["id"], source.table["label"].astype(object), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "patient", "eyes"),
+    [
+        (("P002_L", "P002_R"), "P002", ("left", "right")),
+        (("17_left_1", "17_left_2"), "17", ("left", "left")),
+        (("17_OD_macula", "17_OS_F2"), "17", ("right", "left")),
+        (("a/P017/OD", "b/P017/OS_2"), "P017", ("right", "left")),
+        (("left_17", "right_17"), "17", ("left", "right")),
+        (("patient 3/left/a", "patient 3/right/b"), "patient 3", ("left", "right")),
+        (("17 L", "17OD"), "17", ("left", "right")),
+        (("scan_R2", "IM0001"), "", ("", "")),
+        (("bright", "copyright"), "", ("", "")),
+        (("20051020_43808_0100_PP", "IDRiD_001"), "", ("", "")),
+    ],
+)
+def test_patients_and_eyes_in_names(names, patient, eyes):
+    assert patients_and_eyes(names) == ([patient, patient], list(eyes))
+
+
+@pytest.mark.parametrize(
+    ("words", "grade"),
+    [
+        ("0|DR0|grade 0|No DR|no_dr|NoDR|Normal|healthy|no apparent retinopathy|Keine DR|sin retinopatia|0_No_DR", 0),
+        ("1|Mild|mild NPDR|1 - Mild|leve|leicht|L\u00e9g\u00e8re|mild non-proliferative DR|RDNP leve", 1),
+        ("2|Moderate|MODERATE_NPDR|moderada|m\u00e4\u00dfig|Mod\u00e9r\u00e9e|\u4e2d\u5ea6", 2),
+        ("3|Severe|severe nonproliferative|grave|schwer|class 3|severe_npdr", 3),
+        ("4|Proliferative|Proliferate_DR|PDR|proliferativa|Proliferative Diabetic Retinopathy|4_PDR", 4),
+        ("5|10|NPDR|DR|referable|severe PDR|mild glaucoma|R2|no mild", None),
+    ],
+)
+def test_usual_names_of_grades(words, grade):
+    assert {word: grade_of(word) for word in words.split("|")} == dict.fromkeys(words.split("|"), grade)
+
+
+def test_moderate_is_referable_wherever_it_stands_in_the_alphabet(tmp_path):
+    names = ("Mild", "Moderate", "No_DR", "Proliferate_DR", "Severe")
+    pictures(tmp_path, *(f"{name}/{number}.png" for name in names for number in range(2)))
+    source = load(tmp_path)
+    assert source.classes == ICDR and source.scale == "icdr" and source.task == "grading"
+    assert [labels(source)[f"{name}/0"] for name in names] == [1, 2, 0, 4, 3]
+    plain = load(tmp_path, scale="none")
+    assert plain.classes == names and plain.scale == "none"
+
+
+@pytest.mark.parametrize("values", [{"0", "1", "2", "4"}, {"0", "2", "3", "4"}, {"0", "1", "3", "4"}])
+def test_a_scale_keeps_the_classes_that_no_image_has(values):
+    assert name_classes(values)[:3] == ({value: int(value) for value in values}, ICDR, "icdr")
+    few = {"0", "2"}
+    assert name_classes(few)[1:3] == (("0", "2"), "none")
+    assert name_classes(few, "icdr")[:3] == ({"0": 0, "2": 2}, ICDR, "icdr")
+
+
+def test_names_that_the_scale_does_not_have_are_listed(tmp_path, refuses):
+    pictures(tmp_path, "a.png", "b.png", "c.png")
+    text = "image,grade\na,Mild\nb,drusen\nc,No DR\n"
+    with refuses("label.scale", "--scale icdr", "'drusen'"):
+        load(tmp_path, text, scale="icdr")
+    assert load(tmp_path, text).classes == ("Mild", "No DR", "drusen")
+
+
+def test_missing_and_ungradable_labels_are_counted(tmp_path):
+    cells = ["0", "1.0", '"2,0"', "3", "4", "NA", "nan", "", "-1", "None", "ungradable", "Poor quality"]
+    pictures(tmp_path, *(f"{number}.png" for number in range(len(cells))))
+    source = load(tmp_path, "image,grade\n" + "".join(f"{number}.png,{cell}\n" for number, cell in enumerate(cells)))
+    assert list(source.table["label"].dropna()) == [0, 1, 2, 3, 4] and source.classes == ICDR
+    assert list(source.table["flags"])[-2:] == ["ungradable", "ungradable"]
+    assert any("5 rows" in note and "2 rows" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "named"),
+    [
+        ("0 1 2 3 4 moderat 0", "'moderat' in row 7"),
+        ("0 1 2 3 4 1.5 0", "'1.5' in row 7"),
+        ("0 1 2 3 4 -2 0", "'-2' in row 7"),
+        ("0 1 2 3 4 5 0", "'5' in row 7"),
+        ("a b a b a b 7", "'7' in row 8"),
+    ],
+)
+def test_impossible_labels_are_named_with_their_rows(tmp_path, refuses, cells, named):
+    pictures(tmp_path, *(f"{number}.png" for number in range(7)))
+    with refuses("label.value", "labels.csv", named):
+        load(tmp_path, "image,grade\n" + "".join(f"{n},{cell}\n" for n, cell in enumerate(cells.split())))
+
+
+def test_a_column_with_a_value_for_each_picture_is_no_label(tmp_path, refuses):
+    pictures(tmp_path, *(f"p{number}.png" for number in range(12)))
+    text = "image,grade\n" + "".join(f"p{number},visit{number}\n" for number in range(12))
+    with refuses("label.classes", "--label-column", 12):
+        load(tmp_path, text)
+    assert len(load(tmp_path, text, scale="none").classes) == 12
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "hint"),
+    [
+        (("017", "018", "019"), ("17", "18", "19"), "leading zeros"),
+        (("17.0", "18.0", "19.0"), ("17", "18", "19"), "17.0"),
+        (("photos/a", "photos/b", "photos/c"), ("a", "b", "c"), "folder"),
+        (("a-1", "a-2", "a-3"), ("a_1", "a_2", "a_3"), "signs"),
+        (("a.tga", "b.tga", "c.tga"), ("a", "b", "c"), "ending"),
+        (("u", "v", "w"), ("a", "b", "c"), "delete the rows"),
+    ],
+)
+def test_a_table_that_matches_no_picture_says_what_would_match(tmp_path, refuses, names, files, hint):
+    pictures(tmp_path, *(f"{name}.png" for name in files))
+    with refuses("table.unmatched", "labels.csv", "0 of 3", *map(repr, names), f"'{files[2]}.png'", hint):
+        load(tmp_path, "image,grade\n" + "".join(f"{name},1\n" for name in names))
+
+
+def test_fewer_than_nine_tenths_of_the_names_are_refused(tmp_path, refuses):
+    pictures(tmp_path, *(f"{number}.png" for number in range(18)))
+    text = "image,grade\n" + "".join(f"{number},{number % 2}\n" for number in range(20))
+    assert len(load(tmp_path, text).table) == 20
+    with refuses("table.unmatched", "18 of 21"):
+        load(tmp_path, text + "20,1\n")
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "C:\\data\\aptos\\photos\\",
+        "/mnt/data/aptos/photos/",
+        "/mnt/elsewhere/",
+        "photos\\",
+        "HERE/photos/",
+        "./photos/",
+    ],
+)
+def test_paths_of_another_system(tmp_path, folder):
+    pictures(tmp_path, "photos/a.png", "photos/b.png")
+    folder = folder.replace("HERE", str(tmp_path))
+    source = load(tmp_path, f"image,grade\n{folder}a.png,0\n{folder}b.png,1\n")
+    assert list(source.table["file"]) == ["photos/a.png", "photos/b.png"]
+
+
+def test_a_table_may_name_pictures_outside_its_folder(tmp_path):
+    pictures(tmp_path, "photos/a.png", "photos/b.png")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "x.csv").write_text("image,grade\na.png,0\nb.png,1\n")
+    assert set(load(tmp_path / "tables" / "x.csv").table["file"]) == {"photos/a.png", "photos/b.png"}
+    assert set(load(tmp_path).table["file"]) == {"photos/a.png", "photos/b.png"}
+
+
+def test_a_patient_column_is_recognised_and_unknown_patients_are_not_one_person(tmp_path):
+    pictures(tmp_path, *(f"{name}.png" for name in "abcd"))
+    source = load(tmp_path, "image,Patient ID,Eye,grade\na,7,OD,0\nb,7.0,os,1\nc,NA,right,1\nd,,?,0\n")
+    assert list(source.table["group"]) == ["7", "7", "", ""] and list(source.table["eye"]) == [
+        "right",
+        "left",
+        "right",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ("P017/a P017/b P017/c P018/a P018/b P018/c", "patients"),
+        ("2019-01-02/a 2019-01-02/b 2019-01-02/c 20200101/a 20200101/b 20200101/c", "dates"),
+        ("train/a train/b train/c extra/x extra/y extra/z test/a test/b test/c", "parts"),
+        ("smith/a smith/b jones/a jones/b", "one or two"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(tmp_path, refuses, files, kind):
+    pictures(tmp_path, *(f"{name}.png" for name in files.split()))
+    with refuses("source.shape", tmp_path, kind, "--unlabelled", "--scale none"):
+        load(tmp_path)
+    pool = load(tmp_path, unlabelled=-1)
+    assert pool.classes == () and pool.table["label"].isna().all() and len(pool.table) == len(files.split())
+    assert set(pool.table["group"]) == ({"P017", "P018"} if kind == "patients" else {""})
+    assert len(load(tmp_path, scale="none").classes) == len({name.split("/")[0] for name in files.split()})
+
+
+def test_the_interpretation_of_folders_is_printed_with_counts_and_the_option(tmp_path, capsys):
+    pictures(tmp_path, *(f"{name}/{number}.png" for name in ("normal", "cataract") for number in range(3)))
+    load(tmp_path)
+    said = capsys.readouterr().out
+    assert "cataract (3), normal (3)" in said and "--unlabelled" in said
+
+
+@pytest.mark.parametrize(
+    "path", ["{part}/images/{grade}", "{part}_images/{grade}", "top/{part}/{grade}/P01", "{grade}/{part}"]
+)
+def test_nested_folders(tmp_path, path):
+    places = [path.format(part=part, grade=grade) for part in ("train", "test") for grade in range(5)]
+    pictures(tmp_path, *(f"{place}/{number}.png" for number, place in enumerate(places)))
+    source = load(tmp_path)
+    assert source.classes == ICDR and sorted(source.table["label"]) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert dict(source.table["split"].value_counts()) == {"train": 5, "test": 5}
+
+
+def test_parts_without_classes_are_a_pool(tmp_path):
+    pictures(tmp_path, "train_images/a.png", "train_images/b.png", "test_images/c.png")
+    assert load(tmp_path).classes == () and part_of("Testing Set") == "test" and part_of("train glaucoma") == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_tables_of_any_encoding(tmp_path, encoding, separator):
+    text = "image,grade,clinic\na,1,Lariboisi\u00e8re\nb,0\n".replace(",", separator)
+    (tmp_path / "x.csv").write_bytes(text.encode(encoding))
+    rows = read_rows(tmp_path / "x.csv")
+    assert rows.to_dict("list") == {"image": ["a", "b"], "grade": ["1", "0"], "clinic": ["Lariboisi\u00e8re", ""]}
+
+
+def test_a_table_without_a_header(tmp_path):
+    pictures(tmp_path, "0000_1.png", "0001_2.png")
+    source = load(tmp_path, "0000_1.png,2\n0001_2.png,0\n")
+    assert labels(source) == {"0000_1": 1, "0001_2": 0} and source.classes == ("0", "2")
+
+
+def test_a_csv_in_a_folder_of_its_name_and_tables_of_parts(tmp_path):
+    pictures(tmp_path, "p/a.png", "p/b.png", "p/c.png")
+    for part, rows in (("train", "a,0\nb,1\n"), ("test", "c,1\n")):
+        (tmp_path / f"{part}.csv").mkdir()
+        (tmp_path / f"{part}.csv" / f"{part}.csv").write_text("image,grade\n" + rows)
+    source = load(tmp_path)
+    assert list(source.table["split"]) == ["test", "train", "train"] and SOURCES["table"].recognise(tmp_path)
+
+
+def test_of_several_tables_the_one_with_labels_is_read(tmp_path, refuses):
+    pictures(tmp_path, "a.png", "b.png")
+    (tmp_path / "cameras.csv").write_text("clinic,camera\nx,y\n")
+    assert labels(load(tmp_path, "image,grade\na,1\nb,0\n")) == {"a": 1, "b": 0}
+    (tmp_path / "second.csv").write_text("image,grade\na,0\nb,0\n")
+    with refuses("table.several", "labels.csv", "second.csv"):
+        load(tmp_path)
+
+
+def test_an_excel_sheet_beside_the_pictures(tmp_path):
+    xlwt = pytest.importorskip("xlwt")
+    pictures(tmp_path, "17.png", "18.png")
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("x")
+    for row, cells in enumerate((("image", "grade"), (17, 1), (18, 0.0))):
+        for column, cell in enumerate(cells):
+            sheet.write(row, column, cell)
+    book.save(str(tmp_path / "labels.xls"))
+    assert labels(load(tmp_path)) == {"17": 1, "18": 0}
+
+
+def test_a_row_without_a_name_is_refused(tmp_path, refuses):
+    pictures(tmp_path, "a.png")
+    with refuses("table.image_name", "labels.csv", "row 3"):
+        load(tmp_path, "image,grade\na,1\n,0\n")
+    assert pd.isna(labels(load(tmp_path, "image,grade\na,NA\n"))["a"])
+
+
+def test_dicom_headers_tell_patient_and_eye_but_not_the_number(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    for name, patient, tag, side in (
+        ("a", "4711", "ImageLaterality", "L"),
+        ("b", "4711", "Laterality", "R"),
+        ("c", "", "", ""),
+    ):
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        data = pydicom.dataset.FileDataset(str(tmp_path / f"{name}.dcm"), {}, file_meta=meta, preamble=bytes(128))
+        data.PatientID, data.PatientName = patient, "Doe^Jane"
+        if tag:
+            setattr(data, tag, side)
+        data.save_as(tmp_path / f"{name}.dcm")
+    (tmp_path / "d.dcm").write_bytes(b"no DICOM")
+    table = load(tmp_path).table
+    assert list(table["eye"]) == ["left", "right", "", ""] and list(table["group"])[2:] == ["", ""]
+    first, second = table["group"][:2]
+    assert first == second and first.startswith("dicom-") and "4711" not in table.to_csv()
