@@ -31,13 +31,14 @@ from foveal.sets.assemble import Assembly, assemble, report, say_patients
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
 from foveal.sets.options import ALL, PrepareConfig
 from foveal.sets.records import open_prepared
-from foveal.sets.shards import RETRY, in_threads, read_facts
+from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
 from foveal.sources.cards import CARDS, ICDR, Card
 from foveal.sources.registry import list_cards, read_source
 from foveal.sources.source import Source, SourceOptions, merge_classes
 
 FREE_OPTIONS = ("out", "ray", "list")  # decide where the work is done, not its result
 STARTED = "started.json"  # in an unfinished set: its source and options
+PASSING = ("output.full", "package.missing", "server.unreachable")  # errors after which the same command can go on
 SAMPLE = 48  # pictures of an unknown source that decide whether it holds photographs of the retina
 
 
@@ -74,15 +75,19 @@ def make(config: PrepareConfig, assembly: Assembly) -> None:
     """Make a new set in a folder beside --out, or finish an interrupted one, and move it to --out."""
     out = config.out.absolute()
     folder = out.with_name(f".{out.name}.partial")
+    above = [path for path in folder.parents if not path.exists()]
     with sole_writer(folder, "prepare"):
         resume_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
-        decode(config, folder, assembly)
         try:
+            decode(config, folder, assembly)
             check_any_read(folder, assembly.source)
-        except FovealError:
-            shutil.rmtree(folder)
+            assemble(folder, assembly)
+        except FovealError as error:
+            if error.code not in PASSING or not shard_numbers(folder / "images"):  # a refusal leaves nothing behind
+                shutil.rmtree(folder)
+                for path in above:
+                    path.rmdir()
             raise
-        assemble(folder, assembly)
         remove_unfinished(folder)
         if out.exists():
             out.rmdir()

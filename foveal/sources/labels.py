@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import ICDR
 from foveal.sources.matching import Matcher
-from foveal.sources.names import UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_number
+from foveal.sources.names import UNGRADABLE, grade_of, is_mask, is_missing, patients_and_eyes, plain_number
 from foveal.sources.source import Source, keep_columns, list_pictures, make_table, picture_ids, without_ending
 
 
@@ -112,7 +113,10 @@ def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, i
     does not exist, fewer than nine tenths of the names match a picture, a name matches two pictures, or two names match
     one picture.
     """
-    pictures = list_pictures(root)
+    everything = list_pictures(root)
+    pictures = [path for path in everything if not any(map(is_mask, path.relative_to(root).parts[:-1]))]
+    if len(pictures) < len(everything):
+        warn(f"{root}: {len(everything) - len(pictures):,} pictures in folders of masks are left out")
     tables: list[pd.DataFrame] = []
     name_of: dict[Path, str] = {}
     for part in parts:

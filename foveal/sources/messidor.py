@@ -13,8 +13,8 @@ import pandas as pd
 
 from foveal.sources.cards import MESSIDOR
 from foveal.sources.labels import Labelled, check_cells, graded, label_rows
-from foveal.sources.source import Layout, Source, SourceOptions
-from foveal.sources.tables import has_columns, read_rows, read_table
+from foveal.sources.source import Layout, Source, SourceOptions, locate
+from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 
 PUBLISHED = ("Image name", "Retinopathy grade")
 # Columns of a single table, and the pattern of its image names by which `auto` recognises Messidor-1.
@@ -23,6 +23,7 @@ SINGLE = {
     ("image_fname", "diagnosis"): re.compile(r"\d{8}_\d+_\d{4}_PP\.tif"),
 }
 ADJUDICATED = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
+REPACKED = {"id_code": "image_id", "diagnosis": "adjudicated_dr_grade"}  # names of columns in a pack on Kaggle
 # Matches the name of a patient in a prepared set whose groups, joined by copies, include one of `group_of`.
 COARSE = re.compile(r"(?:^|\+)messidor2?/(\d{8}|IM\d+xx)(?=\+|$)")
 
@@ -81,16 +82,17 @@ class Messidor2(Layout[Path]):
     name = "messidor2"
 
     def _find(self, root: Path) -> Path | None:
-        file = root / "messidor_data.csv"
-        return file if file.is_file() else None
+        found = locate(root, "messidor_data.csv")
+        return found and find_table(found)
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
-        rows = read_table(found, ADJUDICATED)
+        repacked = has_columns(found, REPACKED)
+        rows = read_table(found, REPACKED if repacked else ADJUDICATED).rename(columns=REPACKED)
         names, gradable = list(rows["image_id"]), rows["adjudicated_gradable"]
         check_cells(found, "adjudicated_gradable", names, gradable, "0|1", "0 or 1", "table.value")
         cells = rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable")
         keep = rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"])
-        part = label_rows(found, names, cells, ungradable="ungradable", keep=keep)
+        part = label_rows(found, names, cells, folder=root, ungradable="ungradable", keep=keep)
         source = graded(root, [part])
         return replace(source, table=group_examinations(source.table, _pairs(root / "messidor-2.csv")))
 

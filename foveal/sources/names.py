@@ -76,6 +76,11 @@ def is_wrapper(name: str) -> bool:
     return bool(words) and words <= _WRAPPERS
 
 
+def is_mask(name: str) -> bool:
+    """Whether a folder holds masks of lesions, which are no photographs."""
+    return bool(re.search(r"(^|[^a-z])masks?$", name.lower()))
+
+
 def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them."""
     found = [_patient_and_eye(name) for name in ids]

@@ -14,10 +14,16 @@ from foveal.errors import FovealError
 from foveal.sources.labels import Labelled, check_cells, graded, label_rows, plain_numbers
 from foveal.sources.names import patients_and_eyes
 from foveal.sources.source import Layout, Source, SourceOptions, locate, without_ending
-from foveal.sources.tables import has_columns, read_rows, read_table
+from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 
 APTOS_COLUMNS = ("id_code", "diagnosis")
-EYEPACS_COLUMNS = {"trainLabels.csv": ("image", "level"), "retinopathy_solution.csv": ("image", "level", "Usage")}
+# The tables of each part; the later ones are of resized packs, whose folders may hold every photograph twice.
+EYEPACS_TABLES = {
+    "train": ("trainLabels.csv", "trainLabels_cropped.csv", "labels/trainLabels15.csv"),
+    "test": ("retinopathy_solution.csv", "labels/testLabels15.csv"),
+}
+EYEPACS_COLUMNS = {"train": ("image", "level"), "test": ("image", "level", "Usage")}
+EYEPACS_TWICE = ("resized_train", "resized_train_cropped")
 IDRID_COLUMNS = ("Image name", "Retinopathy grade")
 IDRID_PARTS = {"train": "Training", "test": "Testing"}
 DDR_PARTS = {"train": "train", "valid": "val", "test": "test"}
@@ -38,7 +44,8 @@ class Aptos(Layout[dict[Path, str]]):
     def _find(self, root: Path) -> dict[Path, str]:
         """The graded tables and their split; "" for the published one, whose test part has no grades."""
         if not (root / "train_1.csv").is_file():
-            return {root / "train.csv": ""} if (root / "train.csv").is_file() else {}
+            file = find_table(root / "train.csv")
+            return {file: ""} if file else {}
         files = {root / "train_1.csv": "train", root / "valid.csv": "val", root / "test.csv": "test"}
         graded_test = has_columns(root / "test.csv", APTOS_COLUMNS)
         return {file: split for file, split in files.items() if file.is_file() and (split != "test" or graded_test)}
@@ -52,36 +59,43 @@ class Aptos(Layout[dict[Path, str]]):
 
     def _read(self, root: Path, found: dict[Path, str], options: SourceOptions) -> Source:
         tables = {file: read_table(file, APTOS_COLUMNS) for file in found}
-        parts = [label_rows(f, rows["id_code"], rows["diagnosis"], split=found[f]) for f, rows in tables.items()]
+        parts = [
+            label_rows(f, rows["id_code"], rows["diagnosis"], folder=root, split=found[f]) for f, rows in tables.items()
+        ]
         return graded(root, parts)
 
 
-class EyePacs(Layout[list[Path]]):
+class EyePacs(Layout[dict[str, Path]]):
     """EyePACS, as in Kaggle's Diabetic Retinopathy Detection of 2015: both eyes of each patient."""
 
     name = "eyepacs"
 
-    def _find(self, root: Path) -> list[Path]:
-        return [root / name for name in EYEPACS_COLUMNS if (root / name).is_file()]
+    def _find(self, root: Path) -> dict[str, Path]:
+        """The first table of each part that is there."""
+        found = {part: [find_table(root / name) for name in names] for part, names in EYEPACS_TABLES.items()}
+        return {part: file for part, files in found.items() if (file := next(filter(None, files), None))}
 
-    def _fits(self, found: list[Path]) -> bool:
-        return any(has_columns(file, EYEPACS_COLUMNS[file.name]) for file in found)
+    def _fits(self, found: dict[str, Path]) -> bool:
+        return any(has_columns(file, EYEPACS_COLUMNS[part]) for part, file in found.items())
 
-    def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
-        splits = ("train", "test") if len(found) == 2 else ("",)
-        return graded(root, [self._part(file, split) for file, split in zip(found, splits, strict=True)])
+    def _read(self, root: Path, found: dict[str, Path], options: SourceOptions) -> Source:
+        twice = [root / name for name in EYEPACS_TWICE]
+        if all(folder.is_dir() for folder in twice):  # one of them, so that no photograph is there twice
+            root = twice["cropped" in found["train"].name]
+        return graded(root, [self._part(file, part, root, len(found) == 2) for part, file in found.items()])
 
-    def _part(self, file: Path, split: str) -> Labelled:
-        rows = read_table(file, EYEPACS_COLUMNS[file.name])
+    def _part(self, file: Path, part: str, root: Path, both: bool) -> Labelled:
+        rows = read_table(file, EYEPACS_COLUMNS[part])
         names = [without_ending(name) for name in rows["image"]]
         expected = "a name such as 17_left or 17_right (patient and eye)"
         check_cells(file, "name", names, names, r"\d+_(left|right)", expected, "table.image_name")
         usage: list[str] = []
-        if "Usage" in EYEPACS_COLUMNS[file.name]:
+        if part == "test":
             check_cells(file, "Usage", names, rows["Usage"], "Public|Private", "Public or Private", "table.value")
             usage = list(rows["Usage"].str.lower())
         patients, eyes = patients_and_eyes(names)
-        return label_rows(file, names, rows["level"], split=split, group=patients, eye=eyes, flags=usage)
+        split = part if both else ""
+        return label_rows(file, names, rows["level"], folder=root, split=split, group=patients, eye=eyes, flags=usage)
 
 
 class Idrid(Layout[dict[str, Path]]):

@@ -15,7 +15,7 @@ from foveal.sources.labels import Labelled, add_pictures, pool_note, read_labels
 from foveal.sources.matching import Matcher
 from foveal.sources.names import EYE_NAMES, PARTS, is_missing, name_classes, part_of, patients_and_eyes, plain_number
 from foveal.sources.source import Layout, Source, SourceOptions, keep_columns, list_pictures, make_table, without_ending
-from foveal.sources.tables import TABLES, choose_column, find_table, read_rows, usual_columns
+from foveal.sources.tables import TABLES, choose_column, find_table, known_set, read_rows, usual_columns
 
 METADATA = "metadata.csv"
 
@@ -101,7 +101,9 @@ def _part(
     known = f"patients from column '{group}'" if group else "patients from the names" if any(patients) else ""
     about = [f"images from column '{image}'", f"labels from column '{label}'" if label else "", known]
     about += [f"eyes from column '{eye}'" if eye else ""]
-    return Labelled(table=file, folder=place, rows=table), f"{file.name}: {', '.join(filter(None, about))}"
+    known_as = known_set(file, map(str, rows))
+    note = f"{file.name}: {', '.join(filter(None, about))}" + (f"; {known_as}" if known_as else "")
+    return Labelled(table=file, folder=place, rows=table), note
 
 
 def _optional(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:

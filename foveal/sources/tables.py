@@ -31,6 +31,15 @@ USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
     "eye": (("eye", "laterality", "eye_side", "image_laterality", "side"),),
 }  # fmt: skip
 
+# Columns, or a file, by which published sets without a layout of their own are known.
+KNOWN = {
+    ("disease_risk", "armd", "dr"): "RFMiD, whose column DR says whether there is retinopathy, not its grade",
+    ("left-fundus", "right-fundus"): "ODIR-5K, which has a row per patient: make a table with a row per picture",
+    ("dr_seg_grading_label.csv",): "FGADR, which has grades 0-4 and no header",
+    ("dr_icdr", "dr_sdrg"): "BRSET, whose column DR_ICDR has the grades",
+    ("final_icdr", "laterality"): "mBRSET, whose column final_icdr has the grades",
+}
+
 
 def find_table(path: Path) -> Path | None:
     """The table at a path; some archives unpack x.csv to a folder x.csv with the file in it."""
@@ -132,6 +141,13 @@ def has_columns(file: Path, columns: Iterable[str]) -> bool:
     return set(columns) <= {name.strip().strip('"').strip() for name in re.split("[,;\t]", header)}
 
 
+def known_set(file: Path, columns: Iterable[str]) -> str:
+    """The published set that a table looks like, and what its labels mean; "" for others."""
+    there = {name.lower() for name in columns}
+    about = [about for signs, about in KNOWN.items() if set(signs) <= there or signs[0] == file.name.lower()]
+    return f"{file.name} looks like {about[0]}" if about else ""
+
+
 def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
     """The columns whose name usually means `what`, a key of `USUAL`."""
     named = {column: re.sub(r"[\s-]+", "_", column.strip().lower()) for column in map(str, rows)}
@@ -150,5 +166,6 @@ def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) 
     if len(matches) != 1:
         code = "table.ambiguous_column" if matches else "table.missing_column"
         problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
+        problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
         raise FovealError(code, problem, fix=f"name it with --{what}-column")
     return matches[0]

@@ -10,6 +10,7 @@ import pytest
 
 import foveal
 from foveal.config import parse
+from foveal.errors import FovealError
 from foveal.fundus.quality import UNGRADABLE
 from foveal.runs import sole_writer
 from foveal.sets.options import PrepareConfig
@@ -224,3 +225,17 @@ def test_icdr_is_refused_for_classes_of_another_scale(tmp_path, write_phantoms, 
     with refuses("label.scale", "--scale icdr", "'drusen'"):
         foveal.prepare(tmp_path / "p", out=tmp_path / "e", size=16, scale="icdr")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "p"]
+
+
+@pytest.mark.parametrize("code", ["output.full", "split.unknown"])
+def test_a_refused_preparation_leaves_nothing_behind(tmp_path, write_phantoms, refuses, monkeypatch, code):
+    write_phantoms(tmp_path / "p", 5)
+
+    def refuse(*_, **__):
+        raise FovealError(code, "refused")
+
+    step = "check_space" if code == "output.full" else "assemble"
+    monkeypatch.setattr(f"foveal.sets.prepare.{step}", refuse)
+    with refuses(code):
+        foveal.prepare(tmp_path / "p", out=tmp_path / "new" / "deep" / "d", size=16)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]

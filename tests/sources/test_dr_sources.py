@@ -12,6 +12,7 @@ import xlwt
 from foveal.sources.cards import ICDR, MESSIDOR
 from foveal.sources.registry import SOURCES, read_source
 from foveal.sources.source import SourceOptions
+from foveal.sources.tables import read_rows
 
 DEFAULT = SourceOptions()
 aptos, ddr, deepdrid, eyepacs = (SOURCES[name] for name in ("aptos2019", "ddr", "deepdrid", "eyepacs"))
@@ -28,6 +29,12 @@ def write_pictures(folder, *names):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         cv2.imwrite(str(folder / name), np.zeros((8, 8, 3), np.uint8))
+
+
+def touch_pictures(folder, names):
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
 
 
 def column(source, name):
@@ -497,7 +504,7 @@ def test_missing_columns_are_named_with_the_file(tmp_path, refuses, source, file
 @pytest.mark.real
 def test_the_real_table_of_aptos(real_data, tmp_path):
     shutil.copy(real_data / "label_tables" / "aptos2019" / "train.csv", tmp_path)
-    write_pictures(tmp_path / "train_images", "000c1434d8d7.png")
+    touch_pictures(tmp_path / "train_images", read_rows(tmp_path / "train.csv")["id_code"] + ".png")
     name, source = read_source(tmp_path, "auto", DEFAULT)
     assert name == "aptos2019" and counts(source, "") == [1805, 370, 999, 193, 295]
 
@@ -506,8 +513,8 @@ def test_the_real_table_of_aptos(real_data, tmp_path):
 def test_the_real_tables_of_idrid(real_data, tmp_path):
     for file in (real_data / "label_tables" / "idrid").iterdir():
         shutil.copy(file, tmp_path)
-    write_pictures(tmp_path / "a. Training Set", "IDRiD_001.jpg")
-    write_pictures(tmp_path / "b. Testing Set", "IDRiD_001.jpg")
+    for part, count in (("a. Training Set", 413), ("b. Testing Set", 103)):
+        touch_pictures(tmp_path / part, [f"IDRiD_{number:03d}.jpg" for number in range(1, count + 1)])
     name, source = read_source(tmp_path, "auto", DEFAULT)
     assert name == "idrid" and counts(source, "train") == [134, 20, 136, 74, 49]
     assert counts(source, "test") == [34, 5, 32, 19, 13] and len(source.table) == 516
@@ -516,7 +523,8 @@ def test_the_real_tables_of_idrid(real_data, tmp_path):
 @pytest.mark.real
 def test_the_real_table_of_messidor(real_data, tmp_path):
     shutil.copy(real_data / "label_tables" / "messidor1" / "train_labels.csv", tmp_path)
-    write_pictures(tmp_path / "images", "20051019_38557_0100_PP.tif")
+    rows = read_rows(tmp_path / "train_labels.csv")
+    touch_pictures(tmp_path / "images", rows[next(name for name in rows if "image" in name)])
     name, source = read_source(tmp_path, "auto", DEFAULT)
     assert name == "messidor" and counts(source, "") == [547, 149, 240, 251] and source.table["group"].nunique() == 27
 
@@ -524,7 +532,7 @@ def test_the_real_table_of_messidor(real_data, tmp_path):
 @pytest.mark.real
 def test_the_real_table_of_messidor2(real_data, tmp_path):
     shutil.copy(real_data / "messidor2" / "messidor_data.csv", tmp_path)
-    write_pictures(tmp_path / "images", "20051020_43808_0100_PP.jpg")
+    touch_pictures(tmp_path / "images", read_rows(tmp_path / "messidor_data.csv")["image_id"])
     name, source = read_source(tmp_path, "auto", DEFAULT)
     assert name == "messidor2" and counts(source, "") == [784, 195, 244, 52, 19]
     assert (source.table["flags"] == "ungradable").sum() == 4
@@ -535,3 +543,67 @@ def test_the_real_table_of_eyepacs(real_data):
     name, source = read_source(real_data / "eyepacs_fullres", "auto", DEFAULT)
     assert name == "eyepacs" and source.table["group"].nunique() == 5 and set(source.table["eye"]) == {"left", "right"}
     assert all((source.root / file).is_file() for file in source.table["file"]) and source.table["label"].notna().all()
+
+
+# Packs of others
+
+
+def test_eyepacs_resized_by_others(tmp_path):
+    rows = "image,level\n17_left,0\n17_right,2\n"
+    for folder in ("resized_train", "resized_train_cropped"):
+        write_pictures(tmp_path / folder / folder, "17_left.jpeg", "17_right.jpeg")
+    write(tmp_path / "trainLabels.csv", rows)
+    write(tmp_path / "trainLabels_cropped.csv", ",Unnamed: 0," + rows.replace("\n17", "\n0,0,17"))
+    assert knows(tmp_path) == "eyepacs"
+    source = eyepacs.load(tmp_path, DEFAULT)
+    assert graded(source) == {"17_left": 0, "17_right": 2} and len(source.table) == 2
+    assert list(source.table["file"]) == ["resized_train/17_left.jpeg", "resized_train/17_right.jpeg"]
+    (tmp_path / "trainLabels.csv").unlink()
+    assert eyepacs.load(tmp_path, DEFAULT).root == tmp_path / "resized_train_cropped"
+
+
+def test_eyepacs_with_the_tables_of_2015_in_a_folder(tmp_path):
+    write_pictures(tmp_path / "resized train 15", "17_left.jpg")
+    write_pictures(tmp_path / "resized test 15", "1_left.jpg")
+    write(tmp_path / "labels" / "trainLabels15.csv", "image,level\n17_left,0\n")
+    write(tmp_path / "labels" / "testLabels15.csv", "image,level,Usage\n1_left,3,Public\n")
+    assert column(eyepacs.load(tmp_path, DEFAULT), "split") == {"17_left": "train", "1_left": "test"}
+
+
+def test_aptos_filtered_into_folders_and_with_its_table_in_a_folder(tmp_path):
+    ids = [f"{number:012x}" for number in range(5)]
+    for name, folder in zip(ids, ("No_DR", "Mild", "Moderate", "Severe", "Proliferate_DR"), strict=True):
+        write_pictures(tmp_path / "gaussian_filtered_images" / "gaussian_filtered_images" / folder, f"{name}.png")
+    rows = "".join(f"{name},{grade}\n" for grade, name in enumerate(ids))
+    write(tmp_path / "train.csv" / "train.csv", "id_code,diagnosis\n" + rows)
+    assert knows(tmp_path) == "aptos2019"
+    expected = dict(zip(ids, range(5), strict=True))
+    assert graded(aptos.load(tmp_path, DEFAULT)) == expected
+    (tmp_path / "train.csv" / "train.csv").unlink()
+    by_folder = SOURCES["folder"].load(tmp_path, DEFAULT)
+    assert by_folder.classes == ICDR and list(by_folder.table["label"]) == [1, 2, 0, 4, 3]
+
+
+def test_messidor2_as_repacked(tmp_path):
+    write_pictures(tmp_path / "messidor-2" / "messidor-2" / "preprocess", "IM000012.jpg")
+    header = "id_code,diagnosis,adjudicated_dme,adjudicated_gradable\n"
+    write(tmp_path / "messidor_data.csv", header + "IM000012.jpg,2,0,1\n")
+    assert knows(tmp_path) == "messidor2" and graded(messidor2.load(tmp_path, DEFAULT)) == {"IM000012": 2}
+
+
+def test_fgadr_has_no_header_and_its_masks_are_no_photographs(tmp_path, capsys):
+    for folder in ("Original_Images", "HardExudate_Masks"):
+        write_pictures(tmp_path / folder, *(f"000{n}_1.png" for n in range(5)))
+    write(tmp_path / "DR_Seg_Grading_Label.csv", "".join(f"000{n}_1.png,{n}\n" for n in range(5)))
+    source = SOURCES["table"].load(tmp_path, DEFAULT)
+    assert source.classes == ICDR and list(source.table["label"]) == list(range(5))
+    assert "5 pictures" in capsys.readouterr().out and any("FGADR" in note for note in source.notes)
+
+
+def test_tables_of_other_sets_are_named(tmp_path, refuses):
+    write_pictures(tmp_path / "Training", "1.png", "2.png")
+    write(tmp_path / "RFMiD_Training_Labels.csv", "ID,Disease_Risk,DR,ARMD\n1,1,1,0\n2,0,0,0\n")
+    assert any("RFMiD" in note for note in SOURCES["table"].load(tmp_path, DEFAULT).notes)
+    write(tmp_path / "full_df.csv", "ID,Left-Fundus,Right-Fundus,N\n0,0_left.jpg,0_right.jpg,1\n")
+    with refuses("table.missing_column", "full_df.csv", "ODIR-5K"):
+        SOURCES["table"].load(tmp_path / "full_df.csv", DEFAULT)
