@@ -23,8 +23,10 @@ NEEDED = (
     "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydicom", "rich", "scipy", "tomli-w", "tyro",
 )  # fmt: skip
 SERVING = ("fastapi", "jinja2", "prometheus-client", "python-multipart", "sqlalchemy", "uvicorn")
-TOLD_OF_RUN = ("kind", "encoder", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
-               "second", "second_classes", "loss", "init", "best_epoch", "members")  # fmt: skip
+TOLD_OF_RUN = (
+    "kind", "encoder", "mean", "std", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
+    "second", "second_classes", "loss", "init", "best_epoch", "members",
+)  # fmt: skip
 TEMPLATES = jinja2.Environment(  # of Markdown and plain text: nothing is escaped
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,

@@ -13,7 +13,7 @@ import tyro
 
 from foveal.console import say
 from foveal.nets.fitting import fitting_encoders
-from foveal.nets.weights import found_in, normalisation_for
+from foveal.nets.weights import found_in, model_beside, normalisation_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,12 @@ def weights(config: WeightsConfig) -> dict[str, Any]:
     """Print what a file of weights is; returns the same. FovealError where it cannot be used, with advice."""
     found, record = found_in(str(config.file))
     names, size, dropped = fitting_encoders(found)
+    model = model_beside(Path(record["file"]))
+    if model:
+        names, size, dropped = [model["encoder"]], model.get("image_size", size), {}
     known: dict[str, Any] = record | {"encoders": names, "image_size": size, "dropped": dropped}
     if names:
-        mean, std = normalisation_for(str(config.file), names[0], 3)
+        mean, std = normalisation_for(str(config.file), names[0], model.get("channels", 3))
         known |= {"mean": list(mean), "std": list(std)}
     for key, value in known.items():
         say(f"{key.replace('_', ' '):<12}{_shown(value)}")

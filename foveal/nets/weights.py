@@ -112,19 +112,25 @@ def _advice(found: Found) -> str:
     return f"use --encoder {' or '.join(names)} (made for {size} px)" if names else ""
 
 
+def model_beside(file: Path) -> dict[str, Any]:
+    """What a run or an export says about its encoder.safetensors; empty for other files."""
+    sources = [file.parent / name for name in ("model.json", "foveal.json")]
+    known = [source for source in sources if file.name == "encoder.safetensors" and source.is_file()]
+    return dict(read_json(known[0])) if known else {}
+
+
 def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     """Mean and standard deviation (0-1) that belong to the starting weights.
 
-    A run's model.json decides for the run; then the tag of a timm name, such as vit_small_patch16_224.dino; then the
-    layout of the file; then timm's card of the encoder.
+    The JSON beside an encoder of a run or export decides for it; then the tag of a timm name, such as
+    vit_small_patch16_224.dino; then the layout of the file; then timm's card of the encoder.
     """
     usual = normalisation_of(name, channels)
     if init in ("random", "imagenet"):
         return usual
     file = file_of(init)
-    beside = file.parent / "model.json"
-    if file.name == "encoder.safetensors" and beside.is_file():
-        model = read_json(beside)
+    model = model_beside(file)
+    if "mean" in model:
         return tuple(model["mean"]), tuple(model["std"])
     if channels != 3 or "." in name:
         return usual

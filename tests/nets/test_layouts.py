@@ -555,4 +555,6 @@ def test_a_run_records_what_it_started_from(tmp_path, phantom_set):
     assert (record["layout"], record["branch"], record["prefix"]) == ("MoCo v1 or v2", "state_dict", "encoder_q.")
     assert record["sha256"] == hashlib.sha256((tmp_path / "moco.pth.tar").read_bytes()).hexdigest()
     mean = json.loads((run / "model.json").read_text())["mean"]
+    known = weights(WeightsConfig(file=run))  # its own file would fit others as well
+    assert (known["encoders"], known["image_size"], known["mean"]) == (["test_resnet"], 32, mean)
     assert tuple(mean) == IMAGENET[0] != timm.models.get_pretrained_cfg("test_resnet").mean
