@@ -26,7 +26,7 @@ from gpu_stages import Stages, machine, options, speed, speed_of, training_flops
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -341,7 +341,8 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--seconds", type=int, help=f"of SimCLR, by default {Size.seconds}")
     asked = parser.parse_args()
-    size = TOY if asked.toy else Size(seconds=asked.seconds or Size.seconds)
+    size = TOY if asked.toy else Size()
+    size = replace(size, seconds=asked.seconds) if asked.seconds else size
     stages = Stages(asked.out, asked.copy, "fundus", asked.minutes)
     sys.exit(Fundus(stages, asked.packs, asked.work, size).go())
 
