@@ -206,6 +206,8 @@ class Fundus:
         spec = NetworkInput(config.image_size, *normalisation_of(self.encoder, 3))
         feed = Feed(config, ImageStore(parts, device), spec, device, None)
         built = build(config, 3, encoder, device, 1)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         first, rate, wait, steps = timed_steps(built, feed, self.size.timed)
         found = speed(rate, wait, 2 * training_flops(self.encoder, config.image_size))
         if device.type == "cuda":
