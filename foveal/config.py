@@ -265,9 +265,11 @@ def _checked(cls: type[T], parsed: Any) -> T:
 
 def _take_config_option(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--config", type=Path, action="append", default=[])
     try:
         known, others = parser.parse_known_args(arguments)
     except argparse.ArgumentError:
         raise FovealError("option.missing", "--config needs the path of a TOML file") from None
-    return others, known.config
+    if len(known.config) > 1:
+        raise FovealError("option.conflict", "--config is given twice", fix="give one TOML file")
+    return others, known.config[0] if known.config else None

@@ -26,7 +26,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
     """How a device computes in bf16: by matrix units, which always pay, by vector units, or not in hardware.
 
-    On a CPU, ONEDNN_MAX_CPU_ISA counts. Apple's GPUs count as "none", because they are untested.
+    On a CPU, the limit in ONEDNN_MAX_CPU_ISA counts. Apple's GPUs count as "none", because they are untested.
     """
     import torch
 
@@ -34,10 +34,11 @@ def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
         return "matrix" if torch.cuda.is_bf16_supported(including_emulation=False) else "none"
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return "none"
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported() or limit in ("AVX512_CORE", "AVX512_CORE_VNNI"):
         return "none"
     able = torch.cpu.get_capabilities()
-    if able.get("amx_bf16"):
+    if able.get("amx_bf16") and (limit in ("", "ALL", "DEFAULT") or "AMX" in limit):
         return "matrix"
     return "vector" if able.get("avx512_bf16") or able.get("bf16") else "none"
 
@@ -60,6 +61,17 @@ def _free_in_container() -> int:
         except (OSError, ValueError):  # no such limit, or "max"
             continue
     return 1 << 62
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes that a process can take on a device, after giving back what it only keeps."""
+    import torch
+
+    give_back_memory()
+    if device.type != "cuda":
+        return free_memory() // processes_here()
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info(device)[0])
 
 
 def held_memory() -> int:

@@ -110,11 +110,14 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
 
 
 def record_weights(out: Path, weights: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add to RUN/provenance.json where starting weights come from, by --init (first process only)."""
+    """Add to RUN/provenance.json where starting weights come from, by --init (first process only).
+
+    What is known stays: the weights of a resumed run come from its checkpoint, even if the file has changed since.
+    """
     if is_first_process():
         known = read_json(out / "provenance.json")
-        if any(known.get("weights", {}).get(init) != record for init, record in weights.items()):
-            write_json(out / "provenance.json", known | {"weights": known.get("weights", {}) | dict(weights)})
+        if not weights.keys() <= known.get("weights", {}).keys():
+            write_json(out / "provenance.json", known | {"weights": dict(weights) | known.get("weights", {})})
 
 
 @contextmanager
@@ -189,11 +192,15 @@ def _commit() -> str | None:
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return None
-    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    commands = ["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain"]
     try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        commit, changes = (
+            subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+            for command in commands
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
+    return commit + "+" * bool(changes)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

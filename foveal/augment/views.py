@@ -22,6 +22,9 @@ from foveal.augment.recipes import Recipe
 from foveal.files import replacing
 from foveal.fundus.preparation import at_size
 
+SMALLEST, LARGEST = 96, 224  # pixels of one picture on the sheet of views
+GAP, GROUP_GAP, HEAD = 4, 14, 26
+
 
 @dataclass(frozen=True)
 class NetworkInput:
@@ -67,12 +70,6 @@ def _constants(spec: NetworkInput, width: int, device: torch.device) -> tuple[Te
 def to_tensor(images: np.ndarray | Tensor, device: torch.device) -> Tensor:
     """uint8 [B, S, S, C] on the device."""
     return images.to(device) if isinstance(images, Tensor) else tensor.send(torch.from_numpy(images), device)
-
-
-SMALLEST, LARGEST = 96, 224  # pixels of one picture on the sheet
-
-
-GAP, GROUP_GAP, HEAD = 4, 14, 26
 
 
 def write_view_sheet(

@@ -28,7 +28,7 @@ MAPPINGS = re.compile(
     r"collections\.defaultdict|yacs\.config\.CfgNode|easydict\.EasyDict|addict\.addict\.Dict"
     r"|(pytorch_lightning|lightning|lightning_fabric|lightning_utilities)\.[\w.]*AttributeDict"
 )
-MOST_NAMES = 200  # classes in one file; a file with more is not a list of weights
+MOST_NAMES = 40  # classes in one file; a file with more is not a list of weights
 ARCHIVE = "it is a compiled archive (TorchScript), which holds code"
 STATE = "load it where it was made, and save its state: torch.save(model.state_dict(), FILE)"
 
@@ -67,9 +67,13 @@ def read_contents(path: Path) -> Any:
         except SafetensorError as error:
             raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("constants.pkl") or "/code/" in name for name in archive.namelist()):
-                raise FovealError("weights.unsafe", f"{path} is refused: {ARCHIVE}", fix=STATE)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile as error:
+            raise FovealError("weights.damaged", f"{path} is damaged: {error}", fix="copy it again") from error
+        if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
+            raise FovealError("weights.unsafe", f"{path} is refused: {ARCHIVE}", fix=STATE)
     return _unpickled(path)
 
 
@@ -80,6 +84,8 @@ def _unpickled(path: Path) -> Any:
         try:
             with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in standing.items()]):
                 return torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, MemoryError):
+            raise
         except Exception as error:
             name = _class_in_the_way(str(error))
             if name is None:

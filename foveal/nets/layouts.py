@@ -152,8 +152,8 @@ def _joined_qkv(state: State, names: tuple[str, str, str], target: str) -> State
     joined = {}
     for key, value in state.items():
         place = next((place for place, name in enumerate(names) if f".{name}." in key), None)
-        if place is None:
-            joined[key] = value
+        if place is None or (place and key.replace(f".{names[place]}.", f".{names[0]}.") not in state):
+            joined[key] = value  # no query beside it: the comparison of keys will name it
         elif place == 0:
             zero = {} if key.endswith("weight") else {key: torch.zeros_like(value)}
             parts = [state.get(key.replace(f".{names[0]}.", f".{name}."), zero.get(key)) for name in names]
@@ -166,7 +166,8 @@ def _joined_qkv(state: State, names: tuple[str, str, str], target: str) -> State
 def _lightly(state: State, _: list[str]) -> State:
     """The numbered children of torchvision's ResNet: 0 conv1, 1 bn1, 4-7 layer1-4."""
     names = {"0": "conv1", "1": "bn1", **{str(number + 3): f"layer{number}" for number in range(1, 5)}}
-    return {names.get(key.split(".")[0], "?") + key[key.index(".") :]: value for key, value in state.items()}
+    parted = {key: key.partition(".") for key in state}
+    return {names.get(first, f"?{first}") + dot + rest: state[key] for key, (first, dot, rest) in parted.items()}
 
 
 def _unchunked(state: State, _: list[str]) -> State:

@@ -62,7 +62,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> Origin:
     state, dropped, resized = adapted(found, encoder, name)
     fix = "" if init == "imagenet" or fits(encoder.state_dict(), state) else _advice(found)
     load_strict(encoder, state, source, fix)
-    record |= {} if init == "imagenet" else {"dropped": dropped, "resized": resized}
+    record |= {"resized": resized} | ({} if init == "imagenet" else {"dropped": dropped})
     return Origin(words=_words(source, record, len(state), len(encoder.state_dict())), record=record)
 
 
@@ -83,27 +83,28 @@ def file_of(init: str) -> Path:
     """The file of weights that a path means: of a run folder, its encoder. FovealError if there is none."""
     path = Path(init)
     if is_sharded(path):
-        what = f"--init {init} is a checkpoint in shards of torch.distributed (.distcp)"
+        what = f"{init} is a checkpoint in shards of torch.distributed (.distcp)"
         fix = "join it first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
         raise FovealError("weights.unsupported", what, fix=fix)
     file = path / "encoder.safetensors" if path.is_dir() else path
     if file.suffix == ".distcp":
-        raise FovealError("weights.unsupported", f"--init {init} is one shard of several", fix="give their folder")
+        raise FovealError("weights.unsupported", f"{init} is one shard of several", fix="give their folder")
     if not file.is_file():
-        expected = "random, imagenet, a run folder or a file of weights"
-        raise FovealError("weights.missing", f"--init {init}: {file} does not exist", expected=expected)
+        expected = "random, imagenet (for --init), a run folder or a file of weights"
+        raise FovealError("weights.missing", f"{init} has no weights: {file} does not exist", expected=expected)
     return file
 
 
 def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> str:
     words = f"{loaded} of {total} encoder keys loaded from {source}"
+    resized = "".join(f"; resized: {each}" for each in record["resized"])
     if "layout" not in record:
-        return words
+        return words + resized
     words += f"; layout: {record['layout']}"
     words += "".join(f"; {what} {record[what]}" for what in ("branch", "prefix") if record[what])
     dropped = ", ".join(f"{first} ({count})" for first, count in record["dropped"].items())
     words += f"; left out: {dropped}" if dropped else ""
-    return words + "".join(f"; resized: {each}" for each in record["resized"]) + f"; sha256 {record['sha256'][:12]}"
+    return f"{words}{resized}; sha256 {record['sha256'][:12]}"
 
 
 def _advice(found: Found) -> str:

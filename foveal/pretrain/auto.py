@@ -19,7 +19,7 @@ from foveal.config import read_toml
 from foveal.console import say
 from foveal.distributed import apart, from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import bf16_support, free_memory, processes_here
+from foveal.hardware import bf16_support, free_on
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.pretrain.built import build_method
@@ -179,8 +179,7 @@ def matrix_bytes(config: PretrainConfig, share: int) -> float:
 
 def free_bytes(machine: Machine) -> float:
     """Memory that a process can use for its steps, beside the pool."""
-    on_gpu = machine.device.type == "cuda"
-    free = float(torch.cuda.mem_get_info(machine.device)[0]) if on_gpu else free_memory() / processes_here()
+    free = free_on(machine.device)
     return 0.9 * free - (machine.pool_bytes if machine.pool_bytes <= RESIDENT_SHARE * free else 0)
 
 
@@ -198,7 +197,7 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
         return str(fitting[-1]), f"a whole batch needs about {whole}, and {available}"
     if needs.of(2, share) <= free:
         most = next(size for size in range(2, share + 1) if needs.of(size + 1, share) > free)
-        what = f"there is memory for {most} images at a time, into which the {share} of a process cannot be cut equally"
+        what = f"there is memory for {most} images at a time, and the {share} images of a process cannot be cut equally"
         fix = f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}"
         raise FovealError("memory.exhausted", what, fix=fix)
     what = f"two images of a step need {needs.of(2, share) / 2**30:.1f} GiB, and {available}"

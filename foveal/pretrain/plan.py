@@ -54,27 +54,29 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     budget = math.inf if config.budget is None else seconds_of(config.budget)
     seconds = min(MOST_SECONDS, SHARE_OF_BUDGET * budget)
     give_back_memory()  # what was tried before must not count
-    held = held_memory()
-    if feed.device.type == "cuda":
+    on_gpu = feed.device.type == "cuda"
+    held = torch.cuda.memory_allocated(feed.device) if on_gpu else held_memory()
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats(feed.device)
     until = time.monotonic() + 2 * seconds
     with progress_bar("measuring", 2 * seconds, "s") as bar:
-        images, timed = min(share, 2), _steps(built, _of_size(feed, min(share, 2)), 0.0, bar)
+        images = share if config.compile == "yes" else min(share, 2)  # another size would be compiled again
+        timed = _steps(built, _of_size(feed, images), 0.0, bar)
         while images < share and timed.seconds * STEPS < seconds:
             most = int(images * seconds / STEPS / timed.seconds)  # as many as fit, were they as slow each as so few
             if most < 2 * images:
                 break
-            images = min(share, 4 * images, most)
+            images = _in_parts(config, min(share, 4 * images, most))
             timed = _steps(built, _of_size(feed, images), 0.0, bar)
         left = until - time.monotonic()
-        if timed.seconds < left:
+        if from_first_process(timed.seconds < left):
             timed = _steps(built, _of_size(feed, images), min(seconds, left), bar)
     a_batch = from_first_process(timed.besides + (timed.seconds - timed.besides) * share / images)
-    if feed.device.type == "cuda":
-        memory = torch.cuda.max_memory_allocated(feed.device) * share / images
+    at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
+    if on_gpu:
+        memory = held + (torch.cuda.max_memory_allocated(feed.device) - held) * at_once / min(images, at_once)
     else:
-        at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
-        memory = held + machine.pool_bytes - feed.store.bytes + step_memory(config, machine).of(at_once, share)
+        memory = held + step_memory(config, machine).of(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, timed.seconds / images))
     return Rehearsal(config.batch_size / a_batch, timed.waited, memory, look)
 
@@ -88,14 +90,20 @@ class _Timed:
     waited: float
 
 
+def _in_parts(config: PretrainConfig, images: int) -> int:
+    """So many images or a few less, which micro-batches divide."""
+    if config.micro_batch == "whole":
+        return images
+    micro = int(config.micro_batch)
+    return images - images % (micro if images >= 2 * micro else 2)
+
+
 def _of_size(feed: Feed, images: int) -> Feed:
-    """The feed with so many images in a step of each process; micro-batches stay at least two."""
+    """The feed with so many images in a step of each process, in two micro-batches at least where there are any."""
     config = replace(feed.config, batch_size=images * feed.world)
     if config.micro_batch != "whole":
-        halves = images > 3 and images // 2 < int(config.micro_batch)
-        config = replace(config, micro_batch=str(images // 2) if halves else config.micro_batch)
-        if images <= 3 or images % int(config.micro_batch):
-            config = replace(config, micro_batch="whole")
+        micro = "whole" if images < 4 else str(min(int(config.micro_batch), images // 2))
+        config = replace(config, micro_batch=micro)
     return replace(feed, config=config)
 
 
@@ -134,10 +142,11 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
     """
     count = min(len(feed.store), FORWARD_IMAGES, max(2, int(6 * FORWARD_SECONDS / learning)))
     encoder = built.method.encoder.eval()
-    began = time.perf_counter()
-    with torch.inference_mode():
-        encoder(plain_view(feed.store.gather(np.arange(count)), feed.spec, feed.device))
-    wait_for(feed.device)
+    for _ in range(1 if feed.device.type == "cpu" and feed.config.compile == "no" else 2):  # the first one is slow
+        began = time.perf_counter()
+        with torch.inference_mode():
+            encoder(plain_view(feed.store.gather(np.arange(count)), feed.spec, feed.device))
+        wait_for(feed.device)
     each = (time.perf_counter() - began) / count
     images = 3 * min(HEALTH_IMAGES, len(feed.store)) + (2 * STATISTICS_IMAGES if feed.config.ema else 0)
     if probe is None or not is_first_process():
@@ -186,7 +195,7 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
 
 
 def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsal: Rehearsal, images: int) -> None:
-    """Print what was tried, what is chosen, and what the run will take; images: those of an epoch's whole batches."""
+    """Print what is chosen, and what the run will take; images: those of an epoch's whole batches."""
     every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
     free = free_bytes(replace(machine, count=0)) / 2**30  # the pool is loaded already
     run = f"{counted(config.epochs, 'epoch')} of {images:,} images and {looks} looks"

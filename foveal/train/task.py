@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.hardware import bf16_support, free_memory
+from foveal.hardware import bf16_support, free_on
 from foveal.losses.grading import LOSSES, GradingLoss
 from foveal.nets.encoder import (
     create_encoder,
@@ -79,20 +79,20 @@ def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> 
 
 def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device: torch.device) -> None:
     """FovealError if a step does not fit into the free memory; it names a batch and an image size that would."""
-    if config.freeze:
+    if config.freeze or (config.out / "checkpoint.pt").is_file():  # it did fit
         return
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    free = free_on(device)
     images = min(config.batch_size, config.micro_batch or config.batch_size)
     pixels = torch.zeros(2, channels, config.image_size, config.image_size)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
     each = PEAK * kept_bytes(encoder.train(), (pixels.to(memory_format=torch.channels_last),), autocast)
-    room = free - bytes_of_learning(encoder)
+    room = max(0, free - bytes_of_learning(encoder))
     if images * each <= room:
         return
     fitting, size = int(room / each), int(config.image_size * (room / each / images) ** 0.5) // 32 * 32
     fixes = [f"choose --micro-batch {fitting}, or --batch-size {fitting}"] if fitting >= MIN_BATCH else []
     fixes += [f"prepare images of {size} px"] if size >= MIN_SIZE else []
-    needed = f"{(free - room + images * each) / 2**30:.1f} GiB with {config.encoder}"
+    needed = f"{(bytes_of_learning(encoder) + images * each) / 2**30:.1f} GiB with {config.encoder}"
     what = f"{images} images of {config.image_size} px need about {needed}, and {free / 2**30:.1f} GiB are free"
     raise FovealError("memory.exhausted", what, fix=", or ".join(fixes) or "choose a smaller --encoder")
 

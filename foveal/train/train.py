@@ -58,7 +58,7 @@ def train(config: TrainConfig) -> Path:
     if config.folds:
         folds_of(records, config.folds, config.seed)  # refuses too many folds before anything is written
     start = start_from(config.init, config.encoder, config.image_size, prepared)
-    check_out(config.out, "train", resolved(config, prepared, start, device))  # before weights are loaded
+    check_out(config.out, "train", resolved(config, prepared, start, device))
     task = set_up(config, prepared, device)
     refuse_other_figure(task)
     hashes = {str(config.data): prepared.card["content_hash"]}

@@ -40,7 +40,7 @@ def test_weights_of_another_network_are_an_error_and_not_a_silence(tmp_path, ref
 @pytest.mark.parametrize("init", ["nowhere.safetensors", "Imagenet", "."])
 def test_an_init_that_is_nothing_is_named(init, tmp_path, refuses, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with refuses("weights.missing", f"--init {init}", "encoder.safetensors" if init == "." else init):
+    with refuses("weights.missing", init, "encoder.safetensors" if init == "." else init):
         load_encoder_weights(create_encoder("small_conv", 1, 28), "small_conv", init)
 
 

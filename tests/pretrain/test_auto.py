@@ -14,6 +14,7 @@ from foveal.pretrain.auto import Machine, matrix_bytes, settle, step_memory
 from foveal.pretrain.built import build_method
 from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig, SimCLROptions
+from foveal.pretrain.plan import _in_parts, _of_size
 from foveal.sets.loader import CPU
 
 MACHINE = Machine(torch.device("cpu"), 1, (32, 32, 3), 64)
@@ -110,6 +111,16 @@ def test_what_is_kept_is_counted_per_image():
     )
     activations = 2 * 4 * (32 * 32**2 + 64 * 16**2)  # what two convolutions give, of two views, in float32
     assert more == pytest.approx(few, rel=0.1) and activations < few < 4 * activations
+
+
+@pytest.mark.parametrize("micro", [2, 16, 64])
+def test_timed_steps_hold_no_more_images_than_a_micro_batch(micro):
+    feed = Feed(config(batch_size=1024, micro_batch=str(micro)), Pictures(), None, CPU, None)
+    for images in (2, 3, 8, 21, 37, 95, 130, 1024):
+        fitting = _in_parts(feed.config, images)
+        timed = _of_size(feed, fitting).config
+        at_once = fitting if timed.micro_batch == "whole" else int(timed.micro_batch)
+        assert images - micro < fitting <= images and at_once <= max(3, micro) and fitting % at_once == 0
 
 
 class Pictures:

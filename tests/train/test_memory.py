@@ -23,7 +23,7 @@ def large_set(tmp_path):
 
 
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(large_set, tmp_path, monkeypatch, refuses):
-    monkeypatch.setattr(task, "free_memory", lambda: int(bytes_for(10)))
+    monkeypatch.setattr(task, "free_on", lambda device: int(bytes_for(10)))
     options = {"out": tmp_path / "run", "encoder": "strided_conv", "epochs": 1}
     with refuses("memory.exhausted", "GiB", "--micro-batch") as caught:
         foveal.train(large_set, **options, batch_size=16)
@@ -34,5 +34,5 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(large_set, tmp_
 
 
 def test_a_linear_probe_keeps_nothing_of_the_encoder(large_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(task, "free_memory", lambda: 2**20)
+    monkeypatch.setattr(task, "free_on", lambda device: 2**20)
     foveal.train(large_set, out=tmp_path / "run", encoder="strided_conv", epochs=1, batch_size=16, freeze=True)
