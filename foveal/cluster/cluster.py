@@ -19,10 +19,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from foveal.cluster import words
+from foveal.cluster import methods, words
 from foveal.cluster.features import Images, choose, encoder_of, learned_from, pixel_features, stored_features
 from foveal.cluster.look import Look, differences, look, why_not
-from foveal.cluster.methods import draw_maps, map_listing, umap_is_installed
+from foveal.cluster.methods import draw_maps, map_listing
 from foveal.cluster.neighbours import ask, doubtful, listing, read_asked
 from foveal.console import say, warn
 from foveal.errors import FovealError
@@ -82,7 +82,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         kinds.append(pixel_features(images))
     looks = [look(features, images, judged, clusters=count, seed=SEED) for features in kinds]
     first = looks[0]
-    say("maps: PCA, t-SNE, UMAP" if umap_is_installed() else
+    say("maps: PCA, t-SNE, UMAP" if methods.umap_is_installed() else
         "maps: PCA, t-SNE (UMAP needs pip install 'foveal[umap]')", "dim")  # fmt: skip
     maps = draw_maps(first.points, SEED)
     clusters = first.clusterings["k-means"].clusters

@@ -151,8 +151,8 @@ def _compared(result: dict[str, Any]) -> Verdict:
     agree = all(row["answer"] == votes["answer"] for row in by_method)
     rest = "and every clustering" if agree else "but not for every clustering"
     text = f"{texts[votes['answer']]} for neighbours{' ' if agree else ', '}{rest}."
-    parts = [f"{row['of']}, {TITLES.get(row['measure'], row['measure'])}: {difference_with_interval(row)}"
-             for row in [votes, *by_method]]  # fmt: skip
+    named = [(votes, votes["measure"]), *((row, TITLES["ari"]) for row in by_method)]
+    parts = [f"{row['of']}, {measure}: {difference_with_interval(row)}" for row, measure in named]
     tone = TONES[votes["answer"]] if agree else "unsure"
     return Verdict(tone=tone, text=text, grounds=f"Features minus pixels: {'; '.join(parts)}.")
 

@@ -66,7 +66,8 @@ class ExplainConfig:
         if self.phantom < 0:
             raise FovealError("option.value", f"--phantom {self.phantom}", expected="0 or more")
         if not self.images and not self.phantom:
-            raise FovealError("option.missing", "neither IMAGES nor --phantom is given")
+            fix = "give photographs, folders or prepared sets"
+            raise FovealError("option.missing", "neither IMAGES nor --phantom is given", fix=fix)
 
 
 def explain(config: ExplainConfig) -> Path:
@@ -126,6 +127,9 @@ def _write_maps(
     entries: list[dict[str, Any]] = []
     with progress_bar("explain", len(worst) + len(photographs)) as bar:
         for picture in chain(worst, from_photographs(photographs, predictor)):
+            if picture is None:
+                bar.advance()
+                continue
             if not entries:
                 folder.mkdir(parents=True, exist_ok=True)
                 for old in folder.glob("*.jpg"):

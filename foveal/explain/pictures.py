@@ -47,13 +47,14 @@ class Picture:
         return np.ascontiguousarray(np.broadcast_to(self.pixels, (size, size, 3))), whole_frame(size, size)
 
 
-def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) -> Iterator[Picture]:
-    """The readable pictures, one at a time; warns about each unreadable one."""
+def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) -> Iterator[Picture | None]:
+    """The pictures, one at a time; warns about an unreadable one, which is None."""
     for photograph, result in predictor.read(photographs):
         if isinstance(result, Prepared):
             yield Picture(id=photograph.id, file=photograph.id, pixels=result.pixels, original=photograph)
         else:
             warn(f"{photograph.id} could not be read: {result}")
+            yield None
 
 
 def from_set(path: Path, split: str, predictor: Predictor) -> Iterator[Picture]:

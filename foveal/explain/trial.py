@@ -126,7 +126,8 @@ def _summary(drawn: Sequence[Drawn], scores: Scores, random: Scores) -> dict[str
     }
     for name, values in random.items():
         against = [score.ahead(scores[name], other, resampling) for other in (values, scores[CONTRAST])]
-        few = f"{name}: {counted(resampling.groups, 'patient')}, too few to compare with random weights"
+        patients = counted(resampling.groups, "patient")
+        few = f"{name}: {patients}, too few to compare with random weights; draw more photographs"
         methods[name] |= {
             "random": score.summarise(values, resampling), "ahead_of_random": against[0],
             "ahead_of_contrast": against[1],

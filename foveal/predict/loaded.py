@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = "str | Path | Image.Image | np.ndarray | torch.Tensor"
 Item = Path | Image.Image | np.ndarray  # arrays are uint8 [h, w, 3 or 1] here
-Source = np.ndarray | FovealError | None  # the pixels of a photograph, the error, or None for a file
 ARRAYS = "uint8 [h, w, 3] RGB, [h, w] grey or [n, h, w, 3]"
 TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
 
@@ -98,18 +97,22 @@ class LoadedGrader:
 
     def _tables(self, items: list[Item]) -> Iterator[pd.DataFrame]:
         numbers, seen = count(), set[str]()
-        for path, group in groupby(items, _set_path):
-            if path is None:
+        for of_sets, group in groupby(items, _is_set):
+            if of_sets:
+                yield from (table for path in group for table in self._tables_of_set(path))
+            else:
                 for batch in batches(self._model.read(_photographs(group, numbers, seen))):
                     yield self._model.table_of_photographs(batch)
-            else:
-                prepared = open_prepared(path)
-                records = without_learned(prepared, prepared.records, self._runs)
-                yield from self._model.tables_of_set(prepared, records)
+
+    def _tables_of_set(self, path: Item) -> Iterator[pd.DataFrame]:
+        assert isinstance(path, Path)
+        prepared = open_prepared(path)
+        records = without_learned(prepared, prepared.records, self._runs)
+        yield from self._model.tables_of_set(prepared, records)
 
 
-def _set_path(item: Item) -> Path | None:
-    return item if isinstance(item, Path) and is_prepared(item) else None
+def _is_set(item: Item) -> bool:
+    return isinstance(item, Path) and is_prepared(item)
 
 
 def _photographs(items: Iterable[Item], numbers: Iterator[int], seen: set[str]) -> Iterator[Photograph]:

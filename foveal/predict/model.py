@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -28,7 +28,6 @@ from foveal.sets.shards import in_threads
 BATCH = 64  # photographs to grade, and rows to write, at a time
 SET_BATCH = 256  # images to read from a prepared set at a time
 Read = tuple[Photograph, Prepared | FovealError]
-Graded = tuple[np.ndarray, list[str]]  # grades int64 [n] and prediction sets
 Want = tuple[Literal["probabilities", "features", "map"], ...]
 GRADE: Want = ("probabilities",)
 ALL: Want = ("probabilities", "features", "map")
@@ -122,7 +121,8 @@ class Model(ABC):
     def read(self, photographs: Iterable[Photograph]) -> Iterator[Read]:
         """(photograph, its prepared form or an error), in order, decoded ahead of time in threads.
 
-        Fundus photographs get measures and quality flags, as in `foveal prepare`.
+        Fundus photographs get measures and quality flags, as in `foveal prepare`. A photograph comes without its pixels
+        in memory, which would pile up with the results.
         """
 
         def prepare(photograph: Photograph) -> Prepared:
@@ -132,7 +132,8 @@ class Model(ABC):
                 return prepare_pixels(photograph.pixels, self.preparation, self.fundus)
             return prepare_file(photograph.source(), self.preparation, self.fundus, name=photograph.id)
 
-        return in_threads(prepare, photographs)
+        for photograph, result in in_threads(prepare, photographs):
+            yield replace(photograph, pixels=None), result
 
     def answer_batch(self, batch: Sequence[Read], want: Want = GRADE) -> Answers:
         """The answers for the readable photographs of a batch."""

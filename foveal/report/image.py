@@ -41,13 +41,14 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
     graded = run.predictions if other is None else read_predictions(other)
     if graded is None:
         raise FovealError("predictions.missing", f"{run.path} has no predictions.csv", fix="give a run of train")
+    source = other or run.path / "predictions.csv"
     if (count := len(probability_columns(graded))) != len(run.classes):
-        what = f"{other} was not made by {run.path}: it has {count} classes, the run has {len(run.classes)}"
+        what = f"{source} was not made by {run.path}: it has {count} classes, the run has {len(run.classes)}"
         raise FovealError("predictions.classes", what, fix="give a table made by this run")
     table = graded.set_index("id", drop=False)
     names = names or list(table.index)
     if missing := [name for name in names if name not in table.index]:
-        what = f"{other or run.path / 'predictions.csv'} has no image {', '.join(missing)}"
+        what = f"{source} has no image {', '.join(missing)}"
         raise FovealError("predictions.no_image", what, fix="copy the ids from that table")
     findings = find([run])
     finding = findings[0] if findings else None

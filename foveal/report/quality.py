@@ -111,8 +111,8 @@ def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
 
 def harm(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The errors of every grader, most harmful first."""
-    found = {finding.name: finding.result.get("harm") or {} for finding in findings}
-    runs = [{"name": name, **own, **_errors(own["errors"])} for name, own in found.items() if own.get("errors")]
+    found = [(finding.name, finding.result.get("harm") or {}) for finding in findings]  # names of folders may repeat
+    runs = [{"name": name, **own, **_errors(own["errors"])} for name, own in found if own.get("errors")]
     return {"runs": runs} if runs else None
 
 

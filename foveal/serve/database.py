@@ -59,9 +59,8 @@ REVIEWS = Table(
     Index("reviews_by_time", "when", "id"),
     sqlite_autoincrement=True,  # never reuse an id
 )
-REVISION = (
-    "0001"  # of the tables; a change of them needs a new one, and a step that upgrades databases of the older one
-)
+# Of the tables; a change of them needs a new revision, and a step that upgrades databases of the older one.
+REVISION = "0001"
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
@@ -191,6 +190,7 @@ def make_tables(engine: Engine) -> None:
     """
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # another server may hold the lock for long
             connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         VERSION.create(connection, checkfirst=True)
         found = list(connection.scalars(select(VERSION.c.version_num)))

@@ -106,14 +106,16 @@ def media_type(request: Request) -> str:
 
 @asynccontextmanager
 async def within(
-    seconds: float, code: str = "request.timeout", what: str = "the request was not received and answered"
+    seconds: float,
+    code: str = "request.timeout",
+    what: str = "the request was not received and answered",
+    fix: str = "try again, with fewer photographs at once",
 ) -> AsyncIterator[None]:
     """FovealError if the block takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        fix = "try again, with fewer photographs at once"
         raise FovealError(code, f"{what} within {seconds:g} s", fix=fix) from None
 
 

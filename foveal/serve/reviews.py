@@ -164,7 +164,7 @@ def check_review(review: Review) -> None:
 
 def _check_text(field: str, text: str, limit: int) -> None:
     if field in NEEDED and not text.strip():
-        raise FovealError("reviews.invalid", f"{field} is empty", expected="the photograph and the reviewer")
+        raise FovealError("reviews.invalid", f"{field} is empty", expected="at least one character other than spaces")
     if len(text) > limit:
         raise FovealError("reviews.invalid", f"{field} has {len(text)} characters", expected=f"at most {limit}")
     # PostgreSQL cannot store zero bytes, and UTF-8 has no lone surrogates: refuse them for every database.
@@ -179,16 +179,16 @@ def _review(row: dict) -> Review:
 
 
 class ReviewBody(BaseModel):
-    """The body of POST /v1/reviews; unknown keys are an error. `check_review` checks the values."""
+    """The body of POST /v1/reviews; unknown keys are an error. `check_review` checks the values further."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    image: str = Field(description="SHA-256 of the photograph's bytes")
-    name: str = Field(description="name of the photograph")
-    given: int | None = Field(description="the grade of the model; null means ungradable")
-    grade: int | None = Field(description="the grade of the reviewer; null means ungradable")
-    reviewer: str
-    note: str = ""
+    image: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")
+    name: str = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
+    given: int | None = Field(ge=0, description="the grade of the model; null means ungradable")
+    grade: int | None = Field(ge=0, description="the grade of the reviewer; null means ungradable")
+    reviewer: str = Field(min_length=1, max_length=LIMITS["reviewer"])
+    note: str = Field("", max_length=LIMITS["note"])
     probabilities: list[float] | None = Field(None, description="the probabilities of the answer, one for each class")
     key: str | None = Field(None, description="the `key` of the reviewed answer; the key of another model is refused")
 
@@ -199,7 +199,7 @@ async def read_review(request: Request, seconds: float) -> ReviewBody:
     if media_type(request) != "application/json":
         fix = "send it with Content-Type: application/json"
         raise FovealError("request.wrong_type", "a review must be JSON", fix=fix)
-    async with within(seconds):
+    async with within(seconds, fix="try again in a moment"):
         data = b"".join([chunk async for chunk in limited(request, LARGEST)])
     try:
         return ReviewBody.model_validate_json(data)
@@ -236,7 +236,8 @@ class Store:
         if self._reviews is None:
             fix = "start it without --reviews none"
             raise FovealError("reviews.off", "this server does not store reviews", fix=fix)
-        async with within(self._seconds, "reviews.unavailable", "the database of reviews did not answer"):
+        what, fix = "the database of reviews did not answer", "try again in a moment"
+        async with within(self._seconds, "reviews.unavailable", what, fix):
             return await asyncio.get_running_loop().run_in_executor(self._threads, method, self._reviews, *given)
 
     def close(self) -> None:

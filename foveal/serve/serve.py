@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +82,14 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.is_file():
-        raise FovealError("output.exists", f"--keep-images {folder} is a file", expected="a folder")
-    with suppress(OSError):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    except FileExistsError:
+        raise FovealError("output.exists", f"--keep-images {folder} is a file", expected="a folder") from None
+    except OSError as error:
+        what = f"--keep-images {folder} cannot be created: {error.strerror}"
+        raise FovealError("output.unwritable", what, fix="give another folder") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
         what = f"this account cannot write to --keep-images {folder}"
         raise FovealError("output.unwritable", what, fix="give another folder")
 

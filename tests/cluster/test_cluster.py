@@ -161,6 +161,7 @@ def test_a_mixed_comparison_is_unsure():
     result["differences"] = [row("k-means", "cannot tell"), row("mixture", "better"), row("spectral", "worse"), votes]
     mixed = words.find(result)[-1]
     assert mixed.tone == "unsure" and all(name in mixed.grounds for name in ("k-means", "mixture", "spectral"))
+    assert "neighbours, accuracy: " in mixed.grounds
     result["differences"] = [row("k-means", "better"), row("mixture", "better"), votes]
     assert words.find(result)[-1].tone == "good"
 

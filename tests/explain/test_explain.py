@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.errors import FovealError
 from foveal.explain import attribution, pictures, trial
 from foveal.explain.explain import CANNOT_SHOW, note
 from foveal.explain.explainer import EXPECTED, Explainer
@@ -159,6 +160,14 @@ def test_nothing_readable_is_an_error(grader_run, tmp_path, refuses):
     (tmp_path / "letter.jpg").write_text("Dear colleague")
     with refuses("image.damaged", tmp_path / "letter.jpg"):
         foveal.explain(grader_run, tmp_path / "letter.jpg", out=tmp_path / "o")
+
+
+def test_an_unreadable_photograph_has_its_place(tmp_path):
+    def read(photographs):
+        return [(photograph, FovealError("image.damaged", "cut off")) for photograph in photographs]
+
+    photographs = [Photograph.at(tmp_path / "letter.jpg")]
+    assert list(pictures.from_photographs(photographs, SimpleNamespace(read=read))) == [None]
 
 
 def test_photographs_in_an_archive_are_explained(grader_run, photograph, tmp_path):

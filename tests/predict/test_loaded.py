@@ -2,6 +2,7 @@ import subprocess
 import sys
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 import foveal
 from foveal.fundus.decode import pixels_of
+from foveal.predict.inputs import Photograph
 from foveal.sources.phantom import draw_phantom
 
 
@@ -94,6 +96,16 @@ def test_mixed_images_keep_their_order_and_bad_ones_are_rows(grader, photographs
     assert table["reason"][2:4].all() and table["grade"][2:4].isna().all()
     assert grader.predict(np.zeros((0, 5, 3), np.uint8))["answer"][0] == "unreadable"
     assert grader.predict(np.zeros((1, 1, 3), np.uint8))["answer"][0] == "graded"
+
+
+def test_pixels_in_memory_are_let_go_once_they_are_prepared(grader, pixels):
+    given = [Photograph("a", Path("a"), pixels=pixels[0])]
+    assert [(photograph.id, photograph.pixels) for photograph, _ in grader._model.read(given)] == [("a", None)]
+
+
+def test_a_set_that_is_given_twice_has_its_rows_twice(grader, phantom_set):
+    once = grader.predict(phantom_set)
+    assert list(grader.predict([phantom_set, phantom_set])["id"]) == [*once["id"], *once["id"]]
 
 
 def test_no_images_are_an_empty_table_with_all_columns(grader, pixels):

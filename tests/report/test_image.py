@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 
 import foveal
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
-from foveal.report.image import referral
+from foveal.report.image import referral, render_images
 
 
 def sheet(run, *names, **options) -> str:
@@ -107,3 +108,9 @@ def test_wrong_use(full_run, tmp_path, write_pretraining, write_grader, refuses)
         foveal.report(full_run, tmp_path / "other", predictions=tmp_path / "p.csv")
     with refuses("option.conflict", "--image", 2):
         foveal.report(full_run, write_grader(tmp_path / "other"), image="i1")
+
+
+def test_a_table_with_the_classes_of_another_run_is_named(full_run, refuses):
+    run = read_evidence(full_run)
+    with refuses("predictions.classes", full_run / "predictions.csv", 2, 3):
+        render_images(replace(run, predictions=run.predictions.drop(columns="p2")), ["i1"])

@@ -13,7 +13,7 @@ from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
 from foveal.report.limits import missing_parts
 from foveal.report.operating import elsewhere, precision_here, threshold
-from foveal.report.quality import lowest_group
+from foveal.report.quality import harm, lowest_group
 from foveal.report.summary import doubts
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show
@@ -158,6 +158,12 @@ def test_damaged_explanations_are_refused(full_run, page_of, refuses):
     (full_run / "explain" / "explain.json").write_text("{", encoding="utf-8")
     with refuses("file.damaged", full_run / "explain" / "explain.json"):
         page_of(full_run)
+
+
+def test_errors_of_two_folders_of_one_name_are_both_shown(full_run, tmp_path):
+    other = shutil.copytree(full_run, tmp_path / "b" / full_run.name)
+    shown = harm(find([read_evidence(full_run), read_evidence(other)]))
+    assert [run["name"] for run in shown["runs"]] == [full_run.name] * 2
 
 
 def test_elsewhere_is_arithmetic():

@@ -425,6 +425,8 @@ def test_the_api_is_described_without_anything_from_elsewhere(client):
         assert "application/dicom" in body
     review = described["/v1/reviews"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"image", "name", "given", "grade", "reviewer"} == set(review["required"])
+    longest = {name: field["maxLength"] for name, field in review["properties"].items() if "maxLength" in field}
+    assert longest == {"name": 400, "reviewer": 100, "note": 4000} and review["properties"]["image"]["pattern"]
     page = client.get("/docs").text
     assert all(f"{method.upper()} {path}</code>" in page for path, found in described.items() for method in found)
     assert "<script" not in page and "http://" not in page and "https://" not in page
@@ -569,7 +571,12 @@ def test_an_unusable_folder_for_photographs_is_refused_before_the_model_is_loade
     (tmp_path / "shut").mkdir()
     # Root may write anywhere, so that what the system would say of others is said for it.
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "shut")
-    for name, code in (("file", "exists"), ("file/inside", "unwritable"), ("shut", "unwritable")):
+    for name, code in (
+        ("file", "exists"),
+        ("file/inside", "unwritable"),
+        ("shut", "unwritable"),
+        ("n" * 300, "unwritable"),
+    ):
         with refuses(f"output.{code}", "--keep-images", tmp_path / name):
             build_app(ServeConfig(run=tmp_path / "absent", keep_images=tmp_path / name))
 
