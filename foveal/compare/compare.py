@@ -67,9 +67,8 @@ def compare(config: CompareConfig) -> pd.DataFrame:
         if (seen["taught"] == TAUGHT).any() and set(config.labels) != {"100%"} and not config.allow_leaks:
             what = f"--init {init} was trained on grades, so it has seen more labels than a fraction allows"
             raise FovealError("leak.grades", what, fix="use --labels 100%, or --allow-leaks")
-        weights[init] = task_of(
-            config, init, prepared, device
-        ).weights.record  # checks that the weights fit before anything is written
+        # This also checks, before anything is written, that the weights fit.
+        weights[init] = task_of(config, init, prepared, device).weights.record
     with sole_writer(config.out, "compare"):
         return _compare(config, prepared, sides, device, weights)
 
@@ -78,9 +77,11 @@ def _compare(
     config: CompareConfig, prepared: PreparedSet, sides: list[Sides], device: torch.device, weights: dict[str, Any]
 ) -> pd.DataFrame:
     hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
+    size, about = common_size(config, prepared), config.out / "provenance.json"
+    check_size(about, size)
     open_run(config.out, "compare", config, hashes, FREE)
     record_weights(config.out, weights)
-    keep_size(config.out, common_size(config, prepared))
+    write_json(about, read_json(about) | {"image_size": size})
     write_text(config.out / "config.toml", to_toml("compare", config))  # with the current values of the free options
     for folder in ("cells", "features"):
         (config.out / folder).mkdir(exist_ok=True)
@@ -112,16 +113,13 @@ def hash_of(init: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else init
 
 
-def keep_size(out: Path, size: int) -> None:
-    """Record the image size in OUT/provenance.json; FovealError where finished combinations have another one."""
-    known = read_json(out / "provenance.json")
-    before = known.setdefault("image_size", size)
+def check_size(about: Path, size: int) -> None:
+    """FovealError where OUT/provenance.json says that the combinations in OUT were run with another image size."""
+    known = read_json(about) if about.is_file() else {}
+    before = int(known.get("image_size", known.get("data", {}).get("the image size", size)))  # the latter: version 0.1
     if before != size:
-        what = (
-            f"the combinations in {out} were run with an image size of {before} px; with these --init it is {size} px"
-        )
+        what = f"the image size of the combinations in {about.parent} is {before} px, with these --init {size} px"
         raise FovealError("run.other_size", what, fix="choose another --out")
-    write_json(out / "provenance.json", known)
 
 
 def tabulate(

@@ -3,7 +3,7 @@
     foveal pseudolabel RUN DATA --out OUT
     foveal pseudolabel RUN DATA POOL --threshold 0.9 --soft --rounds 2 --out OUT
 
-    OUT/round1/pseudo_labels.csv   id, set, sha256, grade, class, target p0 … pK, score, round, model (train/pseudo.py)
+    OUT/round1/pseudo_labels.csv   id, set, sha256, grade, class, target p0 … pK, score, round, model (train/learned.py)
     OUT/round1/grader              a run trained like RUN, but also on these images; it assigns the labels of round 2
     OUT/pseudolabel.json           metrics on the test part before and after each round, and their paired differences
 

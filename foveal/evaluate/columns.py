@@ -97,8 +97,8 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
     values = {"": -1} | {str(k): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     text = table[column].astype(object).fillna("").astype(str).str.strip().str.removesuffix(".0")
     if wrong := sorted(set(text) - set(values)):
-        what, expected = f"--second-reader {column}: '{wrong[0]}' is not a class", f"one of {', '.join(values)}"
-        raise FovealError("label.value", what, expected=expected)
+        what = f"--second-reader {column}: '{wrong[0]}' is not a class"
+        raise FovealError("label.value", what, expected=f"one of {', '.join(filter(None, values))}, or empty")
     second, labels = text.map(values).to_numpy(np.int64), table["label"].to_numpy(np.int64)
     both = second >= 0
     if both.sum() < 2:

@@ -128,10 +128,17 @@ def evaluate(config: EvaluateConfig) -> Path:
         write_comparison(out.parent, comparison)
     for warning in warnings(result):
         warn(warning)
-    options = file.with_name("config.toml")
-    if options.is_file() and read_toml(options, "train").get("allow_leaks"):
+    if _allows_leaks(file.with_name("config.toml")):
         warn(f"{file.parent} was trained with --allow-leaks: evaluation images may be among its training images")
     return out
+
+
+def _allows_leaks(options: Path) -> bool:
+    """Whether a config.toml is that of a training with --allow-leaks; False for any other file, or none."""
+    try:
+        return bool(read_toml(options, "train").get("allow_leaks"))
+    except (FovealError, OSError):
+        return False
 
 
 def _corrected(

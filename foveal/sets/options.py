@@ -13,10 +13,18 @@ from foveal.errors import FovealError
 from foveal.sources.registry import DatasetName
 
 ALL = -1  # --unlabelled without a number: the pictures are a pool, whatever their folders are called
+
+
+def number_or_all(words: list[str]) -> int | str:
+    """What follows --unlabelled on the command line: a number, or nothing for ALL; other words, which are refused."""
+    text = " ".join(words)
+    return int(text) if re.fullmatch(r"-?\d+", text) else text or ALL
+
+
 NumberOrAll = Annotated[
     int,
     tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*", metavar="[N]", instance_from_str=lambda words: int(words[0]) if words else ALL,
+        nargs="*", metavar="[N]", instance_from_str=number_or_all,
         is_instance=lambda value: isinstance(value, int), str_from_instance=lambda value: [str(value)],
     ),
 ]  # fmt: skip
@@ -85,6 +93,9 @@ class PrepareConfig:
     ray: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.unlabelled, int):
+            what = f"--unlabelled {self.unlabelled}"
+            raise FovealError("option.value", what, expected="one number or none", fix="put SOURCE before --unlabelled")
         if not self.list and (not self.source or self.out == Path()):
             raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix="give both, or --list")
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
@@ -94,6 +105,6 @@ class PrepareConfig:
             raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, such as four-grades")
         if self.size and not 8 <= self.size <= 4096:
             raise FovealError("option.value", f"--size {self.size}", expected="8 to 4096 pixels, or 0")
-        for name, least in (("labelled", 0), ("unlabelled", ALL)):
+        for name, least, expected in (("labelled", 0, "0 or more"), ("unlabelled", ALL, "0 or more, or -1 for all")):
             if getattr(self, name) < least:
-                raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected="0 or more")
+                raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected=expected)

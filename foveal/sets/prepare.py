@@ -11,6 +11,7 @@ If the source has new pictures, they get new shards; all decisions about the ear
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from dataclasses import replace
@@ -38,7 +39,6 @@ from foveal.sources.source import Source, SourceOptions, merge_classes
 
 FREE_OPTIONS = ("out", "ray", "list")  # decide where the work is done, not its result
 STARTED = "started.json"  # in an unfinished set: its source and options
-PASSING = ("output.full", "package.missing", "server.unreachable")  # errors after which the same command can go on
 SAMPLE = 48  # pictures of an unknown source that decide whether it holds photographs of the retina
 
 
@@ -83,10 +83,12 @@ def make(config: PrepareConfig, assembly: Assembly) -> None:
             check_any_read(folder, assembly.source)
             assemble(folder, assembly)
         except FovealError as error:
-            if error.code not in PASSING or not shard_numbers(folder / "images"):  # a refusal leaves nothing behind
+            # Finished shards stay for the next run; a refusal without any leaves nothing behind.
+            if error.code == "source.unreadable" or not shard_numbers(folder / "images"):
                 shutil.rmtree(folder)
-                for path in above:
-                    path.rmdir()
+                with contextlib.suppress(OSError):  # another program may have written there
+                    for path in above:
+                        path.rmdir()
             raise
         remove_unfinished(folder)
         if out.exists():
@@ -233,9 +235,8 @@ def check_any_read(folder: Path, source: Source) -> None:
     facts = read_facts(folder / "images")
     if not (facts["row"] >= 0).any():
         first = f"{facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
-        raise FovealError(
-            "source.unreadable", f"{source.root}: none of {len(facts)} pictures can be read, such as {first}"
-        )
+        what = f"{source.root}: none of {len(facts)} pictures can be read; the first: {first}"
+        raise FovealError("source.unreadable", what)
 
 
 def resume_or_start(folder: Path, work: dict[str, Any]) -> None:

@@ -73,11 +73,8 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
-        what, fix = (
-            f"{job.folder} has no space for shard {job.number}",
-            "free some space, then run the same command again",
-        )
-        raise FovealError("output.full", what, fix=fix) from error
+        what = f"{job.folder} has no space for shard {job.number} ({error.strerror})"
+        raise FovealError("output.full", what, fix="free some space, then run the same command again") from error
 
 
 def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, Any]]:
@@ -95,14 +92,8 @@ def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, A
                 pixels = np.ascontiguousarray(result.pixels).data
                 stream.write(pixels)
                 digest, flags = hashlib.sha256(pixels).hexdigest(), " ".join(result.flags)
-                facts |= {
-                    "row": count,
-                    "width": result.width,
-                    "height": result.height,
-                    "sha256": digest,
-                    "flags": flags,
-                }
-                facts |= result.measures
+                facts |= {"row": count, "width": result.width, "height": result.height}
+                facts |= {"sha256": digest, "flags": flags, **result.measures}
                 if job.photographs:
                     facts["fingerprint"] = to_text(fingerprint(result.square))
                 count += 1

@@ -27,7 +27,8 @@ MEDMNIST_ARRAYS = [f"{part}_{kind}" for part in MEDMNIST_PARTS for kind in ("ima
 PICKLED = {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 # What the libraries that read these files raise where a file is truncated or of another kind.
 DAMAGE = (
-    OSError, EOFError, KeyError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError,
+    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, struct.error, zipfile.BadZipFile,
+    zlib.error, pickle.UnpicklingError,
 )  # fmt: skip
 
 
@@ -39,9 +40,8 @@ def reading(file: Path) -> Iterator[None]:
     except FovealError:
         raise
     except DAMAGE as error:
-        raise FovealError(
-            "source.damaged", f"{file} cannot be read: it may be truncated or damaged ({error})"
-        ) from error
+        what = f"{file} cannot be read: it may be truncated or damaged ({error})"
+        raise FovealError("source.damaged", what) from error
 
 
 def array_source(
@@ -52,7 +52,8 @@ def array_source(
     Ids are `train/17`, as in the published arrays; places: prefix of these numbers in `file`. FovealError for arrays of
     another form, and for a label that is not the number of a class.
     """
-    ids, files, splits, pictures, numbers = [], [], [], [], []
+    ids, files, splits, numbers = [], [], [], []
+    pictures: list[np.ndarray] = []
     for split, (array, labels) in parts.items():
         where = f"{root}/{places[split]}"
         images = array[..., None] if array.ndim == 3 else array
@@ -70,6 +71,9 @@ def array_source(
             files.append(f"{places[split]}{number}")
             splits.append(split)
             numbers.append(int(label))
+        if pictures and images.shape[1:] != pictures[0].shape[1:]:
+            what = f"{where} holds images {images.shape[1:]}, but another part of them {pictures[0].shape[1:]}"
+            raise FovealError("source.arrays", what, expected="images of one size, all grey or all in colour")
         pictures.append(images)
     table = make_table(ids, files, numbers, split=splits)
     return Source(root=root, table=table, classes=classes, images=np.concatenate(pictures))
@@ -113,7 +117,7 @@ class Mnist(Layout[Path]):
             raise FovealError("source.missing_file", f"{root} has no file {name} or {name}.gz")
         with reading(file):
             data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-            if data[:3] != b"\0\0\x08":
+            if len(data) < 4 or data[:3] != b"\0\0\x08":
                 raise FovealError("source.damaged", f"{file} is not an idx file of unsigned bytes")
             start = 4 + 4 * data[3]
             return np.frombuffer(data, np.uint8, offset=start).reshape(struct.unpack(f">{data[3]}I", data[4:start]))
@@ -150,7 +154,7 @@ class Cifar10(Layout[Path]):
         with reading(file), file.open("rb") as stream:
             batch = _ArraysOnly(stream, encoding="bytes").load()
             planes = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-            return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"])
+            return planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"]).reshape(-1)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -178,7 +182,7 @@ class MedMnist(Layout[Path]):
     def _fits(self, found: Path) -> bool:
         if not zipfile.is_zipfile(found):
             return False
-        with np.load(found) as arrays:
+        with reading(found), found.open("rb") as stream, np.load(stream) as arrays:
             return set(MEDMNIST_ARRAYS) <= set(arrays.files)
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:

@@ -1,7 +1,7 @@
 """Tables of labels and the pictures they name.
 
-CSV and Excel files are read as text, with columns by their names and grades as numbers. Pictures are matched by name;
-all other pictures are an unlabelled pool.
+Rows, as tables.py reads them, get grades as numbers or text, and are matched to pictures by name; pictures that no row
+names are an unlabelled pool.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Messidor-1 and Messidor-2 as they are published; neither names patients, but file names tell examinations.
 
-What is published, and its traps, is told in cards.toml.
+cards.toml describes what is published and its traps.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ class Messidor2(Layout[Path]):
         return found and find_table(found)
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
-        repacked = has_columns(found, REPACKED)
-        rows = read_table(found, REPACKED if repacked else ADJUDICATED).rename(columns=REPACKED)
+        columns = (*REPACKED, "adjudicated_gradable") if has_columns(found, REPACKED) else ADJUDICATED
+        rows = read_table(found, columns).rename(columns=REPACKED)
         names, gradable = list(rows["image_id"]), rows["adjudicated_gradable"]
         check_cells(found, "adjudicated_gradable", names, gradable, "0|1", "0 or 1", "table.value")
         cells = rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable")
         keep = rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"])
         part = label_rows(found, names, cells, folder=root, ungradable="ungradable", keep=keep)
         source = graded(root, [part])
-        return replace(source, table=group_examinations(source.table, _pairs(root / "messidor-2.csv")))
+        return replace(source, table=group_examinations(source.table, _pairs(locate(root, "messidor-2.csv"))))
 
 
 def group_examinations(table: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFrame:
@@ -103,9 +103,10 @@ def group_examinations(table: pd.DataFrame, pairs: dict[str, str]) -> pd.DataFra
     return table.assign(id=stems, group=[pairs.get(stem.lower()) or group_of(stem) for stem in stems])
 
 
-def _pairs(file: Path) -> dict[str, str]:
+def _pairs(path: Path | None) -> dict[str, str]:
     """Name in lower case -> examination, from ADCIS's table of left;right."""
-    if not file.is_file():
+    file = path and find_table(path)
+    if file is None:
         return {}
     rows = read_table(file, ("left", "right"))
     stems = [rows[side].map(lambda name: Path(name).stem.lower()) for side in ("left", "right")]

@@ -1,6 +1,6 @@
 """Data sets on the ICDR scale as they are published: APTOS, EyePACS, IDRiD, DDR and DeepDRiD.
 
-What is published, and its traps, is told in cards.toml.
+cards.toml describes what is published and its traps.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class EyePacs(Layout[dict[str, Path]]):
 
     def _read(self, root: Path, found: dict[str, Path], options: SourceOptions) -> Source:
         twice = [root / name for name in EYEPACS_TWICE]
-        if all(folder.is_dir() for folder in twice):  # one of them, so that no photograph is there twice
+        # Only one of them, so that no photograph is there twice.
+        if "train" in found and all(folder.is_dir() for folder in twice):
             root = twice["cropped" in found["train"].name]
         return graded(root, [self._part(file, part, root, len(found) == 2) for part, file in found.items()])
 

@@ -42,9 +42,8 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         raise FovealError("source.missing", f"there is no file or folder {root}")
     try:
         name = _recognise(root) if dataset == "auto" else dataset
-        asked = [
-            f"--{what}-column" for what in ("image", "label", "group", "split") if getattr(options, f"{what}_column")
-        ]
+        columns = ("image", "label", "group", "split")
+        asked = [f"--{what}-column" for what in columns if getattr(options, f"{what}_column") is not None]
         if asked and name != "table":
             conflict = f"{', '.join(asked)} applies to tables, but {root} is read as {name}"
             raise FovealError("option.conflict", conflict, fix="read it as a table with --dataset table")

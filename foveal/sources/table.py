@@ -73,7 +73,7 @@ def _part(
     image = choose_column(rows, options.image_column, "image", file)
     label = "" if options.unlabelled < 0 else choose_column(rows, options.label_column, "label", file)
     group = _optional(rows, options.group_column, "group", file)
-    split = options.split_column and choose_column(rows, options.split_column, "split", file)
+    split = "" if options.split_column is None else choose_column(rows, options.split_column, "split", file)
     eye = next((name for name in usual_columns(rows, "eye") if any(map(_eye, rows[name]))), "")
     within = file.parent == folder or any(path.is_relative_to(file.parent) for path in pictures)
     place = file.parent if within else folder
@@ -108,7 +108,7 @@ def _part(
 
 def _optional(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:
     """A column that need not be there: the one asked for, otherwise the first with a usual name and something in it."""
-    if asked:
+    if asked is not None:
         return choose_column(rows, asked, what, file)
     filled = (name for name in usual_columns(rows, what) if not all(map(is_missing, rows[name])))
     return next(filled, "")

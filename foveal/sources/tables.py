@@ -82,13 +82,13 @@ def read_rows(file: Path) -> pd.DataFrame:
     return _tidy(rows, file)
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(data: bytes, errors: str = "strict") -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16")
+        return data.decode("utf-16", errors)
     if b"\0" in data[:2]:
-        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError:
         return data.decode("cp1252")
 
@@ -137,7 +137,7 @@ def has_columns(file: Path, columns: Iterable[str]) -> bool:
     if not file.is_file():
         return False
     with file.open("rb") as stream:
-        header = _decoded(stream.read(1 << 16)).partition("\n")[0]
+        header = _decoded(stream.read(1 << 16), "replace").partition("\n")[0]
     return set(columns) <= {name.strip().strip('"').strip() for name in re.split("[,;\t]", header)}
 
 

@@ -8,6 +8,9 @@ import pandas as pd
 import pytest
 
 import foveal
+from foveal.compare.compare import compare
+from foveal.compare.options import CompareConfig
+from foveal.config import to_toml
 from foveal.serve.work import open_cases
 from foveal.sets.records import open_prepared
 
@@ -34,6 +37,16 @@ def run_of(folder, kind, data):
     (folder / "config.toml").write_text('verb = "train"\n')
     (folder / "provenance.json").write_text(json.dumps({"data": {str(data): card["content_hash"]}}))
     return folder
+
+
+@pytest.mark.parametrize("known", [{"image_size": 16, "data": {}}, {"data": {"the image size": "16"}}])
+def test_combinations_of_another_size_are_refused_before_anything_is_written(phantom_set, tmp_path, refuses, known):
+    config = CompareConfig(data=phantom_set, out=tmp_path, init=("random",), encoder="strided_conv", how=("probe",))
+    (tmp_path / "config.toml").write_text(to_toml("compare", config))
+    (tmp_path / "provenance.json").write_text(json.dumps(known))
+    with refuses("run.other_size", tmp_path, 16, 32):
+        compare(config)
+    assert json.loads((tmp_path / "provenance.json").read_text()) == known
 
 
 def test_without_training_images_there_is_nothing_to_compare_or_to_show(without, tmp_path, refuses):

@@ -170,8 +170,23 @@ def test_two_readers_agree_with_an_interval_over_groups(tmp_path, predictions, w
                      second_reader="reader")["about"]["inter_rater"]  # fmt: skip
     assert half["value"] == found["value"] and (half["low"], half["high"]) != (found["low"], found["high"])
     for reader, code, value in (("mild", "label.value", "'mild'"), ("", "label.none", 0)):
-        with refuses(code, "--second-reader reader", value):
+        with refuses(code, "--second-reader reader", value) as caught:
             foveal.evaluate(write(tmp_path / "q.csv", table.assign(reader=reader)), second_reader="reader")
+        assert ", ," not in caught.value.expected and "of ," not in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("text", "leaks"),
+    [
+        ('verb = "train"\nallow_leaks = true\n', True), ('verb = "train"\n', False),
+        ('verb = "predict"\nallow_leaks = true\n', False), ("[predict]\nsize = 1\n", False), ("= no TOML", False),
+    ],
+    ids=range(5),
+)  # fmt: skip
+def test_leaks_are_told_by_the_options_of_a_training_only(tmp_path, predictions, write, capsys, text, leaks):
+    (tmp_path / "config.toml").write_text(text)
+    assert foveal.evaluate(write(tmp_path / "p.csv", predictions())).is_file()
+    assert ("--allow-leaks" in capsys.readouterr().out) == leaks
 
 
 def test_subgroups_come_from_any_column(tmp_path, predictions, write):

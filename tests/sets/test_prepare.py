@@ -217,6 +217,12 @@ def test_disease_folders_are_a_pool_with_the_flag_alone(tmp_path, write_phantoms
     assert parse(PrepareConfig, "prepare", ["p", "--out", "d", "--unlabelled", "7"]).unlabelled == 7
 
 
+@pytest.mark.parametrize("words", [["photos"], ["5", "7"], ["5", "photos"]])
+def test_the_source_does_not_follow_unlabelled(words, refuses):
+    with refuses("option.value", "--unlabelled", " ".join(words), "SOURCE"):
+        parse(PrepareConfig, "prepare", ["--out", "d", "--unlabelled", *words])
+
+
 def test_icdr_is_refused_for_classes_of_another_scale(tmp_path, write_phantoms, refuses):
     write_phantoms(tmp_path / "p", 12)
     out = foveal.prepare(tmp_path / "p", out=tmp_path / "d", size=16, scale="icdr", classes="0+1,2+3+4", val=0, test=0)
@@ -227,15 +233,33 @@ def test_icdr_is_refused_for_classes_of_another_scale(tmp_path, write_phantoms, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "p"]
 
 
-@pytest.mark.parametrize("code", ["output.full", "split.unknown"])
-def test_a_refused_preparation_leaves_nothing_behind(tmp_path, write_phantoms, refuses, monkeypatch, code):
+@pytest.mark.parametrize("step", ["check_space", "assemble"])
+def test_a_refused_preparation_leaves_nothing_behind_but_finished_shards(
+    tmp_path, write_phantoms, refuses, monkeypatch, step
+):
     write_phantoms(tmp_path / "p", 5)
+    out = tmp_path / "new" / "deep" / "d"
 
     def refuse(*_, **__):
-        raise FovealError(code, "refused")
+        raise FovealError("split.unknown", "refused")
 
-    step = "check_space" if code == "output.full" else "assemble"
-    monkeypatch.setattr(f"foveal.sets.prepare.{step}", refuse)
-    with refuses(code):
-        foveal.prepare(tmp_path / "p", out=tmp_path / "new" / "deep" / "d", size=16)
-    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    with monkeypatch.context() as patch, refuses("split.unknown"):
+        patch.setattr(f"foveal.sets.prepare.{step}", refuse)
+        foveal.prepare(tmp_path / "p", out=out, size=16)
+    if step == "check_space":
+        assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    else:
+        monkeypatch.setattr("foveal.sets.prepare.run_jobs", refuse)  # nothing is decoded again
+        assert (foveal.prepare(tmp_path / "p", out=out, size=16) / "card.json").is_file()
+
+
+def test_what_others_wrote_beside_a_refused_preparation_stays(tmp_path, write_phantoms, refuses, monkeypatch):
+    def refuse(*_, **__):
+        (tmp_path / "new" / "note.txt").write_text("mine")
+        raise FovealError("output.full", "refused")
+
+    write_phantoms(tmp_path / "p", 5)
+    monkeypatch.setattr("foveal.sets.prepare.check_space", refuse)
+    with refuses("output.full"):
+        foveal.prepare(tmp_path / "p", out=tmp_path / "new" / "d", size=16)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["note.txt"]

@@ -284,9 +284,10 @@ def test_messidor2_as_published(tmp_path):
 
 
 def test_messidor2_pairs_make_the_groups_when_they_are_there(tmp_path, refuses):
-    root = write_messidor2(tmp_path, "20051020_43808_0100_PP.png,3,0,1\n20051020_43832_0100_PP.png,1,0,1\n")
+    root = write_messidor2(tmp_path / "set", "20051020_43808_0100_PP.png,3,0,1\n20051020_43832_0100_PP.png,1,0,1\n")
     write(root / "messidor-2.csv", "left;right\n20051020_43808_0100_PP.png;20051020_43832_0100_PP.png\n")
     assert set(messidor2.load(root, DEFAULT).table["group"][:2]) == {"20051020_43808_0100_pp"}
+    assert set(messidor2.load(tmp_path, DEFAULT).table["group"][:2]) == {"20051020_43808_0100_pp"}
     write(root / "messidor-2.csv", "links;right\na;b\n")
     with refuses("table.missing_column", "messidor-2.csv", "left"):
         messidor2.load(root, DEFAULT)
@@ -485,6 +486,7 @@ def test_deepdrid_refuses(tmp_path, refuses, row, code, named):
         (aptos, "train.csv", "id,diagnosis\n000c1434d8d7,2\n", ("id_code",)),
         (eyepacs, "trainLabels.csv", "image,grade\n10_left,0\n", ("level",)),
         (messidor2, "messidor_data.csv", "image_id,grade\n", ("adjudicated_dr_grade", "adjudicated_dme")),
+        (messidor2, "messidor_data.csv", "id_code,diagnosis\nIM000012.jpg,2\n", ("adjudicated_gradable",)),
         (
             deepdrid, "regular-fundus-training/regular-fundus-training.csv", "patient_id,image_id\n1,1_l1\n",
             ("Overall quality", "left_eye_DR_Level", "right_eye_DR_Level"),
@@ -560,6 +562,10 @@ def test_eyepacs_resized_by_others(tmp_path):
     assert list(source.table["file"]) == ["resized_train/17_left.jpeg", "resized_train/17_right.jpeg"]
     (tmp_path / "trainLabels.csv").unlink()
     assert eyepacs.load(tmp_path, DEFAULT).root == tmp_path / "resized_train_cropped"
+    (tmp_path / "trainLabels_cropped.csv").unlink()
+    write_pictures(tmp_path / "resized_test", "1_left.jpeg")
+    write(tmp_path / "retinopathy_solution.csv", "image,level,Usage\n1_left,3,Public\n")
+    assert graded(eyepacs.load(tmp_path, DEFAULT))["1_left"] == 3
 
 
 def test_eyepacs_with_the_tables_of_2015_in_a_folder(tmp_path):

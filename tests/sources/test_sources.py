@@ -1,4 +1,5 @@
 import gzip
+import io
 import pickle
 import struct
 import typing
@@ -181,6 +182,8 @@ def test_table_columns_by_option(tmp_path):
         ("image,level,grade\nx,1,1\n", {}, "table.ambiguous_column", ("--label-column", 2)),
         ("image,level\nx,1\n", {"label_column": "grad"}, "table.missing_column", ("--label-column", "grad", "'image'")),
         ("image,level\nx,1\n", {"group_column": "person"}, "table.missing_column", ("--group-column", "person")),
+        ("image,level\nx,1\n", {"group_column": ""}, "table.missing_column", ("--group-column",)),
+        ("image,level\nx,1\n", {"split_column": ""}, "table.missing_column", ("--split-column",)),
     ],
 )
 def test_missing_columns_are_named(tmp_path, refuses, text, options, code, named):
@@ -380,7 +383,13 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, refuses):
 
 
 @pytest.mark.parametrize(
-    ("images", "named"), [(np.zeros((2, 32, 32, 4), np.uint8), (32, 4)), (np.zeros((2, 32, 32)), ("float64",))]
+    ("images", "named"),
+    [
+        (np.zeros((2, 32, 32, 4), np.uint8), (32, 4)),
+        (np.zeros((2, 32, 32)), ("float64",)),
+        (np.zeros((2, 28, 32, 3), np.uint8), (28, 32)),
+        (np.zeros((2, 32, 32), np.uint8), ("(32, 32, 1)", "(32, 32, 3)")),
+    ],
 )
 def test_arrays_that_are_no_pictures_are_refused(tmp_path, refuses, images, named):
     arrays = {"x_train": np.zeros((2, 32, 32, 3), np.uint8), "y_train": [0, 1], "x_test": images, "y_test": [0, 1]}
@@ -424,6 +433,14 @@ def test_columns_are_for_tables_only(tmp_path, refuses):
     write_picture(tmp_path / "0" / "a.png")
     with refuses("option.conflict", tmp_path, "folder", "--label-column", "--dataset table"):
         read_source(tmp_path, "folder", SourceOptions(label_column="x"))
+    with refuses("option.conflict", "--group-column"):
+        read_source(tmp_path, "folder", SourceOptions(group_column=""))
+
+
+def written(save, array):
+    """The bytes of a file of numpy."""
+    save(stream := io.BytesIO(), array)
+    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -434,9 +451,13 @@ def test_columns_are_for_tables_only(tmp_path, refuses):
         ("cifar10", "cifar10.npz", b"not arrays"),
         ("cifar10", "data_batch_1", pickle.dumps({b"images": 1}, protocol=2)),
         ("cifar10", "data_batch_1", pickle.dumps({b"data": b"x", b"labels": []}, protocol=2)[:-3]),
+        ("cifar10", "data_batch_1", pickle.dumps([1, 2], protocol=2)),
+        ("mnist", "train-images-idx3-ubyte", b"\0\0\x08"),
         ("retinamnist", "retinamnist.npz", b"PK\3\4 cut off"),
+        ("retinamnist", "retinamnist.npz", written(np.save, np.zeros(3))),
+        ("medmnist", "octmnist.npz", written(np.savez, np.zeros(3)).replace(b"PK\1\2", b"PK\0\0")),
     ],
-    ids=range(6),
+    ids=range(10),
 )
 def test_a_damaged_file_is_one_error(tmp_path, refuses, name, file, data):
     (tmp_path / file).write_bytes(data)

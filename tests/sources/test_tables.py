@@ -9,7 +9,7 @@ from foveal.sources.cards import ICDR
 from foveal.sources.names import grade_of, name_classes, part_of, patients_and_eyes
 from foveal.sources.registry import SOURCES, read_source
 from foveal.sources.source import SourceOptions
-from foveal.sources.tables import read_rows
+from foveal.sources.tables import has_columns, read_rows
 
 DEFAULT = SourceOptions()
 PIXELS = cv2.imencode(".png", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
@@ -235,6 +235,19 @@ def test_tables_of_any_encoding(tmp_path, encoding, separator):
     (tmp_path / "x.csv").write_bytes(text.encode(encoding))
     rows = read_rows(tmp_path / "x.csv")
     assert rows.to_dict("list") == {"image": ["a", "b"], "grade": ["1", "0"], "clinic": ["Lariboisi\u00e8re", ""]}
+
+
+def test_columns_are_found_in_large_tables_and_not_in_other_files(tmp_path, refuses):
+    file = tmp_path / "x.csv"
+    for start in ("id", "idx"):  # of the two, one has a letter across the end of what is read of a large file
+        file.write_text(f"{start},grade\n" + "\u00e8" * (1 << 16), encoding="utf-8")
+        assert has_columns(file, (start, "grade"))
+    file.write_bytes(b"id,grade\n\x81\x8d")
+    assert has_columns(file, ("id", "grade"))
+    file.write_bytes(b"\x89\x81\x8d\n")
+    assert not has_columns(file, ("id",))
+    with refuses("table.damaged", file):
+        read_rows(file)
 
 
 def test_a_table_without_a_header(tmp_path):
