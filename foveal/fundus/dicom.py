@@ -2,7 +2,8 @@
 
 Fundus cameras export DICOM (Ophthalmic Photography 8 and 16 bit) with the patient's name and birth date in it. Only
 the elements listed here are parsed; the others are skipped, so they cannot end up in a table or a message. Of the
-patient's number only a hash is kept.
+patient's number only a hash is kept. This is no anonymisation: the hash is a plain SHA-256 without a secret, so whoever
+has it can find a short number by hashing all of them.
 
 pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed files. Other compressions, such as
 JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
