@@ -1,5 +1,7 @@
 """prepare: what it makes of a source, and what it refuses."""
 
+import errno
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -251,6 +253,16 @@ def test_a_refused_preparation_leaves_nothing_behind_but_finished_shards(
     else:
         monkeypatch.setattr("foveal.sets.prepare.run_jobs", refuse)  # nothing is decoded again
         assert (foveal.prepare(tmp_path / "p", out=out, size=16) / "card.json").is_file()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_in_the_words_of_the_system(tmp_path, refuses, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("foveal.sets.shards._write_array", fail)
+    with refuses("output.full", "images", 0, os.strerror(number)):
+        foveal.prepare("phantom:4", out=tmp_path / "set", size=16)
 
 
 def test_what_others_wrote_beside_a_refused_preparation_stays(tmp_path, write_phantoms, refuses, monkeypatch):
