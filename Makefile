@@ -9,6 +9,8 @@ FAST := not slow and not gpu and not browser and not real
 # Keep compiled Python in .venv, whatever the environment says: compiling torch, matplotlib and the tests again takes
 # longer than loading them, and the tests start a hundred processes.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
+# As foveal sets it for itself; the tests import torch first.
+export OMP_WAIT_POLICY ?= passive
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo check test lint types fast avx2 slow browser chromium clean

@@ -19,11 +19,11 @@ from foveal.augment.views import plain_view
 from foveal.console import Bar, is_first_process, progress_bar, show_table
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import give_back_memory, held_memory
+from foveal.hardware import free_on, give_back_memory, held_memory
 from foveal.nets.encoder import feature_size
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Choice, Machine, free_bytes, step_memory, wait_for
+from foveal.pretrain.auto import Choice, Machine, step_memory, wait_for
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Batch, Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig, seconds_of
@@ -197,13 +197,15 @@ def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int 
 def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsal: Rehearsal, images: int) -> None:
     """Print what is chosen, and what the run will take; images: those of an epoch's whole batches."""
     every, looks = config.probe_every, looks_in(config.epochs, config.probe_every)
-    free = free_bytes(replace(machine, count=0)) / 2**30  # the pool is loaded already
+    on_gpu = machine.device.type == "cuda"
+    free = free_on(machine.device)  # first, because it gives back what is only kept
+    available = free + (torch.cuda.memory_allocated(machine.device) if on_gpu else held_memory())
     run = f"{counted(config.epochs, 'epoch')} of {images:,} images and {looks} looks"
     rows = [
         *choice.lines(),
         ("images per second, all processes", f"{rehearsal.images_per_second:,.1f}"),
         ("waiting for views", f"{rehearsal.data_wait:.0%}"),
-        ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} GiB (free: {free:.1f} GiB)"),
+        ("peak memory of a process", f"{rehearsal.memory / 2**30:.1f} of {available / 2**30:.1f} GiB"),
         ("a look at the features" + ("" if config.probe is None else " and the probe"), duration(rehearsal.look)),
         (run, duration(seconds_of_run(config.epochs, images, every, rehearsal))),
     ]

@@ -1,0 +1,63 @@
+"""Training steps with threads that wait passively or spin, alone and beside other work, in turn.
+
+    python benchmarks/waiting.py [--encoder resnet18] [--size 128] [--batch-size 16] [--rounds 3] [--busy 4]
+
+Spinning is OpenMP's default in torch; `import foveal` makes waiting passive. The other work is --busy processes that
+count. Prints the median seconds of a step of each, and the ratio.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+
+STEPS = """
+import sys, time, torch, timm
+network = timm.create_model(sys.argv[1], num_classes=5).to(memory_format=torch.channels_last)
+size, batch = int(sys.argv[2]), int(sys.argv[3])
+images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
+seconds = []
+for _ in range(8):
+    began = time.perf_counter()
+    network(images).sum().backward()
+    seconds.append(time.perf_counter() - began)
+print(sorted(seconds[1:])[3])
+"""
+
+
+def measure(policy: str, options: argparse.Namespace) -> float:
+    """Median seconds of a step in a process of its own."""
+    command = [sys.executable, "-c", STEPS, options.encoder, str(options.size), str(options.batch_size)]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": policy} if policy == "passive" else {}
+    return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+def compare(options: argparse.Namespace) -> str:
+    """Both policies in turn: medians and the ratio."""
+    pairs = [(measure("spin", options), measure("passive", options)) for _ in range(options.rounds)]
+    spinning, passive = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(spin / wait for spin, wait in pairs)
+    return f"spinning {spinning:.3f} s, passive {passive:.3f} s; spinning takes {ratio:.2f} times as long"
+
+
+def main() -> None:
+    """Compare both alone, then beside other work."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--encoder", default="resnet18")
+    for name, usual in (("size", 128), ("batch-size", 16), ("rounds", 3), ("busy", 4)):
+        parser.add_argument(f"--{name}", type=int, default=usual)
+    options = parser.parse_args()
+    print(f"{options.encoder}, {options.size} px, batch {options.batch_size}, n = {options.rounds}")
+    print(f"alone: {compare(options)}")
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)]
+    try:
+        print(f"beside {options.busy} busy processes: {compare(options)}")
+    finally:
+        for other in others:
+            other.kill()
+
+
+if __name__ == "__main__":
+    main()
