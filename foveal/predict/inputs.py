@@ -4,10 +4,10 @@
     folder/            every picture in it and in its subfolders
     archive.zip        every picture in it; nothing is unpacked to disk
     "study/**/*.png"   a pattern (quoted, so that the shell does not expand it)
-    list.csv           a table as `prepare` reads it, with a column file, path, image, id_code, … (or a single column)
+    list.csv           a table as `prepare` reads it, with a column file, path, image, id_code, … or without a header
     DATA               a prepared set
 
-Photographs are listed and read one by one, so memory does not grow with their number.
+Photographs are read one by one; only their names are all in memory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.sources.matching import Matcher
+from foveal.sources.matching import Matcher, is_file
 from foveal.sources.source import PICTURES, list_pictures
-from foveal.sources.tables import TABLES, choose_column, read_rows
+from foveal.sources.tables import TABLES, read_rows, usual_columns
 
+LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")  # of several, the first here counts
 LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive; the size in its header may be wrong
 
 
@@ -150,25 +151,54 @@ def _unpacked(archive: Path, member: str) -> bytes:
 
 
 def _listed(table: Path) -> list[Path]:
-    """The files of a list, row by row, found as `prepare` finds the pictures of a table; a missing one keeps its name.
+    """The files of a list, row by row; a missing one keeps its name.
 
-    The first line may be a header, or the first file of a single column.
+    A name that is no file as it is written is looked for below the folder of the list, as `prepare` does. A few missing
+    absolute names are not worth that: they are files that are gone.
     """
+    folder, names = table.parent, _names_in(table)
+    found = {name: file for name in names if (file := _as_written(folder, name)) is not None}
+    missing = [name for name in names if name not in found]
+    if missing and not (found and all(Path(name).is_absolute() for name in missing)):
+        found |= _searched(table, missing, bool(found))
+    return [found.get(name, folder / name.replace("\\", "/")) for name in names]
+
+
+def _names_in(table: Path) -> list[str]:
+    """The names in a list, from the first of LIST_COLUMNS that it has, or its only column with another usual name."""
     if table.stat().st_size == 0:
         raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
     rows = read_rows(table)
-    names = [name.replace("\\", "/") for name in rows[choose_column(rows, None, "image", table)] if name]
-    if all((table.parent / name).is_file() for name in names):
-        return [table.parent / name for name in names]
+    usual = {column.lower(): column for column in usual_columns(rows, "image")}
+    columns = [usual[name] for name in LIST_COLUMNS if name in usual][:1] or list(usual.values())
+    if len(columns) != 1:
+        code = "table.ambiguous_column" if columns else "table.missing_column"
+        what = f"{table}: {len(columns) or 'no'} columns could hold the files; it has {', '.join(map(repr, rows))}"
+        raise FovealError(code, what, fix="name the column of the files `file`")
+    return [name for name in rows[columns[0]] if name]
+
+
+def _as_written(folder: Path, name: str) -> Path | None:
+    """The file of this name, in which a backslash is itself or a slash; None if there is none."""
+    files = (folder / name, folder / name.replace("\\", "/"))
+    return next(filter(is_file, files), None)
+
+
+def _searched(table: Path, names: list[str], others: bool) -> dict[str, Path]:
+    """The pictures below the folder of a list that its missing names mean, as far as there are any.
+
+    FovealError if a name means several, or if none means any and there are no `others`.
+    """
     try:
         pictures = list_pictures(table.parent)
     except FovealError:
         pictures = []
     matcher = Matcher(pictures, table.parent)
     hits = [matcher.find(name) for name in matcher.relative(names)]
-    matcher.check(names, hits, table, least=0)
+    if not others:
+        matcher.check(names, hits, table, least=0)
     for name, paths in zip(names, hits, strict=True):
         if len(paths) > 1:
             what = f"{table}: '{name}' matches several pictures: {', '.join(map(str, paths[:3]))}"
             raise FovealError("table.ambiguous_image", what, fix="write the path of the picture into the table")
-    return [paths[0] if paths else table.parent / name for name, paths in zip(names, hits, strict=True)]
+    return {name: paths[0] for name, paths in zip(names, hits, strict=True) if paths}

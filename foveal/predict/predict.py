@@ -5,8 +5,8 @@ foveal predict RUN DATA --split test --out predictions.csv
 foveal predict RUN RUN2 RUN3 folder/ --tta flips
 foveal predict exported/model.onnx folder/ --out predictions.jsonl
 
-Rows are written while images are graded, so memory does not grow with their number. After an interruption, run the same
-command again to resume.
+Rows are written while images are graded: of all photographs, only the names are in memory. After an interruption, run
+the same command again to resume.
 """
 
 from __future__ import annotations
@@ -168,13 +168,13 @@ def _tables_of_photographs(
     """Tables of predictions for photographs, in batches; draws the overlays."""
     if not paths:
         return
-    count = sum(1 for _ in list_photographs(paths))  # list the names twice, to save memory
-    listed = (photograph for photograph in list_photographs(paths) if photograph.id not in done)
+    photographs = list(list_photographs(paths))  # only once, since folders may be large and on a network
+    listed = (photograph for photograph in photographs if photograph.id not in done)
     if config.ray:
         tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)
     else:
         tables = (_table_of(config, model, batch) for batch in batches(model.read(listed)))
-    with progress_bar("predict", count, done=len(done)) as bar:
+    with progress_bar("predict", len(photographs), done=len(done)) as bar:
         for table in tables:
             yield table
             bar.advance(len(table))

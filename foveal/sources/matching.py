@@ -48,7 +48,7 @@ class Matcher:
     def relative(self, names: Sequence[str]) -> list[str]:
         """The names with slashes; absolute ones without their common folder, or with the last parts of it."""
         plain = [name.replace("\\", "/") for name in names]
-        far = [name for name in plain if _is_absolute(name) and not Path(name).is_file()]
+        far = [name for name in plain if _is_absolute(name) and not is_file(Path(name))]
         if not far:
             return plain
         common = os.path.commonpath([PurePosixPath(name).parent for name in far]) if _one_root(far) else ""
@@ -67,10 +67,7 @@ class Matcher:
         hits = self.by_name.get(plain) or self.by_name.get(without_ending(name).lower())
         if hits:
             return hits
-        try:
-            return [self.folder / name] if (self.folder / name).is_file() else []
-        except (ValueError, OSError):  # a name that no file can have
-            return []
+        return [self.folder / name] if is_file(self.folder / name) else []
 
     def check(self, names: Sequence[str], hits: Sequence[Sequence[Path]], table: Path, least: float = 0.9) -> None:
         """FovealError unless the share `least` of the names match: it shows names, files, and what would match."""
@@ -84,13 +81,23 @@ class Matcher:
             f"{', '.join(map(repr, missing[:3]))}; files: {', '.join(map(repr, there[:3]))}"
         )
         fix = "correct the names, or delete the rows without a picture"
+        plain = {without_ending(name).lower() for name in there}
+        wrong = [name for name in (without_ending(name).lower() for name in missing) if name not in plain]
         for how, repair in _REPAIRS.items():
-            files = {repair(without_ending(name).lower()) for name in there}
-            would = sum(repair(without_ending(name.replace("\\", "/")).lower()) in files for name in missing)
+            files = set(map(repair, plain))
+            would = sum(repair(name) in files for name in wrong)
             if 2 * would > len(missing):
                 fix = f"correct the names: {would} of the other {len(missing)} would match {how}"
                 break
         raise FovealError("table.unmatched", what, fix=fix)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_absolute(name: str) -> bool:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.predict import model
+from foveal.predict import inputs, model
 from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.predict.model import Model
 
@@ -37,12 +37,15 @@ def test_patterns_lists_and_archives_name_the_same_photographs(photographs, tmp_
         ("none.zip", b"PK\5\6" + bytes(18), "image.none"),
         ("a.csv", b"", "table.empty"),
         ("b.csv", b"file\n\xff\xfe.png\n", "table.unmatched"),
+        ("c.csv", b"who,when\nx,y\n", "table.missing_column"),
+        ("d.csv", b"id,photo\n1,2\n", "table.ambiguous_column"),
     ],
 )
 def test_what_is_not_an_archive_or_a_list_is_refused(tmp_path, refuses, name, content, code):
     (tmp_path / name).write_bytes(content)
-    with refuses(code, tmp_path / name):
+    with refuses(code, tmp_path / name) as told:
         ids(tmp_path / name)
+    assert "--" not in str(told.value)  # predict has no option for columns
 
 
 def test_members_of_archives_are_graded_in_memory_whatever_they_are_called(grader_run, photographs, tmp_path):
@@ -123,11 +126,36 @@ def test_a_cluster_gives_the_same_table(grader_run, photographs, tmp_path, refus
         "id_code,diagnosis\n0,1\n2,0\n",
         "image;level\nphotos\\0.png;1\nphotos\\2.png;0\n",
         "C:\\x\\0.png\nC:\\x\\2.png\n",
+        "/far/x/0.png\n/far/x/2.png\n",
+        "image,path\na,photos/0.png\nb,photos/2.png\n",
     ],
 )
 def test_a_list_is_read_as_prepare_reads_a_table(photographs, tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
     assert ids(tmp_path / "labels.csv") == [(photographs / name).as_posix() for name in ("0.png", "2.png")]
+
+
+def test_names_that_are_no_files_are_kept_and_do_not_stop_the_others(photographs, tmp_path):
+    (photographs / "a\\b.png").write_bytes((photographs / "0.png").read_bytes())
+    names = ["a\\b.png", "n" * 5000 + ".png", "/" + "n" * 5000 + ".png", "1.png"]
+    (photographs / "list.csv").write_text("\n".join(["file", *names]))
+    assert ids(photographs / "list.csv") == [str(photographs / name) for name in names]
+
+
+def test_files_that_are_gone_are_not_searched_for(photographs, tmp_path, monkeypatch):
+    names = [str(photographs / "0.png"), str(tmp_path / "gone.png")]
+    (tmp_path / "list.csv").write_text("\n".join(["file", *names]))
+    monkeypatch.setattr(inputs, "list_pictures", lambda _: pytest.fail("searched"))
+    assert ids(tmp_path / "list.csv") == names
+
+
+def test_each_folder_is_listed_once(grader_run, photographs, tmp_path, monkeypatch):
+    listed = []
+    list_pictures = inputs.list_pictures
+    monkeypatch.setattr(inputs, "list_pictures", lambda folder: listed.append(folder) or list_pictures(folder))
+    (tmp_path / "list.csv").write_text("file\nphotos/1.png\nphotos/gone.png\n")
+    foveal.predict(grader_run, tmp_path / "list.csv", out=tmp_path / "p.csv")
+    assert listed == [tmp_path]
 
 
 def test_a_list_that_names_nothing_here_is_refused(photographs, tmp_path, refuses):

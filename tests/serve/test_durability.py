@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from foveal.serve.database import LOCK
 from foveal.serve.reviews import Review, open_reviews
 
 pytestmark = pytest.mark.slow
@@ -162,6 +163,17 @@ def test_a_statement_has_a_time_and_a_lost_server_is_noticed(postgresql, databas
     postgresql.run(f"ALTER DATABASE {make_url(database).database} SET statement_timeout TO '7s'")
     with closing(open_reviews(database)) as store, store._engine.connect() as connection:
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "7s"  # as it was chosen there
+
+
+def test_a_server_waits_for_another_one_that_makes_the_tables_for_long(postgresql, database):
+    postgresql.run(f"ALTER DATABASE {make_url(database).database} SET statement_timeout TO '50ms'")
+    with psycopg.connect(database) as other, ThreadPoolExecutor(1) as threads:
+        other.execute("SELECT pg_advisory_xact_lock(%s::bigint)", [LOCK])
+        opened = threads.submit(open_reviews, database)
+        time.sleep(0.3)
+        assert not opened.done()
+        other.rollback()
+        opened.result(timeout=5).close()
 
 
 def test_a_stopped_server_is_reported_in_time_and_used_again_later(postgresql, database, browsing):

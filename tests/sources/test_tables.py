@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from foveal.sources.cards import ICDR
+from foveal.sources.matching import Matcher
 from foveal.sources.names import grade_of, name_classes, part_of, patients_and_eyes
 from foveal.sources.registry import SOURCES, read_source
 from foveal.sources.source import SourceOptions
@@ -312,3 +313,10 @@ def test_dicom_headers_tell_patient_and_eye_but_not_the_number(tmp_path):
     assert list(table["eye"]) == ["left", "right", "", ""] and list(table["group"])[2:] == ["", ""]
     first, second = table["group"][:2]
     assert first == second and first.startswith("dicom-") and "4711" not in table.to_csv()
+
+
+def test_a_repair_that_changes_nothing_is_not_advised(tmp_path, refuses):
+    matcher = Matcher([tmp_path / "a\\b.png"], tmp_path)
+    with refuses("table.unmatched", tmp_path) as told:
+        matcher.check(["a\\b.png"], [[]], tmp_path / "t.csv")
+    assert "17.0" not in str(told.value)
