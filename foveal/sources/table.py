@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -50,7 +51,12 @@ class Table(Layout[list[Path]]):
 
     def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
         folder = _folder_of(root, found)
-        pictures = list_pictures(folder)
+        try:
+            pictures = list_pictures(folder)
+        except FovealError:
+            for file in found:  # a table without labels needs no pictures to be refused
+                choose_column(read_rows(file), options.label_column, "label", file)
+            raise
         parts, used = zip(*(_part(file, folder, pictures, options, len(found) > 1) for file in found), strict=True)
         texts = pd.concat([part.rows["text"] for part in parts])
         numbers, classes, scale, note = name_classes({text for text in texts if text}, options.scale)
@@ -165,9 +171,8 @@ def _folder_of(root: Path, files: list[Path]) -> Path:
     """Where the pictures are: below a table that was given, or beside the folder that it is in."""
     if root.is_dir() and root.suffix.lower() not in TABLES:
         return root
-    folder = root.parent
-    try:
-        list_pictures(folder)
-    except FovealError:
-        return folder.parent if len(files) == 1 and folder.parent != folder else folder
-    return folder
+    for folder in (root.parent, root.parent.parent) if len(files) == 1 else ():
+        with suppress(FovealError):
+            list_pictures(folder)
+            return folder
+    return root.parent

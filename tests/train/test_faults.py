@@ -57,8 +57,8 @@ def test_keys_with_a_prefix_of_what_stood_around_them(phantom_set, grader_run, t
     from safetensors.torch import save_file
 
     weights = checkpoint.load_weights(grader_run / "encoder.safetensors")
-    save_file({f"encoder.{key}": value for key, value in weights.items()}, tmp_path / "wrapped.safetensors")
-    with refuses("weights.mismatch", "wrapped.safetensors", "encoder."):
+    save_file({f"around.it.{key}": value for key, value in weights.items()}, tmp_path / "wrapped.safetensors")
+    with refuses("weights.mismatch", "wrapped.safetensors", "around.it."):
         foveal.train(
             phantom_set, out=tmp_path / "run", encoder="small_conv", init=str(tmp_path / "wrapped.safetensors"),
             epochs=1, batch_size=8,
