@@ -10,7 +10,7 @@ FAST := not slow and not gpu and not browser and not real
 # longer than loading them, and the tests start a hundred processes.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 # As foveal sets it for itself; the tests import torch first.
-export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 20000
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo check test lint types fast avx2 slow browser chromium clean

@@ -1,8 +1,8 @@
-"""Training steps with threads that wait passively or spin, alone and beside other work, in turn.
+"""Training steps with threads that spin shortly or long, alone and beside other work, in turn.
 
     python benchmarks/waiting.py [--encoder resnet18] [--size 128] [--batch-size 16] [--rounds 3] [--busy 4]
 
-Spinning is OpenMP's default in torch; `import foveal` makes waiting passive. The other work is --busy processes that
+Spinning long is OpenMP's default in torch; `import foveal` shortens it. The other work is --busy processes that
 count. Prints the median seconds of a step of each, and the ratio.
 """
 
@@ -29,17 +29,17 @@ print(sorted(seconds[1:])[3])
 def measure(policy: str, options: argparse.Namespace) -> float:
     """Median seconds of a step in a process of its own."""
     command = [sys.executable, "-c", STEPS, options.encoder, str(options.size), str(options.batch_size)]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": policy} if policy == "passive" else {}
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment |= {"GOMP_SPINCOUNT": "20000"} if policy == "short" else {}
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
 def compare(options: argparse.Namespace) -> str:
     """Both policies in turn: medians and the ratio."""
-    pairs = [(measure("spin", options), measure("passive", options)) for _ in range(options.rounds)]
-    spinning, passive = (statistics.median(column) for column in zip(*pairs, strict=True))
+    pairs = [(measure("spin", options), measure("short", options)) for _ in range(options.rounds)]
+    spinning, short = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(spin / wait for spin, wait in pairs)
-    return f"spinning {spinning:.3f} s, passive {passive:.3f} s; spinning takes {ratio:.2f} times as long"
+    return f"long {spinning:.3f} s, shortly {short:.3f} s; spinning long takes {ratio:.2f} times as long"
 
 
 def main() -> None:
