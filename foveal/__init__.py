@@ -7,8 +7,8 @@ grader for use in a program. All of them raise `foveal.FovealError`.
 # isort: off
 import os
 
-# Threads of OpenMP that wait for each other spin long by default. Beside other work they then take the cores that the others
-# need, and training was several times slower (benchmarks/waiting.py). torch reads this when it is imported.
+# Threads of OpenMP that wait for each other spin long by default. Beside other work they then take the cores that the
+# others need, and training was several times slower (benchmarks/waiting.py). torch reads this when it is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from foveal.errors import FovealError
