@@ -4,16 +4,15 @@
 
 Both sides see the same drawn photographs. The plain loop is what a tutorial would write: a tensor of images, the
 network, AdamW, one forward and backward pass a step, and after each epoch a pass over the validation part. Each
-measurement is a process of its own. Peak memory is what the process held at most (VmHWM), with Python and torch.
+measurement is a process of its own. Peak memory is the most that the process held, with Python and torch.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from own_process import result_of
 
 CASES = ("train:tf_efficientnet_lite0:224:32", "train:tf_efficientnet_lite0:384:32",
          "pretrain:tf_efficientnet_lite0:224:32", "pretrain:resnet18:128:64")  # fmt: skip
@@ -64,7 +63,7 @@ for epoch in range(epochs):
         with torch.no_grad():
             for rows in images["val"].split(batch):
                 model(pixels(rows))
-rate = sorted(rates)[len(rates) // 2]
+result = {"rate": sorted(rates)[len(rates) // 2]}
 """
 
 OURS = """
@@ -76,25 +75,8 @@ if verb == "train":
 else:
     foveal.pretrain(folder + "/set", **options, views="simclr", precision="fp32")
 rows = [json.loads(line) for line in open(folder + "/run/metrics.jsonl")]
-rate = max(row["images_per_second"] for row in rows)
+result = {"rate": sorted(row["images_per_second"] for row in rows)[len(rows) // 2]}
 """
-
-PRINTED = """
-import json
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-print("RESULT", json.dumps({"rate": rate, "gib": int(status["VmHWM"].split()[0]) / 2**20}))
-"""
-
-
-def measure(program: str, folder: str, case: str) -> dict[str, float]:
-    """Images per second and peak GiB of one program, in a process of its own."""
-    command = [sys.executable, "-c", program + PRINTED, folder, *case.split(":"), str(EPOCHS)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    if not lines:
-        sys.exit(f"{case}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(lines[0].removeprefix("RESULT "))
-    return result
 
 
 def main() -> None:
@@ -110,8 +92,8 @@ def main() -> None:
         for _ in range(options.rounds):
             with tempfile.TemporaryDirectory() as folder:
                 foveal.prepare(f"phantom:{COUNT}", out=Path(folder) / "set", size=int(case.split(":")[2]))
-                found["plain"].append(measure(PLAIN, folder, case))
-                found["ours"].append(measure(OURS, folder, case))
+                found["plain"].append(result_of(PLAIN, folder, *case.split(":"), EPOCHS))
+                found["ours"].append(result_of(OURS, folder, *case.split(":"), EPOCHS))
         memory, speed = (
             [ours[key] / plain[key] for ours, plain in zip(found["ours"], found["plain"], strict=True)]
             for key in ("gib", "rate")

@@ -9,14 +9,12 @@ A last column gives the time per image relative to the smallest count: 1.0 is li
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+from own_process import result_of
 
 from foveal.sources.phantom import draw_phantom
 
@@ -40,13 +38,12 @@ drawn = foveal.prepare('phantom:60', out=folder / 'labelled', size=64)
 foveal.train(drawn, out=folder / 'grader', encoder='small_conv', epochs=1, batch_size=16)
 """
 PROGRAM = """
-import json, sys, time, foveal
+import sys, time, foveal
 from pathlib import Path
-from foveal.hardware import peak_memory
 folder = Path(sys.argv[1])
 began = time.perf_counter()
 {step}
-print("RESULT", json.dumps({{"seconds": time.perf_counter() - began, "gib": peak_memory() / 2**30}}))
+result = {{"seconds": time.perf_counter() - began}}
 """
 
 
@@ -63,17 +60,6 @@ def draw(folder: Path, count: int) -> None:
         cv2.imwrite(str(file), np.clip(picture, 0, 255).astype(np.uint8)[..., ::-1])
 
 
-def measure(step: str, folder: Path) -> dict[str, float]:
-    """Seconds and peak GiB of a step, in a process of its own."""
-    command = [sys.executable, "-c", PROGRAM.format(step=step), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    if not lines:
-        sys.exit(f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
-    result: dict[str, float] = json.loads(lines[0].removeprefix("RESULT "))
-    return result
-
-
 def main() -> None:
     """Measure all steps for all counts and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -86,9 +72,9 @@ def main() -> None:
         for count in options.counts:
             folder = Path(temporary) / str(count)
             draw(folder / "files", count)
-            measure(GRADER, folder)
+            result_of(PROGRAM.format(step=GRADER), folder)
             for name, step in STEPS.items():
-                found = measure(step, folder)
+                found = result_of(PROGRAM.format(step=step), folder, seconds=4 * 3600)
                 each = found["seconds"] / count
                 relative = each / first.setdefault(name, each)
                 print(f"{count:8,}  {name:22}{found['seconds']:9.1f}{found['gib']:7.2f}{relative:17.2f}", flush=True)

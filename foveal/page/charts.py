@@ -23,8 +23,8 @@ SHAPES = {
 MARKS = ("circle", "square", "triangle", "diamond")
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Size of a drawing (width, height), and its plot area (left, top, right, bottom).
-WIDE = ((380, 240), (46, 8, 374, 194))
-SQUARE = ((340, 320), (52, 8, 334, 272))
+WIDE = ((380, 240), (46, 8, 368, 194))
+SQUARE = ((340, 320), (52, 8, 328, 272))
 
 
 def series(number: int) -> str:

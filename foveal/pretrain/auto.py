@@ -91,7 +91,7 @@ def _precision(
 ) -> tuple[str, str]:
     """The precision, and why."""
     if config.precision != "auto":
-        return config.precision, "as asked"
+        return config.precision, "as given"
     support = bf16_support(machine.device)
     if support == "matrix":
         return "bf16", "this device has matrix units for it"
@@ -187,7 +187,7 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
     """The whole share of a process where it fits into memory, else the largest part of it that does; and why."""
     share = config.batch_size // machine.world
     if config.micro_batch != "auto":
-        return config.micro_batch, "as asked"
+        return config.micro_batch, "as given"
     needs, free = step_memory(config, machine), free_bytes(machine)
     whole, available = f"{needs.of(share, share) / 2**30:.1f} GiB", f"{free / 2**30:.1f} GiB are free"
     if needs.of(share, share) <= free:

@@ -99,21 +99,20 @@ def read_labels(cells: Mapping[str, str], file: Path, scale: str) -> tuple[list[
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:
     """A source of pictures below `root` with grades from tables; pictures without a grade are a pool."""
-    table, pool = add_pictures(root, parts)
+    table, pool = add_pictures(root, parts, list_pictures(root))
     flags = table["flags"].str.split().explode().value_counts()
     grades = f"grades from {', '.join(part.table.name for part in parts)}"
     flagged = "; ".join(f"{counted(count, 'photograph')} with the flag {flag}" for flag, count in flags.items())
     return Source(root=root, table=table, classes=classes, notes=(grades, *notes, flagged, pool_note(pool)))
 
 
-def add_pictures(root: Path, parts: Sequence[Labelled]) -> tuple[pd.DataFrame, int]:
+def add_pictures(root: Path, parts: Sequence[Labelled], everything: Sequence[Path]) -> tuple[pd.DataFrame, int]:
     """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
-    Names in `file` become paths below `root`; the name of a missing picture stays unchanged. FovealError where a folder
-    does not exist, fewer than nine tenths of the names match a picture, a name matches two pictures, or two names match
-    one picture.
+    everything: the pictures below `root`. Names in `file` become paths below `root`; the name of a missing picture
+    stays unchanged. FovealError where a folder does not exist, fewer than nine tenths of the names match a picture, a
+    name matches two pictures, or two names match one picture.
     """
-    everything = list_pictures(root)
     pictures = [path for path in everything if not any(map(is_mask, path.relative_to(root).parts[:-1]))]
     if len(pictures) < len(everything):
         warn(f"{root}: {len(everything) - len(pictures):,} pictures in folders of masks are left out")

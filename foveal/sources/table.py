@@ -50,9 +50,8 @@ class Table(Layout[list[Path]]):
         return []
 
     def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
-        folder = _folder_of(root, found)
         try:
-            pictures = list_pictures(folder)
+            folder, pictures = _pictures_of(root, found)
         except FovealError:
             for file in found:  # a table without labels needs no pictures to be refused
                 choose_column(read_rows(file), options.label_column, "label", file)
@@ -64,7 +63,7 @@ class Table(Layout[list[Path]]):
             _check_classes(found[0], Counter(text for text in texts if text))
         for part in parts:
             part.rows["label"] = pd.Series([numbers.get(text) for text in part.rows.pop("text")], dtype="Int64")
-        table, pool = add_pictures(folder, parts)
+        table, pool = add_pictures(folder, parts, pictures)
         named = table.index < len(table) - pool
         table.loc[~named, "group"] = _patients_of_pool(table[named], table[~named])
         notes = (*used, note, _labels_note(table[named]), parts_note(list(table["split"])), pool_note(pool))
@@ -167,12 +166,14 @@ def _one_or_parts(files: list[Path]) -> list[Path]:
     return files
 
 
-def _folder_of(root: Path, files: list[Path]) -> Path:
-    """Where the pictures are: below a table that was given, or beside the folder that it is in."""
+def _pictures_of(root: Path, files: list[Path]) -> tuple[Path, list[Path]]:
+    """The folder and its pictures: below a table that was given, or beside the folder that it is in."""
     if root.is_dir() and root.suffix.lower() not in TABLES:
-        return root
-    for folder in (root.parent, root.parent.parent) if len(files) == 1 else ():
-        with suppress(FovealError):
-            list_pictures(folder)
-            return folder
-    return root.parent
+        return root, list_pictures(root)
+    try:
+        return root.parent, list_pictures(root.parent)
+    except FovealError as error:
+        if len(files) == 1:
+            with suppress(FovealError):
+                return root.parent.parent, list_pictures(root.parent.parent)
+        raise error

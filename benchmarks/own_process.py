@@ -1,0 +1,24 @@
+"""A program in a process of its own, and the result that it leaves: for measurements that must not touch each other."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+
+def result_of(program: str, *arguments: object, seconds: float = 3600) -> dict[str, Any]:
+    """Run a program that sets `result`, a dictionary; returns it, with `gib`, the most memory that the process held.
+
+    Ends this program with the output of the other one where that fails, and with an error after so many seconds.
+    """
+    last = (
+        "\nimport json\nfrom foveal.hardware import peak_memory\n"
+        "print('RESULT', json.dumps(result | {'gib': peak_memory() / 2**30}))"
+    )
+    command = [sys.executable, "-c", program + last, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    if not lines:
+        sys.exit(f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+    return found
