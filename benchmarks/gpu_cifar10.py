@@ -26,7 +26,7 @@ from gpu_stages import Stages, machine, options, speed_of, training_flops  # fir
 # isort: split
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,8 +83,10 @@ TOY = Size(encoder="test_resnet", batch=32, epochs=1, s3_batch=32, s3_epochs=1, 
 class Cifar10:
     """The stages, with the folders that they share."""
 
-    def __init__(self, stages: Stages, packs: Path, work: Path, size: Size, best_epochs: int) -> None:
-        self.stages, self.size, self.best_epochs = stages, size, best_epochs
+    def __init__(
+        self, stages: Stages, packs: Path, work: Path, size: Size, best_epochs: int, wanted: Sequence[str]
+    ) -> None:
+        self.stages, self.size, self.best_epochs, self.wanted = stages, size, best_epochs, wanted
         self.packs = [packs / f"cifar10-{part}.zip" for part in range(PARTS)]
         self.work = work / "cifar10"
         self.data = self.work / "set"
@@ -146,8 +148,7 @@ class Cifar10:
         """A temperature and a projection that others use for longer runs, and the reference's crops."""
         note = self.work / "best.json"
         if not note.exists():  # decided once: the rate depends on the number of epochs
-            seconds = self.stages.done["ours"]["seconds_per_epoch"]
-            epochs = self.best_epochs or max(1, int((self.stages.left - JUDGING) / (1.03 * seconds)))
+            epochs = self.best_epochs or max(1, int((self.stages.left - JUDGING) / (1.03 * self.measured())))
             note.write_text(json.dumps({"epochs": epochs}))
         epochs = json.loads(note.read_text())["epochs"]
         run = self.pretrain(
@@ -184,16 +185,21 @@ class Cifar10:
         }  # fmt: skip
         with patch.dict(RECIPES, {"reference": REFERENCE_VIEWS, "s3": S3_VIEWS}):
             if stages.run("prepare", LIMITS["prepare"], self.prepare):
-                for name, do in work.items():
+                for name in self.wanted:
                     if name != "best" or self.best_can_begin():
-                        stages.run(name, LIMITS[name], do)
-        return stages.finish(["prepare", *work])
+                        stages.run(name, LIMITS[name], work[name])
+        return stages.finish(["prepare", *self.wanted])
 
     def best_can_begin(self) -> bool:
         """Whether its epochs can be chosen, and are worth it."""
-        if (self.work / "best.json").exists() or "best" in self.stages.done:
+        if (self.work / "best.json").exists() or "best" in self.stages.done or self.best_epochs:
             return True
-        return "ours" in self.stages.done and (self.stages.left > LEAST_BEST or self.best_epochs > 0)
+        return bool(self.measured()) and self.stages.left > LEAST_BEST
+
+    def measured(self) -> float:
+        """Seconds per epoch of an earlier stage with the same network; 0 before there is one."""
+        stages = [self.stages.done[name] for name in ("ours", "reference") if name in self.stages.done]
+        return float(stages[0]["seconds_per_epoch"]) if stages else 0.0
 
 
 def share(right: np.ndarray) -> dict[str, Any]:
@@ -262,10 +268,12 @@ def main() -> None:
     """Do what is left of the stages, within the time."""
     parser = options(__doc__)
     parser.add_argument("--best-epochs", type=int, default=0, help="of `best`; 0: as many as the time allows")
+    names = [name for name in LIMITS if name != "prepare"]
+    parser.add_argument("--stages", nargs="+", choices=names, default=names, help="which, in this order; default: all")
     asked = parser.parse_args()
     size, best_epochs = (TOY, asked.best_epochs or 2) if asked.toy else (Size(), asked.best_epochs)
     stages = Stages(asked.out, asked.copy, "cifar10", asked.minutes)
-    sys.exit(Cifar10(stages, asked.packs, asked.work, size, best_epochs).go())
+    sys.exit(Cifar10(stages, asked.packs, asked.work, size, best_epochs, asked.stages).go())
 
 
 if __name__ == "__main__":
