@@ -81,7 +81,7 @@ class Bar:
             return
         self.said = now
         rate = (self.done - self.first) / (now - self.began)
-        left = (self.total - self.done) / rate / 60 if rate else float("inf")
+        left = max(0.0, self.total - self.done) / rate / 60 if rate else float("inf")
         say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s, {left:,.0f} min left")
 
 

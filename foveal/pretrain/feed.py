@@ -120,7 +120,7 @@ def identities(
             _refuse_coarse(names)
         names = _tied(names)
     option, what = ("--method supcon", "label") if by_label else ("--simclr.same-group", "group (patient)")
-    named = [name or f"\0{number}" for number, name in enumerate(names)]
+    named = [name or f"\r{number}" for number, name in enumerate(names)]
     found = np.unique(named, return_inverse=True)[1].astype(np.int64)
     if not any(names):
         problem, said = "none", f"no image of the pool has a {what}"

@@ -2,7 +2,8 @@
 
 Where a step of a whole batch would take long, fewer images are measured: the time of an image hardly depends on how
 many there are, and what a step takes besides them is timed by itself. A look at the features is estimated from the time
-of one image. So a plan takes some twenty seconds on any machine.
+of one image. So a plan takes some twenty seconds on any machine. A GPU takes whole batches from the start: its first
+step of each size takes seconds, which the run needs as well.
 """
 
 from __future__ import annotations
@@ -58,10 +59,12 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     held = torch.cuda.memory_allocated(feed.device) if on_gpu else held_memory()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(feed.device)
-    until = time.monotonic() + 2 * seconds
+    began = time.monotonic()
     with progress_bar("measuring", 2 * seconds, "s") as bar:
-        images = share if config.compile == "yes" else min(share, 2)  # another size would be compiled again
+        # Another size would be compiled again.
+        images = share if on_gpu or config.compile == "yes" else min(share, 2)
         timed = _steps(built, _of_size(feed, images), 0.0, bar)
+        until = (time.monotonic() if on_gpu else began) + 2 * seconds
         while images < share and timed.seconds * STEPS < seconds:
             most = int(images * seconds / STEPS / timed.seconds)  # as many as fit, were they as slow each as so few
             if most < 2 * images:

@@ -186,7 +186,8 @@ def k_folds(labels: np.ndarray, groups: np.ndarray, folds: int, generator: np.ra
 def owners(groups: np.ndarray | pd.Series, ids: Iterable[str] | None = None) -> np.ndarray:
     """str [n]: the group of each image; without one, a name of its own, made from `ids` or from its place."""
     groups = np.asarray(groups, dtype=object)
-    own = [f"\0{name}" for name in (range(len(groups)) if ids is None else ids)]
+    # No name of a group holds a carriage return. NUL would not do: pandas before 3.1 reads text only up to it.
+    own = [f"\r{name}" for name in (range(len(groups)) if ids is None else ids)]
     return np.where(pd.isna(groups) | (groups == ""), np.array(own, dtype=object), groups)
 
 
