@@ -5,8 +5,8 @@ foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
 foveal evaluate RUN OTHER… --baseline OTHER
 
-metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, sets, second, subgroups,
-                harm, about
+metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, sets, second,
+                subgroups, harm, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
 comparison.*    with several sources: each compared with the baseline (difference.py)
@@ -30,6 +30,7 @@ from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
+from foveal.evaluate.rules import measure_rules
 from foveal.evaluate.show import show, warnings
 from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
@@ -169,11 +170,12 @@ def _points(
     everything: pd.DataFrame, table: pd.DataFrame, split: str, scale: Scale, resampling: Resampling,
     config: EvaluateConfig,
 ) -> dict[str, Any]:  # fmt: skip
-    """Operating points, with thresholds chosen on validation rows that are not evaluated."""
+    """Operating points and decisions, with thresholds and cutoffs from validation rows that are not evaluated."""
     apart = everything["label"].notna() & (everything["split"] == "val") & (split not in ("val", "all"))
     chosen_on = everything[apart].reset_index(drop=True)
     points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence)
-    return {"operating_points": points} | ({"operating_points_note": note} if note else {})
+    rules = measure_rules(table, chosen_on, resampling) if scale.ordered else {}
+    return {"operating_points": points, "decisions": rules} | ({"operating_points_note": note} if note else {})
 
 
 def _keep_corrections(file: Path, table: pd.DataFrame, out: Path, counts: dict[str, Any]) -> None:

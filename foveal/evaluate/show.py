@@ -14,6 +14,7 @@ from foveal.page.words import percent_with_interval as share
 
 SMALL_CLASS = 10  # images; with fewer, metrics of the class are unreliable
 FEW_GROUPS = 30  # intervals from fewer groups are inaccurate (measured in docs/results.md)
+DIFFERENT = 0.05  # of kappa or accuracy, between rules
 FEW_POSITIVE = 20  # validation images; with fewer, every single one changes the threshold
 MOST_ERRORS = 8
 PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
@@ -23,6 +24,9 @@ def show(result: Mapping[str, Any]) -> None:
     """Print the contents of metrics.json as tables."""
     about, groups = result["about"], result["subgroups"]
     _show_overall(result)
+    rows = [[rule, *(_short(figures[name], 3) for name in ("quadratic_kappa", "accuracy"))]
+            for rule, figures in result["decisions"].items()]  # fmt: skip
+    _table("rules that turn the probabilities into grades", ["rule", "quadratic kappa", "accuracy"], rows)
     _show_points(result)
     title = "prediction sets: how often they contain the true grade, and how many grades they contain"
     title += f"; target coverage {percent(about['coverage'])} for each class" if "coverage" in about else ""
@@ -112,11 +116,25 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     if kappa is not None and level is not None and kappa > level:
         found.append("the quadratic kappa is above the agreement of two readers: the grader reproduces these labels, "
                      "but is not necessarily more correct than a reader")  # fmt: skip
+    found += _warnings_of_rules(result["decisions"])
     if about["groups"] < FEW_GROUPS:
         have = counted(about["groups"], "group")
         found.append(f"the images are of only {have}: with fewer than {FEW_GROUPS}, intervals are inaccurate")
     if (confusion.sum(0) > 0).sum() == 1:
         found.append("every image got the same grade: only the areas under curves are meaningful")
+    return found
+
+
+def _warnings_of_rules(rules: Mapping[str, Any]) -> list[str]:
+    """Warnings where kappa or accuracy depends on the rule by more than `DIFFERENT`."""
+    found = []
+    for name in ("quadratic_kappa", "accuracy") if rules else ():
+        values = {rule: figures[name]["value"] or 0.0 for rule, figures in rules.items()}
+        worst, best = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+        if values[best] - values[worst] > DIFFERENT:
+            found.append(f"{name.replace('_', ' ')} depends on the rule that gives grades: {number(values[worst], 3)} "
+                         f"with '{worst}', {number(values[best], 3)} with '{best}', "
+                         f"{number(values['given'], 3)} as given")  # fmt: skip
     return found
 
 

@@ -67,7 +67,7 @@ def resolve(wanted: str, classes: Sequence[str], referable_from: int | None, dec
     FovealError for other names, and for `referable` if the scale has no referable classes.
     """
     if wanted == "grade":
-        return EXPECTED if decision == "expected" else None
+        return None if decision == "most_probable" else EXPECTED
     if wanted == "referable":
         if referable_from is None:
             raise FovealError("option.value", "--target referable: the scale of this grader has no referable classes")
@@ -127,7 +127,8 @@ class Explainer:
             logits, _, *places = self.looking(image)
         grade = int(self.predictor.grade(logits))
         target, retina = target or self.target or of_class(grade, self.classes), retina_of(pixels)
-        shown = EXPECTED if self.looking.decision == "expected" else of_class(int(logits.argmax()), self.classes)
+        likely = of_class(int(logits.argmax()), self.classes)
+        shown = likely if self.looking.decision == "most_probable" else EXPECTED
         if method == "gradcam" and places and target == shown:  # the map that predict and serve show
             found = Attribution(*enlarged(places[0][0], image.shape[3]))
         else:

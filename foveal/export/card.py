@@ -14,6 +14,7 @@ from foveal.files import read_json, write_json, write_table, write_text
 from foveal.page.words import counted, interval, number
 from foveal.predict.opened import ABOUT, FORMAT, record_of
 from foveal.predict.predictor import Predictor
+from foveal.readout.decisions import POWER
 from foveal.runs import read_model
 from foveal.sets.leaks import read_seen
 from foveal.version import VERSION
@@ -65,7 +66,7 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
     write_json(folder / ABOUT, said)
     networks = counted(len(said.get("members") or [1]), "network")
     formats = {"number": number, "interval": interval}
-    card = TEMPLATES.get_template("README.md").render(said, networks=networks, loads=loads, **formats)
+    card = TEMPLATES.get_template("README.md").render(said, networks=networks, loads=loads, power=POWER, **formats)
     write_text(folder / "README.md", card)
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
     packages = {"needed": map(_pinned, NEEDED), "serving": map(_pinned, SERVING)}

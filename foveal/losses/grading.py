@@ -14,10 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.errors import FovealError
 from foveal.losses.precision import at_least_float32
 
-DECISIONS = ("most_probable", "expected")
 GAMMA = 2.0  # of the focal loss, the paper's
 LEAST_GAP = 1e-6  # between cuts, so that the probability of a class between equal cuts is not 0
 SLOPE = 3.0  # log-odds per grade: a standard deviation of 0.6 grades, typical of a good grader
@@ -148,13 +146,14 @@ class GradingLoss:
     """A loss and its properties.
 
     cost: (outputs, targets, weights) -> scalar; if `smooths`, it also takes the share of label smoothing. form: of the
-    head (nets/heads.py). ordered: whether classes must be ordered. decision: how a grade follows from probabilities.
+    head (nets/heads.py). ordered: whether classes must be ordered. decision: how a grade follows from probabilities
+    (readout/decisions.py).
     """
 
     cost: Callable[..., Tensor]
     form: str = "softmax"
     ordered: bool = True
-    decision: str = "expected"
+    decision: str = "sharpened"
     smooths: bool = False
 
 
@@ -176,12 +175,3 @@ def to_logits(outputs: Tensor, form: str, classes: int) -> Tensor:
     if form == "conditional":
         return corn_logits(outputs)
     return cumulative_logits(outputs) if form == "cumulative" else regression_logits(outputs, classes)
-
-
-def decide(probabilities: Tensor, decision: str) -> Tensor:
-    """Grades int64 [B] from probabilities [B, K]: the `most_probable` class, or the `expected` grade, rounded."""
-    if decision == "most_probable":
-        return probabilities.argmax(1)
-    if decision == "expected":
-        return (expected_grade(probabilities) + 0.5).floor().long().clamp_max(probabilities.shape[1] - 1)
-    raise FovealError("option.value", f"decision '{decision}' is unknown", expected=" or ".join(DECISIONS))

@@ -158,10 +158,10 @@ class Looking(nn.Module):
 
     def _score(self, outputs: Tensor, given: Tensor) -> Tensor:
         logits = self._logits(outputs)
-        if self.decision == "expected":
-            return expected_grade(logits.softmax(1))
-        rest = logits.masked_fill(given, -torch.inf).logsumexp(1)
-        return (logits * given).sum(1) - rest
+        if self.decision == "most_probable":
+            rest = logits.masked_fill(given, -torch.inf).logsumexp(1)
+            return (logits * given).sum(1) - rest
+        return expected_grade(logits.softmax(1))
 
 
 def has_map(grader: Grader, image: Tensor) -> bool:

@@ -77,7 +77,7 @@ class Model(ABC):
 
     @property
     def decision(self) -> str:
-        """How grades follow from probabilities: `most_probable` or `expected`."""
+        """How grades follow from probabilities, a rule of readout/decisions.py."""
         return self.readout.decision
 
     def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:

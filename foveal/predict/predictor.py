@@ -28,7 +28,7 @@ from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
 from foveal.nets.heads import Grader, Looking, has_map
 from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
-from foveal.readout.calibration import half_way
+from foveal.readout.decisions import half_way
 from foveal.readout.readout import FILE as READOUT
 from foveal.readout.readout import Readout, read_readout
 from foveal.runs import read_model

@@ -23,7 +23,8 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.files import read_json, write_json
-from foveal.readout import calibration
+from foveal.readout import calibration, decisions
+from foveal.readout.cutoffs import choose_cutoffs
 
 FILE = "readout.json"
 LEAST_IMAGES = 50  # fewer are not enough to fit a temperature or a cutoff reliably
@@ -32,7 +33,7 @@ SAME = 1e-5  # probabilities that differ by less count as equal
 
 @dataclass(frozen=True, kw_only=True)
 class Readout:
-    """How to read raw probabilities [n, K]; `decision` as in losses/grading.py.
+    """How to read raw probabilities [n, K]; `decision` as in decisions.py.
 
     steps: calibration in steps, instead of the temperature. cutoffs: None for half-way. limits: the lowest probability
     with which a class enters a set of that `coverage`; None for no sets. images: the number it was fitted on.
@@ -53,10 +54,7 @@ class Readout:
 
     def grades(self, probabilities: np.ndarray) -> np.ndarray:
         """Grades int [n] from calibrated probabilities [n, K]."""
-        if self.decision == "most_probable":
-            return probabilities.argmax(1)
-        cutoffs = self.cutoffs or calibration.half_way(probabilities.shape[1])
-        return calibration.cut(calibration.expected_grades(probabilities), cutoffs)
+        return decisions.decide(probabilities, self.decision, self.cutoffs)
 
     def sets(self, probabilities: np.ndarray, grades: np.ndarray) -> list[str]:
         """The set of each image as words, "1 2"; empty without limits."""
@@ -71,7 +69,9 @@ class Readout:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadoutOptions:
-    """What to fit: a temperature (or `steps` instead), cutoffs, and prediction sets of that coverage (0 = no sets)."""
+    """What to fit: a temperature (or `steps` instead), cutoffs where they are clearly better, and prediction sets of
+    that coverage (0 = no sets).
+    """
 
     decision: str
     ordered: bool
@@ -81,8 +81,14 @@ class ReadoutOptions:
     coverage: float
 
 
-def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, least: int = LEAST_IMAGES) -> Readout:
-    """The readout for raw probabilities [n, K] with labels int [n]; nothing is fitted on fewer than `least` images."""
+def fit_readout(
+    raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, groups: np.ndarray | None = None,
+    least: int = LEAST_IMAGES,
+) -> Readout:  # fmt: skip
+    """The readout for raw probabilities [n, K] with labels int [n]; nothing is fitted on fewer than `least` images.
+
+    groups: int [n], the patient of each image; None if every image is of another patient.
+    """
     if len(labels) < least or not (options.temperature or options.cutoffs or options.coverage):
         return Readout(decision=options.decision, ordered=options.ordered)
     readout = Readout(decision=options.decision, ordered=options.ordered, coverage=options.coverage, images=len(labels))
@@ -91,20 +97,22 @@ def fit_readout(raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, le
     elif options.temperature:
         readout = replace(readout, temperature=calibration.fit_temperature(raw, labels))
     probabilities, cutoffs = readout.probabilities(raw), None
-    if options.cutoffs and options.decision == "expected":
+    if options.cutoffs and options.decision != "most_probable":
         truth = np.eye(raw.shape[1])[labels] if readout.steps is None else probabilities
-        cutoffs = calibration.fit_cutoffs(calibration.expected_grades(probabilities), truth)
+        places = decisions.place_of(probabilities, options.decision)
+        units = np.arange(len(labels)) if groups is None else groups
+        cutoffs = choose_cutoffs(places, labels, truth, np.unique(units, return_inverse=True)[1])
     limits = fit_limits(probabilities, labels, options.coverage) if options.coverage else None
     return replace(readout, cutoffs=cutoffs, limits=limits)
 
 
 def crossed(
-    raw: np.ndarray, labels: np.ndarray, parts: np.ndarray, options: ReadoutOptions
+    raw: np.ndarray, labels: np.ndarray, parts: np.ndarray, options: ReadoutOptions, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Cross-fitted probabilities [n, K], grades [n] and sets [n] of the images that a readout is fitted on.
 
     parts: int [n]; each part is read with a readout fitted on all other parts. A single part is read with one fitted on
-    itself.
+    itself. groups: as for `fit_readout`.
     """
     probabilities, grades = np.empty_like(raw), np.empty(len(raw), np.int64)
     words = np.empty(len(raw), dtype=object)
@@ -112,7 +120,8 @@ def crossed(
     for part in np.unique(parts):
         own = parts == part
         others = own if single else ~own
-        readout = fit_readout(raw[others], labels[others], options, least=LEAST_IMAGES if single else 1)
+        of = None if groups is None else groups[others]
+        readout = fit_readout(raw[others], labels[others], options, of, least=LEAST_IMAGES if single else 1)
         probabilities[own] = readout.probabilities(raw[own])
         grades[own] = readout.grades(probabilities[own])
         words[own] = readout.sets(probabilities[own], grades[own])

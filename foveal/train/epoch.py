@@ -12,11 +12,12 @@ from torch import Tensor
 
 from foveal.augment.views import plain_view
 from foveal.errors import FovealError
-from foveal.losses.grading import decide, one_hot, to_logits
+from foveal.losses.grading import one_hot, to_logits
 from foveal.metrics import accuracy, confusion_matrix, macro_f1, quadratic_kappa, recall
 from foveal.nets.heads import Grader
 from foveal.nets.layers import re_estimate
 from foveal.predict.features import EVALUATION_BATCH, encode
+from foveal.readout.decisions import decide
 from foveal.sets.loader import ImageStore
 from foveal.train.task import Task
 
@@ -44,7 +45,8 @@ class Judged:
             probabilities = to_logits(outputs, loss.form, grader.classes).softmax(1)
             cost = loss.cost(outputs, one_hot(torch.from_numpy(self.labels), grader.classes), weights)
             refuse_divergence(float(cost), probabilities, "validation", epoch)
-            self.grades, self.probabilities = decide(probabilities, loss.decision).numpy(), probabilities.numpy()
+            self.probabilities = probabilities.numpy()
+            self.grades = decide(self.probabilities, self.task.decision)
         return {"val_loss": float(cost)} | summarise("val", self.labels, self.grades, grader.classes)
 
 

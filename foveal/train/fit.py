@@ -22,11 +22,11 @@ from foveal.config import read_toml
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.hardware import give_back_memory
-from foveal.losses.grading import decide
 from foveal.nets.probes import mean_and_spread
 from foveal.nets.weights import update_average
 from foveal.page.words import counted
 from foveal.predict.features import encode
+from foveal.readout.decisions import decide
 from foveal.runs import Run
 from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
@@ -119,7 +119,7 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             order, given_probabilities = np.concatenate(indices), torch.cat(answers).cpu()
             row = {"step": step, "epoch": epoch + 1, "loss": float(torch.stack(losses).sum()) / len(order)}
             refuse_divergence(row["loss"], given_probabilities, "training", epoch + 1)
-            given = decide(given_probabilities, task.loss.decision).numpy()
+            given = decide(given_probabilities.numpy(), task.decision)
             row |= summarise("train", labels[order], given, grader.classes)
             if config.batch_norm == "re-estimate" and (judged is not None or epoch + 1 == config.epochs):
                 built.training_mode(built.judged)

@@ -68,8 +68,8 @@ class TrainConfig:
     sampling: Literal["natural", "balanced", "progressive"] = "natural"
     # Calibrate the probabilities on the validation images (temperature scaling; for regression, one slope per step).
     calibrate: bool = True
-    # Cutoffs between grades: half-way, or fitted on the validation images; auto fits them for regression losses only.
-    cutoffs: Literal["auto", "half-way", "fitted"] = "auto"
+    # Cutoffs between grades: fitted on validation images where clearly better, fixed, or plain half-way rounding.
+    cutoffs: Literal["auto", "fitted", "fixed", "half-way"] = "auto"
     # Prediction sets: share of the images of each class whose set should contain the true grade; 0 makes no sets.
     coverage: float = 0.9
     # Test-time augmentation: average predictions over 4 flips, or over 8 flips and quarter turns.

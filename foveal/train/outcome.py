@@ -56,7 +56,7 @@ def write_model(run: Run, task: Task, learned: Learned) -> None:
         "kind": "grader", "encoder": config.encoder, "channels": task.prepared.channels, "features": task.features,
         "image_size": spec.image_size, "mean": spec.mean, "std": spec.std, "preparation": card["options"],
         "fundus": card["fundus"], "classes": task.prepared.classes, "scale": card["scale"], "task": card["task"],
-        "referable_from": referable_from(card["scale"]), "loss": config.loss, "decision": task.loss.decision,
+        "referable_from": referable_from(card["scale"]), "loss": config.loss, "decision": task.decision,
         "tta": config.tta, "init": config.init, "frozen": config.freeze, **second,
     })  # fmt: skip
     write_json(run.path / "card.json", card)  # with the counts after corrections
@@ -93,19 +93,20 @@ def write_predictions(
     """
     config, classes = task.config, task.prepared.classes
     options = ReadoutOptions(
-        decision=task.loss.decision, ordered=task.ordered, temperature=config.calibrate,
+        decision=task.decision, ordered=task.ordered, temperature=config.calibrate,
         steps=task.loss.form == "regression", cutoffs=config.cutoffs == "fitted", coverage=config.coverage,
     )  # fmt: skip
     val = (judged["split"] == "val").to_numpy()
     labels = judged["label"].to_numpy(np.int64)
-    readout = fit_readout(raw[val], labels[val], options)
+    groups = group_codes(judged["group"].to_numpy()[val])
+    readout = fit_readout(raw[val], labels[val], options, groups)
     probabilities = readout.probabilities(raw)
     grades = readout.grades(probabilities)
     sets = np.array(readout.sets(probabilities, grades), dtype=object)
     if readout.images:
         write_readout(run.path, readout)
         write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
-        probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options)
+        probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options, groups)
         _say_readout(readout, len(np.unique(parts)), classes)
     elif config.calibrate and val.any():
         say(f"to calibrate the grader, {LEAST_IMAGES} validation images are needed; there are {int(val.sum())}")

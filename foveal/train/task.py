@@ -54,6 +54,12 @@ class Task:
         return LOSSES[self.config.loss]
 
     @property
+    def decision(self) -> str:
+        """The rule that gives grades (readout/decisions.py): that of the loss, or half-way rounding on request."""
+        plain = self.config.cutoffs == "half-way" and self.loss.decision != "most_probable"
+        return "expected" if plain else self.loss.decision
+
+    @property
     def ordered(self) -> bool:
         """Whether the classes are grades, in order."""
         return bool(self.prepared.card["task"] == "grading")
@@ -131,7 +137,7 @@ def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
     if weights == "auto":
         weights = "none" if loss.ordered or config.sampling != "natural" else "balanced"
     if cutoffs == "auto":
-        cutoffs = "fitted" if loss.form == "regression" else "half-way"
+        cutoffs = "fixed" if loss.decision == "most_probable" else "fitted"
     if cutoffs == "fitted" and loss.decision == "most_probable":
         what = f"--cutoffs fitted has no effect with --loss {name}, which chooses the most probable class"
         raise FovealError("option.conflict", what, fix="leave out --cutoffs")

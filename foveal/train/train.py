@@ -124,7 +124,8 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
             write_start(fold, own, rest, before)
             best = fit(fold, own, rest, records.iloc[:0])
             # The common readout is fitted later, on the held-out predictions of all folds.
-            plain = replace(own.config, calibrate=False, cutoffs="half-way", coverage=0.0)
+            fixed = "fixed" if config.cutoffs == "fitted" else config.cutoffs
+            plain = replace(own.config, calibrate=False, cutoffs=fixed, coverage=0.0)
             with hushed():  # metrics of all folds together are shown later
                 finish(fold, replace(own, config=plain), pd.concat([records[outside].assign(split="val"), test]), best)
         write_held_out(fold.path, config.epochs, prepared.classes)

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from foveal.losses.grading import (
-    DECISIONS,
     LOSSES,
     SLOPE,
     coral,
@@ -13,7 +12,6 @@ from foveal.losses.grading import (
     corn_logits,
     cross_entropy,
     cumulative_logits,
-    decide,
     exceeds,
     expected_grade,
     focal,
@@ -25,6 +23,7 @@ from foveal.losses.grading import (
     smoothed,
     to_logits,
 )
+from foveal.readout.decisions import decide
 
 WEIGHTS = torch.tensor([0.2, 1.0, 3.0, 0.5, 2.0], dtype=torch.float64)
 OUTPUTS = {"softmax": 5, "conditional": 4, "cumulative": 4, "regression": 1}
@@ -160,7 +159,7 @@ def test_every_loss_learns_in_low_precision_and_prefers_the_truth(name):
         optimiser.zero_grad()
         loss.cost(learned, targets, torch.ones(5)).backward()
         optimiser.step()
-    grades = decide(to_logits(learned.detach(), loss.form, 5).softmax(1), loss.decision)
+    grades = decide(to_logits(learned.detach(), loss.form, 5).softmax(1).numpy(), loss.decision)
     assert grades.tolist() == (torch.arange(8) % 5).tolist()
 
 
@@ -181,12 +180,3 @@ def test_targets():
     targets = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]])
     assert exceeds(targets).tolist()[0] == pytest.approx([1.0, 0.7, 0.7, 0.0])
     assert float(expected_grade(targets)) == pytest.approx(2.4)
-
-
-def test_decisions(refuses):
-    probabilities = torch.tensor([[0.4, 0.0, 0.3, 0.3, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0], [0.5, 0.5, 0.0, 0.0, 0.0]])
-    assert expected_grade(probabilities).tolist() == pytest.approx([1.5, 4.0, 0.5])
-    assert decide(probabilities, "most_probable").tolist() == [0, 4, 0]
-    assert decide(probabilities, "expected").tolist() == [2, 4, 1]
-    with refuses("option.value", "vote", *DECISIONS):
-        decide(probabilities, "vote")

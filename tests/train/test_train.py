@@ -166,7 +166,7 @@ def test_the_library_and_the_file_agree(grader_run, phantom_set):
     probabilities = Predictor(grader_run).probabilities(prepared.pixels(judged))
     table = pd.read_csv(grader_run / "predictions.csv")
     assert table[[f"p{k}" for k in range(5)]].to_numpy() == pytest.approx(probabilities, abs=2e-6)
-    assert json.loads((grader_run / "model.json").read_text())["decision"] == "expected"
+    assert json.loads((grader_run / "model.json").read_text())["decision"] == "sharpened"
 
 
 def run_of(phantom_set, out, **options):

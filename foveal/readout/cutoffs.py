@@ -1,0 +1,114 @@
+"""Cutoffs between grades, fitted for quadratic kappa on images that were not used for training.
+
+A grader trained on few images of a grade rarely reaches it, and cutoffs that lie elsewhere correct this. With few
+images, the cutoffs with the best kappa are partly luck. So they are shrunk towards the default, half-way between
+grades, and used only if they beat it out of fold by more than the standard error of the difference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foveal.metrics import quadratic_kappa
+from foveal.readout.decisions import cut, half_way
+
+CANDIDATES = 200  # places tried for each cutoff; more would hardly change kappa
+ROUNDS = 20
+SHRINK = 25  # images that count for the default: with as many, cutoffs move half of the way
+FOLDS = 5
+SEED = 0  # of the folds
+
+
+def choose_cutoffs(
+    places: np.ndarray, labels: np.ndarray, truth: np.ndarray, groups: np.ndarray
+) -> tuple[float, ...] | None:
+    """Cutoffs [K - 1] for images at `places` [n], or None for half-way if fitted ones are not clearly better.
+
+    labels: int [n]. truth: as for `fit_cutoffs`. groups: int [n], the patient of each image, numbered from 0.
+    """
+    default = cut(places, half_way(truth.shape[1]))
+    gain, error = kappa_gained(labels, default, out_of_fold(places, truth, groups), groups)
+    return shrunk_cutoffs(places, truth) if gain > error else None
+
+
+def out_of_fold(places: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Grades int [n] by cutoffs that were fitted without the image's group; half-way with a single group."""
+    fold_of = np.random.default_rng(SEED).permutation(int(groups.max()) + 1)[groups] % FOLDS
+    grades = cut(places, half_way(truth.shape[1]))
+    for fold in np.unique(fold_of):
+        own = fold_of == fold
+        if not own.all():
+            grades[own] = cut(places[own], shrunk_cutoffs(places[~own], truth[~own]))
+    return grades
+
+
+def shrunk_cutoffs(places: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
+    """Fitted cutoffs [K - 1], moved towards half-way: with few images far, with many hardly."""
+    share = len(places) / (len(places) + SHRINK)
+    pairs = zip(half_way(truth.shape[1]), fit_cutoffs(places, truth), strict=True)
+    return tuple(default + share * (fitted - default) for default, fitted in pairs)
+
+
+def kappa_gained(labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Quadratic kappa of the grades `after` minus that of `before`, int [n], and the standard error over groups.
+
+    The error follows from the influence of each image on the difference (the infinitesimal jackknife, Efron 1982).
+    """
+    (first, one), (second, other) = (_influence(labels, grades) for grades in (before, after))
+    by_group = np.bincount(groups, other - one)
+    return second - first, float(np.sqrt((by_group**2).sum()) / len(labels))
+
+
+def _influence(labels: np.ndarray, grades: np.ndarray) -> tuple[float, np.ndarray]:
+    """Quadratic kappa 1 - O / E, and n times its change with the weight of each image [n].
+
+    O: mean squared difference of the pairs; E: that of all labels with all grades.
+    """
+    true, given = labels.astype(float), grades.astype(float)
+    observed = (true - given) ** 2
+    by_label = (true - given.mean()) ** 2 + given.var()
+    by_grade = (given - true.mean()) ** 2 + true.var()
+    o, e = observed.mean(), by_label.mean()
+    if not e:
+        return 0.0, np.zeros(len(labels))
+    return float(1 - o / e), -(observed - o) / e + o / e**2 * (by_label + by_grade - 2 * e)
+
+
+def fit_cutoffs(places: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
+    """K - 1 ordered cutoffs of places [n] with the highest quadratic kappa against the truth [n, K].
+
+    The truth is either one-hot labels or calibrated probabilities. With probabilities, cutoffs depend less on the few
+    images near a cutoff and give a better kappa on new images (docs/log.md). Each cutoff in turn moves to its best
+    place between its neighbours, until kappa no longer improves. Among equally good places, the median is used.
+    """
+    order, defaults = np.argsort(places), half_way(truth.shape[1])
+    tried = np.unique(np.quantile(places, np.linspace(0, 1, CANDIDATES)))
+    tried = np.union1d((tried[1:] + tried[:-1]) / 2, defaults)
+    sums = np.concatenate([np.zeros((1, truth.shape[1])), truth[order].cumsum(0)])
+    below = sums[np.searchsorted(places[order], tried)]
+    chosen = np.searchsorted(tried, defaults)
+    best = _kappas(below, sums[-1], chosen, 0, chosen[:1])[0]
+    for _ in range(ROUNDS):
+        before = best
+        for k in range(len(chosen)):
+            low, high = ([-1, *chosen, len(tried)][number] for number in (k, k + 2))
+            free = np.arange(low + 1, high)
+            kappas = _kappas(below, sums[-1], chosen, k, free)
+            if kappas.max() > best + 1e-12:
+                best = kappas.max()
+                equal = free[kappas >= best - 1e-12]
+                chosen[k] = equal[len(equal) // 2]
+        if best <= before + 1e-9:
+            break
+    return tuple(tried[chosen].tolist())
+
+
+def _kappas(below: np.ndarray, total: np.ndarray, chosen: np.ndarray, k: int, free: np.ndarray) -> np.ndarray:
+    """Quadratic kappa [m] with cutoff k moved to each of the places `free` [m].
+
+    below: the truth below each place [places, K]; total [K]: of all images. chosen: the place of each cutoff [K - 1].
+    """
+    sums = np.repeat(below[chosen][None], len(free), axis=0)
+    sums[:, k] = below[free]
+    confusions = np.diff(sums, axis=1, prepend=0, append=np.broadcast_to(total, (len(free), 1, len(total))))
+    return np.nan_to_num(quadratic_kappa(confusions.swapaxes(1, 2)))
