@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -55,6 +55,8 @@ class ServeConfig:
     keep_images: Path | None = None
     # Quality flags for which the answer is "ungradable" instead of a grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
+    # Test-time augmentation, as in predict; auto is as in the run. An exported file cannot change it.
+    tta: Literal["auto", "none", "flips", "turns"] = "auto"
     # auto, cpu, cuda or mps.
     device: str = "auto"
 

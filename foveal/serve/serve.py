@@ -73,7 +73,7 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     if config.keep_images is not None:
         _check_folder(config.keep_images)
         warn(f"received photographs are stored in {config.keep_images}")
-    model = open_model([config.run], config.device)
+    model = open_model([config.run], config.device, config.tta)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
     model.answer(model.blank(1), ALL)  # so that the first request is not slow

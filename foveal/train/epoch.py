@@ -34,7 +34,10 @@ class Judged:
         self.grades, self.probabilities = np.empty(0, np.int64), np.empty((0, 0), np.float32)
 
     def judge(self, grader: Grader, weights: Tensor, epoch: int) -> dict[str, Any]:
-        """Grade the images: loss (with class weights [K]), accuracy, kappa, macro F1 and recall for metrics.jsonl."""
+        """Grade the images: loss (with class weights [K]), accuracy, kappa, macro F1 and recall for metrics.jsonl.
+
+        Without test-time augmentation: four flips would make an epoch a sixth longer. The readout uses it.
+        """
         loss = self.task.loss
         grader.eval()
         features = self.features

@@ -72,8 +72,8 @@ class TrainConfig:
     cutoffs: Literal["auto", "fitted", "fixed", "half-way"] = "auto"
     # Prediction sets: share of the images of each class whose set should contain the true grade; 0 makes no sets.
     coverage: float = 0.9
-    # Test-time augmentation: average predictions over 4 flips, or over 8 flips and quarter turns.
-    tta: Literal["none", "flips", "turns"] = "none"
+    # Test-time augmentation: average over 4 flips, or 8 flips and quarter turns; auto is flips for fundus photographs.
+    tta: Literal["auto", "none", "flips", "turns"] = "auto"
 
     ## Where
     # Device: auto, cpu, cuda or mps.

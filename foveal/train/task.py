@@ -118,6 +118,9 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
     if config.views == "auto" and not config.freeze:
         other = "digits" if prepared.channels == 1 else "plain"
         config = replace(config, views="mild" if prepared.card["fundus"] else other)
+    if config.tta == "auto":
+        # The mirror image of a retina is a retina; that of a digit is not a digit.
+        config = replace(config, tta="flips" if prepared.card["fundus"] else "none")
     if config.batch_norm == "auto" and not config.freeze:
         small = (config.micro_batch or config.batch_size) < SMALL_BATCH
         # Running statistics lag behind the weights, which makes a grader much worse in short runs.

@@ -143,7 +143,7 @@ def test_files_that_do_not_belong_together_are_refused(exported, tmp_path, refus
 
 def test_an_exported_file_has_its_own_flips_and_grades_alone(exported, grader_run, refuses):
     for paths, options, code, value in [
-        ([exported], {"tta": "flips"}, "option.conflict", "none"),
+        ([exported], {"tta": "turns"}, "option.conflict", "flips"),
         ([exported], {"device": "mps"}, "option.value", "mps"),
         ([exported, grader_run], {}, "option.conflict", exported),
     ]:

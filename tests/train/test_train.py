@@ -173,6 +173,17 @@ def run_of(phantom_set, out, **options):
     return foveal.train(phantom_set, out=out, **({"encoder": "strided_conv", "epochs": 2, "batch_size": 8} | options))
 
 
+def test_photographs_are_graded_in_their_flips_and_digits_as_they_are(grader_run, phantom_set, tmp_path):
+    digits = foveal.prepare("phantom:40", out=tmp_path / "digits", size=32, fundus="no")
+    digits_run = run_of(digits, tmp_path / "run", epochs=1)
+    flips, none = (json.loads((run / "model.json").read_text())["tta"] for run in (grader_run, digits_run))
+    assert (flips, none) == ("flips", "none")
+    pixels = open_prepared(phantom_set).pixels(open_prepared(phantom_set).part("val", "test"))
+    table = pd.read_csv(grader_run / "predictions.csv")[[f"p{k}" for k in range(5)]].to_numpy()
+    one, four = (Predictor(grader_run, tta=how).probabilities(pixels) for how in ("none", "flips"))
+    assert table == pytest.approx(four, abs=2e-6) and abs(table - one).max() > 1e-4
+
+
 def weights_of(run):
     return checkpoint.load(run / "best.pt")["grader"]
 
