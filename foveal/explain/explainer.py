@@ -22,7 +22,7 @@ from foveal.explain.attribution import WEIGHTED, Attribution, Scorer, attribute,
 from foveal.fundus.overlay import retina_of
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
-from foveal.predict.predictor import Predictor
+from foveal.predict.predictor import Predictor, look
 from foveal.runs import read_model
 
 RIM = 0.03  # width of the rim, as a share of the diameter of the retina
@@ -107,7 +107,7 @@ class Explainer:
     """A grader in evaluation mode, with frozen weights, and the target of its maps."""
 
     def __init__(self, run: Path, target: str, device: torch.device | None = None) -> None:
-        self.predictor = Predictor(run, device, "none")  # no test-time views: a map explains a single view
+        self.predictor = Predictor(run, device)
         self.grader = self.predictor.grader.requires_grad_(False)
         self.looking = self.predictor.looking
         self.classes = self.predictor.classes
@@ -124,8 +124,9 @@ class Explainer:
         """Explain the grade of one prepared picture uint8 [S, S, C]; `target` replaces the target of the explainer."""
         image = self.input(pixels)
         with torch.no_grad():
-            logits, _, *places = self.looking(image)
-        grade = int(self.predictor.grade(logits))
+            logits, _, *places = self.looking(image)  # of the image as it is: a map explains a single view
+            shares, *_ = look(self.looking, image, self.predictor.tta)
+        grade = int(self.predictor.grade(shares))
         target, retina = target or self.target or of_class(grade, self.classes), retina_of(pixels)
         likely = of_class(int(logits.argmax()), self.classes)
         shown = likely if self.looking.decision == "most_probable" else EXPECTED

@@ -141,9 +141,9 @@ class Predictor(Model):
             parts.append(Answers(**{name: values.float().cpu().numpy() for name, values in found.items()}))
         return joined(parts) if parts else self.nothing()
 
-    def grade(self, logits: Tensor) -> Tensor:
-        """Grades int64 [B] from logits [B, K] of the only grader; the same as in `table`."""
-        probabilities = self.readout.probabilities(logits.float().softmax(1).cpu().numpy())
+    def grade(self, shares: Tensor) -> Tensor:
+        """Grades int64 [B] from probabilities [B, K] of the only grader before the readout; the same as in `table`."""
+        probabilities = self.readout.probabilities(shares.float().cpu().numpy())
         return torch.from_numpy(self.readout.grades(probabilities))
 
     def raw_answers(self, pixels: np.ndarray) -> Answers:

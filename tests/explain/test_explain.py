@@ -59,14 +59,17 @@ def test_a_part_of_a_set_the_worst_mistakes_first(grader_run, phantom_set, tmp_p
 
 
 def test_the_value_is_that_of_the_prediction_and_the_overlay_is_the_photograph(grader_run, photograph, tmp_path):
-    foveal.predict(grader_run, photograph, out=tmp_path / "p.csv")
-    row = pd.read_csv(tmp_path / "p.csv").iloc[0]
+    row, given = (
+        pd.read_csv(foveal.predict(grader_run, photograph, out=tmp_path / f"{tta}.csv", tta=tta)).iloc[0]
+        for tta in ("none", "auto")
+    )
     expected = {"grade": sum(k * row[f"p{k}"] for k in range(5)), "referable": row["p2"] + row["p3"] + row["p4"]}
     for target, value in expected.items():
         (image,) = read(
             foveal.explain(grader_run, photograph.parent, out=tmp_path / "o", method="saliency", target=target)
         )["images"]
         assert image["value"] == pytest.approx(value, abs=1e-4) and image["label"] is None
+        assert image["grade"] == given["grade"]
         assert re.fullmatch(r"maps/000_an_eye_1_\.[0-9a-f]{8}\.jpg", image["overlay"])
     shape = cv2.imread(str(tmp_path / "o" / image["overlay"])).shape
     assert shape[:2] == (4 * 200, 4 * 320)
