@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from foveal.nets.layers import re_estimate
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
+from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
 from foveal.sets.records import PreparedSet
 
 HEALTH_IMAGES, STATISTICS_IMAGES = 512, 1024
+LOOKED_AT_ONCE = 64  # images
 
 
 def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, feed: Feed) -> None:
@@ -79,12 +82,12 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
 
     Features are those of whole images in evaluation mode, as they will be used. Embeddings are those of random views in
     training mode, with the statistics of their batch: in a short run the running ones lag behind and make a healthy
-    network look collapsed.
+    network look collapsed. No more images at once than a step holds, so that looking needs no more memory.
     """
     chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, feed.config.seed, 0, drop_last=False)[0]
     alone = Feed(feed.config, feed.store, feed.spec, feed.device, None)
     features, first, second = [], [], []
-    for number, part in enumerate(np.array_split(chosen, max(1, len(chosen) // 64))):
+    for number, part in enumerate(np.array_split(chosen, math.ceil(len(chosen) / _at_once(feed.config)))):
         encoder.eval()
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
@@ -94,6 +97,11 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
                 first.append(z1)
                 second.append(z2)
     return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))
+
+
+def _at_once(config: PretrainConfig) -> int:
+    held = config.batch_size if config.micro_batch in ("whole", "auto") else int(config.micro_batch)
+    return min(LOOKED_AT_ONCE, held)
 
 
 def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
