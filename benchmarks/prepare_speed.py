@@ -47,7 +47,7 @@ def with_pillow(file: Path) -> np.ndarray:
 
 def with_foveal(file: Path) -> np.ndarray:
     """What `foveal prepare` does with a photograph."""
-    prepared = prepare_file(file, Preparation(size=SIZE, crop="disc"), measure=True)
+    prepared = prepare_file(file, Preparation(size=SIZE, crop="ellipse"), measure=True)
     fingerprint(prepared.square)
     return prepared.pixels
 
@@ -94,7 +94,7 @@ class JpegFiles(Dataset):
 def write_files(photographs: list[Path], folder: Path, count: int) -> list[Path]:
     """JPEG files of 512 px, as data sets are commonly handed on, all of different pixels."""
     folder.mkdir()
-    squares = [prepare_file(file, Preparation(size=512, crop="disc")).pixels[..., ::-1] for file in photographs]
+    squares = [prepare_file(file, Preparation(size=512, crop="ellipse")).pixels[..., ::-1] for file in photographs]
     files = [folder / f"{n:04d}.jpg" for n in range(count)]
     for n, file in enumerate(files):
         cv2.imwrite(str(file), np.roll(squares[n % len(squares)], n, axis=1), [cv2.IMWRITE_JPEG_QUALITY, 92])

@@ -1,6 +1,6 @@
 """Draw the found discs of a folder of photographs, without the photographs: `python docs/make_crops.py DATA_FOLDER`.
 
-Writes docs/crops.png (each frame as a grey rectangle with its circle) and prints the table of docs/crops.md.
+Writes docs/crops.png (each frame as a grey rectangle with its circle or ellipse) and prints the table of docs/crops.md.
 `--photographs OUT.png` adds the same sheet over the photographs themselves: keep that one to yourself, the licences of
 most data sets forbid to pass their pictures on.
 """
@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.fundus.crop import Disc, find_disc
+from foveal.fundus.crop import Disc
 from foveal.fundus.decode import decode
+from foveal.fundus.disc import find_disc
 
 SIDE, GAP, COLUMNS = 150, 10, 9  # px of a tile's picture, px around it, tiles in a row
 ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dcm"}
@@ -46,18 +47,22 @@ def look(folder: Path) -> list[Found]:
 
 
 def table_row(found: Found) -> str:
-    """| file | size | x, y of the centre and radius, as shares of the frame's width, height and short side | |."""
+    """| file | size | x, y of the centre and radius, as shares of the frame's width, height and short side | |.
+
+    An ellipse has two radii, half its width and half its height.
+    """
     rows, columns = found.pixels.shape[:2]
-    x, y = (found.disc.left + found.disc.side / 2) / columns, (found.disc.top + found.disc.side / 2) / rows
-    radius = found.disc.side / 2 / min(rows, columns)
-    place = f"{x:.3f} | {y:.3f} | {radius:.3f}" if found.disc.found else "– | – | –"
+    disc = found.disc
+    x, y = (disc.left + disc.width / 2) / columns, (disc.top + disc.height / 2) / rows
+    radii = dict.fromkeys(f"{side / 2 / min(rows, columns):.3f}" for side in (disc.width, disc.height))
+    place = f"{x:.3f} | {y:.3f} | {' × '.join(radii)}" if disc.found else "– | – | –"
     return (
         f"| `{found.name}` | {found.width} × {found.height} | {place} | {'found' if found.disc.found else 'no-disc'} |"
     )
 
 
 def tile(found: Found, number: int, with_photograph: bool) -> np.ndarray:
-    """A square with the frame, its circle (green; red: not found, so its whole frame) and its number in the table."""
+    """A square with the frame, its circle or ellipse (green; red: not found) and its number in the table."""
     rows, columns = found.pixels.shape[:2]
     scale = SIDE / max(rows, columns)
     size = (round(columns * scale), round(rows * scale))
@@ -65,9 +70,10 @@ def tile(found: Found, number: int, with_photograph: bool) -> np.ndarray:
     canvas = np.full((SIDE + 4 * GAP, SIDE + 4 * GAP, 3), WHITE, np.uint8)
     left, top = (canvas.shape[1] - size[0]) // 2, (canvas.shape[0] - size[1]) // 2
     canvas[top : top + size[1], left : left + size[0]] = frame if with_photograph else GREY
-    radius = found.disc.side / 2
-    centre = (round(left + (found.disc.left + radius) * scale), round(top + (found.disc.top + radius) * scale))
-    cv2.circle(canvas, centre, round(radius * scale), GREEN if found.disc.found else RED, 1, cv2.LINE_AA)
+    a, b = found.disc.width / 2, found.disc.height / 2
+    centre = (round(left + (found.disc.left + a) * scale), round(top + (found.disc.top + b) * scale))
+    axes = (round(a * scale), round(b * scale))
+    cv2.ellipse(canvas, centre, axes, 0, 0, 360, GREEN if found.disc.found else RED, 1, cv2.LINE_AA)
     cv2.putText(canvas, str(number), (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return canvas
 

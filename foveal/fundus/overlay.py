@@ -44,7 +44,9 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
     factor = -(-LEAST_SIDE // min(frame.shape[:2]))
     if factor > 1:
         frame = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        square = Disc(square.left * factor, square.top * factor, square.side * factor, square.found)
+        square = Disc(
+            square.left * factor, square.top * factor, square.width * factor, square.height * factor, square.found
+        )
     strength, level = _strength(frame.shape[:2], square, heat, retina)
     if not strength.any():
         return frame
@@ -70,9 +72,9 @@ def _strength(shape: tuple[int, ...], square: Disc, heat: np.ndarray, retina: np
     strength = np.zeros(shape, np.float32)
     if top <= 0:
         return strength, 1.0
-    side = max(round(square.side), 1)
+    size = (max(round(square.width), 1), max(round(square.height), 1))
     seen, shown = overlap(square, shape[0], shape[1])
-    strength[seen] = cv2.resize((heat / top).astype(np.float32), (side, side)).clip(0, 1)[shown]
+    strength[seen] = cv2.resize((heat / top).astype(np.float32), size).clip(0, 1)[shown]
     return strength, max(float(np.quantile(heat[small_retina], TOP)) / top, FAINTEST)
 
 

@@ -24,8 +24,17 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus import quality
-from foveal.fundus.crop import Disc, blacken_surround, check_array, crop_square, find_disc, inscribed, whole_frame
+from foveal.fundus.crop import (
+    Disc,
+    blacken_surround,
+    check_array,
+    crop_square,
+    inscribed,
+    middle_square,
+    whole_frame,
+)
 from foveal.fundus.decode import decode
+from foveal.fundus.disc import find_circle, find_disc
 from foveal.fundus.header import MAXIMUM_PIXELS
 
 # Least side of the disc in the decoded pixels, as a multiple of the final size. Reducing a JPEG while decoding filters
@@ -33,7 +42,9 @@ from foveal.fundus.header import MAXIMUM_PIXELS
 _LEAST_OVERSAMPLING = 1.35
 _FRAME_OVERSAMPLING = 1.5  # first try, of the frame's short side: enough for discs of 0.9 of it and more
 _ALWAYS_WRITTEN = ("size", "crop", "channels")
+_GREY_RIM = 100  # grey level: of a rim between a white surround and a retina, which has little blue
 
+CROPS = ("ellipse", "disc", "none")
 ENHANCEMENTS = ("none", "local-mean", "clahe")
 _KEPT_RADIUS = 0.97  # of the inscribed circle: the rim of a photograph is ragged and coloured by the aperture
 _GAIN, _MIDDLE_GREY = 4.0, 128.0  # Graham's values
@@ -47,7 +58,9 @@ class Preparation:
     """How pictures become arrays; stored in card.json and model.json. FovealError for impossible values."""
 
     size: int  # side of the result in pixels
-    crop: str  # "disc": the retinal disc, or the whole frame where none is found; "none": the whole frame
+    # "ellipse": the retinal disc, made round where it was squeezed; "disc": the disc if it is round, as in older sets;
+    # both the whole frame where none is found. "none": the whole frame.
+    crop: str
     channels: int = 3  # 3 (RGB) or 1 (grey, or green)
     fit: str = "pad"  # of a whole frame that is not square: "pad": all of it, with black; "cut": its centre
     mask: bool = False  # black outside the inscribed circle
@@ -55,7 +68,7 @@ class Preparation:
     green: bool = False  # the one channel is green, not grey
 
     def __post_init__(self) -> None:
-        known = {"crop": ("disc", "none"), "channels": (1, 3), "fit": ("pad", "cut"), "enhance": ENHANCEMENTS}
+        known = {"crop": CROPS, "channels": (1, 3), "fit": ("pad", "cut"), "enhance": ENHANCEMENTS}
         for name, values in known.items():
             if getattr(self, name) not in values:
                 what = f"{name} of a preparation is {getattr(self, name)!r}"
@@ -100,9 +113,10 @@ def prepare_file(
     decoded = read(minimum=round(_FRAME_OVERSAMPLING * preparation.size))
     frame, disc = locate(decoded.pixels, preparation)
     reduced = max(decoded.width, decoded.height) > max(frame.shape)
-    if reduced and disc.side < _LEAST_OVERSAMPLING * preparation.size:
+    side = min(disc.width, disc.height)
+    if reduced and side < _LEAST_OVERSAMPLING * preparation.size:
         short = min(frame.shape[:2])
-        decoded = read(minimum=math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / disc.side))
+        decoded = read(minimum=math.ceil(_LEAST_OVERSAMPLING * preparation.size * short / side))
         frame, disc = locate(decoded.pixels, preparation)
     return _finish(frame, disc, preparation, measure, (decoded.width, decoded.height))
 
@@ -123,20 +137,18 @@ def at_size(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Disc]:
-    """Return the frame, and the square to cut from it; if a white surround hid the disc, it is made black."""
-    if preparation.crop == "disc":
-        disc = find_disc(pixels)
+    """Return the frame, and the rectangle to cut from it; if a white surround hid the disc, it is made black."""
+    if preparation.crop != "none":
+        find, darkest_rim = (find_disc, _GREY_RIM) if preparation.crop == "ellipse" else (find_circle, 0)
+        disc = find(pixels)
         if disc.found:
             return pixels, disc
-        darkened = blacken_surround(pixels)
-        disc = disc if darkened is pixels else find_disc(darkened)
+        darkened = blacken_surround(pixels, darkest_rim)
+        disc = disc if darkened is pixels else find(darkened)
         if disc.found:
             return darkened, disc
     rows, columns = pixels.shape[:2]
-    if preparation.fit == "pad":
-        return pixels, whole_frame(columns, rows)
-    side = min(rows, columns)
-    return pixels, Disc((columns - side) / 2, (rows - side) / 2, float(side), found=False)
+    return pixels, (whole_frame if preparation.fit == "pad" else middle_square)(columns, rows)
 
 
 def _finish(
@@ -144,9 +156,9 @@ def _finish(
 ) -> Prepared:
     """Cut the square, measure and normalise it; original: width and height in px."""
     size = preparation.size
-    whole = frame.shape[:2] == (size, size) and (disc.left, disc.top, disc.side) == (0, 0, size)
+    whole = frame.shape[:2] == (size, size) and (disc.left, disc.top, disc.width, disc.height) == (0, 0, size, size)
     square = frame if whole else crop_square(frame, disc, size)
-    flags: tuple[str, ...] = ("no-disc",) if preparation.crop == "disc" and not disc.found else ()
+    flags: tuple[str, ...] = ("no-disc",) if preparation.crop != "none" and not disc.found else ()
     measures = quality.measure(square, disc, frame) if measured else {}
     if size >= quality.RELIABLE_FROM:
         flags += quality.flags_of(measures)

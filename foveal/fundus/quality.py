@@ -60,7 +60,7 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
     seen = view.small[view.inside]
     r, g, b = seen.T
     second = np.maximum(np.minimum(r, g), np.minimum(np.maximum(r, g), b))
-    visible = view.field * np.pi / 4 * disc.side**2 / (frame.shape[0] * frame.shape[1])
+    visible = view.field * np.pi / 4 * disc.width * disc.height / (frame.shape[0] * frame.shape[1])
     red, green, blue = cv2.mean(frame)[:3]
     values = {
         "border": max(0.0, 1 - visible) if disc.found else view.surround,  # share of the frame outside the disc
@@ -108,8 +108,8 @@ def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
 def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
     small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     brightest = cv2.max(cv2.max(small[..., 0], small[..., 1]), small[..., 2])
-    centres = (np.arange(_SIDE) + 0.5) * disc.side / _SIDE
-    x, y = centres + disc.left, centres + disc.top
+    centres = (np.arange(_SIDE) + 0.5) / _SIDE
+    x, y = centres * disc.width + disc.left, centres * disc.height + disc.top
     framed = np.outer((y > 0) & (y < frame.shape[0]), (x > 0) & (x < frame.shape[1]))
     whole, middle = inscribed(_SIDE, 1.0), inscribed(_SIDE, _MARGIN)
     shown = lit = framed & (brightest >= _LIT)

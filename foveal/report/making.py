@@ -17,7 +17,11 @@ from foveal.sets.corrections import read_corrections
 
 CORRECTIONS_SHOWN = 20
 SCALES = {"icdr": "ICDR, 0 to 4", "none": "none: the classes have no order of severity"}
-CROPS = {"disc": "cropped to the retinal disc", "none": "whole frame"}
+CROPS = {
+    "ellipse": "cropped to the retinal disc, made round where squeezed",
+    "disc": "cropped to the retinal disc if round",
+    "none": "whole frame",
+}
 
 
 def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) -> dict[str, Any]:

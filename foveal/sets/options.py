@@ -57,8 +57,9 @@ class PrepareConfig:
     ## Pictures
     # Side of the prepared images in pixels; 0 means 256 for photographs, and keeps the size of arrays.
     size: int = 0
-    # Crop to the retinal disc, or keep the whole frame; auto crops fundus photographs, but not arrays.
-    crop: Literal["auto", "disc", "none"] = "auto"
+    # ellipse cuts out the retinal disc and makes it round where it was squeezed; disc cuts out round ones only, as for
+    # older graders; none keeps the whole frame. auto is ellipse for fundus photographs, and none for arrays.
+    crop: Literal["auto", "ellipse", "disc", "none"] = "auto"
     # For a whole frame that is not square: pad adds black, cut takes the square in its centre.
     fit: Literal["pad", "cut"] = "pad"
     # Make everything outside the circle of the disc black.

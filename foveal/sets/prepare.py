@@ -135,7 +135,7 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
             source = replace(source, table=source.table.assign(label=none, split=""), classes=())
         source = limit_unlabelled(source, config)
         card = replace(CARDS[name], fundus=decide_fundus(config, CARDS[name], source, existing))
-        preparation, stamps = choose_preparation(config, card, source), file_stamps(source)
+        preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
     scale = choose_scale(config, source, card)
     return Assembly(
@@ -164,7 +164,7 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
         return card.fundus
     places = np.unique(np.linspace(0, len(source.table) - 1, SAMPLE).astype(int))
     files = [source.root / file for file in source.table["file"].iloc[places]]
-    look = Preparation(size=256, crop="disc")
+    look = Preparation(size=256, crop="ellipse")
     found = [p for _, p in in_threads(lambda file: prepare_file(file, look, True), files) if isinstance(p, Prepared)]
     without = sum("not-a-retina" in prepared.flags for prepared in found)
     if 2 * without <= len(found):
@@ -249,9 +249,13 @@ def resume_or_start(folder: Path, work: dict[str, Any]) -> None:
     write_json(note, work)
 
 
-def choose_preparation(config: PrepareConfig, card: Card, source: Source) -> Preparation:
+def choose_preparation(
+    config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None
+) -> Preparation:
     """How to prepare: by default photographs are cropped to 256 px, and arrays stay as they are."""
-    side, channels, crop = 256, 3, "disc" if card.fundus else "none"
+    side, channels, crop = 256, 3, "ellipse" if card.fundus else "none"
+    if existing:  # a set that grows keeps the crop of its first pictures, also if auto meant another one then
+        crop = existing["options"]["crop"]
     if source.images is not None:
         side, channels, crop = max(source.images.shape[1:3]), source.images.shape[3], "none"
     return Preparation(

@@ -100,14 +100,14 @@ def test_maps_of_other_weights_are_not_kept(grader_run, photograph, tmp_path):
 
 def test_drawn_lesions_follow_the_crop():
     whole = list(draw_with_lesions(6, Preparation(size=64, crop="none"), 1))
-    cropped = list(draw_with_lesions(6, Preparation(size=64, crop="disc"), 1))
+    cropped = list(draw_with_lesions(6, Preparation(size=64, crop="ellipse"), 1))
     assert whole and all(picture.lesions.any() for picture in whole)
     for picture in cropped:  # where red blood was drawn, the prepared pixels are darker than the retina
         green = picture.pixels[..., 1].astype(float)
         assert abs(green[picture.lesions > 0].mean() - np.median(green[picture.lesions == 0])) > 3
 
 
-@pytest.mark.parametrize("crop", ["disc", "none"])
+@pytest.mark.parametrize("crop", ["ellipse", "disc", "none"])
 @pytest.mark.parametrize("fit", ["pad", "cut"])
 def test_the_square_in_the_photograph_is_the_one_that_preparation_cuts(photograph, crop, fit):
     preparation = Preparation(size=96, crop=crop, fit=fit)

@@ -29,6 +29,8 @@ def test_table_and_drawing(
     folder.mkdir(parents=True)
     eye = draw_phantom(1, "left", 200, np.random.default_rng(0)).image
     cv2.imwrite(str(folder / "eye.png"), np.pad(eye, ((20, 20), (60, 60), (0, 0)))[..., ::-1])
+    large = np.pad(cv2.resize(eye, (400, 400)), ((20, 20), (20, 20), (0, 0)))
+    cv2.imwrite(str(folder / "squeezed.png"), cv2.resize(large, (300, 440))[..., ::-1])
     cv2.imwrite(str(folder / "noise.png"), np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8))
     (folder / "letter.jpg").write_text("Dear colleague")
     out, photographs = tmp_path / "out.png", tmp_path / "photographs.png"
@@ -39,6 +41,7 @@ def test_table_and_drawing(
     assert "letter.jpg" in printed[0]
     assert printed[1].startswith("| 1 | `a/eye.png` | 320 × 240 | 0.50") and printed[1].endswith("| found |")
     assert printed[2] == "| 2 | `a/noise.png` | 90 × 90 | – | – | – | no-disc |"
+    assert printed[3].startswith("| 3 | `a/squeezed.png` | 300 × 440 | 0.50") and " × 0.6" in printed[3]
     drawing = cv2.imread(str(out))
     assert np.array_equal(drawing[95, 60], program.GREY) and not np.array_equal(drawing, cv2.imread(str(photographs)))
 

@@ -14,7 +14,7 @@ def hot(place, size=64):
 
 def test_the_map_lies_where_its_square_was_cut():
     frame = np.full((800, 1200, 3), 90, np.uint8)
-    square = Disc(300.0, 100.0, 640.0, found=True)
+    square = Disc(300.0, 100.0, 640.0, 640.0, found=True)
     drawn = overlay(frame, square, hot((16, 48)), np.ones((64, 64), bool))
     assert drawn.shape == frame.shape
     changed = np.argwhere((drawn != frame).any(axis=2))
@@ -23,7 +23,7 @@ def test_the_map_lies_where_its_square_was_cut():
 
 def test_a_square_beyond_the_frame_is_cut_off_with_it():
     frame = np.full((700, 1000, 3), 90, np.uint8)
-    drawn = overlay(frame, Disc(-20.0, -150.0, 1040.0, found=True), hot((32, 32)), np.ones((64, 64), bool))
+    drawn = overlay(frame, Disc(-20.0, -150.0, 1040.0, 1040.0, found=True), hot((32, 32)), np.ones((64, 64), bool))
     changed = np.argwhere((drawn != frame).any(axis=2))
     assert drawn.shape == frame.shape and changed.mean(axis=0) == pytest.approx([370, 500], abs=6)
 

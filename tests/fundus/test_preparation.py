@@ -91,7 +91,20 @@ def test_a_white_surround_becomes_black_when_it_hides_the_disc(phantom: np.ndarr
     prepared = prepare_pixels(np.where(white[..., None], np.uint8(255), frame), Preparation(size=128, crop="disc"))
     assert prepared.flags == ()
     same = prepare_pixels(frame, Preparation(size=128, crop="disc"))
+    again = prepare_pixels(np.where(white[..., None], np.uint8(255), frame), Preparation(size=128, crop="ellipse"))
+    assert again.flags == () and np.abs(again.pixels.astype(int) - same.pixels).mean() < 3
     assert np.abs(prepared.pixels.astype(int) - same.pixels).mean() < 3
+
+
+def test_a_squeezed_disc_is_made_round_unless_only_circles_count(phantom: np.ndarray) -> None:
+    plain = prepare_pixels(framed(phantom, 400, 300, 70, 20), Preparation(size=128, crop="ellipse"))
+    frame = cv2.resize(framed(phantom, 400, 300, 70, 20), (300, 300), interpolation=cv2.INTER_AREA)
+    stretched = prepare_pixels(frame, Preparation(size=128, crop="ellipse"), measure=True)
+    assert stretched.flags == plain.flags == ()
+    assert np.abs(stretched.pixels.astype(int) - plain.pixels).mean() < 3
+    as_before = prepare_pixels(frame, Preparation(size=128, crop="disc"))
+    whole = prepare_pixels(frame, Preparation(size=128, crop="none"))
+    assert as_before.flags == ("no-disc",) and np.array_equal(as_before.pixels, whole.pixels)
 
 
 def test_measures_and_flags_only_where_asked_and_words_only_from_64_pixels(phantom: np.ndarray) -> None:
@@ -119,18 +132,18 @@ def test_no_more_is_decoded_than_the_disc_needs(
         return decoded
 
     monkeypatch.setattr(preparation, "decode", spy)
-    prepared = prepare_file(tmp_path / "a.jpg", Preparation(size=128, crop="disc"))
+    prepared = prepare_file(tmp_path / "a.jpg", Preparation(size=128, crop="ellipse"))
     assert sides == ([300] if share == 0.95 else [300, 600])
     assert (prepared.width, prepared.height) == (1600, 1200) and prepared.flags == ()
-    whole = prepare_pixels(decode(tmp_path / "a.jpg", 1200).pixels, Preparation(size=128, crop="disc"))
+    whole = prepare_pixels(decode(tmp_path / "a.jpg", 1200).pixels, Preparation(size=128, crop="ellipse"))
     assert np.abs(prepared.pixels.astype(int) - whole.pixels).mean() < 3
 
 
 @pytest.mark.real
 def test_real_originals_give_the_square_of_the_whole_file(real_data: Path) -> None:
     path = real_data / "eyepacs_fullres" / "train" / "13_left.jpeg"
-    prepared = prepare_file(path, Preparation(size=256, crop="disc"), measure=True)
-    whole = prepare_pixels(decode(path, 10**6).pixels, Preparation(size=256, crop="disc"), measure=True)
+    prepared = prepare_file(path, Preparation(size=256, crop="ellipse"), measure=True)
+    whole = prepare_pixels(decode(path, 10**6).pixels, Preparation(size=256, crop="ellipse"), measure=True)
     assert np.abs(prepared.pixels.astype(int) - whole.pixels).mean() < 3
     assert abs(prepared.measures["sharpness"] - whole.measures["sharpness"]) < 0.01
     assert prepared.flags == whole.flags == ()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.fundus.crop import Disc, find_disc, whole_frame
+from foveal.fundus.crop import Disc, whole_frame
+from foveal.fundus.disc import find_disc
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 from foveal.fundus.quality import FLAGS, UNGRADABLE, flags_of, measure
 from foveal.sources.phantom import draw_phantom
@@ -17,7 +18,7 @@ KEYS = "border red green blue sharpness brightness contrast clipped dark field r
 
 
 def prepared(pixels: np.ndarray, size: int = 256) -> Prepared:
-    return prepare_pixels(pixels, Preparation(size=size, crop="disc"), measure=True)
+    return prepare_pixels(pixels, Preparation(size=size, crop="ellipse"), measure=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_keys_ranges_and_sentences(phantom: np.ndarray) -> None:
 
 def test_frame_and_disc_are_measured_as_drawn() -> None:
     frame = plain_disc(600, 400, 300, 200, 150)
-    disc = Disc(150, 50, 300, found=True)
+    disc = Disc(150, 50, 300, 300, found=True)
     measures = measure(cv2.resize(frame[50:350, 150:450], (256, 256)), disc, frame)
     assert measures["border"] == pytest.approx(1 - np.pi * 150**2 / (600 * 400), abs=0.01)
     assert measures["red"] == pytest.approx(frame[..., 0].mean(), abs=0.1)
@@ -64,7 +65,7 @@ def test_field_is_the_visible_share_of_the_disc(shown: float, bars: bool) -> Non
     frame = np.where(np.arange(400)[:, None, None] < last, whole, np.uint8(0)) if bars else whole[:last]
     square = np.zeros((360, 360, 3), np.uint8)
     square[: last - 20] = whole[20:last, 20:380]
-    measures = measure(square, Disc(20, 20, 360, found=True), frame)
+    measures = measure(square, Disc(20, 20, 360, 360, found=True), frame)
     h = 2 * shown - 1  # of the chord, in radii from the centre
     expected = 1 - (np.arccos(h) - h * np.sqrt(1 - h * h)) / np.pi
     assert measures["field"] == pytest.approx(expected, abs=0.02)
@@ -150,7 +151,7 @@ def test_without_a_disc_nothing_is_said_about_the_field(phantom: np.ndarray) -> 
 
 @pytest.mark.real
 def test_real_photographs_keep_their_words(real_data: Path) -> None:
-    options = Preparation(size=256, crop="disc")
+    options = Preparation(size=256, crop="ellipse")
     files = sorted((real_data / "messidor2" / "images").iterdir())[::150]
     assert [path.name for path in files if prepare_file(path, options, measure=True).flags] == []
     samples = real_data / "fundus_samples_fullres" / "eyepacs"
@@ -166,4 +167,4 @@ def test_digits_are_not_retinas(real_data: Path) -> None:
     digits = np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28)[:20]
     large = [np.asarray(Image.fromarray(digit).convert("RGB").resize((256, 256))) for digit in digits]
     assert sum("not-a-retina" in prepared(picture).flags for picture in large) >= 18
-    assert not any(find_disc(picture).found for picture in large)
+    assert sum(find_disc(picture).found for picture in large) <= 1  # some noughts are ovals

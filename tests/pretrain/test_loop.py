@@ -303,7 +303,7 @@ def test_whose_labels_are_learned_stands_in_every_run(finished, phantom_set, tmp
 def test_sets_that_were_not_prepared_alike_do_not_mix(phantom_set, tmp_path, capsys, refuses):
     write_photographs(tmp_path / "photos", 30, ".png")
     other = foveal.prepare(tmp_path / "photos", out=tmp_path / "other", size=32, enhance="clahe")
-    unlike = "crop none and disc, enhance None and clahe"
+    unlike = "crop none and ellipse, enhance None and clahe"
     with refuses("set.not_alike", phantom_set, other, unlike):
         foveal.pretrain(phantom_set, other, out=tmp_path / "run", **OPTIONS)
     capsys.readouterr()

@@ -163,7 +163,7 @@ def test_confirm_bridges_sizes_and_refuses_strangers(phantoms, size):
 
 
 def prepared(files):
-    preparation = Preparation(size=256, crop="disc")
+    preparation = Preparation(size=256, crop="ellipse")
     return collection([prepare_file(file, preparation).pixels for file in files])
 
 

@@ -1,5 +1,6 @@
 """Sets whose source changes: what grows, what stays, and what is refused."""
 
+import json
 import shutil
 import sys
 
@@ -25,6 +26,18 @@ def test_new_pictures_get_new_shards_and_nothing_old_changes(write_phantoms, tmp
     assert len(after) == 40 and after.loc[before.index, ["split", "sha256"]].equals(before[["split", "sha256"]])
     assert set(after.drop(before.index)["shard"]) == {1}
     assert (out / "images" / "00000.npy").stat().st_mtime_ns == shard.st_mtime_ns
+
+
+def test_a_set_from_before_ellipses_grows_by_circles(write_phantoms, tmp_path):
+    write_phantoms(tmp_path / "photos", 20)
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32, fundus="yes")
+    card = json.loads((out / "card.json").read_text())
+    assert card["options"]["crop"] == "ellipse"
+    (out / "card.json").write_text(json.dumps(card | {"options": card["options"] | {"crop": "disc"}}))
+    write_phantoms(tmp_path / "photos", 30)
+    foveal.prepare(tmp_path / "photos", out=out, size=32, fundus="yes")
+    grown = open_prepared(out)
+    assert len(grown.records) == 30 and grown.card["options"]["crop"] == "disc"
 
 
 def test_a_picture_that_changed_is_read_again_and_one_that_went_is_left_out(write_phantoms, tmp_path):

@@ -182,7 +182,7 @@ def test_pictures_that_show_no_retina_are_noticed(tmp_path):
     card = open_prepared(foveal.prepare(tmp_path / "things", out=tmp_path / "set", size=64)).card
     assert not card["fundus"] and card["options"]["crop"] == "none"
     card = open_prepared(foveal.prepare(tmp_path / "things", out=tmp_path / "asked", size=64, fundus="yes")).card
-    assert card["fundus"] and card["options"]["crop"] == "disc"
+    assert card["fundus"] and card["options"]["crop"] == "ellipse"
 
 
 @pytest.mark.parametrize(("out", "code"), [("photos/0/000.png/below", "output.unwritable"), ("new/..", "output.name")])
