@@ -76,7 +76,7 @@ def demo(config: DemoConfig) -> Path:
         say(f"\n{number} of 6  train on {config.labelled} labels, starting from {name} weights", style="bold")
         runs[name] = train(
             TrainConfig(
-                data=data,
+                data=(data,),
                 out=out / f"from-{name}",
                 init=init,
                 encoder=ENCODER,

@@ -82,6 +82,8 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     # Options that were added after the run was made count as set to their defaults.
     usual = flat({field.name: field.default for field in fields(config)})
     before |= {name: usual[name] for name in now if name not in before and usual.get(name, MISSING) is not MISSING}
+    for key in [key for key in now if isinstance(now[key], list)]:  # as text in earlier versions, as a tuple by default
+        before[key] = [before[key]] if isinstance(before.get(key), str) else list(before.get(key, ()))
     different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
     if different:
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
@@ -201,6 +203,12 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + "+" * bool(changes)
+
+
+def set_of(options: Mapping[str, Any]) -> str:
+    """The prepared set in the options of a training; earlier versions wrote a path, not a list with one."""
+    data = options["data"]
+    return str(data if isinstance(data, str) else data[0])
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def probe(data: PathLike, **options: Any) -> pd.DataFrame:
     return _call("probe", options, data=data)
 
 
-def train(data: PathLike, *, out: PathLike, **options: Any) -> Path:
+def train(*data: PathLike, out: PathLike, **options: Any) -> Path:
     """Train a grader; returns the run folder."""
     return _call("train", options, data=data, out=out)
 
@@ -120,8 +120,8 @@ def pseudolabel(run: PathLike, *data: PathLike, out: PathLike, **options: Any) -
     return _call("pseudolabel", options, run=run, data=data, out=out)
 
 
-def compare(data: PathLike, *, out: PathLike, **options: Any) -> pd.DataFrame:
-    """Compare starting weights; returns the table."""
+def compare(*data: PathLike, out: PathLike, **options: Any) -> pd.DataFrame:
+    """Compare starting weights, and sources held out; returns the table."""
     return _call("compare", options, data=data, out=out)
 
 

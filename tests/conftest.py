@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ import foveal
 from foveal import console
 from foveal.errors import FovealError
 from foveal.sources import phantom
+from foveal.sources.phantom import draw_phantom
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +60,40 @@ def phantoms_drawn_once() -> Iterator[Callable[..., phantom.Phantom]]:
         yield draw
 
 
+@cache
+def _phantom_file(number: int, size: int) -> bytes:
+    """A PNG file; kept, because to draw the pictures is most of the work of a test."""
+    picture = draw_phantom(number % 5, "left", size, np.random.default_rng(number)).image
+    return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def write_phantoms():
+    """write_phantoms(folder, count, size=64) adds photographs 000 to count - 1, in a folder for each class."""
+
+    def write(root: Path, count: int, size: int = 64) -> None:
+        for number in range(count):
+            file = root / str(number % 5) / f"{number:03d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                file.write_bytes(_phantom_file(number, size))
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def phantom_set(tmp_path_factory) -> Path:
     """60 phantoms at 32 px, 20 of the training images labelled; do not write into it."""
     out = tmp_path_factory.mktemp("data") / "phantom"
     return foveal.prepare("phantom:60", out=out, size=32, labelled=24)
+
+
+@pytest.fixture(scope="session")
+def three_sources(tmp_path_factory) -> list[Path]:
+    """Three sets of 60 other phantoms at 32 px: north, east, south; tests may join them, but not write into them."""
+    folder = tmp_path_factory.mktemp("sources")
+    return [foveal.prepare("phantom:60", out=folder / name, size=32, seed=seed, test=0.3)
+            for seed, name in enumerate(("north", "east", "south"), start=1)]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

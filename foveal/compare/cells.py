@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +39,14 @@ Sides = tuple[pd.DataFrame, pd.DataFrame]  # records to train on, and held-out r
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One combination; it trains on `share` of the known labels."""
+    """One combination; it trains on `share` of the known labels, `without` those of one source ("" = on all)."""
 
     init: str
     how: str
     labels: str
     share: float
     repetition: int
+    without: str = ""
 
     @property
     def network(self) -> int:
@@ -54,6 +56,7 @@ class Cell:
     def file(self, config: CompareConfig) -> Path:
         """File of its predictions."""
         name = f"{self.how}-{self.labels.replace('%', 'pc')}-{_name(self.init)}-{self.repetition}"
+        name += f"-without-{_safe(self.without)}" if self.without else ""
         return config.out / "cells" / f"{name}.csv"
 
 
@@ -81,7 +84,7 @@ def task_of(config: CompareConfig, init: str, prepared: PreparedSet, device: tor
     """The task of fine-tuning these starting weights; FovealError if they do not fit."""
     options = {"out": config.out, "encoder": config.encoder, "device": str(device), **options}
     size = common_size(config, prepared)
-    return set_up(TrainConfig(data=config.data, init=init, image_size=size, **options), prepared, device)
+    return set_up(TrainConfig(data=(prepared.path,), init=init, image_size=size, **options), prepared, device)
 
 
 def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -93,16 +96,25 @@ def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return chosen
 
 
+def taught(known: pd.DataFrame, cell: Cell, seed: int) -> pd.DataFrame:
+    """The records of the training side whose labels a combination learns from.
+
+    The share is drawn from all sources, so that training without one differs from training on all in that source alone.
+    """
+    chosen = subset(known["label"].to_numpy(np.int64), cell.share, seed + cell.repetition)
+    return known[chosen & (known["source"] != cell.without).to_numpy()].reset_index(drop=True)
+
+
 def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: torch.device) -> None:
     """Train, grade the held-out images, and write their predictions."""
     known, judged = repetitions(prepared, config)[cell.repetition]
-    chosen = subset(known["label"].to_numpy(np.int64), cell.share, config.seed + cell.repetition)
-    known = known[chosen].reset_index(drop=True)
+    known = taught(known, cell, config.seed)
     learn = _probe if cell.how == "probe" else _finetune
     with hushed():  # messages of many graders would hide the table
         table, choices = learn(config, cell, prepared, (known, judged), device)
     right = float((table["label"] == table["grade"]).mean())
-    repetition = f"{len(known)} labels, repetition {cell.repetition + 1}"
+    repetition = f"{len(known)} labels{f' without {cell.without}' if cell.without else ''}, "
+    repetition += f"repetition {cell.repetition + 1}"
     say(f"{cell.how} from {cell.init}, {repetition}: accuracy {right:.3f} ({choices})")
     # A comparison needs only the predictions, so the networks are deleted.
     shutil.rmtree(cell.file(config).with_suffix(""), ignore_errors=True)
@@ -171,3 +183,9 @@ def _name(init: str) -> str:
     if init in ("random", "imagenet"):
         return init
     return f"{Path(init).stem}-{hashlib.sha256(str(Path(init).resolve()).encode()).hexdigest()[:6]}"
+
+
+def _safe(source: str) -> str:
+    """A file name for a source: its name and, if that has other signs than letters and digits, a digest."""
+    plain = re.sub(r"[^\w-]+", "-", source)
+    return plain if plain == source else f"{plain}-{hashlib.sha256(source.encode()).hexdigest()[:6]}"

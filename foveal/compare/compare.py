@@ -6,58 +6,51 @@
     OUT/features/*.npz  features of a frozen encoder, computed once
     OUT/compare.csv     a row per combination and metric: mean over seeds, interval, paired difference from the first
     OUT/compare.png     label-efficiency curves
+    OUT/travel.svg      with --hold-out: trained on by tested on (travel.py)
 
 All starting weights use the same image size. Larger label fractions contain the smaller ones. A fraction uses only its
 own labels, also to choose a penalty. The held-out images are the test part or, with --folds, every labelled image in
 turn (joined into one table); nothing is chosen on them.
-
-The interval of a mean over seeds covers two sources of chance: each resample draws groups of held-out images, and
-seeds. A difference uses the same draws on both sides. With only a few seeds, intervals understate how much results vary
-between seeds.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
-from foveal.compare.cells import Cell, Sides, common_size, features_of, repetitions, run_cell, subset, task_of
+from foveal.compare.cells import Cell, Sides, common_size, features_of, repetitions, run_cell, task_of
 from foveal.compare.options import CompareConfig, share_of
-from foveal.compare.probe import metrics_of
+from foveal.compare.tables import Judge, show_comparison, tabulate
+from foveal.compare.travel import means, refuse_grades_of, show_travel, sources_held_out, tabulate_travel
 from foveal.config import to_toml
-from foveal.console import progress_bar, say, show_table
+from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
-from foveal.evaluate.curves import roc_area
-from foveal.evaluate.difference import answer
-from foveal.evaluate.intervals import RESAMPLES, Resampling
-from foveal.evaluate.operating import severity
+from foveal.evaluate.travel import OTHERS, matrices
 from foveal.files import read_json, replacing, write_json, write_table, write_text
-from foveal.page.words import counted, difference_with_interval, number, value_with_interval
-from foveal.readout.predictions import read_predictions
-from foveal.readout.scales import referable_from
+from foveal.page.matrix import picture
 from foveal.runs import check_out, open_run, record_weights, sole_writer
+from foveal.sets.held_out import open_together
 from foveal.sets.leaks import TAUGHT, read_seen, refuse_seen
-from foveal.sets.records import PreparedSet, open_prepared
-from foveal.sets.splits import group_codes
+from foveal.sets.records import PreparedSet
 
 # These options may change when resuming: each combination has its own file, so more can be added later.
-FREE = ("init", "how", "labels", "seeds", "device")
+FREE = ("init", "how", "labels", "hold_out", "seeds", "device")
 
 
 def compare(config: CompareConfig) -> pd.DataFrame:
     """Run all combinations that have no predictions yet; write the table and the figure; return the table."""
-    prepared = open_prepared(config.data)
+    prepared = open_together(config.data)
+    config = replace(config, data=(prepared.path,))
     device = choose_device(config.device)
     sides = repetitions(prepared, config)
+    abroad = sources_held_out(config, prepared, sides)
     weights: dict[str, dict[str, Any]] = {}
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     check_out(config.out, "compare", config, FREE)
@@ -67,16 +60,18 @@ def compare(config: CompareConfig) -> pd.DataFrame:
         if (seen["taught"] == TAUGHT).any() and set(config.labels) != {"100%"} and not config.allow_leaks:
             what = f"--init {init} was trained on grades, so it has seen more labels than a fraction allows"
             raise FovealError("leak.grades", what, fix="use --labels 100%, or --allow-leaks")
+        refuse_grades_of(prepared, abroad, init, seen, config.allow_leaks)
         # This also checks, before anything is written, that the weights fit.
         weights[init] = task_of(config, init, prepared, device).weights.record
     with sole_writer(config.out, "compare"):
-        return _compare(config, prepared, sides, device, weights)
+        return _compare(config, prepared, sides, abroad, device, weights)
 
 
 def _compare(
-    config: CompareConfig, prepared: PreparedSet, sides: list[Sides], device: torch.device, weights: dict[str, Any]
-) -> pd.DataFrame:
-    hashes = {str(config.data): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
+    config: CompareConfig, prepared: PreparedSet, sides: list[Sides], abroad: list[str], device: torch.device,
+    weights: dict[str, Any],
+) -> pd.DataFrame:  # fmt: skip
+    hashes = {str(prepared.path): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
     size, about = common_size(config, prepared), config.out / "provenance.json"
     check_size(about, size)
     open_run(config.out, "compare", config, hashes, FREE)
@@ -87,8 +82,10 @@ def _compare(
         (config.out / folder).mkdir(exist_ok=True)
     known = len(sides[0][0])
     cells = [
-        Cell(init=init, how=how, labels=labels, share=share_of(labels, known), repetition=repetition)
-        for how, labels, init, repetition in product(config.how, config.labels, config.init, range(len(sides)))
+        Cell(init=init, how=how, labels=labels, share=share_of(labels, known), repetition=repetition, without=without)
+        for how, labels, init, without, repetition in product(
+            config.how, config.labels, config.init, ("", *abroad), range(len(sides))
+        )
     ]
     missing = [cell for cell in cells if not cell.file(config).is_file()]
     say(f"{len(cells)} combinations, {len(cells) - len(missing)} already finished; {known:,} labelled training images")
@@ -98,12 +95,22 @@ def _compare(
         for cell in missing:
             run_cell(config, cell, prepared, device)
             bar.advance()
-    table = tabulate(config, prepared, sides, cells)
+    judge = Judge(config, prepared, sides)
+    if abroad:
+        table = tabulate_travel(judge, sides, cells, abroad)
+        show_travel(table, config, sides)
+        write_text(config.out / "travel.svg", picture(matrices(table)))
+    else:
+        table = tabulate(judge, sides, cells)
+        show_comparison(table, config, sides)
     write_table(config.out / "compare.csv", table)
-    show_comparison(table, config, sides)
     with replacing(config.out / "compare.png") as partial:
-        draw_curves(table, partial)
-    say(f"table: {config.out / 'compare.csv'}; figure: {config.out / 'compare.png'}")
+        if abroad:
+            draw_curves(means(table, OTHERS), partial, "mean over sources not trained on")
+        else:
+            draw_curves(table, partial)
+    pictures = [config.out / "travel.svg"] * bool(abroad) + [config.out / "compare.png"]
+    say(f"table: {config.out / 'compare.csv'}; figures: {', '.join(map(str, pictures))}")
     return table
 
 
@@ -122,87 +129,11 @@ def check_size(about: Path, size: int) -> None:
         raise FovealError("run.other_size", what, fix="choose another --out")
 
 
-def tabulate(
-    config: CompareConfig, prepared: PreparedSet, sides: Sequence[Sides], cells: Sequence[Cell]
-) -> pd.DataFrame:
-    """A row per combination and metric: init, how, labels, learned, metric, value, low, high, seeds, difference, ….
+def draw_curves(table: pd.DataFrame, file: Path, judged: str = "") -> None:
+    """Label-efficiency curves: the first metric against the share of labels, with a panel for probe and fine-tune.
 
-    The last four columns (difference, its interval and an answer in words) are empty for the baseline.
+    judged: on what, if not on all held-out images.
     """
-    names = list(metrics_of(prepared))
-    if referable_from(prepared.card["scale"]) is not None:
-        names.append("referable_auc")
-    rows: list[dict[str, Any]] = []
-    known = sides[0][0]["label"].to_numpy(np.int64)
-    for how, labels in dict.fromkeys((cell.how, cell.labels) for cell in cells):
-        own = [cell for cell in cells if (cell.how, cell.labels) == (how, labels)]
-        learned = int(subset(known, own[0].share, config.seed).sum())
-        tables = {init: _tables(config, own, init) for init in config.init}
-        resampling = Resampling(group_codes(tables[config.init[0]][0]["group"]), RESAMPLES, config.seed)
-        size = {"images": len(resampling.units), "groups": resampling.groups}
-        baseline: dict[str, tuple[float, np.ndarray]] = {}
-        for init, name in product(config.init, names):
-            found = [_figure(name, table, resampling, prepared) for table in tables[init]]
-            values = np.array([value for value, _ in found])
-            drawn = np.stack([resamples for _, resamples in found])
-            seeds = np.random.default_rng([config.seed, 9]).integers(len(found), size=drawn.shape)
-            drawn = np.take_along_axis(drawn, seeds, axis=0).mean(0)  # over drawn seeds
-            value, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan
-            row = {"init": init, "how": how, "labels": labels, "share": own[0].share, "learned": learned}
-            row |= {"metric": name, **_entry(value, drawn, resampling), "seeds": len(values), "spread": spread, **size}
-            first, first_drawn = baseline.setdefault(name, (value, drawn))
-            if init != config.init[0]:
-                entry = _entry(value - first, drawn - first_drawn, resampling)
-                row |= {"difference": entry["value"], "difference_low": entry["low"]}
-                row |= {"difference_high": entry["high"], "answer": answer(entry["low"], entry["high"])}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _tables(config: CompareConfig, cells: Sequence[Cell], init: str) -> list[pd.DataFrame]:
-    """The predictions of each seed, sorted by id; folds are joined into one table."""
-    tables = [read_predictions(cell.file(config)) for cell in cells if cell.init == init]
-    tables = [pd.concat(tables)] if config.folds else tables
-    return [table.sort_values("id", ignore_index=True) for table in tables]
-
-
-def _entry(value: float, drawn: np.ndarray, resampling: Resampling) -> dict[str, float]:
-    """value, low and high; nan if undefined."""
-    entry = resampling.entry(value, drawn, len(resampling.units))
-    return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")}
-
-
-def _figure(name: str, table: pd.DataFrame, resampling: Resampling, prepared: PreparedSet) -> tuple[float, np.ndarray]:
-    """The value of a metric, and its resamples [R]."""
-    lowest = referable_from(prepared.card["scale"])
-    if name == "referable_auc" and lowest is not None:
-        return roc_area(*severity(table, lowest), resampling)
-    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
-    return resampling.graded(metrics_of(prepared)[name], labels, grades, len(prepared.classes))
-
-
-def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> None:
-    """Print the table: the first metric with its interval and difference from the baseline; the others' values."""
-    names = [metric.replace("_", " ") for metric in table["metric"].unique()]
-    rows = []
-    for (how, labels, init), own in table.groupby(["how", "labels", "init"], sort=False):
-        entries: Any = own.to_dict("records")
-        first, *others = entries
-        values = [value_with_interval(first, 3), *(number(other["value"], 3) for other in others)]
-        against = "baseline"
-        if init != config.init[0]:
-            entry = {"value": first["difference"], "low": first["difference_low"], "high": first["difference_high"]}
-            against = f"{difference_with_interval(entry)}: {first['answer']}"
-        rows.append([f"{how}, {first['learned']:,} labels ({labels}), {init}", *values, against])
-    one = table.iloc[0]
-    times = f"{config.folds} folds" if config.folds else f"mean of {counted(config.seeds, 'seed')}"
-    judged = f"{one['images']:,} held-out images in {one['groups']:,} groups"
-    title = f"{judged}, {len(sides[0][0]):,} labelled training images, {times}; 95 % intervals"
-    show_table(title, ["", *names, f"{names[0]}: difference from {config.init[0]}"], rows)
-
-
-def draw_curves(table: pd.DataFrame, file: Path) -> None:
-    """Label-efficiency curves: the first metric against the share of labels, with a panel for probe and fine-tune."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -225,7 +156,7 @@ def draw_curves(table: pd.DataFrame, file: Path) -> None:
         axis.minorticks_off()
         axis.set(xlabel="share of the training labels", title=titles[how])
         axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel(metric.replace("_", " "))
+    axes[0][0].set_ylabel(", ".join(filter(None, [metric.replace("_", " "), judged])))
     axes[0][0].legend(frameon=False)
     figure.suptitle("95 % intervals over groups of held-out images and over seeds", fontsize=9)
     figure.tight_layout()

@@ -20,8 +20,8 @@ class CompareConfig:
     """Options of `foveal compare`."""
 
     ## What to compare
-    # Prepared set (folder written by `foveal prepare`) with labels.
-    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    # Prepared set (folder written by `foveal prepare`) with labels; several are joined, in a folder beside the first.
+    data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Folder to write the table, the figure and all predictions to.
     out: Path
     # Starting weights to compare, the baseline first: random, imagenet, run folders, or files of weights.
@@ -32,6 +32,8 @@ class CompareConfig:
     how: tuple[Literal["probe", "finetune"], ...] = ("probe", "finetune")
     # How many labels to use: shares of the training images ("10%"), or counts.
     labels: tuple[str, ...] = ("1%", "10%", "100%")
+    # Also train without each of these sources (names of joined sets), and judge on each; source stands for all in turn.
+    hold_out: tuple[str, ...] = ()
 
     ## How long
     # Repetitions, each with a different choice of labels, random weights and order of images.
@@ -52,6 +54,7 @@ class CompareConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check(self, "data", bool(self.data), "a prepared set")
         for name in ("init", "how", "labels"):
             values = getattr(self, name)
             check(self, name, 0 < len(set(values)) == len(values), "at least one value, all different")

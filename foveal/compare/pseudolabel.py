@@ -119,11 +119,15 @@ def _rounds(
 
 
 def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
-    """The unlabelled images of each set; FovealError if there are none, or if evaluation images are among them."""
-    pool = []
+    """The unlabelled images of each set; FovealError if there are none, or if evaluation images are among them.
+
+    Images of a source that the run holds out are left out, because the next grader would learn from them.
+    """
+    pool, held_out = [], read_model(run).get("held_out", [])
     for prepared in sets:
         records = pool_of(prepared)
-        records = records[records["split"] == "unlabelled"].reset_index(drop=True)
+        taken = (records["split"] == "unlabelled") & ~records["source"].isin(held_out)
+        records = records[taken].reset_index(drop=True)
         if len(records):
             pool.append((prepared, records))
         elif prepared is not sets[0] or len(sets) == 1:

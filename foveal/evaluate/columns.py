@@ -121,7 +121,7 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str],
     for column in columns:
         if column in table:
             continue
-        source = next((source for source in sources if column in source), None)
+        source = next((source for source in sources if column in source and (source[column] != "").any()), None)
         if source is None:
             there = ", ".join(dict.fromkeys([*table.columns, *(name for source in sources for name in source.columns)]))
             fix = "" if data else "name the prepared set with --records DATA"
@@ -134,12 +134,18 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str],
     return table
 
 
+def read_column(file: Path, column: str) -> pd.Series | None:
+    """id -> value of one column of a table of a prepared set; None where it has no such column, or an empty one."""
+    table = _read(file)
+    return table[column] if column in table and (table[column] != "").any() else None
+
+
 def _read(file: Path) -> pd.DataFrame:
     if not file.is_file() and file.name == "records.csv":
         raise FovealError("set.missing", f"--records {file.parent} is not a prepared set: it has no records.csv")
     if not file.is_file():
         return pd.DataFrame()
-    text = dict.fromkeys(("id", "flags", "eye", "group"), str)
+    text = dict.fromkeys(("id", "flags", "eye", "group", "source", "camera"), str)
     return pd.read_csv(file, keep_default_na=False, dtype=text).drop_duplicates("id").set_index("id")
 
 
@@ -180,13 +186,19 @@ def subgroups(
             if not chosen.any():
                 continue
             part = resampling.part(chosen)
-            small = int(chosen.sum()) < FEW_IMAGES or part.groups < FEW_GROUPS
+            small = is_small(int(chosen.sum()), part)
             about = {"column": column, "value": value, "n": int(chosen.sum()), "groups": part.groups, "small": small}
-            found.append(about | {"metrics": _of_subgroup(table[chosen], scale, part)})
+            found.append(about | {"metrics": measure_subgroup(table[chosen], scale, part)})
     return found
 
 
-def _of_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
+def is_small(images: int, resampling: Resampling) -> bool:
+    """Whether a subgroup has too few images or groups for any conclusion."""
+    return images < FEW_IMAGES or resampling.groups < FEW_GROUPS
+
+
+def measure_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
+    """name -> value, low, high, n and noise of the labelled rows of one subgroup; see `subgroups`."""
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     found = {}
     if scale.ordered:

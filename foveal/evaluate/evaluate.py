@@ -6,7 +6,7 @@ foveal evaluate predictions.csv --out metrics.json
 foveal evaluate RUN OTHER… --baseline OTHER
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, sets, second,
-                subgroups, harm, about
+                subgroups, sources (with several, see travel.py), harm, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
 comparison.*    with several sources: each compared with the baseline (difference.py)
@@ -24,7 +24,7 @@ import tyro
 from foveal.config import read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.evaluate import judged
+from foveal.evaluate import judged, travel
 from foveal.evaluate.columns import agreement, join_records, measure_second, measure_sets, subgroups
 from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
@@ -59,14 +59,16 @@ class EvaluateConfig:
     # File to write; by default metrics.json in the folder of the predictions.
     out: Path | None = None
     # Part to evaluate; auto is the test part if there is one, else all labelled rows.
-    split: Literal["auto", "train", "val", "test", "all"] = "auto"
+    split: Literal["auto", "train", "val", "test", "held-out", "all"] = "auto"
+    # Sources (names of joined sets) to judge apart from the others; those that `train` held out are known.
+    hold_out: tuple[str, ...] = ()
 
     ## How to measure
     # Lowest grade that is referred; by default 2 on the ICDR scale, and no referral on other scales.
     referable_from: int | None = None
     # Prevalence of referable disease (0-1) for predictive values; by default that of the evaluated images.
     prevalence: float | None = None
-    # Column that defines subgroups to evaluate (eye, flags, width, source, a measure, …); repeat for more columns.
+    # Column that defines subgroups to evaluate (eye, flags, width, camera, a measure, …); repeat for more columns.
     by: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     # Prepared set with the columns of --by (in its records.csv, measures.csv or columns.csv).
     records: Path | None = None
@@ -94,6 +96,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     everything = read_predictions(file)
     model, names = judged.model_of(everything, file)
     everything, corrected = _corrected(everything, config, out, names)
+    everything = travel.held_out(travel.with_source(everything, config.records), config.hold_out)
     table, split = judged.choose_rows(everything, config.split)
     judged.check_classes(table, split, names)
     table = join_records(table, config.records, config.by)
@@ -106,15 +109,18 @@ def evaluate(config: EvaluateConfig) -> Path:
         "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
         "resamples": RESAMPLES, "seed": SEED, "interval": "95 %, BCa bootstrap over groups",
         **({"coverage": coverage} if coverage else {}), **corrected,
+        **({"held_out": list(config.hold_out)} if config.hold_out else {}),
     }  # fmt: skip
     if config.second_reader is not None:
         column = config.second_reader
         table = join_records(table, config.records, (column,), "--second-reader")
         about["inter_rater"] = agreement(table, column, names, resampling)
     comparison = _compared(config, table, scale)
+    sources = travel.by_source(everything, table, scale, resampling, SEED)
     result = measure(table, scale, resampling) | _points(everything, table, split, scale, resampling, config) | {
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
-        "subgroups": subgroups(table, config.by, scale, resampling), "about": about,
+        "subgroups": subgroups(table, config.by, scale, resampling),
+        **({"sources": sources} if sources else {}), "about": about,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)
@@ -162,6 +168,7 @@ def _compared(config: EvaluateConfig, table: pd.DataFrame, scale: Scale) -> list
         other = read_predictions(judged.table_of(path))
         if config.corrections is not None:
             other, _ = judged.with_corrections(other, config.corrections, list(scale.names))
+        other = travel.held_out(travel.with_source(other, config.records), config.hold_out)
         tables[str(path)] = judged.choose_rows(other, config.split)[0]
     return against_baseline(tables, str(config.baseline or config.source), scale.cuts.get("referable"))
 

@@ -25,6 +25,7 @@ from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
 from foveal.sets.corrections import apply_corrections, label_of, read_corrections
+from foveal.sets.splits import HELD_OUT
 
 
 def table_of(source: Path) -> Path:
@@ -46,11 +47,16 @@ def model_of(table: pd.DataFrame, file: Path) -> tuple[dict[str, Any], list[str]
 
 
 def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
-    """The labelled rows of a part, and the part's name; FovealError if there are fewer than 2."""
+    """The labelled rows of a part, and the part's name; FovealError if there are fewer than 2.
+
+    all: every labelled row, except those of sources that are held out, as long as there are others.
+    """
     labelled = table[table["label"].notna()]
     if split == "auto":
         split = "test" if (labelled["split"] == "test").any() else "all"
-    chosen = labelled if split == "all" else labelled[labelled["split"] == split]
+    home = labelled[labelled["split"] != HELD_OUT]
+    whole = home if len(home) else labelled
+    chosen = whole if split == "all" else labelled[labelled["split"] == split]
     if len(chosen) < 2:
         there = ", ".join(f"{n} {name or 'without split'}" for name, n in labelled["split"].value_counts().items())
         has = f"--split {split} has {counted(len(chosen), 'labelled row')} (there are: {there or 'none'})"

@@ -38,11 +38,18 @@ def show(result: Mapping[str, Any]) -> None:
     rows = [[name, str(sum(counts)), *(_short(result["metrics"][f"{what} of {name}"], 2) for what in PER_CLASS)]
             for name, counts in zip(about["classes"], result["confusion"], strict=True)]  # fmt: skip
     _table("each class against the rest", ["class", "n", *PER_CLASS], rows)
-    rows = [[f"{one['column']}: {one['value']}{' (small)' if one['small'] else ''}", str(one["n"]), str(one["groups"]),
-             *(_of_part(entry, one["n"]) for entry in one["metrics"].values())] for one in groups]  # fmt: skip
-    _table("subgroups", ["", "n", "groups", *(groups[0]["metrics"] if groups else ())], rows)
+    _show_groups("subgroups", [(f"{one['column']}: {one['value']}", one) for one in groups])
+    sources = [(one["source"] + (" (held out)" if one["held_out"] else ""), one) for one in result.get("sources", [])]
+    _show_groups("each source by itself", sources)
     if "harm" in result:
         _show_harm(result["harm"], result["constant_answer"])
+
+
+def _show_groups(title: str, groups: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Print the metrics of each of the (name, entry of a subgroup)."""
+    rows = [[f"{name}{' (small)' if one['small'] else ''}", str(one["n"]), str(one["groups"]),
+             *(_of_part(entry, one["n"]) for entry in one["metrics"].values())] for name, one in groups]  # fmt: skip
+    _table(title, ["", "n", "groups", *(groups[0][1]["metrics"] if groups else ())], rows)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -101,7 +108,7 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     about, confusion, groups = result["about"], np.array(result["confusion"]), result["subgroups"]
     found = [f"'{name}' has only {counted(n, 'image')}: its metrics are unreliable"
              for name, n in zip(about["classes"], confusion.sum(1), strict=True) if n < SMALL_CLASS]  # fmt: skip
-    if small := sum(group["small"] for group in groups):
+    if small := sum(group["small"] for group in [*groups, *result.get("sources", [])]):
         found.append(f"{counted(small, 'subgroup')} with fewer than 50 images or 10 groups: too small to judge")
     found += _warnings_of_sets(result["sets"], len(about["classes"]), about.get("coverage"))
     columns = [group["column"] for group in groups]

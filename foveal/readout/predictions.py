@@ -1,6 +1,7 @@
 """predictions.csv: the input of every metric and report. It is checked strictly when read.
 
 Columns: id, label (may be empty), p0 … pK, grade, referable (0 or 1, empty without a severity scale), group, split.
+The split of images whose source was held out is held-out. `source` is there if the images come from several.
 Rows without a grade (column `answer` is ungradable or unreadable) are skipped and counted.
 """
 
@@ -15,12 +16,13 @@ import pandas as pd
 
 from foveal.console import warn
 from foveal.errors import FovealError
+from foveal.sets.splits import HELD_OUT
 
 SUM_TOLERANCE = 1e-3
-SPLITS = ("train", "val", "test", "unlabelled", "")  # "" for an image that is not in a prepared set
+SPLITS = ("train", "val", "test", "unlabelled", HELD_OUT, "")  # "" for an image that is not in a prepared set
 REQUIRED = ("id", "label", "grade", "referable", "group", "split")
 ANSWERS = ("graded", "ungradable", "unreadable")
-TEXT = ("id", "group", "split", "flags", "set", "answer", "reason")
+TEXT = ("id", "group", "split", "flags", "source", "set", "answer", "reason")
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

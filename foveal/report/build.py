@@ -33,6 +33,7 @@ from foveal.report.image import render_images
 from foveal.report.maps import MOST_POINTS, embedding_map
 from foveal.report.operating import operating
 from foveal.report.summary import summary
+from foveal.report.travel import travel
 
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
@@ -119,6 +120,7 @@ def sections(runs: Sequence[Evidence]) -> list[Section]:
         ("classes", "By class", "", quality.by_class(findings)),
         ("harm", "Errors by harm", "Harm", quality.harm(findings)),
         ("reliability", "Reliability", "", reliability(findings)),
+        ("travel", "How it travels", "", travel(findings, graders)),
         ("subgroups", "Subgroups", "", quality.subgroups(findings)),
         ("misgraded", "Worst errors", "", pictures.worst_errors(graders, most)),
         ("map", "Embedding map", "Map", embedding_map(graders, int(MOST_POINTS / shares))),

@@ -20,10 +20,11 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.evaluate.evaluate import EvaluateConfig, evaluate
 from foveal.evaluate.judged import choose_rows, with_corrections
+from foveal.evaluate.travel import held_out
 from foveal.files import read_json
 from foveal.metrics import confusion_matrix
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.runs import WEIGHT_FILES, read_metrics
+from foveal.runs import WEIGHT_FILES, read_metrics, set_of
 from foveal.sets.corrections import FILE as CORRECTIONS
 
 DOCUMENTS = {
@@ -35,6 +36,7 @@ TABLES: dict[str, tuple[str, Sequence[str], str]] = {
     "misgraded": ("misgraded.csv", (), "train"),
     "seen": ("seen.csv", (), "train"),
     "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
+    "compared": ("compare/compare.csv", ("metric",), "compare"),
     "maps": ("cluster/maps.csv", ("id", "label", "cluster"), "cluster"),
     "neighbours": (
         "cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster",
@@ -61,6 +63,7 @@ class Evidence:
     seen: pd.DataFrame | None
     doubts: pd.DataFrame | None  # images whose label may be wrong (evaluate)
     explained: dict[str, Any]  # heat maps of where the grader looked, and how good they are (explain)
+    compared: pd.DataFrame | None  # a comparison that was written into the folder (compare)
     maps: pd.DataFrame | None  # maps of similar images (cluster)
     neighbours: pd.DataFrame | None  # the most similar images of each image (cluster)
     clustered: dict[str, Any]  # clusters compared with labels (cluster)
@@ -170,9 +173,10 @@ def _read_options(run: Path) -> dict[str, Any]:
         what = f"{run} is not a run folder: it has no config.toml"
         raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        options = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise FovealError("run.damaged", f"{file} is damaged ({error})", fix="copy the run again") from None
+    return options | ({"data": set_of(options)} if options.get("verb") == "train" and options.get("data") else {})
 
 
 def _read_table(file: Path, needed: Sequence[str], verb: str) -> pd.DataFrame | None:
@@ -197,6 +201,10 @@ def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | 
     result = read_json(run / "metrics.json")
     if result["about"].get("corrections"):
         predictions, _ = with_corrections(predictions, run / CORRECTIONS, result["about"]["classes"])
+    if names := result["about"].get("held_out"):  # by evaluate --hold-out
+        if "source" not in predictions:  # an earlier version trained the run
+            predictions = predictions.assign(source=predictions["id"].str.partition("/")[0])
+        predictions = held_out(predictions, names)
     # The page must not show metrics of other predictions.
     if confusion_of(choose_rows(predictions, result["about"]["split"])[0]) != result["confusion"]:
         what = f"{run / 'metrics.json'} was not made from {file}"

@@ -137,11 +137,12 @@ def subgroups(findings: Sequence[Finding]) -> dict[str, Any] | None:
 def _subgroups(finding: Finding) -> list[dict[str, Any]]:
     groups = [group for group in finding.result.get("subgroups") or [] if group.get("metrics")]
     columns = dict.fromkeys(str(group["column"]) for group in groups)
-    return [_by_column(finding, column, [group for group in groups if str(group["column"]) == column])
+    return [by_column(finding, column, [group for group in groups if str(group["column"]) == column])
             for column in columns]  # fmt: skip
 
 
-def _by_column(finding: Finding, column: str, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def by_column(finding: Finding, column: str, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The table of the subgroups of one column, below the figures of all images."""
     titles = {name: METRIC_NAMES[name] for name in headline_names(finding.evidence)} | OF_GROUPS
     names = [name for name in titles if any(name in group["metrics"] for group in groups)][:MOST_FIGURES]
     about = finding.result["about"]

@@ -20,6 +20,7 @@ from foveal.report.findings import Finding
 from foveal.report.making import leaked_ids
 from foveal.report.operating import TARGETS, part, points_of, sentence
 from foveal.report.quality import lowest_group
+from foveal.report.travel import abroad
 from foveal.report.words import SPOKEN
 
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
@@ -53,7 +54,7 @@ def _answers(finding: Finding) -> dict[str, Any]:
     """What the answers to the questions about one grader say."""
     points = {target: points_of(finding.result, target)[:1] for target in TARGETS}
     return {
-        "came_out": words.what_came_out(finding),
+        "came_out": words.what_came_out(finding), "abroad": abroad(finding),
         "points": [sentence(point, target) for target, own in points.items() for point in own],
         "labels": finding.evidence.card.get("title", "its data set"),
         "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),

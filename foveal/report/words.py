@@ -9,6 +9,7 @@ from foveal.page.parts import SPLITS
 from foveal.page.words import counted, listed, number, value_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
+from foveal.sets.splits import HELD_OUT
 
 METRIC_NAMES = {
     "quadratic_kappa": "Quadratic kappa", "accuracy": "Accuracy",
@@ -30,7 +31,7 @@ METHOD_NAMES = {
     "simclr": "SimCLR", "supcon": "SupCon, which learns from the labels,", "byol": "BYOL", "simsiam": "SimSiam",
     "mocov3": "MoCo v3", "barlow_twins": "Barlow Twins", "vicreg": "VICReg", "dino": "DINO",
 }  # fmt: skip
-PARTS = SPLITS | {"all": "labelled"}
+PARTS = SPLITS | {"all": "labelled", HELD_OUT: "held-out"}
 
 
 def day_of(run: Evidence) -> str:

@@ -34,6 +34,7 @@ from foveal.sets.shards import FACTS, Shards, gather, read_facts
 from foveal.sets.splits import SplitOptions, decide_splits
 from foveal.sources.cards import Card
 from foveal.sources.source import KEPT, Source
+from foveal.sources.tables import usual_columns
 
 UNNAMED = ("folder", "table", "phantom")  # two of these sources may use one name for different patients
 
@@ -78,6 +79,7 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     records, left_out = decide_splits(records, copies, options, earlier)
     rejected.append(left_out)
     records["label"] = records["label"].astype("Int64")
+    records = records.assign(source=records.get("source", ""), camera=cameras(records))
     validate(records, list(source.classes), str(source.root))
     measured = [name for name in facts.columns if name not in FACTS and name != "shard"]
     tables = {"measures.csv": records[["id", *measured, "fingerprint"]]}
@@ -104,6 +106,15 @@ def write_passage(folder: Path, before: pd.DataFrame, pairs: pd.DataFrame, table
         old = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame({"id": []})
         write_table(file, pd.concat([table, old[~old["id"].isin(table["id"])]]))
     write_table(folder / "duplicates.csv", pairs[~torn_copies(before, pairs)])
+
+
+def cameras(records: pd.DataFrame) -> pd.Series | str:
+    """The camera of each image, from a column of the source's table with a usual name; "" where there is none."""
+    others = records[[name for name in records.columns if name.startswith(KEPT)]].rename(
+        columns=lambda name: name.removeprefix(KEPT)
+    )
+    named = usual_columns(others, "camera")
+    return others[named[0]].fillna("") if named else ""
 
 
 def drop_ungradable(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

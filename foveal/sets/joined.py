@@ -1,7 +1,7 @@
 """Several prepared sets joined into one: their shards are linked or copied, never decoded again.
 
 Only sets whose labels are on one scale can be joined. Splits, patients and measures stay; afterwards copies of one
-picture in two sets are searched for, as in any other set.
+picture in two sets are searched for, as in any other set. Each image keeps its `source`: the name of the set's folder.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         table = prepared.records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id")
         stamps += table["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
+        table["source"] = prepared.records["source"] if prepared.card["name"] == "joined" else prefix
         for column in ("id", "file"):
             table[column] = prefix + "/" + table[column]
         table["group"] = patients(prepared.card, table["group"])  # two sets may use one name for two patients

@@ -43,11 +43,18 @@ def refuse_seen(
 
     judged: the parts to check; with folds also the training part, since every fold is judged.
     """
-    leaked = find_seen(prepared, prepared.part(*judged), seen)
+    kind = "judged" if "train" in judged else "validation or test"
+    refuse_seen_among(prepared, prepared.part(*judged), kind, seen, where, allow)
+
+
+def refuse_seen_among(
+    prepared: PreparedSet, records: pd.DataFrame, kind: str, seen: pd.DataFrame, where: str, allow: bool
+) -> None:
+    """`refuse_seen` for some records of a prepared set; kind: what they are, such as "validation or test"."""
+    leaked = find_seen(prepared, records, seen)
     if not len(leaked):
         return
     listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
-    kind = "judged" if "train" in judged else "validation or test"
     what = f"{len(leaked)} {kind} images of {prepared.path} are also in {where}, such as {listed}"
     if not allow:
         fix = "remove them, since they make results look too good, or continue with --allow-leaks"

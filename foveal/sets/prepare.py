@@ -208,7 +208,8 @@ def _asked(config: PrepareConfig) -> dict[str, Any]:
 
 def source_hash(source: Source, stamps: list[str]) -> str:
     """sha256 of names and stamps of files, labels, splits, patients, classes, and arrays."""
-    digest = hashlib.sha256(source.table.assign(stamp=stamps).to_csv(index=False).encode())
+    table = source.table.drop(columns="source", errors="ignore")  # follows from the ids; earlier versions lack it
+    digest = hashlib.sha256(table.assign(stamp=stamps).to_csv(index=False).encode())
     digest.update("\0".join(source.classes).encode())
     if source.images is not None:
         digest.update(np.ascontiguousarray(source.images).data)

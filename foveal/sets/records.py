@@ -34,9 +34,11 @@ from foveal.sources.source import SPLITS
 
 COLUMNS_FILE = "columns.csv"
 COLUMNS = (
-    "id", "file", "label", "split", "group", "eye", "width", "height", "sha256", "flags", "shard", "row",
+    "id", "file", "label", "split", "group", "eye", "source", "camera", "width", "height", "sha256", "flags", "shard",
+    "row",
 )  # fmt: skip
-TEXT_COLUMNS = ("id", "file", "split", "group", "eye", "sha256", "flags")
+ADDED = ("source", "camera")  # columns that sets of earlier versions lack
+TEXT_COLUMNS = ("id", "file", "split", "group", "eye", *ADDED, "sha256", "flags")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def open_prepared(path: Path) -> PreparedSet:
     if "identity" not in card:
         what = f"{path} was made by an older version of Foveal: its card.json has no identity"
         raise FovealError("set.outdated", what, fix="prepare it again")
-    records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
+    records, corrections = with_source(read_records(path / "records.csv"), card, path), path / CORRECTIONS
     # Computed from records.csv, since the card is written a moment later when a set is extended.
     digest = hashlib.sha256((path / "records.csv").read_bytes()).hexdigest()
     if corrections.is_file():
@@ -126,10 +128,20 @@ def read_records(file: Path) -> pd.DataFrame:
     """records.csv with exact types: labels are nullable integers, and text stays text."""
     text = dict.fromkeys(TEXT_COLUMNS, str)
     records = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""]})
+    records = records.assign(**dict.fromkeys([name for name in ADDED if name not in records], ""))
     if missing := [column for column in COLUMNS if column not in records]:
         what = f"{file}: missing column {', '.join(missing)}; found {', '.join(records.columns)}"
         raise FovealError("table.missing_column", what)
     return records.astype({"label": "Int64", "shard": "int64", "row": "int64"})
+
+
+def with_source(records: pd.DataFrame, card: dict[str, Any], path: Path) -> pd.DataFrame:
+    """The records with a source in every row: where none is written, the set is one source with the name of its folder.
+
+    Sets that an earlier version joined have the source only in their ids.
+    """
+    own = records["id"].str.partition("/")[0] if card["name"] == "joined" else path.resolve().name
+    return records.assign(source=records["source"].where(records["source"] != "", own))
 
 
 def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:

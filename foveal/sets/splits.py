@@ -11,6 +11,7 @@ from scipy import sparse
 
 from foveal.errors import FovealError
 
+HELD_OUT = "held-out"  # in predictions, the part of the images whose source is kept from a grader (held_out.py)
 GROUPS_ASSIGNED = 20_000  # assigning this many groups takes about a quarter of a second
 MOST_ORDERS = 100
 

@@ -29,6 +29,7 @@ USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
         ("patient_code", "patient_no", "patient_number", "person", "person_id", "participant", "participant_id", "mrn"),
     ),
     "eye": (("eye", "laterality", "eye_side", "image_laterality", "side"),),
+    "camera": (("camera", "camera_model", "camera_name", "device", "device_model", "scanner"),),
 }  # fmt: skip
 
 # Columns, or a file, by which published sets without a layout of their own are known.

@@ -47,7 +47,7 @@ from foveal.train.outcome import Answers, write_errors
 from foveal.train.task import Built, Scale, Task, build, weights_to_keep
 
 # Options that `describe` does not print: they are on the command line, or do not affect what is learned.
-UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks")
+UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks", "hold_out")
 
 
 def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
@@ -215,3 +215,5 @@ def describe(task: Task, learned: Learned, built: Built) -> None:
     values = {field.name: (getattr(config, field.name), field.default) for field in fields(config)}
     changed = {name: value for name, (value, usual) in values.items() if value != usual and name not in UNSAID}
     say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items()))
+    if config.hold_out:
+        say(f"held out: {', '.join(config.hold_out)}")

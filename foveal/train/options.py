@@ -30,8 +30,8 @@ class TrainConfig:
     """Options of `foveal train`."""
 
     ## What to learn
-    # Prepared set (folder written by `foveal prepare`) with labels.
-    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    # Prepared set (folder written by `foveal prepare`) with labels; several are joined, in a folder beside the first.
+    data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Run folder to create, or to resume if training was interrupted.
     out: Path
     # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says which it is).
@@ -46,6 +46,8 @@ class TrainConfig:
     second: str | None = None
     # Cross-validation: train this many graders, each with other patients held out; 0 trains one grader.
     folds: int = 0
+    # Sources (names of joined sets) to keep out of training, validation and calibration, and to judge the grader on.
+    hold_out: tuple[str, ...] = ()
 
     ## How long
     # Number of epochs (passes over the training images).
@@ -128,6 +130,7 @@ class TrainConfig:
             check(self, name, 0 <= getattr(self, name) < 1, "0 or more, and below 1")
         for name in FACTORS:
             check(self, name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
+        check(self, "data", bool(self.data), "a prepared set")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         if self.views != "auto":
             get_recipe(self.views)

@@ -31,7 +31,7 @@ from foveal.runs import Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.leaks import TAUGHT, seen_of, write_seen
 from foveal.sets.records import PreparedSet
-from foveal.sets.splits import group_codes, k_folds
+from foveal.sets.splits import HELD_OUT, group_codes, k_folds
 from foveal.train.learned import Learned
 from foveal.train.task import Task
 
@@ -52,16 +52,23 @@ def write_model(run: Run, task: Task, learned: Learned) -> None:
     """Write model.json, which holds everything `predict` needs besides the weights, and the data card."""
     config, card, spec = task.config, task.prepared.card, task.spec
     second = {"second": config.second, "second_classes": list(learned.second_classes)} if config.second else {}
+    sources = list(dict.fromkeys(learned.parts[0][1]["source"]))
+    travels = {"sources": sources, "held_out": list(config.hold_out)} if has_sources(task) else {}
     write_json(run.path / "model.json", {
         "kind": "grader", "encoder": config.encoder, "channels": task.prepared.channels, "features": task.features,
         "image_size": spec.image_size, "mean": spec.mean, "std": spec.std, "preparation": card["options"],
         "fundus": card["fundus"], "classes": task.prepared.classes, "scale": card["scale"], "task": card["task"],
         "referable_from": referable_from(card["scale"]), "loss": config.loss, "decision": task.decision,
-        "tta": config.tta, "init": config.init, "frozen": config.freeze, **second,
+        "tta": config.tta, "init": config.init, "frozen": config.freeze, **second, **travels,
     })  # fmt: skip
     write_json(run.path / "card.json", card)  # with the counts after corrections
     if (corrections := task.prepared.path / CORRECTIONS).is_file():
         write_text(run.path / CORRECTIONS, corrections.read_text(encoding="utf-8"))
+
+
+def has_sources(task: Task) -> bool:
+    """Whether the images come from several sources, so that results are shown for each."""
+    return task.abroad is not None or task.prepared.records["source"].nunique() > 1
 
 
 def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
@@ -77,7 +84,8 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
     second = None if raw.second is None else predictor.second_table(task.prepared, judged, raw.second)
     parts = parts_of_groups(judged["group"][judged["split"] == "val"].to_numpy(), task.config.seed)
     write_predictions(run, task, predictor, judged, raw.probabilities, parts, second)
-    say(f"predictions of epoch {best_epoch} for {counted(len(judged), 'validation or test image')}: {run.path / FILE}")
+    which = "validation or test image" if task.abroad is None else "validation, test or held-out image"
+    say(f"predictions of epoch {best_epoch} for {counted(len(judged), which)}: {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}")
 
 
@@ -114,6 +122,8 @@ def write_predictions(
         fix = "train longer, or change --learning-rate, --batch-norm or --sampling"
         warn(f"all validation images ({int(val.sum())}) were graded '{classes[int(grades[val][0])]}': {fix}")
     table = predictor.table(judged, probabilities, graded=(grades, list(sets)))
+    if has_sources(task):
+        table = table.assign(source=judged["source"].to_numpy())
     if extra is not None:
         table = table.join(extra.set_index(table.index))
     write_misgraded(run.path, task.prepared, table)
@@ -187,7 +197,7 @@ def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> No
     """
     rows = table.to_dict("records")
     wrong = worst_first(table.assign(probability=[row[f"p{row['grade']}"] for row in rows]), "label", "grade")
-    shown = wrong[wrong["split"] == "test"] if (table["split"] == "test").any() else wrong
+    shown = wrong[wrong["split"] == "test"] if (table["split"] == "test").any() else wrong[wrong["split"] != HELD_OUT]
     names = {name: f"{number:02d}.jpg" for number, name in enumerate(shown.head(MISGRADED_SHOWN)["id"])}
     wrong["picture"] = wrong["id"].map(names).fillna("")
     write_table(run / "misgraded.csv", wrong[["id", "split", "label", "grade", "probability", "distance", "picture"]])

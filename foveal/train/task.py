@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +40,10 @@ Scale = tuple[Tensor, Tensor]  # mean and spread [D] of the features of a frozen
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """config: without `auto`. features: the encoder's number of features. weights: where it starts."""
+    """config: without `auto`. features: the encoder's number of features. weights: where it starts.
+
+    prepared: without the sources held out, whose labelled records are `abroad`.
+    """
 
     config: TrainConfig
     prepared: PreparedSet
@@ -47,6 +51,11 @@ class Task:
     features: int
     device: torch.device
     weights: Origin
+    abroad: pd.DataFrame | None = None
+
+    def with_abroad(self, records: pd.DataFrame) -> pd.DataFrame:
+        """These records and, after them, those of the sources held out, which are graded once, at the end."""
+        return records if self.abroad is None else pd.concat([records, self.abroad], ignore_index=True)
 
     @property
     def loss(self) -> GradingLoss:

@@ -3,10 +3,12 @@
     foveal train DATA --out RUN --init imagenet
     foveal train DATA --out RUN --init PRETRAINED_RUN --freeze
     foveal train DATA --out RUN --init imagenet --folds 5
+    foveal train FIRST SECOND THIRD --out RUN --init imagenet --hold-out THIRD
 
 One grader: the validation part chooses the epoch and fits the readout; the test part is graded once, at the end.
 Folds: every training and validation image is graded by the one grader that was not trained on it or its patient.
 Together the graders form an ensemble, which grades the test part, if there is one.
+Sources held out: their images are graded once, at the end, as a part of their own.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from foveal.page.words import counted
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.runs import Run, check_out, open_run, read_model, record_weights, sole_writer
-from foveal.sets.leaks import read_seen, refuse_seen, seen_of
-from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sets.held_out import hold_out, open_together
+from foveal.sets.leaks import read_seen, refuse_seen, refuse_seen_among, seen_of
+from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes, k_folds
 from foveal.train.epoch import summarise
 from foveal.train.fit import fit, refuse_other_figure
@@ -43,7 +46,9 @@ def train(config: TrainConfig) -> Path:
         what = "train runs in a single process, but WORLD_SIZE is above 1"
         raise FovealError("option.processes", what, fix="start it with `foveal train`")
     device = choose_device(config.device)
-    prepared = open_prepared(config.data)
+    whole = open_together(config.data)
+    config = replace(config, data=(whole.path,))
+    prepared, abroad = hold_out(whole, config.hold_out) if config.hold_out else (whole, None)
     records = prepared.part("train", "val") if config.folds else prepared.part("train")
     pseudo = read_pseudo(config.pseudo_labels, prepared) if config.pseudo_labels else []
     learned = learned_from(prepared, records, pseudo, config.second)
@@ -51,17 +56,19 @@ def train(config: TrainConfig) -> Path:
         expected = f"at most {len(learned)}, the training images"
         raise FovealError("option.value", f"--batch-size is {config.batch_size}", expected=expected)
     if config.patience and not len(prepared.part("val")):
-        what = f"--patience {config.patience} needs validation images, but {prepared.path} has none"
+        what = f"--patience {config.patience} needs validation images, but there are none"
         raise FovealError("option.conflict", what, fix="leave out --patience")
     before = pd.concat([read_seen(config.init), teachers_seen(config.pseudo_labels)])
     check_leaks(config, prepared, learned, before)
+    if abroad is not None:
+        check_abroad(config, whole, abroad, learned, before)
     if config.folds:
         folds_of(records, config.folds, config.seed)  # refuses too many folds before anything is written
     start = start_from(config.init, config.encoder, config.image_size, prepared)
     check_out(config.out, "train", resolved(config, prepared, start, device))
-    task = set_up(config, prepared, device)
+    task = replace(set_up(config, prepared, device), abroad=abroad)
     refuse_other_figure(task)
-    hashes = {str(config.data): prepared.card["content_hash"]}
+    hashes = {str(prepared.path): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
         run = open_run(config.out, "train", task.config, hashes)
         record_weights(run.path, {config.init: task.weights.record})
@@ -70,7 +77,7 @@ def train(config: TrainConfig) -> Path:
         else:
             write_start(run, task, learned, before)
             best = fit(run, task, learned, prepared.part("val"))
-            finish(run, task, prepared.part("val", "test"), best)
+            finish(run, task, task.with_abroad(prepared.part("val", "test")), best)
         run.close()
     say(f"grader: {run.path}")
     return run.path
@@ -92,6 +99,26 @@ def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, be
         refuse_seen(prepared, seen_of(own), where, config.allow_leaks, judged)
 
 
+def check_abroad(
+    config: TrainConfig, whole: PreparedSet, abroad: pd.DataFrame, learned: Learned, before: pd.DataFrame
+) -> None:
+    """FovealError if images of the sources held out, copies of them or their patients would shape the grader.
+
+    whole: the set with all sources. abroad: the labelled records of those held out. before: as in `check_leaks`.
+    """
+    for pool, records in learned.parts[1:]:
+        known = records["source"].isin(config.hold_out)
+        if known.any():
+            what = f"{int(known.sum())} pseudo-labelled images of {pool.path} are of a source that is held out"
+            raise FovealError("leak.source", what, fix="make the pseudo-labels again, with a grader that holds it out")
+    prepared, records = learned.parts[0]
+    shaping = [(prepared, pd.concat([records, prepared.part("val")]).drop_duplicates("id")), *learned.parts[1:]]
+    refuse_seen_among(
+        whole, abroad, "held-out", pd.concat([seen_of(shaping), before]), "what the grader learns from",
+        config.allow_leaks,
+    )  # fmt: skip
+
+
 def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     """int [n]: the fold that holds out each image. Groups stay whole; classes are spread evenly over the folds.
 
@@ -110,7 +137,7 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
     Each fold keeps its last epoch, because the held-out images must not choose the best one.
     """
     config, prepared, records = task.config, task.prepared, learned.parts[0][1]
-    fold_of, test = folds_of(records, config.folds, config.seed), prepared.part("test")
+    fold_of, test = folds_of(records, config.folds, config.seed), task.with_abroad(prepared.part("test"))
     for number in range(config.folds):
         inside, outside = fold_of != number, fold_of == number
         counts = f"{counted(int(inside.sum()), 'image')} to train on, {outside.sum():,} held out"
@@ -147,7 +174,7 @@ def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray)
     raw = held_out[probability_columns(tables[0])].to_numpy(float)
     write_json(run.path / "model.json", read_model(run.path) | {"members": names})
     write_table(run.path / "folds.csv", pd.DataFrame({"id": records["id"], "fold": fold_of + 1}))
-    test = task.prepared.part("test")
+    test = task.with_abroad(task.prepared.part("test"))
     predictor = Predictor(run.path, task.device)
     answers = predictor.raw_answers_of(task.prepared, test)
     judged = pd.concat([records.assign(split="val"), test])

@@ -41,7 +41,7 @@ def run_of(folder, kind, data):
 
 @pytest.mark.parametrize("known", [{"image_size": 16, "data": {}}, {"data": {"the image size": "16"}}])
 def test_combinations_of_another_size_are_refused_before_anything_is_written(phantom_set, tmp_path, refuses, known):
-    config = CompareConfig(data=phantom_set, out=tmp_path, init=("random",), encoder="strided_conv", how=("probe",))
+    config = CompareConfig(data=(phantom_set,), out=tmp_path, init=("random",), encoder="strided_conv", how=("probe",))
     (tmp_path / "config.toml").write_text(to_toml("compare", config))
     (tmp_path / "provenance.json").write_text(json.dumps(known))
     with refuses("run.other_size", tmp_path, 16, 32):

@@ -251,3 +251,56 @@ def test_mcnemar_is_shown(tmp_path, write_grader, page_of):
 )
 def test_a_target_is_met_only_if_the_interval_shows_it(low, high, said):
     assert kept({"low": low, "high": high}, 0.9) == said
+
+
+SOURCES = [
+    {"source": name, "held_out": name == "south", "n": 50, "groups": 25, "small": name == "east",
+     "metrics": {"quadratic_kappa": {"value": value, "low": 0.1, "high": 0.9, "n": 50, "noise": 0.1}}}
+    for name, value in (("north", 0.7123), ("east", 0.6123), ("south", 0.3123))
+]  # fmt: skip
+
+
+def test_it_is_shown_how_a_grader_travels(full_run, write_grader, page_of, tmp_path):
+    assert section(page_of(full_run), "travel") == ""
+    change(full_run, sources=SOURCES)
+    shown = section(page_of(full_run), "travel")
+    assert all(word in shown for word in ("north", "0.712", "0.612", "0.312", "25 groups", "25 groups, few"))
+    assert shown.count('class="square') == 3 and shown.count("square abroad") == 1
+    assert "south" in section(page_of(full_run), "summary") and "0.31" in section(page_of(full_run), "summary")
+    other = write_grader(tmp_path / "other", right=0.6)
+    read_evidence(other)
+    change(other, sources=[{**one, "held_out": False} for one in SOURCES[1:]])
+    assert section(page_of(full_run, other), "travel").count('class="square') == 5
+
+
+def test_a_comparison_in_the_folder_of_a_run_is_shown(full_run, page_of):
+    rows = []
+    for init, difference in (("imagenet", ""), ("runs/simclr", 0.0456)):
+        for trained, tested in (("all", "a"), ("all", "b"), ("all but a", "a"), ("all but a", "b"), ("all", "mean"),
+                                ("all but the tested one", "mean")):  # fmt: skip
+            unseen = trained != "all"
+            rows.append({
+                "init": init, "how": "probe", "labels": "10%", "share": 0.1, "trained_on": trained, "tested_on": tested,
+                "metric": "quadratic_kappa", "value": 0.4321, "low": 0.3, "high": 0.5, "images": 30,
+                "difference": difference, "difference_low": 0.01, "difference_high": 0.08,
+                "answer": "better" if difference else "", "gap": -0.1234 if unseen else "", "gap_low": -0.2,
+                "gap_high": -0.1, "gap_answer": "worse" if unseen else "",
+            })  # fmt: skip
+    (full_run / "compare").mkdir()
+    pd.DataFrame(rows).to_csv(full_run / "compare" / "compare.csv", index=False)
+    shown = section(page_of(full_run), "travel")
+    assert all(word in shown for word in ("0.432", "−0.123 worse", "+0.046 better", "+0.010 to +0.080", "simclr"))
+    assert shown.count('class="square') == 8 and shown.count("square abroad") == 2
+    plain = pd.DataFrame(rows).drop(columns=["trained_on", "tested_on"])  # without sources held out
+    plain.to_csv(full_run / "compare" / "compare.csv", index=False)
+    assert section(page_of(full_run), "travel") == ""
+
+
+def test_sources_held_out_by_an_evaluation_are_held_out_on_the_page(write_grader, page_of, tmp_path):
+    run = write_grader(tmp_path / "run")
+    table = pd.read_csv(run / "predictions.csv")
+    table["source"] = ["north" if n % 4 < 3 else "south" for n in range(len(table))]
+    table.to_csv(run / "predictions.csv", index=False)
+    foveal.evaluate(run, hold_out=("south",))
+    page = page_of(run)
+    assert section(page, "travel").count("square abroad") == 1 and "45 test images" in section(page, "summary")

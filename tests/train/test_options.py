@@ -12,7 +12,7 @@ from foveal.train.objective import parts_of
 from foveal.train.options import TrainConfig, flag
 from foveal.train.train import train
 
-PLAIN = TrainConfig(data=Path("d"), out=Path("o"))
+PLAIN = TrainConfig(data=(Path("d"),), out=Path("o"))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_label_fractions_are_read_and_checked(refuses):
     assert share_of("10%", 500) == 0.1 and share_of("50", 500) == 0.1 and share_of("900", 500) == 1
     for wrong in ("0%", "110%", "ten", "0.5"):
         with refuses("option.value", "--labels", wrong):
-            CompareConfig(data=Path("d"), out=Path("o"), labels=(wrong,))
+            CompareConfig(data=(Path("d"),), out=Path("o"), labels=(wrong,))
     for wrong in (
         {"seeds": 0},
         {"folds": 1},
@@ -85,8 +85,8 @@ def test_label_fractions_are_read_and_checked(refuses):
         {"how": ()},
     ):
         with refuses("option.value", flag(next(iter(wrong)))):
-            CompareConfig(data=Path("d"), out=Path("o"), **wrong)
-    config = CompareConfig(data=Path("d"), out=Path("o"), epochs=12)
+            CompareConfig(data=(Path("d"),), out=Path("o"), **wrong)
+    config = CompareConfig(data=(Path("d"),), out=Path("o"), epochs=12)
     assert [epochs_for(config, share) for share in (1.0, 0.25, 0.01, 0.001)] == [12, 24, 120, 120]
 
 

@@ -1,0 +1,106 @@
+"""How a grader travels: its figures on each source by itself, those of its training and those held out.
+
+The source of an image is in the column `source` of predictions.csv, which `train` writes if the set was joined from
+several, or in records.csv of the prepared set (`--records`). Rows of a source that is held out have the split
+"held-out": they are in no other part, so they are in no figure of all images, and no threshold is chosen on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foveal.errors import FovealError
+from foveal.evaluate.columns import is_small, measure_subgroup, read_column
+from foveal.evaluate.intervals import RESAMPLES, Resampling
+from foveal.page.matrix import Matrix, Square
+from foveal.readout.scales import Scale
+from foveal.sets.splits import HELD_OUT, group_codes
+
+ALL, OTHERS, MEAN = "all", "all but the tested one", "mean"  # names in compare.csv
+MOST_MATRICES = 6  # in one picture
+WAYS = {"probe": "linear probe", "finetune": "fine-tuning"}
+
+
+def with_source(table: pd.DataFrame, data: Path | None) -> pd.DataFrame:
+    """The predictions with the source of each row, if the table or the prepared set `data` has it."""
+    known = None if "source" in table or data is None else read_column(data / "records.csv", "source")
+    return table if known is None else table.assign(source=table["id"].map(known).fillna(""))
+
+
+def held_out(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The predictions, where rows of the sources `names` have the split "held-out".
+
+    FovealError if the table has no sources or only one, or not one of these.
+    """
+    if not names:
+        return table
+    there = sorted(set(table.get("source", pd.Series(dtype=str))) - {""})
+    if not there:
+        what = f"--hold-out {names[0]}: the predictions do not say which source an image is from"
+        raise FovealError("source.unnamed", what, fix="name the joined set with --records DATA")
+    if unknown := [name for name in names if name not in there]:
+        what = f"--hold-out {unknown[0]}: there is no such source in the predictions"
+        raise FovealError("source.unknown", what, expected=f"one of {', '.join(there)}")
+    if len(there) == 1:
+        what = f"--hold-out {names[0]}: all predictions are of this source"
+        raise FovealError("source.single", what, fix="leave out --hold-out")
+    return table.assign(split=table["split"].where(~table["source"].isin(names), HELD_OUT))
+
+
+def by_source(
+    everything: pd.DataFrame, table: pd.DataFrame, scale: Scale, resampling: Resampling, seed: int
+) -> list[dict[str, Any]]:
+    """Metrics of each source: of those in the judged part, `table`, and of those held out; [] for a single one.
+
+    everything: all predictions. resampling: of the rows of `table`. An entry has source, held_out, n, groups, small and
+    metrics (see `measure_subgroup`).
+    """
+    if "source" not in everything:
+        return []
+    found = []
+    for name in filter(None, dict.fromkeys(table["source"])):
+        chosen = (table["source"] == name).to_numpy()
+        found.append(_entry(name, table[chosen], scale, resampling.part(chosen), bool(_is_abroad(table[chosen]).all())))
+    abroad = everything[everything["label"].notna() & _is_abroad(everything) & ~everything["id"].isin(table["id"])]
+    for name, rows in abroad.groupby("source", sort=False):
+        own = Resampling(group_codes(rows["group"]), RESAMPLES, seed)
+        found.append(_entry(str(name), rows, scale, own, True))
+    return found if len(found) > 1 else []
+
+
+def _is_abroad(table: pd.DataFrame) -> pd.Series:
+    return table["split"] == HELD_OUT
+
+
+def _entry(name: str, rows: pd.DataFrame, scale: Scale, resampling: Resampling, abroad: bool) -> dict[str, Any]:
+    rows = rows.astype({"label": np.int64})
+    about = {"source": name, "held_out": abroad, "n": len(rows), "groups": resampling.groups}
+    return {**about, "small": is_small(len(rows), resampling), "metrics": measure_subgroup(rows, scale, resampling)}
+
+
+def all_but(source: str) -> str:
+    """What a grader was trained on, as in compare.csv: "all", or "all but malaysia"."""
+    return f"{ALL} but {source}" if source else ALL
+
+
+def matrices(table: pd.DataFrame, most: int = MOST_MATRICES) -> list[Matrix]:
+    """The matrices of a comparison with sources held out: its first metric, for each way, share and starting weights.
+
+    table: compare.csv of `foveal compare --hold-out`. The largest shares of the labels come first; at most `most`.
+    """
+    first = table[(table["metric"] == table["metric"].iloc[0]) & (table["tested_on"] != MEAN)]
+    first = first.sort_values("share", ascending=False, kind="stable")
+    name = str(table["metric"].iloc[0]).replace("_", " ")
+    found = []
+    for (how, labels, init), own in list(first.groupby(["how", "labels", "init"], sort=False))[:most]:
+        rows, columns = list(dict.fromkeys(own["trained_on"])), list(dict.fromkeys(own["tested_on"]))
+        entries = own.rename(columns={"images": "n"}).set_index(["trained_on", "tested_on"]).to_dict("index")
+        squares = [[Square(entries[row, column], row == all_but(column)) for column in columns] for row in rows]
+        title = f"{name}, {WAYS.get(how, how)} from {Path(init).name}, {labels} of the labels"
+        found.append(Matrix(title=f"{title[0].upper()}{title[1:]}", rows=rows, columns=columns, squares=squares))
+    return found

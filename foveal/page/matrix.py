@@ -1,0 +1,117 @@
+"""Matrices of figures with intervals: trained on (rows) by tested on (columns), drawn as SVG.
+
+    drawing = Matrix(title="Quadratic kappa", rows=["all"], columns=["aptos"], squares=[[Square(entry, False)]]).drawing
+    write_text(file, picture([matrix, …]))
+
+templates/matrix.svg draws a matrix for a page, whose style sheet has its colours; `picture` makes a file of several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from markupsafe import Markup
+
+from foveal.page.render import render
+from foveal.page.words import interval, known, number, value_with_interval
+
+LETTER = 7.0  # units: the width of a letter of 12 units, rounded up
+TITLE_LETTER = 8.8  # the same of a title
+NOTE = "A frame marks a source that was not trained on. Below each value: 95 % interval, images."
+CELL = (112.0, 58.0)  # width, height
+TOP, EDGE, GAP = 46.0, 8.0, 4.0
+MOST_LETTERS = 34  # of a name; the rest is cut off
+
+
+@dataclass(frozen=True)
+class Square:
+    """One cell: an entry (value, low, high, n) and whether the source was not among those trained on."""
+
+    entry: Mapping[str, Any]
+    abroad: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """Value, interval and number of images."""
+        return [number(self.entry["value"], 2), interval(self.entry, 2), f"n = {self.entry['n']:,}"]
+
+    @property
+    def share(self) -> float:
+        """How strong its colour is, from 0 to 1."""
+        value = self.entry["value"]
+        return min(1.0, max(0.0, float(value))) if known(value) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """squares[row][column] is None where nothing was measured. across, down: what the columns and the rows are."""
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    squares: Sequence[Sequence[Square | None]]
+    across: str = "tested on"
+    down: str = "trained on"
+
+    @property
+    def drawing(self) -> Markup:
+        """The matrix as an SVG element for a page."""
+        return render("matrix.svg", matrix=self)
+
+    @cached_property
+    def left(self) -> float:
+        """Width of the column of names."""
+        return EDGE + LETTER * max(len(_cut(name)) for name in (*self.rows, self.down)) + 2 * GAP
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the drawing."""
+        return round(self.left + CELL[0] * len(self.columns) + EDGE), round(TOP + CELL[1] * len(self.rows) + EDGE)
+
+    @property
+    def heads(self) -> list[tuple[float, str]]:
+        """(middle, name) of each column; a name takes as many letters as its column is wide."""
+        most = int(CELL[0] / LETTER)
+        return [(self.left + CELL[0] * (k + 0.5), _cut(name, most)) for k, name in enumerate(self.columns)]
+
+    @property
+    def names(self) -> list[tuple[float, str]]:
+        """(middle, name) of each row."""
+        return [(TOP + CELL[1] * (k + 0.5) + 4, _cut(name)) for k, name in enumerate(self.rows)]
+
+    @property
+    def drawn(self) -> list[tuple[float, float, float, float, Square]]:
+        """(left, top, width, height, square) of each cell that was measured."""
+        width, height = CELL[0] - GAP, CELL[1] - GAP
+        return [
+            (self.left + CELL[0] * column, TOP + CELL[1] * row, width, height, square)
+            for row, squares in enumerate(self.squares) for column, square in enumerate(squares) if square is not None
+        ]  # fmt: skip
+
+    def describe(self) -> str:
+        """A text alternative for screen readers."""
+        said = [
+            f"{self.down} {row}, {self.across} {column}: {value_with_interval(square.entry)}"
+            for row, squares in zip(self.rows, self.squares, strict=True)
+            for column, square in zip(self.columns, squares, strict=True) if square is not None
+        ]  # fmt: skip
+        return f"{self.title}. {'; '.join(said)}."
+
+
+def picture(matrices: Sequence[Matrix]) -> str:
+    """An SVG file with the matrices below each other, in the colours of the pages, light or dark as the viewer is."""
+    tops, height = [], EDGE
+    for matrix in matrices:
+        tops.append(height + 22)
+        height += 22 + matrix.size[1] + 14
+    titles = [2 * EDGE + TITLE_LETTER * len(matrix.title) for matrix in matrices]
+    width = max(*(matrix.size[0] for matrix in matrices), *titles, 2 * EDGE + LETTER * len(NOTE))
+    placed = list(zip(tops, matrices, strict=True))
+    return str(render("matrices.svg", placed=placed, width=width, height=height + 22, note=NOTE))
+
+
+def _cut(name: str, most: int = MOST_LETTERS) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

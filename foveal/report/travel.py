@@ -1,0 +1,113 @@
+"""How it travels: each source by itself, also those that the grader was not trained on, and comparisons in the run.
+
+The figures of a run come from its metrics.json (evaluate/travel.py), a comparison with sources held out from
+RUN/compare/compare.csv (`foveal compare SETS… --hold-out source --out RUN/compare`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from foveal.evaluate.travel import MEAN, OTHERS, matrices
+from foveal.page.matrix import Matrix, Square
+from foveal.page.parts import Cell, difference_cell, muted, value_cell
+from foveal.page.words import counted, listed, value_with_interval
+from foveal.report.evidence import Evidence
+from foveal.report.findings import Finding
+from foveal.report.quality import by_column
+from foveal.report.words import METRIC_NAMES, SPOKEN, headline_names
+
+NUMBERS = ("value", "low", "high", "images", "share", "difference", "difference_low", "difference_high", "gap",
+           "gap_low", "gap_high")  # fmt: skip
+
+
+def travel(findings: Sequence[Finding], graders: Sequence[Evidence]) -> dict[str, Any] | None:
+    """The matrix of the runs, a table of the sources of each, and the comparisons in their folders."""
+    found = [finding for finding in findings if finding.result.get("sources")]
+    runs = [{"name": finding.name, "lines": [trained_on(finding)], "table": _table(finding)} for finding in found]
+    compared = [one for run in graders if (one := _comparison(run)) is not None]
+    matrix = _matrix(found)
+    return {"matrix": matrix, "runs": runs, "compared": compared} if runs or compared else None
+
+
+def trained_on(finding: Finding) -> str:
+    """The sources that the run has learned from and those that were held out, as far as they are known."""
+    model, there = finding.evidence.model, finding.result["sources"]
+    abroad = [one["source"] for one in there if one["held_out"]]
+    home = model.get("sources", [one["source"] for one in there if not one["held_out"]])
+    held = f" Held out: {listed(abroad)}, used neither for training nor for validation and calibration."
+    return f"{finding.name} was trained on {listed(home)}.{held if abroad else ''}"
+
+
+def abroad(finding: Finding) -> list[str]:
+    """A sentence for each source held out, for the summary."""
+    lines = []
+    for one in finding.result.get("sources") or []:
+        names = [name for name in headline_names(finding.evidence) if name in one["metrics"]]
+        figures = listed([f"{SPOKEN[name]} {value_with_interval(one['metrics'][name])}" for name in names])
+        if one["held_out"]:
+            about = f"{one['source']}, which it was not trained on ({counted(one['n'], 'image')})"
+            lines.append(f"On {about}: {figures}.")
+    return lines
+
+
+def _matrix(findings: Sequence[Finding]) -> Matrix | None:
+    """Runs by sources, with the first headline metric; None without any."""
+    if not findings:
+        return None
+    name = headline_names(findings[0].evidence)[0]
+    columns = list(dict.fromkeys(one["source"] for finding in findings for one in finding.result["sources"]))
+    squares = []
+    for finding in findings:
+        own = {one["source"]: one for one in finding.result["sources"] if name in one["metrics"]}
+        squares.append([
+            Square(own[column]["metrics"][name], own[column]["held_out"]) if column in own else None
+            for column in columns
+        ])  # fmt: skip
+    rows = [finding.name for finding in findings]
+    return Matrix(title=METRIC_NAMES[name], rows=rows, columns=columns, squares=squares, down="run")
+
+
+def _table(finding: Finding) -> dict[str, Any]:
+    groups = [{**one, "column": "source", "value": one["source"] + (" (held out)" if one["held_out"] else "")}
+              for one in finding.result["sources"]]  # fmt: skip
+    return by_column(finding, "source", groups)
+
+
+def _comparison(run: Evidence) -> dict[str, Any] | None:
+    """The matrices and the means of RUN/compare/compare.csv; None if no source was held out in it."""
+    if run.compared is None or "trained_on" not in run.compared:
+        return None
+    table = run.compared.copy()
+    for column in [name for name in NUMBERS if name in table]:
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    table = table.astype({"images": int})
+    return {"name": run.name, "matrices": matrices(table), **_means(table)}
+
+
+def _means(table: pd.DataFrame) -> dict[str, Any]:
+    """A row for each way, share and starting weights: the means over sources, seen and unseen, and the differences."""
+    first = table[(table["metric"] == table["metric"].iloc[0]) & (table["tested_on"] == MEAN)]
+    several, rows = first["init"].nunique() > 1, []
+    for (how, labels, init), own in first.groupby(["how", "labels", "init"], sort=False):
+        for row in own.to_dict("records"):
+            unseen = row["trained_on"] == OTHERS
+            name = f"{how}, {labels}, {init}: {'not trained on' if unseen else 'trained on'}"
+            value = value_cell({name: row[name] for name in ("value", "low", "high")})
+            gap = _difference(row, "gap", "gap_answer") if unseen else muted("–")
+            rows.append([name, value, gap, *([_difference(row, "difference", "answer")] if several else [])])
+    metric, baseline = str(table["metric"].iloc[0]).replace("_", " "), str(first["init"].iloc[0])
+    columns = ["mean over sources", metric, "unseen minus seen", *[f"minus {baseline}"] * several]
+    return {"rows": rows, "columns": columns}
+
+
+def _difference(row: Mapping[Any, Any], name: str, sign: str) -> Cell:
+    """The cell of a paired difference; see compare/tables.py."""
+    if not row.get(sign):
+        return muted("reference")
+    return difference_cell(
+        {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"], "answer": row[sign]}
+    )

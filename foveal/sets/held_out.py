@@ -1,0 +1,68 @@
+"""Sources held out: leave one camera or clinic out of everything that shapes a grader, and judge the grader on it.
+
+    prepared = open_together([Path("data/aptos"), Path("data/malaysia")])
+    home, abroad = hold_out(prepared, ["malaysia"])
+
+The sources are the sets that a prepared set was joined from, by the names of their folders (`source` in records.csv).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from foveal.errors import FovealError
+from foveal.sets.joined import prefixes
+from foveal.sets.options import PrepareConfig
+from foveal.sets.prepare import prepare
+from foveal.sets.records import PreparedSet, counts_of, open_prepared
+from foveal.sets.splits import HELD_OUT
+
+
+def open_together(paths: Sequence[Path]) -> PreparedSet:
+    """Open a prepared set, or the one that several are joined to: a folder such as `aptos+malaysia` beside the first.
+
+    FovealError where they cannot be joined.
+    """
+    if len(paths) == 1:
+        return open_prepared(paths[0])
+    out = paths[0].parent / "+".join(prefixes(paths))
+    return open_prepared(prepare(PrepareConfig(source=tuple(paths), out=out)))
+
+
+def sources_of(prepared: PreparedSet) -> list[str]:
+    """The names of the sources, in the order of the records."""
+    return list(dict.fromkeys(prepared.records["source"]))
+
+
+def check_sources(prepared: PreparedSet, names: Sequence[str]) -> None:
+    """FovealError unless these sources can be held out: they exist, have labels, and others with labels remain."""
+    there = sources_of(prepared)
+    if len(there) < 2:
+        what = f"{prepared.path} has one source only, {', '.join(there)}, so none can be held out"
+        raise FovealError("source.single", what, fix="give several prepared sets, or join them with foveal prepare")
+    if unknown := [name for name in names if name not in there]:
+        what = f"--hold-out {unknown[0]}: {prepared.path} has no such source"
+        raise FovealError("source.unknown", what, expected=f"one of {', '.join(there)}")
+    labelled = list(dict.fromkeys(prepared.part("train", "val", "test")["source"]))
+    if bare := [name for name in names if name not in labelled]:
+        what = f"--hold-out {bare[0]}: this source has no labels, so a grader cannot be judged on it"
+        raise FovealError(
+            "source.no_labels", what, expected=f"one of {', '.join(labelled) or 'none: no set has labels'}"
+        )
+    if set(names) >= set(labelled):
+        what = f"--hold-out {' '.join(names)} leaves no source with labels to train on"
+        raise FovealError("source.none_left", what, expected=f"fewer than the {len(labelled)} sources with labels")
+
+
+def hold_out(prepared: PreparedSet, names: Sequence[str]) -> tuple[PreparedSet, pd.DataFrame]:
+    """(the set without these sources, their labelled records with the split "held-out"); see `check_sources`."""
+    check_sources(prepared, names)
+    held = prepared.records["source"].isin(names)
+    left = prepared.records[~held].reset_index(drop=True)
+    card = prepared.card | {"counts": counts_of(left, prepared.classes)}
+    known = held & (prepared.records["split"] != "unlabelled")
+    return replace(prepared, records=left, card=card), prepared.records[known].assign(split=HELD_OUT)

@@ -1,0 +1,37 @@
+"""Matrices as SVG."""
+
+from xml.etree import ElementTree
+
+from foveal.page.matrix import Matrix, Square, picture
+
+SVG = "{http://www.w3.org/2000/svg}"
+SEEN, LOST = {"value": 0.8, "low": 0.71, "high": 0.9, "n": 60}, {"value": None, "low": None, "high": None, "n": 1}
+MATRIX = Matrix(
+    title="Quadratic kappa", rows=["all", "all but a & b"], columns=["a & b", "c"],
+    squares=[[Square(SEEN), Square({**SEEN, "value": -0.2, "low": -0.4})], [Square(SEEN, True), None]],
+)  # fmt: skip
+
+
+def test_a_cell_shows_value_interval_and_n_and_marks_what_was_not_trained_on():
+    drawing = ElementTree.fromstring(MATRIX.drawing)
+    words = [text.text for text in drawing.iter("text")]
+    assert words.count("0.80") == 2 and "0.71–0.90" in words and "−0.40 to 0.90" in words and words.count("n = 60") == 3
+    squares = [one.get("class") for one in drawing.iter("rect")]
+    assert squares == ["square", "square", "square abroad"]
+    assert [one.get("style") for one in drawing.iter("rect")] == ["--share: 0.800", "--share: 0.000", "--share: 0.800"]
+    assert "all but a & b" in words and "trained on all, tested on c" in drawing.get("aria-label")
+
+
+def test_everything_is_inside_the_drawing_and_what_is_unknown_is_a_dash():
+    width, height = MATRIX.size
+    assert all(x + w <= width and y + h <= height for x, y, w, h, _ in MATRIX.drawn)
+    assert Square(LOST).lines[:2] == ["–", "–"] and Square(LOST).share == 0
+    long = Matrix(title="t", rows=["r" * 90], columns=["c" * 90], squares=[[Square(SEEN)]])
+    assert long.names[0][1].endswith("…") and len(long.heads[0][1]) < 20 < len(long.names[0][1])
+
+
+def test_a_picture_is_a_file_of_its_own_with_all_matrices():
+    drawn = ElementTree.fromstring(picture([MATRIX, MATRIX]))
+    assert drawn.tag == f"{SVG}svg" and len(list(drawn.iter(f"{SVG}svg"))) == 3
+    assert "--tint" in drawn.find(f"{SVG}style").text
+    assert [one.text for one in drawn.iter(f"{SVG}text") if one.get("class") == "title"] == ["Quadratic kappa"] * 2
