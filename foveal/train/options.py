@@ -30,7 +30,7 @@ class TrainConfig:
     """Options of `foveal train`."""
 
     ## What to learn
-    # Prepared set (folder written by `foveal prepare`) with labels; several are joined, in a folder beside the first.
+    # Prepared set with labels; several are joined beside the first.
     data: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA…")]
     # Run folder to create, or to resume if training was interrupted.
     out: Path
@@ -46,7 +46,7 @@ class TrainConfig:
     second: str | None = None
     # Cross-validation: train this many graders, each with other patients held out; 0 trains one grader.
     folds: int = 0
-    # Sources (names of joined sets) to keep out of training, validation and calibration, and to judge the grader on.
+    # Sources (names of joined sets) to train without, and to test on.
     hold_out: tuple[str, ...] = ()
 
     ## How long
