@@ -18,6 +18,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.columns import is_small, measure_subgroup, read_column
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.page.matrix import Matrix, Square
+from foveal.page.words import capital
 from foveal.readout.scales import Scale
 from foveal.sets.splits import HELD_OUT, group_codes
 
@@ -101,6 +102,7 @@ def matrices(table: pd.DataFrame, most: int = MOST_MATRICES) -> list[Matrix]:
         rows, columns = list(dict.fromkeys(own["trained_on"])), list(dict.fromkeys(own["tested_on"]))
         entries = own.rename(columns={"images": "n"}).set_index(["trained_on", "tested_on"]).to_dict("index")
         squares = [[Square(entries[row, column], row == all_but(column)) for column in columns] for row in rows]
-        title = f"{name}, {WAYS.get(how, how)} from {Path(init).name}, {labels} of the labels"
-        found.append(Matrix(title=f"{title[0].upper()}{title[1:]}", rows=rows, columns=columns, squares=squares))
+        title = capital(f"{WAYS.get(how, how)} from {Path(init).name}, {labels} of the labels")
+        across = f"{name}, tested on"
+        found.append(Matrix(title=title, rows=rows, columns=columns, squares=squares, across=across))
     return found
