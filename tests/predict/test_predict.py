@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -46,6 +49,24 @@ def test_files_are_treated_exactly_as_in_preparation(photo_run, tmp_path):
     assert len(both) == 40
     for number in range(5):
         assert both[f"p{number}_x"].to_numpy() == pytest.approx(both[f"p{number}_y"].to_numpy(), abs=1e-6)
+
+
+def test_a_grader_from_before_ellipses_keeps_to_circles(photo_run, tmp_path, refuses):
+    _, data, run = photo_run
+    older = shutil.copytree(run, tmp_path / "older")
+    said = json.loads((older / "model.json").read_text())
+    assert said["preparation"]["crop"] == "ellipse"
+    (older / "model.json").write_text(json.dumps(said | {"preparation": said["preparation"] | {"crop": "disc"}}))
+    eye = draw_phantom(2, "left", 200, np.random.default_rng(0)).image
+    frame = cv2.resize(np.pad(eye, ((20, 20), (20, 20), (0, 0))), (160, 240), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(tmp_path / "squeezed.png"), frame[..., ::-1])
+    flags = {}
+    for grader in (run, older):
+        out = foveal.predict(grader, tmp_path / "squeezed.png", out=tmp_path / "p.csv", ungradable=())
+        flags[grader.name] = pd.read_csv(out, keep_default_na=False)["flags"].item().split()
+    assert "no-disc" in flags["older"] and "no-disc" not in flags[run.name]
+    with refuses("set.preparation", data, "crop ellipse", "crop disc"):
+        foveal.predict(older, data, out=tmp_path / "set.csv")
 
 
 def test_folders_files_and_bad_files(photo_run, photographs, tmp_path):
