@@ -7,6 +7,7 @@ rows of an unfinished prediction) are the exception: `whole_lines` leaves out a 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -127,3 +128,9 @@ def check_free(path: Path, option: str = "--out") -> None:
     if not is_free(path):
         what = f"{option} {path} exists already"
         raise FovealError("output.exists", what, fix=f"choose another {option} or delete it")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

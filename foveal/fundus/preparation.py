@@ -90,7 +90,8 @@ class Prepared:
 
     `pixels`: uint8 `[S, S, C]`, what the network sees. `width`, `height`: of the original in px.
     `square`: uint8 `[S, S, 3]` RGB, the same crop before mask, enhancement and change of channels.
-    `flags`: words such as `no-disc`. `measures`: see quality.py; empty where nothing was measured.
+    `flags`: words such as `no-disc`. `measures`: see quality.py; empty where nothing was measured. `file_sha256`: of
+    the file, where `prepare` read one.
     """
 
     pixels: np.ndarray
@@ -99,6 +100,7 @@ class Prepared:
     square: np.ndarray
     flags: tuple[str, ...] = ()
     measures: dict[str, float] = field(default_factory=dict)
+    file_sha256: str = ""
 
 
 def prepare_file(

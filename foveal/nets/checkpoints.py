@@ -6,7 +6,6 @@ argparse.Namespace of a training script, become stand-ins that do nothing. Any o
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zipfile
 from collections import OrderedDict
@@ -111,9 +110,3 @@ def _refusal(path: Path, name: str) -> FovealError:
         fix = "use the file that lightly-train exports beside it, exported_models/exported_last.pt"
     what = f"{path} holds an object of the class {name}, which could run code, so it is not opened"
     return FovealError("weights.unsafe", what, expected="tensors and plain values only", fix=fix)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from foveal.checkpoint import load_strict
 from foveal.console import say
 from foveal.errors import FovealError
-from foveal.files import read_json
-from foveal.nets.checkpoints import read_contents, sha256_of
+from foveal.files import read_json, sha256_of
+from foveal.nets.checkpoints import read_contents
 from foveal.nets.encoder import normalisation_of
 from foveal.nets.fitting import adapted, fits, fitting_encoders
 from foveal.nets.layouts import FLAT, Found, Normalisation, find

@@ -34,10 +34,10 @@ from foveal.sources.source import SPLITS
 
 COLUMNS_FILE = "columns.csv"
 COLUMNS = (
-    "id", "file", "label", "split", "group", "eye", "source", "camera", "width", "height", "sha256", "flags", "shard",
-    "row",
+    "id", "file", "label", "split", "group", "eye", "source", "camera", "width", "height", "sha256", "file_sha256",
+    "flags", "shard", "row",
 )  # fmt: skip
-ADDED = ("source", "camera")  # columns that sets of earlier versions lack
+ADDED = ("source", "camera", "file_sha256")  # columns that sets of earlier versions lack
 TEXT_COLUMNS = ("id", "file", "split", "group", "eye", *ADDED, "sha256", "flags")
 
 

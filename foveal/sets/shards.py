@@ -2,8 +2,8 @@
 
     DATA/images/00007.npy    uint8 [n, S, S, C], readable by any tool while others are written
     DATA/images/00007.csv    a row per file of the part: stamp (size in bytes @ time of change), row in the array or
-                             reason why there is none, size of the original, sha256 of the pixels, flags, measures,
-                             fingerprint
+                             reason why there is none, size of the original, sha256 of the pixels and of the file,
+                             flags, measures, fingerprint
 
 `write_shard` is the unit of work. It depends on nothing but its job, so threads, a run that was killed and resumed, and
 the machines of a cluster all write the same bytes. The table is written last: without it the shard does not exist.
@@ -17,7 +17,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.lib import format as npy
 
 from foveal.errors import FovealError
-from foveal.files import replacing, write_table
+from foveal.files import replacing, sha256_of, write_table
 from foveal.fundus.fingerprint import fingerprint, to_text
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 
@@ -37,8 +37,8 @@ AHEAD = 8  # items per thread, so that a slow one does not hold up the others
 OPEN_AT_ONCE = 128  # memory maps: each holds a file open, and some systems allow 256 open files
 # The columns of a shard's table, before the measures, and what they hold for a file that could not be read.
 FACTS = {
-    "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "", "flags": "",
-    "fingerprint": "",
+    "file": "", "stamp": "", "row": -1, "reason": "", "width": -1, "height": -1, "sha256": "",
+    "file_sha256": "", "flags": "", "fingerprint": "",
 }  # fmt: skip
 RETRY = "retry"  # the stamp of a file that may be readable the next time
 _RETRIED = ("image.unavailable", "package.missing")
@@ -93,7 +93,7 @@ def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, A
                 stream.write(pixels)
                 digest, flags = hashlib.sha256(pixels).hexdigest(), " ".join(result.flags)
                 facts |= {"row": count, "width": result.width, "height": result.height}
-                facts |= {"sha256": digest, "flags": flags, **result.measures}
+                facts |= {"sha256": digest, "file_sha256": result.file_sha256, "flags": flags, **result.measures}
                 if job.photographs:
                     facts["fingerprint"] = to_text(fingerprint(result.square))
                 count += 1
@@ -107,7 +107,8 @@ def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, A
 def _prepare(job: ShardJob, position: int) -> Prepared:
     if job.images is not None:
         return prepare_pixels(job.images[position], job.preparation, measure=job.photographs)
-    return prepare_file(job.root / job.files[position], job.preparation, measure=job.photographs)
+    file = job.root / job.files[position]
+    return replace(prepare_file(file, job.preparation, measure=job.photographs), file_sha256=sha256_of(file))
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
@@ -127,7 +128,8 @@ def read_facts(folder: Path) -> pd.DataFrame:
     for number in shard_numbers(folder):
         # Only an empty cell is a missing value: a file may be called "NA".
         table = pd.read_csv(folder / f"{number:05d}.csv", dtype=text, keep_default_na=False, na_values=[""])
-        tables.append(table.fillna(dict.fromkeys(text, "")).assign(shard=number))
+        added = dict.fromkeys(text.keys() - set(table), "")  # by later versions
+        tables.append(table.fillna(dict.fromkeys(text, "")).assign(shard=number, **added))
     if not tables:
         return pd.DataFrame(columns=[*FACTS, "shard"])
     return pd.concat(tables, ignore_index=True).drop_duplicates("file", keep="last").reset_index(drop=True)

@@ -1,5 +1,6 @@
 """Sets whose source changes: what grows, what stays, and what is refused."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -11,6 +12,20 @@ import pytest
 
 import foveal
 from foveal.sets.records import open_prepared
+
+
+def test_each_photograph_has_the_digest_of_its_file_and_a_set_from_before_can_grow(write_phantoms, tmp_path):
+    write_phantoms(tmp_path / "photos", 6)
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
+    records = open_prepared(out).records
+    for row in records.itertuples():
+        assert row.file_sha256 == hashlib.sha256((tmp_path / "photos" / row.file).read_bytes()).hexdigest()
+    for table in (out / "images" / "00000.csv", out / "records.csv"):  # as an earlier version wrote them
+        pd.read_csv(table, dtype=str, keep_default_na=False).drop(columns="file_sha256").to_csv(table, index=False)
+    write_phantoms(tmp_path / "photos", 8)
+    foveal.prepare(tmp_path / "photos", out=out, size=32)
+    known = open_prepared(out).records.set_index("id")["file_sha256"] != ""
+    assert not known[records["id"]].any() and known.drop(records["id"]).all() and len(known) == 8
 
 
 def test_new_pictures_get_new_shards_and_nothing_old_changes(write_phantoms, tmp_path, capsys):
