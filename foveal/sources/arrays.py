@@ -63,20 +63,32 @@ def array_source(
         if labels.size != len(images):
             counts = f"{where} has {labels.size} labels for {len(images)} images"
             raise FovealError("source.arrays", counts, expected="one label per image")
-        for number, label in enumerate(labels.reshape(-1)):
+        for number, label in enumerate(whole_numbers(labels, where)):
             if not 0 <= label < len(classes):
                 what = f"the label of {where}{number} is {label}"
                 raise FovealError("label.value", what, expected=f"0 to {len(classes) - 1}")
             ids.append(f"{split}/{number}")
             files.append(f"{places[split]}{number}")
             splits.append(split)
-            numbers.append(int(label))
+            numbers.append(label)
         if pictures and images.shape[1:] != pictures[0].shape[1:]:
             what = f"{where} holds images {images.shape[1:]}, but another part of them {pictures[0].shape[1:]}"
             raise FovealError("source.arrays", what, expected="images of one size, all grey or all in colour")
         pictures.append(images)
     table = make_table(ids, files, numbers, split=splits)
     return Source(root=root, table=table, classes=classes, images=np.concatenate(pictures))
+
+
+def whole_numbers(labels: np.ndarray, where: str) -> list[int]:
+    """The labels as integers; FovealError for text, objects, fractions and values that are not finite."""
+    flat = labels.reshape(-1)
+    whole = np.full(len(flat), flat.dtype.kind in "biu")
+    if flat.dtype.kind == "f":
+        whole = np.isfinite(flat) & (flat == np.floor(flat))
+    if not whole.all():
+        what = f"a label of {where} is {flat[~whole][0]}, which is not a whole number"
+        raise FovealError("label.value", what, expected="the number of a class for each image, from 0")
+    return [int(label) for label in flat]
 
 
 def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -188,7 +200,7 @@ class MedMnist(Layout[Path]):
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         arrays = read_arrays(found, MEDMNIST_ARRAYS)
         parts = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in MEDMNIST_PARTS}
-        largest = max(int(labels.max(initial=0)) for _, labels in parts.values())
+        largest = max(max(whole_numbers(parts[part][1], f"{found}#{part}/"), default=0) for part in MEDMNIST_PARTS)
         classes = self.classes or tuple(str(number) for number in range(largest + 1))
         return array_source(found.parent, parts, {part: f"{found.name}#{part}/" for part in MEDMNIST_PARTS}, classes)
 

@@ -299,6 +299,17 @@ def test_labels_and_volumes_that_medmnist_cannot_have_here_are_refused(tmp_path,
         medmnist.load(tmp_path, DEFAULT)
 
 
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [(["a", "b"], "a"), ([0.0, 0.5], 0.5), ([1.0, np.nan], "nan"), ([0, np.inf], "inf"), ([0j, 1j], "0j")],
+)
+def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, refuses, labels, named):
+    arrays = write_arrays(tmp_path / "bloodmnist.npz", (2, 28, 28))
+    np.savez(tmp_path / "bloodmnist.npz", **{**arrays, "val_labels": np.array(labels)})
+    with refuses("label.value", "bloodmnist.npz#val/", named):
+        medmnist.load(tmp_path, DEFAULT)
+
+
 def test_names_sources_and_cards_agree():
     assert typing.get_args(DatasetName) == ("auto", *SOURCES)
     assert set(CARDS) == set(SOURCES) and list(SOURCES)[-2:] == ["table", "folder"]
