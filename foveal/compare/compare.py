@@ -27,7 +27,7 @@ import torch
 from foveal.compare.cells import Cell, Sides, common_size, features_of, repetitions, run_cell, task_of
 from foveal.compare.options import CompareConfig, share_of
 from foveal.compare.tables import Judge, show_comparison, tabulate
-from foveal.compare.travel import means, refuse_grades_of, show_travel, sources_held_out, tabulate_travel
+from foveal.compare.travel import EACH, means, refuse_grades_of, show_travel, sources_held_out, tabulate_travel
 from foveal.config import to_toml
 from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
@@ -46,7 +46,7 @@ FREE = ("init", "how", "labels", "hold_out", "seeds", "device")
 
 def compare(config: CompareConfig) -> pd.DataFrame:
     """Run all combinations that have no predictions yet; write the table and the figure; return the table."""
-    prepared = open_together(config.data)
+    prepared = open_together(config.data, [name for name in config.hold_out if name != EACH])
     config = replace(config, data=(prepared.path,))
     device = choose_device(config.device)
     sides = repetitions(prepared, config)

@@ -98,7 +98,7 @@ def predict(config: PredictConfig) -> Path:
     with Writer(config.out, made_with) as writer:
         for table in writer.earlier():
             tally.count(table)
-        of_sets = _tables_of_sets(model, runs, sets, writer.done)
+        of_sets = _tables_of_sets(model, runs, sets, writer.done, with_source=not photographs)
         for table in chain(of_sets, _tables_of_photographs(config, model, runs, photographs, writer.done)):
             judged = set_ungradable(table, config.ungradable)
             writer.write(judged)
@@ -151,15 +151,25 @@ def _chosen(paths: list[Path], split: str) -> list[Part]:
     return parts
 
 
-def _tables_of_sets(model: Model, runs: list[Path], sets: list[Part], done: set[str]) -> Iterator[pd.DataFrame]:
-    """Tables of predictions for prepared sets, in batches."""
+def _tables_of_sets(
+    model: Model, runs: list[Path], sets: list[Part], done: set[str], with_source: bool
+) -> Iterator[pd.DataFrame]:
+    """Tables of predictions for prepared sets, in batches; with a column `source` if a set was joined from several."""
+    with_source &= any(prepared.records["source"].nunique() > 1 for prepared, _ in sets)
     for prepared, records in sets:
         known = without_learned(prepared, records, runs)
         left = known[~known["id"].isin(done)]
         with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
             for table in model.tables_of_set(prepared, left):
-                yield table
+                yield _named(table, left) if with_source else table
                 bar.advance(len(table))
+
+
+def _named(table: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with the source of each image, before the columns answer and reason."""
+    sources = table["id"].map(records.set_index("id")["source"])
+    table.insert(list(table.columns).index("answer"), "source", sources)
+    return table
 
 
 def _tables_of_photographs(

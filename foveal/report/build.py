@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -33,7 +33,7 @@ from foveal.report.image import render_images
 from foveal.report.maps import MOST_POINTS, embedding_map
 from foveal.report.operating import operating
 from foveal.report.summary import summary
-from foveal.report.travel import travel
+from foveal.report.travel import is_comparison, travel
 
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
@@ -42,7 +42,7 @@ MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the
 class ReportConfig:
     """Options of `foveal report`."""
 
-    # Run folders. With several, each grader is compared with the first, on the images that all of them graded.
+    # Run folders. With several, each grader is compared with the first. Also folders of `foveal compare --hold-out`.
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")]
     # HTML file to write; by default report.html in the last run folder.
     out: Path | None = None
@@ -68,14 +68,16 @@ def report(config: ReportConfig) -> Path:
 
     Raises FovealError if a folder is not a run, or if the run has not graded one of the images.
     """
-    folder = config.runs[-1] if config.predictions is None else config.predictions.parent
     images_only = bool(config.image or config.predictions)
+    compared = [] if images_only else [path for path in config.runs if is_comparison(path)]
+    paths = [path for path in config.runs if path not in compared]
+    folder = (paths or compared)[-1] if config.predictions is None else config.predictions.parent
     out = config.out or folder / (_default_name(config.image) if images_only else "report.html")
     if out.is_dir():
         fix = f"give a file, such as {out / 'report.html'}"
         raise FovealError("output.is_folder", f"--out {out} is a folder", fix=fix)
-    runs = [read_evidence(run) for run in config.runs]
-    html = render_images(runs[0], config.image, config.predictions) if images_only else render_page(runs)
+    runs = [read_evidence(path) for path in paths]
+    html = render_images(runs[0], config.image, config.predictions) if images_only else render_page(runs, compared)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, html)
     say(f"report: {out}")
@@ -88,18 +90,28 @@ def _default_name(images: Sequence[str]) -> str:
     return f"image-{plain}.html" if len(images) == 1 and plain else "images.html"
 
 
-def render_page(runs: Sequence[Evidence]) -> str:
-    """The page as HTML."""
+def render_page(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> str:
+    """The page as HTML. compared: folders of comparisons with sources held out, shown beside the runs or alone."""
     titles = [str(run.card["title"]) for run in runs if run.card]
+    if not runs:
+        names = listed([path.resolve().name for path in compared])
+        only = made([("travel", "How it travels", "", travel([], [], compared))])
+        return page(only, title=names, kind="Foveal report", subtitle="sources held out in turn")
     return page(
-        sections(runs), title=listed([run.name for run in runs]), kind="Foveal report",
+        sections(runs, compared), title=listed([run.name for run in runs]), kind="Foveal report",
         subtitle=words.kind_of(runs[0]) if len(runs) == 1 else f"comparison of {len(runs)} runs",
         about=" · ".join(filter(None, dict.fromkeys([*titles, *map(words.day_of, runs)]))),
         footer="Made by Foveal, from the run folders alone.",
     )  # fmt: skip
 
 
-def sections(runs: Sequence[Evidence]) -> list[Section]:
+def made(contents: Sequence[tuple[str, str, str, dict[str, Any] | None]]) -> list[Section]:
+    """Sections from template, title, short title in the contents, and contents: None where there are none."""
+    return [Section(name=name, title=title, short=short, parts=[Html(render(f"{name}.html", **own))])
+            for name, title, short, own in contents if own is not None]  # fmt: skip
+
+
+def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Section]:
     """The sections that have content, in the order of the page."""
     runs, relabelled = agree(runs)
     findings = find(runs)
@@ -110,8 +122,7 @@ def sections(runs: Sequence[Evidence]) -> list[Section]:
     pretrainings = [run for run in everyone if run.verb == "pretrain"]
     shares = max(1, len(graders) / MOST_RUNS_PICTURED)
     most = int(pictures.MOST_PICTURES / shares) or 1
-    # Template, title, short title in the contents, and contents: None where there are none.
-    made = [
+    return made([
         ("summary", "Summary", "", summary(runs, findings, relabelled)),
         ("comparison", "Comparison", "", quality.comparison(findings)),
         ("metrics", "Metrics", "", quality.metrics(findings)),
@@ -120,7 +131,7 @@ def sections(runs: Sequence[Evidence]) -> list[Section]:
         ("classes", "By class", "", quality.by_class(findings)),
         ("harm", "Errors by harm", "Harm", quality.harm(findings)),
         ("reliability", "Reliability", "", reliability(findings)),
-        ("travel", "How it travels", "", travel(findings, graders)),
+        ("travel", "How it travels", "", travel(findings, graders, compared)),
         ("subgroups", "Subgroups", "", quality.subgroups(findings)),
         ("misgraded", "Worst errors", "", pictures.worst_errors(graders, most)),
         ("map", "Embedding map", "Map", embedding_map(graders, int(MOST_POINTS / shares))),
@@ -133,6 +144,4 @@ def sections(runs: Sequence[Evidence]) -> list[Section]:
         ("views", "Training images as the network saw them", "Views", pictures.views(everyone)),
         ("provenance", "Provenance", "", making.provenance(everyone)),
         ("limits", "Intended use and limits", "Use and limits", limits.limits(runs, findings)),
-    ]
-    return [Section(name=name, title=title, short=short, parts=[Html(render(f"{name}.html", **contents))])
-            for name, title, short, contents in made if contents is not None]  # fmt: skip
+    ])  # fmt: skip

@@ -36,7 +36,6 @@ TABLES: dict[str, tuple[str, Sequence[str], str]] = {
     "misgraded": ("misgraded.csv", (), "train"),
     "seen": ("seen.csv", (), "train"),
     "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
-    "compared": ("compare/compare.csv", ("metric",), "compare"),
     "maps": ("cluster/maps.csv", ("id", "label", "cluster"), "cluster"),
     "neighbours": (
         "cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster",
@@ -63,7 +62,6 @@ class Evidence:
     seen: pd.DataFrame | None
     doubts: pd.DataFrame | None  # images whose label may be wrong (evaluate)
     explained: dict[str, Any]  # heat maps of where the grader looked, and how good they are (explain)
-    compared: pd.DataFrame | None  # a comparison that was written into the folder (compare)
     maps: pd.DataFrame | None  # maps of similar images (cluster)
     neighbours: pd.DataFrame | None  # the most similar images of each image (cluster)
     clustered: dict[str, Any]  # clusters compared with labels (cluster)

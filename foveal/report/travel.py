@@ -1,12 +1,13 @@
 """How it travels: each source by itself, also those that the grader was not trained on, and comparisons in the run.
 
-The figures of a run come from its metrics.json (evaluate/travel.py), a comparison with sources held out from
-RUN/compare/compare.csv (`foveal compare SETS… --hold-out source --out RUN/compare`).
+The figures of a run come from its metrics.json (evaluate/travel.py). Comparisons with sources held out (`foveal compare
+SETS… --hold-out source --out RUN/compare`) come from the folder of a run, or are given beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,17 +21,24 @@ from foveal.report.findings import Finding
 from foveal.report.quality import by_column
 from foveal.report.words import METRIC_NAMES, SPOKEN, headline_names
 
-NUMBERS = ("value", "low", "high", "images", "share", "difference", "difference_low", "difference_high", "gap",
-           "gap_low", "gap_high")  # fmt: skip
+FOLDER, TABLE = "compare", "compare.csv"  # in the folder of a run, and in that one
+NUMBERS = ("value", "low", "high", "difference", "difference_low", "difference_high", "gap", "gap_low", "gap_high")
 
 
-def travel(findings: Sequence[Finding], graders: Sequence[Evidence]) -> dict[str, Any] | None:
-    """The matrix of the runs, a table of the sources of each, and the comparisons in their folders."""
+def is_comparison(folder: Path) -> bool:
+    """Whether a folder was written by `foveal compare --hold-out`."""
+    return (folder / TABLE).is_file() and "trained_on" in pd.read_csv(folder / TABLE, nrows=0)
+
+
+def travel(
+    findings: Sequence[Finding], graders: Sequence[Evidence], compared: Sequence[Path] = ()
+) -> dict[str, Any] | None:
+    """The matrix of the runs, a table of the sources of each, and comparisons: those given and those in the runs."""
     found = [finding for finding in findings if finding.result.get("sources")]
     runs = [{"name": finding.name, "lines": [trained_on(finding)], "table": _table(finding)} for finding in found]
-    compared = [one for run in graders if (one := _comparison(run)) is not None]
-    matrix = _matrix(found)
-    return {"matrix": matrix, "runs": runs, "compared": compared} if runs or compared else None
+    folders = [*compared, *(folder for run in graders if is_comparison(folder := run.path / FOLDER))]
+    tables = [_comparison(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+    return {"matrix": _matrix(found), "runs": runs, "compared": tables} if runs or tables else None
 
 
 def trained_on(finding: Finding) -> str:
@@ -77,15 +85,11 @@ def _table(finding: Finding) -> dict[str, Any]:
     return by_column(finding, "source", groups)
 
 
-def _comparison(run: Evidence) -> dict[str, Any] | None:
-    """The matrices and the means of RUN/compare/compare.csv; None if no source was held out in it."""
-    if run.compared is None or "trained_on" not in run.compared:
-        return None
-    table = run.compared.copy()
-    for column in [name for name in NUMBERS if name in table]:
-        table[column] = pd.to_numeric(table[column], errors="coerce")
-    table = table.astype({"images": int})
-    return {"name": run.name, "matrices": matrices(table), **_means(table)}
+def _comparison(folder: Path) -> dict[str, Any]:
+    """The matrices and the means of the compare.csv in a folder."""
+    table = pd.read_csv(folder / TABLE, dtype={"tested_on": str, "labels": str, "init": str}, keep_default_na=False,
+                        na_values={name: [""] for name in NUMBERS})  # fmt: skip
+    return {"name": "/".join(folder.resolve().parts[-2:]), "matrices": matrices(table), **_means(table)}
 
 
 def _means(table: pd.DataFrame) -> dict[str, Any]:

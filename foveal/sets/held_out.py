@@ -15,20 +15,21 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.sets.joined import prefixes
+from foveal.sets.joined import joined_sources, prefixes
 from foveal.sets.options import PrepareConfig
 from foveal.sets.prepare import prepare
 from foveal.sets.records import PreparedSet, counts_of, open_prepared
 from foveal.sets.splits import HELD_OUT
 
 
-def open_together(paths: Sequence[Path]) -> PreparedSet:
+def open_together(paths: Sequence[Path], names: Sequence[str] = ()) -> PreparedSet:
     """Open a prepared set, or the one that several are joined to: a folder such as `aptos+malaysia` beside the first.
 
-    FovealError where they cannot be joined.
+    FovealError where they cannot be joined or, before anything is written, where none of them is the source of `names`.
     """
     if len(paths) == 1:
         return open_prepared(paths[0])
+    refuse_unknown(names, joined_sources(paths, [open_prepared(path) for path in paths]), "these sets")
     out = paths[0].parent / "+".join(prefixes(paths))
     return open_prepared(prepare(PrepareConfig(source=tuple(paths), out=out)))
 
@@ -44,9 +45,7 @@ def check_sources(prepared: PreparedSet, names: Sequence[str]) -> None:
     if len(there) < 2:
         what = f"{prepared.path} has one source only, {', '.join(there)}, so none can be held out"
         raise FovealError("source.single", what, fix="give several prepared sets, or join them with foveal prepare")
-    if unknown := [name for name in names if name not in there]:
-        what = f"--hold-out {unknown[0]}: {prepared.path} has no such source"
-        raise FovealError("source.unknown", what, expected=f"one of {', '.join(there)}")
+    refuse_unknown(names, there, str(prepared.path))
     labelled = list(dict.fromkeys(prepared.part("train", "val", "test")["source"]))
     if bare := [name for name in names if name not in labelled]:
         what = f"--hold-out {bare[0]}: this source has no labels, so a grader cannot be judged on it"
@@ -56,6 +55,13 @@ def check_sources(prepared: PreparedSet, names: Sequence[str]) -> None:
     if set(names) >= set(labelled):
         what = f"--hold-out {' '.join(names)} leaves no source with labels to train on"
         raise FovealError("source.none_left", what, expected=f"fewer than the {len(labelled)} sources with labels")
+
+
+def refuse_unknown(names: Sequence[str], there: Sequence[str], where: str) -> None:
+    """FovealError for the first of `names` that is not one of the sources in `there`."""
+    if unknown := [name for name in names if name not in there]:
+        what = f"--hold-out {unknown[0]}: there is no such source in {where}"
+        raise FovealError("source.unknown", what, expected=f"one of {', '.join(there)}")
 
 
 def hold_out(prepared: PreparedSet, names: Sequence[str]) -> tuple[PreparedSet, pd.DataFrame]:

@@ -41,7 +41,7 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
         table = prepared.records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id")
         stamps += table["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
-        table["source"] = prepared.records["source"] if prepared.card["name"] == "joined" else prefix
+        table["source"] = _sources(prefix, prepared)
         for column in ("id", "file"):
             table[column] = prefix + "/" + table[column]
         table["group"] = patients(prepared.card, table["group"])  # two sets may use one name for two patients
@@ -82,6 +82,18 @@ def prefixes(paths: Sequence[Path]) -> list[str]:
     """A name for each set, that of its folder; numbered where two folders have the same name."""
     names = [path.resolve().name for path in paths]
     return [name if names.count(name) == 1 else f"{name}-{n}" for n, name in enumerate(names, start=1)]
+
+
+def joined_sources(paths: Sequence[Path], sets: Sequence[PreparedSet]) -> list[str]:
+    """The names of the sources that these sets will have when they are joined."""
+    pairs = zip(prefixes(paths), sets, strict=True)
+    return list(dict.fromkeys(name for prefix, prepared in pairs for name in _sources(prefix, prepared)))
+
+
+def _sources(prefix: str, prepared: PreparedSet) -> pd.Series:
+    """The source of each record: a joined set keeps its own, any other is one source, named by its prefix."""
+    own = prepared.records["source"]
+    return own if prepared.card["name"] == "joined" else pd.Series(prefix, index=own.index)
 
 
 def bring_shards(paths: Sequence[Path], images: Path) -> None:

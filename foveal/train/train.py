@@ -46,7 +46,7 @@ def train(config: TrainConfig) -> Path:
         what = "train runs in a single process, but WORLD_SIZE is above 1"
         raise FovealError("option.processes", what, fix="start it with `foveal train`")
     device = choose_device(config.device)
-    whole = open_together(config.data)
+    whole = open_together(config.data, config.hold_out)
     config = replace(config, data=(whole.path,))
     prepared, abroad = hold_out(whole, config.hold_out) if config.hold_out else (whole, None)
     records = prepared.part("train", "val") if config.folds else prepared.part("train")

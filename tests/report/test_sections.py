@@ -291,6 +291,13 @@ def test_a_comparison_in_the_folder_of_a_run_is_shown(full_run, page_of):
     shown = section(page_of(full_run), "travel")
     assert all(word in shown for word in ("0.432", "−0.123 worse", "+0.046 better", "+0.010 to +0.080", "simclr"))
     assert shown.count('class="square') == 8 and shown.count("square abroad") == 2
+    other = full_run.with_name("travel")
+    shutil.copytree(full_run / "compare", other)
+    alone = page_of(other)
+    assert (other / "report.html").is_file() and section(alone, "travel").count('class="square') == 8
+    both = page_of(full_run, other)
+    assert section(both, "travel").count('class="square') == 16 and section(both, "metrics")
+    assert (full_run / "report.html").read_text(encoding="utf-8") == both
     plain = pd.DataFrame(rows).drop(columns=["trained_on", "tested_on"])  # without sources held out
     plain.to_csv(full_run / "compare" / "compare.csv", index=False)
     assert section(page_of(full_run), "travel") == ""

@@ -99,6 +99,13 @@ def test_what_is_held_out_is_in_no_part_that_is_left(three):
     assert (home.pixels(first) == three.pixels(first)).all() and home.measures["id"].equals(home.records["id"])
 
 
+def test_an_unknown_source_is_refused_before_sets_are_joined(three_sources, refuses):
+    both = three_sources[0].with_name("north+south")
+    with refuses("source.unknown", "east", "north, south"):
+        open_together([three_sources[0], three_sources[2]], ["east"])
+    assert not both.exists()
+
+
 def test_what_cannot_be_held_out_is_refused(three, three_sources, refuses):
     with refuses("source.single", "north"):
         hold_out(open_prepared(three_sources[0]), ["north"])

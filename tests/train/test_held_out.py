@@ -102,6 +102,17 @@ def test_it_is_evaluated_and_reported_by_itself(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_predictions_of_a_joined_set_name_the_source(run, three, three_sources, tmp_path):
+    out = foveal.predict(run, three.path, out=tmp_path / "predictions.csv", split="test")
+    table = read_predictions(out).set_index("id")
+    assert table["source"].to_dict() == three.part("test").set_index("id")["source"].to_dict()
+    found = json.loads(foveal.evaluate(out, hold_out=("south",)).read_text())
+    assert [one["held_out"] for one in found["sources"]] == [False, False, True]
+    alone = pd.read_csv(foveal.predict(run, three_sources[0], out=tmp_path / "one.csv"))
+    assert "source" not in alone
+
+
+@pytest.mark.slow
 def test_folds_hold_a_source_out_of_every_grader(three_sources, three, tmp_path):
     options = OPTIONS | {"hold_out": ("south",), "folds": 2}
     run = foveal.train(*three_sources, out=tmp_path / "run", **options)
