@@ -19,8 +19,8 @@ def known(value: Any) -> bool:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """`0.84`; a dash where there is no value."""
-    return f"{value:.{digits}f}".replace("-", "−") if value is not None and known(value) else DASH
+    """`0.84`; a dash where there is no value. What rounds to 0 has no sign."""
+    return f"{value:z.{digits}f}".replace("-", "−") if value is not None and known(value) else DASH
 
 
 def signed(value: float | None, digits: int = 3) -> str:
