@@ -55,6 +55,7 @@ def entry(value, low, high):
 @pytest.mark.parametrize("none", [None, float("nan")])
 def test_a_missing_number_is_a_dash(none):
     assert {number(none), signed(none), percent(none), interval(entry(0.5, none, none))} == {"–"}
+    assert [number(-0.001), number(-0.006), signed(0.0)] == ["0.00", "−0.01", "+0.000"]
     assert percent_interval(entry(0.5, none, none)) == value_with_interval(entry(none, none, none)) == "–"
     assert value_with_interval(entry(0.5, none, none)) == "0.50 (no interval)"
 
