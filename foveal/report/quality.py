@@ -57,8 +57,10 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
         beside = [number(entry["constant"], 3), *[number(entry.get("noise"), 3)] * noisy, f"{entry['n']:,}"]
         rows.append([METRIC_NAMES[name] + mark, *values, *map(muted, beside)])
     shown = ["value", "95 % interval"] if alone else [finding.name for finding in findings]
+    decisions = first.result.get("decisions") or {} if alone else {}  # not in files of earlier versions
+    rules = [[rule, *map(value_cell, figures.values())] for rule, figures in decisions.items()]
     return {
-        "tiles": _tiles(first) if alone else [], "rows": rows, "names": names, "noisy": noisy,
+        "tiles": _tiles(first) if alone else [], "rows": rows, "rules": rules, "names": names, "noisy": noisy,
         "columns": ["metric", *shown, "constant", *["noise"] * noisy, "n"], "about": first.result["about"],
         "constant_answer": first.result["constant_answer"], "classes": first.evidence.classes,
         "lower_is_better": any(name in LOWER_IS_BETTER for name in names),

@@ -153,6 +153,7 @@ def write_metrics(run: Path) -> None:
         "metrics": dict.fromkeys(names, entry), "confusion": confusion, "constant_answer": "none", "about": about,
         "curves": {"referable": curve, "sight_threatening": curve}, "reliability": {"bins": bins, "luck": 0.0505},
         "operating_points": [given, point], "subgroups": [group, few], "harm": harm, "sets": held,
+        "decisions": {"half-way": {"quadratic_kappa": {**entry, "value": 0.6161}, "accuracy": share}},
     }), encoding="utf-8")  # fmt: skip
 
 

@@ -42,6 +42,12 @@ def section(page: str, name: str) -> str:
     return "" if start < 0 else page[start : page.index("</section>", start)].replace("\N{NO-BREAK SPACE}", " ")
 
 
+def test_a_file_without_rules_has_no_table_of_them(full_run, page_of):
+    change(full_run, decisions=None)
+    found = section(page_of(full_run), "metrics")
+    assert "half-way" not in found and "0.123" in found
+
+
 def change(run, **parts) -> None:
     """Replace parts of metrics.json; None takes one away."""
     result = json.loads((run / "metrics.json").read_text(encoding="utf-8")) | parts
@@ -54,6 +60,7 @@ def test_sections_show_the_figures_of_the_files_in_their_order(full_run, page_of
     for name, (_, figures) in (FROM_METRICS | FROM_FILES).items():
         assert [figure for figure in figures if figure not in section(page, name)] == [], name
     assert "0.8125"[:5] in section(page, "metrics") and "0.123" in section(page, "metrics")
+    assert "half-way" in section(page, "metrics") and "0.616" in section(page, "metrics")
     assert section(page, "missing") == ""
     assert len(page) < 5 * 2**20 and "<script" not in page
     assert 'class="pair"' in section(page, "misgraded")
