@@ -22,7 +22,7 @@ from foveal import metrics
 from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.operating import severity
+from foveal.evaluate.operating import calls_of, severity
 from foveal.page.words import counted
 from foveal.readout.readout import from_words
 from foveal.readout.scales import Scale, referred
@@ -178,7 +178,7 @@ def subgroups(
 ) -> list[dict[str, Any]]:
     """Metrics of every subgroup of labelled rows, with the resamples of all rows.
 
-    Kappa, accuracy, referable AUC, and sensitivity and specificity of the grades for referable disease.
+    Kappa, accuracy, referable AUC, and sensitivity and specificity of the referral in use.
     """
     found = []
     for column in columns:
@@ -206,7 +206,7 @@ def measure_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) 
         found["quadratic_kappa"] = resampling.entry(*kappa, len(table))
     found["accuracy"] = resampling.mean(grades == labels, is_share=True)
     if "referable" in scale.cuts:
-        called, true = (referred(given, scale.cuts["referable"]) for given in (grades, labels))
+        called, true = calls_of(table, scale.cuts["referable"]), referred(labels, scale.cuts["referable"])
         found["sensitivity"] = resampling.mean(called, true, is_share=True)
         found["specificity"] = resampling.mean(~called, ~true, is_share=True)
         area = roc_area(*severity(table, scale.cuts["referable"]), resampling)

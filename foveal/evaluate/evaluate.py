@@ -14,7 +14,7 @@ comparison.*    with several sources: each compared with the baseline (differenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,7 @@ from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
 from foveal.readout.predictions import read_predictions
 from foveal.readout.readout import read_readout
+from foveal.readout.referral import Referral
 from foveal.readout.scales import Scale
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import corrections_text, read_corrections
@@ -102,13 +103,17 @@ def evaluate(config: EvaluateConfig) -> Path:
     table = join_records(table, config.records, config.by)
     scale = judged.scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)
-    coverage = read_readout(file.parent, "", ordered=True).coverage  # that prediction sets promise
+    readout = read_readout(file.parent, "", ordered=True)
+    coverage, referral = readout.coverage, readout.referral  # the coverage that prediction sets promise
+    if scale.referable_from != model.get("referable_from", 2):  # these calls are for another cutoff
+        table, referral = table.drop(columns="referable"), None
     about = {
         "predictions": file.name, "split": split, "images": len(table), "groups": resampling.groups,
         "classes": names, "referable_from": scale.referable_from,
         "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
         "resamples": RESAMPLES, "seed": SEED, "interval": "95 %, BCa bootstrap over groups",
         **({"coverage": coverage} if coverage else {}), **corrected,
+        **({} if referral is None else {"referral": asdict(referral)}),
         **({"held_out": list(config.hold_out)} if config.hold_out else {}),
     }  # fmt: skip
     if config.second_reader is not None:
@@ -117,7 +122,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         about["inter_rater"] = agreement(table, column, names, resampling)
     comparison = _compared(config, table, scale)
     sources = travel.by_source(everything, table, scale, resampling, SEED)
-    result = measure(table, scale, resampling) | _points(everything, table, split, scale, resampling, config) | {
+    points = _points(everything, table, split, scale, resampling, config, referral)
+    result = measure(table, scale, resampling) | points | {
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
         "subgroups": subgroups(table, config.by, scale, resampling),
         **({"sources": sources} if sources else {}), "about": about,
@@ -175,12 +181,14 @@ def _compared(config: EvaluateConfig, table: pd.DataFrame, scale: Scale) -> list
 
 def _points(
     everything: pd.DataFrame, table: pd.DataFrame, split: str, scale: Scale, resampling: Resampling,
-    config: EvaluateConfig,
+    config: EvaluateConfig, referral: Referral | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Operating points and decisions, with thresholds and cutoffs from validation rows that are not evaluated."""
     apart = everything["label"].notna() & (everything["split"] == "val") & (split not in ("val", "all"))
     chosen_on = everything[apart].reset_index(drop=True)
-    points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence)
+    points, note = operating_points(
+        table, chosen_on, scale, resampling, config.prevalence, None if referral is None else referral.threshold
+    )
     rules = measure_rules(table, chosen_on, resampling) if scale.ordered else {}
     return {"operating_points": points, "decisions": rules} | ({"operating_points_note": note} if note else {})
 

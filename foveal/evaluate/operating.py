@@ -1,10 +1,11 @@
 """Operating points: sensitivity and specificity of referral, by grade and by thresholds on the probability.
 
-The first point refers by the grade (`scales.referred`), which is how Foveal decides. The other points refer by a
-threshold instead. Thresholds are chosen on the validation part and applied to the evaluated part, because a threshold
-looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a threshold chosen
-on the other folds. The score of an image is the summed probability of all classes from the cutoff upwards; the image
-is positive if its score is at or above the threshold.
+The first point refers by the grade (`scales.referred`), the default rule. If the run refers by a threshold that was
+chosen in training (readout/referral.py), the point "in use" stands before it, from the column `referable`. The other
+points refer by other thresholds. These are chosen on the validation part and applied to the evaluated part, because a
+threshold looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a
+threshold chosen on the other folds. The score of an image is the summed probability of all classes from the cutoff
+upwards; the image is positive if its score is at or above the threshold.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import pandas as pd
 from foveal.evaluate.curves import corners
 from foveal.evaluate.intervals import Resampling
 from foveal.readout.predictions import probability_columns
+from foveal.readout.referral import Referral
 from foveal.readout.scales import Scale, referred
 
 LEAST = 0.9  # the sensitivity or specificity that two of the points reach on the validation part
 BY_GRADE = "grade given"
+IN_USE = "in use"
 NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 RATES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
 
@@ -30,27 +33,39 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows bool [n]; scores and tr
 
 
 def operating_points(
-    table: pd.DataFrame, chosen_on: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None
+    table: pd.DataFrame,
+    chosen_on: pd.DataFrame,
+    scale: Scale,
+    resampling: Resampling,
+    prevalence: float | None,
+    frozen: float | None = None,
 ) -> tuple[list[dict[str, Any]], str]:
     """The points of every cutoff on the labelled rows of `table`, and a note on missing points, or "".
 
-    The first point of each cutoff refers by the grade, without a threshold. chosen_on: labelled rows of the validation
-    part, none of which is in `table`. prevalence: share of positives (0-1) for the predictive values of the first
-    cutoff (referable), None for the share in `table`; other cutoffs always use the share in `table`.
+    The first point of each cutoff refers by the grade, without a threshold. Before it, for referable disease, stands
+    the rule in use if that is another one, with the threshold `frozen` in training. chosen_on: labelled rows of the
+    validation part, none of which is in `table`. prevalence: share of positives (0-1) for the predictive values of the
+    first cutoff (referable), None for the share in `table`; other cutoffs always use the share in `table`.
     """
     if not scale.cuts:
         return [], "The classes have no severity scale with a referral cutoff, so no image is referred."
     points, notes = [], []
     for target, cut in scale.cuts.items():
         share = prevalence if target == next(iter(scale.cuts)) else None
-        own, note = _points_of(target, cut, table, chosen_on, resampling, share)
+        own, note = _points_of(target, cut, table, chosen_on, resampling, share, frozen)
         points += own
         notes.append(note)
     return points, " ".join(dict.fromkeys(filter(None, notes)))
 
 
 def _points_of(
-    target: str, cut: int, table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling, share: float | None
+    target: str,
+    cut: int,
+    table: pd.DataFrame,
+    chosen_on: pd.DataFrame,
+    resampling: Resampling,
+    share: float | None,
+    frozen: float | None,
 ) -> tuple[list[dict[str, Any]], str]:
     """The points of one cutoff, and a note if it has no thresholds."""
     scores, positive = severity(table, cut)
@@ -58,14 +73,39 @@ def _points_of(
     note = "" if parts else "No thresholds: there are no separate validation images to choose them on."
     if any(known.all() or not known.any() for _, _, known in parts):
         parts, note = [], f"No thresholds for {target}: the images to choose them on are all positive or all negative."
-    calls = [(BY_GRADE, None, referred(table["grade"].to_numpy(np.int64), cut)), *_by_thresholds(scores, parts)]
+    by_grade = referred(table["grade"].to_numpy(np.int64), cut)
+    calls = [(BY_GRADE, None, by_grade), *_by_thresholds(scores, parts)]
+    used = calls_of(table, cut)
+    if target == "referable" and (frozen is not None or not np.array_equal(used, by_grade)):
+        calls.insert(0, (IN_USE, frozen, used))
     known = positive if source == "other folds" or not parts else parts[0][2]
     chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}
     points = []
     for name, threshold, called in calls:
-        chosen = {"threshold": threshold} | (dict.fromkeys(chosen_by) if threshold is None else chosen_by)
+        chosen = {"threshold": threshold} | (chosen_by if name in NAMES else dict.fromkeys(chosen_by))
         points.append({"target": target, "name": name} | chosen | judge(called, positive, resampling, share))
     return points, note
+
+
+def calls_of(table: pd.DataFrame, cut: int) -> np.ndarray:
+    """bool [n]: which images were referred, from the column `referable`; by the grade if that has no values."""
+    if "referable" in table and table["referable"].notna().all():
+        return table["referable"].to_numpy(np.int64) == 1
+    return referred(table["grade"].to_numpy(np.int64), cut)
+
+
+def fit_referral(
+    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, least: float, lowest: int
+) -> Referral:
+    """The highest threshold with a sensitivity of at least `least`, and its figures on the same images.
+
+    probabilities: [n, K] calibrated, out of fold where calibration was fitted on these images. labels, groups: int [n].
+    """
+    scores, positive = probabilities[:, lowest:].astype(float).sum(1), labels >= lowest
+    threshold = choose(scores, positive, "sensitivity", least)
+    found = judge(scores >= threshold, positive, Resampling(groups), None)
+    figures = {name: {key: found[name][key] for key in ("value", "low", "high", "n")} for name in RATES[:2]}
+    return Referral(least=least, lowest=lowest, threshold=threshold, **figures)
 
 
 def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int) -> tuple[str, list[Part]]:
@@ -102,19 +142,20 @@ def severity(table: pd.DataFrame, cut: int) -> tuple[np.ndarray, np.ndarray]:
     return scores, table["label"].to_numpy(np.int64) >= cut
 
 
-def choose(scores: np.ndarray, positive: np.ndarray, name: str) -> float:
+def choose(scores: np.ndarray, positive: np.ndarray, name: str, least: float = LEAST) -> float:
     """The threshold for scores [n] with truth bool [n], half-way to the next lower score.
 
     "90 % specificity": the highest sensitivity with a specificity of at least 0.9; "90 % sensitivity": the reverse;
+    "sensitivity": the same with a sensitivity of at least `least`;
     "Youden": the highest sum of both (Youden 1950). Among equally good thresholds, the highest is chosen.
     """
     thresholds, hits, false = corners(scores, positive)
     sensitivity = np.append(0, hits) / hits[-1]
     specificity = 1 - np.append(0, false) / false[-1]
-    enough = LEAST - 1e-12  # so that 0.9 itself passes despite rounding
+    enough = least - 1e-12  # so that 0.9 itself passes despite rounding
     if name == "90 % specificity":
         merit = np.where(specificity >= enough, sensitivity, -1)
-    elif name == "90 % sensitivity":
+    elif name in ("90 % sensitivity", "sensitivity"):
         merit = np.where(sensitivity >= enough, specificity, -1)
     else:
         merit = (sensitivity + specificity).round(12)

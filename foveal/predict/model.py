@@ -21,7 +21,7 @@ from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepa
 from foveal.fundus.quality import FLAGS
 from foveal.predict.inputs import Photograph
 from foveal.readout.readout import Readout
-from foveal.readout.scales import referable_from, referred
+from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
 from foveal.sets.shards import in_threads
 
@@ -187,12 +187,16 @@ class Model(ABC):
         if graded is None:
             grades = self.readout.grades(probabilities)
             graded = grades, self.readout.sets(probabilities, grades)
-        unknown, lowest = [pd.NA] * len(records), referable_from(self.scale)
+        unknown = [pd.NA] * len(records)
+        lowest = referable_from(self.scale)
+        refers: Any = unknown
+        if lowest is not None:
+            refers = self.readout.referred(probabilities, graded[0], lowest) * 1
         table = pd.DataFrame({
             "id": list(records["id"]), "label": pd.array(list(records.get("label", unknown)), dtype="Int64"),
             **{f"p{number}": probabilities[:, number].astype(float).round(6) for number in range(len(self.classes))},
             "grade": pd.array(graded[0], dtype="Int64"),
-            "referable": pd.array(unknown if lowest is None else referred(graded[0], lowest) * 1, dtype="Int64"),
+            "referable": pd.array(refers, dtype="Int64"),
             **{name: list(records.get(name, [""] * len(records))) for name in ("group", "split", "flags")},
         })  # fmt: skip
         return table.assign(set=graded[1]) if has_sets else table

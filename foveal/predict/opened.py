@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import FovealError
-from foveal.evaluate.operating import BY_GRADE
+from foveal.evaluate.operating import BY_GRADE, IN_USE
 from foveal.files import read_json
 from foveal.fundus.preparation import at_size
 from foveal.predict.model import GRADE, Answers, Model, Want, joined
@@ -154,7 +154,7 @@ def _session(file: Path, device: str, threads: int) -> Any:
 def record_of(run: Path) -> list[dict[str, Any]]:
     """The main metrics of a grader, [{name, value, low, high, n}] from RUN/metrics.json; empty if it was not evaluated.
 
-    Sensitivity and specificity for referable disease are those of the grades, which decide about referral.
+    Sensitivity and specificity for referable disease are those of the rule that decides about referral.
     """
     file = run / "metrics.json"
     if not file.is_file():
@@ -162,6 +162,7 @@ def record_of(run: Path) -> list[dict[str, Any]]:
     result = read_json(file)
     found = [(name, result["metrics"][name]) for name in FIGURES if name in result["metrics"]]
     for point in result.get("operating_points", []):
-        if (point["target"], point["name"]) == ("referable", BY_GRADE):
+        if point["target"] == "referable" and point["name"] in (IN_USE, BY_GRADE):
             found += [(f"referable_{name}", point[name]) for name in ("sensitivity", "specificity")]
+            break  # the point in use stands before that of the grades
     return [{"name": name, **{key: entry.get(key) for key in ("value", "low", "high", "n")}} for name, entry in found]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
 from foveal.readout.decisions import half_way
 from foveal.readout.readout import FILE as READOUT
 from foveal.readout.readout import Readout, read_readout
+from foveal.readout.referral import Referral
 from foveal.runs import read_model
 from foveal.sets.records import PreparedSet
 
@@ -173,13 +174,25 @@ def _mean(passes: Sequence[Answers], task: str = "probabilities") -> np.ndarray:
 
 
 def _together(readouts: Sequence[Readout], classes: int) -> Readout:
-    """The readout of one run; for several runs, one with their mean cutoffs and without prediction sets."""
+    """The readout of one run; for several runs, one with their mean cutoffs and threshold, without sets."""
     first = readouts[0]
     if len(readouts) == 1:
         return first
     cuts = [readout.cutoffs or half_way(classes) for readout in readouts]
     mean = tuple(np.mean(cuts, axis=0).tolist()) if any(readout.cutoffs for readout in readouts) else None
-    return Readout(decision=first.decision, ordered=first.ordered, cutoffs=mean)
+    return Readout(decision=first.decision, ordered=first.ordered, cutoffs=mean, referral=_referral_of(readouts))
+
+
+def _referral_of(readouts: Sequence[Readout]) -> Referral | None:
+    """The mean threshold of several runs, if all refer at the same sensitivity; FovealError if their rules differ."""
+    found = [readout.referral for readout in readouts if readout.referral is not None]
+    if not found:
+        return None
+    if len(found) < len(readouts) or len({(one.least, one.lowest) for one in found}) > 1:
+        what = "the runs refer at different operating points (--refer-at)"
+        raise FovealError("run.referral", what, fix="train them with one --refer-at, or use them one by one")
+    threshold = float(np.mean([one.threshold for one in found]))
+    return replace(found[0], threshold=threshold, sensitivity={}, specificity={})
 
 
 def _grader_model(run: Path) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.readout import calibration, decisions
 from foveal.readout.cutoffs import choose_cutoffs
+from foveal.readout.referral import Referral
+from foveal.readout.scales import referred
 
 FILE = "readout.json"
 LEAST_IMAGES = 50  # fewer are not enough to fit a temperature or a cutoff reliably
@@ -37,6 +39,7 @@ class Readout:
 
     steps: calibration in steps, instead of the temperature. cutoffs: None for half-way. limits: the lowest probability
     with which a class enters a set of that `coverage`; None for no sets. images: the number it was fitted on.
+    referral: the threshold that refers images; None to refer by grade.
     """
 
     decision: str
@@ -47,6 +50,7 @@ class Readout:
     limits: tuple[float, ...] | None = None
     coverage: float = 0.0
     images: int = 0
+    referral: Referral | None = None
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Calibrated probabilities float [n, K]."""
@@ -56,6 +60,10 @@ class Readout:
         """Grades int [n] from calibrated probabilities [n, K]."""
         return decisions.decide(probabilities, self.decision, self.cutoffs)
 
+    def referred(self, probabilities: np.ndarray, grades: np.ndarray, lowest: int) -> np.ndarray:
+        """bool [n]: which images are referred, by the threshold if there is one, else from grade `lowest` upwards."""
+        return referred(grades, lowest) if self.referral is None else self.referral.referred(probabilities)
+
     def sets(self, probabilities: np.ndarray, grades: np.ndarray) -> list[str]:
         """The set of each image as words, "1 2"; empty without limits."""
         if self.limits is None:
@@ -64,7 +72,10 @@ class Readout:
 
     def as_json(self) -> dict[str, Any]:
         """The content of readout.json."""
-        return {"thresholds" if key == "cutoffs" else key: value for key, value in asdict(self).items()}
+        found = {"thresholds" if key == "cutoffs" else key: value for key, value in asdict(self).items()}
+        if self.referral is None:  # so that earlier versions can read the file
+            del found["referral"]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +200,10 @@ def read_readout(run: Path, decision: str, ordered: bool, expected: bool = False
 
 def readout_from(found: Mapping[str, Any]) -> Readout:
     """The readout that `as_json` converted."""
-    return Readout(**{"cutoffs" if key == "thresholds" else key: _as_tuples(found[key]) for key in found})
+    kept = {"cutoffs" if key == "thresholds" else key: _as_tuples(found[key]) for key in found}
+    if kept.get("referral") is not None:
+        kept["referral"] = Referral(**kept["referral"])
+    return Readout(**kept)
 
 
 def _as_tuples(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The meaning of a grader's classes: their names, their order, and the lowest class that is referred.
 
-Only `referred` decides whether an image is referred, for predict, serve, evaluate and report alike.
+`referred` decides whether an image is referred, unless the run has a threshold for it (referral.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ SIGHT_THREATENING_FROM = {"icdr": 3}  # severe NPDR and above; the macula is not
 def referred(grades: np.ndarray, lowest: int) -> np.ndarray:
     """bool [n]: which images are referred: those whose grade, int [n], is `lowest` or above.
 
-    Referral depends on the grade, not on a threshold on the probability, so tables, server and printed pages always
-    agree about an image. Operating points show the effect of thresholds.
+    This is the default. Operating points show the effect of thresholds.
     """
     return np.asarray(grades >= lowest)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveal.evaluate.operating import BY_GRADE
+from foveal.evaluate.operating import BY_GRADE, IN_USE
 from foveal.page.charts import MARKS, Line, Mark, Panel, series
 from foveal.page.parts import Cell, percent_cell
 from foveal.page.words import capital, counted, number, percent, percent_with_interval
@@ -14,6 +14,7 @@ from foveal.report.findings import Finding
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
 SETTINGS = {
+    IN_USE: "with the threshold set in training",
     BY_GRADE: "by the grade alone",
     "90 % specificity": "with the threshold that gives 90 % specificity on the validation images",
     "90 % sensitivity": "with the threshold that gives 90 % sensitivity on the validation images",
@@ -54,8 +55,8 @@ def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
 
 
 def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
-    """The operating point of referral by grade, the rule in use; None for results without it."""
-    return next((point for point in points_of(result, target) if point["name"] == BY_GRADE), None)
+    """The operating point of the rule in use, by grade unless a threshold was set; None for results without it."""
+    return next((point for point in points_of(result, target) if point["name"] in (IN_USE, BY_GRADE)), None)
 
 
 def part(point: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -106,6 +107,8 @@ def threshold(point: Mapping[str, Any]) -> str:
     value = point["threshold"]
     if point.get("name") == BY_GRADE:
         return "the grade"
+    if value is None and point.get("name") == IN_USE:
+        return "set in training"
     if value is not None and value > 1:
         return "refers none"
     return "refers all" if value is not None and value <= 0 else number(value, 3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ def describe(model: Model, config: ServeConfig, limits: Limits) -> dict[str, Any
     return {
         "name": model.name, "key": model.key, "kind": kind,
         "classes": model.classes, "scale": model.scale, "referable_from": referable_from(model.scale),
+        **({} if model.readout.referral is None else {"referral": asdict(model.readout.referral)}),
         "reads": {"side": model.preparation.size}, "overlay": model.has_maps, "similar": config.cases is not None,
         "reviews": bool(config.reviews_address), "keeps_images": config.keep_images is not None,
         "limits": {"images": limits.images, "bytes": limits.megabytes * 10**6, "pixels": limits.megapixels * 10**6},

@@ -10,6 +10,7 @@ import tyro
 
 from foveal.augment.recipes import get_recipe
 from foveal.errors import FovealError
+from foveal.readout.referral import least_sensitivity
 
 LOWEST = {
     "epochs": 1, "batch_size": 2, "micro_batch": 0, "image_size": 0, "grow_from": 0, "freeze_stages": 0,
@@ -74,7 +75,9 @@ class TrainConfig:
     cutoffs: Literal["auto", "fitted", "fixed", "half-way"] = "auto"
     # Prediction sets: share of the images of each class whose set should contain the true grade; 0 makes no sets.
     coverage: float = 0.9
-    # Test-time augmentation: average over 4 flips, or 8 flips and quarter turns; auto is flips for fundus photographs.
+    # How to refer: grade, or sensitivity=0.9 for that sensitivity in validation.
+    refer_at: str = "grade"
+    # Average over 4 flips, or 8 flips and turns; auto is flips for fundus photographs.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
 
     ## Where
@@ -132,6 +135,7 @@ class TrainConfig:
             check(self, name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         check(self, "data", bool(self.data), "a prepared set")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
+        least_sensitivity(self.refer_at)
         if self.views != "auto":
             get_recipe(self.views)
         self._check_pairs()

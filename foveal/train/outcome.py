@@ -11,6 +11,7 @@ of a fold is its held-out images, graded only after its last epoch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,13 +20,15 @@ import pandas as pd
 
 from foveal import checkpoint
 from foveal.console import say, warn
+from foveal.evaluate.operating import fit_referral
 from foveal.files import write_bytes, write_json, write_table, write_text
 from foveal.metrics import confusion_matrix, precision, recall
-from foveal.page.words import counted
+from foveal.page.words import counted, percent_with_interval
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
+from foveal.readout.referral import Referral, least_sensitivity
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS
@@ -112,9 +115,19 @@ def write_predictions(
     grades = readout.grades(probabilities)
     sets = np.array(readout.sets(probabilities, grades), dtype=object)
     if readout.images:
+        probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options, groups)
+    least = least_sensitivity(config.refer_at)
+    if least is not None:
+        lowest = referable_from(predictor.scale)
+        assert lowest is not None  # checked before training
+        referral = fit_referral(probabilities[val], labels[val], groups, least, lowest)
+        readout = replace(readout, referral=referral)
+        _say_referral(referral)
+    if readout.images or readout.referral:
         write_readout(run.path, readout)
         write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
-        probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options, groups)
+        predictor.readout = readout
+    if readout.images:
         _say_readout(readout, len(np.unique(parts)), classes)
     elif config.calibrate and val.any():
         say(f"to calibrate the grader, {LEAST_IMAGES} validation images are needed; there are {int(val.sum())}")
@@ -135,6 +148,12 @@ def parts_of_groups(groups: np.ndarray, seed: int) -> np.ndarray:
     count = int(group_codes(groups).max(initial=-1)) + 1
     labels = np.zeros(len(groups), np.int64)
     return labels if count < 2 else k_folds(labels, groups, min(PARTS, count), np.random.default_rng(seed))
+
+
+def _say_referral(referral: Referral) -> None:
+    found = {name: percent_with_interval(getattr(referral, name)) for name in ("sensitivity", "specificity")}
+    say(f"refers where the probability of referable disease is at least {referral.threshold:.3f}; on the validation "
+        f"images: sensitivity {found['sensitivity']}, specificity {found['specificity']}")  # fmt: skip
 
 
 def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:

@@ -27,6 +27,8 @@ from foveal.files import write_json, write_table
 from foveal.page.words import counted
 from foveal.predict.predictor import Predictor
 from foveal.readout.predictions import probability_columns, read_predictions
+from foveal.readout.referral import check_referral, least_sensitivity
+from foveal.readout.scales import referable_from
 from foveal.runs import Run, check_out, open_run, read_model, record_weights, sole_writer
 from foveal.sets.held_out import hold_out, open_together
 from foveal.sets.leaks import read_seen, refuse_seen, refuse_seen_among, seen_of
@@ -64,6 +66,10 @@ def train(config: TrainConfig) -> Path:
         check_abroad(config, whole, abroad, learned, before)
     if config.folds:
         folds_of(records, config.folds, config.seed)  # refuses too many folds before anything is written
+    least = least_sensitivity(config.refer_at)
+    if least is not None:
+        judged = records if config.folds else prepared.part("val")
+        check_referral(least, referable_from(prepared.card["scale"]), judged["label"].dropna().to_numpy(np.int64))
     start = start_from(config.init, config.encoder, config.image_size, prepared)
     check_out(config.out, "train", resolved(config, prepared, start, device))
     task = replace(set_up(config, prepared, device), abroad=abroad)
@@ -152,7 +158,7 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
             best = fit(fold, own, rest, records.iloc[:0])
             # The common readout is fitted later, on the held-out predictions of all folds.
             fixed = "fixed" if config.cutoffs == "fitted" else config.cutoffs
-            plain = replace(own.config, calibrate=False, cutoffs=fixed, coverage=0.0)
+            plain = replace(own.config, calibrate=False, cutoffs=fixed, coverage=0.0, refer_at="grade")
             with hushed():  # metrics of all folds together are shown later
                 finish(fold, replace(own, config=plain), pd.concat([records[outside].assign(split="val"), test]), best)
         write_held_out(fold.path, config.epochs, prepared.classes)

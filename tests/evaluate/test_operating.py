@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.operating import BY_GRADE, NAMES, choose, judge, operating_points, severity
+from foveal.evaluate.operating import BY_GRADE, IN_USE, NAMES, choose, judge, operating_points, severity
 from foveal.readout.scales import Scale
 from foveal.sets.splits import group_codes
 
@@ -111,3 +111,19 @@ def test_a_perfect_predictive_value_at_another_prevalence_is_as_unsure_as_what_i
     assert entry["value"] == 1 and sensitivity["low"] == exactly(0.025 ** (1 / 3))
     b, missed = specificity["low"], 1 - sensitivity["low"]
     assert entry["low"] == exactly(b / (b + missed)) and entry["low"] < 0.6
+
+
+def test_the_referral_in_use_comes_first_where_it_is_not_by_grade(predictions):
+    table, chosen_on = predictions(100, seed=1), predictions(200, seed=3)
+    resampling = Resampling(group_codes(table["group"]), 100)
+
+    def names(judged, frozen=None):
+        points = operating_points(judged, chosen_on, ICDR, resampling, None, frozen)[0]
+        return [point["name"] for point in points if point["target"] == "referable"], points[0]
+
+    assert names(table)[0] == [BY_GRADE, *NAMES] == names(table.drop(columns="referable"))[0]
+    more = table.assign(referable=(table["grade"] >= 1).astype(int))
+    found, first = names(more, 0.2)
+    assert found == [IN_USE, BY_GRADE, *NAMES] and first["threshold"] == 0.2 and first["chosen_on"] is None
+    assert first["referred"] == exactly((table["grade"] >= 1).mean())
+    assert names(more)[0][0] == names(table, 0.2)[0][0] == IN_USE
