@@ -75,7 +75,7 @@ class TrainConfig:
     cutoffs: Literal["auto", "fitted", "fixed", "half-way"] = "auto"
     # Prediction sets: share of the images of each class whose set should contain the true grade; 0 makes no sets.
     coverage: float = 0.9
-    # How to refer: grade, or sensitivity=0.9 for that sensitivity in validation.
+    # Refer by grade, or with sensitivity=0.9 in validation.
     refer_at: str = "grade"
     # Average over 4 flips, or 8 flips and turns; auto is flips for fundus photographs.
     tta: Literal["auto", "none", "flips", "turns"] = "auto"
