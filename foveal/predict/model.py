@@ -20,6 +20,7 @@ from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
 from foveal.fundus.quality import FLAGS
 from foveal.predict.inputs import Photograph
+from foveal.predict.likeness import Likeness, diameter, diameters_of, looks_of
 from foveal.readout.readout import Readout
 from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
@@ -42,6 +43,7 @@ class Model(ABC):
 
     has_maps: bool
     has_features: bool
+    likeness: Likeness | None = None  # of the training photographs; without it, rows have no column `unlike`
 
     def __init__(self, name: str, said: Mapping[str, Any], readout: Readout, tta: str) -> None:
         self.name, self.readout, self.tta = name, readout, tta
@@ -80,6 +82,27 @@ class Model(ABC):
         """How grades follow from probabilities, a rule of readout/decisions.py."""
         return self.readout.decision
 
+    @property
+    def wanted(self) -> Want:
+        """What rows of predictions need: with `likeness`, also features."""
+        return GRADE if self.likeness is None else ("probabilities", "features")
+
+    def unlike(self, images: np.ndarray, diameters: np.ndarray, answers: Answers) -> list[str]:
+        """The column `unlike` for prepared images [n, S, S, C] with answers that have features."""
+        assert self.likeness is not None
+        if not len(images):
+            return []
+        assert answers.features is not None
+        return self.likeness.unlike(looks_of(images, diameters, int(self.likeness.side)), answers.features)
+
+    def unlike_of(self, photographs: Sequence[Prepared], answers: Answers) -> list[str] | None:
+        """The column `unlike` for photographs from `read`; None without `likeness`."""
+        if self.likeness is None:
+            return None
+        images = np.stack([one.pixels for one in photographs]) if photographs else self.blank(0)
+        sizes = [diameter(one.width, one.height, one.measures.get("border", np.nan)) for one in photographs]
+        return self.unlike(images, np.array(sizes), answers)
+
     def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
         """The table of predictions for records of a prepared set; FovealError if it was prepared differently."""
         return pd.concat(list(self.tables_of_set(prepared, records)), ignore_index=True)
@@ -93,10 +116,12 @@ class Model(ABC):
                 f"({', '.join(prepared.classes)}), but the model's is '{self.scale}' ({', '.join(self.classes)})"
             )
         for part, images in self.images_of(prepared, records):
-            answers = self.answer(images)
+            answers = self.answer(images, self.wanted)
             table = self.table(part if same else part.drop(columns="label"), answers.probabilities)
             if answers.second is not None:
                 table = table.join(self.second_table(prepared, part, answers.second))
+            if self.likeness is not None:
+                table = table.assign(unlike=self.unlike(images, diameters_of(part, prepared.measures), answers))
             yield table.assign(answer="graded", reason="")
 
     def images_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
@@ -136,7 +161,8 @@ class Model(ABC):
             yield replace(photograph, pixels=None), result
 
     def answer_batch(self, batch: Sequence[Read], want: Want = GRADE) -> Answers:
-        """The answers for the readable photographs of a batch."""
+        """The answers for the readable photographs of a batch, with features if the rows need them."""
+        want = (*want, *(name for name in self.wanted if name not in want))
         images = [result.pixels for _, result in batch if isinstance(result, Prepared)]
         return self.answer(np.stack(images), want) if images else self.nothing()
 
@@ -148,9 +174,10 @@ class Model(ABC):
         graded = {photograph.id: result for photograph, result in batch if isinstance(result, Prepared)}
         failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
         flags = [" ".join(result.flags) for result in graded.values()]
-        table = self.rows(list(graded), answers or self.answer_batch(batch), flags)
+        answers = answers or self.answer_batch(batch)
+        table = self.rows(list(graded), answers, flags, self.unlike_of(list(graded.values()), answers))
         table = table.set_index("id").reindex([photograph.id for photograph, _ in batch])
-        words = ["group", "split", "flags", "set", "answer", "reason", *(self.second or ())[:1]]
+        words = ["group", "split", "flags", "set", "unlike", "answer", "reason", *(self.second or ())[:1]]
         text = table.columns.intersection(words)
         table[text] = table[text].astype(object).fillna("")
         table.loc[list(failed), "answer"], table.loc[list(failed), "reason"] = "unreadable", list(failed.values())
@@ -160,11 +187,15 @@ class Model(ABC):
         """Black prepared images uint8 [count, S, S, C]."""
         return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
 
-    def rows(self, ids: Sequence[str], answers: Answers, flags: Iterable[str] = ()) -> pd.DataFrame:
+    def rows(
+        self, ids: Sequence[str], answers: Answers, flags: Iterable[str] = (), unlike: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """The rows of predictions.csv for photographs that have answers, with all columns."""
         table = self.table(pd.DataFrame({"id": ids, "flags": list(flags) or [""] * len(ids)}), answers.probabilities)
         if answers.second is not None:
             table = table.join(self._second_columns(answers.second))
+        if unlike is not None:
+            table = table.assign(unlike=unlike)
         return table.assign(answer="graded", reason="")
 
     def table(

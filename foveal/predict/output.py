@@ -24,6 +24,7 @@ import pandas as pd
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import read_json, write_json
+from foveal.predict.likeness import is_batch_unlike
 from foveal.runs import locked
 
 ROWS_AT_ONCE = 10_000  # rows of an interrupted command to read at a time
@@ -161,6 +162,8 @@ class Tally:
     answers: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
     flagged: int = 0
+    unlike: Counter[str] = field(default_factory=Counter)
+    strangers: int = 0
     first: list[dict[Any, Any]] = field(default_factory=list)
     first_error: str = ""
 
@@ -171,12 +174,21 @@ class Tally:
         self.answers.update(table["answer"])
         self.flags.update(word for words in table["flags"].str.split() for word in words)
         self.flagged += int((table["flags"] != "").sum())
+        if "unlike" in table:
+            self.unlike.update(word for words in table["unlike"].str.split() for word in words)
+            self.strangers += int((table["unlike"] != "").sum())
         bad = table[table["answer"] == "unreadable"]
         if len(bad) and not self.first_error:
             self.first_error = f"{bad['id'].iloc[0]}: {bad['reason'].iloc[0]}"
 
     def show(self, classes: list[str]) -> None:
-        """Print the first rows, and how many are flagged or have no grade."""
+        """Print whether the photographs are unlike as a whole, the first rows, and how many lack quality or a grade."""
+        if is_batch_unlike(self.strangers, self.rows - self.answers["unreadable"]):
+            counts = ", ".join(f"{count} {kind}" for kind, count in self.unlike.most_common())
+            warn(
+                f"{self.strangers} of {self.rows} pictures are unlike the training photographs ({counts}): results on "
+                "the test part may not hold here"
+            )
         columns = ["image", "grade", "refer", f"probability of 0 to {len(classes) - 1}"]
         show_table(f"{self.rows} images", columns, [_shown(row, classes) for row in self.first])
         if self.rows > len(self.first):

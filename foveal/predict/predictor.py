@@ -27,6 +27,8 @@ from foveal.errors import FovealError
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
 from foveal.nets.heads import Grader, Looking, has_map
+from foveal.predict.likeness import FILE as LIKENESS
+from foveal.predict.likeness import read_likeness
 from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
 from foveal.readout.decisions import half_way
 from foveal.readout.readout import FILE as READOUT
@@ -63,6 +65,7 @@ class Predictor(Model):
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
         self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
+        self.likeness = read_likeness(self.runs[0]) if self.has_features else None
         self.readouts = [
             read_readout(path, made["decision"], made["task"] == "grading", made.get("readout", False))
             for path, made in zip(self.runs, models, strict=True)
@@ -75,7 +78,9 @@ class Predictor(Model):
         """A digest of models, readouts, weights and test-time augmentation."""
         digest = hashlib.sha256(self.tta.encode())
         for run in self.runs:
-            for file in (file for name in ("model.json", READOUT, "best.pt") for file in sorted(run.rglob(name))):
+            for file in (
+                file for name in ("model.json", READOUT, "best.pt", LIKENESS) for file in sorted(run.rglob(name))
+            ):
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 

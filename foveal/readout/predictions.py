@@ -2,6 +2,7 @@
 
 Columns: id, label (may be empty), p0 … pK, grade, referable (0 or 1, empty without a severity scale), group, split.
 The split of images whose source was held out is held-out. `source` is there if the images come from several.
+`unlike` is there if the run has statistics of its training photographs: what is unlike them, or nothing.
 Rows without a grade (column `answer` is ungradable or unreadable) are skipped and counted.
 """
 
@@ -22,7 +23,7 @@ SUM_TOLERANCE = 1e-3
 SPLITS = ("train", "val", "test", "unlabelled", HELD_OUT, "")  # "" for an image that is not in a prepared set
 REQUIRED = ("id", "label", "grade", "referable", "group", "split")
 ANSWERS = ("graded", "ungradable", "unreadable")
-TEXT = ("id", "group", "split", "flags", "source", "set", "answer", "reason")
+TEXT = ("id", "group", "split", "flags", "source", "set", "unlike", "answer", "reason")
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

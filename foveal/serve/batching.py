@@ -21,7 +21,7 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Prepared
-from foveal.predict.model import ALL, GRADE, Model, set_ungradable
+from foveal.predict.model import ALL, Model, set_ungradable
 from foveal.serve.guard import LOG, Counters, busy
 from foveal.serve.options import Limits
 
@@ -126,9 +126,10 @@ class Batcher:
 
     def _judge(self, batch: list[_Waiting]) -> list[Judged]:
         images = np.stack([waiting.prepared.pixels for waiting in batch])
-        answers = self.model.answer(images, ALL if any(waiting.look for waiting in batch) else GRADE)
+        answers = self.model.answer(images, ALL if any(waiting.look for waiting in batch) else self.model.wanted)
         flags = [" ".join(waiting.prepared.flags) for waiting in batch]
-        rows = set_ungradable(self.model.rows([""] * len(batch), answers, flags), self.ungradable)
+        unlike = self.model.unlike_of([waiting.prepared for waiting in batch], answers)
+        rows = set_ungradable(self.model.rows([""] * len(batch), answers, flags, unlike), self.ungradable)
         rows = rows.astype(object).where(rows.notna(), None)
         maps = [None] * len(batch) if answers.maps is None else list(answers.maps)
         features = [None] * len(batch) if answers.features is None else list(answers.features)

@@ -120,6 +120,7 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
         "set": [int(member) for member in members] or None,
         "coverage": model.readout.coverage if members else None,
         "flags": [{"name": word, "meaning": FLAGS.get(word, word)} for word in prepared.flags],
+        "unlike": None if model.likeness is None else row["unlike"].split(),
         "width": prepared.width, "height": prepared.height,
     }  # fmt: skip
     if model.second is not None:
@@ -130,7 +131,9 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
 
 def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
     """The answer for a photograph that could not be read."""
-    nothing = dict.fromkeys(("grade", "grade_name", "probabilities", "referable", "set", "coverage", "width", "height"))
+    nothing = dict.fromkeys(
+        ("grade", "grade_name", "probabilities", "referable", "set", "coverage", "unlike", "width", "height")
+    )
     found = {"answer": "unreadable", "reason": error.what, "code": error.code}
     return {"name": sent.name, "sha256": sent.sha256, **found, "flags": [], **nothing}
 

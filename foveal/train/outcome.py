@@ -24,6 +24,8 @@ from foveal.evaluate.operating import fit_referral
 from foveal.files import write_bytes, write_json, write_table, write_text
 from foveal.metrics import confusion_matrix, precision, recall
 from foveal.page.words import counted, percent_with_interval
+from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_likeness, looks_of, write_likeness
+from foveal.predict.model import joined
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
 from foveal.readout.predictions import probability_columns, read_predictions
@@ -74,11 +76,15 @@ def has_sources(task: Task) -> bool:
     return task.abroad is not None or task.prepared.records["source"].nunique() > 1
 
 
-def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
-    """Write the encoder of the best epoch, and its predictions for the `judged` (validation and test) images."""
+def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained: pd.DataFrame) -> None:
+    """Write the encoder of the best epoch, and its predictions for the `judged` (validation and test) images.
+
+    trained: the records it learned from, with which `predict` compares photographs.
+    """
     predictor = Predictor(run.path, task.device)
     checkpoint.save_weights(predictor.grader.encoder, run.path / "encoder.safetensors")
     write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
+    keep_likeness(run, predictor, task.prepared, trained, judged[judged["split"] == "val"])
     if not len(judged):
         warn("there are no validation or test images: the last epoch was kept, and its quality is unknown")
         return
@@ -90,6 +96,36 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int) -> None:
     which = "validation or test image" if task.abroad is None else "validation, test or held-out image"
     say(f"predictions of epoch {best_epoch} for {counted(len(judged), which)}: {run.path / FILE}")
     say(f"next: foveal evaluate {run.path}")
+
+
+def keep_likeness(
+    run: Run, predictor: Predictor, prepared: PreparedSet, trained: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    """Write RUN/likeness.npz: what the training photographs look like, with limits from `held`, the validation part.
+
+    Every second training photograph takes the place of a validation part that is too small; nothing is written where
+    there are too few of these as well.
+    """
+    trained, held = (records.iloc[_spread(len(records))] for records in (trained, held))
+    if len(held) < LEAST_HELD:
+        trained, held = trained.iloc[::2], trained.iloc[1::2]
+    if len(held) < LEAST_HELD:
+        return
+    side, found = predictor.input.image_size, list[np.ndarray]()
+    for records in (trained, held):
+        looks, answers = [], []
+        for part, images in predictor.images_of(prepared, records):
+            looks.append(looks_of(images, diameters_of(part, prepared.measures), side))
+            answers.append(predictor.answer(images, ("features",)))
+        features = joined(answers).features
+        assert features is not None
+        found += [np.concatenate(looks), features]
+    write_likeness(run.path, fit_likeness(found[0], found[1], found[2], found[3], side))
+
+
+def _spread(count: int) -> np.ndarray:
+    """At most `MOST_IMAGES` of 0..count-1, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, MOST_IMAGES)).astype(int)
 
 
 def write_predictions(

@@ -83,7 +83,7 @@ def train(config: TrainConfig) -> Path:
         else:
             write_start(run, task, learned, before)
             best = fit(run, task, learned, prepared.part("val"))
-            finish(run, task, task.with_abroad(prepared.part("val", "test")), best)
+            finish(run, task, task.with_abroad(prepared.part("val", "test")), best, learned.parts[0][1])
         run.close()
     say(f"grader: {run.path}")
     return run.path
@@ -160,7 +160,8 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
             fixed = "fixed" if config.cutoffs == "fitted" else config.cutoffs
             plain = replace(own.config, calibrate=False, cutoffs=fixed, coverage=0.0, refer_at="grade")
             with hushed():  # metrics of all folds together are shown later
-                finish(fold, replace(own, config=plain), pd.concat([records[outside].assign(split="val"), test]), best)
+                judged = pd.concat([records[outside].assign(split="val"), test])
+                finish(fold, replace(own, config=plain), judged, best, records[inside])
         write_held_out(fold.path, config.epochs, prepared.classes)
         fold.close()
     write_start(run, task, learned, before)

@@ -105,7 +105,11 @@ function drawFlags(result) {
   const lines = result.flags.map((flag) => {
     return make("div", {}, make("dt", { textContent: flagName(flag) }), make("dd", {}, flagMeaning(flag)));
   });
-  find("flags").replaceChildren(lines.length > 0 ? make("dl", { className: "flags" }, ...lines) : sentence(say("flags.none")));
+  const unlike = (result.unlike ?? []).map((kind) => say(`unlike.${kind}`));
+  find("flags").replaceChildren(
+    lines.length > 0 ? make("dl", { className: "flags" }, ...lines) : sentence(say("flags.none")),
+    ...(unlike.length > 0 ? [sentence(say("unlike", { kinds: listed(unlike, "conjunction") }))] : []),
+  );
 }
 
 function drawSimilar(result) {

@@ -1,0 +1,174 @@
+"""Likeness: does a photograph look like those that a grader learned from? Four scores, one file in the run.
+
+    RUN/likeness.npz    plain arrays (read without pickle): statistics of training photographs, limits from validation
+
+    resolution  the visible disc's diameter in the original photograph, in octaves
+    sharpness   variance of the Laplacian of the prepared photograph at the network's size (Pech-Pacheco et al., 2000)
+    colour      means and spreads of the channels within the disc, as a Mahalanobis distance
+    content     features of the encoder, as a Mahalanobis distance (Lee et al., 2018, with one Gaussian). Directions
+                beyond the first `DIRECTIONS` share one variance (Tipping and Bishop, 1999)
+
+Each score is divided by a high quantile in validation, and the largest decides. A quantile of that largest score is the
+limit, so all four together call at most 3 % of validation photographs unlike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from foveal.files import write_bytes
+from foveal.fundus.crop import inscribed
+from foveal.fundus.preparation import at_size
+
+FILE = "likeness.npz"
+KINDS = ("resolution", "sharpness", "colour", "content")
+PASSING = 0.97  # share of validation photographs that pass; 2 points are left for the chance of which they are
+DIRECTIONS = 64  # of the features that have their own variance
+SHRINKAGE = 0.1  # of variances towards their mean
+LEAST_SPREAD = np.array([0.1, 0.1])  # octaves, log variance: photographs of one size must not make all others unlike
+LEAST_HELD = 20  # photographs to set limits
+MOST_IMAGES = 2000  # of each part, so that a large set takes no longer than an epoch
+_RADIUS = 0.9  # of the disc: the rim differs by cropping
+_LEAST_LIMIT = np.array([2.5, 2.0, 1.0, 0.5])  # of scores in spreads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """What training photographs look like; see `fit_likeness`. All arrays are float32.
+
+    plain: [2, 2], median and spread of resolution and sharpness. colours, features: [1 + k, D], the mean, then
+    directions divided by their spread. rest: [2], 1 / variance of the other directions. limits: [4], scores above them
+    are unlike. side: pixels that the network sees.
+    """
+
+    plain: np.ndarray
+    colours: np.ndarray
+    features: np.ndarray
+    rest: np.ndarray
+    limits: np.ndarray
+    side: np.ndarray
+
+    def scores(self, looks: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """[n, 4], above 1 where unlike. looks: [n, 2 + 2 C] from `looks_of`. features: [n, D] of the encoder."""
+        return self._raw(looks, features) / self.limits
+
+    def unlike(self, looks: np.ndarray, features: np.ndarray) -> list[str]:
+        """For each photograph the words of `KINDS` for what is unlike, the most unlike first; "" for nothing."""
+        return [" ".join(KINDS[k] for k in np.argsort(-row, kind="stable") if row[k] > 1)
+                for row in self.scores(looks, features)]  # fmt: skip
+
+    def _raw(self, looks: np.ndarray, features: np.ndarray) -> np.ndarray:
+        middle, spread = self.plain
+        away = np.abs(looks[:, :2] - middle) / spread
+        colour = _distance(looks[:, 2:], self.colours, self.rest[0])
+        return np.column_stack([away, colour, _distance(features, self.features, self.rest[1])])
+
+
+def fit_likeness(
+    looks: np.ndarray, features: np.ndarray, held_looks: np.ndarray, held_features: np.ndarray, side: int
+) -> Likeness:
+    """Statistics of training photographs, and limits from photographs that the encoder did not learn from.
+
+    looks [n, 2 + 2 C] and features [n, D] of training photographs; of the m held-out ones in `held_looks` and
+    `held_features`. side: as in `looks_of`.
+    """
+    middle = np.median(looks[:, :2], 0)
+    spread = np.maximum(1.4826 * np.median(np.abs(looks[:, :2] - middle), 0), LEAST_SPREAD)
+    colours, colour_rest = _gaussian(looks[:, 2:])
+    directions, rest = _gaussian(features)
+    found = {"plain": np.stack([middle, spread]), "colours": colours, "features": directions,
+             "rest": np.array([colour_rest, rest]), "limits": np.ones(4), "side": np.array(side)}  # fmt: skip
+    start = Likeness(**{name: np.asarray(values, np.float32) for name, values in found.items()})
+    raw = start._raw(held_looks, held_features)
+    limits = np.maximum(_quantile(raw), _LEAST_LIMIT)
+    together = _quantile((raw / limits).max(1, keepdims=True))
+    # Scores are compared with float32 limits: a little room keeps the photograph at the limit on this side.
+    return Likeness(**asdict(start) | {"limits": (limits * np.maximum(together, 1) * 1.0001).astype(np.float32)})
+
+
+def looks_of(images: np.ndarray, diameters: np.ndarray, side: int) -> np.ndarray:
+    """float64 [n, 2 + 2 C]: log2 diameter, log sharpness, mean and spread of each channel (0..1).
+
+    images: prepared uint8 [n, S, S, C]. diameters: [n] in pixels of the originals, from `diameter`. side: that the
+    network sees, in pixels.
+    """
+    inside = inscribed(side, _RADIUS)
+    rows = []
+    for image, across in zip(at_size(images, side), diameters, strict=True):
+        green = np.ascontiguousarray(image[..., image.shape[2] // 2])
+        sharpness = cv2.Laplacian(green, cv2.CV_32F)[inside].var()
+        seen = image[inside] / 255
+        rows.append([math.log2(max(across, 1)), math.log(sharpness + 1), *seen.mean(0), *seen.std(0)])
+    return np.array(rows, float).reshape(len(images), 2 + 2 * images.shape[3])
+
+
+def diameter(width: float, height: float, border: float = math.nan) -> float:
+    """Diameter in pixels of a disc with the area that shows the eye; border: see fundus/quality.py, NaN if unknown."""
+    return math.sqrt(width * height * (1 if math.isnan(border) else 4 / math.pi * max(1 - border, 0)))
+
+
+def diameters_of(records: pd.DataFrame, measures: pd.DataFrame) -> np.ndarray:
+    """[n]: `diameter` of records of a prepared set with its measures."""
+    borders = measures.set_index("id")["border"] if "border" in measures else pd.Series(dtype=float)
+    border = pd.to_numeric(borders.reindex(records["id"]), errors="coerce")
+    sizes = zip(records["width"].astype(float), records["height"].astype(float), border, strict=True)
+    return np.array([diameter(*size) for size in sizes])
+
+
+def write_likeness(run: Path, likeness: Likeness) -> None:
+    """Write RUN/likeness.npz."""
+    stream = BytesIO()
+    np.savez_compressed(stream, **asdict(likeness))
+    write_bytes(run / FILE, stream.getvalue())
+
+
+def read_likeness(run: Path) -> Likeness | None:
+    """The statistics of a run; None for runs of earlier versions, which have none."""
+    if not (run / FILE).is_file():
+        return None
+    with np.load(run / FILE, allow_pickle=False) as arrays:
+        return Likeness(**{field.name: arrays[field.name] for field in fields(Likeness)})
+
+
+def is_batch_unlike(count: int, total: int) -> bool:
+    """Whether more photographs are unlike than chance explains: 5 % may be, with 3 standard errors and one more."""
+    return count > 0.05 * total + 3 * math.sqrt(0.05 * 0.95 * total) + 1
+
+
+def _gaussian(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """The mean and the whitened main directions [1 + k, D], and 1 / variance of the rest, after shrinkage."""
+    mean = values.mean(0)
+    _, singular, directions = np.linalg.svd(values - mean, full_matrices=False)
+    variances = singular**2 / max(len(values) - 1, 1)
+    average = variances.sum() / values.shape[1] + 1e-12
+    kept = min(DIRECTIONS, len(values) // 4, values.shape[1])
+    variances = (1 - SHRINKAGE) * variances + SHRINKAGE * average
+    whitened = directions[:kept] / np.sqrt(variances[:kept, None])
+    left = max(values.shape[1] - kept, 1)
+    rest = (1 - SHRINKAGE) * (singular[kept:] ** 2).sum() / max(len(values) - 1, 1) / left + SHRINKAGE * average
+    return np.vstack([mean, whitened]), 1 / rest
+
+
+def _distance(values: np.ndarray, gaussian: np.ndarray, rest: float) -> np.ndarray:
+    """[n]: the Mahalanobis distance per square root of the dimension."""
+    apart = values.astype(np.float64) - gaussian[0]
+    whitened = gaussian[1:].astype(np.float64)
+    lengths = np.maximum((whitened**2).sum(1), 1e-30)
+    along = apart @ whitened.T
+    left = np.maximum((apart**2).sum(1) - (along**2 / lengths).sum(1), 0)
+    distance: np.ndarray = np.sqrt(((along**2).sum(1) + rest * left) / values.shape[1])
+    return distance
+
+
+def _quantile(values: np.ndarray) -> np.ndarray:
+    """[columns]: the quantile that `PASSING` of new photographs stay below, on average (conformal, Vovk, 2005)."""
+    ordered = np.sort(values, 0)
+    row: np.ndarray = ordered[min(math.ceil((len(values) + 1) * PASSING), len(values)) - 1]
+    return row
