@@ -1,0 +1,52 @@
+"""Results per patient: the worse eye decides, and patients without a gradable photograph count as insufficient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.operating import calls_of, judge
+from foveal.fundus.quality import UNGRADABLE
+from foveal.readout.scales import Scale
+from foveal.sets.splits import group_codes
+
+COPIES = r"(?:^|/)copies-"  # groups of copies of one photograph, whose patient is unknown
+
+
+def measure_patients(
+    table: pd.DataFrame, ungraded: pd.DataFrame, scale: Scale, prevalence: float | None
+) -> dict[str, Any]:
+    """Sensitivity, specificity, PPV and NPV of referral per patient; {} without real patients or a referral cutoff.
+
+    table: labelled rows with a grade; ungraded: those without (id, label, group). A graded photograph with a flag of
+    `UNGRADABLE` counts as ungraded, as in `predict`. A patient has the disease if any photograph is labelled with it,
+    and is referred if any gradable photograph is. Insufficient patients are counted, and not in the rates.
+    """
+    cut = scale.cuts.get("referable")
+    if cut is None:
+        return {}
+    flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
+    gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
+    rows = pd.concat([
+        pd.DataFrame({"group": table["group"], "label": table["label"], "gradable": gradable,
+                      "called": gradable & calls_of(table, cut)}),
+        pd.DataFrame({"group": ungraded["group"], "label": ungraded["label"], "gradable": False, "called": False}),
+    ])  # fmt: skip
+    names = rows["group"].fillna("").astype(str)
+    known = rows[(names != "") & ~names.str.contains(COPIES)]
+    if not known["group"].duplicated().any():  # each photograph is its own group
+        return {}
+    each = known.assign(ill=known["label"].astype(int) >= cut).groupby("group")[["gradable", "called", "ill"]].any()
+    judged = each[each["gradable"]]
+    if not len(judged):
+        return {}
+    resampling = Resampling(group_codes(judged.index.to_numpy().astype(str)))
+    called, ill = (judged[name].to_numpy(bool) for name in ("called", "ill"))
+    lost = each[~each["gradable"]]
+    return {
+        "patients": len(each), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
+        "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
+        "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence),
+    }  # fmt: skip
