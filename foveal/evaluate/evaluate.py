@@ -5,7 +5,7 @@ foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
 foveal evaluate RUN OTHER… --baseline OTHER
 
-metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, sets, second,
+metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets, second,
                 subgroups, sources (with several, see travel.py), harm, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
@@ -30,11 +30,12 @@ from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
+from foveal.evaluate.patients import measure_patients
 from foveal.evaluate.rules import measure_rules
 from foveal.evaluate.show import show, warnings
 from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
-from foveal.readout.predictions import read_predictions
+from foveal.readout.predictions import read_predictions, read_ungraded
 from foveal.readout.readout import read_readout
 from foveal.readout.referral import Referral
 from foveal.readout.scales import Scale
@@ -123,10 +124,14 @@ def evaluate(config: EvaluateConfig) -> Path:
     comparison = _compared(config, table, scale)
     sources = travel.by_source(everything, table, scale, resampling, SEED)
     points = _points(everything, table, split, scale, resampling, config, referral)
+    ungraded = read_ungraded(file)
+    if split != "all":
+        ungraded = ungraded[ungraded["split"] == split]
+    people = measure_patients(table, ungraded, scale, config.prevalence)
     result = measure(table, scale, resampling) | points | {
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
         "subgroups": subgroups(table, config.by, scale, resampling),
-        **({"sources": sources} if sources else {}), "about": about,
+        **({"patients": people} if people else {}), **({"sources": sources} if sources else {}), "about": about,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)

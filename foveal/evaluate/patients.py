@@ -13,6 +13,8 @@ from foveal.readout.scales import Scale
 from foveal.sets.splits import group_codes
 
 COPIES = r"(?:^|/)copies-"  # groups of copies of one photograph, whose patient is unknown
+# Names of Messidor's photographs, whose groups are the patients of a day or a hundred (sources/messidor.py).
+SEVERAL = r"(?:^|/)(?:\d{8}_\d+_\d{4}_PP|IM\d{6})$"
 
 
 def measure_patients(
@@ -30,12 +32,11 @@ def measure_patients(
     flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
     gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
     rows = pd.concat([
-        pd.DataFrame({"group": table["group"], "label": table["label"], "gradable": gradable,
-                      "called": gradable & calls_of(table, cut)}),
-        pd.DataFrame({"group": ungraded["group"], "label": ungraded["label"], "gradable": False, "called": False}),
+        table[["id", "group", "label"]].assign(gradable=gradable, called=gradable & calls_of(table, cut)),
+        ungraded[["id", "group", "label"]].assign(gradable=False, called=False),
     ])  # fmt: skip
-    names = rows["group"].fillna("").astype(str)
-    known = rows[(names != "") & ~names.str.contains(COPIES)]
+    names, ids = (rows[name].fillna("").astype(str) for name in ("group", "id"))
+    known = rows[(names != "") & ~names.str.contains(COPIES) & ~ids.str.contains(SEVERAL)]
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
     each = known.assign(ill=known["label"].astype(int) >= cut).groupby("group")[["gradable", "called", "ill"]].any()

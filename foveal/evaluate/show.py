@@ -28,6 +28,7 @@ def show(result: Mapping[str, Any]) -> None:
             for rule, figures in result["decisions"].items()]  # fmt: skip
     _table("rules that turn the probabilities into grades", ["rule", "quadratic kappa", "accuracy"], rows)
     _show_points(result)
+    _show_patients(result.get("patients", {}))
     title = "prediction sets: how often they contain the true grade, and how many grades they contain"
     title += f"; target coverage {percent(about['coverage'])} for each class" if "coverage" in about else ""
     rows = [[name, *_cells(entry)] for name, entry in result["sets"].items()]
@@ -87,6 +88,20 @@ def _show_points(result: Mapping[str, Any]) -> None:
     _table(title, ["", "threshold", "sensitivity", "specificity", "PPV", "NPV", "referred"], rows)
     if "operating_points_note" in result:
         say(f"operating points: {result['operating_points_note']}")
+
+
+def _show_patients(people: Mapping[str, Any]) -> None:
+    """Print the rates per patient, where patients are known."""
+    if not people:
+        return
+    counts = f"{counted(people['patients'], 'patient')}, {counted(people['photographs'], 'photograph')}"
+    if people["insufficient"]:
+        counts += f"; {people['insufficient']} without a gradable photograph are left out"
+    if people["unknown_patient"]:
+        counts += f"; the patient of {counted(people['unknown_patient'], 'other photograph')} is unknown"
+    title = f"referral per patient, the worse eye decides ({counts})"
+    rows = [["referable", *(share(people[key]) for key in RATES), percent(people["referred"])]]
+    _table(title, ["", "sensitivity", "specificity", "PPV", "NPV", "referred"], rows)
 
 
 def _show_harm(harm: Mapping[str, Any], constant: str) -> None:

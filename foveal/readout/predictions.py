@@ -102,6 +102,15 @@ def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     return table.drop(index=without.index).reset_index(drop=True)
 
 
+def read_ungraded(file: Path) -> pd.DataFrame:
+    """The labelled rows without a grade, which `read_predictions` leaves out: id, label, group and split."""
+    table = _read_text(file)
+    if "answer" not in table:
+        return table.iloc[:0]
+    rows = table[(table["answer"] != "graded") & table["label"].notna()]
+    return rows.assign(label=pd.to_numeric(rows["label"], errors="coerce"))
+
+
 def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.ndarray:
     numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     bad = ~np.isfinite(numbers).all(1)

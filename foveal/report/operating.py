@@ -28,9 +28,21 @@ PREVALENCES = (0.05, 0.1, 0.2, 0.4)
 
 def operating(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """Points and curves of every grader and target; None for results without them."""
-    runs = [{"name": finding.name, "targets": targets} for finding in findings if (targets := _targets(finding))]
+    runs = [
+        {"name": finding.name, "targets": targets, "patients": _patients(finding.result.get("patients"))}
+        for finding in findings
+        if (targets := _targets(finding))
+    ]
     notes = [finding.result.get("operating_points_note") for finding in findings]
     return {"runs": runs, "note": next(filter(None, notes), ""), "screened": SCREENED} if runs else None
+
+
+def _patients(people: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Rates per patient as a row, with counts; None where patients are not known."""
+    if not people:
+        return None
+    cells = [percent_cell(part(people, name)) for name in FIGURES]
+    return {**people, "rows": [["worse eye", *cells]]}
 
 
 def _targets(finding: Finding) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def test_every_metric_has_value_interval_n_noise_and_baseline(tmp_path, predicti
     assert pd.read_csv(tmp_path / "confusion.csv", index_col=0).to_numpy().tolist() == result["confusion"]
     assert {*result} == {
         "metrics", "confusion", "constant_answer", "curves", "reliability", "harm", "operating_points",
-        "operating_points_note", "decisions", "subgroups", "sets", "second", "about",
+        "operating_points_note", "decisions", "patients", "subgroups", "sets", "second", "about",
     }  # fmt: skip
 
 

@@ -1,21 +1,24 @@
 import numpy as np
 import pandas as pd
 
+import foveal
 from foveal.evaluate.patients import measure_patients
+from foveal.files import read_json
 from foveal.readout.scales import Scale
 
 ICDR = Scale(names=list("01234"), ordered=True, referable_from=2)
-NONE = pd.DataFrame({"group": [], "label": []})
+NONE = pd.DataFrame({"id": [], "group": [], "label": []})
 
 
 def test_the_worse_eye_decides_and_ungradable_patients_are_insufficient():
     table = pd.DataFrame({
+        "id": [f"eye{number}" for number in range(11)],
         "group": ["a", "a", "b", "b", "c", "c", "d", "d", "e", "copies-1", ""],
         "label": [0, 3, 2, 0, 0, 0, 1, 0, 4, 2, 2],
         "grade": [2, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0],
         "flags": ["", "", "", "", "", "", "", "", "ungradable", "", ""],
     })  # fmt: skip
-    ungraded = pd.DataFrame({"group": ["f", "a"], "label": [0, 0]})
+    ungraded = pd.DataFrame({"id": ["x", "y"], "group": ["f", "a"], "label": [0, 0]})
     found = measure_patients(table, ungraded, ICDR, None)
     assert (found["patients"], found["photographs"], found["unknown_patient"]) == (6, 11, 2)
     assert (found["ungradable"], found["insufficient"], found["insufficient_positive"]) == (3, 2, 1)
@@ -24,8 +27,24 @@ def test_the_worse_eye_decides_and_ungradable_patients_are_insufficient():
 
 
 def test_nothing_is_said_without_patients():
-    table = pd.DataFrame({"group": list("abcd"), "label": [0, 2, 0, 2], "grade": [0, 2, 0, 2]})
+    table = pd.DataFrame({"id": list("wxyz"), "group": list("abcd"), "label": [0, 2, 0, 2], "grade": [0, 2, 0, 2]})
     assert measure_patients(table, NONE, ICDR, None) == {}
     copies = table.assign(group=np.repeat(["copies-1", "aptos/copies-2"], 2))
     assert measure_patients(copies, NONE, ICDR, None) == {}
     assert measure_patients(table.assign(group="a"), NONE, Scale(names=["x", "y"], ordered=False), None) == {}
+
+
+def test_evaluate_counts_patients_with_those_that_could_not_be_graded(tmp_path):
+    rows = [
+        f"{patient}_{eye},{label},{p},{1 - p},{int(p < 0.5)},,{patient},test,graded"
+        for patient, (label, p) in enumerate([(0, 0.9), (1, 0.2), (1, 0.8), (0, 0.7)] * 3)
+        for eye in "LR"
+    ]
+    rows += [f"99_{eye},1,,,,,99,test,ungradable" for eye in "LR"] + ["98_L,1,,,,,98,val,ungradable"]
+    file = tmp_path / "predictions.csv"
+    file.write_text("\n".join(["id,label,p0,p1,grade,referable,group,split,answer", *rows]) + "\n")
+    foveal.evaluate(file, referable_from=1)
+    found = read_json(tmp_path / "metrics.json")["patients"]
+    assert (found["patients"], found["photographs"], found["ungradable"]) == (13, 26, 2)
+    assert (found["insufficient"], found["insufficient_positive"]) == (1, 1)
+    assert (found["sensitivity"]["value"], found["sensitivity"]["n"], found["specificity"]["value"]) == (0.5, 6, 1.0)
