@@ -5,8 +5,8 @@ foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
 foveal evaluate RUN OTHER… --baseline OTHER
 
-metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets, second,
-                subgroups, sources (with several, see travel.py), harm, about
+metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
+                second, subgroups, sources (with several, see travel.py), harm, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
 comparison.*    with several sources: each compared with the baseline (difference.py)
