@@ -121,6 +121,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
         "probabilities": PROBABILITIES[kind], "referable": kind >= 2, "set": SETS[kind], "coverage": 0.9,
         "flags": flagged("blurred") if kind == 1 else [], "picture": as_address(jpeg(shown), "jpeg"),
         "heat": as_address(heat_map(seed, *shown.shape[:2]), "png"), "similar": similar(kind, seed),
+        "unlike": ["colour", "content"] if "other camera" in name else [],
     }  # fmt: skip
 
 

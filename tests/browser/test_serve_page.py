@@ -276,6 +276,18 @@ def test_why_there_is_no_grade_is_told_in_the_language_of_the_page_without_codes
     assert "no-disc: " in canned.reason_of(*canned.BLACK)
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_photograph_unlike_those_of_the_training_says_in_what(room, language):
+    words = json.loads((canned.SERVE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
+    page = room(locale={"en": "en-GB", "zh": "zh-CN"}[language])
+    graded(page, photograph("other camera.jpg", 2))
+    for word in ("colour", "content"):
+        expect(page.locator("#flags")).to_contain_text(words[f"unlike.{word}"])
+    usual = room()
+    graded(usual, photograph("left eye.jpg", 2))
+    assert usual.locator("#flags p").count() == 1  # that there are no flags
+
+
 def test_the_slider_changes_how_strong_the_map_is(room):
     page = room()
     graded(page, photograph("left eye.jpg", 2))
@@ -531,6 +543,7 @@ def test_every_text_is_used_and_every_text_used_is_there():
         "error.",
         "refer.",
         "queue.state.",
+        "unlike.",
     )
     plain = [key for key in english if not key.startswith(built)]
     assert [key for key in plain if re.sub(r"\.(one|other)$|Named$|Alone$", "", key) not in used] == []
