@@ -124,10 +124,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     comparison = _compared(config, table, scale)
     sources = travel.by_source(everything, table, scale, resampling, SEED)
     points = _points(everything, table, split, scale, resampling, config, referral)
-    ungraded = read_ungraded(file)
-    if split != "all":
-        ungraded = ungraded[ungraded["split"] == split]
-    people = measure_patients(table, ungraded, scale, config.prevalence)
+    people = measure_patients(table, read_ungraded(file), scale, config.prevalence)
     result = measure(table, scale, resampling) | points | {
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
         "subgroups": subgroups(table, config.by, scale, resampling),

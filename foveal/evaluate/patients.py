@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from foveal.evaluate.intervals import Resampling
@@ -11,10 +12,9 @@ from foveal.evaluate.operating import calls_of, judge
 from foveal.fundus.quality import UNGRADABLE
 from foveal.readout.scales import Scale
 from foveal.sets.splits import group_codes
+from foveal.sources.messidor import is_coarse
 
 COPIES = r"(?:^|/)copies-"  # groups of copies of one photograph, whose patient is unknown
-# Names of Messidor's photographs, whose groups are the patients of a day or a hundred (sources/messidor.py).
-SEVERAL = r"(?:^|/)(?:\d{8}_\d+_\d{4}_PP|IM\d{6})$"
 
 
 def measure_patients(
@@ -22,9 +22,10 @@ def measure_patients(
 ) -> dict[str, Any]:
     """Sensitivity, specificity, PPV and NPV of referral per patient; {} without real patients or a referral cutoff.
 
-    table: labelled rows with a grade; ungraded: those without (id, label, group). A graded photograph with a flag of
-    `UNGRADABLE` counts as ungraded, as in `predict`. A patient has the disease if any photograph is labelled with it,
-    and is referred if any gradable photograph is. Insufficient patients are counted, and not in the rates.
+    table: labelled rows with a grade. ungraded: those without, of which the splits in `table` count. A graded
+    photograph with a flag of `UNGRADABLE` counts as ungraded, as in `predict`. Groups of several patients are left out.
+    A patient has the disease if any photograph is labelled with it, and is referred if any gradable photograph is.
+    Insufficient patients are counted, and not in the rates.
     """
     cut = scale.cuts.get("referable")
     if cut is None:
@@ -33,10 +34,13 @@ def measure_patients(
     gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
     rows = pd.concat([
         table[["id", "group", "label"]].assign(gradable=gradable, called=gradable & calls_of(table, cut)),
-        ungraded[["id", "group", "label"]].assign(gradable=False, called=False),
+        ungraded.loc[ungraded["split"].isin(table["split"]), ["id", "group", "label"]].assign(
+            gradable=False, called=False
+        ),
     ])  # fmt: skip
-    names, ids = (rows[name].fillna("").astype(str) for name in ("group", "id"))
-    known = rows[(names != "") & ~names.str.contains(COPIES) & ~ids.str.contains(SEVERAL)]
+    names = rows["group"].fillna("").astype(str)
+    coarse = [is_coarse(str(name), group) for name, group in zip(rows["id"], names, strict=True)]
+    known = rows[(names != "") & ~names.str.contains(COPIES) & ~np.array(coarse, bool)]
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
     each = known.assign(ill=known["label"].astype(int) >= cut).groupby("group")[["gradable", "called", "ill"]].any()

@@ -20,6 +20,7 @@ from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.page.matrix import Matrix, Square
 from foveal.page.words import capital
 from foveal.readout.scales import Scale
+from foveal.sets.held_out import refuse_unknown
 from foveal.sets.splits import HELD_OUT, group_codes
 
 ALL, OTHERS, MEAN = "all", "all but the tested one", "mean"  # names in compare.csv
@@ -44,9 +45,7 @@ def held_out(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     if not there:
         what = f"--hold-out {names[0]}: the predictions do not say which source an image is from"
         raise FovealError("source.unnamed", what, fix="name the joined set with --records DATA")
-    if unknown := [name for name in names if name not in there]:
-        what = f"--hold-out {unknown[0]}: there is no such source in the predictions"
-        raise FovealError("source.unknown", what, expected=f"one of {', '.join(there)}")
+    refuse_unknown(names, there, "the predictions")
     if len(there) == 1:
         what = f"--hold-out {names[0]}: all predictions are of this source"
         raise FovealError("source.single", what, fix="leave out --hold-out")

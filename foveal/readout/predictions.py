@@ -103,12 +103,12 @@ def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def read_ungraded(file: Path) -> pd.DataFrame:
-    """The labelled rows without a grade, which `read_predictions` leaves out: id, label, group and split."""
+    """The labelled rows without a grade, which `read_predictions` leaves out; FovealError for labels of no class."""
     table = _read_text(file)
     if "answer" not in table:
         return table.iloc[:0]
     rows = table[(table["answer"] != "graded") & table["label"].notna()]
-    return rows.assign(label=pd.to_numeric(rows["label"], errors="coerce"))
+    return rows.assign(label=_whole_numbers(rows, "label", len(probability_columns(table)) - 1, file))
 
 
 def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.ndarray:

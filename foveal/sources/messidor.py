@@ -113,6 +113,12 @@ def _pairs(path: Path | None) -> dict[str, str]:
     return {name: left for left, right in zip(*stems, strict=True) for name in (left, right)}
 
 
+def is_coarse(name: str, group: str) -> bool:
+    """Whether the group of an image, also in a joined set or joined by copies, is `group_of`: of several patients."""
+    stem = name.rpartition("/")[2]
+    return group_of(stem) != stem and group_of(stem) in re.split(r"[+/]", group)
+
+
 def group_of(stem: str) -> str:
     """A group that certainly holds the whole examination: the date of `20051020_…_PP`, the hundred of `IM001234`."""
     date = re.match(r"(\d{8})_", stem)

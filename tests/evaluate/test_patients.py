@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 import foveal
 from foveal.evaluate.patients import measure_patients
@@ -7,7 +8,7 @@ from foveal.files import read_json
 from foveal.readout.scales import Scale
 
 ICDR = Scale(names=list("01234"), ordered=True, referable_from=2)
-NONE = pd.DataFrame({"id": [], "group": [], "label": []})
+NONE = pd.DataFrame({"id": [], "group": [], "label": [], "split": []})
 
 
 def test_the_worse_eye_decides_and_ungradable_patients_are_insufficient():
@@ -18,7 +19,8 @@ def test_the_worse_eye_decides_and_ungradable_patients_are_insufficient():
         "grade": [2, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0],
         "flags": ["", "", "", "", "", "", "", "", "ungradable", "", ""],
     })  # fmt: skip
-    ungraded = pd.DataFrame({"id": ["x", "y"], "group": ["f", "a"], "label": [0, 0]})
+    table["split"] = "test"
+    ungraded = pd.DataFrame({"id": ["x", "y"], "group": ["f", "a"], "label": [0, 0], "split": ["test", "test"]})
     found = measure_patients(table, ungraded, ICDR, None)
     assert (found["patients"], found["photographs"], found["unknown_patient"]) == (6, 11, 2)
     assert (found["ungradable"], found["insufficient"], found["insufficient_positive"]) == (3, 2, 1)
@@ -27,10 +29,17 @@ def test_the_worse_eye_decides_and_ungradable_patients_are_insufficient():
 
 
 def test_nothing_is_said_without_patients():
-    table = pd.DataFrame({"id": list("wxyz"), "group": list("abcd"), "label": [0, 2, 0, 2], "grade": [0, 2, 0, 2]})
+    table = pd.DataFrame(
+        {"id": list("wxyz"), "split": "", "group": list("abcd"), "label": [0, 2, 0, 2], "grade": [0, 2, 0, 2]}
+    )
     assert measure_patients(table, NONE, ICDR, None) == {}
     copies = table.assign(group=np.repeat(["copies-1", "aptos/copies-2"], 2))
     assert measure_patients(copies, NONE, ICDR, None) == {}
+    days = table.assign(id=[f"messidor2/2005102{k}_43808_0100_PP" for k in (0, 0, 1, 1)])
+    for prefix in ("", "messidor2/"):  # of a day, so of several patients; alone and in a joined set
+        groups = np.repeat([f"{prefix}20051020", f"{prefix}20051021+{prefix}20060410"], 2)
+        assert measure_patients(days.assign(group=groups), NONE, ICDR, None) == {}
+    assert measure_patients(days.assign(group=np.repeat(["20051020_43808_0100_PP", "b"], 2)), NONE, ICDR, None)
     assert measure_patients(table.assign(group="a"), NONE, Scale(names=["x", "y"], ordered=False), None) == {}
 
 
@@ -48,3 +57,12 @@ def test_evaluate_counts_patients_with_those_that_could_not_be_graded(tmp_path):
     assert (found["patients"], found["photographs"], found["ungradable"]) == (13, 26, 2)
     assert (found["insufficient"], found["insufficient_positive"]) == (1, 1)
     assert (found["sensitivity"]["value"], found["sensitivity"]["n"], found["specificity"]["value"]) == (0.5, 6, 1.0)
+
+
+@pytest.mark.parametrize("label", ["abc", "9", "0.5"])
+def test_labels_of_ungraded_photographs_are_checked_as_well(tmp_path, refuses, label):
+    rows = ["a,0,0.9,0.1,0,,1,test,graded", "b,1,0.2,0.8,1,,1,test,graded", f"c,{label},,,,,2,test,ungradable"]
+    file = tmp_path / "predictions.csv"
+    file.write_text("\n".join(["id,label,p0,p1,grade,referable,group,split,answer", *rows]) + "\n")
+    with refuses("predictions.value", "c", label):
+        foveal.evaluate(file)
