@@ -62,6 +62,7 @@ def demo(config: DemoConfig) -> Path:
     drawn = (Path(f"phantom:{config.count}"),)
     data = prepare(PrepareConfig(source=drawn, out=out / "data", size=SIZE, labelled=config.labelled))
     say("\n2 of 6  pre-train without labels (SimCLR)", style="bold")
+    say("This is kept short, so its verdict may be doubtful. Step 6 measures whether it helped.")
     pretrained = pretrain(
         PretrainConfig(
             data=(data,),
