@@ -25,7 +25,7 @@ from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import calls_of, severity
 from foveal.page.words import counted
 from foveal.readout.readout import from_words
-from foveal.readout.scales import Scale, referred
+from foveal.readout.scales import Scale
 
 FEW_IMAGES, FEW_GROUPS = 50, 10  # a subgroup with fewer is marked small: its interval is wide or unreliable
 MOST_VALUES = 12  # numbers with more different values are split at their quartiles; text with more is refused
@@ -206,9 +206,9 @@ def measure_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) 
         found["quadratic_kappa"] = resampling.entry(*kappa, len(table))
     found["accuracy"] = resampling.mean(grades == labels, is_share=True)
     if "referable" in scale.cuts:
-        called, true = calls_of(table, scale.cuts["referable"]), referred(labels, scale.cuts["referable"])
+        called, (scores, true) = calls_of(table, scale.cuts["referable"]), severity(table, scale.cuts["referable"])
         found["sensitivity"] = resampling.mean(called, true, is_share=True)
         found["specificity"] = resampling.mean(~called, ~true, is_share=True)
-        area = roc_area(*severity(table, scale.cuts["referable"]), resampling)
+        area = roc_area(scores, true, resampling)
         found["referable_auc"] = resampling.entry(*area, len(table))
     return found

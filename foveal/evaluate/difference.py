@@ -54,7 +54,9 @@ def paired_difference(
         result[name] = difference(before, after, resampling)
     if referable_from is not None and 0 < referable_from < classes:
         rows = [table.set_index("id").loc[pairs["id"]] for table in (first, second)]
-        before, after = (roc_area(*severity(table, referable_from), resampling) for table in rows)
+        (one, first_truth), (other, second_truth) = (severity(table, referable_from) for table in rows)
+        truth = first_truth | second_truth  # a grader that did not learn macular oedema does not list its labels
+        before, after = (roc_area(scores, truth, resampling) for scores in (one, other))
         result["referable_auc"] = difference(before, after, resampling)
     return result | {"mcnemar": mcnemar(*(grades == labels for grades in given))}
 

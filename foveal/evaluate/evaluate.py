@@ -35,6 +35,7 @@ from foveal.evaluate.rules import measure_rules
 from foveal.evaluate.show import show, warnings
 from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
+from foveal.readout.oedema import predicted_oedema
 from foveal.readout.predictions import read_predictions, read_ungraded
 from foveal.readout.readout import read_readout
 from foveal.readout.referral import Referral
@@ -115,6 +116,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         "resamples": RESAMPLES, "seed": SEED, "interval": "95 %, BCa bootstrap over groups",
         **({"coverage": coverage} if coverage else {}), **corrected,
         **({} if referral is None else {"referral": asdict(referral)}),
+        **({"oedema": True} if predicted_oedema(table) is not None else {}),
         **({"held_out": list(config.hold_out)} if config.hold_out else {}),
     }  # fmt: skip
     if config.second_reader is not None:

@@ -48,7 +48,7 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     constant[:, answer] = total.sum(1)
     found, shapes = _overall((total, drawn, constant), scale, resampling), {}
     for target, cut in scale.cuts.items():
-        scores, positive = severity(table, cut)
+        scores, positive = severity(table, cut, target)
         found |= _areas(scores, positive, (f"{target}_auc", f"{target}_average_precision"), len(table), resampling)
         shapes[target] = curves.curves(scores, positive)
     found |= _probabilities(probabilities, labels, resampling)

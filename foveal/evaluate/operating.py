@@ -5,7 +5,7 @@ chosen in training (readout/referral.py), the point "in use" stands before it, f
 points refer by other thresholds. These are chosen on the validation part and applied to the evaluated part, because a
 threshold looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a
 threshold chosen on the other folds. The score of an image is the summed probability of all classes from the cutoff
-upwards; the image is positive if its score is at or above the threshold.
+upwards, or of macular oedema if that was learned; the image is positive if its score is at or above the threshold.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ import pandas as pd
 
 from foveal.evaluate.curves import corners
 from foveal.evaluate.intervals import Resampling
+from foveal.readout.oedema import labelled_oedema, predicted_oedema
 from foveal.readout.predictions import probability_columns
-from foveal.readout.referral import Referral
+from foveal.readout.referral import Referral, score
 from foveal.readout.scales import Scale, referred
 
 LEAST = 0.9  # the sensitivity or specificity that two of the points reach on the validation part
 BY_GRADE = "grade given"
 IN_USE = "in use"
+REFERABLE = "referable"
 NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 RATES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
 
@@ -68,15 +70,15 @@ def _points_of(
     frozen: float | None,
 ) -> tuple[list[dict[str, Any]], str]:
     """The points of one cutoff, and a note if it has no thresholds."""
-    scores, positive = severity(table, cut)
-    source, parts = _parts(table, chosen_on, cut)
+    scores, positive = severity(table, cut, target)
+    source, parts = _parts(table, chosen_on, cut, target)
     note = "" if parts else "No thresholds: there are no separate validation images to choose them on."
     if any(known.all() or not known.any() for _, _, known in parts):
         parts, note = [], f"No thresholds for {target}: the images to choose them on are all positive or all negative."
     by_grade = referred(table["grade"].to_numpy(np.int64), cut)
     calls = [(BY_GRADE, None, by_grade), *_by_thresholds(scores, parts)]
     used = calls_of(table, cut)
-    if target == "referable" and (frozen is not None or not np.array_equal(used, by_grade)):
+    if target == REFERABLE and (frozen is not None or not np.array_equal(used, by_grade)):
         calls.insert(0, (IN_USE, frozen, used))
     known = positive if source == "other folds" or not parts else parts[0][2]
     chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}
@@ -94,28 +96,25 @@ def calls_of(table: pd.DataFrame, cut: int) -> np.ndarray:
     return referred(table["grade"].to_numpy(np.int64), cut)
 
 
-def fit_referral(
-    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, least: float, lowest: int
-) -> Referral:
+def fit_referral(scores: np.ndarray, positive: np.ndarray, groups: np.ndarray, least: float, lowest: int) -> Referral:
     """The highest threshold with a sensitivity of at least `least`, and its figures on the same images.
 
-    probabilities: [n, K] calibrated, out of fold where calibration was fitted on these images. labels, groups: int [n].
+    scores: float [n], out of fold where calibration was fitted on these images. positive: bool [n]. groups: int [n].
     """
-    scores, positive = probabilities[:, lowest:].astype(float).sum(1), labels >= lowest
     threshold = choose(scores, positive, "sensitivity", least)
     found = judge(scores >= threshold, positive, Resampling(groups), None)
     figures = {name: {key: found[name][key] for key in ("value", "low", "high", "n")} for name in RATES[:2]}
     return Referral(least=least, lowest=lowest, threshold=threshold, **figures)
 
 
-def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int) -> tuple[str, list[Part]]:
+def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int, target: str) -> tuple[str, list[Part]]:
     """Where thresholds are chosen, and the parts of `table`, each with its own threshold; [] if none can be chosen."""
     if len(chosen_on):
-        return "val", [(np.ones(len(table), bool), *severity(chosen_on, cut))]
+        return "val", [(np.ones(len(table), bool), *severity(chosen_on, cut, target))]
     folds = folds_in(table)
     if folds is None:
         return "", []
-    scores, positive = severity(table, cut)
+    scores, positive = severity(table, cut, target)
     own = [folds == fold for fold in np.unique(folds)]
     return "other folds", [(rows, scores[~rows], positive[~rows]) for rows in own]
 
@@ -136,10 +135,16 @@ def folds_in(table: pd.DataFrame) -> np.ndarray | None:
     return folds.to_numpy() if len(folds) and folds.notna().all() and folds.nunique() > 1 else None
 
 
-def severity(table: pd.DataFrame, cut: int) -> tuple[np.ndarray, np.ndarray]:
-    """Score float [n] (summed probability of the classes from `cut` upwards) and truth bool [n] of labelled rows."""
-    scores = table[probability_columns(table)[cut:]].to_numpy(float).sum(1)
-    return scores, table["label"].to_numpy(np.int64) >= cut
+def severity(table: pd.DataFrame, cut: int, target: str = REFERABLE) -> tuple[np.ndarray, np.ndarray]:
+    """Score float [n] (summed probability of the classes from `cut` upwards) and truth bool [n] of labelled rows.
+
+    A grader that learned macular oedema takes it as referable as well (readout/oedema.py).
+    """
+    probabilities = table[probability_columns(table)].to_numpy(float)
+    positive = table["label"].to_numpy(np.int64) >= cut
+    if target != REFERABLE:
+        return score(probabilities, cut), positive
+    return score(probabilities, cut, predicted_oedema(table)), positive | labelled_oedema(table)
 
 
 def choose(scores: np.ndarray, positive: np.ndarray, name: str, least: float = LEAST) -> float:

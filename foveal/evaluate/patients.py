@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from foveal.evaluate.intervals import Resampling
-from foveal.evaluate.operating import calls_of, judge
+from foveal.evaluate.operating import calls_of, judge, severity
 from foveal.fundus.quality import UNGRADABLE
+from foveal.readout.oedema import labelled_oedema
 from foveal.readout.scales import Scale
 from foveal.sets.splits import group_codes
 from foveal.sources.messidor import is_coarse
@@ -32,10 +33,13 @@ def measure_patients(
         return {}
     flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
     gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
+    unseen = ungraded[ungraded["split"].isin(table["split"])]
     rows = pd.concat([
-        table[["id", "group", "label"]].assign(gradable=gradable, called=gradable & calls_of(table, cut)),
-        ungraded.loc[ungraded["split"].isin(table["split"]), ["id", "group", "label"]].assign(
-            gradable=False, called=False
+        table[["id", "group"]].assign(
+            gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1]
+        ),
+        unseen[["id", "group"]].assign(
+            gradable=False, called=False, ill=unseen["label"].astype(int).ge(cut) | labelled_oedema(unseen)
         ),
     ])  # fmt: skip
     names = rows["group"].fillna("").astype(str)
@@ -43,7 +47,7 @@ def measure_patients(
     known = rows[(names != "") & ~names.str.contains(COPIES) & ~np.array(coarse, bool)]
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
-    each = known.assign(ill=known["label"].astype(int) >= cut).groupby("group")[["gradable", "called", "ill"]].any()
+    each = known.groupby("group")[["gradable", "called", "ill"]].any()
     judged = each[each["gradable"]]
     if not len(judged):
         return {}

@@ -21,6 +21,7 @@ from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepa
 from foveal.fundus.quality import FLAGS
 from foveal.predict.inputs import Photograph
 from foveal.predict.likeness import Likeness, diameter, diameters_of, looks_of
+from foveal.readout.oedema import is_oedema, oedema_of
 from foveal.readout.readout import Readout
 from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
@@ -117,7 +118,9 @@ class Model(ABC):
             )
         for part, images in self.images_of(prepared, records):
             answers = self.answer(images, self.wanted)
-            table = self.table(part if same else part.drop(columns="label"), answers.probabilities)
+            table = self.table(
+                part if same else part.drop(columns="label"), answers.probabilities, oedema=self.oedema_in(answers)
+            )
             if answers.second is not None:
                 table = table.join(self.second_table(prepared, part, answers.second))
             if self.likeness is not None:
@@ -131,10 +134,17 @@ class Model(ABC):
             part = records.iloc[start : start + SET_BATCH]
             yield part, prepared.pixels(part)
 
+    def oedema_in(self, answers: Answers) -> np.ndarray | None:
+        """float [n]: the probability of macular oedema, if it is the second task."""
+        learned = self.second is not None and is_oedema(*self.second)
+        return answers.second[:, 1] if learned and answers.second is not None else None
+
     def second_table(self, prepared: PreparedSet, records: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
         """The columns of the second task: its labels ("" if unknown) and the predicted probabilities [n, C]."""
         assert self.second is not None
-        known = prepared.columns.get(self.second[0], pd.Series(dtype=object))
+        name, classes = self.second
+        known = oedema_of(prepared.columns) if is_oedema(name, classes) else prepared.columns.get(name)
+        known = pd.Series(dtype=object) if known is None else known
         return self._second_columns(answers, known.reindex(records["id"]).fillna("").to_numpy())
 
     def _second_columns(self, answers: np.ndarray, known: np.ndarray | str = "") -> pd.DataFrame:
@@ -191,7 +201,8 @@ class Model(ABC):
         self, ids: Sequence[str], answers: Answers, flags: Iterable[str] = (), unlike: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """The rows of predictions.csv for photographs that have answers, with all columns."""
-        table = self.table(pd.DataFrame({"id": ids, "flags": list(flags) or [""] * len(ids)}), answers.probabilities)
+        records = pd.DataFrame({"id": ids, "flags": list(flags) or [""] * len(ids)})
+        table = self.table(records, answers.probabilities, oedema=self.oedema_in(answers))
         if answers.second is not None:
             table = table.join(self._second_columns(answers.second))
         if unlike is not None:
@@ -203,12 +214,13 @@ class Model(ABC):
         records: pd.DataFrame,
         probabilities: np.ndarray | None,
         graded: tuple[np.ndarray, list[str]] | None = None,
+        oedema: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """The columns id, label, p0 … pK, grade, referable, group, split, flags and, with prediction sets, set.
 
         records: column id and, if known, label, group, split and flags. graded: grades and sets to use instead of those
         of the model's readout. Raises FovealError for probabilities [n, K] that are not finite; otherwise their argmax
-        would be grade 0.
+        would be grade 0. oedema: its probability [n], which can refer an image; the table does not have it.
         """
         assert probabilities is not None
         if not np.isfinite(probabilities).all():
@@ -222,7 +234,7 @@ class Model(ABC):
         lowest = referable_from(self.scale)
         refers: Any = unknown
         if lowest is not None:
-            refers = self.readout.referred(probabilities, graded[0], lowest) * 1
+            refers = self.readout.referred(probabilities, graded[0], lowest, oedema) * 1
         table = pd.DataFrame({
             "id": list(records["id"]), "label": pd.array(list(records.get("label", unknown)), dtype="Int64"),
             **{f"p{number}": probabilities[:, number].astype(float).round(6) for number in range(len(self.classes))},

@@ -25,6 +25,7 @@ from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.readout import calibration, decisions
 from foveal.readout.cutoffs import choose_cutoffs
+from foveal.readout.oedema import LIKELY
 from foveal.readout.referral import Referral
 from foveal.readout.scales import referred
 
@@ -60,9 +61,16 @@ class Readout:
         """Grades int [n] from calibrated probabilities [n, K]."""
         return decisions.decide(probabilities, self.decision, self.cutoffs)
 
-    def referred(self, probabilities: np.ndarray, grades: np.ndarray, lowest: int) -> np.ndarray:
-        """bool [n]: which images are referred, by the threshold if there is one, else from grade `lowest` upwards."""
-        return referred(grades, lowest) if self.referral is None else self.referral.referred(probabilities)
+    def referred(
+        self, probabilities: np.ndarray, grades: np.ndarray, lowest: int, oedema: np.ndarray | None = None
+    ) -> np.ndarray:
+        """bool [n]: which images are referred, by the threshold if there is one, else from grade `lowest` upwards.
+
+        oedema: the probability of macular oedema [n], which also refers; None if it was not learned.
+        """
+        if self.referral is not None:
+            return self.referral.referred(probabilities, oedema)
+        return referred(grades, lowest) if oedema is None else referred(grades, lowest) | (oedema >= LIKELY)
 
     def sets(self, probabilities: np.ndarray, grades: np.ndarray) -> list[str]:
         """The set of each image as words, "1 2"; empty without limits."""

@@ -1,7 +1,7 @@
 """Referral by a threshold: an operating point that was chosen on validation images and is kept with the readout.
 
-Without one, an image is referred by its grade (scales.py). With one, it is referred if the summed calibrated
-probability of the referable grades is at or above the threshold; its grade stays as it is.
+Without one, an image is referred by its grade (scales.py), or if macular oedema is likely (oedema.py). With one, it is
+referred if its score is at or above the threshold; its grade stays as it is.
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ class Referral:
     sensitivity: Mapping[str, Any]
     specificity: Mapping[str, Any]
 
-    def referred(self, probabilities: np.ndarray) -> np.ndarray:
-        """bool [n]: which images with calibrated probabilities [n, K] are referred."""
-        return np.asarray(probabilities[:, self.lowest :].astype(float).sum(1) >= self.threshold)
+    def referred(self, probabilities: np.ndarray, oedema: np.ndarray | None = None) -> np.ndarray:
+        """bool [n]: which images are referred; probabilities, oedema: as in `score`."""
+        return score(probabilities, self.lowest, oedema) >= self.threshold
+
+
+def score(probabilities: np.ndarray, lowest: int, oedema: np.ndarray | None = None) -> np.ndarray:
+    """float [n]: the summed calibrated probability [n, K] of the classes from `lowest` upwards, or of macular oedema
+    [n], if that was learned and is higher."""
+    grade = probabilities[:, lowest:].astype(float).sum(1)
+    return np.asarray(grade if oedema is None else np.maximum(grade, oedema))
 
 
 def least_sensitivity(asked: str) -> float | None:

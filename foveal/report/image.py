@@ -102,7 +102,7 @@ def referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> 
     ends = {"value": found["value"], "low": found["high"], "high": found["low"]}
     return {
         "refers": refers, "level": meaning(run, result, "referable").replace(" and above", " or above"),
-        "share": sum(float(row[f"p{k}"]) for k in range(lowest, len(run.classes))),
+        "share": max(sum(float(row[f"p{k}"]) for k in range(lowest, len(run.classes))), float(row.get("oedema=1", 0))),
         "right": part(point, "positive_predictive_value"),
         "missed": {name: None if end is None else 100 * (1 - end) for name, end in ends.items()},
     }  # fmt: skip

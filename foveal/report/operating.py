@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveal.evaluate.operating import BY_GRADE, IN_USE
+from foveal.evaluate.operating import BY_GRADE, IN_USE, REFERABLE
 from foveal.page.charts import MARKS, Line, Mark, Panel, series
 from foveal.page.parts import Cell, percent_cell
 from foveal.page.words import capital, counted, number, percent, percent_with_interval
@@ -89,7 +89,8 @@ def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:
     lowest, last = lowest_class(result, target), len(run.classes) - 1
     if lowest is None or not 0 < lowest <= last:
         return ""
-    return run.classes[lowest] if lowest == last else f"{run.classes[lowest]} and above"
+    classes = run.classes[lowest] if lowest == last else f"{run.classes[lowest]} and above"
+    return f"{classes}, or macular oedema" if target == REFERABLE and result["about"].get("oedema") else classes
 
 
 def sentence(point: Mapping[str, Any], target: str) -> str:

@@ -21,6 +21,7 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.losses.grading import one_hot
 from foveal.page.words import counted
+from foveal.readout.oedema import OEDEMA, oedema_of
 from foveal.readout.predictions import probability_columns
 from foveal.sets.leaks import read_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
@@ -91,8 +92,14 @@ def learned_from(
 
 
 def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(labels int64 [n], class names) of a second task; -1 if unknown. The sorted names come from the whole set."""
+    """(labels int64 [n], class names) of a second task; -1 if unknown. The sorted names come from the whole set.
+
+    column: one of columns.csv, or `oedema` for all of them that hold macular oedema (readout/oedema.py).
+    """
     values = prepared.columns
+    oedema = oedema_of(values) if column == OEDEMA else None
+    if oedema is not None:
+        values = values.assign(**{OEDEMA: oedema})
     if column not in values:
         expected = f"one of: {', '.join(map(str, values.columns)) or 'no columns'}"
         raise FovealError("option.value", f"--second {column} is not a column of {prepared.path}", expected=expected)

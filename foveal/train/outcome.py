@@ -28,9 +28,10 @@ from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_l
 from foveal.predict.model import joined
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
+from foveal.readout.oedema import labelled_oedema, predicted_oedema
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
-from foveal.readout.referral import Referral, least_sensitivity
+from foveal.readout.referral import Referral, least_sensitivity, score
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS
@@ -152,11 +153,13 @@ def write_predictions(
     sets = np.array(readout.sets(probabilities, grades), dtype=object)
     if readout.images:
         probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options, groups)
+    oedema = None if extra is None else predicted_oedema(extra)
     least = least_sensitivity(config.refer_at)
     if least is not None:
         lowest = referable_from(predictor.scale)
         assert lowest is not None  # checked before training
-        referral = fit_referral(probabilities[val], labels[val], groups, least, lowest)
+        positive = (labels >= lowest) | (False if extra is None else labelled_oedema(extra))
+        referral = fit_referral(score(probabilities, lowest, oedema)[val], positive[val], groups, least, lowest)
         readout = replace(readout, referral=referral)
         _say_referral(referral)
     if readout.images or readout.referral:
@@ -170,7 +173,7 @@ def write_predictions(
     if val.any() and len(np.unique(grades[val])) == 1:
         fix = "train longer, or change --learning-rate, --batch-norm or --sampling"
         warn(f"all validation images ({int(val.sum())}) were graded '{classes[int(grades[val][0])]}': {fix}")
-    table = predictor.table(judged, probabilities, graded=(grades, list(sets)))
+    table = predictor.table(judged, probabilities, graded=(grades, list(sets)), oedema=oedema)
     if has_sources(task):
         table = table.assign(source=judged["source"].to_numpy())
     if extra is not None:

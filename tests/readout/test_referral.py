@@ -5,7 +5,7 @@ import pytest
 
 from foveal.evaluate.operating import fit_referral
 from foveal.readout.readout import Readout, read_readout, write_readout
-from foveal.readout.referral import check_referral, least_sensitivity
+from foveal.readout.referral import check_referral, least_sensitivity, score
 
 
 def drawn(n, seed=0, sharpness=3.0):
@@ -20,7 +20,7 @@ def test_the_sensitivity_asked_for_holds_in_validation_and_nearly_on_new_images(
     probabilities, labels = drawn(400)
     rates = []
     for least in (0.8, 0.9, 0.98):
-        found = fit_referral(probabilities, labels, np.arange(400) // 2, least, 2)
+        found = fit_referral(score(probabilities, 2), labels >= 2, np.arange(400) // 2, least, 2)
         called = found.referred(probabilities)
         assert called[labels >= 2].mean() == pytest.approx(found.sensitivity["value"], abs=1e-12)
         assert (~called[labels < 2]).mean() == pytest.approx(found.specificity["value"], abs=1e-12)
@@ -34,9 +34,8 @@ def test_the_sensitivity_asked_for_holds_in_validation_and_nearly_on_new_images(
 def test_a_threshold_refers_whatever_the_grade_and_comes_back_from_its_file(tmp_path):
     probabilities, labels = drawn(200)
     plain = Readout(decision="expected", ordered=True)
-    readout = Readout(
-        decision="expected", ordered=True, referral=fit_referral(probabilities, labels, np.arange(200), 0.95, 2)
-    )
+    referral = fit_referral(score(probabilities, 2), labels >= 2, np.arange(200), 0.95, 2)
+    readout = Readout(decision="expected", ordered=True, referral=referral)
     grades = readout.grades(probabilities)
     assert (grades == plain.grades(probabilities)).all()
     called = readout.referred(probabilities, grades, 2)

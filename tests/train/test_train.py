@@ -345,8 +345,17 @@ def test_a_second_task_is_learned_beside_the_grade(tmp_path, refuses):
     assert list(open_prepared(data).columns) == ["oedema", "site", "risk"]
     run = run_of(data, tmp_path / "run", second="oedema", epochs=1)
     table = pd.read_csv(run / "predictions.csv", dtype={"oedema": str})
-    assert (table["oedema=no"] + table["oedema=yes"]).to_numpy() == pytest.approx(1, abs=1e-5)
-    assert set(table["oedema"].fillna("")) <= {"", "yes", "no"} and read_model(run)["second_classes"] == ["no", "yes"]
+    assert (table["oedema=0"] + table["oedema=1"]).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert set(table["oedema"].fillna("")) <= {"", "0", "1"} and read_model(run)["second_classes"] == ["0", "1"]
+    assert (table["referable"] == ((table["grade"] >= 2) | (table["oedema=1"] >= 0.5)) * 1).all()
+    foveal.predict(run, data, out=tmp_path / "again.csv")
+    again = pd.read_csv(tmp_path / "again.csv").set_index("id").loc[table["id"]]
+    assert (again["referable"].to_numpy() == table["referable"].to_numpy()).all()
+    found = json.loads(foveal.evaluate(run).read_text())
+    judged = table[table["split"] == "test"]
+    ill = int(((judged["label"] >= 2) | (judged["oedema"] == "1")).sum())
+    assert ill > (judged["label"] >= 2).sum() and found["about"]["oedema"]
+    assert found["operating_points"][0]["sensitivity"]["n"] == ill
     numbers = run_of(data, tmp_path / "numbers", second="risk", epochs=1, folds=2)  # "1" must not become 1.0
     figures = json.loads(foveal.evaluate(numbers, split="val").read_text())["second"]["risk"]
     assert figures["accuracy"]["n"] == len(open_prepared(data).part("train", "val"))
