@@ -1,4 +1,4 @@
-"""Are photographs of another source told from the grader's own? Frozen ImageNet features, no training.
+"""Are photographs of another source told from the grader's own? Frozen ImageNet weights, no training.
 
     python benchmarks/unlike.py DATA_FOLDER [--weights imagenet] [--most 600] [--size 224] [--image-size 160]
 
@@ -21,6 +21,7 @@ from foveal.augment.views import NetworkInput, plain_view
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.nets.encoder import create_encoder
+from foveal.nets.texture import texture_of, watching
 from foveal.nets.weights import load_encoder_weights
 from foveal.predict.likeness import KINDS, diameter, fit_likeness, looks_of
 from foveal.sets.shards import in_threads
@@ -41,13 +42,14 @@ def read(folder: Path, size: int, most: int) -> list[Prepared]:
 
 
 def described(photographs: list[Prepared], encoder: torch.nn.Module, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """(looks, features) of photographs."""
+    """(looks, texture) of photographs."""
     pixels, half = np.stack([one.pixels for one in photographs]), (0.5,) * 3
     across = np.array([diameter(one.width, one.height, one.measures["border"]) for one in photographs])
     spec, device = NetworkInput(side, half, half), torch.device("cpu")
-    with torch.inference_mode():
-        parts = [encoder(plain_view(pixels[k : k + 64], spec, device)) for k in range(0, len(pixels), 64)]
-    return looks_of(pixels, across, side), torch.cat(parts).numpy()
+    with torch.inference_mode(), watching(encoder) as middle:
+        for start in range(0, len(pixels), 64):
+            encoder(plain_view(pixels[start : start + 64], spec, device))
+        return looks_of(pixels, across, side), torch.cat([texture_of(maps) for maps in middle]).numpy()
 
 
 def main() -> None:
@@ -66,11 +68,11 @@ def main() -> None:
         photographs = read(options.data / name / folder, options.size, options.most)
         sets[name] = described(photographs, encoder, options.image_size)
     for name in TRAINED_ON:
-        looks, features = sets[name]
+        looks, texture = sets[name]
         order = np.random.default_rng(0).permutation(len(looks))
         train, val, test = np.split(order, [int(0.6 * len(order)), int(0.75 * len(order))])
-        likeness = fit_likeness(looks[train], features[train], looks[val], features[val], options.image_size)
-        own = likeness.scores(looks[test], features[test])
+        likeness = fit_likeness(looks[train], texture[train], looks[val], texture[val], options.image_size)
+        own = likeness.scores(looks[test], texture[test])
         passed = [f"{kind} {share:.1%}" for kind, share in zip(KINDS, (own <= 1).mean(0), strict=True)]
         print(f"{name}: {len(train)} training, {len(val)} validation, {len(test)} test photographs")
         print(f"  own test photographs that pass: {(own <= 1).all(1).mean():.1%} ({', '.join(passed)})")

@@ -5,11 +5,13 @@
     resolution  the visible disc's diameter in the original photograph, in octaves
     sharpness   variance of the Laplacian of the prepared photograph at the network's size (Pech-Pacheco et al., 2000)
     colour      means and spreads of the channels within the disc, as a Mahalanobis distance
-    content     features of the encoder, as a Mahalanobis distance (Lee et al., 2018, with one Gaussian). Directions
-                beyond the first `DIRECTIONS` share one variance (Tipping and Bishop, 1999)
+    content     means and spreads of the maps in the middle of the encoder (nets/texture.py), as a Mahalanobis distance
+                (Lee et al., 2018, with one Gaussian). Directions beyond the first `DIRECTIONS` share one variance
+                (Tipping and Bishop, 1999)
 
-Each score is divided by a high quantile in validation, and the largest decides. A quantile of that largest score is the
-limit, so all four together call at most 3 % of validation photographs unlike.
+Each score is divided by a high quantile in validation, and above 1 a photograph is unlike. Content tells sources apart
+best, so it has the strictest limit; the others are for single photographs that are extreme. All four together call at
+most 4 % of validation photographs unlike.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from foveal.fundus.preparation import at_size
 
 FILE = "likeness.npz"
 KINDS = ("resolution", "sharpness", "colour", "content")
-PASSING = 0.97  # share of validation photographs that pass; 2 points are left for the chance of which they are
-DIRECTIONS = 64  # of the features that have their own variance
+PASSING = (0.995, 0.995, 0.995, 0.975)  # of validation photographs, for each kind
+FAR = 5  # spreads from the median: a limit for few validation photographs, of all kinds but content
+DIRECTIONS = 64  # of the texture that have their own variance
 SHRINKAGE = 0.1  # of variances towards their mean
 LEAST_SPREAD = np.array([0.1, 0.1])  # octaves, log variance: photographs of one size must not make all others unlike
 LEAST_HELD = 20  # photographs to set limits
@@ -43,54 +46,56 @@ _LEAST_LIMIT = np.array([2.5, 2.0, 1.0, 0.5])  # of scores in spreads
 class Likeness:
     """What training photographs look like; see `fit_likeness`. All arrays are float32.
 
-    plain: [2, 2], median and spread of resolution and sharpness. colours, features: [1 + k, D], the mean, then
+    plain: [2, 2], median and spread of resolution and sharpness. colours, texture: [1 + k, D], the mean, then
     directions divided by their spread. rest: [2], 1 / variance of the other directions. limits: [4], scores above them
     are unlike. side: pixels that the network sees.
     """
 
     plain: np.ndarray
     colours: np.ndarray
-    features: np.ndarray
+    texture: np.ndarray
     rest: np.ndarray
     limits: np.ndarray
     side: np.ndarray
 
-    def scores(self, looks: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """[n, 4], above 1 where unlike. looks: [n, 2 + 2 C] from `looks_of`. features: [n, D] of the encoder."""
-        return self._raw(looks, features) / self.limits
+    def scores(self, looks: np.ndarray, texture: np.ndarray) -> np.ndarray:
+        """[n, 4], above 1 where unlike. looks: [n, 2 + 2 C] from `looks_of`. texture: [n, D] of the encoder."""
+        return self._raw(looks, texture) / self.limits
 
-    def unlike(self, looks: np.ndarray, features: np.ndarray) -> list[str]:
+    def unlike(self, looks: np.ndarray, texture: np.ndarray) -> list[str]:
         """For each photograph the words of `KINDS` for what is unlike, the most unlike first; "" for nothing."""
         return [" ".join(KINDS[k] for k in np.argsort(-row, kind="stable") if row[k] > 1)
-                for row in self.scores(looks, features)]  # fmt: skip
+                for row in self.scores(looks, texture)]  # fmt: skip
 
-    def _raw(self, looks: np.ndarray, features: np.ndarray) -> np.ndarray:
+    def _raw(self, looks: np.ndarray, texture: np.ndarray) -> np.ndarray:
         middle, spread = self.plain
         away = np.abs(looks[:, :2] - middle) / spread
         colour = _distance(looks[:, 2:], self.colours, self.rest[0])
-        return np.column_stack([away, colour, _distance(features, self.features, self.rest[1])])
+        return np.column_stack([away, colour, _distance(texture, self.texture, self.rest[1])])
 
 
 def fit_likeness(
-    looks: np.ndarray, features: np.ndarray, held_looks: np.ndarray, held_features: np.ndarray, side: int
+    looks: np.ndarray, texture: np.ndarray, held_looks: np.ndarray, held_texture: np.ndarray, side: int
 ) -> Likeness:
     """Statistics of training photographs, and limits from photographs that the encoder did not learn from.
 
-    looks [n, 2 + 2 C] and features [n, D] of training photographs; of the m held-out ones in `held_looks` and
-    `held_features`. side: as in `looks_of`.
+    looks [n, 2 + 2 C] and texture [n, D] of training photographs; of the m held-out ones in `held_looks` and
+    `held_texture`. side: as in `looks_of`.
     """
     middle = np.median(looks[:, :2], 0)
     spread = np.maximum(1.4826 * np.median(np.abs(looks[:, :2] - middle), 0), LEAST_SPREAD)
     colours, colour_rest = _gaussian(looks[:, 2:])
-    directions, rest = _gaussian(features)
-    found = {"plain": np.stack([middle, spread]), "colours": colours, "features": directions,
+    directions, rest = _gaussian(texture)
+    found = {"plain": np.stack([middle, spread]), "colours": colours, "texture": directions,
              "rest": np.array([colour_rest, rest]), "limits": np.ones(4), "side": np.array(side)}  # fmt: skip
     start = Likeness(**{name: np.asarray(values, np.float32) for name, values in found.items()})
-    raw = start._raw(held_looks, held_features)
-    limits = np.maximum(_quantile(raw), _LEAST_LIMIT)
-    together = _quantile((raw / limits).max(1, keepdims=True))
+    raw = start._raw(held_looks, held_texture)
+    typical = np.median(raw, 0)
+    extreme = typical + FAR * 1.4826 * np.median(np.abs(raw - typical), 0)
+    limits = np.array([_quantile(raw[:, k], share) for k, share in enumerate(PASSING)])
+    limits[:3] = np.maximum(limits, extreme)[:3]
     # Scores are compared with float32 limits: a little room keeps the photograph at the limit on this side.
-    return Likeness(**asdict(start) | {"limits": (limits * np.maximum(together, 1) * 1.0001).astype(np.float32)})
+    return Likeness(**asdict(start) | {"limits": (np.maximum(limits, _LEAST_LIMIT) * 1.0001).astype(np.float32)})
 
 
 def looks_of(images: np.ndarray, diameters: np.ndarray, side: int) -> np.ndarray:
@@ -130,11 +135,12 @@ def write_likeness(run: Path, likeness: Likeness) -> None:
 
 
 def read_likeness(run: Path) -> Likeness | None:
-    """The statistics of a run; None for runs of earlier versions, which have none."""
+    """The statistics of a run; None for runs of earlier versions, which have none or others."""
     if not (run / FILE).is_file():
         return None
+    names = [field.name for field in fields(Likeness)]
     with np.load(run / FILE, allow_pickle=False) as arrays:
-        return Likeness(**{field.name: arrays[field.name] for field in fields(Likeness)})
+        return Likeness(**{name: arrays[name] for name in names}) if set(names) <= set(arrays.files) else None
 
 
 def is_batch_unlike(count: int, total: int) -> bool:
@@ -167,8 +173,6 @@ def _distance(values: np.ndarray, gaussian: np.ndarray, rest: float) -> np.ndarr
     return distance
 
 
-def _quantile(values: np.ndarray) -> np.ndarray:
-    """[columns]: the quantile that `PASSING` of new photographs stay below, on average (conformal, Vovk, 2005)."""
-    ordered = np.sort(values, 0)
-    row: np.ndarray = ordered[min(math.ceil((len(values) + 1) * PASSING), len(values)) - 1]
-    return row
+def _quantile(values: np.ndarray, share: float) -> float:
+    """The quantile of [n] that this share of new photographs stays below, on average (conformal, Vovk, 2005)."""
+    return float(np.sort(values)[min(math.ceil((len(values) + 1) * share), len(values)) - 1])

@@ -30,9 +30,9 @@ from foveal.sets.shards import in_threads
 BATCH = 64  # photographs to grade, and rows to write, at a time
 SET_BATCH = 256  # images to read from a prepared set at a time
 Read = tuple[Photograph, Prepared | FovealError]
-Want = tuple[Literal["probabilities", "features", "map"], ...]
+Want = tuple[Literal["probabilities", "features", "map", "texture"], ...]
 GRADE: Want = ("probabilities",)
-ALL: Want = ("probabilities", "features", "map")
+ALL: Want = ("probabilities", "features", "map", "texture")
 
 
 class Model(ABC):
@@ -85,16 +85,16 @@ class Model(ABC):
 
     @property
     def wanted(self) -> Want:
-        """What rows of predictions need: with `likeness`, also features."""
-        return GRADE if self.likeness is None else ("probabilities", "features")
+        """What rows of predictions need: with `likeness`, also the texture."""
+        return GRADE if self.likeness is None else ("probabilities", "texture")
 
     def unlike(self, images: np.ndarray, diameters: np.ndarray, answers: Answers) -> list[str]:
-        """The column `unlike` for prepared images [n, S, S, C] with answers that have features."""
+        """The column `unlike` for prepared images [n, S, S, C] with answers that have the texture."""
         assert self.likeness is not None
         if not len(images):
             return []
-        assert answers.features is not None
-        return self.likeness.unlike(looks_of(images, diameters, int(self.likeness.side)), answers.features)
+        assert answers.texture is not None
+        return self.likeness.unlike(looks_of(images, diameters, int(self.likeness.side)), answers.texture)
 
     def unlike_of(self, photographs: Sequence[Prepared], answers: Answers) -> list[str] | None:
         """The column `unlike` for photographs from `read`; None without `likeness`."""
@@ -171,7 +171,7 @@ class Model(ABC):
             yield replace(photograph, pixels=None), result
 
     def answer_batch(self, batch: Sequence[Read], want: Want = GRADE) -> Answers:
-        """The answers for the readable photographs of a batch, with features if the rows need them."""
+        """The answers for the readable photographs of a batch, with the texture if the rows need it."""
         want = (*want, *(name for name in self.wanted if name not in want))
         images = [result.pixels for _, result in batch if isinstance(result, Prepared)]
         return self.answer(np.stack(images), want) if images else self.nothing()
@@ -282,14 +282,15 @@ class Answers:
     """The result of `Model.answer` for n images and K classes; outputs not requested or not available are None.
 
     probabilities: float32 [n, K]. second: float32 [n, C], probabilities of a second task. features: float32 [n, D], of
-    the encoder. maps: float32 [n, h, w] >= 0, how much each place supports the grade. Probabilities are averaged over
-    test-time augmentation; features and maps are those of the original image.
+    the encoder. maps: float32 [n, h, w] >= 0, how much each place supports the grade. texture: float32 [n, 2 M], see
+    nets/texture.py. Probabilities are averaged over test-time augmentation; the others are of the original image.
     """
 
     probabilities: np.ndarray | None = None
     second: np.ndarray | None = None
     features: np.ndarray | None = None
     maps: np.ndarray | None = None
+    texture: np.ndarray | None = None
 
 
 def joined(parts: Sequence[Answers]) -> Answers:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from foveal.errors import FovealError
 from foveal.losses.grading import LOSSES
 from foveal.nets.encoder import create_encoder
 from foveal.nets.heads import Grader, Looking, has_map
+from foveal.nets.texture import texture_of, watching
 from foveal.predict.likeness import FILE as LIKENESS
 from foveal.predict.likeness import read_likeness
 from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
@@ -65,7 +67,7 @@ class Predictor(Model):
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
         self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
-        self.likeness = read_likeness(self.runs[0]) if self.has_features else None
+        self.likeness = read_likeness(_first_member(self.runs[0], model))
         self.readouts = [
             read_readout(path, made["decision"], made["task"] == "grading", made.get("readout", False))
             for path, made in zip(self.runs, models, strict=True)
@@ -117,9 +119,11 @@ class Predictor(Model):
         if "probabilities" not in want:
             return self._pass(self._only, pixels, want) if self.has_features else Answers()
         passes = [[self._pass(member, pixels, want) for member in members] for members in self.ensembles]
-        one = passes[0][0] if self.has_features else Answers()
+        first = passes[0][0]
+        one = first if self.has_features else Answers()
         return Answers(
             probabilities=self._read(passes).astype(np.float32), features=one.features, maps=one.maps,
+            texture=first.texture,
             second=_mean([one for of_run in passes for one in of_run], "second") if self.second else None,
         )  # fmt: skip
 
@@ -133,8 +137,9 @@ class Predictor(Model):
         tta = self.tta if "probabilities" in want else "none"
         looking = self.looking if "map" in want and self.has_maps else Looking(member.grader, self.decision, False)
         step, parts = BATCH // VIEWS[tta], []
-        for start in range(0, len(pixels), step):
-            with torch.inference_mode():
+        watched: Any = watching(member.grader.encoder) if "texture" in want else nullcontext()
+        with torch.inference_mode(), watched as middle:
+            for start in range(0, len(pixels), step):
                 seen = plain_view(pixels[start : start + step], member.input, self.device)
                 shares, features, *maps = look(looking, seen, tta)
                 found = {"maps": maps[0]} if maps else {}
@@ -144,7 +149,9 @@ class Predictor(Model):
                     found["probabilities"] = shares
                     if member.grader.second_head is not None:
                         found["second"] = member.grader.second_head(features).float().softmax(1)
-            parts.append(Answers(**{name: values.float().cpu().numpy() for name, values in found.items()}))
+                if middle is not None:  # the unchanged images come first
+                    found["texture"] = texture_of(middle.pop()[: len(seen)])
+                parts.append(Answers(**{name: values.float().cpu().numpy() for name, values in found.items()}))
         return joined(parts) if parts else self.nothing()
 
     def grade(self, shares: Tensor) -> Tensor:
@@ -206,6 +213,11 @@ def _grader_model(run: Path) -> dict[str, Any]:
         what = f"{run} is a pre-trained encoder, not a grader"
         raise FovealError("run.not_a_grader", what, fix=f"train a grader: foveal train DATA --init {run}")
     return model
+
+
+def _first_member(run: Path, model: dict[str, Any]) -> Path:
+    """The folder of the run's only grader, or of its first fold."""
+    return run / model["members"][0] if model.get("members") else run
 
 
 def _members(run: Path, model: dict[str, Any], device: torch.device) -> list[Member]:

@@ -117,10 +117,10 @@ def keep_likeness(
         looks, answers = [], []
         for part, images in predictor.images_of(prepared, records):
             looks.append(looks_of(images, diameters_of(part, prepared.measures), side))
-            answers.append(predictor.answer(images, ("features",)))
-        features = joined(answers).features
-        assert features is not None
-        found += [np.concatenate(looks), features]
+            answers.append(predictor.answer(images, ("texture",)))
+        texture = joined(answers).texture
+        assert texture is not None
+        found += [np.concatenate(looks), texture]
     write_likeness(run.path, fit_likeness(found[0], found[1], found[2], found[3], side))
 
 

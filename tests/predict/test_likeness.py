@@ -20,7 +20,7 @@ from foveal.sets.records import open_prepared
 
 
 def draw(random, count, shift=0.0):
-    """(looks [n, 8], features [n, 40]): correlated, all moved by `shift` standard deviations."""
+    """(looks [n, 8], texture [n, 40]): correlated, all moved by `shift` standard deviations."""
     mix = np.random.default_rng(9).normal(size=(40, 40))
     looks = random.normal(size=(count, 8)) * [0.2, 0.3, *[0.1] * 6] + [9, 4, *[0.5] * 6]
     return looks, random.normal(size=(count, 40)) @ mix + shift * 5
@@ -39,23 +39,23 @@ def test_at_most_one_in_twenty_of_the_own_photographs_is_unlike(likeness):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_named(likeness, kind):
-    looks, features = draw(np.random.default_rng(2), 50)
-    assert sum(words == "" for words in likeness.unlike(looks, features)) > 40
+    looks, texture = draw(np.random.default_rng(2), 50)
+    assert sum(words == "" for words in likeness.unlike(looks, texture)) > 40
     where = {"resolution": 0, "sharpness": 1, "colour": 4}
     if kind == "content":
-        features = features + 60
+        texture = texture + 60
     else:
         looks[:, where[kind]] += 3
-    found = likeness.unlike(looks, features)
+    found = likeness.unlike(looks, texture)
     assert all(words.split()[0] == kind for words in found)
 
 
 def test_equal_training_photographs_do_not_make_small_differences_unlike():
-    looks, features = np.tile([8.0, 3, *[0.5] * 6], (50, 1)), np.zeros((50, 5))
-    likeness = fit_likeness(looks, features, looks, features, 64)
-    assert likeness.unlike(looks[:1], features[:1]) == [""]
-    assert likeness.unlike(looks[:1] + np.array([0.2, 0.1, *[0] * 6]), features[:1]) == [""]
-    assert likeness.unlike(looks[:1] + np.array([1, 0, *[0] * 6]), features[:1]) == ["resolution"]
+    looks, texture = np.tile([8.0, 3, *[0.5] * 6], (50, 1)), np.zeros((50, 5))
+    likeness = fit_likeness(looks, texture, looks, texture, 64)
+    assert likeness.unlike(looks[:1], texture[:1]) == [""]
+    assert likeness.unlike(looks[:1] + np.array([0.2, 0.1, *[0] * 6]), texture[:1]) == [""]
+    assert likeness.unlike(looks[:1] + np.array([1, 0, *[0] * 6]), texture[:1]) == ["resolution"]
 
 
 def test_looks_measure_size_sharpness_and_colour():
@@ -94,3 +94,18 @@ def test_train_keeps_the_likeness_and_predict_says_it(tmp_path, capsys):
     assert all("resolution" in words and "colour" in words for words in strange)
     (run / FILE).unlink()  # as in a run of an earlier version
     assert "unlike" not in pd.read_csv(foveal.predict(run, data, out=tmp_path / "old.csv"))
+
+
+def test_folds_use_the_likeness_of_the_first(tmp_path):
+    data = foveal.prepare("phantom:120", out=tmp_path / "set", size=32)
+    run = foveal.train(data, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16, folds=2)
+    together, first = (open_model([path], "cpu") for path in (run, run / "fold1"))
+    prepared = open_prepared(data)
+    images, sizes = prepared.pixels(prepared.records), np.full(len(prepared.records), 32.0)
+    found = [model.unlike(images, sizes, model.answer(images, model.wanted)) for model in (together, first)]
+    assert found[0] == found[1] and "unlike" in pd.read_csv(foveal.predict(run, data, out=tmp_path / "own.csv"))
+
+
+def test_the_statistics_of_earlier_runs_are_left_out(likeness, tmp_path):
+    np.savez(tmp_path / FILE, plain=likeness.plain, features=np.zeros((2, 40)))
+    assert read_likeness(tmp_path) is None
