@@ -24,7 +24,7 @@ from foveal.files import read_json
 from foveal.page.words import counted
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import SIGHT_THREATENING_FROM, Scale, class_that_starts_at
-from foveal.sets.corrections import apply_corrections, label_of, read_corrections
+from foveal.sets.corrections import apply_corrections, read_corrections
 from foveal.sets.splits import HELD_OUT
 
 
@@ -102,22 +102,9 @@ def with_corrections(table: pd.DataFrame, file: Path, names: list[str]) -> tuple
     graded = changes[changes["id"].isin(table["id"])]
     if not len(graded):
         raise FovealError("corrections.no_match", f"--corrections {file} contains none of the graded images")
-    corrected = apply_corrections(_before(table, graded, names), file, names, partly=True)
+    corrected = apply_corrections(table, file, names, partly=True)
     changed = int((corrected["label"].astype(object).fillna(-1) != table["label"].astype(object).fillna(-1)).sum())
     return corrected, {"file": file.name, "all": len(changes), "rows": len(graded), "changed": changed}
-
-
-def _before(table: pd.DataFrame, changes: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The predictions with corrected labels reset to their value before any correction."""
-    table = table.copy()
-    place_of = dict(zip(table["id"], table.index, strict=True))
-    for name, rows in changes.groupby("id", sort=False):
-        label: Any = table["label"][place_of[name]]
-        now = None if pd.isna(label) else int(label)
-        first, outcomes = label_of(rows["old"].iloc[0], names), [label_of(new, names) for new in rows["new"]]
-        if now != first and now in outcomes:
-            table.loc[place_of[name], "label"] = first
-    return table
 
 
 def unlearned(table: pd.DataFrame) -> pd.DataFrame:

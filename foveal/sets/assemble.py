@@ -16,21 +16,14 @@ import pandas as pd
 from foveal.config import build
 from foveal.console import say, show_table, warn
 from foveal.files import write_json, write_table
-from foveal.fundus.fingerprint import from_text
 from foveal.fundus.preparation import Preparation
 from foveal.fundus.quality import FLAGS, UNGRADABLE
-from foveal.sets.duplicates import Pictures, describe_pairs, find_duplicates
-from foveal.sets.records import (
-    COLUMNS,
-    COLUMNS_FILE,
-    PreparedSet,
-    counts_of,
-    open_prepared,
-    read_records,
-    torn_copies,
-    validate,
-)
-from foveal.sets.shards import FACTS, Shards, gather, read_facts
+from foveal.sets.corrections import CHANGES, apply_corrections, later_names
+from foveal.sets.corrections import FILE as CORRECTIONS
+from foveal.sets.duplicates import describe_pairs, find_duplicates
+from foveal.sets.growth import changes_of, check_moves, earlier_set, moves_of, pictures_of, report_growth
+from foveal.sets.records import COLUMNS, COLUMNS_FILE, PreparedSet, counts_of, open_prepared, torn_copies, validate
+from foveal.sets.shards import FACTS, Shards, read_facts
 from foveal.sets.splits import SplitOptions, decide_splits
 from foveal.sources.cards import Card
 from foveal.sources.source import KEPT, Source
@@ -44,9 +37,11 @@ class Assembly:
     """What a prepared set is made from, besides its shards.
 
     stamps: size and time of change of each file, as in the shards. asked: the options as they were given.
+    identity: under which names of patients mean one person; it stays when the source moves.
     """
 
     name: str
+    identity: str
     card: Card
     source: Source
     stamps: list[str]
@@ -56,13 +51,14 @@ class Assembly:
     source_hash: str
 
 
-def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
+def assemble(folder: Path, assembly: Assembly, *, grows: bool = False, accept_moves: bool = False) -> None:
     """Write records.csv, measures.csv, duplicates.csv, rejected.csv, columns.csv and card.json.
 
     grows: `folder` is an existing set. Its splits stay, and it can be opened at any moment while it is extended.
+    FovealError, before anything is written, where images would change sides (without `accept_moves`), or where
+    corrections disagree with the new labels.
     """
     source = assembly.source
-    before = read_records(folder / "records.csv") if grows else None
     facts = read_facts(folder / "images")
     records = source.table.merge(facts, on="file", how="left", validate="m:1", suffixes=("_source", ""))
     records["flags"] = (records.pop("flags_source") + " " + records["flags"]).str.strip()
@@ -72,11 +68,12 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     if assembly.asked["drop_ungradable"]:
         records, ungradable = drop_ungradable(records)
         rejected.append(ungradable)
-    copies = find_copies(records, folder / "images", assembly.card.fundus)
+    # Exact copies and, among photographs, near ones.
+    copies = find_duplicates(pictures_of(records, Shards(folder / "images")), near=assembly.card.fundus)
     pairs = describe_pairs(records, records, copies)
     options = build(SplitOptions, {name: assembly.asked[name] for name in SplitOptions.__annotations__})
-    earlier = {} if before is None else dict(zip(before["id"], before["split"], strict=True))
-    records, left_out = decide_splits(records, copies, options, earlier)
+    earlier = earlier_set(folder, records, assembly.card.fundus) if grows else None
+    records, left_out = decide_splits(records, copies, options, earlier.splits if earlier else {})
     rejected.append(left_out)
     records["label"] = records["label"].astype("Int64")
     records = records.assign(source=records.get("source", ""), camera=cameras(records))
@@ -85,8 +82,17 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False) -> None:
     tables = {"measures.csv": records[["id", *measured, "fingerprint"]]}
     if kept := [name for name in records.columns if name.startswith(KEPT)]:
         tables[COLUMNS_FILE] = records[["id", *kept]].rename(columns=lambda name: name.removeprefix(KEPT))
-    if before is not None:
-        write_passage(folder, before, pairs, tables)
+    if earlier:
+        moves = moves_of(earlier, records, left_out)
+        check_moves(moves, folder, accept_moves)
+        changes = changes_of(earlier, moves, folder)
+        if (folder / CORRECTIONS).is_file():
+            names = later_names(changes, records["id"])
+            apply_corrections(records, folder / CORRECTIONS, list(source.classes), names=names)
+        report_growth(earlier, records, folder)
+        if len(changes):
+            write_table(folder / CHANGES, changes)
+        write_passage(folder, earlier.records, pairs, tables)
     write_table(folder / "records.csv", records[list(COLUMNS)])
     tables |= {"duplicates.csv": pairs, "rejected.csv": pd.concat(rejected)[["file", "reason"]]}
     for name, table in tables.items():
@@ -124,23 +130,9 @@ def drop_ungradable(records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return records[~bad].reset_index(drop=True), records[bad].assign(reason="cannot be graded: " + words[bad])
 
 
-def find_copies(records: pd.DataFrame, images: Path, photographs: bool) -> pd.DataFrame:
-    """Pairs of rows that show one picture: exact copies and, among photographs, near copies."""
-    shards, shard, row = Shards(images), records["shard"].to_numpy(), records["row"].to_numpy()
-    pictures = Pictures(
-        fingerprints=from_text(records["fingerprint"].tolist()), hashes=records["sha256"].to_numpy(),
-        read=lambda index: gather(shards, shard[index], row[index]),
-    )  # fmt: skip
-    return find_duplicates(pictures, near=photographs)
-
-
 def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected: int) -> None:
     """Write card.json: what the set is, where it comes from, how it was made, and its counts."""
     card, source, classes = assembly.card, assembly.source, list(assembly.source.classes)
-    identity = assembly.name
-    if identity in UNNAMED:  # equal names of patients mean one person only within this source
-        drawn = f" {assembly.asked['seed']}" if assembly.name == "phantom" else ""
-        identity = f"{assembly.name} {', '.join(assembly.asked['source'])}{drawn}"
     facts = {
         "name": assembly.name,
         "title": card.title,
@@ -149,7 +141,7 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "scale": assembly.scale,
         "fundus": card.fundus,
         "source": assembly.asked["source"],
-        "identity": identity,
+        "identity": assembly.identity,
         "options": assembly.preparation.as_dict(),
         "asked": assembly.asked,
         "counts": counts_of(records, classes),
@@ -160,6 +152,14 @@ def write_card(folder: Path, assembly: Assembly, records: pd.DataFrame, rejected
         "content_hash": hashlib.sha256((folder / "records.csv").read_bytes()).hexdigest(),
     }
     write_json(folder / "card.json", facts)
+
+
+def identity_of(name: str, asked: dict[str, Any]) -> str:
+    """Under which name the patients of a new set mean one person."""
+    if name not in UNNAMED:
+        return name
+    drawn = f" {asked['seed']}" if name == "phantom" else ""
+    return f"{name} {', '.join(asked['source'])}{drawn}"
 
 
 def report(out: Path) -> None:

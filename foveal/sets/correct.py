@@ -15,7 +15,15 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import write_text
 from foveal.runs import sole_writer
-from foveal.sets.corrections import COLUMNS, FILE, corrections_text, label_of, read_corrections
+from foveal.sets.corrections import (
+    COLUMNS,
+    FILE,
+    corrections_text,
+    label_of,
+    later_names,
+    read_changes,
+    read_corrections,
+)
 from foveal.sets.records import open_prepared
 
 
@@ -48,26 +56,28 @@ def correct(config: CorrectConfig) -> Path:
 def _correct(config: CorrectConfig) -> Path:
     prepared = open_prepared(config.data)
     records = prepared.records.set_index("id")
-    if config.image not in records.index:
-        raise FovealError("corrections.image", f"{config.data} has no image '{config.image}' in its records.csv")
-    label: Any = records["label"][config.image]
+    names = later_names(read_changes(config.data), records.index)
+    image = names.get(config.image, config.image)
+    if image not in records.index:
+        raise FovealError("corrections.image", f"{config.data} has no image '{image}' in its records.csv")
+    label: Any = records["label"][image]
     file = config.data / FILE
     before = read_corrections(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     old = None if pd.isna(label) else int(label)
-    if old is None and config.image not in set(before["id"]):
+    if old is None and image not in {names.get(name, name) for name in before["id"]}:
         fix = "add a first label to the table of the source and prepare again"
-        raise FovealError("corrections.unlabelled", f"'{config.image}' has no label to correct", fix=fix)
+        raise FovealError("corrections.unlabelled", f"'{image}' has no label to correct", fix=fix)
     new = label_of(config.new, prepared.classes)
     if new == old:
         name = _name(new, prepared.classes)
-        raise FovealError("corrections.unchanged", f"'{config.image}' has this label already: {name}")
+        raise FovealError("corrections.unchanged", f"'{image}' has this label already: {name}")
     old_text, new_text = ("" if label is None else str(label) for label in (old, new))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    row = (config.image, old_text, new_text, config.who or getpass.getuser(), now, config.why.strip())
+    row = (image, old_text, new_text, config.who or getpass.getuser(), now, config.why.strip())
     table = pd.concat([before, pd.DataFrame([row], columns=list(COLUMNS))])
     write_text(file, corrections_text(table))
     change = f"{_name(old, prepared.classes)} -> {_name(new, prepared.classes)}"
-    say(f"{config.image}: {change}; {len(table)} corrections in {file}")
+    say(f"{image}: {change}; {len(table)} corrections in {file}")
     return file
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -19,6 +21,9 @@ from foveal.errors import FovealError
 
 FILE = "corrections.csv"
 COLUMNS = ("id", "old", "new", "who", "when", "why")
+CHANGES = "changes.csv"  # of a set that has grown: see foveal/sets/growth.py
+SAME_PICTURE = ("renamed", "saved again")  # changes after which a correction still holds
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 # A spreadsheet would run a cell that begins like this as a formula, and anybody can write names and notes. So writing
 # puts an apostrophe in front, which makes the cell text, and reading removes it. The pattern includes cells that begin
 # with apostrophes followed by such a sign: they get one more, so that every text is restored exactly.
@@ -58,33 +63,66 @@ def read_corrections(file: Path) -> pd.DataFrame:
     return table.reindex(columns=list(COLUMNS), fill_value="")
 
 
-def apply_corrections(records: pd.DataFrame, file: Path, classes: list[str], partly: bool = False) -> pd.DataFrame:
-    """The records after all corrections of `file`, in their order.
+def read_changes(folder: Path) -> pd.DataFrame:
+    """changes.csv of a set that has grown, as text: id, was, change, similarity, before, after, why."""
+    file = folder / CHANGES
+    if not file.is_file():
+        return pd.DataFrame(columns=["id", "was", "change", "similarity", "before", "after", "why"], dtype=str)
+    return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def later_names(changes: pd.DataFrame, ids: Iterable[str]) -> dict[str, str]:
+    """Earlier id -> id now, one of `ids`, of the pictures that `changes` found again under another name."""
+    same, now = changes[changes["change"].isin(SAME_PICTURE)], set(ids)
+    names: dict[str, str] = {}
+    for then, was in zip(reversed(same["id"].tolist()), reversed(same["was"].tolist()), strict=True):
+        name = names.get(then, then)  # a picture can be renamed again, in a later row
+        if name in now and was not in now:
+            names[was] = name
+    return names
+
+
+def apply_corrections(
+    records: pd.DataFrame, file: Path, classes: list[str], *, partly: bool = False, names: Mapping[str, str] = NO_NAMES
+) -> pd.DataFrame:
+    """The records after all corrections of `file`, in their order; those that a label contains already are accepted.
 
     partly: the file may name other images too, such as those of the whole set when `records` is only its test part.
-    An image whose label is removed becomes unlabelled. FovealError for an unknown id, or an `old` that is not the
-    image's label: such a file belongs to another set, or to labels that have changed since.
+    names: earlier id -> id in `records`, as from `later_names`. An image whose label is removed becomes unlabelled.
+    FovealError for an unknown id, or an `old` that is not the image's label: such a file belongs to another set, or to
+    labels that have changed since.
     """
-    records = records.copy()
+    records, changes = records.copy(), read_corrections(file)
     place_of = dict(zip(records["id"], records.index, strict=True))
-    removed: dict[str, str] = {}  # images whose label was removed, with their split, in case it is restored
-    for line, change in enumerate(read_corrections(file).to_dict("records"), start=2):
-        if change["id"] not in place_of and partly:
-            continue
-        if change["id"] not in place_of:
-            raise FovealError("corrections.image", f"{file}, line {line}: the set has no image '{change['id']}'")
-        place = place_of[change["id"]]
-        label: Any = records["label"][place]
-        old, new = label_of(change["old"], classes), label_of(change["new"], classes)
-        restored = old is None and change["id"] in removed
-        if not restored and (old is None or pd.isna(label) or old != int(label)):
-            now = "none" if pd.isna(label) else label
-            what = f"{file}, line {line}: '{change['id']}' should have label {change['old'] or 'none'}, has {now}"
-            raise FovealError("corrections.label", what)
-        records.loc[place, "label"] = pd.NA if new is None else new
-        if restored:
-            records.loc[place, "split"] = removed.pop(change["id"])
-        if new is None:
-            removed[change["id"]] = str(records["split"][place])
-            records.loc[place, "split"] = "unlabelled"
+    changes = changes.assign(line=range(2, len(changes) + 2), id=[names.get(name, name) for name in changes["id"]])
+    for name, steps in changes.groupby("id", sort=False):
+        if name in place_of:
+            place = place_of[name]
+            label = _corrected(steps, records["label"][place], classes, file)
+            records.loc[place, "label"] = pd.NA if label is None else label
+            if label is None:
+                records.loc[place, "split"] = "unlabelled"
+        elif not partly:
+            line = steps["line"].iloc[0]
+            fix = "put the image back, or delete that line"
+            raise FovealError("corrections.image", f"{file}, line {line}: the set has no image '{name}'", fix=fix)
     return records
+
+
+def _corrected(steps: pd.DataFrame, label: Any, classes: list[str], file: Path) -> int | None:
+    """The label of one image after its corrections; None for no label."""
+    now = None if pd.isna(label) else int(label)
+    changes = [tuple(label_of(text, classes) for text in pair) for pair in zip(steps["old"], steps["new"], strict=True)]
+    taken = 0
+    if changes[0][0] != now:
+        taken = max((number for number, (_, new) in enumerate(changes, start=1) if new == now), default=0)
+    for number in range(taken, len(changes)):
+        old, new = changes[number]
+        if old != now or (old is None and number == 0):
+            line, should, image = (str(steps[name].iloc[number]) for name in ("line", "old", "id"))
+            has = "none" if now is None else now
+            what = f"{file}, line {line}: '{image}' should have label {should or 'none'}, has {has}"
+            fix = "if the label of the source is right, add it with `foveal correct`, then prepare again"
+            raise FovealError("corrections.label", what, fix=fix)
+        now = new
+    return now

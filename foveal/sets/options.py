@@ -86,6 +86,8 @@ class PrepareConfig:
     labelled: int = 0
     # Maximum number of unlabelled images to keep; 0 keeps all. Without a number: all images are unlabelled.
     unlabelled: NumberOrAll = 0
+    # Let a set that grows move images between training, validation and test, where copies or the source demand it.
+    accept_moves: bool = False
     # Random seed of the split and, for phantoms, of the drawings.
     seed: int = 0
 

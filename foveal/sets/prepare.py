@@ -6,7 +6,8 @@
     foveal prepare --list
 
 A new set is written beside `--out` and moved there when it is complete. The same command resumes an interrupted run.
-If the source has new pictures, they get new shards; all decisions about the earlier pictures stay.
+If the source has new pictures, they get new shards; all decisions about the earlier pictures stay. A source that was
+moved is given in its new place.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from foveal.files import check_free, read_json, write_json
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.runs import sole_writer
 from foveal.sets import joined
-from foveal.sets.assemble import Assembly, assemble, report, say_patients
+from foveal.sets.assemble import Assembly, assemble, identity_of, report, say_patients
+from foveal.sets.growth import check_growth, check_moved
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
 from foveal.sets.options import ALL, PrepareConfig
 from foveal.sets.records import open_prepared
@@ -37,7 +39,7 @@ from foveal.sources.cards import CARDS, ICDR, Card
 from foveal.sources.registry import list_cards, read_source
 from foveal.sources.source import Source, SourceOptions, merge_classes
 
-FREE_OPTIONS = ("out", "ray", "list")  # decide where the work is done, not its result
+FREE_OPTIONS = ("out", "ray", "list", "accept_moves")  # decide where and whether the work is done, not its result
 STARTED = "started.json"  # in an unfinished set: its source and options
 SAMPLE = 48  # pictures of an unknown source that decide whether it holds photographs of the retina
 
@@ -48,24 +50,30 @@ def prepare(config: PrepareConfig) -> Path:
         list_cards()
         return config.out
     existing = check_out(config)
-    if existing and not any(path.exists() or is_drawn(path) for path in config.source):
+    if existing and not is_there(config):
         say(f"{config.out} is prepared already; its source {config.source[0]} is not available here")
         return config.out
     if existing:
         (config.out / STARTED).unlink(missing_ok=True)  # left by a run that was interrupted in its last step
     assembly, stamps = read(config, existing), set(read_facts(config.out / "images")["stamp"])
+    moved = existing and existing["asked"]["source"] != assembly.asked["source"]
+    if existing and moved:
+        check_moved(config.out, existing, assembly.asked, assembly.source, assembly.stamps)
     if not existing:
         make(config, assembly)
     elif assembly.source_hash == existing["source_hash"] and RETRY not in stamps:
+        if moved:
+            place = {"source": assembly.asked["source"], "asked": assembly.asked}
+            write_json(config.out / "card.json", read_json(config.out / "card.json") | place)
         say(f"{config.out} is prepared already with these options, and its source has nothing new")
         say_patients(open_prepared(config.out))
         return config.out
     else:
-        check_growth(config, existing, assembly.source)
+        check_growth(assembly.asked, config.out, existing, assembly.source)
         with sole_writer(config.out, "prepare"):
             decode(config, config.out, assembly)
             check_any_read(config.out, assembly.source)
-            assemble(config.out, assembly, grows=True)
+            assemble(config.out, assembly, grows=True, accept_moves=config.accept_moves)
             remove_unfinished(config.out)
     report(config.out)
     return config.out
@@ -119,6 +127,11 @@ def is_joined(config: PrepareConfig) -> bool:
     return len(config.source) > 1 or (config.source[0] / "records.csv").is_file()
 
 
+def is_there(config: PrepareConfig) -> bool:
+    """Whether any of the sources can be read."""
+    return any(path.exists() or is_drawn(path) for path in config.source)
+
+
 def is_drawn(path: Path) -> bool:
     """True for phantom:600, which is not a file."""
     return path.name.startswith("phantom:")
@@ -138,9 +151,10 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
         preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
     scale = choose_scale(config, source, card)
+    asked = _asked(config)
     return Assembly(
-        name=name, card=card, source=source, stamps=stamps, scale=scale, preparation=preparation, asked=_asked(config),
-        source_hash=source_hash(source, stamps),
+        name=name, identity=existing["identity"] if existing else identity_of(name, asked), card=card, source=source,
+        stamps=stamps, scale=scale, preparation=preparation, asked=asked, source_hash=source_hash(source, stamps),
     )  # fmt: skip
 
 
@@ -194,7 +208,10 @@ def check_out(config: PrepareConfig) -> dict[str, Any] | None:
         return None
     card = open_prepared(config.out).card
     before, now = card["asked"], _asked(config)
-    if different := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
+    different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if different == ["source"] and is_there(config) and not any(map(is_drawn, config.source)):
+        return card  # the source may have moved, see check_moved
+    if different:
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
         what = f"--out {config.out} exists already, made with other options ({listed})"
         raise FovealError("output.other_options", what, fix="choose another --out, or delete it")
@@ -214,21 +231,6 @@ def source_hash(source: Source, stamps: list[str]) -> str:
     if source.images is not None:
         digest.update(np.ascontiguousarray(source.images).data)
     return digest.hexdigest()
-
-
-def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) -> None:
-    """FovealError where a set cannot be extended by the changes in its source."""
-    what = f"{source.root} has changed since {config.out} was made"
-    if source.images is not None:
-        why = "its arrays have changed"
-    elif config.labelled or config.unlabelled > 0:
-        why = "--labelled and --unlabelled choose among all images"
-    elif list(source.classes) != card["classes"]:
-        now, then = (", ".join(classes) or "none" for classes in (source.classes, card["classes"]))
-        why = f"its classes are {now} now, and were {then}"
-    else:
-        return
-    raise FovealError("source.changed", f"{what}: {why}", fix="prepare it again with another --out")
 
 
 def check_any_read(folder: Path, source: Source) -> None:

@@ -9,6 +9,7 @@ A prepared set is a folder that any tool can read:
     DATA/measures.csv        a row per image: the measures of a photograph, and its fingerprint
     DATA/columns.csv         other columns of the source's table under their own names, if there are any, and id
     DATA/corrections.csv     second opinions on labels, if there are any: applied whenever the set is opened
+    DATA/changes.csv         of a set that has grown: pictures under new names, and images that changed sides
     DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
 """
 
@@ -28,7 +29,7 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import read_json
 from foveal.sets.corrections import FILE as CORRECTIONS
-from foveal.sets.corrections import apply_corrections, read_corrections
+from foveal.sets.corrections import apply_corrections, later_names, read_changes, read_corrections
 from foveal.sets.shards import Shards, gather
 from foveal.sources.source import SPLITS
 
@@ -108,7 +109,8 @@ def open_prepared(path: Path) -> PreparedSet:
     # Computed from records.csv, since the card is written a moment later when a set is extended.
     digest = hashlib.sha256((path / "records.csv").read_bytes()).hexdigest()
     if corrections.is_file():
-        records = apply_corrections(records, corrections, card["classes"])
+        names = later_names(read_changes(path), records["id"])
+        records = apply_corrections(records, corrections, card["classes"], names=names)
         digest = hashlib.sha256(digest.encode() + corrections.read_bytes()).hexdigest()
         card["corrections"] = len(read_corrections(corrections))
         say(f"{path}: {card['corrections']} corrections of labels, from {CORRECTIONS}")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.sets.corrections import read_corrections
+from foveal.sets.corrections import later_names, read_corrections
 from foveal.sets.records import open_prepared
 
 
@@ -114,3 +114,35 @@ def test_evaluating_never_writes_over_corrections_of_other_images(data, grader_r
         grader_run, corrections=tmp_path / "mine" / "corrections.csv", out=tmp_path / "mine" / "metrics.json"
     )
     assert (data / "corrections.csv").read_bytes() == before == (tmp_path / "mine" / "corrections.csv").read_bytes()
+
+
+def test_a_correction_that_the_source_contains_already_is_no_conflict(tmp_path, write_phantoms, refuses):
+    source = tmp_path / "photos"
+    write_phantoms(source, 20)
+    (source / "labels.csv").write_text("image,grade\n" + "".join(f"{n % 5}/{n:03d}.png,{n % 5}\n" for n in range(20)))
+    out = foveal.prepare(source, out=tmp_path / "set", size=32, dataset="table")
+    image = open_prepared(out).part("train")["id"].iloc[0]
+    label = int(open_prepared(out).records.set_index("id")["label"][image])
+    first, second, third = ((label + step) % 5 for step in (1, 2, 3))
+    foveal.correct(out, image, new=str(first), why="a")
+    foveal.correct(out, image, new=str(second), why="b")
+    table = (source / "labels.csv").read_text()
+    for now, then in ((first, second), (second, second)):  # the source takes over the first one, then both
+        (source / "labels.csv").write_text(table.replace(f"{image}.png,{label}", f"{image}.png,{now}"))
+        foveal.prepare(source, out=out, size=32, dataset="table")
+        assert open_prepared(out).records.set_index("id")["label"][image] == then
+    before = (out / "records.csv").read_bytes()
+    (source / "labels.csv").write_text(table.replace(f"{image}.png,{label}", f"{image}.png,{third}"))
+    with refuses("corrections.label", image, label, third):
+        foveal.prepare(source, out=out, size=32, dataset="table")
+    assert (out / "records.csv").read_bytes() == before
+    foveal.correct(out, image, new=str(third), why="the source is right")
+    foveal.prepare(source, out=out, size=32, dataset="table")
+    assert open_prepared(out).records.set_index("id")["label"][image] == third
+
+
+def test_later_names_follow_a_picture_that_was_renamed_twice():
+    same = [("b", "a", "renamed"), ("c", "b", "saved again"), ("y", "x", "similar"), ("q", "p", "moved")]
+    changes = pd.DataFrame(same, columns=["id", "was", "change"])
+    assert later_names(changes, ["c", "y", "q"]) == {"a": "c", "b": "c"}
+    assert later_names(changes, ["b", "y", "q"]) == {"a": "b"}

@@ -172,3 +172,142 @@ def test_what_could_not_be_read_for_want_of_a_package_is_tried_again(write_phant
     assert "foveal[dicom]" in (out / "rejected.csv").read_text()
     foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)
     assert "0/scan.dcm" in (out / "rejected.csv").read_text() and "pydicom" not in (out / "rejected.csv").read_text()
+
+
+def write_table(root, rows):
+    """Pictures of noise with a table; rows: id -> (grade, patient, number of the picture)."""
+    root.mkdir(exist_ok=True)
+    for name, (_, _, number) in rows.items():
+        noise = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / f"{name}.png"), noise)
+    lines = [f"{name},{grade},{patient}\n" for name, (grade, patient, _) in rows.items()]
+    (root / "labels.csv").write_text("image,grade,patient\n" + "".join(lines))
+
+
+NOISE = {"size": 32, "fundus": "no"}
+
+
+@pytest.fixture
+def clinic(tmp_path):
+    """A source of twenty patients, its rows, and the set made from it."""
+    rows = {f"i{n:02d}": (n % 2, f"p{n}", n) for n in range(20)}
+    write_table(tmp_path / "clinic", rows)
+    return tmp_path / "clinic", rows, foveal.prepare(tmp_path / "clinic", out=tmp_path / "set", **NOISE)
+
+
+def sides_of(out):
+    return open_prepared(out).records.set_index("id")["split"]
+
+
+def test_a_late_copy_moves_no_judged_image_without_being_asked(clinic, refuses):
+    source, rows, out = clinic
+    before, records = sides_of(out), (out / "records.csv").read_bytes()
+    judged, taught = (before.index[before == split][0] for split in ("test", "train"))
+    write_table(source, rows | {"late": (rows[judged][0], rows[taught][1], rows[judged][2])})
+    with refuses("split.moves", judged, "test", taught, "late", "--accept-moves"):
+        foveal.prepare(source, out=out, **NOISE)
+    assert (out / "records.csv").read_bytes() == records and not (out / "changes.csv").exists()
+    foveal.prepare(source, out=out, accept_moves=True, **NOISE)
+    after = sides_of(out)
+    assert after[judged] == after["late"] == "train" and after.drop([judged, "late"]).equals(before.drop(judged))
+    changes = pd.read_csv(out / "changes.csv")
+    assert changes[["id", "before", "after"]].to_numpy().tolist() == [[judged, "test", "train"]]
+    assert foveal.prepare(source, out=out, **NOISE) == out and sides_of(out).equals(after)
+
+
+def test_a_late_copy_that_ties_nothing_to_training_goes_where_the_picture_is(clinic):
+    source, rows, out = clinic
+    judged = sides_of(out).eq("test").idxmax()
+    write_table(source, rows | {"late": (rows[judged][0], "new", rows[judged][2])})
+    foveal.prepare(source, out=out, **NOISE)
+    assert sides_of(out)["late"] == "test" and not (out / "changes.csv").exists()
+
+
+def test_a_judged_image_without_a_label_from_now_on_is_not_learned_from_silently(clinic, refuses):
+    source, rows, out = clinic
+    before = sides_of(out)
+    judged, taught = (before.index[before == split][0] for split in ("test", "train"))
+    write_table(source, rows | {taught: ("", *rows[taught][1:])})
+    foveal.prepare(source, out=out, **NOISE)  # a training image that becomes unlabelled is listed, and needs no leave
+    assert sides_of(out)[taught] == "unlabelled"
+    write_table(source, rows | {taught: ("", *rows[taught][1:]), judged: ("", *rows[judged][1:])})
+    with refuses("split.moves", judged, "unlabelled"):
+        foveal.prepare(source, out=out, **NOISE)
+    changes = pd.read_csv(out / "changes.csv")
+    assert changes[["id", "before", "after"]].to_numpy().tolist() == [[taught, "train", "unlabelled"]]
+
+
+def test_renamed_pictures_keep_their_side_and_their_corrections(clinic):
+    source, rows, out = clinic
+    before = sides_of(out)
+    judged = before.eq("test").idxmax()
+    foveal.correct(out, judged, new=str(1 - rows[judged][0]), why="seen again")
+    for file in source.glob("*.png"):
+        file.unlink()
+    renamed = {name.replace("i", "again"): row for name, row in reversed(rows.items())}
+    write_table(
+        source, {name: (grade, "", number) for name, (grade, _, number) in renamed.items()} | {"new": (0, "", 99)}
+    )
+    foveal.prepare(source, out=out, **NOISE)
+    grown = open_prepared(out).records.set_index("id")
+    names = before.index.str.replace("i", "again")
+    assert grown["split"].reindex(names).tolist() == before.tolist() and len(grown) == 21
+    assert grown["label"][judged.replace("i", "again")] == 1 - rows[judged][0]
+    changes = pd.read_csv(out / "changes.csv").set_index("was")
+    assert changes.loc[before.index, "id"].tolist() == names.tolist() and set(changes["change"]) == {"renamed"}
+    foveal.correct(out, judged, new=str(rows[judged][0]), why="under its earlier name")
+    assert open_prepared(out).records.set_index("id")["label"][judged.replace("i", "again")] == rows[judged][0]
+
+
+def test_photographs_saved_again_keep_their_side(write_phantoms, tmp_path):
+    write_phantoms(tmp_path / "photos", 20, size=96)
+    out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=64, fundus="yes")
+    before = sides_of(out)
+    for file in sorted((tmp_path / "photos").rglob("*.png")):
+        cv2.imwrite(str(file.with_name(f"x{file.stem}.jpg")), cv2.imread(str(file)), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        file.unlink()
+    foveal.prepare(tmp_path / "photos", out=out, size=64, fundus="yes")
+    after = sides_of(out)
+    assert after[before.index.str.replace("/", "/x")].tolist() == before.tolist()
+    changes = pd.read_csv(out / "changes.csv")
+    assert set(changes["change"]) == {"saved again"} and changes["similarity"].min() > 0.9 and len(changes) == 20
+
+
+def test_two_pictures_that_swap_their_names_are_followed(clinic, refuses):
+    source, rows, out = clinic
+    before = sides_of(out)
+    judged, taught = (before.index[before == split][0] for split in ("test", "train"))
+    write_table(source, rows | {judged: rows[taught], taught: rows[judged]})
+    foveal.prepare(source, out=out, **NOISE)
+    assert sides_of(out)[[judged, taught]].tolist() == ["train", "test"]
+
+
+def test_a_set_whose_source_moved_is_extended_from_there(clinic, tmp_path):
+    source, rows, out = clinic
+    before, identity = sides_of(out), open_prepared(out).card["identity"]
+    source = source.rename(tmp_path / "elsewhere")
+    shards = sorted((out / "images").glob("*.csv"))
+    foveal.prepare(source, out=out, **NOISE)
+    assert open_prepared(out).card["source"] == [str(source)] and sorted((out / "images").glob("*.csv")) == shards
+    write_table(source, rows | {"new": (0, "p99", 99)})
+    foveal.prepare(source, out=out, **NOISE)
+    assert sides_of(out).drop("new").equals(before) and open_prepared(out).card["identity"] == identity
+
+
+def test_another_source_is_not_taken_for_one_that_moved(clinic, tmp_path, refuses):
+    source, rows, out = clinic
+    write_table(tmp_path / "other", {name: (grade, patient, n + 50) for name, (grade, patient, n) in rows.items()})
+    for place in ("other", "nowhere"):
+        code = {"other": "output.other_source", "nowhere": "output.other_options"}[place]
+        with refuses(code, out, tmp_path / place):
+            foveal.prepare(tmp_path / place, out=out, **NOISE)
+    assert len(list((out / "images").glob("*.csv"))) == 1 and open_prepared(out).card["source"] == [str(source)]
+
+
+def test_what_is_gone_or_shows_another_picture_is_said(clinic, capsys):
+    source, rows, out = clinic
+    (source / "i03.png").unlink()
+    write_table(source, {name: row for name, row in rows.items() if name != "i03"} | {"i05": (1, "p5", 77)})
+    foveal.prepare(source, out=out, **NOISE)
+    said = "".join(capsys.readouterr())
+    assert "i03" in said and "i05" in said

@@ -126,10 +126,10 @@ def test_a_set_that_grows(sources, tmp_path, late, step):
     write_source(photos, range(20, 23))
 
     def make(out):
-        foveal.prepare(photos, out=out, **OPTIONS)
+        foveal.prepare(photos, out=out, accept_moves=True, **OPTIONS)
 
     grown = check_every_interruption(tmp_path, make, late, start, step)
-    assert grown == 13
+    assert grown == 14
     after = open_prepared(tmp_path / "whole").records.set_index("file")
     assert after.loc[test, "split"] == "train" and gone not in after.index and len(after) == 12
 
