@@ -4,10 +4,11 @@ Legend: B views, S side of the source, s side of the view. The operations, in th
 1 warp      crop, turn, flip and resize at once: bilinear, from a copy averaged over areas where the view shrinks
 2 colour    out = M x + K mean(x): brightness, saturation, hue and grey are 3x3 matrices, contrast needs the mean colour
 3 light     times a smooth gain: a tilt and a term in the squared distance from the middle; then clipped to 0..255
-4 blur      Gaussian of radius 3 sigma, with the edge repeated
-5 solarise  min(x, 255 - x), which inverts values from 128 upwards (Grill et al. 2020)
-6 jpeg      JPEG compression, with colours at half resolution
-7 cutout    a rectangle filled with the view's mean colour (DeVries & Taylor 2017 fill it with zero)
+4 detail    reduced by areas to fewer pixels and enlarged again, bilinear: what a smaller sensor or file has lost
+5 blur      Gaussian of radius 3 sigma, with the edge repeated
+6 solarise  min(x, 255 - x), which inverts values from 128 upwards (Grill et al. 2020)
+7 jpeg      JPEG compression, with colours at half resolution
+8 cutout    a rectangle filled with the view's mean colour (DeVries & Taylor 2017 fill it with zero)
 The colour step equals applying the four operations in a random order, as torchvision does, with two exceptions. Values
 are not clipped between them. Hue rotates colours about the grey axis and keeps their mean, while torchvision rotates
 the HSV circle and keeps the largest channel. Both agree at thirds of the circle; in between, the mean difference is
@@ -30,7 +31,8 @@ GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma, as in PIL and torch
 TRIES = 10  # as in torchvision's RandomResizedCrop
 DISC_POINTS = 6  # the share of a crop inside the disc is estimated at 6 x 6 points
 WIDTHS = {
-    "warp": 6, "box": 4, "level": 2, "colour": 18, "light": 3, "sigma": 1, "solarise": 1, "quality": 1, "cutout": 4,
+    "warp": 6, "box": 4, "level": 2, "colour": 18, "light": 3, "detail": 1, "sigma": 1, "solarise": 1, "quality": 1,
+    "cutout": 4,
 }  # fmt: skip
 STARTS = {name: sum(list(WIDTHS.values())[:place]) for place, name in enumerate(WIDTHS)}
 
@@ -47,8 +49,11 @@ def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator
     quality = np.rint(uniform((batch, 1), *recipe.jpeg_quality, generator))
     quality = quality * _chance(batch, recipe.jpeg_probability, generator)
     cutout = _draw_cutout(recipe, batch, view_size, generator)
-    values = np.concatenate([warp, box, level, colour, light, sigma, solarise, quality, cutout], 1)
-    stages = stages_of(recipe)
+    stages, detail = stages_of(recipe), np.zeros((batch, 1))
+    if "detail" in stages:  # drawn last and only then, so that other recipes give the same views as before
+        detail = np.rint(uniform((batch, 1), *recipe.detail, generator) * view_size).clip(1)
+        detail = detail * _chance(batch, recipe.detail_probability, generator)
+    values = np.concatenate([warp, box, level, colour, light, detail, sigma, solarise, quality, cutout], 1)
     edge = recipe.edge if "turn" in stages else "repeat"  # without rotation, views never reach outside the image
     return ViewTable(torch.from_numpy(values.astype(np.float32)), ViewPlan(stages=stages, edge=edge))
 
@@ -60,6 +65,7 @@ def stages_of(recipe: Recipe) -> tuple[str, ...]:
         "turn": recipe.rotation > 0,
         "colour": (jittered and recipe.colour_probability > 0) or recipe.grey > 0,
         "light": recipe.light_probability > 0 and recipe.tilt + recipe.vignette > 0,
+        "detail": recipe.detail_probability > 0 and recipe.detail[0] < 1,
         "blur": recipe.blur_probability > 0 and recipe.blur_sigma[1] > 0,
         "solarise": recipe.solarise > 0,
         "jpeg": recipe.jpeg_probability > 0,
@@ -199,7 +205,7 @@ class ViewPlan:
 
 @dataclass(frozen=True)
 class ViewTable:
-    """Parameters of B views: values float32 [B, 40] on the CPU, one row per view; see `column` for their meaning."""
+    """Parameters of B views: values float32 [B, 41] on the CPU, one row per view; see `column` for their meaning."""
 
     values: Tensor
     plan: ViewPlan
@@ -226,8 +232,9 @@ def column(values: Tensor, name: str) -> Tensor:
 
     warp (6), and box (4): left, top, right, bottom of the pixel centres that may be read, in source pixels.
     level (2): side of the shrunken copy to read, and the row of the atlas where it starts.
-    colour (18), light (3): gain = 1 + a x + b y + c (x^2 + y^2 - 2/3) over -1..1; sigma (1); solarise (1): 0 or 1.
-    quality (1): of the JPEG, 0 = none. cutout (4): left, top, right, bottom in view pixels, right and bottom excluded.
+    colour (18), light (3): gain = 1 + a x + b y + c (x^2 + y^2 - 2/3) over -1..1; detail (1): side of the reduced view
+    in pixels, 0 = none; sigma (1); solarise (1): 0 or 1; quality (1): of the JPEG, 0 = none.
+    cutout (4): left, top, right, bottom in view pixels, right and bottom excluded.
     """
     return values[:, STARTS[name] : STARTS[name] + WIDTHS[name]]
 

@@ -38,6 +38,7 @@ class _Row(NamedTuple):
     warp: ndarray
     colour: ndarray | None
     light: ndarray | None
+    detail: float  # side of the reduced view; 0 for none
     sigma: float
     solarise: float
     quality: float
@@ -90,7 +91,7 @@ def _in_threads(
 def _rows(table: ViewTable, source: int) -> list[_Row]:
     """The rows of the table, computed for the whole batch at once."""
     values = table.values.double()
-    part = {name: column(values, name) for name in ("box", "light", "sigma", "solarise", "quality", "cutout")}
+    part = {name: column(values, name) for name in ("box", "light", "detail", "sigma", "solarise", "quality", "cutout")}
     warp, sides = table.warp.double(), column(values, "level")[:, 0]
     ratio = (sides / source)[:, None]
     shrunk = warp * ratio[:, :, None]
@@ -100,7 +101,7 @@ def _rows(table: ViewTable, source: int) -> list[_Row]:
     lights = _chosen(part["light"], part["light"].any(1))
     cutouts = _chosen(part["cutout"].int(), (part["cutout"][:, 2:] > part["cutout"][:, :2]).all(1))
     flips = [FLIPS[x < 0, y < 0] for x, y in warp.diagonal(dim1=1, dim2=2).tolist()]
-    scalars = [part[name][:, 0].tolist() for name in ("sigma", "solarise", "quality")]
+    scalars = [part[name][:, 0].tolist() for name in ("detail", "sigma", "solarise", "quality")]
     columns = (part["box"].int().tolist(), flips, sides.int().tolist(), list(shrunk.numpy()), colours, lights, *scalars)
     return [_Row(*row) for row in zip(*columns, cutouts, strict=True)]
 
@@ -117,6 +118,9 @@ def _view(image: ndarray, row: _Row, plan: ViewPlan, size: int) -> ndarray:
     if row.colour is not None or row.light is not None:
         cv2.threshold(view, 0, 0, cv2.THRESH_TOZERO, dst=view)
         cv2.threshold(view, 255, 255, cv2.THRESH_TRUNC, dst=view)
+    if 0 < row.detail < size:
+        reduced = cv2.resize(view, (int(row.detail), int(row.detail)), interpolation=cv2.INTER_AREA)
+        view = cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR)
     if row.sigma > 0:
         width = 2 * math.ceil(3 * row.sigma) + 1
         view = cv2.GaussianBlur(view, (width, width), row.sigma, borderType=cv2.BORDER_REPLICATE)

@@ -11,10 +11,16 @@ from dataclasses import dataclass, replace
 from foveal.errors import FovealError
 
 PROBABILITIES = (
-    "crop_probability", "flip", "flip_vertical", "colour_probability", "grey", "light_probability", "blur_probability",
-    "solarise", "jpeg_probability", "cutout_probability", "disc",
+    "crop_probability", "flip", "flip_vertical", "colour_probability", "grey", "light_probability",
+    "detail_probability", "blur_probability", "solarise", "jpeg_probability", "cutout_probability", "disc",
 )  # fmt: skip
-RANGES = {"crop_area": (0, 1), "blur_sigma": (0, 0.25), "jpeg_quality": (1, 100), "cutout_side": (0, 1)}
+RANGES = {
+    "crop_area": (0, 1),
+    "detail": (0, 1),
+    "blur_sigma": (0, 0.25),
+    "jpeg_quality": (1, 100),
+    "cutout_side": (0, 1),
+}
 STRENGTHS = {"rotation": 180, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "tilt": 0.5, "vignette": 0.5}
 EDGES = ("repeat", "black")
 
@@ -39,6 +45,8 @@ class Recipe:
     tilt: float = 0.0  # uneven light: largest change of gain from the middle to a side, either way
     vignette: float = 0.0  # largest change of gain with the squared distance from the middle, either way
     light_probability: float = 0.0
+    detail: tuple[float, float] = (1.0, 1.0)  # lost resolution: share of the side that the view is reduced to and back
+    detail_probability: float = 0.0
     blur_sigma: tuple[float, float] = (0.0, 0.0)  # standard deviation as a share of the side
     blur_probability: float = 0.0
     solarise: float = 0.0  # probability of inverting values from 128 upwards
@@ -57,6 +65,7 @@ class Recipe:
             low, high = getattr(self, name)
             self._check(name, lowest <= low <= high <= highest, f"(low, high) within {lowest} to {highest}")
         self._check("crop_area", self.crop_area[0] > 0, "(low, high), both above 0")
+        self._check("detail", self.detail[0] > 0, "(low, high), both above 0")
         self._check("crop_aspect", 0 < self.crop_aspect[0] <= self.crop_aspect[1], "(low, high), both above 0")
         self._check("edge", self.edge in EDGES, f"one of {', '.join(EDGES)}")
 
@@ -80,6 +89,13 @@ FUNDUS = Recipe(
     contrast=0.3, saturation=0.3, hue=0.02, colour_probability=0.8, tilt=0.2, vignette=0.15, light_probability=0.5,
     blur_sigma=(0.1 / 224, 1.2 / 224), blur_probability=0.3, jpeg_quality=(40, 90), jpeg_probability=0.2, edge="black",
 )  # fmt: skip
+# For graders that must work on other cameras: stronger light and colour, blur to 3 px at 224, JPEG from quality 20, and
+# half of the views with the resolution of a smaller sensor (from a third of the side). docs/log.md has a comparison.
+CAMERAS = replace(
+    FUNDUS, crop_area=(0.6, 1.0), crop_aspect=(0.85, 1.18), brightness=0.5, contrast=0.5, saturation=0.5, hue=0.04,
+    detail=(1 / 3, 1.0), detail_probability=0.5, blur_sigma=(0.1 / 224, 3 / 224), blur_probability=0.4,
+    jpeg_quality=(20, 90), jpeg_probability=0.3,
+)  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     # Chen et al. 2020, appendix A: strength 1, blur of 0.1-2 px at 224 px with probability 0.5.
@@ -89,6 +105,7 @@ RECIPES: dict[str, Recipe] = {
     # One view of BYOL's pair, for symmetric use; `recipe_pair` gives both.
     "byol": BYOL_FIRST,
     "fundus": FUNDUS,
+    "cameras": CAMERAS,
     # For training graders: any rotation and flip, almost the whole retina, colour differences as between cameras.
     "mild": Recipe(
         crop_area=(0.8, 1.0), crop_aspect=(0.95, 1.05), flip=0.5, flip_vertical=0.5, rotation=180, brightness=0.15,

@@ -46,8 +46,10 @@ def render(
             views = views * _gain(column(values, "light"), view_size)
         if "colour" in plan.stages or "light" in plan.stages:
             views = views.clamp(0, 255)
+        if "detail" in plan.stages:
+            views = _both_ways(views, _reducing(column(values, "detail"), view_size))
         if "blur" in plan.stages:
-            views = _blur(views, column(values, "sigma"))
+            views = _both_ways(views, _bands(column(values, "sigma"), view_size))
         if "solarise" in plan.stages:
             views = torch.where(column(values, "solarise")[:, :, None, None] > 0, views.minimum(255 - views), views)
         if "jpeg" in plan.stages:
@@ -73,18 +75,31 @@ def _gain(light: Tensor, size: int) -> Tensor:
     return ((1 + a * line + bow)[:, None, :] + (b * line + bow)[:, :, None])[:, None]
 
 
-def _blur(views: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of radius 3 sigma, as two products with a banded matrix per image; sigma 0 is the identity."""
+def _both_ways(views: Tensor, matrices: Tensor) -> Tensor:
+    """M x M^T for each channel x of views [B, C, s, s], with a matrix M [s, s] per view."""
     batch, channels, size, _ = views.shape
-    bands = _bands(sigma, size)
     rows = views.transpose(1, 2)  # [B, y, C, x], so that both products need no copy of the pictures
-    across = torch.bmm(rows.reshape(batch, size * channels, size), bands.transpose(1, 2))
-    down = torch.bmm(bands, across.view(batch, size, channels * size))
+    across = torch.bmm(rows.reshape(batch, size * channels, size), matrices.transpose(1, 2))
+    down = torch.bmm(matrices, across.view(batch, size, channels * size))
     return down.view(batch, size, channels, size).transpose(1, 2)
 
 
+def _reducing(side: Tensor, size: int) -> Tensor:
+    """[B, s, s]: means over areas to `side` [B, 1] pixels, then linear interpolation back; the identity for 0."""
+    side = torch.where(side > 0, side, size)[:, :, None]
+    place = torch.arange(size, device=side.device, dtype=torch.float32)
+    width, bins = size / side, place[:, None]  # rows from `side` on lie outside the picture and are never read
+    lower, upper = torch.maximum(place, bins * width), torch.minimum(place + 1, (bins + 1) * width)
+    means = (upper - lower).clamp_min(0) / width
+    read = ((bins + 0.5) / width - 0.5).clamp_min(0).minimum(side - 1)
+    return torch.bmm((1 - (read - place).abs()).clamp_min(0), means)
+
+
 def _bands(sigma: Tensor, size: int) -> Tensor:
-    """[B, s, s]: row i contains the blur weights for pixel i; weights beyond an edge are added to the edge pixel."""
+    """[B, s, s]: row i contains the weights of a Gaussian blur of radius 3 sigma [B, 1] for pixel i; 0 is the identity.
+
+    Weights beyond an edge are added to the edge pixel.
+    """
     distance = torch.arange(size, device=sigma.device, dtype=torch.float32)
     spread = sigma.clamp_min(1e-3)
     weights = torch.exp(-0.5 * (distance / spread).square())

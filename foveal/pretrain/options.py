@@ -102,7 +102,7 @@ class PretrainConfig:
     encoder: str = "tf_efficientnet_lite0"
     # Starting weights: random, imagenet, a run folder, or a file (`foveal weights FILE` tells what it is).
     init: str = "random"
-    # Recipe of random views: simclr, cifar, fundus, mild, digits, jitter, plain or byol; auto goes by the images.
+    # Recipe of random views: simclr, cifar, fundus, cameras, mild, digits, jitter, plain or byol; auto fits the images.
     views: str = "auto"
     # Write a sheet of random views, OUT-views.jpg, and stop.
     preview: bool = False

@@ -19,6 +19,7 @@ ALONE = {
     "sometimes cropped": Recipe(crop_area=(0.2, 0.3), crop_probability=0.5),
     "colour": Recipe(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.5, colour_probability=0.8, grey=0.2),
     "light": Recipe(tilt=0.5, vignette=0.5, light_probability=0.7),
+    "detail": Recipe(detail=(0.1, 1.0), detail_probability=0.8),
     "blur": Recipe(blur_sigma=(0.0, 0.25), blur_probability=0.8),
     "solarise": Recipe(solarise=0.5),
     "cutout": Recipe(cutout_side=(0.1, 1.0), cutout_probability=0.7),

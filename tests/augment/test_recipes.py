@@ -24,6 +24,7 @@ def test_only_byol_has_two_kinds_of_views():
     [
         {"flip": 1.5}, {"crop_area": (0.0, 1.0)}, {"crop_area": (0.5, 0.2)}, {"crop_area": (0.5, 1.5)},
         {"crop_aspect": (0.0, 1.0)}, {"hue": 0.6}, {"brightness": -0.1}, {"blur_sigma": (0.0, 3.0)},
+        {"detail": (0.0, 1.0)},
         {"jpeg_quality": (0, 90)}, {"cutout_side": (0.5, 1.5)}, {"edge": "wrap"}, {"rotation": 270}, {"tilt": 1},
         {"solarise": float("nan")},
     ],
@@ -37,6 +38,7 @@ def test_a_value_out_of_its_range_is_named(refuses, wrong):
 def test_stages_that_a_recipe_cannot_use_are_left_out():
     assert stages_of(RECIPES["plain"]) == ()
     assert stages_of(RECIPES["cifar"]) == ("colour",)
+    assert stages_of(RECIPES["cameras"]) == ("turn", "colour", "light", "detail", "blur", "jpeg")
     assert stages_of(RECIPES["fundus"]) == ("turn", "colour", "light", "blur", "jpeg")
     assert stages_of(recipe_pair("byol")[1]) == ("colour", "blur", "solarise")
     assert stages_of(Recipe(brightness=0.5)) == ()  # never applied: its probability is 0

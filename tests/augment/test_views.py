@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import torch
 from torchvision.transforms import functional as reference
 
 from foveal.augment import opencv, tensor
-from foveal.augment.draw import draw
+from foveal.augment.draw import column, draw
 from foveal.augment.recipes import RECIPES, Recipe, get_recipe
 from foveal.augment.views import NetworkInput, normalise, plain_view, random_views
 from foveal.sources.phantom import draw_phantom
@@ -188,3 +190,21 @@ def test_the_plain_view_is_the_whole_picture(photographs):
     views = plain_view(photographs, spec, torch.device("cpu"))
     shrunk = photographs.reshape(16, 48, 2, 48, 2, 3).mean((2, 4)) / 255
     assert np.abs(views.permute(0, 2, 3, 1).numpy() - shrunk).max() < 0.003
+
+
+def test_lost_resolution_keeps_areas_and_not_details():
+    checks = np.indices((48, 48)).sum(0) % 2 * 255
+    images = np.repeat(np.stack([checks, np.full((48, 48), 90)]).astype(np.uint8)[..., None], 3, 3)
+    table = draw(Recipe(detail=(0.25, 0.25), detail_probability=1.0), 2, 48, 48, generator())
+    assert column(table.values, "detail").tolist() == [[12.0], [12.0]]
+    views = tensor.apply(torch.from_numpy(images), table, 48)
+    assert (views[0] - 127.5).abs().max() < 1e-3 and (views[1] - 90).abs().max() < 1e-3
+    untouched = draw(Recipe(detail=(0.25, 0.25)), 2, 48, 48, generator())
+    assert (tensor.apply(torch.from_numpy(images), untouched, 48)[0, 0] - torch.from_numpy(checks)).abs().max() < 1e-2
+
+
+def test_a_new_operation_leaves_the_views_of_other_recipes_as_they_were():
+    table = draw(RECIPES["fundus"], 8, 96, 64, generator())
+    more = draw(replace(RECIPES["fundus"], detail=(0.5, 0.9), detail_probability=0.5), 8, 96, 64, generator())
+    for name in ("warp", "colour", "light", "sigma", "quality"):
+        assert torch.equal(column(table.values, name), column(more.values, name))
