@@ -7,7 +7,7 @@ written last: a run that is interrupted before that is repeated.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,10 @@ def assemble(folder: Path, assembly: Assembly, *, grows: bool = False, accept_mo
     pairs = describe_pairs(records, records, copies)
     options = build(SplitOptions, {name: assembly.asked[name] for name in SplitOptions.__annotations__})
     earlier = earlier_set(folder, records, assembly.card.fundus) if grows else None
-    records, left_out = decide_splits(records, copies, options, earlier.splits if earlier else {})
+    decided = earlier.splits if earlier else {}
+    if assembly.name == "joined" and set(decided.values()) - {"unlabelled"} <= set(records["split"]):
+        options = replace(options, val=0.0, test=0.0)  # what its sets decided stays; sets of version 0.1 may have more
+    records, left_out = decide_splits(records, copies, options, decided)
     rejected.append(left_out)
     records["label"] = records["label"].astype("Int64")
     records = records.assign(source=records.get("source", ""), camera=cameras(records))
