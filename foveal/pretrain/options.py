@@ -102,6 +102,8 @@ class PretrainConfig:
     encoder: str = "tf_efficientnet_lite0"
     # Starting weights: random, imagenet, a run folder, or a file (`foveal weights FILE` tells what it is).
     init: str = "random"
+    # Leave the first convolution random where that of --init has another size, as for 3x3 stems of images to 48 px.
+    random_stem: bool = False
     # Recipe of random views: simclr, cifar, fundus, cameras, mild, digits, jitter, plain or byol; auto fits the images.
     views: str = "auto"
     # Write a sheet of random views, OUT-views.jpg, and stop.
@@ -191,9 +193,12 @@ class PretrainConfig:
         if self.simclr.decoupled and (self.simclr.same_group != "ignore" or self.simclr.chunk):
             what = "--simclr.decoupled works with neither --simclr.same-group nor --simclr.chunk"
             raise FovealError("option.conflict", what, fix="leave out --simclr.decoupled or the other two")
-        if self.freeze_stages and self.init == "random":
-            fix = "give --init imagenet, a run or a file, or leave out --freeze-stages"
+        if self.freeze_stages and (self.init == "random" or self.random_stem):
+            fix = "give --init imagenet, a run or a file without --random-stem, or leave out --freeze-stages"
             raise FovealError("option.conflict", "--freeze-stages would keep random weights", fix=fix)
+        if self.random_stem and self.init == "random":
+            fix = "give --init imagenet, a run or a file, or leave out --random-stem"
+            raise FovealError("option.conflict", "--random-stem with --init random: all weights are random", fix=fix)
         if self.probe_every and self.probe is None:
             raise FovealError("option.conflict", "--probe-every needs --probe", fix="give --probe DATA as well")
         usual, unused = flat({field.name: field.default for field in fields(self)}), self.unused

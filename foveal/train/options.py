@@ -37,6 +37,8 @@ class TrainConfig:
     out: Path
     # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says which it is).
     init: str = "random"
+    # Leave the first convolution random where that of --init has another size, as for 3x3 stems of images to 48 px.
+    random_stem: bool = False
     # Network: any timm model or one of Foveal's; auto uses the network of the --init run, else tf_efficientnet_lite0.
     encoder: str = "auto"
     # Linear probe: keep the encoder's weights fixed and train only one linear layer on its features.
@@ -154,6 +156,9 @@ class TrainConfig:
             self._refuse(changed & {"label_smoothing"}, f"--loss {self.loss}", "it needs a softmax loss")
         if self.init == "random":
             self._refuse(changed & {"freeze_stages"}, "--init random", "it would freeze random weights")
+            self._refuse(changed & {"random_stem"}, "--init random", "all weights are random")
+        if self.random_stem:
+            self._refuse(changed & {"freeze", "freeze_stages"}, "--random-stem", "it would freeze random weights")
         for name, schedule in (("decay", "steps"), ("final_rate", "cosine")):
             if self.schedule != schedule:
                 why = f"it only affects --schedule {schedule}"

@@ -84,7 +84,7 @@ def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> 
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
     if config.freeze_stages:
         freeze_stages(encoder, config.freeze_stages)
-    loaded = load_encoder_weights(encoder, config.encoder, config.init)
+    loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     check_memory(config, encoder, prepared.channels, device)
     return Task(
         config=config, prepared=prepared, spec=start.spec, features=feature_size(encoder), device=device,
@@ -224,7 +224,7 @@ def build(task: Task, learned: Learned) -> Built:
     config, prepared = task.config, task.prepared
     torch.manual_seed(config.seed)
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
-    loaded = load_encoder_weights(encoder, config.encoder, config.init)
+    loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     grader = Grader(encoder, task.features, len(prepared.classes), task.loss.form, len(learned.second_classes))
     grader.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     still: list[nn.Module] = freeze_stages(encoder, config.freeze_stages) if config.freeze_stages else []

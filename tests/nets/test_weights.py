@@ -84,3 +84,20 @@ def test_packaged_weights_equal_the_published_ones(real_data, number):
     published = checkpoint.load_weights(real_data / "weights" / f"{name}.safetensors")
     assert set(renamed) == set(published)
     assert all(torch.equal(renamed[key], published[key]) for key in published)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_resnet"])  # the second has a stem of three convolutions
+def test_all_but_the_first_convolution_comes_from_weights_for_large_images(tmp_path, refuses, name):
+    large, small = create_encoder(name, 3, 96), create_encoder(name, 3, 32)
+    checkpoint.save_weights(large, tmp_path / "large.safetensors")
+    own = {key: value.clone() for key, value in small.state_dict().items()}
+    with refuses("weights.mismatch", "conv1", "--random-stem"):
+        load_encoder_weights(small, name, str(tmp_path / "large.safetensors"))
+    origin = load_encoder_weights(small, name, str(tmp_path / "large.safetensors"), random_stem=True)
+    theirs, now = large.state_dict(), small.state_dict()
+    assert torch.equal(now["conv1.weight"], own["conv1.weight"]) and len(origin.record["random"]) == 1
+    assert all(torch.equal(now[key], theirs[key]) for key in now if key != "conv1.weight")
+    shape = f"conv1.weight {tuple(own['conv1.weight'].shape)}"
+    assert f"{len(own) - 1} of {len(own)}" in str(origin) and shape in str(origin)
+    with refuses("option.conflict", "--random-stem", "conv1"):
+        load_encoder_weights(large, name, str(tmp_path / "large.safetensors"), random_stem=True)

@@ -172,6 +172,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
         ({"barlow_twins": {"redundancy": -1.0}}, "option.value", ("--barlow-twins.redundancy", -1)),
         ({"learning_rate": 0.0}, "option.value", ("--learning-rate", 0)),
         ({"learning_rate": -1.0}, "option.value", ("--learning-rate", -1)),
+        ({"random_stem": True}, "option.conflict", ("--random-stem", "--init random")),
+        ({"random_stem": True, "init": "imagenet", "freeze_stages": 1}, "option.conflict", ("--random-stem",)),
         ({"optimiser": "lars", "weight_decay": 0.0}, "option.conflict", ("lars", "--weight-decay")),
         ({"views": "wild"}, "option.value", ("wild",)),
         ({"encoder": "resnet1"}, "option.value", ("resnet1",)),

@@ -33,6 +33,8 @@ def test_values_out_of_range_are_refused(refuses, name, value):
         ({"layer_decay": 0.7, "freeze": True}, "--freeze"),
         ({"views": "mild", "freeze": True}, "--freeze"),
         ({"freeze_stages": 1}, "--init random"),
+        ({"random_stem": True}, "--init random"),
+        ({"freeze": True, "random_stem": True, "init": "imagenet"}, "--random-stem"),
         ({"label_smoothing": 0.1, "loss": "mse"}, "--loss mse"),
         ({"mixup": 0.2, "second": "oedema"}, "--second"),
         ({"decay": 0.5}, "--schedule cosine"),
