@@ -102,7 +102,7 @@ class PretrainConfig:
     encoder: str = "tf_efficientnet_lite0"
     # Starting weights: random, imagenet, a run folder, or a file (`foveal weights FILE` tells what it is).
     init: str = "random"
-    # Leave the first convolution random where that of --init has another size, as for 3x3 stems of images to 48 px.
+    # Keep a random first convolution where that of --init has another size.
     random_stem: bool = False
     # Recipe of random views: simclr, cifar, fundus, cameras, mild, digits, jitter, plain or byol; auto fits the images.
     views: str = "auto"

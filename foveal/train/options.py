@@ -37,11 +37,11 @@ class TrainConfig:
     out: Path
     # Starting weights: random, imagenet, a run folder, or a file of weights (`foveal weights FILE` says which it is).
     init: str = "random"
-    # Leave the first convolution random where that of --init has another size, as for 3x3 stems of images to 48 px.
+    # Keep a random first convolution where that of --init has another size.
     random_stem: bool = False
     # Network: any timm model or one of Foveal's; auto uses the network of the --init run, else tf_efficientnet_lite0.
     encoder: str = "auto"
-    # Linear probe: keep the encoder's weights fixed and train only one linear layer on its features.
+    # Linear probe: train only one linear layer, on features that stay fixed.
     freeze: bool = False
     # Table written by `foveal pseudolabel`: train on its images as well.
     pseudo_labels: Path | None = None
