@@ -47,7 +47,7 @@ def demo(config: DemoConfig) -> Path:
     import pandas as pd
 
     from foveal.evaluate.difference import describe, paired_difference
-    from foveal.evaluate.evaluate import EvaluateConfig, evaluate
+    from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
     from foveal.predict.predict import PredictConfig, predict
     from foveal.pretrain.loop import pretrain
     from foveal.pretrain.options import PretrainConfig
@@ -86,7 +86,7 @@ def demo(config: DemoConfig) -> Path:
                 batch_size=16,
             )
         )
-        evaluate(EvaluateConfig(source=runs[name]))
+        measure_predictions(EvaluateConfig(source=runs[name]))
     say("\n5 of 6  grade three new photographs", style="bold")
     new = tuple(write_photographs(out / "new", config))
     predict(PredictConfig(run=runs["simclr"], images=new, out=out / "new" / "predictions.csv"))

@@ -40,7 +40,7 @@ VERBS = {
     ),
     "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
     "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
-    "evaluate": ("evaluate.evaluate", "evaluate.evaluate", "measure predictions, every metric with an interval"),
+    "evaluate": ("predict.cohort", "evaluate.evaluate", "measure predictions, every metric with an interval"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
     "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
     "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
@@ -50,8 +50,9 @@ VERBS = {
 # Some verbs share their name with a room. The rooms are imported here (they load little), before `foveal/__init__.py`
 # binds the functions below to their names: so `foveal.pretrain` is the verb, and `from foveal.pretrain.loop import …`
 # still finds the room.
-for _module, _, _ in VERBS.values():
-    importlib.import_module(f"foveal.{_module.partition('.')[0]}")
+for _function, _options, _ in VERBS.values():
+    for _module in (_function, _options):
+        importlib.import_module(f"foveal.{_module.partition('.')[0]}")
 
 
 def options_of(verb: str) -> type:

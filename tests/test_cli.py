@@ -53,7 +53,7 @@ def test_an_error_has_its_expectation_and_its_remedy_on_lines_of_their_own(
     def fail(config):
         raise error
 
-    monkeypatch.setattr(importlib.import_module("foveal.evaluate.evaluate"), "evaluate", fail)
+    monkeypatch.setattr(importlib.import_module("foveal.predict.cohort"), "evaluate", fail)
     assert main(["evaluate", "run"]) == exit_code
     said = capsys.readouterr().err
     assert said == printed if printed.endswith("init\n") else said.startswith(printed)

@@ -57,6 +57,8 @@ class EvaluateConfig:
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     # Further run folders or tables, to compare with the first one (or with --baseline).
     others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="OTHERS…")] = ()
+    # Photographs with labels to grade and measure: a folder, a table or a prepared set (then SOURCE is a run folder).
+    on: Path | None = None
     # Compare all others with this source; by default with the first.
     baseline: Path | None = None
     # File to write; by default metrics.json in the folder of the predictions.
@@ -91,13 +93,17 @@ class EvaluateConfig:
             raise FovealError("option.value", f"--prevalence is {self.prevalence}", expected="between 0 and 1")
 
 
-def evaluate(config: EvaluateConfig) -> Path:
-    """Evaluate predictions against labels and write metrics.json; returns its path."""
+def measure_predictions(config: EvaluateConfig, run: Path | None = None) -> Path:
+    """Measure predictions against labels and write metrics.json; returns its path.
+
+    run: the folder of the grader; by default that of the predictions.
+    """
     file = judged.table_of(config.source)
+    run = run or file.parent
     out = config.out or file.with_name("metrics.json")
     check_file(out)
     everything = read_predictions(file)
-    model, names = judged.model_of(everything, file)
+    model, names = judged.model_of(everything, file, run)
     everything, corrected = _corrected(everything, config, out, names)
     everything = travel.held_out(travel.with_source(everything, config.records), config.hold_out)
     table, split = judged.choose_rows(everything, config.split)
@@ -105,7 +111,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     table = join_records(table, config.records, config.by)
     scale = judged.scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)
-    readout = read_readout(file.parent, "", ordered=True)
+    readout = read_readout(run, "", ordered=True)
     coverage, referral = readout.coverage, readout.referral  # the coverage that prediction sets promise
     if scale.referable_from != model.get("referable_from", 2):  # these calls are for another cutoff
         table, referral = table.drop(columns="referable"), None
@@ -125,12 +131,17 @@ def evaluate(config: EvaluateConfig) -> Path:
         about["inter_rater"] = agreement(table, column, names, resampling)
     comparison = _compared(config, table, scale)
     sources = travel.by_source(everything, table, scale, resampling, SEED)
-    points = _points(everything, table, split, scale, resampling, config, referral)
-    people = measure_patients(table, read_ungraded(file), scale, config.prevalence)
+    # A cohort has no validation part; its thresholds are those that the run's own validation images give.
+    before = everything if run == file.parent else read_predictions(run / "predictions.csv")
+    points = _points(before, table, split, scale, resampling, config, referral)
+    ungraded = read_ungraded(file)
+    people = measure_patients(table, ungraded, scale, config.prevalence)
+    eyes = measure_patients(table, ungraded, scale, config.prevalence, each="eye")
     result = measure(table, scale, resampling) | points | {
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
         "subgroups": subgroups(table, config.by, scale, resampling),
-        **({"patients": people} if people else {}), **({"sources": sources} if sources else {}), "about": about,
+        **({"patients": people} if people else {}), **({"eyes": eyes} if eyes else {}),
+        **({"sources": sources} if sources else {}), "about": about,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)
@@ -145,8 +156,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         write_comparison(out.parent, comparison)
     for warning in warnings(result):
         warn(warning)
-    if _allows_leaks(file.with_name("config.toml")):
-        warn(f"{file.parent} was trained with --allow-leaks: evaluation images may be among its training images")
+    if _allows_leaks(run / "config.toml"):
+        warn(f"{run} was trained with --allow-leaks: evaluation images may be among its training images")
     return out
 
 

@@ -33,16 +33,16 @@ def table_of(source: Path) -> Path:
     return source / "predictions.csv" if source.is_dir() else source
 
 
-def model_of(table: pd.DataFrame, file: Path) -> tuple[dict[str, Any], list[str]]:
-    """model.json next to the predictions ({} without), and its class names, or else numbers.
+def model_of(table: pd.DataFrame, file: Path, run: Path) -> tuple[dict[str, Any], list[str]]:
+    """model.json of the run ({} without), and its class names, or else numbers.
 
     FovealError if the table has a different number of classes.
     """
-    model, count = file.with_name("model.json"), len(probability_columns(table))
+    model, count = run / "model.json", len(probability_columns(table))
     found = read_json(model) if model.is_file() else {}
     names = found.get("classes") or [str(number) for number in range(count)]
     if len(names) != count:
-        raise FovealError("predictions.classes", f"{file} has {count} classes, but model.json next to it {len(names)}")
+        raise FovealError("predictions.classes", f"{file} has {count} classes, but {model} {len(names)}")
     return found, list(names)
 
 

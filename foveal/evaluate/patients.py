@@ -19,9 +19,11 @@ COPIES = r"(?:^|/)copies-"  # groups of copies of one photograph, whose patient 
 
 
 def measure_patients(
-    table: pd.DataFrame, ungraded: pd.DataFrame, scale: Scale, prevalence: float | None
+    table: pd.DataFrame, ungraded: pd.DataFrame, scale: Scale, prevalence: float | None, each: str = "patient"
 ) -> dict[str, Any]:
     """Sensitivity, specificity, PPV and NPV of referral per patient; {} without real patients or a referral cutoff.
+
+    each: "eye" counts eyes of known side instead; {} without a column `eye`.
 
     table: labelled rows with a grade. ungraded: those without, of which the splits in `table` count. A graded
     photograph with a flag of `UNGRADABLE` counts as ungraded, as in `predict`. Groups of several patients are left out.
@@ -29,16 +31,17 @@ def measure_patients(
     Insufficient patients are counted, and not in the rates.
     """
     cut = scale.cuts.get("referable")
-    if cut is None:
+    if cut is None or (each == "eye" and "eye" not in table):
         return {}
     flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
     gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
+    columns = ["id", "group", *(["eye"] if each == "eye" else [])]
     unseen = ungraded[ungraded["split"].isin(table["split"])]
     rows = pd.concat([
-        table[["id", "group"]].assign(
+        table[columns].assign(
             gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1]
         ),
-        unseen[["id", "group"]].assign(
+        unseen[columns].assign(
             gradable=False, called=False, ill=unseen["label"].astype(int).ge(cut) | labelled_oedema(unseen)
         ),
     ])  # fmt: skip
@@ -47,15 +50,17 @@ def measure_patients(
     known = rows[(names != "") & ~names.str.contains(COPIES) & ~np.array(coarse, bool)]
     if not known["group"].duplicated().any():  # each photograph is its own group
         return {}
-    each = known.groupby("group")[["gradable", "called", "ill"]].any()
-    judged = each[each["gradable"]]
+    unit = columns[1:]
+    known = known[(known[unit].fillna("") != "").all(axis=1)]
+    units = known.groupby(unit)[["gradable", "called", "ill"]].any()
+    judged = units[units["gradable"]]
     if not len(judged):
         return {}
-    resampling = Resampling(group_codes(judged.index.to_numpy().astype(str)))
+    resampling = Resampling(group_codes(judged.index.get_level_values("group").to_numpy().astype(str)))
     called, ill = (judged[name].to_numpy(bool) for name in ("called", "ill"))
-    lost = each[~each["gradable"]]
+    lost = units[~units["gradable"]]
     return {
-        "patients": len(each), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
+        f"{each}s": len(units), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
         "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
         "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence),
     }  # fmt: skip

@@ -28,7 +28,8 @@ def show(result: Mapping[str, Any]) -> None:
             for rule, figures in result["decisions"].items()]  # fmt: skip
     _table("rules that turn the probabilities into grades", ["rule", "quadratic kappa", "accuracy"], rows)
     _show_points(result)
-    _show_patients(result.get("patients", {}))
+    _show_patients(result.get("patients", {}), "patient")
+    _show_patients(result.get("eyes", {}), "eye")
     title = "prediction sets: how often they contain the true grade, and how many grades they contain"
     title += f"; target coverage {percent(about['coverage'])} for each class" if "coverage" in about else ""
     rows = [[name, *_cells(entry)] for name, entry in result["sets"].items()]
@@ -90,16 +91,16 @@ def _show_points(result: Mapping[str, Any]) -> None:
         say(f"operating points: {result['operating_points_note']}")
 
 
-def _show_patients(people: Mapping[str, Any]) -> None:
-    """Print the rates per patient, where patients are known."""
+def _show_patients(people: Mapping[str, Any], each: str) -> None:
+    """Print the rates per patient or per eye, where they are known."""
     if not people:
         return
-    counts = f"{counted(people['patients'], 'patient')}, {counted(people['photographs'], 'photograph')}"
+    counts = f"{counted(people[f'{each}s'], each)}, {counted(people['photographs'], 'photograph')}"
     if people["insufficient"]:
         counts += f"; {people['insufficient']} without a gradable photograph are left out"
     if people["unknown_patient"]:
         counts += f"; the patient of {counted(people['unknown_patient'], 'other photograph')} is unknown"
-    title = f"referral per patient, the worse eye decides ({counts})"
+    title = f"referral per {each}, the worse {'eye' if each == 'patient' else 'photograph'} decides ({counts})"
     rows = [["referable", *(share(people[key]) for key in RATES), percent(people["referred"])]]
     _table(title, ["", "sensitivity", "specificity", "PPV", "NPV", "referred"], rows)
 
@@ -139,6 +140,10 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
         found.append("the quadratic kappa is above the agreement of two readers: the grader reproduces these labels, "
                      "but is not necessarily more correct than a reader")  # fmt: skip
     found += _warnings_of_rules(result["decisions"])
+    right = result["metrics"].get("accuracy", {"constant": None})
+    if right["constant"] is not None and right["value"] < right["constant"]:
+        found.append(f"the accuracy, {number(right['value'], 3)}, is below that of always giving "
+                     f"'{result['constant_answer']}', {number(right['constant'], 3)}")  # fmt: skip
     if about["groups"] < FEW_GROUPS:
         have = counted(about["groups"], "group")
         found.append(f"the images are of only {have}: with fewer than {FEW_GROUPS}, intervals are inaccurate")

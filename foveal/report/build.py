@@ -4,6 +4,7 @@
     foveal report FIRST SECOND --out comparison.html
     foveal report RUN --image ID
     foveal report RUN --predictions predictions.csv
+    foveal report RUN --on clinic/labels.csv
 
 The page is made from the files of the runs alone: it does not need the images, a GPU or torch. It opens offline,
 follows the light or dark mode of the browser, and prints. The same folders give the same page, byte for byte.
@@ -25,16 +26,19 @@ from foveal.files import write_text
 from foveal.page.parts import Html, Section
 from foveal.page.render import page, render
 from foveal.page.words import listed
+from foveal.predict.cohort import folder_of
 from foveal.report import limits, making, pictures, quality, training, words
 from foveal.report.calibration import reliability
+from foveal.report.cohort import beside, read_cohort
 from foveal.report.evidence import Evidence, forebears, read_evidence
-from foveal.report.findings import agree, find
+from foveal.report.findings import Finding, agree, find
 from foveal.report.image import render_images
 from foveal.report.maps import MOST_POINTS, embedding_map
 from foveal.report.operating import operating
 from foveal.report.summary import summary
 from foveal.report.travel import is_comparison, travel
 
+Contents = tuple[str, str, str, dict[str, Any] | None]  # template, title, short title, what the template shows
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
 
@@ -50,6 +54,8 @@ class ReportConfig:
     image: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     # Table of `foveal predict`: write one sheet for each of its images, or for those of --image only.
     predictions: Path | None = None
+    # Cohort that `foveal evaluate RUN --on` has measured: write a page about it, next to the run's own test part.
+    on: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -58,9 +64,11 @@ class ReportConfig:
         for run, folder in zip(self.runs, folders, strict=True):
             if folders.count(folder) > 1:
                 raise FovealError("option.repeated", f"{run} is given more than once", fix="give each run once")
-        if (self.image or self.predictions) and len(self.runs) > 1:
-            option = "--image" if self.image else "--predictions"
-            raise FovealError("option.conflict", f"{option} works with one run, got {len(self.runs)}")
+        given = [name for name in ("image", "predictions", "on") if getattr(self, name)]
+        if given and len(self.runs) > 1:
+            raise FovealError("option.conflict", f"--{given[0]} works with one run, got {len(self.runs)}")
+        if self.on and len(given) > 1:
+            raise FovealError("option.conflict", f"--on and --{given[0]} are two different pages", fix="give one")
 
 
 def report(config: ReportConfig) -> Path:
@@ -72,12 +80,16 @@ def report(config: ReportConfig) -> Path:
     compared = [] if images_only else [path for path in config.runs if is_comparison(path)]
     paths = [path for path in config.runs if path not in compared]
     folder = (paths or compared)[-1] if config.predictions is None else config.predictions.parent
+    folder = folder if config.on is None else folder_of(folder, config.on)
     out = config.out or folder / (_default_name(config.image) if images_only else "report.html")
     if out.is_dir():
         fix = f"give a file, such as {out / 'report.html'}"
         raise FovealError("output.is_folder", f"--out {out} is a folder", fix=fix)
     runs = [read_evidence(path) for path in paths]
-    html = render_images(runs[0], config.image, config.predictions) if images_only else render_page(runs, compared)
+    if config.on is not None:
+        html = render_cohort(read_cohort(runs[0], config.on), runs[0])
+    else:
+        html = render_images(runs[0], config.image, config.predictions) if images_only else render_page(runs, compared)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, html)
     say(f"report: {out}")
@@ -105,7 +117,35 @@ def render_page(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> str:
     )  # fmt: skip
 
 
-def made(contents: Sequence[tuple[str, str, str, dict[str, Any] | None]]) -> list[Section]:
+def render_cohort(cohort: Evidence, own: Evidence) -> str:
+    """The page about a cohort that the run `own` has graded, as HTML."""
+    findings = find([cohort])
+    contents = made([
+        ("summary", "Summary", "", summary([cohort], findings, []) | {"what": words.what_was_trained(own)}),
+        ("cohort", "Cohort and test part", "", beside(cohort, own)),
+        *judged(findings),
+        ("doubts", "Labels that may be wrong", "Doubtful labels", pictures.doubts([cohort])),
+    ])  # fmt: skip
+    return page(
+        contents, title=f"{own.name} on {cohort.name}", kind="Foveal report", subtitle=words.kind_of(own),
+        footer="Made by Foveal, from the run folder alone.",
+    )  # fmt: skip
+
+
+def judged(findings: Sequence[Finding]) -> list[Contents]:
+    """The sections about the images that were judged."""
+    return [
+        ("metrics", "Metrics", "", quality.metrics(findings)),
+        ("operating", "Operating points", "", operating(findings)),
+        ("confusion", "Confusion", "", quality.confusion(findings)),
+        ("classes", "By class", "", quality.by_class(findings)),
+        ("harm", "Errors by harm", "Harm", quality.harm(findings)),
+        ("reliability", "Reliability", "", reliability(findings)),
+        ("subgroups", "Subgroups", "", quality.subgroups(findings)),
+    ]
+
+
+def made(contents: Sequence[Contents]) -> list[Section]:
     """Sections from template, title, short title in the contents, and contents: None where there are none."""
     return [Section(name=name, title=title, short=short, parts=[Html(render(f"{name}.html", **own))])
             for name, title, short, own in contents if own is not None]  # fmt: skip
@@ -125,14 +165,8 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
     return made([
         ("summary", "Summary", "", summary(runs, findings, relabelled)),
         ("comparison", "Comparison", "", quality.comparison(findings)),
-        ("metrics", "Metrics", "", quality.metrics(findings)),
-        ("operating", "Operating points", "", operating(findings)),
-        ("confusion", "Confusion", "", quality.confusion(findings)),
-        ("classes", "By class", "", quality.by_class(findings)),
-        ("harm", "Errors by harm", "Harm", quality.harm(findings)),
-        ("reliability", "Reliability", "", reliability(findings)),
+        *judged(findings),
         ("travel", "How it travels", "", travel(findings, graders, compared)),
-        ("subgroups", "Subgroups", "", quality.subgroups(findings)),
         ("misgraded", "Worst errors", "", pictures.worst_errors(graders, most)),
         ("map", "Embedding map", "Map", embedding_map(graders, int(MOST_POINTS / shares))),
         ("doubts", "Labels that may be wrong", "Doubtful labels", pictures.doubts(graders)),

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.evaluate.evaluate import EvaluateConfig, evaluate
+from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
 from foveal.evaluate.judged import choose_rows, with_corrections
 from foveal.evaluate.travel import held_out
 from foveal.files import read_json
@@ -155,7 +155,7 @@ def read_evidence(run: Path) -> Evidence:
         raise FovealError("run.not_a_run", f"{run} is a folder of foveal {verb}", fix="give a run of pretrain or train")
     predictions, result = _read_predictions(run)
     found: dict[str, Any] = {
-        name: _read_table(run / file, needed, writer) for name, (file, needed, writer) in TABLES.items()
+        name: read_table(run / file, needed, writer) for name, (file, needed, writer) in TABLES.items()
     }
     for name, file in DOCUMENTS.items():
         found[name] = read_json(run / file) if (run / file).is_file() else {}
@@ -177,8 +177,8 @@ def _read_options(run: Path) -> dict[str, Any]:
     return options | ({"data": set_of(options)} if options.get("verb") == "train" and options.get("data") else {})
 
 
-def _read_table(file: Path, needed: Sequence[str], verb: str) -> pd.DataFrame | None:
-    """A CSV file as text; None if there is no file. Raises FovealError if a needed column is missing."""
+def read_table(file: Path, needed: Sequence[str], verb: str) -> pd.DataFrame | None:
+    """A CSV file as text; None if there is no file. FovealError if a needed column is missing, which `verb` writes."""
     if not file.is_file():
         return None
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -195,7 +195,7 @@ def _read_predictions(run: Path) -> tuple[pd.DataFrame | None, dict[str, Any] | 
         return None, None
     predictions = read_predictions(file)
     if not (run / "metrics.json").is_file():
-        evaluate(EvaluateConfig(source=run))
+        measure_predictions(EvaluateConfig(source=run))
     result = read_json(run / "metrics.json")
     if result["about"].get("corrections"):
         predictions, _ = with_corrections(predictions, run / CORRECTIONS, result["about"]["classes"])

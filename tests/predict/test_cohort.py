@@ -1,0 +1,99 @@
+"""A cohort is prepared, graded, judged and reported in one step, with the run's own rules."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.files import read_json
+from foveal.predict.cohort import folder_of
+from foveal.sets.records import open_prepared
+from foveal.sources.phantom import draw_phantom
+
+
+@pytest.fixture
+def run(grader_run, tmp_path):
+    """A copy of the grader, which evaluations may write into."""
+    return shutil.copytree(grader_run, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory):
+    """labels.csv (id_code, patient, eye, diagnosis) beside 40 photographs of 20 patients that no run has seen."""
+    folder, random, rows = tmp_path_factory.mktemp("clinic"), np.random.default_rng(77), []
+    (folder / "photos").mkdir()
+    for number in range(40):
+        patient, side = divmod(number, 2)
+        image = draw_phantom(number % 5, ("left", "right")[side], 64, random).image
+        cv2.imwrite(str(folder / "photos" / f"{patient:02d}_{side}.png"), image[..., ::-1])
+        grade = "" if number == 39 else number % 5
+        rows.append({"id_code": f"{patient:02d}_{side}", "patient": patient, "eye": "LR"[side], "diagnosis": grade})
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
+    own = read_json(foveal.evaluate(run))
+    found = read_json(foveal.evaluate(run, on=clinic / "labels.csv"))
+    folder = folder_of(run, clinic / "labels.csv")
+    table = pd.read_csv(folder / "predictions.csv", dtype={"id": str, "group": str})
+    assert folder == run / "cohorts" / clinic.name and len(table) == 40
+    assert (table["split"] == "test").sum() == 39 and set(table["eye"]) == {"left", "right"}
+    assert found["about"]["images"] == 39 and found["about"]["groups"] == 20
+    assert found["about"]["classes"] == own["about"]["classes"]
+    assert (found["patients"]["patients"], found["eyes"]["eyes"]) == (20, 39)
+    assert {group["value"] for group in found["subgroups"]} == {"left", "right"}
+    chosen = {point["chosen_on"] for point in found["operating_points"] if point["threshold"] is not None}
+    assert chosen <= {"val"}  # those of the run
+    again = foveal.evaluate(run, on=clinic, out=folder / "again.json")  # the folder with the table is the same cohort
+    assert read_json(again)["metrics"]["accuracy"] == found["metrics"]["accuracy"]
+
+
+@pytest.mark.slow
+def test_photographs_that_the_run_has_learned_from_are_not_judged(run, phantom_set, tmp_path, capsys, refuses):
+    found = read_json(foveal.evaluate(run, on=phantom_set))
+    prepared = open_prepared(phantom_set)
+    test = prepared.part("val", "test")
+    table = pd.read_csv(folder_of(run, phantom_set) / "predictions.csv").set_index("id")
+    assert (table.loc[prepared.part("train")["id"], "split"] == "train").all()
+    assert found["about"]["images"] == len(test) == (table["split"] == "test").sum()
+    only = foveal.prepare("phantom:25", out=tmp_path / "only", size=32, val=0, test=0, seed=9)
+    late = foveal.train(only, out=tmp_path / "late", encoder="small_conv", epochs=1, batch_size=8)
+    with refuses("leak.seen", late, 25):
+        foveal.evaluate(late, on=only)
+
+
+@pytest.mark.slow
+def test_a_cohort_without_labels_or_on_another_scale_is_refused(run, clinic, tmp_path, refuses):
+    with refuses("label.none", clinic / "photos"):
+        foveal.evaluate(run, on=clinic / "photos")
+    merged = foveal.prepare(clinic, out=tmp_path / "merged", size=32, classes="0,1,2,3+4")
+    with refuses("set.scales", merged, "icdr 0,1,2,3+4", run):
+        foveal.evaluate(run, on=merged)
+    with refuses("option.conflict", run / "predictions.csv"):
+        foveal.evaluate(run / "predictions.csv", on=clinic)
+
+
+@pytest.mark.slow
+def test_two_runs_are_compared_on_a_cohort(run, clinic, phantom_set, tmp_path):
+    other = foveal.train(phantom_set, out=tmp_path / "other", encoder="small_conv", epochs=1, batch_size=8, seed=3)
+    foveal.evaluate(other, run, on=clinic, baseline=run)
+    pairs = json.loads((folder_of(other, clinic) / "comparison.json").read_text())
+    assert len(pairs) == 1 and pairs[0]["n"] == 39
+
+
+def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, refuses):
+    with refuses("run.not_evaluated", run, clinic):
+        foveal.report(run, on=clinic)
+    foveal.evaluate(run)
+    found = read_json(foveal.evaluate(run, on=clinic))
+    page = foveal.report(run, on=clinic)
+    assert page == folder_of(run, clinic) / "report.html"
+    html = page.read_text(encoding="utf-8")
+    assert f"{found['metrics']['accuracy']['value']:.3f}" in html and 'id="cohort"' in html
+    with refuses("option.conflict", "--on", "--image"):
+        foveal.report(run, on=clinic, image=("x",))
