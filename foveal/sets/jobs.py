@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -114,6 +115,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
     `address`: of a running cluster, "auto" for the one on this machine, "local" to start one for this block.
     FovealError: package.missing, or server.unreachable.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
     try:
         import ray
     except ImportError:

@@ -1,0 +1,56 @@
+"""timm's model hub: whether it can be reached, found out in seconds; the hub's own client would retry for minutes."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
+
+from foveal.nets.encoder import timm_card
+
+WAIT = 4.0  # seconds
+FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def unreachable(name: str) -> str:
+    """The server with the ImageNet weights of a timm network, if they are not here and it does not answer; else ""."""
+    card = timm_card(name)
+    if card is None or not (card.hf_hub_id or card.url):
+        return ""
+    if card.hf_hub_id:
+        address = constants.ENDPOINT
+        here = any(isinstance(try_to_load_from_cache(card.hf_hub_id, file), str) for file in FILES)
+    else:
+        address = card.url
+        here = (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(address).path).name).is_file()
+    if here or constants.HF_HUB_OFFLINE or is_reachable(address):
+        return ""
+    return str(urlsplit(address).hostname)
+
+
+def is_reachable(address: str) -> bool:
+    """Whether a server answers within `WAIT` seconds, through a proxy if one is set; any answer counts.
+
+    In a thread, because looking up a name has no time limit.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(address, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=WAIT).close()
+        except urllib.error.HTTPError:
+            answered.set()
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    return answered.is_set()

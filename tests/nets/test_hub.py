@@ -1,0 +1,56 @@
+"""Whether timm's model hub can be reached is known within seconds, and not asked where it is not needed."""
+
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from foveal.nets import hub
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The addresses that were asked for; `asked.answer` is what happens then."""
+
+    class Asked(list):
+        answer: object = None
+
+    found = Asked()
+
+    def urlopen(request, timeout):
+        found.append(request.full_url)
+        if isinstance(found.answer, Exception):
+            raise found.answer
+        time.sleep(found.answer)
+        raise urllib.error.HTTPError(request.full_url, 404, "no", None, None)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    return found
+
+
+@pytest.mark.parametrize("answer", [OSError("no route"), ValueError("no address"), 1.0], ids=["down", "wrong", "slow"])
+def test_a_hub_that_cannot_be_reached_is_refused_in_time(asked, monkeypatch, answer):
+    monkeypatch.setattr(hub, "WAIT", 0.2)
+    asked.answer = answer
+    started = time.perf_counter()
+    assert hub.unreachable("resnet18") == "huggingface.co"
+    assert time.perf_counter() - started < 0.9 and len(asked) == 1
+
+
+def test_any_answer_counts(asked):
+    asked.answer = 0.0
+    assert not hub.unreachable("resnet18")
+    assert asked == [hub.constants.ENDPOINT]
+
+
+def test_weights_that_are_here_or_do_not_exist_need_no_hub(asked, monkeypatch):
+    assert not hub.unreachable("small_conv")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
+    assert not hub.unreachable("resnet18")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)  # the hub's client says so at once
+    assert not hub.unreachable("resnet18")
+    assert not asked
