@@ -2,7 +2,7 @@
 
     python benchmarks/duplicates.py FOLDER [--pattern '*'] [--count 500] [--seed 0] [--same PAIRS.csv] [--rows 100000]
 
-Each of `count` photographs is altered in four ways from its file, saved, and prepared again as any other file. All
+Each of `count` photographs is altered in eight ways from its file, saved, and prepared again as any other file. All
 pairs among originals and copies are then searched: a pair of one photograph should be found, any other should not.
 Beside it stand phash and dhash (package imagehash) of the same squares, which also try the mirrored picture. In --same
 (columns first, second: file names without ending) stand pairs known to show the same eye, which count as neither; the
@@ -25,7 +25,8 @@ from PIL import Image
 
 from foveal.fundus.fingerprint import fingerprint
 from foveal.fundus.preparation import Preparation, prepare_file
-from foveal.sets.duplicates import CANDIDATE, Pictures, candidates, confirm, find_duplicates
+from foveal.sets.candidates import CANDIDATE, Pictures, candidates, view_candidates
+from foveal.sets.duplicates import confirm, find_duplicates
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 PEERS: dict[str, Callable[[Image.Image], imagehash.ImageHash]] = {"phash": imagehash.phash, "dhash": imagehash.dhash}
@@ -45,12 +46,34 @@ def crop(pixels: np.ndarray) -> np.ndarray:
     return pixels[rows:-rows, columns:-columns]
 
 
+def turn(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """Turned by any angle, on a black canvas that holds all of it."""
+    height, width = pixels.shape[:2]
+    angle = np.random.default_rng([seed, height, width, int(pixels.sum())]).uniform(0, 360)
+    way = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
+    cosine, sine = np.abs(way[0, :2])
+    across, down = (int(np.ceil(side)) for side in (height * sine + width * cosine, height * cosine + width * sine))
+    way[:, 2] += (across - width) / 2, (down - height) / 2
+    return cv2.warpAffine(np.ascontiguousarray(pixels), way, (across, down))
+
+
+def middle(pixels: np.ndarray) -> np.ndarray:
+    """The middle 70 % of each side."""
+    rows, columns = (round(0.15 * side) for side in pixels.shape[:2])
+    return pixels[rows:-rows, columns:-columns]
+
+
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # what is done to the file, and JPEG quality
     "saved at quality 60": (lambda pixels: pixels, 60),
     "shrunk to 70 %": (shrink, 95),
     "cropped by 3 %": (crop, 95),
     "mirrored": (lambda pixels: pixels[:, ::-1], 95),
+    "turned": (lambda pixels: turn(pixels, 0), 95),
+    "mirrored and turned": (lambda pixels: turn(pixels[:, ::-1], 1), 95),
+    "upside down": (lambda pixels: pixels[::-1], 95),
+    "cropped to 70 %": (middle, 95),
 }
+EACH = 1 + len(CHANGES)  # squares of a photograph
 
 
 def prepared_with_copies(file: Path, first: Preparation, second: Preparation) -> list[np.ndarray]:
@@ -103,17 +126,16 @@ def methods(squares: list[np.ndarray]) -> Iterator[tuple[str, set[tuple[int, int
 
 
 def score(found: set[tuple[int, int]], count: int, same: set[tuple[int, int]]) -> tuple[dict[str, str], list]:
-    """A row of the table, and the wrong pairs; row r of the squares is copy r % 5 (0: itself) of photograph r // 5."""
-    each = 1 + len(CHANGES)
+    """A row of the table, and the wrong pairs; row r of the squares is copy r % 9 (0: itself) of photograph r // 9."""
     hits = {
-        change: sum((r, r + k) in found for r in range(0, each * count, each)) for k, change in enumerate(CHANGES, 1)
+        change: sum((r, r + k) in found for r in range(0, EACH * count, EACH)) for k, change in enumerate(CHANGES, 1)
     }
-    right = sum(first // each == second // each for first, second in found)
-    wrong = [pair for pair in found if pair[0] // each != pair[1] // each]
-    wrong = [pair for pair in wrong if (pair[0] // each, pair[1] // each) not in same]
+    right = sum(first // EACH == second // EACH for first, second in found)
+    wrong = [pair for pair in found if pair[0] // EACH != pair[1] // EACH]
+    wrong = [pair for pair in wrong if (pair[0] // EACH, pair[1] // EACH) not in same]
     row = {change: wilson(hit, count) for change, hit in hits.items()}
     row["precision"] = wilson(right, right + len(wrong))
-    return row | {"wrong": f"{len(wrong)} of {(each * count) ** 2 // 2 - each * each * count // 2:,}"}, sorted(wrong)
+    return row | {"wrong": f"{len(wrong)} of {(EACH * count) ** 2 // 2 - EACH * EACH * count // 2:,}"}, sorted(wrong)
 
 
 def known(file: Path | None, files: list[Path]) -> set[tuple[int, int]]:
@@ -141,9 +163,17 @@ def timing(squares: list[np.ndarray], rows: int, seed: int) -> None:
     prints, n = np.stack([fingerprint(square) for square in squares]), len(squares)
     pairs = rows * (rows - 1) / 2
     i, j, _, flipped = candidates(prints)
-    strangers = [k for k in range(len(i)) if i[k] // 5 != j[k] // 5] or [0]
+    strangers = [k for k in range(len(i)) if i[k] // EACH != j[k] // EACH] or [0]
     once = seconds(lambda: [fingerprint(square) for square in squares]) / n
     each = seconds(lambda: [confirm(squares[i[k]], squares[j[k]], bool(flipped[k])) for k in range(min(200, len(i)))])
+    own = Pictures(
+        fingerprints=prints[::EACH],
+        hashes=np.arange(n // EACH),
+        read=lambda rows: [squares[EACH * row] for row in rows],
+    )
+    looked = seconds(lambda: view_candidates(own, None, CANDIDATE)) / (n // EACH)
+    whole = seconds(lambda: find_duplicates(own)) / (n // EACH)
+    print(f"1,000 originals: search {1e3 * whole:.1f} s, of which views {1e3 * looked:.1f} s")
     imagined = random_prints(prints, rows, np.random.default_rng(seed))
     every = seconds(lambda: candidates(imagined))
     print(f"fingerprint {once * 1e3:.2f} ms (n = {n}); confirmation {each / min(200, len(i)) * 1e3:.1f} ms a pair")
@@ -188,7 +218,7 @@ def main() -> None:
     for name, found in methods(squares):
         rows[name], wrong = score(found, len(files), same)
         if name == "foveal":
-            for a, b in sorted({(files[a // 5].stem, files[b // 5].stem) for a, b in wrong}):
+            for a, b in sorted({(files[a // EACH].stem, files[b // EACH].stem) for a, b in wrong}):
                 print(f"listed, though not known to be the same: {a},{b}")
     print(f"n = {len(files)} photographs of {asked.folder}; share found [95 % interval]")
     print(pd.DataFrame(rows).T.to_string())

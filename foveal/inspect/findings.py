@@ -106,7 +106,9 @@ def _kinds(pairs: dict[str, Any]) -> str:
 
 def _compared(one: dict[str, Any]) -> str:
     if one["near_compared"]:
-        return "Compared by pixels and vessels, which also finds re-saved, resized and mirrored copies."
+        return (
+            "Compared by pixels and vessels, which also finds re-saved, resized, mirrored, turned and cropped copies."
+        )
     return "Compared by pixels only: the pictures are too small, or not photographs, to compare their content."
 
 

@@ -118,12 +118,12 @@ def _no_leak(run: Evidence, seen: int) -> str:
     if folds:
         return (
             f"{learned} in {folds} folds; each of the {judged:,} images was graded by a grader that did not learn from "
-            "it. Training keeps all images of a patient, and copies of an image (also near and mirrored ones), in the "
-            f"same fold. {again}"
+            "it. Training keeps all images of a patient, and copies of an image (also near, mirrored, turned and "
+            f"cropped ones), in the same fold. {again}"
         )
     return (
         f"{learned}; none of its {judged:,} validation and test images is among them. Training stops if it finds "
-        f"copies (also near and mirrored ones) or images of the same patients. {again}"
+        f"copies (also near, mirrored, turned and cropped ones) or images of the same patients. {again}"
     )
 
 

@@ -1,36 +1,34 @@
 """Duplicates: find photographs that occur more than once, in one set or in two, even if they were changed a little.
 
-There are three steps. Equal sha256 means the same pixels. Similar fingerprints make a pair a candidate; all pairs are
-compared, as matrix products, since a missed copy is a leak. A candidate is a near or mirrored duplicate if its pixels,
-once aligned, agree in details of the size of vessels. Photographs of different eyes ("strangers" below) agree in the
-places of disc and macula, but not in vessels.
+There are three steps. Equal sha256 means the same pixels. Similar fingerprints make a pair a candidate (candidates.py),
+of the photographs as they are or of one of them turned or cropped. A candidate is a copy if its pixels, once aligned,
+agree in details of the size of vessels. Photographs of different eyes ("strangers" below) agree in the places of disc
+and macula, but not in vessels.
 
 Near copies were saved again with more loss, shrunk, cropped by a few per cent, brightened or made grey. A second
 photograph of the same eye from the same angle, moments or weeks later, is as similar as a lossy copy and counts as one;
-both belong in one split.
-Not found: pictures rotated by 10 degrees (6 are), upside down, cropped by 7 % on every side (4 % are, 5 % mostly), or
-heavily enhanced where the eye is hazy. Wrongly found: a few hazy photographs of different eyes that share the
-reflections or the dust of one camera.
+both belong in one split. Copies may also be mirrored, turned by any angle, upside down, or cropped to 55 % of the side.
+Not found: crops from beside the middle that also cut the disc off, crops that are turned as well, squeezed photographs
+that were turned on a canvas which cuts them off, and most changes where the eye is so hazy that no vessel is seen.
+Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from foveal.console import progress_bar
-from foveal.errors import FovealError
-from foveal.fundus.fingerprint import detail, even_count, fade
+from foveal.fundus.fingerprint import detail, fade
+from foveal.fundus.views import CROPPED, TURNED, VIEWS, show
+from foveal.sets.candidates import AT_ONCE, CANDIDATE, FLIPS, Pictures, candidates, read_rows, view_candidates
 from foveal.sets.shards import cores
 
-# Of 1,520,000 pairs of Messidor-2 photographs, 86 agree this well, and 58 of them show the same eye. Copies of all 547
-# photographs that this was chosen on agree as well (JPEG quality 60, shrunk to 70 %, cropped by 3 %, or mirrored).
-CANDIDATE = 0.66
 # With more pairs (63,000 photographs with each other), checking the strangers among the candidates would take minutes:
 # 2 in 100,000 pairs agree by 0.66, less than 1 in 1,000,000 by 0.7. Copies agree by at least 0.92 (200 saved again,
 # shrunk and cropped at once); of 54 second photographs of an eye 47 agree by 0.7.
@@ -39,26 +37,13 @@ _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 # strangers reach 0.55, and second photographs of one eye start at 0.67. Where all is haze, almost all pairs above it
 # are copies; between 0.59 and 0.63 half of them are.
 CONFIRMED = 0.63
+# Turned and cropped copies of 600 photographs reach 0.69, and strangers, who have many views to agree in, 0.6.
+_CONFIRMED_VIEW = 0.66
 
-_BLOCK = 1024  # rows: two blocks of products fill 8 MiB, small enough to stay in the processor's cache
-_PAIRS_AT_ONCE = 128  # of which the pixels are held in memory
 _COARSE, _FINE = (64, 2.0, 30), (128, 3.0, 15)  # side in px, neighbourhood in px of that side, most iterations
 _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers stay below, no copy of 1,000 under 0.45
 # Shares of the side. A second photograph of one eye needs less; with more, strangers could be bent until they fit.
 _MOST_STRETCH, _MOST_SHIFT = 0.15, 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """A collection to search.
-
-    `fingerprints`: int8 `[n, 254]`. `hashes`: str `[n]`, sha256 of the pixels. `read`: called from one thread with
-    rows, int `[k]`, ascending, k <= 128; returns their k pictures, uint8 `[S, S, C]` of any sides.
-    """
-
-    fingerprints: np.ndarray
-    hashes: np.ndarray
-    read: Callable[[np.ndarray], Sequence[np.ndarray] | np.ndarray]
 
 
 def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near: bool = True) -> pd.DataFrame:
@@ -67,8 +52,9 @@ def find_duplicates(pictures: Pictures, others: Pictures | None = None, *, near:
     `near`: False searches for equal hashes only, for pictures other than fundus photographs (two handwritten threes
     are alike without being copies). Pictures below 64 px and flat ones have no near duplicates.
     Returns columns `first`, `second` (rows of `pictures`; `second` of `others`, if given; within one collection first <
-    second), `kind` ("exact", "near", "mirrored"), `similarity` (0.63..1, 1 for exact), ordered by rows. All exact
-    copies of a picture are paired with the first of them; near pairs are all listed.
+    second), `kind` ("exact", "near", "mirrored", "turned", "cropped"), `similarity` (0.63..1, 1 for exact), ordered by
+    rows. All exact copies of a picture are paired with the first of them; other pairs are all listed. Turned pictures
+    may also be mirrored.
     """
     exact = _exact(pictures.hashes, None if others is None else others.hashes)
     found = [exact.assign(kind="exact", similarity=1.0), *([_near(pictures, others)] if near else [])]
@@ -92,56 +78,35 @@ def describe_pairs(
     return table.assign(conflict=(both & (first["label"] != second["label"])).fillna(False).astype(int))
 
 
-def candidates(
-    fingerprints: np.ndarray, others: np.ndarray | None = None, threshold: float = CANDIDATE
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find all pairs whose fingerprints agree, either directly or with one of them mirrored.
-
-    `fingerprints`: int8 `[n, 254]`; `others`: int8 `[m, 254]`, or None for the pairs i < j within one collection;
-    `threshold`: of the cosine of the angle between two fingerprints, above 0. Returns rows i, rows j (int64), their
-    cosine (float32) and whether it is that with a mirrored one (bool), each `[k]`, ordered by i and j.
-    Takes n x m x 254 multiplications, and memory for n + m fingerprints and the pairs found.
-    """
-    if not 0 < threshold <= 1:
-        raise FovealError("option.value", f"threshold {threshold}", expected="above 0 and at most 1")
-    ours = _unit(fingerprints)
-    theirs = ours if others is None else _unit(others)
-    none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, bool)
-    found = [none, *_agreeing_blocks(ours, theirs, threshold, within=others is None)]
-    i, j, cosine, flipped = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((j, i))
-    return i[order], j[order], cosine[order], flipped[order]
-
-
-def confirm(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> float:
+def confirm(a: np.ndarray, b: np.ndarray, mirrored: bool = False, framed: bool = True) -> float:
     """Return how well two photographs agree in details of the size of vessels, after they are aligned.
 
-    `a`, `b`: uint8 `[S, S, 3 or 1]`, of any two sides; `mirrored`: mirror b first. Returns 0..1, the normalised
-    cross-correlation inside the part of the disc that both show: above 0.6 for one eye, below 0.45 for two, and
-    anything between for haze; 0 where a coarse alignment already shows that they are strangers.
+    `a`, `b`: uint8 `[S, S, 3 or 1]`, of any two sides; `mirrored`: mirror b first; `framed`: as of `detail`. Returns
+    0..1, the normalised cross-correlation inside the part of the disc that both show: above 0.6 for one eye, below 0.45
+    for two, and anything between for haze; 0 where a coarse alignment already shows that they are strangers.
     The alignment is affine and maximises that correlation (Evangelidis and Psarakis, 2008). It starts from no change
     and bridges about 5 % of the side; pictures that it must bend further are strangers, and give 0.
     """
     if mirrored:
         b = np.ascontiguousarray(b[:, ::-1])
     side, neighbourhood, most = _COARSE
-    warp, agreement = _align(a, b, np.eye(2, 3, dtype=np.float32), side, neighbourhood, most)
+    warp, agreement = _align(a, b, np.eye(2, 3, dtype=np.float32), side, neighbourhood, most, framed)
     if agreement < _HOPELESS:
         return 0.0
     # In a grid twice as fine the centre of a pixel, x, is at 2 x + 0.5; the map x' = A x + t changes accordingly.
     warp[:, 2] = 2 * warp[:, 2] + 0.5 - 0.5 * warp[:, :2].sum(axis=1)
     side, neighbourhood, most = _FINE
-    warp, agreement = _align(a, b, warp, side, neighbourhood, most)
+    warp, agreement = _align(a, b, warp, side, neighbourhood, most, framed)
     change = np.abs(warp - np.eye(2, 3))
     bent = change[:, :2].max() > _MOST_STRETCH or change[:, 2].max() > _MOST_SHIFT * side
     return 0.0 if bent else min(1.0, max(0.0, agreement))
 
 
 def _align(
-    a: np.ndarray, b: np.ndarray, start: np.ndarray, side: int, neighbourhood: float, most: int
+    a: np.ndarray, b: np.ndarray, start: np.ndarray, side: int, neighbourhood: float, most: int, framed: bool
 ) -> tuple[np.ndarray, float]:
     """Improve the affine map `start`, float32 `[2, 3]`, from a to b; returns it and the agreement with it."""
-    still, moving = detail(a, side, neighbourhood), detail(b, side, neighbourhood)
+    still, moving = (detail(picture, side, neighbourhood, framed) for picture in (a, b))
     ends = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, most, 1e-3)
     everywhere = np.full((side, side), 255, np.uint8)
     try:
@@ -173,49 +138,51 @@ def _near(pictures: Pictures, others: Pictures | None) -> pd.DataFrame:
     threshold = CANDIDATE if count <= _MANY_PAIRS else _CANDIDATE_OF_MANY
     prints = None if others is None else others.fingerprints
     i, j, cosine, flipped = candidates(pictures.fingerprints, prints, threshold)
-    new = np.asarray(pictures.hashes, dtype=object)[i] != np.asarray(theirs.hashes, dtype=object)[j]
-    i, j, cosine, flipped = i[new], j[new], cosine[new], flipped[new]
-    agreement = np.empty(len(i))
+    table = pd.DataFrame({"first": i, "second": j, "cosine": cosine, "kind": np.where(flipped, "mirrored", "near")})
+    table["kind"] = table["kind"].astype(object)
+    near = _confirmed(_unequal(table, pictures, theirs), pictures, theirs, "compare copies", _agreement)
+    near = near[near["similarity"] >= CONFIRMED]
+    looked = view_candidates(pictures, others, threshold)
+    known = pd.MultiIndex.from_frame(near[["first", "second"]])
+    new = ~pd.MultiIndex.from_frame(looked[["first", "second"]]).isin(known)
+    looked = _unequal(looked[new], pictures, theirs)
+    changed = _confirmed(looked, pictures, theirs, "compare turned and cropped copies", _agreement_of_view)
+    changed = changed[changed["similarity"] >= _CONFIRMED_VIEW].sort_values("similarity", kind="stable")
+    changed = changed.drop_duplicates(["first", "second"], keep="last")
+    cropped = (changed["flip"] == 0) & ~changed["view"].between(1, len(TURNED) - 1)
+    changed = changed.assign(kind=np.where(cropped, "cropped", "turned"))
+    return pd.concat([near, changed])[["first", "second", "kind", "similarity"]]
+
+
+def _unequal(table: pd.DataFrame, pictures: Pictures, others: Pictures) -> pd.DataFrame:
+    """Pairs without those of equal hashes, which are known to be exact copies."""
+    first = np.asarray(pictures.hashes, dtype=object)[table["first"]]
+    return table[first != np.asarray(others.hashes, dtype=object)[table["second"]]].reset_index(drop=True)
+
+
+def _confirmed(
+    table: pd.DataFrame, pictures: Pictures, others: Pictures, what: str, agreement: Callable[..., float]
+) -> pd.DataFrame:
+    """Candidates with their `similarity`: the mean of their cosine and of the `agreement` of their aligned pixels."""
+    agreements = np.empty(len(table))
     # OpenCV releases Python's lock.
-    with ThreadPoolExecutor(cores()) as threads, progress_bar("compare copies", len(i), unit="pairs") as bar:
-        for start in range(0, len(i), _PAIRS_AT_ONCE):
-            now = slice(start, start + _PAIRS_AT_ONCE)
-            pixels = _read(pictures, i[now]), _read(theirs, j[now])
-            agreement[now] = list(threads.map(confirm, *pixels, flipped[now].tolist()))
-            bar.advance(len(pixels[0]))
-    similarity = np.minimum(1, (cosine + agreement) / 2)
-    kinds = np.where(flipped, "mirrored", "near").astype(object)
-    pairs = pd.DataFrame({"first": i, "second": j, "kind": kinds, "similarity": similarity})
-    return pairs[similarity >= CONFIRMED]
+    with ThreadPoolExecutor(cores()) as threads, progress_bar(what, len(table), unit="pairs") as bar:
+        for start in range(0, len(table), AT_ONCE):
+            part = table.iloc[start : start + AT_ONCE]
+            pixels = read_rows(pictures, part["first"].to_numpy()), read_rows(others, part["second"].to_numpy())
+            done = list(threads.map(agreement, *pixels, part.itertuples()))
+            agreements[start : start + len(done)] = done
+            bar.advance(len(done))
+    return table.assign(similarity=np.minimum(1, (table["cosine"] + agreements) / 2))
 
 
-def _read(pictures: Pictures, rows: np.ndarray) -> list[np.ndarray]:
-    """The pixels of `rows` in their order; each row is read once."""
-    needed, place = np.unique(rows, return_inverse=True)
-    images = pictures.read(needed)
-    return [images[position] for position in place]
+def _agreement(a: np.ndarray, b: np.ndarray, pair: Any) -> float:
+    return confirm(a, b, pair.kind == "mirrored")
 
 
-def _agreeing_blocks(
-    ours: np.ndarray, theirs: np.ndarray, threshold: float, within: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield the agreeing pairs of each block of `_BLOCK` x `_BLOCK` pairs; i < j only, where `within`."""
-    even = even_count()
-    for top in range(0, len(ours), _BLOCK):
-        upper = ours[top : top + _BLOCK]
-        for left in range(top if within else 0, len(theirs), _BLOCK):
-            lower = theirs[left : left + _BLOCK]
-            plain, odd = upper[:, :even] @ lower[:, :even].T, upper[:, even:] @ lower[:, even:].T
-            cosine = np.abs(odd)
-            cosine += plain
-            i, j = np.divmod(np.flatnonzero(cosine.ravel() > threshold), len(lower))
-            keep = i + top < j + left if within else np.ones(len(i), bool)
-            i, j = i[keep], j[keep]
-            yield i + top, j + left, cosine[i, j], odd[i, j] < 0
-
-
-def _unit(fingerprints: np.ndarray) -> np.ndarray:
-    """float32 `[n, 254]` of length 1; a fingerprint of 0 stays 0 and agrees with no other."""
-    numbers = fingerprints.astype(np.float32)
-    length = np.sqrt(np.einsum("nd,nd->n", numbers, numbers))[:, None]
-    return np.divide(numbers, length, out=numbers, where=length > 0)
+def _agreement_of_view(a: np.ndarray, b: np.ndarray, pair: Any) -> float:
+    """How well a view of one picture of a pair agrees with the other picture as it is."""
+    seen, other = (b, a) if pair.swapped else (a, b)
+    view = VIEWS[pair.view]
+    as_it_is = CROPPED[0] if view.angle is None else TURNED[0]
+    return confirm(show(seen, view, *FLIPS[pair.flip]), show(other, as_it_is), framed=False)

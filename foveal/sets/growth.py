@@ -17,8 +17,9 @@ from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import sha256_of
 from foveal.fundus.fingerprint import from_text
+from foveal.sets.candidates import Pictures
 from foveal.sets.corrections import CHANGES, read_changes
-from foveal.sets.duplicates import Pictures, find_duplicates
+from foveal.sets.duplicates import find_duplicates
 from foveal.sets.records import read_records
 from foveal.sets.shards import Shards, gather, read_facts
 from foveal.sources.source import Source

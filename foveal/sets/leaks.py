@@ -2,7 +2,7 @@
 
 Every run lists in RUN/seen.csv the images that shaped its weights, including its starting weights: sha256 of the
 prepared pixels, fingerprint, patient, and whether the label was learned. So copies are found even if they were saved
-again, resized, mirrored, or prepared elsewhere.
+again, resized, mirrored, turned, cropped, or prepared elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import write_table
 from foveal.fundus.fingerprint import from_text
-from foveal.sets.duplicates import Pictures, candidates, describe_pairs, find_duplicates
+from foveal.sets.candidates import Pictures, candidates
+from foveal.sets.duplicates import describe_pairs, find_duplicates
 from foveal.sets.records import PreparedSet, open_prepared, patients, read_records
 
 SEEN = ("sha256", "id", "set", "path", "patient", "fingerprint", "taught")
@@ -65,9 +66,10 @@ def refuse_seen_among(
 def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     """The `records` of a prepared set that were learned from: id, split, how, other; one row per image.
 
-    how: "exact copy of", "near copy of", "mirrored copy of" or "same patient as". Near copies are confirmed by their
-    pixels; where the training set no longer exists, "very much like" is based on fingerprints alone. Near copies
-    within the set itself are not searched again: `prepare` has found them and put them in one split.
+    how: "exact", "near", "mirrored", "turned" or "cropped copy of", or "same patient as". All but exact
+    copies are confirmed by their pixels; where the training set no longer exists, "very much like" is based on
+    fingerprints alone. Copies within the set itself are not searched again: `prepare` has put
+    them in one split.
     """
     if not len(records) or not len(seen):
         return pd.DataFrame(columns=["id", "split", "how", "other"])

@@ -10,8 +10,10 @@ import pytest
 
 from foveal.fundus.fingerprint import even_count, fingerprint
 from foveal.fundus.preparation import Preparation, prepare_file
+from foveal.sets import candidates as candidates_of
 from foveal.sets import duplicates
-from foveal.sets.duplicates import CONFIRMED, Pictures, candidates, confirm, find_duplicates
+from foveal.sets.candidates import Pictures, candidates, view_candidates
+from foveal.sets.duplicates import CONFIRMED, confirm, find_duplicates
 from foveal.sources.phantom import draw_phantom
 
 CHANGES = {
@@ -22,7 +24,24 @@ CHANGES = {
     "darker": lambda image: cv2.convertScaleAbs(image, alpha=0.6, beta=15),
     "grey": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None],
     "mirrored": lambda image: np.ascontiguousarray(image[:, ::-1]),
+    "turned": lambda image: turned(image, 37),
+    "turned by 163 degrees": lambda image: turned(image, 163),
+    "turned on its side": lambda image: np.ascontiguousarray(np.rot90(image)),
+    "upside down": lambda image: np.ascontiguousarray(image[::-1]),
+    "mirrored and turned": lambda image: turned(image[:, ::-1], -72),
+    "squeezed and turned": lambda image: turned(cv2.resize(image, (96, 128)), 50),
+    "cropped to 70 %": lambda image: cv2.resize(image[19:-19, 19:-19], (128, 128)),
+    "cropped to 80 %": lambda image: cv2.resize(image[13:-13, 13:-13], (128, 128)),
 }
+KINDS = {"mirrored": "mirrored", "cropped to 70 %": "cropped", "cropped to 80 %": "cropped", "cropped": "near"}
+
+
+def turned(image, angle):
+    """The picture turned about its middle, on a black square that holds all of it."""
+    side = round(1.42 * max(image.shape[:2]))
+    way = cv2.getRotationMatrix2D(((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2), angle, 1)
+    way[:, 2] += (side - image.shape[1]) / 2, (side - image.shape[0]) / 2
+    return cv2.warpAffine(np.ascontiguousarray(image), way, (side, side))
 
 
 def mirrored(prints):
@@ -57,7 +76,8 @@ def test_changed_copies_are_found_and_strangers_are_not(phantoms, change):
     images = phantoms[:6] + [CHANGES[change](image) for image in phantoms[:6]] + phantoms[6:]
     table = find_duplicates(collection(images))
     assert pairs(table) == [(row, row + 6) for row in range(6)]
-    assert set(table["kind"]) == {"mirrored" if change == "mirrored" else "near"}
+    turned_kind = "turned" if "turned" in change or "upside" in change else "near"
+    assert set(table["kind"]) == {KINDS.get(change, turned_kind)}
     assert table["similarity"].between(CONFIRMED, 1).all()
 
 
@@ -88,9 +108,9 @@ def test_exact_copies_are_not_read_and_stand_with_the_first(phantoms):
 
     prints = np.stack([fingerprint(image) for image in phantoms[:3]])[[0, 1, 0, 2, 0]]
     pictures = Pictures(fingerprints=prints, hashes=np.array(list("abaca")), read=read)
-    table = find_duplicates(pictures)
+    table = find_duplicates(pictures, near=False)
     assert table.to_numpy().tolist() == [[0, 2, "exact", 1.0], [0, 4, "exact", 1.0]]
-    between = find_duplicates(pictures, pictures)
+    between = find_duplicates(pictures, pictures, near=False)
     assert pairs(between) == [(0, 0), (0, 2), (0, 4), (1, 1), (2, 0), (3, 3), (4, 0)]
     assert set(between["kind"]) == {"exact"}
 
@@ -113,14 +133,14 @@ def test_nothing_to_find():
 def test_the_same_table_twice_whatever_the_batches(phantoms, monkeypatch):
     images = phantoms[:5] + [CHANGES["jpeg"](image) for image in phantoms[:5]]
     table = find_duplicates(collection(images))
-    monkeypatch.setattr(duplicates, "_PAIRS_AT_ONCE", 2)
-    monkeypatch.setattr(duplicates, "_BLOCK", 3)
+    monkeypatch.setattr(duplicates, "AT_ONCE", 2)
+    monkeypatch.setattr(candidates_of, "_BLOCK", 3)
     pd.testing.assert_frame_equal(find_duplicates(collection(images)), table)
 
 
 @pytest.mark.parametrize("within", [True, False])
 def test_candidates_are_those_of_every_pair_mirrored_explicitly(monkeypatch, within):
-    monkeypatch.setattr(duplicates, "_BLOCK", 7)
+    monkeypatch.setattr(candidates_of, "_BLOCK", 7)
     ours, theirs = random_prints(40), random_prints(25, seed=1)
     theirs = ours if within else theirs
     i, j, cosine, flipped = candidates(ours, None if within else theirs, threshold=0.1)
@@ -134,6 +154,21 @@ def test_candidates_are_those_of_every_pair_mirrored_explicitly(monkeypatch, wit
     np.testing.assert_array_equal([i, j], expected)
     np.testing.assert_allclose(cosine, best[expected], rtol=1e-5)
     np.testing.assert_array_equal(flipped, other[expected] > plain[expected])
+
+
+@pytest.mark.parametrize("flip", candidates_of.FLIPS)
+def test_views_are_compared_in_every_orientation(phantoms, monkeypatch, flip):
+    monkeypatch.setattr(candidates_of, "_BLOCK", 3)
+    other = np.ascontiguousarray(phantoms[2][:: flip[0], :: flip[1]])
+    ours, theirs = collection(phantoms[:4]), collection([phantoms[5], other])
+    for table, pair in (
+        (view_candidates(ours, theirs, 0.9), (2, 1)),
+        (view_candidates(theirs, ours, 0.9), (1, 2)),
+        (view_candidates(collection([*phantoms[:4], other]), None, 0.9), (2, 4)),
+    ):
+        assert set(pairs(table)) == {pair}
+        best = table.iloc[table["cosine"].argmax()]
+        assert best["cosine"] > 0.99 and candidates_of.FLIPS[int(best["flip"])] == flip
 
 
 def test_empty_fingerprints_are_like_no_other(refuses):
