@@ -48,7 +48,7 @@ AS_IT_IS = (0, len(TURNED))  # the first view of each sort: what the views of an
 
 def view_fingerprints(square: np.ndarray, views: tuple[int, ...] = tuple(range(len(VIEWS)))) -> np.ndarray:
     """Fingerprints int8 `[k, 254]` of k of the `VIEWS` of a photograph, uint8 `[S, S, 3 or 1]`."""
-    turned = detail(rounded(square), SIDE, NEIGHBOURHOOD) if min(views) < len(TURNED) else None
+    turned = detail(rounded(square), SIDE, NEIGHBOURHOOD)
     whole = detail(square, _PARTS, NEIGHBOURHOOD * 1.15, framed=False)
     levelled = [_look(whole if VIEWS[k].angle is None else turned, VIEWS[k], SIDE) for k in views]
     return summarise(np.stack(levelled))
