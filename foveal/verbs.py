@@ -131,9 +131,9 @@ def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
     return _call("predict", options, run=run, images=images)
 
 
-def evaluate(source: PathLike, *others: PathLike, **options: Any) -> Path:
+def evaluate(source: PathLike, **options: Any) -> Path:
     """Measure predictions; returns metrics.json."""
-    return _call("evaluate", options, source=source, others=others)
+    return _call("evaluate", options, source=source)
 
 
 def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:

@@ -1,16 +1,8 @@
-"""Paired differences between graders and a baseline on the same images, with intervals.
-
-    foveal evaluate RUN OTHER… --baseline OTHER
-
-comparison.json   a list with an entry per pair: baseline, run, n, differences (name -> value, low, high, answer),
-                  mcnemar, sentence
-comparison.csv    the same, with a row per pair and metric
-"""
+"""Paired differences between two graders on the same images, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +10,10 @@ import pandas as pd
 from scipy.stats import binom
 
 from foveal import metrics
-from foveal.console import say
 from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
-from foveal.files import json_ready, write_json, write_table
 from foveal.page.words import counted, difference_with_interval
 from foveal.readout.predictions import probability_columns
 from foveal.sets.splits import group_codes
@@ -114,37 +104,3 @@ def describe(difference: Mapping[str, Any]) -> str:
         for name in ("quadratic_kappa", "accuracy", "referable_auc") if name in difference
     ]  # fmt: skip
     return f"{'; '.join(parts)} (paired, 95 % intervals, {counted(difference['n'], 'image')})."
-
-
-def against_baseline(
-    tables: Mapping[str, pd.DataFrame], baseline: str, referable_from: int | None
-) -> list[dict[str, Any]]:
-    """The entries of comparison.json: every other table compared with the baseline; [] if there is no other.
-
-    tables: name -> labelled rows as returned by `read_predictions`.
-    """
-    found = []
-    for name in [name for name in tables if name != baseline]:
-        pair = paired_difference(tables[baseline], tables[name], referable_from)
-        sentence = f"{name} compared with {baseline}: {describe(pair)}"
-        about = {"baseline": baseline, "run": name, "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar")}
-        found.append(about | {"differences": pair, "sentence": sentence})
-    return found
-
-
-def write_comparison(folder: Path, comparison: list[dict[str, Any]]) -> None:
-    """Write comparison.json and comparison.csv into `folder`, and print a sentence per pair."""
-    file, rows = folder / "comparison.json", []
-    for one in comparison:
-        test, baseline, run = one["mcnemar"], one["baseline"], one["run"]
-        rows += [
-            {"baseline": baseline, "run": run, "figure": figure, "difference": entry["value"], "low": entry["low"],
-             "high": entry["high"], "answer": entry["answer"], "n": one["n"], "only_baseline_right": test["only_first"],
-             "only_run_right": test["only_second"], "mcnemar_exact": test["exact"], "mcnemar_mid_p": test["mid_p"]}
-            for figure, entry in one["differences"].items()
-        ]  # fmt: skip
-        say(f"{one['sentence']} Only {run} is right on {counted(test['only_second'], 'image')}, only {baseline} on "
-            f"{test['only_first']} (McNemar mid-p {test['mid_p']:.3g}).")  # fmt: skip
-    write_json(file, json_ready(comparison))
-    write_table(file.with_suffix(".csv"), pd.DataFrame(rows))
-    say(f"comparison: {file}")

@@ -3,17 +3,18 @@
 foveal evaluate RUN
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
-foveal evaluate RUN OTHER… --baseline OTHER
+foveal evaluate NEW --versus OLD
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
                 second, subgroups, sources (with several, see travel.py), harm, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
-comparison.*    with several sources: each compared with the baseline (difference.py)
+comparison.*    with --versus: the run compared with others, and changes.csv (change.py)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,8 +26,8 @@ from foveal.config import read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.evaluate import judged, travel
+from foveal.evaluate.change import compare_with, write_comparison
 from foveal.evaluate.columns import agreement, join_records, measure_second, measure_sets, subgroups
-from foveal.evaluate.difference import against_baseline, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.measure import measure
 from foveal.evaluate.operating import operating_points
@@ -55,12 +56,10 @@ class EvaluateConfig:
     ## What to measure
     # What to evaluate: a run folder, or a predictions.csv.
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    # Further run folders or tables, to compare with the first one (or with --baseline).
-    others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="OTHERS…")] = ()
     # Photographs with labels to grade and measure: a folder, a table or a prepared set (then SOURCE is a run folder).
     on: Path | None = None
-    # Compare all others with this source; by default with the first.
-    baseline: Path | None = None
+    # Older run folders or tables to compare with, on the same photographs.
+    versus: tuple[Path, ...] = ()
     # File to write; by default metrics.json in the folder of the predictions.
     out: Path | None = None
     # Part to evaluate; auto is the test part if there is one, else all labelled rows.
@@ -83,23 +82,22 @@ class EvaluateConfig:
     second_reader: str | None = None
 
     def __post_init__(self) -> None:
-        sources = [self.source, *self.others]
+        sources = [self.source, *self.versus]
         names = ", ".join(map(str, sources))
         if len({path.resolve() for path in sources}) < len(sources):
             raise FovealError("option.value", f"a source is given more than once ({names})", fix="give each once")
-        if self.baseline is not None and self.baseline not in sources:
-            raise FovealError("option.value", f"--baseline {self.baseline} is not one of the sources", expected=names)
         if self.prevalence is not None and not 0 < self.prevalence < 1:
             raise FovealError("option.value", f"--prevalence is {self.prevalence}", expected="between 0 and 1")
 
 
-def measure_predictions(config: EvaluateConfig, run: Path | None = None) -> Path:
+def measure_predictions(config: EvaluateConfig, runs: Sequence[Path] = ()) -> Path:
     """Measure predictions against labels and write metrics.json; returns its path.
 
-    run: the folder of the grader; by default that of the predictions.
+    runs: the folders of the grader and of those in --versus; by default those of their predictions.
     """
     file = judged.table_of(config.source)
-    run = run or file.parent
+    runs = runs or [judged.table_of(path).parent for path in (config.source, *config.versus)]
+    run = runs[0]
     out = config.out or file.with_name("metrics.json")
     check_file(out)
     everything = read_predictions(file)
@@ -129,7 +127,7 @@ def measure_predictions(config: EvaluateConfig, run: Path | None = None) -> Path
         column = config.second_reader
         table = join_records(table, config.records, (column,), "--second-reader")
         about["inter_rater"] = agreement(table, column, names, resampling)
-    comparison = _compared(config, table, scale)
+    compared = _compared(config, table, runs, scale)
     sources = travel.by_source(everything, table, scale, resampling, SEED)
     # A cohort has no validation part; its thresholds are those that the run's own validation images give.
     before = everything if run == file.parent else read_predictions(run / "predictions.csv")
@@ -152,8 +150,8 @@ def measure_predictions(config: EvaluateConfig, run: Path | None = None) -> Path
         _keep_corrections(config.corrections, everything, out, corrected["corrections"])
     _write_doubts(out, everything)
     say(f"metrics: {out}")
-    if comparison:
-        write_comparison(out.parent, comparison)
+    if compared:
+        write_comparison(out.parent, *zip(*compared, strict=True))
     for warning in warnings(result):
         warn(warning)
     if _allows_leaks(run / "config.toml"):
@@ -182,16 +180,18 @@ def _corrected(
     return corrected, {"corrections": counts}
 
 
-def _compared(config: EvaluateConfig, table: pd.DataFrame, scale: Scale) -> list[dict[str, Any]]:
-    """Compare every source with the baseline, on the same part and with the same corrections; [] for one source."""
-    tables = {str(config.source): table}
-    for path in config.others:
+def _compared(
+    config: EvaluateConfig, table: pd.DataFrame, runs: Sequence[Path], scale: Scale
+) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The comparison with every older run, on the same part and with the same corrections, and what changed."""
+    found = []
+    for path, run in zip(config.versus, runs[1:], strict=True):
         other = read_predictions(judged.table_of(path))
         if config.corrections is not None:
             other, _ = judged.with_corrections(other, config.corrections, list(scale.names))
         other = travel.held_out(travel.with_source(other, config.records), config.hold_out)
-        tables[str(path)] = judged.choose_rows(other, config.split)[0]
-    return against_baseline(tables, str(config.baseline or config.source), scale.cuts.get("referable"))
+        found.append(compare_with(table, judged.choose_rows(other, config.split)[0], (runs[0], run), scale))
+    return found
 
 
 def _points(

@@ -70,7 +70,7 @@ def _show_overall(result: Mapping[str, Any]) -> None:
     say(f"constant: the value if every image is graded '{result['constant_answer']}' (metrics of grades), or gets the "
         "class frequencies as probabilities (all others)")  # fmt: skip
     say("noise: a smaller difference between two separate evaluations is noise; a comparison on the same images "
-        "(--baseline) detects smaller ones")  # fmt: skip
+        "(--versus) detects smaller ones")  # fmt: skip
     if readers := about.get("inter_rater"):
         say(f"agreement of two readers (column {readers['column']}): quadratic kappa "
             f"{value_with_interval(readers, 3)}, n = {readers['n']}")  # fmt: skip

@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate predictions, or those of the cohort in `config.on`; returns metrics.json."""
     if config.on is None:
         return measure_predictions(config)
-    runs = [config.source, *config.others]
+    runs = [config.source, *config.versus]
     for run in runs:
         if not (run / "model.json").is_file():
             what = f"--on grades photographs with a run, and {run} is none"
@@ -49,14 +49,9 @@ def evaluate(config: EvaluateConfig) -> Path:
     files = [grade_cohort(run, config.on, prepared) for run, prepared in zip(runs, sets, strict=True)]
     first = pd.read_csv(files[0], dtype=str, keep_default_na=False)
     differing = tuple(name for name in COLUMNS if (first[name] != "").all() and first[name].nunique() > 1)
-    baseline = None if config.baseline is None else files[runs.index(config.baseline)]
-    return measure_predictions(
-        replace(
-            config, on=None, source=files[0], others=tuple(files[1:]), baseline=baseline,
-            by=config.by or differing, records=sets[0].path,
-        ),
-        runs[0],
-    )  # fmt: skip
+    by = config.by or differing
+    cohort = replace(config, on=None, source=files[0], versus=tuple(files[1:]), by=by, records=sets[0].path)
+    return measure_predictions(cohort, runs)
 
 
 def folder_of(run: Path, source: Path) -> Path:

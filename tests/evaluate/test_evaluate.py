@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -127,27 +128,52 @@ def test_labels_on_one_side_of_a_cut_off_have_no_area_but_an_accuracy(tmp_path, 
     assert result["curves"]["referable"] == {"roc": [], "precision_recall": []}
 
 
-def test_several_sources_are_compared_with_the_baseline_in_files(tmp_path, predictions, write, capsys):
+def test_a_new_grader_is_compared_with_old_ones(tmp_path, predictions, write, capsys):
     skills = {"a": 0.5, "b": 0.9, "c": 0.5}
     files = {name: tmp_path / name / "predictions.csv" for name in skills}
     for seed, (name, skill) in enumerate(skills.items()):
         files[name].parent.mkdir()
         write(files[name], predictions(400, skill, seed))
-    foveal.evaluate(files["a"], *(files[name] for name in "bc"))
-    found = json.loads((tmp_path / "a" / "comparison.json").read_text())
-    assert [(one["baseline"], one["run"], one["n"]) for one in found] == [
-        (str(files["a"]), str(files[name]), 400) for name in "bc"
+    foveal.evaluate(files["b"], versus=[files["a"], files["c"]])
+    found = json.loads((tmp_path / "b" / "comparison.json").read_text())
+    assert [(one["run"], one["versus"], one["n"]) for one in found] == [
+        (str(tmp_path / "b"), str(tmp_path / name), 400) for name in "ac"
     ]  # fmt: skip
     better = found[0]["differences"]["quadratic_kappa"]
-    assert better["answer"] == "better" and 0 < better["low"] < better["value"] < better["high"]
+    assert better["answer"] == found[0]["verdict"] == "better" and 0 < better["low"] < better["value"] < better["high"]
     assert found[0]["mcnemar"]["mid_p"] < 0.001 and found[0]["sentence"] in capsys.readouterr().out
-    foveal.evaluate(tmp_path / "a", tmp_path / "b", tmp_path / "c", baseline=tmp_path / "b")
+    figures = [found[0]["record"][side]["figures"]["quadratic_kappa"]["value"] for side in ("new", "old")]
+    assert figures[0] - figures[1] == pytest.approx(better["value"])
+    foveal.evaluate(tmp_path / "a", versus=[tmp_path / "b"])
     rows = pd.read_csv(tmp_path / "a" / "comparison.csv")
-    assert rows["run"].unique().tolist() == [str(tmp_path / "a"), str(tmp_path / "c")]
-    assert len(rows) == 2 * 3 and (rows["answer"] == "worse").all() and (rows["mcnemar_mid_p"] < 0.001).all()
-    first = rows[rows["figure"] == "quadratic_kappa"].iloc[0]
-    assert first["difference"] == pytest.approx(-better["value"])
-    assert not (tmp_path / "b" / "metrics.json").exists(), "the others are compared, not measured"
+    assert len(rows) == 3 and (rows["answer"] == "worse").all() and (rows["mcnemar_mid_p"] < 0.001).all()
+    assert rows["difference"][rows["figure"] == "quadratic_kappa"].item() == pytest.approx(-better["value"])
+    assert not (tmp_path / "c" / "metrics.json").exists(), "old graders are compared, not measured"
+
+
+def test_what_changed_for_whom(tmp_path, predictions, write):
+    new = predictions(40).assign(label=0, grade=0, referable=0, group=[f"p{n // 2}" for n in range(40)])
+    new.loc[[0, 1, 2, 8], "label"] = 3
+    old = new.copy()
+    new.loc[[0, 1, 4], ["grade", "referable"]] = [2, 1]  # p0, with disease, and p2, without
+    old.loc[[8], ["grade", "referable"]] = [3, 1]  # p4, with disease
+    new.loc[20, "grade"] = 1  # not referred
+    for name, table in (("new", new), ("old", old)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "predictions.csv", table)
+    (tmp_path / "old" / "provenance.json").write_text('{"command": "foveal train x", "data": {"x": "1"}}')
+    (tmp_path / "old" / "best.pt").write_bytes(b"weights")
+    foveal.evaluate(tmp_path / "new", versus=[tmp_path / "old"])
+    one = json.loads((tmp_path / "new" / "comparison.json").read_text())[0]
+    assert one["changed"] == {
+        "grades": 5, "newly_referred": {"patients": 2, "with_disease": 1, "photographs": 3},
+        "no_longer_referred": {"patients": 1, "with_disease": 1, "photographs": 1},
+    }  # fmt: skip
+    record = one["record"]["old"]
+    assert (record["command"], record["data"]) == ("foveal train x", {"x": "1"})
+    assert record["sha256"] == {"best.pt": hashlib.sha256(b"weights").hexdigest()}
+    changes = pd.read_csv(tmp_path / "new" / "changes.csv")
+    assert len(changes) == 5 and set(changes["group"]) == {"p0", "p2", "p4", "p10"}
 
 
 def test_a_single_source_has_no_comparison(tmp_path, predictions, write):
@@ -268,19 +294,18 @@ def test_wrong_corrections_are_refused(tmp_path, predictions, write, refuses, co
 
 
 @pytest.mark.parametrize(
-    ("others", "options", "values"),
+    ("options", "values"),
     [
-        ([], {"prevalence": 10}, ["--prevalence", 10]),
-        (["elsewhere"], {"baseline": "nowhere"}, ["--baseline", "nowhere", "elsewhere"]),
-        (["elsewhere", "elsewhere"], {}, ["elsewhere"]),
-        ([], {"referable_from": 5}, ["--referable-from", 5, "1..4"]),
-        ([], {"by": ["id"]}, ["--by id", 60, 12]),
-        ([], {"second_reader": "anna"}, ["--second-reader anna", "id, label"]),
+        ({"prevalence": 10}, ["--prevalence", 10]),
+        ({"versus": ["elsewhere", "elsewhere"]}, ["elsewhere"]),
+        ({"referable_from": 5}, ["--referable-from", 5, "1..4"]),
+        ({"by": ["id"]}, ["--by id", 60, 12]),
+        ({"second_reader": "anna"}, ["--second-reader anna", "id, label"]),
     ],
 )
-def test_wrong_options_are_refused(tmp_path, predictions, write, refuses, others, options, values):
+def test_wrong_options_are_refused(tmp_path, predictions, write, refuses, options, values):
     with refuses("option.value", *values):
-        foveal.evaluate(write(tmp_path / "p.csv", predictions()), *others, **options)
+        foveal.evaluate(write(tmp_path / "p.csv", predictions()), **options)
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
 

@@ -81,9 +81,9 @@ def test_a_cohort_without_labels_or_on_another_scale_is_refused(run, clinic, tmp
 @pytest.mark.slow
 def test_two_runs_are_compared_on_a_cohort(run, clinic, phantom_set, tmp_path):
     other = foveal.train(phantom_set, out=tmp_path / "other", encoder="small_conv", epochs=1, batch_size=8, seed=3)
-    foveal.evaluate(other, run, on=clinic, baseline=run)
+    foveal.evaluate(other, on=clinic, versus=[run])
     pairs = json.loads((folder_of(other, clinic) / "comparison.json").read_text())
-    assert len(pairs) == 1 and pairs[0]["n"] == 39
+    assert [(one["run"], one["versus"], one["n"]) for one in pairs] == [(str(other), str(run), 39)]
 
 
 def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, refuses):
