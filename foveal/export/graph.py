@@ -36,6 +36,13 @@ from foveal.readout.calibration import LEAST_PROBABILITY
 
 OPSET = 20
 EXACT = 1e-4  # largest allowed difference of a probability for float32 files
+EXPORTABLE = (
+    "tf_efficientnet_lite0",
+    "resnet50",
+    "convnext_tiny",
+    "swin_tiny_patch4_window7_224",
+    "vit_tiny_patch16_224",
+)
 LEAST_AGREEMENT = 0.98  # of grades; below this, a file of lower precision is written with a warning
 
 
@@ -96,8 +103,8 @@ def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
 
 
 def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
-    """Write the graph as ONNX, for any number of images; needs onnxscript."""
-    with hushed():
+    """Write the graph as ONNX, for any number of images; needs onnxscript. FovealError where the encoder cannot be."""
+    with _converting("onnx"):
         torch.onnx.export(
             traced(graph, example), (example,), str(file), input_names=["pixels"], output_names=graph.outputs,
             opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
@@ -106,16 +113,34 @@ def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
 
 def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
     """Write the graph with torch.export; torch.export.load(file).module()(pixels) runs it without Foveal."""
-    with hushed():
+    with _converting("torch"):
         torch.export.save(traced(graph, example), file)
 
 
 def traced(graph: Graph, example: Tensor) -> torch.export.ExportedProgram:
     """The graph for any number of images, without the paths of this machine's source files."""
+    for module in graph.modules():  # timm's fused attention is not always in four dimensions, which ONNX needs
+        if getattr(module, "fused_attn", False) is True:
+            module.fused_attn = False  # type: ignore[assignment]
     program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
+
+
+@contextmanager
+def _converting(form: str) -> Iterator[None]:
+    """Hushed; FovealError where the exporter cannot take the encoder, in whatever way it fails."""
+    try:
+        with hushed():
+            yield
+    except (FovealError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        why = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
+        what = f"the encoder of this run cannot be written as {form} ({type(error).__name__}: {why})"
+        fix = f"leave out the formats that need {form}, or train with an --encoder such as {', '.join(EXPORTABLE)}"
+        raise FovealError("export.encoder", what, fix=fix) from error
 
 
 @contextmanager

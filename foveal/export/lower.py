@@ -36,13 +36,31 @@ def write_half(onnx_file: Path, file: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(str(onnx_file))
+    whole = {node.name for node in model.graph.node if ".encoder" in _scope_of(node)}
     encoder = {node.name for node, _ in encoder_nodes(model)}
+    if len(encoder) < len(whole) / 2:  # a transformer, whose convolutions are few and come first
+        encoder = whole
     tail = [node.name for node in model.graph.node if node.name not in encoder]  # small, and sums need float32
     before = {node.name for node in model.graph.node}
     with hushed():
         half = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
     _remove_round_trips(half, before)
     onnx.save(half, str(file))
+
+
+def _scope_of(node: Any) -> str:
+    """The modules that a node comes from, as the exporter notes them; "" where it does not."""
+    return next((str(each.value) for each in node.metadata_props if each.key == "namespace"), "")
+
+
+def share_in_float32(file: Path) -> float:
+    """The share (0-1) of the weights of an ONNX file that are in float32."""
+    import onnx
+
+    counts: dict[int, int] = {}
+    for weights in onnx.load(str(file)).graph.initializer:
+        counts[weights.data_type] = counts.get(weights.data_type, 0) + int(np.prod(weights.dims))
+    return counts.get(onnx.TensorProto.FLOAT, 0) / max(1, sum(counts.values()))
 
 
 def _remove_round_trips(model: Any, before: set[str]) -> None:

@@ -27,14 +27,18 @@ _MILDER = "train longer, or use milder --views where they are strong"
 
 
 @torch.no_grad()
-def facts_of(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
+def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = None) -> dict[str, Tensor]:
     """What is worth watching of two views' embeddings [n, D]: scalar tensors; nothing waits for the device.
 
     alignment 0-4 and uniformity -8-0 (Wang & Isola 2020), mean cosines of positives and negatives, the share of
     vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed.
     They describe the first 512 images of the whole batch: the share depends on how many others there are.
+    targets: of z1 and z2, each of the other view, where the loss contrasts these: both mean cosines are then with them.
     """
-    return _facts(gather(z1), gather(z2))
+    facts = _facts(gather(z1), gather(z2))
+    if targets is not None:
+        facts |= _cosines_with(torch.cat([gather(z1), gather(z2)]), torch.cat([gather(each) for each in targets]))
+    return facts
 
 
 def _facts(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
@@ -51,6 +55,16 @@ def _facts(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
             "instance_accuracy": (positive > cosines.masked_fill(~others, -math.inf).amax(1)).float().mean(),
             "feature_std": both.std(0, correction=0).mean() * math.sqrt(both.shape[1]),
         }
+
+
+def _cosines_with(vectors: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Mean cosines of the vectors of two views [2n, D] with their own targets and with those of other images."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        n = min(FACT_IMAGES, len(vectors) // 2)
+        ours, theirs = (unit(each).unflatten(0, (2, -1))[:, :n] for each in (vectors, targets))
+        cosines = ours @ theirs.mT  # [2, n, n]
+        own = cosines.diagonal(dim1=1, dim2=2).sum()
+        return {"positive_cosine": own / (2 * n), "negative_cosine": (cosines.sum() - own) / max(1, 2 * n * (n - 1))}
 
 
 def _cosines(both: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:

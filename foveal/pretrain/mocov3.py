@@ -31,7 +31,7 @@ class MoCoV3(SlowTarget):
         """The sum over both directions, times 2 t."""
         q1, q2, k1, k2 = parts
         t = self.temperature
-        return 2 * t * (infonce(q1, k2, t) + infonce(q2, k1, t)), facts_of(q1, q2)
+        return 2 * t * (infonce(q1, k2, t) + infonce(q2, k1, t)), facts_of(q1, q2, (k2, k1))
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:
         """The lowest loss possible for N pairs, and that of equal keys."""

@@ -14,7 +14,8 @@ from foveal.pretrain import simclr, supcon
 from foveal.pretrain.faults import EXPLAINED, check_first, check_loss, explain_loss
 from foveal.pretrain.health import alignment, doubts_of, effective_rank, facts_of, look, uniformity, verdict
 from foveal.pretrain.interface import Contrast
-from foveal.pretrain.options import SimCLROptions
+from foveal.pretrain.mocov3 import MoCoV3
+from foveal.pretrain.options import MoCoV3Options, SimCLROptions
 from foveal.pretrain.plan import Rehearsal, epochs_within, looks_in, seconds_of_run
 from foveal.pretrain.simclr import SimCLR
 
@@ -271,6 +272,21 @@ def test_other_impossible_losses_stop_a_run(refuses):
     with refuses("training.collapsed"):
         check_loss(4.8, bounds, {k: v.item() for k, v in facts_of(*torch.ones(2, 8, 4)).items()}, first=True)
     check_loss(1e6, None, facts, first=True)  # a method without bounds
+
+
+@pytest.mark.parametrize("n", [2, 3, 16])
+def test_no_right_loss_of_predictions_and_keys_is_stopped(n):
+    """Two views of few images can be less alike than those of two images, and closer to the keys nevertheless."""
+    method = MoCoV3(torch.nn.Identity(), 8, MoCoV3Options())
+    for seed in range(50):
+        vectors = torch.randn(4, n, 16, generator=torch.Generator().manual_seed(seed))
+        loss, facts = method.loss(tuple(vectors), None)
+        check_loss(loss.item(), method.bounds(n), {name: value.item() for name, value in facts.items()}, first=True)
+        q1, q2, k1, k2 = torch.nn.functional.normalize(vectors, dim=2)
+        cosines = torch.stack([q1 @ k2.T, q2 @ k1.T])
+        others = cosines.masked_select(~torch.eye(n, dtype=torch.bool))
+        assert facts["positive_cosine"].item() == pytest.approx(float((q1 * k2 + q2 * k1).sum(1).mean() / 2), abs=1e-6)
+        assert facts["negative_cosine"].item() == pytest.approx(float(others.mean()), abs=1e-6)
 
 
 @pytest.mark.parametrize("d", [2, 16, 128])
