@@ -49,10 +49,10 @@ def array_source(
 ) -> Source:
     """A source of arrays: images [n, H, W] or [n, H, W, C] and labels [n] or [n, 1] by split.
 
-    Ids are `train/17`, as in the published arrays; places: prefix of these numbers in `file`. FovealError for arrays of
-    another form, and for a label that is not the number of a class.
+    Ids are `train/17`, as in the published arrays; places: prefix of these numbers in `file`. Labels may be -1 or NaN.
+    FovealError for arrays of another form, and for a label that is not the number of a class.
     """
-    ids, files, splits, numbers = [], [], [], []
+    ids, files, splits, numbers = list[str](), list[str](), list[str](), list[int | None]()
     pictures: list[np.ndarray] = []
     for split, (array, labels) in parts.items():
         where = f"{root}/{places[split]}"
@@ -63,10 +63,10 @@ def array_source(
         if labels.size != len(images):
             counts = f"{where} has {labels.size} labels for {len(images)} images"
             raise FovealError("source.arrays", counts, expected="one label per image")
-        for number, label in enumerate(whole_numbers(labels, where)):
-            if not 0 <= label < len(classes):
+        for number, label in enumerate(class_numbers(labels, where)):
+            if label is not None and not 0 <= label < len(classes):
                 what = f"the label of {where}{number} is {label}"
-                raise FovealError("label.value", what, expected=f"0 to {len(classes) - 1}")
+                raise FovealError("label.value", what, expected=f"0 to {len(classes) - 1}, or -1")
             ids.append(f"{split}/{number}")
             files.append(f"{places[split]}{number}")
             splits.append(split)
@@ -79,16 +79,18 @@ def array_source(
     return Source(root=root, table=table, classes=classes, images=np.concatenate(pictures))
 
 
-def whole_numbers(labels: np.ndarray, where: str) -> list[int]:
-    """The labels as integers; FovealError for text, objects, fractions and values that are not finite."""
+def class_numbers(labels: np.ndarray, where: str) -> list[int | None]:
+    """The labels as integers, None for -1 and NaN; FovealError for text, objects, fractions and infinite values."""
     flat = labels.reshape(-1)
-    whole = np.full(len(flat), flat.dtype.kind in "biu")
+    whole, none = np.full(len(flat), flat.dtype.kind in "biu"), np.zeros(len(flat), bool)
     if flat.dtype.kind == "f":
-        whole = np.isfinite(flat) & (flat == np.floor(flat))
-    if not whole.all():
-        what = f"a label of {where} is {flat[~whole][0]}, which is not a whole number"
-        raise FovealError("label.value", what, expected="the number of a class for each image, from 0")
-    return [int(label) for label in flat]
+        whole, none = flat == np.floor(flat), np.isnan(flat)
+        whole &= np.isfinite(flat)
+    if not (whole | none).all():
+        what = f"a label of {where} is {flat[~(whole | none)][0]}, which is not a whole number"
+        expected = "the number of a class for each image, from 0, and -1 or NaN for images without a grade"
+        raise FovealError("label.value", what, expected=expected)
+    return [None if nothing or label == -1 else int(label) for label, nothing in zip(flat, none, strict=True)]
 
 
 def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -98,7 +100,20 @@ def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         if missing:
             found = f"{file} has no arrays {', '.join(missing)}; it has {', '.join(arrays.files)}"
             raise FovealError("source.arrays", found)
-        return {name: arrays[name] for name in names}
+        return {name: _array(arrays, name, file) for name in names}
+
+
+def _array(arrays: Mapping[str, np.ndarray], name: str, file: Path) -> np.ndarray:
+    """One array of an .npz file; FovealError where it holds Python objects, which are never unpickled."""
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        what = f"{file}: {name} is an array of Python objects (dtype object), which could run code when it is read"
+        expected = "numbers; labels may be -1 or NaN where an image has no grade"
+        fix = f"save {name} again with {name}.astype(float), which makes None a NaN"
+        raise FovealError("source.arrays", what, expected=expected, fix=fix) from error
 
 
 class Mnist(Layout[Path]):
@@ -200,7 +215,8 @@ class MedMnist(Layout[Path]):
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         arrays = read_arrays(found, MEDMNIST_ARRAYS)
         parts = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in MEDMNIST_PARTS}
-        largest = max(max(whole_numbers(parts[part][1], f"{found}#{part}/"), default=0) for part in MEDMNIST_PARTS)
+        labels = [label for part in MEDMNIST_PARTS for label in class_numbers(parts[part][1], f"{found}#{part}/")]
+        largest = max((label for label in labels if label is not None), default=-1)
         classes = self.classes or tuple(str(number) for number in range(largest + 1))
         return array_source(found.parent, parts, {part: f"{found.name}#{part}/" for part in MEDMNIST_PARTS}, classes)
 

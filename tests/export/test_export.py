@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 import pytest
 import timm
@@ -19,6 +20,7 @@ from foveal.export import graph, lower
 from foveal.export.graph import whole_graph
 from foveal.export.lower import encoder_nodes
 from foveal.fundus.preparation import at_size
+from foveal.nets.encoder import create_encoder
 from foveal.predict.model import ALL
 from foveal.predict.opened import Exported, open_model
 from foveal.predict.predictor import Predictor
@@ -365,3 +367,68 @@ def test_the_part_that_costs_grades_stays_in_float32(looking_run, tmp_path, monk
 def test_the_encoder_file_is_the_runs(exported, grader_run):
     file, run = checkpoint.load_weights(exported / "encoder.safetensors"), Predictor(grader_run).grader.encoder
     assert all(torch.equal(file[name], value) for name, value in run.state_dict().items())
+
+
+class Framed(torch.nn.Module):
+    """An encoder between pixels and a head, with names as in a graph."""
+
+    outputs = ("probabilities",)
+
+    def __init__(self, encoder, features):
+        super().__init__()
+        self.grader = torch.nn.ModuleDict({"encoder": encoder, "head": torch.nn.Linear(features, 5)})
+
+    def forward(self, pixels):
+        images = pixels.permute(0, 3, 1, 2).float() / 255 - 0.5
+        return self.grader["head"](self.grader["encoder"](images)).softmax(1)
+
+
+def check_half(framed, side, folder):
+    """Written in float32 and float16, both files answer as the network does; returns the share left in float32."""
+    framed.eval()
+    graph.write_onnx(framed, torch.zeros(2, side, side, 3, dtype=torch.uint8), folder / "model.onnx")
+    lower.write_half(folder / "model.onnx", folder / "half.onnx")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, side, side, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = framed(torch.from_numpy(pixels)).numpy()
+    for name, close in (("model.onnx", 1e-5), ("half.onnx", 0.01)):
+        session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+        assert np.abs(session.run(None, {"pixels": pixels})[0] - expected).max() < close
+    assert lower.share_in_float32(folder / "model.onnx") > 0.95
+    return lower.share_in_float32(folder / "half.onnx")
+
+
+def test_a_transformer_in_float16_is_in_float16(tmp_path):
+    encoder = create_encoder("test_vit", 3, 32)
+    assert check_half(Framed(encoder, encoder.num_features), 32, tmp_path) < 0.2
+
+
+class Windows(torch.nn.Module):
+    """Attention in five dimensions, as in nest, twins and hiera, which the exporter of ONNX takes no other way."""
+
+    def __init__(self):
+        super().__init__()
+        self.fused_attn, self.patches = True, torch.nn.Conv2d(3, 8, 4, 4)
+
+    def forward(self, images):
+        windows = self.patches(images).flatten(2).transpose(1, 2).reshape(-1, 1, 4, 16, 8)  # [B, heads, windows, n, d]
+        if self.fused_attn:
+            return torch.nn.functional.scaled_dot_product_attention(windows, windows, windows).mean((1, 2, 3))
+        return ((windows / 8**0.5 @ windows.mT).softmax(-1) @ windows).mean((1, 2, 3))
+
+
+def test_attention_in_five_dimensions_is_taken(tmp_path):
+    check_half(Framed(Windows(), 8), 32, tmp_path)
+
+
+def test_an_encoder_that_the_exporter_cannot_take_is_one_sentence(grader_run, tmp_path, monkeypatch, refuses):
+    def fails(*_, **__):
+        raise RuntimeError("no such operator\nsee the report")
+
+    monkeypatch.setattr(graph, "traced", fails)
+    monkeypatch.setattr(module, "write_integers", lambda *_: pytest.fail("worked"))
+    for formats, form in ((("onnx", "onnx-int8"), "onnx"), (("torch",), "torch")):
+        with refuses("export.encoder", form, "no such operator", *graph.EXPORTABLE) as caught:
+            foveal.export(grader_run, out=tmp_path / "out", formats=formats)
+        assert "report" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

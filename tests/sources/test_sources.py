@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import foveal
 from foveal.readout.scales import REFERABLE_FROM
+from foveal.sets.records import open_prepared
 from foveal.sources.cards import CARDS, ICDR
 from foveal.sources.names import patients_and_eyes
 from foveal.sources.registry import SOURCES, DatasetName, list_cards, read_source
@@ -301,13 +303,46 @@ def test_labels_and_volumes_that_medmnist_cannot_have_here_are_refused(tmp_path,
 
 @pytest.mark.parametrize(
     ("labels", "named"),
-    [(["a", "b"], "a"), ([0.0, 0.5], 0.5), ([1.0, np.nan], "nan"), ([0, np.inf], "inf"), ([0j, 1j], "0j")],
+    [
+        (["a", "b"], "a"),
+        ([0.0, 0.5], 0.5),
+        ([1.0, -2.0], "-2"),
+        ([0, np.inf], "inf"),
+       
+        ([0j, 1j], "0j"),
+    ],
 )
 def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, refuses, labels, named):
     arrays = write_arrays(tmp_path / "bloodmnist.npz", (2, 28, 28))
     np.savez(tmp_path / "bloodmnist.npz", **{**arrays, "val_labels": np.array(labels)})
     with refuses("label.value", "bloodmnist.npz#val/", named):
         medmnist.load(tmp_path, DEFAULT)
+
+
+def test_arrays_may_hold_images_without_a_grade(tmp_path):
+    arrays = write_arrays(tmp_path / "retinamnist.npz")
+    labels = {"train_labels": np.array([[np.nan], [4.0]]), "test_labels": np.array([-1, 3], np.int8)}
+    np.savez(tmp_path / "retinamnist.npz", **{**arrays, **labels})
+    table = retinamnist.load(tmp_path, DEFAULT).table
+    assert table["label"].fillna(-1).tolist() == [-1, 4, 1, 4, -1, 3]
+    out = foveal.prepare(tmp_path / "retinamnist.npz", out=tmp_path / "set")
+    assert open_prepared(out).part("unlabelled")["id"].tolist() == ["train/0", "test/0"]
+    none = {f"{part}_labels": np.full(2, -1) for part in ("train", "val", "test")}
+    np.savez(tmp_path / "octmnist.npz", **{**arrays, **none})
+    assert medmnist.load(tmp_path / "octmnist.npz", DEFAULT).classes == ()
+
+
+def test_an_array_of_objects_is_called_that_and_never_unpickled(tmp_path, refuses):
+    class Written:
+        def __reduce__(self):
+            return (tmp_path / "ran").touch, ()
+
+    arrays = write_arrays(tmp_path / "retinamnist.npz")
+    for value in (None, Written()):
+        np.savez(tmp_path / "retinamnist.npz", **{**arrays, "val_labels": np.array([[value], [1]], object)})
+        with refuses("source.arrays", "retinamnist.npz", "val_labels", "dtype object", "-1", "NaN"):
+            retinamnist.load(tmp_path, DEFAULT)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_names_sources_and_cards_agree():
