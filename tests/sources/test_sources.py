@@ -308,7 +308,6 @@ def test_labels_and_volumes_that_medmnist_cannot_have_here_are_refused(tmp_path,
         ([0.0, 0.5], 0.5),
         ([1.0, -2.0], "-2"),
         ([0, np.inf], "inf"),
-       
         ([0j, 1j], "0j"),
     ],
 )
