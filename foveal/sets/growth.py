@@ -98,7 +98,7 @@ def earlier_set(folder: Path, records: pd.DataFrame, photographs: bool) -> Earli
 def same_pictures(before: pd.DataFrame, now: pd.DataFrame, shards: Shards, photographs: bool) -> pd.DataFrame:
     """Pictures of `before` that are gone or changed under their own id, and were found again among the new ones.
 
-    Returns id, was, change ("renamed", "saved again" or "similar": turned, cropped, or below SAVED_AGAIN) and similarity;
+    Returns id, was, change ("renamed", "saved again" or "similar": turned, cropped or less alike) and similarity;
     a row for each new picture, with the earlier one that is most similar.
     """
     pixels = before.set_index("id")["sha256"]
