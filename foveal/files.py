@@ -7,6 +7,7 @@ rows of an unfinished prediction) are the exception: `whole_lines` leaves out a 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -24,23 +25,46 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE_WORDS = ("No space left", "os error 28", "failed writing file", "unexpected pos")  # of torch and safetensors
+
+
+@contextmanager
+def telling_full(path: Path) -> Iterator[None]:
+    """FovealError (output.full) where the block, which writes `path`, finds the disk full."""
+    try:
+        yield
+    except FovealError:
+        raise
+    except Exception as error:
+        causes: list[BaseException] = [error]  # torch fails a second time while it closes the file
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+            causes.append(cause)
+        reasons = [one.strerror for one in causes if isinstance(one, OSError) and one.errno in _NO_SPACE]
+        if not reasons and not any(words in str(one) for words in _NO_SPACE_WORDS for one in causes):
+            raise
+        what = f"{path} cannot be written ({reasons[0] if reasons else os.strerror(errno.ENOSPC)})"
+        raise FovealError("output.full", what, fix="free some space, then run the same command again") from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it replaces `path` when the block ends, and vanishes when the block fails.
 
     The name keeps the ending of `path`, since some writers go by it, and begins with a dot. Several processes may
     replace one file: each writes a file of its own, and the last one stays. What a killed process leaves behind,
-    `is_free` ignores and `remove_unfinished` deletes.
+    `is_free` ignores and `remove_unfinished` deletes. FovealError (output.full) when the disk is full.
     """
     partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
-        partial.touch()
-        mode = partial.stat().st_mode  # what the umask allows; some writers allow less
-        yield partial
-        with partial.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        partial.chmod(mode)
-        partial.replace(path)
+        with telling_full(path):
+            partial.touch()
+            mode = partial.stat().st_mode  # what the umask allows; some writers allow less
+            yield partial
+            with partial.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            partial.chmod(mode)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -23,7 +23,7 @@ from typing import Any
 from foveal.config import flat, plain, read_options, to_toml
 from foveal.console import is_first_process
 from foveal.errors import FovealError
-from foveal.files import is_free, read_json, remove_unfinished, whole_lines, write_json, write_text
+from foveal.files import is_free, read_json, remove_unfinished, telling_full, whole_lines, write_json, write_text
 from foveal.tracking import MLflow, TensorBoard, open_trackers
 
 # Options that may change when a run resumes: they decide where it runs, not what it computes.
@@ -44,7 +44,7 @@ class Run:
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl (first process only), and send it to the trackers."""
         if is_first_process():
-            with self.metrics_file.open("a", encoding="utf-8") as stream:
+            with telling_full(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(_rounded(row)) + "\n")
         for tracker in self.trackers:
             tracker.log(row)

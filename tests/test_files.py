@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pickle
@@ -19,6 +20,17 @@ def test_an_error_has_a_code_and_three_parts_and_survives_pickling():
     assert str(again) == str(error) and all(part in str(error) for part in (error.what, error.expected, error.fix))
     assert error.subject == "weights" and isinstance(error, ValueError)
     assert str(FovealError("image.empty", "an empty file")) == "an empty file"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, refuses, number):
+    (tmp_path / "a").write_text("old")
+    with refuses("output.full", tmp_path / "a", os.strerror(number)), files.replacing(tmp_path / "a") as partial:
+        partial.write_text("half")
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(OSError), files.replacing(tmp_path / "a"):
+        raise OSError(errno.EIO, "another fault")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 WRITERS = {

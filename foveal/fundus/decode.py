@@ -4,14 +4,16 @@ Folders of clinics hold 16-megapixel JPEGs that become squares of 256 px. A JPEG
 frequencies and return a half, a quarter or an eighth of each side in a fraction of the time. `decode` asks for the
 largest such reduction that still keeps the side the caller needs.
 
-OpenCV decodes: it is fast and does not block other threads. Pillow reads the header, so that a file is checked before
-memory is spent on it, and decodes what OpenCV cannot read or gets wrong.
+Pillow reads the header, so that a file is checked before memory is spent on it. JPEG (jpeg.py), TIFF (tiff.py) and
+DICOM (dicom.py, which needs pydicom) have readers of their own, which notice damage that the decoders hide. Of the
+others, OpenCV decodes what it reads correctly, and Pillow the rest.
 Colour profiles are ignored: fundus cameras rarely embed one, and a grader learns from raw values.
-DICOM has its own reader (dicom.py), which needs pydicom.
 """
 
 from __future__ import annotations
 
+import warnings
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,33 +22,33 @@ from typing import IO
 import cv2
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from foveal.errors import FovealError
 from foveal.fundus.header import (
     COMPLAINTS,
     DAMAGED,
+    DICOM_ENDINGS,
     MAXIMUM_PIXELS,
+    START,
     check_pixels,
+    is_dicom,
     orientation_of,
     read_header,
     reader_of,
 )
-
-# The last bytes of a complete file. OpenCV silently fills the rest of a truncated picture with grey.
-_END_MARKS: dict[type[ImageFile.ImageFile], bytes] = {JpegImageFile: b"\xff\xd9", PngImageFile: b"IEND"}
-_END_BYTES = 32  # some writers add a few bytes after the mark
-# Of a TIFF, OpenCV multiplies colours by alpha and misreads Lab; it reads these modes as Pillow does.
-_TIFF_MODES_FOR_OPENCV = {"1", "L", "P", "RGB", "CMYK", "I;16", "I;16B"}
-
-_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-_DICOM_SUFFIXES = (".dcm", ".dicom")  # for the few such files that lack the signature
+from foveal.fundus.jpeg import decode_jpeg
+from foveal.fundus.tiff import decode_tiff, rgb_of
 
 # A bad file is reported once, by FovealError; OpenCV would also write to stderr. The switch has moved between
 # OpenCV 4 and 5; 0 means silence in both.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata, without the name of the file
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,16 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
 
         pixels = read_dicom(data, most_pixels)
         return Decoded(pixels, pixels.shape[1], pixels.shape[0])
-    orientation, factor = orientation_of(header), 1
+    if isinstance(header, TiffImageFile):
+        pixels = _upright(decode_tiff(data, most_pixels), 1)
+        return Decoded(pixels, pixels.shape[1], pixels.shape[0])
+    orientation = orientation_of(header)
     if isinstance(header, JpegImageFile):
         factor = next((factor for factor in (8, 4, 2) if -(-min(header.size) // factor) >= minimum), 1)
-    stored = _with_opencv(data, factor) if _suits_opencv(data, header) else None
-    if stored is None:
-        stored = _with_pillow(data, type(header))
+        stored = decode_jpeg(data, factor)
+    else:
+        found = _with_opencv(data) if _suits_opencv(data, header) else None
+        stored = _with_pillow(data, type(header)) if found is None else found
     width, height = header.size if orientation < 5 else header.size[::-1]
     return Decoded(_upright(stored, orientation), width, height)
 
@@ -119,11 +125,11 @@ def _open(path: Path) -> IO[bytes]:
 def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageFile.ImageFile | None]:
     """The bytes of a file, and its header, which is checked before the rest is read; None for DICOM."""
     try:
-        start = file.read(132)
+        start = file.read(START)
         if not start:
             raise FovealError("image.empty", "empty file")
         file.seek(0)
-        if start[128:] == b"DICM" or (suffix in _DICOM_SUFFIXES and reader_of(start) is None):
+        if is_dicom(start) or (suffix in DICOM_ENDINGS and reader_of(start) is None):
             return file.read(), None
         header = read_header(file, start, most_pixels)
         file.seek(0)
@@ -135,15 +141,29 @@ def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageF
 
 
 def _suits_opencv(data: bytes, header: ImageFile.ImageFile) -> bool:
-    """Whether OpenCV decodes a file correctly: the file is complete, and OpenCV understands its colours."""
-    if isinstance(header, TiffImageFile) and header.mode not in _TIFF_MODES_FOR_OPENCV:
-        return False
-    return _END_MARKS.get(type(header), b"") in data[-_END_BYTES:]
+    """Whether OpenCV decodes a file as Pillow does; FovealError for a PNG whose checksums are wrong."""
+    if isinstance(header, PngImageFile):
+        _check_png(data)
+    return not isinstance(header, AvifImageFile | Jpeg2KImageFile | PpmImageFile)
 
 
-def _with_opencv(data: bytes, factor: int) -> np.ndarray | None:
+def _check_png(data: bytes) -> None:
+    """FovealError for a PNG that is cut off or damaged: OpenCV fills the rest with grey, or prints a message."""
+    at, view = 8, memoryview(data)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        behind = at + 8 + length
+        if kind[:1].isupper() and zlib.crc32(view[at + 4 : behind]) != int.from_bytes(data[behind : behind + 4]):
+            break
+        if kind == b"IEND":
+            return
+        at = behind + 4
+    raise FovealError("image.damaged", DAMAGED)
+
+
+def _with_opencv(data: bytes) -> np.ndarray | None:
     """Return `[h, w, 3]` RGB of the file's own depth, not rotated; None where OpenCV cannot read it."""
-    flags = _REDUCED.get(factor, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -163,12 +183,9 @@ def _with_pillow(data: bytes, reader: type[ImageFile.ImageFile]) -> np.ndarray:
 def _rgb_of(image: Image.Image) -> np.ndarray:
     """Return `[h, w, 3]` RGB of the picture's own depth, not rotated; refuse what is truncated."""
     try:
-        image.load()
-        deep = image.mode.startswith(("I", "F"))  # Pillow would clip these at 255, not scale them
-        pixels = np.asarray(image if deep else image.convert("RGB"))
+        return rgb_of(image)
     except COMPLAINTS as error:
         raise FovealError("image.damaged", DAMAGED) from error
-    return np.stack([pixels] * 3, axis=-1) if deep else pixels
 
 
 def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:

@@ -12,15 +12,19 @@ JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom 
 from __future__ import annotations
 
 import hashlib
+import logging
+import warnings
 import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
 from foveal.fundus.header import check_pixels, read_header, reader_of
+from foveal.fundus.jpeg import decode_jpeg, segments
 
 _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -31,6 +35,11 @@ _TAGS = [
 ]  # fmt: skip
 _BYTES_PER_PIXEL = 6  # three channels of 16 bits
 _OTHER_BYTES = 1 << 24  # that a file may hold in addition to its picture
+_NEUTRAL, _NEAR = 128, 24  # of Cb and Cr: the value in black, and how far from it they may be there
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # a segment whose last byte, to be added, tells the colours
+
+# What pydicom prints does not have the name of the file.
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 
 def patient_and_eye(file: Path) -> tuple[str, str]:
@@ -62,6 +71,7 @@ def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
         import pydicom
     except ImportError:
         raise FovealError("package.missing", "reading DICOM needs pydicom: pip install 'foveal[dicom]'") from None
+    warnings.filterwarnings("ignore", module="pydicom")
     try:
         _check_deflated(data, most_pixels)
         dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_TAGS))
@@ -109,9 +119,38 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
     if decoder.is_encapsulated:  # the picture inside may be larger than the DICOM elements say
         frame = get_frame(dataset.PixelData, 0, number_of_frames=int(dataset.get("NumberOfFrames", 1) or 1))
         if reader_of(frame):
-            read_header(BytesIO(frame), frame, most_pixels)
+            header = read_header(BytesIO(frame), frame, most_pixels)
+            if isinstance(header, JpegImageFile) and header.mode in ("L", "RGB") and header.bits == 8:
+                return _from_jpeg(frame, str(dataset.PhotometricInterpretation))
+        if frame.startswith(b"\xff\x4f") and dataset.PhotometricInterpretation == "YBR_FULL":
+            style = frame.find(b"\xff\x52")  # of coding: its seventh byte says that the file is RGB once decoded
+            if style > 0 and frame[style + 8] == 1:
+                dataset.PhotometricInterpretation = "YBR_RCT"
     values, facts = decoder.as_array(dataset, index=0)
     return values, str(facts["photometric_interpretation"])
+
+
+def _from_jpeg(frame: bytes, meaning: str) -> tuple[np.ndarray, str]:
+    """The values of a JPEG frame of 8 bits, and their colour space.
+
+    The JPEG says itself whether its colours are YCbCr, by its markers, the names of its channels, or because two of
+    them are stored at half size. Where it does not, `meaning` decides, unless black proves it wrong.
+    """
+    parts = segments(frame)
+    start = next(start for kind, start, _ in parts if 0xC0 <= kind <= 0xC2)
+    if frame[start + 5] == 1:
+        grey = meaning if meaning.startswith("MONOCHROME") or meaning == "PALETTE COLOR" else "MONOCHROME2"
+        return decode_jpeg(frame)[..., 0], grey
+    names, sides = frame[start + 6 : start + 15 : 3], frame[start + 7 : start + 15 : 3]
+    if any(kind in (0xE0, 0xEE) for kind, _, _ in parts) or names == b"RGB" or len(set(sides)) > 1:
+        return decode_jpeg(frame), "RGB"
+    stored = decode_jpeg(frame[:2] + _ADOBE + b"\0" + frame[2:])
+    dark = stored[stored[..., 0] <= np.percentile(stored[..., 0], 2)]
+    neutral = bool((np.abs(np.median(dark[:, 1:], axis=0) - _NEUTRAL) < _NEAR).all())
+    black = bool((np.median(dark[:, 1:], axis=0) < _NEAR).all())
+    if neutral or (not black and meaning != "RGB"):
+        return decode_jpeg(frame[:2] + _ADOBE + b"\1" + frame[2:]), "RGB"
+    return stored, "RGB"
 
 
 def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import IO
 
 from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -25,10 +27,22 @@ MAXIMUM_PIXELS = 300_000_000
 # the whole process.
 READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile, b"II*\x00": TiffImageFile,
-    b"MM\x00*": TiffImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile, b"GIF8": GifImageFile,
-    b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile, b"\xff\x4f\xff\x51": Jpeg2KImageFile,  # its bare code stream
-    b"P5": PpmImageFile, b"P6": PpmImageFile,
+    b"MM\x00*": TiffImageFile, b"II+\x00": TiffImageFile, b"MM\x00+": TiffImageFile, b"BM": BmpImageFile,
+    b"RIFF": WebPImageFile, b"GIF8": GifImageFile, b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile,
+    b"\xff\x4f\xff\x51": Jpeg2KImageFile,  # its bare code stream
+    **{b"P%d" % number: PpmImageFile for number in range(1, 7)},
 }  # fmt: skip
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
+_TEXT = re.compile(rb"BM(?!.{4}\x00{4})|RIFF(?!.{4}WEBP)|P\d(?!\s+[\d#])", re.DOTALL)  # it may begin like a picture
+KNOWN = "JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, AVIF, GIF, PPM, DICOM"
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+# Files that end in these are pictures whatever they begin with; all others are recognised by how they begin.
+ENDINGS = (
+    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".jpe", ".jfif", ".jif",
+    ".mpo", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pnm", ".pbm", ".avif", ".heic", ".heif", *DICOM_ENDINGS,
+)  # fmt: skip
+START = 132  # bytes at the beginning of a file that tell its kind
 # What Pillow raises for files that break their format; the last one for a GIF whose frame is larger than its screen.
 COMPLAINTS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -41,9 +55,11 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.Im
     FovealError for an unknown format, for a damaged header, and for too many pixels.
     """
     reader = reader_of(start)
+    if reader is None and _brands(start).intersection(_HEIC):
+        what = "a HEIC picture; save it as JPEG or PNG first, in Python with the package pillow-heif"
+        raise FovealError("image.unsupported", what)
     if reader is None:
-        known = "JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, GIF, PPM, DICOM"
-        raise FovealError("image.not_a_picture", f"not a picture (known formats: {known})")
+        raise FovealError("image.not_a_picture", f"not a picture (known formats: {KNOWN})")
     try:
         image = reader(file)
     except COMPLAINTS as error:
@@ -61,7 +77,27 @@ def check_pixels(width: int, height: int, most: int) -> None:
 
 def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
     """Pillow's class for a file that starts like this; None for an unknown format."""
+    if _brands(start).intersection((b"avif", b"avis")):
+        return AvifImageFile
     return next((reader for mark, reader in READERS.items() if start.startswith(mark)), None)
+
+
+def _brands(start: bytes) -> set[bytes]:
+    """The formats that a file of the family of MPEG-4 names in its first box: AVIF and HEIC belong to it."""
+    if start[4:8] != b"ftyp":
+        return set()
+    return {start[at : at + 4] for at in range(8, min(int.from_bytes(start[:4]), len(start)), 4)}
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether a file that starts like this is DICOM: by its signature, or by a first element if that is missing."""
+    return start[128:132] == b"DICM" or bool(_FIRST_ELEMENT.match(start))
+
+
+def is_picture(start: bytes) -> bool:
+    """Whether a file that starts like this (`START` bytes) is of a known format, or HEIC, which is refused by name."""
+    known = is_dicom(start) or reader_of(start) is not None or bool(_brands(start).intersection(_HEIC))
+    return known and not _TEXT.match(start)
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -24,6 +24,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import numpy as np
 
 from foveal.errors import FovealError
+from foveal.fundus.header import START, is_picture
 from foveal.sources.matching import Matcher, is_file
 from foveal.sources.source import PICTURES, list_pictures
 from foveal.sources.tables import TABLES, read_rows, usual_columns
@@ -104,7 +105,7 @@ def _matches(pattern: Path) -> list[str]:
 def _members(archive: Path) -> Iterator[Photograph]:
     try:
         with ZipFile(archive) as opened:
-            names = sorted(name for name in opened.namelist() if _is_picture(name))
+            names = sorted(name for name in opened.namelist() if _is_picture(opened, name))
     except (BadZipFile, OSError, ValueError) as error:
         what = f"{archive} cannot be read as a zip archive ({error})"
         raise FovealError("file.damaged", what, fix="copy it again") from error
@@ -115,10 +116,18 @@ def _members(archive: Path) -> Iterator[Photograph]:
     yield from (Photograph.at(archive, name) for name in names)
 
 
-def _is_picture(name: str) -> bool:
+def _is_picture(archive: ZipFile, name: str) -> bool:
+    """Whether a member has the ending of a picture or begins like one, and is not hidden."""
     path = PurePosixPath(name.replace("\\", "/"))
-    hidden = any(part.startswith(".") and part.strip(".") for part in path.parts) or "__MACOSX" in path.parts
-    return path.suffix.lower() in PICTURES and not hidden
+    if any(part.startswith(".") and part.strip(".") for part in path.parts) or "__MACOSX" in path.parts:
+        return False
+    if path.suffix.lower() in PICTURES or name.endswith("/"):
+        return not name.endswith("/")
+    try:
+        with archive.open(name) as stream:
+            return is_picture(stream.read(START))
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        return False
 
 
 @lru_cache(maxsize=8)

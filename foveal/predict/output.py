@@ -23,7 +23,7 @@ import pandas as pd
 
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
-from foveal.files import read_json, write_json
+from foveal.files import read_json, telling_full, write_json
 from foveal.predict.likeness import is_batch_unlike
 from foveal.runs import locked
 
@@ -79,9 +79,10 @@ class Writer:
             what = f"columns {list(table.columns)} do not match those of {self.partial}"
             raise FovealError("output.columns", what, expected=str(self.columns))
         text = _json_lines(table) if self.lines else table.to_csv(index=False, header=first, lineterminator="\n")
-        self._stream.write(text.encode())
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        with telling_full(self.partial):
+            self._stream.write(text.encode())
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
 
     def discard(self) -> None:
         """Delete the partial files."""

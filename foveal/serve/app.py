@@ -102,7 +102,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
 def _refuse_unreadable(answers: list[dict[str, Any]]) -> None:
     """FovealError for a single photograph that cannot be read, with the code and reason of the decoder."""
     if len(answers) == 1 and answers[0]["answer"] == "unreadable":
-        kinds = "a JPEG, PNG, TIFF, BMP, WebP, GIF, JPEG 2000, PPM or DICOM file that other programs can open"
+        kinds = "a JPEG, PNG, TIFF, BMP, WebP, AVIF, GIF, JPEG 2000, PPM or DICOM file that other programs can open"
         what = f"the photograph cannot be read: {answers[0]['reason']}"
         raise FovealError(answers[0]["code"], what, expected=kinds)
 

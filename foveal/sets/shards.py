@@ -11,7 +11,6 @@ the machines of a cluster all write the same bytes. The table is written last: w
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections import deque
@@ -42,7 +41,6 @@ FACTS = {
 }  # fmt: skip
 RETRY = "retry"  # the stamp of a file that may be readable the next time
 _RETRIED = ("image.unavailable", "package.missing")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +65,7 @@ def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> No
     """
     cv2.setNumThreads(1)  # one image a thread: OpenCV's own threads would compete with ours
     job.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        rows = _write_array(job, advance)
-        write_table(job.folder / f"{job.number:05d}.csv", pd.DataFrame(rows))
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        what = f"{job.folder} has no space for shard {job.number} ({error.strerror})"
-        raise FovealError("output.full", what, fix="free some space, then run the same command again") from error
+    write_table(job.folder / f"{job.number:05d}.csv", pd.DataFrame(_write_array(job, advance)))
 
 
 def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import pandas as pd
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.fundus.dicom import patient_and_eye
+from foveal.fundus.header import DICOM_ENDINGS, ENDINGS
 from foveal.sources.arrays import Cifar10, MedMnist, Mnist, Phantoms, RetinaMnist
 from foveal.sources.cards import CARDS
 from foveal.sources.folder import Folder
@@ -60,7 +61,8 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
 def _with_headers(source: Source) -> pd.DataFrame:
     """The table with the patients and eyes that DICOM headers know, where nothing else told them."""
     table = source.table
-    unknown = table["file"].str.lower().str.endswith(".dcm") & ((table["group"] == "") | (table["eye"] == ""))
+    others = tuple(set(ENDINGS) - set(DICOM_ENDINGS))  # a file with another ending, or with none, may be DICOM
+    unknown = ~table["file"].str.lower().str.endswith(others) & ((table["group"] == "") | (table["eye"] == ""))
     if source.images is None and unknown.any():
         found = [patient_and_eye(source.root / file) for file in table.loc[unknown, "file"]]
         known = pd.DataFrame(found, columns=["group", "eye"], index=table.index[unknown], dtype=object)

@@ -13,13 +13,15 @@ from typing import ClassVar, Generic, TypeVar
 import numpy as np
 import pandas as pd
 
-from foveal.console import warn
+from foveal.console import say, warn
 from foveal.errors import FovealError
+from foveal.fundus.header import ENDINGS, START, is_picture
 from foveal.sources.cards import CARDS, Card
 
 Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".dcm")
+PICTURES = ENDINGS
+_TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".xlsm", ".ods")  # which a source reports, or uses
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
 
 
@@ -121,21 +123,40 @@ def locate(root: Path, pattern: str) -> Path | None:
 def list_pictures(root: Path) -> list[Path]:
     """All files below `root` that could be pictures, sorted, without hidden ones; FovealError if there are none.
 
-    Links are followed, but each folder is read once, since links may form a loop.
+    A picture has the ending of one, or begins like one. How many files of which endings are left out is printed. Links
+    are followed, but each folder is read once, since links may form a loop.
     """
     if not root.is_dir():
         raise FovealError("source.missing", f"there is no folder {root}")
-    found, seen = [], set()
+    found, seen, others = [], set(), Counter[str]()
     for folder, below, names in os.walk(root, onerror=_warn_closed, followlinks=True):
         real = os.path.realpath(folder)
         below[:] = [] if real in seen else sorted(name for name in below if name[0] != ".")  # where to walk next
         if real not in seen:
             seen.add(real)
-            shown = [name for name in names if not name.startswith(".")]
-            found += [Path(folder, name) for name in shown if Path(name).suffix.lower() in PICTURES]
+            for file in (Path(folder, name) for name in names if not name.startswith(".")):
+                if file.suffix.lower() in PICTURES or _begins_like_picture(file):
+                    found.append(file)
+                elif file.suffix.lower() not in _TABLES:
+                    others[file.suffix.lower() or "without ending"] += 1
+    if found and others:
+        listed = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
+        unpack = "; unpack archives first" if ".zip" in others else ""
+        say(f"  left out of {root}, since they are no pictures: {listed}{unpack}")
     if not found:
         raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
     return sorted(found)
+
+
+def _begins_like_picture(file: Path) -> bool:
+    """Whether a file without the ending of a picture is one; pipes and devices are not opened."""
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            return is_picture(stream.read(START))
+    except OSError:
+        return False
 
 
 def _warn_closed(error: OSError) -> None:
@@ -145,7 +166,8 @@ def _warn_closed(error: OSError) -> None:
 def picture_ids(files: list[Path], root: Path) -> list[str]:
     """Ids: the path below `root` without its ending, or with it where files differ only in their ending."""
     full = [path.relative_to(root).as_posix() for path in files]
-    short = [path.relative_to(root).with_suffix("").as_posix() for path in files]
+    short = [name.removesuffix(path.suffix) if path.suffix.lower() in PICTURES else name
+             for name, path in zip(full, files, strict=True)]  # fmt: skip
     counts = Counter(short)
     return [name if counts[name] == 1 else path for name, path in zip(short, full, strict=True)]
 

@@ -3,13 +3,16 @@
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from foveal.errors import FovealError
 from foveal.fundus.decode import decode
+from foveal.fundus.jpeg import segments
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -160,17 +163,69 @@ def test_a_compression_that_nothing_here_reads(refuses, tmp_path: Path) -> None:
         decoded(tmp_path, dicom(encapsulate([b"\xff\xd8\xff\xf7"]), "RGB", syntax=JPEGLSLossless))
 
 
-def test_without_preamble_the_name_must_say_it(refuses, tmp_path: Path, grey: np.ndarray) -> None:
+@pytest.mark.parametrize("name", ["a.DCM", "IM000001", "a.IMA", "1.2.840.113619.2.5"])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_without_preamble(tmp_path: Path, grey: np.ndarray, name: str, implicit: bool) -> None:
     from pydicom import dcmread
     from pydicom.uid import ImplicitVRLittleEndian
 
     dataset = dcmread(BytesIO(dicom(grey, "MONOCHROME2", syntax=ImplicitVRLittleEndian)))
-    del dataset.file_meta, dataset.preamble
+    del dataset.preamble
+    if implicit:
+        del dataset.file_meta
     buffer = BytesIO()
     dataset.save_as(buffer, implicit_vr=True, little_endian=True)
-    assert np.array_equal(decoded(tmp_path, buffer.getvalue(), "a.DCM"), as_rgb(grey))
-    with refuses("image.not_a_picture"):
-        decoded(tmp_path, buffer.getvalue(), "a.jpg")
+    assert np.array_equal(decoded(tmp_path, buffer.getvalue(), name), as_rgb(grey))
+
+
+def jpeg(pixels: np.ndarray, *, rgb: bool, marked: bool, names: bytes = b"\1\2\3", subsampling: int = 0) -> bytes:
+    """A JPEG of stored RGB or YCbCr, with or without the markers that tell which, whose channels have these names."""
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, keep_rgb=rgb, subsampling=subsampling)
+    data = bytearray(buffer.getvalue())
+    for kind, start, end in reversed(segments(bytes(data))):
+        if kind in (0xC0, 0xDA):
+            step, first = (3, start + 6) if kind == 0xC0 else (2, start + 1)
+            for channel in range(3):
+                data[first + step * channel] = names[channel]
+        elif kind in (0xE0, 0xEE) and not marked:
+            del data[start - 4 : end]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("meaning", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"rgb": False, "marked": True}, {"rgb": False, "marked": False}, {"rgb": True, "marked": True},
+        {"rgb": True, "marked": False}, {"rgb": True, "marked": False, "names": b"RGB"},
+        {"rgb": False, "marked": False, "subsampling": 1},
+    ],
+)  # fmt: skip
+def test_the_colours_of_a_jpeg_are_right_whatever_the_dicom_says(
+    tmp_path: Path, meaning: str, kind: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    photograph = np.full((64, 64, 3), 2, np.uint8)
+    cv2.circle(photograph, (32, 32), 28, (180, 90, 40), -1)
+    cv2.circle(photograph, (40, 30), 9, (230, 200, 120), -1)
+    data = encapsulate([jpeg(photograph, **kind)])
+    pixels = decoded(tmp_path, dicom(data, meaning, syntax=JPEGBaseline8Bit, Rows=64, Columns=64))
+    assert np.abs(pixels.astype(int) - photograph).mean() < 4
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("meaning", ["RGB", "YBR_RCT", "YBR_FULL"])
+def test_the_colours_of_jpeg_2000(tmp_path: Path, colour: np.ndarray, meaning: str) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000Lossless
+
+    buffer = BytesIO()
+    Image.fromarray(colour).save(buffer, "JPEG2000", no_jp2=True, mct=1)
+    data = encapsulate([buffer.getvalue()])
+    assert np.array_equal(decoded(tmp_path, dicom(data, meaning, syntax=JPEG2000Lossless)), colour)
 
 
 def test_a_png_that_is_called_dcm_is_a_png(tmp_path: Path, colour: np.ndarray) -> None:

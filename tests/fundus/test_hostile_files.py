@@ -36,7 +36,7 @@ def test_the_name_does_not_matter(tmp_path: Path, picture: np.ndarray, name: str
 @pytest.mark.parametrize(
     "data",
     [b"<html><body>404 Not Found</body></html>", b"%PDF-1.7\n", b"PK\x03\x04 a zip", b"\x00" * 5000, b"\xff" * 5000,
-     b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", b"\x00\x00\x00\x18ftypheic" + bytes(200)],
+     b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", b"\x00\x00\x00\x18ftypisom" + bytes(200)],
 )  # fmt: skip
 def test_other_files_called_jpg(refuses, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)

@@ -140,12 +140,12 @@ def test_a_raw_body_gets_the_same_answer_as_a_form(client, photographs, name, ki
     assert given.status_code == 200 and given.json() == form.json()
 
 
-def test_a_dicom_file_without_preamble_is_recognised_by_type_or_ending(client, photographs):
+def test_a_dicom_file_without_preamble_is_recognised(client, photographs):
     bare = photographs["5.dcm"][132:]
     alone = client.post("/v1/grade", content=bare, headers={"Content-Type": "application/dicom", "X-Name": "IM1"})
     assert alone.json()["answers"][0]["answer"] == "graded"
     assert sent(client, [("IM1.dcm", bare)]).json()["answers"][0]["answer"] == "graded"
-    problem(sent(client, [("IM1", bare)]), 422, "image.")
+    assert sent(client, [("IM1", bare)]).status_code == 200
 
 
 @pytest.mark.parametrize(

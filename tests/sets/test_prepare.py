@@ -260,7 +260,7 @@ def test_a_full_disk_is_told_in_the_words_of_the_system(tmp_path, refuses, monke
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("foveal.sets.shards._write_array", fail)
+    monkeypatch.setattr("foveal.sets.shards._write_header", fail)
     with refuses("output.full", "images", 0, os.strerror(number)):
         foveal.prepare("phantom:4", out=tmp_path / "set", size=16)
 

@@ -88,3 +88,20 @@ def test_a_run_interrupted_anywhere_ends_like_another(tiny_set, undisturbed, tmp
     run, calls = undisturbed
     for call in range(calls):
         check_resumes(tiny_set, run, tmp_path / str(call), call, after=after)
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_space(tiny_set, undisturbed, tmp_path, refuses):
+    save, calls = torch.save, []
+
+    def fills_the_disk(state, file):
+        calls.append(file)
+        if len(calls) == 2:
+            raise RuntimeError("unexpected pos 704 vs 598")  # what torch says then
+        save(state, file)
+
+    with pytest.MonkeyPatch.context() as patch, refuses("output.full", tmp_path / "run" / "checkpoint.pt"):
+        patch.setattr(torch, "save", fills_the_disk)
+        foveal.train(tiny_set, out=tmp_path / "run", **OPTIONS)
+    assert not list((tmp_path / "run").glob(".*"))
+    foveal.train(tiny_set, out=tmp_path / "run", **OPTIONS)
+    assert figures(tmp_path / "run") == figures(undisturbed[0])

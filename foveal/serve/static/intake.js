@@ -2,7 +2,8 @@
 
 import { find } from "./elements.js";
 
-const PHOTOGRAPH = /^(jpe?g|png|tiff?|bmp|webp|gif|jp2|ppm|pgm|dcm|dicom)$/i; // what the server reads
+// What the server reads; it refuses HEIC with advice.
+const PHOTOGRAPH = /^(jpe?g?|jfif|jif|mpo|png|tiff?|bmp|webp|avif|hei[cf]|gif|jp[2cfx]|j2[ck]|p[pgbn]m|dcm|dicom|ima)$/i;
 let pasted = 0;
 
 /** Whether the name may be that of a photograph. DICOM names often have no ending, or are numbers with full stops. */
