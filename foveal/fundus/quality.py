@@ -29,6 +29,7 @@ RELIABLE_FROM = 64  # side of the square in px
 _LEAST_LIT = 0.05  # share of the square: a black picture shows no retina
 
 _SIDE = 128
+_COMPOSED_SIDE = 256  # px of the long side of the frame in which text, gaps and flat colours are sought
 _LIT = 16  # grey levels of 255; darker is the surround
 _NEAR_BLACK, _SATURATED = 45, 250  # of the brightest, and of the second brightest channel
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -75,9 +76,36 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
         "dark": (view.brightest[view.inside] < _NEAR_BLACK).mean(),  # share of the disc
         "field": view.field,  # share of the disc that is in the frame
         # Is this a photograph of a retina at all?
-        "retina": _retina(_features(view, texture, disc.found)) if view.lit.mean() > _LEAST_LIT else 0.0,
+        "retina": _retina(_features(view, texture, disc.found))
+        if view.lit.mean() > _LEAST_LIT and (disc.found or not _is_composed(frame))
+        else 0.0,
     }
     return {name: round(float(value), 1 if name in ("red", "green", "blue") else 4) for name, value in values.items()}
+
+
+def _is_composed(frame: np.ndarray) -> bool:
+    """Whether a picture without a disc is no camera's: a blank, a drawing, a page, or several pictures in one.
+
+    `frame`: uint8 `[h, w, 3]`. The limits are in quality.toml.
+    """
+    limits, scale = _KNOWN["composed"], _COMPOSED_SIDE / max(frame.shape[:2])
+    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    values = small.astype(np.int16)
+    down, across = np.abs(np.diff(values, axis=0))[:, :-1], np.abs(np.diff(values, axis=1))[:-1]
+    brightest, darkest = small.max(axis=2), small.min(axis=2)
+    flat = (np.maximum(down, across).max(axis=2) <= 1) & (brightest[:-1, :-1] > _NEAR_BLACK)
+    lines = float((across[..., 1] > limits["line"]).mean())
+    _, _, width, height = cv2.boundingRect((brightest > limits["black"]).astype(np.uint8))
+    several = max(_parts(brightest > limits["black"]), _parts(darkest < limits["white"])) > 1
+    long = max(width, height) > limits["long"] * min(width, height)
+    return several or long or float(flat.mean()) > limits["flat"] or lines > limits["lines"]
+
+
+def _parts(mask: np.ndarray) -> int:
+    """How many regions of a bool `[h, w]` are at least half as large as the largest, and 2 % of all."""
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    areas = cv2.connectedComponentsWithStats(opened)[2][1:, cv2.CC_STAT_AREA]
+    return int(((areas > 0.5 * areas.max(initial=0)) & (areas > 0.02 * mask.size)).sum())
 
 
 def check_flags(words: Iterable[str], option: str) -> None:

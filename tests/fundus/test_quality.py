@@ -168,3 +168,12 @@ def test_digits_are_not_retinas(real_data: Path) -> None:
     large = [np.asarray(Image.fromarray(digit).convert("RGB").resize((256, 256))) for digit in digits]
     assert sum("not-a-retina" in prepared(picture).flags for picture in large) >= 18
     assert sum(find_disc(picture).found for picture in large) <= 1  # some noughts are ovals
+
+
+def test_several_pictures_in_one_frame_and_pages_are_not_a_retina():
+    eye = draw_phantom(2, "left", 256, np.random.default_rng(0)).image
+    page = np.full((1100, 800, 3), 250, np.uint8)
+    page[200:456, 100:356] = eye
+    assert "not-a-retina" not in prepared(eye).flags
+    for picture in (np.hstack([eye, eye]), np.tile(eye, (3, 3, 1)), page, np.full((300, 300, 3), 180, np.uint8)):
+        assert "not-a-retina" in prepared(picture).flags
