@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from foveal.config import flat, plain, read_options, to_toml
+from foveal.config import flat, plain, read_options, read_toml, to_toml
 from foveal.console import is_first_process
 from foveal.errors import FovealError
 from foveal.files import is_free, read_json, remove_unfinished, telling_full, whole_lines, write_json, write_text
@@ -209,6 +209,20 @@ def set_of(options: Mapping[str, Any]) -> str:
     """The prepared set in the options of a training; earlier versions wrote a path, not a list with one."""
     data = options["data"]
     return str(data if isinstance(data, str) else data[0])
+
+
+def started_in(run: Path, out: str) -> Path:
+    """The working directory of the command that wrote `run` with --out `out`, to resolve its relative paths."""
+    here, written = run.resolve(), Path(out)
+    if written.is_absolute() or not written.parts or here.parts[-len(written.parts) :] != written.parts:
+        return Path()
+    return Path(*here.parts[: -len(written.parts)])
+
+
+def data_of(run: Path) -> Path:
+    """The prepared set that a grader was trained on, which may be gone."""
+    options = read_toml(run / "config.toml", "train")
+    return started_in(run, str(options.get("out", ""))) / set_of(options)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

@@ -4,9 +4,10 @@ foveal evaluate RUN
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
 foveal evaluate NEW --versus OLD
+foveal evaluate RUN --stress
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
-                second, subgroups, sources (with several, see travel.py), harm, about
+                second, subgroups, sources (with several, see travel.py), stress, harm, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
 comparison.*    with --versus: the run compared with others, and changes.csv (change.py)
@@ -14,7 +15,7 @@ comparison.*    with --versus: the run compared with others, and changes.csv (ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +35,8 @@ from foveal.evaluate.operating import operating_points
 from foveal.evaluate.patients import measure_patients
 from foveal.evaluate.rules import measure_rules
 from foveal.evaluate.show import show, warnings
+from foveal.evaluate.stress import FILE as STRESS
+from foveal.evaluate.stress import measure_stress
 from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
 from foveal.readout.oedema import predicted_oedema
@@ -74,12 +77,15 @@ class EvaluateConfig:
     prevalence: float | None = None
     # Column that defines subgroups to evaluate (eye, flags, width, camera, a measure, …); repeat for more columns.
     by: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    # Prepared set with the columns of --by (in its records.csv, measures.csv or columns.csv).
+    # Prepared set with the columns of --by (in its records.csv, measures.csv or columns.csv) and the photographs of
+    # --stress, if they are no longer where the run found them.
     records: Path | None = None
     # Table of corrected labels (id, old, new, who, when, why) to apply before evaluating.
     corrections: Path | None = None
     # Column with the grades of a second reader, in the table or in --records; shows the kappa between both readers.
     second_reader: str | None = None
+    # Grade up to 200 photographs of the run again, with less resolution, blur, JPEG, other light and other colours.
+    stress: bool = False
 
     def __post_init__(self) -> None:
         sources = [self.source, *self.versus]
@@ -90,10 +96,13 @@ class EvaluateConfig:
             raise FovealError("option.value", f"--prevalence is {self.prevalence}", expected="between 0 and 1")
 
 
-def measure_predictions(config: EvaluateConfig, runs: Sequence[Path] = ()) -> Path:
+def measure_predictions(
+    config: EvaluateConfig, runs: Sequence[Path] = (), alter: Callable[[pd.DataFrame], None] | None = None
+) -> Path:
     """Measure predictions against labels and write metrics.json; returns its path.
 
-    runs: the folders of the grader and of those in --versus; by default those of their predictions.
+    runs: the folders of the grader and of those in --versus; by default those of their predictions. alter: writes
+    stress.csv beside the predictions, for the evaluated rows (predict/stress.py), once nothing else can be refused.
     """
     file = judged.table_of(config.source)
     runs = runs or [judged.table_of(path).parent for path in (config.source, *config.versus)]
@@ -133,13 +142,17 @@ def measure_predictions(config: EvaluateConfig, runs: Sequence[Path] = ()) -> Pa
     before = everything if run == file.parent else read_predictions(run / "predictions.csv")
     points = _points(before, table, split, scale, resampling, config, referral)
     ungraded = read_ungraded(file)
+    if alter is not None:
+        alter(table)
+    size = model.get("preparation", {}).get("size")
+    stressed = measure_stress(file.with_name(STRESS), table, scale, {"seed": SEED, "size": size})
     people = measure_patients(table, ungraded, scale, config.prevalence)
     eyes = measure_patients(table, ungraded, scale, config.prevalence, each="eye")
     result = measure(table, scale, resampling) | points | {
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
         "subgroups": subgroups(table, config.by, scale, resampling),
         **({"patients": people} if people else {}), **({"eyes": eyes} if eyes else {}),
-        **({"sources": sources} if sources else {}), "about": about,
+        **({"sources": sources} if sources else {}), **({"stress": stressed} if stressed else {}), "about": about,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)

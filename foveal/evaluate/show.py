@@ -9,7 +9,15 @@ import numpy as np
 
 from foveal.console import say, show_table
 from foveal.evaluate.operating import RATES
-from foveal.page.words import counted, interval, number, percent, value_with_interval
+from foveal.evaluate.stress import CHANGES
+from foveal.page.words import (
+    counted,
+    difference_with_interval,
+    interval,
+    number,
+    percent,
+    value_with_interval,
+)  # fmt: skip
 from foveal.page.words import percent_with_interval as share
 
 SMALL_CLASS = 10  # images; with fewer, metrics of the class are unreliable
@@ -43,6 +51,7 @@ def show(result: Mapping[str, Any]) -> None:
     _show_groups("subgroups", [(f"{one['column']}: {one['value']}", one) for one in groups])
     sources = [(one["source"] + (" (held out)" if one["held_out"] else ""), one) for one in result.get("sources", [])]
     _show_groups("each source by itself", sources)
+    _show_stress(result.get("stress", {}))
     if "harm" in result:
         _show_harm(result["harm"], result["constant_answer"])
 
@@ -103,6 +112,26 @@ def _show_patients(people: Mapping[str, Any], each: str) -> None:
     title = f"referral per {each}, the worse {'eye' if each == 'patient' else 'photograph'} decides ({counts})"
     rows = [["referable", *(share(people[key]) for key in RATES), percent(people["referred"])]]
     _table(title, ["", "sensitivity", "specificity", "PPV", "NPV", "referred"], rows)
+
+
+def _show_stress(found: Mapping[str, Any]) -> None:
+    """Print the figures of altered photographs, and down to which level grades hold."""
+    if not found:
+        return
+    about, names = found["about"], list(found["untouched"])
+    photographs = counted(about["photographs"], "photograph")
+    title = f"stress: {photographs} in {counted(about['groups'], 'group')}, altered and graded again"
+    columns = [part for name in names for part in (name.replace("_", " "), "minus untouched")]
+    whole = [part for name in names for part in (number(found["untouched"][name]["value"], 3), "")]
+    rows = [["untouched", *whole, "", ""]]
+    for one in found["levels"]:
+        figures = [part for name in names for part in
+                   (number(one[name]["value"], 3), difference_with_interval(one["differences"][name]))]  # fmt: skip
+        name = f"{CHANGES[one['change']].title}: {one['words']}"
+        rows.append([name, *figures, share(one["changed"]), "yes" if one["holds"] else "no"])
+    _table(title, ["", *columns, "grades changed", "holds"], rows)
+    say(f"holds: {names[0].replace('_', ' ')} is not shown to be lower by more than {about['margin']:g}, at most "
+        f"{percent(about['most_changed'])} of the grades change, and all milder levels hold")  # fmt: skip
 
 
 def _show_harm(harm: Mapping[str, Any], constant: str) -> None:

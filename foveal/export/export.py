@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from foveal.config import read_toml
 from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.export.card import about, write_card
@@ -32,7 +31,7 @@ from foveal.page.words import counted
 from foveal.predict.inputs import is_prepared
 from foveal.predict.opened import ABOUT
 from foveal.predict.predictor import Predictor
-from foveal.runs import set_of, sole_writer
+from foveal.runs import data_of, sole_writer
 from foveal.sets.records import open_prepared
 
 FILES = {
@@ -105,7 +104,7 @@ def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
 
 def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
     """(images to check on, images to calibrate on): prepared, evenly spread over their parts, without overlap."""
-    path = config.images or Path(set_of(read_toml(config.run / "config.toml", "train")))
+    path = config.images or data_of(config.run)
     if not is_prepared(path):
         what = f"{path} is not a prepared set" if config.images else f"the training set {path} of the run is missing"
         fix = "name a prepared set with --images, because files are checked on real images"

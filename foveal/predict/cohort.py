@@ -1,6 +1,7 @@
 """evaluate: measure predictions that exist, or grade a cohort with a run first (--on) and measure these.
 
     foveal evaluate RUN --on clinic/labels.csv
+    foveal evaluate RUN --stress                (stress.py)
 
     RUN/cohorts/clinic/set/              the photographs, prepared like those of the run
     RUN/cohorts/clinic/predictions.csv   as from `predict`, with labels, patients, and columns eye and camera
@@ -26,6 +27,7 @@ from foveal.fundus.preparation import Preparation
 from foveal.page.words import counted
 from foveal.predict.inputs import is_prepared
 from foveal.predict.predict import PredictConfig, predict
+from foveal.predict.stress import stressing
 from foveal.runs import read_model
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.options import PrepareConfig
@@ -39,7 +41,7 @@ COLUMNS = ("eye", "camera")  # of the records, kept in the predictions; subgroup
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate predictions, or those of the cohort in `config.on`; returns metrics.json."""
     if config.on is None:
-        return measure_predictions(config)
+        return measure_predictions(config, alter=stressing(config, config.source))
     runs = [config.source, *config.versus]
     for run in runs:
         if not (run / "model.json").is_file():
@@ -51,7 +53,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     differing = tuple(name for name in COLUMNS if (first[name] != "").all() and first[name].nunique() > 1)
     by = config.by or differing
     cohort = replace(config, on=None, source=files[0], versus=tuple(files[1:]), by=by, records=sets[0].path)
-    return measure_predictions(cohort, runs)
+    return measure_predictions(cohort, runs, stressing(cohort, runs[0]))
 
 
 def folder_of(run: Path, source: Path) -> Path:

@@ -9,6 +9,7 @@ Legend: N images, V views of each, C channels, s pixels a side, K classes.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -126,6 +127,12 @@ class Predictor(Model):
             texture=first.texture,
             second=_mean([one for of_run in passes for one in of_run], "second") if self.second else None,
         )  # fmt: skip
+
+    def of_fold(self, number: int) -> Predictor:
+        """The grader of one fold (from 1), with the readout of the run."""
+        one = copy.copy(self)
+        one.ensembles = [self.ensembles[0][number - 1 : number]]
+        return one
 
     def _read(self, passes: Sequence[Sequence[Answers]]) -> np.ndarray:
         read = [readout.probabilities(_mean(of_run)) for of_run, readout in zip(passes, self.readouts, strict=True)]

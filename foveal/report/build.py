@@ -35,6 +35,7 @@ from foveal.report.findings import Finding, agree, find
 from foveal.report.image import render_images
 from foveal.report.maps import MOST_POINTS, embedding_map
 from foveal.report.operating import operating
+from foveal.report.stress import stress
 from foveal.report.summary import summary
 from foveal.report.travel import is_comparison, travel
 
@@ -142,6 +143,7 @@ def judged(findings: Sequence[Finding]) -> list[Contents]:
         ("harm", "Errors by harm", "Harm", quality.harm(findings)),
         ("reliability", "Reliability", "", reliability(findings)),
         ("subgroups", "Subgroups", "", quality.subgroups(findings)),
+        ("stress", "Image quality", "", stress(findings)),
     ]
 
 

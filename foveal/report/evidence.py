@@ -24,7 +24,7 @@ from foveal.evaluate.travel import held_out
 from foveal.files import read_json
 from foveal.metrics import confusion_matrix
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.runs import WEIGHT_FILES, read_metrics, set_of
+from foveal.runs import WEIGHT_FILES, read_metrics, set_of, started_in
 from foveal.sets.corrections import FILE as CORRECTIONS
 
 DOCUMENTS = {
@@ -115,10 +115,7 @@ class Evidence:
     @property
     def started_in(self) -> Path:
         """The working directory of the command, to resolve relative paths in its options."""
-        here, out = self.path.resolve(), Path(str(self.options.get("out", "")))
-        if out.is_absolute() or not out.parts or here.parts[-len(out.parts) :] != out.parts:
-            return Path()
-        return Path(*here.parts[: -len(out.parts)])
+        return started_in(self.path, str(self.options.get("out", "")))
 
     @property
     def starting_run(self) -> str | None:

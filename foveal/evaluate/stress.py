@@ -1,0 +1,137 @@
+"""Stress: do the grades of the same photographs change when the photographs get worse? `foveal evaluate RUN --stress`
+
+    RUN/stress.csv    change, level, id, p0 … pK, grade, …: a row per photograph and level; the first are untouched
+
+predict/stress.py alters the photographs and writes that table. Here every level is compared with the untouched
+photographs, paired, and the harshest level at which grades hold is found for each change.
+
+A level holds if the drop in quadratic kappa (accuracy where classes have no order) is not shown to be larger than
+`MARGIN`, at most `MOST_CHANGED` of the grades change, and all milder levels hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foveal import metrics
+from foveal.console import warn
+from foveal.evaluate.curves import roc_area
+from foveal.evaluate.difference import difference
+from foveal.evaluate.intervals import RESAMPLES, Resampling
+from foveal.evaluate.operating import severity
+from foveal.readout.predictions import probability_columns
+from foveal.readout.scales import Scale
+from foveal.sets.splits import group_codes
+
+FILE = "stress.csv"
+MARGIN = 0.05  # of kappa or accuracy
+MOST_CHANGED = 0.2  # of the grades
+SAME = 0.8  # share of untouched photographs with the grade of predictions.csv; a fold's calibration may differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One way in which photographs get worse. levels: from mild to harsh. words: of one level, {} is its number."""
+
+    title: str
+    words: str
+    levels: tuple[float, ...]
+    coloured: bool = False  # needs colours
+
+
+# Levels of resolution and blur are shares of the side of the prepared image, so that they suit images of every size.
+CHANGES = {
+    "resolution": Change(title="resolution", words="{:.0f} px across", levels=(0.75, 0.5, 0.375, 0.25, 0.15)),
+    "blur": Change(title="blur", words="sigma {:.2g} px", levels=(0.0025, 0.005, 0.01, 0.02)),
+    "jpeg": Change(title="JPEG quality", words="quality {:.0f}", levels=(80, 50, 30, 20, 10)),
+    "darker": Change(title="darker", words="{:g} times the light", levels=(0.7, 0.5, 0.25, 0.1)),
+    "brighter": Change(title="brighter", words="{:g} times the light", levels=(1.4, 2, 3, 4)),
+    "warmer": Change(title="warmer colours", words="{:,.0f} K", levels=(5500, 5000, 4500, 4000), coloured=True),
+    "cooler": Change(title="cooler colours", words="{:,.0f} K", levels=(7500, 9000, 12000), coloured=True),
+}
+
+
+def levels_of(size: int, channels: int) -> Iterator[tuple[str, float]]:
+    """(change, level) from mild to harsh: resolution and blur in pixels of images of side `size`."""
+    for name, change in CHANGES.items():
+        for level in change.levels if channels == 3 or not change.coloured else ():
+            yield name, {"resolution": round(level * size), "blur": round(level * size, 2)}.get(name, level)
+
+
+def measure_stress(file: Path, table: pd.DataFrame, scale: Scale, about: Mapping[str, Any]) -> dict[str, Any]:
+    """about, untouched, levels and holds, from stress.csv and the evaluated rows `table`; {} without the file.
+
+    A level has change, level, words, holds, the entries of its figures, and the paired `differences` of kappa (or
+    accuracy) and AUC from untouched. holds: for each change the harshest level that holds, None for none. about: added
+    to that of the result. Warns and returns {} if the file is of another grader.
+    """
+    if not file.is_file():
+        return {}
+    altered = pd.read_csv(file, dtype={"id": str, "change": str}, keep_default_na=False, na_values={"level": [""]})
+    tasks = {name.partition("=")[0] for name in altered if "=" in name}
+    altered = altered.merge(table[["id", "label", "group", *(name for name in tasks if name in table)]], on="id")
+    first = altered[altered["change"] == ""].reset_index(drop=True)
+    known = table.set_index("id")["grade"].reindex(first["id"]).to_numpy()
+    if not len(first) or first["label"].nunique() < 2:
+        return {}
+    if (known == first["grade"].to_numpy()).mean() < SAME:
+        warn(f"{file} has other grades than the predictions, so it is left out: run foveal evaluate --stress again")
+        return {}
+    resampling = Resampling(group_codes(first["group"]), RESAMPLES, about["seed"])
+    untouched, found = _figures(first, scale, resampling), []
+    for (name, level), rows in altered[altered["change"] != ""].groupby(["change", "level"], sort=False):
+        same = rows.set_index("id").loc[first["id"]].reset_index()  # in the order of `first`
+        changed = resampling.mean((same["grade"] != first["grade"]).to_numpy(), is_share=True)
+        after = _figures(same, scale, resampling)
+        found.append(_level(str(name), float(level), changed, untouched, after, resampling))
+    held: dict[str, str | None] = {}
+    broken = set()
+    for one in found:
+        name = one["change"]
+        one["holds"] &= name not in broken
+        if one["holds"]:
+            held[name] = one["words"]
+        else:
+            held.setdefault(name, None)
+            broken.add(name)
+    about = {**about, "photographs": len(first), "groups": resampling.groups, "margin": MARGIN,
+             "most_changed": MOST_CHANGED}  # fmt: skip
+    entries = {name: resampling.entry(*figure, len(first)) for name, figure in untouched.items()}
+    return {"about": about, "untouched": entries, "levels": found, "holds": held}
+
+
+Figures = dict[str, tuple[float, np.ndarray]]  # name -> value, resamples; the first decides whether grades hold
+
+
+def _figures(rows: pd.DataFrame, scale: Scale, resampling: Resampling) -> Figures:
+    labels, grades, size = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64), len(scale.names)
+    name, metric = (
+        ("quadratic_kappa", metrics.quadratic_kappa) if scale.ordered else ("accuracy", metrics.accuracy)
+    )  # fmt: skip
+    found = {name: resampling.graded(metric, labels, grades, size)}
+    if "referable" in scale.cuts:
+        found["referable_auc"] = roc_area(*severity(rows, scale.cuts["referable"]), resampling)
+    elif size == 2:
+        found["auc"] = roc_area(rows[probability_columns(rows)[1]].to_numpy(float), labels == 1, resampling)
+    return found
+
+
+def _level(
+    name: str, level: float, changed: Mapping[str, Any], before: Figures, after: Figures, resampling: Resampling
+) -> dict[str, Any]:
+    apart = {key: difference(before[key], after[key], resampling) for key in before}
+    for one in apart.values():
+        one |= {end: None for end in ("low", "high") if np.isnan(one[end])}
+    first = next(iter(apart.values()))
+    highest = first["value"] if first["high"] is None else first["high"]
+    return {
+        "change": name, "level": level, "words": CHANGES[name].words.format(level), "changed": changed,
+        **{key: resampling.entry(*figure, changed["n"]) for key, figure in after.items()}, "differences": apart,
+        "holds": highest >= -MARGIN and changed["value"] <= MOST_CHANGED,
+    }  # fmt: skip

@@ -1,0 +1,186 @@
+"""The part of `foveal evaluate RUN --stress` that needs the grader: alter photographs, and grade them again.
+
+Photographs are altered as they were prepared, after the crop, one change at a time, and graded as in `predict`:
+
+    resolution       reduced by areas to fewer pixels across, and enlarged again
+    blur             Gaussian, sigma in pixels of the prepared image
+    jpeg             saved with this quality
+    darker, brighter the light on the sensor times a factor: sRGB values made linear, scaled, clipped, and made sRGB
+    warmer, cooler   lit by a black body of this temperature, while the camera is balanced for 6,500 K
+
+The first three are those of training views (augment/opencv.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foveal.console import progress_bar, say
+from foveal.errors import FovealError
+from foveal.evaluate.evaluate import SEED, EvaluateConfig
+from foveal.evaluate.judged import table_of
+from foveal.evaluate.stress import FILE, SAME, levels_of
+from foveal.files import check_file, write_table
+from foveal.fundus.preparation import Preparation
+from foveal.predict.model import Model, check_preparation
+from foveal.predict.opened import open_model
+from foveal.runs import data_of, read_model
+from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sets.splits import group_codes
+
+MOST, LEAST = 200, 20  # photographs
+SECONDS = 270  # of grading; a grader that needs more gets fewer photographs, but not below `FEWEST`
+FEWEST = 60
+BALANCED = 6500.0  # K
+
+# CIE XYZ to linear sRGB (IEC 61966-2-1).
+TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+
+
+def stressing(config: EvaluateConfig, run: Path) -> Callable[[pd.DataFrame], None] | None:
+    """With --stress, what writes stress.csv beside the predictions that the grader in `run` made; else None."""
+    return (
+        partial(write_stress, run, config.records, table_of(config.source).with_name(FILE)) if config.stress else None
+    )
+
+
+def write_stress(run: Path, data: Path | None, file: Path, table: pd.DataFrame) -> None:
+    """Draw photographs from `table`, alter them, grade them again, and write stress.csv.
+
+    data: the prepared set with the photographs; None for the one that the run was trained on. table: labelled rows of
+    predictions.csv. FovealError before long work, where it cannot end well.
+    """
+    if not (run / "model.json").is_file():
+        what = f"--stress grades photographs again, and {run} is not a run folder"
+        raise FovealError("option.conflict", what, fix="give the --out of foveal train, or leave out --stress")
+    if len(table) < LEAST:
+        what = f"--stress: {len(table)} labelled photographs are evaluated"
+        raise FovealError("stress.too_few", what, expected=f"at least {LEAST}")
+    preparation = Preparation(**read_model(run)["preparation"])
+    if preparation.enhance != "none":
+        what = f"--stress: {run} was trained on photographs prepared with --enhance {preparation.enhance}"
+        raise FovealError("stress.enhanced", what, expected="photographs as the camera took them",
+                          fix="stress a grader of a set without --enhance")  # fmt: skip
+    check_file(file)
+    chosen = draw(table, MOST, SEED)
+    prepared = _open(data or data_of(run), preparation)
+    records = prepared.records.set_index("id").reindex(chosen["id"])
+    if records["shard"].isna().any():
+        what = f"{prepared.path} does not have {int(records['shard'].isna().sum())} of the evaluated photographs"
+        raise FovealError("stress.other_set", what, fix="name the set that the run was trained on with --records")
+    models = _graders(run, chosen)
+    pixels = prepared.pixels(records.astype({"shard": "int64", "row": "int64"}).reset_index())
+    began = time.monotonic()
+    first = grade(models, chosen, pixels)
+    if (same := float((first["grade"].to_numpy() == chosen["grade"].to_numpy()).mean())) < SAME:
+        what = f"{run} gives {100 * same:.0f} % of the untouched photographs of {prepared.path} the grade in predictions.csv"  # noqa: E501
+        raise FovealError("stress.other_set", what, fix="name the set that the run was trained on with --records")
+    levels = list(levels_of(prepared.size, prepared.channels))
+    most = int(SECONDS / ((time.monotonic() - began) / len(chosen) * len(levels)))
+    count = min(len(chosen), max(most, FEWEST))
+    said = f", not {len(chosen)}, because this grader is slow" if count < len(chosen) else ""
+    say(f"stress: {count} photographs (seed {SEED}), {len(levels)} levels{said}")
+    chosen, pixels, parts = chosen[:count], pixels[:count], [first[:count].assign(change="", level=np.nan)]
+    with progress_bar("stress", count * len(levels)) as bar:
+        for change, level in levels:
+            graded = grade(models, chosen, altered(pixels, change, level))
+            parts.append(graded.assign(change=change, level=level))
+            bar.advance(count)
+    whole = pd.concat(parts, ignore_index=True)
+    write_table(file, whole[["change", "level", *(name for name in whole if name not in ("change", "level"))]])
+
+
+def draw(table: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    """At most `most` rows: the classes take turns, and groups, too, so that every first part is as mixed as the whole.
+
+    Of a class, every group gives one photograph before any gives a second one.
+    """
+    mixed = table.iloc[np.random.default_rng(seed).permutation(len(table))].reset_index(drop=True)
+    turn = mixed.groupby([group_codes(mixed["group"]), mixed["label"].to_numpy()]).cumcount()
+    mixed = mixed.iloc[np.argsort(turn.to_numpy(), kind="stable")].reset_index(drop=True)
+    place = mixed.groupby("label").cumcount().to_numpy()
+    return mixed.iloc[np.argsort(place, kind="stable")[:most]].reset_index(drop=True)
+
+
+def grade(models: dict[int, Model], chosen: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
+    """id, probabilities, grade, referable and a second task for images [n, S, S, C], each by the model of its fold."""
+    folds, parts = _fold_of(chosen), []
+    for fold, model in models.items():
+        places = np.flatnonzero(folds == fold)
+        rows = model.rows(chosen["id"].iloc[places].tolist(), model.answer(pixels[places]))
+        tasks = [name for name in rows if "=" in name]
+        kept = [name for name in rows if name[1:].isdigit() or name in ("id", "grade", "referable", *tasks)]
+        parts.append(rows[kept].set_index(places))
+    return pd.concat(parts).sort_index()
+
+
+def altered(pixels: np.ndarray, change: str, level: float) -> np.ndarray:
+    """uint8 [n, S, S, C] with one change of evaluate/stress.py at one of its levels, in the units named there."""
+    if change in ("darker", "brighter"):
+        return _relit(pixels, np.full(pixels.shape[3], level))
+    if change in ("warmer", "cooler"):
+        return _relit(pixels, _white(level) / _white(BALANCED))
+    import torch
+
+    from foveal.augment.draw import ViewPlan, ViewTable, column
+    from foveal.augment.opencv import apply
+
+    size = pixels.shape[1]
+    whole = [1, 0, 0, 0, 1, 0, 0, 0, size - 1, size - 1, size, 0]  # warp, box and level: nothing is cropped or turned
+    values = torch.zeros((len(pixels), 41))
+    values[:, : len(whole)] = torch.tensor(whole, dtype=torch.float32)
+    column(values, "colour")[:] = torch.cat([torch.eye(3), torch.zeros(3, 3)], 1).flatten()
+    column(values, {"resolution": "detail", "blur": "sigma", "jpeg": "quality"}[change])[:] = level
+    return apply(pixels, ViewTable(values, ViewPlan(stages=(), edge="repeat")), size)
+
+
+def _relit(pixels: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Images whose linear light is multiplied by a gain per channel [C]."""
+    value = np.arange(256) / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)[:, None] * gains
+    light = light.clip(0, 1)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    table = (255 * curve).round().astype(np.uint8)
+    return np.stack([table[pixels[..., k], k] for k in range(len(gains))], axis=-1)
+
+
+def _white(kelvin: float) -> np.ndarray:
+    """Linear sRGB [3] of a black body from 4,000 to 25,000 K, with a luminance of 1 (Kim et al. 2002)."""
+    t = 1000 / kelvin
+    x = -3.0258469 * t**3 + 2.1070379 * t**2 + 0.2226347 * t + 0.240390
+    y = 3.0817580 * x**3 - 5.87338670 * x**2 + 3.75112997 * x - 0.37001483
+    return np.asarray(TO_RGB @ np.array([x / y, 1, (1 - x - y) / y]))
+
+
+def _open(path: Path, preparation: Preparation) -> PreparedSet:
+    """The prepared set at a path; FovealError unless it is there and prepared like that of the run."""
+    if not (path / "card.json").is_file():
+        what = f"--stress: the prepared set {path} with the photographs is not there"
+        raise FovealError("set.missing", what, fix="name it with --records")
+    prepared = open_prepared(path)
+    check_preparation(prepared, preparation)
+    return prepared
+
+
+def _graders(run: Path, chosen: pd.DataFrame) -> dict[int, Model]:
+    """fold -> the grader of photographs that it held out; 0: the whole run, for photographs that no fold learned."""
+    folds = np.unique(_fold_of(chosen))
+    whole = open_model([run])
+    if folds.tolist() == [0]:
+        return {0: whole}
+    from foveal.predict.predictor import Predictor
+
+    assert isinstance(whole, Predictor)
+    return {int(fold): whole.of_fold(int(fold)) if fold else whole for fold in folds}
+
+
+def _fold_of(chosen: pd.DataFrame) -> np.ndarray:
+    """int [n]: the fold that held out each photograph, 0 for none."""
+    folds = pd.to_numeric(chosen["fold"], errors="coerce") if "fold" in chosen else pd.Series(0, index=chosen.index)
+    return folds.fillna(0).to_numpy(int)
