@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.console import say, show_table
 from foveal.evaluate.operating import RATES
-from foveal.evaluate.stress import CHANGES
+from foveal.evaluate.stress import limits
 from foveal.page.words import (
     counted,
     difference_with_interval,
@@ -115,23 +115,23 @@ def _show_patients(people: Mapping[str, Any], each: str) -> None:
 
 
 def _show_stress(found: Mapping[str, Any]) -> None:
-    """Print the figures of altered photographs, and down to which level grades hold."""
+    """Print down to which image quality grades hold."""
     if not found:
         return
-    about, names = found["about"], list(found["untouched"])
+    about, name = found["about"], next(iter(found["untouched"]))
+    metric, rows = name.replace("_", " "), []
+    for title, held, broken in limits(found):
+        figures = ["–"] * 3
+        if broken is not None:
+            figures = [broken["words"], difference_with_interval(broken["differences"][name]), share(broken["changed"])]
+        rows.append([title, held or "untouched only", *figures])
     photographs = counted(about["photographs"], "photograph")
-    title = f"stress: {photographs} in {counted(about['groups'], 'group')}, altered and graded again"
-    columns = [part for name in names for part in (name.replace("_", " "), "minus untouched")]
-    whole = [part for name in names for part in (number(found["untouched"][name]["value"], 3), "")]
-    rows = [["untouched", *whole, "", ""]]
-    for one in found["levels"]:
-        figures = [part for name in names for part in
-                   (number(one[name]["value"], 3), difference_with_interval(one["differences"][name]))]  # fmt: skip
-        name = f"{CHANGES[one['change']].title}: {one['words']}"
-        rows.append([name, *figures, share(one["changed"]), "yes" if one["holds"] else "no"])
-    _table(title, ["", *columns, "grades changed", "holds"], rows)
-    say(f"holds: {names[0].replace('_', ' ')} is not shown to be lower by more than {about['margin']:g}, at most "
-        f"{percent(about['most_changed'])} of the grades change, and all milder levels hold")  # fmt: skip
+    title = f"stress: {photographs} in {counted(about['groups'], 'group')}, altered in one way at a time"
+    _table(title, ["", "grades hold to", "but not to", f"{metric} there", "grades changed there"], rows)
+    untouched = number(found["untouched"][name]["value"], 3)
+    say(f"grades hold if {metric} ({untouched} untouched) drops by at most {about['margin']:g}, or by more with an "
+        f"interval that includes 0, and at most {percent(about['most_changed'])} of the grades change, there and at "
+        "all milder levels")  # fmt: skip
 
 
 def _show_harm(harm: Mapping[str, Any], constant: str) -> None:

@@ -5,8 +5,8 @@
 predict/stress.py alters the photographs and writes that table. Here every level is compared with the untouched
 photographs, paired, and the harshest level at which grades hold is found for each change.
 
-A level holds if the drop in quadratic kappa (accuracy where classes have no order) is not shown to be larger than
-`MARGIN`, at most `MOST_CHANGED` of the grades change, and all milder levels hold.
+A level holds if quadratic kappa (accuracy where classes have no order) drops by at most `MARGIN`, or by more but not
+significantly (the interval includes 0), at most `MOST_CHANGED` of the grades change, and all milder levels hold.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Change:
 CHANGES = {
     "resolution": Change(title="resolution", words="{:.0f} px across", levels=(0.75, 0.5, 0.375, 0.25, 0.15)),
     "blur": Change(title="blur", words="sigma {:.2g} px", levels=(0.0025, 0.005, 0.01, 0.02)),
-    "jpeg": Change(title="JPEG quality", words="quality {:.0f}", levels=(80, 50, 30, 20, 10)),
+    "jpeg": Change(title="JPEG quality", words="quality {:.0f}", levels=(95, 80, 50, 30, 10)),
     "darker": Change(title="darker", words="{:g} times the light", levels=(0.7, 0.5, 0.25, 0.1)),
     "brighter": Change(title="brighter", words="{:g} times the light", levels=(1.4, 2, 3, 4)),
     "warmer": Change(title="warmer colours", words="{:,.0f} K", levels=(5500, 5000, 4500, 4000), coloured=True),
@@ -65,16 +65,16 @@ def levels_of(size: int, channels: int) -> Iterator[tuple[str, float]]:
 
 
 def measure_stress(file: Path, table: pd.DataFrame, scale: Scale, about: Mapping[str, Any]) -> dict[str, Any]:
-    """about, untouched, levels and holds, from stress.csv and the evaluated rows `table`; {} without the file.
+    """about, untouched and levels, from stress.csv and the evaluated rows `table`; {} without the file.
 
     A level has change, level, words, holds, the entries of its figures, and the paired `differences` of kappa (or
-    accuracy) and AUC from untouched. holds: for each change the harshest level that holds, None for none. about: added
-    to that of the result. Warns and returns {} if the file is of another grader.
+    accuracy) and AUC from untouched. about: added to that of the result. Warns and returns {} if the file is of another
+    grader.
     """
     if not file.is_file():
         return {}
     altered = pd.read_csv(file, dtype={"id": str, "change": str}, keep_default_na=False, na_values={"level": [""]})
-    tasks = {name.partition("=")[0] for name in altered if "=" in name}
+    tasks = {name.partition("=")[0] for name in map(str, altered) if "=" in name}
     altered = altered.merge(table[["id", "label", "group", *(name for name in tasks if name in table)]], on="id")
     first = altered[altered["change"] == ""].reset_index(drop=True)
     known = table.set_index("id")["grade"].reindex(first["id"]).to_numpy()
@@ -85,25 +85,25 @@ def measure_stress(file: Path, table: pd.DataFrame, scale: Scale, about: Mapping
         return {}
     resampling = Resampling(group_codes(first["group"]), RESAMPLES, about["seed"])
     untouched, found = _figures(first, scale, resampling), []
-    for (name, level), rows in altered[altered["change"] != ""].groupby(["change", "level"], sort=False):
+    for _, rows in altered[altered["change"] != ""].groupby(["change", "level"], sort=False):
         same = rows.set_index("id").loc[first["id"]].reset_index()  # in the order of `first`
         changed = resampling.mean((same["grade"] != first["grade"]).to_numpy(), is_share=True)
         after = _figures(same, scale, resampling)
-        found.append(_level(str(name), float(level), changed, untouched, after, resampling))
-    held: dict[str, str | None] = {}
-    broken = set()
-    for one in found:
-        name = one["change"]
-        one["holds"] &= name not in broken
-        if one["holds"]:
-            held[name] = one["words"]
-        else:
-            held.setdefault(name, None)
-            broken.add(name)
+        found.append(_level(same["change"][0], float(same["level"][0]), changed, untouched, after, resampling))
+    for place, one in enumerate(found):
+        one["holds"] &= all(milder["holds"] for milder in found[:place] if milder["change"] == one["change"])
     about = {**about, "photographs": len(first), "groups": resampling.groups, "margin": MARGIN,
              "most_changed": MOST_CHANGED}  # fmt: skip
     entries = {name: resampling.entry(*figure, len(first)) for name, figure in untouched.items()}
-    return {"about": about, "untouched": entries, "levels": found, "holds": held}
+    return {"about": about, "untouched": entries, "levels": found}
+
+
+def limits(found: Mapping[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
+    """For each change its title, the harshest level that holds, in words, and the first level that does not."""
+    for name in dict.fromkeys(one["change"] for one in found["levels"]):
+        own = [one for one in found["levels"] if one["change"] == name]
+        held, broken = [one["words"] for one in own if one["holds"]], [one for one in own if not one["holds"]]
+        yield CHANGES[name].title, held[-1] if held else None, broken[0] if broken else None
 
 
 Figures = dict[str, tuple[float, np.ndarray]]  # name -> value, resamples; the first decides whether grades hold
@@ -111,10 +111,8 @@ Figures = dict[str, tuple[float, np.ndarray]]  # name -> value, resamples; the f
 
 def _figures(rows: pd.DataFrame, scale: Scale, resampling: Resampling) -> Figures:
     labels, grades, size = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64), len(scale.names)
-    name, metric = (
-        ("quadratic_kappa", metrics.quadratic_kappa) if scale.ordered else ("accuracy", metrics.accuracy)
-    )  # fmt: skip
-    found = {name: resampling.graded(metric, labels, grades, size)}
+    metric = metrics.quadratic_kappa if scale.ordered else metrics.accuracy
+    found = {metric.__name__: resampling.graded(metric, labels, grades, size)}
     if "referable" in scale.cuts:
         found["referable_auc"] = roc_area(*severity(rows, scale.cuts["referable"]), resampling)
     elif size == 2:
@@ -126,12 +124,12 @@ def _level(
     name: str, level: float, changed: Mapping[str, Any], before: Figures, after: Figures, resampling: Resampling
 ) -> dict[str, Any]:
     apart = {key: difference(before[key], after[key], resampling) for key in before}
-    for one in apart.values():
-        one |= {end: None for end in ("low", "high") if np.isnan(one[end])}
+    for one in apart.values():  # JSON has no nan
+        one |= {end: None for end in ("value", "low", "high") if np.isnan(one[end])}
     first = next(iter(apart.values()))
-    highest = first["value"] if first["high"] is None else first["high"]
+    dropped = first["answer"] == "worse" and first["value"] < -MARGIN
     return {
         "change": name, "level": level, "words": CHANGES[name].words.format(level), "changed": changed,
         **{key: resampling.entry(*figure, changed["n"]) for key, figure in after.items()}, "differences": apart,
-        "holds": highest >= -MARGIN and changed["value"] <= MOST_CHANGED,
+        "holds": not dropped and changed["value"] <= MOST_CHANGED,
     }  # fmt: skip

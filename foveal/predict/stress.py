@@ -28,8 +28,10 @@ from foveal.evaluate.judged import table_of
 from foveal.evaluate.stress import FILE, SAME, levels_of
 from foveal.files import check_file, write_table
 from foveal.fundus.preparation import Preparation
+from foveal.page.words import counted
 from foveal.predict.model import Model, check_preparation
 from foveal.predict.opened import open_model
+from foveal.readout.predictions import probability_columns
 from foveal.runs import data_of, read_model
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.splits import group_codes
@@ -38,6 +40,7 @@ MOST, LEAST = 200, 20  # photographs
 SECONDS = 270  # of grading; a grader that needs more gets fewer photographs, but not below `FEWEST`
 FEWEST = 60
 BALANCED = 6500.0  # K
+OTHER_SET = "name the set that the run was trained on with --records"
 
 # CIE XYZ to linear sRGB (IEC 61966-2-1).
 TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
@@ -45,9 +48,8 @@ TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.055
 
 def stressing(config: EvaluateConfig, run: Path) -> Callable[[pd.DataFrame], None] | None:
     """With --stress, what writes stress.csv beside the predictions that the grader in `run` made; else None."""
-    return (
-        partial(write_stress, run, config.records, table_of(config.source).with_name(FILE)) if config.stress else None
-    )
+    file = table_of(config.source).with_name(FILE)
+    return partial(write_stress, run, config.records, file) if config.stress else None
 
 
 def write_stress(run: Path, data: Path | None, file: Path, table: pd.DataFrame) -> None:
@@ -56,44 +58,54 @@ def write_stress(run: Path, data: Path | None, file: Path, table: pd.DataFrame) 
     data: the prepared set with the photographs; None for the one that the run was trained on. table: labelled rows of
     predictions.csv. FovealError before long work, where it cannot end well.
     """
-    if not (run / "model.json").is_file():
-        what = f"--stress grades photographs again, and {run} is not a run folder"
-        raise FovealError("option.conflict", what, fix="give the --out of foveal train, or leave out --stress")
-    if len(table) < LEAST:
-        what = f"--stress: {len(table)} labelled photographs are evaluated"
-        raise FovealError("stress.too_few", what, expected=f"at least {LEAST}")
-    preparation = Preparation(**read_model(run)["preparation"])
-    if preparation.enhance != "none":
-        what = f"--stress: {run} was trained on photographs prepared with --enhance {preparation.enhance}"
-        raise FovealError("stress.enhanced", what, expected="photographs as the camera took them",
-                          fix="stress a grader of a set without --enhance")  # fmt: skip
     check_file(file)
+    preparation = _checked(run, table)
     chosen = draw(table, MOST, SEED)
     prepared = _open(data or data_of(run), preparation)
-    records = prepared.records.set_index("id").reindex(chosen["id"])
-    if records["shard"].isna().any():
-        what = f"{prepared.path} does not have {int(records['shard'].isna().sum())} of the evaluated photographs"
-        raise FovealError("stress.other_set", what, fix="name the set that the run was trained on with --records")
-    models = _graders(run, chosen)
-    pixels = prepared.pixels(records.astype({"shard": "int64", "row": "int64"}).reset_index())
+    pixels, models = _pixels(prepared, chosen), _graders(run, chosen)
     began = time.monotonic()
     first = grade(models, chosen, pixels)
-    if (same := float((first["grade"].to_numpy() == chosen["grade"].to_numpy()).mean())) < SAME:
-        what = f"{run} gives {100 * same:.0f} % of the untouched photographs of {prepared.path} the grade in predictions.csv"  # noqa: E501
-        raise FovealError("stress.other_set", what, fix="name the set that the run was trained on with --records")
+    seconds = (time.monotonic() - began) / len(chosen)
+    same = float((first["grade"].to_numpy() == chosen["grade"].to_numpy()).mean())
+    if same < SAME:
+        what = f"untouched photographs of {prepared.path} get the grade in predictions.csv in only {100 * same:.0f} %"
+        raise FovealError("stress.other_set", what, fix=OTHER_SET)
     levels = list(levels_of(prepared.size, prepared.channels))
-    most = int(SECONDS / ((time.monotonic() - began) / len(chosen) * len(levels)))
-    count = min(len(chosen), max(most, FEWEST))
-    said = f", not {len(chosen)}, because this grader is slow" if count < len(chosen) else ""
-    say(f"stress: {count} photographs (seed {SEED}), {len(levels)} levels{said}")
+    count = min(len(chosen), max(int(SECONDS / (seconds * len(levels))), FEWEST))
+    fewer = f", not {len(chosen)}, which would take more than 5 minutes" if count < len(chosen) else ""
+    say(f"stress: {count} photographs (seed {SEED}), {len(levels)} levels{fewer}")
     chosen, pixels, parts = chosen[:count], pixels[:count], [first[:count].assign(change="", level=np.nan)]
     with progress_bar("stress", count * len(levels)) as bar:
         for change, level in levels:
             graded = grade(models, chosen, altered(pixels, change, level))
             parts.append(graded.assign(change=change, level=level))
             bar.advance(count)
-    whole = pd.concat(parts, ignore_index=True)
-    write_table(file, whole[["change", "level", *(name for name in whole if name not in ("change", "level"))]])
+    write_table(file, pd.concat(parts).set_index(["change", "level"]).reset_index())
+
+
+def _checked(run: Path, table: pd.DataFrame) -> Preparation:
+    """How the photographs of the run were prepared; FovealError if it or the rows cannot be stressed."""
+    if not (run / "model.json").is_file():
+        what = f"--stress grades photographs again, and {run} is not a run folder"
+        raise FovealError("option.conflict", what, fix="give the --out of foveal train, or leave out --stress")
+    if len(table) < LEAST:
+        what = f"--stress: only {counted(len(table), 'labelled photograph')} to evaluate"
+        raise FovealError("stress.too_few", what, expected=f"at least {LEAST}")
+    preparation = Preparation(**read_model(run)["preparation"])
+    if preparation.enhance != "none":
+        what = f"--stress: {run} was trained on photographs prepared with --enhance {preparation.enhance}"
+        raise FovealError("stress.enhanced", what, expected="photographs as the camera took them",
+                          fix="stress a grader of a set without --enhance")  # fmt: skip
+    return preparation
+
+
+def _pixels(prepared: PreparedSet, chosen: pd.DataFrame) -> np.ndarray:
+    """uint8 [n, S, S, C]: the prepared photographs; FovealError if the set does not have all of them."""
+    records = prepared.records.set_index("id").reindex(chosen["id"])
+    if gone := int(records["shard"].isna().sum()):
+        what = f"{prepared.path} does not have {gone} of the evaluated photographs"
+        raise FovealError("stress.other_set", what, fix=OTHER_SET)
+    return prepared.pixels(records.astype({"shard": "int64", "row": "int64"}))
 
 
 def draw(table: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
@@ -114,9 +126,9 @@ def grade(models: dict[int, Model], chosen: pd.DataFrame, pixels: np.ndarray) ->
     for fold, model in models.items():
         places = np.flatnonzero(folds == fold)
         rows = model.rows(chosen["id"].iloc[places].tolist(), model.answer(pixels[places]))
-        tasks = [name for name in rows if "=" in name]
-        kept = [name for name in rows if name[1:].isdigit() or name in ("id", "grade", "referable", *tasks)]
-        parts.append(rows[kept].set_index(places))
+        tasks = [name for name in map(str, rows) if "=" in name]
+        columns = ["id", *probability_columns(rows), "grade", "referable", *tasks]
+        parts.append(rows[columns].set_index(places))
     return pd.concat(parts).sort_index()
 
 

@@ -45,6 +45,8 @@ def _unmeasured(finding: Finding) -> list[tuple[str, str]]:
         records = ("--records", str(run.options.get("data", "DATA")))
         command = _command("evaluate", str(run.path), "--by", "flags", *records)
         lines.append((f"{run.name}: subgroups, here by quality flag", command))
+    if "stress" not in result and not result["about"].get("measured_again"):
+        lines.append((f"{run.name}: how far image quality may fall", _command("evaluate", str(run.path), "--stress")))
     return lines
 
 

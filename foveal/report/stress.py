@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foveal.evaluate.stress import CHANGES
+from foveal.evaluate.stress import CHANGES, limits
 from foveal.page.charts import Line, Panel, series
 from foveal.page.parts import Cell, difference_cell, muted, percent_cell, value_cell
 from foveal.report.findings import Finding
@@ -38,7 +38,9 @@ def _of(finding: Finding, found: Mapping[str, Any]) -> dict[str, Any]:
     whole = [cell for name in names for cell in (value_cell(found["untouched"][name]), muted("reference"))]
     rows = [["untouched", *whole, muted("–"), muted("–")]]
     for one in found["levels"]:
-        figures = [cell for name in names for cell in (value_cell(one[name]), _apart(one, name))]
+        figures = [
+            cell for name in names for cell in (value_cell(one[name]), difference_cell(one["differences"][name]))
+        ]
         holds = Cell(text="yes", tone="good") if one["holds"] else Cell(text="no", tone="bad")
         rows.append([f"{CHANGES[one['change']].title}: {one['words']}", *figures, percent_cell(one["changed"]), holds])
     columns = [column for name in names for column in (NAMES[name], "minus untouched")]
@@ -46,22 +48,17 @@ def _of(finding: Finding, found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": finding.name, "about": found["about"], "metric": SPOKEN[names[0]], "panels": panels, "rows": rows,
         "columns": ["", *columns, "grades changed", "grades hold"],
-        "limits": [_limit(found, name, names[0]) for name in found["holds"]],
+        "limits": [_limit(*row, names[0]) for row in limits(found)],
     }  # fmt: skip
 
 
-def _limit(found: Mapping[str, Any], name: str, metric: str) -> list[Cell | str]:
+def _limit(title: str, held: str | None, broken: Mapping[str, Any] | None, name: str) -> list[Cell | str]:
     """A row: the change, the harshest level at which grades hold, and the figures of the first at which they do not."""
-    held = found["holds"][name]
-    broken = next((one for one in found["levels"] if one["change"] == name and not one["holds"]), None)
     if broken is None:
-        return [CHANGES[name].title, Cell(text=held, small="the harshest level", tone="good"), *[muted("–")] * 3]
+        return [title, Cell(text=str(held), small="the harshest level", tone="good"), *[muted("–")] * 3]
     reached = Cell(text="untouched only", tone="bad") if held is None else held
-    return [CHANGES[name].title, reached, broken["words"], _apart(broken, metric), percent_cell(broken["changed"])]
-
-
-def _apart(one: Mapping[str, Any], name: str) -> Cell:
-    return difference_cell(one["differences"][name])
+    return [title, reached, broken["words"], difference_cell(broken["differences"][name]),
+            percent_cell(broken["changed"])]  # fmt: skip
 
 
 def _panel(

@@ -126,4 +126,4 @@ def test_grey_digits_are_stressed_without_colours(tmp_path, monkeypatch):
     data = foveal.prepare("phantom:60", out=tmp_path / "grey", size=32, green=True)
     run = foveal.train(data, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=8)
     found = json.loads(foveal.evaluate(run, stress=True).read_text())["stress"]
-    assert set(found["holds"]) == {"resolution", "blur", "jpeg", "darker", "brighter"}
+    assert {one["change"] for one in found["levels"]} == {"resolution", "blur", "jpeg", "darker", "brighter"}

@@ -149,10 +149,23 @@ def write_metrics(run: Path) -> None:
     held = {"coverage": {**share, "value": 0.9123, "low": 0.85, "high": 0.96, "n": 60},
             "coverage of none": {**share, "value": 0.7011, "low": 0.6, "high": 0.8, "n": 20},
             "size": {**share, "value": 1.5}, "single": {**share, "value": 0.5}}  # fmt: skip
+    level = {
+        "change": "jpeg",
+        "level": 30,
+        "words": "quality 30",
+        "holds": False,
+        "changed": {**share, "value": 0.2345},
+        "quadratic_kappa": {**entry, "value": 0.5432},
+        "differences": {"quadratic_kappa": {"value": -0.2693, "low": -0.3, "high": -0.2, "answer": "worse"}},
+    }
+    altered = {"about": {"photographs": 57, "groups": 29, "size": 8, "margin": 0.05, "most_changed": 0.2},
+               "untouched": {"quadratic_kappa": entry},
+               "levels": [{**level, "level": 80, "words": "quality 80", "holds": True}, level]}  # fmt: skip
     (run / "metrics.json").write_text(json.dumps({
         "metrics": dict.fromkeys(names, entry), "confusion": confusion, "constant_answer": "none", "about": about,
         "curves": {"referable": curve, "sight_threatening": curve}, "reliability": {"bins": bins, "luck": 0.0505},
         "operating_points": [given, point], "subgroups": [group, few], "harm": harm, "sets": held,
+        "stress": altered,
         "decisions": {"half-way": {"quadratic_kappa": {**entry, "value": 0.6161}, "accuracy": share}},
     }), encoding="utf-8")  # fmt: skip
 

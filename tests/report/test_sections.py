@@ -25,6 +25,7 @@ FROM_METRICS = {
     "harm": ("harm", ("severe → none", "0.247", "89 %", "10.0 %")),
     "reliability": ("reliability", ("41 %", "31 %", "0.051", "10.0", "91.2 %", "70.1 %", "60.0–80.0 %", "missed")),
     "subgroups": ("subgroups", ("Kowa", "0.432", "22 groups", "2 groups, few")),
+    "stress": ("stress", ("57 photographs", "quality 80", "quality 30", "−0.269 worse", "23.4 %", "0.543", "8 px")),
 }
 FROM_FILES = {
     "map": ("cluster/maps.csv", ("60 images", "i59: severe, cluster 1", "cluster 0",
@@ -91,7 +92,12 @@ def test_one_missing_part_is_asked_for_alone(full_run, name):
     key = FROM_METRICS[name][0]
     change(full_run, **{key: None}, **({"curves": None} if name == "operating" else {}))
     evidence = read_evidence(full_run)
-    known = {"operating": "operating points", "harm": "errors by harm", "subgroups": "subgroups, here by quality flag"}
+    known = {
+        "operating": "operating points",
+        "harm": "errors by harm",
+        "subgroups": "subgroups, here by quality flag",
+        "stress": "how far image quality may fall",
+    }
     wanted = known.get(name, name)
     assert [what for what, _ in missing_parts(find([evidence]), [evidence])] == [f"full: {wanted}"]
 
