@@ -52,7 +52,7 @@ def test_levels_are_compared_with_the_same_photographs_untouched(predictions, tm
 
 def test_a_level_holds_where_it_and_all_milder_ones_keep_kappa_and_most_grades(predictions, tmp_path, write):
     table = predictions(200, skill=0.9)
-    shares = {"blur": [0, 0.05, 0.6, 0], "jpeg": [0.7, 0, 0, 0, 0], "darker": [0, 0, 0, 0]}
+    shares = {"blur": [0, 0.02, 0.6, 0], "jpeg": [0.7, 0, 0, 0, 0], "darker": [0, 0, 0, 0]}
     found = measured(table, altered(table, shares), tmp_path, write)
     held = {name: [one["holds"] for one in found["levels"] if one["change"] == name] for name in shares}
     assert held == {"blur": [True, True, False, False], "jpeg": [False] * 5, "darker": [True] * 4}
