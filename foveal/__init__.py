@@ -13,13 +13,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from foveal.errors import FovealError
 from foveal.verbs import (
-    cluster, compare, correct, demo, evaluate, explain, export, inspect, load, predict, prepare, pretrain, probe,
-    pseudolabel, report, serve, train, weights,
+    adapt, cluster, compare, correct, demo, evaluate, explain, export, inspect, load, predict, prepare, pretrain,
+    probe, pseudolabel, report, serve, train, weights,
 )  # fmt: skip
 from foveal.version import VERSION
 
 __version__ = VERSION
 __all__ = [
-    "FovealError", "cluster", "compare", "correct", "demo", "evaluate", "explain", "export", "inspect", "load",
-    "predict", "prepare", "pretrain", "probe", "pseudolabel", "report", "serve", "train", "weights",
+    "FovealError", "adapt", "cluster", "compare", "correct", "demo", "evaluate", "explain", "export", "inspect",
+    "load", "predict", "prepare", "pretrain", "probe", "pseudolabel", "report", "serve", "train", "weights",
 ]  # fmt: skip

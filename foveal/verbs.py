@@ -41,6 +41,7 @@ VERBS = {
     "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
     "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
     "evaluate": ("predict.cohort", "evaluate.evaluate", "measure predictions, every metric with an interval"),
+    "adapt": ("adapt.adapt", "adapt.adapt", "fit calibration and cutoffs to a clinic, from its graded photographs"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
     "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
     "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
@@ -134,6 +135,11 @@ def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
 def evaluate(source: PathLike, **options: Any) -> Path:
     """Measure predictions; returns metrics.json."""
     return _call("evaluate", options, source=source)
+
+
+def adapt(run: PathLike, *, to: PathLike, **options: Any) -> Path:
+    """Fit a grader's calibration and cutoffs to a clinic; returns the new run folder."""
+    return _call("adapt", options, run=run, to=to)
 
 
 def explain(run: PathLike, *images: PathLike, **options: Any) -> Path:

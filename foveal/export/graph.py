@@ -49,6 +49,9 @@ class Graph(nn.Module):
         self.single, self.tta, readout = predictor.has_features, predictor.tta, predictor.readout
         self.temperature, self.stepped = readout.temperature, readout.steps is not None
         steps = torch.tensor(readout.steps or [[1.0, 0.0]] * (len(predictor.classes) - 1))
+        self.adjustment = readout.adjustment
+        if self.adjustment is not None:
+            self.register_buffer("log_weights", torch.tensor(self.adjustment.weights).log())
         self.register_buffer("slopes", steps[:, 0])
         self.register_buffer("cuts", steps[:, 1])
         for name, values in (("means", [m.input.mean for m in members]), ("stds", [m.input.std for m in members])):
@@ -83,6 +86,9 @@ class Graph(nn.Module):
             mean = F.pad(rises.cumsum(1), (1, 0)).softmax(1)
         elif self.temperature != 1:
             mean = (mean.clamp_min(LEAST_PROBABILITY).log() / self.temperature).softmax(1)
+        if self.adjustment is not None:
+            scores = mean.clamp_min(LEAST_PROBABILITY).log() / self.adjustment.temperature
+            mean = (scores + self.log_weights).softmax(1)  # type: ignore[operator]
         return (mean, *([torch.stack(seconds).mean(0)] if seconds else []), *looks)
 
 

@@ -22,7 +22,7 @@ from foveal.config import build
 from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
-from foveal.files import write_json, write_table
+from foveal.files import read_json, write_json, write_table
 from foveal.fundus.preparation import Preparation
 from foveal.page.words import counted
 from foveal.predict.inputs import is_prepared
@@ -35,13 +35,19 @@ from foveal.sets.prepare import prepare
 from foveal.sets.records import PreparedSet, open_prepared
 
 FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
+PARENT = "parent.csv"  # in the folder of an adapted run: what its parent predicts for the same photographs
 COLUMNS = ("eye", "camera")  # of the records, kept in the predictions; subgroups where they differ
 
 
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate predictions, or those of the cohort in `config.on`; returns metrics.json."""
+    runs: list[Path] = []
     if config.on is None:
-        return measure_predictions(config, alter=stressing(config, config.source))
+        parent = config.source / PARENT
+        if not config.versus and parent.is_file():  # of foveal adapt: both on the same photographs
+            runs = [config.source, Path(read_json(config.source / "provenance.json")["parent"])]
+            config = replace(config, versus=(parent,))
+        return measure_predictions(config, runs, stressing(config, config.source))
     runs = [config.source, *config.versus]
     for run in runs:
         if not (run / "model.json").is_file():
@@ -62,8 +68,11 @@ def folder_of(run: Path, source: Path) -> Path:
     return run / FOLDER / (place.parent if place.is_file() else place).name
 
 
-def cohort_set(run: Path, source: Path) -> PreparedSet:
-    """The photographs of a cohort, prepared like those of the run; FovealError unless some have labels of its scale."""
+def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
+    """The photographs of a cohort, prepared like those of the run.
+
+    FovealError unless, if they should be `graded`, some have labels of its scale.
+    """
     model = read_model(run)
     if is_prepared(source):
         prepared = open_prepared(source)
@@ -76,6 +85,8 @@ def cohort_set(run: Path, source: Path) -> PreparedSet:
             "classes": model["scale"].partition(" ")[2],
         }  # fmt: skip
         prepared = open_prepared(prepare(build(PrepareConfig, asked, "prepare")))
+    if not graded:
+        return prepared
     if not prepared.records["label"].notna().any():
         what = f"{source} has no labels, so there is nothing to measure"
         raise FovealError("label.none", what, fix=f"grade it with: foveal predict {run} {source}")

@@ -197,6 +197,9 @@ def _together(readouts: Sequence[Readout], classes: int) -> Readout:
     first = readouts[0]
     if len(readouts) == 1:
         return first
+    if any(readout.adjustment is not None for readout in readouts):
+        what = "a run of foveal adapt cannot be part of an ensemble of runs"
+        raise FovealError("run.adapted", what, fix="use it alone, or train with --folds and adapt that run")
     cuts = [readout.cutoffs or half_way(classes) for readout in readouts]
     mean = tuple(np.mean(cuts, axis=0).tolist()) if any(readout.cutoffs for readout in readouts) else None
     return Readout(decision=first.decision, ordered=first.ordered, cutoffs=mean, referral=_referral_of(readouts))

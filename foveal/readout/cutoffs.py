@@ -20,33 +20,39 @@ SEED = 0  # of the folds
 
 
 def choose_cutoffs(
-    places: np.ndarray, labels: np.ndarray, truth: np.ndarray, groups: np.ndarray
-) -> tuple[float, ...] | None:
-    """Cutoffs [K - 1] for images at `places` [n], or None for half-way if fitted ones are not clearly better.
+    places: np.ndarray, labels: np.ndarray, truth: np.ndarray, groups: np.ndarray,
+    default: tuple[float, ...] | None = None,
+) -> tuple[float, ...] | None:  # fmt: skip
+    """Cutoffs [K - 1] for images at `places` [n], or the default if fitted ones are not clearly better.
 
-    labels: int [n]. truth: as for `fit_cutoffs`. groups: int [n], the patient of each image, numbered from 0.
+    labels: int [n]. truth: as for `fit_cutoffs`. groups: int [n], the patient of each image, numbered from 0. default:
+    [K - 1]; None for half-way.
     """
-    default = cut(places, half_way(truth.shape[1]))
-    gain, error = kappa_gained(labels, default, out_of_fold(places, truth, groups), groups)
-    return shrunk_cutoffs(places, truth) if gain > error else None
+    usual = cut(places, default or half_way(truth.shape[1]))
+    gain, error = kappa_gained(labels, usual, out_of_fold(places, truth, groups, default), groups)
+    return shrunk_cutoffs(places, truth, default) if gain > error else default
 
 
-def out_of_fold(places: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Grades int [n] by cutoffs that were fitted without the image's group; half-way with a single group."""
+def out_of_fold(
+    places: np.ndarray, truth: np.ndarray, groups: np.ndarray, default: tuple[float, ...] | None = None
+) -> np.ndarray:
+    """Grades int [n] by cutoffs that were fitted without the image's group; the default with a single group."""
     fold_of = np.random.default_rng(SEED).permutation(int(groups.max()) + 1)[groups] % FOLDS
-    grades = cut(places, half_way(truth.shape[1]))
+    grades = cut(places, default or half_way(truth.shape[1]))
     for fold in np.unique(fold_of):
         own = fold_of == fold
         if not own.all():
-            grades[own] = cut(places[own], shrunk_cutoffs(places[~own], truth[~own]))
+            grades[own] = cut(places[own], shrunk_cutoffs(places[~own], truth[~own], default))
     return grades
 
 
-def shrunk_cutoffs(places: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
-    """Fitted cutoffs [K - 1], moved towards half-way: with few images far, with many hardly."""
+def shrunk_cutoffs(
+    places: np.ndarray, truth: np.ndarray, default: tuple[float, ...] | None = None
+) -> tuple[float, ...]:
+    """Fitted cutoffs [K - 1], moved towards the default (None for half-way): with few images far, with many hardly."""
     share = len(places) / (len(places) + SHRINK)
-    pairs = zip(half_way(truth.shape[1]), fit_cutoffs(places, truth), strict=True)
-    return tuple(default + share * (fitted - default) for default, fitted in pairs)
+    pairs = zip(default or half_way(truth.shape[1]), fit_cutoffs(places, truth), strict=True)
+    return tuple(usual + share * (fitted - usual) for usual, fitted in pairs)
 
 
 def kappa_gained(labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> tuple[float, float]:

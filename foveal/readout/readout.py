@@ -13,7 +13,7 @@ members are added, which can only increase coverage.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.readout import calibration, decisions
+from foveal.readout.adjustment import Adjustment, adjustment_from
 from foveal.readout.cutoffs import choose_cutoffs
 from foveal.readout.oedema import LIKELY
 from foveal.readout.referral import Referral
@@ -40,7 +41,8 @@ class Readout:
 
     steps: calibration in steps, instead of the temperature. cutoffs: None for half-way. limits: the lowest probability
     with which a class enters a set of that `coverage`; None for no sets. images: the number it was fitted on.
-    referral: the threshold that refers images; None to refer by grade.
+    referral: the threshold that refers images; None to refer by grade. adjustment: to a clinic, after calibration;
+    grades and sets follow from the probabilities before it.
     """
 
     decision: str
@@ -52,14 +54,20 @@ class Readout:
     coverage: float = 0.0
     images: int = 0
     referral: Referral | None = None
+    adjustment: Adjustment | None = None
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Calibrated probabilities float [n, K]."""
-        return calibration.heated(raw, self.temperature) if self.steps is None else calibration.stepped(raw, self.steps)
+        read = calibration.heated(raw, self.temperature) if self.steps is None else calibration.stepped(raw, self.steps)
+        return read if self.adjustment is None else self.adjustment.applied(read)
+
+    def before(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities [n, K] without the adjustment."""
+        return probabilities if self.adjustment is None else self.adjustment.undone(probabilities)
 
     def grades(self, probabilities: np.ndarray) -> np.ndarray:
         """Grades int [n] from calibrated probabilities [n, K]."""
-        return decisions.decide(probabilities, self.decision, self.cutoffs)
+        return decisions.decide(self.before(probabilities), self.decision, self.cutoffs)
 
     def referred(
         self, probabilities: np.ndarray, grades: np.ndarray, lowest: int, oedema: np.ndarray | None = None
@@ -76,13 +84,14 @@ class Readout:
         """The set of each image as words, "1 2"; empty without limits."""
         if self.limits is None:
             return [""] * len(grades)
-        return as_words(sets_of(probabilities, grades, self.limits, self.ordered))
+        return as_words(sets_of(self.before(probabilities), grades, self.limits, self.ordered))
 
     def as_json(self) -> dict[str, Any]:
         """The content of readout.json."""
         found = {"thresholds" if key == "cutoffs" else key: value for key, value in asdict(self).items()}
-        if self.referral is None:  # so that earlier versions can read the file
-            del found["referral"]
+        for name in ("referral", "adjustment"):  # so that earlier versions can read the file
+            if found[name] is None:
+                del found[name]
         return found
 
 
@@ -133,14 +142,25 @@ def crossed(
     parts: int [n]; each part is read with a readout fitted on all other parts. A single part is read with one fitted on
     itself. groups: as for `fit_readout`.
     """
+    single = len(np.unique(parts)) < 2
+
+    def fit(chosen: np.ndarray) -> Readout:
+        least = LEAST_IMAGES if single else 1
+        return fit_readout(raw[chosen], labels[chosen], options, None if groups is None else groups[chosen], least)
+
+    return crossed_by(fit, raw, parts)
+
+
+def crossed_by(
+    fit: Callable[[np.ndarray], Readout], raw: np.ndarray, parts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """`crossed` with any way to fit a readout on the images bool [n] that it is given."""
     probabilities, grades = np.empty_like(raw), np.empty(len(raw), np.int64)
     words = np.empty(len(raw), dtype=object)
     single = len(np.unique(parts)) < 2
     for part in np.unique(parts):
         own = parts == part
-        others = own if single else ~own
-        of = None if groups is None else groups[others]
-        readout = fit_readout(raw[others], labels[others], options, of, least=LEAST_IMAGES if single else 1)
+        readout = fit(own if single else ~own)
         probabilities[own] = readout.probabilities(raw[own])
         grades[own] = readout.grades(probabilities[own])
         words[own] = readout.sets(probabilities[own], grades[own])
@@ -211,6 +231,8 @@ def readout_from(found: Mapping[str, Any]) -> Readout:
     kept = {"cutoffs" if key == "thresholds" else key: _as_tuples(found[key]) for key in found}
     if kept.get("referral") is not None:
         kept["referral"] = Referral(**kept["referral"])
+    if kept.get("adjustment") is not None:
+        kept["adjustment"] = adjustment_from(kept["adjustment"])
     return Readout(**kept)
 
 

@@ -14,6 +14,7 @@ from foveal.errors import FovealError
 HELD_OUT = "held-out"  # in predictions, the part of the images whose source is kept from a grader (held_out.py)
 GROUPS_ASSIGNED = 20_000  # assigning this many groups takes about a quarter of a second
 MOST_ORDERS = 100
+PARTS = 5  # of images on which a readout is fitted; each part gets a readout that was fitted on the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +183,13 @@ def k_folds(labels: np.ndarray, groups: np.ndarray, folds: int, generator: np.ra
     """
     fractions = {str(number): 1 / folds for number in range(folds)}
     return assign_parts(labels, groups, fractions, generator).astype(np.int64)
+
+
+def parts_of_groups(groups: np.ndarray, seed: int) -> np.ndarray:
+    """int [n]: the part of each image. There are five parts of whole groups, or as many as there are groups."""
+    count = int(group_codes(groups).max(initial=-1)) + 1
+    labels = np.zeros(len(groups), np.int64)
+    return labels if count < 2 else k_folds(labels, groups, min(PARTS, count), np.random.default_rng(seed))
 
 
 def owners(groups: np.ndarray | pd.Series, ids: Iterable[str] | None = None) -> np.ndarray:

@@ -37,12 +37,11 @@ from foveal.runs import Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.leaks import TAUGHT, seen_of, write_seen
 from foveal.sets.records import PreparedSet
-from foveal.sets.splits import HELD_OUT, group_codes, k_folds
+from foveal.sets.splits import HELD_OUT, group_codes, parts_of_groups
 from foveal.train.learned import Learned
 from foveal.train.task import Task
 
 FILE = "predictions.csv"
-PARTS = 5  # of the validation part; each gets a readout that was fitted on the others
 FOLDER = "errors"
 MISGRADED_SHOWN = 12  # pictures; the table lists all
 Answers = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]  # ids, true, given [n], probabilities [n, K]
@@ -180,13 +179,6 @@ def write_predictions(
         table = table.join(extra.set_index(table.index))
     write_misgraded(run.path, task.prepared, table)
     write_table(run.path / FILE, table)
-
-
-def parts_of_groups(groups: np.ndarray, seed: int) -> np.ndarray:
-    """int [n]: the part of each image. There are five parts of whole groups, or as many as there are groups."""
-    count = int(group_codes(groups).max(initial=-1)) + 1
-    labels = np.zeros(len(groups), np.int64)
-    return labels if count < 2 else k_folds(labels, groups, min(PARTS, count), np.random.default_rng(seed))
 
 
 def _say_referral(referral: Referral) -> None:

@@ -36,7 +36,7 @@ FLOORS = [
     {"readout"},
     {"evaluate"},
     {"predict"},
-    {"train", "pretrain", "export", "explain", "inspect", "cluster", "serve"},
+    {"adapt", "train", "pretrain", "export", "explain", "inspect", "cluster", "serve"},
     {"compare", "report"},
     {"demo"},
     {"verbs"},

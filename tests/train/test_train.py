@@ -14,8 +14,8 @@ from foveal.nets.encoder import create_encoder
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_metrics, read_model, sole_writer
 from foveal.sets.records import open_prepared
+from foveal.sets.splits import parts_of_groups
 from foveal.train import fit, train
-from foveal.train.outcome import parts_of_groups
 
 OPTIONS = {"encoder": "small_conv", "epochs": 2, "batch_size": 8, "class_weights": "none"}
 

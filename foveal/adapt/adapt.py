@@ -1,0 +1,223 @@
+"""adapt: fit what a grader says to a clinic, from photographs that were graded there; the network stays as it is.
+
+foveal adapt RUN --to clinic/labels.csv
+foveal adapt RUN --to DATA --prevalence
+
+RUN-NAME/readout.json       calibration, cutoffs, limits of sets and the referral threshold for the clinic
+RUN-NAME/predictions.csv    the clinic's labelled photographs: val, each read by what was fitted on other patients, and
+                            the set's test part, which takes no part in the fit
+RUN-NAME/parent.csv         the same photographs as the parent grades them; `evaluate RUN-NAME` compares both
+RUN-NAME/adapt.json         what the photographs bring, out of fold; with 25, 50, 100 and 200 of them; shares of classes
+RUN-NAME/provenance.json    that of the parent, with the folder of the `parent`, and under `adapted` this command
+the other files are those of the parent
+
+Photographs that shaped the parent, their copies and their patients take no part.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from foveal.adapt.fit import NAMES, Graded, curve, fit_clinic, gains, loss_gained, read
+from foveal.console import say, show_table, warn
+from foveal.errors import FovealError
+from foveal.evaluate.intervals import Resampling
+from foveal.evaluate.operating import fit_referral
+from foveal.files import is_free, json_ready, read_json, write_json, write_table
+from foveal.page.words import counted, difference_with_interval, percent
+from foveal.predict.cohort import PARENT, cohort_set
+from foveal.readout.adjustment import shifted
+from foveal.readout.oedema import labelled_oedema, predicted_oedema
+from foveal.readout.predictions import probability_columns, read_predictions
+from foveal.readout.readout import LEAST_IMAGES, Readout, crossed_by, write_readout
+from foveal.readout.referral import check_referral, score
+from foveal.runs import provenance, read_model
+from foveal.sets.leaks import TAUGHT, find_seen, read_seen, seen_of, write_seen
+from foveal.sets.records import PreparedSet
+from foveal.sets.splits import group_codes, parts_of_groups
+
+FILE, SEED = "adapt.json", 0
+COPIED = ("model.json", "best.pt", "readout.json", "likeness.npz", "encoder.safetensors", "config.toml", "card.json",
+          "metrics.jsonl", "seen.csv", "views.jpg")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig:
+    """Options of `foveal adapt`."""
+
+    # Grader: a run folder of `foveal train`; the adapted run is written beside it, as RUN-NAME.
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    # Photographs of the clinic with grades: a prepared set, or a folder or table to prepare like those of the run.
+    to: Path
+    # Use no grades: estimate how frequent each grade is, and correct the probabilities for it.
+    prevalence: bool = False
+
+
+def adapt(config: AdaptConfig) -> Path:
+    """Write a run that names its parent, with a readout for the clinic; returns its folder.
+
+    FovealError where the photographs are too few to help, or all shaped the parent.
+    """
+    from foveal.distributed import choose_device
+    from foveal.predict.predictor import Predictor
+
+    run = config.run.resolve()
+    source = config.to.resolve()
+    out = run.with_name(f"{run.name}-{(source.parent if source.is_file() else source).name}")
+    model = read_model(run)
+    _check(config, out, model)
+    prepared = cohort_set(run, config.to, graded=not config.prevalence)
+    records = _usable(config, prepared)
+    predictor = Predictor(run, choose_device("auto"))
+    answers = predictor.raw_answers_of(prepared, records)
+    assert answers.probabilities is not None
+    raw, home = answers.probabilities.astype(float), predictor.readout
+    extra = None if answers.second is None else predictor.second_table(prepared, records, answers.second)
+    if config.prevalence:
+        fitted, graded, about = _by_shares(run, home, raw, predictor.classes)
+        sets = fitted.sets(*graded)
+    else:
+        fitted, graded, sets, about = _by_grades(home, raw, records, extra, predictor.scale)
+    _copy(run, out, model)
+    learned = records if config.prevalence else records[records["split"] != "test"]
+    own = seen_of([(prepared, learned)]).assign(taught="" if config.prevalence else TAUGHT)
+    write_seen(out, own, read_seen(str(run)))
+    write_readout(out, fitted)
+    write_json(out / "model.json", model | {"readout": True, "parent": run.name})
+    made = provenance(config, {str(config.to): prepared.card["content_hash"]})
+    write_json(out / "provenance.json", read_json(run / "provenance.json") | {"parent": str(run), "adapted": made})
+    write_json(out / FILE, json_ready(about | {"photographs": len(learned)}))
+    oedema = None if extra is None else predicted_oedema(extra)
+    known = records.assign(split=records["split"].where(records["split"].isin(("test", "unlabelled")), "val"))
+    before = read(home, raw)
+    for file, readout, answer, words in (
+        (PARENT, home, before, home.sets(*before)), ("predictions.csv", fitted, graded, sets),
+    ):  # fmt: skip
+        predictor.readout = readout
+        table = predictor.table(known, answer[0], graded=(answer[1], words), oedema=oedema)
+        write_table(out / file, table if extra is None else table.join(extra.set_index(table.index)))
+    say(f"adapted run: {out}")
+    say(f"next: foveal evaluate {out}" if records["label"].notna().any() else f"next: foveal predict {out} …")
+    return out
+
+
+def _check(config: AdaptConfig, out: Path, model: dict[str, Any]) -> None:
+    """FovealError for a run that cannot be adapted, or a folder that holds something else."""
+    if "parent" in model:
+        what = f"{config.run} is an adapted run itself"
+        raise FovealError("run.adapted", what, fix=f"adapt its parent, {model['parent']}")
+    about = out / "provenance.json"
+    if not is_free(out) and not (about.is_file() and "adapted" in read_json(about)):
+        raise FovealError("output.exists", f"{out} exists and is not an adapted run", fix="move it away")
+
+
+def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
+    """The records to use, without those that the run has learned from; FovealError if too few are left."""
+    records = prepared.records if config.prevalence else prepared.records[prepared.records["label"].notna()]
+    learned = find_seen(prepared, records, read_seen(str(config.run)))
+    if len(learned):
+        if len(learned) == len(records):
+            what = f"{config.run} has learned from all {counted(len(records), 'photograph')} of {config.to}"
+            raise FovealError("leak.seen", what, fix="adapt it with photographs of other patients")
+        warn(f"{counted(len(learned), 'photograph')} that {config.run} has learned from are left out")
+    left = records[~records["id"].isin(learned["id"])].reset_index(drop=True)
+    usable = len(left) if config.prevalence else int((left["split"] != "test").sum())
+    if usable < LEAST_IMAGES:
+        what = f"{config.to} has {counted(usable, 'photograph')} to fit on, outside its test part"
+        raise FovealError("adapt.too_few", what, expected=f"at least {LEAST_IMAGES}; 100 to 200 bring more")
+    return left
+
+
+def _by_grades(
+    home: Readout, raw: np.ndarray, records: pd.DataFrame, extra: pd.DataFrame | None, scale: Any
+) -> tuple[Readout, Graded, list[str], dict[str, Any]]:
+    """The fitted readout; probabilities, grades and sets of all records, out of fold where it was fitted; gains."""
+    fit = (records["split"] != "test").to_numpy()
+    labels, units = records["label"].to_numpy(np.int64), group_codes(records["group"])
+    own, grades_of, groups = raw[fit], labels[fit], np.unique(units[fit], return_inverse=True)[1]
+    lowest = home.referral.lowest if home.referral else None
+    positive = labels >= (lowest or 0) if extra is None else (labels >= (lowest or 0)) | labelled_oedema(extra)
+    if home.referral is not None:
+        check_referral(home.referral.least, lowest, np.where(positive[fit], lowest or 0, -1))
+    parts, resampling = parts_of_groups(groups.astype(str), SEED), Resampling(groups)
+    probabilities, grades, words = crossed_by(
+        lambda chosen: fit_clinic(home, own[chosen], grades_of[chosen], groups[chosen]), own, parts
+    )
+    before = read(home, own)
+    gain, error = loss_gained(grades_of, before[0], probabilities, groups)
+    if len(np.unique(parts)) < 2 or gain <= error:
+        _refuse(gain, error, len(own))
+    fitted = fit_clinic(home, own, grades_of, groups)
+    everything = read(fitted, raw)
+    sets = np.array(fitted.sets(*everything), dtype=object)
+    everything[0][fit], everything[1][fit], sets[fit] = probabilities, grades, words
+    if home.referral is not None and lowest is not None:
+        scores = score(everything[0], lowest, None if extra is None else predicted_oedema(extra))
+        fitted = replace(fitted, referral=fit_referral(scores[fit], positive[fit], groups, home.referral.least, lowest))
+    gained = gains(grades_of, before, (probabilities, grades), resampling)
+    rows = curve(home, own, grades_of, groups)
+    shown = [[str(row["photographs"]), str(row["judged"]), *_words(row)] for row in rows]
+    shown.append([f"{len(own)} (all)", f"{len(own)}, out of fold", *_words(gained)])
+    show_table("gain over the parent", ["photographs", "judged on", "kappa", "accuracy", "log-loss"], shown)
+    return fitted, everything, list(sets), {"gains": gained, "curve": rows}
+
+
+def _words(gained: dict[str, Any]) -> list[str]:
+    return [difference_with_interval(gained[name]) for name in NAMES]
+
+
+def _refuse(gain: float, error: float, count: int) -> None:
+    """FovealError that tells how many photographs would show such a gain beyond its standard error."""
+    what = f"{counted(count, 'photograph')} change the log-loss on other patients by {-gain:+.3f}, with a standard "
+    what += f"error of {error:.3f}: no clear gain"
+    needed = math.ceil(count * (error / gain) ** 2 * 1.1) if gain > 0 else 0
+    expected = (
+        f"about {needed} photographs, if the gain stays"
+        if needed > count
+        else (
+            "more patients"
+            if gain > 0
+            else f"more than {2 * count} photographs, or a clinic that this grader fits less"
+        )
+    )
+    raise FovealError(
+        "adapt.too_few", what, expected=expected, fix="use the grader as it is, or grade more photographs"
+    )
+
+
+def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) -> tuple[Readout, Graded, dict[str, Any]]:
+    """The readout for the estimated shares of the classes, what it answers, and the shares; without grades."""
+    file = run / "predictions.csv"
+    table = read_predictions(file) if file.is_file() else pd.DataFrame({"split": [], "label": []})
+    own = table[(table["split"] == "val") & table["label"].notna()]
+    if len(own) < LEAST_IMAGES:
+        what = f"--prevalence needs {run}/predictions.csv with the validation part; it has {len(own)} of its images"
+        raise FovealError("adapt.no_validation", what, expected=f"at least {LEAST_IMAGES}")
+    if home.referral is not None:
+        what = f"{run} refers at a chosen sensitivity, which cannot be kept without grades"
+        raise FovealError("option.conflict", what, fix="leave out --prevalence, and grade photographs of the clinic")
+    at_home = own[probability_columns(own)].to_numpy(float)
+    adjustment, shares = shifted(home.probabilities(raw), at_home, own["label"].to_numpy(np.int64))
+    fitted = replace(home, adjustment=adjustment)
+    pairs = ", ".join(f"{name} {percent(share)}" for name, share in zip(classes, shares, strict=True))
+    say(f"estimated shares of {counted(len(raw), 'photograph')}: {pairs}")
+    warn("the estimate is right only if photographs of one grade look alike here and at home: another camera breaks "
+         "this. Grades stay; check the probabilities on graded photographs")  # fmt: skip
+    return fitted, read(fitted, raw), {"shares": shares.tolist()}
+
+
+def _copy(run: Path, out: Path, model: dict[str, Any]) -> None:
+    """Copy what `predict` and `report` need of the run, and of its folds."""
+    for name in (".", *model.get("members", ())):
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for file in COPIED:
+            if (run / name / file).is_file():
+                shutil.copyfile(run / name / file, out / name / file)
