@@ -89,7 +89,8 @@ def _is_composed(frame: np.ndarray) -> bool:
     `frame`: uint8 `[h, w, 3]`. The limits are in quality.toml.
     """
     limits, scale = _KNOWN["composed"], _COMPOSED_SIDE / max(frame.shape[:2])
-    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    size = [max(2, round(scale * side)) for side in frame.shape[1::-1]]  # of a strip, two pixels are left
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     values = small.astype(np.int16)
     down, across = np.abs(np.diff(values, axis=0))[:, :-1], np.abs(np.diff(values, axis=1))[:-1]
     brightest, darkest = small.max(axis=2), small.min(axis=2)

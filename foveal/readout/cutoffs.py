@@ -2,7 +2,8 @@
 
 A grader trained on few images of a grade rarely reaches it, and cutoffs that lie elsewhere correct this. With few
 images, the cutoffs with the best kappa are partly luck. So they are shrunk towards the default, half-way between
-grades, and used only if they beat it out of fold by more than the standard error of the difference.
+grades, and used only if they beat it out of fold, in kappa and in the sum of kappa and accuracy, by more than the
+standard error of the difference: a little kappa must not cost many correct grades (docs/log.md).
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def choose_cutoffs(
     [K - 1]; None for half-way.
     """
     usual = cut(places, default or half_way(truth.shape[1]))
-    gain, error = kappa_gained(labels, usual, out_of_fold(places, truth, groups, default), groups)
-    return shrunk_cutoffs(places, truth, default) if gain > error else default
+    grades = out_of_fold(places, truth, groups, default)
+    better = all(gain > error for gain, error in gained(labels, usual, grades, groups))
+    return shrunk_cutoffs(places, truth, default) if better else default
 
 
 def out_of_fold(
@@ -55,14 +57,19 @@ def shrunk_cutoffs(
     return tuple(usual + share * (fitted - usual) for usual, fitted in pairs)
 
 
-def kappa_gained(labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """Quadratic kappa of the grades `after` minus that of `before`, int [n], and the standard error over groups.
+def gained(
+    labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: np.ndarray
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The gain of the grades `after` over `before`, int [n], in quadratic kappa and in kappa plus accuracy.
 
-    The error follows from the influence of each image on the difference (the infinitesimal jackknife, Efron 1982).
+    Each with its standard error over groups, which follows from the influence of each image on the difference (the
+    infinitesimal jackknife, Efron 1982).
     """
     (first, one), (second, other) = (_influence(labels, grades) for grades in (before, after))
-    by_group = np.bincount(groups, other - one)
-    return second - first, float(np.sqrt((by_group**2).sum()) / len(labels))
+    kappa, right = second - first, (after == labels).astype(float) - (before == labels)
+    influences = (other - one, other - one + right - right.mean())
+    errors = [float(np.sqrt((np.bincount(groups, each) ** 2).sum()) / len(labels)) for each in influences]
+    return (kappa, errors[0]), (kappa + float(right.mean()), errors[1])
 
 
 def _influence(labels: np.ndarray, grades: np.ndarray) -> tuple[float, np.ndarray]:

@@ -5,7 +5,7 @@ import torch
 from foveal.losses.grading import regression_logits
 from foveal.metrics import confusion_matrix, quadratic_kappa
 from foveal.readout.calibration import fit_steps, stepped
-from foveal.readout.cutoffs import SHRINK, choose_cutoffs, fit_cutoffs, kappa_gained, out_of_fold, shrunk_cutoffs
+from foveal.readout.cutoffs import SHRINK, choose_cutoffs, fit_cutoffs, gained, out_of_fold, shrunk_cutoffs
 from foveal.readout.decisions import cut, expected_grades, half_way
 
 
@@ -75,16 +75,30 @@ def test_the_standard_error_of_a_gain_is_that_of_the_bootstrap():
     groups = np.arange(400) // 2
     first, second = cut(places, half_way(5)), cut(places, fit_cutoffs(places, np.eye(5)[labels]))
 
-    def gained(rows):
+    def both(rows):
         kappas = [quadratic_kappa(confusion_matrix(labels[rows], grades[rows], 5)) for grades in (first, second)]
-        return float(kappas[1] - kappas[0])
+        right = [np.mean(grades[rows] == labels[rows]) for grades in (first, second)]
+        return float(kappas[1] - kappas[0]), float(kappas[1] - kappas[0] + right[1] - right[0])
 
-    gain, error = kappa_gained(labels, first, second, groups)
+    found = gained(labels, first, second, groups)
     pairs = np.arange(400).reshape(200, 2)
-    draws = [gained(pairs[random.integers(0, 200, 200)].ravel()) for _ in range(400)]
-    assert gain == pytest.approx(gained(np.arange(400)), abs=1e-12)
-    assert error == pytest.approx(np.std(draws), rel=0.12)
-    assert kappa_gained(np.zeros(9, int), np.zeros(9, int), np.zeros(9, int), np.arange(9)) == (0.0, 0.0)
+    draws = np.array([both(pairs[random.integers(0, 200, 200)].ravel()) for _ in range(400)])
+    assert [gain for gain, _ in found] == pytest.approx(both(np.arange(400)), abs=1e-12)
+    assert [error for _, error in found] == pytest.approx(draws.std(0), rel=0.12)
+    nothing = gained(np.zeros(9, int), np.zeros(9, int), np.zeros(9, int), np.arange(9))
+    assert nothing == ((0.0, 0.0), (0.0, 0.0))
+
+
+def test_a_little_kappa_does_not_cost_many_correct_grades():
+    random = np.random.default_rng(5)
+    labels = np.repeat([0, 2], (900, 300))  # a third of the moderate eyes look almost healthy
+    places = np.where(labels == 0, random.normal(0.3, 0.1, 1200), random.normal(1.9, 0.2, 1200))
+    places[-100:] = random.normal(0.42, 0.05, 100)
+    truth, groups = np.eye(3)[labels], np.arange(1200)
+    usual, fitted = cut(places, half_way(3)), out_of_fold(places, truth, groups)
+    (kappa, error), (both, _) = gained(labels, usual, fitted, groups)
+    assert kappa > error and both < 0
+    assert choose_cutoffs(places, labels, truth, groups) is None
 
 
 @pytest.mark.slow
