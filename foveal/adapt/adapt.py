@@ -178,19 +178,12 @@ def _refuse(gain: float, error: float, count: int) -> None:
     """FovealError that tells how many photographs would show such a gain beyond its standard error."""
     what = f"{counted(count, 'photograph')} change the log-loss on other patients by {-gain:+.3f}, with a standard "
     what += f"error of {error:.3f}: no clear gain"
-    needed = math.ceil(count * (error / gain) ** 2 * 1.1) if gain > 0 else 0
-    expected = (
-        f"about {needed} photographs, if the gain stays"
-        if needed > count
-        else (
-            "more patients"
-            if gain > 0
-            else f"more than {2 * count} photographs, or a clinic that this grader fits less"
-        )
-    )
-    raise FovealError(
-        "adapt.too_few", what, expected=expected, fix="use the grader as it is, or grade more photographs"
-    )
+    expected = f"more than {2 * count} photographs, or a clinic that this grader fits less"
+    if gain > 0:
+        needed = math.ceil(1.1 * count * (error / gain) ** 2)
+        expected = f"about {needed} photographs, if the gain stays" if needed > count else "more patients"
+    fix = "use the grader as it is, or grade more photographs"
+    raise FovealError("adapt.too_few", what, expected=expected, fix=fix)
 
 
 def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) -> tuple[Readout, Graded, dict[str, Any]]:
