@@ -71,7 +71,7 @@ def test_a_full_disk_is_one_error_and_nothing_is_lost(photographs, whole, tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, (30 << 20, 30 << 20))
 
     done = subprocess.run(command(photographs, tmp_path / "set"), capture_output=True, text=True, preexec_fn=limit)
-    assert done.returncode == 1 and "shard 0" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "[output.full]" in done.stderr and "Traceback" not in done.stderr
     subprocess.run(command(photographs, tmp_path / "set"), check=True, stdout=subprocess.DEVNULL)
     assert tree_of(tmp_path / "set") == whole
 
