@@ -123,7 +123,7 @@ def write_photographs(folder: Path, config: DemoConfig) -> list[Path]:
     files = []
     for grade in (0, 2, 4):
         generator = np.random.default_rng([0, 1_000_000 + grade])
-        picture = draw_phantom(grade, "right", 4 * SIZE, generator).image
+        picture = draw_phantom(grade, "right", SIZE, generator).image  # as large as those it was trained on
         files.append(folder / f"true-grade-{grade}.jpg")
         cv2.imwrite(str(files[-1]), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
     return files

@@ -30,6 +30,7 @@ from foveal.evaluate.operating import calls_of, severity
 from foveal.files import json_ready, read_json, sha256_of, write_json, write_table
 from foveal.page.words import counted
 from foveal.readout.scales import Scale
+from foveal.runs import read_model
 from foveal.sets.splits import group_codes
 
 FILE = "comparison.json"
@@ -105,7 +106,8 @@ def _figures(table: pd.DataFrame, scale: Scale) -> dict[str, Any]:
 def record_of(run: Path) -> dict[str, Any]:
     """Folder, command, time, code, data, starting weights and digest of a run, as far as the folder says."""
     said = read_json(run / "provenance.json") if (run / "provenance.json").is_file() else {}
-    weights = sorted(run.rglob(WEIGHTS))
+    members = read_model(run).get("members", ["."]) if (run / "model.json").is_file() else ["."]
+    weights = [file for name in members if (file := run / name / WEIGHTS).is_file()]
     return {
         "folder": str(run), "parent": said.get("parent"), "command": said.get("command"),
         "started": said.get("started"), "code": {"commit": said.get("commit"), **said.get("versions", {})},

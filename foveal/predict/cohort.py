@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.config import build
-from foveal.console import warn
+from foveal.console import hushed, warn
 from foveal.errors import FovealError
 from foveal.evaluate.evaluate import EvaluateConfig, measure_predictions
 from foveal.files import read_json, write_json, write_table
@@ -31,7 +31,7 @@ from foveal.predict.stress import stressing
 from foveal.runs import read_model
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.options import PrepareConfig
-from foveal.sets.prepare import prepare
+from foveal.sets.prepare import prepare, read
 from foveal.sets.records import PreparedSet, open_prepared
 
 FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
@@ -76,25 +76,34 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
     model = read_model(run)
     if is_prepared(source):
         prepared = open_prepared(source)
-    else:
-        way = Preparation(**model["preparation"])
-        asked = {name: getattr(way, name) for name in ("size", "crop", "fit", "mask", "enhance", "green")}
-        asked |= {
-            "source": (source,), "out": folder_of(run, source) / "set", "val": 0.0, "test": 0.0,
-            "fundus": "yes" if model.get("fundus", way.crop == "disc") else "no",  # older runs do not have this key
-            "classes": model["scale"].partition(" ")[2],
-        }  # fmt: skip
-        prepared = open_prepared(prepare(build(PrepareConfig, asked, "prepare")))
-    if not graded:
+        if graded:
+            _check_labels(run, source, prepared.records["label"], prepared.classes, prepared.card["scale"])
         return prepared
-    if not prepared.records["label"].notna().any():
+    way = Preparation(**model["preparation"])
+    asked = {name: getattr(way, name) for name in ("size", "crop", "fit", "mask", "enhance", "green")}
+    asked |= {
+        "source": (source,), "out": folder_of(run, source) / "set", "val": 0.0, "test": 0.0,
+        "fundus": "yes" if model.get("fundus", way.crop == "disc") else "no",  # older runs do not have this key
+        "classes": model["scale"].partition(" ")[2],
+    }  # fmt: skip
+    config = build(PrepareConfig, asked, "prepare")
+    if graded:
+        with hushed():  # prepare says the same; the labels are checked before anything is decoded
+            found = read(config, None)
+        _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
+    return open_prepared(prepare(config))
+
+
+def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str], scale: str) -> None:
+    """FovealError unless a cohort has labels, on the scale of the run."""
+    model = read_model(run)
+    if not labels.notna().any():
         what = f"{source} has no labels, so there is nothing to measure"
         raise FovealError("label.none", what, fix=f"grade it with: foveal predict {run} {source}")
-    if (prepared.classes, prepared.card["scale"]) != (model["classes"], model["scale"]):
-        what = f"{source} has the scale '{prepared.card['scale']}' ({', '.join(prepared.classes)})"
+    if (classes, scale) != (model["classes"], model["scale"]):
+        what = f"{source} has the scale '{scale}' ({', '.join(classes)})"
         expected = f"'{model['scale']}' ({', '.join(model['classes'])}), as {run}"
         raise FovealError("set.scales", what, expected=expected)
-    return prepared
 
 
 def grade_cohort(run: Path, source: Path, prepared: PreparedSet) -> Path:

@@ -119,10 +119,11 @@ def _members(archive: Path) -> Iterator[Photograph]:
 def _is_picture(archive: ZipFile, name: str) -> bool:
     """Whether a member has the ending of a picture or begins like one, and is not hidden."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if any(part.startswith(".") and part.strip(".") for part in path.parts) or "__MACOSX" in path.parts:
+    hidden = any(part.startswith(".") and part.strip(".") for part in path.parts) or "__MACOSX" in path.parts
+    if hidden or name.endswith("/"):
         return False
-    if path.suffix.lower() in PICTURES or name.endswith("/"):
-        return not name.endswith("/")
+    if path.suffix.lower() in PICTURES:
+        return True
     try:
         with archive.open(name) as stream:
             return is_picture(stream.read(START))

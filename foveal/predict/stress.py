@@ -60,7 +60,7 @@ def write_stress(run: Path, data: Path | None, file: Path, table: pd.DataFrame) 
     """
     check_file(file)
     preparation = _checked(run, table)
-    chosen = draw(table, MOST, SEED)
+    chosen = choose(table, MOST, SEED)
     prepared = _open(data or data_of(run), preparation)
     pixels, models = _pixels(prepared, chosen), _graders(run, chosen)
     began = time.monotonic()
@@ -108,7 +108,7 @@ def _pixels(prepared: PreparedSet, chosen: pd.DataFrame) -> np.ndarray:
     return prepared.pixels(records.astype({"shard": "int64", "row": "int64"}))
 
 
-def draw(table: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+def choose(table: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
     """At most `most` rows: the classes take turns, and groups, too, so that every first part is as mixed as the whole.
 
     Of a class, every group gives one photograph before any gives a second one.
@@ -140,16 +140,14 @@ def altered(pixels: np.ndarray, change: str, level: float) -> np.ndarray:
         return _relit(pixels, _white(level) / _white(BALANCED))
     import torch
 
-    from foveal.augment.draw import ViewPlan, ViewTable, column
+    from foveal.augment.draw import column, draw
     from foveal.augment.opencv import apply
+    from foveal.augment.recipes import Recipe
 
     size = pixels.shape[1]
-    whole = [1, 0, 0, 0, 1, 0, 0, 0, size - 1, size - 1, size, 0]  # warp, box and level: nothing is cropped or turned
-    values = torch.zeros((len(pixels), 41))
-    values[:, : len(whole)] = torch.tensor(whole, dtype=torch.float32)
-    column(values, "colour")[:] = torch.cat([torch.eye(3), torch.zeros(3, 3)], 1).flatten()
-    column(values, {"resolution": "detail", "blur": "sigma", "jpeg": "quality"}[change])[:] = level
-    return apply(pixels, ViewTable(values, ViewPlan(stages=(), edge="repeat")), size)
+    untouched = draw(Recipe(), len(pixels), size, size, torch.Generator())
+    column(untouched.values, {"resolution": "detail", "blur": "sigma", "jpeg": "quality"}[change])[:] = level
+    return apply(pixels, untouched, size)
 
 
 def _relit(pixels: np.ndarray, gains: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pandas as pd
@@ -140,8 +141,8 @@ def _order() -> np.ndarray:
 def _quarters() -> list[slice]:
     """The parts of fingerprints in that order."""
     down, across = parities()
-    ends = np.cumsum([((down == d) & (across == a)).sum() for d in (1, -1) for a in (1, -1)]).tolist()
-    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    counts = [int(((down == d) & (across == a)).sum()) for d in (1, -1) for a in (1, -1)]
+    return [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
 
 
 def read_rows(pictures: Pictures, rows: np.ndarray) -> list[np.ndarray]:

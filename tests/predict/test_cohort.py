@@ -71,6 +71,7 @@ def test_photographs_that_the_run_has_learned_from_are_not_judged(run, phantom_s
 def test_a_cohort_without_labels_or_on_another_scale_is_refused(run, clinic, tmp_path, refuses):
     with refuses("label.none", clinic / "photos"):
         foveal.evaluate(run, on=clinic / "photos")
+    assert not folder_of(run, clinic / "photos").exists()  # nothing was decoded
     merged = foveal.prepare(clinic, out=tmp_path / "merged", size=32, classes="0,1,2,3+4")
     with refuses("set.scales", merged, "icdr 0,1,2,3+4", run):
         foveal.evaluate(run, on=merged)

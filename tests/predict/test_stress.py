@@ -11,7 +11,7 @@ import pytest
 import foveal
 from foveal.evaluate.stress import FILE, levels_of
 from foveal.predict import stress
-from foveal.predict.stress import altered, draw
+from foveal.predict.stress import altered, choose
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def test_classes_and_groups_take_turns():
     labels = np.repeat([0, 1, 2], [100, 20, 4])
     groups = np.array(["big"] * 50 + [f"g{n // 2}" for n in range(74)])
     table = pd.DataFrame({"id": np.arange(124), "label": labels, "group": groups})
-    chosen = draw(table, 30, seed=0)
+    chosen = choose(table, 30, seed=0)
     assert chosen["label"].value_counts().to_dict() == {0: 13, 1: 13, 2: 4}
     assert (chosen.head(12).groupby("label").size() == 4).all(), "a first part is as mixed"
     assert (chosen.loc[chosen["label"] == 0, "group"] == "big").sum() <= 1
-    assert draw(table, 30, seed=0).equals(chosen) and not draw(table, 30, seed=1).equals(chosen)
-    assert len(draw(table, 500, seed=0)) == 124
+    assert choose(table, 30, seed=0).equals(chosen) and not choose(table, 30, seed=1).equals(chosen)
+    assert len(choose(table, 500, seed=0)) == 124
 
 
 @pytest.fixture
