@@ -2,9 +2,8 @@
 
     Section(name="metrics", title="Metrics", parts=["A paragraph.", Table(...), Gallery([...])])
 
-A part is a plain value, drawn by the macro with its name in templates/parts.html; a plain `str` is a paragraph.
-All text is escaped, so it may come from a file; for markup, use markupsafe's Markup. Content that only one page needs
-has its own template: pass its output as `Html`. The templates of the report call the macros themselves.
+A part is drawn by the macro with its name in templates/parts.html; a plain `str` is a paragraph. All text is escaped;
+for markup, use markupsafe's Markup. Content that only one page needs has its own template: pass its output as `Html`.
 """
 
 from __future__ import annotations
@@ -45,6 +44,9 @@ class Cell:
     picture: str = ""
 
 
+Shown = Cell | str | int | Mapping[str, Any] | None  # a value of a row, see `cell`
+
+
 def cells(*texts: str) -> list[Cell]:
     """A row of plain cells."""
     return [Cell(text=text) for text in texts]
@@ -53,6 +55,15 @@ def cells(*texts: str) -> list[Cell]:
 def muted(text: str) -> Cell:
     """A cell with muted text."""
     return Cell(text=text, tone="muted")
+
+
+def cell(shown: Shown) -> Cell:
+    """A value of a row as a cell: a text, a count, an entry with its interval, a paired difference, or None: a dash."""
+    if shown is None:
+        return muted("–")
+    if isinstance(shown, Mapping):
+        return difference_cell(shown) if "answer" in shown else value_cell(shown)
+    return shown if isinstance(shown, Cell) else Cell(text=shown if isinstance(shown, str) else f"{shown:,}")
 
 
 def value_cell(entry: Mapping[str, Any], digits: int = 3) -> Cell:
@@ -66,18 +77,18 @@ def percent_cell(entry: Mapping[str, Any], digits: int = 1) -> Cell:
     return Cell(text=percent(entry["value"], digits), small="" if ends == "–" else ends)
 
 
-def difference_cell(entry: Mapping[str, Any], digits: int = 3) -> Cell:
+def difference_cell(entry: Mapping[str, Any]) -> Cell:
     """A paired difference and its answer, with the interval below; the answer sets the tone."""
-    ends = difference_with_interval(entry, digits).partition(" ")[2].strip("()")
-    return Cell(text=f"{signed(entry['value'], digits)} {entry['answer']}", small=ends, tone=TONES[entry["answer"]])
+    ends = difference_with_interval(entry).partition(" ")[2].strip("()")
+    return Cell(text=f"{signed(entry['value'])} {entry['answer']}", small=ends, tone=TONES[entry["answer"]])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells; the first cell of a row is its heading. `groups`: (label, columns) above the column names."""
+    """Rows of values; the first of a row is its heading. `groups`: (label, columns) above the column names."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[Shown]]
     caption: str = ""
     groups: Sequence[tuple[str, int]] = ()
     notes: Sequence[str] = ()

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from foveal.page import words
-from foveal.page.parts import Section
+from foveal.page.parts import Html, Section, cell
 
 PACKAGE = Path(__file__).parent.parent
 # A module constant, so that templates are compiled only once: compiling is slower than rendering.
@@ -21,7 +21,7 @@ ENVIRONMENT = jinja2.Environment(
 ENVIRONMENT.filters |= {
     function.__name__: function
     for function in (
-        words.capital, words.counted, words.interval, words.listed, words.number, words.percent,
+        cell, words.capital, words.counted, words.interval, words.listed, words.number, words.percent,
         words.percent_with_interval, words.thousands, words.value_with_interval,
     )
 }  # fmt: skip
@@ -31,6 +31,12 @@ ENVIRONMENT.globals["kind_of"] = lambda part: type(part).__name__.lower()  # the
 def render(template: str, **contents: Any) -> Markup:
     """Render a template from any `templates` folder of the package; a missing variable is an error."""
     return Markup(ENVIRONMENT.get_template(template).render(contents))
+
+
+def section(name: str, **contents: Any) -> Section:
+    """A section from the template with its name, which also sets its `title` and, if need be, its `short` title."""
+    drawn: Any = ENVIRONMENT.get_template(f"{name}.html").make_module(contents)
+    return Section(name=name, title=drawn.title, short=getattr(drawn, "short", ""), parts=[Html(Markup(drawn))])
 
 
 def page(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from foveal.console import say, show_table
-from foveal.page.parts import Table
+from foveal.page.parts import Table, cell
 
 LOOKS = {"bad": ("!!", "bold red"), "unsure": ("! ", "yellow"), "good": ("ok", "green")}  # of a verdict, by tone
 
@@ -13,7 +13,7 @@ LOOKS = {"bad": ("!!", "bold red"), "unsure": ("! ", "yellow"), "good": ("ok", "
 def print_table(table: Table) -> None:
     """Print a table with its caption and notes; the small text of a cell is in brackets."""
     say()
-    rows = [[f"{cell.text} ({cell.small})" if cell.small else cell.text for cell in row] for row in table.rows]
+    rows = [[f"{one.text} ({one.small})" if one.small else one.text for one in map(cell, row)] for row in table.rows]
     show_table(table.caption, table.columns, rows)
     for note in table.notes:
         say(f"  {note}", "dim")

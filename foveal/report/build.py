@@ -13,7 +13,7 @@ follows the light or dark mode of the browser, and prints. The same folders give
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +23,8 @@ import tyro
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import write_text
-from foveal.page.parts import Html, Section
-from foveal.page.render import page, render
+from foveal.page.parts import Section
+from foveal.page.render import page, section
 from foveal.page.words import listed
 from foveal.predict.cohort import folder_of
 from foveal.report import limits, making, pictures, quality, training, words
@@ -39,7 +39,6 @@ from foveal.report.stress import stress
 from foveal.report.summary import summary
 from foveal.report.travel import is_comparison, travel
 
-Contents = tuple[str, str, str, dict[str, Any] | None]  # template, title, short title, what the template shows
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
 
@@ -77,27 +76,27 @@ def report(config: ReportConfig) -> Path:
 
     Raises FovealError if a folder is not a run, or if the run has not graded one of the images.
     """
-    images_only = bool(config.image or config.predictions)
-    compared = [] if images_only else [path for path in config.runs if is_comparison(path)]
+    sheets = bool(config.image or config.predictions)
+    compared = [path for path in config.runs if not sheets and is_comparison(path)]
     paths = [path for path in config.runs if path not in compared]
-    folder = (paths or compared)[-1] if config.predictions is None else config.predictions.parent
-    folder = folder if config.on is None else folder_of(folder, config.on)
-    out = config.out or folder / (_default_name(config.image) if images_only else "report.html")
+    folder = config.predictions.parent if config.predictions else (paths or compared)[-1]
+    folder = folder_of(folder, config.on) if config.on else folder
+    out = config.out or folder / (_name_of_sheets(config.image) if sheets else "report.html")
     if out.is_dir():
         fix = f"give a file, such as {out / 'report.html'}"
         raise FovealError("output.is_folder", f"--out {out} is a folder", fix=fix)
     runs = [read_evidence(path) for path in paths]
-    if config.on is not None:
+    if config.on:
         html = render_cohort(read_cohort(runs[0], config.on), runs[0])
     else:
-        html = render_images(runs[0], config.image, config.predictions) if images_only else render_page(runs, compared)
+        html = render_images(runs[0], config.image, config.predictions) if sheets else render_page(runs, compared)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, html)
     say(f"report: {out}")
     return out
 
 
-def _default_name(images: Sequence[str]) -> str:
+def _name_of_sheets(images: Sequence[str]) -> str:
     """images.html, or a safe file name made from the id of a single image."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", images[0]).strip(".-")[:80] if images else ""
     return f"image-{plain}.html" if len(images) == 1 and plain else "images.html"
@@ -105,11 +104,11 @@ def _default_name(images: Sequence[str]) -> str:
 
 def render_page(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> str:
     """The page as HTML. compared: folders of comparisons with sources held out, shown beside the runs or alone."""
-    titles = [str(run.card["title"]) for run in runs if run.card]
     if not runs:
         names = listed([path.resolve().name for path in compared])
-        only = made([("travel", "How it travels", "", travel([], [], compared))])
+        only = made({"travel": travel([], [], compared)})
         return page(only, title=names, kind="Foveal report", subtitle="sources held out in turn")
+    titles = [str(run.card["title"]) for run in runs if run.card]
     return page(
         sections(runs, compared), title=listed([run.name for run in runs]), kind="Foveal report",
         subtitle=words.kind_of(runs[0]) if len(runs) == 1 else f"comparison of {len(runs)} runs",
@@ -121,36 +120,14 @@ def render_page(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> str:
 def render_cohort(cohort: Evidence, own: Evidence) -> str:
     """The page about a cohort that the run `own` has graded, as HTML."""
     findings = find([cohort])
-    contents = made([
-        ("summary", "Summary", "", summary([cohort], findings, []) | {"what": words.what_was_trained(own)}),
-        ("cohort", "Cohort and test part", "", beside(cohort, own)),
-        *judged(findings),
-        ("doubts", "Labels that may be wrong", "Doubtful labels", pictures.doubts([cohort])),
-    ])  # fmt: skip
+    contents = made({
+        "summary": summary([cohort], findings, []) | {"what": words.what_was_trained(own)},
+        "cohort": beside(cohort, own), **judged(findings), "doubts": pictures.doubts([cohort]),
+    })  # fmt: skip
     return page(
         contents, title=f"{own.name} on {cohort.name}", kind="Foveal report", subtitle=words.kind_of(own),
         footer="Made by Foveal, from the run folder alone.",
     )  # fmt: skip
-
-
-def judged(findings: Sequence[Finding]) -> list[Contents]:
-    """The sections about the images that were judged."""
-    return [
-        ("metrics", "Metrics", "", quality.metrics(findings)),
-        ("operating", "Operating points", "", operating(findings)),
-        ("confusion", "Confusion", "", quality.confusion(findings)),
-        ("classes", "By class", "", quality.by_class(findings)),
-        ("harm", "Errors by harm", "Harm", quality.harm(findings)),
-        ("reliability", "Reliability", "", reliability(findings)),
-        ("subgroups", "Subgroups", "", quality.subgroups(findings)),
-        ("stress", "Image quality", "", stress(findings)),
-    ]
-
-
-def made(contents: Sequence[Contents]) -> list[Section]:
-    """Sections from template, title, short title in the contents, and contents: None where there are none."""
-    return [Section(name=name, title=title, short=short, parts=[Html(render(f"{name}.html", **own))])
-            for name, title, short, own in contents if own is not None]  # fmt: skip
 
 
 def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Section]:
@@ -164,20 +141,35 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
     pretrainings = [run for run in everyone if run.verb == "pretrain"]
     shares = max(1, len(graders) / MOST_RUNS_PICTURED)
     most = int(pictures.MOST_PICTURES / shares) or 1
-    return made([
-        ("summary", "Summary", "", summary(runs, findings, relabelled)),
-        ("comparison", "Comparison", "", quality.comparison(findings)),
-        *judged(findings),
-        ("travel", "How it travels", "", travel(findings, graders, compared)),
-        ("misgraded", "Worst errors", "", pictures.worst_errors(graders, most)),
-        ("map", "Embedding map", "Map", embedding_map(graders, int(MOST_POINTS / shares))),
-        ("doubts", "Labels that may be wrong", "Doubtful labels", pictures.doubts(graders)),
-        ("explanations", "Where the grader looked", "Where it looked", pictures.explanations(graders, most)),
-        ("missing", "Not here yet", "", limits.missing(findings, graders)),
-        ("data", "Data", "", making.data(runs, before)),
-        ("training", "Training", "", training.training(graders)),
-        ("pretraining", "Pre-training", "", training.pretraining(pretrainings, introduced=runs)),
-        ("views", "Training images as the network saw them", "Views", pictures.views(everyone)),
-        ("provenance", "Provenance", "", making.provenance(everyone)),
-        ("limits", "Intended use and limits", "Use and limits", limits.limits(runs, findings)),
-    ])  # fmt: skip
+    return made({
+        "summary": summary(runs, findings, relabelled),
+        "comparison": quality.comparison(findings),
+        **judged(findings),
+        "travel": travel(findings, graders, compared),
+        "misgraded": pictures.worst_errors(graders, most),
+        "map": embedding_map(graders, int(MOST_POINTS / shares)),
+        "doubts": pictures.doubts(graders),
+        "explanations": pictures.explanations(graders, most),
+        "missing": limits.missing(findings, graders),
+        "data": making.data(runs, before),
+        "training": training.training(graders),
+        "pretraining": training.pretraining(pretrainings, introduced=runs),
+        "views": pictures.views(everyone),
+        "provenance": making.provenance(everyone),
+        "limits": limits.limits(runs, findings),
+    })  # fmt: skip
+
+
+def judged(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The contents of the sections about the images that were judged."""
+    return {
+        "metrics": quality.metrics(findings), "operating": operating(findings), "confusion": findings,
+        "classes": quality.by_class(findings), "harm": quality.harm(findings), "reliability": reliability(findings),
+        "subgroups": quality.subgroups(findings), "stress": stress(findings),
+    }  # fmt: skip
+
+
+def made(contents: Mapping[str, Any]) -> list[Section]:
+    """Sections from template -> what it shows: a dict, or a list of `runs`; those with nothing are left out."""
+    return [section(name, **({"runs": shown} if isinstance(shown, list) else shown))
+            for name, shown in contents.items() if shown]  # fmt: skip

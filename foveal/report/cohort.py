@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from foveal.errors import FovealError
 from foveal.files import read_json
-from foveal.page.parts import Cell, muted, percent_cell, value_cell
+from foveal.page.parts import Shown, percent_cell
 from foveal.page.words import percent
 from foveal.predict.cohort import ABOUT, FILE, folder_of
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import Evidence, read_table
-from foveal.report.operating import by_grade, part
+from foveal.report.operating import by_grade
 from foveal.report.words import METRIC_NAMES, PARTS, headline_names
 
 UNITS = {"eyes": "per eye", "patients": "per patient"}
@@ -41,25 +40,18 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
     if own.result is None or cohort.result is None:
         return None
     results = [cohort.result, own.result]
-    rows: list[list[Cell | str]] = [["Photographs", *(f"{result['about']['images']:,}" for result in results)]]
-    for name in headline_names(own):
-        rows.append([METRIC_NAMES[name], *_cells([result["metrics"].get(name) for result in results])])
-    points = [by_grade(result, "referable") for result in results]
-    if all(points):
-        shares = [part(point, "positive_predictive_value")["prevalence"] for point in points if point]
-        rows.append(["Share with referable disease", *(percent(share, 1) for share in shares)])
-        for name, title in RATES.items():
-            rows.append([f"{title}, per photograph", *(percent_cell(part(point, name)) for point in points if point)])
+    rows: list[list[Shown]] = [["Photographs", *(result["about"]["images"] for result in results)]]
+    rows += [[METRIC_NAMES[name], *(result["metrics"].get(name) for result in results)] for name in headline_names(own)]
+    points = [point for result in results if (point := by_grade(result, "referable"))]
+    if len(points) == len(results):
+        shares = [percent(point["positive_predictive_value"]["prevalence"], 1) for point in points]
+        rows.append(["Share with referable disease", *shares])
+        rows += [[f"{title}, per photograph", *(percent_cell(point[name]) for point in points)]
+                 for name, title in RATES.items()]  # fmt: skip
     for unit, words in UNITS.items():
         for name, title in RATES.items():
-            cells = _cells([result.get(unit, {}).get(name) for result in results], percent_cell)
-            rows.append([f"{title}, {words}", *cells])
-    rows = [row for row in rows if any(not isinstance(cell, Cell) or cell.tone != "muted" for cell in row[1:])]
+            entries = [result.get(unit, {}).get(name) for result in results]
+            rows.append([f"{title}, {words}", *(entry and percent_cell(entry) for entry in entries)])
     there = PARTS.get(own.result["about"]["split"], own.result["about"]["split"])
-    return {"columns": ["", cohort.name, f"{own.name}: its own {there} images"], "rows": rows, "run": own.name}
-
-
-def _cells(
-    entries: Sequence[Mapping[str, Any] | None], cell: Callable[[Mapping[str, Any]], Cell] = value_cell
-) -> list[Cell]:
-    return [muted("–") if one is None else cell(one) for one in entries]
+    return {"columns": ["", cohort.name, f"{own.name}: its own {there} images"], "run": own.name,
+            "rows": [row for row in rows if any(row[1:])]}  # fmt: skip

@@ -37,9 +37,7 @@ TABLES: dict[str, tuple[str, Sequence[str], str]] = {
     "seen": ("seen.csv", (), "train"),
     "doubts": ("label_noise.csv", ("id", "label", "probability", "suspicion", "likely"), "evaluate"),
     "maps": ("cluster/maps.csv", ("id", "label", "cluster"), "cluster"),
-    "neighbours": (
-        "cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster",
-    ),
+    "neighbours": ("cluster/neighbours.csv", ("id", "rank", "other", "similarity", "label", "other_label"), "cluster"),
 }  # fmt: skip
 
 
@@ -93,6 +91,11 @@ class Evidence:
         return int(self.card.get("counts", {}).get(part, {}).get("images", 0))
 
     @property
+    def epochs(self) -> int:
+        """How many epochs were planned."""
+        return int(self.options.get("epochs", 0))
+
+    @property
     def epochs_done(self) -> int:
         """The last epoch in the metrics."""
         return int(self.rows[-1]["epoch"]) if self.rows else 0
@@ -104,7 +107,7 @@ class Evidence:
             return bool(self.health)
         if self.options.get("folds") or {"val", "test"} & set(self.card.get("counts", {})):
             return self.predictions is not None
-        return self.epochs_done >= int(self.options.get("epochs", 0))
+        return self.epochs_done >= self.epochs
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -118,16 +121,11 @@ class Evidence:
         return started_in(self.path, str(self.options.get("out", "")))
 
     @property
-    def starting_run(self) -> str | None:
-        """The value of --init if it is a run; None for other starting weights."""
+    def starting_run(self) -> Path | None:
+        """The folder of the run in --init, which may be gone; None for other starting weights."""
         init = str(self.options.get("init", "random"))
-        return None if init in ("random", "imagenet") or init.endswith(WEIGHT_FILES) else init
-
-    @property
-    def starting_folder(self) -> Path | None:
-        """The folder of the run in --init; None for other weights, or if the folder is gone."""
-        folder = None if self.starting_run is None else (self.started_in / self.starting_run).resolve()
-        return folder if folder is not None and (folder / "config.toml").is_file() else None
+        other = init in ("random", "imagenet") or init.endswith(WEIGHT_FILES)
+        return None if other else (self.started_in / init).resolve()
 
     def explanation(self, name: str) -> dict[str, Any] | None:
         """The entry of explain.json for image `name`; None if it has no heat map inside explain/."""
@@ -151,11 +149,8 @@ def read_evidence(run: Path) -> Evidence:
     if verb not in ("pretrain", "train"):
         raise FovealError("run.not_a_run", f"{run} is a folder of foveal {verb}", fix="give a run of pretrain or train")
     predictions, result = _read_predictions(run)
-    found: dict[str, Any] = {
-        name: read_table(run / file, needed, writer) for name, (file, needed, writer) in TABLES.items()
-    }
-    for name, file in DOCUMENTS.items():
-        found[name] = read_json(run / file) if (run / file).is_file() else {}
+    found: dict[str, Any] = {name: read_table(run / file, needed, by) for name, (file, needed, by) in TABLES.items()}
+    found |= {name: read_json(run / file) if (run / file).is_file() else {} for name, file in DOCUMENTS.items()}
     return Evidence(
         path=run, verb=verb, options=options, predictions=predictions, result=result, rows=read_metrics(run),
         probe=pd.read_csv(run / "probe.csv") if (run / "probe.csv").is_file() else None, **found,
@@ -163,10 +158,10 @@ def read_evidence(run: Path) -> Evidence:
 
 
 def _read_options(run: Path) -> dict[str, Any]:
-    file = run / "config.toml"
-    if not file.is_file():
+    if not is_run(run):
         what = f"{run} is not a run folder: it has no config.toml"
         raise FovealError("run.not_a_run", what, fix="give the --out of pretrain or train")
+    file = run / "config.toml"
     try:
         options = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -215,11 +210,14 @@ def confusion_of(rows: pd.DataFrame) -> list[list[int]]:
 
 def forebears(evidence: Evidence) -> list[Evidence]:
     """The runs whose weights this one started from, most recent first, as far as their folders still exist."""
-    found: list[Evidence] = []
-    folders = {evidence.path.resolve()}
-    current = evidence
-    while (folder := current.starting_folder) is not None and folder not in folders:
-        folders.add(folder)
-        current = read_evidence(folder)
-        found.append(current)
-    return found
+    found = {evidence.path.resolve(): evidence}
+    folder = evidence.starting_run
+    while folder is not None and folder not in found and is_run(folder):
+        found[folder] = read_evidence(folder)
+        folder = found[folder].starting_run
+    return list(found.values())[1:]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder has the options of a run."""
+    return (folder / "config.toml").is_file()

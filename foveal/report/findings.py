@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -72,14 +71,13 @@ def find(runs: Sequence[Evidence]) -> list[Finding]:
 
 def _finding(run: Evidence, rows: pd.DataFrame, first: pd.DataFrame) -> Finding:
     result = _result_on(run, rows)
-    answer = rows.assign(grade=run.classes.index(result["constant_answer"]))
+    constant = rows.assign(grade=run.classes.index(result["constant_answer"]))
     resampling = {key: result["about"][key] for key in ("resamples", "seed")}
-    paired = None
-    if rows is not first:
-        referable = result["about"]["referable_from"] if run.ordered else None
-        paired = paired_difference(first, rows, referable, **resampling)
-    return Finding(evidence=run, rows=rows, result=result, against_first=paired,
-                   against_constant=paired_difference(answer, rows, **resampling))  # fmt: skip
+    referable = result["about"]["referable_from"] if run.ordered else None
+    return Finding(
+        evidence=run, rows=rows, result=result, against_constant=paired_difference(constant, rows, **resampling),
+        against_first=None if rows is first else paired_difference(first, rows, referable, **resampling),
+    )  # fmt: skip
 
 
 def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.DataFrame]:
@@ -90,7 +88,7 @@ def _shared(tables: list[pd.DataFrame], graders: Sequence[Evidence]) -> list[pd.
         if run.classes != graders[0].classes:
             what = f"{run.path} and {graders[0].path} have different classes"
             raise FovealError("predictions.classes", what, fix="make a separate report of each")
-    ids = reduce(lambda left, right: left & right, (set(table["id"]) for table in tables))
+    ids = set.intersection(*(set(table["id"]) for table in tables))
     if len(ids) < 2:
         judged = ", ".join(f"{run.path} (--split {run.result['about']['split']})" for run in graders if run.result)
         what, fix = f"{judged} were judged on {len(ids)} images in common", "evaluate all on the same --split"
@@ -111,9 +109,9 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
     validation = run.predictions[run.predictions["label"].notna() & (run.predictions["split"] == "val")]
     chosen_on = validation[~validation["id"].isin(rows["id"])].reset_index(drop=True)
     points, note = operating_points(rows, chosen_on, scale, resampling, about.get("prevalence"))
-    result = measure(rows, scale, resampling) | {"operating_points": points, "operating_points_note": note}
-    new = {"images": len(rows), "groups": resampling.groups, "measured_again": True}
-    return {**result, "about": {**about, **new}}
+    about = about | {"images": len(rows), "groups": resampling.groups, "measured_again": True}
+    return {**measure(rows, scale, resampling), "operating_points": points, "operating_points_note": note,
+            "about": about}  # fmt: skip
 
 
 def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
@@ -125,19 +123,19 @@ def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
     if len(graders) < 2:
         return list(runs), []
     newest = max(graders, key=lambda run: (_corrections(run), str(run.provenance.get("started", ""))))
-    dated = {key: _last_corrections([run for run in graders if _set_of(run) == key]) for key in map(_set_of, graders)}
     found, said = list(runs), []
-    for place, given in enumerate(runs):
-        if given not in graders:
+    for place, run in enumerate(runs):
+        if run not in graders:
             continue
-        run, count = _relabelled(given, dated[_set_of(given)])
+        dated = _last_corrections([one for one in graders if _set_of(one) == _set_of(run)])
+        corrected, count = _relabelled(run, dated)
+        labels = _newer_labels(corrected, newest, dated)
+        found[place], _ = _relabelled(corrected, labels)
         later = f"graded by {run.name} got a new label later; this page uses the"
         if count:
             said.append(f"{counted(count, 'image')} {later} last correction of each image, from whichever run has it.")
-        labels = _newer_labels(run, newest, dated[_set_of(run)])
         if len(labels):
             said.append(f"{counted(len(labels), 'image')} {later} label of {newest.name}, the newest.")
-        found[place] = _relabelled(run, labels)[0]
     return found, said
 
 
@@ -166,19 +164,14 @@ def _corrections(run: Evidence) -> int:
 
 
 def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Series:
-    """id -> label of the images that `newest` labels differently, except those with a correction in `dated`.
-
-    Raises FovealError if there are any, and the two runs are of different prepared sets.
-    """
+    """id -> label of the images that `newest` labels differently, except those with a correction in `dated`."""
     assert run.predictions is not None and newest.predictions is not None
     own, other = (one.predictions.set_index("id")["label"].dropna() for one in (run, newest))  # type: ignore[union-attr]
     both = own.index.intersection(other.index).difference(dated.index)
     labels = other[both][other[both] != own[both]]
     if len(labels) and _set_of(run) != _set_of(newest):
         sets = " and ".join(f"{name} on the scale {scale}" for name, scale in map(_set_of, (run, newest)))
-        what = (
-            f"{run.path} and {newest.path} have different labels for {counted(len(labels), 'image')} that both graded"
-        )
+        what = f"{run.path} and {newest.path} label {counted(len(labels), 'image')} differently that both graded"
         raise FovealError("predictions.labels", f"{what}, and their prepared sets differ: {sets}",
                           fix="make a separate report of each")  # fmt: skip
     return labels
@@ -188,8 +181,6 @@ def _relabelled(run: Evidence, labels: pd.Series) -> tuple[Evidence, int]:
     """The run with these labels, and the number of images whose label they change."""
     assert run.predictions is not None
     before = run.predictions["label"]
-    new = run.predictions["id"].map(labels).astype("Int64").where(before.notna())
-    changed = int((new.notna() & (new != before)).fillna(False).sum())
-    if not changed:
-        return run, 0
-    return replace(run, predictions=run.predictions.assign(label=new.fillna(before))), changed
+    new = run.predictions["id"].map(labels).astype("Int64").where(before.notna()).fillna(before)
+    changed = int((new != before).fillna(False).sum())
+    return (replace(run, predictions=run.predictions.assign(label=new)) if changed else run), changed

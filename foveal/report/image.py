@@ -10,6 +10,7 @@ ids of new photographs are their paths; a sheet shows the photograph if the file
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report import words
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding, find
-from foveal.report.operating import by_grade, lowest_class, meaning, part
+from foveal.report.operating import by_grade, lowest_class, meaning
 from foveal.report.pictures import MOST_NEIGHBOURS, neighbour_labels, picture_of
 
 SIDE = 480  # pixels of the photograph
@@ -45,17 +46,15 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
     if (count := len(probability_columns(graded))) != len(run.classes):
         what = f"{source} was not made by {run.path}: it has {count} classes, the run has {len(run.classes)}"
         raise FovealError("predictions.classes", what, fix="give a table made by this run")
-    table = graded.set_index("id", drop=False)
-    names = names or list(table.index)
-    if missing := [name for name in names if name not in table.index]:
+    rows = {str(row["id"]): {str(key): value for key, value in row.items()} for row in graded.to_dict("records")}
+    names = names or list(rows)
+    if missing := [name for name in names if name not in rows]:
         what = f"{source} has no image {', '.join(missing)}"
         raise FovealError("predictions.no_image", what, fix="copy the ids from that table")
-    findings = find([run])
-    finding = findings[0] if findings else None
-    rows = [{str(key): value for key, value in table.loc[name].items()} for name in names]
+    finding = next(iter(find([run])), None)
     return str(render(
-        "image.html", title=listed(list(names)), run=run.name, sheets=[_sheet(run, finding, row) for row in rows],
-        record=[] if finding is None else _record(finding), kind=words.kind_of(run), day=words.day_of(run),
+        "image.html", title=listed(list(names)), run=run.name, record=[] if finding is None else _record(finding),
+        sheets=[_sheet(run, finding, rows[name]) for name in names], kind=words.kind_of(run), day=words.day_of(run),
         most_neighbours=MOST_NEIGHBOURS,
     ))  # fmt: skip
 
@@ -64,20 +63,15 @@ def _sheet(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> di
     name, grade, label = str(row["id"]), int(row["grade"]), row.get("label")
     shares = [float(row[f"p{k}"]) for k in range(len(run.classes))]
     likeliest = max(range(len(shares)), key=shares.__getitem__)
-    flags = str(row.get("flags") or "").split()
     return {
-        "id": name,
-        "grade": run.classes[grade],
-        "share": shares[grade],
-        "unsure": shares[grade] < UNSURE,
+        "id": name, "grade": run.classes[grade], "share": shares[grade], "unsure": shares[grade] < UNSURE,
         "likelier": None if likeliest == grade else {"grade": run.classes[likeliest], "share": shares[likeliest]},
         "label": run.class_name(label) if _is_known(label) else "",
         "bars": [{"name": one, "share": share, "given": k == grade}
                  for k, (one, share) in enumerate(zip(run.classes, shares, strict=True))],
         "referral": referral(run, finding, row) if _is_known(row.get("referable")) else None,
-        "pictures": _pictures(run, name),
-        "near": neighbour_labels(run, name),
-        "flags": [f"{word}: {FLAGS[word]}" if word in FLAGS else word for word in flags],
+        "pictures": _pictures(run, name), "near": neighbour_labels(run, name),
+        "flags": [f"{word}: {FLAGS[word]}" if word in FLAGS else word for word in str(row.get("flags") or "").split()],
         "learned": str(row.get("split")) == "train",
     }  # fmt: skip
 
@@ -98,33 +92,28 @@ def referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> 
     point = by_grade(result, "referable")
     if point is None or (lowest := lowest_class(result, "referable")) is None:
         return {"refers": refers, "level": ""}
-    found = part(point, "sensitivity")
+    found = point["sensitivity"]
     ends = {"value": found["value"], "low": found["high"], "high": found["low"]}
     return {
         "refers": refers, "level": meaning(run, result, "referable").replace(" and above", " or above"),
         "share": max(sum(float(row[f"p{k}"]) for k in range(lowest, len(run.classes))), float(row.get("oedema=1", 0))),
-        "right": part(point, "positive_predictive_value"),
+        "right": point["positive_predictive_value"],
         "missed": {name: None if end is None else 100 * (1 - end) for name, end in ends.items()},
     }  # fmt: skip
 
 
 def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
-    explained = run.explanation(name)
-    files = (
-        ("Prepared photograph", picture_of(run, name)),
-        ("Photograph", Path(name)),
-        ("Where the grader looked", None if explained is None else run.heat_map(explained)),
-    )
-    shown = {title: source for title, file in files if file is not None and (source := _source(file))}
-    return [{"title": title, "source": source} for title, source in shown.items()]
-
-
-def _source(file: Path) -> str:
-    """The data: URL of a picture file; empty if it is missing or Pillow cannot read it."""
-    try:
-        return embedded_file(file, SIDE) if file.is_file() else ""
-    except (OSError, ValueError):  # DICOM and other formats that Pillow does not read
-        return ""
+    """The pictures of an image that exist and that Pillow can read: not DICOM and some other formats."""
+    explained, found = run.explanation(name), []
+    files = {
+        "Prepared photograph": picture_of(run, name), "Photograph": Path(name),
+        "Where the grader looked": run.heat_map(explained) if explained else None,
+    }  # fmt: skip
+    for title, file in files.items():
+        if file is not None and file.is_file():
+            with suppress(OSError, ValueError):
+                found.append({"title": title, "source": embedded_file(file, SIDE)})
+    return found
 
 
 def _record(finding: Finding) -> list[tuple[str, str]]:
@@ -134,6 +123,6 @@ def _record(finding: Finding) -> list[tuple[str, str]]:
     found = [("Judged on", f"{images} in {counted(about['groups'], 'group')}")]
     found += [(words.METRIC_NAMES[name], value_with_interval(finding.metrics[name]))
               for name in names if name in finding.metrics]  # fmt: skip
-    point = by_grade(finding.result, "referable") or {}
-    shares = ((text, part(point, name)) for name, text in PLAIN.items())
+    point = by_grade(finding.result, "referable")
+    shares = [(text, point[name]) for name, text in PLAIN.items()] if point else []
     return found + [(text, percent_with_interval(entry)) for text, entry in shares if entry["value"] is not None]

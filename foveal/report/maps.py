@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.page.charts import COLOURS, Key, fitted, series
-from foveal.page.parts import Cell, muted, value_cell
+from foveal.page.parts import Shown, muted
 from foveal.page.words import number
 from foveal.report.evidence import Evidence
 
@@ -27,45 +27,38 @@ OUTLINES = ("circle", "square", "triangle", "diamond", "bar", "cross")  # the do
 MEASURES = {"accuracy": "matched accuracy", "purity": "purity", "nmi": "mutual information", "ari": "adjusted Rand"}
 
 
-def embedding_map(graders: Sequence[Evidence], most: int = MOST_POINTS) -> dict[str, Any] | None:
-    """Maps of at most `most` points, and the clusters; None if no map was made."""
-    runs = [_maps(run, run.maps, most) for run in graders if run.maps is not None and len(run.maps)]
-    return {"runs": runs, "side": SIDE} if runs else None
+def embedding_map(graders: Sequence[Evidence], most: int = MOST_POINTS) -> list[dict[str, Any]]:
+    """Maps of at most `most` points, and the clusters."""
+    return [_maps(run, run.maps, most) for run in graders if run.maps is not None and len(run.maps)]
 
 
 def _maps(run: Evidence, table: pd.DataFrame, most: int) -> dict[str, Any]:
     learned = table["learned"] == "1" if "learned" in table else False
     table = table.assign(name=[run.class_name(value) for value in table["label"]], hollow=learned)
     shown = table if len(table) <= most else table.iloc[np.linspace(0, len(table) - 1, most).astype(int)]
-    keys, counts = _keys(run, shown), shown["name"].value_counts()
+    counts, hollow = shown["name"].value_counts(), int(shown["hollow"].sum())
+    keys = _keys(run, counts)
     legend = [replace(key, label=f"{key.label} ({counts[key.label]:,})") for key in keys]
-    drawn = [drawing for kind, title in KINDS.items() if (drawing := _drawing(shown, kind, title, keys))]
+    if 0 < hollow < len(shown):
+        legend += [Key(label=f"learned from ({hollow:,})", look="muted hollow", shape="circle"),
+                   Key(label=f"not learned from ({len(shown) - hollow:,})", look="muted", shape="circle")]  # fmt: skip
     return {
-        "name": run.name, "images": len(table), "shown": len(shown), "legend": [*legend, *_learned_keys(shown)],
-        "drawings": drawn, "scores": _scores(run.clustered), "clusters": _clusters(run, table),
+        "name": run.name, "images": len(table), "shown": len(shown), "legend": legend, "side": SIDE,
+        "drawings": [drawing for kind in KINDS if (drawing := _drawing(shown, kind, keys))],
+        "scores": _scores(run.clustered), "clusters": _clusters(run, table),
     }  # fmt: skip
 
 
-def _keys(run: Evidence, shown: pd.DataFrame) -> list[Key]:
+def _keys(run: Evidence, drawn: pd.Series) -> list[Key]:
     """Colour and shape of every class on the map; up to 36 classes all look different."""
-    drawn = set(shown["name"])
     keys = [Key(label=name, look=series(k), shape=OUTLINES[(k + k // COLOURS) % len(OUTLINES)])
             for k, name in enumerate(run.classes) if name in drawn]  # fmt: skip
     return [*keys, Key(label="no label", look="muted", shape="dot")] if "no label" in drawn else keys
 
 
-def _learned_keys(shown: pd.DataFrame) -> list[Key]:
-    """Legend keys for hollow and filled points; none if all points are of one kind."""
-    hollow = int(shown["hollow"].sum())
-    if hollow in (0, len(shown)):
-        return []
-    return [Key(label=f"learned from ({hollow:,})", look="muted hollow", shape="circle"),
-            Key(label=f"not learned from ({len(shown) - hollow:,})", look="muted", shape="circle")]  # fmt: skip
-
-
-def _drawing(table: pd.DataFrame, kind: str, title: str, keys: Sequence[Key]) -> dict[str, Any] | None:
+def _drawing(table: pd.DataFrame, kind: str, keys: Sequence[Key]) -> dict[str, Any] | None:
     """The points of each class, with those of rare classes on top; None if the table has no such coordinates."""
-    if f"{kind}_x" not in table or f"{kind}_y" not in table:
+    if not {f"{kind}_x", f"{kind}_y"} <= set(table):
         return None
     places = table[[f"{kind}_x", f"{kind}_y"]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     there = np.isfinite(places).all(1)
@@ -75,22 +68,18 @@ def _drawing(table: pd.DataFrame, kind: str, title: str, keys: Sequence[Key]) ->
     shown = table[there].assign(x=fit[:, 0], y=fit[:, 1])
     groups = [(key, shown[shown["name"] == key.label].to_dict("records")) for key in keys]
     groups.sort(key=lambda group: -len(group[1]))
-    return {"title": title, "height": height, "images": len(shown), "groups": groups}
+    return {"title": KINDS[kind], "height": height, "images": len(shown), "groups": groups}
 
 
 def _scores(clustered: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Scores of every clustering method on features and pixels, then the baselines; None if nothing was scored.
-
-    clustered: the content of cluster.json, or {}.
-    """
+    """Scores of every clustering method on features and pixels, then the baselines; None if nothing was scored."""
     looks = [one for one in clustered.get("looks", []) if any(method["scores"] for method in one["methods"])]
     if not looks:
         return None
-    rows: list[list[Cell | str]] = [
-        [f"{method['name']} on {one['name']}", *(value_cell(method["scores"][name]) for name in MEASURES)]
-        for one in looks
-        for method in one["methods"]
-    ]
+    rows: list[list[Shown]] = [
+        [f"{method['name']} on {one['name']}", *(method["scores"][name] for name in MEASURES)]
+        for one in looks for method in one["methods"]
+    ]  # fmt: skip
     levels = looks[0]["methods"][0]["scores"]
     for title, level in (("random clusters", "chance"), ("one single cluster", "constant")):
         rows.append([muted(title), *(muted(number(levels[name][level], 3)) for name in MEASURES)])
@@ -99,13 +88,12 @@ def _scores(clustered: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _clusters(run: Evidence, table: pd.DataFrame) -> dict[str, Any] | None:
-    """How many images of each class are in each cluster."""
+    """How many images of each class are in each cluster, the largest first."""
     known = table[table["cluster"] != ""]
     if not len(known):
         return None
     counts = pd.crosstab(known["cluster"], known["name"])
-    columns = [name for name in (*run.classes, "no label") if name in counts]
-    order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
-    rows = [[f"cluster {name}", f"{counts.loc[name].sum():,}", *(f"{counts.loc[name, own]:,}" for own in columns)]
-            for name in order[:MOST_CLUSTERS]]  # fmt: skip
-    return {"rows": rows, "columns": ["cluster", "images", *columns], "left": len(order) - len(rows)}
+    counts = counts[[name for name in (*run.classes, "no label") if name in counts]]
+    order = counts.sum(axis=1).sort_values(ascending=False, kind="stable")
+    rows = [[f"cluster {name}", *map(int, (order[name], *counts.loc[name]))] for name in order.index[:MOST_CLUSTERS]]
+    return {"rows": rows, "columns": ["cluster", "images", *counts], "left": len(order) - len(rows)}

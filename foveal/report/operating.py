@@ -7,7 +7,7 @@ from typing import Any
 
 from foveal.evaluate.operating import BY_GRADE, IN_USE, REFERABLE
 from foveal.page.charts import MARKS, Line, Mark, Panel, series
-from foveal.page.parts import Cell, percent_cell
+from foveal.page.parts import Cell, Shown, percent_cell
 from foveal.page.words import capital, counted, number, percent, percent_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
@@ -21,28 +21,21 @@ SETTINGS = {
     "Youden": "with the threshold that gives the highest sensitivity plus specificity on the validation images",
 }
 FIGURES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value", "referred")
+NOT_KNOWN = {"value": None, "low": None, "high": None, "n": None, "prevalence": None}
 SPECIFICITIES = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
 SCREENED = 1000  # images in the table for other prevalences
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
 
 
 def operating(findings: Sequence[Finding]) -> dict[str, Any] | None:
-    """Points and curves of every grader and target; None for results without them."""
-    runs = [
-        {"name": finding.name, "targets": targets, "patients": _patients(finding.result.get("patients"))}
-        for finding in findings
-        if (targets := _targets(finding))
-    ]
+    """Points and curves of every grader and target, and rates per patient; None for results without them."""
+    runs = []
+    for finding in findings:
+        targets, people = _targets(finding), finding.result.get("patients")
+        patients = people and {**people, "rows": [["worse eye", *_rates(_complete(people))]]}
+        runs += [{"name": finding.name, "targets": targets, "patients": patients}] if targets else []
     notes = [finding.result.get("operating_points_note") for finding in findings]
     return {"runs": runs, "note": next(filter(None, notes), ""), "screened": SCREENED} if runs else None
-
-
-def _patients(people: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Rates per patient as a row, with counts; None where patients are not known."""
-    if not people:
-        return None
-    cells = [percent_cell(part(people, name)) for name in FIGURES]
-    return {**people, "rows": [["worse eye", *cells]]}
 
 
 def _targets(finding: Finding) -> list[dict[str, Any]]:
@@ -51,31 +44,32 @@ def _targets(finding: Finding) -> list[dict[str, Any]]:
         curves = finding.result.get("curves", {}).get(target) or {}
         points = points_of(finding.result, target)
         if curves or points:
+            first = points[0] if points else None
             found.append({
                 "title": title, "meaning": meaning(finding.evidence, finding.result, target),
-                "rows": [_row(point) for point in points], "prevalence": _prevalence(points[0]) if points else None,
+                "rows": [_row(point) for point in points], "prevalence": _prevalence(first) if first else None,
                 "panels": _panels(curves, points), "trade": _trade(curves.get("roc") or []),
-                "elsewhere": elsewhere(points[0]) if points else [], "point": points[0]["name"] if points else "",
+                "elsewhere": elsewhere(first) if first else [], "point": first["name"] if first else "",
             })  # fmt: skip
     return found
 
 
 def points_of(result: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
-    """The operating points of one target that have a sensitivity."""
-    points = [dict(point) for point in result.get("operating_points", []) if point["target"] == target]
-    return [point for point in points if part(point, "sensitivity")["value"] is not None]
+    """The operating points of one target that have a sensitivity, each figure as {value, low, high, n, prevalence}."""
+    points = [_complete(point) for point in result.get("operating_points", []) if point["target"] == target]
+    return [point for point in points if point["sensitivity"]["value"] is not None]
+
+
+def _complete(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The point with all figures: a plain number becomes an entry, and what was not measured is None."""
+    entries = {name: point.get(name) for name in FIGURES}
+    return {**point, **{name: NOT_KNOWN | (dict(entry) if isinstance(entry, Mapping) else {"value": entry})
+                        for name, entry in entries.items()}}  # fmt: skip
 
 
 def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
     """The operating point of the rule in use, by grade unless a threshold was set; None for results without it."""
     return next((point for point in points_of(result, target) if point["name"] in (IN_USE, BY_GRADE)), None)
-
-
-def part(point: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """One figure of an operating point as {value, low, high, n}; missing entries are None."""
-    entry = point.get(name)
-    found = entry if isinstance(entry, Mapping) else {"value": entry}
-    return {"value": None, "low": None, "high": None, "n": None, **found}
 
 
 def lowest_class(result: Mapping[str, Any], target: str) -> int | None:
@@ -98,7 +92,7 @@ def sentence(point: Mapping[str, Any], target: str) -> str:
     how = SETTINGS.get(point["name"], f"with the threshold of “{point['name']}”")
     if point.get("chosen_on") == "other folds":
         how = how.replace("validation images", "images of the other folds")
-    found, passed = part(point, "sensitivity"), part(point, "specificity")
+    found, passed = point["sensitivity"], point["specificity"]
     without = "" if passed["value"] is None else f" and correctly does not refer {_of(passed)} without it"
     return f"{capital(how)}, it refers {_of(found)} with {TARGETS[target].lower()}{without}."
 
@@ -107,12 +101,15 @@ def _of(entry: Mapping[str, Any]) -> str:
     return f"{percent_with_interval(entry)} of {counted(entry['n'], 'image')}"
 
 
-def _row(point: Mapping[str, Any]) -> list[Cell | str]:
+def _row(point: Mapping[str, Any]) -> list[Shown]:
     """The name of the point, its threshold and what it was chosen on, and its figures."""
     where = {"val": "validation"}.get(point["chosen_on"], point["chosen_on"]) or "–"
     images = f"n = {point['chosen_n']:,}, {point['chosen_positive']:,} with disease" if point["chosen_n"] else ""
-    chosen = Cell(text=where, tone="muted", small=images)
-    return [point["name"], threshold(point), chosen, *(percent_cell(part(point, name)) for name in FIGURES)]
+    return [point["name"], threshold(point), Cell(text=where, tone="muted", small=images), *_rates(point)]
+
+
+def _rates(point: Mapping[str, Any]) -> list[Cell]:
+    return [percent_cell(point[name]) for name in FIGURES]
 
 
 def threshold(point: Mapping[str, Any]) -> str:
@@ -120,39 +117,53 @@ def threshold(point: Mapping[str, Any]) -> str:
     value = point["threshold"]
     if point.get("name") == BY_GRADE:
         return "the grade"
-    if value is None and point.get("name") == IN_USE:
-        return "set in training"
-    if value is not None and value > 1:
-        return "refers none"
-    return "refers all" if value is not None and value <= 0 else number(value, 3)
+    if value is None:
+        return "set in training" if point.get("name") == IN_USE else "–"
+    return "refers none" if value > 1 else "refers all" if value <= 0 else number(value, 3)
 
 
 def _prevalence(point: Mapping[str, Any]) -> dict[str, Any] | None:
     """The prevalence that PPV and NPV assume, and whether it was given to the evaluation; None if not known."""
-    share, own = part(point, "positive_predictive_value").get("prevalence"), own_share(point)
+    share, own = point["positive_predictive_value"]["prevalence"], own_share(point)
     return None if share is None else {"share": share, "given": own is not None and abs(own - share) > 1e-9}
 
 
 def own_share(point: Mapping[str, Any]) -> float | None:
     """The share of the judged images that have the disease; None if the counts are not known."""
-    ill, well = part(point, "sensitivity")["n"], part(point, "specificity")["n"]
+    ill, well = point["sensitivity"]["n"], point["specificity"]["n"]
     return ill / (ill + well) if ill is not None and well else None
+
+
+def _referred(point: Mapping[str, Any], prevalence: float | None) -> tuple[float, float] | None:
+    """The shares of all images that are referred with and without the disease, at a prevalence; None if not known."""
+    found, passed = point["sensitivity"]["value"], point["specificity"]["value"]
+    if found is None or passed is None or prevalence is None:
+        return None
+    return found * prevalence, (1 - passed) * (1 - prevalence)
 
 
 def precision_here(point: Mapping[str, Any]) -> float | None:
     """The positive predictive value at the prevalence of the judged images, ignoring a prevalence given by the user."""
-    found, passed, share = part(point, "sensitivity")["value"], part(point, "specificity")["value"], own_share(point)
-    if found is None or passed is None or share is None:
-        return None
-    hits, alarms = found * share, (1 - passed) * (1 - share)
+    hits, alarms = _referred(point, own_share(point)) or (0.0, 0.0)
     return hits / (hits + alarms) if hits + alarms else None
+
+
+def elsewhere(point: Mapping[str, Any]) -> list[list[str]]:
+    """Table rows of what the operating point would give on a thousand images at other prevalences; [] if unknown."""
+    rows = []
+    for prevalence in PREVALENCES:
+        if shares := _referred(point, prevalence):
+            hits, alarms = (SCREENED * share for share in shares)
+            counts = [f"{count:.0f}" for count in (hits + alarms, hits, prevalence * SCREENED - hits, alarms)]
+            rows.append([percent(prevalence), *counts, percent(hits / (hits + alarms) if hits + alarms else None)])
+    return rows
 
 
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """The ROC and the precision-recall curve with the points on them."""
-    panels, found = [], [part(point, "sensitivity")["value"] for point in points]
+    panels, found = [], [point["sensitivity"]["value"] for point in points]
     if curves.get("roc"):
-        passed = [part(point, "specificity")["value"] for point in points]
+        passed = [point["specificity"]["value"] for point in points]
         marks = _marks(points, [None if share is None else 1 - share for share in passed], found)
         lines = [_line(curves["roc"]), Line(label="chance", x=[0, 1], y=[0, 1], colour="muted", dashed=True)]
         panels.append(Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", square=True,
@@ -182,15 +193,3 @@ def _trade(roc: Sequence[Sequence[float]]) -> list[list[str]]:
     """The ROC curve in numbers: the sensitivity reached at each specificity."""
     best = [max((row[1] for row in roc if row[0] <= 1 - wanted + 1e-9), default=None) for wanted in SPECIFICITIES]
     return [[percent(wanted), percent(reached)] for wanted, reached in zip(SPECIFICITIES, best, strict=True) if roc]
-
-
-def elsewhere(point: Mapping[str, Any]) -> list[list[str]]:
-    """Table rows of what the operating point would give on a thousand images at other prevalences; [] if unknown."""
-    found, passed = part(point, "sensitivity")["value"], part(point, "specificity")["value"]
-    rows = []
-    for prevalence in PREVALENCES if found is not None and passed is not None else ():
-        ill = prevalence * SCREENED
-        hits, alarms = found * ill, (1 - passed) * (SCREENED - ill)
-        counts = [f"{count:.0f}" for count in (hits + alarms, hits, ill - hits, alarms)]
-        rows.append([percent(prevalence), *counts, percent(hits / (hits + alarms) if hits + alarms else None)])
-    return rows

@@ -16,7 +16,7 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.explain.page import READING, alike_table, score_table
-from foveal.page.parts import COLOUR_SCALE, Cell, Picture, muted
+from foveal.page.parts import COLOUR_SCALE, Cell, Picture, Shown
 from foveal.page.pictures import embedded, embedded_file
 from foveal.page.words import listed, number
 from foveal.report.evidence import Evidence
@@ -30,20 +30,19 @@ MOST_DOUBTS = 20
 MOST_NEIGHBOURS = 5
 
 
-def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> dict[str, Any] | None:
-    """The misgraded pictures of every grader, worst first; None if no run has a table of them."""
-    runs = [_errors(run, most) for run in graders if run.misgraded is not None and run.predictions is not None]
-    return {"runs": runs} if runs else None
-
-
-def _errors(run: Evidence, most: int) -> dict[str, Any]:
-    part, judged = _judged(run)
-    distance = (judged["grade"] - judged["label"]).abs()
-    return {
-        "name": run.name, "part": part or "labelled", "judged": len(judged), "wrong": int((distance > 0).sum()),
-        "far": int((distance > 1).sum()) if run.ordered else None,
-        "pictures": [_error_picture(run, row) for row in worst_of(run, most)],
-    }  # fmt: skip
+def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> list[dict[str, Any]]:
+    """The misgraded pictures of every grader that has a table of them, worst first."""
+    runs = []
+    for run in graders:
+        if run.misgraded is not None and run.predictions is not None:
+            part, judged = _judged(run)
+            distance = (judged["grade"] - judged["label"]).abs()
+            runs.append({
+                "name": run.name, "part": part or "labelled", "judged": len(judged), "wrong": int((distance > 0).sum()),
+                "far": int((distance > 1).sum()) if run.ordered else None,
+                "pictures": [_error_picture(run, row) for row in worst_of(run, most)],
+            })  # fmt: skip
+    return runs
 
 
 def _judged(run: Evidence) -> tuple[str, pd.DataFrame]:
@@ -63,8 +62,8 @@ def worst_of(run: Evidence, most: int) -> list[dict[Any, Any]]:
         return []
     part, judged = _judged(run)
     table = run.misgraded[run.misgraded["split"] == part] if part else run.misgraded
-    labels = dict(zip(judged["id"], judged["label"].astype(str), strict=True))
-    rows = [{**row, "label": labels.get(row["id"], row["label"])} for row in table.to_dict("records")]
+    labels = table["id"].map(judged.set_index("id")["label"].astype(str)).fillna(table["label"])
+    rows = table.assign(label=labels).to_dict("records")
     return [row for row in rows if row["label"] != row["grade"] and _file(run, row)][:most]
 
 
@@ -112,9 +111,8 @@ def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any
     explained = [run for run in graders if run.explained]
     if not explained:
         return None
-    runs = [_explained(run, most_errors) for run in explained]
-    return {"runs": runs, "reading": READING, "scale": COLOUR_SCALE.html,
-            "cannot_show": explained[-1].explained.get("cannot_show")}  # fmt: skip
+    return {"runs": [_explained(run, most_errors) for run in explained], "reading": READING,
+            "scale": COLOUR_SCALE.html, "cannot_show": explained[-1].explained.get("cannot_show")}  # fmt: skip
 
 
 def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
@@ -142,11 +140,10 @@ def _heat_map(run: Evidence, image: Mapping[str, Any]) -> Picture:
     )  # fmt: skip
 
 
-def doubts(graders: Sequence[Evidence]) -> dict[str, Any] | None:
-    """The most suspicious labels of every grader; None if the labels were not checked."""
+def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """The most suspicious labels of every grader whose labels were checked."""
     most = MOST_DOUBTS // max(1, len(graders))
-    runs = [_doubts(run, run.doubts, most) for run in graders if run.doubts is not None]
-    return {"runs": runs, "most_neighbours": MOST_NEIGHBOURS} if runs else None
+    return [_doubts(run, run.doubts, most) for run in graders if run.doubts is not None]
 
 
 def _doubts(run: Evidence, table: pd.DataFrame, most: int) -> dict[str, Any]:
@@ -154,20 +151,23 @@ def _doubts(run: Evidence, table: pd.DataFrame, most: int) -> dict[str, Any]:
     doubted = table.assign(suspicion=suspicion)[table["likely"] != table["label"]]
     shown = doubted.sort_values(["suspicion", "id"], ascending=[False, True]).head(most)
     pictures = _thumbnails(run, list(shown["id"]))
+    columns = ["image", "label", "given", "suggested", "probability of the label", "suspicion"]
+    if run.neighbours is not None:
+        columns.append(f"labels of the {MOST_NEIGHBOURS} most similar images")
     return {
         "name": run.name, "doubted": len(doubted), "data": shlex.quote(str(run.options.get("data", "DATA"))),
-        "rows": [_doubt(run, row, pictures.get(str(row["id"]), "")) for row in shown.to_dict("records")],
-        "neighbours": run.neighbours is not None,
+        "columns": columns, "rows": [_doubt(run, row, pictures) for row in shown.to_dict("records")],
     }  # fmt: skip
 
 
-def _doubt(run: Evidence, row: Mapping[Any, Any], picture: str) -> list[Cell | str]:
-    given = run.class_name(row["grade"]) if "grade" in row else "–"
-    figures = [number(float(pd.to_numeric(row[name], errors="coerce"))) for name in ("probability", "suspicion")]
-    near = neighbour_labels(run, str(row["id"]))
-    found: list[Cell | str] = [Cell(text=str(row["id"]), picture=picture), run.class_name(row["label"]), given]
-    found += [run.class_name(row["likely"]), *figures]
-    return found if run.neighbours is None else [*found, Cell(text=near, tone="words") if near else muted("–")]
+def _doubt(run: Evidence, row: Mapping[Any, Any], pictures: Mapping[str, str]) -> list[Shown]:
+    name, figures = str(row["id"]), pd.to_numeric([row["probability"], row["suspicion"]], errors="coerce")
+    found: list[Shown] = [
+        Cell(text=name, picture=pictures.get(name, "")), run.class_name(row["label"]),
+        run.class_name(row["grade"]) if "grade" in row else "–", run.class_name(row["likely"]), *map(number, figures),
+    ]  # fmt: skip
+    near = neighbour_labels(run, name)
+    return found if run.neighbours is None else [*found, Cell(text=near, tone="words") if near else None]
 
 
 def neighbour_labels(run: Evidence, name: str) -> str:
@@ -182,14 +182,12 @@ def neighbour_labels(run: Evidence, name: str) -> str:
 
 def _thumbnails(run: Evidence, names: Sequence[str]) -> dict[str, str]:
     """Image id -> data: URL of a small picture, for the images that are found."""
-    found: dict[str, str] = {}
+    files = {name: file for name in names if (file := picture_of(run, name)) is not None}
+    found = {name: embedded_file(file, SMALL_SIDE) for name, file in files.items()}
     if (prepared := _prepared_of(run)) is not None:
         records = prepared.records[prepared.records["id"].isin(names)]
         pictures = zip(records["id"], prepared.pixels(records), strict=True)
-        found = {str(name): embedded(pixels, SMALL_SIDE) for name, pixels in pictures}
-    for name in names:
-        if name not in found and (file := picture_of(run, name)) is not None:
-            found[name] = embedded_file(file, SMALL_SIDE)
+        found |= {str(name): embedded(pixels, SMALL_SIDE) for name, pixels in pictures}
     return found
 
 
@@ -205,14 +203,13 @@ def _prepared_of(run: Evidence) -> PreparedSet | None:
     return prepared if prepared.card["identity"] == run.card.get("identity") else None
 
 
-def views(runs: Sequence[Evidence]) -> dict[str, Any] | None:
+def views(runs: Sequence[Evidence]) -> list[Picture]:
     """The sheets of random views; runs with the same sheet (same recipe and images) show it once."""
     sheets: dict[str, list[Evidence]] = {}
     for run in runs:
         if (run.path / "views.jpg").is_file():
             sheets.setdefault(embedded_file(run.path / "views.jpg", SHEET_SIDE), []).append(run)
-    pictures = [
+    return [
         Picture(source=source, id=f"recipe {own[0].options.get('views')}", text=", ".join(run.name for run in own))
         for source, own in sheets.items()
     ]
-    return {"sheets": pictures} if pictures else None

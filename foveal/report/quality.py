@@ -1,6 +1,6 @@
 """How good the graders are: against each other, over all images, by class, by harm and by subgroup.
 
-Each function returns the contents of the template with the name of its section, or None without any.
+Each function returns the contents of the template with the name of its section, or nothing without any.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
-from foveal.page.parts import Cell, Strip, difference_cell, muted, value_cell
+from foveal.page.parts import Cell, Shown, Strip, muted, value_cell
 from foveal.page.words import counted, interval, number, percent
 from foveal.report.findings import Finding
 from foveal.report.words import LOWER_IS_BETTER, METRIC_NAMES, headline_names
@@ -27,18 +27,18 @@ def comparison(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """Several graders on the same images: headline metrics, paired differences, and McNemar's test."""
     if len(findings) < 2:
         return None
+    first, compared = findings[0].name, [one for one in findings if one.against_first]
     names = [name for name in headline_names(findings[0].evidence) if name in findings[0].metrics]
-    paired = [name for name in names if all(name in one.against_first for one in findings[1:] if one.against_first)]
-    rows = []
-    for finding in findings:
-        against = finding.against_first
-        differences = [muted("reference") if against is None else difference_cell(against[name]) for name in paired]
-        rows.append([finding.name, *(value_cell(finding.metrics[name]) for name in names), *differences])
-    first = findings[0].name
+    paired = [name for name in names if all(name in (one.against_first or {}) for one in compared)]
+    rows = [
+        [finding.name, *(finding.metrics[name] for name in names),
+         *(finding.against_first[name] if finding.against_first else muted("reference") for name in paired)]
+        for finding in findings
+    ]  # fmt: skip
     return {
         "first": first, "rows": rows, "columns": ["grader", *(METRIC_NAMES[name] for name in names + paired)],
         "groups": [("", 1), ("on the shared images", len(names)), (f"minus {first}", len(paired))],
-        "tests": [{"name": one.name, **one.against_first["mcnemar"]} for one in findings if one.against_first],
+        "tests": [{"name": one.name, **one.against_first["mcnemar"]} for one in compared if one.against_first],
     }  # fmt: skip
 
 
@@ -49,18 +49,17 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
     first, alone = findings[0], len(findings) == 1
     names = [name for name in METRIC_NAMES if all(name in finding.metrics for finding in findings)]
     noisy = any(first.metrics[name].get("noise") is not None for name in names)
-    rows = []
+    rows: list[list[Shown]] = []
     for name in names:
         entry, mark = first.metrics[name], " ↓" if name in LOWER_IS_BETTER else ""
-        own = [number(entry["value"], 3), interval(entry, 3)]
-        values = own if alone else [value_cell(finding.metrics[name]) for finding in findings]
+        values = [number(entry["value"], 3), interval(entry, 3)] if alone else [one.metrics[name] for one in findings]
         beside = [number(entry["constant"], 3), *[number(entry.get("noise"), 3)] * noisy, f"{entry['n']:,}"]
         rows.append([METRIC_NAMES[name] + mark, *values, *map(muted, beside)])
     shown = ["value", "95 % interval"] if alone else [finding.name for finding in findings]
     decisions = first.result.get("decisions") or {} if alone else {}  # not in files of earlier versions
-    rules = [[rule, *map(value_cell, figures.values())] for rule, figures in decisions.items()]
     return {
-        "tiles": _tiles(first) if alone else [], "rows": rows, "rules": rules, "names": names, "noisy": noisy,
+        "tiles": _tiles(first) if alone else [], "rows": rows, "names": names, "noisy": noisy,
+        "rules": [[rule, *figures.values()] for rule, figures in decisions.items()],
         "columns": ["metric", *shown, "constant", *["noise"] * noisy, "n"], "about": first.result["about"],
         "constant_answer": first.result["constant_answer"], "classes": first.evidence.classes,
         "lower_is_better": any(name in LOWER_IS_BETTER for name in names),
@@ -79,31 +78,17 @@ def _strip(entry: Mapping[str, Any], against: float | None) -> Strip | None:
     return Strip(low=entry["low"], high=entry["high"], value=entry["value"], against=against)
 
 
-def confusion(findings: Sequence[Finding]) -> dict[str, Any] | None:
-    """The confusion matrix of every grader, with the share of each row."""
-    return {"runs": [_confusion(finding) for finding in findings]} if findings else None
-
-
-def _confusion(finding: Finding) -> dict[str, Any]:
-    rows = [
-        {"label": k, "name": name, "n": sum(row), "given": [(count, count / max(1, sum(row))) for count in row]}
-        for k, (name, row) in enumerate(zip(finding.evidence.classes, finding.result["confusion"], strict=True))
-    ]
-    return {"name": finding.name, "rows": rows}
-
-
 def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
     """The figures of every class: all that were measured for one grader, precision and recall for several."""
     if not findings:
         return None
     classes, first, alone = findings[0].evidence.classes, findings[0], len(findings) == 1
     kinds = [kind for kind in CLASS_FIGURES if (alone or kind in BESIDE) and f"{kind} of {classes[0]}" in first.metrics]
-    rows = []
+    rows: list[list[Shown]] = []
     for name, counts in zip(classes, first.result["confusion"], strict=True):
         few = sum(counts) < SMALL_CLASS
         n = Cell(text=f"{sum(counts):,}", small="few" if few else "", tone="unsure" if few else "muted")
-        figures = [value_cell(finding.metrics[f"{kind} of {name}"]) for finding in findings for kind in kinds]
-        rows.append([name, n, *figures])
+        rows.append([name, n, *(finding.metrics[f"{kind} of {name}"] for finding in findings for kind in kinds)])
     return {
         "rows": rows, "columns": ["class", "n", *[CLASS_FIGURES[kind] for kind in kinds] * len(findings)],
         "groups": [] if alone else [("", 2), *((finding.name, len(kinds)) for finding in findings)],
@@ -111,64 +96,63 @@ def by_class(findings: Sequence[Finding]) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def harm(findings: Sequence[Finding]) -> dict[str, Any] | None:
+def harm(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """The errors of every grader, most harmful first."""
-    found = [(finding.name, finding.result.get("harm") or {}) for finding in findings]  # names of folders may repeat
-    runs = [{"name": name, **own, **_errors(own["errors"])} for name, own in found if own.get("errors")]
-    return {"runs": runs} if runs else None
+    found = [(finding.name, finding.result.get("harm") or {}) for finding in findings]
+    return [{"name": name, **own, **_errors(own["errors"])} for name, own in found if own.get("errors")]
 
 
 def _errors(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Table rows of the kinds of errors that were made, and how many kinds are left out."""
-    made = [error for error in errors if error["n"]]
-    total, rows = sum(error["n"] * error["weight"] for error in made) or 1.0, []
+    made, rows = [error for error in errors if error["n"]], []
+    total = sum(error["n"] * error["weight"] for error in made) or 1.0
     for error in made[:MOST_ERRORS]:
         share = error["n"] * error["weight"] / total
         bar = Cell(text=percent(share), strip=Strip(low=0.0, high=share))
         kind = f"{error['true']} → {error['given']}"
-        rows.append([kind, f"{error['n']:,}", percent(error["share"], 1), number(error["weight"], 1), bar])
+        rows.append([kind, error["n"], percent(error["share"], 1), number(error["weight"], 1), bar])
     return {"rows": rows, "left": len(made) - len(rows)}
 
 
-def subgroups(findings: Sequence[Finding]) -> dict[str, Any] | None:
+def subgroups(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """The headline figures by camera, site, sex or any other column of the data."""
-    runs = [{"name": finding.name, "tables": tables} for finding in findings if (tables := _subgroups(finding))]
-    return {"runs": runs} if runs else None
+    runs = []
+    for finding in findings:
+        columns: dict[str, list[Mapping[str, Any]]] = {}
+        for group in finding.result.get("subgroups") or []:
+            if group.get("metrics"):
+                columns.setdefault(str(group["column"]), []).append(group)
+        tables = [{"column": column, **by_column(finding, groups)} for column, groups in columns.items()]
+        runs += [{"name": finding.name, "tables": tables}] if tables else []
+    return runs
 
 
-def _subgroups(finding: Finding) -> list[dict[str, Any]]:
-    groups = [group for group in finding.result.get("subgroups") or [] if group.get("metrics")]
-    columns = dict.fromkeys(str(group["column"]) for group in groups)
-    return [by_column(finding, column, [group for group in groups if str(group["column"]) == column])
-            for column in columns]  # fmt: skip
-
-
-def by_column(finding: Finding, column: str, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def by_column(finding: Finding, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The table of the subgroups of one column, below the figures of all images."""
     titles = {name: METRIC_NAMES[name] for name in headline_names(finding.evidence)} | OF_GROUPS
     names = [name for name in titles if any(name in group["metrics"] for group in groups)][:MOST_FIGURES]
     about = finding.result["about"]
-    everyone = ["all images", Cell(text=f"{about['images']:,}", small=counted(about["groups"], "group"))]
-    everyone += [_figure(finding.metrics.get(name), drawn=k == 0) for k, name in enumerate(names)]
+    everyone: list[Shown] = ["all images", Cell(text=f"{about['images']:,}", small=counted(about["groups"], "group"))]
+    everyone += [_figure(finding.metrics.get(name), drawn=name == names[0]) for name in names]
     return {
-        "column": column, "columns": ["", "n", *(titles[name] for name in names)],
+        "columns": ["", "n", *(titles[name] for name in names)],
         "rows": [everyone, *(_subgroup(finding, group, names) for group in groups)],
         "alone": len(groups) == 1, "few": any(group.get("small") for group in groups),
     }  # fmt: skip
 
 
-def _subgroup(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
-    """A row of the table: the group, its size and its figures; small groups and figures of few images are marked."""
+def _subgroup(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) -> list[Shown]:
+    """The group, its size and its figures; small groups and figures of few images are marked."""
     small = bool(group.get("small"))
     note = f"{counted(group['groups'], 'group')}{', few' if small else ''}"
-    row = [Cell(text=str(group["value"]) or "not known"),
-           Cell(text=f"{group['n']:,}", small=note, tone="unsure" if small else "")]  # fmt: skip
-    for k, name in enumerate(names):
+    row: list[Shown] = [str(group["value"]) or "not known",
+                        Cell(text=f"{group['n']:,}", small=note, tone="unsure" if small else "")]  # fmt: skip
+    for name in names:
         of_all, entry = finding.metrics.get(name, {}).get("value"), group["metrics"].get(name)
-        cell = _figure(entry, drawn=k == 0, against=of_all, tone="muted" if small else "")
+        shown = _figure(entry, drawn=name == names[0], against=of_all, tone="muted" if small else "")
         if entry is not None and entry["n"] < SMALL_CLASS:  # such as a sensitivity, which uses only diseased images
-            cell = replace(cell, tone="muted", small=", ".join(filter(None, [cell.small, f"n = {entry['n']}"])))
-        row.append(cell)
+            shown = replace(shown, tone="muted", small=", ".join(filter(None, [shown.small, f"n = {entry['n']}"])))
+        row.append(shown)
     return row
 
 

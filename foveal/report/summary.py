@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from foveal.report import words
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.making import leaked_ids
-from foveal.report.operating import TARGETS, part, points_of, sentence
+from foveal.report.operating import TARGETS, points_of, sentence
 from foveal.report.quality import lowest_group
 from foveal.report.travel import abroad
 from foveal.report.words import SPOKEN
@@ -70,10 +71,8 @@ def _shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list
     if len(findings) > 1:
         judged, names = words.what_was_judged(findings[0]), listed([finding.name for finding in findings])
         lines = [f"{names} were {judged}. All were judged on the same images.", *lines]
-    doubted: dict[str, list[str]] = {}
-    for finding in findings:
-        for doubt in doubts(finding):
-            doubted.setdefault(doubt, []).append(finding.name)
+    found = {finding.name: doubts(finding) for finding in findings}
+    doubted = {doubt: [name for name, own in found.items() if doubt in own] for doubt in chain(*found.values())}
     said = listed([f"{doubt} ({listed(names)})" for doubt, names in doubted.items()])
     return [*lines, f"Reasons not to rely on these figures: {said}."] if said else lines
 
@@ -103,7 +102,7 @@ def doubts(finding: Finding) -> list[str]:
     """Reasons not to rely on the figures at all, even as a research result."""
     run, groups = finding.evidence, finding.result["about"]["groups"]
     first = finding.against_constant.get(words.headline_names(run)[0])
-    no_interval = any(part(point, "sensitivity")["low"] is None for point in points_of(finding.result, "referable"))
+    no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))
     found = {
         "it may have learned from images that it was judged on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
@@ -158,9 +157,7 @@ def against_first(finding: Finding, first: Finding) -> Verdict:
 def without_judgement(run: Evidence) -> Verdict:
     """A run that was not evaluated: unfinished, an encoder, or a grader without validation and test images."""
     if not run.finished:
-        done = f"{run.epochs_done} of {counted(run.options.get('epochs', 0), 'epoch')}"
-        grounds = f"{done} {'is' if run.epochs_done == 1 else 'are'} done."
-        return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=grounds)
+        return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=f"{words.done_of(run)}.")
     if run.verb == "pretrain":
         healthy = run.health.get("verdict") == "healthy"
         text = f"The pre-training {run.name} {'looks healthy' if healthy else 'is doubtful'}."

@@ -21,67 +21,52 @@ PRETRAINING = {
     "feature_std": "Spread of embeddings (1 even, 0 collapsed)",
     "effective_rank": "Effective rank of the features (1 collapsed)",
 }
+BOUNDS = (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "loss_floor", "dashed"))
 
 
-def training(graders: Sequence[Evidence]) -> dict[str, Any] | None:
+def training(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
     """Curves of every training, and the epoch that was kept."""
-    runs = [
-        {"name": run.name, "epoch": which_epoch(run), "panels": training_panels(run)} for run in graders if run.rows
-    ]
-    return {"runs": runs} if runs else None
+    return [{"name": run.name, "epoch": which_epoch(run), "panels": training_panels(run)}
+            for run in graders if run.rows]  # fmt: skip
 
 
-def pretraining(runs: Sequence[Evidence], *, introduced: Collection[Evidence]) -> dict[str, Any] | None:
+def pretraining(runs: Sequence[Evidence], *, introduced: Collection[Evidence]) -> list[dict[str, Any]]:
     """Curves and verdict of every pre-training; introduced: runs whose verdict is already in the summary."""
-    shown = [
+    return [
         {"name": run.name, "what": "" if run in introduced else what_was_trained(run),
          "verdict": without_judgement(run), "reasons": run.health.get("reasons"), "panels": pretraining_panels(run)}
         for run in runs
     ]  # fmt: skip
-    return {"runs": shown} if shown else None
 
 
 def training_panels(run: Evidence) -> list[Panel]:
     """Loss, kappa and accuracy of training and validation, and the validation recall of a few classes."""
-    panels = [_pair(run, "Loss", "loss", "val_loss")]
+    best, epochs = run.model.get("best_epoch") if run.finished else None, [row["epoch"] for row in run.rows]
+
+    def panel(title: str, learned: str, judged: str, **rest: Any) -> Panel:
+        training, validation = ([row.get(key) for row in run.rows] for key in (learned, judged))
+        lines = [Line(label="training", x=epochs, y=training, colour="muted", dashed=True)]
+        lines += [Line(label="validation", x=epochs, y=validation)] if judged in run.rows[0] else []
+        return Panel(title=title, lines=lines, best=best, **rest)
+
+    panels = [panel("Loss", "loss", "val_loss")]
     if run.ordered:
-        panels.append(_pair(run, "Quadratic kappa", "train_kappa", "val_kappa", share=True))
+        panels.append(panel("Quadratic kappa", "train_kappa", "val_kappa", share=True))
     most = max(run.card.get("counts", {}).get("val", {}).get("per_class", {}).values(), default=0)
     levels = [Level(label="constant answer", value=most / run.images("val"))] if most else []
-    panels.append(_pair(run, "Accuracy", "train_accuracy", "val_accuracy", share=True, levels=levels))
-    if 2 <= len(run.classes) <= MOST_CLASSES and _has(run, "val_recall"):
-        recalls = _column(run, "val_recall")
-        lines = [Line(label=label, x=_column(run, "epoch"), y=[recall[k] for recall in recalls], colour=series(k))
+    panels.append(panel("Accuracy", "train_accuracy", "val_accuracy", share=True, levels=levels))
+    if 2 <= len(run.classes) <= MOST_CLASSES and "val_recall" in run.rows[0]:
+        lines = [Line(label=label, x=epochs, y=[row["val_recall"][k] for row in run.rows], colour=series(k))
                  for k, label in enumerate(run.classes)]  # fmt: skip
-        panels.append(Panel(title="Validation recall by class", lines=lines, best=_best(run), share=True))
+        panels.append(Panel(title="Validation recall by class", lines=lines, best=best, share=True))
     return panels
-
-
-def _best(run: Evidence) -> int | None:
-    return run.model.get("best_epoch") if run.finished else None
-
-
-def _pair(run: Evidence, title: str, training: str, validation: str, **rest: Any) -> Panel:
-    epochs = _column(run, "epoch")
-    lines = [Line(label="training", x=epochs, y=_column(run, training), colour="muted", dashed=True)]
-    if _has(run, validation):
-        lines.append(Line(label="validation", x=epochs, y=_column(run, validation)))
-    return Panel(title=title, lines=lines, best=_best(run), **rest)
-
-
-def _has(run: Evidence, key: str) -> bool:
-    return bool(run.rows) and key in run.rows[0]
-
-
-def _column(run: Evidence, key: str) -> list[Any]:
-    return [row.get(key) for row in run.rows]
 
 
 def pretraining_panels(run: Evidence) -> list[Panel]:
     """The loss between its bounds and measures of the embeddings by step; cosines of views; the probe by epoch."""
-    panels, bounds = [], (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "loss_floor", "dashed"))
+    panels = []
     limits = [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], dashes=dashes)
-              for label, key, dashes in bounds if key in run.health]  # fmt: skip
+              for label, key, dashes in BOUNDS if key in run.health]  # fmt: skip
     for key, title in PRETRAINING.items():
         if rows := [row for row in run.rows if row.get(key) is not None]:
             line = Line(label=key, x=[row["step"] for row in rows], y=[row[key] for row in rows])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from foveal.evaluate.travel import MEAN, OTHERS, matrices
 from foveal.page.matrix import Matrix, Square
-from foveal.page.parts import Cell, difference_cell, muted, value_cell
+from foveal.page.parts import Shown, muted
 from foveal.page.words import counted, listed, value_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
@@ -35,7 +35,7 @@ def travel(
 ) -> dict[str, Any] | None:
     """The matrix of the runs, a table of the sources of each, and comparisons: those given and those in the runs."""
     found = [finding for finding in findings if finding.result.get("sources")]
-    runs = [{"name": finding.name, "lines": [trained_on(finding)], "table": _table(finding)} for finding in found]
+    runs = [{"name": finding.name, "trained_on": trained_on(finding), "table": _table(finding)} for finding in found]
     folders = [*compared, *(folder for run in graders if is_comparison(folder := run.path / FOLDER))]
     tables = [_comparison(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
     return {"matrix": _matrix(found), "runs": runs, "compared": tables} if runs or tables else None
@@ -68,21 +68,16 @@ def _matrix(findings: Sequence[Finding]) -> Matrix | None:
         return None
     name = headline_names(findings[0].evidence)[0]
     columns = list(dict.fromkeys(one["source"] for finding in findings for one in finding.result["sources"]))
-    squares = []
-    for finding in findings:
-        own = {one["source"]: one for one in finding.result["sources"] if name in one["metrics"]}
-        squares.append([
-            Square(own[column]["metrics"][name], own[column]["held_out"]) if column in own else None
-            for column in columns
-        ])  # fmt: skip
+    own = [{one["source"]: Square(one["metrics"][name], one["held_out"])
+            for one in finding.result["sources"] if name in one["metrics"]} for finding in findings]  # fmt: skip
+    squares = [[row.get(column) for column in columns] for row in own]
     rows = [finding.name for finding in findings]
     return Matrix(title=METRIC_NAMES[name], rows=rows, columns=columns, squares=squares, down="run")
 
 
 def _table(finding: Finding) -> dict[str, Any]:
-    groups = [{**one, "column": "source", "value": one["source"] + (" (held out)" if one["held_out"] else "")}
-              for one in finding.result["sources"]]  # fmt: skip
-    return by_column(finding, "source", groups)
+    sources = finding.result["sources"]
+    return by_column(finding, [one | {"value": one["source"] + " (held out)" * one["held_out"]} for one in sources])
 
 
 def _comparison(folder: Path) -> dict[str, Any]:
@@ -96,22 +91,20 @@ def _means(table: pd.DataFrame) -> dict[str, Any]:
     """A row for each way, share and starting weights: the means over sources, seen and unseen, and the differences."""
     first = table[(table["metric"] == table["metric"].iloc[0]) & (table["tested_on"] == MEAN)]
     several, rows = first["init"].nunique() > 1, []
-    for (how, labels, init), own in first.groupby(["how", "labels", "init"], sort=False):
+    for _, own in first.groupby(["how", "labels", "init"], sort=False):
         for row in own.to_dict("records"):
             unseen = row["trained_on"] == OTHERS
-            name = f"{how}, {labels}, {init}: {'not trained on' if unseen else 'trained on'}"
-            value = value_cell({name: row[name] for name in ("value", "low", "high")})
-            gap = _difference(row, "gap", "gap_answer") if unseen else muted("–")
-            rows.append([name, value, gap, *([_difference(row, "difference", "answer")] if several else [])])
+            name = f"{row['how']}, {row['labels']}, {row['init']}: {'not trained on' if unseen else 'trained on'}"
+            shown: list[Shown] = [name, {key: row[key] for key in ("value", "low", "high")}]
+            shown.append(_difference(row, "gap", "gap_answer") if unseen else None)
+            rows.append([*shown, *([_difference(row, "difference", "answer")] if several else [])])
     metric, baseline = str(table["metric"].iloc[0]).replace("_", " "), str(first["init"].iloc[0])
     columns = ["mean over sources", metric, "unseen minus seen", *[f"minus {baseline}"] * several]
     return {"rows": rows, "columns": columns}
 
 
-def _difference(row: Mapping[Any, Any], name: str, sign: str) -> Cell:
-    """The cell of a paired difference; see compare/tables.py."""
+def _difference(row: Mapping[Any, Any], name: str, sign: str) -> Shown:
+    """A paired difference; see compare/tables.py."""
     if not row.get(sign):
         return muted("reference")
-    return difference_cell(
-        {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"], "answer": row[sign]}
-    )
+    return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"], "answer": row[sign]}

@@ -49,12 +49,8 @@ def headline_names(run: Evidence) -> list[str]:
 
 def kind_of(run: Evidence) -> str:
     """`linear probe of resnet18`, `pre-training of resnet18`, …"""
-    if run.verb == "pretrain":
-        kind = "pre-training"
-    elif run.options.get("freeze"):
-        kind = "linear probe"
-    else:
-        kind = "training" if run.options.get("init") == "random" else "fine-tune"
+    kind = "training" if run.options.get("init") == "random" else "fine-tune"
+    kind = "pre-training" if run.verb == "pretrain" else "linear probe" if run.options.get("freeze") else kind
     return f"{kind} of {run.options.get('encoder')}"
 
 
@@ -67,13 +63,13 @@ def start_of(run: Evidence) -> str:
 
 def what_was_trained(run: Evidence) -> str:
     """The network, its starting weights, its data, and the epoch that was kept."""
-    encoder = f"{run.options.get('encoder')}"
+    encoder = run.options.get("encoder")
     if run.verb == "pretrain":
         method, seen = str(run.options.get("method")), 0 if run.seen is None else len(run.seen)
         sets = ", ".join(Path(str(path)).name for path in run.options.get("data", []))
         how = f"pre-trained with {METHOD_NAMES.get(method, method)} on {counted(seen, 'image')} of {sets}, "
         how += f"for {counted(run.epochs_done, 'epoch')}{'' if method == 'supcon' else ' and without any grade'}."
-        how += "" if run.finished else f" It is not finished; the plan was {_epochs(run)}."
+        how += "" if run.finished else f" It is not finished; the plan was {counted(run.epochs, 'epoch')}."
         return f"{run.name} is {encoder}, starting from {start_of(run)} and {how}"
     learned = run.images("train") + (run.images("val") if run.options.get("folds") else 0)
     images = counted(learned, "graded photograph" if run.card.get("fundus") and run.ordered else "labelled image")
@@ -85,26 +81,24 @@ def what_was_trained(run: Evidence) -> str:
     return f"{run.name} is {kind} on {images} of “{run.card.get('title', 'an unknown set')}”. {which_epoch(run)}"
 
 
-def _epochs(run: Evidence) -> str:
-    """The planned number of epochs, `1 epoch`."""
-    return counted(int(run.options.get("epochs", 0)), "epoch")
-
-
 def which_epoch(run: Evidence) -> str:
     """The epoch that was kept and why, or how many epochs of an unfinished run are done."""
     if folds := run.options.get("folds"):
         return (
             f"It consists of {folds} graders, one per fold, each trained on the images outside its fold. All ran for "
-            f"{_epochs(run)}; no epoch was chosen using the images that it is judged on."
+            f"{counted(run.epochs, 'epoch')}; no epoch was chosen using the images that it is judged on."
         )
     if not run.finished:
-        return (
-            f"It is not finished: {run.epochs_done} of {_epochs(run)} {'is' if run.epochs_done == 1 else 'are'} done."
-        )
+        return f"It is not finished: {done_of(run)}."
     if not (validation := run.images("val")):
         return f"The last of {counted(run.epochs_done, 'epoch')} was kept, because there are no validation images."
-    kept, planned = run.model.get("best_epoch"), run.options.get("epochs")
-    return f"Epoch {kept} of {planned} was kept, the best on {counted(validation, 'validation image')}."
+    kept = run.model.get("best_epoch")
+    return f"Epoch {kept} of {run.epochs} was kept, the best on {counted(validation, 'validation image')}."
+
+
+def done_of(run: Evidence) -> str:
+    """`1 of 3 epochs is done`."""
+    return f"{run.epochs_done} of {counted(run.epochs, 'epoch')} {'is' if run.epochs_done == 1 else 'are'} done"
 
 
 def what_was_judged(finding: Finding) -> str:

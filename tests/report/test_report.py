@@ -16,7 +16,7 @@ from foveal.report.build import sections
 from foveal.report.evidence import forebears, read_evidence
 from foveal.report.findings import agree, find
 from foveal.report.limits import limits
-from foveal.report.making import leak_lines, leaked_ids
+from foveal.report.making import leaked_ids, leaks
 from foveal.report.summary import against_constant, against_first, verdicts, without_judgement
 from foveal.report.training import pretraining_panels
 
@@ -183,12 +183,15 @@ def test_leaks_are_shown(tmp_path, write_grader, page_of):
     (run / "seen.csv").write_text("sha256,id,set\n0,i3,ph\n0,i4,elsewhere\n", encoding="utf-8")
     evidence = read_evidence(run)
     assert leaked_ids(evidence) == ["i3"]
-    assert [tone for tone, _ in leak_lines(evidence, [])] == ["bad", "bad"]
+    assert leaks(evidence, [evidence]) == {"name": "run", "allowed": ["run", "run"], "seen": 2, "both": ["i3"],
+                                           "judged": 60, "folds": None, "untold": ""}  # fmt: skip
+    page = page_of(run)
+    assert page.count("--allow-leaks") == 2 and "1 judged image: i3" in page and 'class="checked"' not in page
     (run / "seen.csv").unlink()
-    assert [tone for tone, _ in leak_lines(read_evidence(run), [])] == ["bad", "bad"]
+    assert leaks(read_evidence(run), [])["seen"] is None and "has no seen.csv" in page_of(run)
     clean = write_grader(tmp_path / "clean", init="a.safetensors")
-    assert [tone for tone, _ in leak_lines(read_evidence(clean), [])] == ["good", "unsure"]
-    assert 'class="checked"' in page_of(clean)
+    assert leaks(read_evidence(clean), [])["untold"] == "a.safetensors"
+    assert 'class="checked"' in page_of(clean) and "a.safetensors, a file that" in page_of(clean)
 
 
 def test_metrics_are_made_once_and_must_fit(tmp_path, write_grader, page_of, refuses):

@@ -11,8 +11,8 @@ import foveal
 from foveal.report.calibration import kept
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
-from foveal.report.limits import missing_parts
-from foveal.report.operating import elsewhere, precision_here, threshold
+from foveal.report.limits import missing
+from foveal.report.operating import elsewhere, points_of, precision_here, threshold
 from foveal.report.quality import harm, lowest_group
 from foveal.report.summary import doubts
 
@@ -99,7 +99,7 @@ def test_one_missing_part_is_asked_for_alone(full_run, name):
         "stress": "how far image quality may fall",
     }
     wanted = known.get(name, name)
-    assert [what for what, _ in missing_parts(find([evidence]), [evidence])] == [f"full: {wanted}"]
+    assert [one["what"] for one in missing(find([evidence]), [evidence])] == [f"full: {wanted}"]
 
 
 def test_what_was_learned_from_is_hollow_only_where_the_table_tells(full_run, page_of):
@@ -176,14 +176,17 @@ def test_damaged_explanations_are_refused(full_run, page_of, refuses):
 def test_errors_of_two_folders_of_one_name_are_both_shown(full_run, tmp_path):
     other = shutil.copytree(full_run, tmp_path / "b" / full_run.name)
     shown = harm(find([read_evidence(full_run), read_evidence(other)]))
-    assert [run["name"] for run in shown["runs"]] == [full_run.name] * 2
+    assert [run["name"] for run in shown] == [full_run.name] * 2
 
 
 def test_elsewhere_is_arithmetic():
-    point = {"name": "x", "sensitivity": {"value": 0.9}, "specificity": {"value": 0.8}}
-    row = next(row for row in elsewhere(point) if row[0].startswith("10"))
+    point = {"target": "x", "sensitivity": 0.9, "specificity": {"value": 0.8}}
+    (known,), (unknown,) = (
+        points_of({"operating_points": [one]}, "x") for one in (point, point | {"specificity": None})
+    )
+    row = next(row for row in elsewhere(known) if row[0].startswith("10"))
     assert row[1:5] == ["270", "90", "10", "180"]
-    assert elsewhere({"sensitivity": 0.9}) == []
+    assert elsewhere(unknown) == []
 
 
 def answers(page: str) -> list[str]:
