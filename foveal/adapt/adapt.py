@@ -33,14 +33,14 @@ from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import fit_referral
 from foveal.files import is_free, json_ready, read_json, write_json, write_table
 from foveal.page.words import counted, difference_with_interval, percent
-from foveal.predict.cohort import PARENT, cohort_set
+from foveal.predict.cohort import PARENT, cohort_set, unlearned
 from foveal.readout.adjustment import shifted
 from foveal.readout.oedema import labelled_oedema, predicted_oedema
 from foveal.readout.predictions import probability_columns, read_predictions
-from foveal.readout.readout import LEAST_IMAGES, Readout, crossed_by, write_readout
+from foveal.readout.readout import LEAST_IMAGES, Readout, crossed, write_readout
 from foveal.readout.referral import check_referral, score
 from foveal.runs import provenance, read_model
-from foveal.sets.leaks import TAUGHT, find_seen, read_seen, seen_of, write_seen
+from foveal.sets.leaks import TAUGHT, read_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes, parts_of_groups
 
@@ -69,8 +69,7 @@ def adapt(config: AdaptConfig) -> Path:
     from foveal.distributed import choose_device
     from foveal.predict.predictor import Predictor
 
-    run = config.run.resolve()
-    source = config.to.resolve()
+    run, source = config.run.resolve(), config.to.resolve()
     out = run.with_name(f"{run.name}-{(source.parent if source.is_file() else source).name}")
     model = read_model(run)
     _check(config, out, model)
@@ -80,13 +79,18 @@ def adapt(config: AdaptConfig) -> Path:
     answers = predictor.raw_answers_of(prepared, records)
     assert answers.probabilities is not None
     raw, home = answers.probabilities.astype(float), predictor.readout
-    extra = None if answers.second is None else predictor.second_table(prepared, records, answers.second)
+    extra = predictor.second_table(answers, prepared, records)
     if config.prevalence:
-        fitted, graded, about = _by_shares(run, home, raw, predictor.classes)
+        fitted, about = _by_shares(run, home, raw, predictor.classes)
+        graded = read(fitted, raw)
         sets = fitted.sets(*graded)
     else:
-        fitted, graded, sets, about = _by_grades(home, raw, records, extra, predictor.scale)
-    _copy(run, out, model)
+        fitted, graded, sets, about = _by_grades(home, raw, records, extra)
+    for name in (".", *model.get("members", ())):
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for file in COPIED:
+            if (run / name / file).is_file():
+                shutil.copyfile(run / name / file, out / name / file)
     learned = records if config.prevalence else records[records["split"] != "test"]
     own = seen_of([(prepared, learned)]).assign(taught="" if config.prevalence else TAUGHT)
     write_seen(out, own, read_seen(str(run)))
@@ -95,15 +99,11 @@ def adapt(config: AdaptConfig) -> Path:
     made = provenance(config, {str(config.to): prepared.card["content_hash"]})
     write_json(out / "provenance.json", read_json(run / "provenance.json") | {"parent": str(run), "adapted": made})
     write_json(out / FILE, json_ready(about | {"photographs": len(learned)}))
-    oedema = None if extra is None else predicted_oedema(extra)
     known = records.assign(split=records["split"].where(records["split"].isin(("test", "unlabelled")), "val"))
     before = read(home, raw)
-    for file, readout, answer, words in (
-        (PARENT, home, before, home.sets(*before)), ("predictions.csv", fitted, graded, sets),
-    ):  # fmt: skip
-        predictor.readout = readout
-        table = predictor.table(known, answer[0], graded=(answer[1], words), oedema=oedema)
-        write_table(out / file, table if extra is None else table.join(extra.set_index(table.index)))
+    write_table(out / PARENT, predictor.table(known, before[0], (before[1], home.sets(*before)), extra))
+    predictor.readout = fitted
+    write_table(out / "predictions.csv", predictor.table(known, graded[0], (graded[1], sets), extra))
     say(f"adapted run: {out}")
     say(f"next: foveal evaluate {out}" if records["label"].notna().any() else f"next: foveal predict {out} …")
     return out
@@ -122,13 +122,7 @@ def _check(config: AdaptConfig, out: Path, model: dict[str, Any]) -> None:
 def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
     """The records to use, without those that the run has learned from; FovealError if too few are left."""
     records = prepared.records if config.prevalence else prepared.records[prepared.records["label"].notna()]
-    learned = find_seen(prepared, records, read_seen(str(config.run)))
-    if len(learned):
-        if len(learned) == len(records):
-            what = f"{config.run} has learned from all {counted(len(records), 'photograph')} of {config.to}"
-            raise FovealError("leak.seen", what, fix="adapt it with photographs of other patients")
-        warn(f"{counted(len(learned), 'photograph')} that {config.run} has learned from are left out")
-    left = records[~records["id"].isin(learned["id"])].reset_index(drop=True)
+    left = records[unlearned(config.run, config.to, prepared, records)].reset_index(drop=True)
     usable = len(left) if config.prevalence else int((left["split"] != "test").sum())
     if usable < LEAST_IMAGES:
         what = f"{config.to} has {counted(usable, 'photograph')} to fit on, outside its test part"
@@ -137,18 +131,18 @@ def _usable(config: AdaptConfig, prepared: PreparedSet) -> pd.DataFrame:
 
 
 def _by_grades(
-    home: Readout, raw: np.ndarray, records: pd.DataFrame, extra: pd.DataFrame | None, scale: Any
+    home: Readout, raw: np.ndarray, records: pd.DataFrame, extra: pd.DataFrame | None
 ) -> tuple[Readout, Graded, list[str], dict[str, Any]]:
     """The fitted readout; probabilities, grades and sets of all records, out of fold where it was fitted; gains."""
     fit = (records["split"] != "test").to_numpy()
     labels, units = records["label"].to_numpy(np.int64), group_codes(records["group"])
     own, grades_of, groups = raw[fit], labels[fit], np.unique(units[fit], return_inverse=True)[1]
-    lowest = home.referral.lowest if home.referral else None
-    positive = labels >= (lowest or 0) if extra is None else (labels >= (lowest or 0)) | labelled_oedema(extra)
-    if home.referral is not None:
-        check_referral(home.referral.least, lowest, np.where(positive[fit], lowest or 0, -1))
-    parts, resampling = parts_of_groups(groups.astype(str), SEED), Resampling(groups)
-    probabilities, grades, words = crossed_by(
+    referral = home.referral
+    if referral is not None:
+        positive = (labels >= referral.lowest) | (False if extra is None else labelled_oedema(extra))
+        check_referral(referral.least, 1, positive[fit])
+    parts = parts_of_groups(groups.astype(str), SEED)
+    probabilities, grades, words = crossed(
         lambda chosen: fit_clinic(home, own[chosen], grades_of[chosen], groups[chosen]), own, parts
     )
     before = read(home, own)
@@ -159,19 +153,16 @@ def _by_grades(
     everything = read(fitted, raw)
     sets = np.array(fitted.sets(*everything), dtype=object)
     everything[0][fit], everything[1][fit], sets[fit] = probabilities, grades, words
-    if home.referral is not None and lowest is not None:
-        scores = score(everything[0], lowest, None if extra is None else predicted_oedema(extra))
-        fitted = replace(fitted, referral=fit_referral(scores[fit], positive[fit], groups, home.referral.least, lowest))
-    gained = gains(grades_of, before, (probabilities, grades), resampling)
+    if referral is not None:
+        scores = score(everything[0], referral.lowest, None if extra is None else predicted_oedema(extra))[fit]
+        fitted = replace(fitted, referral=fit_referral(scores, positive[fit], groups, referral.least, referral.lowest))
+    gained = gains(grades_of, before, (probabilities, grades), Resampling(groups))
     rows = curve(home, own, grades_of, groups)
-    shown = [[str(row["photographs"]), str(row["judged"]), *_words(row)] for row in rows]
-    shown.append([f"{len(own)} (all)", f"{len(own)}, out of fold", *_words(gained)])
+    whole = {"photographs": f"{len(own)} (all)", "judged": f"{len(own)}, out of fold", **gained}
+    shown = [[str(row["photographs"]), str(row["judged"]), *(difference_with_interval(row[name]) for name in NAMES)]
+             for row in [*rows, whole]]  # fmt: skip
     show_table("gain over the parent", ["photographs", "judged on", "kappa", "accuracy", "log-loss"], shown)
     return fitted, everything, list(sets), {"gains": gained, "curve": rows}
-
-
-def _words(gained: dict[str, Any]) -> list[str]:
-    return [difference_with_interval(gained[name]) for name in NAMES]
 
 
 def _refuse(gain: float, error: float, count: int) -> None:
@@ -186,8 +177,8 @@ def _refuse(gain: float, error: float, count: int) -> None:
     raise FovealError("adapt.too_few", what, expected=expected, fix=fix)
 
 
-def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) -> tuple[Readout, Graded, dict[str, Any]]:
-    """The readout for the estimated shares of the classes, what it answers, and the shares; without grades."""
+def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) -> tuple[Readout, dict[str, Any]]:
+    """The readout for the estimated shares of the classes, and the shares; without grades."""
     file = run / "predictions.csv"
     table = read_predictions(file) if file.is_file() else pd.DataFrame({"split": [], "label": []})
     own = table[(table["split"] == "val") & table["label"].notna()]
@@ -199,18 +190,8 @@ def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) ->
         raise FovealError("option.conflict", what, fix="leave out --prevalence, and grade photographs of the clinic")
     at_home = own[probability_columns(own)].to_numpy(float)
     adjustment, shares = shifted(home.probabilities(raw), at_home, own["label"].to_numpy(np.int64))
-    fitted = replace(home, adjustment=adjustment)
     pairs = ", ".join(f"{name} {percent(share)}" for name, share in zip(classes, shares, strict=True))
     say(f"estimated shares of {counted(len(raw), 'photograph')}: {pairs}")
     warn("the estimate is right only if photographs of one grade look alike here and at home: another camera breaks "
          "this. Grades stay; check the probabilities on graded photographs")  # fmt: skip
-    return fitted, read(fitted, raw), {"shares": shares.tolist()}
-
-
-def _copy(run: Path, out: Path, model: dict[str, Any]) -> None:
-    """Copy what `predict` and `report` need of the run, and of its folds."""
-    for name in (".", *model.get("members", ())):
-        (out / name).mkdir(parents=True, exist_ok=True)
-        for file in COPIED:
-            if (run / name / file).is_file():
-                shutil.copyfile(run / name / file, out / name / file)
+    return replace(home, adjustment=adjustment), {"shares": shares.tolist()}

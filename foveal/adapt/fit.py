@@ -1,17 +1,13 @@
 """Fit the readout of a grader to the graded photographs of a clinic, and measure what so many of them bring.
 
-    readout = fit_clinic(home, raw, labels, groups)       # an adjustment of the probabilities, and cutoffs
-    gained = gains(labels, before, after, resampling)     # kappa, accuracy and log-loss against the parent, paired
-    rows = curve(home, raw, labels, groups)               # the same with 25, 50, 100, 200 photographs, on the others
-
 Each step away from the parent must be better out of fold, on other patients, by more than its standard error: weights
 of the classes beside a temperature, and other cutoffs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +19,7 @@ from foveal.readout.adjustment import fit_adjustment
 from foveal.readout.calibration import LEAST_PROBABILITY
 from foveal.readout.cutoffs import choose_cutoffs
 from foveal.readout.decisions import place_of
-from foveal.readout.readout import Readout, fit_limits
+from foveal.readout.readout import Readout, crossed, fit_limits
 from foveal.sets.splits import draw_groups, parts_of_groups
 
 SIZES = (25, 50, 100, 200)  # photographs, of the curve
@@ -37,9 +33,13 @@ Graded = tuple[np.ndarray, np.ndarray]  # probabilities [n, K] and grades int [n
 def fit_clinic(home: Readout, raw: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Readout:
     """The readout `home` of a grader, fitted to raw probabilities [n, K] with labels int [n] and groups int [n]."""
     before, parts = home.probabilities(raw), parts_of_groups(groups.astype(str), SEED)
-    plain, weighted = (_left_out(before, labels, parts, weighted=weighted) for weighted in (False, True))
+
+    def adjusted(chosen: np.ndarray, *, weighted: bool) -> Readout:
+        return replace(home, adjustment=fit_adjustment(before[chosen], labels[chosen], weighted=weighted), limits=None)
+
+    plain, weighted = (crossed(partial(adjusted, weighted=weighted), raw, parts)[0] for weighted in (False, True))
     gain, error = loss_gained(labels, plain, weighted, groups)
-    adjustment = fit_adjustment(before, labels, weighted=gain > error)
+    adjustment = fit_adjustment(before, labels, weighted=gain > error and len(np.unique(parts)) > 1)
     cutoffs = home.cutoffs
     if home.decision != "most_probable" and home.ordered:
         truth = np.eye(raw.shape[1])[labels] if home.steps is None else adjustment.applied(before)
@@ -49,24 +49,13 @@ def fit_clinic(home: Readout, raw: np.ndarray, labels: np.ndarray, groups: np.nd
     return replace(home, adjustment=adjustment, cutoffs=cutoffs, limits=limits, images=len(labels))
 
 
-def _left_out(before: np.ndarray, labels: np.ndarray, parts: np.ndarray, *, weighted: bool) -> np.ndarray:
-    """Probabilities [n, K], adjusted in each part by what was fitted on the other parts; unchanged with one part."""
-    after = before.copy()
-    for part in np.unique(parts):
-        own = parts == part
-        if not own.all():
-            after[own] = fit_adjustment(before[~own], labels[~own], weighted=weighted).applied(before[own])
-    return after
-
-
 def log_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """float [n]: the log-loss of each image."""
     return np.asarray(-np.log(probabilities[np.arange(len(labels)), labels].clip(LEAST_PROBABILITY)))
 
 
 def loss_gained(labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """By how much the mean log-loss is lower with probabilities `after` than `before` [n, K]; standard error over
-    groups int [n]."""
+    """By how much `after` lowers the mean log-loss of `before`, probabilities [n, K], and its error over groups [n]."""
     gained = log_losses(before, labels) - log_losses(after, labels)
     by_group = np.bincount(groups, gained - gained.mean())
     return float(gained.mean()), float(np.sqrt((by_group**2).sum()) / len(labels))
@@ -74,10 +63,8 @@ def loss_gained(labels: np.ndarray, before: np.ndarray, after: np.ndarray, group
 
 def gains(labels: np.ndarray, before: Graded, after: Graded, resampling: Resampling) -> dict[str, Any]:
     """name -> value, low, high and answer: after minus before, on the same images."""
-    return {
-        name: _entry(*found, resampling, name)
-        for name, found in _differences(labels, before, after, resampling).items()
-    }
+    found = _differences(labels, before, after, resampling)
+    return {name: _entry(*figure, resampling, name) for name, figure in found.items()}
 
 
 def _differences(
@@ -85,11 +72,9 @@ def _differences(
 ) -> dict[str, tuple[float, np.ndarray]]:
     """name -> after minus before, and its value in every resample [R]."""
     classes, found = before[0].shape[1], {}
-    graded: dict[str, Callable[[np.ndarray], np.ndarray]]
-    graded = {"quadratic_kappa": metrics.quadratic_kappa, "accuracy": metrics.accuracy}
-    for name, metric in graded.items():
+    for metric in (metrics.quadratic_kappa, metrics.accuracy):
         one, other = (resampling.graded(metric, labels, grades, classes) for _, grades in (before, after))
-        found[name] = other[0] - one[0], other[1] - one[1]
+        found[metric.__name__] = other[0] - one[0], other[1] - one[1]
     lost = log_losses(after[0], labels) - log_losses(before[0], labels)
     return found | {"log_loss": resampling.ratio(lost, np.ones(len(lost)))}
 
@@ -103,8 +88,8 @@ def _entry(value: float, drawn: np.ndarray, resampling: Resampling, name: str) -
 def curve(home: Readout, raw: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> list[dict[str, Any]]:
     """A row per size: photographs, judged (the mean number), and the gains on the photographs that were not drawn.
 
-    Values are means over `REPEATS` drawings of whole patients; the intervals are those of these means for other
-    patients. Sizes that leave fewer than `LEAST_JUDGED` photographs are left out.
+    Values are means over `REPEATS` drawings of whole patients, and intervals those of these means. Sizes that leave
+    fewer than `LEAST_JUDGED` photographs are left out.
     """
     generator, resampling, rows = np.random.default_rng(SEED), Resampling(groups), []
     for size in SIZES:
@@ -112,20 +97,17 @@ def curve(home: Readout, raw: np.ndarray, labels: np.ndarray, groups: np.ndarray
         drawings = [drawn for drawn in drawings if (~drawn).sum() >= LEAST_JUDGED]
         if not drawings or size > len(labels) - LEAST_JUDGED:
             break
-        found = [_one_drawing(home, raw, labels, groups, drawn, resampling) for drawn in drawings]
+        found = []
+        for drawn in drawings:
+            fitted, rest = fit_clinic(home, raw[drawn], labels[drawn], groups[drawn]), raw[~drawn]
+            pair = read(home, rest), read(fitted, rest)
+            found.append(_differences(labels[~drawn], *pair, resampling.part(~drawn)))
         row: dict[str, Any] = {"photographs": size, "judged": round(float(np.mean([(~one).sum() for one in drawings])))}
         for name in NAMES:
             value = float(np.mean([one[name][0] for one in found]))
             row[name] = _entry(value, np.mean([one[name][1] for one in found], axis=0), resampling, name)
         rows.append(row)
     return rows
-
-
-def _one_drawing(
-    home: Readout, raw: np.ndarray, labels: np.ndarray, groups: np.ndarray, drawn: np.ndarray, resampling: Resampling
-) -> dict[str, tuple[float, np.ndarray]]:
-    fitted = fit_clinic(home, raw[drawn], labels[drawn], groups[drawn])
-    return _differences(labels[~drawn], read(home, raw[~drawn]), read(fitted, raw[~drawn]), resampling.part(~drawn))
 
 
 def read(readout: Readout, raw: np.ndarray) -> Graded:

@@ -4,13 +4,10 @@
 
 comparison.json   a list with an entry per OLD: run, versus, n, differences (name -> value, low, high, answer; paired),
                   mcnemar, verdict (better, worse or cannot tell, in quadratic kappa or, without order, accuracy),
-                  changed (counts), sentence, and record: folder, command, code, data, weights and figures of both
+                  changed (counts), sentence, and record: folder, command, code, data, weights and figures of both, as
+                  a predetermined change control plan asks for (FDA, 2024)
 comparison.csv    the differences, with a row per pair and metric
-changes.csv       a row per photograph whose grade or referral changed: versus, id, group, label, old_grade, new_grade,
-                  old_referable, new_referable
-
-The record is what a predetermined change control plan asks for (FDA, 2024): what was changed, from which data, and
-what it did to whom.
+changes.csv       a row per photograph whose grade or referral changed
 """
 
 from __future__ import annotations
@@ -44,34 +41,30 @@ def compare_with(
     """An entry of comparison.json, and its rows of changes.csv. new, old: labelled rows; runs: the folders of both."""
     cut = scale.cuts.get("referable")
     pair = paired_difference(old, new, cut)
-    names = [str(run) for run in runs]
     figure = "quadratic_kappa" if scale.ordered else "accuracy"
     both = sorted(set(new["id"]) & set(old["id"]))
-    shared = [table.set_index("id").loc[both] for table in (new, old)]
-    changes = _changes(shared[0], shared[1], cut)
+    new, old = (table.set_index("id").loc[both] for table in (new, old))
+    changes = _changes(new, old, cut)
     entry = {
-        "run": names[0], "versus": names[1], "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair,
-        "verdict": pair[figure]["answer"], "changed": _counts(changes, shared[0], cut),
-        "sentence": f"{names[0]} compared with {names[1]}: {describe(pair | {'n': len(shared[0])})}",
-        "record": {
-            name: {**record_of(run), "figures": _figures(table, scale)}
-            for name, run, table in zip(("new", "old"), runs, shared, strict=True)
-        },
+        "run": str(runs[0]), "versus": str(runs[1]), "sentence": f"{runs[0]} compared with {runs[1]}: {describe(pair)}",
+        "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair, "verdict": pair[figure]["answer"],
+        "changed": _counts(changes, new, cut),
+        "record": {"new": record_of(runs[0]) | {"figures": _figures(new, scale)},
+                   "old": record_of(runs[1]) | {"figures": _figures(old, scale)}},
     }  # fmt: skip
-    return entry, changes.assign(versus=names[1])
+    return entry, changes.assign(versus=str(runs[1]))
 
 
 def _changes(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> pd.DataFrame:
     """The photographs, in one order in both tables, whose grade or referral differs."""
     table = pd.DataFrame({
         "id": new.index, "group": new["group"].fillna("").to_numpy(), "label": new["label"].to_numpy(),
-        "old_grade": old["grade"].to_numpy(), "new_grade": new["grade"].to_numpy(), "old_referable": pd.NA,
-        "new_referable": pd.NA,
+        "old_grade": old["grade"].to_numpy(), "new_grade": new["grade"].to_numpy(),
+        "old_referable": pd.NA if cut is None else calls_of(old, cut) * 1,
+        "new_referable": pd.NA if cut is None else calls_of(new, cut) * 1,
     })  # fmt: skip
     differs = table["old_grade"] != table["new_grade"]
     if cut is not None:
-        for name, rows in (("old_referable", old), ("new_referable", new)):
-            table[name] = calls_of(rows, cut) * 1
         differs |= table["old_referable"] != table["new_referable"]
     return table[differs.to_numpy(bool)].reset_index(drop=True)
 
@@ -99,8 +92,7 @@ def _figures(table: pd.DataFrame, scale: Scale) -> dict[str, Any]:
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     resampling = Resampling(group_codes(table["group"]))
     chosen = [metrics.quadratic_kappa] * scale.ordered + [metrics.accuracy]
-    return {metric.__name__: resampling.entry(*resampling.graded(metric, labels, grades, len(scale.names)), len(labels))
-            for metric in chosen}  # fmt: skip
+    return {metric.__name__: resampling.of_grades(metric, labels, grades, len(scale.names)) for metric in chosen}
 
 
 def record_of(run: Path) -> dict[str, Any]:
@@ -131,18 +123,12 @@ def write_comparison(folder: Path, entries: Sequence[Mapping[str, Any]], changes
         right = f"{one['run']} is right on {counted(test['only_second'], 'image')}, only {one['versus']} on"
         say(f"{one['verdict']}: {one['sentence']}")
         say(f"only {right} {test['only_first']} (McNemar mid-p {test['mid_p']:.3g})")
-        say("; ".join(_said(one["changed"])))
+        said = [f"changed: the grade of {counted(one['changed']['grades'], 'photograph')}"]
+        for name, people in list(one["changed"].items())[1:]:
+            ill = f"{people['with_disease']} of them with referable disease"
+            said.append(f"{name.replace('_', ' ')}: {counted(people['patients'], 'patient')}, {ill}")
+        say("; ".join(said))
     write_json(folder / FILE, json_ready(list(entries)))
     write_table((folder / FILE).with_suffix(".csv"), pd.DataFrame(rows))
     write_table(folder / "changes.csv", pd.concat(changes)[["versus", *SHOWN]])
     say(f"comparison: {folder / FILE}; every change: {folder / 'changes.csv'}")
-
-
-def _said(changed: Mapping[str, Any]) -> list[str]:
-    lines = [f"changed: the grade of {counted(changed['grades'], 'photograph')}"]
-    for name in ("newly_referred", "no_longer_referred"):
-        if name in changed:
-            one = changed[name]
-            ill = f"{one['with_disease']} of them with referable disease"
-            lines.append(f"{name.replace('_', ' ')}: {counted(one['patients'], 'patient')}, {ill}")
-    return lines

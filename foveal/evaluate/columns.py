@@ -50,21 +50,15 @@ def measure_second(table: pd.DataFrame, resampling: Resampling) -> dict[str, Any
     for name, classes in tasks_in(table).items():
         text = table[name].fillna("").astype(str)
         known = text.isin(classes).to_numpy()
-        if known.sum() >= 2:
-            probabilities = table.loc[known, [f"{name}={value}" for value in classes]].to_numpy(float)
-            labels = text[known].map({value: number for number, value in enumerate(classes)}).to_numpy(np.int64)
-            found[name] = _figures(probabilities, labels, classes, resampling.part(known))
-    return found
-
-
-def _figures(
-    probabilities: np.ndarray, labels: np.ndarray, classes: list[str], resampling: Resampling
-) -> dict[str, Any]:
-    accuracy = resampling.mean(probabilities.argmax(1) == labels, is_share=True)
-    found = {"accuracy": accuracy | {"constant": float(np.bincount(labels).max() / len(labels))}}
-    for k in range(len(classes)) if len(classes) > 2 else (1,):
-        area = roc_area(probabilities[:, k], labels == k, resampling)
-        found[f"auc of {classes[k]}"] = resampling.entry(*area, len(labels)) | {"constant": 0.5}
+        if known.sum() < 2:
+            continue
+        probabilities = table.loc[known, [f"{name}={value}" for value in classes]].to_numpy(float)
+        labels, part = text[known].map(classes.index).to_numpy(np.int64), resampling.part(known)
+        accuracy = part.mean(probabilities.argmax(1) == labels, is_share=True)
+        found[name] = {"accuracy": accuracy | {"constant": float(np.bincount(labels).max() / len(labels))}}
+        for k in range(len(classes)) if len(classes) > 2 else (1,):
+            area = roc_area(probabilities[:, k], labels == k, part)
+            found[name][f"auc of {classes[k]}"] = part.entry(*area, len(labels)) | {"constant": 0.5}
     return found
 
 
@@ -83,9 +77,8 @@ def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampli
     inside, size = members[np.arange(len(labels)), labels], members.sum(1)
     found = {"coverage": resampling.mean(inside, is_share=True), "size": resampling.mean(size),
              "single": resampling.mean(size == 1, is_share=True)}  # fmt: skip
-    for k, name in enumerate(names):
-        if (labels == k).any():
-            found[f"coverage of {name}"] = resampling.mean(inside, labels == k, is_share=True)
+    for k in np.unique(labels):
+        found[f"coverage of {names[k]}"] = resampling.mean(inside, labels == k, is_share=True)
     return found
 
 
@@ -104,9 +97,8 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
     if both.sum() < 2:
         what = f"--second-reader {column}: {counted(int(both.sum()), 'evaluated image')} with a second reading"
         raise FovealError("label.none", what, expected="at least 2")
-    part = resampling.part(both)
-    kappa = part.graded(metrics.quadratic_kappa, labels[both], second[both], len(names))
-    return part.entry(*kappa, int(both.sum())) | {"column": column}
+    kappa = resampling.part(both).of_grades(metrics.quadratic_kappa, labels[both], second[both], len(names))
+    return kappa | {"column": column}
 
 
 def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str], option: str = "--by") -> pd.DataFrame:
@@ -176,39 +168,27 @@ def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
 def subgroups(
     table: pd.DataFrame, columns: Sequence[str], scale: Scale, resampling: Resampling
 ) -> list[dict[str, Any]]:
-    """Metrics of every subgroup of labelled rows, with the resamples of all rows.
-
-    Kappa, accuracy, referable AUC, and sensitivity and specificity of the referral in use.
-    """
-    found = []
-    for column in columns:
-        for value, chosen in members(table[column], column).items():
-            if not chosen.any():
-                continue
-            part = resampling.part(chosen)
-            small = is_small(int(chosen.sum()), part)
-            about = {"column": column, "value": value, "n": int(chosen.sum()), "groups": part.groups, "small": small}
-            found.append(about | {"metrics": measure_subgroup(table[chosen], scale, part)})
-    return found
-
-
-def is_small(images: int, resampling: Resampling) -> bool:
-    """Whether a subgroup has too few images or groups for any conclusion."""
-    return images < FEW_IMAGES or resampling.groups < FEW_GROUPS
+    """column, value and the figures of every subgroup of labelled rows, with the resamples of all rows."""
+    return [{"column": column, "value": value} | measure_subgroup(table[chosen], scale, resampling.part(chosen))
+            for column in columns for value, chosen in members(table[column], column).items() if chosen.any()
+            ]  # fmt: skip
 
 
 def measure_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
-    """name -> value, low, high, n and noise of the labelled rows of one subgroup; see `subgroups`."""
+    """n, groups, small and metrics of the labelled rows of one subgroup.
+
+    metrics: name -> value, low, high, n and noise. small: whether there is too little for any conclusion.
+    """
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     found = {}
     if scale.ordered:
-        kappa = resampling.graded(metrics.quadratic_kappa, labels, grades, len(scale.names))
-        found["quadratic_kappa"] = resampling.entry(*kappa, len(table))
+        found["quadratic_kappa"] = resampling.of_grades(metrics.quadratic_kappa, labels, grades, len(scale.names))
     found["accuracy"] = resampling.mean(grades == labels, is_share=True)
     if "referable" in scale.cuts:
         called, (scores, true) = calls_of(table, scale.cuts["referable"]), severity(table, scale.cuts["referable"])
         found["sensitivity"] = resampling.mean(called, true, is_share=True)
         found["specificity"] = resampling.mean(~called, ~true, is_share=True)
-        area = roc_area(scores, true, resampling)
-        found["referable_auc"] = resampling.entry(*area, len(table))
-    return found
+        found["referable_auc"] = resampling.entry(*roc_area(scores, true, resampling), len(table))
+    groups = resampling.groups
+    small = len(table) < FEW_IMAGES or groups < FEW_GROUPS
+    return {"n": len(table), "groups": groups, "small": small, "metrics": found}

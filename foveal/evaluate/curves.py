@@ -1,10 +1,7 @@
 """Figures of probabilities: ROC and precision-recall curves, the areas under them, and calibration.
 
-At a threshold t, all images with score >= t are called positive. Images with equal scores are always on the same side,
-so a tie is a single corner of a curve.
-
-Calibration: of the images with a confidence of 80 %, 80 % should be correct. All its figures are for the most probable
-class. This is not always the grade: a grader of ordered classes may round the expected grade instead.
+At a threshold t, all images with score >= t are called positive, so a tie is a single corner of a curve. Calibration is
+that of the most probable class, which is not always the grade.
 """
 
 from __future__ import annotations
@@ -24,10 +21,7 @@ BLOCK = 512  # images at a time, so that their weights in all resamples fit in t
 
 
 def corners(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds [T] in descending order, with the number of true and of false positives [T] at each.
-
-    scores: [n]; positive: bool [n].
-    """
+    """Thresholds [T] of scores [n] in descending order, with the number of true and of false positives [T] at each."""
     order = np.argsort(-scores, kind="stable")
     ends = _tie_ends(scores[order])
     hits = np.cumsum(positive[order])[ends]
@@ -63,8 +57,7 @@ def roc_area(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -
 def resampled_areas(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:
     """Area under the ROC curve [R] and average precision [R] of every resample; nan if all its images are one kind.
 
-    scores: [n]; positive: bool [n]. Images are processed by descending score, a block at a time, with one running sum
-    for all resamples: time grows with n x R, memory with R.
+    scores: [n]; positive: bool [n]. Images are processed by descending score, a block at a time, to limit the memory.
     """
     order = np.argsort(-scores, kind="stable")
     units, hit, keys = resampling.units[order], positive[order], _keys(scores[order], positive[order])
@@ -123,9 +116,8 @@ def _thinned(points: np.ndarray) -> list[list[float]]:
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """{"bins": [low, high, confidence, accuracy, n], "luck"} of probabilities [n, K] and labels int [n].
 
-    Each bin has the same number of images (at most 15 bins, at least 20 images each); images with equal confidence
-    share a bin. `luck` is the calibration error that a perfectly calibrated grader would show on average by chance
-    alone, with this number of images (normal approximation per bin).
+    `luck` is the calibration error that a perfectly calibrated grader would show on average by chance alone, with this
+    number of images (normal approximation per bin).
     """
     confidence, right = _top(probabilities, labels)
     bins, found, luck = equal_mass_bins(confidence), [], 0.0
@@ -138,7 +130,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]
 
 
 def equal_mass_bins(confidence: np.ndarray) -> np.ndarray:
-    """int [n]: the bin of each image; images with equal confidence share a bin."""
+    """int [n]: the bin of each image: at most 15, of at least 20 images; images with equal confidence share a bin."""
     bins = int(np.clip(len(confidence) // FEWEST_IN_A_BIN, 1, MOST_BINS))
     edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins))
     return np.searchsorted(edges, confidence, side="right")
@@ -147,11 +139,10 @@ def equal_mass_bins(confidence: np.ndarray) -> np.ndarray:
 def calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling
 ) -> tuple[float, np.ndarray]:
-    """Expected calibration error, and its value in every resample [R], with the same bins.
+    """Expected calibration error (Naeini et al. 2015, Guo et al. 2017), 0 (best) to 1, and that of every resample [R].
 
-    The gap between mean confidence and accuracy of the most probable class, averaged over bins weighted by their size
-    (Naeini et al. 2015, Guo et al. 2017), here with equally many images per bin. 0 is best, 1 is worst. Gaps are
-    absolute, so resampling noise raises the resampled values; the mean excess is subtracted.
+    Bins have equally many images. Gaps are absolute, so resampling noise raises the resampled values; the mean excess
+    is subtracted.
     """
     confidence, right = _top(probabilities, labels)
     members = equal_mass_bins(confidence)[:, None] == np.arange(MOST_BINS)

@@ -22,26 +22,21 @@ CAVEAT = "McNemar's test assumes independent images; if patients have several im
 
 
 def paired_difference(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    referable_from: int | None = None,
-    resamples: int = RESAMPLES,
+    first: pd.DataFrame, second: pd.DataFrame, referable_from: int | None = None, resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Quadratic kappa, accuracy and, with a lowest referable class, referable AUC of `second` minus those of `first`.
 
-    Uses the labelled images that both tables contain. Both resample the same groups, so variation that they share
-    cancels out. Returns n, name -> value, low, high, answer, and `mcnemar`, which compares the numbers of images that
-    only one of the two graded correctly. FovealError for different classes, different labels or fewer than 2 common
-    images.
+    Uses the labelled images that both tables contain. Returns n, name -> value, low, high, answer, and `mcnemar`.
+    FovealError for different classes, different labels or fewer than 2 common images.
     """
     pairs, classes = _pairs(first, second), len(probability_columns(first))
     labels, resampling = pairs["label"].to_numpy(np.int64), Resampling(group_codes(pairs["group"]), resamples, seed)
     given = [pairs[column].to_numpy(np.int64) for column in ("grade", "grade_second")]
     result: dict[str, Any] = {"n": len(pairs)}
-    for name, metric in (("quadratic_kappa", metrics.quadratic_kappa), ("accuracy", metrics.accuracy)):
+    for metric in (metrics.quadratic_kappa, metrics.accuracy):
         before, after = (resampling.graded(metric, labels, grades, classes) for grades in given)
-        result[name] = difference(before, after, resampling)
+        result[metric.__name__] = difference(before, after, resampling)
     if referable_from is not None and 0 < referable_from < classes:
         rows = [table.set_index("id").loc[pairs["id"]] for table in (first, second)]
         (one, first_truth), (other, second_truth) = (severity(table, referable_from) for table in rows)
@@ -68,10 +63,9 @@ def answer(low: float, high: float) -> str:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
-    """McNemar's test for two graders; first, second: bool [n], which of the same images each graded correctly.
+    """McNemar's test, exact and mid-p, two-sided (Fagerland, Lydersen and Laake 2013).
 
-    Exact and mid-p, two-sided (Fagerland, Lydersen and Laake 2013). The exact test is conservative; mid-p counts only
-    half of the probability of the observed result.
+    first, second: bool [n], which of the same images each grader graded correctly.
     """
     only = int((first & ~second).sum()), int((second & ~first).sum())
     n, fewer = sum(only), min(only)
@@ -82,16 +76,15 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
 
 def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The labelled images that both tables contain; columns of the second end in `_second`."""
-    classes = [len(probability_columns(table)) for table in (first, second)]
-    if classes[0] != classes[1]:
-        raise FovealError("predictions.classes", f"the compared tables have {classes[0]} and {classes[1]} classes")
+    one, other = (len(probability_columns(table)) for table in (first, second))
+    if one != other:
+        raise FovealError("predictions.classes", f"the compared tables have {one} and {other} classes")
     pairs = first.merge(second, on="id", suffixes=("", "_second"))
     pairs = pairs[pairs["label"].notna() & pairs["label_second"].notna()].reset_index(drop=True)
     if len(pairs) < 2:
         what = f"the compared tables share {counted(len(pairs), 'labelled image')}"
         raise FovealError("predictions.no_overlap", what, expected="at least 2")
-    other = int((pairs["label"] != pairs["label_second"]).sum())
-    if other:
+    if other := int((pairs["label"] != pairs["label_second"]).sum()):
         what = f"the tables have different labels for {other} of {counted(len(pairs), 'image')}"
         raise FovealError("predictions.other_labels", what, fix="evaluate all runs with the same --corrections")
     return pairs

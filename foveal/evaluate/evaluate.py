@@ -4,7 +4,6 @@ foveal evaluate RUN
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
 foveal evaluate predictions.csv --out metrics.json
 foveal evaluate NEW --versus OLD
-foveal evaluate RUN --stress
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,
                 second, subgroups, sources (with several, see travel.py), stress, harm, about
@@ -42,7 +41,6 @@ from foveal.page.words import counted
 from foveal.readout.oedema import predicted_oedema
 from foveal.readout.predictions import read_predictions, read_ungraded
 from foveal.readout.readout import read_readout
-from foveal.readout.referral import Referral
 from foveal.readout.scales import Scale
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import corrections_text, read_corrections
@@ -102,7 +100,7 @@ def measure_predictions(
     """Measure predictions against labels and write metrics.json; returns its path.
 
     runs: the folders of the grader and of those in --versus; by default those of their predictions. alter: writes
-    stress.csv beside the predictions, for the evaluated rows (predict/stress.py), once nothing else can be refused.
+    stress.csv for the evaluated rows (predict/stress.py), once nothing else can be refused.
     """
     file = judged.table_of(config.source)
     runs = runs or [judged.table_of(path).parent for path in (config.source, *config.versus)]
@@ -119,7 +117,7 @@ def measure_predictions(
     scale = judged.scale_of(config.referable_from, model, names, everything)
     resampling = Resampling(group_codes(table["group"]), RESAMPLES, SEED)
     readout = read_readout(run, "", ordered=True)
-    coverage, referral = readout.coverage, readout.referral  # the coverage that prediction sets promise
+    referral = readout.referral
     if scale.referable_from != model.get("referable_from", 2):  # these calls are for another cutoff
         table, referral = table.drop(columns="referable"), None
     about = {
@@ -127,7 +125,7 @@ def measure_predictions(
         "classes": names, "referable_from": scale.referable_from,
         "sight_threatening_from": scale.sight_threatening_from, "prevalence": config.prevalence,
         "resamples": RESAMPLES, "seed": SEED, "interval": "95 %, BCa bootstrap over groups",
-        **({"coverage": coverage} if coverage else {}), **corrected,
+        **({"coverage": readout.coverage} if readout.coverage else {}), **corrected,
         **({} if referral is None else {"referral": asdict(referral)}),
         **({"oedema": True} if predicted_oedema(table) is not None else {}),
         **({"held_out": list(config.hold_out)} if config.hold_out else {}),
@@ -140,27 +138,38 @@ def measure_predictions(
     sources = travel.by_source(everything, table, scale, resampling, SEED)
     # A cohort has no validation part; its thresholds are those that the run's own validation images give.
     before = everything if run == file.parent else read_predictions(run / "predictions.csv")
-    points = _points(before, table, split, scale, resampling, config, referral)
+    apart = before["label"].notna() & (before["split"] == "val") & (split not in ("val", "all"))
+    chosen_on = before[apart].reset_index(drop=True)
+    frozen = None if referral is None else referral.threshold
+    points, note = operating_points(table, chosen_on, scale, resampling, config.prevalence, frozen)
     ungraded = read_ungraded(file)
     if alter is not None:
         alter(table)
     size = model.get("preparation", {}).get("size")
-    stressed = measure_stress(file.with_name(STRESS), table, scale, {"seed": SEED, "size": size})
-    people = measure_patients(table, ungraded, scale, config.prevalence)
-    eyes = measure_patients(table, ungraded, scale, config.prevalence, each="eye")
-    result = measure(table, scale, resampling) | points | {
+    further = {
+        "patients": measure_patients(table, ungraded, scale, config.prevalence),
+        "eyes": measure_patients(table, ungraded, scale, config.prevalence, each="eye"), "sources": sources,
+        "stress": measure_stress(file.with_name(STRESS), table, scale, {"seed": SEED, "size": size}),
+    }  # fmt: skip
+    result = measure(table, scale, resampling) | {
+        "operating_points": points, **({"operating_points_note": note} if note else {}),
+        "decisions": measure_rules(table, chosen_on, resampling) if scale.ordered else {},
         "sets": measure_sets(table, names, resampling), "second": measure_second(table, resampling),
         "subgroups": subgroups(table, config.by, scale, resampling),
-        **({"patients": people} if people else {}), **({"eyes": eyes} if eyes else {}),
-        **({"sources": sources} if sources else {}), **({"stress": stressed} if stressed else {}), "about": about,
+        **{name: part for name, part in further.items() if part}, "about": about,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)
     confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
     write_table(out.with_name("confusion.csv"), confusion.reset_index())
     show(result)
-    if config.corrections is not None:
-        _keep_corrections(config.corrections, everything, out, corrected["corrections"])
+    if config.corrections is not None:  # a report can apply those of these images as well
+        kept, beside = read_corrections(config.corrections), out.with_name(CORRECTIONS)
+        kept = kept[kept["id"].isin(everything["id"])]
+        if beside.resolve() != config.corrections.resolve():  # that file may contain other images
+            write_text(beside, corrections_text(kept))
+        applied, changed = counted(len(kept), "correction"), counted(corrected["corrections"]["changed"], "label")
+        say(f"labels: {applied} for graded images; {changed} changed")
     _write_doubts(out, everything)
     say(f"metrics: {out}")
     if compared:
@@ -173,7 +182,7 @@ def measure_predictions(
 
 
 def _allows_leaks(options: Path) -> bool:
-    """Whether a config.toml is that of a training with --allow-leaks; False for any other file, or none."""
+    """Whether a config.toml, if there is one, is that of a training with --allow-leaks."""
     try:
         return bool(read_toml(options, "train").get("allow_leaks"))
     except (FovealError, OSError):
@@ -205,29 +214,6 @@ def _compared(
         other = travel.held_out(travel.with_source(other, config.records), config.hold_out)
         found.append(compare_with(table, judged.choose_rows(other, config.split)[0], (runs[0], run), scale))
     return found
-
-
-def _points(
-    everything: pd.DataFrame, table: pd.DataFrame, split: str, scale: Scale, resampling: Resampling,
-    config: EvaluateConfig, referral: Referral | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Operating points and decisions, with thresholds and cutoffs from validation rows that are not evaluated."""
-    apart = everything["label"].notna() & (everything["split"] == "val") & (split not in ("val", "all"))
-    chosen_on = everything[apart].reset_index(drop=True)
-    points, note = operating_points(
-        table, chosen_on, scale, resampling, config.prevalence, None if referral is None else referral.threshold
-    )
-    rules = measure_rules(table, chosen_on, resampling) if scale.ordered else {}
-    return {"operating_points": points, "decisions": rules} | ({"operating_points_note": note} if note else {})
-
-
-def _keep_corrections(file: Path, table: pd.DataFrame, out: Path, counts: dict[str, Any]) -> None:
-    """Copy the corrections of these images next to metrics.json, so that a report can apply them as well."""
-    kept, beside = read_corrections(file), out.with_name(CORRECTIONS)
-    if beside.resolve() != file.resolve():  # that file may contain other images as well
-        write_text(beside, corrections_text(kept[kept["id"].isin(table["id"])]))
-    changed = counted(counts["changed"], "label")
-    say(f"labels: {counted(counts['rows'], 'correction')} for graded images; {changed} changed")
 
 
 def _write_doubts(out: Path, everything: pd.DataFrame) -> None:

@@ -6,13 +6,12 @@
     entry = resampling.entry(value, drawn, n)                     # any metric, with its value in every resample [R]
     entry = resampling.entry(second - first, drawn_second - drawn_first, n)          # a paired difference
 
-An entry is {value, low, high, n, noise}. For a metric averaged over several tables of the same images (such as the mean
-over seeds), average the values, and the resampled values from the same `Resampling`.
+An entry is {value, low, high, n, noise}. For a mean over several tables of the same images, average the values, and the
+resampled values from the same `Resampling`.
 
 Images of one patient are similar, so drawing single images would make intervals too narrow. Plain percentiles are too
-narrow as well: for rare classes, areas near 1 and few groups they contained the true value in only 85 to 93 of 100
-simulations. So the percentiles are corrected for bias and skewness (BCa, Efron 1987), and widened for few groups as
-with Student's t (Hesterberg 2015). benchmarks/interval_coverage.py measures the gain.
+narrow as well, so they are corrected for bias and skewness (BCa, Efron 1987), and widened for few groups as with
+Student's t (Hesterberg 2015); benchmarks/interval_coverage.py measures the gain.
 """
 
 from __future__ import annotations
@@ -36,12 +35,8 @@ MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples w
 
 
 def noise(drawn: np.ndarray) -> float:
-    """The smallest difference between two graders that is not noise, from resampled values [R].
-
-    1.96 x sqrt(2) x the bootstrap standard error: the smallest detectable difference of two measurements (de Vet et
-    al. 2006), if the errors of both graders are independent. On the same images graders make similar errors, so a
-    paired comparison (difference.py) detects smaller differences. nan if more than 10 % of the values are nan.
-    """
+    """The smallest difference between two graders that is not noise, from resampled values [R], if their errors are
+    independent (de Vet et al. 2006); nan if more than 10 % of the values are nan. Paired comparisons detect more."""
     valid = drawn[~np.isnan(drawn)]
     return float(1.96 * math.sqrt(2) * valid.std()) if len(valid) >= max(1, 0.9 * len(drawn)) else math.nan
 
@@ -49,8 +44,7 @@ def noise(drawn: np.ndarray) -> float:
 class Resampling:
     """The same resamples for every metric of an evaluation, so that metrics can be compared draw by draw.
 
-    units: int [n], the group of each image, numbered from 0. weights: float32 [G, R], how often each group was drawn;
-    float32 takes half the memory and is exact for whole numbers below 2^24.
+    units: int [n], the group of each image, numbered from 0. weights: float32 [G, R], how often each group was drawn.
     """
 
     def __init__(self, units: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> None:
@@ -100,6 +94,12 @@ class Resampling:
         whole = metrics.confusion_matrix(labels, grades, classes)
         return float(metric(whole)), np.asarray(metric(self.confusions(labels, grades, classes)))
 
+    def of_grades(
+        self, metric: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, grades: np.ndarray, classes: int
+    ) -> dict[str, Any]:
+        """The entry of such a metric."""
+        return self.entry(*self.graded(metric, labels, grades, classes), len(labels))
+
     def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray]:
         """sum(above) / sum(below), both [n], and its value in every resample [R]; nan if the denominator is 0."""
         columns = np.stack([above, below], axis=1).astype(float)
@@ -113,11 +113,7 @@ class Resampling:
         return self.entry(*self.ratio(values * own, own), int(own.sum()), share_of=own if is_share else None)
 
     def interval(self, value: float, drawn: np.ndarray) -> tuple[float, float]:
-        """The 95 % interval of a metric from its resamples [R]: BCa, widened for few groups; nan if undefined.
-
-        The influence of a group is the covariance of its count with the metric over the resamples; the acceleration
-        follows from these influences (Efron and Narasimhan 2020).
-        """
+        """The 95 % interval of a metric from its resamples [R]: BCa, widened for few groups; nan if undefined."""
         valid = ~np.isnan(drawn)
         groups, found = self.groups, drawn[valid]
         if groups < 2 or valid.sum() < 0.9 * len(drawn) or not len(found):
@@ -131,7 +127,8 @@ class Resampling:
         return min(float(low), value), max(float(high), value)
 
     def _acceleration(self, found: np.ndarray, valid: np.ndarray) -> float:
-        """One sixth of the skewness of the groups' influence on a metric, from its valid resamples."""
+        """One sixth of the skewness of the groups' influence: the covariance of their counts with the metric over its
+        valid resamples (Efron and Narasimhan 2020)."""
         spread = float(found.std())
         if not spread or len(self.weights) > MOST_SKEWED:
             return 0.0
@@ -148,16 +145,13 @@ class Resampling:
         case. Other metrics that are equal in all resamples have no interval and no noise; nor have single groups.
         """
         low, high = self.interval(value, drawn)
-        spread = noise(drawn)
-        if share_of is not None and value in (0.0, 1.0):
-            cases = len(np.unique(self.units[share_of]))
-            edge = 0.025 ** (1 / max(1, cases))
-            low, high = (edge, 1.0) if value == 1 else (0.0, 1 - edge)
+        spread = noise(drawn) or math.nan
         if self.groups < 2:
             low = high = spread = math.nan
-        elif spread == 0:  # equal in all resamples, as for a perfect grader: the interval is unknown
-            spread = math.nan
-            if share_of is None or value not in (0.0, 1.0):
-                low = high = math.nan
+        elif share_of is not None and value in (0.0, 1.0):
+            edge = 0.025 ** (1 / max(1, len(np.unique(self.units[share_of]))))
+            low, high = (edge, 1.0) if value == 1 else (0.0, 1 - edge)
+        elif math.isnan(spread):  # equal in all resamples, as for a perfect grader
+            low = high = math.nan
         found = {"value": float(value), "low": low, "high": high, "n": int(n), "noise": spread}
         return {key: None if isinstance(item, float) and math.isnan(item) else item for key, item in found.items()}

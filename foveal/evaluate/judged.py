@@ -1,8 +1,7 @@
 """The rows to evaluate, the meaning of their classes, and their labels: corrected on request, doubted by the grader.
 
 Doubts are by confident learning (Northcutt, Jiang and Chuang 2021), outside the training part only, because a grader
-fits the labels it was trained on. A doubt is a reason to look at the image again, not a correction; a reader's
-corrections go into a file for `--corrections`.
+fits the labels it was trained on.
 
 RUN/label_noise.csv, a row per doubted label, the most suspicious first:
     id, label, grade  as in predictions.csv, the label after corrections
@@ -34,10 +33,7 @@ def table_of(source: Path) -> Path:
 
 
 def model_of(table: pd.DataFrame, file: Path, run: Path) -> tuple[dict[str, Any], list[str]]:
-    """model.json of the run ({} without), and its class names, or else numbers.
-
-    FovealError if the table has a different number of classes.
-    """
+    """model.json of the run ({} without), and its class names, or else numbers; FovealError if the table has others."""
     model, count = run / "model.json", len(probability_columns(table))
     found = read_json(model) if model.is_file() else {}
     names = found.get("classes") or [str(number) for number in range(count)]
@@ -73,11 +69,8 @@ def check_classes(table: pd.DataFrame, split: str, names: list[str]) -> None:
 
 
 def scale_of(lowest: int | None, model: dict[str, Any], names: list[str], table: pd.DataFrame) -> Scale:
-    """The meaning of the classes: from --referable-from, else from model.json, else from the table itself.
-
-    Predictions without a model.json are taken as ICDR grades if they have five classes and a `referable` column with
-    values. FovealError if --referable-from is not a grade above the lowest one.
-    """
+    """The meaning of the classes: from --referable-from, else from model.json, else ICDR if the table has five classes
+    and values of `referable`. FovealError if --referable-from is not a grade above the lowest one."""
     ordered, referable = model.get("task", "grading") == "grading", table["referable"].notna().any()
     if lowest is not None and not (ordered and 0 < lowest < len(names)):
         expected = f"a grade 1..{len(names) - 1}" if ordered else "none: these classes have no order"
@@ -92,9 +85,8 @@ def scale_of(lowest: int | None, model: dict[str, Any], names: list[str], table:
 def with_corrections(table: pd.DataFrame, file: Path, names: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The predictions with all corrections of `file` applied, and {file, all, rows, changed}.
 
-    Labels that are already corrected are accepted. all: number of corrections in the file; rows: those of graded
-    images; changed: images whose label changed. FovealError if the file does not exist, contains none of the images,
-    or corrects a label that the image never had.
+    all: number of corrections in the file; rows: those of graded images; changed: images whose label changed.
+    FovealError if the file does not exist, contains none of the images, or corrects a label that an image never had.
     """
     if not file.is_file():
         raise FovealError("corrections.missing", f"--corrections {file} does not exist")
@@ -103,8 +95,9 @@ def with_corrections(table: pd.DataFrame, file: Path, names: list[str]) -> tuple
     if not len(graded):
         raise FovealError("corrections.no_match", f"--corrections {file} contains none of the graded images")
     corrected = apply_corrections(table, file, names, partly=True)
-    changed = int((corrected["label"].astype(object).fillna(-1) != table["label"].astype(object).fillna(-1)).sum())
-    return corrected, {"file": file.name, "all": len(changes), "rows": len(graded), "changed": changed}
+    before, after = (rows["label"].astype(object).fillna(-1) for rows in (table, corrected))
+    counts = {"all": len(changes), "rows": len(graded), "changed": int((before != after).sum())}
+    return corrected, {"file": file.name, **counts}
 
 
 def unlearned(table: pd.DataFrame) -> pd.DataFrame:
@@ -126,11 +119,8 @@ def doubts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def likely(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """int [n]: the likely true class of each image, from probabilities [n, K] and labels [n].
-
-    The most probable class among those whose probability reaches its mean over the images with that label; without
-    one, the label itself. This is the confident joint of the paper; the means allow for over- and underconfidence.
-    """
+    """int [n]: the likely true class of each image, from probabilities [n, K] and labels [n] (the paper's confident
+    joint): the most probable of those that reach their mean over the images with that label; else the label."""
     classes = range(probabilities.shape[1])
     bars = [probabilities[labels == k, k].mean() if (labels == k).any() else np.inf for k in classes]
     reached = np.where(probabilities >= np.array(bars), probabilities, -1.0)

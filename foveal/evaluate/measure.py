@@ -4,9 +4,8 @@ The constant is the value that the same answer for all images would reach. For m
 common class. For metrics of probabilities it is the class frequencies, which give an area under the ROC curve of 0.5,
 an average precision equal to the prevalence, and no calibration error.
 
-Errors are also weighted by their potential harm. There is no agreed table of weights. These weights are our own choice:
-the squared distance in grades, as in quadratic kappa, doubled if a sight-threatening eye gets a grade that is not
-referred, because nobody looks at that eye again.
+Errors are also weighted by their potential harm, by our own choice: the squared distance in grades, doubled if a
+sight-threatening eye gets a grade that is not referred, because nobody looks at that eye again.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ Confusions = tuple[np.ndarray, np.ndarray, np.ndarray]  # of the grades, their r
 def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
     """metrics, confusion, constant_answer, curves, reliability and, for ordered classes, harm of labelled rows.
 
-    table: as returned by `read_predictions`, every row with a label. "metrics" maps a name to value, low, high, n,
-    noise and constant; None if undefined. Metrics that need an order are left out if the classes have none.
+    "metrics" maps a name to value, low, high, n, noise and constant; None if undefined. Metrics that need an order are
+    left out if the classes have none.
     """
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     probabilities, size = table[probability_columns(table)].to_numpy(float), len(scale.names)
@@ -100,7 +99,7 @@ def _probabilities(probabilities: np.ndarray, labels: np.ndarray, resampling: Re
 def _per_class(
     labels: np.ndarray, grades: np.ndarray, confusions: Confusions, scale: Scale, resampling: Resampling
 ) -> dict[str, Any]:
-    """One class against the rest; n counts the images of the class, or for precision the images graded as the class."""
+    """One class against the rest; n counts its images, or for precision the images graded as it."""
     found = {}
     for metric in (metrics.precision, metrics.recall, metrics.f1):
         values, drawn, constant = map(metric, confusions)
@@ -128,8 +127,7 @@ def weights(scale: Scale) -> np.ndarray:
 def harm(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[str, Any]:
     """The errors sorted by weight x number, the mean weight per image, and the worst error in words.
 
-    `share` is relative to the images of the true class. The index is 0 without errors; its `constant` is the index when
-    every image gets the most common class.
+    `share` is relative to the images of the true class.
     """
     table, names, confusion = weights(scale), scale.names, confusions[0]
     errors: list[dict[str, Any]] = [
@@ -138,14 +136,9 @@ def harm(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[s
         for true, given in zip(*np.nonzero(confusion * (table > 0)), strict=True)
     ]  # fmt: skip
     errors.sort(key=lambda error: -error["weight"] * error["n"])
-    value, drawn, constant = (_mean(one, table) for one in confusions)
+    value, drawn, constant = ((one * table).sum((-2, -1)) / one.sum((-2, -1)) for one in confusions)
     index = _with_constant(resampling.entry(value, drawn, int(confusion.sum())), float(constant))
     return {"errors": errors, "index": index, "worst": worst(confusion, scale)}
-
-
-def _mean(confusion: np.ndarray, table: np.ndarray) -> Any:
-    n = confusion.sum((-2, -1))
-    return (confusion * table).sum((-2, -1)) / np.where(n > 0, n, np.nan)
 
 
 def worst(confusion: np.ndarray, scale: Scale) -> str:

@@ -4,14 +4,12 @@ The first point refers by the grade (`scales.referred`), the default rule. If th
 chosen in training (readout/referral.py), the point "in use" stands before it, from the column `referable`. The other
 points refer by other thresholds. These are chosen on the validation part and applied to the evaluated part, because a
 threshold looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a
-threshold chosen on the other folds. The score of an image is the summed probability of all classes from the cutoff
-upwards, or of macular oedema if that was learned; the image is positive if its score is at or above the threshold.
+threshold chosen on the other folds. An image is positive if its score is at or above the threshold.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,76 +33,39 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows bool [n]; scores and tr
 
 
 def operating_points(
-    table: pd.DataFrame,
-    chosen_on: pd.DataFrame,
-    scale: Scale,
-    resampling: Resampling,
-    prevalence: float | None,
+    table: pd.DataFrame, chosen_on: pd.DataFrame, scale: Scale, resampling: Resampling, prevalence: float | None,
     frozen: float | None = None,
-) -> tuple[list[dict[str, Any]], str]:
+) -> tuple[list[dict[str, Any]], str]:  # fmt: skip
     """The points of every cutoff on the labelled rows of `table`, and a note on missing points, or "".
 
-    The first point of each cutoff refers by the grade, without a threshold. Before it, for referable disease, stands
-    the rule in use if that is another one, with the threshold `frozen` in training. chosen_on: labelled rows of the
-    validation part, none of which is in `table`. prevalence: share of positives (0-1) for the predictive values of the
-    first cutoff (referable), None for the share in `table`; other cutoffs always use the share in `table`.
+    chosen_on: labelled rows of the validation part, none of which is in `table`. prevalence: share of positives (0-1)
+    for the predictive values of the first cutoff (referable), None for the share in `table`; other cutoffs always use
+    the share in `table`. frozen: the threshold for referable disease that was chosen in training.
     """
     if not scale.cuts:
         return [], "The classes have no severity scale with a referral cutoff, so no image is referred."
     points, notes = [], []
     for target, cut in scale.cuts.items():
+        source, parts = _parts(table, chosen_on, cut, target)
+        if not parts:
+            notes.append("No thresholds: there are no separate validation images to choose them on.")
+        elif any(known.all() or not known.any() for _, _, known in parts):
+            parts = []
+            notes.append(f"No thresholds for {target}: the images to choose them on are all positive or all negative.")
+        scores, positive = severity(table, cut, target)
+        by_grade, used = referred(table["grade"].to_numpy(np.int64), cut), calls_of(table, cut)
+        calls: list[tuple[str, float | None, np.ndarray]] = [(BY_GRADE, None, by_grade)]
+        if target == REFERABLE and (frozen is not None or not np.array_equal(used, by_grade)):
+            calls.insert(0, (IN_USE, frozen, used))
+        calls += [(name, *_by_threshold(name, scores, parts)) for name in (NAMES if parts else ())]
+        known = positive if source == "other folds" or not parts else parts[0][2]
+        chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}
         share = prevalence if target == next(iter(scale.cuts)) else None
-        own, note = _points_of(target, cut, table, chosen_on, resampling, share, frozen)
-        points += own
-        notes.append(note)
-    return points, " ".join(dict.fromkeys(filter(None, notes)))
-
-
-def _points_of(
-    target: str,
-    cut: int,
-    table: pd.DataFrame,
-    chosen_on: pd.DataFrame,
-    resampling: Resampling,
-    share: float | None,
-    frozen: float | None,
-) -> tuple[list[dict[str, Any]], str]:
-    """The points of one cutoff, and a note if it has no thresholds."""
-    scores, positive = severity(table, cut, target)
-    source, parts = _parts(table, chosen_on, cut, target)
-    note = "" if parts else "No thresholds: there are no separate validation images to choose them on."
-    if any(known.all() or not known.any() for _, _, known in parts):
-        parts, note = [], f"No thresholds for {target}: the images to choose them on are all positive or all negative."
-    by_grade = referred(table["grade"].to_numpy(np.int64), cut)
-    calls = [(BY_GRADE, None, by_grade), *_by_thresholds(scores, parts)]
-    used = calls_of(table, cut)
-    if target == REFERABLE and (frozen is not None or not np.array_equal(used, by_grade)):
-        calls.insert(0, (IN_USE, frozen, used))
-    known = positive if source == "other folds" or not parts else parts[0][2]
-    chosen_by = {"chosen_on": source, "chosen_n": len(known), "chosen_positive": int(known.sum())}
-    points = []
-    for name, threshold, called in calls:
-        chosen = {"threshold": threshold} | (chosen_by if name in NAMES else dict.fromkeys(chosen_by))
-        points.append({"target": target, "name": name} | chosen | judge(called, positive, resampling, share))
-    return points, note
-
-
-def calls_of(table: pd.DataFrame, cut: int) -> np.ndarray:
-    """bool [n]: which images were referred, from the column `referable`; by the grade if that has no values."""
-    if "referable" in table and table["referable"].notna().all():
-        return table["referable"].to_numpy(np.int64) == 1
-    return referred(table["grade"].to_numpy(np.int64), cut)
-
-
-def fit_referral(scores: np.ndarray, positive: np.ndarray, groups: np.ndarray, least: float, lowest: int) -> Referral:
-    """The highest threshold with a sensitivity of at least `least`, and its figures on the same images.
-
-    scores: float [n], out of fold where calibration was fitted on these images. positive: bool [n]. groups: int [n].
-    """
-    threshold = choose(scores, positive, "sensitivity", least)
-    found = judge(scores >= threshold, positive, Resampling(groups), None)
-    figures = {name: {key: found[name][key] for key in ("value", "low", "high", "n")} for name in RATES[:2]}
-    return Referral(least=least, lowest=lowest, threshold=threshold, **figures)
+        for name, threshold, called in calls:
+            chosen = chosen_by if name in NAMES else dict.fromkeys(chosen_by)
+            points.append({"target": target, "name": name, "threshold": threshold, **chosen,
+                           **judge(called, positive, resampling, share)})  # fmt: skip
+    return points, " ".join(dict.fromkeys(notes))
 
 
 def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int, target: str) -> tuple[str, list[Part]]:
@@ -119,20 +80,25 @@ def _parts(table: pd.DataFrame, chosen_on: pd.DataFrame, cut: int, target: str) 
     return "other folds", [(rows, scores[~rows], positive[~rows]) for rows in own]
 
 
-def _by_thresholds(scores: np.ndarray, parts: list[Part]) -> Iterator[tuple[str, float, np.ndarray]]:
-    """Name, threshold (the median over parts) and positive calls bool [n] of each operating point on scores [n]."""
-    for name in NAMES if parts else ():
-        thresholds = [choose(known, truth, name) for _, known, truth in parts]
-        called = np.zeros(len(scores), bool)
-        for (rows, _, _), threshold in zip(parts, thresholds, strict=True):
-            called[rows] = scores[rows] >= threshold
-        yield name, float(np.median(thresholds)), called
-
-
 def folds_in(table: pd.DataFrame) -> np.ndarray | None:
     """The fold of each row [n] if all rows have one and there are at least two folds; else None."""
     folds = pd.to_numeric(table["fold"], errors="coerce") if "fold" in table else pd.Series(dtype=float)
     return folds.to_numpy() if len(folds) and folds.notna().all() and folds.nunique() > 1 else None
+
+
+def _by_threshold(name: str, scores: np.ndarray, parts: list[Part]) -> tuple[float, np.ndarray]:
+    """The threshold (the median over parts) and the positive calls bool [n] of an operating point on scores [n]."""
+    thresholds, called = [choose(known, truth, name) for _, known, truth in parts], np.zeros(len(scores), bool)
+    for (rows, _, _), threshold in zip(parts, thresholds, strict=True):
+        called[rows] = scores[rows] >= threshold
+    return float(np.median(thresholds)), called
+
+
+def calls_of(table: pd.DataFrame, cut: int) -> np.ndarray:
+    """bool [n]: which images were referred, from the column `referable`; by the grade if that has no values."""
+    if "referable" in table and table["referable"].notna().all():
+        return table["referable"].to_numpy(np.int64) == 1
+    return referred(table["grade"].to_numpy(np.int64), cut)
 
 
 def severity(table: pd.DataFrame, cut: int, target: str = REFERABLE) -> tuple[np.ndarray, np.ndarray]:
@@ -147,12 +113,22 @@ def severity(table: pd.DataFrame, cut: int, target: str = REFERABLE) -> tuple[np
     return score(probabilities, cut, predicted_oedema(table)), positive | labelled_oedema(table)
 
 
-def choose(scores: np.ndarray, positive: np.ndarray, name: str, least: float = LEAST) -> float:
-    """The threshold for scores [n] with truth bool [n], half-way to the next lower score.
+def fit_referral(scores: np.ndarray, positive: np.ndarray, groups: np.ndarray, least: float, lowest: int) -> Referral:
+    """The highest threshold with a sensitivity of at least `least`, and its figures on the same images.
 
-    "90 % specificity": the highest sensitivity with a specificity of at least 0.9; "90 % sensitivity": the reverse;
-    "sensitivity": the same with a sensitivity of at least `least`;
-    "Youden": the highest sum of both (Youden 1950). Among equally good thresholds, the highest is chosen.
+    scores: float [n], out of fold where calibration was fitted on these images. positive: bool [n]. groups: int [n].
+    """
+    threshold = choose(scores, positive, "sensitivity", least)
+    found = judge(scores >= threshold, positive, Resampling(groups), None)
+    figures = {name: {key: found[name][key] for key in ("value", "low", "high", "n")} for name in RATES[:2]}
+    return Referral(least=least, lowest=lowest, threshold=threshold, **figures)
+
+
+def choose(scores: np.ndarray, positive: np.ndarray, name: str, least: float = LEAST) -> float:
+    """The threshold for scores [n] with truth bool [n], half-way to the next lower score; of equals, the highest.
+
+    "90 % specificity": the highest sensitivity with a specificity of at least `least`; "90 % sensitivity" and
+    "sensitivity": the reverse; "Youden": the highest sum of both (Youden 1950).
     """
     thresholds, hits, false = corners(scores, positive)
     sensitivity = np.append(0, hits) / hits[-1]
@@ -187,10 +163,7 @@ def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalen
 
 
 def _limit(number: int, side: str, found: dict[str, Any], prevalence: float) -> float | None:
-    """A limit of a predictive value of 0 or 1 at a given prevalence, from those of sensitivity and specificity.
-
-    Predictive values rise with both, so combining the two lower limits by Bayes' rule gives a conservative lower limit.
-    """
+    """A limit of a predictive value of 0 or 1 at a given prevalence: conservative, from those of both rates."""
     a, b = (np.array(found[name][side], float) for name in RATES[:2])  # nan for None
     value = float(_predictive(a, b, prevalence)[number])
     return None if math.isnan(value) else value

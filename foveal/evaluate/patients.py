@@ -23,12 +23,10 @@ def measure_patients(
 ) -> dict[str, Any]:
     """Sensitivity, specificity, PPV and NPV of referral per patient; {} without real patients or a referral cutoff.
 
-    each: "eye" counts eyes of known side instead; {} without a column `eye`.
-
-    table: labelled rows with a grade. ungraded: those without, of which the splits in `table` count. A graded
-    photograph with a flag of `UNGRADABLE` counts as ungraded, as in `predict`. Groups of several patients are left out.
-    A patient has the disease if any photograph is labelled with it, and is referred if any gradable photograph is.
-    Insufficient patients are counted, and not in the rates.
+    each: "eye" counts eyes of known side instead; {} without a column `eye`. table: labelled rows with a grade.
+    ungraded: those without, of which the splits in `table` count. A graded photograph with a flag of `UNGRADABLE`
+    counts as ungraded, as in `predict`. Groups of several patients are left out. A patient has the disease if any
+    photograph is labelled with it, and is referred if any gradable photograph is.
     """
     cut = scale.cuts.get("referable")
     if cut is None or (each == "eye" and "eye" not in table):
@@ -37,6 +35,7 @@ def measure_patients(
     gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
     columns = ["id", "group", *(["eye"] if each == "eye" else [])]
     unseen = ungraded[ungraded["split"].isin(table["split"])]
+    unseen = unseen if each in ("patient", *unseen) else unseen.assign(eye="")  # --by eye joined it to graded ones only
     rows = pd.concat([
         table[columns].assign(
             gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1]

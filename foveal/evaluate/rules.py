@@ -21,8 +21,6 @@ from foveal.readout.decisions import cut, decide, medians, place_of
 from foveal.readout.predictions import probability_columns
 from foveal.readout.readout import LEAST_IMAGES
 
-FIGURES = ("quadratic_kappa", "accuracy")
-
 
 def measure_rules(table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
     """rule -> {quadratic_kappa, accuracy}, of labelled rows with ordered grades.
@@ -30,27 +28,22 @@ def measure_rules(table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resa
     chosen_on: labelled validation rows that are not evaluated, maybe none.
     """
     probabilities, labels = _read(table)
-    rules = {
-        "given": table["grade"].to_numpy(np.int64), "argmax": decide(probabilities, "most_probable"),
-        "half-way": decide(probabilities, "expected"), "median": medians(probabilities),
-        "sharpened": decide(probabilities, "sharpened"), "fitted": _fitted(table, chosen_on, resampling),
-    }  # fmt: skip
-    return {rule: _figures(labels, grades, probabilities.shape[1], resampling) for rule, grades in rules.items()}
-
-
-def _figures(labels: np.ndarray, grades: np.ndarray, classes: int, resampling: Resampling) -> dict[str, Any]:
-    kappa = resampling.graded(metrics.quadratic_kappa, labels, grades, classes)
-    right = resampling.mean(labels == grades, is_share=True)
-    return dict(zip(FIGURES, (resampling.entry(*kappa, len(labels)), right), strict=True))
-
-
-def _fitted(table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling) -> np.ndarray:
-    probabilities, labels = _read(table)
     places, truth = place_of(probabilities, "sharpened"), np.eye(probabilities.shape[1])
     if len(chosen_on) >= LEAST_IMAGES:
         others, known = _read(chosen_on)
-        return cut(places, shrunk_cutoffs(place_of(others, "sharpened"), truth[known]))
-    return out_of_fold(places, truth[labels], resampling.units)
+        fitted = cut(places, shrunk_cutoffs(place_of(others, "sharpened"), truth[known]))
+    else:
+        fitted = out_of_fold(places, truth[labels], resampling.units)
+    rules = {
+        "given": table["grade"].to_numpy(np.int64), "argmax": decide(probabilities, "most_probable"),
+        "half-way": decide(probabilities, "expected"), "median": medians(probabilities),
+        "sharpened": decide(probabilities, "sharpened"), "fitted": fitted,
+    }  # fmt: skip
+    return {
+        rule: {"quadratic_kappa": resampling.of_grades(metrics.quadratic_kappa, labels, grades, len(truth)),
+               "accuracy": resampling.mean(labels == grades, is_share=True)}
+        for rule, grades in rules.items()
+    }  # fmt: skip
 
 
 def _read(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

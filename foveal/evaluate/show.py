@@ -10,14 +10,7 @@ import numpy as np
 from foveal.console import say, show_table
 from foveal.evaluate.operating import RATES
 from foveal.evaluate.stress import limits
-from foveal.page.words import (
-    counted,
-    difference_with_interval,
-    interval,
-    number,
-    percent,
-    value_with_interval,
-)  # fmt: skip
+from foveal.page.words import counted, difference_with_interval, interval, number, percent, value_with_interval
 from foveal.page.words import percent_with_interval as share
 
 SMALL_CLASS = 10  # images; with fewer, metrics of the class are unreliable
@@ -26,41 +19,40 @@ DIFFERENT = 0.05  # of kappa or accuracy, between rules
 FEW_POSITIVE = 20  # validation images; with fewer, every single one changes the threshold
 MOST_ERRORS = 8
 PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
+RULES = ("quadratic_kappa", "accuracy")  # the figures of each rule
+CELLS = ("value", "95 % interval", "n")
+RATE_COLUMNS = ("sensitivity", "specificity", "PPV", "NPV", "referred")
 
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the contents of metrics.json as tables."""
     about, groups = result["about"], result["subgroups"]
     _show_overall(result)
-    rows = [[rule, *(_short(figures[name], 3) for name in ("quadratic_kappa", "accuracy"))]
+    rows = [[rule, *(value_with_interval(figures[name], 3) for name in RULES)]
             for rule, figures in result["decisions"].items()]  # fmt: skip
     _table("rules that turn the probabilities into grades", ["rule", "quadratic kappa", "accuracy"], rows)
     _show_points(result)
-    _show_patients(result.get("patients", {}), "patient")
-    _show_patients(result.get("eyes", {}), "eye")
+    for each in ("patient", "eye"):
+        if people := result.get(f"{each}s"):
+            _show_patients(people, each)
     title = "prediction sets: how often they contain the true grade, and how many grades they contain"
     title += f"; target coverage {percent(about['coverage'])} for each class" if "coverage" in about else ""
     rows = [[name, *_cells(entry)] for name, entry in result["sets"].items()]
-    _table(title, ["figure", "value", "95 % interval", "n"], rows)
+    _table(title, ["figure", *CELLS], rows)
     rows = [[f"{task}: {name}", *_cells(entry), number(entry["constant"], 3)]
             for task, figures in result["second"].items() for name, entry in figures.items()]  # fmt: skip
-    _table("second task", ["", "value", "95 % interval", "n", "constant"], rows)
-    rows = [[name, str(sum(counts)), *(_short(result["metrics"][f"{what} of {name}"], 2) for what in PER_CLASS)]
-            for name, counts in zip(about["classes"], result["confusion"], strict=True)]  # fmt: skip
+    _table("second task", ["", *CELLS, "constant"], rows)
+    rows = [[name, str(sum(counts)), *(value_with_interval(result["metrics"][f"{what} of {name}"])
+             for what in PER_CLASS)] for name, counts in zip(about["classes"], result["confusion"], strict=True)
+            ]  # fmt: skip
     _table("each class against the rest", ["class", "n", *PER_CLASS], rows)
     _show_groups("subgroups", [(f"{one['column']}: {one['value']}", one) for one in groups])
     sources = [(one["source"] + (" (held out)" if one["held_out"] else ""), one) for one in result.get("sources", [])]
     _show_groups("each source by itself", sources)
-    _show_stress(result.get("stress", {}))
+    if "stress" in result:
+        _show_stress(result["stress"])
     if "harm" in result:
         _show_harm(result["harm"], result["constant_answer"])
-
-
-def _show_groups(title: str, groups: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Print the metrics of each of the (name, entry of a subgroup)."""
-    rows = [[f"{name}{' (small)' if one['small'] else ''}", str(one["n"]), str(one["groups"]),
-             *(_of_part(entry, one["n"]) for entry in one["metrics"].values())] for name, one in groups]  # fmt: skip
-    _table(title, ["", "n", "groups", *(groups[0][1]["metrics"] if groups else ())], rows)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -75,7 +67,7 @@ def _show_overall(result: Mapping[str, Any]) -> None:
     title = f"{about['split']}: {counted(about['images'], 'image')} in {counted(about['groups'], 'group')}"
     rows = [[name, *_cells(entry), number(entry["constant"], 3), number(entry["noise"], 3)]
             for name, entry in result["metrics"].items() if " of " not in name]  # fmt: skip
-    show_table(title, ["metric", "value", "95 % interval", "n", "constant", "noise"], rows)
+    show_table(title, ["metric", *CELLS, "constant", "noise"], rows)
     say(f"constant: the value if every image is graded '{result['constant_answer']}' (metrics of grades), or gets the "
         "class frequencies as probabilities (all others)")  # fmt: skip
     say("noise: a smaller difference between two separate evaluations is noise; a comparison on the same images "
@@ -86,38 +78,42 @@ def _show_overall(result: Mapping[str, Any]) -> None:
 
 
 def _show_points(result: Mapping[str, Any]) -> None:
-    """Print the operating points, or why there are none."""
     points = result["operating_points"]
-    rows = [[f"{point['target']}, {point['name']}", _threshold(point["threshold"]),
-             *(share(point[key]) for key in RATES), percent(point["referred"])] for point in points]  # fmt: skip
+    rows = [[f"{point['target']}, {point['name']}", _threshold(point["threshold"]), *_rates(point)] for point in points]
     shares = {point["target"]: point["positive_predictive_value"]["prevalence"] for point in points}
     title = "operating points: by the grade given"
     for point in [point for point in points if point["chosen_on"]][:1]:
         title += f", and by thresholds chosen on {counted(point['chosen_n'], 'image')} ({point['chosen_on']})"
     title += f"; prevalence: {', '.join(f'{target} {percent(value, 1)}' for target, value in shares.items())}"
-    _table(title, ["", "threshold", "sensitivity", "specificity", "PPV", "NPV", "referred"], rows)
+    _table(title, ["", "threshold", *RATE_COLUMNS], rows)
     if "operating_points_note" in result:
         say(f"operating points: {result['operating_points_note']}")
 
 
 def _show_patients(people: Mapping[str, Any], each: str) -> None:
-    """Print the rates per patient or per eye, where they are known."""
-    if not people:
-        return
+    """Print the rates per patient or per eye."""
     counts = f"{counted(people[f'{each}s'], each)}, {counted(people['photographs'], 'photograph')}"
     if people["insufficient"]:
         counts += f"; {people['insufficient']} without a gradable photograph are left out"
     if people["unknown_patient"]:
         counts += f"; the patient of {counted(people['unknown_patient'], 'other photograph')} is unknown"
     title = f"referral per {each}, the worse {'eye' if each == 'patient' else 'photograph'} decides ({counts})"
-    rows = [["referable", *(share(people[key]) for key in RATES), percent(people["referred"])]]
-    _table(title, ["", "sensitivity", "specificity", "PPV", "NPV", "referred"], rows)
+    _table(title, ["", *RATE_COLUMNS], [["referable", *_rates(people)]])
+
+
+def _rates(found: Mapping[str, Any]) -> list[str]:
+    return [*(share(found[key]) for key in RATES), percent(found["referred"])]
+
+
+def _show_groups(title: str, groups: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Print the metrics of each of the (name, entry of a subgroup)."""
+    rows = [[f"{name}{' (small)' if one['small'] else ''}", str(one["n"]), str(one["groups"]),
+             *(_of_part(entry, one["n"]) for entry in one["metrics"].values())] for name, one in groups]  # fmt: skip
+    _table(title, ["", "n", "groups", *(groups[0][1]["metrics"] if groups else ())], rows)
 
 
 def _show_stress(found: Mapping[str, Any]) -> None:
     """Print down to which image quality grades hold."""
-    if not found:
-        return
     about, name = found["about"], next(iter(found["untouched"]))
     metric, rows = name.replace("_", " "), []
     for title, held, broken in limits(found):
@@ -143,7 +139,7 @@ def _show_harm(harm: Mapping[str, Any], constant: str) -> None:
     more, index = len(harm["errors"]) - MOST_ERRORS, harm["index"]
     if more > 0:
         say(f"{counted(more, 'more kind')} of error in metrics.json")
-    say(f"harm index (mean weight per image): {_short(index, 3)}; if every image is graded '{constant}': "
+    say(f"harm index (mean weight per image): {value_with_interval(index, 3)}; if every image is graded '{constant}': "
         f"{number(index['constant'], 3)}")  # fmt: skip
     say(f"worst error: {harm['worst']}\n")
 
@@ -162,9 +158,8 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
     found += [f"the thresholds for {target} are unreliable: they were chosen on only {counted(n, 'positive image')}"
               for target, n in few.items() if n is not None and n < FEW_POSITIVE]  # fmt: skip
-    kappa = result["metrics"].get("quadratic_kappa", {}).get("value")
-    readers = about.get("inter_rater") or {"high": None, "value": None}
-    level = readers["high"] or readers["value"]
+    kappa, readers = result["metrics"].get("quadratic_kappa", {}).get("value"), about.get("inter_rater", {})
+    level = readers.get("high") or readers.get("value")
     if kappa is not None and level is not None and kappa > level:
         found.append("the quadratic kappa is above the agreement of two readers: the grader reproduces these labels, "
                      "but is not necessarily more correct than a reader")  # fmt: skip
@@ -184,13 +179,12 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
 def _warnings_of_rules(rules: Mapping[str, Any]) -> list[str]:
     """Warnings where kappa or accuracy depends on the rule by more than `DIFFERENT`."""
     found = []
-    for name in ("quadratic_kappa", "accuracy") if rules else ():
-        values = {rule: figures[name]["value"] or 0.0 for rule, figures in rules.items()}
-        worst, best = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-        if values[best] - values[worst] > DIFFERENT:
-            found.append(f"{name.replace('_', ' ')} depends on the rule that gives grades: {number(values[worst], 3)} "
-                         f"with '{worst}', {number(values[best], 3)} with '{best}', "
-                         f"{number(values['given'], 3)} as given")  # fmt: skip
+    for name in RULES if rules else ():
+        values = sorted((figures[name]["value"] or 0.0, rule) for rule, figures in rules.items())
+        (low, worst), (high, best) = values[0], values[-1]
+        if high - low > DIFFERENT:
+            found.append(f"{name.replace('_', ' ')} depends on the rule that gives grades: {low:.3f} with '{worst}', "
+                         f"{high:.3f} with '{best}', {rules['given'][name]['value'] or 0.0:.3f} as given")  # fmt: skip
     return found
 
 
@@ -209,11 +203,6 @@ def _warnings_of_sets(sets: Mapping[str, Any], classes: int, promised: float | N
 
 def _cells(entry: Mapping[str, Any]) -> list[str]:
     return [number(entry["value"], 3), interval(entry, 3), str(entry["n"])]
-
-
-def _short(entry: Mapping[str, Any], digits: int) -> str:
-    """The value, with its interval if there is one."""
-    return number(entry["value"], digits) if entry["low"] is None else value_with_interval(entry, digits)
 
 
 def _of_part(entry: Mapping[str, Any], n: int) -> str:

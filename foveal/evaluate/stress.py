@@ -2,11 +2,9 @@
 
     RUN/stress.csv    change, level, id, p0 … pK, grade, …: a row per photograph and level; the first are untouched
 
-predict/stress.py alters the photographs and writes that table. Here every level is compared with the untouched
-photographs, paired, and the harshest level at which grades hold is found for each change.
-
-A level holds if quadratic kappa (accuracy where classes have no order) drops by at most `MARGIN`, or by more but not
-significantly (the interval includes 0), at most `MOST_CHANGED` of the grades change, and all milder levels hold.
+predict/stress.py writes that table. Here every level is compared, paired, with the untouched photographs. It holds if
+quadratic kappa (accuracy where classes have no order) drops by at most `MARGIN`, or by more but not significantly (the
+interval includes 0), at most `MOST_CHANGED` of the grades change, and all milder levels hold.
 """
 
 from __future__ import annotations
@@ -67,9 +65,8 @@ def levels_of(size: int, channels: int) -> Iterator[tuple[str, float]]:
 def measure_stress(file: Path, table: pd.DataFrame, scale: Scale, about: Mapping[str, Any]) -> dict[str, Any]:
     """about, untouched and levels, from stress.csv and the evaluated rows `table`; {} without the file.
 
-    A level has change, level, words, holds, the entries of its figures, and the paired `differences` of kappa (or
-    accuracy) and AUC from untouched. about: added to that of the result. Warns and returns {} if the file is of another
-    grader.
+    A level has change, level, words, holds, the entries of its figures, and the paired `differences` from untouched.
+    about: added to that of the result. Warns and returns {} if the file is of another grader.
     """
     if not file.is_file():
         return {}

@@ -1,8 +1,7 @@
 """How a grader travels: its figures on each source by itself, those of its training and those held out.
 
-The source of an image is in the column `source` of predictions.csv, which `train` writes if the set was joined from
-several, or in records.csv of the prepared set (`--records`). Rows of a source that is held out have the split
-"held-out": they are in no other part, so they are in no figure of all images, and no threshold is chosen on them.
+Rows of a source that is held out have the split "held-out": they are in no other part, so they are in no figure of all
+images, and no threshold is chosen on them.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.evaluate.columns import is_small, measure_subgroup, read_column
+from foveal.evaluate.columns import measure_subgroup, read_column
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.page.matrix import Matrix, Square
 from foveal.page.words import capital
@@ -57,30 +55,22 @@ def by_source(
 ) -> list[dict[str, Any]]:
     """Metrics of each source: of those in the judged part, `table`, and of those held out; [] for a single one.
 
-    everything: all predictions. resampling: of the rows of `table`. An entry has source, held_out, n, groups, small and
-    metrics (see `measure_subgroup`).
+    everything: all predictions. resampling: of the rows of `table`. An entry has source, held_out and what
+    `measure_subgroup` returns.
     """
     if "source" not in everything:
         return []
     found = []
     for name in filter(None, dict.fromkeys(table["source"])):
         chosen = (table["source"] == name).to_numpy()
-        found.append(_entry(name, table[chosen], scale, resampling.part(chosen), bool(_is_abroad(table[chosen]).all())))
-    abroad = everything[everything["label"].notna() & _is_abroad(everything) & ~everything["id"].isin(table["id"])]
-    for name, rows in abroad.groupby("source", sort=False):
-        own = Resampling(group_codes(rows["group"]), RESAMPLES, seed)
-        found.append(_entry(str(name), rows, scale, own, True))
+        away = bool((table["split"][chosen] == HELD_OUT).all())
+        own = measure_subgroup(table[chosen], scale, resampling.part(chosen))
+        found.append({"source": name, "held_out": away, **own})
+    abroad = (everything["split"] == HELD_OUT) & everything["label"].notna() & ~everything["id"].isin(table["id"])
+    for name, rows in everything[abroad].groupby("source", sort=False):
+        own = measure_subgroup(rows, scale, Resampling(group_codes(rows["group"]), RESAMPLES, seed))
+        found.append({"source": str(name), "held_out": True, **own})
     return found if len(found) > 1 else []
-
-
-def _is_abroad(table: pd.DataFrame) -> pd.Series:
-    return table["split"] == HELD_OUT
-
-
-def _entry(name: str, rows: pd.DataFrame, scale: Scale, resampling: Resampling, abroad: bool) -> dict[str, Any]:
-    rows = rows.astype({"label": np.int64})
-    about = {"source": name, "held_out": abroad, "n": len(rows), "groups": resampling.groups}
-    return {**about, "small": is_small(len(rows), resampling), "metrics": measure_subgroup(rows, scale, resampling)}
 
 
 def all_but(source: str) -> str:
@@ -93,15 +83,14 @@ def matrices(table: pd.DataFrame, most: int = MOST_MATRICES) -> list[Matrix]:
 
     table: compare.csv of `foveal compare --hold-out`. The largest shares of the labels come first; at most `most`.
     """
-    first = table[(table["metric"] == table["metric"].iloc[0]) & (table["tested_on"] != MEAN)]
+    metric, found = table["metric"].iloc[0], []
+    first = table[(table["metric"] == metric) & (table["tested_on"] != MEAN)]
     first = first.sort_values("share", ascending=False, kind="stable")
-    name = str(table["metric"].iloc[0]).replace("_", " ")
-    found = []
+    across = f"{metric.replace('_', ' ')}, tested on"
     for (how, labels, init), own in list(first.groupby(["how", "labels", "init"], sort=False))[:most]:
         rows, columns = list(dict.fromkeys(own["trained_on"])), list(dict.fromkeys(own["tested_on"]))
         entries = own.rename(columns={"images": "n"}).set_index(["trained_on", "tested_on"]).to_dict("index")
         squares = [[Square(entries[row, column], row == all_but(column)) for column in columns] for row in rows]
         title = capital(f"{WAYS.get(how, how)} from {Path(init).name}, {labels} of the labels")
-        across = f"{name}, tested on"
         found.append(Matrix(title=title, rows=rows, columns=columns, squares=squares, across=across))
     return found

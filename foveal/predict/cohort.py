@@ -14,6 +14,7 @@ A prepared set is used as it is. Photographs that shaped the run, their copies a
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ from foveal.fundus.preparation import Preparation
 from foveal.page.words import counted
 from foveal.predict.inputs import is_prepared
 from foveal.predict.predict import PredictConfig, predict
-from foveal.predict.stress import stressing
+from foveal.predict.stress import write_stress
 from foveal.runs import read_model
 from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.options import PrepareConfig
@@ -42,30 +43,35 @@ COLUMNS = ("eye", "camera")  # of the records, kept in the predictions; subgroup
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate predictions, or those of the cohort in `config.on`; returns metrics.json."""
     runs: list[Path] = []
-    if config.on is None:
-        parent = config.source / PARENT
-        if not config.versus and parent.is_file():  # of foveal adapt: both on the same photographs
-            runs = [config.source, Path(read_json(config.source / "provenance.json")["parent"])]
-            config = replace(config, versus=(parent,))
-        return measure_predictions(config, runs, stressing(config, config.source))
-    runs = [config.source, *config.versus]
-    for run in runs:
-        if not (run / "model.json").is_file():
-            what = f"--on grades photographs with a run, and {run} is none"
-            raise FovealError("option.conflict", what, expected="run folders of foveal train")
-    sets = [cohort_set(run, config.on) for run in runs]
-    files = [grade_cohort(run, config.on, prepared) for run, prepared in zip(runs, sets, strict=True)]
-    first = pd.read_csv(files[0], dtype=str, keep_default_na=False)
-    differing = tuple(name for name in COLUMNS if (first[name] != "").all() and first[name].nunique() > 1)
-    by = config.by or differing
-    cohort = replace(config, on=None, source=files[0], versus=tuple(files[1:]), by=by, records=sets[0].path)
-    return measure_predictions(cohort, runs, stressing(cohort, runs[0]))
+    parent = config.source / PARENT
+    if config.on is not None:
+        runs = [config.source, *config.versus]
+        config = _graded(config, config.on, runs)
+    elif not config.versus and parent.is_file():  # of foveal adapt: both on the same photographs
+        runs = [config.source, Path(read_json(config.source / "provenance.json")["parent"])]
+        config = replace(config, versus=(parent,))
+    stress = partial(write_stress, config, runs[0] if runs else config.source) if config.stress else None
+    return measure_predictions(config, runs, stress)
 
 
 def folder_of(run: Path, source: Path) -> Path:
     """RUN/cohorts/NAME; a table is named by its folder."""
     place = source.resolve()
     return run / FOLDER / (place.parent if place.is_file() else place).name
+
+
+def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateConfig:
+    """Grade the cohort with every run; returns the options that measure these predictions."""
+    for run in runs:
+        if not (run / "model.json").is_file():
+            what = f"--on grades photographs with a run, and {run} is none"
+            raise FovealError("option.conflict", what, expected="run folders of foveal train")
+    sets = [cohort_set(run, source) for run in runs]
+    files = [_grade(run, source, prepared) for run, prepared in zip(runs, sets, strict=True)]
+    first = pd.read_csv(files[0], dtype=str, keep_default_na=False)
+    differing = tuple(name for name in COLUMNS if (first[name] != "").all() and first[name].nunique() > 1)
+    by = config.by or differing
+    return replace(config, on=None, source=files[0], versus=tuple(files[1:]), by=by, records=sets[0].path)
 
 
 def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
@@ -106,24 +112,28 @@ def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str]
         raise FovealError("set.scales", what, expected=expected)
 
 
-def grade_cohort(run: Path, source: Path, prepared: PreparedSet) -> Path:
-    """Grade the cohort and write its predictions.csv: the split is test, or train for what the run has learned from."""
-    file = folder_of(run, source) / FILE
-    records = prepared.records
-    labelled = records[records["label"].notna()]
-    learned = find_seen(prepared, labelled, read_seen(str(run)))
-    if len(learned) == len(labelled):
-        what = f"{run} has learned from all {counted(len(labelled), 'labelled photograph')} of {source}"
-        raise FovealError("leak.seen", what, fix="evaluate it on photographs of other patients")
-    predict(PredictConfig(run=run, images=(prepared.path,), out=file))
+def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFrame) -> pd.Series:
+    """bool: which records the run has not learned from. Warns about the others; FovealError if there are no others."""
+    learned = find_seen(prepared, records, read_seen(str(run)))
+    if len(learned) == len(records):
+        what = f"{run} has learned from all {counted(len(records), 'photograph')} of {source}"
+        raise FovealError("leak.seen", what, fix="use photographs of other patients")
     if len(learned):
         first = f"{learned['id'].iloc[0]} ({learned['how'].iloc[0]} {learned['other'].iloc[0]})"
         warn(f"{run} has learned from {counted(len(learned), 'photograph')} of {source}, or from their patients; "
-             f"these are not judged. The first is {first}")  # fmt: skip
+             f"these are left out. The first is {first}")  # fmt: skip
+    return ~records["id"].isin(learned["id"])
+
+
+def _grade(run: Path, source: Path, prepared: PreparedSet) -> Path:
+    """Write predictions.csv of the cohort: the split is test, or train for what the run has learned from."""
+    file, labelled = folder_of(run, source) / FILE, prepared.records[prepared.records["label"].notna()]
+    judged = labelled["id"][unlearned(run, source, prepared, labelled)]
+    predict(PredictConfig(run=run, images=(prepared.path,), out=file))
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    known = records.set_index("id").loc[table["id"]]
-    split = known["label"].notna().map({True: "test", False: "unlabelled"})
-    table["split"] = split.where(~known.index.isin(learned["id"]), "train").to_numpy()
+    known = prepared.records.set_index("id").loc[table["id"]]
+    split = known["label"].notna().map({True: "train", False: "unlabelled"})
+    table["split"] = split.mask(known.index.isin(judged), "test").to_numpy()
     for name in COLUMNS:
         table[name] = known[name].to_numpy()
     write_table(file, table)

@@ -27,14 +27,13 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
     """Features [n, D] of all images of a store, in order, by an encoder in evaluation mode."""
     starts = range(0, len(store), EVALUATION_BATCH)
     parts = [np.arange(start, min(start + EVALUATION_BATCH, len(store))) for start in starts]
-    features = torch.cat([encoder(plain_view(store.gather(part), spec, device)).float() for part in parts])
-    return features.clone()
+    return torch.cat([encoder(plain_view(store.gather(part), spec, device)).float() for part in parts]).clone()
 
 
 def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Load the encoder of a pre-trained run or a grader: prepared uint8 [m, S, S, C] -> float32 [m, D].
+    """The encoder of a pre-trained run or a grader: prepared uint8 [m, S, S, C] -> float32 [m, D].
 
-    Images are resized and normalised as for the run; FovealError if `prepared` was prepared differently.
+    FovealError if `prepared` was prepared differently from the run's images.
     """
     model, chosen = read_model(run), choose_device(device)
     check_preparation(prepared, Preparation(**model["preparation"]))

@@ -1,6 +1,4 @@
-"""Likeness: does a photograph look like those that a grader learned from? Four scores, one file in the run.
-
-    RUN/likeness.npz    plain arrays (read without pickle): statistics of training photographs, limits from validation
+"""Likeness: does a photograph look like those that a grader learned from? Four scores, and RUN/likeness.npz.
 
     resolution  the visible disc's diameter in the original photograph, in octaves
     sharpness   variance of the Laplacian of the prepared photograph at the network's size (Pech-Pacheco et al., 2000)
@@ -10,8 +8,7 @@
                 (Tipping and Bishop, 1999)
 
 Each score is divided by a high quantile in validation, and above 1 a photograph is unlike. Content tells sources apart
-best, so it has the strictest limit; the others are for single photographs that are extreme. All four together call at
-most 4 % of validation photographs unlike.
+best, so it has the strictest limit. All four together call at most 4 % of validation photographs unlike.
 """
 
 from __future__ import annotations
@@ -44,11 +41,11 @@ _LEAST_LIMIT = np.array([2.5, 2.0, 1.0, 0.5])  # of scores in spreads
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """What training photographs look like; see `fit_likeness`. All arrays are float32.
+    """What training photographs look like, in float32.
 
     plain: [2, 2], median and spread of resolution and sharpness. colours, texture: [1 + k, D], the mean, then
-    directions divided by their spread. rest: [2], 1 / variance of the other directions. limits: [4], scores above them
-    are unlike. side: pixels that the network sees.
+    directions divided by their spread. rest: [2], 1 / variance of the other directions. limits: [4]. side: pixels that
+    the network sees.
     """
 
     plain: np.ndarray
@@ -59,7 +56,7 @@ class Likeness:
     side: np.ndarray
 
     def scores(self, looks: np.ndarray, texture: np.ndarray) -> np.ndarray:
-        """[n, 4], above 1 where unlike. looks: [n, 2 + 2 C] from `looks_of`. texture: [n, D] of the encoder."""
+        """[n, 4], above 1 where unlike. looks: from `looks_of`. texture: [n, D] of the encoder."""
         return self._raw(looks, texture) / self.limits
 
     def unlike(self, looks: np.ndarray, texture: np.ndarray) -> list[str]:
@@ -77,17 +74,14 @@ class Likeness:
 def fit_likeness(
     looks: np.ndarray, texture: np.ndarray, held_looks: np.ndarray, held_texture: np.ndarray, side: int
 ) -> Likeness:
-    """Statistics of training photographs, and limits from photographs that the encoder did not learn from.
-
-    looks [n, 2 + 2 C] and texture [n, D] of training photographs; of the m held-out ones in `held_looks` and
-    `held_texture`. side: as in `looks_of`.
-    """
+    """Statistics of training photographs with looks [n, 2 + 2 C] and texture [n, D], and limits from photographs that
+    the encoder did not learn from. side: as in `looks_of`."""
     middle = np.median(looks[:, :2], 0)
     spread = np.maximum(1.4826 * np.median(np.abs(looks[:, :2] - middle), 0), LEAST_SPREAD)
     colours, colour_rest = _gaussian(looks[:, 2:])
     directions, rest = _gaussian(texture)
-    found = {"plain": np.stack([middle, spread]), "colours": colours, "texture": directions,
-             "rest": np.array([colour_rest, rest]), "limits": np.ones(4), "side": np.array(side)}  # fmt: skip
+    found = {"plain": [middle, spread], "colours": colours, "texture": directions, "rest": [colour_rest, rest],
+             "limits": np.ones(4), "side": side}  # fmt: skip
     start = Likeness(**{name: np.asarray(values, np.float32) for name, values in found.items()})
     raw = start._raw(held_looks, held_texture)
     typical = np.median(raw, 0)
@@ -101,8 +95,7 @@ def fit_likeness(
 def looks_of(images: np.ndarray, diameters: np.ndarray, side: int) -> np.ndarray:
     """float64 [n, 2 + 2 C]: log2 diameter, log sharpness, mean and spread of each channel (0..1).
 
-    images: prepared uint8 [n, S, S, C]. diameters: [n] in pixels of the originals, from `diameter`. side: that the
-    network sees, in pixels.
+    images: prepared uint8 [n, S, S, C]. diameters: [n] in pixels of the originals. side: pixels that the network sees.
     """
     inside = inscribed(side, _RADIUS)
     rows = []
@@ -155,11 +148,9 @@ def _gaussian(values: np.ndarray) -> tuple[np.ndarray, float]:
     variances = singular**2 / max(len(values) - 1, 1)
     average = variances.sum() / values.shape[1] + 1e-12
     kept = min(DIRECTIONS, len(values) // 4, values.shape[1])
-    variances = (1 - SHRINKAGE) * variances + SHRINKAGE * average
-    whitened = directions[:kept] / np.sqrt(variances[:kept, None])
-    left = max(values.shape[1] - kept, 1)
-    rest = (1 - SHRINKAGE) * (singular[kept:] ** 2).sum() / max(len(values) - 1, 1) / left + SHRINKAGE * average
-    return np.vstack([mean, whitened]), 1 / rest
+    others = variances[kept:].sum() / max(values.shape[1] - kept, 1)
+    own, rest = ((1 - SHRINKAGE) * variance + SHRINKAGE * average for variance in (variances[:kept], others))
+    return np.vstack([mean, directions[:kept] / np.sqrt(own[:, None])]), 1 / rest
 
 
 def _distance(values: np.ndarray, gaussian: np.ndarray, rest: float) -> np.ndarray:
@@ -169,8 +160,7 @@ def _distance(values: np.ndarray, gaussian: np.ndarray, rest: float) -> np.ndarr
     lengths = np.maximum((whitened**2).sum(1), 1e-30)
     along = apart @ whitened.T
     left = np.maximum((apart**2).sum(1) - (along**2 / lengths).sum(1), 0)
-    distance: np.ndarray = np.sqrt(((along**2).sum(1) + rest * left) / values.shape[1])
-    return distance
+    return np.asarray(np.sqrt(((along**2).sum(1) + rest * left) / values.shape[1]))
 
 
 def _quantile(values: np.ndarray, share: float) -> float:

@@ -3,8 +3,7 @@
     grader = foveal.load("runs/grader")
     table = grader.predict(["photographs/", Image.open("one.jpg"), array])
 
-Images are original photographs: they are cropped to the retina and resized here, as in training. Torch is imported only
-for run folders.
+Images are original photographs: they are cropped to the retina and resized here, as in training.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ def load(
     """Load a grader: a run folder of `foveal train`, several of them as an ensemble, or a file of `foveal export`.
 
     device: auto, cpu, cuda or mps. tta: auto (as in the run), none, flips or turns. ungradable: a photograph with one
-    of these quality flags gets no grade; None uses the default of `foveal predict`, () no flags. Raises FovealError if
-    a path is not a grader, or if the graders do not fit together.
+    of these quality flags gets no grade; None uses the default of `foveal predict`, () no flags.
     """
     if not runs:
         fix = "give a run folder of foveal train or a file of foveal export"
@@ -87,8 +85,7 @@ class LoadedGrader:
         pixels, except that large JPEG files are decoded at a reduced size, which can change probabilities slightly.
         The column `answer` is graded, ungradable or unreadable; `reason` explains why there is no grade.
 
-        Raises FovealError, before grading starts, if a path does not exist, or if pixels are not uint8: floats could
-        range to 1 or to 255, or be normalised, and a wrong guess would give wrong grades.
+        FovealError, before grading starts, if a path does not exist, or if pixels are not uint8.
         """
         items = _items(images)
         sort_inputs([item for item in items if isinstance(item, Path)])
@@ -97,22 +94,16 @@ class LoadedGrader:
 
     def _tables(self, items: list[Item]) -> Iterator[pd.DataFrame]:
         numbers, seen = count(), set[str]()
-        for of_sets, group in groupby(items, _is_set):
+        for of_sets, group in groupby(items, lambda item: isinstance(item, Path) and is_prepared(item)):
             if of_sets:
-                yield from (table for path in group for table in self._tables_of_set(path))
+                for path in group:
+                    assert isinstance(path, Path)
+                    prepared = open_prepared(path)
+                    records = without_learned(prepared, prepared.records, self._runs)
+                    yield from self._model.tables_of_set(prepared, records)
             else:
                 for batch in batches(self._model.read(_photographs(group, numbers, seen))):
                     yield self._model.table_of_photographs(batch)
-
-    def _tables_of_set(self, path: Item) -> Iterator[pd.DataFrame]:
-        assert isinstance(path, Path)
-        prepared = open_prepared(path)
-        records = without_learned(prepared, prepared.records, self._runs)
-        yield from self._model.tables_of_set(prepared, records)
-
-
-def _is_set(item: Item) -> bool:
-    return isinstance(item, Path) and is_prepared(item)
 
 
 def _photographs(items: Iterable[Item], numbers: Iterator[int], seen: set[str]) -> Iterator[Photograph]:
@@ -138,10 +129,9 @@ def _pixels(item: Image.Image | np.ndarray) -> np.ndarray | FovealError:
 
 def _items(images: Any) -> list[Item]:
     """The input of `predict` as paths, PIL images and uint8 arrays [h, w, 3 or 1]."""
-    many = isinstance(images, Iterable) and not isinstance(images, str | bytes | dict | Image.Image | np.ndarray)
-    if many and not _is_tensor(images):
-        return [item for image in images for item in _one(image)]
-    return _one(images)
+    single = isinstance(images, str | bytes | dict | Image.Image | np.ndarray) or _is_tensor(images)
+    given = images if isinstance(images, Iterable) and not single else [images]
+    return [item for image in given for item in _one(image)]
 
 
 def _one(image: Any) -> list[Item]:
@@ -157,11 +147,8 @@ def _one(image: Any) -> list[Item]:
             what = f"a tensor of shape {list(array.shape)} is not a photograph"
             raise FovealError("image.array", what, expected=TENSORS)
         return _of_array(np.moveaxis(array, -3, -1))
-    raise FovealError(
-        "image.type",
-        f"{type(image).__name__} is not a photograph",
-        expected=f"a path, a PIL image, an array {ARRAYS}, or a tensor {TENSORS}",
-    )
+    expected = f"a path, a PIL image, an array {ARRAYS}, or a tensor {TENSORS}"
+    raise FovealError("image.type", f"{type(image).__name__} is not a photograph", expected=expected)
 
 
 def _is_tensor(value: Any) -> bool:
@@ -174,8 +161,7 @@ def _of_array(array: np.ndarray) -> list[Item]:
         floats = "convert them to uint8: (255 * pixels).round().astype(numpy.uint8) if they range from 0 to 1"
         fix = floats if array.dtype.kind == "f" else "convert them to uint8"
         raise FovealError("image.array", f"the pixels are {array.dtype}", expected="uint8, 0 to 255", fix=fix)
-    if array.ndim == 2:
-        return [array[..., None]]
+    array = array[..., None] if array.ndim == 2 else array
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
         what = f"an array of shape {list(array.shape)} is not a photograph"
         raise FovealError("image.array", what, expected=ARRAYS)

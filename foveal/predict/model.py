@@ -1,7 +1,6 @@
 """Model: the interface of a grader, and `Answers`, its outputs for a batch of photographs; works without torch.
 
-A model knows how photographs are prepared, what the classes are and how probabilities become grades. Its subclasses
-compute the outputs: `Predictor` for a run folder, `Exported` for a file of `foveal export`.
+Its subclasses compute the outputs: `Predictor` for a run folder, `Exported` for a file of `foveal export`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepa
 from foveal.fundus.quality import FLAGS
 from foveal.predict.inputs import Photograph
 from foveal.predict.likeness import Likeness, diameter, diameters_of, looks_of
-from foveal.readout.oedema import is_oedema, oedema_of
+from foveal.readout.oedema import is_oedema, oedema_of, predicted_oedema
 from foveal.readout.readout import Readout
 from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
@@ -33,6 +32,31 @@ Read = tuple[Photograph, Prepared | FovealError]
 Want = tuple[Literal["probabilities", "features", "map", "texture"], ...]
 GRADE: Want = ("probabilities",)
 ALL: Want = ("probabilities", "features", "map", "texture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The result of `Model.answer` for n images and K classes; outputs not requested or not available are None.
+
+    probabilities: float32 [n, K]. second: float32 [n, C], probabilities of a second task. features: float32 [n, D], of
+    the encoder. maps: float32 [n, h, w] >= 0, how much each place supports the grade. texture: float32 [n, 2 M], see
+    nets/texture.py. Probabilities are averaged over test-time augmentation; the others are of the original image.
+    """
+
+    probabilities: np.ndarray | None = None
+    second: np.ndarray | None = None
+    features: np.ndarray | None = None
+    maps: np.ndarray | None = None
+    texture: np.ndarray | None = None
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """Concatenate the answers of one or more batches."""
+    whole = {}
+    for field in fields(Answers):
+        arrays = [getattr(part, field.name) for part in parts]
+        whole[field.name] = None if arrays[0] is None else np.concatenate(arrays)
+    return Answers(**whole)
 
 
 class Model(ABC):
@@ -88,70 +112,9 @@ class Model(ABC):
         """What rows of predictions need: with `likeness`, also the texture."""
         return GRADE if self.likeness is None else ("probabilities", "texture")
 
-    def unlike(self, images: np.ndarray, diameters: np.ndarray, answers: Answers) -> list[str]:
-        """The column `unlike` for prepared images [n, S, S, C] with answers that have the texture."""
-        assert self.likeness is not None
-        if not len(images):
-            return []
-        assert answers.texture is not None
-        return self.likeness.unlike(looks_of(images, diameters, int(self.likeness.side)), answers.texture)
-
-    def unlike_of(self, photographs: Sequence[Prepared], answers: Answers) -> list[str] | None:
-        """The column `unlike` for photographs from `read`; None without `likeness`."""
-        if self.likeness is None:
-            return None
-        images = np.stack([one.pixels for one in photographs]) if photographs else self.blank(0)
-        sizes = [diameter(one.width, one.height, one.measures.get("border", np.nan)) for one in photographs]
-        return self.unlike(images, np.array(sizes), answers)
-
-    def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
-        """The table of predictions for records of a prepared set; FovealError if it was prepared differently."""
-        return pd.concat(list(self.tables_of_set(prepared, records)), ignore_index=True)
-
-    def tables_of_set(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """Like `predict_prepared`, but a few hundred rows at a time."""
-        same = (prepared.classes, prepared.card["scale"]) == (self.classes, self.scale)
-        if not same and records["label"].notna().any():
-            warn(
-                f"ignoring the labels of {prepared.path}: their scale is '{prepared.card['scale']}' "
-                f"({', '.join(prepared.classes)}), but the model's is '{self.scale}' ({', '.join(self.classes)})"
-            )
-        for part, images in self.images_of(prepared, records):
-            answers = self.answer(images, self.wanted)
-            table = self.table(
-                part if same else part.drop(columns="label"), answers.probabilities, oedema=self.oedema_in(answers)
-            )
-            if answers.second is not None:
-                table = table.join(self.second_table(prepared, part, answers.second))
-            if self.likeness is not None:
-                table = table.assign(unlike=self.unlike(images, diameters_of(part, prepared.measures), answers))
-            yield table.assign(answer="graded", reason="")
-
-    def images_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-        """(records, their prepared images), in batches; FovealError if they were prepared differently."""
-        check_preparation(prepared, self.preparation)
-        for start in range(0, len(records), SET_BATCH):
-            part = records.iloc[start : start + SET_BATCH]
-            yield part, prepared.pixels(part)
-
-    def oedema_in(self, answers: Answers) -> np.ndarray | None:
-        """float [n]: the probability of macular oedema, if it is the second task."""
-        learned = self.second is not None and is_oedema(*self.second)
-        return answers.second[:, 1] if learned and answers.second is not None else None
-
-    def second_table(self, prepared: PreparedSet, records: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
-        """The columns of the second task: its labels ("" if unknown) and the predicted probabilities [n, C]."""
-        assert self.second is not None
-        name, classes = self.second
-        known = oedema_of(prepared.columns) if is_oedema(name, classes) else prepared.columns.get(name)
-        known = pd.Series(dtype=object) if known is None else known
-        return self._second_columns(answers, known.reindex(records["id"]).fillna("").to_numpy())
-
-    def _second_columns(self, answers: np.ndarray, known: np.ndarray | str = "") -> pd.DataFrame:
-        assert self.second is not None
-        name, classes = self.second
-        columns = {f"{name}={value}": answers[:, k].astype(float).round(6) for k, value in enumerate(classes)}
-        return pd.DataFrame({name: known, **columns}, index=range(len(answers)))
+    def blank(self, count: int) -> np.ndarray:
+        """Black prepared images uint8 [count, S, S, C]."""
+        return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
 
     def read(self, photographs: Iterable[Photograph]) -> Iterator[Read]:
         """(photograph, its prepared form or an error), in order, decoded ahead of time in threads.
@@ -170,6 +133,29 @@ class Model(ABC):
         for photograph, result in in_threads(prepare, photographs):
             yield replace(photograph, pixels=None), result
 
+    def images_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+        """(records, their prepared images), in batches; FovealError if they were prepared differently."""
+        check_preparation(prepared, self.preparation)
+        for start in range(0, len(records), SET_BATCH):
+            part = records.iloc[start : start + SET_BATCH]
+            yield part, prepared.pixels(part)
+
+    def predict_prepared(self, prepared: PreparedSet, records: pd.DataFrame) -> pd.DataFrame:
+        """The table of predictions for records of a prepared set; FovealError if it was prepared differently."""
+        return pd.concat(list(self.tables_of_set(prepared, records)), ignore_index=True)
+
+    def tables_of_set(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Like `predict_prepared`, but a few hundred rows at a time."""
+        if (prepared.classes, prepared.card["scale"]) != (self.classes, self.scale):
+            if records["label"].notna().any():
+                warn(f"ignoring the labels of {prepared.path}: their scale is '{prepared.card['scale']}' "
+                     f"({', '.join(prepared.classes)}), but the model's is '{self.scale}' ({', '.join(self.classes)})"
+                     )  # fmt: skip
+            records = records.drop(columns="label")
+        for part, images in self.images_of(prepared, records):
+            answers, sizes = self.answer(images, self.wanted), diameters_of(part, prepared.measures)
+            yield self._rows(part, answers, self.second_table(answers, prepared, part), images, sizes)
+
     def answer_batch(self, batch: Sequence[Read], want: Want = GRADE) -> Answers:
         """The answers for the readable photographs of a batch, with the texture if the rows need it."""
         want = (*want, *(name for name in self.wanted if name not in want))
@@ -183,9 +169,7 @@ class Model(ABC):
         """
         graded = {photograph.id: result for photograph, result in batch if isinstance(result, Prepared)}
         failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
-        flags = [" ".join(result.flags) for result in graded.values()]
-        answers = answers or self.answer_batch(batch)
-        table = self.rows(list(graded), answers, flags, self.unlike_of(list(graded.values()), answers))
+        table = self.rows(list(graded), answers or self.answer_batch(batch), list(graded.values()))
         table = table.set_index("id").reindex([photograph.id for photograph, _ in batch])
         words = ["group", "split", "flags", "set", "unlike", "answer", "reason", *(self.second or ())[:1]]
         text = table.columns.intersection(words)
@@ -193,36 +177,52 @@ class Model(ABC):
         table.loc[list(failed), "answer"], table.loc[list(failed), "reason"] = "unreadable", list(failed.values())
         return table.reset_index()
 
-    def blank(self, count: int) -> np.ndarray:
-        """Black prepared images uint8 [count, S, S, C]."""
-        return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
+    def rows(self, ids: Sequence[str], answers: Answers, photographs: Sequence[Prepared]) -> pd.DataFrame:
+        """The rows of predictions.csv for photographs from `read` that have answers, with all columns."""
+        records = pd.DataFrame({"id": ids, "flags": [" ".join(one.flags) for one in photographs]})
+        images = np.stack([one.pixels for one in photographs]) if photographs else self.blank(0)
+        sizes = [diameter(one.width, one.height, one.measures.get("border", np.nan)) for one in photographs]
+        return self._rows(records, answers, self.second_table(answers), images, np.array(sizes))
 
-    def rows(
-        self, ids: Sequence[str], answers: Answers, flags: Iterable[str] = (), unlike: Sequence[str] | None = None
-    ) -> pd.DataFrame:
-        """The rows of predictions.csv for photographs that have answers, with all columns."""
-        records = pd.DataFrame({"id": ids, "flags": list(flags) or [""] * len(ids)})
-        table = self.table(records, answers.probabilities, oedema=self.oedema_in(answers))
-        if answers.second is not None:
-            table = table.join(self._second_columns(answers.second))
-        if unlike is not None:
-            table = table.assign(unlike=unlike)
+    def _rows(
+        self, records: pd.DataFrame, answers: Answers, second: pd.DataFrame | None, images: np.ndarray,
+        diameters: np.ndarray,
+    ) -> pd.DataFrame:  # fmt: skip
+        assert answers.probabilities is not None
+        table = self.table(records, answers.probabilities, extra=second)
+        if self.likeness is not None and answers.texture is not None:
+            looks = looks_of(images, diameters, int(self.likeness.side))
+            table["unlike"] = self.likeness.unlike(looks, answers.texture)
+        elif self.likeness is not None:  # no images
+            table["unlike"] = ""
         return table.assign(answer="graded", reason="")
 
+    def second_table(
+        self, answers: Answers, prepared: PreparedSet | None = None, records: pd.DataFrame | None = None
+    ) -> pd.DataFrame | None:
+        """The columns of the second task: its labels ("" if unknown) and the predicted probabilities; None without one.
+
+        prepared, records: where the labels are, if they are known.
+        """
+        if self.second is None or answers.second is None:
+            return None
+        (name, classes), known = self.second, None
+        if prepared is not None and records is not None:
+            known = oedema_of(prepared.columns) if is_oedema(name, classes) else prepared.columns.get(name)
+        labels = "" if known is None or records is None else known.reindex(records["id"]).fillna("").to_numpy()
+        shares = {f"{name}={value}": answers.second[:, k].astype(float).round(6) for k, value in enumerate(classes)}
+        return pd.DataFrame({name: labels, **shares}, index=range(len(answers.second)))
+
     def table(
-        self,
-        records: pd.DataFrame,
-        probabilities: np.ndarray | None,
-        graded: tuple[np.ndarray, list[str]] | None = None,
-        oedema: np.ndarray | None = None,
-    ) -> pd.DataFrame:
+        self, records: pd.DataFrame, probabilities: np.ndarray, graded: tuple[np.ndarray, list[str]] | None = None,
+        extra: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """The columns id, label, p0 … pK, grade, referable, group, split, flags and, with prediction sets, set.
 
         records: column id and, if known, label, group, split and flags. graded: grades and sets to use instead of those
-        of the model's readout. Raises FovealError for probabilities [n, K] that are not finite; otherwise their argmax
-        would be grade 0. oedema: its probability [n], which can refer an image; the table does not have it.
+        of the model's readout. extra: further columns; macular oedema in them can refer an image. FovealError for
+        probabilities [n, K] that are not finite; otherwise their argmax would be grade 0.
         """
-        assert probabilities is not None
         if not np.isfinite(probabilities).all():
             what = f"{self.name} computes probabilities that are not finite"
             raise FovealError("run.not_finite", f"{what}: its weights are damaged or training diverged")
@@ -231,10 +231,10 @@ class Model(ABC):
             grades = self.readout.grades(probabilities)
             graded = grades, self.readout.sets(probabilities, grades)
         unknown = [pd.NA] * len(records)
-        lowest = referable_from(self.scale)
-        refers: Any = unknown
+        refers, lowest = unknown, referable_from(self.scale)
         if lowest is not None:
-            refers = self.readout.referred(probabilities, graded[0], lowest, oedema) * 1
+            oedema = None if extra is None else predicted_oedema(extra)
+            refers = list(self.readout.referred(probabilities, graded[0], lowest, oedema) * 1)
         table = pd.DataFrame({
             "id": list(records["id"]), "label": pd.array(list(records.get("label", unknown)), dtype="Int64"),
             **{f"p{number}": probabilities[:, number].astype(float).round(6) for number in range(len(self.classes))},
@@ -242,13 +242,13 @@ class Model(ABC):
             "referable": pd.array(refers, dtype="Int64"),
             **{name: list(records.get(name, [""] * len(records))) for name in ("group", "split", "flags")},
         })  # fmt: skip
-        return table.assign(set=graded[1]) if has_sets else table
+        table = table.assign(set=graded[1]) if has_sets else table
+        return table if extra is None else table.join(extra.set_index(table.index))
 
 
 def check_preparation(prepared: PreparedSet, expected: Preparation) -> None:
     """FovealError if a set was prepared differently from the model's training images."""
-    found = Preparation(**prepared.card["options"])
-    ours, theirs = asdict(expected), asdict(found)
+    ours, theirs = asdict(expected), asdict(Preparation(**prepared.card["options"]))
     if different := [name for name in ours if ours[name] != theirs[name]]:
         what = f"{prepared.path} was prepared with {', '.join(f'{name} {theirs[name]}' for name in different)}"
         needed = f"{', '.join(f'{name} {ours[name]}' for name in different)}, as the images of the run"
@@ -264,39 +264,12 @@ def batches(reads: Iterable[Read]) -> Iterator[list[Read]]:
 
 def set_ungradable(table: pd.DataFrame, words: Iterable[str]) -> pd.DataFrame:
     """Remove the grade from rows with one of the flags `words`; their `answer` becomes ungradable, with a reason."""
-    wanted = set(words)
+    wanted, table = set(words), table.copy()
     found = table["flags"].str.split().map(lambda flags: [word for word in flags if word in wanted])
     without = (table["answer"] == "graded") & (found.map(len) > 0)
-    reasons = found[without].map(lambda flags: " ".join(f"{word}: {FLAGS[word]}" for word in flags))
-    table = table.copy()
     table.loc[without, "answer"] = "ungradable"
-    table.loc[without, "reason"] = reasons
+    table.loc[without, "reason"] = [" ".join(f"{word}: {FLAGS[word]}" for word in flags) for flags in found[without]]
     table.loc[without, ["grade", "referable"]] = pd.NA
     if "set" in table:
         table.loc[without, "set"] = ""
     return table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """The result of `Model.answer` for n images and K classes; outputs not requested or not available are None.
-
-    probabilities: float32 [n, K]. second: float32 [n, C], probabilities of a second task. features: float32 [n, D], of
-    the encoder. maps: float32 [n, h, w] >= 0, how much each place supports the grade. texture: float32 [n, 2 M], see
-    nets/texture.py. Probabilities are averaged over test-time augmentation; the others are of the original image.
-    """
-
-    probabilities: np.ndarray | None = None
-    second: np.ndarray | None = None
-    features: np.ndarray | None = None
-    maps: np.ndarray | None = None
-    texture: np.ndarray | None = None
-
-
-def joined(parts: Sequence[Answers]) -> Answers:
-    """Concatenate the answers of one or more batches."""
-    whole = {}
-    for field in fields(Answers):
-        arrays = [getattr(part, field.name) for part in parts]
-        whole[field.name] = None if arrays[0] is None else np.concatenate(arrays)
-    return Answers(**whole)

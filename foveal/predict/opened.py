@@ -1,9 +1,7 @@
 """Open a grader: run folders (with torch), or a file of `foveal export`, run by ONNX Runtime (without torch).
 
-    FOLDER/model.onnx (model.fp16.onnx, model.int8.onnx)    pixels to probabilities
-    FOLDER/foveal.json                                      the rest: classes, preparation, readout, digests, parity
-
-A file whose digest does not match foveal.json is refused.
+FOLDER/model.onnx (model.fp16.onnx, model.int8.onnx)    pixels to probabilities
+FOLDER/foveal.json                                      the rest: classes, preparation, readout, digests, parity
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.operating import BY_GRADE, IN_USE
 from foveal.files import read_json
 from foveal.fundus.preparation import at_size
-from foveal.predict.model import GRADE, Answers, Model, Want, joined
+from foveal.predict.model import GRADE, Answers, Model, Want
 from foveal.readout.readout import readout_from
 
 AUGMENTATIONS = ("auto", "none", "flips", "turns")
@@ -46,8 +44,7 @@ def is_exported(path: Path) -> bool:
 def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", threads: int = 0) -> Model:
     """The model of one or more run folders, or of one exported file; FovealError if something is missing or wrong.
 
-    tta: auto is as in the run; it cannot be changed for an exported file. threads: for an exported file; 0 uses all
-    cores.
+    tta: auto is as in the run. threads: for an exported file; 0 uses all cores.
     """
     if tta not in AUGMENTATIONS:
         raise FovealError("option.value", f"--tta {tta} is unknown", expected=", ".join(AUGMENTATIONS))
@@ -80,7 +77,7 @@ def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, thr
 class Exported(Model):
     """An ONNX file with its foveal.json. path: the file, or its folder, which means model.onnx.
 
-    threads: 0 uses all cores. about: the content of foveal.json, if it has not been written yet.
+    about: the content of foveal.json, if it has not been written yet.
     """
 
     def __init__(
@@ -105,12 +102,13 @@ class Exported(Model):
         if not len(pixels):
             return self.nothing()
         names = [name for name, wish in WISHES.items() if wish in want and name in self._outputs]
-        return joined([self._run(pixels[start : start + AT_ONCE], names) for start in range(0, len(pixels), AT_ONCE)])
-
-    def _run(self, pixels: np.ndarray, names: list[str]) -> Answers:
-        found = self._session.run(names, {"pixels": at_size(pixels, self.side)}) if names else []
-        arrays = dict(zip(names, found, strict=True))
-        return Answers(**{"maps" if name == "places" else name: values for name, values in arrays.items()})
+        if not names:
+            return Answers()
+        parts = [pixels[start : start + AT_ONCE] for start in range(0, len(pixels), AT_ONCE)]
+        runs = [self._session.run(names, {"pixels": at_size(part, self.side)}) for part in parts]
+        arrays = map(np.concatenate, zip(*runs, strict=True))
+        fields = ["maps" if name == "places" else name for name in names]
+        return Answers(**dict(zip(fields, arrays, strict=True)))
 
 
 def _read_about(file: Path) -> dict[str, Any]:
@@ -125,8 +123,7 @@ def _read_about(file: Path) -> dict[str, Any]:
         what = f"{about_file} has format {about.get('format')}"
         fix = f"use the Foveal that wrote it ({about.get('foveal')}), or export again"
         raise FovealError("export.format", what, expected=f"format {FORMAT}", fix=fix)
-    missing = {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about)
-    if missing:
+    if missing := {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about):
         raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
     if about["files"].get(file.name, {}).get("sha256") != hashlib.sha256(file.read_bytes()).hexdigest():
         what = f"{file} does not match {about_file}: one of them was changed, or they come from different exports"
@@ -152,10 +149,7 @@ def _session(file: Path, device: str, threads: int) -> Any:
 
 
 def record_of(run: Path) -> list[dict[str, Any]]:
-    """The main metrics of a grader, [{name, value, low, high, n}] from RUN/metrics.json; empty if it was not evaluated.
-
-    Sensitivity and specificity for referable disease are those of the rule that decides about referral.
-    """
+    """The main metrics of a grader, [{name, value, low, high, n}] from RUN/metrics.json; [] if it was not evaluated."""
     file = run / "metrics.json"
     if not file.is_file():
         return []
@@ -164,5 +158,5 @@ def record_of(run: Path) -> list[dict[str, Any]]:
     for point in result.get("operating_points", []):
         if point["target"] == "referable" and point["name"] in (IN_USE, BY_GRADE):
             found += [(f"referable_{name}", point[name]) for name in ("sensitivity", "specificity")]
-            break  # the point in use stands before that of the grades
+            break  # the point in use stands first
     return [{"name": name, **{key: entry.get(key) for key in ("value", "low", "high", "n")}} for name, entry in found]

@@ -3,8 +3,7 @@
     OUT.partial        the rows so far, as they will appear in OUT
     OUT.partial.json   what they were made with; the same command resumes, a different one is refused
 
-OUT is created when all images have been graded, so it is always complete. It is CSV, or JSON lines if OUT ends in
-.jsonl.
+OUT is created when all images have been graded, so it is always complete; JSON lines if it ends in .jsonl, else CSV.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from os.path import samestat
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +23,7 @@ from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.files import read_json, telling_full, write_json
 from foveal.predict.likeness import is_batch_unlike
+from foveal.readout.predictions import probability_columns
 from foveal.runs import locked
 
 ROWS_AT_ONCE = 10_000  # rows of an interrupted command to read at a time
@@ -106,15 +105,12 @@ class Writer:
             raise FovealError("output.busy", what, fix="wait until it has finished, or choose another --out")
 
     def _resume(self, made_with: dict[str, Any]) -> None:
-        """Read the ids of the existing rows; drops a truncated last row.
-
-        If the file is empty, its .json is ignored: it is left over from a command that was stopped while finishing.
-        """
+        """Read the ids of the existing rows; drops a truncated last row."""
         whole = 0
+        # Beside an empty file, a .json is left over from a command that was stopped while finishing.
         if self.about.is_file() and self.partial.stat().st_size:
             before = read_json(self.about)
-            different = sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key))
-            if different:
+            if different := sorted(key for key in {*before, *made_with} if before.get(key) != made_with.get(key)):
                 what = f"{self.partial} is from a command with different {', '.join(different)}"
                 fix = f"finish that command first, choose another --out, or delete {self.partial}"
                 raise FovealError("output.other_command", what, fix=fix)
@@ -139,15 +135,13 @@ def _end_of_rows(file: Path, *, quoted: bool) -> int:
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:
-    """Convert a JSON line to a row of the table."""
     shares = line.pop("probabilities") or []
     return {**line, **{f"p{number}": share for number, share in enumerate(shares)}}
 
 
 def _json_lines(table: pd.DataFrame) -> str:
     """One line per row: probabilities as a list, unknown values as null."""
-    columns = [name for name in table.columns if name[:1] == "p" and name[1:].isdigit()]
-    lines = []
+    columns, lines = probability_columns(table), []
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
         shares = [row.pop(name) for name in columns]
         row["probabilities"] = None if None in shares else shares
@@ -155,51 +149,44 @@ def _json_lines(table: pd.DataFrame) -> str:
     return "".join(lines)
 
 
-@dataclass(kw_only=True)
 class Tally:
     """Counts of rows, and the first few rows: the table that `foveal predict` prints at the end."""
 
-    rows: int = 0
-    answers: Counter[str] = field(default_factory=Counter)
-    flags: Counter[str] = field(default_factory=Counter)
-    flagged: int = 0
-    unlike: Counter[str] = field(default_factory=Counter)
-    strangers: int = 0
-    first: list[dict[Any, Any]] = field(default_factory=list)
-    first_error: str = ""
+    def __init__(self) -> None:
+        self.rows, self.first, self.first_error = 0, list[dict[Any, Any]](), ""
+        self.words: dict[str, Counter[str]] = {name: Counter() for name in ("answer", "flags", "unlike")}
+        self.marked: Counter[str] = Counter()  # column -> rows with words in it
 
     def count(self, table: pd.DataFrame) -> None:
         """Count some rows."""
         self.first += table.head(SHOWN - len(self.first)).to_dict("records")
         self.rows += len(table)
-        self.answers.update(table["answer"])
-        self.flags.update(word for words in table["flags"].str.split() for word in words)
-        self.flagged += int((table["flags"] != "").sum())
-        if "unlike" in table:
-            self.unlike.update(word for words in table["unlike"].str.split() for word in words)
-            self.strangers += int((table["unlike"] != "").sum())
+        for name in self.words:
+            words = [text.split() for text in table.get(name, ())]
+            self.words[name].update(chain.from_iterable(words))
+            self.marked[name] += sum(map(bool, words))
         bad = table[table["answer"] == "unreadable"]
         if len(bad) and not self.first_error:
             self.first_error = f"{bad['id'].iloc[0]}: {bad['reason'].iloc[0]}"
 
     def show(self, classes: list[str]) -> None:
         """Print whether the photographs are unlike as a whole, the first rows, and how many lack quality or a grade."""
-        if is_batch_unlike(self.strangers, self.rows - self.answers["unreadable"]):
-            counts = ", ".join(f"{count} {kind}" for kind, count in self.unlike.most_common())
-            warn(
-                f"{self.strangers} of {self.rows} pictures are unlike the training photographs ({counts}): results on "
-                "the test part may not hold here"
-            )
+        answers, unlike, flagged = self.words["answer"], self.marked["unlike"], self.marked["flags"]
+        if is_batch_unlike(unlike, self.rows - answers["unreadable"]):
+            warn(f"{unlike} of {self.rows} pictures are unlike the training photographs ({self._counts('unlike')}): "
+                 "results on the test part may not hold here")  # fmt: skip
         columns = ["image", "grade", "refer", f"probability of 0 to {len(classes) - 1}"]
         show_table(f"{self.rows} images", columns, [_shown(row, classes) for row in self.first])
         if self.rows > len(self.first):
             say(f"… and {self.rows - len(self.first)} more")
-        if self.flagged:
-            counts = ", ".join(f"{count} {flag}" for flag, count in self.flags.items())
-            warn(f"{self.flagged} of {self.rows} pictures have quality flags ({counts}): check them first")
+        if flagged:
+            warn(f"{flagged} of {self.rows} pictures have quality flags ({self._counts('flags')}): check them first")
         for answer in ("ungradable", "unreadable"):
-            if self.answers[answer]:
-                warn(f"{self.answers[answer]} of {self.rows} are {answer} and have no grade: see the column reason")
+            if answers[answer]:
+                warn(f"{answers[answer]} of {self.rows} are {answer} and have no grade: see the column reason")
+
+    def _counts(self, column: str) -> str:
+        return ", ".join(f"{count} {word}" for word, count in self.words[column].most_common())
 
 
 def _shown(row: dict[Any, Any], classes: list[str]) -> list[str]:

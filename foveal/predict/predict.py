@@ -5,8 +5,7 @@ foveal predict RUN DATA --split test --out predictions.csv
 foveal predict RUN RUN2 RUN3 folder/ --tta flips
 foveal predict exported/model.onnx folder/ --out predictions.jsonl
 
-Rows are written while images are graded: of all photographs, only the names are in memory. After an interruption, run
-the same command again to resume.
+Rows are written while images are graded: of all photographs, only the names are in memory. The same command resumes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import pandas as pd
 import tyro
 
@@ -31,7 +29,7 @@ from foveal.fundus.overlay import overlay, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate
 from foveal.fundus.quality import UNGRADABLE, check_flags
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
-from foveal.predict.model import GRADE, Model, Read, batches, check_preparation, set_ungradable
+from foveal.predict.model import Model, Read, batches, check_preparation, set_ungradable
 from foveal.predict.opened import is_model, open_model
 from foveal.predict.output import Tally, Writer
 from foveal.predict.workers import tables_on_ray
@@ -77,7 +75,11 @@ class PredictConfig:
 
 def predict(config: PredictConfig) -> Path:
     """Grade pictures and write predictions.csv, with a row for every picture, even if unreadable; return its path."""
-    runs, images = _split_models(config)
+    more = [path for path in config.images if is_model(path)]
+    runs, images = [config.run, *more], [path for path in config.images if path not in more]
+    if not images:
+        what = f"there are no images to grade, only the models {', '.join(map(str, more))}"
+        raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
     photographs, paths = sort_inputs(images)
     _check_out(config.out, images)
     sets = _chosen(paths, config.split)
@@ -105,7 +107,7 @@ def predict(config: PredictConfig) -> Path:
             tally.count(judged)
         if not tally.rows:
             raise FovealError("image.none", f"there are no images to grade in {', '.join(map(str, images))}")
-        if tally.answers["unreadable"] == tally.rows:
+        if tally.words["answer"]["unreadable"] == tally.rows:
             writer.discard()
             what = f"none of the {tally.rows} files can be read; the first error is {tally.first_error}"
             raise FovealError("image.all_unreadable", what)
@@ -113,16 +115,6 @@ def predict(config: PredictConfig) -> Path:
     tally.show(model.classes)
     say(f"predictions: {config.out}")
     return config.out
-
-
-def _split_models(config: PredictConfig) -> tuple[list[Path], list[Path]]:
-    """Split the paths into (models, images); FovealError if there are no images."""
-    more = [path for path in config.images if is_model(path)]
-    images = [path for path in config.images if path not in more]
-    if not images:
-        what = f"there are no images to grade, only the models {', '.join(map(str, more))}"
-        raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
-    return [config.run, *more], images
 
 
 def _check_out(out: Path, images: list[Path]) -> None:
@@ -161,21 +153,16 @@ def _tables_of_sets(
         left = known[~known["id"].isin(done)]
         with progress_bar("predict", len(known), done=len(known) - len(left)) as bar:
             for table in model.tables_of_set(prepared, left):
-                yield _named(table, left) if with_source else table
+                if with_source:
+                    sources = table["id"].map(left.set_index("id")["source"])
+                    table.insert(list(table.columns).index("answer"), "source", sources)
+                yield table
                 bar.advance(len(table))
-
-
-def _named(table: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
-    """Predictions with the source of each image, before the columns answer and reason."""
-    sources = table["id"].map(records.set_index("id")["source"])
-    table.insert(list(table.columns).index("answer"), "source", sources)
-    return table
 
 
 def _tables_of_photographs(
     config: PredictConfig, model: Model, runs: list[Path], paths: list[Path], done: set[str]
 ) -> Iterator[pd.DataFrame]:
-    """Tables of predictions for photographs, in batches; draws the overlays."""
     if not paths:
         return
     photographs = list(list_photographs(paths))  # only once, since folders may be large and on a network
@@ -183,29 +170,26 @@ def _tables_of_photographs(
     if config.ray:
         tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)
     else:
-        tables = (_table_of(config, model, batch) for batch in batches(model.read(listed)))
+        tables = (_table_of(model, batch, config.overlays) for batch in batches(model.read(listed)))
     with progress_bar("predict", len(photographs), done=len(done)) as bar:
         for table in tables:
             yield table
             bar.advance(len(table))
 
 
-def _table_of(config: PredictConfig, model: Model, batch: Sequence[Read]) -> pd.DataFrame:
-    answers = model.answer_batch(batch, GRADE if config.overlays is None else ("probabilities", "map"))
-    if config.overlays is not None:
-        _write_overlays(model, batch, answers.maps, config.overlays)
-    return model.table_of_photographs(batch, answers)
-
-
-def _write_overlays(model: Model, batch: Sequence[Read], maps: np.ndarray | None, folder: Path) -> None:
-    """Write FOLDER/NAME.jpg for each readable photograph of a batch; maps: [n, h, w] from `answer_batch`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _table_of(model: Model, batch: Sequence[Read], overlays: Path | None) -> pd.DataFrame:
+    """The table of a batch; writes OVERLAYS/NAME.jpg for each of its readable photographs."""
+    if overlays is None:
+        return model.table_of_photographs(batch)
+    answers = model.answer_batch(batch, ("probabilities", "map"))
+    overlays.mkdir(parents=True, exist_ok=True)
     readable = [(photograph, result) for photograph, result in batch if isinstance(result, Prepared)]
-    for (photograph, result), heat in zip(readable, [] if maps is None else maps, strict=True):
+    for (photograph, result), heat in zip(readable, [] if answers.maps is None else answers.maps, strict=True):
         decoded = decode(photograph.source(), SIDE, name=photograph.id)
         frame, square = locate(decoded.pixels, model.preparation)
         picture = overlay(frame, square, heat, retina_of(result.square))
-        write_bytes(folder / f"{file_name(photograph)}.jpg", to_jpeg(picture))
+        write_bytes(overlays / f"{file_name(photograph)}.jpg", to_jpeg(picture))
+    return model.table_of_photographs(batch, answers)
 
 
 def file_name(photograph: Photograph) -> str:

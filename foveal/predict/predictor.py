@@ -1,10 +1,9 @@
 """Predictor: grade images with one or more trained runs.
 
-Preparation, image size and normalisation come from each run (model.json), so images are treated as in training. A run
-of folds is an ensemble, and so are several runs. Test-time augmentation grades the flips and turns of an image in the
-same batch and averages the probabilities.
+Images are treated as in the training of each run (model.json). A run of folds is an ensemble, and so are several runs.
+Test-time augmentation grades the flips and turns of an image in the same batch and averages the probabilities.
 
-Legend: N images, V views of each, C channels, s pixels a side, K classes.
+Legend: N images, C channels, s pixels a side, K classes.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ from foveal.predict.model import BATCH, GRADE, Answers, Model, Want, joined
 from foveal.readout.decisions import half_way
 from foveal.readout.readout import FILE as READOUT
 from foveal.readout.readout import Readout, read_readout
-from foveal.readout.referral import Referral
 from foveal.runs import read_model
 from foveal.sets.records import PreparedSet
 
@@ -61,14 +60,13 @@ class Predictor(Model):
         models = [_grader_model(path) for path in self.runs]
         model = models[0]
         for path, other in zip(self.runs, models, strict=True):
-            different = [key for key in ALIKE if other.get(key) != model.get(key)]
-            if different:
+            if different := [key for key in ALIKE if other.get(key) != model.get(key)]:
                 what = f"{self.runs[0]} and {path} differ in {', '.join(different)}"
                 raise FovealError("run.mismatch", what, expected="runs with the same classes, scale and preparation")
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
         self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
-        self.likeness = read_likeness(_first_member(self.runs[0], model))
+        self.likeness = read_likeness(self.runs[0] / model.get("members", ["."])[0])  # of folds, that of the first
         self.readouts = [
             read_readout(path, made["decision"], made["task"] == "grading", made.get("readout", False))
             for path, made in zip(self.runs, models, strict=True)
@@ -80,16 +78,14 @@ class Predictor(Model):
     def key(self) -> str:
         """A digest of models, readouts, weights and test-time augmentation."""
         digest = hashlib.sha256(self.tta.encode())
-        for run in self.runs:
-            for file in (
-                file for name in ("model.json", READOUT, "best.pt", LIKENESS) for file in sorted(run.rglob(name))
-            ):
+        for run, name in product(self.runs, ("model.json", READOUT, "best.pt", LIKENESS)):
+            for file in sorted(run.rglob(name)):
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 
     @cached_property
     def has_maps(self) -> bool:  # type: ignore[override]
-        """Whether maps can be computed; the first access runs the network on one black image."""
+        """See `Model`; the first access runs the network on one black image."""
         return self.has_features and self.looking.maps
 
     @property
@@ -121,12 +117,9 @@ class Predictor(Model):
             return self._pass(self._only, pixels, want) if self.has_features else Answers()
         passes = [[self._pass(member, pixels, want) for member in members] for members in self.ensembles]
         first = passes[0][0]
-        one = first if self.has_features else Answers()
-        return Answers(
-            probabilities=self._read(passes).astype(np.float32), features=one.features, maps=one.maps,
-            texture=first.texture,
-            second=_mean([one for of_run in passes for one in of_run], "second") if self.second else None,
-        )  # fmt: skip
+        second = _mean([one for of_run in passes for one in of_run], "second") if self.second else None
+        whole = replace(first, probabilities=self._read(passes).astype(np.float32), second=second)
+        return whole if self.has_features else replace(whole, features=None, maps=None)
 
     def of_fold(self, number: int) -> Predictor:
         """The grader of one fold (from 1), with the readout of the run."""
@@ -136,11 +129,10 @@ class Predictor(Model):
 
     def _read(self, passes: Sequence[Sequence[Answers]]) -> np.ndarray:
         read = [readout.probabilities(_mean(of_run)) for of_run, readout in zip(passes, self.readouts, strict=True)]
-        mean: np.ndarray = np.mean(read, axis=0)
-        return mean
+        return np.asarray(np.mean(read, axis=0))
 
     def _pass(self, member: Member, pixels: np.ndarray, want: Want = GRADE) -> Answers:
-        """The answers of one network, with probabilities before the readout; at most `BATCH` views at a time."""
+        """The answers of one network, with probabilities before the readout."""
         tta = self.tta if "probabilities" in want else "none"
         looking = self.looking if "map" in want and self.has_maps else Looking(member.grader, self.decision, False)
         step, parts = BATCH // VIEWS[tta], []
@@ -162,7 +154,7 @@ class Predictor(Model):
         return joined(parts) if parts else self.nothing()
 
     def grade(self, shares: Tensor) -> Tensor:
-        """Grades int64 [B] from probabilities [B, K] of the only grader before the readout; the same as in `table`."""
+        """Grades int64 [N] from probabilities [N, K] of the only grader before the readout; the same as in `table`."""
         probabilities = self.readout.probabilities(shares.float().cpu().numpy())
         return torch.from_numpy(self.readout.grades(probabilities))
 
@@ -188,8 +180,7 @@ class Predictor(Model):
 
 def _mean(passes: Sequence[Answers], task: str = "probabilities") -> np.ndarray:
     """The mean over graders of the probabilities for a task: float32 [n, K]."""
-    mean: np.ndarray = np.mean([getattr(one, task) for one in passes], axis=0)
-    return mean
+    return np.asarray(np.mean([getattr(one, task) for one in passes], axis=0))
 
 
 def _together(readouts: Sequence[Readout], classes: int) -> Readout:
@@ -200,21 +191,17 @@ def _together(readouts: Sequence[Readout], classes: int) -> Readout:
     if any(readout.adjustment is not None for readout in readouts):
         what = "a run of foveal adapt cannot be part of an ensemble of runs"
         raise FovealError("run.adapted", what, fix="use it alone, or train with --folds and adapt that run")
-    cuts = [readout.cutoffs or half_way(classes) for readout in readouts]
-    mean = tuple(np.mean(cuts, axis=0).tolist()) if any(readout.cutoffs for readout in readouts) else None
-    return Readout(decision=first.decision, ordered=first.ordered, cutoffs=mean, referral=_referral_of(readouts))
-
-
-def _referral_of(readouts: Sequence[Readout]) -> Referral | None:
-    """The mean threshold of several runs, if all refer at the same sensitivity; FovealError if their rules differ."""
+    cutoffs, referral = None, None
+    if any(readout.cutoffs for readout in readouts):
+        cutoffs = tuple(np.mean([readout.cutoffs or half_way(classes) for readout in readouts], axis=0).tolist())
     found = [readout.referral for readout in readouts if readout.referral is not None]
-    if not found:
-        return None
-    if len(found) < len(readouts) or len({(one.least, one.lowest) for one in found}) > 1:
-        what = "the runs refer at different operating points (--refer-at)"
-        raise FovealError("run.referral", what, fix="train them with one --refer-at, or use them one by one")
-    threshold = float(np.mean([one.threshold for one in found]))
-    return replace(found[0], threshold=threshold, sensitivity={}, specificity={})
+    if found:
+        if len(found) < len(readouts) or len({(one.least, one.lowest) for one in found}) > 1:
+            what = "the runs refer at different operating points (--refer-at)"
+            raise FovealError("run.referral", what, fix="train them with one --refer-at, or use them one by one")
+        threshold = float(np.mean([one.threshold for one in found]))
+        referral = replace(found[0], threshold=threshold, sensitivity={}, specificity={})
+    return Readout(decision=first.decision, ordered=first.ordered, cutoffs=cutoffs, referral=referral)
 
 
 def _grader_model(run: Path) -> dict[str, Any]:
@@ -223,11 +210,6 @@ def _grader_model(run: Path) -> dict[str, Any]:
         what = f"{run} is a pre-trained encoder, not a grader"
         raise FovealError("run.not_a_grader", what, fix=f"train a grader: foveal train DATA --init {run}")
     return model
-
-
-def _first_member(run: Path, model: dict[str, Any]) -> Path:
-    """The folder of the run's only grader, or of its first fold."""
-    return run / model["members"][0] if model.get("members") else run
 
 
 def _members(run: Path, model: dict[str, Any], device: torch.device) -> list[Member]:

@@ -14,8 +14,7 @@ The first three are those of training views (augment/opencv.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,36 +39,31 @@ MOST, LEAST = 200, 20  # photographs
 SECONDS = 270  # of grading; a grader that needs more gets fewer photographs, but not below `FEWEST`
 FEWEST = 60
 BALANCED = 6500.0  # K
-OTHER_SET = "name the set that the run was trained on with --records"
 
 # CIE XYZ to linear sRGB (IEC 61966-2-1).
 TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
 
 
-def stressing(config: EvaluateConfig, run: Path) -> Callable[[pd.DataFrame], None] | None:
-    """With --stress, what writes stress.csv beside the predictions that the grader in `run` made; else None."""
+def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None:
+    """Draw photographs from `table`, labelled rows of predictions.csv of the grader in `run`, alter them, grade them
+    again, and write stress.csv beside the predictions. FovealError before long work, where it cannot end well."""
     file = table_of(config.source).with_name(FILE)
-    return partial(write_stress, run, config.records, file) if config.stress else None
-
-
-def write_stress(run: Path, data: Path | None, file: Path, table: pd.DataFrame) -> None:
-    """Draw photographs from `table`, alter them, grade them again, and write stress.csv.
-
-    data: the prepared set with the photographs; None for the one that the run was trained on. table: labelled rows of
-    predictions.csv. FovealError before long work, where it cannot end well.
-    """
     check_file(file)
     preparation = _checked(run, table)
     chosen = choose(table, MOST, SEED)
-    prepared = _open(data or data_of(run), preparation)
-    pixels, models = _pixels(prepared, chosen), _graders(run, chosen)
+    folds = pd.to_numeric(chosen["fold"], errors="coerce").fillna(0).astype(int) if "fold" in chosen else 0
+    chosen = chosen.assign(fold=folds)  # that held the photograph out; 0 for none
+    prepared = _prepared(config.records or data_of(run), preparation, chosen)
+    pixels = prepared.pixels(prepared.records.set_index("id").loc[chosen["id"]])
+    whole = open_model([run])
+    models = {fold: whole.of_fold(fold) if fold else whole  # type: ignore[attr-defined]  # of a run folder
+              for fold in map(int, chosen["fold"].unique())}  # fmt: skip
     began = time.monotonic()
-    first = grade(models, chosen, pixels)
+    first = _grade(models, chosen, pixels)
     seconds = (time.monotonic() - began) / len(chosen)
     same = float((first["grade"].to_numpy() == chosen["grade"].to_numpy()).mean())
     if same < SAME:
-        what = f"untouched photographs of {prepared.path} get the grade in predictions.csv in only {100 * same:.0f} %"
-        raise FovealError("stress.other_set", what, fix=OTHER_SET)
+        raise _other_set(prepared, f"gives the untouched photographs their grades in only {100 * same:.0f} %")
     levels = list(levels_of(prepared.size, prepared.channels))
     count = min(len(chosen), max(int(SECONDS / (seconds * len(levels))), FEWEST))
     fewer = f", not {len(chosen)}, which would take more than 5 minutes" if count < len(chosen) else ""
@@ -77,7 +71,7 @@ def write_stress(run: Path, data: Path | None, file: Path, table: pd.DataFrame) 
     chosen, pixels, parts = chosen[:count], pixels[:count], [first[:count].assign(change="", level=np.nan)]
     with progress_bar("stress", count * len(levels)) as bar:
         for change, level in levels:
-            graded = grade(models, chosen, altered(pixels, change, level))
+            graded = _grade(models, chosen, altered(pixels, change, level))
             parts.append(graded.assign(change=change, level=level))
             bar.advance(count)
     write_table(file, pd.concat(parts).set_index(["change", "level"]).reset_index())
@@ -94,18 +88,25 @@ def _checked(run: Path, table: pd.DataFrame) -> Preparation:
     preparation = Preparation(**read_model(run)["preparation"])
     if preparation.enhance != "none":
         what = f"--stress: {run} was trained on photographs prepared with --enhance {preparation.enhance}"
-        raise FovealError("stress.enhanced", what, expected="photographs as the camera took them",
-                          fix="stress a grader of a set without --enhance")  # fmt: skip
+        raise FovealError("stress.enhanced", what, expected="a grader of photographs as the camera took them")
     return preparation
 
 
-def _pixels(prepared: PreparedSet, chosen: pd.DataFrame) -> np.ndarray:
-    """uint8 [n, S, S, C]: the prepared photographs; FovealError if the set does not have all of them."""
-    records = prepared.records.set_index("id").reindex(chosen["id"])
-    if gone := int(records["shard"].isna().sum()):
-        what = f"{prepared.path} does not have {gone} of the evaluated photographs"
-        raise FovealError("stress.other_set", what, fix=OTHER_SET)
-    return prepared.pixels(records.astype({"shard": "int64", "row": "int64"}))
+def _prepared(path: Path, preparation: Preparation, chosen: pd.DataFrame) -> PreparedSet:
+    """The set at a path; FovealError unless it is there, is prepared like that of the run, and has the photographs."""
+    if not (path / "card.json").is_file():
+        what = f"--stress: the prepared set {path} with the photographs is not there"
+        raise FovealError("set.missing", what, fix="name it with --records")
+    prepared = open_prepared(path)
+    check_preparation(prepared, preparation)
+    if gone := int((~chosen["id"].isin(prepared.records["id"])).sum()):
+        raise _other_set(prepared, f"does not have {gone} of the evaluated photographs")
+    return prepared
+
+
+def _other_set(prepared: PreparedSet, what: str) -> FovealError:
+    fix = "name the set that the run was trained on with --records"
+    return FovealError("stress.other_set", f"{prepared.path} {what}", fix=fix)
 
 
 def choose(table: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
@@ -113,22 +114,24 @@ def choose(table: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
 
     Of a class, every group gives one photograph before any gives a second one.
     """
-    mixed = table.iloc[np.random.default_rng(seed).permutation(len(table))].reset_index(drop=True)
+    mixed = table.iloc[np.random.default_rng(seed).permutation(len(table))]
     turn = mixed.groupby([group_codes(mixed["group"]), mixed["label"].to_numpy()]).cumcount()
-    mixed = mixed.iloc[np.argsort(turn.to_numpy(), kind="stable")].reset_index(drop=True)
-    place = mixed.groupby("label").cumcount().to_numpy()
-    return mixed.iloc[np.argsort(place, kind="stable")[:most]].reset_index(drop=True)
+    mixed = mixed.iloc[np.argsort(turn.to_numpy(), kind="stable")]
+    place = mixed.groupby("label").cumcount()
+    return mixed.iloc[np.argsort(place.to_numpy(), kind="stable")[:most]].reset_index(drop=True)
 
 
-def grade(models: dict[int, Model], chosen: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
+def _grade(models: Mapping[int, Model], chosen: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
     """id, probabilities, grade, referable and a second task for images [n, S, S, C], each by the model of its fold."""
-    folds, parts = _fold_of(chosen), []
+    parts = []
     for fold, model in models.items():
-        places = np.flatnonzero(folds == fold)
-        rows = model.rows(chosen["id"].iloc[places].tolist(), model.answer(pixels[places]))
+        own = chosen[chosen["fold"] == fold]
+        answers = model.answer(pixels[own.index])
+        assert answers.probabilities is not None
+        rows = model.table(own[["id"]], answers.probabilities, extra=model.second_table(answers))
         tasks = [name for name in map(str, rows) if "=" in name]
         columns = ["id", *probability_columns(rows), "grade", "referable", *tasks]
-        parts.append(rows[columns].set_index(places))
+        parts.append(rows[columns].set_index(own.index))
     return pd.concat(parts).sort_index()
 
 
@@ -166,31 +169,3 @@ def _white(kelvin: float) -> np.ndarray:
     x = -3.0258469 * t**3 + 2.1070379 * t**2 + 0.2226347 * t + 0.240390
     y = 3.0817580 * x**3 - 5.87338670 * x**2 + 3.75112997 * x - 0.37001483
     return np.asarray(TO_RGB @ np.array([x / y, 1, (1 - x - y) / y]))
-
-
-def _open(path: Path, preparation: Preparation) -> PreparedSet:
-    """The prepared set at a path; FovealError unless it is there and prepared like that of the run."""
-    if not (path / "card.json").is_file():
-        what = f"--stress: the prepared set {path} with the photographs is not there"
-        raise FovealError("set.missing", what, fix="name it with --records")
-    prepared = open_prepared(path)
-    check_preparation(prepared, preparation)
-    return prepared
-
-
-def _graders(run: Path, chosen: pd.DataFrame) -> dict[int, Model]:
-    """fold -> the grader of photographs that it held out; 0: the whole run, for photographs that no fold learned."""
-    folds = np.unique(_fold_of(chosen))
-    whole = open_model([run])
-    if folds.tolist() == [0]:
-        return {0: whole}
-    from foveal.predict.predictor import Predictor
-
-    assert isinstance(whole, Predictor)
-    return {int(fold): whole.of_fold(int(fold)) if fold else whole for fold in folds}
-
-
-def _fold_of(chosen: pd.DataFrame) -> np.ndarray:
-    """int [n]: the fold that held out each photograph, 0 for none."""
-    folds = pd.to_numeric(chosen["fold"], errors="coerce") if "fold" in chosen else pd.Series(0, index=chosen.index)
-    return folds.fillna(0).to_numpy(int)

@@ -1,7 +1,6 @@
-"""Workers: grade on several machines of a Ray cluster; each worker (a Ray actor) has its own copy of the model.
+"""Workers: grade on several machines of a Ray cluster, which all have the model and the photographs at the same paths.
 
-All machines must have access to the model and the photographs under the same paths. Batches are returned in order. If
-a worker dies, it is restarted and its batch is graded again.
+Each worker (a Ray actor) has its own copy of the model. If one dies, it is restarted and its batch is graded again.
 """
 
 from __future__ import annotations
@@ -52,17 +51,11 @@ def tables_on_ray(
         kind = ray.remote(Worker).options(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=5, max_task_retries=5)
         places = [path.absolute() for path in paths]
         actors = [kind.remote(places, device if gpus else "cpu", tta, bool(gpus)) for _ in range(count)]
-        yield from _in_order(ray, actors, iter(photographs))
-
-
-def _in_order(ray: Any, actors: list[Any], photographs: Iterator[Photograph]) -> Iterator[pd.DataFrame]:
-    """The tables of all batches, a few of which wait for each actor."""
-    waiting: deque[Any] = deque()
-    turns = cycle(actors)
-    while batch := list(islice(photographs, BATCH)):
-        shared = [replace(photograph, file=photograph.file.absolute()) for photograph in batch]
-        waiting.append(next(turns).grade.remote(shared))
-        if len(waiting) >= WAITING * len(actors):
+        waiting, remaining, turns = deque[Any](), iter(photographs), cycle(actors)
+        while batch := list(islice(remaining, BATCH)):
+            shared = [replace(photograph, file=photograph.file.absolute()) for photograph in batch]
+            waiting.append(next(turns).grade.remote(shared))
+            if len(waiting) >= WAITING * count:
+                yield ray.get(waiting.popleft())
+        while waiting:
             yield ray.get(waiting.popleft())
-    while waiting:
-        yield ray.get(waiting.popleft())

@@ -11,13 +11,11 @@ and at home, which expectation maximisation estimates (Saerens, Latinne and Deca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from foveal.readout.calibration import LEAST_PROBABILITY
 
@@ -34,19 +32,12 @@ class Adjustment:
 
     def applied(self, probabilities: np.ndarray) -> np.ndarray:
         """Adjusted probabilities [n, K]."""
-        scores = np.log(probabilities.clip(LEAST_PROBABILITY)) / self.temperature + np.log(self.weights)
-        return np.asarray(np.exp(log_softmax(scores, axis=1)))
+        return softmax(np.log(probabilities.clip(LEAST_PROBABILITY)) / self.temperature + np.log(self.weights), axis=1)
 
     def undone(self, adjusted: np.ndarray) -> np.ndarray:
         """The probabilities [n, K] that were adjusted."""
-        tiny = np.finfo(np.float32).tiny
-        scores = (np.log(adjusted.clip(tiny).astype(float)) - np.log(self.weights)) * self.temperature
-        return np.asarray(np.exp(log_softmax(scores, axis=1)))
-
-
-def adjustment_from(found: Mapping[str, Any]) -> Adjustment:
-    """The adjustment in a readout.json."""
-    return Adjustment(temperature=found["temperature"], weights=tuple(found["weights"]))
+        logs = np.log(adjusted.clip(np.finfo(np.float32).tiny).astype(float))
+        return softmax((logs - np.log(self.weights)) * self.temperature, axis=1)
 
 
 def fit_adjustment(probabilities: np.ndarray, labels: np.ndarray, *, weighted: bool) -> Adjustment:
@@ -78,11 +69,10 @@ def estimate_shares(probabilities: np.ndarray, home: np.ndarray) -> np.ndarray:
     shares = home / home.sum()
     for _ in range(ROUNDS):
         likely = probabilities * (shares / home).clip(0)
-        updated = (likely / likely.sum(1, keepdims=True)).mean(0)
-        if abs(updated - shares).max() < LEAST_CHANGE:
-            return np.asarray(updated)
-        shares = updated
-    return np.asarray(shares)
+        before, shares = shares, (likely / likely.sum(1, keepdims=True)).mean(0)
+        if abs(shares - before).max() < LEAST_CHANGE:
+            break
+    return shares
 
 
 def shifted(probabilities: np.ndarray, own: np.ndarray, labels: np.ndarray) -> tuple[Adjustment, np.ndarray]:

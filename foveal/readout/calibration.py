@@ -1,6 +1,4 @@
-"""Calibration: probabilities that match the observed frequencies.
-
-It is fitted on images used neither for training nor for the reported results.
+"""Calibration: probabilities that match the observed frequencies, fitted on images not used for training or results.
 
 temperature   probabilities become p^(1/T), scaled to sum to 1 (Guo et al. 2017)
 steps         for a regression, instead of a temperature, because its spread differs between grades. Each step from a
@@ -26,9 +24,7 @@ USUAL_SLOPE = 3.0  # prior slope of each step, the one that losses/grading.py us
 
 def heated(raw: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [n, K] after temperature scaling: p^(1/T), scaled to sum to 1."""
-    if temperature == 1:
-        return raw
-    return np.asarray(softmax(np.log(raw.clip(LEAST_PROBABILITY)) / temperature, axis=1))
+    return raw if temperature == 1 else softmax(np.log(raw.clip(LEAST_PROBABILITY)) / temperature, axis=1)
 
 
 def fit_temperature(raw: np.ndarray, labels: np.ndarray) -> float:
@@ -45,14 +41,14 @@ def fit_temperature(raw: np.ndarray, labels: np.ndarray) -> float:
 def stepped(raw: np.ndarray, steps: Sequence[tuple[float, float]]) -> np.ndarray:
     """Probabilities [n, K] calibrated in steps, from raw probabilities [n, K]."""
     slopes, places = np.asarray(steps).T
-    return np.asarray(softmax(_climbed(expected_grades(raw), slopes, places), axis=1))
+    return softmax(_climbed(expected_grades(raw), slopes, places), axis=1)
 
 
 def fit_steps(raw: np.ndarray, labels: np.ndarray) -> tuple[tuple[float, float], ...]:
     """Slope and place of each step [K - 1] with the lowest log-loss.
 
     Places and log-slopes have a normal prior with standard deviation 1 around the values that the regression assumes,
-    so steps with few images stay near these values. A deviation of one standard deviation adds 0.5 to the summed loss.
+    so steps with few images stay near these values.
     """
     expected, classes = expected_grades(raw), raw.shape[1]
     truth = np.eye(classes)[labels]

@@ -19,15 +19,15 @@ SHRINK = 25  # images that count for the default: with as many, cutoffs move hal
 FOLDS = 5
 SEED = 0  # of the folds
 
+Cutoffs = tuple[float, ...]  # [K - 1]
+
 
 def choose_cutoffs(
-    places: np.ndarray, labels: np.ndarray, truth: np.ndarray, groups: np.ndarray,
-    default: tuple[float, ...] | None = None,
-) -> tuple[float, ...] | None:  # fmt: skip
-    """Cutoffs [K - 1] for images at `places` [n], or the default if fitted ones are not clearly better.
+    places: np.ndarray, labels: np.ndarray, truth: np.ndarray, groups: np.ndarray, default: Cutoffs | None = None
+) -> Cutoffs | None:
+    """Cutoffs for images at `places` [n], or the default (None for half-way) if fitted ones are not clearly better.
 
-    labels: int [n]. truth: as for `fit_cutoffs`. groups: int [n], the patient of each image, numbered from 0. default:
-    [K - 1]; None for half-way.
+    labels: int [n]. truth: as for `fit_cutoffs`. groups: int [n], the patient of each image, numbered from 0.
     """
     usual = cut(places, default or half_way(truth.shape[1]))
     grades = out_of_fold(places, truth, groups, default)
@@ -36,7 +36,7 @@ def choose_cutoffs(
 
 
 def out_of_fold(
-    places: np.ndarray, truth: np.ndarray, groups: np.ndarray, default: tuple[float, ...] | None = None
+    places: np.ndarray, truth: np.ndarray, groups: np.ndarray, default: Cutoffs | None = None
 ) -> np.ndarray:
     """Grades int [n] by cutoffs that were fitted without the image's group; the default with a single group."""
     fold_of = np.random.default_rng(SEED).permutation(int(groups.max()) + 1)[groups] % FOLDS
@@ -48,13 +48,11 @@ def out_of_fold(
     return grades
 
 
-def shrunk_cutoffs(
-    places: np.ndarray, truth: np.ndarray, default: tuple[float, ...] | None = None
-) -> tuple[float, ...]:
-    """Fitted cutoffs [K - 1], moved towards the default (None for half-way): with few images far, with many hardly."""
+def shrunk_cutoffs(places: np.ndarray, truth: np.ndarray, default: Cutoffs | None = None) -> Cutoffs:
+    """Fitted cutoffs, moved towards the default (None for half-way): with few images far, with many hardly."""
+    usual = np.array(default or half_way(truth.shape[1]))
     share = len(places) / (len(places) + SHRINK)
-    pairs = zip(default or half_way(truth.shape[1]), fit_cutoffs(places, truth), strict=True)
-    return tuple(usual + share * (fitted - usual) for usual, fitted in pairs)
+    return tuple((usual + share * (fit_cutoffs(places, truth) - usual)).tolist())
 
 
 def gained(
@@ -73,12 +71,9 @@ def gained(
 
 
 def _influence(labels: np.ndarray, grades: np.ndarray) -> tuple[float, np.ndarray]:
-    """Quadratic kappa 1 - O / E, and n times its change with the weight of each image [n].
-
-    O: mean squared difference of the pairs; E: that of all labels with all grades.
-    """
+    """Quadratic kappa 1 - O / E, and n times its change with the weight of each image [n]."""
     true, given = labels.astype(float), grades.astype(float)
-    observed = (true - given) ** 2
+    observed = (true - given) ** 2  # O is the mean over the pairs; E, over all labels with all grades
     by_label = (true - given.mean()) ** 2 + given.var()
     by_grade = (given - true.mean()) ** 2 + true.var()
     o, e = observed.mean(), by_label.mean()
@@ -87,12 +82,12 @@ def _influence(labels: np.ndarray, grades: np.ndarray) -> tuple[float, np.ndarra
     return float(1 - o / e), -(observed - o) / e + o / e**2 * (by_label + by_grade - 2 * e)
 
 
-def fit_cutoffs(places: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
+def fit_cutoffs(places: np.ndarray, truth: np.ndarray) -> Cutoffs:
     """K - 1 ordered cutoffs of places [n] with the highest quadratic kappa against the truth [n, K].
 
-    The truth is either one-hot labels or calibrated probabilities. With probabilities, cutoffs depend less on the few
-    images near a cutoff and give a better kappa on new images (docs/log.md). Each cutoff in turn moves to its best
-    place between its neighbours, until kappa no longer improves. Among equally good places, the median is used.
+    The truth is either one-hot labels or calibrated probabilities, which depend less on the few images near a cutoff
+    (docs/log.md). Each cutoff in turn moves to its best place between its neighbours, until kappa no longer improves.
+    Among equally good places, the median is used.
     """
     order, defaults = np.argsort(places), half_way(truth.shape[1])
     tried = np.unique(np.quantile(places, np.linspace(0, 1, CANDIDATES)))
@@ -117,10 +112,7 @@ def fit_cutoffs(places: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
 
 
 def _kappas(below: np.ndarray, total: np.ndarray, chosen: np.ndarray, k: int, free: np.ndarray) -> np.ndarray:
-    """Quadratic kappa [m] with cutoff k moved to each of the places `free` [m].
-
-    below: the truth below each place [places, K]; total [K]: of all images. chosen: the place of each cutoff [K - 1].
-    """
+    """Kappa [m] with cutoff k at each place in `free` [m]; the truth below each place [places, K] and in all [K]."""
     sums = np.repeat(below[chosen][None], len(free), axis=0)
     sums[:, k] = below[free]
     confusions = np.diff(sums, axis=1, prepend=0, append=np.broadcast_to(total, (len(free), 1, len(total))))

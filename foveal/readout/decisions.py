@@ -52,7 +52,7 @@ def medians(probabilities: np.ndarray) -> np.ndarray:
 
 
 def decide(probabilities: np.ndarray, decision: str, cutoffs: Sequence[float] | None = None) -> np.ndarray:
-    """Grades int [n] from calibrated probabilities [n, K]; cutoffs [K - 1]: None for half-way.
+    """Grades int [n] from calibrated probabilities [n, K]; cutoffs [K - 1], None for half-way.
 
     FovealError if the decision is unknown, as in files of a later version.
     """

@@ -55,8 +55,8 @@ def is_oedema(name: str, classes: tuple[str, ...] | list[str]) -> bool:
 
 def predicted_oedema(table: pd.DataFrame) -> np.ndarray | None:
     """float [n]: the probability of macular oedema in a table of predictions; None if it was not learned."""
-    has = {OEDEMA, *(f"{OEDEMA}={name}" for name in CLASSES)} <= set(table)
-    return table[f"{OEDEMA}={CLASSES[1]}"].to_numpy(float) if has else None
+    classes = [name.removeprefix(f"{OEDEMA}=") for name in map(str, table) if name.startswith(f"{OEDEMA}=")]
+    return table[f"{OEDEMA}=1"].to_numpy(float) if OEDEMA in table and is_oedema(OEDEMA, classes) else None
 
 
 def labelled_oedema(table: pd.DataFrame) -> np.ndarray:

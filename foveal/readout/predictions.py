@@ -1,8 +1,6 @@
 """predictions.csv: the input of every metric and report. It is checked strictly when read.
 
 Columns: id, label (may be empty), p0 … pK, grade, referable (0 or 1, empty without a severity scale), group, split.
-The split of images whose source was held out is held-out. `source` is there if the images come from several.
-`unlike` is there if the run has statistics of its training photographs: what is unlike them, or nothing.
 Rows without a grade (column `answer` is ungradable or unreadable) are skipped and counted.
 """
 
@@ -32,7 +30,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
     columns = probability_columns(table)
     wanted = [*REQUIRED, *(f"p{number}" for number in range(max(2, len(columns))))]
     if missing := [column for column in wanted if column not in table]:
-        what = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table.columns))[:200]}"
+        what = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table))[:200]}"
         fix = "add it (label, referable, group and split may be empty), or create the table with: foveal predict"
         raise FovealError("predictions.missing_column", what, fix=fix)
     if not len(table):
@@ -139,5 +137,5 @@ def _whole_numbers(table: pd.DataFrame, column: str, highest: int, file: Path) -
 
 def probability_columns(table: pd.DataFrame) -> list[str]:
     """["p0", "p1", …], in class order."""
-    found = [str(column) for column in table.columns if re.fullmatch(r"p(0|[1-9]\d*)", str(column))]
+    found = [column for column in map(str, table) if re.fullmatch(r"p(0|[1-9]\d*)", column)]
     return sorted(found, key=lambda column: int(column[1:]))

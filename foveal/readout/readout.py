@@ -1,13 +1,11 @@
 """Readout: turns a grader's raw probabilities into calibrated ones, grades and sets; fitted on held-out images.
 
-It is saved in RUN/readout.json, with the cutoffs under the key `thresholds`. The images used to fit a readout get
-cross-fitted results (`crossed`): each is read with a readout that was fitted without it.
+It is saved in RUN/readout.json, with the cutoffs under the key `thresholds`.
 
 Prediction sets contain the true grade with a given coverage (class-conditional conformal prediction, Vovk 2012,
 https://proceedings.mlr.press/v25/vovk12.html): each class has a limit, which a share `coverage` of its calibration
 images reach, and a set contains the classes whose probability reaches their limit. So every class, even a rare one, has
-this coverage, if new images are like the calibration images. Sets of ordered grades have no gaps: grades between two
-members are added, which can only increase coverage.
+this coverage, if new images are like the calibration images. Sets of ordered grades have no gaps.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.readout import calibration, decisions
-from foveal.readout.adjustment import Adjustment, adjustment_from
+from foveal.readout.adjustment import Adjustment
 from foveal.readout.cutoffs import choose_cutoffs
 from foveal.readout.oedema import LIKELY
 from foveal.readout.referral import Referral
@@ -39,10 +37,9 @@ SAME = 1e-5  # probabilities that differ by less count as equal
 class Readout:
     """How to read raw probabilities [n, K]; `decision` as in decisions.py.
 
-    steps: calibration in steps, instead of the temperature. cutoffs: None for half-way. limits: the lowest probability
-    with which a class enters a set of that `coverage`; None for no sets. images: the number it was fitted on.
-    referral: the threshold that refers images; None to refer by grade. adjustment: to a clinic, after calibration;
-    grades and sets follow from the probabilities before it.
+    steps: instead of the temperature. cutoffs: None for half-way. limits: the lowest probability with which a class
+    enters a set; None for no sets. images: the number it was fitted on. referral: None to refer by grade. adjustment:
+    to a clinic, after calibration; grades and sets follow from the probabilities before it.
     """
 
     decision: str
@@ -72,10 +69,8 @@ class Readout:
     def referred(
         self, probabilities: np.ndarray, grades: np.ndarray, lowest: int, oedema: np.ndarray | None = None
     ) -> np.ndarray:
-        """bool [n]: which images are referred, by the threshold if there is one, else from grade `lowest` upwards.
-
-        oedema: the probability of macular oedema [n], which also refers; None if it was not learned.
-        """
+        """bool [n]: which images are referred, by the threshold if there is one, else from grade `lowest` upwards or by
+        the probability of macular oedema [n], if that was learned."""
         if self.referral is not None:
             return self.referral.referred(probabilities, oedema)
         return referred(grades, lowest) if oedema is None else referred(grades, lowest) | (oedema >= LIKELY)
@@ -88,18 +83,14 @@ class Readout:
 
     def as_json(self) -> dict[str, Any]:
         """The content of readout.json."""
-        found = {"thresholds" if key == "cutoffs" else key: value for key, value in asdict(self).items()}
-        for name in ("referral", "adjustment"):  # so that earlier versions can read the file
-            if found[name] is None:
-                del found[name]
-        return found
+        later = ("referral", "adjustment")  # keys that earlier versions cannot read
+        return {"thresholds" if key == "cutoffs" else key: value for key, value in asdict(self).items()
+                if value is not None or key not in later}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadoutOptions:
-    """What to fit: a temperature (or `steps` instead), cutoffs where they are clearly better, and prediction sets of
-    that coverage (0 = no sets).
-    """
+    """What to fit: a temperature (or `steps` instead), cutoffs, and prediction sets of that coverage (0 = no sets)."""
 
     decision: str
     ordered: bool
@@ -135,32 +126,17 @@ def fit_readout(
 
 
 def crossed(
-    raw: np.ndarray, labels: np.ndarray, parts: np.ndarray, options: ReadoutOptions, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Cross-fitted probabilities [n, K], grades [n] and sets [n] of the images that a readout is fitted on.
-
-    parts: int [n]; each part is read with a readout fitted on all other parts. A single part is read with one fitted on
-    itself. groups: as for `fit_readout`.
-    """
-    single = len(np.unique(parts)) < 2
-
-    def fit(chosen: np.ndarray) -> Readout:
-        least = LEAST_IMAGES if single else 1
-        return fit_readout(raw[chosen], labels[chosen], options, None if groups is None else groups[chosen], least)
-
-    return crossed_by(fit, raw, parts)
-
-
-def crossed_by(
     fit: Callable[[np.ndarray], Readout], raw: np.ndarray, parts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """`crossed` with any way to fit a readout on the images bool [n] that it is given."""
-    probabilities, grades = np.empty_like(raw), np.empty(len(raw), np.int64)
-    words = np.empty(len(raw), dtype=object)
-    single = len(np.unique(parts)) < 2
+    """Cross-fitted probabilities [n, K], grades [n] and sets [n] of images with raw probabilities [n, K].
+
+    fit: the readout fitted on the images bool [n]. parts: int [n]; each part is read with a readout fitted on all other
+    parts, a single part with one fitted on itself.
+    """
+    probabilities, grades, words = np.empty_like(raw), np.empty(len(raw), np.int64), np.empty(len(raw), dtype=object)
     for part in np.unique(parts):
         own = parts == part
-        readout = fit(own if single else ~own)
+        readout = fit(own if own.all() else ~own)
         probabilities[own] = readout.probabilities(raw[own])
         grades[own] = readout.grades(probabilities[own])
         words[own] = readout.sets(probabilities[own], grades[own])
@@ -168,10 +144,9 @@ def crossed_by(
 
 
 def fit_limits(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> tuple[float, ...]:
-    """The limit of each class [K]: the lowest probability with which it enters a set, from calibration images.
+    """The limit of each class [K] from calibration images: the lowest probability with which it enters a set.
 
-    It is 0 for a class with fewer than coverage / (1 - coverage) images: the class is then in every set, because no
-    higher limit guarantees the coverage.
+    It is 0, so that the class is in every set, if fewer than coverage / (1 - coverage) images cannot guarantee more.
     """
     limits = []
     for k in range(probabilities.shape[1]):
@@ -228,13 +203,14 @@ def read_readout(run: Path, decision: str, ordered: bool, expected: bool = False
 
 def readout_from(found: Mapping[str, Any]) -> Readout:
     """The readout that `as_json` converted."""
-    kept = {"cutoffs" if key == "thresholds" else key: _as_tuples(found[key]) for key in found}
-    if kept.get("referral") is not None:
-        kept["referral"] = Referral(**kept["referral"])
-    if kept.get("adjustment") is not None:
-        kept["adjustment"] = adjustment_from(kept["adjustment"])
+    kept = {"cutoffs" if key == "thresholds" else key: _as_tuples(value) for key, value in found.items()}
+    for name, made in (("referral", Referral), ("adjustment", Adjustment)):
+        if kept.get(name) is not None:
+            kept[name] = made(**kept[name])
     return Readout(**kept)
 
 
 def _as_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_tuples(one) for key, one in value.items()}
     return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value

@@ -24,8 +24,7 @@ LEAST_OF_EACH = 20  # validation images with and without referable disease; with
 class Referral:
     """An operating point. lowest: the lowest referable class. least: the sensitivity asked for, 0-1.
 
-    sensitivity, specificity: their entries (value, low, high, n) on the validation images that the threshold was chosen
-    on, where they look slightly too good; {} if unknown.
+    sensitivity, specificity: entries (value, low, high, n) on the images that it was chosen on; {} if unknown.
     """
 
     least: float
@@ -62,11 +61,8 @@ def least_sensitivity(asked: str) -> float | None:
 
 
 def check_referral(least: float, lowest: int | None, labels: np.ndarray) -> None:
-    """FovealError unless validation images with labels int [n] suffice to choose a threshold for this sensitivity.
-
-    There must be `LEAST_OF_EACH` images with and without referable disease, and enough with it that missing one is not
-    missing too many.
-    """
+    """FovealError unless validation images with labels int [n] suffice to choose a threshold for this sensitivity:
+    `LEAST_OF_EACH` with and without referable disease, and so many with it that missing one is not too many."""
     if lowest is None:
         what = "--refer-at needs grades of which some are referable, and these classes have none"
         raise FovealError("option.conflict", what, fix="leave out --refer-at")

@@ -16,10 +16,7 @@ SIGHT_THREATENING_FROM = {"icdr": 3}  # severe NPDR and above; the macula is not
 
 
 def referred(grades: np.ndarray, lowest: int) -> np.ndarray:
-    """bool [n]: which images are referred: those whose grade, int [n], is `lowest` or above.
-
-    This is the default. Operating points show the effect of thresholds.
-    """
+    """bool [n]: which images are referred by default: those whose grade, int [n], is `lowest` or above."""
     return np.asarray(grades >= lowest)
 
 
@@ -48,8 +45,7 @@ def class_that_starts_at(scale: str, grades: dict[str, int]) -> int | None:
     """The class that starts at a grade of the original scale; None if unknown.
 
     scale: as in model.json, "icdr" or, with merged classes, "icdr 0,1,2,3+4". grades: name of the scale -> grade.
-    With {"icdr": 3}: "icdr" gives 3, "icdr 0,1,2,3+4" 3, "icdr 0+1+2,3+4" 1, and "icdr 0+1,2+3+4" None, because it
-    merges grades on both sides of 3.
+    {"icdr": 3} is class 1 of "icdr 0+1+2,3+4", and no class of "icdr 0+1,2+3+4", which merges both sides of 3.
     """
     name, _, plan = scale.partition(" ")
     first = grades.get(name)

@@ -127,9 +127,8 @@ class Batcher:
     def _judge(self, batch: list[_Waiting]) -> list[Judged]:
         images = np.stack([waiting.prepared.pixels for waiting in batch])
         answers = self.model.answer(images, ALL if any(waiting.look for waiting in batch) else self.model.wanted)
-        flags = [" ".join(waiting.prepared.flags) for waiting in batch]
-        unlike = self.model.unlike_of([waiting.prepared for waiting in batch], answers)
-        rows = set_ungradable(self.model.rows([""] * len(batch), answers, flags, unlike), self.ungradable)
+        rows = self.model.rows([""] * len(batch), answers, [waiting.prepared for waiting in batch])
+        rows = set_ungradable(rows, self.ungradable)
         rows = rows.astype(object).where(rows.notna(), None)
         maps = [None] * len(batch) if answers.maps is None else list(answers.maps)
         features = [None] * len(batch) if answers.features is None else list(answers.features)

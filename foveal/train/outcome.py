@@ -90,7 +90,7 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained:
         return
     raw = predictor.raw_answers_of(task.prepared, judged)
     assert raw.probabilities is not None
-    second = None if raw.second is None else predictor.second_table(task.prepared, judged, raw.second)
+    second = predictor.second_table(raw, task.prepared, judged)
     parts = parts_of_groups(judged["group"][judged["split"] == "val"].to_numpy(), task.config.seed)
     write_predictions(run, task, predictor, judged, raw.probabilities, parts, second)
     which = "validation or test image" if task.abroad is None else "validation, test or held-out image"
@@ -151,14 +151,17 @@ def write_predictions(
     grades = readout.grades(probabilities)
     sets = np.array(readout.sets(probabilities, grades), dtype=object)
     if readout.images:
-        probabilities[val], grades[val], sets[val] = crossed(raw[val], labels[val], parts, options, groups)
-    oedema = None if extra is None else predicted_oedema(extra)
+        own, known = raw[val], labels[val]
+        probabilities[val], grades[val], sets[val] = crossed(
+            lambda chosen: fit_readout(own[chosen], known[chosen], options, groups[chosen], least=1), own, parts
+        )
     least = least_sensitivity(config.refer_at)
     if least is not None:
         lowest = referable_from(predictor.scale)
         assert lowest is not None  # checked before training
         positive = (labels >= lowest) | (False if extra is None else labelled_oedema(extra))
-        referral = fit_referral(score(probabilities, lowest, oedema)[val], positive[val], groups, least, lowest)
+        scores = score(probabilities, lowest, None if extra is None else predicted_oedema(extra))
+        referral = fit_referral(scores[val], positive[val], groups, least, lowest)
         readout = replace(readout, referral=referral)
         _say_referral(referral)
     if readout.images or readout.referral:
@@ -172,11 +175,9 @@ def write_predictions(
     if val.any() and len(np.unique(grades[val])) == 1:
         fix = "train longer, or change --learning-rate, --batch-norm or --sampling"
         warn(f"all validation images ({int(val.sum())}) were graded '{classes[int(grades[val][0])]}': {fix}")
-    table = predictor.table(judged, probabilities, graded=(grades, list(sets)), oedema=oedema)
+    table = predictor.table(judged, probabilities, graded=(grades, list(sets)), extra=extra)
     if has_sources(task):
         table = table.assign(source=judged["source"].to_numpy())
-    if extra is not None:
-        table = table.join(extra.set_index(table.index))
     write_misgraded(run.path, task.prepared, table)
     write_table(run.path / FILE, table)
 

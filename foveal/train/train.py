@@ -186,8 +186,7 @@ def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray)
     answers = predictor.raw_answers_of(task.prepared, test)
     judged = pd.concat([records.assign(split="val"), test])
     extra = pd.DataFrame({"fold": [*(fold_of + 1), *[""] * len(test)]})
-    if answers.second is not None:
-        second = predictor.second_table(task.prepared, test, answers.second)
+    if (second := predictor.second_table(answers, task.prepared, test)) is not None:
         extra = extra.join(pd.concat([held_out[second.columns], second], ignore_index=True))
     raw = np.concatenate([raw, answers.probabilities])
     write_predictions(run, task, predictor, judged, raw, fold_of, extra)

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from foveal.adapt.fit import curve, fit_clinic, loss_gained, read
 from foveal.metrics import confusion_matrix, quadratic_kappa
 from foveal.readout.adjustment import estimate_shares, fit_adjustment, shifted
-from foveal.readout.readout import Readout, crossed_by, read_readout, write_readout
+from foveal.readout.readout import Readout, crossed, read_readout, write_readout
 from foveal.sets.splits import parts_of_groups
 
 HOME = np.array([0.5, 0.1, 0.25, 0.08, 0.07])
@@ -42,11 +42,11 @@ def effects(sizes, draws, **shift):
         for seed in range(draws):
             raw, known, groups = drawn(size, seed, **shift)
             parts = parts_of_groups(groups.astype(str), 0)
-            crossed = crossed_by(
+            apart = crossed(
                 lambda own, raw=raw, known=known, groups=groups: fit_clinic(PLAIN, raw[own], known[own], groups[own]),
                 raw, parts,
             )[0]  # fmt: skip
-            gain, error = loss_gained(known, raw, crossed, groups)
+            gain, error = loss_gained(known, raw, apart, groups)
             if gain > error:
                 after = read(fit_clinic(PLAIN, raw, known, groups), new)
                 change = kappa(labels, after[1]) - kappa(labels, before[1])

@@ -59,6 +59,14 @@ def test_evaluate_counts_patients_with_those_that_could_not_be_graded(tmp_path):
     assert (found["sensitivity"]["value"], found["sensitivity"]["n"], found["specificity"]["value"]) == (0.5, 6, 1.0)
 
 
+def test_eyes_may_come_from_the_prepared_set(tmp_path, predictions, write):
+    table = predictions(40)
+    write(tmp_path / "records.csv", table[["id"]].assign(eye=["left", "right"] * 20))
+    file = write(tmp_path / "predictions.csv", table)
+    found = read_json(foveal.evaluate(file, by=("eye",), records=tmp_path, out=tmp_path / "m.json"))
+    assert found["eyes"]["eyes"] == 40 and found["patients"]["patients"] == 20
+
+
 @pytest.mark.parametrize("label", ["abc", "9", "0.5"])
 def test_labels_of_ungraded_photographs_are_checked_as_well(tmp_path, refuses, label):
     rows = ["a,0,0.9,0.1,0,,1,test,graded", "b,1,0.2,0.8,1,,1,test,graded", f"c,{label},,,,,2,test,ungradable"]

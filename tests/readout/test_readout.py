@@ -32,6 +32,10 @@ def drawn(n, seed=0, classes=5, sharpness=1.0):
     return heated(true, 1 / sharpness), labels
 
 
+def cross_fitted(raw, labels, parts):
+    return crossed(lambda chosen: fit_readout(raw[chosen], labels[chosen], OPTIONS, least=1), raw, parts)
+
+
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
 def test_the_temperature_undoes_what_was_sharpened(sharpness):
     probabilities, labels = drawn(6000, sharpness=sharpness)
@@ -53,7 +57,7 @@ def test_images_that_a_readout_is_fitted_on_do_not_judge_themselves():
     parts = np.arange(300) % 5
     own = fit_readout(probabilities, labels, OPTIONS)
     inside = own.grades(own.probabilities(probabilities))
-    outside = crossed(probabilities, labels, parts, OPTIONS)[1]
+    outside = cross_fitted(probabilities, labels, parts)[1]
 
     def kappa(grades):
         return float(quadratic_kappa(np.bincount(labels * 5 + grades, minlength=25).reshape(1, 5, 5))[0])
@@ -61,8 +65,8 @@ def test_images_that_a_readout_is_fitted_on_do_not_judge_themselves():
     assert kappa(inside) > kappa(outside) + 0.03
     # Changing the labels of one part changes nothing of how that part is read.
     changed = np.where(parts == 3, (labels + 1) % 5, labels)
-    again = crossed(probabilities, changed, parts, OPTIONS)
-    before = crossed(probabilities, labels, parts, OPTIONS)
+    again = cross_fitted(probabilities, changed, parts)
+    before = cross_fitted(probabilities, labels, parts)
     assert (again[0][parts == 3] == before[0][parts == 3]).all()
     assert (again[1][parts == 3] == before[1][parts == 3]).all()
 
@@ -70,10 +74,10 @@ def test_images_that_a_readout_is_fitted_on_do_not_judge_themselves():
 def test_validation_and_new_images_are_read_alike_also_where_there_are_few():
     # 55 images: enough for all, and each part is read with the 44 others, not left as it was.
     probabilities, labels = drawn(55, sharpness=3.0)
-    read, _, words = crossed(probabilities, labels, np.arange(55) % 5, OPTIONS)
+    read, _, words = cross_fitted(probabilities, labels, np.arange(55) % 5)
     assert abs(read - probabilities).max() > 0.05 and all(words)
     own = fit_readout(probabilities, labels, OPTIONS)
-    one_part = crossed(probabilities, labels, np.zeros(55, int), OPTIONS)
+    one_part = cross_fitted(probabilities, labels, np.zeros(55, int))
     assert one_part[0] == pytest.approx(own.probabilities(probabilities), abs=1e-12)
 
 
