@@ -1,5 +1,8 @@
 """Photographs unlike those that a grader learned from: scores, limits, files, the column and the batch."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,28 +85,35 @@ def test_a_batch_is_unlike_as_a_whole_when_chance_does_not_explain_it():
     assert is_batch_unlike(8, 10) and is_batch_unlike(20, 100)
 
 
-def test_train_keeps_the_likeness_and_predict_says_it(tmp_path, capsys):
+@pytest.mark.slow
+def test_train_keeps_the_likeness_and_predict_says_it(tmp_path):
     data = foveal.prepare("phantom:120", out=tmp_path / "set", size=32)
     run = foveal.train(data, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16)
     assert (run / FILE).is_file()
     own = pd.read_csv(foveal.predict(run, data, out=tmp_path / "own.csv"), keep_default_na=False)
     assert (own["unlike"] == "").mean() > 0.85 and "unlike" in own
     prepared, model = open_prepared(data), open_model([run], "cpu")
-    strange = model.unlike(255 - prepared.pixels(prepared.records), np.full(len(own), 4000.0), model.answer(
-        255 - prepared.pixels(prepared.records), model.wanted))  # fmt: skip
+    images = 255 - prepared.pixels(prepared.records)
+    looks = looks_of(images, np.full(len(own), 4000.0), int(model.likeness.side))
+    strange = model.likeness.unlike(looks, model.answer(images, model.wanted).texture)
     assert all("resolution" in words and "colour" in words for words in strange)
     (run / FILE).unlink()  # as in a run of an earlier version
     assert "unlike" not in pd.read_csv(foveal.predict(run, data, out=tmp_path / "old.csv"))
 
 
-def test_folds_use_the_likeness_of_the_first(tmp_path):
-    data = foveal.prepare("phantom:120", out=tmp_path / "set", size=32)
-    run = foveal.train(data, out=tmp_path / "run", encoder="small_conv", epochs=1, batch_size=16, folds=2)
-    together, first = (open_model([path], "cpu") for path in (run, run / "fold1"))
-    prepared = open_prepared(data)
-    images, sizes = prepared.pixels(prepared.records), np.full(len(prepared.records), 32.0)
-    found = [model.unlike(images, sizes, model.answer(images, model.wanted)) for model in (together, first)]
-    assert found[0] == found[1] and "unlike" in pd.read_csv(foveal.predict(run, data, out=tmp_path / "own.csv"))
+def test_folds_use_the_likeness_of_the_first(grader_run, photographs, tmp_path):
+    model = open_model([grader_run], "cpu")
+    image = np.full((1, 32, 32, 3), 100, np.uint8)
+    texture = np.repeat(model.answer(image, ("texture",)).texture, 40, axis=0)
+    looks = np.repeat(looks_of(image, np.array([80.0]), 32), 40, axis=0)
+    run = tmp_path / "run"
+    for fold in ("fold1", "fold2"):
+        shutil.copytree(grader_run, run / fold)
+    write_likeness(run / "fold1", fit_likeness(looks, texture, looks, texture, 32))
+    said = json.loads((grader_run / "model.json").read_text()) | {"members": ["fold1", "fold2"], "readout": False}
+    (run / "model.json").write_text(json.dumps(said))
+    found = pd.read_csv(foveal.predict(run, photographs, out=tmp_path / "p.csv"), keep_default_na=False)
+    assert all("colour" in words for words in found["unlike"])
 
 
 def test_the_statistics_of_earlier_runs_are_left_out(likeness, tmp_path):
