@@ -74,10 +74,10 @@ def is_unfinished(path: Path) -> bool:
     return path.name.startswith(".") and ".partial" in path.name
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Delete the unfinished files of killed processes in a folder; another process may be writing the newest ones."""
+def remove_unfinished(folder: Path, seconds: float = 60) -> None:
+    """Delete the unfinished files of killed processes in a folder; another process may be writing newer ones."""
     for file in folder.glob(".*.partial*"):
-        if file.is_file() and time.time() - file.stat().st_mtime > 60:
+        if file.is_file() and time.time() - file.stat().st_mtime > seconds:
             file.unlink(missing_ok=True)
 
 

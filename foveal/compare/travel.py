@@ -27,7 +27,7 @@ from foveal.errors import FovealError
 from foveal.evaluate.travel import ALL, MEAN, OTHERS, all_but
 from foveal.page.words import counted, value_with_interval
 from foveal.sets.held_out import check_sources, sources_of
-from foveal.sets.leaks import TAUGHT, find_seen, refuse_seen_among
+from foveal.sets.leaks import TAUGHT, find_seen, refuse_seen
 from foveal.sets.records import PreparedSet
 
 EACH = "source"  # --hold-out source: every source with labels in turn
@@ -64,7 +64,7 @@ def refuse_grades_of(prepared: PreparedSet, names: Sequence[str], init: str, see
     for name in names:
         own = prepared.records[prepared.records["source"] == name]
         labelled, where = own[own["split"] != "unlabelled"], f"the grades that {init} has learned"
-        refuse_seen_among(prepared, labelled, "held-out", seen[seen["taught"] == TAUGHT], where, allow)
+        refuse_seen(prepared, seen[seen["taught"] == TAUGHT], where, allow, records=labelled)
         if shown := len(find_seen(prepared, own[own["split"].isin(("train", "unlabelled"))], seen)):
             say(f"{init} has seen {counted(shown, 'photograph')} of {name}, without their grades")
 

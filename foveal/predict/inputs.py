@@ -26,8 +26,8 @@ import numpy as np
 from foveal.errors import FovealError
 from foveal.fundus.header import START, is_picture
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.source import PICTURES, list_pictures
-from foveal.sources.tables import TABLES, read_rows, usual_columns
+from foveal.sources.source import PICTURES, TABLES, list_pictures
+from foveal.sources.tables import read_rows, usual_columns
 
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")  # of several, the first here counts
 LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive; the size in its header may be wrong
@@ -203,12 +203,5 @@ def _searched(table: Path, names: list[str], others: bool) -> dict[str, Path]:
         pictures = list_pictures(table.parent)
     except FovealError:
         pictures = []
-    matcher = Matcher(pictures, table.parent)
-    hits = [matcher.find(name) for name in matcher.relative(names)]
-    if not others:
-        matcher.check(names, hits, table, least=0)
-    for name, paths in zip(names, hits, strict=True):
-        if len(paths) > 1:
-            what = f"{table}: '{name}' matches several pictures: {', '.join(map(str, paths[:3]))}"
-            raise FovealError("table.ambiguous_image", what, fix="write the path of the picture into the table")
-    return {name: paths[0] for name, paths in zip(names, hits, strict=True) if paths}
+    found = Matcher(pictures, table.parent).match(names, table, least=None if others else 0)
+    return {name: path for name, path in zip(names, found, strict=True) if path}

@@ -6,13 +6,10 @@ DATA/corrections.csv has a row per decision: id, old, new, who, when, why. Every
 in order and prints their number.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,10 +20,8 @@ FILE = "corrections.csv"
 COLUMNS = ("id", "old", "new", "who", "when", "why")
 CHANGES = "changes.csv"  # of a set that has grown: see foveal/sets/growth.py
 SAME_PICTURE = ("renamed", "saved again")  # changes after which a correction still holds
-NO_NAMES: Mapping[str, str] = MappingProxyType({})
-# A spreadsheet would run a cell that begins like this as a formula, and anybody can write names and notes. So writing
-# puts an apostrophe in front, which makes the cell text, and reading removes it. The pattern includes cells that begin
-# with apostrophes followed by such a sign: they get one more, so that every text is restored exactly.
+# A spreadsheet would run a cell that begins like this as a formula. So writing puts an apostrophe in front, and reading
+# removes it. Cells that begin with apostrophes before such a sign get one more, so that every text is restored exactly.
 FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
@@ -54,11 +49,11 @@ def read_corrections(file: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        what, expected = f"{file} cannot be read: {error}", f"a table with the columns {', '.join(COLUMNS)}"
-        raise FovealError("table.damaged", what, expected=expected) from error
+        raise FovealError("table.damaged", f"{file} cannot be read: {error}", expected=", ".join(COLUMNS)) from error
     if missing := [name for name in ("id", "old", "new") if name not in table]:
-        expected = f"the columns {', '.join(COLUMNS)}"
-        raise FovealError("table.missing_column", f"{file}: missing column {', '.join(missing)}", expected=expected)
+        raise FovealError(
+            "table.missing_column", f"{file}: no column {', '.join(missing)}", expected=", ".join(COLUMNS)
+        )
     table = table.map(lambda text: text[1:] if text.startswith("'") and FORMULA.match(text) else text)
     return table.reindex(columns=list(COLUMNS), fill_value="")
 
@@ -83,18 +78,17 @@ def later_names(changes: pd.DataFrame, ids: Iterable[str]) -> dict[str, str]:
 
 
 def apply_corrections(
-    records: pd.DataFrame, file: Path, classes: list[str], *, partly: bool = False, names: Mapping[str, str] = NO_NAMES
-) -> pd.DataFrame:
+    records: pd.DataFrame, file: Path, classes: list[str], *,
+    partly: bool = False, names: Mapping[str, str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """The records after all corrections of `file`, in their order; those that a label contains already are accepted.
 
-    partly: the file may name other images too, such as those of the whole set when `records` is only its test part.
-    names: earlier id -> id in `records`, as from `later_names`. An image whose label is removed becomes unlabelled.
-    FovealError for an unknown id, or an `old` that is not the image's label: such a file belongs to another set, or to
-    labels that have changed since.
+    partly: the file may name other images too. names: earlier id -> id in `records`, as from `later_names`.
+    FovealError for an unknown id, or an `old` that is not the image's label.
     """
-    records, changes = records.copy(), read_corrections(file)
+    records, changes, now = records.copy(), read_corrections(file), names or {}
     place_of = dict(zip(records["id"], records.index, strict=True))
-    changes = changes.assign(line=range(2, len(changes) + 2), id=[names.get(name, name) for name in changes["id"]])
+    changes = changes.assign(line=range(2, len(changes) + 2), id=[now.get(name, name) for name in changes["id"]])
     for name, steps in changes.groupby("id", sort=False):
         if name in place_of:
             place = place_of[name]
@@ -110,7 +104,6 @@ def apply_corrections(
 
 
 def _corrected(steps: pd.DataFrame, label: Any, classes: list[str], file: Path) -> int | None:
-    """The label of one image after its corrections; None for no label."""
     now = None if pd.isna(label) else int(label)
     changes = [tuple(label_of(text, classes) for text in pair) for pair in zip(steps["old"], steps["new"], strict=True)]
     taken = 0

@@ -1,12 +1,7 @@
 """Sources held out: leave one camera or clinic out of everything that shapes a grader, and judge the grader on it.
 
-    prepared = open_together([Path("data/aptos"), Path("data/malaysia")])
-    home, abroad = hold_out(prepared, ["malaysia"])
-
 The sources are the sets that a prepared set was joined from, by the names of their folders (`source` in records.csv).
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +20,7 @@ from foveal.sets.splits import HELD_OUT
 def open_together(paths: Sequence[Path], names: Sequence[str] = ()) -> PreparedSet:
     """Open a prepared set, or the one that several are joined to: a folder such as `aptos+malaysia` beside the first.
 
-    FovealError where they cannot be joined or, before anything is written, where none of them is the source of `names`.
+    FovealError, before anything is written, where none of them is the source of `names`.
     """
     if len(paths) == 1:
         return open_prepared(paths[0])
@@ -43,25 +38,21 @@ def check_sources(prepared: PreparedSet, names: Sequence[str]) -> None:
     """FovealError unless these sources can be held out: they exist, have labels, and others with labels remain."""
     there = sources_of(prepared)
     if len(there) < 2:
-        what = f"{prepared.path} has one source only, {', '.join(there)}, so none can be held out"
+        what = f"{prepared.path} has one source only: {', '.join(there)}"
         raise FovealError("source.single", what, fix="give several prepared sets, or join them with foveal prepare")
     refuse_unknown(names, there, str(prepared.path))
     labelled = list(dict.fromkeys(prepared.part("train", "val", "test")["source"]))
+    expected = f"some of the {len(labelled)} sources with labels: {', '.join(labelled) or 'there are none'}"
     if bare := [name for name in names if name not in labelled]:
-        what = f"--hold-out {bare[0]}: this source has no labels, so a grader cannot be judged on it"
-        raise FovealError(
-            "source.no_labels", what, expected=f"one of {', '.join(labelled) or 'none: no set has labels'}"
-        )
+        raise FovealError("source.no_labels", f"--hold-out {bare[0]}: it has no labels", expected=expected)
     if set(names) >= set(labelled):
-        what = f"--hold-out {' '.join(names)} leaves no source with labels to train on"
-        raise FovealError("source.none_left", what, expected=f"fewer than the {len(labelled)} sources with labels")
+        raise FovealError("source.none_left", f"--hold-out {' '.join(names)} leaves no labels", expected=expected)
 
 
 def refuse_unknown(names: Sequence[str], there: Sequence[str], where: str) -> None:
     """FovealError for the first of `names` that is not one of the sources in `there`."""
     if unknown := [name for name in names if name not in there]:
-        what = f"--hold-out {unknown[0]}: there is no such source in {where}"
-        raise FovealError("source.unknown", what, expected=f"one of {', '.join(there)}")
+        raise FovealError("source.unknown", f"--hold-out {unknown[0]}: not in {where}", expected=", ".join(there))
 
 
 def hold_out(prepared: PreparedSet, names: Sequence[str]) -> tuple[PreparedSet, pd.DataFrame]:

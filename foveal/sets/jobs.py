@@ -1,20 +1,18 @@
 """Jobs: the parts of a source that must still be decoded, by threads of this machine or by a Ray cluster."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foveal.console import Bar, progress_bar, say
+from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
 from foveal.sets.shards import ShardJob, read_facts, shard_numbers, write_shard
@@ -25,17 +23,12 @@ SHARD_BYTES = 64 << 20  # about ten seconds of decoding on a laptop, the most th
 
 def file_stamps(source: Source) -> list[str]:
     """Size and modification time of each file, by which changed files are recognised; "array" for arrays."""
-    if source.images is not None:
-        return ["array"] * len(source.table)
-    return [_stamp(source.root / file) for file in source.table["file"]]
-
-
-def _stamp(file: Path) -> str:
-    try:
-        status = file.stat()
-    except OSError:
-        return "missing"
-    return f"{status.st_size}@{status.st_mtime_ns}"
+    stamps = ["array" if source.images is not None else "missing"] * len(source.table)
+    for place, file in enumerate(source.table["file"] if source.images is None else ()):
+        with suppress(OSError):
+            status = (source.root / file).stat()
+            stamps[place] = f"{status.st_size}@{status.st_mtime_ns}"
+    return stamps
 
 
 def plan_jobs(
@@ -43,8 +36,7 @@ def plan_jobs(
 ) -> list[ShardJob]:
     """The parts of the source that no finished shard in `folder` holds, in the order of the source.
 
-    New files get the lowest free shard numbers, so that a resumed run makes the same shards as one that was never
-    interrupted. Changed files get shards after all others: if a file is in two shards, the later one counts.
+    New files get the lowest free numbers, so that a resumed run makes the same shards; changed files get the last ones.
     """
     rows = int(np.clip(SHARD_BYTES // (preparation.size**2 * preparation.channels), 64, 4096))
     used = set(shard_numbers(folder))
@@ -82,30 +74,21 @@ def run_jobs(jobs: list[ShardJob], source: Source, address: str) -> None:
     if left < total:
         say(f"{total - left:,} of {total:,} images are decoded already; {left:,} to go")
     with progress_bar("prepare", total, done=total - left) as bar:
-        if address:
-            _on_ray(jobs, source, address, bar)
-        else:
+        if not address:
             for job in jobs:
-                write_shard(with_images(job, source), bar.advance)
+                write_shard(_with_images(job, source), bar.advance)
+            return
+        with ray_cluster(address) as ray:  # repeats a task when its worker dies; all machines must see the same paths
+            task = ray.remote(write_shard).options(num_cpus=1, max_retries=5)
+            waiting = {task.remote(_with_images(job, source)): job for job in jobs}
+            while waiting:
+                finished, _ = ray.wait(list(waiting), num_returns=1)
+                ray.get(finished)
+                bar.advance(len(waiting.pop(finished[0]).files))
 
 
-def with_images(job: ShardJob, source: Source) -> ShardJob:
-    """The job with its part of a source's arrays, added just before the job is run."""
+def _with_images(job: ShardJob, source: Source) -> ShardJob:
     return job if source.images is None else replace(job, images=source.images[list(job.positions)])
-
-
-def _on_ray(jobs: list[ShardJob], source: Source, address: str, bar: Bar) -> None:
-    """Run the jobs as tasks of a Ray cluster, which repeats a task when its worker dies.
-
-    All machines must see the source and --out under the same paths.
-    """
-    with ray_cluster(address) as ray:
-        task = ray.remote(write_shard).options(num_cpus=1, max_retries=5)
-        waiting = {task.remote(with_images(job, source)): job for job in jobs}
-        while waiting:
-            finished, _ = ray.wait(list(waiting), num_returns=1)
-            ray.get(finished)
-            bar.advance(len(waiting.pop(finished[0]).files))
 
 
 @contextmanager
@@ -113,7 +96,6 @@ def ray_cluster(address: str) -> Iterator[Any]:
     """The module ray, connected inside the block; a FovealError in a task is raised as itself.
 
     `address`: of a running cluster, "auto" for the one on this machine, "local" to start one for this block.
-    FovealError: package.missing, or server.unreachable.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
     try:

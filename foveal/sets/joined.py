@@ -1,10 +1,7 @@
-"""Several prepared sets joined into one: their shards are linked or copied, never decoded again.
+"""Several prepared sets on one label scale joined into one: their shards are linked or copied, never decoded again.
 
-Only sets whose labels are on one scale can be joined. Splits, patients and measures stay; afterwards copies of one
-picture in two sets are searched for, as in any other set. Each image keeps its `source`: the name of the set's folder.
+Splits, patients and measures stay; afterwards copies of one picture in two sets are searched for.
 """
-
-from __future__ import annotations
 
 import os
 import shutil
@@ -25,13 +22,9 @@ COLUMNS = ["id", "file", "label", "split", "group", "eye", "flags"]
 
 
 def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[str]]:
-    """Name, card, joined table, how all sets were prepared, and the stamp of each file when it was decoded.
-
-    FovealError for a single set, one that is given twice, or sets that differ in preparation or scale.
-    """
+    """Name, card, joined table, how all sets were prepared, and the stamp of each file when it was decoded."""
     if len(paths) < 2:
-        fix = "give two or more sets to join them, or a source to prepare"
-        raise FovealError("set.single", f"{paths[0]} is a prepared set already", fix=fix)
+        raise FovealError("set.single", f"{paths[0]} is a prepared set already", fix="give two or more, to join them")
     if len({path.resolve() for path in paths}) < len(paths):
         raise FovealError("set.repeated", f"a set is given twice: {', '.join(map(str, paths))}")
     sets = [open_prepared(path) for path in paths]
@@ -39,22 +32,23 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
     check_scales([prepared for prepared in sets if prepared.classes])
     tables, stamps = [], []
     for prefix, prepared in zip(prefixes(paths), sets, strict=True):
-        table = prepared.records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id")
-        stamps += table["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
-        table["source"] = _sources(prefix, prepared)
-        for column in ("id", "file"):
-            table[column] = prefix + "/" + table[column]
-        table["group"] = patients(prepared.card, table["group"])  # two sets may use one name for two patients
+        records = prepared.records
+        stamps += records["file"].map(read_facts(prepared.path / "images").set_index("file")["stamp"]).tolist()
+        table = records[COLUMNS].join(prepared.columns.add_prefix(KEPT), on="id").assign(
+            id=prefix + "/" + records["id"],
+            file=prefix + "/" + records["file"],
+            group=patients(prepared.card, records["group"]),  # two sets may use one name for two patients
+            source=_sources(prefix, prepared),
+        )  # fmt: skip
         tables.append(table)
     cards = [prepared.card for prepared in sets]
     labelled = next((card for card in cards if card["classes"]), cards[0])
+    titles, licences, references = (dict.fromkeys(card[key] for card in cards if card[key])
+                                    for key in ("title", "licence", "reference"))  # fmt: skip
     card = Card(
-        title=" + ".join(dict.fromkeys(card["title"] for card in cards)),
-        task=labelled["task"],
-        fundus=all(card["fundus"] for card in cards),
-        licence="; ".join(dict.fromkeys(card["licence"] for card in cards)),
-        reference="; ".join(dict.fromkeys(card["reference"] for card in cards if card["reference"])),
-    )
+        title=" + ".join(titles), task=labelled["task"], fundus=all(card["fundus"] for card in cards),
+        licence="; ".join(licences), reference="; ".join(references),
+    )  # fmt: skip
     source = Source(
         root=paths[0], table=pd.concat(tables, ignore_index=True), classes=tuple(labelled["classes"]),
         scale=labelled["scale"], task=labelled["task"],
@@ -64,18 +58,15 @@ def load(paths: Sequence[Path]) -> tuple[str, Card, Source, Preparation, list[st
 
 def check_scales(labelled: Sequence[PreparedSet]) -> None:
     """FovealError unless all sets have one scale and one number of classes."""
-    for other in labelled[1:]:
-        ours, theirs = _scale(labelled[0]), _scale(other)
-        if ours != theirs:
-            what = f"{labelled[0].path} is on {ours}, {other.path} on {theirs}: they cannot be joined"
-            fix = 'prepare both with the same classes (--classes, such as "0,1,2,3+4") and, where these mean the same, '
-            raise FovealError("set.scales", what, fix=fix + "the same --scale")
-
-
-def _scale(prepared: PreparedSet) -> str:
-    scale = prepared.card["scale"]
-    names = f" ({', '.join(prepared.classes)})" if scale == "none" else ""
-    return f"'{scale}' with {len(prepared.classes)} classes{names}"
+    scales: dict[str, Path] = {}
+    for prepared in labelled:
+        scale, classes = prepared.card["scale"], prepared.classes
+        names = f" ({', '.join(classes)})" if scale == "none" else ""
+        scales.setdefault(f"'{scale}' with {len(classes)} classes{names}", prepared.path)
+    if len(scales) > 1:
+        what = f"they cannot be joined: {', '.join(f'{path} is on {scale}' for scale, path in scales.items())}"
+        fix = "prepare both with the same --classes and, where these mean the same, the same --scale"
+        raise FovealError("set.scales", what, fix=fix)
 
 
 def prefixes(paths: Sequence[Path]) -> list[str]:
@@ -105,17 +96,14 @@ def bring_shards(paths: Sequence[Path], images: Path) -> None:
     for prefix, path in zip(prefixes(paths), paths, strict=True):
         facts = read_facts(path / "images")
         for shard, rows in facts.assign(file=prefix + "/" + facts["file"]).groupby("shard", sort=True):
-            part = rows.drop(columns="shard")
-            if not known.issuperset(zip(part["file"], part["stamp"], strict=True)):
-                _link(path / "images" / f"{shard:05d}.npy", images / f"{number:05d}.npy")
-                write_table(images / f"{number:05d}.csv", part)
-                number += 1
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)  # left by a run that was interrupted before it wrote the table
-    try:
-        os.link(source, target)  # both sets can share a shard, since finished shards never change
-    except OSError:
-        with replacing(target) as partial:
-            shutil.copyfile(source, partial)
+            if known.issuperset(zip(rows["file"], rows["stamp"], strict=True)):
+                continue
+            source, target = path / "images" / f"{shard:05d}.npy", images / f"{number:05d}.npy"
+            target.unlink(missing_ok=True)  # left by a run that was interrupted before it wrote the table
+            try:
+                os.link(source, target)  # both sets can share a shard, since finished shards never change
+            except OSError:
+                with replacing(target) as partial:
+                    shutil.copyfile(source, partial)
+            write_table(images / f"{number:05d}.csv", rows.drop(columns="shard"))
+            number += 1

@@ -1,11 +1,8 @@
 """Leaks: a network must not be judged on images that it has learned from.
 
-Every run lists in RUN/seen.csv the images that shaped its weights, including its starting weights: sha256 of the
-prepared pixels, fingerprint, patient, and whether the label was learned. So copies are found even if they were saved
-again, resized, mirrored, turned, cropped, or prepared elsewhere.
+Every run lists in RUN/seen.csv the images that shaped its weights, including its starting weights. Copies are found
+even if they were saved again, resized, mirrored, turned, cropped, or prepared elsewhere.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
@@ -32,44 +29,30 @@ def pool_of(prepared: PreparedSet) -> pd.DataFrame:
     pool, judged = prepared.part("train", "unlabelled"), set(prepared.part("val", "test")["group"]) - {""}
     shared = pool["group"].isin(judged)
     if shared.any():
-        why = "their patients are in the validation or test part"
-        say(f"{int(shared.sum())} unlabelled images of {prepared.path} are left out: {why}")
+        say(f"{shared.sum()} images of {prepared.path} are left out: their patients are in validation or test")
     return pool[~shared]
 
 
 def refuse_seen(
-    prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool, judged: Sequence[str] = ("val", "test")
-) -> None:
-    """FovealError (only a warning with `allow`) if images of the judged parts of `prepared` are among those seen.
-
-    judged: the parts to check; with folds also the training part, since every fold is judged.
-    """
-    kind = "judged" if "train" in judged else "validation or test"
-    refuse_seen_among(prepared, prepared.part(*judged), kind, seen, where, allow)
-
-
-def refuse_seen_among(
-    prepared: PreparedSet, records: pd.DataFrame, kind: str, seen: pd.DataFrame, where: str, allow: bool
-) -> None:
-    """`refuse_seen` for some records of a prepared set; kind: what they are, such as "validation or test"."""
-    leaked = find_seen(prepared, records, seen)
+    prepared: PreparedSet, seen: pd.DataFrame, where: str, allow: bool, judged: Sequence[str] = ("val", "test"), *,
+    records: pd.DataFrame | None = None,
+) -> None:  # fmt: skip
+    """FovealError (only a warning with `allow`) if images of the parts `judged`, or `records`, are among those seen."""
+    leaked = find_seen(prepared, prepared.part(*judged) if records is None else records, seen)
     if not len(leaked):
         return
     listed = ", ".join(f"{row.id} ({row.split}, {row.how} {row.other})" for row in leaked.head(8).itertuples())
-    what = f"{len(leaked)} {kind} images of {prepared.path} are also in {where}, such as {listed}"
+    what = f"{len(leaked)} judged images of {prepared.path} are also in {where}, such as {listed}"
     if not allow:
-        fix = "remove them, since they make results look too good, or continue with --allow-leaks"
-        raise FovealError("leak.seen", what, fix=fix)
+        raise FovealError("leak.seen", what, fix="remove them, or continue with --allow-leaks and results too good")
     warn(what)
 
 
 def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     """The `records` of a prepared set that were learned from: id, split, how, other; one row per image.
 
-    how: "exact", "near", "mirrored", "turned" or "cropped copy of", or "same patient as". All but exact
-    copies are confirmed by their pixels; where the training set no longer exists, "very much like" is based on
-    fingerprints alone. Copies within the set itself are not searched again: `prepare` has put
-    them in one split.
+    how: "exact", "near", "mirrored", "turned" or "cropped copy of", or "same patient as"; "very much like", based on
+    fingerprints alone, where the training set no longer exists. Copies within the set itself are not searched again.
     """
     if not len(records) or not len(seen):
         return pd.DataFrame(columns=["id", "split", "how", "other"])
@@ -84,13 +67,20 @@ def find_seen(prepared: PreparedSet, records: pd.DataFrame, seen: pd.DataFrame) 
 
 
 def _near_copies(judged: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
-    """Judged images with a near copy among those seen."""
+    """Judged images that are like those seen, by their pixels, or by fingerprints of those that are gone."""
     ours, theirs = judged[judged["fingerprint"] != ""], seen[seen["fingerprint"] != ""]
     readable = _readable(theirs)
-    pairs = find_duplicates(_pictures(ours), _pictures(theirs[readable]))
-    other = theirs[readable]["id"].to_numpy()[pairs["second"]]
-    near = ours.iloc[pairs["first"]].assign(how=pairs["kind"].to_numpy() + " copy of", other=other)
-    return pd.concat([near, _very_like(ours, theirs[~readable])])
+    there, gone = theirs[readable], theirs[~readable]
+    pairs = find_duplicates(_pictures(ours), _pictures(there))
+    how, other = pairs["kind"].to_numpy() + " copy of", there["id"].to_numpy()[pairs["second"]]
+    near = ours.iloc[pairs["first"]].assign(how=how, other=other)
+    if len(gone):
+        names = ", ".join(sorted(set(gone["set"]) - {""}))
+        why = f"{names} can no longer be read" if names else "an exported model has no pixels of its training images"
+        warn(f"{why}: {len(gone):,} images are compared by their fingerprints alone")
+    prints, others = (from_text(part["fingerprint"].tolist()) for part in (ours, gone))
+    first, second, _, _ = candidates(prints, others, CERTAIN)
+    return pd.concat([near, ours.iloc[first].assign(how="very much like", other=gone["id"].to_numpy()[second])])
 
 
 def _readable(seen: pd.DataFrame) -> np.ndarray:
@@ -103,17 +93,6 @@ def _readable(seen: pd.DataFrame) -> np.ndarray:
     return found
 
 
-def _very_like(judged: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
-    """Judged images whose fingerprints are very close to those of images that can no longer be read."""
-    if len(unread):
-        names = ", ".join(sorted(set(unread["set"]) - {""}))
-        why = f"{names} can no longer be read" if names else "an exported model has no pixels of its training images"
-        warn(f"{why}: {len(unread):,} images are compared by their fingerprints alone")
-    ours, theirs = (from_text(part["fingerprint"].tolist()) for part in (judged, unread))
-    first, second, _, _ = candidates(ours, theirs, CERTAIN)
-    return judged.iloc[first].assign(how="very much like", other=unread["id"].to_numpy()[second])
-
-
 def _pictures(table: pd.DataFrame) -> Pictures:
     """A table of `_described` as a collection to search; its sets are opened when pixels are needed."""
 
@@ -122,12 +101,12 @@ def _pictures(table: pd.DataFrame) -> Pictures:
         prepared = open_prepared(Path(path))
         return prepared, prepared.records.set_index("id")
 
+    def pixels(path: str, name: str) -> np.ndarray:
+        prepared, records = opened(path)
+        return prepared.pixels(records.loc[[name]])[0]
+
     def read(rows: np.ndarray) -> list[np.ndarray]:
-        images: list[np.ndarray] = []
-        for path, name in zip(table["path"].iloc[rows], table["id"].iloc[rows], strict=True):
-            prepared, records = opened(path)
-            images.append(prepared.pixels(records.loc[[name]])[0])
-        return images
+        return list(map(pixels, table["path"].iloc[rows], table["id"].iloc[rows]))
 
     return Pictures(fingerprints=from_text(table["fingerprint"].tolist()), hashes=table["sha256"].to_numpy(), read=read)
 
@@ -163,17 +142,12 @@ def write_seen(run: Path, own: pd.DataFrame, before: pd.DataFrame) -> None:
 
 
 def read_seen(init: str) -> pd.DataFrame:
-    """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others.
-
-    Where a list has no column `taught`, all labels count as learned.
-    """
+    """What shaped the weights of a run folder or of a file in one, with the columns of `SEEN`; empty for others."""
     file = (Path(init).parent if Path(init).is_file() else Path(init)) / "seen.csv"
     if not file.is_file():
         return pd.DataFrame(columns=list(SEEN), dtype=str)
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    if "taught" not in table:
-        table["taught"] = TAUGHT
-    return table.reindex(columns=list(SEEN), fill_value="")
+    return table.assign(taught=table.get("taught", TAUGHT)).reindex(columns=list(SEEN), fill_value="")
 
 
 def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
@@ -186,6 +160,5 @@ def compare_sets(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
 def shared_patients(first: PreparedSet, second: PreparedSet) -> pd.DataFrame:
     """Images of patients who are in both sets: id, other (an image in the second set), split, other_split."""
     ours, theirs = (_described(prepared, prepared.records) for prepared in (first, second))
-    both = _same_patient(ours, theirs)
-    both = both.assign(other_split=both["other"].map(theirs.set_index("id")["split"]))
-    return both[["id", "other", "split", "other_split"]]
+    both = _same_patient(ours, theirs)[["id", "other", "split"]]
+    return both.assign(other_split=both["other"].map(theirs.set_index("id")["split"]))

@@ -3,8 +3,6 @@
 Everything is a function of (seed, epoch), so a run that is resumed, or uses more processes, sees the same batches.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal.errors import FovealError
 from foveal.hardware import free_memory, processes_here
 from foveal.sets.records import PreparedSet
 
@@ -30,16 +27,10 @@ class ImageStore:
     """The images of some records of one or more prepared sets as one indexable uint8 array [n, S, S, C].
 
     They are kept on `device` if they fit there, else in memory, else they are read from disk (memory-mapped).
-    FovealError for sets of different size or channels.
     """
 
     def __init__(self, parts: Sequence[tuple[PreparedSet, pd.DataFrame]], device: torch.device = CPU) -> None:
         first = parts[0][0]
-        for prepared, _ in parts:
-            if (prepared.size, prepared.channels) != (first.size, first.channels):
-                ours, theirs = (f"{one.size} px and {one.channels} channels" for one in (prepared, first))
-                what = f"{prepared.path} has images of {ours}, {first.path} of {theirs}"
-                raise FovealError("set.not_alike", what, fix="prepare both alike")
         self._sets = [prepared.shards for prepared, _ in parts]
         self._set = np.repeat(np.arange(len(parts)), [len(records) for _, records in parts])
         self._shard = np.concatenate([records["shard"].to_numpy() for _, records in parts])
@@ -62,10 +53,7 @@ class ImageStore:
 
     @property
     def windows(self) -> np.ndarray | None:
-        """int [n]: the shard of each image of a set that is too large to be shuffled whole; else None.
-
-        It depends on the set alone, so the order of images is the same on every machine.
-        """
+        """int [n]: the shard of each image of a set that is too large to be shuffled whole; else None."""
         return self._set * (self._shard.max() + 1) + self._shard if self.bytes > SHUFFLED_WHOLE else None
 
     def gather(self, index: np.ndarray) -> np.ndarray:
@@ -98,19 +86,17 @@ def epoch_batches(
 ) -> list[np.ndarray]:
     """Index arrays of one epoch: a permutation of 0..count-1 cut into batches.
 
-    windows: int [count], the shard of each image: shards are shuffled, and then images within each window of shards, so
-    that disks read mostly in order.
+    windows: int [count], the shard of each image; images are shuffled within windows of shards.
     """
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(count) if windows is None else _windowed(windows, generator)
+    if windows is None:
+        order = generator.permutation(count)
+    else:
+        shards = generator.permutation(np.unique(windows))
+        parts = np.array_split(shards, max(1, len(shards) // WINDOW_SHARDS))
+        order = np.concatenate([generator.permutation(np.flatnonzero(np.isin(windows, part))) for part in parts])
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
     return batches[:-1] if drop_last and len(batches[-1]) < batch_size else batches
-
-
-def _windowed(shard_of_image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    shards = generator.permutation(np.unique(shard_of_image))
-    parts = np.array_split(shards, max(1, len(shards) // WINDOW_SHARDS))
-    return np.concatenate([generator.permutation(np.flatnonzero(np.isin(shard_of_image, part))) for part in parts])
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

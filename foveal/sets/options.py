@@ -1,18 +1,18 @@
 """The options of `foveal prepare`."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from foveal.config import plain
 from foveal.errors import FovealError
 from foveal.sources.registry import DatasetName
 
 ALL = -1  # --unlabelled without a number: the pictures are a pool, whatever their folders are called
+FREE_OPTIONS = ("out", "ray", "list", "accept_moves")  # decide where and whether the work is done, not its result
 
 
 def number_or_all(words: list[str]) -> int | str:
@@ -96,18 +96,28 @@ class PrepareConfig:
     ray: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.unlabelled, int):
-            what = f"--unlabelled {self.unlabelled}"
-            raise FovealError("option.value", what, expected="one number or none", fix="put SOURCE before --unlabelled")
+        number = isinstance(self.unlabelled, int)  # of words after --unlabelled, one may have been meant as SOURCE
+        shares = 0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1
+        for given, right, expected in (
+            (f"--unlabelled {self.unlabelled}", number, "one number or none; SOURCE stands before --unlabelled"),
+            (f"--unlabelled {self.unlabelled}", number and self.unlabelled >= ALL, "0 or more, or -1 for all"),
+            (f"--labelled {self.labelled}", self.labelled >= 0, "0 or more"),
+            (f"--val {self.val} --test {self.test}", shares, "shares that leave some images for training"),
+            (f"--scale '{self.scale}'", not re.search(r"\s", self.scale), "one word, such as four-grades"),
+            (f"--size {self.size}", self.size == 0 or 8 <= self.size <= 4096, "8 to 4096 pixels, or 0"),
+        ):
+            if not right:
+                raise FovealError("option.value", given, expected=expected)
         if not self.list and (not self.source or self.out == Path()):
             raise FovealError("option.missing", "prepare needs a SOURCE and --out DATA", fix="give both, or --list")
-        if not (0 <= self.val < 1 and 0 <= self.test < 1 and self.val + self.test < 1):
-            expected = "shares that leave some images for training"
-            raise FovealError("option.value", f"--val {self.val} --test {self.test}", expected=expected)
-        if re.search(r"\s", self.scale):
-            raise FovealError("option.value", f"--scale '{self.scale}'", expected="one word, such as four-grades")
-        if self.size and not 8 <= self.size <= 4096:
-            raise FovealError("option.value", f"--size {self.size}", expected="8 to 4096 pixels, or 0")
-        for name, least, expected in (("labelled", 0, "0 or more"), ("unlabelled", ALL, "0 or more, or -1 for all")):
-            if getattr(self, name) < least:
-                raise FovealError("option.value", f"--{name} {getattr(self, name)}", expected=expected)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The options that decide the result, as card.json holds them; sources by their absolute paths."""
+        asked = {key: value for key, value in plain(self).items() if key not in FREE_OPTIONS}
+        return asked | {"source": [str(path if is_drawn(path) else path.absolute()) for path in self.source]}
+
+
+def is_drawn(path: Path) -> bool:
+    """True for phantom:600, which is not a file."""
+    return path.name.startswith("phantom:")

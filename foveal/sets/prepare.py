@@ -1,16 +1,11 @@
 """prepare: from a source to a prepared set; every picture is decoded once.
 
     foveal prepare SOURCE --out DATA
-    foveal prepare photographs/ --out data/photographs --size 256
     foveal prepare DATA1 DATA2 --out BOTH        # joins prepared sets
-    foveal prepare --list
 
 A new set is written beside `--out` and moved there when it is complete. The same command resumes an interrupted run.
-If the source has new pictures, they get new shards; all decisions about the earlier pictures stay. A source that was
-moved is given in its new place.
+If the source has new pictures, they get new shards; all decisions about the earlier pictures stay.
 """
-
-from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -22,73 +17,73 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foveal.config import pick, plain
+from foveal.config import pick
 from foveal.console import say
 from foveal.errors import FovealError
-from foveal.files import check_free, read_json, write_json
+from foveal.files import check_free, read_json, remove_unfinished, write_json
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
 from foveal.runs import sole_writer
 from foveal.sets import joined
-from foveal.sets.assemble import Assembly, assemble, identity_of, report, say_patients
+from foveal.sets.assemble import Assembly, assemble, report, say_patients
 from foveal.sets.growth import check_growth, check_moved
 from foveal.sets.jobs import check_space, file_stamps, plan_jobs, run_jobs
-from foveal.sets.options import ALL, PrepareConfig
+from foveal.sets.options import ALL, PrepareConfig, is_drawn
 from foveal.sets.records import open_prepared
 from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
 from foveal.sources.cards import CARDS, ICDR, Card
 from foveal.sources.registry import list_cards, read_source
 from foveal.sources.source import Source, SourceOptions, merge_classes
 
-FREE_OPTIONS = ("out", "ray", "list", "accept_moves")  # decide where and whether the work is done, not its result
 STARTED = "started.json"  # in an unfinished set: its source and options
 SAMPLE = 48  # pictures of an unknown source that decide whether it holds photographs of the retina
 
 
 def prepare(config: PrepareConfig) -> Path:
     """Read a source, decode what is new in it, and write a prepared set; returns its folder."""
+    out = config.out
     if config.list:
         list_cards()
-        return config.out
+        return out
     existing = check_out(config)
     if existing and not is_there(config):
-        say(f"{config.out} is prepared already; its source {config.source[0]} is not available here")
-        return config.out
-    if existing:
-        (config.out / STARTED).unlink(missing_ok=True)  # left by a run that was interrupted in its last step
-    assembly, stamps = read(config, existing), set(read_facts(config.out / "images")["stamp"])
-    moved = existing and existing["asked"]["source"] != assembly.asked["source"]
-    if existing and moved:
-        check_moved(config.out, existing, assembly.asked, assembly.source, assembly.stamps)
+        say(f"{out} is prepared already; its source {config.source[0]} is not available here")
+        return out
+    assembly = read(config, existing)
     if not existing:
-        make(config, assembly)
-    elif assembly.source_hash == existing["source_hash"] and RETRY not in stamps:
-        if moved:
-            place = {"source": assembly.asked["source"], "asked": assembly.asked}
-            write_json(config.out / "card.json", read_json(config.out / "card.json") | place)
-        say(f"{config.out} is prepared already with these options, and its source has nothing new")
-        say_patients(open_prepared(config.out))
-        return config.out
-    else:
-        check_growth(assembly.asked, config.out, existing, assembly.source)
-        with sole_writer(config.out, "prepare"):
-            decode(config, config.out, assembly)
-            check_any_read(config.out, assembly.source)
-            assemble(config.out, assembly, grows=True, accept_moves=config.accept_moves)
-            remove_unfinished(config.out)
-    report(config.out)
-    return config.out
+        make(assembly)
+        report(out)
+        return out
+    (out / STARTED).unlink(missing_ok=True)  # left by a run that was interrupted in its last step
+    if existing["asked"]["source"] != config.asked["source"]:
+        check_moved(config, existing, assembly.source, assembly.stamps)
+        place = {"source": config.asked["source"], "asked": config.asked}
+        write_json(out / "card.json", read_json(out / "card.json") | place)
+    if assembly.source_hash == existing["source_hash"] and RETRY not in set(read_facts(out / "images")["stamp"]):
+        say(f"{out} is prepared already with these options, and its source has nothing new")
+        say_patients(open_prepared(out))
+        return out
+    check_growth(config, existing, assembly.source)
+    with sole_writer(out, "prepare"):
+        decode(out, assembly)
+        assemble(out, assembly, grows=True)
+    report(out)
+    return out
 
 
-def make(config: PrepareConfig, assembly: Assembly) -> None:
+def make(assembly: Assembly) -> None:
     """Make a new set in a folder beside --out, or finish an interrupted one, and move it to --out."""
-    out = config.out.absolute()
+    out = assembly.config.out.absolute()
     folder = out.with_name(f".{out.name}.partial")
     above = [path for path in folder.parents if not path.exists()]
     with sole_writer(folder, "prepare"):
-        resume_or_start(folder, {"source": assembly.asked["source"], "options": assembly.preparation.as_dict()})
+        remove_unfinished(folder, 0)
+        work = {"source": assembly.config.asked["source"], "options": assembly.preparation.as_dict()}
+        if (folder / STARTED).is_file() and read_json(folder / STARTED) != work:
+            what = f"{folder} holds an interrupted `foveal prepare` with another source or other options"
+            raise FovealError("output.other_options", what, fix="use the same ones, or delete that folder")
+        write_json(folder / STARTED, work)
         try:
-            decode(config, folder, assembly)
-            check_any_read(folder, assembly.source)
+            decode(folder, assembly)
             assemble(folder, assembly)
         except FovealError as error:
             # Finished shards stay for the next run; a refusal without any leaves nothing behind.
@@ -98,28 +93,25 @@ def make(config: PrepareConfig, assembly: Assembly) -> None:
                     for path in above:
                         path.rmdir()
             raise
-        remove_unfinished(folder)
         if out.exists():
             out.rmdir()
         folder.rename(out)
         (out / STARTED).unlink()
 
 
-def decode(config: PrepareConfig, folder: Path, assembly: Assembly) -> None:
-    """Write the shards that `folder` lacks."""
-    images = folder / "images"
+def decode(folder: Path, assembly: Assembly) -> None:
+    """Write the shards that `folder` lacks; FovealError when no picture of the source could be read."""
+    config, source, images = assembly.config, assembly.source, folder / "images"
+    remove_unfinished(images, 0)
     if is_joined(config):
         joined.bring_shards(config.source, images)
-    if jobs := plan_jobs(assembly.source, assembly.stamps, images, assembly.preparation, assembly.card.fundus):
+    if jobs := plan_jobs(source, assembly.stamps, images, assembly.preparation, assembly.card.fundus):
         check_space(jobs, folder)
-        run_jobs(jobs, assembly.source, config.ray)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove files that an interrupted run left half written, except those that `foveal correct` may be writing."""
-    for file in (*folder.glob(".*.partial*"), *folder.glob("images/.*")):
-        if file.is_file() and not file.name.startswith(".corrections."):
-            file.unlink(missing_ok=True)
+        run_jobs(jobs, source, config.ray)
+    facts = read_facts(images)
+    if not (facts["row"] >= 0).any():
+        first = f"the first is {facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
+        raise FovealError("source.unreadable", f"{source.root}: none of {len(facts)} pictures can be read; {first}")
 
 
 def is_joined(config: PrepareConfig) -> bool:
@@ -132,38 +124,36 @@ def is_there(config: PrepareConfig) -> bool:
     return any(path.exists() or is_drawn(path) for path in config.source)
 
 
-def is_drawn(path: Path) -> bool:
-    """True for phantom:600, which is not a file."""
-    return path.name.startswith("phantom:")
-
-
 def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
-    """What the source holds and how to prepare it."""
+    """What the source holds and how to prepare it; existing: the card of the set if there is one."""
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)
     else:
         name, source = read_source(config.source[0], config.dataset, pick(SourceOptions, config))
-        if config.unlabelled == ALL:
-            none = pd.Series([None] * len(source.table), dtype="Int64")
-            source = replace(source, table=source.table.assign(label=none, split=""), classes=())
         source = limit_unlabelled(source, config)
         card = replace(CARDS[name], fundus=decide_fundus(config, CARDS[name], source, existing))
         preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
-    scale = choose_scale(config, source, card)
-    asked = _asked(config)
     return Assembly(
-        name=name, identity=existing["identity"] if existing else identity_of(name, asked), card=card, source=source,
-        stamps=stamps, scale=scale, preparation=preparation, asked=asked, source_hash=source_hash(source, stamps),
+        name=name, config=config, card=card, source=source, stamps=stamps, scale=choose_scale(config, source, card),
+        preparation=preparation, source_hash=source_hash(source, stamps),
+        identity=existing["identity"] if existing else identity_of(name, config),
     )  # fmt: skip
+
+
+def identity_of(name: str, config: PrepareConfig) -> str:
+    """Under which name the patients of a new set mean one person."""
+    if name not in ("folder", "table", "phantom"):  # two of these sources may use one name for different patients
+        return name
+    drawn = f" {config.seed}" if name == "phantom" else ""
+    return f"{name} {', '.join(config.asked['source'])}{drawn}"
 
 
 def choose_scale(config: PrepareConfig, source: Source, card: Card) -> str:
     """The name of the scale; FovealError where classes of another scale are called icdr."""
     own = source.scale or card.scale
     if config.scale == "icdr" and source.classes and own.partition(" ")[0] != "icdr":
-        listed = ", ".join(source.classes)
-        what = f"--scale icdr: {source.root} has the classes {listed}"
+        what = f"--scale icdr: {source.root} has the classes {', '.join(source.classes)}"
         raise FovealError("label.scale", what, expected=", ".join(ICDR))
     return own if config.scale in ("auto", "icdr") else config.scale
 
@@ -181,75 +171,24 @@ def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: d
     look = Preparation(size=256, crop="ellipse")
     found = [p for _, p in in_threads(lambda file: prepare_file(file, look, True), files) if isinstance(p, Prepared)]
     without = sum("not-a-retina" in prepared.flags for prepared in found)
-    if 2 * without <= len(found):
-        return True
-    say(f"{without} of {len(found)} pictures in a sample show no retina, so none is cropped, and only exact copies are "
-        "found; --fundus yes treats all as fundus photographs")  # fmt: skip
-    return False
+    if 2 * without > len(found):
+        say(f"{without} of {len(found)} pictures in a sample show no retina, so none is cropped, and only exact copies "
+            "are found; --fundus yes treats all as fundus photographs")  # fmt: skip
+    return 2 * without <= len(found)
 
 
 def limit_unlabelled(source: Source, config: PrepareConfig) -> Source:
     """The source without the unlabelled images that --unlabelled leaves out, which need not be decoded."""
+    if config.unlabelled == ALL:
+        none = pd.Series([None] * len(source.table), dtype="Int64")
+        return replace(source, table=source.table.assign(label=none, split=""), classes=())
     pool = np.flatnonzero(source.table["label"].isna())
-    if config.unlabelled <= 0 or len(pool) <= config.unlabelled:
+    if not 0 < config.unlabelled < len(pool):
         return source
     dropped = np.random.default_rng([config.seed, 1]).permutation(pool)[config.unlabelled :]
     keep = np.setdiff1d(np.arange(len(source.table)), dropped)
     images = None if source.images is None else source.images[keep]
     return replace(source, table=source.table.iloc[keep].reset_index(drop=True), images=images)
-
-
-def check_out(config: PrepareConfig) -> dict[str, Any] | None:
-    """The card of the set at --out that was made with these options; None where --out is free, else FovealError."""
-    if config.out.name in ("", ".."):
-        raise FovealError("output.name", f"--out {config.out}", expected="the path of a new folder")
-    if not (config.out / "card.json").is_file():
-        check_free(config.out)
-        return None
-    card = open_prepared(config.out).card
-    before, now = card["asked"], _asked(config)
-    different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    if different == ["source"] and is_there(config) and not any(map(is_drawn, config.source)):
-        return card  # the source may have moved, see check_moved
-    if different:
-        listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
-        what = f"--out {config.out} exists already, made with other options ({listed})"
-        raise FovealError("output.other_options", what, fix="choose another --out, or delete it")
-    return card
-
-
-def _asked(config: PrepareConfig) -> dict[str, Any]:
-    asked = {key: value for key, value in plain(config).items() if key not in FREE_OPTIONS}
-    return asked | {"source": [str(path if is_drawn(path) else path.absolute()) for path in config.source]}
-
-
-def source_hash(source: Source, stamps: list[str]) -> str:
-    """sha256 of names and stamps of files, labels, splits, patients, classes, and arrays."""
-    table = source.table.drop(columns="source", errors="ignore")  # follows from the ids; earlier versions lack it
-    digest = hashlib.sha256(table.assign(stamp=stamps).to_csv(index=False).encode())
-    digest.update("\0".join(source.classes).encode())
-    if source.images is not None:
-        digest.update(np.ascontiguousarray(source.images).data)
-    return digest.hexdigest()
-
-
-def check_any_read(folder: Path, source: Source) -> None:
-    """FovealError when none of the pictures could be read."""
-    facts = read_facts(folder / "images")
-    if not (facts["row"] >= 0).any():
-        first = f"{facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
-        what = f"{source.root}: none of {len(facts)} pictures can be read; the first: {first}"
-        raise FovealError("source.unreadable", what)
-
-
-def resume_or_start(folder: Path, work: dict[str, Any]) -> None:
-    """Record what is being decoded into `folder`; FovealError when it holds unfinished work with other options."""
-    note = folder / STARTED
-    if note.is_file() and read_json(note) != work:
-        what = f"{folder} holds an interrupted `foveal prepare` with another source or other options"
-        fix = "use the same source and options to resume, or delete that folder to start again"
-        raise FovealError("output.other_options", what, fix=fix)
-    write_json(note, work)
 
 
 def choose_preparation(
@@ -265,3 +204,31 @@ def choose_preparation(
         size=config.size or side, crop=crop if config.crop == "auto" else config.crop, fit=config.fit, mask=config.mask,
         enhance=config.enhance, green=config.green, channels=1 if config.green else channels,
     )  # fmt: skip
+
+
+def check_out(config: PrepareConfig) -> dict[str, Any] | None:
+    """The card of the set at --out that was made with these options; None where --out is free, else FovealError."""
+    if config.out.name in ("", ".."):
+        raise FovealError("output.name", f"--out {config.out}", expected="the path of a new folder")
+    if not (config.out / "card.json").is_file():
+        check_free(config.out)
+        return None
+    card = open_prepared(config.out).card
+    before, now = card["asked"], config.asked
+    different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    # The source may have moved, see check_moved.
+    if different and (different != ["source"] or not is_there(config) or any(map(is_drawn, config.source))):
+        listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
+        what = f"--out {config.out} exists already, made with other options ({listed})"
+        raise FovealError("output.other_options", what, fix="choose another --out, or delete it")
+    return card
+
+
+def source_hash(source: Source, stamps: list[str]) -> str:
+    """sha256 of names and stamps of files, labels, splits, patients, classes, and arrays."""
+    table = source.table.drop(columns="source", errors="ignore")  # follows from the ids; earlier versions lack it
+    digest = hashlib.sha256(table.assign(stamp=stamps).to_csv(index=False).encode())
+    digest.update("\0".join(source.classes).encode())
+    if source.images is not None:
+        digest.update(np.ascontiguousarray(source.images).data)
+    return digest.hexdigest()

@@ -13,8 +13,6 @@ A prepared set is a folder that any tool can read:
     DATA/duplicates.csv      pairs of copies: id, other, kind, similarity, both labels, conflict
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,13 +97,15 @@ def open_prepared(path: Path) -> PreparedSet:
     """Open a prepared set; FovealError where something is missing or wrong."""
     for name in ("records.csv", "card.json", "measures.csv", "duplicates.csv", "images"):
         if not (path / name).exists():
-            fix = "make one with foveal prepare SOURCE --out NEW"
-            raise FovealError("set.incomplete", f"{path} is not a complete prepared set: it has no {name}", fix=fix)
+            what = f"{path} is not a complete prepared set: it has no {name}"
+            raise FovealError("set.incomplete", what, fix="make one with foveal prepare")
     card = read_json(path / "card.json")
     if "identity" not in card:
-        what = f"{path} was made by an older version of Foveal: its card.json has no identity"
-        raise FovealError("set.outdated", what, fix="prepare it again")
-    records, corrections = with_source(read_records(path / "records.csv"), card, path), path / CORRECTIONS
+        raise FovealError("set.outdated", f"{path} was made by an older version of Foveal", fix="prepare it again")
+    records, corrections = read_records(path / "records.csv"), path / CORRECTIONS
+    # Earlier versions did not write the source of an image; those of a joined set are in its ids.
+    own = records["id"].str.partition("/")[0] if card["name"] == "joined" else path.resolve().name
+    records["source"] = records["source"].where(records["source"] != "", own)
     # Computed from records.csv, since the card is written a moment later when a set is extended.
     digest = hashlib.sha256((path / "records.csv").read_bytes()).hexdigest()
     if corrections.is_file():
@@ -117,12 +117,16 @@ def open_prepared(path: Path) -> PreparedSet:
     card |= {"content_hash": digest, "counts": counts_of(records, card["classes"])}
     prepared = PreparedSet(path, records, card)
     validate(records, prepared.classes, str(path))
-    check_copies(records, path / "duplicates.csv")
+    copies = pd.read_csv(path / "duplicates.csv", dtype=str, keep_default_na=False)
+    torn = copies[torn_copies(records, copies)]
+    if len(torn):
+        pair = f"such as {torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
+        raise FovealError("split.copies", f"{path}: {len(torn)} pairs of copies are in different splits, {pair}")
     last_rows = records.groupby("shard")["row"].max()
     for number, last in zip(last_rows.index.tolist(), last_rows.tolist(), strict=True):
         if prepared.shards.rows(number) <= last:
             what = f"{path}: images/{number:05d}.npy is missing, or shorter than records.csv says"
-            raise FovealError("set.damaged", what, fix="copy the set again, or prepare it again")
+            raise FovealError("set.damaged", what, fix="copy or prepare it again")
     return prepared
 
 
@@ -132,41 +136,26 @@ def read_records(file: Path) -> pd.DataFrame:
     records = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"label": [""]})
     records = records.assign(**dict.fromkeys([name for name in ADDED if name not in records], ""))
     if missing := [column for column in COLUMNS if column not in records]:
-        what = f"{file}: missing column {', '.join(missing)}; found {', '.join(records.columns)}"
-        raise FovealError("table.missing_column", what)
+        raise FovealError("table.missing_column", f"{file} has no column {', '.join(missing)}")
     return records.astype({"label": "Int64", "shard": "int64", "row": "int64"})
-
-
-def with_source(records: pd.DataFrame, card: dict[str, Any], path: Path) -> pd.DataFrame:
-    """The records with a source in every row: where none is written, the set is one source with the name of its folder.
-
-    Sets that an earlier version joined have the source only in their ids.
-    """
-    own = records["id"].str.partition("/")[0] if card["name"] == "joined" else path.resolve().name
-    return records.assign(source=records["source"].where(records["source"] != "", own))
 
 
 def validate(records: pd.DataFrame, classes: list[str], where: str) -> None:
     """FovealError for repeated ids, unknown splits, labels outside the classes, or a group in several splits."""
-    repeated = records["id"][records["id"].duplicated()].unique()
-    if len(repeated):
-        raise FovealError("set.repeated_id", f"{where}: more than one row for {', '.join(repeated[:5])}")
-    if unknown := sorted(set(records["split"]) - set(SPLITS)):
-        what = f"{where}: unknown split {', '.join(unknown)}"
-        raise FovealError("split.unknown", what, expected=f"one of {', '.join(SPLITS)}")
-    labels = records["label"].dropna()
-    if outside := labels[~labels.between(0, len(classes) - 1)].unique().tolist():
-        expected = f"0 to {len(classes) - 1}, for the {len(classes)} classes in card.json"
-        raise FovealError("label.value", f"{where}: labels {', '.join(map(str, outside[:5]))}", expected=expected)
-    if missing := int((records["label"].isna() & (records["split"] != "unlabelled")).sum()):
-        raise FovealError(
-            "label.missing", f"{where}: {missing} images without a label are not in the split 'unlabelled'"
-        )
+    labels, bare = records["label"].dropna(), records["label"].isna() & (records["split"] != "unlabelled")
     labelled = records[records["split"].isin(("train", "val", "test")) & (records["group"] != "")]
     sides = labelled.groupby("group")["split"].nunique()
-    if torn := sides[sides > 1].index.tolist():
-        what = f"{where}: groups in more than one split: {', '.join(map(str, torn[:5]))}"
-        raise FovealError("split.group", what, fix="move all images of a group to one part")
+    last = f"0 to {len(classes) - 1}, for the {len(classes)} classes in card.json"
+    for code, problem, found, advice in (
+        ("set.repeated_id", "more than one row for", records["id"][records["id"].duplicated()].unique(), {}),
+        ("split.unknown", "unknown split", sorted(set(records["split"]) - set(SPLITS)), {"expected": str(SPLITS)}),
+        ("label.value", "labels", labels[~labels.between(0, len(classes) - 1)].unique(), {"expected": last}),
+        ("label.missing", "not 'unlabelled', but without a label:", records["id"][bare], {}),
+        ("split.group", "in more than one split: the groups", sides[sides > 1].index, {"fix": "keep each in one"}),
+    ):
+        if len(found):
+            listed = ", ".join(map(str, list(found)[:5]))
+            raise FovealError(code, f"{where}: {problem} {listed} ({len(found)})", **advice)
 
 
 def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
@@ -174,9 +163,9 @@ def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     found = {}
     for split in SPLITS:
         part = records[records["split"] == split]
-        groups, labels = set(part["group"]) - {""}, part["label"].dropna()
-        per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
         if len(part):
+            groups, labels = set(part["group"]) - {""}, part["label"].dropna()
+            per_class = {name: int((labels == n).sum()) for n, name in enumerate(classes)} if len(labels) else {}
             found[split] = {"images": len(part), "groups": len(groups), "per_class": per_class}
     return found
 
@@ -184,8 +173,7 @@ def counts_of(records: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
     """Groups under names that mean one patient in all sets: "eyepacs/10", "folder /data/clinic/7"; "" stays "".
 
-    Two sets can share patients when they come from one published data set, or from one source. A group joined by
-    copies ("a+b") stands for all its patients. In a joined set the groups have such names already.
+    A group joined by copies ("a+b") stands for all its patients. In a joined set the groups have such names already.
     """
     if card["name"] == "joined":
         return groups
@@ -196,10 +184,9 @@ def patients(card: dict[str, Any], groups: pd.Series) -> pd.Series:
 
 def check_alike(sets: Sequence[PreparedSet], purpose: str) -> None:
     """FovealError unless all sets were prepared in one way; purpose: such as "to join them"."""
-    first = sets[0]
     for other in sets[1:]:
-        if other.card["options"] != first.card["options"]:
-            what = f"{first.path} and {other.path} were not prepared alike ({differing(first.card, other.card)})"
+        if different := differing(sets[0].card, other.card):
+            what = f"{sets[0].path} and {other.path} were not prepared alike ({different})"
             raise FovealError("set.not_alike", what, fix=f"prepare them with the same options {purpose}")
 
 
@@ -208,16 +195,6 @@ def differing(first: dict[str, Any], other: dict[str, Any], but: Sequence[str] =
     ours, theirs = first["options"], other["options"]
     names = [name for name in sorted((ours.keys() | theirs.keys()) - set(but)) if ours.get(name) != theirs.get(name)]
     return ", ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
-
-
-def check_copies(records: pd.DataFrame, file: Path) -> None:
-    """FovealError when copies that `file` lists are in different splits among train, val and test."""
-    copies = pd.read_csv(file, dtype=str, keep_default_na=False)
-    torn = copies[torn_copies(records, copies)]
-    if len(torn):
-        pair = f"{torn['id'].iloc[0]} and {torn['other'].iloc[0]}"
-        what = f"{file.parent}: {len(torn)} pairs of copies are in different splits, such as {pair}"
-        raise FovealError("split.copies", what, fix="prepare the set again")
 
 
 def torn_copies(records: pd.DataFrame, copies: pd.DataFrame) -> pd.Series:

@@ -2,14 +2,11 @@
 
     DATA/images/00007.npy    uint8 [n, S, S, C], readable by any tool while others are written
     DATA/images/00007.csv    a row per file of the part: stamp (size in bytes @ time of change), row in the array or
-                             reason why there is none, size of the original, sha256 of the pixels and of the file,
-                             flags, measures, fingerprint
+                             reason why there is none, and what is known about the picture
 
-`write_shard` is the unit of work. It depends on nothing but its job, so threads, a run that was killed and resumed, and
-the machines of a cluster all write the same bytes. The table is written last: without it the shard does not exist.
+`write_shard` depends on nothing but its job, so threads, a resumed run, and the machines of a cluster all write the
+same bytes. The table is written last: without it the shard does not exist.
 """
-
-from __future__ import annotations
 
 import hashlib
 import os
@@ -59,17 +56,9 @@ class ShardJob:
 
 
 def write_shard(job: ShardJob, advance: Callable[[], None] = lambda: None) -> None:
-    """Prepare the images of one job in threads, and write its array and then its table.
-
-    `advance` is called after each image. Raises FovealError (output.full) when the disk is full.
-    """
+    """Write the array of one job, prepared in threads, and then its table; `advance` is called after each image."""
     cv2.setNumThreads(1)  # one image a thread: OpenCV's own threads would compete with ours
     job.folder.mkdir(parents=True, exist_ok=True)
-    write_table(job.folder / f"{job.number:05d}.csv", pd.DataFrame(_write_array(job, advance)))
-
-
-def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, Any]]:
-    """Write the array of a job; returns the facts of its files."""
     rows: list[dict[str, Any]] = []
     side, channels, count = job.preparation.size, job.preparation.channels, 0
     with replacing(job.folder / f"{job.number:05d}.npy") as partial, partial.open("wb") as stream:
@@ -92,7 +81,7 @@ def _write_array(job: ShardJob, advance: Callable[[], None]) -> list[dict[str, A
             advance()
         stream.seek(0)
         _write_header(stream, (count, side, side, channels))
-    return rows
+    write_table(job.folder / f"{job.number:05d}.csv", pd.DataFrame(rows))
 
 
 def _prepare(job: ShardJob, position: int) -> Prepared:
@@ -103,7 +92,7 @@ def _prepare(job: ShardJob, position: int) -> Prepared:
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    """The header of an array; the format pads it, so it can be written again with another number of rows."""
+    """The header of an array, whose length does not depend on the number of rows."""
     npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
@@ -155,25 +144,24 @@ def gather(shards: Shards, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 def in_threads(work: Callable[[T], Prepared], items: Iterable[T]) -> Iterator[tuple[T, Prepared | FovealError]]:
     """(item, work(item) or its error) in order, computed in threads, a few items for each thread in advance."""
-    workers = cores()
-    waiting: deque[tuple[T, Future[Prepared]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+
+    def attempt(item: T) -> tuple[T, Prepared | FovealError]:
+        try:
+            return item, work(item)
+        except FovealError as error:
+            return item, error
+
+    waiting: deque[Future[tuple[T, Prepared | FovealError]]] = deque()
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > AHEAD * workers:
-                    yield _finished(*waiting.popleft())
+                waiting.append(pool.submit(attempt, item))
+                if len(waiting) > AHEAD * cores():
+                    yield waiting.popleft().result()
             while waiting:
-                yield _finished(*waiting.popleft())
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _finished(item: T, future: Future[Prepared]) -> tuple[T, Prepared | FovealError]:
-    try:
-        return item, future.result()
-    except FovealError as error:
-        return item, error
 
 
 def cores() -> int:

@@ -1,13 +1,10 @@
 """Sources that hold arrays: MNIST, CIFAR-10, MedMNIST with RetinaMNIST, and drawn phantoms."""
 
-from __future__ import annotations
-
 import gzip
 import pickle
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -25,11 +22,6 @@ from foveal.sources.source import Layout, Source, SourceOptions, make_table
 MEDMNIST_PARTS = ("train", "val", "test")
 MEDMNIST_ARRAYS = [f"{part}_{kind}" for part in MEDMNIST_PARTS for kind in ("images", "labels")]
 PICKLED = {("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-# What the libraries that read these files raise where a file is truncated or of another kind.
-DAMAGE = (
-    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, struct.error, zipfile.BadZipFile,
-    zlib.error, pickle.UnpicklingError,
-)  # fmt: skip
 
 
 @contextmanager
@@ -39,7 +31,7 @@ def reading(file: Path) -> Iterator[None]:
         yield
     except FovealError:
         raise
-    except DAMAGE as error:
+    except Exception as error:  # of a truncated file, or one of another kind: almost any
         what = f"{file} cannot be read: it may be truncated or damaged ({error})"
         raise FovealError("source.damaged", what) from error
 
@@ -47,12 +39,12 @@ def reading(file: Path) -> Iterator[None]:
 def array_source(
     root: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], places: Mapping[str, str], classes: tuple[str, ...]
 ) -> Source:
-    """A source of arrays: images [n, H, W] or [n, H, W, C] and labels [n] or [n, 1] by split.
+    """A source of arrays: images [n, H, W] or [n, H, W, C] and labels [n] or [n, 1], -1 or NaN for none, by split.
 
-    Ids are `train/17`, as in the published arrays; places: prefix of these numbers in `file`. Labels may be -1 or NaN.
-    FovealError for arrays of another form, and for a label that is not the number of a class.
+    Ids are `train/17`, as in the published arrays; places: prefix of these numbers in `file`.
+    classes: if there are none, they are the numbers from 0 to the largest label.
     """
-    ids, files, splits, numbers = list[str](), list[str](), list[str](), list[int | None]()
+    ids, files, splits, grades = list[str](), list[str](), list[str](), list[int | None]()
     pictures: list[np.ndarray] = []
     for split, (array, labels) in parts.items():
         where = f"{root}/{places[split]}"
@@ -63,61 +55,58 @@ def array_source(
         if labels.size != len(images):
             counts = f"{where} has {labels.size} labels for {len(images)} images"
             raise FovealError("source.arrays", counts, expected="one label per image")
-        for number, label in enumerate(class_numbers(labels, where)):
-            if label is not None and not 0 <= label < len(classes):
-                what = f"the label of {where}{number} is {label}"
-                raise FovealError("label.value", what, expected=f"0 to {len(classes) - 1}, or -1")
-            ids.append(f"{split}/{number}")
-            files.append(f"{places[split]}{number}")
-            splits.append(split)
-            numbers.append(label)
         if pictures and images.shape[1:] != pictures[0].shape[1:]:
             what = f"{where} holds images {images.shape[1:]}, but another part of them {pictures[0].shape[1:]}"
             raise FovealError("source.arrays", what, expected="images of one size, all grey or all in colour")
+        for number, label in enumerate(class_numbers(labels, where)):
+            if label is not None and (label < 0 or (classes and label >= len(classes))):
+                expected = f"0 to {len(classes) - 1}, or -1" if classes else "0 or more, or -1"
+                raise FovealError("label.value", f"the label of {where}{number} is {label}", expected=expected)
+            ids.append(f"{split}/{number}")
+            files.append(f"{places[split]}{number}")
+            splits.append(split)
+            grades.append(label)
         pictures.append(images)
-    table = make_table(ids, files, numbers, split=splits)
+    table = make_table(ids, files, grades, split=splits)
+    largest = max((grade for grade in grades if grade is not None), default=-1)
+    classes = classes or tuple(map(str, range(largest + 1)))
     return Source(root=root, table=table, classes=classes, images=np.concatenate(pictures))
 
 
 def class_numbers(labels: np.ndarray, where: str) -> list[int | None]:
     """The labels as integers, None for -1 and NaN; FovealError for text, objects, fractions and infinite values."""
     flat = labels.reshape(-1)
-    whole, none = np.full(len(flat), flat.dtype.kind in "biu"), np.zeros(len(flat), bool)
-    if flat.dtype.kind == "f":
-        whole, none = flat == np.floor(flat), np.isnan(flat)
-        whole &= np.isfinite(flat)
-    if not (whole | none).all():
-        what = f"a label of {where} is {flat[~(whole | none)][0]}, which is not a whole number"
+    numbers = flat.astype(float) if flat.dtype.kind in "biuf" else np.full(len(flat), 0.5)
+    wrong = ~np.isnan(numbers) & ((numbers != np.floor(numbers)) | np.isinf(numbers))
+    if wrong.any():
+        what = f"a label of {where} is {flat[wrong][0]}, which is not a whole number"
         expected = "the number of a class for each image, from 0, and -1 or NaN for images without a grade"
         raise FovealError("label.value", what, expected=expected)
-    return [None if nothing or label == -1 else int(label) for label, nothing in zip(flat, none, strict=True)]
+    return [None if np.isnan(number) or number == -1 else int(number) for number in numbers]
 
 
 def read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of an .npz file; FovealError where one is missing."""
+    """The named arrays of an .npz file; FovealError where one is missing, or holds Python objects: never unpickled."""
+    found = {}
     with reading(file), file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
-        missing = [name for name in names if name not in arrays]
-        if missing:
-            found = f"{file} has no arrays {', '.join(missing)}; it has {', '.join(arrays.files)}"
-            raise FovealError("source.arrays", found)
-        return {name: _array(arrays, name, file) for name in names}
-
-
-def _array(arrays: Mapping[str, np.ndarray], name: str, file: Path) -> np.ndarray:
-    """One array of an .npz file; FovealError where it holds Python objects, which are never unpickled."""
-    try:
-        return arrays[name]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        what = f"{file}: {name} is an array of Python objects (dtype object), which could run code when it is read"
-        expected = "numbers; labels may be -1 or NaN where an image has no grade"
-        fix = f"save {name} again with {name}.astype(float), which makes None a NaN"
-        raise FovealError("source.arrays", what, expected=expected, fix=fix) from error
+        if missing := [name for name in names if name not in arrays]:
+            what = f"{file} has no arrays {', '.join(missing)}; it has {', '.join(arrays.files)}"
+            raise FovealError("source.arrays", what)
+        for name in names:
+            try:
+                found[name] = arrays[name]
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                what = f"{file}: {name} holds Python objects (dtype object), which could run code when they are read"
+                expected = "numbers; labels may be -1 or NaN where an image has no grade"
+                fix = f"save {name} again with {name}.astype(float), which makes None a NaN"
+                raise FovealError("source.arrays", what, expected=expected, fix=fix) from error
+    return found
 
 
 class Mnist(Layout[Path]):
-    """MNIST in the official idx format, plain or gzipped: 60,000 training and 10,000 test digits of 28 x 28 px."""
+    """MNIST in the official idx format, plain or gzipped."""
 
     name = "mnist"
 
@@ -144,17 +133,14 @@ class Mnist(Layout[Path]):
             raise FovealError("source.missing_file", f"{root} has no file {name} or {name}.gz")
         with reading(file):
             data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-            if len(data) < 4 or data[:3] != b"\0\0\x08":
+            if data[:3] != b"\0\0\x08":
                 raise FovealError("source.damaged", f"{file} is not an idx file of unsigned bytes")
             start = 4 + 4 * data[3]
             return np.frombuffer(data, np.uint8, offset=start).reshape(struct.unpack(f">{data[3]}I", data[4:start]))
 
 
 class Cifar10(Layout[Path]):
-    """CIFAR-10: the official python batches (directly or in cifar-10-batches-py), or cifar10.npz with x_train, …
-
-    50,000 training and 10,000 test images of 32 x 32 px.
-    """
+    """CIFAR-10: the official python batches (directly or in cifar-10-batches-py), or cifar10.npz with x_train, …"""
 
     name = "cifar10"
 
@@ -209,16 +195,14 @@ class MedMnist(Layout[Path]):
     def _fits(self, found: Path) -> bool:
         if not zipfile.is_zipfile(found):
             return False
-        with reading(found), found.open("rb") as stream, np.load(stream) as arrays:
-            return set(MEDMNIST_ARRAYS) <= set(arrays.files)
+        with reading(found), zipfile.ZipFile(found) as archive:
+            return {f"{name}.npy" for name in MEDMNIST_ARRAYS} <= set(archive.namelist())
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         arrays = read_arrays(found, MEDMNIST_ARRAYS)
         parts = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in MEDMNIST_PARTS}
-        labels = [label for part in MEDMNIST_PARTS for label in class_numbers(parts[part][1], f"{found}#{part}/")]
-        largest = max((label for label in labels if label is not None), default=-1)
-        classes = self.classes or tuple(str(number) for number in range(largest + 1))
-        return array_source(found.parent, parts, {part: f"{found.name}#{part}/" for part in MEDMNIST_PARTS}, classes)
+        places = {part: f"{found.name}#{part}/" for part in MEDMNIST_PARTS}
+        return array_source(found.parent, parts, places, self.classes)
 
 
 class RetinaMnist(MedMnist):

@@ -1,11 +1,8 @@
 """What is known about each data set: task, ordered classes, label scale, counts, licence, reference; see cards.toml.
 
-Label scales are kept apart by name: "icdr" is the International Clinical Diabetic Retinopathy scale 0-4; "messidor" is
-the scale 0-3 of Messidor-1, whose grade 3 includes neovascularisation, so a map between the two would invent labels;
-"none" marks classes that are not a severity scale.
+Scales: "icdr" is the International Clinical Diabetic Retinopathy scale 0-4; "messidor" the scale 0-3 of Messidor-1,
+whose grade 3 includes neovascularisation, so that neither can be mapped to the other; "none" is not of severity.
 """
-
-from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass

@@ -1,9 +1,7 @@
 """A folder of images: a folder per class, parts, patients, or a pool."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -11,28 +9,16 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.page.words import counted
-from foveal.sources.names import (
-    EYE_NAMES,
-    UNGRADABLE,
-    is_date,
-    is_missing,
-    is_patient,
-    is_wrapper,
-    name_classes,
-    part_of,
-    patients_and_eyes,
-)
-from foveal.sources.source import Layout, Source, SourceOptions, list_pictures, make_table, picture_ids
-from foveal.sources.tables import TABLES
+from foveal.sources import names as words
+from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_pictures, make_table, picture_ids
 
 TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # of classes on these scales
 
 
 class Folder(Layout[Path]):
-    """A folder per class, {train,val,test}/class, or a flat, unlabelled pool.
+    """A folder per class, {train,val,test}/class, or a flat, unlabelled pool, as the places of the pictures show.
 
-    The locations of the pictures show which one it is: pictures directly in the folder, or a single class folder, make
-    an unlabelled pool. Any folder will do, so this layout is tried last.
+    Any folder will do, so this layout is tried last.
     """
 
     name = "folder"
@@ -43,10 +29,10 @@ class Folder(Layout[Path]):
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         files = list_pictures(root)
         paths, ids = [path.relative_to(root) for path in files], picture_ids(files, root)
-        patients, eyes = patients_and_eyes(ids)
+        patients, eyes = words.patients_and_eyes(ids)
         splits, names = read_levels([path.parts[:-1] for path in paths], options.scale)
-        flags = ["ungradable" if UNGRADABLE.search(name) else "" for name in names]
-        names = ["" if flag or is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
+        flags = ["ungradable" if words.UNGRADABLE.search(name) else "" for name in names]
+        names = ["" if flag or words.is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
         table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes, flags=flags)
         tables = ", ".join(sorted(file.name for file in root.iterdir() if file.suffix.lower() in TABLES))
         unused = f"not used: {tables}; to take labels from a table, give it as the source" if tables else ""
@@ -54,7 +40,7 @@ class Folder(Layout[Path]):
         if len(counts) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
             return Source(root=root, table=table, classes=(), task="none", notes=(pool, unused))
-        numbers, classes, scale, note = name_classes(set(counts), options.scale)
+        numbers, classes, scale, note = words.name_classes(set(counts), options.scale)
         if scale == "none" and options.scale != "none":
             check_shape(root, counts)
         labels = pd.Series([numbers[name] if name else None for name in names], dtype="Int64")
@@ -76,42 +62,41 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     A level of folders that are all named like parts is the split. The class is the level whose names are grades, or
     else the first one with several names that is not of parts or eyes.
     """
+    reached = min(map(len, folders))  # levels that all pictures have
     depth = max(map(len, folders))
     levels = [sorted({parts[level] for parts in folders if len(parts) > level}) for level in range(depth)]
-    part = next((n for n, names in enumerate(levels) if all(map(part_of, names)) and _reached(folders, n)), -1)
+    part = next((n for n, names in enumerate(levels[:reached]) if all(map(words.part_of, names))), -1)
     several = [n for n, names in enumerate(levels) if n != part and len(names) > 1]
-    graded = [n for n in several if name_of_scale(levels[n], scale)]
-    plain = [n for n in several if not all(map(is_wrapper, levels[n]))]
-    plain = [n for n in plain if not all(name.lower() in EYE_NAMES for name in levels[n])]
+    graded = [n for n in several if are_grades(levels[n], scale)]
+    plain = [n for n in several if not all(map(words.is_wrapper, levels[n]))]
+    plain = [n for n in plain if not all(name.lower() in words.EYE_NAMES for name in levels[n])]
     level = next(iter(graded or plain), -1)
-    splits = [part_of(parts[part]) if part >= 0 else "" for parts in folders]
+    splits = [words.part_of(parts[part]) if part >= 0 else "" for parts in folders]
     return splits, [parts[level] if 0 <= level < len(parts) else "" for parts in folders]
 
 
-def _reached(folders: Sequence[tuple[str, ...]], level: int) -> bool:
-    return all(len(parts) > level for parts in folders)
-
-
-def name_of_scale(names: Sequence[str], scale: str) -> str:
-    """The scale that names of folders are on; "" if they are on none."""
-    named = {name for name in names if not is_missing(name) and not UNGRADABLE.search(name)}
+def are_grades(names: Sequence[str], scale: str) -> bool:
+    """Whether names of folders are on a scale of grades."""
+    named = {name for name in names if not words.is_missing(name) and not words.UNGRADABLE.search(name)}
     try:
-        found = name_classes(named, "auto" if scale not in ("icdr", "messidor") else scale)[2]
+        return words.name_classes(named, scale if scale in ("icdr", "messidor") else "auto")[2] != "none"
     except FovealError:
-        return ""
-    return "" if found == "none" else found
+        return False
 
 
 def check_shape(root: Path, counts: Counter[str]) -> None:
     """FovealError where the folders are hardly classes: patients, dates, parts, or one or two pictures in each."""
-    kinds = {"patients": is_patient, "dates": is_date, "parts": part_of}
+    kinds: dict[str, Callable[[str], object]] = {
+        "patients": words.PATIENT.fullmatch,
+        "dates": words.DATE.fullmatch,
+        "parts": words.part_of,
+    }
     like = [kind for kind, test in kinds.items() if 2 * sum(map(bool, map(test, counts))) > len(counts)]
-    few = median(counts.values()) <= 2
-    if like or few:
+    if like or median(counts.values()) <= 2:
         reason = f"are named like {like[0]}" if like else "hold one or two pictures each"
         listed = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:5])
         what = f"{root} has {len(counts)} folders with pictures, which {reason}: {listed}"
-        fix = "give --unlabelled to ignore the folders, --scale none if they are classes, or a table with the labels"
+        fix = "give --unlabelled to ignore the folders, --scale none if they are classes, or a table of labels"
         raise FovealError("source.shape", what, expected="a folder per class", fix=fix)
 
 

@@ -1,13 +1,7 @@
-"""Tables of labels and the pictures they name.
-
-Rows, as tables.py reads them, get grades as numbers or text, and are matched to pictures by name; pictures that no row
-names are an unlabelled pool.
-"""
-
-from __future__ import annotations
+"""Tables of labels and the pictures they name; pictures that no row names are an unlabelled pool."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +12,9 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import ICDR
 from foveal.sources.matching import Matcher
-from foveal.sources.names import UNGRADABLE, grade_of, is_mask, is_missing, patients_and_eyes, plain_number
-from foveal.sources.source import Source, keep_columns, list_pictures, make_table, picture_ids, without_ending
+from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_number
+from foveal.sources.source import Source, list_pictures, make_table, picture_ids, without_ending
+from foveal.sources.tables import keep_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +34,19 @@ def label_rows(
 ) -> Labelled:  # fmt: skip
     """The rows of a table of grades: `cells` hold the grade of each picture in `names`, 0 … len(classes) - 1.
 
-    Cells that equal `ungradable` give no label and the flag `ungradable`, before those in `flags`. FovealError for the
-    first cell that is anything else, or empty. folder: of the pictures, by default that of the table; prefix: of the
-    ids; keep: other columns, see `keep_columns`; columns: split, group and eye, as of `make_table`.
+    Cells that equal `ungradable` give no label and a flag, before those in `flags`. FovealError for the first cell that
+    is anything else. folder: of the pictures, by default that of the table; prefix: of the ids; keep: other columns
+    (`keep_columns`); columns: split, group and eye, as of `make_table`.
     """
-    files, grades = list(names), plain_numbers(cells)
+    files, grades = list(names), [plain_number(cell) for cell in cells]
     numbers: dict[str, int | None] = {str(grade): grade for grade in range(len(classes))}
     if ungradable is not None:
         numbers[ungradable] = None
     check_cells(table, "grade", files, grades, "|".join(numbers), ", ".join(numbers), "label.value")
     labels = [numbers[grade] for grade in grades]
     pairs = zip(labels, flags or [""] * len(files), strict=True)
-    marks = [flag if label is not None else f"ungradable {flag}".strip() for label, flag in pairs]
-    rows = make_table([prefix + without_ending(file) for file in files], files, labels, flags=marks, **columns)
+    flags = [flag if label is not None else f"ungradable {flag}".strip() for label, flag in pairs]
+    rows = make_table([prefix + without_ending(file) for file in files], files, labels, flags=flags, **columns)
     rows = rows if keep is None else keep_columns(rows, keep)
     return Labelled(table=table, folder=folder or table.parent, rows=rows, first_row=first_row)
 
@@ -65,35 +60,26 @@ def check_cells(
             raise FovealError(code, f"{file}, row {row}: {what} of image {name} is '{cell}'", expected=expected)
 
 
-def plain_numbers(cells: Iterable[str]) -> list[str]:
-    """Cells as text: '2.0' and ' 2' read as '2', an empty cell as ''."""
-    return [plain_number(cell) for cell in cells]
+def read_labels(cells: Iterable[str], file: Path, scale: str) -> tuple[list[str], list[str]]:
+    """Labels in words, "" for missing ones, and flags, `ungradable` for those that say so, from a column of a table.
 
-
-def read_labels(cells: Mapping[str, str], file: Path, scale: str) -> tuple[list[str], list[str]]:
-    """Labels in words and flags, from the cells of a table: place of the cell (such as `row 3`) -> text.
-
-    Missing labels become "", and those that say so get the flag `ungradable`. FovealError (label.value) for numbers
-    among names, other signs among numbers, and a grade 5 beside the grades 0-4, where DDR means ungradable.
+    FovealError for numbers among names, other signs among numbers, and a grade 5 beside 0-4, as ungradable is in DDR.
     """
-    plain = plain_numbers(cells.values())
+    plain = [plain_number(cell) for cell in cells]
     flags = ["ungradable" if UNGRADABLE.search(cell) else "" for cell in plain]
     labels = ["" if flag or is_missing(cell) else cell for cell, flag in zip(plain, flags, strict=True)]
-    whole = {label for label in labels if label.isdecimal()}
-    named = {label for label in labels if label} - whole
-    if whole:  # beside numbers, None is no class
+    if any(map(str.isdecimal, labels)):  # beside numbers, None is no class
         labels = ["" if label.lower() == "none" else label for label in labels]
-        named = {label for label in named if label.lower() != "none"}
-    bad, advice = set(), "correct these cells, or empty them"
+    whole = {label for label in labels if label.isdecimal()}
+    named = set(labels) - whole - {""}
+    bad, advice = set[str](), "correct these cells, or empty them"
     if whole and named and (scale == "none" or any(grade_of(label) is None for label in named)):
-        counts = pd.Series(labels).isin(whole).sum(), pd.Series(labels).isin(named).sum()
-        bad = named if counts[0] >= counts[1] else whole
+        bad = named if 2 * sum(label in whole for label in labels) >= sum(map(bool, labels)) else whole
     elif scale in ("auto", "icdr") and "5" in whole and whole <= set("012345") and len(whole) >= 4:
         bad, advice = {"5"}, "write ungradable if 5 means that, as in DDR; give --scale none if it is a class"
     if bad:
-        rows = [f"{label!r} in {place}" for place, label in zip(cells, labels, strict=True) if label in bad]
-        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        raise FovealError("label.value", f"{file} has labels such as {', '.join(rows[:5])}{more}", fix=advice)
+        rows = [f"{label!r} in row {row}" for row, label in enumerate(labels, 2) if label in bad]
+        raise FovealError("label.value", f"{file} has {len(rows)} labels such as {', '.join(rows[:5])}", fix=advice)
     return labels, flags
 
 
@@ -109,51 +95,37 @@ def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICD
 def add_pictures(root: Path, parts: Sequence[Labelled], everything: Sequence[Path]) -> tuple[pd.DataFrame, int]:
     """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
-    everything: the pictures below `root`. Names in `file` become paths below `root`; the name of a missing picture
-    stays unchanged. FovealError where a folder does not exist, fewer than nine tenths of the names match a picture, a
-    name matches two pictures, or two names match one picture.
+    everything: the pictures below `root`. Names in `file` become paths below `root`, except of missing pictures.
+    FovealError where a folder does not exist, too few names match, or two names match one picture.
     """
-    pictures = [path for path in everything if not any(map(is_mask, path.relative_to(root).parts[:-1]))]
+    pictures = [path for path in everything if not any(map(MASKS.search, path.relative_to(root).parts[:-1]))]
     if len(pictures) < len(everything):
         warn(f"{root}: {len(everything) - len(pictures):,} pictures in folders of masks are left out")
     tables: list[pd.DataFrame] = []
     name_of: dict[Path, str] = {}
     for part in parts:
         if not part.folder.is_dir():
-            missing = f"{part.table} has labels for {len(part.rows)} pictures in {part.folder}, which does not exist"
-            raise FovealError("source.missing_folder", missing)
-        paths = _match(part, Matcher(pictures, part.folder), name_of)
-        files = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
-        tables.append(part.rows.assign(file=[file.as_posix() for file in files]))
+            raise FovealError("source.missing_folder", f"{part.table}: there is no folder {part.folder}")
+        names = list(part.rows["file"])
+        paths = Matcher(pictures, part.folder).match(names, part.table, first_row=part.first_row)
+        for row, (name, path) in enumerate(zip(names, paths, strict=True), part.first_row):
+            if path and name_of.setdefault(path, name) != name:
+                what = f"{part.table}, row {row}: '{name_of[path]}' and '{name}' match one picture, {path}"
+                raise FovealError("table.ambiguous_image", what, fix="keep one of the rows")
+        files = [path or part.folder / name for name, path in zip(names, paths, strict=True)]
+        relative = [file.relative_to(root) if file.is_relative_to(root) else file for file in files]
+        tables.append(part.rows.assign(file=[file.as_posix() for file in relative]))
     named = pd.concat(tables, ignore_index=True)
-    pool = _pool(root, [path for path in pictures if path not in name_of], set(named["id"]))
-    return (pd.concat([named, pool], ignore_index=True) if len(pool) else named), len(pool)
-
-
-def _match(part: Labelled, matcher: Matcher, name_of: dict[Path, str]) -> list[Path]:
-    """The picture of each name in a table, or where it is missing from; fills `name_of`, the name of each picture."""
-    names, found = list(part.rows["file"]), []
-    hits = [matcher.find(name) for name in matcher.relative(names)]
-    matcher.check(names, hits, part.table)
-    for row, (name, paths) in enumerate(zip(names, hits, strict=True), part.first_row):
-        where = f"{part.table}, row {row}"
-        if len(paths) > 1:
-            several = f"{where}: '{name}' matches several pictures: {', '.join(str(path) for path in paths[:3])}"
-            raise FovealError("table.ambiguous_image", several, fix="write the path of the picture into the table")
-        if paths and name_of.setdefault(paths[0], name) != name:
-            both = f"{where}: '{name_of[paths[0]]}' and '{name}' match the same picture, {paths[0]}"
-            raise FovealError("table.ambiguous_image", both, fix="keep one of the rows")
-        found.append(paths[0] if paths else part.folder / name)
-    return found
-
-
-def _pool(root: Path, pictures: list[Path], taken: set[str]) -> pd.DataFrame:
-    """Unlabelled rows. Where an id is in use already, the ending is added: if `a` is a.png, a.jpg becomes `a.jpg`."""
-    files = [path.relative_to(root).as_posix() for path in pictures]
-    short = picture_ids(pictures, root)
-    ids = [file if name in taken else name for name, file in zip(short, files, strict=True)]
+    left = [path for path in pictures if path not in name_of]
+    if not left:
+        return named, 0
+    short, files = picture_ids(left, root), [path.relative_to(root) for path in left]
+    # Where an id is in use already, the ending is added: if `a` is a.png, a.jpg becomes `a.jpg`.
+    taken = set(named["id"])
+    ids = [file.as_posix() if name in taken else name for name, file in zip(short, files, strict=True)]
     patients, eyes = patients_and_eyes(short)
-    return make_table(ids, files, group=patients, eye=eyes)
+    pool = make_table(ids, [file.as_posix() for file in files], group=patients, eye=eyes)
+    return pd.concat([named, pool], ignore_index=True), len(pool)
 
 
 def pool_note(count: int) -> str:

@@ -1,7 +1,5 @@
 """The pictures that the names in a table mean, and what would match where they mean none."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -15,20 +13,17 @@ from foveal.sources.source import without_ending
 _REPAIRS: dict[str, Callable[[str], str]] = {
     "if ids such as 17.0 were written as 17": lambda name: re.sub(r"\.0+$", "", name),
     "without the folder in front of them": lambda name: PurePosixPath(name).name,
-    "with another ending": lambda name: PurePosixPath(PurePosixPath(name).name).stem,
+    "with another ending": lambda name: PurePosixPath(name).stem,
     "with leading zeros": lambda name: re.sub(r"0*(\d+)", r"\1", PurePosixPath(name).name),
-    "with other signs between letters and digits": lambda name: re.sub(
-        r"[\W_]", "", PurePosixPath(PurePosixPath(name).name).stem
-    ),
+    "with other signs between letters and digits": lambda name: re.sub(r"[\W_]", "", PurePosixPath(name).stem),
 }
 
 
 class Matcher:
-    """Finds pictures by what a table may call them.
+    """Finds pictures by what a table may call them: by path or name, with or without an ending.
 
-    A name is a path below the folder or a file name, with or without its ending. Case, backslashes and a different
-    ending on disk do not matter. A name with a folder in it matches only a picture in that folder. Absolute names may
-    come from another machine or system: what they have in common is ignored as far as it is not here.
+    Case, backslashes and another ending on disk do not matter. A name with a folder matches only a picture in that
+    folder. Absolute names may come from another machine: what they have in common is ignored as far as it is not here.
     """
 
     def __init__(self, pictures: Sequence[Path], folder: Path) -> None:
@@ -48,16 +43,17 @@ class Matcher:
     def relative(self, names: Sequence[str]) -> list[str]:
         """The names with slashes; absolute ones without their common folder, or with the last parts of it."""
         plain = [name.replace("\\", "/") for name in names]
-        far = [name for name in plain if _is_absolute(name) and not is_file(Path(name))]
+        far = [name for name in plain if re.match(r"/|[A-Za-z]:/", name) and not is_file(Path(name))]
         if not far:
             return plain
-        common = os.path.commonpath([PurePosixPath(name).parent for name in far]) if _one_root(far) else ""
+        one_root = len({name.startswith("/") for name in far}) == 1
+        common = os.path.commonpath([PurePosixPath(name).parent for name in far]) if one_root else ""
         tails = {name: name[len(common) :].lstrip("/") for name in far}
         parts = PurePosixPath(common).parts
-        options = ["/".join(parts[start:]) for start in range(len(parts) + 1)]  # longest first, "" last
-        hits = [sum(bool(self.find(_join(option, tail))) for tail in tails.values()) for option in options]
+        options = ["".join(f"{part}/" for part in parts[start:]) for start in range(len(parts) + 1)]  # longest first
+        hits = [sum(bool(self.find(option + tail)) for tail in tails.values()) for option in options]
         best = options[hits.index(max(hits))]
-        return [_join(best, tails[name]) if name in tails else name for name in plain]
+        return [best + tails[name] if name in tails else name for name in plain]
 
     def find(self, name: str) -> list[Path]:
         """The pictures that a name means; none where it is empty or names nothing here."""
@@ -65,24 +61,39 @@ class Matcher:
             return []
         plain = PurePosixPath(name).as_posix().lower()
         hits = self.by_name.get(plain) or self.by_name.get(without_ending(name).lower())
-        if hits:
-            return hits
-        return [self.folder / name] if is_file(self.folder / name) else []
+        return hits or [file for file in [self.folder / name] if is_file(file)]
 
-    def check(self, names: Sequence[str], hits: Sequence[Sequence[Path]], table: Path, least: float = 0.9) -> None:
-        """FovealError unless the share `least` of the names match: it shows names, files, and what would match."""
+    def match(
+        self, names: Sequence[str], table: Path, *, least: float | None = 0.9, first_row: int | None = None
+    ) -> list[Path | None]:
+        """The picture that each name in `table` means, or None; first_row: of the names in the table, if all are given.
+
+        FovealError where a name means several pictures, or unless the share `least` of the names match.
+        """
+        hits = [self.find(name) for name in self.relative(names)]
+        if least is not None:
+            self._check(names, hits, table, least)
+        for place, (name, paths) in enumerate(zip(names, hits, strict=True)):
+            if len(paths) > 1:
+                row = "" if first_row is None else f", row {first_row + place}"
+                what = f"{table}{row}: '{name}' matches several pictures: {', '.join(map(str, paths[:3]))}"
+                raise FovealError("table.ambiguous_image", what, fix="write the path of the picture into the table")
+        return [next(iter(paths), None) for paths in hits]
+
+    def _check(self, names: Sequence[str], hits: Sequence[Sequence[Path]], table: Path, least: float) -> None:
+        """FovealError unless enough names match: it shows names, files, and what would match."""
         matched = sum(map(bool, hits))
         if not names or (matched and (matched + 1 >= len(names) or matched >= least * len(names))):
             return  # one row without its picture is no pattern
         missing = [name for name, found in zip(names, hits, strict=True) if not found]
         there = [path.relative_to(self.folder).as_posix() for path in self.pictures]
+        plain = {without_ending(name).lower() for name in there}
+        wrong = [name for name in (without_ending(name).lower() for name in missing) if name not in plain]
         what = (
             f"{table}: {matched} of {len(names)} names match a picture in {self.folder}; names: "
             f"{', '.join(map(repr, missing[:3]))}; files: {', '.join(map(repr, there[:3]))}"
         )
         fix = "correct the names, or delete the rows without a picture"
-        plain = {without_ending(name).lower() for name in there}
-        wrong = [name for name in (without_ending(name).lower() for name in missing) if name not in plain]
         for how, repair in _REPAIRS.items():
             files = set(map(repair, plain))
             would = sum(repair(name) in files for name in wrong)
@@ -98,15 +109,3 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def _is_absolute(name: str) -> bool:
-    return bool(re.match(r"/|[A-Za-z]:/", name))
-
-
-def _one_root(names: Sequence[str]) -> bool:
-    return len({name[:2].lower() if name[1:2] == ":" else "/" for name in names}) == 1
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name

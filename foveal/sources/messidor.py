@@ -1,9 +1,4 @@
-"""Messidor-1 and Messidor-2 as they are published; neither names patients, but file names tell examinations.
-
-cards.toml describes what is published and its traps.
-"""
-
-from __future__ import annotations
+"""Messidor-1 and Messidor-2 as published (see cards.toml); neither names patients, but file names tell examinations."""
 
 import re
 from dataclasses import replace
@@ -51,8 +46,13 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
 
     def _read(self, root: Path, found: dict[Path, tuple[str, str]], options: SourceOptions) -> Source:
         parts = [self._part(file, columns, root) for file, columns in found.items()]
-        scale = "the grades are on Messidor's own scale 0-3, which is not ICDR"
-        source = graded(root, parts, MESSIDOR, scale, *self._faults([file.name for file in found]))
+        names = [file.name for file in found]
+        notes = ["the grades are on Messidor's own scale 0-3, which is not ICDR"]
+        if old := [name for name in names if re.match("Annotation.Base1[13]", name) and "update" not in name]:
+            notes.append(f"{', '.join(old)}: ADCIS has published corrections, which are not used here")
+        if any(re.match("Annotation.Base33", name) for name in names):
+            notes.append("Base33 holds 13 pairs of copies, two of them with different grades")
+        source = graded(root, parts, MESSIDOR, *notes)
         return replace(source, table=group_examinations(source.table, {}))
 
     def _part(self, file: Path, columns: tuple[str, str], root: Path) -> Labelled:
@@ -64,16 +64,6 @@ class Messidor1(Layout[dict[Path, tuple[str, str]]]):
         flags = list((quality + " " + kind).str.strip())
         keep = rows.drop(columns=[*columns, "quality", "type"], errors="ignore")
         return label_rows(file, rows[columns[0]], rows[columns[1]], MESSIDOR, folder=root, flags=flags, keep=keep)
-
-    @staticmethod
-    def _faults(names: list[str]) -> list[str]:
-        """Known faults of the published tables."""
-        old = [name for name in names if re.match("Annotation.Base1[13]", name) and "update" not in name]
-        copies = any(re.match("Annotation.Base33", name) for name in names)
-        return [
-            f"{', '.join(old)}: ADCIS has published corrections, which are not used here" if old else "",
-            "Base33 holds 13 pairs of copies, two of them with different grades" if copies else "",
-        ]
 
 
 class Messidor2(Layout[Path]):

@@ -1,7 +1,5 @@
 """What names say: patients and eyes, parts of a data set, grades and missing labels in words."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -29,8 +27,10 @@ _EYE_LAST = re.compile(
 )
 _EYE_FIRST = re.compile(r"(?P<eye>left|right|OD|OS)[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
 _EYE_ALONE = re.compile(rf"(?P<eye>left|right|OD|OS|[LR]){_FIELD}", re.IGNORECASE)
-_PATIENT = re.compile(r"(?:p|pat|patient|subj?|subject|case|person|participant|pid|id|mrn)[-_ ]?\d+", re.IGNORECASE)
-_DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?[0-3]\d)?)?|[0-3]?\d[-.][01]?\d[-.](?:19|20)\d\d")
+# Folders that are named like a patient (P017, patient_3, case 12), a day, month or year, or masks of lesions.
+PATIENT = re.compile(r"(?:p|pat|patient|subj?|subject|case|person|participant|pid|id|mrn)[-_ ]?\d+", re.IGNORECASE)
+DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?[0-3]\d)?)?|[0-3]?\d[-.][01]?\d[-.](?:19|20)\d\d")
+MASKS = re.compile(r"(^|[^a-z])masks?$", re.IGNORECASE)
 
 # Words of each grade, without accents: English, Spanish, Portuguese, German, French, Italian, Chinese.
 _GRADES = (
@@ -54,16 +54,6 @@ UNLABELLED = {
 UNGRADABLE = re.compile(r"(un|not[-_ ]?|non[-_ ]?)grad(e?able|ierbar)|(bad|poor)[-_ ]quality", re.IGNORECASE)
 
 
-def is_patient(name: str) -> bool:
-    """Whether a folder is named like a patient: P017, patient_3, case 12."""
-    return bool(_PATIENT.fullmatch(name))
-
-
-def is_date(name: str) -> bool:
-    """Whether a folder is named like a day, month or year."""
-    return bool(_DATE.fullmatch(name))
-
-
 def part_of(name: str) -> str:
     """train, val or test for the folder of a part, such as train_images or Testing Set; otherwise ""."""
     words = [word for word in re.split(r"[^a-z]+", name.lower()) if word and word not in _WRAPPERS]
@@ -76,11 +66,6 @@ def is_wrapper(name: str) -> bool:
     return bool(words) and words <= _WRAPPERS
 
 
-def is_mask(name: str) -> bool:
-    """Whether a folder holds masks of lesions, which are no photographs."""
-    return bool(re.search(r"(^|[^a-z])masks?$", name.lower()))
-
-
 def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them."""
     found = [_patient_and_eye(name) for name in ids]
@@ -89,7 +74,7 @@ def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _patient_and_eye(name: str) -> tuple[str, str]:
     *folders, stem = name.split("/")
-    patient = next((folder for folder in reversed(folders) if is_patient(folder)), "")
+    patient = next((folder for folder in reversed(folders) if PATIENT.fullmatch(folder)), "")
     alone = _EYE_ALONE.fullmatch(stem)
     if alone and not patient and folders:
         counted = stem.lower() not in EYE_NAMES  # left_17 may be the patient 17, but not in a folder P3
@@ -122,10 +107,8 @@ def grade_of(name: str) -> int | None:
     flat = "".join(sign for sign in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(sign))
     words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", flat))
     named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}
-    if re.match(r"\s*-\s*\d", name):
-        return None
-    strange = [w for w in words if w not in _GRADE_OF and w not in _DISEASE and w not in _COUNTERS and not w.isdigit()]
-    if strange or len(named) > 1:
+    strange = {word for word in words if not word.isdigit()} - _GRADE_OF.keys() - _DISEASE - _COUNTERS
+    if strange or len(named) > 1 or re.match(r"\s*-\s*\d", name):
         return None
     numbers = [int(word) for word in words if word.isdigit()]
     counted = len(numbers) == 1 and numbers[0] <= 4 and not named and set(words) <= _COUNTERS | {"dr", words[-1]}
@@ -135,43 +118,35 @@ def grade_of(name: str) -> int | None:
 def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int], tuple[str, ...], str, str]:
     """(label of each value, class names in label order, scale, note).
 
-    scale: "icdr" and "messidor" place every value on that scale, and keep classes without images; "auto" takes values
-    for ICDR that are 0-4 (one grade between may be missing) or are usual names of its grades. Others keep their names,
-    in numerical order where all of them are whole numbers, otherwise in alphabetical order.
+    "icdr" and "messidor" place every value on that scale, and keep classes without images; "auto" takes values for ICDR
+    that are 0-4 (one grade between may be missing) or usual names of its grades. Others keep their names, in order.
     """
     numbers = all(value.isdecimal() for value in values)
+    names, meant = CLASSES.get(scale, ICDR), "messidor" if scale == "messidor" else "icdr"
     placed = {value: grade_of(value) for value in values}
-    if scale == "messidor":
+    if meant == "messidor":
         placed = {value: int(value) if value in ("0", "1", "2", "3") else None for value in values}
-    strange = sorted(value for value, grade in placed.items() if grade is None)
-    if scale in CLASSES and strange and values:
+    grades = {value: grade for value, grade in placed.items() if grade is not None}
+    strange = sorted(values - set(grades))
+    if scale in CLASSES and strange:
         what = f"--scale {scale} has no grade for {', '.join(map(repr, strange[:10]))}"
         fix = "rename them, leave the labels empty, or give --scale none"
-        raise FovealError(
-            "label.scale", what, expected=f"0-{len(CLASSES[scale]) - 1}, or {', '.join(CLASSES[scale])}", fix=fix
-        )
-    grades = {value: grade for value, grade in placed.items() if grade is not None}
-    if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(values, grades, numbers))):
-        names = CLASSES.get(scale, ICDR)
+        raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
+    if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers))):
         order = ", ".join(f"{value} = {grade}" for value, grade in sorted(grades.items(), key=lambda item: item[1]))
-        order = f"the classes {', '.join(sorted(values))}" if numbers else order
-        note = f"{order} are on the {'ICDR' if names == ICDR else scale} scale"
-        absent = [names[grade] for grade in range(len(names)) if grade not in grades.values()]
+        note = f"the classes {', '.join(sorted(values))}" if numbers else order
+        note += f" are on the {'ICDR' if meant == 'icdr' else scale} scale"
+        absent = [name for grade, name in enumerate(names) if grade not in grades.values()]
         note += f"; no image of {', '.join(absent)}" if absent else ""
-        return (
-            grades,
-            names,
-            "icdr" if names == ICDR else scale,
-            f"{note}; use --scale none if they mean something else",
-        )
+        return grades, names, meant, f"{note}; use --scale none if they mean something else"
     ordered = sorted(values, key=int) if numbers else sorted(values)
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", ""
 
 
-def _is_icdr(values: set[str], grades: dict[str, int], numbers: bool) -> bool:
+def _is_icdr(grades: dict[str, int], numbers: bool) -> bool:
     """Whether values that can all be placed are meant as ICDR grades, and not as those of another disease."""
     found = set(grades.values())
     if numbers:
-        return "4" in values and len(found) >= 4
-    said = any(re.search(r"dr\b|retinopat|rd\b|prolif", value.lower().replace("_", " ")) for value in values)
+        return "4" in grades and len(found) >= 4
+    said = any(re.search(r"dr\b|retinopat|rd\b|prolif", value.lower().replace("_", " ")) for value in grades)
     return len(found) >= 4 or (said and len(found) >= 2)

@@ -1,13 +1,10 @@
 """Phantom fundus photographs: drawn eyes whose grade and lesions are known exactly.
 
-The demo, the tests and the scores of explanations need photographs that are free of licences, show no patient and have
-a certain grade. A phantom has an optic disc, a macula, arteries, veins, lesions by ICDR grade and a camera. The grade
-changes only the lesions, not the anatomy or the camera; lesion counts of neighbouring grades overlap. Lesions are
-larger than life (a microaneurysm is two pixels wide at 96 pixels): these pictures teach nothing about real disease.
+The grade changes only the lesions, not the anatomy or the camera. Lesions are larger than life (a microaneurysm is two
+pixels wide at 96 pixels): these pictures teach nothing about real disease. Everything is drawn as polygons: filled on a
+finer canvas, reduced to the share of each pixel that they cover, and blended.
 
 Retina units: fovea at (0, 0), a right eye's optic disc at positive x, y downwards, the field about 1 in radius.
-Everything is drawn as polygons: filled on a finer canvas, reduced to the share of each pixel that they cover, and
-blended. To see some, use `draw_patients(100, 96, 0)`.
 """
 
 import tomllib
@@ -37,9 +34,8 @@ PALE_FUNDUS, DARK_FUNDUS = np.array([0.88, 0.47, 0.24]), np.array([0.68, 0.29, 0
 
 @dataclass(frozen=True, kw_only=True)
 class Phantom:
-    """A drawn photograph with everything that is known about it.
+    """A drawn photograph: `image`, uint8 [S, S, 3] RGB; `grade`, ICDR 0..4; `eye`, "left" or "right"; and `lesions`.
 
-    `image`: uint8 [S, S, 3] RGB, a disc on a black surround. `grade`: ICDR 0..4. `eye`: "left" or "right".
     `lesions`: uint8 [S, S]; 0 background, 1 microaneurysm, 2 haemorrhage, 3 hard exudate, 4 cotton-wool spot,
     5 neovascularisation or pre-retinal haemorrhage.
     """
@@ -53,8 +49,7 @@ class Phantom:
 def draw_phantom(grade: int, eye: str, size: int, generator: Generator) -> Phantom:
     """Draw one photograph of `size` x `size` pixels, best at 64 to 256; the same generator state gives the same bytes.
 
-    With the same state, another `grade` changes only the lesions, and the other `eye` mirrors the anatomy.
-    FovealError for a grade outside 0..4, an eye other than "left" and "right", or a size below 16.
+    With the same state, the other `eye` mirrors the anatomy. FovealError for a size below 16 and impossible values.
     """
     patient_seed, image_seed = (int(seed) for seed in generator.integers(2**63, size=2))
     return _draw(grade, eye, size, patient_seed, image_seed)
@@ -63,8 +58,7 @@ def draw_phantom(grade: int, eye: str, size: int, generator: Generator) -> Phant
 def draw_patients(count: int, size: int, seed: int) -> Iterator[tuple[str, str, Phantom]]:
     """Yield (id, patient, phantom) for both eyes of `count` patients: ("p0001_left", "p0001", ...), ("p0001_right", ...
 
-    A patient depends on `seed` and its own number only, so a larger `count` starts with the same photographs. The two
-    eyes share pigmentation and camera colours, and mostly the grade: a split must keep them together.
+    A patient depends on `seed` and its own number only. The two eyes share pigmentation, colours and mostly the grade.
     """
     for number in range(1, count + 1):
         generator = np.random.default_rng([seed, number])
@@ -109,7 +103,7 @@ def _pose(eye: str, size: int, generator: Generator) -> np.ndarray:
 
 
 def _photograph(scene: np.ndarray, patient: Generator, generator: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The photograph of the scene, uint8 [S, S, 3], and the coverage of its field of view, float32 [S, S]."""
+    """The photograph, uint8 [S, S, 3], and the coverage of its field of view, float32 [S, S]."""
     size = len(scene)
     y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) * (2 / size) - 1
     radius, edge = np.hypot(x, y), generator.uniform(0.95, 0.99)
@@ -148,13 +142,8 @@ def _draw_retina(pose: np.ndarray, size: int, patient: Generator, generator: Gen
     pigment = PALE_FUNDUS + patient.beta(2, 2) * (DARK_FUNDUS - PALE_FUNDUS)
     scene = np.asarray(pigment * (1 + texture[..., None] * (0.5, 1.0, 1.2)), np.float32)
     rim, cup = generator.uniform((0.15, 0.06), (0.18, 0.10))
-    spots = {
-        "macula": (FOVEA, 0.24),
-        "foveola": (FOVEA, 0.06),
-        "disc_rim": (OPTIC_DISC, rim),
-        "disc_cup": (OPTIC_DISC, cup),
-    }
-    for paint, (centre, radius) in spots.items():
+    for paint, radius in {"macula": 0.24, "foveola": 0.06, "disc_rim": rim, "disc_cup": cup}.items():
+        centre = OPTIC_DISC if paint.startswith("disc") else FOVEA
         _paint(scene, pose, _blob(centre, np.array([0.9, 1.05]) * radius, generator), paint)
     for width, paint in ((0.034, "vein"), (0.025, "artery")):
         _paint(scene, pose, _vessel_tree(width, generator), paint)
@@ -162,9 +151,8 @@ def _draw_retina(pose: np.ndarray, size: int, patient: Generator, generator: Gen
 
 
 def _vessel_tree(width: float, generator: Generator) -> Outlines:
-    """Above and below: an arcade that curves around the macula, a nasal vessel, a small one towards the macula."""
     outlines: Outlines = []
-    for side in (-1, 1):
+    for side in (-1, 1):  # an arcade that curves around the macula, a nasal vessel, a small one towards the macula
         for heading, turn, length, scale in ((1.6, 1.75, 1.7, 1.0), (1.0, -0.5, 0.7, 0.6), (2.5, 0.5, 0.45, 0.45)):
             bend = side * generator.normal((heading, turn), (0.16, 0.08))
             outlines += _grow(OPTIC_DISC, bend, length, width * scale, generator)
@@ -197,7 +185,6 @@ def _ribbon(start: np.ndarray, headings: np.ndarray, length: float, widths: np.n
 
 
 def _blob(centre: np.ndarray, radii: np.ndarray, generator: Generator) -> Outlines:
-    """A roundish spot with an uneven edge."""
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     phases, heights = generator.uniform(0, 2 * np.pi, size=(3, 1)), generator.normal(0, 0.06, size=3)
     edge = 1 + heights @ np.cos(np.outer((2, 3, 5), angles) + phases)

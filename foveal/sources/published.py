@@ -1,9 +1,4 @@
-"""Data sets on the ICDR scale as they are published: APTOS, EyePACS, IDRiD, DDR and DeepDRiD.
-
-cards.toml describes what is published and its traps.
-"""
-
-from __future__ import annotations
+"""Data sets on the ICDR scale as published (see cards.toml): APTOS, EyePACS, IDRiD, DDR and DeepDRiD."""
 
 import re
 from pathlib import Path
@@ -11,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.sources.labels import Labelled, check_cells, graded, label_rows, plain_numbers
-from foveal.sources.names import patients_and_eyes
+from foveal.sources.labels import Labelled, check_cells, graded, label_rows
+from foveal.sources.names import patients_and_eyes, plain_number
 from foveal.sources.source import Layout, Source, SourceOptions, locate, without_ending
 from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 
@@ -46,9 +41,10 @@ class Aptos(Layout[dict[Path, str]]):
         if not (root / "train_1.csv").is_file():
             file = find_table(root / "train.csv")
             return {file: ""} if file else {}
-        files = {root / "train_1.csv": "train", root / "valid.csv": "val", root / "test.csv": "test"}
-        graded_test = has_columns(root / "test.csv", APTOS_COLUMNS)
-        return {file: split for file, split in files.items() if file.is_file() and (split != "test" or graded_test)}
+        files = {root / "train_1.csv": "train", root / "valid.csv": "val"}
+        if has_columns(root / "test.csv", APTOS_COLUMNS):
+            files[root / "test.csv"] = "test"
+        return {file: split for file, split in files.items() if file.is_file()}
 
     def _fits(self, found: dict[Path, str]) -> bool:
         """Other sets have these columns too; the ids of APTOS are 12 hexadecimal digits."""
@@ -58,10 +54,10 @@ class Aptos(Layout[dict[Path, str]]):
         return all(re.fullmatch(r"[0-9a-f]{12}", name) for name in read_rows(first)["id_code"].head())
 
     def _read(self, root: Path, found: dict[Path, str], options: SourceOptions) -> Source:
-        tables = {file: read_table(file, APTOS_COLUMNS) for file in found}
-        parts = [
-            label_rows(f, rows["id_code"], rows["diagnosis"], folder=root, split=found[f]) for f, rows in tables.items()
-        ]
+        parts = []
+        for file, split in found.items():
+            rows = read_table(file, APTOS_COLUMNS)
+            parts.append(label_rows(file, rows["id_code"], rows["diagnosis"], folder=root, split=split))
         return graded(root, parts)
 
 
@@ -87,10 +83,9 @@ class EyePacs(Layout[dict[str, Path]]):
 
     def _part(self, file: Path, part: str, root: Path, both: bool) -> Labelled:
         rows = read_table(file, EYEPACS_COLUMNS[part])
-        names = [without_ending(name) for name in rows["image"]]
+        names, usage = [without_ending(name) for name in rows["image"]], list[str]()
         expected = "a name such as 17_left or 17_right (patient and eye)"
         check_cells(file, "name", names, names, r"\d+_(left|right)", expected, "table.image_name")
-        usage: list[str] = []
         if part == "test":
             check_cells(file, "Usage", names, rows["Usage"], "Public|Private", "Public or Private", "table.value")
             usage = list(rows["Usage"].str.lower())
@@ -112,16 +107,16 @@ class Idrid(Layout[dict[str, Path]]):
     def _read(self, root: Path, found: dict[str, Path], options: SourceOptions) -> Source:
         base = next(iter(found.values())).parent
         base = base.parent if base.name.endswith("Groundtruths") else base
-        return graded(base, [self._part(file, split, base) for split, file in found.items()])
-
-    def _part(self, file: Path, split: str, base: Path) -> Labelled:
-        folder = locate(base, f"*{IDRID_PARTS[split]}?Set")
-        if folder is None:
-            name = f"{'a' if split == 'train' else 'b'}. {IDRID_PARTS[split]} Set"
-            raise FovealError("source.missing_folder", f"{base} has no folder '{name}'")
-        rows = read_table(file, IDRID_COLUMNS)
-        names, cells, keep = rows["Image name"], rows["Retinopathy grade"], rows.drop(columns=[*IDRID_COLUMNS])
-        return label_rows(file, names, cells, folder=folder, prefix=f"{split}/", keep=keep, split=split)
+        parts = []
+        for split, file in found.items():
+            folder = locate(base, f"*{IDRID_PARTS[split]}?Set")
+            if folder is None:
+                name = {"train": "a. Training Set", "test": "b. Testing Set"}[split]
+                raise FovealError("source.missing_folder", f"{base} has no folder '{name}'")
+            rows = read_table(file, IDRID_COLUMNS)
+            names, cells, keep = rows["Image name"], rows["Retinopathy grade"], rows.drop(columns=[*IDRID_COLUMNS])
+            parts.append(label_rows(file, names, cells, folder=folder, prefix=f"{split}/", keep=keep, split=split))
+        return graded(base, parts)
 
 
 class Ddr(Layout[list[Path]]):
@@ -178,27 +173,25 @@ class DeepDrid(Layout[Path]):
 
     def _part(self, file: Path, split: str) -> Labelled:
         rows = read_table(file, DEEPDRID_COLUMNS)
-        names = list(rows["image_id"])
-        eyes = pd.Series(self._eyes(names, file), dtype="object")
-        left, right = rows["left_eye_DR_Level"], rows["right_eye_DR_Level"]
+        eyes, left, right = self._eyes(rows, file), rows["left_eye_DR_Level"], rows["right_eye_DR_Level"]
         own, other = left.where(eyes == "left", right), right.where(eyes == "left", left)
         wrong = (own == "") & (other != "")  # only the other eye has a level
-        poor = pd.Series(plain_numbers(rows["Overall quality"])) == "0"
+        poor = rows["Overall quality"].map(plain_number) == "0"
         flags = poor.map({True: "poor-quality ", False: ""}) + wrong.map({True: "eye-unclear", False: ""})
         return label_rows(
-            file, names, own.mask(wrong, other), ungradable="5", flags=list(flags.str.strip()), split=split,
+            file, rows["image_id"], own.mask(wrong, other), ungradable="5", flags=list(flags.str.strip()), split=split,
             group=list(rows["patient_id"]), eye=list(eyes.mask(wrong, "")),
         )  # fmt: skip
 
     def _test_part(self, file: Path) -> Labelled:
         rows = read_table(file, ("image_id", "DR_Levels"))
-        names = list(rows["image_id"])
-        patients, eyes = [name.partition("_")[0] for name in names], self._eyes(names, file)
+        names, eyes = rows["image_id"], list(self._eyes(rows, file))
+        patients = [name.partition("_")[0] for name in names]
         return label_rows(file, names, rows["DR_Levels"], ungradable="5", split="test", group=patients, eye=eyes)
 
     @staticmethod
-    def _eyes(names: list[str], file: Path) -> list[str]:
+    def _eyes(rows: pd.DataFrame, file: Path) -> pd.Series:
         """Left and right, from names such as 1_l1 and 1_r2."""
-        expected = "a name such as 1_l1 or 1_r2 (patient, eye, number)"
+        names, expected = list(rows["image_id"]), "a name such as 1_l1 or 1_r2 (patient, eye, number)"
         check_cells(file, "name", names, names, r"\d+_[lr]\d+", expected, "table.image_name")
-        return ["left" if "l" in name else "right" for name in names]
+        return pd.Series(["left" if "l" in name else "right" for name in names], dtype="object")

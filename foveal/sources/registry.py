@@ -1,7 +1,5 @@
 """The sources by name: which of them recognises a folder, and what it reads there."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -36,23 +34,28 @@ DatasetName = Literal[
 def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, Source]:
     """The name of the source at `root` and what it holds; prints how it was recognised, and its notes.
 
-    dataset: a key of SOURCES, or "auto". FovealError where no source recognises `root`, where it is damaged or names an
-    image twice, and for a split other than train, val, test and unlabelled.
+    dataset: a key of SOURCES, or "auto". FovealError where nothing recognises `root`, or it is damaged or faulty.
     """
     if not SOURCES["phantom"].recognise(root) and not root.exists():
         raise FovealError("source.missing", f"there is no file or folder {root}")
     try:
-        name = _recognise(root) if dataset == "auto" else dataset
+        name = dataset
+        if dataset == "auto":
+            name = next((layout.name for layout in LAYOUTS if layout.recognise(root)), "")
+            if not name:
+                fix = f"choose one with --dataset: {', '.join(SOURCES)}"
+                raise FovealError("source.unknown", f"no source recognises {root}", fix=fix)
+            say(f"{root} is read as {name} ({CARDS[name].title}). Layout: {CARDS[name].layout}")
         columns = ("image", "label", "group", "split")
         asked = [f"--{what}-column" for what in columns if getattr(options, f"{what}_column") is not None]
         if asked and name != "table":
-            conflict = f"{', '.join(asked)} applies to tables, but {root} is read as {name}"
-            raise FovealError("option.conflict", conflict, fix="read it as a table with --dataset table")
+            what = f"{', '.join(asked)} applies to tables, but {root} is read as {name}"
+            raise FovealError("option.conflict", what, fix="read it as a table with --dataset table")
         source = SOURCES[name].load(root, options)
     except OSError as error:
         raise FovealError("source.damaged", f"{root} cannot be read ({error})") from error
     source = replace(source, table=_with_headers(source))
-    _check(source, root)
+    _check(source.table, root)
     for note in filter(None, source.notes):
         say(f"  {note}")
     return name, source
@@ -60,52 +63,38 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
 
 def _with_headers(source: Source) -> pd.DataFrame:
     """The table with the patients and eyes that DICOM headers know, where nothing else told them."""
-    table = source.table
     others = tuple(set(ENDINGS) - set(DICOM_ENDINGS))  # a file with another ending, or with none, may be DICOM
+    table = source.table.copy()
     unknown = ~table["file"].str.lower().str.endswith(others) & ((table["group"] == "") | (table["eye"] == ""))
     if source.images is None and unknown.any():
         found = [patient_and_eye(source.root / file) for file in table.loc[unknown, "file"]]
         known = pd.DataFrame(found, columns=["group", "eye"], index=table.index[unknown], dtype=object)
-        table = table.copy()
         for column in ("group", "eye"):
             table.loc[unknown, column] = table.loc[unknown, column].mask(table[column] == "", known[column])
     return table
 
 
-def _recognise(root: Path) -> str:
-    name = next((layout.name for layout in LAYOUTS if layout.recognise(root)), None)
-    if name is None:
-        names = ", ".join(SOURCES)
-        raise FovealError("source.unknown", f"no source recognises {root}", fix=f"choose one with --dataset: {names}")
-    say(f"{root} is read as {name} ({CARDS[name].title}). Layout: {CARDS[name].layout}")
-    return name
-
-
-def _check(source: Source, root: Path) -> None:
+def _check(table: pd.DataFrame, root: Path) -> None:
     """FovealError for names that cannot be written into a table, repeated ids and unknown splits."""
-    table = source.table
-    bad = [name for column in ("file", "id") for name in table[column] if re.search(r"[\r\0\ud800-\udfff]", name)]
+    bad = [name for name in [*table["file"], *table["id"]] if re.search(r"[\r\0\ud800-\udfff]", name)]
     if bad:
-        listed = ", ".join(repr(name) for name in bad[:5])
-        named = f"{root} holds names that are not UTF-8 or contain a line break: {listed}"
-        raise FovealError("source.names", named, fix="rename these files")
+        what = f"{root} holds names that are not UTF-8 or contain a line break: {', '.join(map(repr, bad[:5]))}"
+        raise FovealError("source.names", what, fix="rename these files")
     repeated = table["id"][table["id"].duplicated()].unique()
     if len(repeated):
-        twice = f"{root} names {len(repeated)} images more than once: {', '.join(repeated[:5])}"
-        raise FovealError("table.duplicate_image", twice, fix="keep one row of each")
-    unknown = table[~table["split"].isin([*SPLITS, ""])].head(1)
-    for name, split in zip(unknown["id"], unknown["split"], strict=True):
-        raise FovealError("split.unknown", f"{root}: the split of {name} is '{split}'", expected=", ".join(SPLITS))
+        what = f"{root} names {len(repeated)} images more than once: {', '.join(repeated[:5])}"
+        raise FovealError("table.duplicate_image", what, fix="keep one row of each")
+    if unknown := sorted(set(table["split"]) - {*SPLITS, ""}):
+        raise FovealError("split.unknown", f"{root} has the splits {', '.join(unknown[:5])}", expected=str(SPLITS))
 
 
 def list_cards() -> None:
     """Print what is known about each source, in the order of SOURCES."""
     for name in SOURCES:
         card = CARDS[name]
+        say(f"{name}: {card.title}", style="bold")
         scale = "" if card.scale == "none" else f"{card.scale}: {', '.join(card.classes)}"
         facts = {"images": card.counts, "scale": scale, "files": card.layout, "traps": card.traps}
-        facts |= {"licence": card.licence, "reference": card.reference}
-        say(f"{name}: {card.title}", style="bold")
-        for what, fact in facts.items():
+        for what, fact in (facts | {"licence": card.licence, "reference": card.reference}).items():
             if fact:
                 say(f"  {what:<10}{fact}")

@@ -1,11 +1,10 @@
 """What every source hands to `prepare`: a table of images with their labels, and what the labels mean."""
 
-from __future__ import annotations
-
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Generic, TypeVar
@@ -21,13 +20,14 @@ from foveal.sources.cards import CARDS, Card
 Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
 PICTURES = ENDINGS
-_TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".xlsm", ".ods")  # which a source reports, or uses
+SHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
+TABLES = (".csv", ".tsv", *SHEETS)
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a source may need besides its path; each source uses the options that apply to it."""
+    """What a source may need besides its path."""
 
     image_column: str | None = None  # columns of a table that does not use the usual names
     label_column: str | None = None
@@ -43,9 +43,9 @@ class SourceOptions:
 class Source:
     """Images of one data set before any of them is decoded.
 
-    table: columns id, file, label (nullable integer), split ("" = not decided yet), group, eye, flags (words separated
-    by spaces, such as `ungradable`). Other columns of the source, kept for columns.csv, are named "column NAME".
-    images: uint8 [n, H, W, C] in row order where the source holds arrays; None where `file` names pictures in `root`.
+    table: columns id, file, label (nullable integer), split ("" = not decided yet), group, eye, flags (words such as
+    `ungradable`), and other columns of the source as "column NAME". images: uint8 [n, H, W, C] in row order where the
+    source holds arrays; None where `file` names pictures in `root`.
     """
 
     root: Path
@@ -60,8 +60,8 @@ class Source:
 class Layout(ABC, Generic[Found]):
     """A way in which pictures and labels are published or kept; each has a card of its name.
 
-    `_find` looks for the files that `_read` needs, and finds nothing (None, or something empty) where `root` is laid
-    out in another way. `_fits` looks into them, where the names of files alone do not identify a data set.
+    `_find` looks for the files that `_read` needs: nothing (None, or something empty) where `root` is laid out in
+    another way. `_fits` looks into them, where the names of files alone do not identify a data set.
     """
 
     name: ClassVar[str]
@@ -75,9 +75,8 @@ class Layout(ABC, Generic[Found]):
         """The images at `root`; FovealError where it is not laid out like this."""
         found = self._find(root)
         if not found:
-            card = CARDS[self.name]
-            what = f"{root} is not laid out as {self.name} ({card.title})"
-            raise FovealError("source.layout", what, expected=card.layout)
+            what = f"{root} is not laid out as {self.name} ({CARDS[self.name].title})"
+            raise FovealError("source.layout", what, expected=CARDS[self.name].layout)
         return self._read(root, found, options)
 
     @abstractmethod
@@ -102,29 +101,18 @@ def make_table(
     return table
 
 
-def keep_columns(table: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """`table` with those columns of `others` that have a name and are not empty; their names get the prefix KEPT."""
-    named = [name for name in map(str, others) if name and not name.startswith("Unnamed:")]
-    return table.assign(**{f"{KEPT}{name}": others[name].to_numpy() for name in named if (others[name] != "").any()})
-
-
 def locate(root: Path, pattern: str) -> Path | None:
-    """The first path that matches `pattern` in `root`, one folder below it, or two; None if there is none.
-
-    Hidden files are ignored: archives made on a Mac hold a file `._NAME` beside every file.
-    """
+    """The first path, not hidden, that matches `pattern` in `root`, one folder below it, or two; None without any."""
     for depth in ("", "*/", "*/*/"):
-        found = sorted(path for path in root.glob(depth + pattern) if not path.name.startswith("."))
-        if found:
+        if found := sorted(path for path in root.glob(depth + pattern) if path.name[0] != "."):  # ._NAME is of a Mac
             return found[0]
     return None
 
 
 def list_pictures(root: Path) -> list[Path]:
-    """All files below `root` that could be pictures, sorted, without hidden ones; FovealError if there are none.
+    """All files below `root` that end or begin like a picture, sorted, without hidden ones; FovealError without any.
 
-    A picture has the ending of one, or begins like one. How many files of which endings are left out is printed. Links
-    are followed, but each folder is read once, since links may form a loop.
+    How many other files are left out is printed. Links are followed, but each folder is read once.
     """
     if not root.is_dir():
         raise FovealError("source.missing", f"there is no folder {root}")
@@ -132,31 +120,28 @@ def list_pictures(root: Path) -> list[Path]:
     for folder, below, names in os.walk(root, onerror=_warn_closed, followlinks=True):
         real = os.path.realpath(folder)
         below[:] = [] if real in seen else sorted(name for name in below if name[0] != ".")  # where to walk next
-        if real not in seen:
-            seen.add(real)
-            for file in (Path(folder, name) for name in names if not name.startswith(".")):
-                if file.suffix.lower() in PICTURES or _begins_like_picture(file):
-                    found.append(file)
-                elif file.suffix.lower() not in _TABLES:
-                    others[file.suffix.lower() or "without ending"] += 1
-    if found and others:
+        files = [] if real in seen else [Path(folder, name) for name in names if name[0] != "."]
+        seen.add(real)
+        for file in files:
+            if file.suffix.lower() in PICTURES or _begins_like_picture(file):
+                found.append(file)
+            elif file.suffix.lower() not in TABLES:
+                others[file.suffix.lower() or "without ending"] += 1
+    if not found:
+        raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
+    if others:
         listed = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
         unpack = "; unpack archives first" if ".zip" in others else ""
         say(f"  left out of {root}, since they are no pictures: {listed}{unpack}")
-    if not found:
-        raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
     return sorted(found)
 
 
 def _begins_like_picture(file: Path) -> bool:
-    """Whether a file without the ending of a picture is one; pipes and devices are not opened."""
-    try:
-        if not file.is_file():
-            return False
-        with file.open("rb") as stream:
-            return is_picture(stream.read(START))
-    except OSError:
-        return False
+    with suppress(OSError):
+        if file.is_file():  # pipes and devices are not opened
+            with file.open("rb") as stream:
+                return is_picture(stream.read(START))
+    return False
 
 
 def _warn_closed(error: OSError) -> None:
@@ -166,8 +151,7 @@ def _warn_closed(error: OSError) -> None:
 def picture_ids(files: list[Path], root: Path) -> list[str]:
     """Ids: the path below `root` without its ending, or with it where files differ only in their ending."""
     full = [path.relative_to(root).as_posix() for path in files]
-    short = [name.removesuffix(path.suffix) if path.suffix.lower() in PICTURES else name
-             for name, path in zip(full, files, strict=True)]  # fmt: skip
+    short = [name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in PICTURES else name for name in full]
     counts = Counter(short)
     return [name if counts[name] == 1 else path for name, path in zip(short, full, strict=True)]
 
@@ -181,29 +165,27 @@ def without_ending(name: str) -> str:
 def merge_classes(source: Source, card: Card, text: str) -> Source:
     """Order and merge classes by a map such as "0,1,2,3+4" or "none+mild,rest", of class numbers or names.
 
-    The scale becomes "icdr 0,1,2,3+4", in numbers, unless the map changes nothing. FovealError for a class that does
-    not exist, appears twice in the map, or is missing from it although images have it.
+    The scale becomes "icdr 0,1,2,3+4". FovealError for a class that does not exist, is named twice, or is left
+    out although images have it.
     """
-    number_of = {str(n): n for n in range(len(source.classes))} | {name: n for n, name in enumerate(source.classes)}
+    names = source.classes
+    number_of = {str(n): n for n in range(len(names))} | {name: n for n, name in enumerate(names)}
     items = [[item.strip() for item in part.split("+")] for part in text.split(",")]
-    unknown = [item for part in items for item in part if item not in number_of]
-    if unknown:
-        has = ", ".join(source.classes) or "no class, since the source has no labels"
+    if unknown := [item for part in items for item in part if item not in number_of]:
+        has = ", ".join(names) or "no class, since the source has no labels"
         raise FovealError("option.value", f"--classes {text}: there is no class '{unknown[0]}'", expected=has)
     merged = [[number_of[item] for item in part] for part in items]
-    new_of = {old: new for new, olds in enumerate(merged) for old in olds}
-    twice = [source.classes[old] for old, count in Counter(old for olds in merged for old in olds).items() if count > 1]
-    if twice:
+    counts = Counter(old for olds in merged for old in olds)
+    if twice := [names[old] for old, count in counts.items() if count > 1]:
         raise FovealError("option.value", f"--classes {text} names the class {twice[0]} twice")
-    present = set(source.table["label"].dropna())
-    left = [name for n, name in enumerate(source.classes) if n not in new_of and n in present]
-    if left:
+    if left := [names[old] for old in sorted(set(source.table["label"].dropna()) - set(counts))]:
         raise FovealError("option.value", f"--classes {text} leaves out {', '.join(left)}, which some images have")
-    classes = tuple(" + ".join(source.classes[old] for old in olds) for olds in merged)
-    if classes == source.classes:
+    classes = tuple(" + ".join(names[old] for old in olds) for olds in merged)
+    if classes == names:
         return source
+    new_of = {old: new for new, olds in enumerate(merged) for old in olds}
     table = source.table.assign(label=source.table["label"].map(new_of, na_action="ignore").astype("Int64"))
     name, _, before = (source.scale or card.scale).partition(" ")
-    original = before.split(",") if before else [str(number) for number in range(len(source.classes))]
+    original = before.split(",") if before else [str(number) for number in range(len(names))]
     plan = ",".join("+".join(original[old] for old in olds) for olds in merged)
     return replace(source, table=table, classes=classes, scale="none" if name == "none" else f"{name} {plan}")

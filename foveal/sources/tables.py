@@ -1,19 +1,15 @@
 """Tables as people keep them: CSV and Excel files as text, and which of their columns holds what."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from io import StringIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.sources.source import PICTURES
+from foveal.sources.source import KEPT, PICTURES, SHEETS
 
-SHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
-TABLES = (".csv", ".tsv", *SHEETS)
 # The usual names of columns in lower case, with _ for spaces; a second tuple counts where the first has none.
 USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
     "image": (
@@ -50,18 +46,17 @@ def find_table(path: Path) -> Path | None:
 def read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
     """The rows of a CSV or Excel file; FovealError names those of `columns` that are missing."""
     rows = read_rows(file)
-    missing = [column for column in columns if column not in rows]
-    if missing:
-        found = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(rows.columns)}"
-        raise FovealError("table.missing_column", found)
+    if missing := [column for column in columns if column not in rows]:
+        what = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(rows.columns)}"
+        raise FovealError("table.missing_column", what)
     return rows
 
 
 def read_rows(file: Path) -> pd.DataFrame:
     """All cells and column names of a CSV file, or of the first sheet of an Excel file, as text without spaces around.
 
-    CSV: separated by commas, semicolons, tabs or bars; UTF-8, UTF-16, or what Excel writes in western Europe (cp1252).
-    If the first row names a picture instead of columns, the columns are called image, label, …
+    CSV: commas, semicolons, tabs or bars; UTF-8, UTF-16 or cp1252. If the first row names a picture instead of columns,
+    the columns are called image, label, …
     """
     if file.suffix.lower() in SHEETS:
         return _read_sheet(file)
@@ -71,9 +66,10 @@ def read_rows(file: Path) -> pd.DataFrame:
             raise FovealError("table.damaged", f"{file} is not a table in text")
         separator = max(",;\t|", key=text.lstrip("\r\n").partition("\n")[0].count)
         rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator)
-        if _is_data(rows.columns):
+        if pictures := [n for n, name in enumerate(rows) if Path(str(name).strip()).suffix.lower() in PICTURES]:
             rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator, header=None)
-            rows.columns = pd.Index(_names(rows))
+            names = ["label"] if rows.shape[1] == 2 else [f"column {number}" for number in range(1, rows.shape[1])]
+            rows.columns = pd.Index([*names[: pictures[0]], "image", *names[pictures[0] :]])
     except FovealError:
         raise
     except (ValueError, pd.errors.ParserError) as error:
@@ -94,24 +90,13 @@ def _decoded(data: bytes, errors: str = "strict") -> str:
         return data.decode("cp1252")
 
 
-def _is_data(columns: Iterable[object]) -> bool:
-    return any(PurePosixPath(str(name).strip()).suffix.lower() in PICTURES for name in columns)
-
-
-def _names(rows: pd.DataFrame) -> list[str]:
-    """Names for the columns of a table without a header: that of the pictures is image, the only other one label."""
-    image = next(at for at, cell in enumerate(map(str, rows.iloc[0])) if _is_data([cell]))
-    others = ["label"] if rows.shape[1] == 2 else [f"column {number}" for number in range(1, rows.shape[1])]
-    return [*others[:image], "image", *others[image:]]
-
-
 def _read_sheet(file: Path) -> pd.DataFrame:
-    """The first sheet of an .xls or .xlsx file, as `read_rows` would give it; 17.0 is 17, as the sheet shows it."""
+    """The first sheet of an Excel file; 17.0 is 17, as the sheet shows it."""
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError as error:
-        missing = f"the Excel file {file} cannot be read: python-calamine is not installed"
-        raise FovealError("package.missing", missing, fix="run pip install 'foveal[excel]'") from error
+        what = f"{file} needs python-calamine"
+        raise FovealError("package.missing", what, fix="run pip install 'foveal[excel]'") from error
     try:
         cells = CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()
     except (CalamineError, OSError) as error:
@@ -131,6 +116,12 @@ def _tidy(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
     if len(repeated):
         raise FovealError("table.duplicate_column", f"{file} has two columns named '{repeated[0]}'", fix="rename one")
     return pd.DataFrame({name: rows[name].str.strip() for name in rows.columns})
+
+
+def keep_columns(table: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """`table` with those columns of `others` that have a name and are not empty; their names get the prefix KEPT."""
+    named = [name for name in map(str, others) if name and not name.startswith("Unnamed:")]
+    return table.assign(**{f"{KEPT}{name}": others[name].to_numpy() for name in named if (others[name] != "").any()})
 
 
 def has_columns(file: Path, columns: Iterable[str]) -> bool:
@@ -158,15 +149,13 @@ def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
 
 def choose_column(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> str:
     """The column that holds `what`: the one asked for, otherwise the only one with a usual name."""
+    matches = usual_columns(rows, what) if asked is None else [asked]
+    if len(matches) == 1 and matches[0] in rows:
+        return matches[0]
     has = f"its columns are {', '.join(repr(column) for column in rows)}"
     if asked is not None:
-        if asked not in rows:
-            raise FovealError("table.missing_column", f"{file} has no column '{asked}' (--{what}-column); {has}")
-        return asked
-    matches = usual_columns(rows, what)
-    if len(matches) != 1:
-        code = "table.ambiguous_column" if matches else "table.missing_column"
-        problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
-        problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
-        raise FovealError(code, problem, fix=f"name it with --{what}-column")
-    return matches[0]
+        raise FovealError("table.missing_column", f"{file} has no column '{asked}' (--{what}-column); {has}")
+    code = "table.ambiguous_column" if matches else "table.missing_column"
+    problem = f"{file}: {len(matches) or 'no'} columns could hold the {what}; {has}"
+    problem += f"; {known}" if (known := known_set(file, map(str, rows))) else ""
+    raise FovealError(code, problem, fix=f"name it with --{what}-column")

@@ -31,7 +31,7 @@ from foveal.readout.referral import check_referral, least_sensitivity
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, check_out, open_run, read_model, record_weights, sole_writer
 from foveal.sets.held_out import hold_out, open_together
-from foveal.sets.leaks import read_seen, refuse_seen, refuse_seen_among, seen_of
+from foveal.sets.leaks import read_seen, refuse_seen, seen_of
 from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes, k_folds
 from foveal.train.epoch import summarise
@@ -119,10 +119,8 @@ def check_abroad(
             raise FovealError("leak.source", what, fix="make the pseudo-labels again, with a grader that holds it out")
     prepared, records = learned.parts[0]
     shaping = [(prepared, pd.concat([records, prepared.part("val")]).drop_duplicates("id")), *learned.parts[1:]]
-    refuse_seen_among(
-        whole, abroad, "held-out", pd.concat([seen_of(shaping), before]), "what the grader learns from",
-        config.allow_leaks,
-    )  # fmt: skip
+    seen = pd.concat([seen_of(shaping), before])
+    refuse_seen(whole, seen, "what the grader learns from", config.allow_leaks, records=abroad)
 
 
 def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:

@@ -118,9 +118,10 @@ def test_evaluating_never_writes_over_corrections_of_other_images(data, grader_r
 
 def test_a_correction_that_the_source_contains_already_is_no_conflict(tmp_path, write_phantoms, refuses):
     source = tmp_path / "photos"
-    write_phantoms(source, 20)
-    (source / "labels.csv").write_text("image,grade\n" + "".join(f"{n % 5}/{n:03d}.png,{n % 5}\n" for n in range(20)))
-    out = foveal.prepare(source, out=tmp_path / "set", size=32, dataset="table")
+    write_phantoms(source, 10)
+    (source / "labels.csv").write_text("image,grade\n" + "".join(f"{n % 5}/{n:03d}.png,{n % 5}\n" for n in range(10)))
+    options = {"size": 32, "dataset": "table", "fundus": "no", "scale": "icdr"}
+    out = foveal.prepare(source, out=tmp_path / "set", **options)
     image = open_prepared(out).part("train")["id"].iloc[0]
     label = int(open_prepared(out).records.set_index("id")["label"][image])
     first, second, third = ((label + step) % 5 for step in (1, 2, 3))
@@ -129,15 +130,15 @@ def test_a_correction_that_the_source_contains_already_is_no_conflict(tmp_path, 
     table = (source / "labels.csv").read_text()
     for now, then in ((first, second), (second, second)):  # the source takes over the first one, then both
         (source / "labels.csv").write_text(table.replace(f"{image}.png,{label}", f"{image}.png,{now}"))
-        foveal.prepare(source, out=out, size=32, dataset="table")
+        foveal.prepare(source, out=out, **options)
         assert open_prepared(out).records.set_index("id")["label"][image] == then
     before = (out / "records.csv").read_bytes()
     (source / "labels.csv").write_text(table.replace(f"{image}.png,{label}", f"{image}.png,{third}"))
     with refuses("corrections.label", image, label, third):
-        foveal.prepare(source, out=out, size=32, dataset="table")
+        foveal.prepare(source, out=out, **options)
     assert (out / "records.csv").read_bytes() == before
     foveal.correct(out, image, new=str(third), why="the source is right")
-    foveal.prepare(source, out=out, size=32, dataset="table")
+    foveal.prepare(source, out=out, **options)
     assert open_prepared(out).records.set_index("id")["label"][image] == third
 
 

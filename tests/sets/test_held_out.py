@@ -77,7 +77,7 @@ def test_the_camera_is_that_of_the_table(write_phantoms, tmp_path):
     rows = [{"image": file.stem, "grade": file.parent.name, "Camera": "Kowa" if n % 2 else ""}
             for n, file in enumerate(files)]  # fmt: skip
     pd.DataFrame(rows).to_csv(flat / "labels.csv", index=False)
-    data = foveal.prepare(flat / "labels.csv", out=tmp_path / "set", size=16, crop="none")
+    data = foveal.prepare(flat / "labels.csv", out=tmp_path / "set", size=16, crop="none", fundus="no")
     cameras = open_prepared(data).records.set_index("id")["camera"]
     assert {row["image"]: row["Camera"] for row in rows} == cameras.to_dict()
     assert "Camera" in open_prepared(data).columns

@@ -99,7 +99,7 @@ def check_every_interruption(tmp_path, make, late, start=None, step=1):
 
 late_too = pytest.mark.parametrize(
     ("late", "step"),
-    [(False, 4), pytest.param(False, 1, marks=pytest.mark.slow), pytest.param(True, 1, marks=pytest.mark.slow)],
+    [(False, 6), pytest.param(False, 1, marks=pytest.mark.slow), pytest.param(True, 1, marks=pytest.mark.slow)],
 )
 
 

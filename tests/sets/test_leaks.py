@@ -50,7 +50,7 @@ def test_a_copy_of_a_judged_image_in_the_pool_is_refused_by_name(refuses, two_se
     swapped = PreparedSet(first.path, first.records.assign(split="test"), first.card)
     copies = ("a3 (test, near copy of lossy", "a4 (test, mirrored", "a5 (test, exact")
     seen = seen_of([(second, second.records)])
-    with refuses("leak.seen", "3 validation or test images", first.path, "the pool", *copies, "--allow-leaks"):
+    with refuses("leak.seen", 3, first.path, "the pool", *copies, "--allow-leaks"):
         refuse_seen(swapped, seen, "the pool", allow=False)
     refuse_seen(swapped, seen, "the pool", allow=True)
     assert "warning: 3 " in capsys.readouterr().out
@@ -97,7 +97,7 @@ def test_unlabelled_images_of_a_judged_patient_stay_out_of_the_pool(phantom_set,
     pool = pool_of(PreparedSet(prepared.path, records, prepared.card))
     assert records.loc[first, "id"] not in set(pool["id"])
     assert len(pool) == len(prepared.part("train", "unlabelled")) - 1
-    assert "1 unlabelled images" in capsys.readouterr().out
+    assert "1 image" in capsys.readouterr().out
 
 
 def test_what_was_seen_is_handed_on(phantom_set, tmp_path):

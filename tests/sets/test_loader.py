@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import foveal
 from foveal.sets import loader
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, shard_of, step_generator
 from foveal.sets.records import open_prepared
@@ -29,13 +28,6 @@ def test_images_on_the_device_are_those_in_memory(phantom_set):
     store._on_device = store._copy_to(torch.device("cpu"), rows=16)
     assert isinstance(store.take(index), torch.Tensor)
     assert np.array_equal(store.take(index).numpy(), store.gather(index))
-
-
-def test_sets_of_different_size_do_not_mix(refuses, tmp_path, phantom_set):
-    other = open_prepared(foveal.prepare("phantom:4", out=tmp_path / "set", size=16))
-    first = open_prepared(phantom_set)
-    with refuses("set.not_alike", other.path, "16 px", first.path, "32 px"):
-        ImageStore([(first, first.records), (other, other.records)])
 
 
 def test_an_epoch_is_a_permutation_that_seed_and_epoch_decide():

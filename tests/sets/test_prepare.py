@@ -59,7 +59,7 @@ def test_something_else_at_out_is_left_alone(refuses, tmp_path):
 
 
 def test_the_same_command_gives_the_same_bytes(write_phantoms, tmp_path):
-    write_phantoms(tmp_path / "photos", 30)
+    write_phantoms(tmp_path / "photos", 15)
     one = foveal.prepare(tmp_path / "photos", out=tmp_path / "one", size=32)
     two = foveal.prepare(tmp_path / "photos", out=tmp_path / "two", size=32)
     for name in ("records.csv", "images/00000.npy"):
@@ -67,12 +67,12 @@ def test_the_same_command_gives_the_same_bytes(write_phantoms, tmp_path):
 
 
 def test_copies_are_kept_on_one_side(write_phantoms, tmp_path):
-    write_phantoms(tmp_path / "photos", 40)
-    for number in range(20):
+    write_phantoms(tmp_path / "photos", 20)
+    for number in range(10):
         original = tmp_path / "photos" / str(number % 5) / f"{number:03d}.png"
         (original.parent / f"copy{number:03d}.png").write_bytes(original.read_bytes())
     records = open_prepared(foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=32)).records
-    assert records["sha256"].duplicated().sum() == 20
+    assert records["sha256"].duplicated().sum() == 10
     assert (records.groupby("sha256")["split"].nunique() == 1).all()
 
 
@@ -88,18 +88,18 @@ def test_classes_can_be_merged(write_phantoms, tmp_path, refuses):
 
 
 def test_more_labels_than_there_are_is_a_warning(tmp_path, capsys):
-    foveal.prepare("phantom:40", out=tmp_path / "set", size=16, labelled=1000, unlabelled=6)
+    foveal.prepare("phantom:10", out=tmp_path / "set", size=16, labelled=1000, unlabelled=6)
     printed = capsys.readouterr().out
     assert "--labelled 1,000" in printed and "--unlabelled 6" in printed
 
 
 def test_unlabelled_images_can_be_limited(tmp_path, capsys):
-    out = foveal.prepare("phantom:40", out=tmp_path / "set", size=16, labelled=8, unlabelled=6)
+    out = foveal.prepare("phantom:24", out=tmp_path / "set", size=16, labelled=4, unlabelled=6)
     assert "--unlabelled" not in capsys.readouterr().out
     prepared = open_prepared(out)
     assert (prepared.records["split"] == "unlabelled").sum() == 6
     images = prepared.pixels(prepared.records)
-    whole = open_prepared(foveal.prepare("phantom:40", out=tmp_path / "whole", size=16))
+    whole = open_prepared(foveal.prepare("phantom:24", out=tmp_path / "whole", size=16))
     by_id = whole.records.set_index("id").loc[prepared.records["id"]].reset_index()
     assert np.array_equal(images, whole.pixels(by_id))
 

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.sets.splits import SplitOptions, assign_parts, decide_splits, group_codes, join_copies, keep_labels
+from foveal.sets.options import PrepareConfig
+from foveal.sets.splits import assign_parts, decide_splits, group_codes, join_copies, keep_labels
 
 
 def generator(seed=0):
@@ -78,26 +81,27 @@ def test_chains_of_copies_make_one_group():
     assert join_copies(groups, pairs(), hashes).tolist() == groups.tolist()
 
 
-def records_of(splits, groups=None, labels=None):
-    count = len(splits)
+def records_of(splits, groups=None, earlier=None):
+    """Records with labels 0, 1, 0, …; earlier: id -> split that was decided before."""
+    names = [f"i{n}" for n in range(len(splits))]
     return pd.DataFrame(
         {
-            "id": [f"i{n}" for n in range(count)],
-            "file": [f"i{n}.png" for n in range(count)],
-            "label": pd.array(labels if labels is not None else [n % 2 for n in range(count)], dtype="Int64"),
+            "id": names,
+            "label": pd.array([n % 2 for n in range(len(splits))], dtype="Int64"),
             "split": splits,
-            "group": groups or [""] * count,
-            "sha256": [str(n) for n in range(count)],
+            "group": groups or [""] * len(splits),
+            "sha256": [str(n) for n in range(len(splits))],
+            "before": [(earlier or {}).get(name, "") for name in names],
         }
     )
 
 
-OPTIONS = SplitOptions(val=0.2, test=0.2, labelled=0, unlabelled=0, seed=0)
+OPTIONS = PrepareConfig(source=(Path("photos"),), out=Path("set"), val=0.2, test=0.2)
 
 
 def test_a_copy_of_a_judged_image_leaves_the_training_part_of_the_source():
     records = records_of(["train"] * 6 + ["val"] * 2 + ["test"] * 2)
-    kept, left_out = decide_splits(records, pairs((0, 8), (1, 6), (7, 9)), OPTIONS, {})
+    kept, left_out = decide_splits(records, pairs((0, 8), (1, 6), (7, 9)), OPTIONS)
     assert left_out["id"].tolist() == ["i0", "i1", "i7"]
     assert left_out["reason"].tolist() == [
         "left out of train: the same patient or picture as i8 (test)",
@@ -108,17 +112,17 @@ def test_a_copy_of_a_judged_image_leaves_the_training_part_of_the_source():
 
 
 def test_a_patient_of_the_source_on_two_sides_stays_where_it_is_judged():
-    kept, left_out = decide_splits(records_of(["train", "train", "test"], ["p", "q", "p"]), pairs(), OPTIONS, {})
+    kept, left_out = decide_splits(records_of(["train", "train", "test"], ["p", "q", "p"]), pairs(), OPTIONS)
     assert left_out["id"].tolist() == ["i0"] and "i2 (test)" in left_out["reason"].iloc[0]
     assert kept["id"].tolist() == ["i1", "i2"]
 
 
 def test_what_was_decided_stays_when_images_are_added():
     groups = [f"g{n // 2}" for n in range(100)]
-    first, _ = decide_splits(records_of([""] * 100, groups), pairs(), OPTIONS, {})
+    first, _ = decide_splits(records_of([""] * 100, groups), pairs(), OPTIONS)
     earlier = dict(zip(first["id"], first["split"], strict=True))
-    more = records_of([""] * 140, [*groups, *[f"g{n // 2 + 40}" for n in range(40)]])  # 20 of old patients, 20 of new
-    second, _ = decide_splits(more, pairs(), OPTIONS, earlier)
+    groups += [f"g{n // 2 + 40}" for n in range(40)]  # 20 of old patients, 20 of new
+    second, _ = decide_splits(records_of([""] * 140, groups, earlier), pairs(), OPTIONS)
     assert second["split"].tolist()[:100] == first["split"].tolist()
     assert (second.groupby("group")["split"].nunique() == 1).all()
     assert (second["split"] == "test").sum() == pytest.approx(28, abs=3)
@@ -126,14 +130,14 @@ def test_what_was_decided_stays_when_images_are_added():
 
 def test_two_decided_patients_tied_by_a_late_copy_go_to_training():
     earlier = {"i0": "test", "i1": "train", "i2": "val", "i3": "train"}
-    records, _ = decide_splits(records_of([""] * 5), pairs((0, 4), (1, 4)), OPTIONS, earlier)
+    records, _ = decide_splits(records_of([""] * 5, earlier=earlier), pairs((0, 4), (1, 4)), OPTIONS)
     assert records.set_index("id").loc[["i0", "i1", "i4"], "split"].tolist() == ["train"] * 3
     assert records.set_index("id").loc["i2", "split"] == "val"
 
 
 def test_an_image_that_got_its_label_later_is_dealt_out():
     earlier = {f"i{n}": ("unlabelled" if n < 5 else "train") for n in range(10)}
-    records, _ = decide_splits(records_of([""] * 10), pairs(), OPTIONS, earlier)
+    records, _ = decide_splits(records_of([""] * 10, earlier=earlier), pairs(), OPTIONS)
     assert "unlabelled" not in set(records["split"]) and (records["split"][5:] == "train").all()
     assert {"val", "test"} <= set(records["split"][:5])
 

@@ -13,7 +13,7 @@ from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.sources.registry import read_source
 from foveal.sources.source import SourceOptions
 
-QUICK = settings(
+EXAMPLES = settings(
     max_examples=60, derandomize=True, database=None, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
@@ -49,7 +49,8 @@ def write_pictures(root, files):
     return [file for file in root.rglob("*.png") if file.is_file()]
 
 
-@QUICK
+@pytest.mark.slow
+@EXAMPLES
 @given(
     files=st.lists(FILES, min_size=1, max_size=6, unique=True), rest=st.lists(LABELS, min_size=24, max_size=24),
     columns=COLUMNS, separator=st.sampled_from(",;\t|"), ending=st.sampled_from(["", ".png", ".jpg"]),
@@ -79,7 +80,8 @@ def test_any_table(tmp_path, files, rest, columns, separator, ending, encoding, 
         assert error.what
 
 
-@QUICK
+@pytest.mark.slow
+@EXAMPLES
 @given(files=st.lists(FILES, min_size=1, max_size=8, unique=True), options=OPTIONS)
 def test_any_folder(tmp_path, files, options):
     there = write_pictures(tmp_path / "set", files)
@@ -92,7 +94,7 @@ def test_any_folder(tmp_path, files, options):
         assert len(table) == len(shown) and table["id"].is_unique
 
 
-@QUICK
+@EXAMPLES
 @given(data=st.binary(max_size=60), suffix=st.sampled_from([".csv", ".tsv", ".xlsx"]))
 def test_any_bytes(tmp_path, data, suffix):
     write_pictures(tmp_path / "set", ["a"])

@@ -318,5 +318,5 @@ def test_dicom_headers_tell_patient_and_eye_but_not_the_number(tmp_path):
 def test_a_repair_that_changes_nothing_is_not_advised(tmp_path, refuses):
     matcher = Matcher([tmp_path / "a\\b.png"], tmp_path)
     with refuses("table.unmatched", tmp_path) as told:
-        matcher.check(["a\\b.png"], [[]], tmp_path / "t.csv")
+        matcher.match(["a\\b.png"], tmp_path / "t.csv")
     assert "17.0" not in str(told.value)
