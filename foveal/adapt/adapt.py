@@ -34,11 +34,10 @@ from foveal.evaluate.operating import fit_referral
 from foveal.files import is_free, json_ready, read_json, write_json, write_table
 from foveal.page.words import counted, difference_with_interval, percent
 from foveal.predict.cohort import PARENT, cohort_set, unlearned
-from foveal.readout.adjustment import shifted
-from foveal.readout.oedema import labelled_oedema, predicted_oedema
+from foveal.readout.calibration import shifted
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, Readout, crossed, write_readout
-from foveal.readout.referral import check_referral, score
+from foveal.readout.referral import check_referral, labelled_oedema, predicted_oedema, score
 from foveal.runs import provenance, read_model
 from foveal.sets.leaks import TAUGHT, read_seen, seen_of, write_seen
 from foveal.sets.records import PreparedSet
@@ -62,10 +61,7 @@ class AdaptConfig:
 
 
 def adapt(config: AdaptConfig) -> Path:
-    """Write a run that names its parent, with a readout for the clinic; returns its folder.
-
-    FovealError where the photographs are too few to help, or all shaped the parent.
-    """
+    """Write a run with a readout for the clinic, and return its folder; FovealError for too few photographs."""
     from foveal.distributed import choose_device
     from foveal.predict.predictor import Predictor
 

@@ -15,10 +15,8 @@ import numpy as np
 from foveal import metrics
 from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import Resampling
-from foveal.readout.adjustment import fit_adjustment
-from foveal.readout.calibration import LEAST_PROBABILITY
-from foveal.readout.cutoffs import choose_cutoffs
-from foveal.readout.decisions import place_of
+from foveal.readout.calibration import LEAST_PROBABILITY, fit_adjustment
+from foveal.readout.decisions import choose_cutoffs, place_of
 from foveal.readout.readout import Readout, crossed, fit_limits
 from foveal.sets.splits import draw_groups, parts_of_groups
 

@@ -42,10 +42,7 @@ def tasks_in(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def measure_second(table: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
-    """task -> metrics with value, low, high, n, noise and constant, for rows with a known class.
-
-    Metrics are "accuracy" and "auc of CLASS" (with two classes, only for the second). {} without a second task.
-    """
+    """task -> entries of "accuracy" and "auc of CLASS" (of two classes, only the second), of known classes."""
     found: dict[str, Any] = {}
     for name, classes in tasks_in(table).items():
         text = table[name].fillna("").astype(str)
@@ -63,10 +60,7 @@ def measure_second(table: pd.DataFrame, resampling: Resampling) -> dict[str, Any
 
 
 def measure_sets(table: pd.DataFrame, names: Sequence[str], resampling: Resampling) -> dict[str, Any]:
-    """Coverage overall and per class, mean size, and share of sets with one grade, for labelled rows with a set.
-
-    Empty if no row has a set. Each figure has value, low, high, n and noise.
-    """
+    """Coverage overall and per class, mean size, and share of sets with one grade, for labelled rows with a set."""
     if "set" not in table:
         return {}
     members, labels = from_words(table["set"], len(names)), table["label"].to_numpy(np.int64)
@@ -175,10 +169,7 @@ def subgroups(
 
 
 def measure_subgroup(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, Any]:
-    """n, groups, small and metrics of the labelled rows of one subgroup.
-
-    metrics: name -> value, low, high, n and noise. small: whether there is too little for any conclusion.
-    """
+    """n, groups, small (too little for conclusions) and metrics (name -> entry) of labelled rows of a subgroup."""
     labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
     found = {}
     if scale.ordered:

@@ -55,10 +55,7 @@ def roc_area(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -
 
 
 def resampled_areas(scores: np.ndarray, positive: np.ndarray, resampling: Resampling) -> tuple[np.ndarray, np.ndarray]:
-    """Area under the ROC curve [R] and average precision [R] of every resample; nan if all its images are one kind.
-
-    scores: [n]; positive: bool [n]. Images are processed by descending score, a block at a time, to limit the memory.
-    """
+    """Area under the ROC curve and average precision [R] of scores [n] in every resample; nan with one class."""
     order = np.argsort(-scores, kind="stable")
     units, hit, keys = resampling.units[order], positive[order], _keys(scores[order], positive[order])
     size = resampling.weights.shape[1]

@@ -1,8 +1,18 @@
-"""Paired differences between two graders on the same images, with intervals."""
+"""Old against new: one grader minus another on the same photographs, what changed for whom, and a record of both.
+
+    foveal evaluate NEW --versus OLD
+
+comparison.json   a list with an entry per OLD: run, versus, n, differences (name -> value, low, high, answer; paired),
+                  mcnemar, verdict (better, worse or cannot tell, in quadratic kappa or, without order, accuracy),
+                  changed (counts), sentence, and record: folder, command, code, data, weights and figures of both, as
+                  a predetermined change control plan asks for (FDA, 2024)
+changes.csv       a row per photograph whose grade or referral changed
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +20,22 @@ import pandas as pd
 from scipy.stats import binom
 
 from foveal import metrics
+from foveal.console import say
 from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import RESAMPLES, Resampling
-from foveal.evaluate.operating import severity
+from foveal.evaluate.operating import calls_of, severity
+from foveal.files import json_ready, read_json, sha256_of, write_json, write_table
 from foveal.page.words import counted, difference_with_interval
 from foveal.readout.predictions import probability_columns
+from foveal.readout.scales import Scale
+from foveal.runs import read_model
 from foveal.sets.splits import group_codes
 
 CAVEAT = "McNemar's test assumes independent images; if patients have several images, rely on the intervals"
+FILE = "comparison.json"
+WEIGHTS = "best.pt"
+SHOWN = ("id", "group", "label", "old_grade", "new_grade", "old_referable", "new_referable")
 
 
 def paired_difference(
@@ -63,10 +80,7 @@ def answer(low: float, high: float) -> str:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
-    """McNemar's test, exact and mid-p, two-sided (Fagerland, Lydersen and Laake 2013).
-
-    first, second: bool [n], which of the same images each grader graded correctly.
-    """
+    """McNemar's test of who is right, bool [n] each: exact and mid-p, two-sided (Fagerland et al. 2013)."""
     only = int((first & ~second).sum()), int((second & ~first).sum())
     n, fewer = sum(only), min(only)
     exact = min(1.0, 2 * float(binom.cdf(fewer, n, 0.5)))
@@ -97,3 +111,91 @@ def describe(difference: Mapping[str, Any]) -> str:
         for name in ("quadratic_kappa", "accuracy", "referable_auc") if name in difference
     ]  # fmt: skip
     return f"{'; '.join(parts)} (paired, 95 % intervals, {counted(difference['n'], 'image')})."
+
+
+def compare_with(
+    new: pd.DataFrame, old: pd.DataFrame, runs: tuple[Path, Path], scale: Scale
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """An entry of comparison.json, and its rows of changes.csv. new, old: labelled rows; runs: the folders of both."""
+    cut = scale.cuts.get("referable")
+    pair = paired_difference(old, new, cut)
+    figure = "quadratic_kappa" if scale.ordered else "accuracy"
+    both = sorted(set(new["id"]) & set(old["id"]))
+    new, old = (table.set_index("id").loc[both] for table in (new, old))
+    changes = _changes(new, old, cut)
+    entry = {
+        "run": str(runs[0]), "versus": str(runs[1]), "sentence": f"{runs[0]} compared with {runs[1]}: {describe(pair)}",
+        "n": pair.pop("n"), "mcnemar": pair.pop("mcnemar"), "differences": pair, "verdict": pair[figure]["answer"],
+        "changed": _counts(changes, new, cut),
+        "record": {"new": record_of(runs[0]) | {"figures": _figures(new, scale)},
+                   "old": record_of(runs[1]) | {"figures": _figures(old, scale)}},
+    }  # fmt: skip
+    return entry, changes.assign(versus=str(runs[1]))
+
+
+def _changes(new: pd.DataFrame, old: pd.DataFrame, cut: int | None) -> pd.DataFrame:
+    """The photographs, in one order in both tables, whose grade or referral differs."""
+    table = pd.DataFrame({
+        "id": new.index, "group": new["group"].fillna("").to_numpy(), "label": new["label"].to_numpy(),
+        "old_grade": old["grade"].to_numpy(), "new_grade": new["grade"].to_numpy(),
+        "old_referable": pd.NA if cut is None else calls_of(old, cut) * 1,
+        "new_referable": pd.NA if cut is None else calls_of(new, cut) * 1,
+    })  # fmt: skip
+    differs = table["old_grade"] != table["new_grade"]
+    if cut is not None:
+        differs |= table["old_referable"] != table["new_referable"]
+    return table[differs.to_numpy(bool)].reset_index(drop=True)
+
+
+def _counts(changes: pd.DataFrame, new: pd.DataFrame, cut: int | None) -> dict[str, Any]:
+    """How many photographs got another grade, and how many people (groups) are newly or no longer referred."""
+    found: dict[str, Any] = {"grades": int((changes["old_grade"] != changes["new_grade"]).sum())}
+    if cut is None:
+        return found
+    ill = pd.Series(severity(new, cut)[1], index=new.index)
+    person = changes["group"].where(changes["group"] != "", changes["id"])
+    for name, now in (("newly_referred", 1), ("no_longer_referred", 0)):
+        chosen = (changes["new_referable"] == now) & (changes["old_referable"] != now)
+        people = pd.DataFrame({"person": person[chosen], "ill": ill.loc[changes["id"][chosen]].to_numpy()})
+        each = people.groupby("person")["ill"].any()
+        found[name] = {"patients": len(each), "with_disease": int(each.sum()), "photographs": int(chosen.sum())}
+    return found
+
+
+def _figures(table: pd.DataFrame, scale: Scale) -> dict[str, Any]:
+    """Value and interval of kappa (of ordered classes) and accuracy on the photographs that both graders judged."""
+    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
+    resampling = Resampling(group_codes(table["group"]))
+    chosen = [metrics.quadratic_kappa] * scale.ordered + [metrics.accuracy]
+    return {metric.__name__: resampling.of_grades(metric, labels, grades, len(scale.names)) for metric in chosen}
+
+
+def record_of(run: Path) -> dict[str, Any]:
+    """Folder, command, time, code, data, starting weights and digest of a run, as far as the folder says."""
+    said = read_json(run / "provenance.json") if (run / "provenance.json").is_file() else {}
+    members = read_model(run).get("members", ["."]) if (run / "model.json").is_file() else ["."]
+    weights = [file for name in members if (file := run / name / WEIGHTS).is_file()]
+    return {
+        "folder": str(run), "parent": said.get("parent"), "command": said.get("command"),
+        "started": said.get("started"), "code": {"commit": said.get("commit"), **said.get("versions", {})},
+        "data": said.get("data", {}), "starting_weights": said.get("weights", {}),
+        "sha256": {str(file.relative_to(run)): sha256_of(file) for file in weights},
+    }  # fmt: skip
+
+
+def write_comparison(folder: Path, entries: Sequence[Mapping[str, Any]], changes: Sequence[pd.DataFrame]) -> None:
+    """Write comparison.json and changes.csv into `folder`, and print a verdict per pair."""
+    for one in entries:
+        test, changed = one["mcnemar"], one["changed"]
+        right = f"{one['run']} is right on {counted(test['only_second'], 'image')}, only {one['versus']} on"
+        say(f"{one['verdict']}: {one['sentence']}")
+        say(f"only {right} {test['only_first']} (McNemar mid-p {test['mid_p']:.3g})")
+        said = [f"changed: the grade of {counted(changed['grades'], 'photograph')}"]
+        for name in ("newly_referred", "no_longer_referred"):
+            if people := changed.get(name):
+                ill = f"{people['with_disease']} of them with referable disease"
+                said.append(f"{name.replace('_', ' ')}: {counted(people['patients'], 'patient')}, {ill}")
+        say("; ".join(said))
+    write_json(folder / FILE, json_ready(list(entries)))
+    write_table(folder / "changes.csv", pd.concat(changes)[["versus", *SHOWN]])
+    say(f"comparison: {folder / FILE}; every change: {folder / 'changes.csv'}")

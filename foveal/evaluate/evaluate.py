@@ -9,7 +9,7 @@ metrics.json    metrics, confusion, constant_answer, curves, reliability, operat
                 second, subgroups, sources (with several, see travel.py), stress, harm, about
 confusion.csv   true by given class
 label_noise.csv labels that the grader doubts (judged.py)
-comparison.*    with --versus: the run compared with others, and changes.csv (change.py)
+comparison.json with --versus: the run compared with others, and changes.csv (difference.py)
 """
 
 from __future__ import annotations
@@ -26,22 +26,19 @@ from foveal.config import read_toml
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.evaluate import judged, travel
-from foveal.evaluate.change import compare_with, write_comparison
 from foveal.evaluate.columns import agreement, join_records, measure_second, measure_sets, subgroups
+from foveal.evaluate.difference import compare_with, write_comparison
 from foveal.evaluate.intervals import RESAMPLES, Resampling
-from foveal.evaluate.measure import measure
-from foveal.evaluate.operating import operating_points
-from foveal.evaluate.patients import measure_patients
-from foveal.evaluate.rules import measure_rules
+from foveal.evaluate.measure import measure, measure_rules
+from foveal.evaluate.operating import measure_patients, operating_points
 from foveal.evaluate.show import show, warnings
 from foveal.evaluate.stress import FILE as STRESS
 from foveal.evaluate.stress import measure_stress
 from foveal.files import check_file, write_json, write_table, write_text
 from foveal.page.words import counted
-from foveal.readout.oedema import predicted_oedema
 from foveal.readout.predictions import read_predictions, read_ungraded
 from foveal.readout.readout import read_readout
-from foveal.readout.scales import Scale
+from foveal.readout.referral import predicted_oedema
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import corrections_text, read_corrections
 from foveal.sets.splits import group_codes
@@ -107,10 +104,10 @@ def measure_predictions(
     run = runs[0]
     out = config.out or file.with_name("metrics.json")
     check_file(out)
-    everything = read_predictions(file)
-    model, names = judged.model_of(everything, file, run)
-    everything, corrected = _corrected(everything, config, out, names)
-    everything = travel.held_out(travel.with_source(everything, config.records), config.hold_out)
+    if config.corrections is not None and (out.parent / "records.csv").is_file():  # a set has its own under that name
+        what = f"{out} is in a prepared set, whose {CORRECTIONS} would be overwritten"
+        raise FovealError("output.in_set", what, fix="choose another --out")
+    everything, model, names, corrected = _rows(config, file, run)
     table, split = judged.choose_rows(everything, config.split)
     judged.check_classes(table, split, names)
     table = join_records(table, config.records, config.by)
@@ -134,7 +131,10 @@ def measure_predictions(
         column = config.second_reader
         table = join_records(table, config.records, (column,), "--second-reader")
         about["inter_rater"] = agreement(table, column, names, resampling)
-    compared = _compared(config, table, runs, scale)
+    compared = []
+    for path, other in zip(config.versus, runs[1:], strict=True):
+        old = judged.choose_rows(_rows(config, judged.table_of(path), other)[0], config.split)[0]
+        compared.append(compare_with(table, old, (run, other), scale))
     sources = travel.by_source(everything, table, scale, resampling, SEED)
     # A cohort has no validation part; its thresholds are those that the run's own validation images give.
     before = everything if run == file.parent else read_predictions(run / "predictions.csv")
@@ -158,19 +158,7 @@ def measure_predictions(
         "subgroups": subgroups(table, config.by, scale, resampling),
         **{name: part for name, part in further.items() if part}, "about": about,
     }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, result)
-    confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
-    write_table(out.with_name("confusion.csv"), confusion.reset_index())
-    show(result)
-    if config.corrections is not None:  # a report can apply those of these images as well
-        kept, beside = read_corrections(config.corrections), out.with_name(CORRECTIONS)
-        kept = kept[kept["id"].isin(everything["id"])]
-        if beside.resolve() != config.corrections.resolve():  # that file may contain other images
-            write_text(beside, corrections_text(kept))
-        applied, changed = counted(len(kept), "correction"), counted(corrected["corrections"]["changed"], "label")
-        say(f"labels: {applied} for graded images; {changed} changed")
-    _write_doubts(out, everything)
+    _write(config, out, result, everything)
     say(f"metrics: {out}")
     if compared:
         write_comparison(out.parent, *zip(*compared, strict=True))
@@ -181,46 +169,44 @@ def measure_predictions(
     return out
 
 
+def _rows(
+    config: EvaluateConfig, file: Path, run: Path
+) -> tuple[pd.DataFrame, dict[str, Any], list[str], dict[str, Any]]:
+    """The predictions with corrected labels and sources held out; model.json and class names; counts of corrections."""
+    table, counts = read_predictions(file), {}
+    model, names = judged.model_of(table, file, run)
+    if config.corrections is not None:
+        table, counts["corrections"] = judged.with_corrections(table, config.corrections, names)
+    return travel.held_out(travel.with_source(table, config.records), config.hold_out), model, names, counts
+
+
+def _write(config: EvaluateConfig, out: Path, result: dict[str, Any], everything: pd.DataFrame) -> None:
+    """Write and print the results, corrections.csv and label_noise.csv."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, result)
+    names = result["about"]["classes"]
+    confusion = pd.DataFrame(result["confusion"], index=pd.Index(names, name="true \\ given"), columns=names)
+    write_table(out.with_name("confusion.csv"), confusion.reset_index())
+    show(result)
+    if config.corrections is not None:  # a report can apply those of these images as well
+        kept, beside = read_corrections(config.corrections), out.with_name(CORRECTIONS)
+        kept = kept[kept["id"].isin(everything["id"])]
+        if beside.resolve() != config.corrections.resolve():  # that file may contain other images
+            write_text(beside, corrections_text(kept))
+        applied, changed = counted(len(kept), "correction"), counted(result["about"]["corrections"]["changed"], "label")
+        say(f"labels: {applied} for graded images; {changed} changed")
+    rows, listed = judged.unlearned(everything), out.with_name("label_noise.csv")
+    doubted = judged.doubts(rows)
+    write_table(listed, doubted)
+    counts = f"{len(doubted)} of {counted(len(rows), 'label')}"
+    say(f"labels: the grader doubts {counts} it was not trained on; see {listed}")
+    if len(doubted) > MANY_DOUBTS * len(rows):
+        warn("with so many doubted labels, the grader is more likely wrong than the labels")
+
+
 def _allows_leaks(options: Path) -> bool:
     """Whether a config.toml, if there is one, is that of a training with --allow-leaks."""
     try:
         return bool(read_toml(options, "train").get("allow_leaks"))
     except (FovealError, OSError):
         return False
-
-
-def _corrected(
-    table: pd.DataFrame, config: EvaluateConfig, out: Path, names: list[str]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The predictions with corrected labels, and {"corrections": counts}, or {} without --corrections."""
-    if config.corrections is None:
-        return table, {}
-    if (out.parent / "records.csv").is_file():  # a set keeps its own corrections under that name
-        what = f"{out} is in a prepared set, whose {CORRECTIONS} would be overwritten"
-        raise FovealError("output.in_set", what, fix="choose another --out")
-    corrected, counts = judged.with_corrections(table, config.corrections, names)
-    return corrected, {"corrections": counts}
-
-
-def _compared(
-    config: EvaluateConfig, table: pd.DataFrame, runs: Sequence[Path], scale: Scale
-) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The comparison with every older run, on the same part and with the same corrections, and what changed."""
-    found = []
-    for path, run in zip(config.versus, runs[1:], strict=True):
-        other = read_predictions(judged.table_of(path))
-        if config.corrections is not None:
-            other, _ = judged.with_corrections(other, config.corrections, list(scale.names))
-        other = travel.held_out(travel.with_source(other, config.records), config.hold_out)
-        found.append(compare_with(table, judged.choose_rows(other, config.split)[0], (runs[0], run), scale))
-    return found
-
-
-def _write_doubts(out: Path, everything: pd.DataFrame) -> None:
-    """Write label_noise.csv: labels that the grader doubts, among those it was not trained on."""
-    rows, listed = judged.unlearned(everything), out.with_name("label_noise.csv")
-    found = judged.doubts(rows)
-    write_table(listed, found)
-    say(f"labels: the grader doubts {len(found)} of {counted(len(rows), 'label')} it was not trained on; see {listed}")
-    if len(found) > MANY_DOUBTS * len(rows):
-        warn("with so many doubted labels, the grader is more likely wrong than the labels")

@@ -31,6 +31,7 @@ from foveal import metrics
 RESAMPLES = 1000  # with fewer, limits vary visibly between seeds; more take longer without a visible gain
 BLOCK = 4096  # groups converted to float64 at a time, which limits the memory
 MOST_SKEWED = 10_000  # groups: with more, skewness is negligible (it falls with their square root) and not computed
+Metric = Callable[[np.ndarray], np.ndarray]  # of confusion matrices
 MOST_BIAS = 1.9  # standard errors: keeps a value at the edge of its resamples within its own interval
 
 
@@ -87,16 +88,12 @@ class Resampling:
         """float [R, K, K]: the confusion matrix of every resample."""
         return self.counts(labels * classes + grades, classes**2).reshape(-1, classes, classes)
 
-    def graded(
-        self, metric: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, grades: np.ndarray, classes: int
-    ) -> tuple[float, np.ndarray]:
+    def graded(self, metric: Metric, labels: np.ndarray, grades: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
         """A metric of confusion matrices, such as `metrics.quadratic_kappa`: its value and its resamples [R]."""
         whole = metrics.confusion_matrix(labels, grades, classes)
         return float(metric(whole)), np.asarray(metric(self.confusions(labels, grades, classes)))
 
-    def of_grades(
-        self, metric: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, grades: np.ndarray, classes: int
-    ) -> dict[str, Any]:
+    def of_grades(self, metric: Metric, labels: np.ndarray, grades: np.ndarray, classes: int) -> dict[str, Any]:
         """The entry of such a metric."""
         return self.entry(*self.graded(metric, labels, grades, classes), len(labels))
 

@@ -45,14 +45,14 @@ def model_of(table: pd.DataFrame, file: Path, run: Path) -> tuple[dict[str, Any]
 def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
     """The labelled rows of a part, and the part's name; FovealError if there are fewer than 2.
 
-    all: every labelled row, except those of sources that are held out, as long as there are others.
+    all: every labelled row, except those of sources that are held out, if there are others.
     """
     labelled = table[table["label"].notna()]
+    parts = labelled["split"]
     if split == "auto":
-        split = "test" if (labelled["split"] == "test").any() else "all"
-    home = labelled[labelled["split"] != HELD_OUT]
-    whole = home if len(home) else labelled
-    chosen = whole if split == "all" else labelled[labelled["split"] == split]
+        split = "test" if (parts == "test").any() else "all"
+    home = labelled[parts != HELD_OUT] if (parts != HELD_OUT).any() else labelled
+    chosen = home if split == "all" else labelled[parts == split]
     if len(chosen) < 2:
         there = ", ".join(f"{n} {name or 'without split'}" for name, n in labelled["split"].value_counts().items())
         has = f"--split {split} has {counted(len(chosen), 'labelled row')} (there are: {there or 'none'})"
@@ -62,9 +62,8 @@ def choose_rows(table: pd.DataFrame, split: str) -> tuple[pd.DataFrame, str]:
 
 def check_classes(table: pd.DataFrame, split: str, names: list[str]) -> None:
     """FovealError if all labels are the same class: kappa and areas under curves need two classes."""
-    present = table["label"].unique()
-    if len(present) < 2:
-        what = f"--split {split}: all {len(table)} labels are '{names[int(present[0])]}'"
+    if table["label"].nunique() < 2:
+        what = f"--split {split}: all {len(table)} labels are '{names[int(table['label'].iloc[0])]}'"
         raise FovealError("predictions.one_class", what, expected="images of at least two classes")
 
 

@@ -4,6 +4,10 @@ The constant is the value that the same answer for all images would reach. For m
 common class. For metrics of probabilities it is the class frequencies, which give an area under the ROC curve of 0.5,
 an average precision equal to the prevalence, and no calibration error.
 
+Ordered grades are also read from the same probabilities by every rule: as given, by the fixed rules of
+readout/decisions.py (argmax, half-way, median, sharpened), and by the sharpened rule with cutoffs fitted on validation
+images that are not evaluated, or else on the evaluated images of other groups.
+
 Errors are also weighted by their potential harm, by our own choice: the squared distance in grades, doubled if a
 sight-threatening eye gets a grade that is not referred, because nobody looks at that eye again.
 """
@@ -21,7 +25,9 @@ from foveal.evaluate import curves
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
 from foveal.page.words import counted
+from foveal.readout import decisions
 from foveal.readout.predictions import probability_columns
+from foveal.readout.readout import LEAST_IMAGES
 from foveal.readout.scales import Scale
 
 OVERALL = (
@@ -40,8 +46,7 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
     "metrics" maps a name to value, low, high, n, noise and constant; None if undefined. Metrics that need an order are
     left out if the classes have none.
     """
-    labels, grades = table["label"].to_numpy(np.int64), table["grade"].to_numpy(np.int64)
-    probabilities, size = table[probability_columns(table)].to_numpy(float), len(scale.names)
+    (probabilities, labels), grades, size = _read(table), table["grade"].to_numpy(np.int64), len(scale.names)
     total, drawn = metrics.confusion_matrix(labels, grades, size), resampling.confusions(labels, grades, size)
     constant, answer = np.zeros_like(total), int(total.sum(1).argmax())
     constant[:, answer] = total.sum(1)
@@ -125,10 +130,7 @@ def weights(scale: Scale) -> np.ndarray:
 
 
 def harm(confusions: Confusions, scale: Scale, resampling: Resampling) -> dict[str, Any]:
-    """The errors sorted by weight x number, the mean weight per image, and the worst error in words.
-
-    `share` is relative to the images of the true class.
-    """
+    """The errors sorted by weight x number, the mean weight per image, and the worst error in words."""
     table, names, confusion = weights(scale), scale.names, confusions[0]
     errors: list[dict[str, Any]] = [
         {"true": names[true], "given": names[given], "n": int(confusion[true, given]),
@@ -147,3 +149,29 @@ def worst(confusion: np.ndarray, scale: Scale) -> str:
     called = " or ".join(f"'{name}'" for name in scale.names[:cut])
     missed, there = int(confusion[top, :cut].sum()), int(confusion[top].sum())
     return f"'{scale.names[top]}' graded as {called}: {missed} of {counted(there, 'image')}"
+
+
+def measure_rules(table: pd.DataFrame, chosen_on: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
+    """rule -> {quadratic_kappa, accuracy}, of labelled rows; chosen_on: validation rows that are not evaluated."""
+    probabilities, labels = _read(table)
+    places, truth = decisions.place_of(probabilities, "sharpened"), np.eye(probabilities.shape[1])
+    if len(chosen_on) >= LEAST_IMAGES:
+        others, known = _read(chosen_on)
+        fitted = decisions.cut(places, decisions.shrunk_cutoffs(decisions.place_of(others, "sharpened"), truth[known]))
+    else:
+        fitted = decisions.out_of_fold(places, truth[labels], resampling.units)
+    rules = {
+        "given": table["grade"].to_numpy(np.int64), "argmax": decisions.decide(probabilities, "most_probable"),
+        "half-way": decisions.decide(probabilities, "expected"), "median": decisions.medians(probabilities),
+        "sharpened": decisions.decide(probabilities, "sharpened"), "fitted": fitted,
+    }  # fmt: skip
+    return {
+        rule: {"quadratic_kappa": resampling.of_grades(metrics.quadratic_kappa, labels, grades, len(truth)),
+               "accuracy": resampling.mean(labels == grades, is_share=True)}
+        for rule, grades in rules.items()
+    }  # fmt: skip
+
+
+def _read(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [n, K] and labels int [n]."""
+    return table[probability_columns(table)].to_numpy(float), table["label"].to_numpy(np.int64)

@@ -5,11 +5,12 @@ chosen in training (readout/referral.py), the point "in use" stands before it, f
 points refer by other thresholds. These are chosen on the validation part and applied to the evaluated part, because a
 threshold looks too good on the images it was chosen on. For the held-out predictions of folds, each fold uses a
 threshold chosen on the other folds. An image is positive if its score is at or above the threshold.
+
+Per patient, the worse eye decides, and patients without a gradable photograph count as insufficient.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ import pandas as pd
 
 from foveal.evaluate.curves import corners
 from foveal.evaluate.intervals import Resampling
-from foveal.readout.oedema import labelled_oedema, predicted_oedema
+from foveal.fundus.quality import UNGRADABLE
 from foveal.readout.predictions import probability_columns
-from foveal.readout.referral import Referral, score
+from foveal.readout.referral import Referral, labelled_oedema, predicted_oedema, score
 from foveal.readout.scales import Scale, referred
+from foveal.sets.splits import group_codes
+from foveal.sources.messidor import is_coarse
 
 LEAST = 0.9  # the sensitivity or specificity that two of the points reach on the validation part
 BY_GRADE = "grade given"
@@ -28,6 +31,7 @@ IN_USE = "in use"
 REFERABLE = "referable"
 NAMES = ("90 % specificity", "90 % sensitivity", "Youden")
 RATES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+COPIES = r"(?:^|/)copies-"  # groups of copies of one photograph, whose patient is unknown
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows bool [n]; scores and truth to choose their threshold on
 
@@ -102,10 +106,7 @@ def calls_of(table: pd.DataFrame, cut: int) -> np.ndarray:
 
 
 def severity(table: pd.DataFrame, cut: int, target: str = REFERABLE) -> tuple[np.ndarray, np.ndarray]:
-    """Score float [n] (summed probability of the classes from `cut` upwards) and truth bool [n] of labelled rows.
-
-    A grader that learned macular oedema takes it as referable as well (readout/oedema.py).
-    """
+    """Score float [n] and truth bool [n] of labelled rows: classes from `cut` upwards, or learned macular oedema."""
     probabilities = table[probability_columns(table)].to_numpy(float)
     positive = table["label"].to_numpy(np.int64) >= cut
     if target != REFERABLE:
@@ -156,17 +157,13 @@ def judge(called: np.ndarray, true: np.ndarray, resampling: Resampling, prevalen
     for name, base, (value, drawn) in zip(RATES, (true, ~true, called, ~called), figures, strict=True):
         found[name] = resampling.entry(float(value), drawn, int(base.sum()), share_of=base)
     for number, name in enumerate(RATES[2:]):
-        if prevalence is not None and found[name]["value"] in (0.0, 1.0):
-            found[name] |= {side: _limit(number, side, found, prevalence) for side in ("low", "high")}
+        for side in ("low", "high") if prevalence is not None and found[name]["value"] in (0.0, 1.0) else ():
+            # Conservative, because predictive values rise with both rates.
+            one, other = (np.array(found[rate][side], float) for rate in RATES[:2])  # nan for None
+            limit = _predictive(one, other, prevalence)[number]
+            found[name][side] = None if np.isnan(limit) else float(limit)
         found[name]["prevalence"] = float(true.mean()) if prevalence is None else prevalence
     return found | {"referred": float(called.mean())}
-
-
-def _limit(number: int, side: str, found: dict[str, Any], prevalence: float) -> float | None:
-    """A limit of a predictive value of 0 or 1 at a given prevalence: conservative, from those of both rates."""
-    a, b = (np.array(found[name][side], float) for name in RATES[:2])  # nan for None
-    value = float(_predictive(a, b, prevalence)[number])
-    return None if math.isnan(value) else value
 
 
 def _rates(cells: np.ndarray, prevalence: float | None) -> tuple[np.ndarray, ...]:
@@ -183,3 +180,50 @@ def _predictive(sensitivity: np.ndarray, specificity: np.ndarray, share: Any) ->
     hit, clear = sensitivity * share, specificity * (1 - share)
     with np.errstate(invalid="ignore", divide="ignore"):
         return hit / (hit + (1 - specificity) * (1 - share)), clear / (clear + (1 - sensitivity) * share)
+
+
+def measure_patients(
+    table: pd.DataFrame, ungraded: pd.DataFrame, scale: Scale, prevalence: float | None, each: str = "patient"
+) -> dict[str, Any]:
+    """Sensitivity, specificity, PPV and NPV of referral per patient; {} without real patients or a referral cutoff.
+
+    each: "eye" counts eyes of known side instead; {} without a column `eye`. table: labelled rows with a grade.
+    ungraded: those without, of which the splits in `table` count. A graded photograph with a flag of `UNGRADABLE`
+    counts as ungraded, as in `predict`. Groups of several patients are left out. A patient has the disease if any
+    photograph is labelled with it, and is referred if any gradable photograph is.
+    """
+    cut = scale.cuts.get("referable")
+    if cut is None or (each == "eye" and "eye" not in table):
+        return {}
+    flags = table["flags"].fillna("") if "flags" in table else pd.Series("", index=table.index)
+    gradable = ~flags.str.split().map(lambda words: bool(UNGRADABLE & set(words))).to_numpy(bool)
+    columns = ["id", "group", *(["eye"] if each == "eye" else [])]
+    unseen = ungraded[ungraded["split"].isin(table["split"])]
+    unseen = unseen if each in ("patient", *unseen) else unseen.assign(eye="")  # --by eye joined it to graded ones only
+    rows = pd.concat([
+        table[columns].assign(
+            gradable=gradable, called=gradable & calls_of(table, cut), ill=severity(table, cut)[1]
+        ),
+        unseen[columns].assign(
+            gradable=False, called=False, ill=unseen["label"].astype(int).ge(cut) | labelled_oedema(unseen)
+        ),
+    ])  # fmt: skip
+    names = rows["group"].fillna("").astype(str)
+    coarse = [is_coarse(str(name), group) for name, group in zip(rows["id"], names, strict=True)]
+    known = rows[(names != "") & ~names.str.contains(COPIES) & ~np.array(coarse, bool)]
+    if not known["group"].duplicated().any():  # each photograph is its own group
+        return {}
+    unit = columns[1:]
+    known = known[(known[unit].fillna("") != "").all(axis=1)]
+    units = known.groupby(unit)[["gradable", "called", "ill"]].any()
+    judged = units[units["gradable"]]
+    if not len(judged):
+        return {}
+    resampling = Resampling(group_codes(judged.index.get_level_values("group").to_numpy().astype(str)))
+    called, ill = (judged[name].to_numpy(bool) for name in ("called", "ill"))
+    lost = units[~units["gradable"]]
+    return {
+        f"{each}s": len(units), "photographs": len(known), "ungradable": int((~known["gradable"]).sum()),
+        "insufficient": len(lost), "insufficient_positive": int(lost["ill"].sum()),
+        "unknown_patient": len(rows) - len(known), **judge(called, ill, resampling, prevalence),
+    }  # fmt: skip

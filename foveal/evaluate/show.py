@@ -17,7 +17,6 @@ SMALL_CLASS = 10  # images; with fewer, metrics of the class are unreliable
 FEW_GROUPS = 30  # intervals from fewer groups are inaccurate (measured in docs/results.md)
 DIFFERENT = 0.05  # of kappa or accuracy, between rules
 FEW_POSITIVE = 20  # validation images; with fewer, every single one changes the threshold
-MOST_ERRORS = 8
 PER_CLASS = ("precision", "recall", "f1", "auc", "average precision")
 RULES = ("quadratic_kappa", "accuracy")  # the figures of each rule
 CELLS = ("value", "95 % interval", "n")
@@ -51,8 +50,10 @@ def show(result: Mapping[str, Any]) -> None:
     _show_groups("each source by itself", sources)
     if "stress" in result:
         _show_stress(result["stress"])
-    if "harm" in result:
-        _show_harm(result["harm"], result["constant_answer"])
+    if harm := result.get("harm"):
+        say(f"harm index (mean weight per image): {value_with_interval(harm['index'], 3)}; if every image is graded "
+            f"'{result['constant_answer']}': {number(harm['index']['constant'], 3)}")  # fmt: skip
+        say(f"worst error: {harm['worst']}; all by weight in metrics.json\n")
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -128,20 +129,6 @@ def _show_stress(found: Mapping[str, Any]) -> None:
     say(f"grades hold if {metric} ({untouched} untouched) drops by at most {about['margin']:g}, or by more with an "
         f"interval that includes 0, and at most {percent(about['most_changed'])} of the grades change, there and at "
         "all milder levels")  # fmt: skip
-
-
-def _show_harm(harm: Mapping[str, Any], constant: str) -> None:
-    """Print the errors with the highest total weight, and the mean weight per image."""
-    rows = [[f"{error['true']} graded as {error['given']}", str(error["n"]), percent(error["share"]),
-             f"{error['weight']:g}", f"{error['weight'] * error['n']:g}"]
-            for error in harm["errors"][:MOST_ERRORS]]  # fmt: skip
-    _table("errors by weight × n", ["", "n", "share of true class", "weight", "weight × n"], rows)
-    more, index = len(harm["errors"]) - MOST_ERRORS, harm["index"]
-    if more > 0:
-        say(f"{counted(more, 'more kind')} of error in metrics.json")
-    say(f"harm index (mean weight per image): {value_with_interval(index, 3)}; if every image is graded '{constant}': "
-        f"{number(index['constant'], 3)}")  # fmt: skip
-    say(f"worst error: {harm['worst']}\n")
 
 
 def warnings(result: Mapping[str, Any]) -> list[str]:

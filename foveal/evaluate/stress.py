@@ -23,6 +23,7 @@ from foveal.evaluate.curves import roc_area
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
+from foveal.files import json_ready
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import Scale
 from foveal.sets.splits import group_codes
@@ -81,18 +82,25 @@ def measure_stress(file: Path, table: pd.DataFrame, scale: Scale, about: Mapping
         warn(f"{file} has other grades than the predictions, so it is left out: run foveal evaluate --stress again")
         return {}
     resampling = Resampling(group_codes(first["group"]), RESAMPLES, about["seed"])
-    untouched, found = _figures(first, scale, resampling), []
+    untouched, found = _figures(first, scale, resampling), list[dict[str, Any]]()
     for _, rows in altered[altered["change"] != ""].groupby(["change", "level"], sort=False):
         same = rows.set_index("id").loc[first["id"]].reset_index()  # in the order of `first`
+        change, level = same["change"][0], float(same["level"][0])
         changed = resampling.mean((same["grade"] != first["grade"]).to_numpy(), is_share=True)
         after = _figures(same, scale, resampling)
-        found.append(_level(same["change"][0], float(same["level"][0]), changed, untouched, after, resampling))
-    for place, one in enumerate(found):
-        one["holds"] &= all(milder["holds"] for milder in found[:place] if milder["change"] == one["change"])
+        apart = {name: difference(untouched[name], after[name], resampling) for name in after}
+        main = next(iter(apart.values()))
+        holds = (main["answer"] != "worse" or main["value"] >= -MARGIN) and changed["value"] <= MOST_CHANGED
+        found.append({
+            "change": change, "level": level, "words": CHANGES[change].words.format(level), "changed": changed,
+            **{name: resampling.entry(*figure, len(first)) for name, figure in after.items()}, "differences": apart,
+            "holds": holds and all(milder["holds"] for milder in found if milder["change"] == change),
+        })  # fmt: skip
     about = {**about, "photographs": len(first), "groups": resampling.groups, "margin": MARGIN,
              "most_changed": MOST_CHANGED}  # fmt: skip
     entries = {name: resampling.entry(*figure, len(first)) for name, figure in untouched.items()}
-    return {"about": about, "untouched": entries, "levels": found}
+    whole: dict[str, Any] = json_ready({"about": about, "untouched": entries, "levels": found})
+    return whole
 
 
 def limits(found: Mapping[str, Any]) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
@@ -103,10 +111,8 @@ def limits(found: Mapping[str, Any]) -> Iterator[tuple[str, str | None, dict[str
         yield CHANGES[name].title, held[-1] if held else None, broken[0] if broken else None
 
 
-Figures = dict[str, tuple[float, np.ndarray]]  # name -> value, resamples; the first decides whether grades hold
-
-
-def _figures(rows: pd.DataFrame, scale: Scale, resampling: Resampling) -> Figures:
+def _figures(rows: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[str, tuple[float, np.ndarray]]:
+    """name -> value and resamples; the first decides whether grades hold."""
     labels, grades, size = rows["label"].to_numpy(np.int64), rows["grade"].to_numpy(np.int64), len(scale.names)
     metric = metrics.quadratic_kappa if scale.ordered else metrics.accuracy
     found = {metric.__name__: resampling.graded(metric, labels, grades, size)}
@@ -115,18 +121,3 @@ def _figures(rows: pd.DataFrame, scale: Scale, resampling: Resampling) -> Figure
     elif size == 2:
         found["auc"] = roc_area(rows[probability_columns(rows)[1]].to_numpy(float), labels == 1, resampling)
     return found
-
-
-def _level(
-    name: str, level: float, changed: Mapping[str, Any], before: Figures, after: Figures, resampling: Resampling
-) -> dict[str, Any]:
-    apart = {key: difference(before[key], after[key], resampling) for key in before}
-    for one in apart.values():  # JSON has no nan
-        one |= {end: None for end in ("value", "low", "high") if np.isnan(one[end])}
-    first = next(iter(apart.values()))
-    dropped = first["answer"] == "worse" and first["value"] < -MARGIN
-    return {
-        "change": name, "level": level, "words": CHANGES[name].words.format(level), "changed": changed,
-        **{key: resampling.entry(*figure, changed["n"]) for key, figure in after.items()}, "differences": apart,
-        "holds": not dropped and changed["value"] <= MOST_CHANGED,
-    }  # fmt: skip

@@ -33,10 +33,7 @@ def with_source(table: pd.DataFrame, data: Path | None) -> pd.DataFrame:
 
 
 def held_out(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The predictions, where rows of the sources `names` have the split "held-out".
-
-    FovealError if the table has no sources or only one, or not one of these.
-    """
+    """The predictions with the split "held-out" in rows of the sources `names`; FovealError if not all are there."""
     if not names:
         return table
     there = sorted(set(table.get("source", pd.Series(dtype=str))) - {""})
@@ -53,11 +50,7 @@ def held_out(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def by_source(
     everything: pd.DataFrame, table: pd.DataFrame, scale: Scale, resampling: Resampling, seed: int
 ) -> list[dict[str, Any]]:
-    """Metrics of each source: of those in the judged part, `table`, and of those held out; [] for a single one.
-
-    everything: all predictions. resampling: of the rows of `table`. An entry has source, held_out and what
-    `measure_subgroup` returns.
-    """
+    """Figures of each source of `table`, the judged part, and of those held out in `everything`; [] for one source."""
     if "source" not in everything:
         return []
     found = []

@@ -126,7 +126,8 @@ class Explainer:
         with torch.no_grad():
             logits, _, *places = self.looking(image)  # of the image as it is: a map explains a single view
             shares, *_ = look(self.looking, image, self.predictor.tta)
-        grade = int(self.predictor.grade(shares))
+        readout = self.predictor.readout
+        grade = int(readout.grades(readout.probabilities(shares.float().cpu().numpy()))[0])
         target, retina = target or self.target or of_class(grade, self.classes), retina_of(pixels)
         likely = of_class(int(logits.argmax()), self.classes)
         shown = likely if self.looking.decision == "most_probable" else EXPECTED

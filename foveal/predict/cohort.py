@@ -75,10 +75,7 @@ def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateC
 
 
 def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
-    """The photographs of a cohort, prepared like those of the run.
-
-    FovealError unless, if they should be `graded`, some have labels of its scale.
-    """
+    """The photographs of a cohort, prepared like those of the run; FovealError if `graded` ones lack its labels."""
     model = read_model(run)
     if is_prepared(source):
         prepared = open_prepared(source)

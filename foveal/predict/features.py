@@ -31,10 +31,7 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
 
 
 def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The encoder of a pre-trained run or a grader: prepared uint8 [m, S, S, C] -> float32 [m, D].
-
-    FovealError if `prepared` was prepared differently from the run's images.
-    """
+    """The encoder of a run: uint8 [m, S, S, C], prepared as for the run, or FovealError -> float32 [m, D]."""
     model, chosen = read_model(run), choose_device(device)
     check_preparation(prepared, Preparation(**model["preparation"]))
     encoder = create_encoder(model["encoder"], model["channels"], model["image_size"])

@@ -57,18 +57,15 @@ class Likeness:
 
     def scores(self, looks: np.ndarray, texture: np.ndarray) -> np.ndarray:
         """[n, 4], above 1 where unlike. looks: from `looks_of`. texture: [n, D] of the encoder."""
-        return self._raw(looks, texture) / self.limits
+        middle, spread = self.plain
+        away = np.abs(looks[:, :2] - middle) / spread
+        colour = _distance(looks[:, 2:], self.colours, self.rest[0])
+        return np.column_stack([away, colour, _distance(texture, self.texture, self.rest[1])]) / self.limits
 
     def unlike(self, looks: np.ndarray, texture: np.ndarray) -> list[str]:
         """For each photograph the words of `KINDS` for what is unlike, the most unlike first; "" for nothing."""
         return [" ".join(KINDS[k] for k in np.argsort(-row, kind="stable") if row[k] > 1)
                 for row in self.scores(looks, texture)]  # fmt: skip
-
-    def _raw(self, looks: np.ndarray, texture: np.ndarray) -> np.ndarray:
-        middle, spread = self.plain
-        away = np.abs(looks[:, :2] - middle) / spread
-        colour = _distance(looks[:, 2:], self.colours, self.rest[0])
-        return np.column_stack([away, colour, _distance(texture, self.texture, self.rest[1])])
 
 
 def fit_likeness(
@@ -83,7 +80,7 @@ def fit_likeness(
     found = {"plain": [middle, spread], "colours": colours, "texture": directions, "rest": [colour_rest, rest],
              "limits": np.ones(4), "side": side}  # fmt: skip
     start = Likeness(**{name: np.asarray(values, np.float32) for name, values in found.items()})
-    raw = start._raw(held_looks, held_texture)
+    raw = start.scores(held_looks, held_texture)
     typical = np.median(raw, 0)
     extreme = typical + FAR * 1.4826 * np.median(np.abs(raw - typical), 0)
     limits = np.array([_quantile(raw[:, k], share) for k, share in enumerate(PASSING)])

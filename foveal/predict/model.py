@@ -20,8 +20,8 @@ from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepa
 from foveal.fundus.quality import FLAGS
 from foveal.predict.inputs import Photograph
 from foveal.predict.likeness import Likeness, diameter, diameters_of, looks_of
-from foveal.readout.oedema import is_oedema, oedema_of, predicted_oedema
 from foveal.readout.readout import Readout
+from foveal.readout.referral import is_oedema, oedema_of, predicted_oedema
 from foveal.readout.scales import referable_from
 from foveal.sets.records import PreparedSet
 from foveal.sets.shards import in_threads
@@ -86,10 +86,7 @@ class Model(ABC):
 
     @abstractmethod
     def answer(self, pixels: np.ndarray, want: Want = GRADE) -> Answers:
-        """The outputs in `want` for prepared images uint8 [n, S, S, C], from one pass of each network.
-
-        Augmented copies are rows of the same batch. Without images, there are no features or maps.
-        """
+        """The outputs in `want` for prepared images uint8 [n, S, S, C], from one pass of each network."""
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Prepared uint8 [n, S, S, C] -> probabilities float32 [n, K], calibrated."""
@@ -163,10 +160,7 @@ class Model(ABC):
         return self.answer(np.stack(images), want) if images else self.nothing()
 
     def table_of_photographs(self, batch: Sequence[Read], answers: Answers | None = None) -> pd.DataFrame:
-        """One row for each photograph from `read`; `answer` is unreadable if it could not be read.
-
-        answers: the result of `answer_batch`, if it has already been computed.
-        """
+        """One row for each photograph from `read`; answers: from `answer_batch`, if they are known already."""
         graded = {photograph.id: result for photograph, result in batch if isinstance(result, Prepared)}
         failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
         table = self.rows(list(graded), answers or self.answer_batch(batch), list(graded.values()))
@@ -200,10 +194,7 @@ class Model(ABC):
     def second_table(
         self, answers: Answers, prepared: PreparedSet | None = None, records: pd.DataFrame | None = None
     ) -> pd.DataFrame | None:
-        """The columns of the second task: its labels ("" if unknown) and the predicted probabilities; None without one.
-
-        prepared, records: where the labels are, if they are known.
-        """
+        """The columns of a second task, with labels from the records of a set, else ""; None without such a task."""
         if self.second is None or answers.second is None:
             return None
         (name, classes), known = self.second, None

@@ -75,10 +75,7 @@ def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, thr
 
 
 class Exported(Model):
-    """An ONNX file with its foveal.json. path: the file, or its folder, which means model.onnx.
-
-    about: the content of foveal.json, if it has not been written yet.
-    """
+    """An ONNX file, or its folder, with its foveal.json; about: the content, if it has not been written yet."""
 
     def __init__(
         self, path: Path, device: str = "auto", threads: int = 0, about: Mapping[str, Any] | None = None

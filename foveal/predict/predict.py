@@ -64,9 +64,6 @@ class PredictConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not self.images:
-            what = "there are no images to grade"
-            raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
         check_flags(self.ungradable, "--ungradable")
         if self.ray and self.overlays is not None:
             what = "--overlays cannot be used with --ray, because overlays are drawn on this machine"
@@ -78,7 +75,7 @@ def predict(config: PredictConfig) -> Path:
     more = [path for path in config.images if is_model(path)]
     runs, images = [config.run, *more], [path for path in config.images if path not in more]
     if not images:
-        what = f"there are no images to grade, only the models {', '.join(map(str, more))}"
+        what = f"there are no images to grade, only the models {', '.join(map(str, runs))}"
         raise FovealError("image.none", what, fix="name pictures, a folder or a prepared set")
     photographs, paths = sort_inputs(images)
     _check_out(config.out, images)

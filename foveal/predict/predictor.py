@@ -153,11 +153,6 @@ class Predictor(Model):
                 parts.append(Answers(**{name: values.float().cpu().numpy() for name, values in found.items()}))
         return joined(parts) if parts else self.nothing()
 
-    def grade(self, shares: Tensor) -> Tensor:
-        """Grades int64 [N] from probabilities [N, K] of the only grader before the readout; the same as in `table`."""
-        probabilities = self.readout.probabilities(shares.float().cpu().numpy())
-        return torch.from_numpy(self.readout.grades(probabilities))
-
     def raw_answers(self, pixels: np.ndarray) -> Answers:
         """Probabilities of both tasks before the readout: the mean over the graders of the first run."""
         passes = [self._pass(member, pixels) for member in self.ensembles[0]]

@@ -110,10 +110,7 @@ def _other_set(prepared: PreparedSet, what: str) -> FovealError:
 
 
 def choose(table: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
-    """At most `most` rows: the classes take turns, and groups, too, so that every first part is as mixed as the whole.
-
-    Of a class, every group gives one photograph before any gives a second one.
-    """
+    """At most `most` rows. Classes take turns, and their groups, so every first part is as mixed as the whole."""
     mixed = table.iloc[np.random.default_rng(seed).permutation(len(table))]
     turn = mixed.groupby([group_codes(mixed["group"]), mixed["label"].to_numpy()]).cumcount()
     mixed = mixed.iloc[np.argsort(turn.to_numpy(), kind="stable")]

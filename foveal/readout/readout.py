@@ -22,10 +22,9 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.files import read_json, write_json
 from foveal.readout import calibration, decisions
-from foveal.readout.adjustment import Adjustment
-from foveal.readout.cutoffs import choose_cutoffs
-from foveal.readout.oedema import LIKELY
-from foveal.readout.referral import Referral
+from foveal.readout.calibration import Adjustment
+from foveal.readout.decisions import choose_cutoffs
+from foveal.readout.referral import LIKELY, Referral
 from foveal.readout.scales import referred
 
 FILE = "readout.json"
@@ -104,10 +103,7 @@ def fit_readout(
     raw: np.ndarray, labels: np.ndarray, options: ReadoutOptions, groups: np.ndarray | None = None,
     least: int = LEAST_IMAGES,
 ) -> Readout:  # fmt: skip
-    """The readout for raw probabilities [n, K] with labels int [n]; nothing is fitted on fewer than `least` images.
-
-    groups: int [n], the patient of each image; None if every image is of another patient.
-    """
+    """The readout for raw probabilities [n, K], labels and patients int [n]; plain for fewer than `least` images."""
     if len(labels) < least or not (options.temperature or options.cutoffs or options.coverage):
         return Readout(decision=options.decision, ordered=options.ordered)
     readout = Readout(decision=options.decision, ordered=options.ordered, coverage=options.coverage, images=len(labels))

@@ -21,8 +21,8 @@ from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.losses.grading import one_hot
 from foveal.page.words import counted
-from foveal.readout.oedema import OEDEMA, oedema_of
 from foveal.readout.predictions import probability_columns
+from foveal.readout.referral import OEDEMA, oedema_of
 from foveal.sets.leaks import read_seen
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
 
@@ -94,7 +94,7 @@ def learned_from(
 def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(labels int64 [n], class names) of a second task; -1 if unknown. The sorted names come from the whole set.
 
-    column: one of columns.csv, or `oedema` for all of them that hold macular oedema (readout/oedema.py).
+    column: one of columns.csv, or `oedema` for all of them that hold macular oedema (readout/referral.py).
     """
     values = prepared.columns
     oedema = oedema_of(values) if column == OEDEMA else None

@@ -28,10 +28,9 @@ from foveal.predict.likeness import LEAST_HELD, MOST_IMAGES, diameters_of, fit_l
 from foveal.predict.model import joined
 from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
-from foveal.readout.oedema import labelled_oedema, predicted_oedema
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
-from foveal.readout.referral import Referral, least_sensitivity, score
+from foveal.readout.referral import Referral, labelled_oedema, least_sensitivity, predicted_oedema, score
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS

@@ -11,8 +11,8 @@ import pytest
 import foveal
 from foveal.adapt.fit import NAMES
 from foveal.files import read_json
-from foveal.readout.adjustment import Adjustment
-from foveal.readout.readout import read_readout
+from foveal.readout.calibration import Adjustment
+from foveal.readout.readout import Readout, read_readout, write_readout
 
 ROOM, FIT = (importlib.import_module(f"foveal.adapt.{name}") for name in ("adapt", "fit"))  # `foveal.adapt` is the verb
 
@@ -76,7 +76,12 @@ def test_photographs_that_do_not_help_are_refused(run, clinic, phantom_set, monk
         foveal.adapt(run, to=phantom_set)
 
 
-def test_an_adapted_run_is_not_adapted_again_nor_part_of_an_ensemble(adapted, run, clinic, tmp_path, refuses):
+def test_an_adapted_run_is_not_adapted_again_nor_part_of_an_ensemble(run, clinic, tmp_path, refuses):
+    adapted = shutil.copytree(run, tmp_path / "run-clinic")
+    said = read_json(run / "model.json") | {"parent": "run", "readout": True}
+    (adapted / "model.json").write_text(json.dumps(said))
+    adjustment = Adjustment(temperature=1.2, weights=(1.0,) * 5)
+    write_readout(adapted, Readout(decision=said["decision"], ordered=True, adjustment=adjustment))
     with refuses("run.adapted", "run"):
         foveal.adapt(adapted, to=clinic)
     with refuses("run.adapted"):

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from foveal.adapt.fit import curve, fit_clinic, loss_gained, read
 from foveal.metrics import confusion_matrix, quadratic_kappa
-from foveal.readout.adjustment import estimate_shares, fit_adjustment, shifted
+from foveal.readout.calibration import estimate_shares, fit_adjustment, shifted
 from foveal.readout.readout import Readout, crossed, read_readout, write_readout
 from foveal.sets.splits import parts_of_groups
 

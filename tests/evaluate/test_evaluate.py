@@ -145,9 +145,9 @@ def test_a_new_grader_is_compared_with_old_ones(tmp_path, predictions, write, ca
     figures = [found[0]["record"][side]["figures"]["quadratic_kappa"]["value"] for side in ("new", "old")]
     assert figures[0] - figures[1] == pytest.approx(better["value"])
     foveal.evaluate(tmp_path / "a", versus=[tmp_path / "b"])
-    rows = pd.read_csv(tmp_path / "a" / "comparison.csv")
-    assert len(rows) == 3 and (rows["answer"] == "worse").all() and (rows["mcnemar_mid_p"] < 0.001).all()
-    assert rows["difference"][rows["figure"] == "quadratic_kappa"].item() == pytest.approx(-better["value"])
+    back = json.loads((tmp_path / "a" / "comparison.json").read_text())[0]
+    assert {one["answer"] for one in back["differences"].values()} == {"worse"} and len(back["differences"]) == 3
+    assert back["differences"]["quadratic_kappa"]["value"] == pytest.approx(-better["value"])
     assert not (tmp_path / "c" / "metrics.json").exists(), "old graders are compared, not measured"
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.evaluate.patients import measure_patients
+from foveal.evaluate.operating import measure_patients
 from foveal.files import read_json
 from foveal.readout.scales import Scale
 

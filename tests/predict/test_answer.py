@@ -94,6 +94,7 @@ def test_one_run_of_an_exported_file_gives_all(looking_run, looking_file, images
         assert getattr(answers, name) == pytest.approx(getattr(expected, name), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_file_of_fewer_outputs_gives_what_it_has(exported, images):
     model = Exported(exported)
     model._outputs = {"probabilities"}
@@ -103,10 +104,14 @@ def test_a_file_of_fewer_outputs_gives_what_it_has(exported, images):
     assert model.answer(images, ("map",)).probabilities is None and len(model._session.runs) == 1
 
 
-def test_no_images_have_no_answers(grader_run, exported):
-    for model in (Predictor(grader_run), Exported(exported)):
-        answers = model.answer(model.blank(0), ALL)
-        assert answers.probabilities.shape == (0, 5) and answers.features is answers.maps is None
+@pytest.mark.parametrize(
+    ("opened", "name"),
+    [(Predictor, "grader_run"), pytest.param(Exported, "exported", marks=pytest.mark.slow)], ids=("run", "file"),
+)  # fmt: skip
+def test_no_images_have_no_answers(opened, name, request):
+    model = opened(request.getfixturevalue(name))
+    answers = model.answer(model.blank(0), ALL)
+    assert answers.probabilities.shape == (0, 5) and answers.features is answers.maps is None
 
 
 def test_overlays_cost_no_further_pass(looking_run, photographs, tmp_path, monkeypatch):

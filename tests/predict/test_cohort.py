@@ -87,6 +87,7 @@ def test_two_runs_are_compared_on_a_cohort(run, clinic, phantom_set, tmp_path):
     assert [(one["run"], one["versus"], one["n"]) for one in pairs] == [(str(other), str(run), 39)]
 
 
+@pytest.mark.slow
 def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, refuses):
     with refuses("run.not_evaluated", run, clinic):
         foveal.report(run, on=clinic)

@@ -31,15 +31,9 @@ def killed_at(monkeypatch, number, done):
     monkeypatch.setattr(os, "replace", killing)
 
 
-@pytest.mark.parametrize(
-    ("ending", "done"),
-    [
-        ("csv", False),
-        pytest.param("csv", True, marks=pytest.mark.slow),
-        pytest.param("jsonl", False, marks=pytest.mark.slow),
-        pytest.param("jsonl", True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [False, True])
+@ENDINGS
 def test_every_replacement_may_fail(looking_run, photographs, tmp_path, monkeypatch, ending, done):
     (photographs / "letter.png").write_text("Dear colleague")
     monkeypatch.setattr(model, "BATCH", 1)

@@ -5,8 +5,17 @@ import torch
 from foveal.losses.grading import regression_logits
 from foveal.metrics import confusion_matrix, quadratic_kappa
 from foveal.readout.calibration import fit_steps, stepped
-from foveal.readout.cutoffs import SHRINK, choose_cutoffs, fit_cutoffs, gained, out_of_fold, shrunk_cutoffs
-from foveal.readout.decisions import cut, expected_grades, half_way
+from foveal.readout.decisions import (
+    SHRINK,
+    choose_cutoffs,
+    cut,
+    expected_grades,
+    fit_cutoffs,
+    gained,
+    half_way,
+    out_of_fold,
+    shrunk_cutoffs,
+)
 
 
 def shrunk(n, seed, share=0.5):

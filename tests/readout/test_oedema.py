@@ -2,11 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foveal.evaluate.operating import severity
-from foveal.evaluate.patients import measure_patients
-from foveal.readout.oedema import is_oedema, oedema_of
+from foveal.evaluate.operating import measure_patients, severity
 from foveal.readout.readout import Readout
-from foveal.readout.referral import Referral
+from foveal.readout.referral import Referral, is_oedema, oedema_of
 from foveal.readout.scales import Scale
 
 
