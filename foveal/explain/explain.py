@@ -122,7 +122,7 @@ def _write_maps(
     config: ExplainConfig, holding: Sequence[Path], sets: Sequence[Path], explainer: Explainer, folder: Path
 ) -> list[dict[str, Any]]:
     """Write a map of each picture as soon as it is read; earlier maps are deleted once a picture was readable."""
-    photographs, predictor = list(list_photographs(holding)), explainer.predictor
+    photographs, predictor = list_photographs(holding), explainer.predictor
     worst = [picture for path in sets for picture in from_set(path, config.split, predictor)]
     entries: list[dict[str, Any]] = []
     with progress_bar("explain", len(worst) + len(photographs)) as bar:

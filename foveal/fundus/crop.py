@@ -34,20 +34,12 @@ class Disc:
     found: bool
 
 
-def whole_frame(width: int, height: int) -> Disc:
-    """Return the smallest square around a whole frame of `width` x `height` px, centred, as not found."""
+def whole_frame(width: int, height: int, cut: bool = False) -> Disc:
+    """Return the centred square around a frame of `width` x `height` px, or the one within it (`cut`), as not found."""
     if width < 1 or height < 1:
         raise FovealError("image.array", f"a frame of {width} x {height} px", expected="at least 1 x 1 px")
-    return _square(width, height, max(width, height))
-
-
-def middle_square(width: int, height: int) -> Disc:
-    """Return the largest square within a frame of `width` x `height` px, centred, as not found."""
-    return _square(width, height, min(width, height))
-
-
-def _square(width: int, height: int, side: float) -> Disc:
-    return Disc((width - side) / 2, (height - side) / 2, float(side), float(side), found=False)
+    side = (min if cut else max)(width, height)
+    return Disc((width - side) / 2, (height - side) / 2, side, side, found=False)
 
 
 def crop_square(pixels: np.ndarray, disc: Disc, size: int) -> np.ndarray:

@@ -31,7 +31,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from foveal.errors import FovealError
 from foveal.fundus.header import (
-    COMPLAINTS,
     DAMAGED,
     DICOM_ENDINGS,
     MAXIMUM_PIXELS,
@@ -41,6 +40,7 @@ from foveal.fundus.header import (
     orientation_of,
     read_header,
     reader_of,
+    refusing_damage,
 )
 from foveal.fundus.jpeg import decode_jpeg
 from foveal.fundus.tiff import decode_tiff, rgb_of
@@ -92,9 +92,11 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     if isinstance(header, JpegImageFile):
         factor = next((factor for factor in (8, 4, 2) if -(-min(header.size) // factor) >= minimum), 1)
         stored = decode_jpeg(data, factor)
+    elif (found := _with_opencv(data) if _suits_opencv(data, header) else None) is not None:
+        stored = found
     else:
-        found = _with_opencv(data) if _suits_opencv(data, header) else None
-        stored = _with_pillow(data, type(header)) if found is None else found
+        with refusing_damage():
+            stored = rgb_of(type(header)(BytesIO(data)))
     width, height = header.size if orientation < 5 else header.size[::-1]
     return Decoded(_upright(stored, orientation), width, height)
 
@@ -106,7 +108,8 @@ def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarr
     """
     check_pixels(*image.size, most_pixels)
     orientation = orientation_of(image)  # as the header has it; loading a PNG could find another one at its end
-    return _upright(_rgb_of(image), orientation)
+    with refusing_damage():
+        return _upright(rgb_of(image), orientation)
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -169,23 +172,6 @@ def _with_opencv(data: bytes) -> np.ndarray | None:
     except cv2.error:
         return None  # Pillow may read it, or gives the reason
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-
-
-def _with_pillow(data: bytes, reader: type[ImageFile.ImageFile]) -> np.ndarray:
-    """Return `[h, w, 3]` RGB of the file's own depth, not rotated; refuse what is truncated."""
-    try:
-        image = reader(BytesIO(data))
-    except COMPLAINTS as error:
-        raise FovealError("image.damaged", DAMAGED) from error
-    return _rgb_of(image)
-
-
-def _rgb_of(image: Image.Image) -> np.ndarray:
-    """Return `[h, w, 3]` RGB of the picture's own depth, not rotated; refuse what is truncated."""
-    try:
-        return rgb_of(image)
-    except COMPLAINTS as error:
-        raise FovealError("image.damaged", DAMAGED) from error
 
 
 def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:

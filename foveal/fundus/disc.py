@@ -10,8 +10,9 @@ not change: those graders have to see the squares that they were trained on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -50,22 +51,24 @@ class _Region(NamedTuple):
     low: np.ndarray  # x, y of the corner of the window in which an outline can be seen,
     high: np.ndarray  # and of the opposite corner
 
+    @property
+    def points(self) -> np.ndarray:
+        """Enough points of the outline to fit a shape to."""
+        return self.outline[:: len(self.outline) // _OUTLINE_POINTS + 1]
+
 
 def find_disc(pixels: np.ndarray) -> Disc:
     """Find the rectangle around the retinal disc, or the square around the frame where no disc is plausible.
 
     `pixels`: uint8 `[h, w, C]`; the brightest channel counts. Raises FovealError for other arrays.
     """
-    check_array(pixels)
-    grey = _analysed(pixels)
-    return _as_disc(_best_shape(grey), grey, pixels)
+    # The corners of a disc that the frame cuts off all around are small, hence the low percentile.
+    return _best(pixels, 0.3, True, _shape_of, _CERTAIN + _MOSTLY_ON)
 
 
 def find_circle(pixels: np.ndarray) -> Disc:
     """Like `find_disc`, but only a circle counts as a disc, and none is looked for in the corners of a full frame."""
-    check_array(pixels)
-    grey = _analysed(pixels)
-    return _as_disc(_best_circle(grey), grey, pixels)
+    return _best(pixels, 1, False, _circle_of, _CERTAIN)
 
 
 def _analysed(pixels: np.ndarray) -> np.ndarray:
@@ -78,9 +81,24 @@ def _analysed(pixels: np.ndarray) -> np.ndarray:
     return cv2.medianBlur(cv2.resize(np.ascontiguousarray(brightest), size, interpolation=cv2.INTER_AREA), 3)
 
 
-def _as_disc(shape: np.ndarray | None, grey: np.ndarray, pixels: np.ndarray) -> Disc:
-    """The rectangle around a shape of the copy, in px of the picture."""
-    height, width = pixels.shape[:2]
+def _best(
+    pixels: np.ndarray, darkest: float, straight: bool, judge: Callable[[_Region], tuple[Any, float]], enough: float
+) -> Disc:
+    """The rectangle around the shape with the best score over all levels, in px of the picture.
+
+    `darkest`, `straight`: of `_thresholds` and `_bright_region`; `judge`: gives shape and score; `enough`: a score with
+    which no other level is tried.
+    """
+    check_array(pixels)
+    grey, (height, width) = _analysed(pixels), pixels.shape[:2]
+    shape, best = None, 0.0
+    for threshold in _thresholds(grey, darkest):
+        region = _bright_region(grey > threshold, straight)
+        found, score = judge(region) if region else (None, 0.0)
+        if score > best:
+            shape, best = found, score
+        if score > enough:
+            break
     if shape is None:
         return whole_frame(width, height)
     # x, y: pixel indices are 0.5 below centres; a, b: to outer edges
@@ -116,29 +134,13 @@ def _bright_region(bright: np.ndarray, straight: bool) -> _Region | None:
     return _Region(mask, border, outline, low, high) if len(outline) >= _LEAST_POINTS else None
 
 
-def _best_shape(grey: np.ndarray) -> np.ndarray | None:
-    """Return x, y, a, b of the most plausible disc over all levels, or None."""
-    best, best_score = None, 0.0
-    for threshold in _thresholds(grey, 0.3):  # the corners of a disc that the frame cuts off all around are small
-        region = _bright_region(grey > threshold, straight=True)
-        if region is None:
-            continue
-        shape, score = _shape_of(region)
-        if score > best_score:
-            best, best_score = shape, score
-        if score > _CERTAIN + _MOSTLY_ON:
-            break
-    return best
-
-
 def _shape_of(region: _Region) -> tuple[np.ndarray | None, float]:
     """The circle or ellipse of a region, and its score: support (at most `_CERTAIN`) + share of the outline on it."""
-    points = region.outline[:: len(region.outline) // _OUTLINE_POINTS + 1]
-    circle = fit_circle(points)
+    circle = fit_circle(region.points)
     score = 0.0 if circle is None else _score(circle, region, _LEAST_ON_CIRCLE) + _CIRCLE_BONUS
     if score > _CERTAIN + _MOSTLY_ON + 2 * _CIRCLE_BONUS:  # no ellipse can be better by enough
         return circle, score
-    ellipse = fit_ellipse(points, _THINNEST)
+    ellipse = fit_ellipse(region.points, _THINNEST)
     other = 0.0 if ellipse is None else _score(ellipse, region, _LEAST_ON_ELLIPSE)
     return (circle, score) if score > max(other, _CIRCLE_BONUS) else (ellipse, other)
 
@@ -168,22 +170,13 @@ def _is_filled(shape: np.ndarray, mask: np.ndarray) -> bool:
     return bool(spilt <= _MOST_SPILL and mask[distance < (1 - _RIM) ** 2].mean() >= _LEAST_FILLED)
 
 
-def _best_circle(grey: np.ndarray) -> np.ndarray | None:
-    """Return x, y, r, r of the most plausible circle over all levels, or None."""
-    best, best_support = None, _LEAST_SUPPORT
-    for threshold in _thresholds(grey, 1):
-        region = _bright_region(grey > threshold, straight=False)
-        if region is None:
-            continue
-        circle = fit_circle(region.outline[:: len(region.outline) // _OUTLINE_POINTS + 1])
-        if circle is None or not _is_disc(circle, region):
-            continue
-        supported = support(circle, region.outline, region.low, region.high)
-        if supported > best_support:
-            best, best_support = circle, supported
-        if supported > _CERTAIN:
-            break
-    return best
+def _circle_of(region: _Region) -> tuple[np.ndarray | None, float]:
+    """The circle of a region, and its support; 0 if it cannot be a disc."""
+    circle = fit_circle(region.points)
+    if circle is None or not _is_disc(circle, region):
+        return None, 0.0
+    supported = support(circle, region.outline, region.low, region.high)
+    return circle, supported if supported > _LEAST_SUPPORT else 0.0
 
 
 def _is_disc(circle: np.ndarray, region: _Region) -> bool:

@@ -95,8 +95,7 @@ def detail(square: np.ndarray, side: int, neighbourhood: float, framed: bool = T
     grey = _without_frame(grey) if framed else grey
     way = cv2.INTER_AREA if side < len(grey) else cv2.INTER_LINEAR
     small = cv2.resize(grey, (side, side), interpolation=way).astype(np.float32)
-    middle = small[side // 4 : -(side // 4), side // 4 : -(side // 4)]
-    seen = cv2.erode((small > DARK * np.median(middle)).astype(np.float32), np.ones((3, 3), np.uint8))
+    seen = cv2.erode((small > DARK * middle_level(small)).astype(np.float32), np.ones((3, 3), np.uint8))
 
     def blurred(picture: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(picture, (0, 0), neighbourhood, borderType=cv2.BORDER_REFLECT)
@@ -138,20 +137,31 @@ def from_text(texts: Sequence[str]) -> np.ndarray:
     return digits.astype(np.int8) - np.int8(_LEVELS + 1)
 
 
-def _without_frame(grey: np.ndarray) -> np.ndarray:
-    """Cut away the wide dark frame of a picture that was prepared without a search for discs. uint8 `[S, S]`."""
-    size = len(grey)
-    dark = DARK * np.median(grey[size // 4 : -(size // 4), size // 4 : -(size // 4)])
+def middle_level(grey: np.ndarray) -> float:
+    """The median of the middle of a square `[S, S]`."""
+    quarter = len(grey) // 4
+    return float(np.median(grey[quarter:-quarter, quarter:-quarter]))
+
+
+def lit_box(grey: np.ndarray, dark: float) -> tuple[slice, slice]:
+    """The rows and columns of uint8 `[S, S]` that are brighter than `dark`, without specks; all if there are none."""
     bright = (grey > dark).astype(np.uint8)
     columns, rows = (
-        np.flatnonzero(cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) > _SPECK * size) for axis in (0, 1)
+        np.flatnonzero(cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) > _SPECK * len(grey))
+        for axis in (0, 1)
     )
-    ends = [(int(lines[0]), int(lines[-1]) + 1) for lines in (rows, columns) if len(lines)]
-    side = max((last - first for first, last in ends), default=size)
-    if len(ends) < 2 or side > _FRAMED * size:
+    if not len(rows) or not len(columns):
+        return slice(0, len(grey)), slice(0, len(grey))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _without_frame(grey: np.ndarray) -> np.ndarray:
+    """Cut away the wide dark frame of a picture that was prepared without a search for discs. uint8 `[S, S]`."""
+    rows, columns = lit_box(grey, DARK * middle_level(grey))
+    side = max(rows.stop - rows.start, columns.stop - columns.start)
+    if side > _FRAMED * len(grey):
         return grey
-    (top, bottom), (left, right) = ends
-    top, left = (top + bottom - side) // 2, (left + right - side) // 2
+    top, left = (rows.start + rows.stop - side) // 2, (columns.start + columns.stop - side) // 2
     padded = cv2.copyMakeBorder(grey, side, side, side, side, cv2.BORDER_CONSTANT, value=0)
     return padded[top + side : top + 2 * side, left + side : left + 2 * side]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from PIL import Image, ImageFile
@@ -44,9 +46,20 @@ ENDINGS = (
 )  # fmt: skip
 START = 132  # bytes at the beginning of a file that tell its kind
 # What Pillow raises for files that break their format; the last one for a GIF whose frame is larger than its screen.
-COMPLAINTS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+COMPLAINTS = (OSError, SyntaxError, ValueError, KeyError, struct.error, Image.DecompressionBombError)
 
 DAMAGED = "truncated or damaged"
+
+
+@contextmanager
+def refusing_damage() -> Iterator[None]:
+    """Turn what Pillow raises for files that break their format into FovealError image.damaged."""
+    try:
+        yield
+    except FovealError:
+        raise
+    except COMPLAINTS as error:
+        raise FovealError("image.damaged", f"{DAMAGED}, or a rare variant of its format") from error
 
 
 def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.ImageFile:
@@ -59,11 +72,10 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.Im
         what = "a HEIC picture; save it as JPEG or PNG first, in Python with the package pillow-heif"
         raise FovealError("image.unsupported", what)
     if reader is None:
-        raise FovealError("image.not_a_picture", f"not a picture (known formats: {KNOWN})")
-    try:
+        what = "a ZIP archive; unpack it first" if start.startswith(b"PK\3\4") else "not a picture"
+        raise FovealError("image.not_a_picture", f"{what} (known formats: {KNOWN})")
+    with refusing_damage():
         image = reader(file)
-    except COMPLAINTS as error:
-        raise FovealError("image.damaged", f"{DAMAGED}, or a rare variant of its format") from error
     check_pixels(*image.size, most_pixels)
     return image
 
@@ -107,6 +119,6 @@ def orientation_of(image: Image.Image) -> int:
     try:
         # The method of the base class: that for PNG decodes the whole picture to look for an EXIF block at the end.
         orientation = Image.Image.getexif(image).get(0x0112)
-    except (OSError, SyntaxError, ValueError, KeyError, struct.error):
+    except COMPLAINTS:
         return 1  # the picture may be fine although its EXIF block is damaged
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

@@ -16,7 +16,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import COMPLAINTS, DAMAGED
+from foveal.fundus.header import DAMAGED, refusing_damage
 
 _SLACK = 8  # bytes that libjpeg reads ahead
 _MARK = re.compile(rb"\xff[^\x00\xff]")  # in compressed data, 0xFF is followed by 0
@@ -45,15 +45,13 @@ def decode_jpeg(data: bytes, factor: int = 1) -> np.ndarray:
     start, end = _compressed(data)
     # Zeros are read as more blocks by a decoder that has lost its place, and ignored by all others.
     file = _InTwoParts(data[:end] + bytes(64 * _SLACK) + _END if start else data)
-    try:
+    with refusing_damage():
         image = JpegImageFile(file)
         if factor > 1:
             image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
         file.asked, file.stops = 0, (end - _SLACK, end + 2 * _SLACK)
         image.load()
         pixels = np.asarray(image.convert("RGB"))
-    except COMPLAINTS as error:
-        raise FovealError("image.damaged", DAMAGED) from error
     if start and not file.stops[0] <= file.asked < file.stops[1]:
         raise FovealError("image.damaged", f"{DAMAGED}: its compressed data does not fit its size")
     return pixels

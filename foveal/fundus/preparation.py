@@ -24,15 +24,7 @@ import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus import quality
-from foveal.fundus.crop import (
-    Disc,
-    blacken_surround,
-    check_array,
-    crop_square,
-    inscribed,
-    middle_square,
-    whole_frame,
-)
+from foveal.fundus.crop import Disc, blacken_surround, check_array, crop_square, inscribed, whole_frame
 from foveal.fundus.decode import decode
 from foveal.fundus.disc import find_circle, find_disc
 from foveal.fundus.header import MAXIMUM_PIXELS
@@ -149,8 +141,7 @@ def locate(pixels: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, Di
         disc = disc if darkened is pixels else find(darkened)
         if disc.found:
             return darkened, disc
-    rows, columns = pixels.shape[:2]
-    return pixels, (whole_frame if preparation.fit == "pad" else middle_square)(columns, rows)
+    return pixels, whole_frame(pixels.shape[1], pixels.shape[0], preparation.fit == "cut")
 
 
 def _finish(

@@ -77,29 +77,39 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
         "field": view.field,  # share of the disc that is in the frame
         # Is this a photograph of a retina at all?
         "retina": _retina(_features(view, texture, disc.found))
-        if view.lit.mean() > _LEAST_LIT and (disc.found or not _is_composed(frame))
+        if view.lit.mean() > _LEAST_LIT and not _is_composed(frame, disc.found)
         else 0.0,
     }
     return {name: round(float(value), 1 if name in ("red", "green", "blue") else 4) for name, value in values.items()}
 
 
-def _is_composed(frame: np.ndarray) -> bool:
-    """Whether a picture without a disc is no camera's: a blank, a drawing, a page, or several pictures in one.
+def _is_composed(frame: np.ndarray, found: bool) -> bool:
+    """Whether a picture is no camera's: several pictures in one, or without a disc a blank, a drawing or a page.
 
     `frame`: uint8 `[h, w, 3]`. The limits are in quality.toml.
     """
     limits, scale = _KNOWN["composed"], _COMPOSED_SIDE / max(frame.shape[:2])
     size = [max(2, round(scale * side)) for side in frame.shape[1::-1]]  # of a strip, two pixels are left
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    values = small.astype(np.int16)
-    down, across = np.abs(np.diff(values, axis=0))[:, :-1], np.abs(np.diff(values, axis=1))[:-1]
     brightest, darkest = small.max(axis=2), small.min(axis=2)
+    shown = brightest > limits["black"]
+    if max(_parts(shown), _parts(darkest < limits["white"])) > 1:
+        return True
+    if found:
+        return False
+    down, across = _steps(small.astype(np.int16))
     flat = (np.maximum(down, across).max(axis=2) <= 1) & (brightest[:-1, :-1] > _NEAR_BLACK)
-    lines = float((across[..., 1] > limits["line"]).mean())
-    _, _, width, height = cv2.boundingRect((brightest > limits["black"]).astype(np.uint8))
-    several = max(_parts(brightest > limits["black"]), _parts(darkest < limits["white"])) > 1
+    blurred = _steps(cv2.GaussianBlur(small.astype(np.float32), (0, 0), limits["blur"]))
+    smooth = (np.maximum(*blurred).max(axis=2) <= limits["slope"]) & (brightest[:-1, :-1] > _LIT)
+    _, _, width, height = cv2.boundingRect(shown.astype(np.uint8))
+    shares = {"flat": flat.mean(), "smooth": smooth.mean(), "lines": (across[..., 1] > limits["line"]).mean()}
     long = max(width, height) > limits["long"] * min(width, height)
-    return several or long or float(flat.mean()) > limits["flat"] or lines > limits["lines"]
+    return long or any(share > limits[name] for name, share in shares.items())
+
+
+def _steps(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each pixel of `[h, w, 3]` is from the one below it, and from the next: `[h - 1, w - 1, 3]` each."""
+    return np.abs(np.diff(picture, axis=0))[:, :-1], np.abs(np.diff(picture, axis=1))[:-1]
 
 
 def _parts(mask: np.ndarray) -> int:

@@ -20,15 +20,19 @@ from PIL import Image, _imaging
 from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import COMPLAINTS, DAMAGED, check_pixels
+from foveal.fundus.header import COMPLAINTS, DAMAGED, check_pixels, refusing_damage
 from foveal.fundus.jpeg import decode_jpeg
 
+Tags = Mapping[int, tuple[int, ...]]
 _MOST_PAGES = 64  # of which the largest is looked for
-_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 258, 259, 262, 277, 284
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
 _REDUCED, _INSIDE = 254, 330  # whether a page is a thumbnail, and pages inside it
 _PLACES = (273, 279, 324, 325)  # offsets and byte counts of strips and of tiles
-_LAYOUT = (_WIDTH, 257, _COMPRESSION, _PHOTOMETRIC, 266, 274, 278, 317, 322, 323)  # what else a decoder has to know
-_JPEG, _DEFLATE, _TABLES = 7, (8, 32946), 347
+# What else a decoder has to know, and the defaults of what may be missing.
+_LAYOUT = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 266, 274, _SAMPLES, 278, _PLANAR, 317, 322, 323)
+_USUAL = {_BITS: (1,), _SAMPLES: (1,), _PLANAR: (1,)}
+_JPEG, _PACKBITS, _DEFLATE, _TABLES = 7, 32773, (8, 32946), 347
+_YCBCR = 6
 # Pillow would refuse this kind while it reads the header, before `_planes` turns it into another one.
 OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 
@@ -46,23 +50,19 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
     A smaller page before the photograph is a thumbnail of it. Raises FovealError: image.damaged, .too_large (more than
     `most_pixels`) or .unsupported.
     """
-    try:
-        with TiffImageFile(BytesIO(data)) as image:
-            _go_to_largest(image)
-            check_pixels(*image.size, most_pixels)
-            if image.tag_v2.get(_REDUCED, 0) == 1 and _INSIDE in image.tag_v2:
-                raise FovealError("image.unsupported", "a raw file of a camera, whose photograph only other tools read")
-            tags = {tag: _numbers(image.tag_v2[tag]) for tag in (*_LAYOUT, *_PLACES) if tag in image.tag_v2}
-            _check_parts(data, tags, image.tag_v2.get(_TABLES, b""))
-            bits, samples = _numbers(image.tag_v2.get(_BITS, 1)), _numbers(image.tag_v2.get(_SAMPLES, 1))[0]
-            apart = samples > 1 and _numbers(image.tag_v2.get(_PLANAR, 1)) == (2,)
-            if set(bits) == {16} and (apart or tags[_PHOTOMETRIC] == (0,)):
-                stored = _planes(data, tags, samples if apart else 1)
-            else:
-                stored = _whole(data, image, tags, bits, samples)
-    except (*COMPLAINTS, KeyError, struct.error) as error:
-        raise FovealError("image.damaged", f"{DAMAGED}, or a rare variant of its format") from error
-    return stored
+    with refusing_damage(), TiffImageFile(BytesIO(data)) as image:
+        _go_to_largest(image)
+        check_pixels(*image.size, most_pixels)
+        if image.tag_v2.get(_REDUCED, 0) == 1 and _INSIDE in image.tag_v2:
+            raise FovealError("image.unsupported", "a raw file of a camera, whose photograph only other tools read")
+        found = {tag: _numbers(image.tag_v2[tag]) for tag in (*_LAYOUT, *_PLACES) if tag in image.tag_v2}
+        tags = _USUAL | found
+        _check_parts(data, tags, image.tag_v2.get(_TABLES, b""))
+        deep, samples = set(tags[_BITS]) == {16}, tags[_SAMPLES][0]
+        if deep and (tags[_PHOTOMETRIC] == (0,) or (samples > 1 and tags[_PLANAR] == (2,))):
+            return _planes(data, tags)
+        pixels = rgb_of(image)
+        return _deep_colours(data, tags) if deep and samples >= 3 else pixels
 
 
 def _go_to_largest(image: TiffImageFile) -> None:
@@ -81,32 +81,46 @@ def _go_to_largest(image: TiffImageFile) -> None:
     image.seek(best)
 
 
-def _check_parts(data: bytes, tags: Mapping[int, tuple[int, ...]], tables: bytes) -> None:
-    """Refuse strips and tiles whose checksum is wrong, and JPEGs in them that are damaged; libtiff ignores both."""
+def _check_parts(data: bytes, tags: Tags, tables: bytes) -> None:
+    """Refuse strips and tiles whose checksum or length is wrong, and JPEGs that are damaged; libtiff ignores these."""
     offsets, counts = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in ((273, 324), (279, 325)))
-    for offset, count in zip(offsets, counts, strict=True):
-        part = data[offset : offset + count]
-        if tags[_COMPRESSION][0] == _JPEG:
+    parts = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
+    compression = tags[_COMPRESSION][0]
+    if compression == _JPEG:
+        for part in parts:
             decode_jpeg(part[:2] + tables[2:-2] + part[2:], 8)
-        elif tags[_COMPRESSION][0] in _DEFLATE:
-            try:
+    damaged = False
+    if compression in _DEFLATE:
+        try:
+            for part in parts:
                 zlib.decompress(part)
-            except zlib.error as error:
-                raise FovealError("image.damaged", DAMAGED) from error
+        except zlib.error:
+            damaged = True
+    elif compression == _PACKBITS and 273 in tags and {*tags[_BITS]} <= {8, 16} and tags[_PHOTOMETRIC][0] != _YCBCR:
+        bits = sum(tags[_BITS]) if len(tags[_BITS]) > 1 else tags[_BITS][0] * tags[_SAMPLES][0]
+        damaged = sum(map(_unpacked_length, parts)) != tags[_WIDTH][0] * tags[_HEIGHT][0] * bits // 8
+    if damaged:
+        raise FovealError("image.damaged", DAMAGED)
 
 
-def _whole(
-    data: bytes, image: TiffImageFile, tags: Mapping[int, tuple[int, ...]], bits: tuple[int, ...], samples: int
-) -> np.ndarray:
-    """The page as Pillow reads it; 16-bit colours as OpenCV does, after Pillow found no damage."""
-    image.load()
-    if samples >= 3 and set(bits) == {16}:
-        page = _with_header(data, {**tags, _BITS: bits, _SAMPLES: (samples,), **({338: (2,)} if samples == 4 else {})})
-        pixels = cv2.imdecode(np.frombuffer(page, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if pixels is None:
-            raise FovealError("image.unsupported", "16-bit colours in a rare variant of TIFF")
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return rgb_of(image)
+def _unpacked_length(packed: bytes) -> int:
+    """How many bytes PackBits data stands for: runs of a byte, its count in front, or of bytes as they are."""
+    at = length = 0
+    while at < len(packed):
+        head = packed[at]
+        size, count = (head + 2, head + 1) if head < 128 else (2, 257 - head) if head > 128 else (1, 0)
+        at += size
+        length += count if at <= len(packed) else 0  # a byte of padding at the end
+    return length
+
+
+def _deep_colours(data: bytes, tags: Tags) -> np.ndarray:
+    """uint16 `[h, w, 3]` of 16-bit colours, as OpenCV reads them."""
+    page = _with_header(data, {**tags, **({338: (2,)} if tags[_SAMPLES] == (4,) else {})})
+    pixels = cv2.imdecode(np.frombuffer(page, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if pixels is None:
+        raise FovealError("image.unsupported", "16-bit colours in a rare variant of TIFF")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
@@ -117,9 +131,10 @@ def rgb_of(image: Image.Image) -> np.ndarray:
     return np.stack([pixels] * 3, axis=-1) if deep else pixels
 
 
-def _planes(data: bytes, tags: Mapping[int, tuple[int, ...]], planes: int) -> np.ndarray:
+def _planes(data: bytes, tags: Tags) -> np.ndarray:
     """uint16 `[h, w, 3]` of a page with 16-bit planes of their own, or of one that counts from white."""
-    grey = {**tags, _BITS: (16,), _SAMPLES: (1,), _PHOTOMETRIC: (1,)}
+    planes = tags[_SAMPLES][0] if tags[_PLANAR] == (2,) else 1
+    grey = {**tags, **_USUAL, _BITS: (16,), _PHOTOMETRIC: (1,)}
     found = []
     for plane in range(min(planes, 3)):
         for tag in _PLACES:
@@ -136,7 +151,7 @@ def _planes(data: bytes, tags: Mapping[int, tuple[int, ...]], planes: int) -> np
     return np.stack((found if len(found) == 3 else found[:1] * 3), axis=-1)
 
 
-def _with_header(data: bytes, tags: Mapping[int, tuple[int, ...]]) -> bytes:
+def _with_header(data: bytes, tags: Tags) -> bytes:
     """A TIFF of one page: the bytes of another one, and a directory of these tags behind them."""
     order = "<" if data[:2] == b"II" else ">"
     start = len(data) + len(data) % 2

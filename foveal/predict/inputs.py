@@ -7,30 +7,34 @@
     list.csv           a table as `prepare` reads it, with a column file, path, image, id_code, … or without a header
     DATA               a prepared set
 
-Photographs are read one by one; only their names are all in memory.
+Photographs are read one by one; only their names are all in memory. Rows of a list, and members of an archive, that
+repeat a name get rows of their own: NAME (2), NAME (3), …
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
 from foveal.errors import FovealError
 from foveal.fundus.header import START, is_picture
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.source import PICTURES, TABLES, list_pictures
+from foveal.sources.source import PICTURES, TABLES, list_pictures, say_left_out
 from foveal.sources.tables import read_rows, usual_columns
 
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")  # of several, the first here counts
-LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive; the size in its header may be wrong
+LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive
+_HIDDEN = re.compile(r"(?:^|[/\\])(?:\.+[^./\\]|__MACOSX[/\\])")  # names of members of an archive
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,6 @@ def sort_inputs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     for path in paths:
         if not path.exists() and not _matches(path):
             raise FovealError("image.missing", f"{path}: no such file or folder, and no match for a pattern")
-        if path.suffix.lower() == ".zip" and path.is_file() and not is_zipfile(path):
-            raise FovealError("file.damaged", f"{path} is not a zip archive, or is truncated", fix="copy it again")
     sets = [path for path in paths if is_prepared(path)]
     return [path for path in paths if path not in sets], sets
 
@@ -72,14 +74,9 @@ def is_prepared(path: Path) -> bool:
     return (path / "records.csv").is_file()
 
 
-def list_photographs(paths: Sequence[Path]) -> Iterator[Photograph]:
+def list_photographs(paths: Sequence[Path]) -> list[Photograph]:
     """The photographs at the paths, each once, in the order of the paths; FovealError if a path has none."""
-    seen: set[str] = set()
-    for path in paths:
-        for photograph in _below(path):
-            if photograph.id not in seen:
-                seen.add(photograph.id)
-                yield photograph
+    return list({photograph.id: photograph for path in paths for photograph in _below(path)}.values())
 
 
 def _below(path: Path) -> Iterator[Photograph]:
@@ -92,7 +89,9 @@ def _below(path: Path) -> Iterator[Photograph]:
     elif path.suffix.lower() == ".zip":
         yield from _members(path)
     elif path.suffix.lower() in TABLES:
-        yield from map(Photograph.at, _listed(path))
+        listed = list(map(Photograph.at, _listed(path)))
+        for photograph, name in zip(listed, _distinct(photograph.id for photograph in listed), strict=True):
+            yield replace(photograph, id=name)
     else:
         yield Photograph.at(path)
 
@@ -102,62 +101,67 @@ def _matches(pattern: Path) -> list[str]:
     return sorted(glob.glob(str(pattern), recursive=True)) if glob.has_magic(str(pattern)) else []  # noqa: PTH207
 
 
+def _distinct(names: Iterable[str]) -> list[str]:
+    """The names, of which repeated ones end in (2), (3), …"""
+    found: dict[str, None] = {}
+    for name in names:
+        ways = chain([name], (f"{name} ({number})" for number in count(2)))
+        found[next(way for way in ways if way not in found)] = None
+    return list(found)
+
+
 def _members(archive: Path) -> Iterator[Photograph]:
     try:
-        with ZipFile(archive) as opened:
-            names = sorted(name for name in opened.namelist() if _is_picture(opened, name))
+        opened, entries = _opened(archive, *_stamp(archive))
+        shown = [name for name, info in entries.items() if not info.is_dir() and not _HIDDEN.search(name)]
+        pictures = sorted(name for name in shown if _is_picture(opened, entries[name]))
     except (BadZipFile, OSError, ValueError) as error:
-        what = f"{archive} cannot be read as a zip archive ({error})"
-        raise FovealError("file.damaged", what, fix="copy it again") from error
-    if not names:
-        expected = f"files that end in {', '.join(PICTURES)}"
-        raise FovealError("image.none", f"{archive} contains no pictures", expected=expected)
+        raise FovealError("file.damaged", f"{archive} is no zip archive: {error}", fix="copy it again") from error
+    if not pictures:
+        raise FovealError("image.none", f"{archive} contains no pictures")
+    say_left_out(archive, (PurePosixPath(name).suffix.lower() for name in {*shown} - {*pictures}))
     # A name such as ../../x.jpg is harmless: members are unpacked to memory only.
-    yield from (Photograph.at(archive, name) for name in names)
+    yield from (Photograph.at(archive, name) for name in pictures)
 
 
-def _is_picture(archive: ZipFile, name: str) -> bool:
-    """Whether a member has the ending of a picture or begins like one, and is not hidden."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    hidden = any(part.startswith(".") and part.strip(".") for part in path.parts) or "__MACOSX" in path.parts
-    if hidden or name.endswith("/"):
-        return False
-    if path.suffix.lower() in PICTURES:
+def _is_picture(archive: ZipFile, info: ZipInfo) -> bool:
+    """Whether a member has the ending of a picture or begins like one."""
+    if PurePosixPath(info.filename).suffix.lower() in PICTURES:
         return True
     try:
-        with archive.open(name) as stream:
+        with archive.open(info) as stream:
             return is_picture(stream.read(START))
     except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         return False
 
 
 @lru_cache(maxsize=8)
-def _opened(archive: Path, inode: int, size: int, changed: int) -> ZipFile:
-    """An open archive: its index is read once, and several threads can read members.
+def _opened(archive: Path, *stamp: int) -> tuple[ZipFile, dict[str, ZipInfo]]:
+    """An open archive and its members: its index is read once, and several threads can read members."""
+    opened = ZipFile(archive)
+    return opened, dict(zip(_distinct(opened.namelist()), opened.infolist(), strict=True))
 
-    inode, size, changed: identify the file, so that a replaced file is opened again.
-    """
-    return ZipFile(archive)
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Numbers that change if a file is replaced."""
+    there = file.stat()
+    return there.st_ino, there.st_size, there.st_mtime_ns
 
 
 def _unpacked(archive: Path, member: str) -> bytes:
-    too_large = FovealError("image.too_large", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
     try:
-        there = archive.stat()
-        opened = _opened(archive, there.st_ino, there.st_size, there.st_mtime_ns)
-        if opened.getinfo(member).file_size > LARGEST_MEMBER:
-            raise too_large
-        with opened.open(member) as stream:
-            data = stream.read(LARGEST_MEMBER + 1)
+        opened, entries = _opened(archive, *_stamp(archive))
+        size = entries[member].file_size  # if it is wrong, the checksum is, too
+        if size > LARGEST_MEMBER:
+            raise FovealError("image.too_large", f"more than {LARGEST_MEMBER >> 20:,} MiB once unpacked")
+        with opened.open(entries[member]) as stream:
+            return stream.read(size)
     except KeyError:
         raise FovealError("image.missing", "not in the archive any more, which has changed") from None
     except (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise FovealError("image.damaged", f"cannot be unpacked: {error}") from error
     except RuntimeError as error:  # zipfile raises it for an encrypted member
         raise FovealError("image.encrypted", "encrypted; unpack the archive with its password first") from error
-    if len(data) > LARGEST_MEMBER:
-        raise too_large
-    return data
 
 
 def _listed(table: Path) -> list[Path]:
@@ -167,7 +171,9 @@ def _listed(table: Path) -> list[Path]:
     absolute names are not worth that: they are files that are gone.
     """
     folder, names = table.parent, _names_in(table)
-    found = {name: file for name in names if (file := _as_written(folder, name)) is not None}
+    # A backslash is itself, or else a slash.
+    ways = ((name, folder / way) for name in names for way in (name.replace("\\", "/"), name))
+    found = {name: file for name, file in ways if is_file(file)}
     missing = [name for name in names if name not in found]
     if missing and not (found and all(Path(name).is_absolute() for name in missing)):
         found |= _searched(table, missing, bool(found))
@@ -188,17 +194,8 @@ def _names_in(table: Path) -> list[str]:
     return [name for name in rows[columns[0]] if name]
 
 
-def _as_written(folder: Path, name: str) -> Path | None:
-    """The file of this name, in which a backslash is itself or a slash; None if there is none."""
-    files = (folder / name, folder / name.replace("\\", "/"))
-    return next(filter(is_file, files), None)
-
-
 def _searched(table: Path, names: list[str], others: bool) -> dict[str, Path]:
-    """The pictures below the folder of a list that its missing names mean, as far as there are any.
-
-    FovealError if a name means several, or if none means any and there are no `others`.
-    """
+    """The pictures below the folder of a list that its missing names mean; `others`: whether it also names files."""
     try:
         pictures = list_pictures(table.parent)
     except FovealError:

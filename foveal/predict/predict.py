@@ -162,7 +162,7 @@ def _tables_of_photographs(
 ) -> Iterator[pd.DataFrame]:
     if not paths:
         return
-    photographs = list(list_photographs(paths))  # only once, since folders may be large and on a network
+    photographs = list_photographs(paths)  # only once, since folders may be large and on a network
     listed = (photograph for photograph in photographs if photograph.id not in done)
     if config.ray:
         tables = tables_on_ray(listed, runs, config.device, config.tta, config.ray)

@@ -37,8 +37,8 @@ _MANY_PAIRS, _CANDIDATE_OF_MANY = 2_000_000_000, 0.7
 # strangers reach 0.55, and second photographs of one eye start at 0.67. Where all is haze, almost all pairs above it
 # are copies; between 0.59 and 0.63 half of them are.
 CONFIRMED = 0.63
-# Turned and cropped copies of 600 photographs reach 0.69, and strangers, who have many views to agree in, 0.6.
-_CONFIRMED_VIEW = 0.66
+# Turned and cropped copies of 600 photographs reach 0.69. Strangers have many views to agree in, and reach 0.67.
+_CONFIRMED_VIEW = 0.68
 
 _COARSE, _FINE = (64, 2.0, 30), (128, 3.0, 15)  # side in px, neighbourhood in px of that side, most iterations
 _HOPELESS = 0.42  # agreement after the coarse alignment; half of the strangers stay below, no copy of 1,000 under 0.45

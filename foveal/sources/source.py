@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -116,7 +116,7 @@ def list_pictures(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise FovealError("source.missing", f"there is no folder {root}")
-    found, seen, others = [], set(), Counter[str]()
+    found, seen, others = [], set(), list[str]()
     for folder, below, names in os.walk(root, onerror=_warn_closed, followlinks=True):
         real = os.path.realpath(folder)
         below[:] = [] if real in seen else sorted(name for name in below if name[0] != ".")  # where to walk next
@@ -126,14 +126,20 @@ def list_pictures(root: Path) -> list[Path]:
             if file.suffix.lower() in PICTURES or _begins_like_picture(file):
                 found.append(file)
             elif file.suffix.lower() not in TABLES:
-                others[file.suffix.lower() or "without ending"] += 1
+                others.append(file.suffix.lower())
     if not found:
         raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
-    if others:
-        listed = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
-        unpack = "; unpack archives first" if ".zip" in others else ""
-        say(f"  left out of {root}, since they are no pictures: {listed}{unpack}")
+    say_left_out(root, others)
     return sorted(found)
+
+
+def say_left_out(place: Path, endings: Iterable[str]) -> None:
+    """Print how many files of a folder or an archive are no pictures, from the endings of their names."""
+    counts = Counter(ending or "without ending" for ending in endings)
+    if counts:
+        listed = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
+        unpack = "; unpack archives first" if ".zip" in counts else ""
+        say(f"  left out of {place}, since they are no pictures: {listed}{unpack}")
 
 
 def _begins_like_picture(file: Path) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from foveal.fundus.crop import Disc, blacken_surround, crop_square, middle_square, whole_frame
+from foveal.fundus.crop import Disc, blacken_surround, crop_square, whole_frame
 
 
 def test_whole_frame_is_centred() -> None:
@@ -72,7 +72,7 @@ def test_a_squeezed_disc_becomes_round() -> None:
 
 
 def test_the_middle_is_the_largest_square_within_a_frame() -> None:
-    assert middle_square(300, 200) == Disc(50, 0, 200, 200, found=False)
+    assert whole_frame(300, 200, cut=True) == Disc(50, 0, 200, 200, found=False)
 
 
 def test_white_at_the_edge_is_made_black_and_white_in_the_eye_stays() -> None:

@@ -101,6 +101,16 @@ def test_damaged_strips_are_refused_without_a_message(picture, refuses, capfd, c
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_damaged_length_of_a_run_is_refused(picture, refuses):
+    data = bytearray(saved(picture, "TIFF", compression="packbits"))
+    start = Image.open(BytesIO(data)).tag_v2[273][0]
+    assert np.array_equal(decode(bytes(data), 1000).pixels, picture)
+    for length in (data[start] - 1, data[start] + 1, 255):
+        data[start] = length
+        with refuses("image.damaged"):
+            decode(bytes(data), 1000)
+
+
 @pytest.mark.parametrize("minimum", [1, 1000])
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"restart_marker_rows": 1}, {"optimize": True}])
 def test_a_damaged_jpeg_is_refused_without_a_message(picture, refuses, capfd, options, minimum):

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.fundus.views import AS_IT_IS, CROPPED, TURNED, VIEWS, rounded, show, view_fingerprints
+from foveal.fundus.fingerprint import lit_box
+from foveal.fundus.views import AS_IT_IS, CROPPED, TURNED, VIEWS, boxed, rounded, show, view_fingerprints
 from foveal.sources.phantom import draw_phantom
 
 
@@ -42,11 +43,14 @@ def test_forms_of_views(photograph):
     assert view_fingerprints(photograph).shape == (len(VIEWS), 254)
     assert view_fingerprints(np.zeros((64, 64, 1), np.uint8), AS_IT_IS).tolist() == np.zeros((2, 254)).tolist()
     assert show(photograph, TURNED[3]).shape == (128, 128, 1)
-    whole = cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)
-    np.testing.assert_array_equal(show(photograph, CROPPED[0], -1, 1)[..., 0], whole[::-1])
+    np.testing.assert_array_equal(show(photograph, CROPPED[0], -1, 1), show(photograph, CROPPED[0])[::-1])
 
 
-def test_a_part_of_the_square_is_its_middle(photograph):
-    part = next(view for view in CROPPED if view.across == view.down == 0.69)
-    middle = cv2.resize(cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)[20:108, 20:108], (128, 128))
-    assert np.abs(show(photograph, part)[..., 0].astype(int) - middle).mean() < 2
+def test_a_part_is_the_middle_of_what_the_frame_shows(photograph):
+    grey = cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)[..., None]
+    grey[:20] = grey[100:] = 0
+    rows, columns = lit_box(grey[..., 0], 5)
+    assert (rows.start, rows.stop) == (20, 100)
+    box, part = boxed(grey), next(view for view in CROPPED if view.across == view.down == 0.7)
+    assert np.abs(box[..., 0].astype(int) - cv2.resize(grey[rows, columns], (128, 128))).mean() < 2
+    assert np.abs(show(grey, part)[..., 0].astype(int) - cv2.resize(box[19:109, 19:109], (128, 128))).mean() < 2

@@ -23,7 +23,10 @@ def run(grader_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory):
-    """labels.csv (id_code, patient, eye, diagnosis) beside 40 photographs of 20 patients that no run has seen."""
+    """labels.csv (id_code, patient, eye, diagnosis) beside 40 photographs of 20 patients that no run has seen.
+
+    Two more files are copies of the first.
+    """
     folder, random, rows = tmp_path_factory.mktemp("clinic"), np.random.default_rng(77), []
     (folder / "photos").mkdir()
     for number in range(40):
@@ -32,6 +35,9 @@ def clinic(tmp_path_factory):
         cv2.imwrite(str(folder / "photos" / f"{patient:02d}_{side}.png"), image[..., ::-1])
         grade = "" if number == 39 else number % 5
         rows.append({"id_code": f"{patient:02d}_{side}", "patient": patient, "eye": "LR"[side], "diagnosis": grade})
+    for copy in ("00_2", "00_3"):
+        shutil.copy(folder / "photos" / "00_0.png", folder / "photos" / f"{copy}.png")
+        rows.append(rows[0] | {"id_code": copy})
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     return folder
 
@@ -41,9 +47,9 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     found = read_json(foveal.evaluate(run, on=clinic / "labels.csv"))
     folder = folder_of(run, clinic / "labels.csv")
     table = pd.read_csv(folder / "predictions.csv", dtype={"id": str, "group": str})
-    assert folder == run / "cohorts" / clinic.name and len(table) == 40
-    assert (table["split"] == "test").sum() == 39 and set(table["eye"]) == {"left", "right"}
-    assert found["about"]["images"] == 39 and found["about"]["groups"] == 20
+    assert folder == run / "cohorts" / clinic.name and len(table) == 42
+    assert (table["split"] == "test").sum() == 41 and set(table["eye"]) == {"left", "right"}
+    assert found["about"]["images"] == 41 and found["about"]["groups"] == 20
     assert found["about"]["classes"] == own["about"]["classes"]
     assert (found["patients"]["patients"], found["eyes"]["eyes"]) == (20, 39)
     assert {group["value"] for group in found["subgroups"]} == {"left", "right"}
@@ -84,7 +90,7 @@ def test_two_runs_are_compared_on_a_cohort(run, clinic, phantom_set, tmp_path):
     other = foveal.train(phantom_set, out=tmp_path / "other", encoder="small_conv", epochs=1, batch_size=8, seed=3)
     foveal.evaluate(other, on=clinic, versus=[run])
     pairs = json.loads((folder_of(other, clinic) / "comparison.json").read_text())
-    assert [(one["run"], one["versus"], one["n"]) for one in pairs] == [(str(other), str(run), 39)]
+    assert [(one["run"], one["versus"], one["n"]) for one in pairs] == [(str(other), str(run), 41)]
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import json
+import shutil
 import zipfile
 
 import pandas as pd
@@ -61,6 +62,26 @@ def test_members_of_archives_are_graded_in_memory_whatever_they_are_called(grade
     alone = pd.read_csv(foveal.predict(grader_run, photographs / "0.png", out=tmp_path / "q.csv"))
     assert table["p0"][0] == str(alone["p0"][0])
     assert not (tmp_path / "escaped.png").exists() and not (tmp_path.parent / "escaped.png").exists()
+
+
+def test_each_copy_of_a_photograph_has_its_row(grader_run, photographs, tmp_path, capsys):
+    (photographs / "sub").mkdir()
+    names = ["0.png", "copy.png", "copy.PNG", "copy", "sub/0.png"]
+    for name in names[1:]:
+        shutil.copy(photographs / "0.png", photographs / name)
+    (photographs / "list.csv").write_text("\n".join(["file", *names, "0.png", "0.png", "1.png"]))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as writer, pytest.warns(UserWarning, match="Duplicate"):
+        for name in [*names, "0.png"]:
+            writer.write(photographs / "0.png", name)
+        writer.write(photographs / "1.png", "0.png")  # the third of this name is another photograph
+        writer.writestr("notes.txt", "no picture")
+    expected = {photographs: 7, photographs / "list.csv": 8, tmp_path / "all.zip": 7}
+    for number, (source, rows) in enumerate(expected.items()):
+        table = pd.read_csv(foveal.predict(grader_run, source, out=tmp_path / f"{number}.csv"))
+        assert len(table) == rows and table["id"].is_unique and (table["answer"] == "graded").all()
+        other = table["id"].str.endswith(("/1.png", "/2.png", "zip/0.png (3)"))
+        assert table.loc[~other, "p0"].nunique() == 1 and table.loc[~other, "p0"].iloc[0] not in set(table["p0"][other])
+    assert "1 .txt" in capsys.readouterr().out
 
 
 def test_json_lines_say_the_same(grader_run, photographs, tmp_path):

@@ -2,7 +2,10 @@
 
 import csv
 import io
+import re
 import shutil
+import warnings
+import zipfile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -75,7 +78,9 @@ def test_any_table(tmp_path, files, rest, columns, separator, ending, encoding, 
     except FovealError as error:
         assert error.what
     try:
-        assert len(list(list_photographs(sort_inputs([root / "labels.csv"])[0]))) <= len(files)
+        listed = list_photographs(sort_inputs([root / "labels.csv"])[0])
+        assert len(listed) == sum(bool(name.strip() or ending) for name in files)
+        assert len({photograph.id for photograph in listed}) == len(listed)
     except FovealError as error:
         assert error.what
 
@@ -92,6 +97,25 @@ def test_any_folder(tmp_path, files, options):
     else:
         shown = [file for file in there if not any(p.startswith(".") for p in file.relative_to(tmp_path / "set").parts)]
         assert len(table) == len(shown) and table["id"].is_unique
+
+
+@EXAMPLES
+@given(names=st.lists(NAMES, min_size=1, max_size=6))
+def test_any_archive(tmp_path, names):
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "all.zip", "w") as writer:
+        warnings.simplefilter("ignore")  # of repeated names
+        for name in names:
+            writer.writestr(f"{name}.png", b"x")
+    with zipfile.ZipFile(tmp_path / "all.zip") as reader:
+        shown = [
+            name for name in reader.namelist() if not any(p.strip(".")[:1] != p[:1] for p in re.split(r"[/\\]", name))
+        ]
+    try:
+        listed = list_photographs([tmp_path / "all.zip"])
+    except FovealError as error:
+        assert error.code == "image.none" and not shown
+    else:
+        assert len(listed) == len(shown) and {photograph.source() for photograph in listed} == {b"x"}
 
 
 @EXAMPLES
