@@ -21,17 +21,13 @@ _WHITE, _LEAST_WHITE = 245, 0.2  # grey level of a white surround, and the share
 
 @dataclass(frozen=True)
 class Disc:
-    """The rectangle around a retinal disc, in pixels of the picture it was found in.
+    """The rectangle around a retinal disc, in pixels of the picture it was found in."""
 
-    `left`, `top`: its corner, which lies outside the frame where the disc is cut off. `width`, `height`: > 0, equal
-    unless the disc is an ellipse. `found`: False where no disc was found and the rectangle is that of the whole frame.
-    """
-
-    left: float
+    left: float  # its corner, which lies outside the frame where the disc is cut off
     top: float
-    width: float
+    width: float  # > 0; equal to the height unless the disc is an ellipse
     height: float
-    found: bool
+    found: bool  # False where no disc was found and the rectangle is that of the whole frame
 
 
 def whole_frame(width: int, height: int, cut: bool = False) -> Disc:
@@ -72,12 +68,11 @@ def overlap(disc: Disc, height: int, width: int) -> tuple[tuple[slice, slice], t
 
 
 def blacken_surround(pixels: np.ndarray, darkest_rim: int = 0) -> np.ndarray:
-    """Turn the white surround of some exports black; return the same array where there is none.
+    """Turn the white surround of some exports black, and two pixels more, where JPEG leaves a grey rim.
 
-    `pixels` and result: uint8 `[h, w, 3]`. White that does not reach the edge of the frame stays: it is in the eye.
-    Two pixels more than the white turn black, because JPEG leaves a grey rim, unless their darkest channel is below
-    `darkest_rim`: then they are part of the eye. A flash can reach the edge too, so this is only for pictures in which
-    no disc was found.
+    `pixels` and result: uint8 `[h, w, 3]`; the same array where there is none. White that does not reach the edge
+    stays, and of the rim what has a channel below `darkest_rim`: both are in the eye. A flash can reach the edge, too,
+    so this is only for pictures in which no disc was found.
     """
     check_array(pixels)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])

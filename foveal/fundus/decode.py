@@ -1,19 +1,15 @@
 """Read one photograph into upright 8-bit RGB, with no more pixels than are needed.
 
-Folders of clinics hold 16-megapixel JPEGs that become squares of 256 px. A JPEG decoder can leave out the fine
-frequencies and return a half, a quarter or an eighth of each side in a fraction of the time. `decode` asks for the
-largest such reduction that still keeps the side the caller needs.
-
-Pillow reads the header, so that a file is checked before memory is spent on it. JPEG (jpeg.py), TIFF (tiff.py) and
-DICOM (dicom.py, which needs pydicom) have readers of their own, which notice damage that the decoders hide. Of the
-others, OpenCV decodes what it reads correctly, and Pillow the rest.
+A JPEG decoder can return a half, a quarter or an eighth of each side in a fraction of the time; `decode` asks for the
+smallest that still has the side the caller needs. Pillow reads the header, so that a file is checked before memory is
+spent on it. JPEG, TIFF and DICOM have readers of their own, which notice damage that the decoders hide. Of the others,
+OpenCV decodes what it reads correctly, and Pillow the rest.
 Colour profiles are ignored: fundus cameras rarely embed one, and a grader learns from raw values.
 """
 
 from __future__ import annotations
 
 import warnings
-import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -30,18 +26,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import (
-    DAMAGED,
-    DICOM_ENDINGS,
-    MAXIMUM_PIXELS,
-    START,
-    check_pixels,
-    is_dicom,
-    orientation_of,
-    read_header,
-    reader_of,
-    refusing_damage,
-)
+from foveal.fundus.header import MAXIMUM_PIXELS, START, check_pixels, is_dicom, orientation_of, read_header, undamaged
 from foveal.fundus.jpeg import decode_jpeg
 from foveal.fundus.tiff import decode_tiff, rgb_of
 
@@ -53,23 +38,19 @@ warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata, without 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One photograph: upright pixels, and its size before any reduction.
+    """One photograph: upright pixels, and its size before any reduction."""
 
-    `pixels`: uint8 `[h, w, 3]`, RGB. `width`, `height`: of the original in px, after EXIF orientation.
-    """
-
-    pixels: np.ndarray
-    width: int
+    pixels: np.ndarray  # uint8 [h, w, 3], RGB
+    width: int  # of the original in px, after EXIF orientation
     height: int
 
 
 def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: int = MAXIMUM_PIXELS) -> Decoded:
     """Read a photograph as upright RGB; JPEGs are reduced by 2, 4 or 8, as far as `minimum` allows.
 
-    `source`: a file, or the bytes of one; `name`: the file name of bytes (its ending shows a DICOM file that lacks the
-    signature). `minimum`: smallest acceptable short side of the result, in px; smaller photographs are not enlarged.
-    Grey and palette pictures become RGB, alpha is dropped, an animation gives its first frame, and 16-bit values are
-    scaled to 8 bits (see `_to_eight_bits`).
+    `source`: a file, or the bytes of one; `name`: of bytes (its ending shows a DICOM file that lacks the signature).
+    `minimum`: smallest acceptable short side of the result, in px; smaller photographs are not enlarged.
+    Grey and palette pictures become RGB, alpha is dropped, an animation gives its first frame, 16 bits become 8.
 
     Raises FovealError with a short reason without the file name: image.missing, .empty, .not_a_file, .not_a_picture,
     .damaged, .too_large (more than `most_pixels`), .unsupported, .unavailable (another attempt may work), or one of
@@ -80,13 +61,10 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
     with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:
         data, header = _read(file, suffix.lower(), most_pixels)
-    if header is None:
+    if header is None or isinstance(header, TiffImageFile):
         from foveal.fundus.dicom import read_dicom  # pydicom takes long to import
 
-        pixels = read_dicom(data, most_pixels)
-        return Decoded(pixels, pixels.shape[1], pixels.shape[0])
-    if isinstance(header, TiffImageFile):
-        pixels = _upright(decode_tiff(data, most_pixels), 1)
+        pixels = _upright((read_dicom if header is None else decode_tiff)(data, most_pixels), 1)
         return Decoded(pixels, pixels.shape[1], pixels.shape[0])
     orientation = orientation_of(header)
     if isinstance(header, JpegImageFile):
@@ -95,7 +73,7 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     elif (found := _with_opencv(data) if _suits_opencv(data, header) else None) is not None:
         stored = found
     else:
-        with refusing_damage():
+        with undamaged():
             stored = rgb_of(type(header)(BytesIO(data)))
     width, height = header.size if orientation < 5 else header.size[::-1]
     return Decoded(_upright(stored, orientation), width, height)
@@ -108,7 +86,7 @@ def pixels_of(image: Image.Image, most_pixels: int = MAXIMUM_PIXELS) -> np.ndarr
     """
     check_pixels(*image.size, most_pixels)
     orientation = orientation_of(image)  # as the header has it; loading a PNG could find another one at its end
-    with refusing_damage():
+    with undamaged():
         return _upright(rgb_of(image), orientation)
 
 
@@ -132,7 +110,7 @@ def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageF
         if not start:
             raise FovealError("image.empty", "empty file")
         file.seek(0)
-        if is_dicom(start) or (suffix in DICOM_ENDINGS and reader_of(start) is None):
+        if is_dicom(start, suffix):
             return file.read(), None
         header = read_header(file, start, most_pixels)
         file.seek(0)
@@ -145,23 +123,10 @@ def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageF
 
 def _suits_opencv(data: bytes, header: ImageFile.ImageFile) -> bool:
     """Whether OpenCV decodes a file as Pillow does; FovealError for a PNG whose checksums are wrong."""
-    if isinstance(header, PngImageFile):
-        _check_png(data)
+    if isinstance(header, PngImageFile):  # OpenCV fills what is missing with grey, or prints a message
+        with undamaged():
+            PngImageFile(BytesIO(data)).verify()
     return not isinstance(header, AvifImageFile | Jpeg2KImageFile | PpmImageFile)
-
-
-def _check_png(data: bytes) -> None:
-    """FovealError for a PNG that is cut off or damaged: OpenCV fills the rest with grey, or prints a message."""
-    at, view = 8, memoryview(data)
-    while at + 12 <= len(data):
-        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
-        behind = at + 8 + length
-        if kind[:1].isupper() and zlib.crc32(view[at + 4 : behind]) != int.from_bytes(data[behind : behind + 4]):
-            break
-        if kind == b"IEND":
-            return
-        at = behind + 4
-    raise FovealError("image.damaged", DAMAGED)
 
 
 def _with_opencv(data: bytes) -> np.ndarray | None:
@@ -175,11 +140,9 @@ def _with_opencv(data: bytes) -> np.ndarray | None:
 
 
 def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Scale whole numbers to 0..255 by the smallest of 8, 12 and 16 bits that holds the brightest value.
-
-    Some cameras store 12 bits in 16-bit files without saying so; read as 16 bits such a photograph is black. No true
-    16-bit photograph has its brightest point below 1/16 of the range.
-    """
+    """Scale whole numbers to 0..255 by the smallest of 8, 12 and 16 bits that holds the brightest value."""
+    # Some cameras store 12 bits in 16-bit files without saying so; read as 16 bits such a photograph is black. No true
+    # 16-bit photograph has its brightest point below 1/16 of the range.
     if pixels.dtype == np.uint8:
         return pixels
     brightest = int(pixels.max()) if pixels.dtype.kind in "iu" and pixels.min() >= 0 else -1

@@ -1,9 +1,7 @@
 """Read the picture, a pseudonym of the patient, and the eye from a DICOM file.
 
-Fundus cameras export DICOM (Ophthalmic Photography 8 and 16 bit) with the patient's name and birth date in it. Only
-the elements listed here are parsed; the others are skipped, so they cannot end up in a table or a message. Of the
-patient's number only a hash is kept. This is no anonymisation: the hash is a plain SHA-256 without a secret, so whoever
-has it can find a short number by hashing all of them.
+Only the elements listed here are parsed: names and birth dates cannot end up in a table or a message. Of the patient's
+number only a hash is kept. This is no anonymisation: it has no secret, so whoever has it finds a short number.
 
 pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed files. Other compressions, such as
 JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
@@ -60,10 +58,9 @@ def patient_and_eye(file: Path) -> tuple[str, str]:
 
 
 def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:
-    """Return the first frame of a DICOM file as uint8 `[h, w, 3]` RGB.
+    """Return the first frame of a DICOM file, with or without preamble, as uint8 `[h, w, 3]` RGB.
 
-    Grey pictures are scaled to 8 bits by their rescale slope and window where they have one, else by their stored
-    bits; MONOCHROME1 is inverted; palettes and YBR become RGB. `data`: the whole file, with or without preamble.
+    Grey pictures are scaled to 8 bits by their rescale slope and window where they have one, else by their stored bits.
     Raises FovealError: package.missing (pydicom), image.no_pixels, .damaged, .too_large (more than `most_pixels`),
     .compression (no installed package reads it), .unsupported (colours).
     """
@@ -131,11 +128,9 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
 
 
 def _from_jpeg(frame: bytes, meaning: str) -> tuple[np.ndarray, str]:
-    """The values of a JPEG frame of 8 bits, and their colour space.
-
-    The JPEG says itself whether its colours are YCbCr, by its markers, the names of its channels, or because two of
-    them are stored at half size. Where it does not, `meaning` decides, unless black proves it wrong.
-    """
+    """The values of a JPEG frame of 8 bits, and their colour space."""
+    # The JPEG says itself whether its colours are YCbCr, by its markers, the names of its channels, or because two of
+    # them are stored at half size. Where it does not, `meaning` decides, unless black proves it wrong.
     parts = segments(frame)
     start = next(start for kind, start, _ in parts if 0xC0 <= kind <= 0xC2)
     if frame[start + 5] == 1:

@@ -1,8 +1,7 @@
-"""Find the retinal disc in a photograph: a circle, or the ellipse that squeezing makes of it.
+"""Find the retinal disc in a photograph: a circle, or the upright ellipse that squeezing to a square makes of it.
 
-A fundus camera shows the retina as a bright disc on black. Many data sets were squeezed to a square, so that the disc
-is an upright ellipse. No single threshold separates disc and background in dark, hazy and overexposed photographs, so a
-few are tried. At each, the outline of the largest bright region is compared with a circle and with an ellipse (rim.py).
+No single threshold separates disc and background in dark, hazy and overexposed photographs, so a few are tried. At
+each, the outline of the largest bright region is compared with a circle and with an ellipse (rim.py).
 
 `find_circle` accepts circles only. It is the finder of sets and graders from before ellipses could be found, and must
 not change: those graders have to see the squares that they were trained on.
@@ -84,11 +83,7 @@ def _analysed(pixels: np.ndarray) -> np.ndarray:
 def _best(
     pixels: np.ndarray, darkest: float, straight: bool, judge: Callable[[_Region], tuple[Any, float]], enough: float
 ) -> Disc:
-    """The rectangle around the shape with the best score over all levels, in px of the picture.
-
-    `darkest`, `straight`: of `_thresholds` and `_bright_region`; `judge`: gives shape and score; `enough`: a score with
-    which no other level is tried.
-    """
+    """The rectangle around the shape that `judge` gives the best score, over all levels until one is `enough`."""
     check_array(pixels)
     grey, (height, width) = _analysed(pixels), pixels.shape[:2]
     shape, best = None, 0.0
@@ -180,11 +175,9 @@ def _circle_of(region: _Region) -> tuple[np.ndarray | None, float]:
 
 
 def _is_disc(circle: np.ndarray, region: _Region) -> bool:
-    """Whether a circle can be a disc, by size and centre, and a region is that disc, not an ellipse that touches it.
-
-    Only a disc ends where the circle ends on two opposite sides; shadows may hide one such pair. Where the frame cuts
-    off both pairs, all of the outline must agree.
-    """
+    """Whether a circle can be a disc, by size and centre, and a region is that disc, not an ellipse that touches it."""
+    # Only a disc ends where the circle ends on two opposite sides; shadows may hide one such pair. Where the frame cuts
+    # off both pairs, all of the outline must agree.
     if not _LEAST_RADIUS * region.high.min() < circle[2] < _LARGEST_RADIUS * region.high.max():
         return False
     ends = np.array([circle[:2] - circle[2], circle[:2] + circle[2]])  # [first or last, x or y], like the next line

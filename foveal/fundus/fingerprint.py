@@ -1,13 +1,13 @@
 """Fingerprints: 254 small numbers that hardly change when a photograph is saved again, shrunk or cropped a little.
 
-Fundus photographs look alike at a coarse scale: a bright disc, a brighter spot, a dark macula. The vessels tell them
-apart. So brightness is levelled first (each pixel less the mean of its neighbourhood, divided by its spread), the rim
-and everything dark is left out, and a cosine transform keeps the wavelengths at which the larger vessels are spaced.
-Mirroring a picture changes the sign of its horizontally odd waves and nothing else. With E and O the similarities of
-the even and the odd halves, E + O compares two pictures, and E - O compares one with the mirror image of the other.
+Fundus photographs look alike at a coarse scale; the vessels tell them apart. So brightness is levelled first (each
+pixel less the mean of its neighbourhood, divided by its spread), the rim and everything dark is left out, and a cosine
+transform keeps the wavelengths at which the larger vessels are spaced. Mirroring changes the sign of its horizontally
+odd waves and nothing else. With E and O the similarities of the even and the odd halves, E + O compares two pictures,
+and E - O compares one with the mirror image of the other.
 
-The low frequencies of a cosine transform as a fingerprint: Zauner, "Implementation and benchmarking of perceptual
-image hash functions" (2010). Here each keeps its magnitude, in four bits: by signs alone, different eyes look alike.
+After Zauner, "Implementation and benchmarking of perceptual image hash functions" (2010). Here each number keeps its
+magnitude, in four bits: by signs alone, different eyes look alike.
 """
 
 from __future__ import annotations
@@ -86,10 +86,9 @@ def parities() -> tuple[np.ndarray, np.ndarray]:
 def detail(square: np.ndarray, side: int, neighbourhood: float, framed: bool = True) -> np.ndarray:
     """Level a picture until only its detail is left: local mean 0, local spread 1, and 0 in the background.
 
-    `square`: uint8 `[S, S, 3 or 1]`; `side`: of the result in px; `neighbourhood`: its standard deviation in px of
-    the result; `framed`: cut a wide dark frame away first. Returns float32 `[side, side]` in -2..2. No mean includes
-    the background (normalised convolution: Knutsson and Westin, 1993); otherwise the edge of the disc would be the
-    strongest detail.
+    `square`: uint8 `[S, S, 3 or 1]`; `neighbourhood`: its standard deviation in px of the result; `framed`: cut a wide
+    dark frame away first. Returns float32 `[side, side]` in -2..2. No mean includes the background (normalised
+    convolution: Knutsson and Westin, 1993); otherwise the edge of the disc would be the strongest detail.
     """
     grey = square[..., 0] if square.shape[2] == 1 else cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
     grey = _without_frame(grey) if framed else grey

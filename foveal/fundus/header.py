@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -45,15 +46,15 @@ ENDINGS = (
     ".mpo", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pnm", ".pbm", ".avif", ".heic", ".heif", *DICOM_ENDINGS,
 )  # fmt: skip
 START = 132  # bytes at the beginning of a file that tell its kind
-# What Pillow raises for files that break their format; the last one for a GIF whose frame is larger than its screen.
-COMPLAINTS = (OSError, SyntaxError, ValueError, KeyError, struct.error, Image.DecompressionBombError)
+# What decoders raise for files that break their format; the last one for a GIF whose frame is larger than its screen.
+COMPLAINTS = (OSError, SyntaxError, ValueError, KeyError, struct.error, zlib.error, Image.DecompressionBombError)
 
 DAMAGED = "truncated or damaged"
 
 
 @contextmanager
-def refusing_damage() -> Iterator[None]:
-    """Turn what Pillow raises for files that break their format into FovealError image.damaged."""
+def undamaged() -> Iterator[None]:
+    """Turn what decoders raise for files that break their format into FovealError image.damaged."""
     try:
         yield
     except FovealError:
@@ -74,7 +75,7 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.Im
     if reader is None:
         what = "a ZIP archive; unpack it first" if start.startswith(b"PK\3\4") else "not a picture"
         raise FovealError("image.not_a_picture", f"{what} (known formats: {KNOWN})")
-    with refusing_damage():
+    with undamaged():
         image = reader(file)
     check_pixels(*image.size, most_pixels)
     return image
@@ -101,9 +102,10 @@ def _brands(start: bytes) -> set[bytes]:
     return {start[at : at + 4] for at in range(8, min(int.from_bytes(start[:4]), len(start)), 4)}
 
 
-def is_dicom(start: bytes) -> bool:
-    """Whether a file that starts like this is DICOM: by its signature, or by a first element if that is missing."""
-    return start[128:132] == b"DICM" or bool(_FIRST_ELEMENT.match(start))
+def is_dicom(start: bytes, suffix: str = "") -> bool:
+    """Whether a file that starts like this is DICOM: by its signature, its first element, or else its ending."""
+    found = start[128:132] == b"DICM" or bool(_FIRST_ELEMENT.match(start))
+    return found or (suffix in DICOM_ENDINGS and reader_of(start) is None)
 
 
 def is_picture(start: bytes) -> bool:
@@ -116,8 +118,7 @@ def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or unreadable."""
     if isinstance(image, TiffImageFile):
         return 1  # both decoders rotate a TIFF themselves
-    try:
-        # The method of the base class: that for PNG decodes the whole picture to look for an EXIF block at the end.
+    try:  # the method of the base class: that for PNG decodes the whole picture to look for an EXIF block at the end
         orientation = Image.Image.getexif(image).get(0x0112)
     except COMPLAINTS:
         return 1  # the picture may be fine although its EXIF block is damaged

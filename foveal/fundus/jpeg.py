@@ -16,7 +16,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import DAMAGED, refusing_damage
+from foveal.fundus.header import DAMAGED, undamaged
 
 _SLACK = 8  # bytes that libjpeg reads ahead
 _MARK = re.compile(rb"\xff[^\x00\xff]")  # in compressed data, 0xFF is followed by 0
@@ -45,7 +45,7 @@ def decode_jpeg(data: bytes, factor: int = 1) -> np.ndarray:
     start, end = _compressed(data)
     # Zeros are read as more blocks by a decoder that has lost its place, and ignored by all others.
     file = _InTwoParts(data[:end] + bytes(64 * _SLACK) + _END if start else data)
-    with refusing_damage():
+    with undamaged():
         image = JpegImageFile(file)
         if factor > 1:
             image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
@@ -73,10 +73,7 @@ def segments(data: bytes) -> list[tuple[int, int, int]]:
 
 
 def _compressed(data: bytes) -> tuple[int, int]:
-    """Where the compressed data of a file with a single scan begins and ends; (0, 0) for other files.
-
-    Raises FovealError where a marker is inside it, or restart markers are out of order.
-    """
+    """Where the compressed data of a file with a single scan begins and ends; (0, 0) for other files."""
     parts = {marker: (start, end) for marker, start, end in segments(data)}
     frame = next((parts[kind] for kind in (0xC0, 0xC1) if kind in parts), None)
     if frame is None or 0xDA not in parts or frame[0] + 6 > len(data):
@@ -84,7 +81,7 @@ def _compressed(data: bytes) -> tuple[int, int]:
     scan = parts[0xDA]
     if data[scan[0]] != data[frame[0] + 5]:  # the components are in several scans
         return 0, 0
-    expected = 0
+    expected = 0  # restart marker; a marker inside the data, or one out of order, is damage
     for mark in _MARK.finditer(data, scan[1]):
         kind = data[mark.start() + 1]
         if 0xD0 <= kind <= 0xD7 and 0xDD in parts:

@@ -44,9 +44,8 @@ def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarra
     factor = -(-LEAST_SIDE // min(frame.shape[:2]))
     if factor > 1:
         frame = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        square = Disc(
-            square.left * factor, square.top * factor, square.width * factor, square.height * factor, square.found
-        )
+        left, top, width, height = (factor * value for value in (square.left, square.top, square.width, square.height))
+        square = Disc(left, top, width, height, square.found)
     strength, level = _strength(frame.shape[:2], square, heat, retina)
     if not strength.any():
         return frame

@@ -6,8 +6,8 @@
 because none is better on every camera: compare them on a camera that is not in the training set.
 
     mask         black outside the disc: removes a burnt-in date, a notch, a ragged rim
-    local-mean   each pixel less the mean around it (Graham 2015)
-    clahe        contrast raised tile by tile (Zuiderveld 1994)
+    local-mean   each pixel less the mean around it
+    clahe        contrast raised tile by tile
     green        the green channel alone, where vessels and blood stand out most
 """
 
@@ -78,21 +78,15 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One picture, ready to be stored or graded.
+    """One picture, ready to be stored or graded."""
 
-    `pixels`: uint8 `[S, S, C]`, what the network sees. `width`, `height`: of the original in px.
-    `square`: uint8 `[S, S, 3]` RGB, the same crop before mask, enhancement and change of channels.
-    `flags`: words such as `no-disc`. `measures`: see quality.py; empty where nothing was measured. `file_sha256`: of
-    the file, where `prepare` read one.
-    """
-
-    pixels: np.ndarray
-    width: int
+    pixels: np.ndarray  # uint8 [S, S, C], what the network sees
+    width: int  # of the original in px
     height: int
-    square: np.ndarray
-    flags: tuple[str, ...] = ()
-    measures: dict[str, float] = field(default_factory=dict)
-    file_sha256: str = ""
+    square: np.ndarray  # uint8 [S, S, 3] RGB, the same crop before mask, enhancement and change of channels
+    flags: tuple[str, ...] = ()  # words such as `no-disc`
+    measures: dict[str, float] = field(default_factory=dict)  # see quality.py; empty where nothing was measured
+    file_sha256: str = ""  # where `prepare` read a file
 
 
 def prepare_file(
@@ -149,8 +143,7 @@ def _finish(
 ) -> Prepared:
     """Cut the square, measure and normalise it; original: width and height in px."""
     size = preparation.size
-    whole = frame.shape[:2] == (size, size) and (disc.left, disc.top, disc.width, disc.height) == (0, 0, size, size)
-    square = frame if whole else crop_square(frame, disc, size)
+    square = crop_square(frame, disc, size)
     flags: tuple[str, ...] = ("no-disc",) if preparation.crop != "none" and not disc.found else ()
     measures = quality.measure(square, disc, frame) if measured else {}
     if size >= quality.RELIABLE_FROM:
@@ -162,10 +155,9 @@ def _finish(
 
 
 def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", green: bool = False) -> np.ndarray:
-    """Apply the options to one square, in the order mask, enhancement, green channel.
+    """Apply the options to one square uint8 `[S, S, 3]`, in the order mask, enhancement, green channel.
 
-    `square`: uint8 `[S, S, 3]` RGB, which is not changed. Returns uint8 `[S, S, 3]`, or `[S, S, 1]` with `green`.
-    Raises FovealError for other arrays and for an `enhance` that is not in `ENHANCEMENTS`.
+    Returns uint8 `[S, S, 3]`, or `[S, S, 1]` with `green`. FovealError for other arrays and an unknown `enhance`.
     """
     check_array(square, (3,), square=True)
     if enhance not in ENHANCEMENTS:
@@ -180,11 +172,10 @@ def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", 
 
 
 def subtract_local_mean(square: np.ndarray) -> np.ndarray:
-    """Return 4 x (pixel - mean around it) + 128, clipped; 128 (no difference) outside the photograph.
+    """Return 4 x (pixel - mean around it) + 128, clipped; 128 outside the photograph. uint8 `[S, S, 3]`.
 
     The mean is Gaussian with sigma = 1/30 of the radius, over lit pixels only: otherwise the black surround makes a
-    bright rim, for which Graham cut off the outer tenth of the radius. `square` and result: uint8 `[S, S, 3]`.
-    Source: B. Graham, Kaggle Diabetic Retinopathy Detection competition report, 2015.
+    bright rim. Source: B. Graham, Kaggle Diabetic Retinopathy Detection competition report, 2015.
     """
     weights = (lit(square) & inscribed(len(square), _KEPT_RADIUS)).astype(np.float32)
     sigma = max(0.5, _SIGMA * len(square))
@@ -195,11 +186,7 @@ def subtract_local_mean(square: np.ndarray) -> np.ndarray:
 
 
 def _equalised(square: np.ndarray, green: bool) -> np.ndarray:
-    """Return the square with its lightness (of CIE Lab), or its green channel alone, equalised in 8 x 8 tiles.
-
-    `square` and result: uint8 `[S, S, 3]`; hues stay, and the surround becomes black.
-    Source: K. Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV, 1994.
-    """
+    """The square with its lightness, or its green channel alone, equalised in tiles (Zuiderveld 1994)."""
     picture, channel = (square.copy(), 1) if green else (cv2.cvtColor(square, cv2.COLOR_RGB2LAB), 0)
     equaliser = cv2.createCLAHE(_CLIP_LIMIT, _TILES)  # a new one each time: threads must not share it
     picture[..., channel] = equaliser.apply(np.ascontiguousarray(picture[..., channel]))

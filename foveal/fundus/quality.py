@@ -84,10 +84,7 @@ def measure(square: np.ndarray, disc: Disc, frame: np.ndarray) -> dict[str, floa
 
 
 def _is_composed(frame: np.ndarray, found: bool) -> bool:
-    """Whether a picture is no camera's: several pictures in one, or without a disc a blank, a drawing or a page.
-
-    `frame`: uint8 `[h, w, 3]`. The limits are in quality.toml.
-    """
+    """Whether a picture is no camera's: several pictures in one, or without a disc a blank, a drawing or a page."""
     limits, scale = _KNOWN["composed"], _COMPOSED_SIDE / max(frame.shape[:2])
     size = [max(2, round(scale * side)) for side in frame.shape[1::-1]]  # of a strip, two pixels are left
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -165,10 +162,8 @@ def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
 
 
 def _texture(view: _View) -> dict[str, float]:
-    """Texture of the green channel in the clear part, relative to the brightness around each pixel.
-
-    Green shows vessels best; at this size they are 1 to 3 px wide.
-    """
+    """Texture of the green channel in the clear part, relative to the brightness around each pixel."""
+    # Green shows vessels best; at this size they are 1 to 3 px wide.
     green = view.small[..., 1]
     weights = view.lit.astype(np.float32)
 

@@ -1,9 +1,8 @@
 """Fit a circle or an ellipse to the outline of a bright region, and measure how much of it agrees.
 
-A shape is x, y, a, b: its centre, and half its width and height, in pixels; a circle has a = b. Ellipses are upright,
-because a picture is squeezed along its sides. Most of the outline of a photograph is an arc of one shape; the rest is
-a notch that marks the orientation, a shadow or a flash. So shapes are drawn through few points of the outline, the one
-that most of the outline agrees with is kept (RANSAC: Fischler and Bolles, 1981) and refined by least squares.
+A shape is x, y, a, b: its centre, and half its width and height, in pixels; a circle has a = b. Ellipses are upright.
+Notches, shadows and flashes lie in the outline, too: so shapes are drawn through few of its points, and the one that
+most of the outline agrees with is kept (RANSAC: Fischler and Bolles, 1981) and refined by least squares.
 """
 
 from __future__ import annotations
@@ -114,10 +113,8 @@ def _quarters(count: int) -> np.ndarray:
 
 
 def _ellipses_through(points: np.ndarray) -> np.ndarray:
-    """Return x, y, a, b of the upright ellipses through four points each, `[n, 4, 2]`; other conics are left out.
-
-    Solves A x² + C y² + D x + E y = 1, which has no solution for an ellipse through the origin.
-    """
+    """Return x, y, a, b `[n, 4]` of the upright ellipses through four points each, `[n, 4, 2]`; no other conics."""
+    # A x² + C y² + D x + E y = 1, which has no solution for an ellipse through the origin.
     rows = np.concatenate([points**2, points], axis=2)
     rows = rows[np.abs(np.linalg.det(rows)) > 1e-6]
     conics = np.linalg.solve(rows, np.ones((len(rows), 4, 1)))[..., 0]

@@ -20,7 +20,7 @@ from PIL import Image, _imaging
 from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 
 from foveal.errors import FovealError
-from foveal.fundus.header import COMPLAINTS, DAMAGED, check_pixels, refusing_damage
+from foveal.fundus.header import COMPLAINTS, DAMAGED, check_pixels, undamaged
 from foveal.fundus.jpeg import decode_jpeg
 
 Tags = Mapping[int, tuple[int, ...]]
@@ -45,12 +45,11 @@ with suppress(OSError, AttributeError):  # a Pillow that has libtiff inside does
 
 
 def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
-    """Return `[h, w, 3]` RGB, upright, of the file's own depth: the first of its largest pages.
+    """Return `[h, w, 3]` RGB, upright, of the file's own depth: the first of its largest pages (others are thumbnails).
 
-    A smaller page before the photograph is a thumbnail of it. Raises FovealError: image.damaged, .too_large (more than
-    `most_pixels`) or .unsupported.
+    Raises FovealError: image.damaged, .too_large (more than `most_pixels`) or .unsupported.
     """
-    with refusing_damage(), TiffImageFile(BytesIO(data)) as image:
+    with undamaged(), TiffImageFile(BytesIO(data)) as image:
         _go_to_largest(image)
         check_pixels(*image.size, most_pixels)
         if image.tag_v2.get(_REDUCED, 0) == 1 and _INSIDE in image.tag_v2:
@@ -66,19 +65,16 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
 
 
 def _go_to_largest(image: TiffImageFile) -> None:
-    best, most = 0, 0
+    sizes: list[int] = []
     for page in range(_MOST_PAGES):
         try:
             image.seek(page)
-        except EOFError:
-            break
-        except COMPLAINTS:
+        except (EOFError, *COMPLAINTS):
             if not page:
                 raise
-            break  # the pages before it may be fine
-        if image.width * image.height > most:
-            best, most = page, image.width * image.height
-    image.seek(best)
+            break  # the end, or damage: the pages before it may be fine
+        sizes.append(image.width * image.height)
+    image.seek(sizes.index(max(sizes)))
 
 
 def _check_parts(data: bytes, tags: Tags, tables: bytes) -> None:
@@ -86,21 +82,16 @@ def _check_parts(data: bytes, tags: Tags, tables: bytes) -> None:
     offsets, counts = (tags.get(strips, tags.get(tiles, ())) for strips, tiles in ((273, 324), (279, 325)))
     parts = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
     compression = tags[_COMPRESSION][0]
-    if compression == _JPEG:
-        for part in parts:
+    for part in parts:
+        if compression == _JPEG:
             decode_jpeg(part[:2] + tables[2:-2] + part[2:], 8)
-    damaged = False
-    if compression in _DEFLATE:
-        try:
-            for part in parts:
+        elif compression in _DEFLATE:
+            with undamaged():
                 zlib.decompress(part)
-        except zlib.error:
-            damaged = True
-    elif compression == _PACKBITS and 273 in tags and {*tags[_BITS]} <= {8, 16} and tags[_PHOTOMETRIC][0] != _YCBCR:
+    if compression == _PACKBITS and 273 in tags and {*tags[_BITS]} <= {8, 16} and tags[_PHOTOMETRIC][0] != _YCBCR:
         bits = sum(tags[_BITS]) if len(tags[_BITS]) > 1 else tags[_BITS][0] * tags[_SAMPLES][0]
-        damaged = sum(map(_unpacked_length, parts)) != tags[_WIDTH][0] * tags[_HEIGHT][0] * bits // 8
-    if damaged:
-        raise FovealError("image.damaged", DAMAGED)
+        if sum(map(_unpacked_length, parts)) != tags[_WIDTH][0] * tags[_HEIGHT][0] * bits // 8:
+            raise FovealError("image.damaged", DAMAGED)
 
 
 def _unpacked_length(packed: bytes) -> int:

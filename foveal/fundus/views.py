@@ -1,12 +1,10 @@
 """Views: a photograph as it would look if it were turned, upside down or cropped, to search for copies that were.
 
 A fingerprint finds a copy that lies on its original within 6 degrees and a few per cent. So one photograph is
-fingerprinted in several views, and each is compared with the other photograph as it is. Mirroring only changes signs in
-a fingerprint, so half a turn in 16 steps covers all angles in both orientations.
-
-A turned file is not cut as its original was: a squeezed or cut-off disc becomes a slanting one, which is no longer
-found. Therefore both are made round first: moved, stretched and scaled until the lit region has the centre and the
-second moments of a disc. Only an angle remains between the two (image normalisation: Rothe, Süsse and Voss, 1996).
+fingerprinted in several views, and each is compared with the other as it is. Mirroring only changes signs in a
+fingerprint, so half a turn in 16 steps covers all angles in both orientations. A turned file is not cut as its original
+was, so both are made round first: moved, stretched and scaled until the lit region has the centre and the second
+moments of a disc (image normalisation: Rothe, Süsse and Voss, 1996); only an angle remains between the two.
 A crop has lost that region, so it is compared with parts of the lit rectangle: what the frame shows of the disc. The
 middle of that is the middle of the frame, also where the frame cuts the disc off, and shares of both are equal unless
 the frame is wider than the disc.

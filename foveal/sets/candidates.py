@@ -68,7 +68,7 @@ def view_candidates(pictures: Pictures, others: Pictures | None, threshold: floa
     """Find all pairs of which one picture agrees with a view of the other.
 
     Returns columns `first`, `second` (rows, as in `candidates`), `cosine`, `view` (place in `VIEWS`), `flip` (in
-    `FLIPS`) and `swapped` (the view is that of `second`): of each pair the best turned view and the best crop. Takes 46
+    `FLIPS`) and `swapped` (the view is that of `second`): of each pair the best turned view and the best crop. Takes 48
     times the multiplications of `candidates`, and memory for two fingerprints of a picture.
     """
     ours = _view_prints(pictures, AS_IT_IS)

@@ -175,5 +175,10 @@ def test_several_pictures_in_one_frame_and_pages_are_not_a_retina():
     page = np.full((1100, 800, 3), 250, np.uint8)
     page[200:456, 100:356] = eye
     assert "not-a-retina" not in prepared(eye).flags
+    beside = np.hstack([eye, np.zeros((256, 90, 3), np.uint8), eye])
+    random, slope = np.random.default_rng(1), np.linspace(140, 220, 300)[:, None, None]
+    noisy = random.normal(slope * [1, 0.6, 0.4], 3, (300, 420, 3)).clip(0, 255).astype(np.uint8)
     for picture in (np.hstack([eye, eye]), np.tile(eye, (3, 3, 1)), page, np.full((300, 300, 3), 180, np.uint8)):
         assert "not-a-retina" in prepared(picture).flags
+    for picture in (beside, noisy):
+        assert prepared(picture).measures["retina"] == 0
