@@ -17,23 +17,23 @@ MANY_FLAGGED = 0.05  # share of the images, also below
 MANY_COPIES = 0.1
 TONES = ("bad", "unsure", "good")
 
-Finding = tuple[str, str, str]  # tone, text and grounds of a verdict
+Findings = Iterator[tuple[str, str, str]]  # tone, text and grounds of each verdict
 
 
 def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[Verdict]:
     """All findings, of every set and across sets, worst first."""
-    found = [*_scales(sets), *map(_across, pairs), *chain.from_iterable(map(_same_patients, pairs))]
+    found = [*_scales(sets), *chain.from_iterable(map(_across, pairs))]
     for one in sets:
-        own = [_shortcut(one), *_copies(one), *_groups(one), *_flags(one), *_small_classes(one), *_rejected(one)]
         name = f"{one['name']}: " if len(sets) > 1 else ""
-        found += [(tone, f"{name}{text}", grounds) for tone, text, grounds in own]
+        for look in (_shortcut, _copies, _groups, _flags, _small_classes, _rejected):
+            found += [(tone, f"{name}{text}", grounds) for tone, text, grounds in look(one)]
     found.sort(key=lambda finding: TONES.index(finding[0]))
     return [Verdict(tone=tone, text=text, grounds=grounds) for tone, text, grounds in found]
 
 
 def any_labels(one: dict[str, Any]) -> bool:
     """Whether any image of the set has a label."""
-    return any(part["per_class"] for part in one["parts"].values())
+    return any(class_totals(one).values())
 
 
 def class_totals(one: dict[str, Any]) -> dict[str, int]:
@@ -41,33 +41,35 @@ def class_totals(one: dict[str, Any]) -> dict[str, int]:
     return {name: sum(part["per_class"].get(name, 0) for part in one["parts"].values()) for name in one["classes"]}
 
 
-def _shortcut(one: dict[str, Any]) -> Finding:
+def unknown_patients(one: dict[str, Any]) -> int:
+    """The number of photographs without a patient; 0 for other pictures, which have none."""
+    return one["without_group"] if one["fundus"] else 0
+
+
+def _shortcut(one: dict[str, Any]) -> Findings:
     """Whether the label can be guessed from image properties without looking at the retina."""
     found, label = one["shortcut"], "grade" if one["task"] == "grading" else "class"
     if found["why_not"]:
         text = f"Not measured: whether the {label} can be guessed from size, border and colour alone."
-        return "unsure" if any_labels(one) else "good", text, f"{capital(found['why_not'])}."
+        yield "unsure" if any_labels(one) else "good", text, f"{capital(found['why_not'])}."
+        return
     figures = f"{found['metric']} {value_with_interval(found)}; chance is {number(found['chance'])}"
-    cues, judged = listed([cue["name"] for cue in found["cues"]]), _judged(one)
+    cues = listed([cue["name"] for cue in found["cues"]])
+    drawn = f" drawn from {found['of']:,}" if found["of"] > found["n"] else ""
+    judged = f"judged on {counted(found['n'], 'labelled image')}{drawn} in {counted(found['groups'], 'group')}, by "
+    judged += "cross-validation over groups"
+    if unknown_patients(one):
+        judged += " (images without a group count as separate patients, which can make the figure too high)"
     if not found["found"]:
         luck = "" if found["luck"] is None else f" With shuffled labels, up to {number(found['luck'])}."
         text = f"Size, border and colour alone do not predict the {label} better than chance."
-        return "good", text, f"From {cues}: {figures}; {judged}.{luck}"
-    text = (
-        f"The {label} can be guessed from {strongest(found)} ({figures}): a grader can do this well without looking at "
-        f"{'any lesion' if one['fundus'] else 'any shape'}."
-    )
+        yield "good", text, f"From {cues}: {figures}; {judged}.{luck}"
+        return
+    text = f"The {label} can be guessed from {strongest(found)} ({figures}): a grader can do this well without looking "
+    text += f"at {'any lesion' if one['fundus'] else 'any shape'}."
     alone = "; ".join(f"{cue['name']} {number(cue['value'])}" for cue in found["cues"][:4])
     together = f"{capital(cues)} together, {judged}" if len(found["cues"]) > 1 else capital(judged)
-    return "bad" if found["strength"] >= STRONG else "unsure", text, f"{together}. Alone: {alone}."
-
-
-def _judged(one: dict[str, Any]) -> str:
-    found = one["shortcut"]
-    drawn = f" drawn from {found['of']:,}" if found["of"] > found["n"] else ""
-    images = f"{counted(found['n'], 'labelled image')}{drawn} in {counted(found['groups'], 'group')}"
-    unknown = " (images without a group count as separate patients, which can make the figure too high)"
-    return f"judged on {images}, by cross-validation over groups" + (unknown if _unknown_patients(one) else "")
+    yield "bad" if found["strength"] >= STRONG else "unsure", text, f"{together}. Alone: {alone}."
 
 
 def strongest(probe: dict[str, Any]) -> str:
@@ -78,23 +80,21 @@ def strongest(probe: dict[str, Any]) -> str:
     return f"the {listed([words.get(name, name) for name in near])} of the picture"
 
 
-def _copies(one: dict[str, Any]) -> Iterator[Finding]:
+def _copies(one: dict[str, Any]) -> Findings:
     copies = one["copies"]
     if copies["torn"]:
         text = f"{counted(copies['torn'], 'pair')} of copies on different sides of the split."
         yield "bad", text, "Results on them would be too optimistic. Prepare the set again."
-    if copies["conflicts"]:
-        many, first = copies["conflicts"], copies["listed"][0]
+    if many := copies["conflicts"]:
+        first = copies["listed"][0]
         text = f"{counted(many, 'pair')} of copies {'has' if many == 1 else 'have'} different labels."
         example = f"{first['id']} is “{first['grade']}”, {first['other']} is “{first['other_grade']}”"
         yield "bad", text, f"One label of each pair is wrong, or the eye changed between two photographs: {example}."
     if copies["pairs"] and not copies["torn"]:
         share = copies["images"] / one["images"]
         text = f"{counted(copies['pairs'], 'pair')} of copies, all on the same side of the split."
-        grounds = (
-            f"{_kinds(copies)}; {counted(copies['images'], 'image')}, {percent(share, 1)} of the set. Copies count as "
-            "one patient, so the set is effectively smaller than its number of images."
-        )
+        grounds = f"{_kinds(copies)}; {counted(copies['images'], 'image')}, {percent(share, 1)} of the set. Copies "
+        grounds += "count as one patient, so the set is effectively smaller than its number of images."
         yield "unsure" if share > MANY_COPIES else "good", text, grounds
     if not copies["pairs"]:
         yield "good", "The set contains no copies.", _compared(one)
@@ -106,18 +106,12 @@ def _kinds(pairs: dict[str, Any]) -> str:
 
 def _compared(one: dict[str, Any]) -> str:
     if one["near_compared"]:
-        return (
-            "Compared by pixels and vessels, which also finds re-saved, resized, mirrored, turned and cropped copies."
-        )
+        how = "re-saved, resized, mirrored, turned and cropped"
+        return f"Compared by pixels and vessels, which also finds {how} copies."
     return "Compared by pixels only: the pictures are too small, or not photographs, to compare their content."
 
 
-def _unknown_patients(one: dict[str, Any]) -> int:
-    """The number of photographs without a patient; 0 for other pictures, which have none."""
-    return one["without_group"] if one["fundus"] else 0
-
-
-def _groups(one: dict[str, Any]) -> Iterator[Finding]:
+def _groups(one: dict[str, Any]) -> Findings:
     both, unlabelled = (one["groups_on_both_sides"][name] for name in ("labelled", "unlabelled_images"))
     if both:
         text = f"{counted(both, 'group')} on more than one side of the split."
@@ -125,7 +119,7 @@ def _groups(one: dict[str, Any]) -> Iterator[Finding]:
     if unlabelled:
         text = f"{counted(unlabelled, 'unlabelled image')} {_are(unlabelled)} of patients in the validation or test"
         yield "unsure", f"{text} part.", "foveal pretrain leaves them out."
-    if unknown := _unknown_patients(one):
+    if unknown := unknown_patients(one):
         share = "all" if unknown == one["images"] else f"{unknown:,} of"
         text = f"The patients are unknown for {share} {counted(one['images'], 'photograph')}."
         grounds = "If a patient has images on both sides, results are too optimistic and intervals too narrow."
@@ -140,27 +134,23 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _flags(one: dict[str, Any]) -> Iterator[Finding]:
+def _flags(one: dict[str, Any]) -> Findings:
     """Flags that depend on the label, and common flags."""
-    uneven = [flag for flag in one["flags"] if flag["p"] is not None and flag["p"] < SURELY_UNEVEN]
-    if uneven:
-        names = listed([f"“{flag['flag']}”" for flag in uneven])
+    if uneven := [flag for flag in one["flags"] if flag["p"] is not None and flag["p"] < SURELY_UNEVEN]:
+        names, shares = listed([f"“{flag['flag']}”" for flag in uneven]), []
+        for flag in uneven:
+            by_class = {name: flag["per_class"].get(name, 0) / n for name, n in class_totals(one).items() if n}
+            most, least = max(by_class, key=by_class.__getitem__), min(by_class, key=by_class.__getitem__)
+            ends = f"{percent(by_class[most], 1)} of “{most}”, {percent(by_class[least], 1)} of “{least}”"
+            shares.append(f"{flag['flag']}: {ends}")
         text = f"Image quality depends on the label: {names} {_are(len(uneven))} more common in some classes."
-        totals = {name: total for name, total in class_totals(one).items() if total}
-        yield "unsure", text, "; ".join(f"{flag['flag']}: {_extremes(flag, totals)}" for flag in uneven) + "."
-    many = [flag for flag in one["flags"] if flag["images"] > MANY_FLAGGED * one["images"]]
-    if many:
+        yield "unsure", text, f"{'; '.join(shares)}."
+    if many := [flag for flag in one["flags"] if flag["images"] > MANY_FLAGGED * one["images"]]:
         names = listed([f"“{flag['flag']}” ({percent(flag['images'] / one['images'])})" for flag in many])
         yield "unsure", f"Many images are flagged {names}.", " ".join(flag["sentence"] for flag in many)
 
 
-def _extremes(flag: dict[str, Any], totals: dict[str, int]) -> str:
-    shares = {name: flag["per_class"].get(name, 0) / total for name, total in totals.items()}
-    most, least = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
-    return f"{percent(shares[most], 1)} of “{most}”, {percent(shares[least], 1)} of “{least}”"
-
-
-def _small_classes(one: dict[str, Any]) -> Iterator[Finding]:
+def _small_classes(one: dict[str, Any]) -> Findings:
     few = [
         f"{counted(count, f'{word} image')} of “{name}”"
         for split, word in (("test", "test"), ("val", "validation"))
@@ -172,44 +162,39 @@ def _small_classes(one: dict[str, Any]) -> Iterator[Finding]:
         yield "unsure", f"The set has only {listed(few)}.", grounds
 
 
-def _rejected(one: dict[str, Any]) -> Iterator[Finding]:
-    count = sum(row["files"] for row in one["rejected"])
-    if count:
+def _rejected(one: dict[str, Any]) -> Findings:
+    if count := sum(row["files"] for row in one["rejected"]):
         first = one["rejected"][0]
         text = f"{counted(count, 'picture')} of the source {_are(count)} not in the set."
         yield "unsure", text, f"Most common reason ({first['files']:,}): {first['reason']}."
 
 
-def _scales(sets: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    for first, second in combinations([one for one in sets if any_labels(one)], 2):
+def _scales(sets: Sequence[dict[str, Any]]) -> Findings:
+    for first, second in combinations(filter(any_labels, sets), 2):
         if (first["scale"], first["classes"]) != (second["scale"], second["classes"]):
             text = f"The labels of {first['name']} and {second['name']} are on different scales. Do not mix them."
             scales = [f"{one['name']}: scale “{one['scale']}”, {listed(one['classes'])}" for one in (first, second)]
             yield "bad", text, " · ".join(scales)
 
 
-def _across(pair: dict[str, Any]) -> Finding:
-    """The finding about copies across two sets."""
-    names, leaks = f"{pair['first']} and {pair['second']}", pair["leaks"]
-    if not pair["pairs"]:
-        return "good", f"{names} have no pictures in common.", _compared(pair)
+def _across(pair: dict[str, Any]) -> Findings:
+    """Copies across two sets, and patients in both."""
+    names, copies, leaks = f"{pair['first']} and {pair['second']}", pair["pairs"], pair["leaks"]
+    shared = pair["patients"]
     kinds = f"{_kinds(pair)}; {pair['conflicts']:,} with different labels"
-    if leaks:
-        text = (
-            f"{counted(leaks, 'picture')} of {names} {_are(leaks)} in the training or unlabelled part of one set and "
-            "in the validation or test part of the other."
-        )
-        return "bad", text, f"Results of a network trained on both are too optimistic. In total: {kinds}."
-    text = f"{counted(pair['pairs'], 'picture')} {_are(pair['pairs'])} in both {names}."
-    return "unsure", text, f"{kinds}; none is in training data of one set and in test data of the other."
-
-
-def _same_patients(pair: dict[str, Any]) -> Iterator[Finding]:
-    """The findings about patients in both sets; none if there are no such patients."""
-    names, shared = f"{pair['first']} and {pair['second']}", pair["patients"]
+    apart = "in training data of one set and in test data of the other."
+    if not copies:
+        yield "good", f"{names} have no pictures in common.", _compared(pair)
+    elif leaks:
+        text = f"{counted(leaks, 'picture')} of {names} {_are(leaks)} in the training or unlabelled part of one set "
+        text += "and in the validation or test part of the other."
+        yield "bad", text, f"Results of a network trained on both are too optimistic. In total: {kinds}."
+    else:
+        text = f"{counted(copies, 'picture')} {_are(copies)} in both {names}."
+        yield "unsure", text, f"{kinds}; none is {apart}"
     if shared["leaks"]:
         text = f"{counted(shared['leaks'], 'image')} of patients in training data of one set and test data of the other"
         yield "bad", f"{text} ({names}).", f"The first: {', '.join(shared['examples'])}."
     elif shared["images"]:
         text = f"{counted(shared['images'], 'image')} of patients who are in both {names}."
-        yield "unsure", text, "None is in training data of one set and in test data of the other."
+        yield "unsure", text, f"None is {apart}"

@@ -1,11 +1,4 @@
-"""inspect: show the content of prepared sets, and problems that could mislead.
-
-    foveal inspect data/ddr
-    foveal inspect data/ddr data/idrid --page page.html --out numbers/
-
-It tests whether the grade can be guessed from size, border and colour alone, and finds copies inside and across sets,
-patients on both sides of the split, and pictures of poor quality. The page shows the pictures.
-"""
+"""inspect: show the content of prepared sets, and problems that could mislead."""
 
 from __future__ import annotations
 
@@ -21,8 +14,7 @@ from foveal.errors import FovealError
 from foveal.files import check_file, write_json, write_text
 from foveal.inspect import tables
 from foveal.inspect.findings import find
-from foveal.inspect.measures import described
-from foveal.inspect.summary import compare, summarise
+from foveal.inspect.summary import compare, described, summarise
 from foveal.page.terminal import print_table, print_verdicts
 from foveal.sets.joined import prefixes
 from foveal.sets.records import open_prepared
@@ -58,8 +50,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
     measured = [described(prepared) for prepared in sets]
     summaries = [summarise(*one) for one in zip(sets, names, measured, strict=True)]
     pairs = [compare(sets[a], sets[b], (names[a], names[b])) for a, b in combinations(range(len(sets)), 2)]
-    findings = [asdict(finding) for finding in find(summaries, pairs)]
-    result = {"sets": summaries, "pairs": pairs, "findings": findings}
+    result = {"sets": summaries, "pairs": pairs, "findings": [asdict(one) for one in find(summaries, pairs)]}
     show(result)
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)

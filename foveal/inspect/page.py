@@ -1,7 +1,4 @@
-"""The page of an inspection: findings, tables, distributions, and rows of small pictures from the prepared pixels.
-
-The same sets give the same page, byte for byte.
-"""
+"""The page of an inspection: findings, tables, distributions, and rows of small pictures from the prepared pixels."""
 
 from __future__ import annotations
 
@@ -13,25 +10,38 @@ import pandas as pd
 from markupsafe import Markup
 
 from foveal.inspect import tables
-from foveal.inspect.measures import charts
-from foveal.inspect.summary import named, read_copies
+from foveal.inspect.findings import class_totals
+from foveal.inspect.summary import COLOURS, named, read_copies
+from foveal.page.charts import Scale, outline
 from foveal.page.parts import SPLITS, Columns, Drawings, Gallery, Heading, Note, Part, Picture, Section, Verdict
 from foveal.page.pictures import embedded
 from foveal.page.render import page
+from foveal.page.render import render as render_template
 from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
 
 HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked and fine"}
-SPREAD = (
-    "A histogram for each class, scaled to its own peak; the line marks the median. If the histograms differ, the "
-    "measure tells the classes apart."
-)
+SPREAD = "Each histogram is scaled to its own peak. If those of two classes differ, the measure tells them apart."
 SEED = 0  # of the images that are drawn
 ACROSS = 8  # pictures in a row
 MOST_CLASSES = 20  # most classes to show
 EXTREMES = {  # measure -> (title, whether the highest values are shown)
     "brightness": ("Darkest", False), "clipped": ("Most overexposed", True), "sharpness": ("Blurriest", False),
     "contrast": ("Lowest contrast", False), "field": ("Smallest visible part of the round field", False),
+}  # fmt: skip
+BINS = 48
+MOST_ROWS = 12  # classes in one chart
+FEWEST = 10  # images of a class; with fewer, no histogram
+MOST_IN_ONE = 0.95  # share of the images in one bin, above which there is nothing to draw
+OUTLIERS = 0.002  # share of the images at each end to clip, so that a single one does not squeeze the others
+WIDTH, HEIGHT = 240, 26  # units of the drawing
+MEANINGS = {
+    "width": "px of the original", "height": "px of the original", "aspect ratio": "width over height",
+    "border": "share of the frame outside the disc",
+    **dict.fromkeys((*COLOURS, "grey"), "mean of the frame, 0 to 255"),
+    "sharpness": "fine detail in the retina", "brightness": "of the retina, 0 to 1", "contrast": "in the retina",
+    "dark": "share of the retina underexposed", "clipped": "share of the retina overexposed",
+    "field": "share of the round field in the picture",
 }  # fmt: skip
 
 
@@ -41,12 +51,19 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
     sections = [_findings(result)]
     if result["pairs"]:
         by_name = {one["name"]: prepared for one, prepared in zip(summaries, sets, strict=True)}
-        parts = [part for pair in result["pairs"] for part in _pair(pair, by_name)]
-        sections.append(Section(name="across", title="Across sets", parts=[tables.side_by_side(summaries), *parts]))
+        parts: list[Part] = [tables.side_by_side(summaries)]
+        for pair in result["pairs"]:
+            parts.append(Heading(f"{pair['first']} and {pair['second']}"))
+            pictures = _pair_gallery(by_name[pair["first"]], by_name[pair["second"]], pair["listed"])
+            parts += [*tables.of_pair(pair), pictures] if pair["pairs"] else ["No pictures in common."]
+        sections.append(Section(name="across", title="Across sets", parts=parts))
     for number, (one, prepared, table) in enumerate(zip(summaries, sets, described, strict=True), start=1):
         name = f"{one['name']}: " if len(sets) > 1 else ""
+        parts = [Columns([[own] for own in tables.tables_of(one)], "tables")]
+        if drawn := charts(table, prepared.classes):
+            parts += [Heading("Distribution of measures"), SPREAD, Drawings(drawn, "spreads")]
         sections += [
-            Section(name=f"set-{number}", title=f"{name}Content", parts=_contents(one, prepared, table)),
+            Section(name=f"set-{number}", title=f"{name}Content", parts=parts),
             Section(name=f"pictures-{number}", title=f"{name}Pictures", parts=_pictures(one, prepared, table)),
         ]
     return page(
@@ -57,7 +74,6 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
 
 
 def _findings(result: dict[str, Any]) -> Section:
-    """All findings under a heading for each tone, worst first."""
     parts: list[Part] = [Note(" ".join(map(_lead, result["sets"])), "lead")]
     for tone, heading in HEADINGS.items():
         found = [Verdict(**finding) for finding in result["findings"] if finding["tone"] == tone]
@@ -69,27 +85,11 @@ def _findings(result: dict[str, Any]) -> Section:
 
 
 def _lead(one: dict[str, Any]) -> str:
-    """One sentence about a set."""
-    labelled = sum(sum(part["per_class"].values()) for part in one["parts"].values())
+    labelled = sum(class_totals(one).values())
     groups = sum(part["groups"] for part in one["parts"].values())
     places = f" in {counted(groups, 'group')}" if groups else ""
     known = "all labelled" if labelled == one["images"] else f"{labelled:,} of them labelled"
     return f"{one['name']} holds {counted(one['images'], 'photograph' if one['fundus'] else 'image')}{places}, {known}."
-
-
-def _pair(pair: dict[str, Any], sets: dict[str, PreparedSet]) -> list[Part]:
-    """The copies across two sets."""
-    heading = Heading(f"{pair['first']} and {pair['second']}")
-    if not pair["pairs"]:
-        return [heading, "No pictures in common."]
-    pictures = _pair_gallery(sets[pair["first"]], sets[pair["second"]], pair["listed"])
-    return [heading, *tables.of_pair(pair), pictures]
-
-
-def _contents(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
-    parts: list[Part] = [Columns([[own] for own in tables.tables_of(one)], "tables")]
-    drawn = charts(table, prepared.classes)
-    return [*parts, Heading("Distribution of measures"), SPREAD, Drawings(drawn, "spreads")] if drawn else parts
 
 
 def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:
@@ -102,10 +102,9 @@ def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -
         if len(part):
             shown += _drawn(prepared, part, name, part["split"].map(SPLITS), generator)
     copies = read_copies(prepared, table).sort_values("conflict", ascending=False, kind="stable")
-    if len(copies):
-        listed_copies = named(copies, prepared, prepared)
-        note = f"{len(listed_copies)} of {counted(len(copies), 'pair')} shown; duplicates.csv lists all"
-        shown += [Heading("Copies", note), _pair_gallery(prepared, prepared, listed_copies)]
+    if first := named(copies, prepared, prepared):
+        note = f"{len(first)} of {counted(len(copies), 'pair')} shown; duplicates.csv lists all"
+        shown += [Heading("Copies", note), _pair_gallery(prepared, prepared, first)]
     words = table["flags"].str.split()
     grades = pd.Series(["no label" if pd.isna(k) else prepared.classes[int(k)] for k in table["label"]], table.index)
     shown += [Heading("By quality flag")] if one["flags"] else []
@@ -139,7 +138,10 @@ def _gallery(prepared: PreparedSet, records: pd.DataFrame, lines: pd.Series) -> 
 
 def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[str, Any]]) -> Gallery:
     """Pairs of copies side by side with their labels; `shown` comes from `summary.named`."""
-    left, right = _by_id(first, [row["id"] for row in shown]), _by_id(second, [row["other"] for row in shown])
+    left, right = (
+        prepared.pixels(prepared.records.set_index("id").loc[[row[key] for row in shown]])
+        for prepared, key in ((first, "id"), (second, "other"))
+    )
     pictures = [
         Picture(source=embedded(one), overlay=embedded(other), overlay_shows="the copy",
                 id=f"{row['id']} · {row['other']}",
@@ -150,5 +152,31 @@ def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[
     return Gallery(pictures, "small")
 
 
-def _by_id(prepared: PreparedSet, ids: Sequence[str]) -> np.ndarray:
-    return prepared.pixels(prepared.records.set_index("id", drop=False).loc[list(ids)])
+def charts(table: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, Markup]]:
+    """(measure, drawing) for each measure that varies between images: a histogram per class, above each other."""
+    drawn = []
+    for name in (name for name in MEANINGS if name in table):
+        values = table[name].dropna()
+        several = len(values) >= FEWEST and values.nunique() > 1
+        if several and np.histogram(values, BINS)[0].max() < MOST_IN_ONE * len(values):
+            drawn.append((name, _chart(table, name, classes)))
+    return drawn
+
+
+def _chart(table: pd.DataFrame, name: str, classes: Sequence[str]) -> Markup:
+    values = table[name].dropna()
+    low, high = np.quantile(values, [OUTLIERS, 1 - OUTLIERS])
+    parts = [(label, values[table["label"].loc[values.index] == k]) for k, label in enumerate(classes)]
+    parts = [(label, part) for label, part in parts if len(part) >= FEWEST][:MOST_ROWS]
+    rows = []
+    for label, part in parts if len(parts) > 1 else [("all images", values)]:
+        clipped = part.to_numpy(float).clip(low, high)
+        middle = float(np.median(clipped))
+        path = outline(np.histogram(clipped, BINS, (low, high))[0], WIDTH, HEIGHT)
+        rows.append({"name": label, "path": path, "median": _short(middle), "at": Scale(low, high, 0, WIDTH)(middle)})
+    return render_template("spread.html", rows=rows, of=name, meaning=MEANINGS[name], low=_short(low),
+                           high=_short(high), width=WIDTH, height=HEIGHT)  # fmt: skip
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

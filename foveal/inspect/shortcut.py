@@ -1,15 +1,11 @@
 """The shortcut probe: can the grade be guessed from size, border and colour, without looking at the retina?
 
-If images come from several cameras or clinics, the grade often correlates with the image size, the black border or the
-tint. A network learns such a shortcut, scores well, and fails at the next clinic. The probe is a small model that
-guesses the grade from these few numbers alone, in cross-validation over groups.
-
-Extremely randomised trees (Geurts et al. 2006) find steps, slopes and interactions; large leaves prevent overfitting.
+A network that learns such a shortcut scores well, and fails at the next clinic. Extremely randomised trees (Geurts et
+al. 2006) find steps, slopes and interactions; large leaves prevent overfitting.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -31,13 +27,12 @@ BEYOND_CHANCE = 0.3  # share of the way from chance to perfect: a lower bound ab
 
 
 def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered: bool) -> dict[str, Any]:
-    """Guess int labels [n] from the numbers in `cues` [n rows], by cross-validation over groups.
+    """Guess int labels [n] from the numbers in `cues` [n rows], by cross-validation over groups (units: int [n]).
 
-    units: int [n], the group of each image. The metric is quadratic kappa for ordered grades, else balanced accuracy.
-    Cues that are constant are left out. Returns `metric` and its `chance` level; `value`, `low`, `high`; `strength`, 0
-    at chance and 1 for perfect guesses; `found`, whether there is a shortcut; `luck`, the best of shuffled labels (None
-    if not needed); `n` images in `groups` groups, out of `of` labelled images; `cues`, each cue alone, strongest first;
-    `why_not`, the reason if nothing could be measured (all figures are then None).
+    Returns `metric` (quadratic kappa for ordered grades, else balanced accuracy) and its `chance` level; `value`,
+    `low`, `high`; `strength`, 0 at chance and 1 for perfect guesses; `found`, whether there is a shortcut; `luck`, the
+    best of shuffled labels (None if not needed); `n` images in `groups` groups, out of `of` labelled images; `cues`,
+    each that varies alone, strongest first; `why_not`, why nothing could be measured (all figures are then None).
     """
     cues = cues.loc[:, [name for name in cues if cues[name].nunique() > 1]]
     empty = dict.fromkeys(("chance", "value", "low", "high", "luck", "strength"))
@@ -52,10 +47,9 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
     values = cues.fillna(cues.median()).to_numpy(float)[chosen]
     labels, units = np.unique(labels[chosen], return_inverse=True)[1], np.unique(units[chosen], return_inverse=True)[1]
     judge = _Judge(labels, units, ordered, generator)
-    alone = [{"name": str(name), **judge.judge(values[:, [column]], TREES_OF_ONE)} for column, name in enumerate(cues)]
+    alone: Any = [{"name": name, **judge.judge(values[:, [k]], TREES_OF_ONE)} for k, name in enumerate(cues)]
     together = judge.judge(values, TREES)
-    low = -math.inf if together["low"] is None else together["low"]
-    unsure = judge.chance < low < judge.chance + BEYOND_CHANCE * (1 - judge.chance)
+    unsure = judge.chance < together["low"] < judge.chance + BEYOND_CHANCE * (1 - judge.chance)
     luck = max(judge.luck(values, generator) for _ in range(DEALS)) if unsure else None
     return found | together | {
         "chance": judge.chance, "luck": luck, "strength": (together["value"] - judge.chance) / (1 - judge.chance),
@@ -64,9 +58,9 @@ def probe(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray, *, ordered:
     }  # fmt: skip
 
 
-def is_found(entry: dict[str, Any], chance: float, luck: float | None) -> bool:
+def is_found(entry: dict[str, float], chance: float, luck: float | None) -> bool:
     """Whether the whole interval is above chance, and the value above the best of shuffled labels."""
-    return entry["low"] is not None and entry["low"] > chance and (luck is None or entry["value"] > luck)
+    return entry["low"] > chance and (luck is None or entry["value"] > luck)
 
 
 def _why_not(cues: pd.DataFrame, labels: np.ndarray, units: np.ndarray) -> str:
@@ -90,13 +84,13 @@ class _Judge:
         self.folds = k_folds(labels, units.astype(str), FOLDS, generator)
         self.resampling = Resampling(units)
 
-    def judge(self, values: np.ndarray, trees: int) -> dict[str, Any]:
-        """value, low and high of guesses from the columns of `values`, by cross-validation over groups."""
+    def judge(self, values: np.ndarray, trees: int) -> dict[str, float]:
+        """value, low and high (nan if undefined) of guesses from the columns of `values`."""
         given = self._given(values, self.labels, self.folds, trees)
         value, drawn = self.resampling.graded(self.metric, self.labels, given, self.classes)
         # Not `entry`, which gives no interval for a perfect value: a perfect shortcut must be found.
         low, high = self.resampling.interval(value, drawn)
-        return {"value": value, "low": None if math.isnan(low) else low, "high": None if math.isnan(high) else high}
+        return {"value": value, "low": low, "high": high}
 
     def luck(self, values: np.ndarray, generator: np.random.Generator) -> float:
         """The value of the same columns with labels shuffled between groups; images of a group stay together."""
@@ -110,29 +104,21 @@ class _Judge:
 
     def _given(self, values: np.ndarray, labels: np.ndarray, folds: np.ndarray, trees: int) -> np.ndarray:
         """int [n]: the class given to each image by a forest trained on the other folds."""
-        given = np.zeros_like(labels)
-        for fold in range(FOLDS):
-            held = folds == fold
-            given[held] = self._forest(values[~held], labels[~held], values[held], trees)
-        return given
-
-    def _forest(self, known: np.ndarray, labels: np.ndarray, asked: np.ndarray, trees: int) -> np.ndarray:
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-        options: dict[str, Any] = {"max_features": 1.0, "min_samples_leaf": max(5, len(known) // 200),
-                                   "random_state": 0}  # fmt: skip
-        if self.ordered:
-            forest = ExtraTreesRegressor(trees, **options).fit(known, labels.astype(float))
-            return as_grades(forest.predict(asked), labels, self.classes)
-        trained = ExtraTreesClassifier(trees, class_weight="balanced", **options).fit(known, labels)
-        return np.asarray(trained.predict(asked))
+        given = np.zeros_like(labels)
+        forest: Any = ExtraTreesRegressor() if self.ordered else ExtraTreesClassifier(class_weight="balanced")
+        forest.set_params(n_estimators=trees, max_features=1.0, random_state=0)
+        for fold in range(FOLDS):
+            held, known = folds == fold, labels[folds != fold]
+            forest.set_params(min_samples_leaf=max(5, len(known) // 200)).fit(values[~held], known)
+            answers = forest.predict(values[held])
+            given[held] = as_grades(answers, known, self.classes) if self.ordered else answers
+        return given
 
 
 def as_grades(scores: np.ndarray, known: np.ndarray, classes: int) -> np.ndarray:
-    """Grades by rank, with the same frequencies as the `known` labels; ties get the same grade.
-
-    With a weak signal, rounding would give most images the middle grade, and kappa would miss the signal.
-    """
+    """Grades by rank, with the frequencies of the `known` labels; rounding would hide a weak signal from kappa."""
     share = (rankdata(scores) - 0.5) / len(scores)
     up_to = np.cumsum(np.bincount(known, minlength=classes)) / len(known)
     return np.minimum(np.searchsorted(up_to, share, side="right"), classes - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,38 @@ from scipy.stats import chi2_contingency
 from foveal.files import json_ready
 from foveal.fundus.fingerprint import LEAST_SIDE
 from foveal.fundus.quality import FLAGS
-from foveal.inspect.measures import COLOURS
 from foveal.inspect.shortcut import CUES, probe
 from foveal.sets.leaks import compare_sets, shared_patients
-from foveal.sets.records import PreparedSet
+from foveal.sets.records import PreparedSet, counts_of, torn_copies
 from foveal.sets.splits import group_codes
-from foveal.sources.source import SPLITS
 
+COLOURS = ("red", "green", "blue")
+BLACK = 16  # of 255: a pixel with no channel above this is border
 LISTED = 12  # most conflicts and copies across sets to list
 COMMON_SIZES = 5
 LEARNED, JUDGED = ("train", "unlabelled"), ("val", "test")
+
+
+def described(prepared: PreparedSet) -> pd.DataFrame:
+    """The records with all measures as numbers, nan if one is missing; colours of arrays are of the prepared pixels."""
+    measures = prepared.measures.drop(columns=["id", "fingerprint"], errors="ignore")
+    numbers = measures.apply(pd.to_numeric, errors="coerce").set_index(prepared.records.index)
+    table = prepared.records.join(numbers.loc[:, [name for name in numbers if name not in prepared.records]])
+    table["aspect ratio"] = table["width"] / table["height"].clip(lower=1)
+    if not {*COLOURS, "border"} <= set(table) or table[[*COLOURS, "border"]].isna().any(axis=None):
+        table = _fill_from_pixels(prepared, table)
+    return table
+
+
+def _fill_from_pixels(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
+    names = [*COLOURS, "border"] if prepared.channels == 3 else ["grey", "border"]
+    seen = pd.DataFrame(index=table.index, columns=names, dtype=float)
+    for number in table["shard"].unique():
+        rows, images = table["row"][table["shard"] == number], prepared.shards[number]
+        black = (images.max(axis=3) < BLACK).mean((1, 2))
+        seen.loc[rows.index] = np.column_stack([images.mean((1, 2), dtype=np.float32), black])[rows]
+    table[names] = table.reindex(columns=names).fillna(seen)
+    return table
 
 
 def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str, Any]:
@@ -30,16 +53,10 @@ def summarise(prepared: PreparedSet, name: str, table: pd.DataFrame) -> dict[str
     return {
         "name": name, "path": str(prepared.path), "title": card["title"], "fundus": bool(card["fundus"]),
         "task": card["task"], "scale": card["scale"], "classes": classes, "images": len(table),
-        "near_compared": _near_comparable(prepared),
-        "without_group": int((table["group"] == "").sum()),
-        "parts": {split: _part(table[table["split"] == split], classes) for split in SPLITS
-                  if (table["split"] == split).any()},
-        "groups_on_both_sides": _groups_on_both_sides(table),
-        "sizes": _sizes(table, classes),
-        "colours": _colours(table, classes),
-        "flags": _flags(table, classes),
-        "rejected": _rejected(prepared),
-        "copies": _copies(prepared, table),
+        "near_compared": _near_comparable(prepared), "without_group": int((table["group"] == "").sum()),
+        "parts": counts_of(table, classes), "groups_on_both_sides": _groups_on_both_sides(table),
+        "sizes": _sizes(table, classes), "colours": _colours(table, classes), "flags": _flags(table, classes),
+        "rejected": _rejected(prepared.path / "rejected.csv"), "copies": _copies(prepared, table),
         "shortcut": json_ready(probe_set(prepared, table)),
     }  # fmt: skip
 
@@ -55,11 +72,6 @@ def probe_set(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
     cues = labelled[[name for name in CUES if name in labelled]]
     ordered = prepared.card["task"] == "grading"
     return probe(cues, labelled["label"].to_numpy(np.int64), group_codes(labelled["group"]), ordered=ordered)
-
-
-def _part(part: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
-    groups = part["group"][part["group"] != ""].nunique()
-    return {"images": len(part), "groups": int(groups), "per_class": _per_class(part, classes)}
 
 
 def _per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
@@ -79,14 +91,14 @@ def _groups_on_both_sides(table: pd.DataFrame) -> dict[str, int]:
 def _sizes(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     sides = {name: [int(table[name].min()), float(table[name].median()), int(table[name].max())]
              for name in ("width", "height")}  # fmt: skip
-    numbers = table.groupby(["width", "height"]).ngroup()
-    common = numbers.value_counts().sort_index().sort_values(ascending=False, kind="stable").head(COMMON_SIZES)
-    shown = []
-    for number in common.index:
-        part = table[numbers == number]
-        size = {name: int(part[name].iloc[0]) for name in sides}
-        shown.append({**size, "images": len(part), "per_class": _per_class(part, classes)})
-    return {**sides, "distinct": int(numbers.nunique()), "common": shown}
+    sizes = table.groupby(["width", "height"])
+    common: Any = sizes.size().sort_values(ascending=False, kind="stable").head(COMMON_SIZES)
+    shown = [
+        {"width": int(size[0]), "height": int(size[1]), "images": int(images),
+         "per_class": _per_class(sizes.get_group(size), classes)}
+        for size, images in common.items()
+    ]  # fmt: skip
+    return {**sides, "distinct": sizes.ngroups, "common": shown}
 
 
 def _colours(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -106,21 +118,15 @@ def _flags(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for flag, count in words.explode().dropna().value_counts().items():
         has = words.map(lambda flags, flag=flag: flag in flags)
+        counts = pd.crosstab(table["label"], has)  # of the labelled images
+        p = None if min(counts.shape) < 2 else float(chi2_contingency(counts.to_numpy()).pvalue)
         sentence = FLAGS.get(str(flag), "Set by the source.")
         found.append({"flag": str(flag), "sentence": sentence, "images": int(count),
-                      "per_class": _per_class(table[has], classes), "p": _unevenness(table, has)})  # fmt: skip
+                      "per_class": _per_class(table[has], classes), "p": p})  # fmt: skip
     return found
 
 
-def _unevenness(table: pd.DataFrame, has: pd.Series) -> float | None:
-    """p of a chi-squared test of a flag against the classes; None if there is nothing to compare."""
-    labelled = table["label"].notna()
-    counts = pd.crosstab(table["label"][labelled].astype(int), has[labelled])
-    return None if min(counts.shape) < 2 else float(chi2_contingency(counts.to_numpy()).pvalue)
-
-
-def _rejected(prepared: PreparedSet) -> list[dict[str, Any]]:
-    file = prepared.path / "rejected.csv"
+def _rejected(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     reasons = pd.read_csv(file, dtype=str, keep_default_na=False)["reason"]
@@ -131,48 +137,39 @@ def _rejected(prepared: PreparedSet) -> list[dict[str, Any]]:
 
 def read_copies(prepared: PreparedSet, table: pd.DataFrame) -> pd.DataFrame:
     """duplicates.csv with the split of both images, without pairs of which one is not in the set."""
-    text, missing = {"id": str, "other": str, "kind": str}, {"label": [""], "other_label": [""]}
-    file = prepared.path / "duplicates.csv"
-    pairs = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=missing)
+    types = dict.fromkeys(("id", "other", "kind"), "str") | dict.fromkeys(("label", "other_label"), "Int64")
+    missing = {"label": [""], "other_label": [""]}
+    pairs = pd.read_csv(prepared.path / "duplicates.csv", dtype=types, keep_default_na=False, na_values=missing)
     split = table.set_index("id")["split"]
     pairs = pairs.assign(split=pairs["id"].map(split), other_split=pairs["other"].map(split))
-    pairs = pairs.dropna(subset=["split", "other_split"])
-    return pairs.astype({"label": "Int64", "other_label": "Int64"}).reset_index(drop=True)
+    return pairs.dropna(subset=["split", "other_split"]).reset_index(drop=True)
 
 
 def _copies(prepared: PreparedSet, table: pd.DataFrame) -> dict[str, Any]:
     pairs = read_copies(prepared, table)
-    labelled = (pairs["split"] != "unlabelled") & (pairs["other_split"] != "unlabelled")
-    torn = (pairs["split"] != pairs["other_split"]) & labelled
-    conflicts = pairs[pairs["conflict"] == 1]
-    return {**_counted(pairs), "torn": int(torn.sum()), "listed": named(conflicts, prepared, prepared)}
+    listed = named(pairs[pairs["conflict"] == 1], prepared, prepared)
+    return {**_counted(pairs), "torn": int(torn_copies(table, pairs).sum()), "listed": listed}
 
 
 def _counted(pairs: pd.DataFrame) -> dict[str, Any]:
-    kinds = {str(kind): int(count) for kind, count in pairs["kind"].value_counts().items()}
     images = pd.concat([pairs["id"], pairs["other"]]).nunique()
-    return {"pairs": len(pairs), "images": int(images), "kinds": kinds, "conflicts": int(pairs["conflict"].sum())}
+    return {"pairs": len(pairs), "images": images, "kinds": pairs["kind"].value_counts().to_dict(),
+            "conflicts": int(pairs["conflict"].sum())}  # fmt: skip
 
 
 def named(pairs: pd.DataFrame, first: PreparedSet, second: PreparedSet) -> list[dict[str, Any]]:
     """The first pairs with their parts and the names of their labels ("" if missing)."""
-
-    def grade(prepared: PreparedSet, label: Any) -> str:
-        return "" if pd.isna(label) else prepared.classes[int(label)]
-
+    ours, theirs = (dict(enumerate(prepared.classes)) for prepared in (first, second))
     return [
         {"id": row["id"], "other": row["other"], "kind": row["kind"], "similarity": float(row["similarity"]),
          "split": row["split"], "other_split": row["other_split"], "conflict": bool(row["conflict"]),
-         "grade": grade(first, row["label"]), "other_grade": grade(second, row["other_label"])}
+         "grade": ours.get(row["label"], ""), "other_grade": theirs.get(row["other_label"], "")}
         for row in pairs.head(LISTED).to_dict("records")
     ]  # fmt: skip
 
 
 def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> dict[str, Any]:
-    """Copies across two sets: counts by part, leaks between training and test data, and the first pairs.
-
-    `patients`: images of the first set whose patient is also in the second, and how many of them are leaks.
-    """
+    """Copies across two sets by part, leaks between training and test data, the first pairs, and shared patients."""
     pairs, shared = compare_sets(first, second), shared_patients(first, second)
     leaks, torn = _leaks(pairs), shared[_leaks(shared)].drop_duplicates("id")
     if (first.card["scale"], first.classes) != (second.card["scale"], second.classes):
@@ -189,7 +186,6 @@ def compare(first: PreparedSet, second: PreparedSet, names: tuple[str, str]) -> 
 
 
 def _leaks(pairs: pd.DataFrame) -> pd.Series:
-    """bool [n]: pairs with one image in training data of a set and the other in test data of the other set."""
-    sides = ("split", "other_split"), ("other_split", "split")
-    first, second = (pairs[left].isin(LEARNED) & pairs[right].isin(JUDGED) for left, right in sides)
-    return first | second
+    """bool [n]: one image is in training data of a set, the other in test data of the other set."""
+    ours, theirs = pairs["split"], pairs["other_split"]
+    return (ours.isin(LEARNED) & theirs.isin(JUDGED)) | (ours.isin(JUDGED) & theirs.isin(LEARNED))

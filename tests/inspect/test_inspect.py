@@ -13,9 +13,9 @@ import foveal
 from foveal.inspect import tables
 from foveal.inspect.findings import find, strongest
 from foveal.inspect.inspect import InspectConfig
-from foveal.inspect.measures import charts, described
+from foveal.inspect.page import charts
 from foveal.inspect.shortcut import as_grades, is_found, probe
-from foveal.inspect.summary import compare, probe_set, summarise
+from foveal.inspect.summary import compare, described, probe_set, summarise
 from foveal.page.parts import Verdict
 from foveal.sets.records import open_prepared
 
@@ -31,15 +31,10 @@ def drawn(seed: int = 0, count: int = 160, per_group: int = 2) -> tuple[pd.DataF
     return cues, labels, units
 
 
-@pytest.fixture(scope="module")
-def small_set(tmp_path_factory) -> Path:
-    """60 phantoms at 64 px, so few of them labelled that there is no probe; do not write into it."""
-    return foveal.prepare("phantom:60", out=tmp_path_factory.mktemp("data") / "small", size=64, labelled=24)
-
-
 @pytest.fixture
-def writable(small_set, tmp_path) -> Path:
-    return Path(shutil.copytree(small_set, tmp_path / "other"))
+def writable(phantom_set, tmp_path) -> Path:
+    """The phantom set, of which so few images are labelled that there is no probe."""
+    return Path(shutil.copytree(phantom_set, tmp_path / "other"))
 
 
 def change(folder: Path, name: str, **columns) -> None:
@@ -135,13 +130,13 @@ def test_strongest_names_equal_cues_together():
 
 def test_a_weak_signal_must_beat_luck():
     weak = {"value": 0.1, "low": 0.02, "high": 0.2}
-    assert not is_found(weak, 0.0, 0.12) and not is_found(weak | {"low": None}, 0.0, None)
+    assert not is_found(weak, 0.0, 0.12) and not is_found(weak | {"low": np.nan}, 0.0, None)
     assert is_found(weak, 0.0, 0.05) and is_found(weak, 0.0, None) and not is_found(weak, 0.05, None)
 
 
 @pytest.mark.slow
-def test_the_probe_of_a_set_looks_at_its_labelled_images(small_set):
-    prepared = open_prepared(small_set)
+def test_the_probe_of_a_set_looks_at_its_labelled_images(phantom_set):
+    prepared = open_prepared(phantom_set)
     label = pd.Series(np.arange(60) % 2, dtype="Int64").where(np.arange(60) < 56)
     table = described(prepared).assign(label=label, group="", height=9, width=100 + np.arange(60) % 2)
     found = probe_set(prepared, table)
@@ -149,8 +144,8 @@ def test_the_probe_of_a_set_looks_at_its_labelled_images(small_set):
     assert found["cues"][0]["name"] == "width" and found["value"] > 0.9
 
 
-def test_numbers_of_a_set(small_set):
-    one, records = summary_of(small_set), open_prepared(small_set).records
+def test_numbers_of_a_set(phantom_set):
+    one, records = summary_of(phantom_set), open_prepared(phantom_set).records
     assert one["images"] == len(records) == sum(part["images"] for part in one["parts"].values())
     train = records[records["split"] == "train"]
     assert (
@@ -159,7 +154,7 @@ def test_numbers_of_a_set(small_set):
     )
     assert one["parts"]["train"]["groups"] == train["group"].nunique()
     assert one["sizes"]["distinct"] == len(records.drop_duplicates(["width", "height"]))
-    measures = pd.read_csv(small_set / "measures.csv")
+    measures = pd.read_csv(phantom_set / "measures.csv")
     assert one["colours"][0]["channels"]["red"] == pytest.approx([measures["red"].mean(), measures["red"].std()])
     json.dumps(one, allow_nan=False)
 
@@ -214,18 +209,18 @@ def test_unknown_patients_are_found(writable):
     assert new(before, findings(writable))[0] == ["good"]
 
 
-def test_an_image_learned_from_in_one_set_and_judged_in_the_other_is_found(small_set, writable):
-    before = findings(small_set, writable)
+def test_an_image_learned_from_in_one_set_and_judged_in_the_other_is_found(phantom_set, writable):
+    before = findings(phantom_set, writable)
     assert "bad" not in [verdict.tone for verdict in before] and any("60 pictures" in one.text for one in before)
     swapped = {"train": "test", "test": "train", "val": "val", "unlabelled": "unlabelled"}
     change(writable, "records.csv", split=[swapped[split] for split in open_prepared(writable).records["split"]])
-    pair = compare(open_prepared(small_set), open_prepared(writable), ("a", "b"))
-    moved = len(open_prepared(small_set).part("train", "test"))
+    pair = compare(open_prepared(phantom_set), open_prepared(writable), ("a", "b"))
+    moved = len(open_prepared(phantom_set).part("train", "test"))
     assert (pair["pairs"], pair["leaks"], pair["kinds"]) == (60, moved, {"exact": 60})
     assert {(row["split"], row["other_split"]) for row in pair["by_part"]} == {
         ("train", "test"), ("test", "train"), ("val", "val"), ("unlabelled", "unlabelled"),
     }  # fmt: skip
-    tones, text = new(findings(small_set, writable), before)
+    tones, text = new(findings(phantom_set, writable), before)
     assert tones.count("bad") == 2 and f"{moved} pictures" in text  # copies, and patients
 
 
@@ -236,13 +231,13 @@ def test_a_set_without_labels_has_a_page_too(writable, tmp_path):
     assert "without a label" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_labels_on_different_scales_are_found_and_never_called_conflicts(small_set, writable):
+def test_labels_on_different_scales_are_found_and_never_called_conflicts(phantom_set, writable):
     card = json.loads((writable / "card.json").read_text(encoding="utf-8"))
     (writable / "card.json").write_text(json.dumps(card | {"scale": "messidor"}), encoding="utf-8")
     label = open_prepared(writable).records["label"]
     change(writable, "records.csv", label=[None if pd.isna(value) else 4 - value for value in label])
-    assert compare(open_prepared(small_set), open_prepared(writable), ("a", "b"))["conflicts"] == 0
-    assert any("messidor" in one.grounds and one.tone == "bad" for one in findings(small_set, writable))
+    assert compare(open_prepared(phantom_set), open_prepared(writable), ("a", "b"))["conflicts"] == 0
+    assert any("messidor" in one.grounds and one.tone == "bad" for one in findings(phantom_set, writable))
 
 
 def test_colours_of_arrays_are_those_of_their_pixels(writable):
@@ -272,32 +267,32 @@ def test_a_folder_that_is_not_a_set_is_refused(tmp_path, refuses):
         foveal.inspect(tmp_path)
 
 
-def test_every_table_has_a_cell_per_column(small_set, writable):
+def test_every_table_has_a_cell_per_column(phantom_set, writable):
     change(writable, "records.csv", flags="blurred too-dark")
     write_copies(writable, *(open_prepared(writable).records.iloc[k] for k in (0, 1)), conflict=1)
-    one, pair = summary_of(writable), compare(open_prepared(small_set), open_prepared(writable), ("a", "b"))
+    one, pair = summary_of(writable), compare(open_prepared(phantom_set), open_prepared(writable), ("a", "b"))
     for table in [*tables.tables_of(one), tables.side_by_side([one, one]), *tables.of_pair(pair)]:
         assert table.caption and table.rows and all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_charts_skip_constant_measures(small_set):
-    prepared = open_prepared(small_set)
+def test_charts_skip_constant_measures(phantom_set):
+    prepared = open_prepared(phantom_set)
     table = described(prepared).assign(red=1.0)
     names = [name for name, _ in charts(table, prepared.classes)]
     assert "green" in names and "red" not in names
 
 
 @pytest.mark.slow
-def test_the_command_writes_numbers_and_a_self_contained_page(small_set, writable, tmp_path, capsys):
+def test_the_command_writes_numbers_and_a_self_contained_page(phantom_set, writable, tmp_path, capsys):
     records = open_prepared(writable).records
     change(writable, "records.csv", id=["<b>&" + name for name in records["id"]], flags="blurred")
     change(writable, "measures.csv", id=["<b>&" + name for name in records["id"]])
     first, second = tmp_path / "first.html", tmp_path / "second.html"
-    result = foveal.inspect(small_set, writable, page=first, out=tmp_path / "numbers")
+    result = foveal.inspect(phantom_set, writable, page=first, out=tmp_path / "numbers")
     assert json.loads((tmp_path / "numbers" / "inspect.json").read_text(encoding="utf-8")) == result
     assert str(tmp_path / "numbers" / "inspect.json") in capsys.readouterr().out
     page = first.read_text(encoding="utf-8")
     assert "<b>&" not in page and "&lt;b&gt;&amp;" in page
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page) and "http://" not in page.replace("www.w3.org", "")
-    foveal.inspect(small_set, writable, page=second)
+    foveal.inspect(phantom_set, writable, page=second)
     assert second.read_bytes() == first.read_bytes()
