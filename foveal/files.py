@@ -147,9 +147,9 @@ def check_file(path: Path, option: str = "--out") -> None:
         raise FovealError("output.unwritable", what, fix=f"choose another {option}")
 
 
-def check_free(path: Path, option: str = "--out") -> None:
-    """FovealError where an output file or folder exists already; an empty folder is free."""
-    if not is_free(path):
+def check_free(path: Path, option: str = "--out", made: str = "") -> None:
+    """FovealError where an output exists already; an empty folder is free, and one with a file `made` by the verb."""
+    if not is_free(path) and not (made and (path / made).is_file()):
         what = f"{option} {path} exists already"
         raise FovealError("output.exists", what, fix=f"choose another {option} or delete it")
 

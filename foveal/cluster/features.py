@@ -2,14 +2,15 @@
 
     OUT/features.npz    ids str [n], features float32 [n, D], labels int [n] (-1 unknown), splits str [n], key str
 
-Features come from the encoder of a run or from pixels. They are computed once, and read from the file while the key (a
-hash of images and weights) is the same. Pixels are the baseline: a result that pixels also give needs no network.
+They are computed once, and read from the file while the key (a hash of images and weights) is the same. Pixels are the
+baseline: a result that pixels also give needs no network.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -38,9 +39,8 @@ Encode = Callable[[np.ndarray], np.ndarray]  # uint8 [m, S, S, C] -> float32 [m,
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The chosen images: `table` has a row each with id, label, unit (int, equal within a group), split, source, flags.
-
-    `set`, `record`, `shard` and `row` point to the prepared set. `of` is the number of images before sampling.
+    """The chosen images: `table` has a row each with id, label, unit (int, equal within a group), split, source, flags;
+    set, record, shard and row point to the prepared set. `of` is the number of images before sampling.
     """
 
     sets: Sequence[PreparedSet]
@@ -68,8 +68,7 @@ class Images:
         images = np.empty((len(part), first.size, first.size, first.channels), np.uint8)
         for number, prepared in enumerate(self.sets):
             own = (part["set"] == number).to_numpy()
-            if own.any():
-                images[own] = prepared.pixels(part[own])
+            images[own] = prepared.pixels(part[own])
         return images
 
     def name(self, label: int) -> str:
@@ -80,8 +79,8 @@ class Images:
 def choose(paths: Sequence[Path], split: str = "all", most: int = MOST, seed: int = 0) -> Images:
     """The images of a part of all sets, at most `most` of them, drawn at random by `seed`.
 
-    FovealError if the sets were prepared differently, or if there are fewer than ten images. Labels on a different
-    scale than the first labelled set are ignored, with a warning.
+    FovealError for sets that were prepared differently, or fewer than ten images. Labels on a different scale than
+    those of the first labelled set are ignored, with a warning.
     """
     sets = [open_prepared(path) for path in paths]
     check_alike(sets, "to look at them together")
@@ -91,8 +90,7 @@ def choose(paths: Sequence[Path], split: str = "all", most: int = MOST, seed: in
     if len(table) < FEWEST:
         what = f"the part '{split}' has {len(table)} images"
         raise FovealError("set.too_small", what, expected=f"at least {FEWEST}", fix="choose another --split")
-    table = table.assign(unit=_units(table, sets))
-    of = len(table)
+    table, of = table.assign(unit=_units(table, sets)), len(table)
     if most < of:
         chosen = np.sort(np.random.default_rng(seed).choice(of, most, replace=False))
         table = table.iloc[chosen].reset_index(drop=True)
@@ -116,7 +114,7 @@ def _part_of(sets: Sequence[PreparedSet], number: int, name: str, split: str, ma
 
 
 def _units(table: pd.DataFrame, sets: Sequence[PreparedSet]) -> np.ndarray:
-    """int [n]: groups as numbers. Copies in two sets merge their groups, as `prepare` does within one set."""
+    """int [n]: groups as numbers; copies in two sets merge their groups, as `prepare` does within one set."""
     groups = table["group"].to_numpy(object)
     if len(sets) > 1:
         place = {key: row for row, key in enumerate(zip(table["set"], table["record"], strict=True))}
@@ -133,13 +131,12 @@ def _units(table: pd.DataFrame, sets: Sequence[PreparedSet]) -> np.ndarray:
 
 def learned_from(images: Images, run: Path) -> np.ndarray:
     """bool [n]: whether `run` learned from the image, a copy of it, or another image of its patient."""
-    seen = read_seen(str(run))
-    learned = np.zeros(len(images), bool)
+    seen, learned = read_seen(str(run)), np.zeros(len(images), bool)
     for number, prepared in enumerate(images.sets):
         own = (images.table["set"] == number).to_numpy()
-        records = prepared.records.set_index("id", drop=False).loc[list(images.table["record"][own])]
-        records = records.reset_index(drop=True)
-        learned[own] = records["id"].isin(find_seen(prepared, records, seen)["id"]).to_numpy()
+        chosen = images.table["record"][own]
+        records = prepared.records[prepared.records["id"].isin(chosen)]
+        learned[own] = chosen.isin(find_seen(prepared, records, seen)["id"])
     return learned
 
 
@@ -151,14 +148,9 @@ class Features:
     source: str
     values: np.ndarray
 
-    @property
-    def directions(self) -> np.ndarray:
-        """float32 [n, D] with rows of length one: their dot products are cosines. Rows of zeros stay zeros."""
-        return unit_rows(self.values)
-
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
-    """float32 [n, D] with every row scaled to length one; rows of zeros stay zeros."""
+    """float32 [n, D] with rows of length one, whose products are cosines; rows of zeros stay zeros."""
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
 
@@ -166,38 +158,46 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
 def encoder_of(run: Path | None, images: Images, device: str) -> Encode:
     """The function that computes features of images prepared like these: the encoder of `run`, or small pixels."""
     if run is None:
-        return _small_pixels
+        return small_pixels
     from foveal.predict.features import open_encoder  # torch is needed only with a run
 
     return open_encoder(run, images.sets[0], device)
 
 
-def _small_pixels(pixels: np.ndarray) -> np.ndarray:
+def small_pixels(pixels: np.ndarray) -> np.ndarray:
     """uint8 [m, S, S, C] -> float32 [m, D], 0 to 1: shrunk to at most 32 x 32 px and flattened."""
     side = min(PIXEL_SIDE, pixels.shape[1])
     small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in pixels]
     return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / 255
 
 
-def pixel_features(images: Images) -> Features:
-    """The pixels of all images, shrunk."""
-    side, kind = min(PIXEL_SIDE, images.sets[0].size), "RGB" if images.sets[0].channels == 3 else "grey"
-    return Features(name="pixels", source=f"{kind} pixels at {side} x {side}", values=_encoded(images, _small_pixels))
+def computed(images: Images, run: Path | None, device: str = "cpu") -> Features:
+    """The features of `run`, or shrunk pixels without a run."""
+    encode, first = encoder_of(run, images, device), images.sets[0]
+    if run is None:
+        side = min(PIXEL_SIDE, first.size)
+        name, source = "pixels", f"{'RGB' if first.channels == 3 else 'grey'} pixels at {side} x {side}"
+    else:
+        model = read_model(run)
+        kind = "grader" if model["kind"] == "grader" else "pre-trained encoder"
+        name, source = "features", f"{model['encoder']} of {run}, a {kind}"
+    parts = []
+    with progress_bar("features", len(images)) as bar:
+        for positions in np.split(np.arange(len(images)), range(AT_ONCE, len(images), AT_ONCE)):
+            parts.append(encode(images.pixels(positions)))
+            bar.advance(len(positions))
+    return Features(name=name, source=source, values=np.concatenate(parts))
 
 
 def stored_features(images: Images, run: Path | None, out: Path, device: str) -> Features:
     """The features of `run`, or pixels without a run; read from OUT/features.npz if it matches."""
     file, key = out / "features.npz", key_of(images, run)
-    known = _read(file, key)
-    if known is not None:
-        say(f"features: read from {file}")
-        return known
-    if run is None:
-        features = pixel_features(images)
-    else:
-        model = read_model(run)
-        source = f"{model['encoder']} of {run}, a {'grader' if model['kind'] == 'grader' else 'pre-trained encoder'}"
-        features = Features(name="features", source=source, values=_encoded(images, encoder_of(run, images, device)))
+    no_features = FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError  # also damaged or of another version
+    with suppress(*no_features), file.open("rb") as stream, np.load(stream) as stored:
+        if str(stored["key"]) == key:
+            say(f"features: read from {file}")
+            return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
+    features = computed(images, run, device)
     with replacing(file) as partial:
         np.savez(
             partial, ids=images.table["id"].to_numpy(str), features=features.values, labels=images.labels,
@@ -206,32 +206,11 @@ def stored_features(images: Images, run: Path | None, out: Path, device: str) ->
     return features
 
 
-def _encoded(images: Images, encode: Encode) -> np.ndarray:
-    """Features [n, D] of all images."""
-    parts = []
-    with progress_bar("features", len(images)) as bar:
-        for start in range(0, len(images), AT_ONCE):
-            parts.append(encode(images.pixels(np.arange(start, min(start + AT_ONCE, len(images))))))
-            bar.advance(len(parts[-1]))
-    return np.concatenate(parts)
-
-
 def key_of(images: Images, run: Path | None) -> str:
     """A hash of all that features.npz depends on: images in order, ids, labels and splits, and the weights."""
     table = images.table
     known = "\n".join([*table["sha256"], *table["id"], *map(str, images.labels), *table["split"]])
     digest = hashlib.sha256(known.encode())
-    if run is not None:
-        digest.update((run / "model.json").read_bytes())
-        digest.update((run / "encoder.safetensors").read_bytes())
+    for file in () if run is None else (run / "model.json", run / "encoder.safetensors"):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _read(file: Path, key: str) -> Features | None:
-    try:
-        with file.open("rb") as stream, np.load(stream) as stored:
-            if str(stored["key"]) == key:
-                return Features(name=str(stored["name"]), source=str(stored["source"]), values=stored["features"])
-    except (FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError):
-        pass  # missing, damaged or of another version: write it again
-    return None

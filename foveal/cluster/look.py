@@ -1,7 +1,5 @@
 """The analysis of one kind of features: clusters, neighbours, and scores of both.
 
-A score is the agreement with the labels, with an interval that resamples whole groups, and the level of chance.
-
 Legend: k clusters, K classes, R resamples. A table [..., k, K] counts images by cluster and label.
 """
 
@@ -12,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from foveal import metrics
-from foveal.cluster.features import Features, Images
+from foveal.cluster.features import Features, Images, unit_rows
 from foveal.cluster.methods import METHODS, Clustering, reduce
-from foveal.cluster.neighbours import Nearest, doubt, nearest, vote
+from foveal.cluster.neighbours import Nearest, doubt, doubtful, nearest, vote
 from foveal.console import say
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
@@ -30,10 +29,8 @@ SHARES = ("accuracy", "purity")  # measures that are shares of the images
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """entry: what cluster.json holds; drawn: the values [R] in all resamples.
-
-    The entry is that of `Resampling.entry` with groups, chance (the mean score of random clusters of the same sizes)
-    and constant (the score of a single cluster).
+    """drawn: the values [R] in all resamples. entry: what cluster.json holds, that of `Resampling.entry` with groups,
+    chance (the mean score of random clusters of the same sizes) and constant (the score of a single cluster).
     """
 
     entry: dict[str, Any]
@@ -49,10 +46,9 @@ class Score:
 class Look:
     """The analysis of one kind of features.
 
-    points: float32 [n, d], principal components; variance: [d], their shares of it.
-    scores: method -> measure -> Score; neighbours: measure -> Score of the votes; resampling: of both. Empty and None
-    if there are too few labels to score. voters: the nearest labelled images of other groups; voted: int [n], the label
-    that they vote for; doubts: float [n], how much they contradict the label of the image.
+    points: float32 [n, d], principal components; variance: [d], their shares of it. voters: the nearest labelled images
+    of other groups; voted: int [n], the label that they vote for; doubted: the table of `doubtful`. scores: method ->
+    measure -> Score; neighbours: measure -> Score of the votes; resampling: of both; empty, None for too few labels.
     """
 
     features: Features
@@ -63,7 +59,7 @@ class Look:
     near: Nearest
     voters: Nearest
     voted: np.ndarray
-    doubts: np.ndarray
+    doubted: pd.DataFrame
     neighbours: dict[str, Score]
     resampling: Resampling | None
 
@@ -83,13 +79,10 @@ class Look:
 
 def look(features: Features, images: Images, judged: np.ndarray, *, clusters: int, seed: int) -> Look:
     """Cluster the images, find their neighbours, and score both on the `judged` images (bool [n])."""
-    directions, labels, units = features.directions, images.labels, images.units
+    directions, labels, units = unit_rows(features.values), images.labels, images.units
     points, variance = reduce(directions, seed)
-    clusterings = {}
-    for name, method in METHODS.items():
-        say(f"{features.name}: {name} with {clusters} clusters", "dim")
-        clusterings[name] = method(points, clusters, seed)
-    say(f"{features.name}: nearest images", "dim")
+    say(f"{features.name}: nearest images, and {clusters} clusters by {', '.join(METHODS)}", "dim")
+    clusterings = {name: method(points, clusters, seed) for name, method in METHODS.items()}
     voters = nearest(directions, units, directions, units, among=labels >= 0)
     voted = vote(voters, labels, len(images.classes))
     scores: dict[str, dict[str, Score]] = {}
@@ -98,13 +91,14 @@ def look(features: Features, images: Images, judged: np.ndarray, *, clusters: in
     if not why_not(images, judged):
         rows = np.flatnonzero(judged)
         resampling = Resampling(np.unique(units[rows], return_inverse=True)[1], seed=seed)
-        for name, found in clusterings.items():
-            scores[name] = score(found.clusters[rows], labels[rows], resampling, seed)
+        scores = {name: score(found.clusters[rows], labels[rows], resampling, seed)
+                  for name, found in clusterings.items()}  # fmt: skip
         neighbours = judge(voted, images, rows, resampling)
     return Look(
         features=features, points=points, variance=variance, clusterings=clusterings, scores=scores,
         near=nearest(directions, units, directions, units), voters=voters, voted=voted,
-        doubts=doubt(voters, labels, ordered=images.ordered), neighbours=neighbours, resampling=resampling,
+        doubted=doubtful(voted, doubt(voters, labels, ordered=images.ordered), images), neighbours=neighbours,
+        resampling=resampling,
     )  # fmt: skip
 
 
@@ -121,38 +115,33 @@ def why_not(images: Images, judged: np.ndarray) -> str:
 
 
 def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """Features minus pixels in every score, on the same images and resamples; empty if there is nothing to compare.
+    """Features minus pixels in every score, on the same resamples: of (a method or `NEIGHBOURS`), measure, value, ….
 
-    An entry per method and measure, and one per measure of the neighbours: of, measure, value, low, high, answer.
-    Resamples draw groups of images; clusters are not recomputed.
+    Empty if there is nothing to compare. Clusters are not computed again.
     """
     if len(looks) < 2 or looks[0].resampling is None:
         return []
     resampling = looks[0].resampling
     features, pixels = (one.scores | {NEIGHBOURS: one.neighbours} for one in looks)
     found = []
-    for of, scores in features.items():
-        for measure, ours in scores.items():
-            theirs = pixels[of][measure]
-            gap = difference((theirs.value, theirs.drawn), (ours.value, ours.drawn), resampling)
-            found.append({"of": of, "measure": measure} | gap)
+    for of, measure in ((of, measure) for of, scores in features.items() for measure in scores):
+        theirs, ours = ((one[of][measure].value, one[of][measure].drawn) for one in (pixels, features))
+        found.append({"of": of, "measure": measure} | difference(theirs, ours, resampling))
     return found
 
 
 def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed: int) -> dict[str, Score]:
-    """Every measure of int clusters [n] against int labels [n], of the images that `resampling` draws.
+    """Every measure of int clusters [n] against int labels [n] of the images that `resampling` draws."""
+    from sklearn.metrics.cluster import contingency_matrix as table_of
 
-    seed: for the random clusterings. Images drawn twice agree with themselves, which biases resamples upwards; the mean
-    bias is subtracted.
-    """
     clusters, labels = (np.unique(part, return_inverse=True)[1] for part in (clusters, labels))
-    shape = (int(clusters.max()) + 1, int(labels.max()) + 1)
-    total, generator = _table(clusters, labels, shape), np.random.default_rng(seed)
-    drawn = resampling.counts(clusters * shape[1] + labels, shape[0] * shape[1]).reshape(-1, *shape)
-    deals = np.stack([_table(generator.permutation(clusters), labels, shape) for _ in range(DEALS)])
+    total, generator = table_of(clusters, labels), np.random.default_rng(seed)
+    drawn = resampling.counts(clusters * total.shape[1] + labels, total.size).reshape(-1, *total.shape)
+    deals = np.stack([table_of(generator.permutation(clusters), labels) for _ in range(DEALS)])
     found = {}
     for name, measure in MEASURES.items():
         value, resamples = float(measure(total)), measure(drawn)
+        # Images drawn twice agree with themselves, which biases resamples upwards: the mean bias is subtracted.
         settled = (resamples - (resamples.mean() - value)).clip(-1 if name == "ari" else 0, 1)
         chance, constant = float(measure(deals).mean()), float(measure(total.sum(0, keepdims=True)))
         found[name] = _score(name, value, settled, resampling, chance, constant)
@@ -160,10 +149,7 @@ def score(clusters: np.ndarray, labels: np.ndarray, resampling: Resampling, seed
 
 
 def judge(voted: np.ndarray, images: Images, judged: np.ndarray, resampling: Resampling) -> dict[str, Score]:
-    """Accuracy of the votes, and quadratic kappa for ordered grades, over the images at positions `judged` int [j].
-
-    resampling: over these images.
-    """
+    """Accuracy of the votes, and kappa for ordered grades, over the images at int positions [j] that are resampled."""
     labels, classes, has_vote = images.labels[judged], len(images.classes), voted[judged] >= 0
     labels, given, resampling = labels[has_vote], voted[judged][has_vote], resampling.part(has_vote)
     total = metrics.confusion_matrix(labels, given, classes)
@@ -183,10 +169,6 @@ def _score(
     n = len(resampling.units)
     entry = resampling.entry(value, drawn, n, share_of=np.ones(n, bool) if name in SHARES else None)
     return Score(entry=entry | {"groups": resampling.groups, "chance": chance, "constant": constant}, drawn=drawn)
-
-
-def _table(clusters: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return np.bincount(clusters * shape[1] + labels, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
 
 
 def matched_accuracy(table: np.ndarray) -> np.ndarray:

@@ -1,10 +1,6 @@
 """Clusters and maps of the same points: features of length one, projected onto their first principal components.
 
-Three methods divide points into k clusters without labels: k-means, Gaussian mixtures, spectral. In few dimensions,
-k-means is nearly as good as in all (Ding & He 2004), and a mixture has enough images per parameter.
-
-A map places every image on a plane, by PCA, t-SNE and, if installed, UMAP. It loses information, so each comes with the
-share of its nearest neighbours that are also nearest in the features.
+In few dimensions, k-means is nearly as good as in all (Ding & He 2004), and a mixture has enough images per parameter.
 """
 
 from __future__ import annotations
@@ -13,6 +9,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,8 +28,7 @@ MOST = 5_000  # points of t-SNE and UMAP: more take minutes and overlap
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Clustering:
+class Clustering(NamedTuple):
     """A cluster 0..k-1 for each point, int [n]; `note` describes how they were found, for the reader."""
 
     clusters: np.ndarray
@@ -51,15 +47,12 @@ def k_means(points: np.ndarray, k: int, seed: int) -> Clustering:
     """The best of ten k-means runs that start with k-means++ (Arthur & Vassilvitskii 2007)."""
     from sklearn.cluster import KMeans
 
-    clusters = KMeans(k, n_init=STARTS, random_state=seed).fit_predict(points)
-    return Clustering(clusters=clusters.astype(np.int64), note=f"best of {STARTS} starts")
+    method = KMeans(k, n_init=STARTS, random_state=seed)
+    return Clustering(clusters=method.fit_predict(points), note=f"best of {STARTS} starts")
 
 
 def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
-    """A mixture of k Gaussians by expectation maximisation on at most 20 components.
-
-    Covariances are full if there are enough images to estimate them, otherwise diagonal.
-    """
+    """A mixture of k Gaussians on at most 20 components; covariances are full where there are enough images."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -77,10 +70,7 @@ def gaussian_mixture(points: np.ndarray, k: int, seed: int) -> Clustering:
 
 
 def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
-    """Normalised cuts of the graph of 10 nearest neighbours (Shi & Malik 2000, von Luxburg 2007).
-
-    The eigenvectors of 10,000 images take half a minute on two cores.
-    """
+    """Normalised cuts of the graph of 10 nearest neighbours (Shi & Malik 2000, von Luxburg 2007)."""
     from sklearn.cluster import SpectralClustering
 
     near = min(GRAPH_NEIGHBOURS, len(points) - 1)
@@ -89,7 +79,7 @@ def spectral(points: np.ndarray, k: int, seed: int) -> Clustering:
         # A graph with several components is fine: they become clusters.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
         clusters = method.fit_predict(points)
-    return Clustering(clusters=clusters.astype(np.int64), note=f"graph of {near} nearest neighbours")
+    return Clustering(clusters=clusters, note=f"graph of {near} nearest neighbours")
 
 
 METHODS: dict[str, Callable[[np.ndarray, int, int], Clustering]] = {
@@ -99,10 +89,8 @@ METHODS: dict[str, Callable[[np.ndarray, int, int], Clustering]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
-    """One map: places float [m, 2] of the images at `rows` int [m].
-
-    `kept` is the share of the 10 nearest on the map that are among the 10 nearest in the features; `by_chance` is the
-    same share for random positions.
+    """Places float [m, 2] of the images at `rows` int [m]; kept: the share of the 10 nearest on the map that are among
+    the 10 nearest in the features; by_chance: the same for random positions.
     """
 
     name: str
@@ -110,6 +98,10 @@ class Map:
     places: np.ndarray
     kept: float
     by_chance: float
+
+    def plain(self) -> dict[str, Any]:
+        """The entry in cluster.json."""
+        return {"name": self.name, "images": len(self.rows), "kept": self.kept, "by_chance": self.by_chance}
 
 
 def draw_maps(points: np.ndarray, seed: int, most: int = MOST) -> list[Map]:
@@ -120,12 +112,12 @@ def draw_maps(points: np.ndarray, seed: int, most: int = MOST) -> list[Map]:
     made = {"pca": points[rows][:, :2], "tsne": _tsne(points[rows], seed)}
     if umap_is_installed():
         made["umap"] = _umap(points[rows], seed)
-    true = _near(points[rows])
-    chance = true.shape[1] / (len(rows) - 1)
+    near = neighbour_graph(points[rows])
     return [
-        Map(name=name, rows=rows, places=places, kept=_overlap(true, _near(places)), by_chance=chance)
+        Map(name=name, rows=rows, places=places, kept=near.multiply(neighbour_graph(places)).sum() / near.nnz,
+            by_chance=near.nnz / len(rows) / (len(rows) - 1))
         for name, places in made.items()
-    ]
+    ]  # fmt: skip
 
 
 def umap_is_installed() -> bool:
@@ -136,10 +128,7 @@ def umap_is_installed() -> bool:
 def map_listing(
     maps: Sequence[Map], points: np.ndarray, images: Images, clusters: np.ndarray, learned: np.ndarray
 ) -> pd.DataFrame:
-    """The table for maps.csv: a row per image; coordinates are empty if the image is not on a map.
-
-    `learned`: bool [n], see `learned_from`; 1 or 0 in the table.
-    """
+    """The table for maps.csv: a row per image; coordinates are empty if the image is not on a map."""
     table = images.table[["id", "label", "split", "source", "flags"]].copy()
     table.insert(2, "cluster", clusters)
     for one in maps:
@@ -172,13 +161,8 @@ def _umap(points: np.ndarray, seed: int) -> np.ndarray:
         return np.asarray(UMAP(n_neighbors=near, random_state=seed, n_jobs=1).fit_transform(points), float)
 
 
-def _near(points: np.ndarray) -> np.ndarray:
-    from sklearn.neighbors import NearestNeighbors
+def neighbour_graph(points: np.ndarray) -> Any:
+    """Sparse [n, n], 1 at the 10 nearest of each of the points [n, d]."""
+    from sklearn.neighbors import kneighbors_graph
 
-    count = min(CHECKED, len(points) - 1)
-    return np.asarray(NearestNeighbors(n_neighbors=count).fit(points).kneighbors(return_distance=False))
-
-
-def _overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean share of the entries of a row that are also in the same row of the other array."""
-    return float((first[:, :, None] == second[:, None, :]).any(2).mean())
+    return kneighbors_graph(points, min(CHECKED, len(points) - 1))

@@ -1,10 +1,7 @@
 """The nearest images of each image or new photograph, by cosine of features, and the votes of their labels.
 
 The search is exact. It leaves out images of the same patient and copies: they are similar for trivial reasons. The
-patients of new photographs are unknown: a photograph that is in the set finds itself and other images of its eye.
-
-OUT/neighbours.csv has a row per image and neighbour: id, rank from 1, other, similarity, label, other_label
-OUT/asked.csv has one per new photograph and neighbour: image, rank, other, similarity, distance, other_label
+patients of new photographs are unknown: one that is in the set finds itself and other images of its eye.
 """
 
 from __future__ import annotations
@@ -39,17 +36,14 @@ def nearest(
 ) -> Nearest:  # fmt: skip
     """The `count` nearest rows of float32 [n, D] to each of `asked` float32 [m, D], nearest first; rows have length 1.
 
-    units int [m] and found_units int [n]: rows of the same unit are never neighbours. among: bool [n], the
-    rows to search.
+    units int [m], found_units int [n]: rows of the same unit are never neighbours. among: bool [n], the rows to search.
     """
     found = np.arange(len(directions)) if among is None else np.flatnonzero(among)
     count = min(count, len(found))
     index = np.full((len(asked), count), -1)
     similarity = np.full((len(asked), count), -np.inf, np.float32)
-    if not count:
-        return Nearest(index=index, similarity=similarity)
     others = directions[found].T
-    for start in range(0, len(asked), BLOCK):
+    for start in range(0, len(asked) if count else 0, BLOCK):
         rows = slice(start, start + BLOCK)
         cosines = asked[rows] @ others
         cosines[units[rows, None] == found_units[found]] = -np.inf
@@ -64,10 +58,7 @@ def nearest(
 
 
 def vote(near: Nearest, labels: np.ndarray, classes: int) -> np.ndarray:
-    """The most common label among the neighbours of each row, int [m], -1 without neighbours; labels: int [n].
-
-    In a tie, the nearer neighbours decide.
-    """
+    """The most common label among the neighbours of each row, int [m], -1 without neighbours; in a tie the nearer."""
     votes = np.zeros((len(near.index), classes + 1))
     there = near.index >= 0
     weights = there * (1 + 1e-3 * np.arange(near.index.shape[1], 0, -1))
@@ -76,9 +67,8 @@ def vote(near: Nearest, labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
-    """The mean distance of the neighbours' grades from the grade of the image, float [n]; nan without a label.
-
-    For unordered classes: the share of neighbours with a different class.
+    """The mean distance of the neighbours' grades from that of the image, or without an order the share of neighbours
+    with a different class, float [n]; nan without a label.
     """
     gap, there = np.abs(labels[near.index] - labels[:, None]), near.index >= 0
     gap = gap if ordered else (gap > 0).astype(float)
@@ -88,8 +78,8 @@ def doubt(near: Nearest, labels: np.ndarray, *, ordered: bool) -> np.ndarray:
 
 def listing(near: Nearest, images: Images) -> pd.DataFrame:
     """The table for neighbours.csv."""
-    table, labels = _pairs(near, images.table["id"].to_numpy(), images), images.table["label"].array
-    table.insert(4, "label", labels[np.nonzero(near.index >= 0)[0]])
+    table = _pairs(near, images.table["id"].to_numpy(), images)
+    table.insert(4, "label", images.table["label"].array[np.nonzero(near.index >= 0)[0]])
     return table
 
 
@@ -105,10 +95,7 @@ def _pairs(near: Nearest, names: np.ndarray, images: Images) -> pd.DataFrame:
 
 
 def doubtful(voted: np.ndarray, doubts: np.ndarray, images: Images) -> pd.DataFrame:
-    """The table for doubtful.csv: labels that the neighbours contradict, most doubtful first.
-
-    Columns: id, label, told (the label of the neighbours), doubt, split; and position, the row of the image.
-    """
+    """The table for doubtful.csv: labels that neighbours contradict, worst first; `position` is the row."""
     against = np.flatnonzero((voted != images.labels) & ~np.isnan(doubts))
     order = against[np.argsort(-doubts[against], kind="stable")]
     part = images.table.iloc[order]
@@ -137,10 +124,9 @@ class Asked:
         """Print the nearest images of each photograph, and the label of their vote."""
         table = self.listing(images).fillna({"other_label": -1})
         for name, voted in zip(self.names, self.voted, strict=True):
-            rows = [
-                [str(row["rank"]), str(row["other"]), f"{row['distance']:.3f}", images.name(row["other_label"])]
-                for row in table[table["image"] == name].to_dict("records")
-            ]
+            own = table[table["image"] == name][["rank", "other", "distance", "other_label"]]
+            rows = [[str(rank), str(other), f"{distance:.3f}", images.name(label)]
+                    for rank, other, distance, label in own.itertuples(index=False)]  # fmt: skip
             say()
             show_table(f"nearest to {name}", ["", "image", "distance", "label"], rows)
             if voted >= 0:
@@ -152,7 +138,7 @@ def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
     card, found = images.sets[0].card, []
     for file in files:
         try:
-            prepared = prepare_file(file, Preparation(**card["options"]), bool(card.get("fundus")), name=str(file))
+            prepared = prepare_file(file, Preparation(**card["options"]), bool(card["fundus"]))
         except FovealError as error:
             what = f"--image {file}: {error.what}"
             raise FovealError(error.code, what, expected=error.expected, fix=error.fix) from None
@@ -164,8 +150,6 @@ def read_asked(files: Sequence[Path], images: Images) -> np.ndarray:
 
 def ask(files: Sequence[Path], pixels: np.ndarray, encode: Encode, features: Features, images: Images) -> Asked:
     """The nearest images of each photograph (prepared, uint8 [m, S, S, C]), by the features of the set."""
-    asked, unknown = unit_rows(encode(pixels)), np.full(len(files), -1)
-    near = nearest(asked, unknown, features.directions, images.units)
-    voters = nearest(asked, unknown, features.directions, images.units, among=images.labels >= 0)
-    voted = vote(voters, images.labels, len(images.classes))
-    return Asked(names=[str(file) for file in files], pixels=pixels, near=near, voted=voted)
+    search = unit_rows(encode(pixels)), np.full(len(files), -1), unit_rows(features.values), images.units
+    voted = vote(nearest(*search, among=images.labels >= 0), images.labels, len(images.classes))
+    return Asked(names=[str(file) for file in files], pixels=pixels, near=nearest(*search), voted=voted)

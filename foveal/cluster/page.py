@@ -1,12 +1,11 @@
 """The page: one HTML file with scores, maps, and some images with their nearest images.
 
-A map has one dot per image, coloured by label. With scripts, readers choose other colours (by cluster, set, part or
-quality flag) and point at dots. Dots are drawn in random order: in class order, the last class would hide the others.
+The dots of a map are drawn in random order: in class order, the last class would hide the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,18 @@ from foveal.cluster import words
 from foveal.cluster.features import Images
 from foveal.cluster.look import Look
 from foveal.cluster.methods import NAMES, Map
-from foveal.cluster.neighbours import NEAREST, Asked, Nearest, doubtful
+from foveal.cluster.neighbours import NEAREST, Asked, Nearest
 from foveal.page import render as rendering
 from foveal.page.charts import fitted
 from foveal.page.parts import SPLITS, Columns, Gallery, Html, Note, Part, Picture, Section, Verdict
 from foveal.page.pictures import embedded
 from foveal.page.words import listed
 
+SEED = 0  # of images and dots in random order
 DOUBTED, AT_RANDOM = 8, 4  # number of images shown with their nearest
 ACROSS = 7  # nearest images shown for each
 DOT_SIDE = 56  # pixels of the picture shown for a dot
-PICTURE_BYTES = 5 << 19  # 2.5 MiB of these pictures, so that the page stays below 5 MiB
+MOST_PICTURES = 1200  # of these, about 2 KB each, so that the page stays below 5 MiB
 SIDE, MARGIN = 600, 10  # units of the drawing
 OUTLIERS = 0.002  # share of the images at each end that are moved to the edge
 MOST_KINDS = 12  # most colours that a reader can tell apart; the most common kinds get them
@@ -38,13 +38,10 @@ RAMP = ("#3a7bd5", "#17a398", "#c79a00", "#e0662b", "#c2255c")  # ordered grades
 MUTED = ("no label", "no flag", "others")  # kinds that must not stand out
 
 
-def render(
-    result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None, seed: int
-) -> str:  # fmt: skip
-    """The page as HTML; all text from files is escaped."""
-    generator = np.random.default_rng(seed)
-    drawn = _drawn_maps(images, look, maps, generator, seed)
-    doubted = doubtful(look.voted, look.doubts, images)["position"].to_numpy(np.int64)[:DOUBTED]
+def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None) -> str:
+    """The page as HTML."""
+    generator = np.random.default_rng(SEED)
+    drawn = _drawn_maps(images, look, maps, generator)
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
     licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
     likeness = "Similarity is not a diagnosis: similar images may come from the same camera or show the same eye."
@@ -58,13 +55,13 @@ def render(
         Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in words.tables(result)], "tables")]),
         Section(name="doubted", title="Doubtful labels", parts=[
             f"{words.beside_doubts(result)} The most doubtful are shown here with their nearest labelled images. Check "
-            "them first.", *_rows(images, look, look.voters, doubted)]),
+            "them first.", *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),
         Section(name="alike", title="Examples of similar images", parts=[
             "Random images with their nearest images by cosine, without copies and images of the same patient. "
             f"Licence of the pictures: {licence}. It also applies to this page.",
             *_rows(images, look, look.near, at_random)]),
     ]  # fmt: skip
-    empty = {"asked" if asked is None else "", "" if len(doubted) else "doubted"}
+    empty = {"asked" if asked is None else "", "" if len(look.doubted) else "doubted"}
     return rendering.page(
         [section for section in sections if section.name not in empty],
         title=listed(list(dict.fromkeys(images.table["source"]))), kind="Foveal clusters",
@@ -73,10 +70,11 @@ def render(
     )  # fmt: skip
 
 
-def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator, seed: int) -> Html:
+def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.random.Generator) -> Html:
     rows, clusters = maps[0].rows, look.clusterings["k-means"].clusters
     colours = colourings(images, clusters)
-    pictures = _dot_pictures(images, generator.permutation(rows))
+    pictures = {row: embedded(images.pixels(np.array([row]))[0], DOT_SIDE)
+                for row in generator.permutation(rows)[:MOST_PICTURES]}  # fmt: skip
     part = images.table.iloc[rows]
     columns = zip(part["id"], map(images.name, images.labels[rows]), (clusters[rows] + 1).tolist(), part["source"],
                   part["split"].map(SPLITS), part["flags"], (pictures.get(row, "") for row in rows),
@@ -84,16 +82,14 @@ def _drawn_maps(images: Images, look: Look, maps: Sequence[Map], generator: np.r
     return Html(rendering.render(
         "dots.html", colourings=colours, points=list(columns), pictured=len(pictures), images=len(images), side=SIDE,
         maps=[(NAMES[one.name], one.kept, *fitted(one.places, SIDE, MARGIN, outliers=OUTLIERS)) for one in maps],
-        order=np.random.default_rng(seed).permutation(len(rows)).tolist(), variance=look.variance[:2].sum(),
+        order=np.random.default_rng(SEED).permutation(len(rows)).tolist(), variance=look.variance[:2].sum(),
         marks=[" ".join(one["marks"][row] for one in colours) for row in rows],
     ))  # fmt: skip
 
 
 def colourings(images: Images, clusters: np.ndarray) -> list[dict[str, Any]]:
-    """Every colouring with more than one kind, labels first: key, title, kinds and marks.
-
-    kinds: the CSS class of its dots (mark), name, count and colour of each, and whether it must not stand out (muted).
-    marks: str [n], the CSS class of the dot of each image.
+    """Every colouring with more than one kind, labels first: key, title, marks (str [n], the CSS class of each dot) and
+    kinds: mark, name, count and colour of each, and whether it must not stand out (muted).
     """
     table, classes = images.table, images.classes
     flags = pd.Series([flags.split()[0] if flags.split() else "no flag" for flags in table["flags"]])
@@ -133,62 +129,40 @@ def _colouring(
 
 def ramp(count: int) -> list[str]:
     """`count` colours from low to high, evenly spaced along the ramp."""
-    stops = np.array([list(bytes.fromhex(colour[1:])) for colour in RAMP], float)
-    places = np.linspace(0, len(stops) - 1, count)
-    mixed = np.column_stack([np.interp(places, np.arange(len(stops)), channel) for channel in stops.T])
-    return [f"#{bytes(row).hex()}" for row in mixed.round().astype(np.uint8)]
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    return [to_hex(colour) for colour in LinearSegmentedColormap.from_list("", RAMP, max(1, count))(range(count))]
 
 
-def _dot_pictures(images: Images, order: np.ndarray) -> dict[int, str]:
-    """Position -> data: URL of a small picture, in this order, up to the size limit."""
-    pictures: dict[int, str] = {}
-    room = PICTURE_BYTES
-    for start in range(0, len(order), 64):
-        part = order[start : start + 64]
-        for position, pixels in zip(part, images.pixels(part), strict=True):
-            source = embedded(pixels, DOT_SIDE)
-            room -= len(source)
-            if room < 0:
-                return pictures
-            pictures[int(position)] = source
-    return pictures
-
-
-def _asked_rows(images: Images, asked: Asked) -> list[Part]:
-    """Each given photograph with its nearest images and their distances."""
-    parts: list[Part] = []
+def _asked_rows(images: Images, asked: Asked) -> Iterator[Part]:
     for number, name in enumerate(asked.names):
         own = Picture(source=embedded(asked.pixels[number]), id=Path(name).name, text="given photograph", tone="own")
         distances = [f"{max(0.0, 1 - cosine):.3f} " for cosine in asked.near.similarity[number]]
-        parts += _row(images, own, asked.near.index[number], asked.voted[number], distances=distances)
-    return parts
+        yield from _row(images, own, asked.near.index[number], asked.voted[number], distances=distances)
 
 
-def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -> list[Part]:
+def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -> Iterator[Part]:
     """Each image with its nearest images, marked by whether they have the same label."""
-    parts: list[Part] = []
     for position in positions:
-        own = _picture(images, images.pixels(np.array([position]))[0], position, tone="own")
-        parts += _row(images, own, near.index[position], look.voted[position], label=images.labels[position])
-    return parts
+        own = _picture(images, position, tone="own")
+        yield from _row(images, own, near.index[position], look.voted[position], label=images.labels[position])
 
 
 def _row(
     images: Images, own: Picture, found: np.ndarray, voted: int, *, label: int = -1, distances: Sequence[str] = ()
 ) -> list[Part]:
     """A picture with those at the positions `found`; label: of the own picture, -1 if unknown."""
-    found = found[found >= 0][:ACROSS]
-    pictures = [own]
-    for number, (pixels, other) in enumerate(zip(images.pixels(found), found, strict=True)):
+    pictures, found = [own], found[found >= 0][:ACROSS]
+    for number, other in enumerate(found):
         known = label >= 0 and images.labels[other] >= 0
         tone = ("same" if label == images.labels[other] else "other") if known else ""
-        pictures.append(_picture(images, pixels, other, tone=tone, distance=distances[number] if distances else ""))
+        pictures.append(_picture(images, other, tone=tone, distance=distances[number] if distances else ""))
     text = "Nearest first." if len(found) else "There are no images of other patients."
     if voted >= 0:
         text = f"The {NEAREST} nearest labelled images vote for {images.name(voted)}. {text}"
     return [Note(text), Gallery(pictures, "small")]
 
 
-def _picture(images: Images, pixels: np.ndarray, position: int, *, tone: str, distance: str = "") -> Picture:
-    text = f"{distance}{images.name(images.labels[position])}"
-    return Picture(source=embedded(pixels), id=str(images.table["id"].iloc[position]), text=text, tone=tone)
+def _picture(images: Images, position: int, *, tone: str, distance: str = "") -> Picture:
+    source, name = embedded(images.pixels(np.array([position]))[0]), images.name(images.labels[position])
+    return Picture(source=source, id=images.table["id"].iloc[position], text=f"{distance}{name}", tone=tone)

@@ -1,7 +1,4 @@
-"""The tables for the terminal and the page, and what the numbers mean, in plain words.
-
-No sentence claims more than its interval supports.
-"""
+"""The tables for the terminal and the page, and what the numbers mean; no sentence claims more than its interval."""
 
 from __future__ import annotations
 
@@ -11,13 +8,12 @@ from typing import Any
 from foveal.cluster.look import NEIGHBOURS
 from foveal.cluster.methods import CHECKED, NAMES
 from foveal.cluster.neighbours import NEAREST
-from foveal.page.parts import TONES, Cell, Table, Verdict, cells, difference_cell, value_cell
+from foveal.page.parts import TONES, Shown, Table, Verdict, value_cell
 from foveal.page.words import capital, counted, difference_with_interval, listed, number, value_with_interval
 
 TITLES = {"accuracy": "matched accuracy", "purity": "purity", "nmi": "mutual information",
           "ari": "adjusted Rand index"}  # fmt: skip
-MOSTLY = 0.6
-FOLLOWED = ((MOSTLY, "mostly", "good"), (0.2, "partly", "unsure"), (-1.0, "hardly", "bad"))  # adjusted Rand index from
+FOLLOWED = ((0.6, "mostly", "good"), (0.2, "partly", "unsure"), (-1.0, "hardly", "bad"))  # adjusted Rand index from
 MANY_RIGHT = 0.9  # accuracy of the votes; below it, most doubtful labels may be hard images rather than wrong labels
 
 
@@ -28,16 +24,16 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 
 def _clusters_table(result: dict[str, Any]) -> Table:
-    """Every method on features and pixels with their difference, then the baselines."""
-    rows, about, methods = [], result["about"], result["looks"][0]["methods"]
+    about, methods = result["about"], result["looks"][0]["methods"]
+    rows: list[list[Shown]] = []
     for place, first in enumerate(methods):
         for one in result["looks"]:
             scores = one["methods"][place]["scores"]
             rows.append(_values(f"{first['name']} on {one['name']}", (scores[name] for name in TITLES)))
         rows += _differences(result, first["name"], TITLES)
     levels = methods[0]["scores"]
-    rows.append(cells("random clusters", *(number(levels[name]["chance"]) for name in TITLES)))
-    rows.append(cells("one single cluster", *(number(levels[name]["constant"]) for name in TITLES)))
+    rows.append(["random clusters", *(number(levels[name]["chance"]) for name in TITLES)])
+    rows.append(["one single cluster", *(number(levels[name]["constant"]) for name in TITLES)])
     notes = [
         f"{about['clusters']} clusters, scored on {counted(about['judged'], 'labelled image')} in "
         f"{counted(levels['ari']['groups'], 'group')}; 95\N{NO-BREAK SPACE}% intervals of a bootstrap over groups. All "
@@ -50,34 +46,31 @@ def _clusters_table(result: dict[str, Any]) -> Table:
 
 
 def _votes_table(result: dict[str, Any]) -> Table:
-    """How often the nearest images vote for the right label, by features and by pixels."""
     first = result["looks"][0]["neighbours"]
     rows = [_values(one["name"], one["neighbours"].values()) for one in result["looks"]]
     rows += _differences(result, NEIGHBOURS, first)
-    rows.append(cells("most common label for all", *(number(score["constant"]) for score in first.values())))
+    rows.append(["most common label for all", *(number(score["constant"]) for score in first.values())])
     scored = _images_in_groups(first["accuracy"])
     notes = [f"The {NEAREST} nearest labelled images of other groups vote. Scored on {scored}."]
     return Table(caption="Votes of the nearest images", columns=["neighbours by", *first], rows=rows, notes=notes)
 
 
 def _maps_table(result: dict[str, Any]) -> Table:
-    """How many neighbours on each map are also neighbours in the features."""
     rows = [
-        cells(NAMES[one["name"]], f"{one['images']:,}", number(one["kept"]), number(one["by_chance"], 3))
-        for one in result["maps"]
+        [NAMES[one["name"]], one["images"], number(one["kept"]), number(one["by_chance"], 3)] for one in result["maps"]
     ]
     notes = [f"Kept: share of the {CHECKED} nearest on the map that are among the {CHECKED} nearest in the features."]
     return Table(caption="Maps", columns=["map", "images", "kept", "by chance"], rows=rows, notes=notes)
 
 
-def _values(name: str, scores: Iterable[dict[str, Any]]) -> list[Cell]:
-    return [Cell(text=name), *(value_cell(score, 2) for score in scores)]
+def _values(name: str, scores: Iterable[dict[str, Any]]) -> list[Shown]:
+    return [name, *(value_cell(score, 2) for score in scores)]
 
 
-def _differences(result: dict[str, Any], of: str, measures: Iterable[str]) -> list[list[Cell]]:
-    """The row of features minus pixels of one method; none if there is only one of them."""
-    found = {row["measure"]: difference_cell(row) for row in result["differences"] if row["of"] == of}
-    return [[Cell(text="features − pixels"), *(found[name] for name in measures)]] if found else []
+def _differences(result: dict[str, Any], of: str, measures: Iterable[str]) -> list[list[Shown]]:
+    """The row of features minus pixels of one method; none without both."""
+    found = {row["measure"]: row for row in result["differences"] if row["of"] == of}
+    return [["features − pixels", *(found[name] for name in measures)]] if found else []
 
 
 def _images_in_groups(score: dict[str, Any]) -> str:
@@ -97,7 +90,6 @@ def find(result: dict[str, Any]) -> list[Verdict]:
 
 
 def _basis(about: dict[str, Any]) -> Verdict:
-    """Which of the images the run learned from."""
     learned = about["learned"]
     text = f"The run learned from {learned:,} of {counted(about['images'], 'image')}"
     if about["taught"]:
@@ -105,12 +97,12 @@ def _basis(about: dict[str, Any]) -> Verdict:
         grounds = "Their features reflect their labels, so the maps separate them better than new images."
         return Verdict(tone="unsure" if learned else "good", text=text, grounds=grounds)
     grounds = "The encoder was trained to tell these images apart; new ones may be less clearly separated."
-    grounds = grounds if learned else "All scored images are new to the run."
+    if not learned:
+        grounds = "All scored images are new to the run."
     return Verdict(tone="good", text=f"{text}, without labels.", grounds=grounds)
 
 
 def _neighbours(result: dict[str, Any], label: str) -> Verdict:
-    """Whether the nearest images predict the label better than a constant answer."""
     one = result["looks"][0]
     name, score = next(iter(one["neighbours"].items()))
     grounds = (
@@ -123,7 +115,6 @@ def _neighbours(result: dict[str, Any], label: str) -> Verdict:
 
 
 def _clusters(result: dict[str, Any], label: str) -> Verdict:
-    """How well the clusters match the classes, for the best method."""
     best = max(result["looks"][0]["methods"], key=lambda method: method["scores"]["ari"]["value"])
     score, matched = best["scores"]["ari"], best["scores"]["accuracy"]
     grounds = (
@@ -131,23 +122,18 @@ def _clusters(result: dict[str, Any], label: str) -> Verdict:
         f"label for each cluster, the accuracy is {value_with_interval(matched)}; a single cluster has "
         f"{number(matched['constant'])}."
     )
-    if score["low"] is None and score["value"] >= MOSTLY:  # a perfect match: all resamples are equal
-        return Verdict(tone="good", text=f"Clusters mostly match the {label}.", grounds=grounds)
-    if score["low"] is None or score["low"] <= max(0.0, score["chance"]):
-        return Verdict(tone="bad", text=f"No agreement between clusters and {label} was found.", grounds=grounds)
     how, tone = next((how, tone) for least, how, tone in FOLLOWED if score["value"] >= least)
+    perfect = score["low"] is None and tone == "good"  # all resamples are equal
+    if not perfect and (score["low"] is None or score["low"] <= max(0.0, score["chance"])):
+        return Verdict(tone="bad", text=f"No agreement between clusters and {label} was found.", grounds=grounds)
     return Verdict(tone=tone, text=f"Clusters {how} match the {label}.", grounds=grounds)
 
 
 def _compared(result: dict[str, Any]) -> Verdict:
-    """Whether features are better than pixels, by neighbours and by clusters."""
     votes = next(row for row in result["differences"] if row["of"] == NEIGHBOURS)
     by_method = [row for row in result["differences"] if row["measure"] == "ari"]
-    texts = {
-        "better": "The features are better than plain pixels",
-        "worse": "The features are worse than plain pixels",
-        "cannot tell": "No difference is shown between the features and plain pixels",
-    }
+    texts = {name: f"The features are {name} than plain pixels" for name in ("better", "worse")}
+    texts["cannot tell"] = "No difference is shown between the features and plain pixels"
     agree = all(row["answer"] == votes["answer"] for row in by_method)
     rest = "and every clustering" if agree else "but not for every clustering"
     text = f"{texts[votes['answer']]} for neighbours{' ' if agree else ', '}{rest}."
@@ -184,7 +170,7 @@ def beside_maps(result: dict[str, Any]) -> str:
 
 
 def beside_doubts(result: dict[str, Any]) -> str:
-    """How many labels the neighbours contradict, and how often neighbours are right."""
+    """How many labels the neighbours contradict, and how often they are right."""
     text = f"The neighbours contradict {counted(result['doubtful'], 'label')}; doubtful.csv lists them."
     right = result["looks"][0]["neighbours"].get("accuracy")
     if right is None:

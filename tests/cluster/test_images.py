@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.cluster.features import PIXEL_SIDE, Features, choose, key_of, learned_from, pixel_features, stored_features
+from foveal.cluster.features import PIXEL_SIDE, choose, computed, key_of, learned_from, stored_features, unit_rows
 from foveal.sets.records import open_prepared
 
 
@@ -73,14 +73,14 @@ def test_sets_prepared_differently_are_refused(phantom_set, writable, refuses):
 
 def test_pixels_are_those_of_the_shrunk_image(phantom_set):
     images = choose((phantom_set,))
-    features = pixel_features(images)
+    features = computed(images, None)
     assert features.values.shape == (60, PIXEL_SIDE**2 * 3) and features.values.dtype == np.float32
     assert features.values[9] == pytest.approx(images.pixels(np.array([9]))[0].ravel() / 255)
 
 
 def test_directions_have_length_one_and_zeros_stay():
     values = np.array([[3, 4], [0, 0]], np.float32)
-    assert Features(name="", source="", values=values).directions.tolist() == [pytest.approx([0.6, 0.8]), [0, 0]]
+    assert unit_rows(values).tolist() == [pytest.approx([0.6, 0.8]), [0, 0]]
 
 
 def test_features_are_computed_once(phantom_set, tmp_path, capsys):
@@ -94,7 +94,7 @@ def test_features_are_computed_once(phantom_set, tmp_path, capsys):
     assert (stored_features(images, None, tmp_path, "cpu").values == first.values + 1).all()
     assert str(tmp_path / "features.npz") in capsys.readouterr().out
     fewer = choose((phantom_set,), most=30)
-    assert (stored_features(fewer, None, tmp_path, "cpu").values == pixel_features(fewer).values).all()
+    assert (stored_features(fewer, None, tmp_path, "cpu").values == computed(fewer, None).values).all()
 
 
 def test_a_damaged_file_is_written_again(phantom_set, tmp_path):

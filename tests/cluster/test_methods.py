@@ -68,11 +68,10 @@ def test_no_map_keeps_all_neighbours_of_noise(noise_maps):
     assert all(one.by_chance < one.kept < 0.8 for one in noise_maps.values())
 
 
-def test_the_overlap_is_counted_row_by_row():
-    first, second = np.array([[1, 2], [0, 2], [0, 1]]), np.array([[2, 1], [3, 2], [4, 5]])
-    assert methods._overlap(first, second) == pytest.approx((2 + 1 + 0) / 6)
-    line = np.arange(30.0)[:, None]
-    assert methods._overlap(methods._near(line), methods._near(-2 * line)) == 1
+def test_a_graph_has_the_nearest_of_each_point(monkeypatch):
+    monkeypatch.setattr(methods, "CHECKED", 2)
+    graph = methods.neighbour_graph(np.array([[0.0], [1], [5], [4]])).toarray()
+    assert graph.tolist() == [[0, 1, 0, 1], [1, 0, 0, 1], [0, 1, 0, 1], [0, 1, 1, 0]]
 
 
 @pytest.mark.slow
