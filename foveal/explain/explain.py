@@ -1,36 +1,42 @@
-"""explain: heat maps of where a grader looks, and tests of how reliable they are.
-
-foveal explain RUN photograph.jpg folder/ --out FOLDER
-foveal explain RUN DATA --split test
-foveal explain RUN --phantom 200
-"""
+"""explain: heat maps of where a grader looks, and tests of how reliable they are."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import pandas as pd
 import tyro
 
 from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
-from foveal.explain.attribution import MethodName, require_captum
+from foveal.explain.attribution import MethodName
 from foveal.explain.explainer import ALARM, Explainer, Explanation, alarm_of
 from foveal.explain.page import render
-from foveal.explain.pictures import from_photographs, from_set
 from foveal.explain.trial import try_maps
-from foveal.files import is_free, json_ready, read_json, write_bytes, write_json, write_text
+from foveal.files import is_free, json_ready, read_json, sha256_of, write_bytes, write_json, write_text
+from foveal.fundus.crop import Disc, whole_frame
+from foveal.fundus.decode import decode
+from foveal.fundus.header import MAXIMUM_PIXELS
 from foveal.fundus.overlay import overlay, to_jpeg
+from foveal.fundus.preparation import Preparation, Prepared, locate, prepare_file
 from foveal.page.words import counted
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs
 from foveal.predict.predict import file_name
+from foveal.predict.predictor import Predictor
+from foveal.readout.predictions import probability_columns
 from foveal.runs import read_model
+from foveal.sets.records import PreparedSet, open_prepared
 
+WORST = 24  # pictures of a set: as many as the page shows
 MISSED = 0.1  # error of the sum of a map, as a share of the change of the score, above which the note reports it
 UNREADABLE = 0.25  # the same, above which the note warns not to rely on the map
 
@@ -71,18 +77,19 @@ class ExplainConfig:
 
 
 def explain(config: ExplainConfig) -> Path:
-    """Write OUT/explain.json, OUT/maps/*.jpg and the page OUT/explain.html; with --phantom also scores of all methods.
+    """Write explain.json, maps/*.jpg and the page explain.html; with --phantom also scores. Returns explain.json.
 
-    Returns the path of explain.json. A later call with the same weights replaces what it computes, maps or scores, and
-    keeps the rest.
+    A later call with the same weights replaces what it computes, maps or scores, and keeps the rest.
     """
-    require_captum()
+    if importlib.util.find_spec("captum") is None:
+        raise FovealError("package.missing", "foveal explain needs captum", fix="pip install 'foveal[explain]'")
     read_model(config.run)
     holding, sets = sort_inputs(config.images)
     explainer = Explainer(config.run, config.target, choose_device(config.device))
     out = config.out or config.run / "explain"
-    result = {"method": "", "target": config.target, "images": []} | _earlier(out, config.run)
-    result |= {"run": str(config.run), "weights": _weights(config.run), "cannot_show": CANNOT_SHOW}
+    weights = sha256_of(config.run / "best.pt")[:32]
+    result = {"method": "", "target": config.target, "images": []} | _earlier(out, weights)
+    result |= {"run": str(config.run), "weights": weights, "cannot_show": CANNOT_SHOW}
     if config.images:
         explainer.check(config.method)
         entries = _write_maps(config, holding, sets, explainer, out / "maps")
@@ -100,22 +107,17 @@ def explain(config: ExplainConfig) -> Path:
     return out / "explain.json"
 
 
-def _earlier(out: Path, run: Path) -> dict[str, Any]:
+def _earlier(out: Path, weights: str) -> dict[str, Any]:
     """The result of an earlier call with the same weights in `out`; FovealError if explain did not make `out`."""
     file = out / "explain.json"
     if file.is_file():
         found = read_json(file)
-        return found if found.get("weights") == _weights(run) else {}
+        return found if found.get("weights") == weights else {}
     ours = {"maps", "explain.html"}  # of an interrupted call
     if not is_free(out) and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
         what = f"--out {out} exists and was not made by foveal explain"
         raise FovealError("output.exists", what, fix="choose another --out or delete it")
     return {}
-
-
-def _weights(run: Path) -> str:
-    """An identifier of the weights: the first half of the SHA-256 of best.pt."""
-    return hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()[:32]
 
 
 def _write_maps(
@@ -127,8 +129,8 @@ def _write_maps(
     entries: list[dict[str, Any]] = []
     with progress_bar("explain", len(worst) + len(photographs)) as bar:
         for picture in chain(worst, from_photographs(photographs, predictor)):
+            bar.advance()
             if picture is None:
-                bar.advance()
                 continue
             if not entries:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -144,12 +146,11 @@ def _write_maps(
                 "border_energy": found.border_energy, "alarm": alarm_of(found.border_energy), "cells": found.cells,
                 "delta": found.delta, "note": note(found),
             })  # fmt: skip
-            bar.advance()
     if not entries:
         raise FovealError("image.damaged", f"there is no readable picture in {', '.join(map(str, config.images))}")
-    say(f"{counted(len(entries), 'map')}: {folder}")
+    maps = counted(len(entries), "map")
+    say(f"{maps}: {folder}")
     if alarms := sum(bool(entry["alarm"]) for entry in entries):
-        maps = counted(len(entries), "map")
         warn(f"{alarms} of {maps}: {ALARM:.0%} or more is on the border or the rim of the retina")
     return entries
 
@@ -157,12 +158,68 @@ def _write_maps(
 def note(found: Explanation) -> str:
     """The line below a map: the target, its value, and warnings."""
     what = f"{'probability of ' if found.target.classes else ''}{found.target.name} ({found.value:.2f})"
+    text, missed = f"what raises the {what}; {found.border_energy:.0%} of the map is on the border", found.delta or 0.0
     if found.heat.max() <= 0:
         text = f"no map: nothing in this picture raises the {what}"
-    else:
-        text = f"what raises the {what}; {found.border_energy:.0%} of the map is on the border"
-    if found.delta is not None and found.delta > MISSED:
-        text += f"; the sum of the map differs from the change of the score by {found.delta:.0%}"
-    if found.delta is not None and found.delta > UNREADABLE:
-        text = f"do not rely on this map: {text}"
-    return text
+    if missed > MISSED:
+        text += f"; the sum of the map differs from the change of the score by {missed:.0%}"
+    return f"do not rely on this map: {text}" if missed > UNREADABLE else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture to explain: pixels uint8 [S, S, C], as prepared for the grader, and the photograph, if it exists."""
+
+    id: str
+    file: str
+    pixels: np.ndarray
+    original: Photograph | None
+    label: int | None = None
+
+    def frame(self, preparation: Preparation) -> tuple[np.ndarray, Disc]:
+        """The photograph in full resolution uint8 [h, w, 3], and the square in it that `pixels` show."""
+        if self.original is not None:
+            whole = decode(self.original.source(), MAXIMUM_PIXELS, name=self.original.id).pixels
+            return whole, locate(whole, preparation)[1]
+        size = len(self.pixels)
+        return np.ascontiguousarray(np.broadcast_to(self.pixels, (size, size, 3))), whole_frame(size, size)
+
+
+def from_photographs(photographs: Iterable[Photograph], predictor: Predictor) -> Iterator[Picture | None]:
+    """The pictures, one at a time; warns about an unreadable one, which is None."""
+    for photograph, result in predictor.read(photographs):
+        if isinstance(result, Prepared):
+            yield Picture(id=photograph.id, file=photograph.id, pixels=result.pixels, original=photograph)
+        else:
+            warn(f"{photograph.id} could not be read: {result}")
+            yield None
+
+
+def from_set(path: Path, split: str, predictor: Predictor) -> Iterator[Picture]:
+    """The first `WORST` records of a part of a prepared set, in the order of `worst_first`."""
+    prepared = open_prepared(path)
+    records = prepared.records if split == "all" else prepared.part(split)
+    if not len(records):
+        raise FovealError("set.too_small", f"{path} has no images in the part '{split}'", fix="choose another --split")
+    chosen = records.iloc[worst_first(predictor.predict_prepared(prepared, records))[:WORST]]
+    for row, pixels in zip(chosen.to_dict("records"), prepared.pixels(chosen), strict=True):
+        original = _original(prepared, row["file"], row["sha256"], predictor.preparation)
+        label = None if pd.isna(row["label"]) else int(row["label"])
+        yield Picture(id=row["id"], file=row["file"], pixels=pixels, original=original, label=label)
+
+
+def worst_first(table: pd.DataFrame) -> list[int]:
+    """Row numbers of a table of predictions: errors by distance, then by probability; correct and unlabelled last."""
+    distance = (table["grade"] - table["label"]).abs().fillna(0).astype(int).to_numpy()
+    probability = table[probability_columns(table)].to_numpy(float)[np.arange(len(table)), table["grade"].to_numpy(int)]
+    return np.lexsort((-probability * (distance > 0), -distance)).tolist()
+
+
+def _original(prepared: PreparedSet, file: str, sha256: str, preparation: Preparation) -> Photograph | None:
+    """The photograph of a record; None if it is gone or no longer gives the same pixels."""
+    for path in (Path(root) / file for root in prepared.card.get("source", [])):
+        with suppress(FovealError):
+            pixels = prepare_file(path, preparation).pixels if path.is_file() else np.empty(0)
+            if hashlib.sha256(pixels.tobytes()).hexdigest() == sha256:
+                return Photograph.at(path)
+    return None

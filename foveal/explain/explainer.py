@@ -1,8 +1,4 @@
-"""Explainer: the map of a prepared picture for a trained run, a method and a target, and its share on the border.
-
-A target is the number in the answer of a grader that a map explains. A map means nothing without it, so no function
-here has a default target.
-"""
+"""Explainer: the map of a prepared picture for a trained run, a method and a target, and its share on the border."""
 
 from __future__ import annotations
 
@@ -34,10 +30,8 @@ HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share
 
 @dataclass(frozen=True)
 class Target:
-    """A number that a map explains: the expected grade, or the log-odds that the class is one of `classes`.
-
-    `name`: for people. `classes`: class numbers, not all of them; empty for the expected grade.
-    Log-odds rather than the probability: near 0 and 1 a probability hardly changes, and its map would be empty.
+    """A number that a map explains: the expected grade, or the log-odds that the class is one of `classes` (not all);
+    near 0 and 1 a probability hardly changes, and its map would be empty.
     """
 
     name: str
@@ -61,10 +55,9 @@ EXPECTED = Target("expected grade")
 
 
 def resolve(wanted: str, classes: Sequence[str], referable_from: int | None, decision: str) -> Target | None:
-    """The target called `wanted`: grade, referable, or a class by name or number.
+    """The target called `wanted`: grade, referable, or a class by name or number; FovealError for other names.
 
-    None means the class given to each picture: `grade` for a grader that chooses the most probable class.
-    FovealError for other names, and for `referable` if the scale has no referable classes.
+    None: the class given to each picture, for a grader that chooses the most probable class.
     """
     if wanted == "grade":
         return None if decision == "most_probable" else EXPECTED
@@ -86,11 +79,9 @@ def of_class(number: int, classes: Sequence[str]) -> Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A map of one picture, and the facts to interpret it.
+    """A map `heat` of one picture, float32 [s, s] >= 0, and the facts to interpret it; cells, delta: see `Attribution`.
 
-    `heat`: float32 [s, s] >= 0. `retina`: bool [S, S], in the prepared square. `target`: what the map explains.
-    `grade`: the class given. `value`: of the target, an expected grade or a probability. `cells`, `delta`: see
-    `Attribution`. `border_energy`: the share of the map on the border, 0-1.
+    retina: bool [S, S]. grade: the class given. value: of the target. border_energy: the share on the border, 0-1.
     """
 
     heat: np.ndarray
@@ -114,7 +105,7 @@ class Explainer:
         self.target = resolve(target, self.classes, read_model(run)["referable_from"], self.predictor.decision)
 
     def with_grader(self, grader: Grader) -> Explainer:
-        """The same explainer with other weights, for the sanity checks."""
+        """The same explainer with other weights."""
         other = copy(self)
         other.grader = grader.eval().requires_grad_(False)
         other.looking = Looking(other.grader, self.looking.decision, self.looking.maps)
@@ -175,10 +166,7 @@ def alarm_of(share: float) -> str:
 
 
 def without_lesions(pixels: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """The prepared square uint8 [S, S, C] with the retina bool [S, S] blurred until lesions and vessels are gone.
-
-    The black border stays unchanged and is not blurred into the retina, where a dark edge would look like a lesion.
-    """
+    """The prepared square uint8 [S, S, C] with the retina bool [S, S] blurred until lesions and vessels are gone."""
     sigma = HEAL * len(pixels)
     inside = retina.astype(np.float32)
     weight = cv2.GaussianBlur(inside, (0, 0), sigma)

@@ -1,7 +1,4 @@
-"""The page of an explanation: heat maps over photographs, and tables of how reliable they are, also for the report.
-
-The pictures on the page are small, and link to the full pictures next to the page.
-"""
+"""The page of an explanation: heat maps over photographs, and tables of how reliable they are, also for the report."""
 
 from __future__ import annotations
 
@@ -15,18 +12,17 @@ from foveal.page.pictures import embedded_file
 from foveal.page.render import page
 from foveal.page.words import capital, counted, number
 
-SIDE = 640  # pixels of a picture on the page
+SIDE = 640  # pixels of a picture on the page; it links to the full one
 MOST = 24  # most pictures, so that the page stays small enough to send
 READING = (
     "Colours go from violet (little effect) to yellow (most). Areas without colour do not affect the answer. The white "
     "line marks the strongest tenth of the retina."
 )
-MEASURES = {"auc": "lesion AUC", "pointing": "pointing game", "enrichment": "enrichment", "border_energy": "border"}
-MEANINGS = {
-    "auc": "how often a pixel inside a lesion is stronger on the map than one outside.",
-    "pointing": "how often the strongest point of the map is in a lesion.",
-    "enrichment": "how many times more of the map is in lesions than for an even map.",
-    "border_energy": "the share of the map on the edge of the picture or outside the retina.",
+MEASURES = {
+    "auc": ("lesion AUC", "how often a pixel inside a lesion is stronger on the map than one outside"),
+    "pointing": ("pointing game", "how often the strongest point of the map is in a lesion"),
+    "enrichment": ("enrichment", "how many times more of the map is in lesions than for an even map"),
+    "border_energy": ("border", "the share of the map on the edge of the picture or outside the retina"),
 }
 ALIKE = (
     "Mean rank correlation with the original map after randomising a part of the weights; a dash if a map is constant. "
@@ -36,14 +32,14 @@ ALIKE = (
 
 def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> str:
     """The page as HTML, from explain.json in `folder`."""
-    score = result.get("score") or {}
-    tables = [table for table in (score_table(score), alike_table(score)) if table]
-    sections: dict[str, tuple[str, list[parts.Part]]] = {
-        "maps": ("What the grade depends on", _maps(result, folder, classes) if result["images"] else []),
-        "scores": ("How reliable the maps are", [str(score.get("verdict") or ""), *tables] if tables else []),
-        "limits": ("What a map cannot show", [result["cannot_show"]]),
-    }
-    shown = [parts.Section(name=name, title=title, parts=own) for name, (title, own) in sections.items() if own]
+    score, shown = result.get("score") or {}, []
+    if result["images"]:
+        own = _maps(result, folder, classes)
+        shown.append(parts.Section(name="maps", title="What the grade depends on", parts=own))
+    if tables := [table for table in (score_table(score), alike_table(score)) if table]:
+        own = [score["verdict"], *tables]
+        shown.append(parts.Section(name="scores", title="How reliable the maps are", parts=own))
+    shown.append(parts.Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]]))
     title = Path(result["run"]).resolve().name
     return page(shown, kind="Foveal explanation", title=title, subtitle="where the grader looked")
 
@@ -70,30 +66,30 @@ def _picture(image: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> 
 
 def score_table(score: Mapping[str, Any]) -> parts.Table | None:
     """How well the maps of each method find lesions, compared with random weights and plain contrast."""
-    rows = []
-    for method, entry in (score.get("methods") or {}).items():
-        for weights in ("trained", "random"):
+    if not (methods := score.get("methods")):
+        return None
+    rows: list[list[parts.Shown]] = []
+    for method, entry in methods.items():
+        for weights, name in (("trained", method), ("random", f"{method}, random weights")):
             if figures := entry.get(weights):
-                random = ", random weights" if weights == "random" else ""
-                rows.append([parts.Cell(text=f"{method}{random}"), *(_figure(figures.get(name)) for name in MEASURES)])
-    notes = [f"{capital(title)}: {MEANINGS[name]}" for name, title in MEASURES.items()]
-    about = f"{score.get('images', '?')} drawn photographs, because their lesions are known. 95 % intervals."
-    title, columns = "Maps compared with known lesions", ["map", *MEASURES.values()]
-    return parts.Table(caption=title, columns=columns, rows=rows, notes=[about, *notes]) if rows else None
+                rows.append([name, *(_figure(figures.get(measure)) for measure in MEASURES)])
+    notes = [f"{score['images']} drawn photographs, because their lesions are known. 95 % intervals.",
+             *(f"{capital(name)}: {meaning}." for name, meaning in MEASURES.values())]  # fmt: skip
+    title, columns = "Maps compared with known lesions", ["map", *(name for name, _ in MEASURES.values())]
+    return parts.Table(caption=title, columns=columns, rows=rows, notes=notes)
 
 
-def _figure(entry: Any) -> parts.Cell:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("value"), int | float):
-        return parts.muted("–")
-    cell = parts.value_cell({"low": None, "high": None, **entry})
-    chance = entry.get("chance")
-    return replace(cell, small=f"{cell.small}; chance {number(chance)}") if chance is not None else cell
+def _figure(entry: Mapping[str, Any] | None) -> parts.Cell | None:
+    if not entry or entry["value"] is None:
+        return None
+    cell = parts.value_cell(entry)
+    return cell if entry["chance"] is None else replace(cell, small=f"{cell.small}; chance {number(entry['chance'])}")
 
 
 def alike_table(score: Mapping[str, Any]) -> parts.Table | None:
     """How similar maps stay when the weights are randomised step by step."""
     found = score.get("correlation") or {}
     steps = list(next(iter(found.values()), {}))
-    rows = [parts.cells(str(method), *(number(row.get(step)) for step in steps)) for method, row in found.items()]
+    rows = [[str(method), *(number(row.get(step)) for step in steps)] for method, row in found.items()]
     title = "Do the maps depend on the grader?"
     return parts.Table(caption=title, columns=["map", *steps], rows=rows, notes=[ALIKE]) if rows else None

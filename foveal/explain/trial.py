@@ -1,22 +1,28 @@
 """Test every method on drawn photographs with known lesions, and compare it with a network with random weights.
 
-A method that passes may still fail on real photographs; a method that fails here is not reliable at all.
+A method that passes may still fail on real photographs; a method that fails here is not reliable at all. A map must
+change when the learned weights are replaced (Adebayo et al. 2018). Legend: s pixels per side, R resamples.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from scipy.stats import spearmanr
+from torch import Tensor
 
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
+from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
-from foveal.explain import score
 from foveal.explain.attribution import METHODS
 from foveal.explain.explainer import Explainer, border_energy, resized, without_lesions
 from foveal.explain.page import alike_table, score_table
@@ -24,6 +30,9 @@ from foveal.files import json_ready
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import retina_of
 from foveal.fundus.preparation import Preparation, locate, prepare_pixels
+from foveal.metrics import area_under_curve
+from foveal.nets.heads import Grader
+from foveal.nets.layers import re_estimate, statistics_layers
 from foveal.page.terminal import print_table
 from foveal.page.words import counted
 from foveal.sources.phantom import draw_patients
@@ -34,8 +43,17 @@ STATISTICS = 32  # pictures for the batch-norm statistics of random weights
 CORRELATED = 12  # pictures whose maps are compared at each randomisation step
 CONTRAST = "contrast"  # the map that needs no grader
 LEAST_PATIENTS = 10  # with fewer patients, a bootstrap means little
+REACH = 0.03  # share of the side: a point this close to a lesion still counts as a hit in the pointing game
+# Measure -> (numerator, denominator), fields of PictureScore. Enrichment is the ratio of two means, not the mean of
+# ratios: there, a picture with a single small lesion would outweigh all others.
+MEASURES = {"auc": ("auc", ""), "pointing": ("hit", ""), "enrichment": ("energy", "area"),
+            "border_energy": ("border_energy", "")}  # fmt: skip
+JUDGED = ("auc", "enrichment")  # a map must both rank lesions first and concentrate on them
+WORDS = {"better": "clearly better than", "worse": "clearly worse than"}
+# Cascading randomisation: which layers get random weights, counted from the end, as a share of the layers.
+STEPS = {"head": 0.0, "head and last half": 0.5, "all": 1.0}
 
-Scores = dict[str, list[score.PictureScore]]  # by method, a score per picture
+Scores = dict[str, list["PictureScore"]]  # by method, a score per picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +64,18 @@ class Drawn:
     pixels: np.ndarray
     lesions: np.ndarray
 
+    def places(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """bool [size, size]: the lesions and the retina at the size of a map."""
+        return lesions_at(self.lesions, size), resized(retina_of(self.pixels), size)
+
 
 def draw_with_lesions(count: int, preparation: Preparation, seed: int) -> Iterator[Drawn]:
-    """Draw `count` photographs, two eyes per patient, and yield those with lesions, prepared like those of the run."""
+    """Draw `count` photographs, two eyes per patient, and yield those with lesions, as prepared for the run."""
     size = min(preparation.size, LARGEST)
     for _, patient, phantom in islice(draw_patients((count + 1) // 2, size, seed), count):
         mask = np.where(phantom.lesions > 0, np.uint8(255), np.uint8(0))[..., None]
         cut = crop_square(mask, locate(phantom.image, preparation)[1], preparation.size)[..., 0]
-        lesions = score.lesions_at(cut, preparation.size).astype(np.uint8)
+        lesions = lesions_at(cut, preparation.size).astype(np.uint8)
         if lesions.any():
             pixels = prepare_pixels(phantom.image, preparation).pixels
             yield Drawn(patient=patient, pixels=pixels, lesions=lesions)
@@ -65,92 +87,170 @@ def try_maps(explainer: Explainer, count: int) -> dict[str, Any]:
     if len({picture.patient for picture in drawn}) < 2:
         what = f"--phantom {count} gives fewer than two patients with lesions"
         raise FovealError("option.value", what, fix="draw more photographs")
-    methods = methods_for(explainer)
     inputs = torch.cat([explainer.input(picture.pixels) for picture in drawn[:STATISTICS]])
-    copies = {step: explainer.with_grader(score.randomised(explainer.grader, share, SEED, inputs))
-              for step, share in score.STEPS.items()}  # fmt: skip
-    scores, random = _score_all(drawn, methods, explainer, copies["all"])
-    alike = _correlations(drawn[:CORRELATED], methods, explainer, copies)
-    result: dict[str, Any] = json_ready(_summary(drawn, scores, random) | {"correlation": alike})
-    for table in (score_table(result), alike_table(result)):
-        if table:
-            print_table(table)
-    for entry in result["methods"].values():
-        if "verdict" in entry:
-            say(entry["verdict"])
-    return result
-
-
-def methods_for(explainer: Explainer) -> list[str]:
-    """The methods that work with the encoder; gradcam and similar methods need a feature map."""
-    kept: list[str] = []
+    copies = {step: explainer.with_grader(randomised(explainer.grader, share, SEED, inputs))
+              for step, share in STEPS.items()}  # fmt: skip
+    scores: Scores = {}
+    random: Scores = {}
+    alike: dict[str, dict[str, float]] = {}
     for method in METHODS:
         try:
             explainer.check(method)
-        except FovealError as error:
+        except FovealError as error:  # there is no feature map, which gradcam and similar methods need
             say(str(error))
         else:
-            kept.append(method)
-    return kept
+            scores[method], random[method], alike[method] = _scored(explainer, copies, drawn, method)
+    scores[CONTRAST] = []
+    for picture in drawn:
+        empty = without_lesions(picture.pixels, retina_of(picture.pixels))
+        heat = contrast_map(picture.pixels, empty, explainer.predictor.input.image_size)
+        scores[CONTRAST].append(score_map(heat, *picture.places(len(heat))))
+    result: dict[str, Any] = json_ready(_summary(drawn, scores, random) | {"correlation": alike})
+    for table in filter(None, (score_table(result), alike_table(result))):
+        print_table(table)
+    say("\n".join(entry["verdict"] for entry in result["methods"].values() if "verdict" in entry))
+    return result
 
 
-def _score_all(
-    drawn: Sequence[Drawn], methods: Sequence[str], trained: Explainer, random: Explainer
-) -> tuple[Scores, Scores]:
-    """Scores of the trained grader and of plain contrast, and scores of random weights."""
-    scores: Scores = {name: [] for name in (*methods, CONTRAST)}
-    of_random: Scores = {name: [] for name in methods}
-    with progress_bar("score maps", len(drawn)) as bar:
-        for picture in drawn:
-            for method in methods:
-                found = trained.explain(picture.pixels, method)
-                scores[method].append(_score(picture, found.heat))
-                of_random[method].append(_score(picture, random.explain(picture.pixels, method, found.target).heat))
-            empty = without_lesions(picture.pixels, retina_of(picture.pixels))
-            contrast = score.contrast_map(picture.pixels, empty, trained.predictor.input.image_size)
-            scores[CONTRAST].append(_score(picture, contrast))
+def _scored(
+    explainer: Explainer, copies: Mapping[str, Explainer], drawn: Sequence[Drawn], method: str
+) -> tuple[list[PictureScore], list[PictureScore], dict[str, float]]:
+    """Scores of the grader's maps and of those of random weights, and the mean correlation at each step."""
+    scores, random = [], []
+    alike: dict[str, list[float]] = {step: [] for step in copies}
+    with progress_bar(method, len(drawn)) as bar:
+        for number, picture in enumerate(drawn):
+            before = explainer.explain(picture.pixels, method)
+            places = picture.places(len(before.heat))
+            scores.append(score_map(before.heat, *places))
+            for step in copies if number < CORRELATED else ["all"]:
+                after = copies[step].explain(picture.pixels, method, before.target).heat
+                if step == "all":
+                    random.append(score_map(after, *places))
+                if number < CORRELATED:
+                    alike[step].append(rank_correlation(before.heat, after, places[1]))
             bar.advance()
-    return scores, of_random
-
-
-def _score(picture: Drawn, heat: np.ndarray) -> score.PictureScore:
-    retina = resized(retina_of(picture.pixels), len(heat))
-    return score.score_map(heat, score.lesions_at(picture.lesions, len(heat)), retina, border_energy(heat, retina))
+    return scores, random, {step: float(np.mean(found)) for step, found in alike.items()}
 
 
 def _summary(drawn: Sequence[Drawn], scores: Scores, random: Scores) -> dict[str, Any]:
-    """`score` of explain.json without correlations; intervals resample patients, the same for all methods."""
+    """`score` of explain.json without correlations; the resamples of patients are the same for all methods."""
     resampling = Resampling(np.unique([picture.patient for picture in drawn], return_inverse=True)[1], seed=SEED)
-    methods: dict[str, Any] = {
-        name: {"trained": score.summarise(values, resampling)} for name, values in scores.items()
-    }
+    methods: dict[str, Any] = {name: {"trained": summarise(values, resampling)} for name, values in scores.items()}
+    few = f"{counted(resampling.groups, 'patient')}, too few to compare with random weights; draw more photographs"
     for name, values in random.items():
-        against = [score.ahead(scores[name], other, resampling) for other in (values, scores[CONTRAST])]
-        patients = counted(resampling.groups, "patient")
-        few = f"{name}: {patients}, too few to compare with random weights; draw more photographs"
+        against = [ahead(scores[name], other, resampling) for other in (values, scores[CONTRAST])]
         methods[name] |= {
-            "random": score.summarise(values, resampling), "ahead_of_random": against[0],
+            "random": summarise(values, resampling), "ahead_of_random": against[0],
             "ahead_of_contrast": against[1],
-            "verdict": score.verdict(name, *against) if resampling.groups >= LEAST_PATIENTS else few,
+            "verdict": f"{name}: {few}" if resampling.groups < LEAST_PATIENTS else verdict(name, *against),
         }  # fmt: skip
     sentences = [entry["verdict"] for entry in methods.values() if "verdict" in entry]
-    about = {"images": len(drawn), "patients": resampling.groups}
-    return {"verdict": ". ".join(sentences) + ".", **about, "methods": methods}
+    return {"verdict": ". ".join(sentences) + ".", "images": len(drawn), "patients": resampling.groups,
+            "methods": methods}  # fmt: skip
 
 
-def _correlations(
-    drawn: Sequence[Drawn], methods: Sequence[str], trained: Explainer, copies: Mapping[str, Explainer]
-) -> dict[str, dict[str, float]]:
-    """Method -> randomisation step -> mean rank correlation of the maps before and after, inside the retina.
+@dataclass(frozen=True, kw_only=True)
+class PictureScore:
+    """How well one map finds the lesions of one picture; shares and areas in 0-1."""
 
-    nan if a map of random weights is constant: such a map is no control.
+    auc: float  # of lesion pixels against the rest of the retina; 0.5 is chance
+    hit: float  # 1 if the strongest pixel is in a lesion, widened by `REACH`
+    hit_chance: float  # area of the widened lesions in the retina: the score of a random pixel
+    energy: float  # share of the map inside lesions
+    area: float  # share of the retina that lesions cover: the score of an even map
+    border_energy: float
+
+
+def score_map(heat: np.ndarray, lesions: np.ndarray, retina: np.ndarray) -> PictureScore:
+    """Score a map float [s, s] >= 0 against lesions bool [s, s] in a retina bool [s, s]; an empty map has chance.
+
+    The pointing game is that of Zhang et al. 2018 (excitation backprop). FovealError if the retina has no lesions.
     """
-    found: dict[str, dict[str, list[float]]] = {method: {step: [] for step in copies} for method in methods}
-    for method in methods:
-        for picture in drawn:
-            before = trained.explain(picture.pixels, method)
-            retina = resized(before.retina, len(before.heat))
-            for step, copied in copies.items():
-                after = copied.explain(picture.pixels, method, before.target)
-                found[method][step].append(score.rank_correlation(before.heat, after.heat, retina))
-    return {method: {step: float(np.mean(values)) for step, values in steps.items()} for method, steps in found.items()}
+    lesions, border = lesions & retina, border_energy(heat, retina)
+    if not lesions.any() or lesions[retina].all():
+        raise FovealError("image.no_lesions", "lesions cover none or all of the retina", expected="a part of it")
+    reach = round(REACH * len(heat))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    wide = ((cv2.dilate(lesions.astype(np.uint8), kernel) > 0) & retina)[retina]
+    heat, lesions = heat[retina], lesions[retina]
+    by_chance, area, total = float(wide.mean()), float(lesions.mean()), float(heat.sum())
+    return PictureScore(
+        auc=area_under_curve(heat, lesions), hit=float(wide[heat.argmax()]) if total > 0 else by_chance,
+        hit_chance=by_chance, energy=float(heat[lesions].sum()) / total if total > 0 else area, area=area,
+        border_energy=border,
+    )  # fmt: skip
+
+
+def lesions_at(mask: np.ndarray, size: int, coverage: float = 0.35) -> np.ndarray:
+    """A lesion mask uint8 [S, S] at the size of a map: bool [size, size], true if at least `coverage` is lesion."""
+    method = cv2.INTER_AREA if size < len(mask) else cv2.INTER_NEAREST
+    return cv2.resize((mask > 0).astype(np.float32), (size, size), interpolation=method) >= coverage
+
+
+def contrast_map(pixels: np.ndarray, empty: np.ndarray, size: int) -> np.ndarray:
+    """A map without a grader, float32 [size, size]: the difference of each pixel from its blurred surroundings."""
+    difference = cv2.absdiff(pixels, empty).max(axis=2).astype(np.float32)
+    blurred = cv2.GaussianBlur(difference, (0, 0), max(0.012 * len(pixels), 0.8))
+    return cv2.resize(blurred, (size, size), interpolation=cv2.INTER_AREA if size < len(pixels) else cv2.INTER_LINEAR)
+
+
+def summarise(scores: Sequence[PictureScore], resampling: Resampling) -> dict[str, Any]:
+    """Each of `MEASURES` as value, low, high, n, noise and chance; `resampling` is by patient."""
+    hits, everyone = float(np.mean([score.hit_chance for score in scores])), np.ones(len(scores), bool)
+    found = {}
+    for name, chance in {"auc": 0.5, "pointing": hits, "enrichment": 1.0, "border_energy": None}.items():
+        share_of = everyone if name == "pointing" else None
+        entry = resampling.entry(*_drawn(scores, name, resampling), len(scores), share_of=share_of)
+        found[name] = entry | {"chance": chance}
+    return found
+
+
+def _drawn(scores: Sequence[PictureScore], name: str, resampling: Resampling) -> tuple[float, np.ndarray]:
+    above, below = ([getattr(score, field) if field else 1.0 for score in scores] for field in MEASURES[name])
+    return resampling.ratio(np.array(above), np.array(below))
+
+
+def ahead(first: Sequence[PictureScore], second: Sequence[PictureScore], resampling: Resampling) -> dict[str, Any]:
+    """Paired differences, first minus second, of the measures in `JUDGED`: value, low, high and answer."""
+    return {
+        name: difference(_drawn(second, name, resampling), _drawn(first, name, resampling), resampling)
+        for name in JUDGED
+    }
+
+
+def verdict(method: str, random: dict[str, Any], contrast: dict[str, Any]) -> str:
+    """One sentence: whether the map is better than that of a random network, and than plain contrast."""
+    answers = [{one["answer"] for one in differences.values()} for differences in (random, contrast)]
+    of_random, of_contrast = (WORDS.get("|".join(found), "not clearly better than") for found in answers)
+    worth = "reflects what the grader learned" if of_random == of_contrast == WORDS["better"] else "is not reliable"
+    return (
+        f"{method} {worth}: it is {of_random} the same network with random weights and {of_contrast} the contrast of "
+        "the picture, which needs no grader"
+    )
+
+
+def randomised(grader: Grader, share: float, seed: int, pictures: Tensor) -> Grader:
+    """A copy whose head, and the last `share` (0-1) of the encoder's layers, have random weights of the same scale.
+
+    Layers are the modules with weights of their own, in the order of the encoder. Batch-norm statistics are measured
+    again on `pictures` [n, C, s, s]: with the old statistics the signal would vanish, and an empty map proves nothing.
+    """
+    copied = deepcopy(grader)
+    layers = [module for module in copied.encoder.modules() if getattr(module, "weight", torch.empty(0)).dim() > 1]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for layer in [*layers[len(layers) - round(share * len(layers)) :], copied.head]:
+            for weight in layer.parameters(recurse=False):  # mean 0: a negative one would silence units after ReLU
+                drawn = torch.randn(weight.shape).to(weight.device)  # on the CPU: the same numbers on every device
+                weight.copy_(drawn * weight.std(correction=0))
+    for layer in statistics_layers(copied):
+        layer.train()
+    re_estimate(copied, pictures.split(8))
+    return copied.eval()
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray, retina: np.ndarray) -> float:
+    """Spearman's correlation of two maps [s, s] within a retina bool [s, s]; nan if one of them is constant."""
+    ours, theirs = first[retina], second[retina]
+    return float(spearmanr(ours, theirs).statistic) if np.ptp(ours) and np.ptp(theirs) else math.nan

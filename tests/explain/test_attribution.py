@@ -1,11 +1,9 @@
-import importlib.util
-
 import pytest
 import torch
 from torch import nn
 
 from foveal.explain import attribution
-from foveal.explain.attribution import METHODS, WEIGHTED, Scorer, attribute, require_captum
+from foveal.explain.attribution import METHODS, WEIGHTED, Scorer, attribute
 from foveal.explain.explainer import Target, of_class, resolve
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
@@ -108,9 +106,3 @@ def test_an_unknown_method_is_named(linear, refuses):
         attribute(
             "lime", Scorer(linear, Target("expected grade").score), torch.ones(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
         )
-
-
-def test_without_captum_the_install_command_is_given(monkeypatch, refuses):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with refuses("package.missing", "captum", "foveal[explain]"):
-        require_captum()

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradCam, LayerGradientXActivation
 from torch import nn
 
-from foveal.explain.attribution import WEIGHTED, Scorer, attribute, feature_maps
+from foveal.explain.attribution import Scorer, attribute, feature_maps, weights_of
 from foveal.explain.explainer import Target
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.heads import Grader
@@ -23,10 +24,11 @@ def grader_of(encoder, size, form="softmax"):
 def slow_map(method, features, gradients):
     """The published formula, place by place, for A and G [D, h, w]."""
     depth, side, _ = features.shape
-    heat = torch.zeros(side, side)
+    features, gradients = features.double().numpy(), gradients.double().numpy()
+    heat = np.zeros((side, side))
     for d in range(depth):
         total = features[d].sum()
-        weights = torch.zeros(side, side)
+        weights = np.zeros((side, side))
         for y in range(side):
             for x in range(side):
                 g = gradients[d, y, x]
@@ -35,7 +37,7 @@ def slow_map(method, features, gradients):
         if method in ("gradcam", "gradcam++"):
             weights[:] = weights.mean() if method == "gradcam" else weights.sum()
         heat += weights * features[d]
-    return heat.clamp_min(0)
+    return torch.from_numpy(heat).float().clamp_min(0)
 
 
 def seen_at(scorer, image, module):
@@ -96,7 +98,7 @@ def test_on_the_mean_of_the_last_map_hirescam_is_gradcam_and_only_there():
 
 def test_grad_cam_pp_stays_bounded_where_features_are_below_0():
     features, gradients = torch.full((1, 2, 2), -0.5), torch.ones(1, 2, 2)  # 2 G^2 + sum(A) G^3 = 0
-    assert torch.isfinite(WEIGHTED["gradcam++"](features, gradients)).all()
+    assert torch.isfinite(weights_of("gradcam++", features, gradients)).all()
 
 
 @pytest.mark.parametrize(

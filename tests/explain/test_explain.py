@@ -13,10 +13,10 @@ import pytest
 
 import foveal
 from foveal.errors import FovealError
-from foveal.explain import attribution, pictures, trial
-from foveal.explain.explain import CANNOT_SHOW, note
+from foveal.explain import attribution, trial
+from foveal.explain import explain as module
+from foveal.explain.explain import CANNOT_SHOW, note, worst_first
 from foveal.explain.explainer import EXPECTED, Explainer
-from foveal.explain.pictures import worst_first
 from foveal.explain.trial import draw_with_lesions
 from foveal.fundus.crop import crop_square
 from foveal.fundus.preparation import Preparation, prepare_file
@@ -40,7 +40,7 @@ def photograph(tmp_path):
 
 
 def test_a_part_of_a_set_the_worst_mistakes_first(grader_run, phantom_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "WORST", 3)
+    monkeypatch.setattr(module, "WORST", 3)
     out = foveal.explain(grader_run, phantom_set, out=tmp_path / "maps", method="gradcam")
     result = read(out)
     assert (result["method"], result["target"], result["cannot_show"]) == ("gradcam", "grade", CANNOT_SHOW)
@@ -112,7 +112,7 @@ def test_drawn_lesions_follow_the_crop():
 def test_the_square_in_the_photograph_is_the_one_that_preparation_cuts(photograph, crop, fit):
     preparation = Preparation(size=96, crop=crop, fit=fit)
     prepared = prepare_file(photograph, preparation)
-    picture = pictures.Picture(id="a", file="a", pixels=prepared.pixels, original=Photograph.at(photograph))
+    picture = module.Picture(id="a", file="a", pixels=prepared.pixels, original=Photograph.at(photograph))
     assert (crop_square(*picture.frame(preparation), 96) == prepared.square).all()
 
 
@@ -126,7 +126,7 @@ def test_the_worst_come_first_and_the_unlabelled_last():
 
 def test_without_captum_nothing_is_written(grader_run, photograph, tmp_path, monkeypatch, refuses):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with refuses("package.missing", "captum"):
+    with refuses("package.missing", "captum", "foveal[explain]"):
         foveal.explain(grader_run, photograph, out=tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
@@ -170,7 +170,7 @@ def test_an_unreadable_photograph_has_its_place(tmp_path):
         return [(photograph, FovealError("image.damaged", "cut off")) for photograph in photographs]
 
     photographs = [Photograph.at(tmp_path / "letter.jpg")]
-    assert list(pictures.from_photographs(photographs, SimpleNamespace(read=read))) == [None]
+    assert list(module.from_photographs(photographs, SimpleNamespace(read=read))) == [None]
 
 
 def test_photographs_in_an_archive_are_explained(grader_run, photograph, tmp_path):

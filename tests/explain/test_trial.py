@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from foveal.evaluate.intervals import Resampling
-from foveal.explain.score import (
+from foveal.explain.trial import (
     ahead,
     contrast_map,
     lesions_at,
@@ -32,14 +32,14 @@ def scene():
 
 def test_a_perfect_map_gets_the_best_of_everything(scene):
     lesions, retina = scene
-    found = score_map(lesions.astype(float), lesions, retina, 0.0)
+    found = score_map(lesions.astype(float), lesions, retina)
     assert (found.auc, found.hit, found.energy) == (1.0, 1.0, 1.0)
     assert found.area == pytest.approx(32 / 1600) and found.area < found.hit_chance < 0.1
 
 
 def test_an_even_or_empty_map_gets_chance(scene):
     for heat in (np.ones((50, 50)), np.zeros((50, 50))):
-        found = score_map(heat, *scene, 0.0)
+        found = score_map(heat, *scene)
         assert found.auc == pytest.approx(0.5) and found.energy == pytest.approx(found.area)
 
 
@@ -47,18 +47,18 @@ def test_a_near_miss_hits_and_a_far_one_does_not(scene):
     for place, hit in (((15, 12), 1.0), ((20, 20), 0.0), ((2, 2), 0.0)):
         heat = np.zeros((50, 50))
         heat[place] = 1
-        assert score_map(heat + 1e-3, *scene, 0.0).hit == hit
+        assert score_map(heat + 1e-3, *scene).hit == hit
 
 
 def test_a_picture_without_lesions_is_refused(scene, refuses):
     for lesions in (np.zeros((50, 50), bool), np.ones((50, 50), bool)):
         with refuses("image.no_lesions"):
-            score_map(np.ones((50, 50)), lesions, scene[1], 0.0)
+            score_map(np.ones((50, 50)), lesions, scene[1])
 
 
 def test_enrichment_is_the_ratio_of_means_and_intervals_hold_it(scene):
     random = np.random.default_rng(0)
-    scores = [score_map(random.random((50, 50)) + 2 * scene[0], *scene, 0.1 + 0.01 * n) for n in range(12)]
+    scores = [score_map(random.random((50, 50)) + 2 * scene[0], *scene) for _ in range(12)]
     summary = summarise(scores, Resampling(np.arange(12) // 2))
     energy, area, border, hit = (
         np.mean([getattr(one, name) for one in scores]) for name in ("energy", "area", "border_energy", "hit")
@@ -70,8 +70,8 @@ def test_enrichment_is_the_ratio_of_means_and_intervals_hold_it(scene):
 
 def test_the_verdict_needs_both_measures(scene):
     random = np.random.default_rng(0)
-    good = [score_map(random.random((50, 50)) + scene[0], *scene, 0.0) for _ in range(8)]
-    chance = [score_map(random.random((50, 50)), *scene, 0.0) for _ in range(8)]
+    good = [score_map(random.random((50, 50)) + scene[0], *scene) for _ in range(8)]
+    chance = [score_map(random.random((50, 50)), *scene) for _ in range(8)]
     resampling = Resampling(np.arange(8))
     better, same, worse = (
         ahead(first, second, resampling) for first, second in ((good, chance), (chance, chance[::-1]), (chance, good))
