@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from foveal.compare.options import CompareConfig, epochs_for
-from foveal.compare.probe import PENALTIES, best_penalty
+from foveal.compare.options import EACH, CompareConfig, epochs_for
+from foveal.compare.probe import PENALTIES, best_penalty, judged_part
 from foveal.console import hushed, say
 from foveal.errors import FovealError
 from foveal.files import replacing, write_table
 from foveal.nets.probes import LogisticRegression
+from foveal.page.words import counted
 from foveal.predict.features import encode
 from foveal.predict.predictor import Predictor
 from foveal.runs import Run, read_model
+from foveal.sets.held_out import check_sources
+from foveal.sets.leaks import TAUGHT, find_seen, refuse_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet
 from foveal.train.fit import fit
@@ -48,11 +52,6 @@ class Cell:
     repetition: int
     without: str = ""
 
-    @property
-    def network(self) -> int:
-        """Number of the starting weights: each repetition draws new random ones."""
-        return self.repetition if self.init == "random" else 0
-
     def file(self, config: CompareConfig) -> Path:
         """File of its predictions."""
         name = f"{self.how}-{self.labels.replace('%', 'pc')}-{_name(self.init)}-{self.repetition}"
@@ -66,12 +65,36 @@ def repetitions(prepared: PreparedSet, config: CompareConfig) -> list[Sides]:
         everyone = prepared.part("train", "val", "test")
         fold_of = folds_of(everyone, config.folds, config.seed)
         return [(everyone[fold_of != fold], everyone[fold_of == fold]) for fold in range(config.folds)]
-    known, test = prepared.part("train"), prepared.part("test")
-    judged = test if len(test) else prepared.part("val")
-    if not len(known) or not len(judged):
-        what = f"{prepared.path} has no labelled training images, or neither test nor validation images"
-        raise FovealError("set.missing_part", what, fix="use --folds")
-    return [(known, judged)] * config.seeds
+    return [(prepared.part("train"), prepared.part(judged_part(prepared)))] * config.seeds
+
+
+def sources_held_out(config: CompareConfig, prepared: PreparedSet, sides: Sequence[Sides]) -> list[str]:
+    """The sources to hold out in turn; FovealError where one cannot be held out, or nothing is left to train on."""
+    if not config.hold_out:
+        return []
+    labelled = list(dict.fromkeys(prepared.part("train", "val", "test")["source"]))
+    names = labelled if config.hold_out == (EACH,) else list(config.hold_out)
+    judged = set(pd.concat([test for _, test in sides])["source"])
+    for name in names:
+        check_sources(prepared, [name])
+        if name not in judged:
+            what = f"--hold-out {name}: no image of this source is in the part that is judged"
+            raise FovealError("set.missing_part", what, fix="prepare it with --test, or use --folds")
+        left = [known[known["source"] != name]["label"].nunique() for known, _ in sides]
+        if min(left) < 2:
+            what = f"without {name}, the training images are of {counted(min(left), 'class')}"
+            raise FovealError("set.too_few_classes", what, expected="at least 2 classes")
+    return names
+
+
+def refuse_grades_of(prepared: PreparedSet, names: Sequence[str], init: str, seen: pd.DataFrame, allow: bool) -> None:
+    """FovealError if starting weights learned from grades of a source held out; print if they saw its photographs."""
+    for name in names:
+        own = prepared.records[prepared.records["source"] == name]
+        labelled, where = own[own["split"] != "unlabelled"], f"the grades that {init} has learned"
+        refuse_seen(prepared, seen[seen["taught"] == TAUGHT], where, allow, records=labelled)
+        if shown := len(find_seen(prepared, own[own["split"].isin(("train", "unlabelled"))], seen)):
+            say(f"{init} has seen {counted(shown, 'photograph')} of {name}, without their grades")
 
 
 def common_size(config: CompareConfig, prepared: PreparedSet) -> int:
@@ -97,10 +120,8 @@ def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def taught(known: pd.DataFrame, cell: Cell, seed: int) -> pd.DataFrame:
-    """The records of the training side whose labels a combination learns from.
-
-    The share is drawn from all sources, so that training without one differs from training on all in that source alone.
-    """
+    """The records of the training side whose labels a combination learns from."""
+    # The share is drawn from all sources: training without one differs from training on all in that source alone.
     chosen = subset(known["label"].to_numpy(np.int64), cell.share, seed + cell.repetition)
     return known[chosen & (known["source"] != cell.without).to_numpy()].reset_index(drop=True)
 
@@ -112,19 +133,17 @@ def run_cell(config: CompareConfig, cell: Cell, prepared: PreparedSet, device: t
     learn = _probe if cell.how == "probe" else _finetune
     with hushed():  # messages of many graders would hide the table
         table, choices = learn(config, cell, prepared, (known, judged), device)
-    right = float((table["label"] == table["grade"]).mean())
-    repetition = f"{len(known)} labels{f' without {cell.without}' if cell.without else ''}, "
-    repetition += f"repetition {cell.repetition + 1}"
+    right, without = (table["label"] == table["grade"]).mean(), f" without {cell.without}" if cell.without else ""
+    repetition = f"{len(known)} labels{without}, repetition {cell.repetition + 1}"
     say(f"{cell.how} from {cell.init}, {repetition}: accuracy {right:.3f} ({choices})")
-    # A comparison needs only the predictions, so the networks are deleted.
-    shutil.rmtree(cell.file(config).with_suffix(""), ignore_errors=True)
+    shutil.rmtree(cell.file(config).with_suffix(""), ignore_errors=True)  # the networks: only predictions are needed
     write_table(cell.file(config), table)
 
 
 def _finetune(
     config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device
 ) -> tuple[pd.DataFrame, str]:
-    """Fine-tune; returns predictions of the held-out images, and how the network was trained, in words."""
+    """Predictions of the held-out images, and how the network was trained, in words."""
     (known, judged), folder = sides, cell.file(config).with_suffix("")
     batch, epochs = min(BATCH, len(known)), epochs_for(config, cell.share)
     seed = config.seed + cell.repetition
@@ -133,20 +152,18 @@ def _finetune(
     run, learned = Run(folder), learned_from(prepared, known)
     write_model(run, task, learned)
     fit(run, task, learned, known.iloc[:0])
-    choices = f"{epochs} epochs at {task.config.learning_rate:.3g}, batches of {batch}"
-    if task.config.batch_norm != "re-estimate":
-        choices += f", batch norm: {task.config.batch_norm}"
+    norm = "" if task.config.batch_norm == "re-estimate" else f", batch norm: {task.config.batch_norm}"
+    choices = f"{epochs} epochs at {task.config.learning_rate:.3g}, batches of {batch}{norm}"
     return Predictor(folder, device).predict_prepared(prepared, judged), choices
 
 
 def _probe(
     config: CompareConfig, cell: Cell, prepared: PreparedSet, sides: Sides, device: torch.device
 ) -> tuple[pd.DataFrame, str]:
-    """Fit a probe; returns predictions of the held-out images, and the chosen penalty, in words."""
+    """Predictions of the held-out images, and the chosen penalty, in words."""
     known, judged = sides
-    names, features = features_of(config, cell.init, cell.network, prepared, device)
-    place = pd.Series(range(len(names)), index=names)
-    rows = [place.loc[records["id"]].to_numpy(copy=True) for records in sides]
+    ids, features = features_of(config, cell, prepared, device)
+    rows = [ids.get_indexer(pd.Index(part["id"])) for part in sides]
     inside, asked = (torch.from_numpy(features[chosen]).to(device) for chosen in rows)
     labels = torch.tensor(known["label"].to_numpy(np.int64), device=device)
     classes, penalty = len(prepared.classes), PENALTIES[len(PENALTIES) // 2]
@@ -163,19 +180,20 @@ def _probe(
 
 
 def features_of(
-    config: CompareConfig, init: str, network: int, prepared: PreparedSet, device: torch.device
-) -> tuple[list[str], np.ndarray]:
+    config: CompareConfig, cell: Cell, prepared: PreparedSet, device: torch.device
+) -> tuple[pd.Index, np.ndarray]:
     """Ids and features [n, D] of all labelled images, computed once and cached in OUT/features."""
-    file = config.out / "features" / f"{_name(init)}-{network}.npz"
+    network = cell.repetition if cell.init == "random" else 0  # each repetition draws new random weights
+    file = config.out / "features" / f"{_name(cell.init)}-{network}.npz"
     if not file.is_file():
-        start = start_from(init, config.encoder, common_size(config, prepared), prepared)
-        encoder = frozen_encoder(init, start, prepared, config.seed + network, device)
+        start = start_from(cell.init, config.encoder, common_size(config, prepared), prepared)
+        encoder = frozen_encoder(cell.init, start, prepared, config.seed + network, device)
         records = prepared.part("train", "val", "test")
         found = encode(encoder, ImageStore([(prepared, records)]), start.spec, device).cpu().numpy()
         with replacing(file) as partial:
             np.savez(partial, ids=records["id"].to_numpy(str), features=found)
     with np.load(file) as kept:
-        return list(kept["ids"]), kept["features"]
+        return pd.Index(kept["ids"]), kept["features"]
 
 
 def _name(init: str) -> str:

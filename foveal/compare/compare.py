@@ -1,21 +1,19 @@
 """compare: did the pre-training help? Starting weights x (probe, fine-tune) x label fractions x seeds, in one table.
 
-    foveal compare DATA --init random imagenet RUN --labels 1% 10% 100% --out OUT
-
     OUT/cells/*.csv     held-out predictions of each combination; run the same command again to resume
     OUT/features/*.npz  features of a frozen encoder, computed once
     OUT/compare.csv     a row per combination and metric: mean over seeds, interval, paired difference from the first
     OUT/compare.png     label-efficiency curves
-    OUT/travel.svg      with --hold-out: trained on by tested on (travel.py)
+    OUT/travel.svg      with --hold-out: trained on (rows) by tested on (columns)
 
 All starting weights use the same image size. Larger label fractions contain the smaller ones. A fraction uses only its
 own labels, also to choose a penalty. The held-out images are the test part or, with --folds, every labelled image in
-turn (joined into one table); nothing is chosen on them.
+turn; nothing is chosen on them. With --hold-out, trained_on is "all" or "all but X". The rows tested on "mean" have the
+mean over the sources that were held out in turn. `gap` is the difference from training on all sources.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -24,16 +22,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from foveal.compare.cells import Cell, Sides, common_size, features_of, repetitions, run_cell, task_of
-from foveal.compare.options import CompareConfig, share_of
-from foveal.compare.tables import Judge, show_comparison, tabulate
-from foveal.compare.travel import EACH, means, refuse_grades_of, show_travel, sources_held_out, tabulate_travel
+from foveal.compare.cells import Cell, common_size, refuse_grades_of, repetitions, run_cell, sources_held_out, task_of
+from foveal.compare.options import EACH, CompareConfig, share_of
+from foveal.compare.tables import Judge, means, show_comparison, show_travel, tabulate
 from foveal.config import to_toml
 from foveal.console import progress_bar, say
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.evaluate.travel import OTHERS, matrices
-from foveal.files import read_json, replacing, write_json, write_table, write_text
+from foveal.files import read_json, replacing, sha256_of, write_json, write_table, write_text
 from foveal.page.matrix import picture
 from foveal.runs import check_out, open_run, record_weights, sole_writer
 from foveal.sets.held_out import open_together
@@ -49,8 +46,7 @@ def compare(config: CompareConfig) -> pd.DataFrame:
     prepared = open_together(config.data, [name for name in config.hold_out if name != EACH])
     config = replace(config, data=(prepared.path,))
     device = choose_device(config.device)
-    sides = repetitions(prepared, config)
-    abroad = sources_held_out(config, prepared, sides)
+    abroad = sources_held_out(config, prepared, repetitions(prepared, config))
     weights: dict[str, dict[str, Any]] = {}
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     check_out(config.out, "compare", config, FREE)
@@ -64,76 +60,60 @@ def compare(config: CompareConfig) -> pd.DataFrame:
         # This also checks, before anything is written, that the weights fit.
         weights[init] = task_of(config, init, prepared, device).weights.record
     with sole_writer(config.out, "compare"):
-        return _compare(config, prepared, sides, abroad, device, weights)
+        return _compare(config, prepared, abroad, device, weights)
 
 
 def _compare(
-    config: CompareConfig, prepared: PreparedSet, sides: list[Sides], abroad: list[str], device: torch.device,
-    weights: dict[str, Any],
-) -> pd.DataFrame:  # fmt: skip
-    hashes = {str(prepared.path): prepared.card["content_hash"]} | {init: hash_of(init) for init in config.init}
+    config: CompareConfig, prepared: PreparedSet, abroad: list[str], device: torch.device, weights: dict[str, Any]
+) -> pd.DataFrame:
+    sides = repetitions(prepared, config)
+    hashes = {str(prepared.path): prepared.card["content_hash"]}
+    for init in config.init:
+        file = Path(init) / "encoder.safetensors" if Path(init).is_dir() else Path(init)
+        hashes[init] = sha256_of(file) if file.is_file() else init
     size, about = common_size(config, prepared), config.out / "provenance.json"
-    check_size(about, size)
+    known = read_json(about) if about.is_file() else {}
+    before = int(known.get("image_size", known.get("data", {}).get("the image size", size)))  # the latter: version 0.1
+    if before != size:
+        what = f"the image size of the combinations in {config.out} is {before} px, with these --init {size} px"
+        raise FovealError("run.other_size", what, fix="choose another --out")
     open_run(config.out, "compare", config, hashes, FREE)
     record_weights(config.out, weights)
     write_json(about, read_json(about) | {"image_size": size})
     write_text(config.out / "config.toml", to_toml("compare", config))  # with the current values of the free options
     for folder in ("cells", "features"):
         (config.out / folder).mkdir(exist_ok=True)
-    known = len(sides[0][0])
+    images = len(sides[0][0])
     cells = [
-        Cell(init=init, how=how, labels=labels, share=share_of(labels, known), repetition=repetition, without=without)
+        Cell(init=init, how=how, labels=labels, share=share_of(labels, images), repetition=repetition, without=without)
         for how, labels, init, without, repetition in product(
             config.how, config.labels, config.init, ("", *abroad), range(len(sides))
         )
     ]
     missing = [cell for cell in cells if not cell.file(config).is_file()]
-    say(f"{len(cells)} combinations, {len(cells) - len(missing)} already finished; {known:,} labelled training images")
-    for init, network in dict.fromkeys((cell.init, cell.network) for cell in missing if cell.how == "probe"):
-        features_of(config, init, network, prepared, device)
+    say(f"{len(cells)} combinations, {len(cells) - len(missing)} already finished; {images:,} labelled training images")
     with progress_bar("compare", len(missing), "combinations") as bar:
         for cell in missing:
             run_cell(config, cell, prepared, device)
             bar.advance()
-    judge = Judge(config, prepared, sides)
+    table = tabulate(Judge(config, prepared, sides), sides, cells, abroad)
+    write_table(config.out / "compare.csv", table)
+    curves, judged, pictures = table, "", [config.out / "compare.png"]
     if abroad:
-        table = tabulate_travel(judge, sides, cells, abroad)
         show_travel(table, config, sides)
         write_text(config.out / "travel.svg", picture(matrices(table)))
+        pictures.append(config.out / "travel.svg")
+        curves, judged = means(table, OTHERS), "mean over sources not trained on"
     else:
-        table = tabulate(judge, sides, cells)
         show_comparison(table, config, sides)
-    write_table(config.out / "compare.csv", table)
     with replacing(config.out / "compare.png") as partial:
-        if abroad:
-            draw_curves(means(table, OTHERS), partial, "mean over sources not trained on")
-        else:
-            draw_curves(table, partial)
-    pictures = [config.out / "travel.svg"] * bool(abroad) + [config.out / "compare.png"]
+        draw_curves(curves, partial, judged)
     say(f"table: {config.out / 'compare.csv'}; figures: {', '.join(map(str, pictures))}")
     return table
 
 
-def hash_of(init: str) -> str:
-    """The identity of starting weights: sha256 of their file, or their name (random, imagenet)."""
-    file = Path(init) / "encoder.safetensors" if Path(init).is_dir() else Path(init)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else init
-
-
-def check_size(about: Path, size: int) -> None:
-    """FovealError where OUT/provenance.json says that the combinations in OUT were run with another image size."""
-    known = read_json(about) if about.is_file() else {}
-    before = int(known.get("image_size", known.get("data", {}).get("the image size", size)))  # the latter: version 0.1
-    if before != size:
-        what = f"the image size of the combinations in {about.parent} is {before} px, with these --init {size} px"
-        raise FovealError("run.other_size", what, fix="choose another --out")
-
-
 def draw_curves(table: pd.DataFrame, file: Path, judged: str = "") -> None:
-    """Label-efficiency curves: the first metric against the share of labels, with a panel for probe and fine-tune.
-
-    judged: on what, if not on all held-out images.
-    """
+    """Label-efficiency curves: the first metric against the share of labels, with a panel for probe and fine-tune."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -12,6 +12,7 @@ import tyro
 from foveal.errors import FovealError
 from foveal.train.options import MOST_FOLDS, check
 
+EACH = "source"  # --hold-out source: every source with labels in turn
 MOST_TIMES = 10.0  # a small share of the labels gets at most this many times the epochs of all labels
 
 

@@ -1,10 +1,6 @@
 """probe: a quick test of frozen features: how well logistic regression and nearest neighbours predict the labels.
 
-    foveal probe DATA --init RUN imagenet random
-
-The features of every image are computed once. Both classifiers use the training part. The penalty of the regression is
-chosen on the validation part, or on every fifth training image if there is none to spare. The table shows results on
-the test part or, without one, on the validation part.
+Both use the training part; the table is of the test part or, without one, the validation part.
 """
 
 from __future__ import annotations
@@ -75,35 +71,45 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
         check_file(config.out)
     device = choose_device(config.device)
     prepared = open_prepared(config.data)
-    parts = {name: prepared.part(name) for name in ("train", "val", "test")}
-    judged = "test" if len(parts["test"]) else "val"
-    if not len(parts["train"]) or not len(parts[judged]):
-        what = f"{config.data} has no labelled images to train on, or none to evaluate on"
-        raise FovealError("set.missing_part", what, expected="a training part, and a test or validation part")
+    parts, judged = {name: prepared.part(name) for name in ("train", "val", "test")}, judged_part(prepared)
     for init in config.init:
         refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks)
     rows: list[dict[str, Any]] = []
     for init in config.init:
         start = start_from(init, config.encoder, config.image_size, prepared)
         encoder = frozen_encoder(init, start, prepared, config.seed, device)
-        known = {
+        seen = {
             part: (
                 encode(encoder, ImageStore([(prepared, records)]), start.spec, device),
                 torch.tensor(records["label"].to_numpy(np.int64), device=device),
             )
             for part, records in parts.items() if len(records)
         }  # fmt: skip
-        for readout, grades in _readouts(config, known, judged, len(prepared.classes)):
-            rows += [
-                {"init": init, "readout": readout, **row} for row in _rows(prepared, parts[judged], grades, config)
-            ]
-    table = pd.DataFrame(rows)
-    _show(table, judged, len(parts["train"]))
+        for readout, grades in _readouts(config, seen, judged, len(prepared.classes)):
+            found = _figures(prepared, parts[judged], grades, config)
+            rows += [{"init": init, "readout": readout, **row} for row in found]
+    table, lines = pd.DataFrame(rows), []
+    for name, part in table.groupby(["init", "readout"], sort=False):
+        entries: Any = part.to_dict("records")
+        lines.append((", ".join(map(str, name)), *(value_with_interval(entry, 3) for entry in entries)))
+    known, n, groups = len(parts["train"]), len(parts[judged]), table["groups"].iloc[0]
+    title = f"Frozen features: {known:,} training images, evaluated on {n:,} {judged} images in {groups:,} groups"
+    show_table(title, ["", *(metric.replace("_", " ") for metric in table["metric"].unique())], lines)
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         write_table(config.out, table)
         say(f"table: {config.out}")
     return table
+
+
+def judged_part(prepared: PreparedSet) -> str:
+    """test or, without one, val; FovealError if there are no images to train on, or none to evaluate on."""
+    judged = "test" if len(prepared.part("test")) else "val"
+    if not len(prepared.part("train")) or not len(prepared.part(judged)):
+        what = f"{prepared.path} has no labelled images to train on, or none to evaluate on"
+        fix = "prepare it with --test, or use --folds of foveal compare"
+        raise FovealError("set.missing_part", what, expected="a training part, and a test or validation part", fix=fix)
+    return judged
 
 
 def _readouts(
@@ -140,7 +146,7 @@ def metrics_of(prepared: PreparedSet) -> dict[str, Callable[[np.ndarray], np.nda
     return ordered | {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
-def _rows(
+def _figures(
     prepared: PreparedSet, records: pd.DataFrame, grades: np.ndarray, config: ProbeConfig
 ) -> Iterator[dict[str, Any]]:
     """The metrics on the held-out images, with intervals over groups."""
@@ -149,18 +155,5 @@ def _rows(
     resampling = Resampling(units, RESAMPLES, config.seed)
     for name, metric in sorted(metrics_of(prepared).items()):
         entry = resampling.entry(*resampling.graded(metric, labels, grades, classes), len(labels))
-        yield {
-            "metric": name,
-            **{key: entry[key] for key in ("value", "low", "high", "n")},
-            "groups": resampling.groups,
-        }
-
-
-def _show(table: pd.DataFrame, judged: str, known: int) -> None:
-    lines = []
-    for (init, readout), part in table.groupby(["init", "readout"], sort=False):
-        entries: Any = part.to_dict("records")
-        lines.append((f"{init}, {readout}", *(value_with_interval(entry, 3) for entry in entries)))
-    n, groups = table["n"].iloc[0], table["groups"].iloc[0]
-    title = f"Frozen features: {known:,} training images, evaluated on {n:,} {judged} images in {groups:,} groups"
-    show_table(title, ("", *(metric.replace("_", " ") for metric in table["metric"].unique())), lines)
+        del entry["noise"]
+        yield {"metric": name, **entry, "groups": resampling.groups}

@@ -1,8 +1,5 @@
 """pseudolabel: grade unlabelled images, keep the confident grades, and train again with them; in rounds.
 
-    foveal pseudolabel RUN DATA --out OUT
-    foveal pseudolabel RUN DATA POOL --threshold 0.9 --soft --rounds 2 --out OUT
-
     OUT/round1/pseudo_labels.csv   id, set, sha256, grade, class, target p0 … pK, score, round, model (train/learned.py)
     OUT/round1/grader              a run trained like RUN, but also on these images; it assigns the labels of round 2
     OUT/pseudolabel.json           metrics on the test part before and after each round, and their paired differences
@@ -87,42 +84,32 @@ def pseudolabel(config: PseudolabelConfig) -> Path:
     pool = ungraded(sets, config.run)
     student = student_config(config, sets[0])
     device = choose_device(config.device)
+    # Folds were trained on the validation part too; the comparison uses only the test part.
+    student = replace(student, allow_leaks=student.allow_leaks or bool(student.folds))
+    runs = [config.run]
     check_out(config.out, "pseudolabel", config, free=("device", "rounds"))
     with sole_writer(config.out, "pseudolabel"):
-        return _rounds(config, sets, pool, student, device)
-
-
-def _rounds(
-    config: PseudolabelConfig, sets: Sequence[PreparedSet], pool: Pool, student: TrainConfig, device: torch.device
-) -> Path:
-    runs = [config.run]
-    for number in range(1, max(1, config.rounds) + 1):
-        file = config.out / f"round{number}" / PSEUDO_LABELS
-        if not file.is_file():
-            images = sum(len(part) for _, part in pool)
-            say(f"\nround {number}: {runs[-1]} grades {images:,} unlabelled images", style="bold")
-            table = label(config, runs[-1], pool, number, device)
-            write_text(config.out / "config.toml", to_toml("pseudolabel", config))
-            file.parent.mkdir(exist_ok=True)
-            write_seen(file.parent, seen_of(pool), read_seen(str(runs[-1])))
-            write_table(file, table)
-        show_labels(file, sets[0].classes)
+        for number in range(1, max(1, config.rounds) + 1):
+            file = config.out / f"round{number}" / PSEUDO_LABELS
+            if not file.is_file():
+                images = sum(len(part) for _, part in pool)
+                say(f"\nround {number}: {runs[-1]} grades {images:,} unlabelled images", style="bold")
+                table = label(config, runs[-1], pool, number, device)
+                write_text(config.out / "config.toml", to_toml("pseudolabel", config))
+                file.parent.mkdir(exist_ok=True)
+                write_seen(file.parent, seen_of(pool), read_seen(str(runs[-1])))
+                write_table(file, table)
+            show_labels(file, sets[0].classes)
+            if config.rounds:
+                runs.append(train(replace(student, out=file.parent / "grader", pseudo_labels=file)))
         if config.rounds:
-            # Folds were trained on the validation part too; the comparison uses only the test part.
-            leaky = student.allow_leaks or bool(student.folds)
-            out = file.parent / "grader"
-            runs.append(train(replace(student, out=out, pseudo_labels=file, allow_leaks=leaky)))
-    if config.rounds:
-        compare_rounds(config.out, runs)
+            compare_rounds(config.out, runs)
     say(f"pseudo-labels: {file}")
     return file
 
 
 def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
-    """The unlabelled images of each set; FovealError if there are none, or if evaluation images are among them.
-
-    Images of a source that the run holds out are left out, because the next grader would learn from them.
-    """
+    """The unlabelled images of each set, without sources held out; FovealError for none, or for evaluation images."""
     pool, held_out = [], read_model(run).get("held_out", [])
     for prepared in sets:
         records = pool_of(prepared)
@@ -140,7 +127,7 @@ def ungraded(sets: Sequence[PreparedSet], run: Path) -> Pool:
 
 def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainConfig:
     """The training options of the run; FovealError if its test part does not allow a valid comparison."""
-    file, model = config.run / "config.toml", read_model(config.run)
+    file, model, classes = config.run / "config.toml", read_model(config.run), len(prepared.classes)
     if model["kind"] != "grader":
         fix = f"train a grader: foveal train DATA --init {config.run}"
         raise FovealError("run.not_a_grader", f"{config.run} is a pre-trained encoder, not a grader", fix=fix)
@@ -153,9 +140,7 @@ def student_config(config: PseudolabelConfig, prepared: PreparedSet) -> TrainCon
     if config.rounds and not len(prepared.part("test")):
         what = f"{prepared.path} has no test part to measure whether the labels help"
         raise FovealError("set.missing_part", what, fix="prepare it with --test, or use --rounds 0 to label only")
-    if len(config.threshold) not in (1, len(model["classes"])):
-        what = f"--threshold has {len(config.threshold)} values"
-        raise FovealError("option.value", what, expected=f"1, or {len(model['classes'])}: one for each class")
+    check(config, "threshold", len(config.threshold) in (1, classes), f"1 value, or {classes}: one for each class")
     if config.agreement and not model.get("members"):
         what = f"--agreement needs several graders, but {config.run} is a single one"
         raise FovealError("option.conflict", what, fix="train it with --folds")
@@ -174,8 +159,7 @@ def label(config: PseudolabelConfig, teacher: Path, pool: Pool, number: int, dev
         targets = probabilities if config.soft else np.eye(probabilities.shape[1])[grades]
         table = records[["id"]].assign(set=str(prepared.path.resolve()), sha256=records["sha256"], grade=grades)
         table["class"] = np.array(predictor.classes)[grades]
-        for k in range(probabilities.shape[1]):
-            table[f"p{k}"] = targets[:, k].astype(float).round(6)
+        table = table.join(pd.DataFrame(targets.astype(float).round(6)).add_prefix("p"))
         table = table.assign(score=scores.astype(float).round(6), round=number, model=str(teacher))
         tables.append(table[taken])
     found = pd.concat(tables, ignore_index=True)
@@ -189,42 +173,35 @@ def chosen(grades: np.ndarray, scores: np.ndarray, config: PseudolabelConfig) ->
     """bool [n]: images whose score reaches the threshold of their class, or is in the top share of the class."""
     if config.top_share is None:
         limits = np.asarray(config.threshold)
-        reached: np.ndarray = scores >= (limits[grades] if len(limits) > 1 else limits[0])
-        return reached
-    taken = np.zeros(len(grades), bool)
-    for grade in np.unique(grades):
-        own = np.flatnonzero(grades == grade)
-        best = own[np.argsort(-scores[own], kind="stable")]
-        taken[best[: max(1, round(config.top_share * len(own)))]] = True
-    return taken
+        return np.asarray(scores >= (limits[grades] if len(limits) > 1 else limits))
+    by_grade = pd.Series(scores).groupby(grades)
+    most = (config.top_share * by_grade.transform("size")).round().clip(lower=1)
+    return (by_grade.rank(method="first", ascending=False) <= most).to_numpy()
 
 
 def show_labels(file: Path, classes: list[str]) -> None:
     """Print how many images each class got, and the range of their scores."""
     table = pd.read_csv(file, usecols=["grade", "score"])
-    found = table.groupby("grade")["score"].agg(["size", "min", "max"])
-    rows = [
-        [classes[int(grade)], f"{size:,.0f}", f"{low:.2f} – {high:.2f}"]
-        for grade, size, low, high in found.itertuples()
-    ]
+    found = table.groupby("grade")["score"].agg(["size", "min", "max"]).itertuples()
+    rows = [[classes[grade], f"{size:,}", f"{low:.2f} – {high:.2f}"] for grade, size, low, high in found]
     show_table(f"{len(table):,} pseudo-labels", ["class", "images", "score"], rows)
-    if empty := [name for number, name in enumerate(classes) if number not in found.index]:
+    if empty := [name for number, name in enumerate(classes) if number not in set(table["grade"])]:
         warn(f"there are no pseudo-labels for {', '.join(empty)}: the next grader learns nothing new about this class")
 
 
 def compare_rounds(out: Path, runs: list[Path]) -> None:
     """Print and write the metrics on the test part before and after each round, and their differences."""
     model = read_model(runs[0])
-    lowest = model["referable_from"]
-    scale = Scale(names=model["classes"], ordered=model["task"] == "grading", referable_from=lowest)
+    scale = Scale(names=model["classes"], ordered=model["task"] == "grading", referable_from=model["referable_from"])
     tests = [read_predictions(run / "predictions.csv").query("split == 'test'").reset_index(drop=True) for run in runs]
     found: list[dict[str, Any]] = []
     for number, (run, test) in enumerate(zip(runs, tests, strict=True)):
         figures = measure(test, scale, Resampling(group_codes(test["group"])))["metrics"]
-        kept = {metric: figures[metric] for metric in SHOWN if metric in figures}
-        difference = paired_difference(tests[0], test, referable_from=lowest) if number else None
-        name = f"round {number}" if number else "before"
-        found.append({"name": name, "run": str(run), "metrics": kept, "difference": difference})
+        found.append({
+            "name": f"round {number}" if number else "before", "run": str(run),
+            "metrics": {metric: figures[metric] for metric in SHOWN if metric in figures},
+            "difference": paired_difference(tests[0], test, scale.referable_from) if number else None,
+        })  # fmt: skip
     rows = [[row["name"], *(value_with_interval(entry, 3) for entry in row["metrics"].values())] for row in found]
     metrics = [metric.replace("_", " ") for metric in found[0]["metrics"]]
     show_table(f"Test part: {len(tests[0])} held-out images (95 % intervals)", ["", *metrics], rows)

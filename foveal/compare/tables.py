@@ -1,8 +1,6 @@
 """The table of a comparison: from the predictions of its combinations to means over seeds, intervals and differences.
 
-The interval of a mean over seeds covers two sources of chance: each resample draws groups of held-out images, and
-seeds. A difference uses the same draws on both sides. With only a few seeds, intervals understate how much results vary
-between seeds.
+Each resample draws groups of held-out images, and seeds; a difference uses the same draws on both sides.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,14 +16,16 @@ import pandas as pd
 from foveal.compare.cells import Cell, Sides, taught
 from foveal.compare.options import CompareConfig
 from foveal.compare.probe import metrics_of
-from foveal.console import show_table
+from foveal.console import say, show_table
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.difference import answer
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import severity
-from foveal.page.words import counted, difference_with_interval, number, value_with_interval
+from foveal.evaluate.travel import ALL, MEAN, OTHERS, all_but
+from foveal.page.words import counted, difference_with_interval, known, number, value_with_interval
 from foveal.readout.predictions import read_predictions
 from foveal.readout.scales import referable_from
+from foveal.sets.held_out import sources_of
 from foveal.sets.records import PreparedSet
 from foveal.sets.splits import group_codes
 
@@ -44,21 +43,21 @@ class Figure:
     def columns(self) -> dict[str, Any]:
         """value, low, high, seeds, spread, images and groups."""
         spread = float(self.seeds.std(ddof=1)) if len(self.seeds) > 1 else math.nan
-        size = {"images": len(self.resampling.units), "groups": self.resampling.groups}
-        entry = entry_of(self.value, self.drawn, self.resampling)
-        return {**entry, "seeds": len(self.seeds), "spread": spread, **size}
+        return self._entry(self.value, self.drawn) | {
+            "seeds": len(self.seeds), "spread": spread, "images": len(self.resampling.units),
+            "groups": self.resampling.groups,
+        }  # fmt: skip
 
     def minus(self, first: Figure, name: str, sign: str) -> dict[str, Any]:
         """The paired difference from `first` and its answer, in columns NAME, NAME_low, NAME_high and `sign`."""
-        entry = entry_of(self.value - first.value, self.drawn - first.drawn, self.resampling)
+        entry = self._entry(self.value - first.value, self.drawn - first.drawn)
         found: dict[str, Any] = {name: entry["value"], f"{name}_low": entry["low"], f"{name}_high": entry["high"]}
         return found | {sign: answer(entry["low"], entry["high"])}
 
-
-def entry_of(value: float, drawn: np.ndarray, resampling: Resampling) -> dict[str, float]:
-    """value, low and high; nan if undefined."""
-    entry = resampling.entry(value, drawn, len(resampling.units))
-    return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")}
+    def _entry(self, value: float, drawn: np.ndarray) -> dict[str, float]:
+        """value, low and high; nan if undefined."""
+        entry = self.resampling.entry(value, drawn, len(self.resampling.units))
+        return {key: math.nan if entry[key] is None else entry[key] for key in ("value", "low", "high")}
 
 
 class Judge:
@@ -88,11 +87,21 @@ class Judge:
         drawn = np.take_along_axis(drawn, seeds, axis=0).mean(0)  # over drawn seeds
         return Figure(float(values.mean()), drawn, values, resampling)
 
-    def mean(self, figures: Sequence[Figure], sources: Sequence[str]) -> Figure:
-        """The mean of one metric over its figures on these sources: each counts alike, however many images it has."""
-        resampling = self.resampling.part(np.isin(self.sources, sources))
-        value, drawn = float(np.mean([one.value for one in figures])), np.mean([one.drawn for one in figures], axis=0)
-        return Figure(value, drawn, np.mean([one.seeds for one in figures], axis=0), resampling)
+    def figures(self, name: str, tables: dict[str, list[pd.DataFrame]]) -> dict[tuple[str, str], Figure]:
+        """(trained on, tested on) -> the figure of one metric; tables: those of each source left out, "" for none."""
+        if not (abroad := [without for without in tables if without]):
+            return {(ALL, ""): self.figure(name, tables[""])}
+        there = [source for source in sources_of(self.prepared) if source in set(self.sources)]
+        found = {
+            (all_but(without), source): self.figure(name, own, source)
+            for without, own in tables.items() for source in there
+        }  # fmt: skip
+        for trained, of in ((ALL, lambda _: ALL), (OTHERS, all_but)):
+            figures = [found[of(source), source] for source in abroad]  # each counts alike, however many images
+            drawn, seeds = (np.mean([getattr(one, part) for one in figures], axis=0) for part in ("drawn", "seeds"))
+            resampling = self.resampling.part(np.isin(self.sources, abroad))
+            found[trained, MEAN] = Figure(float(np.mean([one.value for one in figures])), drawn, seeds, resampling)
+        return found
 
     def _measure(self, name: str, table: pd.DataFrame, resampling: Resampling) -> tuple[float, np.ndarray]:
         if name == "referable_auc" and self.lowest is not None:
@@ -101,39 +110,71 @@ class Judge:
         return resampling.graded(metrics_of(self.prepared)[name], labels, grades, len(self.prepared.classes))
 
 
-def tabulate(judge: Judge, sides: Sequence[Sides], cells: Sequence[Cell]) -> pd.DataFrame:
-    """A row per combination and metric: init, how, labels, learned, metric, value, low, high, seeds, difference, ….
-
-    The last four columns (difference, its interval and an answer in words) are empty for the baseline.
+def tabulate(judge: Judge, sides: Sequence[Sides], cells: Sequence[Cell], abroad: Sequence[str] = ()) -> pd.DataFrame:
+    """The table in compare.csv: a row per combination and metric, and where sources in `abroad` are left out in turn
+    also per trained_on and tested_on. Differences and gaps are empty where there is nothing to compare with.
     """
     rows: list[dict[str, Any]] = []
-    for how, labels in dict.fromkeys((cell.how, cell.labels) for cell in cells):
-        own = [cell for cell in cells if (cell.how, cell.labels) == (how, labels)]
-        learned = len(taught(sides[0][0], own[0], judge.config.seed))
-        tables = {init: judge.tables([cell for cell in own if cell.init == init]) for init in judge.config.init}
-        baseline: dict[str, Figure] = {}
-        for init, name in product(judge.config.init, judge.names):
-            figure = judge.figure(name, tables[init])
-            row = {"init": init, "how": how, "labels": labels, "share": own[0].share, "learned": learned}
-            row |= {"metric": name, **figure.columns}
-            first = baseline.setdefault(name, figure)
-            if init != judge.config.init[0]:
-                row |= figure.minus(first, "difference", "answer")
-            rows.append(row)
+    baseline: dict[tuple[str, ...], Figure] = {}
+    for how, labels, init in dict.fromkeys((cell.how, cell.labels, cell.init) for cell in cells):
+        own = [cell for cell in cells if (cell.how, cell.labels, cell.init) == (how, labels, init)]
+        parts = {without: [cell for cell in own if cell.without == without] for without in ("", *abroad)}
+        tables = {without: judge.tables(part) for without, part in parts.items()}
+        learned = {all_but(without): len(taught(sides[0][0], part[0], judge.config.seed))
+                   for without, part in parts.items()}  # fmt: skip
+        for name in judge.names:
+            figures = judge.figures(name, tables)
+            for (trained, tested), figure in figures.items():
+                row = {"init": init, "how": how, "labels": labels, "share": own[0].share}
+                row |= {"learned": learned.get(trained)}
+                row |= {"trained_on": trained, "tested_on": tested} if abroad else {}
+                row |= {"metric": name, **figure.columns}
+                first = baseline.setdefault((how, labels, name, trained, tested), figure)
+                if first is not figure:
+                    row |= figure.minus(first, "difference", "answer")
+                if trained != ALL:
+                    row |= figure.minus(figures[ALL, tested], "gap", "gap_answer")
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
-def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> None:
-    """Print the table: the first metric with its interval and difference from the baseline; the others' values."""
+def show_comparison(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides], over: str = "") -> None:
+    """Print the table: the first metric with its interval and differences; the others' values. over: what is shown."""
     names = [metric.replace("_", " ") for metric in table["metric"].unique()]
+    abroad = "gap" in table and bool(table["gap"].notna().any())
     rows = []
     for (how, labels, init), own in table.groupby(["how", "labels", "init"], sort=False):
         entries: Any = own.to_dict("records")
         first, *others = entries
+        learned = f"{first['learned']:,.0f} labels ({labels})" if known(first["learned"]) else f"{labels} of the labels"
         values = [value_with_interval(first, 3), *(number(other["value"], 3) for other in others)]
+        values += [said(first, "gap", "gap_answer")] if abroad else []
         against = "baseline" if init == config.init[0] else said(first, "difference", "answer")
-        rows.append([f"{how}, {first['learned']:,} labels ({labels}), {init}", *values, against])
-    show_table(title_of(table, config, sides), ["", *names, f"{names[0]}: difference from {config.init[0]}"], rows)
+        rows.append([f"{how}, {learned}, {init}", *values, against])
+    columns = [over, *names, *["unseen minus seen"] * abroad, f"{names[0]}: difference from {config.init[0]}"]
+    show_table(title_of(table, config, sides), columns, rows)
+
+
+def means(table: pd.DataFrame, trained: str) -> pd.DataFrame:
+    """The rows of means over sources, of training on all (`ALL`) or on all but the tested one (`OTHERS`)."""
+    return table[(table["tested_on"] == MEAN) & (table["trained_on"] == trained)].reset_index(drop=True)
+
+
+def show_travel(table: pd.DataFrame, config: CompareConfig, sides: Sequence[Sides]) -> None:
+    """Print the means over sources, and a matrix of the first metric for each way, share and starting weights."""
+    for trained, over in ((ALL, "mean over sources trained on"), (OTHERS, "mean over sources not trained on")):
+        show_comparison(means(table, trained), config, sides, over)
+        say()
+    first = table[(table["metric"] == table["metric"].iloc[0]) & (table["tested_on"] != MEAN)]
+    name = first["metric"].iloc[0].replace("_", " ")
+    for (how, labels, init), own in first.groupby(["how", "labels", "init"], sort=False):
+        rows: dict[str, list[str]] = {}
+        for row in own.to_dict("records"):
+            trained, mark = row["trained_on"], "*" if row["trained_on"] == all_but(row["tested_on"]) else ""
+            rows.setdefault(trained, [trained]).append(f"{mark}{value_with_interval(row, 3)} n={row['images']}")
+        title = f"{name}: {how}, {labels} of the labels, {init}; rows: trained on, columns: tested on, * not trained on"
+        show_table(title, ["", *own["tested_on"].unique()], list(rows.values()))
+        say()
 
 
 def said(row: dict[str, Any], name: str, sign: str) -> str:

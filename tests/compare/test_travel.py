@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.compare import travel
-from foveal.compare.cells import Cell, taught
+from foveal.compare.cells import Cell, refuse_grades_of, sources_held_out, taught
 from foveal.compare.options import CompareConfig
-from foveal.compare.travel import sources_held_out
 from foveal.evaluate.travel import ALL, MEAN, OTHERS, all_but
 from foveal.metrics import confusion_matrix, quadratic_kappa
 from foveal.readout.predictions import read_predictions
@@ -88,12 +86,12 @@ def test_grades_of_a_source_held_out_are_a_leak_and_its_photographs_are_not(thre
     own = three.part("train")
     seen = own[own["source"] == "south"].head(3).assign(set="", path="", patient="", fingerprint="", taught="")
     seen = seen[list(SEEN)]
-    travel.refuse_grades_of(three, NAMES, "runs/simclr", seen, allow=False)
+    refuse_grades_of(three, NAMES, "runs/simclr", seen, allow=False)
     assert "3 photographs of south" in capsys.readouterr().out
     graded = seen.assign(taught=TAUGHT)
     with refuses("leak.seen", "runs/grader", seen["id"].iloc[0]):
-        travel.refuse_grades_of(three, NAMES, "runs/grader", graded, allow=False)
-    travel.refuse_grades_of(three, ["north"], "runs/grader", graded, allow=False)
+        refuse_grades_of(three, NAMES, "runs/grader", graded, allow=False)
+    refuse_grades_of(three, ["north"], "runs/grader", graded, allow=False)
 
 
 @pytest.fixture(scope="module")
