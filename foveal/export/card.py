@@ -58,10 +58,9 @@ def about(predictor: Predictor, run: Path, side: int, outputs: list[str]) -> dic
 
 
 def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: Path) -> None:
-    """Write foveal.json, README.md, seen.csv and requirements.txt.
+    """Write foveal.json (`said`), README.md, requirements.txt, and seen.csv without names of images or patients.
 
-    said: the content of foveal.json. loads: {file of weights: how to load it}. seen.csv holds digests and fingerprints
-    of the training images, without names of images or patients: `predict` recognises training images by them.
+    loads: {file of weights: how to load it}.
     """
     write_json(folder / ABOUT, said)
     networks = counted(len(said.get("members") or [1]), "network")

@@ -31,14 +31,12 @@ FEW = 8  # images on which features are compared
 def write_encoder(predictor: Predictor, images: np.ndarray, folder: Path) -> dict[str, str]:
     """Write the files of the only grader; returns {file: how to load it}. images: prepared uint8 [n, S, S, C]."""
     encoder, name = predictor.grader.encoder, read_model(predictor.runs[0])["encoder"]
-    small = torch.from_numpy(at_size(images[:FEW], predictor.input.image_size))
-    seen = small.permute(0, 3, 1, 2).float() / 127.5 - 1
+    seen = torch.from_numpy(at_size(images[:FEW], predictor.input.image_size)).permute(0, 3, 1, 2).float() / 127.5 - 1
     file, other = folder / "encoder.safetensors", folder / "torchvision.safetensors"
     loads = {file.name: _write_timm(encoder, name, seen, file)}
-    how = _write_torchvision(encoder, name, seen, other)
-    if other.exists():
-        return loads | {other.name: how}
-    say(f"no {other.name}: {how}")
+    loads[other.name] = _write_torchvision(encoder, name, seen, other)
+    if not other.exists():
+        say(f"no {other.name}: {loads.pop(other.name)}")
     return loads
 
 
@@ -50,10 +48,8 @@ def _write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> st
     if name in OWN:
         return f"{name} is Foveal's own network; load it with --init {file.name}"
     options: dict[str, Any] = {"num_classes": 0}
-    if images.shape[1] != 3:
-        options["in_chans"] = images.shape[1]
-    if not takes_any_size(name):
-        options["img_size"] = images.shape[3]
+    options |= {} if images.shape[1] == 3 else {"in_chans": images.shape[1]}
+    options |= {} if takes_any_size(name) else {"img_size": images.shape[3]}
     try:
         theirs = timm.create_model(name, checkpoint_path=str(file), **options)
     except (RuntimeError, ValueError) as error:
@@ -77,8 +73,7 @@ def _write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path
     ours, state = encoder.state_dict(), theirs.state_dict()
     if [value.shape for value in state.values()] != [value.shape for value in ours.values()]:
         return f"torchvision's {name} has different layers from timm's"
-    # Both libraries list layers in the order of the forward pass; comparing features verifies this.
-    state = dict(zip(state, ours.values(), strict=True))
+    state = dict(zip(state, ours.values(), strict=True))  # both list layers in the order of the forward pass
     theirs.load_state_dict(state)
     if not _equal(encoder, theirs.eval(), images):
         return f"torchvision's {name} computes different features from timm's"

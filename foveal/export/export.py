@@ -1,12 +1,9 @@
 """export: write a trained run as files for other programs, and check each against the run on real images.
 
-foveal export RUN --out FOLDER
-foveal export RUN --formats onnx onnx-int8 --images DATA
-
-    FOLDER/model.onnx  model.fp16.onnx  model.int8.onnx    pixels to probabilities, for ONNX Runtime
-    FOLDER/model.pt2                                        the same for torch.export.load
-    FOLDER/encoder.safetensors  torchvision.safetensors     the encoder for timm and torchvision
-    FOLDER/foveal.json  README.md  seen.csv  requirements.txt
+FOLDER/model.onnx  model.fp16.onnx  model.int8.onnx    pixels to probabilities, for ONNX Runtime
+FOLDER/model.pt2                                        the same for torch.export.load
+FOLDER/encoder.safetensors  torchvision.safetensors     the encoder for timm and torchvision
+FOLDER/foveal.json  README.md  seen.csv  requirements.txt
 """
 
 from __future__ import annotations
@@ -23,10 +20,10 @@ from foveal.console import say, show_table, warn
 from foveal.errors import FovealError
 from foveal.export.card import about, write_card
 from foveal.export.encoder import write_encoder
-from foveal.export.graph import Graph, Work, check, describe, whole_graph, write_onnx, write_torch
+from foveal.export.graph import Graph, Work, check, describe, whole_graph, write_graph
 from foveal.export.lower import share_in_float32, write_half, write_integers
 from foveal.export.options import ExportConfig, Format
-from foveal.files import is_free, replacing
+from foveal.files import check_free, replacing
 from foveal.page.words import counted
 from foveal.predict.inputs import is_prepared
 from foveal.predict.opened import ABOUT
@@ -40,9 +37,8 @@ FILES = {
     "onnx-int8": ("model.int8.onnx", "the same with an encoder in 8-bit integers"),
     "torch": ("model.pt2", "the same for torch.export.load"),
 }
-OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", "encoder.safetensors", "torchvision.safetensors"} | {
-    name for name, _ in FILES.values()
-}
+OWN_FILES = {ABOUT, "README.md", "seen.csv", "requirements.txt", "encoder.safetensors", "torchvision.safetensors",
+             *(name for name, _ in FILES.values())}  # fmt: skip
 SAID = 0.1  # share of the weights of a lower format that stay in float32, from which on it is said
 CHECKED = 256  # at most this many images to check files on: enough to measure 98 % agreement to within 2 %
 CALIBRATING = 480  # at most this many images for int8: a third measures ranges, the rest selects float32 layers
@@ -52,23 +48,25 @@ def export(config: ExportConfig) -> Path:
     """Write the files and check each against the run; returns their folder. A failed export leaves no files."""
     shown = config.out or config.run / "export"
     out = shown.resolve()
-    _check_packages(config.formats)
+    needed = ("onnx", "onnxruntime", "onnxscript") if any(name.startswith("onnx") for name in config.formats) else ()
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        what = f"ONNX files need {', '.join(missing)}"
+        raise FovealError("package.missing", what, fix="pip install 'foveal[export]'")
     if out.exists() and not out.is_dir():
         raise FovealError("option.value", f"--out {out} is a file", expected="a folder")
-    if not is_free(out) and not (out / ABOUT).is_file():
-        what = f"--out {out} exists and is not an earlier export"
-        raise FovealError("output.exists", what, fix="choose another --out, or empty it")
+    check_free(out, made=ABOUT)
     predictor = Predictor(config.run, None, None if config.tta == "auto" else config.tta)
     formats = _formats(config, predictor)
     checked, calibrating = _images(config, predictor)
     graph, example = whole_graph(predictor)
-    said = about(predictor, config.run, int(example.shape[1]), graph.outputs)
+    said = about(predictor, config.run, example.shape[1], graph.outputs)
     is_new, partial = not out.exists(), out / ".partial"
+    work = Work(predictor, checked, calibrating, partial, said, example.shape[1])
     with sole_writer(out, "export"):
         shutil.rmtree(partial, ignore_errors=True)  # left over from an export that was killed
         partial.mkdir()
         try:
-            _write(config, formats, Work(predictor, checked, calibrating, partial, said), graph, example)
+            _write(config, formats, work, graph, example)
             _put(partial, out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -78,21 +76,12 @@ def export(config: ExportConfig) -> Path:
     return shown
 
 
-def _check_packages(formats: tuple[str, ...]) -> None:
-    needed = ("onnx", "onnxruntime", "onnxscript") if any(name.startswith("onnx") for name in formats) else ()
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        what = f"ONNX files need {', '.join(missing)}"
-        raise FovealError("package.missing", what, fix="pip install 'foveal[export]'")
-
-
 def _formats(config: ExportConfig, predictor: Predictor) -> tuple[Format, ...]:
     """The formats possible for this run, with a warning for each of the others; FovealError if none is possible."""
     reasons: dict[Format, str] = {}
     if not predictor.has_features:
         reasons["encoder"] = "the run has several encoders; export one of them, such as RUN/fold1"
-    encoder = predictor.ensembles[0][0].grader.encoder
-    if sum(isinstance(layer, nn.Conv2d) for layer in encoder.modules()) < 2:
+    if sum(isinstance(layer, nn.Conv2d) for layer in predictor.ensembles[0][0].grader.encoder.modules()) < 2:
         reasons["onnx-int8"] = "8-bit integers need a convolutional network, and this encoder has at most 1 convolution"
     left_out = [f"skipping {name}: {reasons[name]}" for name in config.formats if name in reasons]
     if len(left_out) == len(config.formats):
@@ -114,10 +103,10 @@ def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.
     if not judged.any():  # folds: all images are in the training part
         judged = pd.Series(np.arange(len(judged)) % 2 == 0, index=judged.index)
     parts = []
-    for records, most in ((prepared.records[judged], CHECKED), (prepared.records[~judged], CALIBRATING)):
+    for kind, most, records in (("validation or test", CHECKED, prepared.records[judged]),
+                                ("training", CALIBRATING, prepared.records[~judged])):  # fmt: skip
         if not len(records):
-            what = f"{path} has no {'validation or test' if most == CHECKED else 'training'} images"
-            raise FovealError("set.empty", what, fix="name another set with --images")
+            raise FovealError("set.empty", f"{path} has no {kind} images", fix="name another set with --images")
         places = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int))
         parts.append(np.concatenate([images for _, images in predictor.images_of(prepared, records.iloc[places])]))
     return parts[0], parts[1]
@@ -126,27 +115,24 @@ def _images(config: ExportConfig, predictor: Predictor) -> tuple[np.ndarray, np.
 def _write(
     config: ExportConfig, formats: tuple[Format, ...], work: Work, graph: Graph, example: Tensor
 ) -> None:  # fmt: skip
-    folder, onnx_file = work.folder, work.folder / FILES["onnx"][0]
-    if any(name.startswith("onnx") for name in formats):
-        say(f"writing {onnx_file.name}")
-        with replacing(onnx_file) as partial:
-            write_onnx(graph, example, partial)
-    rows = []
-    for name in (name for name in FILES if name in formats):
+    folder, onnx_file, rows = work.folder, work.folder / FILES["onnx"][0], []
+    from_onnx = any(name.startswith("onnx") for name in formats)
+    for name in (name for name in FILES if name in formats or (name == "onnx" and from_onnx)):
         file, what = folder / FILES[name][0], FILES[name][1]
-        if name != "onnx":
-            with replacing(file) as partial:
-                if name == "onnx-fp16":
-                    write_half(onnx_file, partial)
-                elif name == "onnx-int8":
-                    say(f"calibrating 8-bit integers on {counted(len(work.calibrating), 'image')}")
-                    what += write_integers(work, onnx_file, partial)
-                else:
-                    write_torch(graph, example, partial)
+        with replacing(file) as partial:
+            if name == "onnx-fp16":
+                write_half(onnx_file, partial)
+            elif name == "onnx-int8":
+                say(f"calibrating 8-bit integers on {counted(len(work.calibrating), 'image')}")
+                what += write_integers(work, onnx_file, partial)
+            else:
+                say(f"writing {file.name}")
+                write_graph(graph, example, partial, name)
         if name in ("onnx-fp16", "onnx-int8") and (share := share_in_float32(file)) > SAID:
             what += f"; {share:.0%} of its weights stay in float32"
             say(f"{file.name}: {share:.0%} of the weights stay in float32")
-        rows.append(check(work, file, what, exact=name in ("onnx", "torch")))
+        if name in formats:
+            rows.append(check(work, file, what, exact=name in ("onnx", "torch")))
     if "onnx" not in formats:
         onnx_file.unlink(missing_ok=True)
     loads = write_encoder(work.predictor, work.checked, folder) if "encoder" in formats else {}
@@ -161,12 +147,11 @@ def _write(
 
 
 def _put(folder: Path, out: Path) -> None:
-    """Move a complete export to its folder; other files there, such as reviews from `foveal serve`, are kept.
-
-    foveal.json is moved last: until then, the new files do not match the old foveal.json and are refused.
-    """
+    """Move a complete export to its folder; other files there, such as reviews from `foveal serve`, are kept."""
     names = {file.name for file in folder.iterdir()}
     for name in OWN_FILES - names:
         (out / name).unlink(missing_ok=True)
-    for name in sorted(names, key=lambda name: (name == ABOUT, name)):
+    for name in sorted(
+        names, key=lambda name: (name == ABOUT, name)
+    ):  # last: new files do not match an old foveal.json
         (folder / name).replace(out / name)

@@ -1,8 +1,6 @@
 """Graph: a run as one torch module, from pixels to calibrated probabilities; its files, compared with the run.
 
-The graph includes normalisation, test-time augmentation, every member of an ensemble, and calibration. foveal.json
-contains the rest: preparation of photographs (fundus/preparation.py), cutoffs and prediction sets.
-
+foveal.json contains the rest: preparation of photographs (fundus/preparation.py), cutoffs and prediction sets.
 Legend: N images, s pixels a side, C channels, K classes, D features.
 """
 
@@ -63,9 +61,8 @@ class Graph(nn.Module):
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs."""
-        second = ["second"] if self.second else []
-        looks = ["features", *(["places"] if self.maps else [])] if self.single else []
-        return ["probabilities", *second, *looks]
+        there = {"second": self.second, "features": self.single, "places": self.single and self.maps}
+        return ["probabilities", *(name for name in there if there[name])]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Calibrated probabilities [N, K]; then, if there are any, second [N, ·], features [N, D], places [N, h, w]."""
@@ -94,27 +91,34 @@ class Graph(nn.Module):
 
 def whole_graph(predictor: Predictor) -> tuple[Graph, Tensor]:
     """The graph of one run, and pixels uint8 [2, s, s, C] to trace it; FovealError if image sizes of members differ."""
-    sizes = sorted({member.input.image_size for member in predictor.ensembles[0]})
-    if len(sizes) > 1:
-        what = f"the folds of {predictor.name} have different image sizes: {', '.join(map(str, sizes))} px"
+    size, *others = sorted({member.input.image_size for member in predictor.ensembles[0]})
+    if others:
+        what = f"the folds of {predictor.name} have different image sizes: {', '.join(map(str, [size, *others]))} px"
         raise FovealError("run.mismatch", what, expected="the same size for all folds")
-    size = sizes[0]
     return Graph(predictor).eval(), torch.zeros(2, size, size, predictor.preparation.channels, dtype=torch.uint8)
 
 
-def write_onnx(graph: Graph, example: Tensor, file: Path) -> None:
-    """Write the graph as ONNX, for any number of images; needs onnxscript. FovealError where the encoder cannot be."""
-    with _converting("onnx"):
-        torch.onnx.export(
-            traced(graph, example), (example,), str(file), input_names=["pixels"], output_names=graph.outputs,
-            opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
+def write_graph(graph: Graph, example: Tensor, file: Path, form: str) -> None:
+    """Write the graph for any number of images as "onnx", which needs onnxscript, or for torch.export.load ("torch").
 
-
-def write_torch(graph: Graph, example: Tensor, file: Path) -> None:
-    """Write the graph with torch.export; torch.export.load(file).module()(pixels) runs it without Foveal."""
-    with _converting("torch"):
-        torch.export.save(traced(graph, example), file)
+    FovealError where the exporter cannot take the encoder, in whatever way it fails.
+    """
+    try:
+        with hushed():
+            if form == "torch":
+                torch.export.save(traced(graph, example), file)
+            else:
+                torch.onnx.export(
+                    traced(graph, example), (example,), str(file), input_names=["pixels"], output_names=graph.outputs,
+                    opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+                )  # fmt: skip
+    except (FovealError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        why = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
+        what = f"the encoder of this run cannot be written as {form} ({type(error).__name__}: {why})"
+        fix = f"leave out the formats that need {form}, or train with an --encoder such as {', '.join(EXPORTABLE)}"
+        raise FovealError("export.encoder", what, fix=fix) from error
 
 
 def traced(graph: Graph, example: Tensor) -> torch.export.ExportedProgram:
@@ -129,28 +133,12 @@ def traced(graph: Graph, example: Tensor) -> torch.export.ExportedProgram:
 
 
 @contextmanager
-def _converting(form: str) -> Iterator[None]:
-    """Hushed; FovealError where the exporter cannot take the encoder, in whatever way it fails."""
-    try:
-        with hushed():
-            yield
-    except (FovealError, MemoryError, OSError):
-        raise
-    except Exception as error:
-        why = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
-        what = f"the encoder of this run cannot be written as {form} ({type(error).__name__}: {why})"
-        fix = f"leave out the formats that need {form}, or train with an --encoder such as {', '.join(EXPORTABLE)}"
-        raise FovealError("export.encoder", what, fix=fix) from error
-
-
-@contextmanager
 def hushed() -> Iterator[None]:
     """Suppress warnings and log messages that are meant for developers of an exporter or quantiser."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(before)
@@ -165,11 +153,7 @@ class Work:
     calibrating: np.ndarray
     folder: Path
     said: dict[str, Any]
-
-    @property
-    def side(self) -> int:
-        """The side of the graph's input, in pixels."""
-        return int(self.said["input"]["side"])
+    side: int  # of the graph's input, in pixels
 
     @cached_property
     def expected(self) -> np.ndarray:
@@ -199,18 +183,17 @@ def check(work: Work, file: Path, what: str, *, exact: bool) -> list[str]:
         what = f"{file.name} computes values that are not finite: its precision is too low"
         raise FovealError("export.not_finite", what, fix="leave its format out of --formats")
     difference = float(np.abs(expected - found).max())
-    grades, classes = work.predictor.readout.grades, len(work.predictor.classes)
-    agreement = float((grades(expected[:, :classes]) == grades(found[:, :classes])).mean())
     if exact and difference > EXACT:
         problem = f"{file.name} differs from the run by {difference:.2g} in a probability, so nothing was exported"
         raise FovealError("export.inexact", problem, expected=f"at most {EXACT:g}")
+    ours, theirs = (work.predictor.readout.grades(one[:, : len(work.predictor.classes)]) for one in (expected, found))
+    agreement, images = float((ours == theirs).mean()), counted(len(expected), "image")
     if agreement < LEAST_AGREEMENT:
-        warn(f"{file.name} gives a different grade for {1 - agreement:.1%} of {counted(len(expected), 'image')}: "
-             "evaluate this file before you use it, or use model.onnx")  # fmt: skip
+        advice = "evaluate this file before you use it, or use model.onnx"
+        warn(f"{file.name} gives a different grade for {1 - agreement:.1%} of {images}: {advice}")
     entry = describe(work, file, what)
-    entry |= {"largest_difference": difference, "equal_grades": agreement, "images": len(expected)}
-    images = counted(len(expected), "image")
-    entry["parity"] = f"largest difference {difference:.1e}, equal grades {agreement:.1%} of {images}"
+    entry |= {"largest_difference": difference, "equal_grades": agreement, "images": len(expected),
+              "parity": f"largest difference {difference:.1e}, equal grades {agreement:.1%} of {images}"}  # fmt: skip
     return [file.name, f"{entry['bytes'] / 1e6:.1f}", f"{difference:.1e}", f"{agreement:.1%}", str(len(expected))]
 
 

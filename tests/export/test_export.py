@@ -386,7 +386,7 @@ class Framed(torch.nn.Module):
 def check_half(framed, side, folder):
     """Written in float32 and float16, both files answer as the network does; returns the share left in float32."""
     framed.eval()
-    graph.write_onnx(framed, torch.zeros(2, side, side, 3, dtype=torch.uint8), folder / "model.onnx")
+    graph.write_graph(framed, torch.zeros(2, side, side, 3, dtype=torch.uint8), folder / "model.onnx", "onnx")
     lower.write_half(folder / "model.onnx", folder / "half.onnx")
     pixels = np.random.default_rng(0).integers(0, 255, (3, side, side, 3), dtype=np.uint8)
     with torch.no_grad():
