@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import io
 import math
+import operator
 import os
 import re
 import tomllib
@@ -90,7 +91,7 @@ def _finite(config: T) -> T:
     """The config itself; FovealError if one of its numbers is infinite or nan."""
     for name, value in flat({name: getattr(config, name) for name in field_names(type(config))}).items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise FovealError("option.value", f"--{name.replace('_', '-')} is {value}", expected="a finite number")
+            raise FovealError("option.value", f"{flag(name)} is {value}", expected="a finite number")
     return config
 
 
@@ -118,6 +119,35 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if not fits:
         raise FovealError("option.value", f"{where} is {value!r}", expected=expected)
     return value
+
+
+def check(config: object, name: str, fits: bool, expected: str) -> None:
+    """FovealError unless the option `name`, such as batch_size or simclr.chunk, fits."""
+    if not fits:
+        value = operator.attrgetter(name)(config)
+        raise FovealError("option.value", f"{flag(name)} is {value}", expected=expected)
+
+
+def check_numbers(
+    config: object, lowest: Mapping[str, int], positive: Iterable[str], shares: Iterable[str], factors: Iterable[str]
+) -> None:
+    """FovealError unless these options are at least `lowest`, above 0, 0 to below 1, and above 0 to 1; None fits."""
+    value_of = {name: operator.attrgetter(name)(config) for name in (*lowest, *positive, *shares, *factors)}
+    known = {name: value for name, value in value_of.items() if value is not None}
+    for name, value in known.items():
+        if name in lowest:
+            check(config, name, value >= lowest[name], f"{lowest[name]} or more")
+        elif name in positive:
+            check(config, name, value > 0, "a number above 0")
+        elif name in shares:
+            check(config, name, 0 <= value < 1, "0 or more, and below 1")
+        else:
+            check(config, name, 0 < value <= 1, "above 0 and at most 1")
+
+
+def flag(name: str) -> str:
+    """`--batch-size` of `batch_size`."""
+    return f"--{name.replace('_', '-')}"
 
 
 def pick(cls: type[T], config: Any) -> T:

@@ -43,6 +43,13 @@ def bf16_support(device: torch.device) -> Literal["matrix", "vector", "none"]:
     return "vector" if able.get("avx512_bf16") or able.get("bf16") else "none"
 
 
+def in_precision(precision: str, device: torch.device) -> torch.autocast:
+    """A block in which networks compute in bf16 where `precision` is bf16, and as they are otherwise."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 def free_memory() -> int:
     """Bytes of free memory on this machine, or in this container."""
     return min(psutil.virtual_memory().available, _free_in_container())

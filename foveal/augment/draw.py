@@ -11,8 +11,7 @@ Legend: B views, S side of the source, s side of the view. The operations, in th
 8 cutout    a rectangle filled with the view's mean colour (DeVries & Taylor 2017 fill it with zero)
 The colour step equals applying the four operations in a random order, as torchvision does, with two exceptions. Values
 are not clipped between them. Hue rotates colours about the grey axis and keeps their mean, while torchvision rotates
-the HSV circle and keeps the largest channel. Both agree at thirds of the circle; in between, the mean difference is
-about as large as the change itself at 0.02 and half as large at 0.2 (1 % and 6 % of the range, for random colours).
+the HSV circle and keeps the largest channel.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ def draw(recipe: Recipe, batch: int, source_size: int, view_size: int, generator
     warp, box, level = draw_crops(recipe, batch, source_size, view_size, generator)
     colour = _draw_colour(recipe, batch, generator).reshape(batch, 18)
     light = uniform((batch, 3), -1, 1, generator) * np.array([recipe.tilt, recipe.tilt, recipe.vignette])
-    light = light * _chance(batch, recipe.light_probability, generator)
+    light *= _chance(batch, recipe.light_probability, generator)
     sigma = uniform((batch, 1), *recipe.blur_sigma, generator) * view_size
-    sigma = sigma * _chance(batch, recipe.blur_probability, generator)
+    sigma *= _chance(batch, recipe.blur_probability, generator)
     solarise = _chance(batch, recipe.solarise, generator)
     quality = np.rint(uniform((batch, 1), *recipe.jpeg_quality, generator))
-    quality = quality * _chance(batch, recipe.jpeg_probability, generator)
+    quality *= _chance(batch, recipe.jpeg_probability, generator)
     cutout = _draw_cutout(recipe, batch, view_size, generator)
     stages, detail = stages_of(recipe), np.zeros((batch, 1))
     if "detail" in stages:  # drawn last and only then, so that other recipes give the same views as before
         detail = np.rint(uniform((batch, 1), *recipe.detail, generator) * view_size).clip(1)
-        detail = detail * _chance(batch, recipe.detail_probability, generator)
+        detail *= _chance(batch, recipe.detail_probability, generator)
     values = np.concatenate([warp, box, level, colour, light, detail, sigma, solarise, quality, cutout], 1)
     edge = recipe.edge if "turn" in stages else "repeat"  # without rotation, views never reach outside the image
     return ViewTable(torch.from_numpy(values.astype(np.float32)), ViewPlan(stages=stages, edge=edge))
@@ -123,8 +122,7 @@ def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Ge
     """Warp [B, 6], box [B, 4] and level [B, 2] of each view, as columns of a ViewTable.
 
     Chooses the first of ten candidates that fits into the picture and shows enough of the disc; otherwise the candidate
-    that shows most of it; otherwise the whole picture. Crops without rotation start and end at whole pixels and read
-    nothing outside their edges, as in torchvision; rotated crops may.
+    that shows most of it; otherwise the whole picture. Crops without rotation start and end at whole pixels.
     """
     angle = uniform((batch,), -recipe.rotation, recipe.rotation, generator) * (math.pi / 180)
     left, top, width, height = _choose(recipe, _candidates(recipe, batch, source, generator), angle, source)
@@ -134,10 +132,13 @@ def draw_crops(recipe: Recipe, batch: int, source: int, view: int, generator: Ge
     linear = np.stack([cos * scale_x, -sin * scale_y, sin * scale_x, cos * scale_y], 1).reshape(batch, 2, 2)
     centre = np.stack([left + width / 2, top + height / 2], 1) - 0.5
     warp = np.concatenate([linear, (centre - linear.sum(2) * (view - 1) / 2)[:, :, None]], 2).reshape(batch, 6)
-    level, shrunk = _levels(width * height, source, view)
+    sides = level_sides(source, view)
+    # The level of each crop, so that no source pixel is skipped: 1 reads the picture itself.
+    factor = (np.sqrt(width * height) / view + 1e-3).astype(int).clip(1, len(sides))
+    level = np.array([[side, sum(sides[:place])] for place, side in enumerate(sides)])[factor - 1]
     whole = np.array([0.0, 0.0, source - 1.0, source - 1.0])
     own = np.stack([left, top, left + width - 1, top + height - 1], 1)
-    return warp, np.where(shrunk[:, None] | (recipe.rotation > 0), whole, own), level
+    return warp, np.where((factor > 1)[:, None] | (recipe.rotation > 0), whole, own), level
 
 
 def _candidates(recipe: Recipe, batch: int, source: int, generator: Generator) -> ndarray:
@@ -176,31 +177,17 @@ def _disc_share(candidates: ndarray, angle: ndarray, source: int) -> ndarray:
     return (across * across + down * down <= 0.25).mean((2, 3))
 
 
-def _levels(area: ndarray, source: int, view: int) -> tuple[ndarray, ndarray]:
-    """Level [B, 2] of each crop, from its area in pixels so that no source pixel is skipped; and whether it shrinks."""
-    sides = level_sides(source, view)
-    factor = (np.sqrt(area) / view + 1e-3).astype(int).clip(1, len(sides))
-    return np.array([[side, sum(sides[:place])] for place, side in enumerate(sides)])[factor - 1], factor > 1
-
-
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> ndarray:
-    """Numbers drawn uniformly between low and high.
-
-    Returns numpy arrays, because torch synchronises its threads in each of many small operations, which is a hundred
-    times slower if the cores are busy.
-    """
+    """Numbers drawn uniformly between low and high, in numpy: torch synchronises its threads in each operation."""
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64).numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewPlan:
-    """What all views of a batch share; a constant for torch.compile, because it does not depend on drawn parameters.
+    """What all views of a batch share, whatever was drawn: a constant for torch.compile."""
 
-    stages: the operations that any view may need, in the order they are applied. edge: "repeat" or "black".
-    """
-
-    stages: tuple[str, ...]
-    edge: str
+    stages: tuple[str, ...]  # the operations that any view may need, in the order they are applied
+    edge: str  # "repeat" or "black"
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,7 @@ def _code(planes: Tensor, steps: Tensor) -> Tensor:
 
 
 def _cosines(size: int, device: torch.device) -> Tensor:
-    """The orthonormal cosine transform of every eight pixels of a line: a block-diagonal matrix [size, size].
-
-    Multiplying by the full matrix is faster than splitting pictures into blocks and joining them again.
-    """
+    """The cosine transform of every eight pixels of a line: a matrix [size, size], faster than splitting pictures."""
     place = torch.arange(size, device=device)
     frequency, pixel = (place % 8).float()[:, None], (place % 8).float()
     waves = torch.cos((2 * pixel + 1) * frequency * (math.pi / 16)) / 2

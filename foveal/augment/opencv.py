@@ -1,8 +1,7 @@
 """Apply a table of views on the CPU: OpenCV in threads, uint8 in and out.
 
-OpenCV releases the GIL, so threads use all cores for large views without worker processes. Between stages, pictures are
-float32, so nothing is rounded before the end (except by JPEG), and OpenCV is as fast as with uint8. Exact with OpenCV
-5; earlier versions round warp coordinates to 1/32 pixel, so rotated views differ by a few grey levels.
+OpenCV releases the GIL, so threads use all cores for large views. Between stages, pictures are float32, so nothing is
+rounded before the end (except by JPEG).
 """
 
 from __future__ import annotations

@@ -96,10 +96,7 @@ def _reducing(side: Tensor, size: int) -> Tensor:
 
 
 def _bands(sigma: Tensor, size: int) -> Tensor:
-    """[B, s, s]: row i contains the weights of a Gaussian blur of radius 3 sigma [B, 1] for pixel i; 0 is the identity.
-
-    Weights beyond an edge are added to the edge pixel.
-    """
+    """[B, s, s]: row i has the weights of a Gaussian blur of radius 3 sigma [B, 1], edges repeated; 0: the identity."""
     distance = torch.arange(size, device=sigma.device, dtype=torch.float32)
     spread = sigma.clamp_min(1e-3)
     weights = torch.exp(-0.5 * (distance / spread).square())
@@ -123,11 +120,13 @@ def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
     """Images float32 [B, C, S, S] and rows of a ViewTable -> views float32 [B, C, s, s].
 
     An atlas contains area-averaged copies of each image, one below the other; each view reads the copy of its level, so
-    shapes do not depend on the drawn parameters. Coordinates are clamped to the view's box; a black edge fades over one
-    pixel.
+    shapes do not depend on the drawn parameters. A black edge fades over one pixel.
     """
     source = pixels.shape[-1]
-    atlas = _atlas(pixels, level_sides(source, size))
+    sides = level_sides(source, size)
+    atlas = pixels
+    if len(sides) > 1:
+        atlas = torch.cat([F.pad(_shrink(pixels, each), (0, source - each)) for each in sides], 2)
     side, top = column(values, "level")[:, :, None, None].unbind(1)  # each [B, 1, 1]
     ratio = side / source
     left, upper, right, lower = (column(values, "box")[:, :, None, None] * ratio[:, None]).unbind(1)
@@ -143,14 +142,6 @@ def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
         covered = (1 - (x - inner_x).abs()).clamp_min(0) * (1 - (y - inner_y).abs()).clamp_min(0)
         views = views * covered[:, None]
     return views
-
-
-def _atlas(pixels: Tensor, sides: list[int]) -> Tensor:
-    """[B, C, sum of sides, S]: the image and its smaller copies with those sides, averaged over exact areas."""
-    source = pixels.shape[-1]
-    if len(sides) == 1:
-        return pixels
-    return torch.cat([F.pad(_shrink(pixels, side), (0, source - side)) for side in sides], 2)
 
 
 def _shrink(pixels: Tensor, side: int) -> Tensor:

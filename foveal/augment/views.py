@@ -1,7 +1,4 @@
-"""Views for the network, all normalised in the same way (random ones, or whole images), and sheets of views for people.
-
-A sheet shows what a network is trained on, so that it can be checked.
-"""
+"""Views for the network, random ones or whole images, and sheets of views that show people what it is trained on."""
 
 from __future__ import annotations
 
@@ -100,12 +97,9 @@ def _lay_out(columns: list[tuple[str, ndarray, int]], cell: int) -> Image.Image:
         left += space
         text.text((left + cell / 2, HEAD / 2), name, fill=(60, 60, 60), font=font, anchor="mm")
         for number, picture in enumerate(pictures):
-            sheet.paste(_cell(picture, cell), (left, HEAD + number * step))
+            # A small picture is enlarged without interpolation, to show the exact pixels.
+            method = Image.Resampling.BOX if picture.shape[0] > cell else Image.Resampling.NEAREST
+            shown = Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture)
+            sheet.paste(shown.resize((cell, cell), method), (left, HEAD + number * step))
         left += step
     return sheet
-
-
-def _cell(picture: ndarray, side: int) -> Image.Image:
-    """The picture at that size; a small one is enlarged without interpolation, to show the exact pixels."""
-    method = Image.Resampling.BOX if picture.shape[0] > side else Image.Resampling.NEAREST
-    return Image.fromarray(np.squeeze(picture, 2) if picture.shape[2] == 1 else picture).resize((side, side), method)

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from foveal.config import check
 from foveal.errors import FovealError
-from foveal.train.options import MOST_FOLDS, check
+from foveal.train.options import MOST_FOLDS
 
 EACH = "source"  # --hold-out source: every source with labels in turn
 MOST_TIMES = 10.0  # a small share of the labels gets at most this many times the epochs of all labels

@@ -17,6 +17,7 @@ import tyro
 from torch import Tensor
 
 from foveal import metrics
+from foveal.config import check
 from foveal.console import say, show_table
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
@@ -29,7 +30,6 @@ from foveal.sets.leaks import read_seen, refuse_seen
 from foveal.sets.loader import ImageStore
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.splits import owners
-from foveal.train.options import check
 from foveal.train.task import frozen_encoder, start_from
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # strongest first; each fit starts from the previous one

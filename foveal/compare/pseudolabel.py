@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 import tyro
 
-from foveal.config import build, read_options, to_toml
+from foveal.config import build, check, read_options, to_toml
 from foveal.console import say, show_table, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
@@ -36,7 +36,7 @@ from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_se
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
 from foveal.sets.splits import group_codes
 from foveal.train.learned import PSEUDO_LABELS
-from foveal.train.options import TrainConfig, check
+from foveal.train.options import TrainConfig
 from foveal.train.train import train
 
 SHOWN = ("quadratic_kappa", "accuracy", "macro_f1", "referable_auc")

@@ -1,8 +1,7 @@
 """Losses for grades; each determines the form of the head and how a grade follows from the probabilities.
 
 Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose softmax gives the probabilities, which
-every grader has. targets: float [B, K], rows sum to 1; one-hot for a known grade, a mixture after mixup or for a soft
-pseudo-label. weights: [K], one per class. A cost is a scalar, the mean over images.
+every grader has. targets: float [B, K], rows sum to 1. weights: [K], one per class. A cost is the mean over images.
 """
 
 from __future__ import annotations
@@ -67,10 +66,7 @@ def focal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: flo
 
 
 def ordinal(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy plus the squared error of the expected grade: larger errors cost more.
-
-    The expected grade is sum_k k p_k, as in Rothe et al. 2018 (DEX); quadratic kappa penalises squared errors too.
-    """
+    """Cross-entropy plus the squared error of the expected grade (Rothe et al. 2018, DEX): larger errors cost more."""
     squared = (expected_grade(at_least_float32(logits).softmax(1)) - expected_grade(targets)).square()
     return cross_entropy(logits, targets, weights, label_smoothing) + _mean(squared, targets, weights)
 
@@ -81,9 +77,8 @@ def corn(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     output k: the log-odds that the grade is above k, given that it is above k - 1
     cost = - sum_k [ P(y > k) log s(o_k) + (P(y > k - 1) - P(y > k)) log(1 - s(o_k)) ],   P(y > -1) = 1
 
-    For a known grade this is the paper's cost: question k applies only to images with a grade of at least k. The paper
-    divides by the number of questions in the batch; here it is a mean over images, so that a batch processed in parts
-    gives the same gradient.
+    The paper divides by the number of questions in the batch; here it is a mean over images, so that a batch processed
+    in parts gives the same gradient.
     """
     outputs, above = at_least_float32(outputs), exceeds(targets)
     asked = torch.cat([torch.ones_like(above[:, :1]), above[:, :-1]], dim=1)
@@ -132,28 +127,19 @@ def smooth_l1(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def regression_logits(outputs: Tensor, classes: int) -> Tensor:
-    """Log-probabilities [B, K] of the classes from grades [B, 1].
-
-    The truth is taken as logistic around the number, with cuts half-way between grades; the best cutoffs and slopes are
-    fitted after training, on held-out images (readout/readout.py).
-    """
+    """Log-probabilities [B, K] from grades [B, 1]: the truth is logistic around the number, with half-way cuts."""
     cuts = torch.arange(classes - 1, device=outputs.device) + 0.5
     return cumulative_logits(SLOPE * (at_least_float32(outputs) - cuts))
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradingLoss:
-    """A loss and its properties.
+    """A loss and its properties."""
 
-    cost: (outputs, targets, weights) -> scalar; if `smooths`, it also takes the share of label smoothing. form: of the
-    head (nets/heads.py). ordered: whether classes must be ordered. decision: how a grade follows from probabilities
-    (readout/decisions.py).
-    """
-
-    cost: Callable[..., Tensor]
-    form: str = "softmax"
-    ordered: bool = True
-    decision: str = "sharpened"
+    cost: Callable[..., Tensor]  # (outputs, targets, weights) -> scalar; if `smooths`, with a share of label smoothing
+    form: str = "softmax"  # of the head (nets/heads.py)
+    ordered: bool = True  # whether classes must be ordered
+    decision: str = "sharpened"  # how a grade follows from probabilities (readout/decisions.py)
     smooths: bool = False
 
 

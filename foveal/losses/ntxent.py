@@ -4,9 +4,7 @@ Legend: N pairs, D dimensions. z1[i] and z2[i] are two views of image i; all 2N 
 
     loss = mean over all 2N anchors a of  -log( exp(a.p / t) / sum over b != a of exp(a.b / t) ),   unit vectors
 
-Vectors are normalised here, and logits are float32 even under autocast. The value never falls below the first of
-`contrast_bounds`, and is log(2N - 1) if all vectors are equal: a loss of 0.0000 at a temperature of 0.5 is a bug, not a
-success.
+Vectors are normalised here, and logits are float32 even under autocast.
 """
 
 from __future__ import annotations
@@ -35,9 +33,9 @@ def ntxent(
     identity: int64 [n], equal for images of the same group (a patient or a class). same_group: images of the group are
     ordinary negatives (ignore), are left out of the denominator (mask), or are further positives with equal weight
     (positive: SupCon, L_out of Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2, without its factor
-    temperature / base_temperature). chunk: above 0, at most chunk x chunk logits are in memory at a time, with the same
-    result. Under torch.distributed, negatives come from all processes; the mean loss and gradient over processes are
-    those of the whole batch. FovealError if the temperature is not positive, or if identities are needed but missing.
+    temperature / base_temperature). chunk: above 0, at most chunk x chunk logits are in memory at a time. Under
+    torch.distributed, the mean loss and gradient over processes are those of the whole batch. FovealError if the
+    temperature is not positive, or if identities are needed but missing.
     """
     _check_temperature(temperature)
     if same_group not in get_args(SameGroup):
@@ -120,8 +118,7 @@ def contrast_bounds(pairs: int, temperature: float, views: int = 2) -> tuple[flo
     """The lowest loss of N pairs, and that of equal vectors: of NT-Xent, and with one view, of InfoNCE.
 
     The lowest is that of equal positives and evenly spread images (a simplex): log(1 + s exp((-1 / (N - 1) - 1) / t))
-    with s = 2N - 2 or N - 1 negatives, and 0 for a single pair. Equal vectors, as if nothing was learned, give log(1 +
-    s).
+    with s = 2N - 2 or N - 1 negatives, and 0 for a single pair.
     """
     negatives = views * (pairs - 1)
     floor = negatives * math.exp((-1 / (pairs - 1) - 1) / temperature) if negatives else 0.0

@@ -23,9 +23,7 @@ def dino(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float, t
     """DINO's cross-entropy of logits [n, K] given the centre [K], a scalar; the teacher gets no gradient.
 
     loss = mean over images of - sum over k of softmax((teacher - centre) / tt)[k] log softmax(student / ts)[k], which
-    is log K if both are uniform (Caron et al. 2021, section 3.1). Centring prevents a single prototype from dominating;
-    sharpening (a low tt) prevents a uniform distribution. The mean loss of several processes is that of the whole
-    batch.
+    is log K if both are uniform (Caron et al. 2021, section 3.1).
     """
     with torch.autocast(student.device.type, enabled=False):
         wanted = ((at_least_float32(teacher.detach()) - centre) / teacher_temperature).softmax(1)
@@ -63,11 +61,10 @@ def standardise(z: Tensor) -> Tensor:
 def vicreg(
     z1: Tensor, z2: Tensor, invariance_weight: float, variance_weight: float, covariance_weight: float
 ) -> Tensor:
-    """VICReg of two views [n, D], a scalar. Statistics need 2 images or more, over all processes.
+    """VICReg of two views [n, D], a scalar (Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906).
 
     The weighted sum of the mean squared difference of the views, and of `variance` (halved) and `covariance` of both.
-    As in its authors' code: the paper's equation 5 sums the difference over dimensions, but the published weights 25,
-    25, 1 are for the mean (Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906).
+    As in its authors' code, the difference is a mean, to which the published weights 25, 25, 1 belong.
     """
     with torch.autocast(z1.device.type, enabled=False):
         first, second = gather(at_least_float32(z1)), gather(at_least_float32(z2))

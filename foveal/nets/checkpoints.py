@@ -1,7 +1,7 @@
 """Reading files of weights that others have written, without running anything that they contain.
 
-A file is opened as safetensors or by torch's reader of tensors and plain values. Plain-data classes, such as the
-argparse.Namespace of a training script, become stand-ins that do nothing. Any other class is refused by name.
+Plain-data classes, such as the argparse.Namespace of a training script, become stand-ins that do nothing; any other
+class is refused by name.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,12 @@ def read_contents(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
+    names: list[str] = []
     if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except zipfile.BadZipFile as error:
-            raise FovealError("weights.damaged", f"{path} is damaged: {error}", fix="copy it again") from error
-        if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
-            raise FovealError("weights.unsafe", f"{path} is refused: {ARCHIVE}", fix=STATE)
+        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # damaged, as torch says below
+            names = archive.namelist()
+    if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
+        raise FovealError("weights.unsafe", f"{path} is refused: {ARCHIVE}", fix=STATE)
     return _unpickled(path)
 
 
@@ -92,7 +91,10 @@ def _unpickled(path: Path) -> Any:
                 raise FovealError("weights.damaged", what, fix="download or copy it again") from error
             mapping = MAPPINGS.fullmatch(name)
             if name in standing or not (mapping or PLAIN.fullmatch(name)):
-                raise _refusal(path, name) from error
+                what = f"{path} holds an object of the class {name}, which could run code, so it is not opened"
+                exported = "use the file that lightly-train exports beside it, exported_models/exported_last.pt"
+                fix = exported if name.startswith("lightly_train") else STATE
+                raise FovealError("weights.unsafe", what, expected="tensors and plain values only", fix=fix) from error
             standing[name] = InertMapping if mapping else Inert
     raise FovealError("weights.unsafe", f"{path} holds objects of more than {MOST_NAMES} classes", fix=STATE)
 
@@ -102,11 +104,3 @@ def _class_in_the_way(words: str) -> str | None:
     if not found:
         return None
     return found[1] if "." in found[1] else f"builtins.{found[1]}"
-
-
-def _refusal(path: Path, name: str) -> FovealError:
-    fix = STATE
-    if name.startswith("lightly_train"):
-        fix = "use the file that lightly-train exports beside it, exported_models/exported_last.pt"
-    what = f"{path} holds an object of the class {name}, which could run code, so it is not opened"
-    return FovealError("weights.unsafe", what, expected="tensors and plain values only", fix=fix)

@@ -43,8 +43,7 @@ class SmallConv(nn.Module):
 class StridedConv(nn.Module):
     """Three strided convolutions with batch statistics for images of about 28-64 pixels; features [B, 128 (s/8)^2].
 
-    conv 5x5 32 -> conv 64 -> conv 128, each halving the side. Five times as fast on a CPU as small_conv, whose second
-    convolution works at half the side of the image. The features keep spatial information.
+    conv 5x5 32 -> conv 64 -> conv 128, each halving the side. Five times as fast on a CPU as small_conv.
     """
 
     residual = False
@@ -98,27 +97,21 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         raise FovealError("option.value", f"--image-size {image_size} is too small", expected=expected)
     if name in OWN:
         return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
-    encoder = _open(name, channels, image_size)
-    keeps_resolution = isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE
-    if keeps_resolution:
-        encoder.conv1 = nn.Conv2d(channels, encoder.bn1.num_features, 3, padding=1, bias=False)
-        encoder.maxpool = nn.Identity()
-    channels_last: nn.Module = encoder.to(memory_format=torch.channels_last)
-    return channels_last
-
-
-def _open(name: str, channels: int, image_size: int) -> Any:
-    """A network of timm; FovealError, with similar names, if it does not exist or does not support such images."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], 5) or list(OWN)
         expected = f"a name such as {', '.join(near)}"
         raise FovealError("option.value", f"--encoder {name} is not a network of timm", expected=expected)
     try:
-        return _created(name, channels, image_size)
+        encoder = _created(name, channels, image_size)
     except Exception as error:  # networks raise many different kinds of error
         what = f"timm has no --encoder {name} for images of {image_size} px ({type(error).__name__}: {error})"
         sizes = " or ".join(str(size) for size in _sizes_near(name, image_size))
         raise FovealError("option.value", what, expected=f"--image-size {sizes}" if sizes else "") from error
+    if isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE:
+        encoder.conv1 = nn.Conv2d(channels, encoder.bn1.num_features, 3, padding=1, bias=False)
+        encoder.maxpool = nn.Identity()
+    channels_last: nn.Module = encoder.to(memory_format=torch.channels_last)
+    return channels_last
 
 
 def _created(name: str, channels: int, image_size: int) -> Any:
@@ -155,11 +148,7 @@ def timm_card(name: str) -> Any:
 
 
 def takes_any_size(name: str) -> bool:
-    """Whether a network can take images of different sizes.
-
-    Foveal's own cannot, because of their linear layer. Transformers with a position table cannot either; timm marks
-    them as fixed_input_size.
-    """
+    """Whether a network can take images of different sizes, unlike Foveal's own and most transformers."""
     card = timm_card(name)
     return name not in OWN and not (card is not None and card.fixed_input_size)
 
@@ -170,12 +159,6 @@ def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple
     if card is None or channels != 3:
         return (0.5,) * channels, (0.5,) * channels
     return tuple(card.mean), tuple(card.std)
-
-
-def freeze(encoder: nn.Module) -> None:
-    """Freeze the encoder: no gradients, and evaluation mode, which keeps its batch statistics."""
-    encoder.requires_grad_(False)
-    encoder.eval()
 
 
 def feature_size(encoder: nn.Module) -> int:

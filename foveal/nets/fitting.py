@@ -52,8 +52,7 @@ FAMILIES = {
 def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[str, int], list[str]]:
     """The weights under the encoder's keys, heads that were dropped (first part -> keys), and what was resized.
 
-    Keys and shapes that do not match stay, for a strict comparison. FovealError if the encoder is another network of
-    the same shapes.
+    What does not match stays, for a strict comparison. FovealError if the encoder is another network of these shapes.
     """
     layout, own = found.layout, encoder.state_dict()
     if layout.encoders and not re.fullmatch(layout.encoders, name.split(".", maxsplit=1)[0]):
@@ -61,8 +60,11 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
         raise FovealError("weights.mismatch", what, expected=f"an --encoder like {layout.encoders}")
     classifier = [key for key in found.state if CLASSIFIER.match(key) and key not in own]
     state = {key: value for key, value in found.state.items() if key not in classifier}
-    state = layout.convert(state, list(own)) if layout.convert else state
-    heads = re.compile(rf"({HEADS}|{_classifier_of(name)})(\..*)?")
+    state = layout.convert(state, list(own))
+    card = timm_card(name)
+    own_head = card.classifier if card is not None and card.classifier else "fc"
+    listed = "|".join(re.escape(head) for head in ((own_head,) if isinstance(own_head, str) else own_head))
+    heads = re.compile(rf"({HEADS}|{listed})(\..*)?")
     heads_here = [key for key in state if key not in own and key != "mask_token" and heads.fullmatch(key)]
     state = {key: value for key, value in state.items() if key not in heads_here}
     before = {key: tuple(value.shape) for key, value in state.items()}
@@ -74,16 +76,14 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     for key, value in own.items():
         if key.endswith(COUNTER) and key not in state:  # files before 2019 have none
             state[key] = torch.zeros_like(value)
-    if layout.epsilon is not None:
-        _to_epsilon(state, encoder, layout.epsilon(name))
-    resized = [
-        f"{key} {before[key]} -> {tuple(value.shape)}"
-        for key, value in state.items()
-        if key in before
-        and before[key] != tuple(value.shape)
-        and own.get(key, value).shape == value.shape
-        and (key != "pos_embed" or _grid(before[key][1]) != _grid(value.shape[1]))
-    ]
+    if layout.tensorflow:
+        _to_epsilon(state, encoder, 1e-3 if re.search(layout.tensorflow, name) else 1e-5)
+    resized = []
+    for key, shape in before.items():
+        now = tuple(state[key].shape) if key in state else shape
+        same_grid = key == "pos_embed" and _grid(shape[1]) == _grid(now[1])
+        if now != shape and not same_grid and tuple(own[key].shape if key in own else now) == now:
+            resized.append(f"{key} {shape} -> {now}")
     return state, found.dropped | counted([*classifier, *heads_here]), resized
 
 
@@ -103,12 +103,6 @@ def with_own_stem(state: State, own: Mapping[str, Tensor]) -> tuple[State, list[
     kept = {key: value for key, value in state.items() if key not in theirs}
     was = ", ".join(str(tuple(value.shape)) for value in theirs.values()) or "none"
     return kept | mine, [f"{key} {tuple(value.shape)} instead of {was}" for key, value in mine.items()]
-
-
-def _classifier_of(name: str) -> str:
-    card = timm_card(name)
-    heads = card.classifier if card is not None and card.classifier else "fc"
-    return "|".join(re.escape(head) for head in ((heads,) if isinstance(heads, str) else heads))
 
 
 def _by_timm(state: State, encoder: nn.Module) -> State:
@@ -143,17 +137,15 @@ def _to_epsilon(state: State, encoder: nn.Module, epsilon: float) -> None:
 
 def fitting_encoders(found: Found) -> tuple[list[str], int, dict[str, int]]:
     """Which of the usual encoders the weights fit: names, image size, and what the first of them leaves out."""
-    first = found.layout.convert(found.state, []) if found.layout.convert else found.state
+    first = found.layout.convert(found.state, [])
     side, size = _sides_of(first)
     stem = next((first[key] for key in ("patch_embed.proj.weight", "conv1.weight") if key in first), None)
     channels = 3 if stem is None else stem.shape[1]
     names: list[str] = []
     left_out = found.dropped
     for name in _candidates(first, side):
-        blueprint = _blueprint(name, channels, size)
-        if blueprint is None:
-            continue
         try:
+            blueprint = _blueprint(name, channels, size)
             state, dropped, resized = adapted(found, blueprint, name)
         except FovealError:
             continue
@@ -192,10 +184,7 @@ def _candidates(state: State, side: int) -> list[str]:
 
 
 @cache
-def _blueprint(name: str, channels: int, size: int) -> nn.Module | None:
-    """An encoder without memory for weights; None if timm has none of this size."""
-    try:
-        with torch.device("meta"):
-            return create_encoder(name, channels, size)
-    except FovealError:
-        return None
+def _blueprint(name: str, channels: int, size: int) -> nn.Module:
+    """An encoder without memory for weights."""
+    with torch.device("meta"):
+        return create_encoder(name, channels, size)

@@ -19,8 +19,7 @@ STEP = 0.05  # step of an output to measure its effect on the score; outputs var
 class ProjectionHead(nn.Module):
     """`layers` linear layers with ReLU between: by default the projection of SimCLR (Chen et al. 2020, section 4.2).
 
-    `batchnorm` normalises after every layer but the last (BYOL, Barlow Twins, VICReg); `last_batchnorm` normalises
-    after the last one, without weights (SimSiam, MoCo v3). A layer before batch normalisation needs no bias.
+    `batchnorm` normalises after every layer but the last; `last_batchnorm` after the last one, without weights.
     """
 
     def __init__(
@@ -45,10 +44,7 @@ class ProjectionHead(nn.Module):
 
 
 class PrototypeHead(nn.Module):
-    """DINO's head (Caron et al. 2021, appendix C): three layers with GELU, then cosines with prototypes.
-
-    The published head fixes the weight norm of its last layer at 1; here rows of unit length do the same.
-    """
+    """DINO's head (Caron et al. 2021, appendix C): three layers with GELU, then cosines with prototypes."""
 
     def __init__(self, features: int, hidden: int, bottleneck: int, prototypes: int) -> None:
         super().__init__()
@@ -93,8 +89,7 @@ def grading_head(form: str, features: int, classes: int) -> nn.Module:
 class Grader(nn.Module):
     """An encoder with a head: [B, C, s, s] -> logits [B, K], whose softmax gives the probabilities of the classes.
 
-    form: of the head, which depends on the loss (losses/grading.py). second: number of classes of a second task, which
-    `second_head` predicts from the same features; 0 = none.
+    form: of the head (losses/grading.py). second: number of classes of a second task, for `second_head`; 0 = none.
     """
 
     def __init__(self, encoder: nn.Module, features: int, classes: int, form: str = "softmax", second: int = 0) -> None:
@@ -112,9 +107,8 @@ class Looking(nn.Module):
     """[B, C, s, s] -> logits [B, K], features [B, D] and, if `maps`, places [B, h, w] >= 0 that support the grade.
 
     The map is a class activation map (Zhou et al. 2016, https://arxiv.org/abs/1512.04150): the last map of features,
-    weighted by the effect of each feature on the score. The score is the expected grade, or the log-odds of the answer.
-    The head must use the mean of that map. The result equals Grad-CAM (Selvaraju et al. 2017) without a backward pass,
-    so an exported file can compute it.
+    whose mean the head must use, weighted by the effect of each feature on the score: the expected grade, or the
+    log-odds of the answer. It equals Grad-CAM (Selvaraju et al. 2017) without a backward pass, so it can be exported.
     """
 
     def __init__(self, grader: Grader, decision: str, maps: bool) -> None:
@@ -123,32 +117,23 @@ class Looking(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(logits, features) or (logits, features, places)."""
-        grader = self.grader
+        grader: Any = self.grader
         if not self.maps:
             features = grader.encoder(images)
             return self._logits(grader.head(features)), features
-        encoder: Any = grader.encoder
-        last = encoder.forward_features(images)
-        features = encoder.forward_head(last)
+        last = grader.encoder.forward_features(images)
+        features = grader.encoder.forward_head(last)
         outputs = grader.head(features)
-        weights = self._slopes(outputs.float()) @ self._rows(outputs.shape[1]).float()
+        rows = grader.head.weight.expand(outputs.shape[1], -1)  # a cumulative head shares one row for all its outputs
+        weights = self._slopes(outputs.float()) @ rows.float()
         places = torch.einsum("bd,bdhw->bhw", weights, last.float()).relu()
         return self._logits(outputs), features, places
 
     def _logits(self, outputs: Tensor) -> Tensor:
         return to_logits(outputs, self.grader.form, self.grader.classes)
 
-    def _rows(self, outputs: int) -> Tensor:
-        """The head's weights [O, D]; a cumulative head shares one row for all its outputs."""
-        weight: Any = self.grader.head.weight
-        rows: Tensor = weight.expand(outputs, -1)
-        return rows
-
     def _slopes(self, outputs: Tensor) -> Tensor:
-        """The effect of each output on the score: [B, O] -> [B, O].
-
-        Uses finite differences instead of gradients: they work for every head and in an exported graph.
-        """
+        """The effect of each output on the score, [B, O], by finite differences, which can be exported."""
         given = F.one_hot(self._logits(outputs).argmax(1), self.grader.classes).bool()
         columns = []
         for number in range(outputs.shape[1]):

@@ -1,12 +1,8 @@
 """Layers that replace torch's: batch normalisation over processes, and fast depthwise convolutions on CPUs.
 
-torch's SyncBatchNorm needs a GPU; this one works on any device.
-
 For the backward pass of depthwise convolutions, oneDNN falls back to plain loops in two cases
-(benchmarks/depthwise.py). In bf16 with stride 2, the gradient of the images takes many times as long as in fp32, so it
-is computed in fp32 here. The gradient of 5x5 weights takes ten times as long as that of 3x3 weights in fp32, and thirty
-times in bf16, so it is computed in pieces of 3x3. Together, this doubles the training speed of an EfficientNet-B0 in
-bf16.
+(benchmarks/depthwise.py). In bf16 with stride 2, the gradient of the images is computed in fp32 here; the gradient of
+5x5 weights is computed in pieces of 3x3. Together, this doubles the training speed of an EfficientNet-B0 in bf16.
 """
 
 from __future__ import annotations
@@ -33,11 +29,10 @@ def statistics_layers(module: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def re_estimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the running statistics by the mean over `batches`, computed in training mode.
+    """Replace the running statistics by the mean over `batches`, for layers in training mode.
 
-    Running averages of small batches lag behind the weights; in the worst case a grader then gives every image the same
-    grade (Wu and Johnson 2021, "precise BN", https://arxiv.org/abs/2105.07576). Layers in evaluation mode are not
-    changed.
+    Running averages of small batches lag behind the weights (Wu and Johnson 2021, "precise BN",
+    https://arxiv.org/abs/2105.07576).
     """
     layers: list[Any] = [layer for layer in statistics_layers(module) if layer.training]
     if not layers:
@@ -76,20 +71,17 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor:
     mean = _SumOverProcesses.apply(numbers.sum(summed)) / count
     centred = numbers - mean.view(shape)
     variance = _SumOverProcesses.apply(centred.square().sum(summed)) / count
-    _update(norm, mean.detach(), variance.detach() * count / max(1, count - 1))
-    scale = torch.rsqrt(variance + norm.eps)
-    if not norm.affine:
-        return (centred * scale.view(shape)).to(values.dtype)
-    return (centred * (norm.weight * scale).view(shape) + norm.bias.view(shape)).to(values.dtype)
-
-
-def _update(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
     assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
     # Without a momentum, as in torch: the plain mean of all batches.
     weight = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), weight)
-    norm.running_var.lerp_(variance.to(norm.running_var.dtype), weight)
+    unbiased = variance.detach() * count / max(1, count - 1)
+    norm.running_mean.lerp_(mean.detach().to(norm.running_mean.dtype), weight)
+    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), weight)
+    scale = torch.rsqrt(variance + norm.eps)
+    if not norm.affine:
+        return (centred * scale.view(shape)).to(values.dtype)
+    return (centred * (norm.weight * scale).view(shape) + norm.bias.view(shape)).to(values.dtype)
 
 
 class _Synchronised(nn.Module):

@@ -6,7 +6,7 @@ A layout is known by its keys. Only heads that a layout is known to have are lef
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,24 +41,34 @@ TEXT = r"|text\w*|transformer|token_embedding|positional_embedding|ln_final|logi
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How a project saves an encoder.
-
-    signs: patterns, each of which a key of the state matches. branch: pattern of where the state is. prefix: of the
-    encoder's keys. beside: first parts of other keys that are left out. normalisation: the one that belongs to the
-    weights; None is timm's for the encoder. convert: brings the keys, without prefix, to those that timm reads.
-    encoders: pattern of the encoders that are the same network, where others have the same shapes. epsilon: of batch
-    norm, for an encoder, where a conversion has to know it.
-    """
+    """How a project saves an encoder."""
 
     name: str
-    signs: tuple[str, ...] = ()
-    prefix: str = ""
-    branch: str = ""
-    beside: str = BESIDE
-    normalisation: Normalisation | None = IMAGENET
-    convert: Callable[[State, list[str]], State] | None = None
-    encoders: str = ""
-    epsilon: Callable[[str], float] | None = None
+    signs: tuple[str, ...] = ()  # patterns, each of which a key of the state matches
+    prefix: str = ""  # of the encoder's keys
+    branch: str = ""  # pattern of where the state is
+    beside: str = BESIDE  # first parts of other keys that are left out
+    normalisation: Normalisation | None = IMAGENET  # that belongs to the weights; None is timm's for the encoder
+    qkv: tuple[str, str, str] | None = None  # names of separate queries, keys and values, which become attn.qkv
+    rules: tuple[tuple[str, str], ...] = ()  # (pattern, replacement) that bring the keys to those that timm reads
+    ordered: bool = False  # other names than timm's, but the same order of layers
+    encoders: str = ""  # pattern of the encoders that are the same network, where others have the same shapes
+    tensorflow: str = ""  # pattern of the encoders whose batch norm has TensorFlow's epsilon
+
+    def convert(self, state: State, own: list[str]) -> State:
+        """The weights, without prefix, under the keys that timm reads; own: the keys of the encoder, if known."""
+        if self.ordered:
+            return _by_order(state, own)
+        state = state if self.qkv is None else _joined_qkv(state, self.qkv)
+        if not self.rules:
+            return state
+        renamed = {}
+        for key, value in state.items():
+            name = key
+            for pattern, replacement in self.rules:
+                name = re.sub(pattern, replacement, name)
+            renamed[name] = value
+        return renamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +118,9 @@ def layout_of(state: Mapping[str, Tensor], branch: str) -> Layout:
     for layout in LAYOUTS:
         if re.search(layout.branch, branch) and all(re.search(sign, keys, re.MULTILINE) for sign in layout.signs):
             return layout
-    if _is_retfound_green(state):
-        return RETFOUND_GREEN
+    places = state.get("pos_embed")
+    if "reg_token" in state and places is not None and tuple(places.shape) == (1, 784, 384):
+        return RETFOUND_GREEN  # a DINOv2 ViT-S with registers at 392 px: timm's own has 518 px
     if "cls_token" in state and "head.weight" not in state:
         return VIT_ALONE
     firsts = {key.partition(".")[0] for key in state}
@@ -117,12 +128,6 @@ def layout_of(state: Mapping[str, Tensor], branch: str) -> Layout:
     if len(inner) == 1 and not firsts & {"conv1", "bn1", "blocks", "stages", "patch_embed", "features", "layers"}:
         return Layout(name="a wrapped encoder", prefix=f"{inner.pop()}.", normalisation=None)
     return FLAT
-
-
-def _is_retfound_green(state: Mapping[str, Tensor]) -> bool:
-    """A DINOv2 ViT-S with registers at 392 px: timm's own has 518 px."""
-    places = state.get("pos_embed")
-    return "reg_token" in state and places is not None and tuple(places.shape) == (1, 784, 384)
 
 
 def counted(keys: Iterable[str]) -> dict[str, int]:
@@ -136,18 +141,7 @@ def shortened(keys: list[str], limit: int = 12) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
 
 
-def _renamed(state: State, rules: Iterable[tuple[str, str]]) -> State:
-    """The state with each rule (pattern, replacement) applied to its keys in turn."""
-    renamed = {}
-    for key, value in state.items():
-        name = key
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
-
-
-def _joined_qkv(state: State, names: tuple[str, str, str], target: str) -> State:
+def _joined_qkv(state: State, names: tuple[str, str, str]) -> State:
     """Separate query, key and value become one; a bias that a part lacks is zero."""
     joined = {}
     for key, value in state.items():
@@ -157,68 +151,46 @@ def _joined_qkv(state: State, names: tuple[str, str, str], target: str) -> State
         elif place == 0:
             zero = {} if key.endswith("weight") else {key: torch.zeros_like(value)}
             parts = [state.get(key.replace(f".{names[0]}.", f".{name}."), zero.get(key)) for name in names]
-            joined[key.replace(f".{names[0]}.", f".{target}.")] = torch.cat(
-                [part for part in parts if part is not None]
-            )
+            whole = [part for part in parts if part is not None]
+            joined[key.replace(f".{names[0]}.", ".attn.qkv.")] = torch.cat(whole)
     return joined
 
 
-def _lightly(state: State, _: list[str]) -> State:
-    """The numbered children of torchvision's ResNet: 0 conv1, 1 bn1, 4-7 layer1-4."""
-    names = {"0": "conv1", "1": "bn1", **{str(number + 3): f"layer{number}" for number in range(1, 5)}}
-    parted = {key: key.partition(".") for key in state}
-    return {names.get(first, f"?{first}") + dot + rest: state[key] for key, (first, dot, rest) in parted.items()}
-
-
-def _unchunked(state: State, _: list[str]) -> State:
-    """Blocks in chunks, `blocks.1.11.`, as training code for several devices saves them."""
-    return _renamed(state, [(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.")])
-
-
-def _hugging_face(state: State, _: list[str]) -> State:
-    """ViT and DINOv2 of the library transformers; with registers, the names that timm converts."""
-    state = _joined_qkv(state, ("attention.attention.query", "attention.attention.key", "attention.attention.value"),
-                        "attn.qkv")  # fmt: skip
-    return _renamed(state, [
-        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-        (r"^embeddings\.position_embeddings$", "pos_embed"), (r"^embeddings\.", ""), (r"^layernorm\.", "norm."),
-        (r"^encoder\.layer\.(\d+)\.", r"blocks.\1."), (r"\.attention\.output\.dense\.", ".attn.proj."),
-        (r"\.intermediate\.dense\.", ".mlp.fc1."), (r"\.output\.dense\.", ".mlp.fc2."),
-        (r"\.layernorm_before\.", ".norm1."), (r"\.layernorm_after\.", ".norm2."),
-        (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
-        (r"\.mlp\.weights_in\.", ".mlp.w12."), (r"\.mlp\.weights_out\.", ".mlp.w3."),
-    ])  # fmt: skip
-
-
-def _hugging_face_dinov3(state: State, _: list[str]) -> State:
-    """DINOv3 of the library transformers, to the names of its own repository, which timm converts."""
-    state = _joined_qkv(state, ("attention.q_proj", "attention.k_proj", "attention.v_proj"), "attn.qkv")
-    gated = any(".mlp.gate_proj." in key for key in state)
-    up, down = ("w2", "w3") if gated else ("fc1", "fc2")
-    return _renamed(state, [
-        (r"^embeddings\.patch_embeddings\.", "patch_embed.proj."), (r"^embeddings\.register_tokens$", "storage_tokens"),
-        (r"^embeddings\.", ""), (r"^(?:model\.)?layer\.(\d+)\.", r"blocks.\1."),
-        (r"\.attention\.o_proj\.", ".attn.proj."), (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
-        (r"\.mlp\.gate_proj\.", ".mlp.w1."), (r"\.mlp\.up_proj\.", f".mlp.{up}."),
-        (r"\.mlp\.down_proj\.", f".mlp.{down}."),
-    ])  # fmt: skip
-
-
-def _torchvision_vit(state: State, _: list[str]) -> State:
-    return _renamed(state, [
-        (r"^class_token$", "cls_token"), (r"^conv_proj\.", "patch_embed.proj."),
-        (r"^encoder\.pos_embedding$", "pos_embed"), (r"^encoder\.ln\.", "norm."),
-        (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."), (r"\.ln_(\d)\.", r".norm\1."),
-        (r"\.self_attention\.in_proj_", ".attn.qkv."), (r"\.self_attention\.out_proj\.", ".attn.proj."),
-        (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."), (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
-    ])  # fmt: skip
-
-
-def _visual(state: State, _: list[str]) -> State:
-    """CLIP's own ViT, which timm converts with its prefix."""
-    return {f"visual.{key}": value for key, value in state.items()}
-
-
+# Blocks in chunks, `blocks.1.11.`, as training code for several devices saves them.
+UNCHUNKED = ((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),)
+# The numbered children of torchvision's ResNet.
+LIGHTLY = (
+    (r"^0\.", "conv1."), (r"^1\.", "bn1."), (r"^4\.", "layer1."), (r"^5\.", "layer2."), (r"^6\.", "layer3."),
+    (r"^7\.", "layer4."),
+)  # fmt: skip
+# ViT and DINOv2 of the library transformers; with registers, the names that timm converts.
+HUGGING_FACE_QKV = "attention.attention.query", "attention.attention.key", "attention.attention.value"
+HUGGING_FACE = (
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^embeddings\.position_embeddings$", "pos_embed"), (r"^embeddings\.", ""), (r"^layernorm\.", "norm."),
+    (r"^encoder\.layer\.(\d+)\.", r"blocks.\1."), (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."), (r"\.output\.dense\.", ".mlp.fc2."),
+    (r"\.layernorm_before\.", ".norm1."), (r"\.layernorm_after\.", ".norm2."),
+    (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
+    (r"\.mlp\.weights_in\.", ".mlp.w12."), (r"\.mlp\.weights_out\.", ".mlp.w3."),
+)  # fmt: skip
+DINOV3_QKV = "attention.q_proj", "attention.k_proj", "attention.v_proj"
+# DINOv3 of the library transformers, to the names of its own repository, which timm converts.
+DINOV3 = (
+    (r"^embeddings\.patch_embeddings\.", "patch_embed.proj."), (r"^embeddings\.register_tokens$", "storage_tokens"),
+    (r"^embeddings\.", ""), (r"^(?:model\.)?layer\.(\d+)\.", r"blocks.\1."),
+    (r"\.attention\.o_proj\.", ".attn.proj."), (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
+)  # fmt: skip
+PLAIN_MLP = ((r"\.mlp\.up_proj\.", ".mlp.fc1."), (r"\.mlp\.down_proj\.", ".mlp.fc2."))
+GATED_MLP = ((r"\.mlp\.gate_proj\.", ".mlp.w1."), (r"\.mlp\.up_proj\.", ".mlp.w2."),
+             (r"\.mlp\.down_proj\.", ".mlp.w3."))  # fmt: skip
+TORCHVISION_VIT = (
+    (r"^class_token$", "cls_token"), (r"^conv_proj\.", "patch_embed.proj."),
+    (r"^encoder\.pos_embedding$", "pos_embed"), (r"^encoder\.ln\.", "norm."),
+    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."), (r"\.ln_(\d)\.", r".norm\1."),
+    (r"\.self_attention\.in_proj_", ".attn.qkv."), (r"\.self_attention\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."), (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
+)  # fmt: skip
 # The order of layers in networks whose names differ from timm's.
 ORDER = (
     "_conv_stem", "stem", "_expand_conv", "expand_conv", "_bn0", "_blocks", "blocks", "_depthwise_conv", "dwconv",
@@ -241,14 +213,6 @@ def _by_order(state: State, own: list[str]) -> State:
     return {mine: state[key] for mine, key in zip(own, ordered, strict=True)}
 
 
-def _torchvision_epsilon(encoder: str) -> float:
-    return 1e-3 if re.search(r"v2|b[567]", encoder) else 1e-5
-
-
-def _tensorflow_epsilon(_: str) -> float:
-    return 1e-3
-
-
 BACKBONE = r"^backbone\."
 LAYOUTS = (
     Layout(name="FLAIR", signs=(r"^vision_model\.model\.",), prefix="vision_model.model.",
@@ -258,13 +222,11 @@ LAYOUTS = (
     Layout(name="MoCo v3", signs=(r"^base_encoder\.",), prefix="base_encoder."),
     Layout(name="MoCo v1 or v2", signs=(r"^encoder_q\.",), prefix="encoder_q."),
     Layout(name="DINOv2, from training", signs=(r"^teacher\.backbone\.",), prefix="teacher.backbone.",
-           convert=_unchunked),
+           rules=UNCHUNKED),
     Layout(name="DINO, iBOT, DINOv2 or RETFound DINOv2", signs=(BACKBONE,), branch="teacher$", prefix="backbone.",
-           convert=_unchunked),
-    Layout(name="lightly, a checkpoint of training", signs=(r"^backbone\.4\.0\.",), prefix="backbone.",
-           convert=_lightly),
-    Layout(name="solo-learn", signs=(BACKBONE, r"^(momentum_backbone|classifier)\.",),
-           prefix="backbone."),
+           rules=UNCHUNKED),
+    Layout(name="lightly, a checkpoint of training", signs=(r"^backbone\.4\.0\.",), prefix="backbone.", rules=LIGHTLY),
+    Layout(name="solo-learn", signs=(BACKBONE, r"^(momentum_backbone|classifier)\.",), prefix="backbone."),
     Layout(name="solo-learn, before 1.0.3", signs=(r"^encoder\.conv1\.", r"^(projector|classifier)\.",),
            prefix="encoder."),
     Layout(name="stable-pretraining", signs=(BACKBONE, "^callbacks",), prefix="backbone."),
@@ -274,25 +236,28 @@ LAYOUTS = (
     Layout(name="MAE or RETFound", signs=(r"^decoder_embed\.",)),
     Layout(name="MAE, RETFound or DeiT", signs=(r"^cls_token$",), branch="^model"),
     Layout(name="DINOv3", signs=(r"^storage_tokens$",)),
-    Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$",),
-           convert=_hugging_face_dinov3),
+    Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$", r"\.mlp\.gate_proj\."),
+           qkv=DINOV3_QKV, rules=DINOV3 + GATED_MLP),
+    Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$",), qkv=DINOV3_QKV,
+           rules=DINOV3 + PLAIN_MLP),
     Layout(name="DINOv2", signs=(r"^register_tokens$|^mask_token$",)),
-    Layout(name="Hugging Face DINOv2", signs=(r"^encoder\.layer\.0\.layer_scale1\.",), convert=_hugging_face),
+    Layout(name="Hugging Face DINOv2", signs=(r"^encoder\.layer\.0\.layer_scale1\.",), qkv=HUGGING_FACE_QKV,
+           rules=HUGGING_FACE),
     Layout(name="Hugging Face DINOv2 with a head", signs=(r"^dinov2\w*\.embeddings",), prefix="dinov2.",
-           convert=_hugging_face),
+           qkv=HUGGING_FACE_QKV, rules=HUGGING_FACE),
     Layout(name="Hugging Face ViT", signs=(r"^embeddings\.patch_embeddings\.projection\.",), normalisation=HALF,
-           convert=_hugging_face),
+           qkv=HUGGING_FACE_QKV, rules=HUGGING_FACE),
     Layout(name="Hugging Face ViT with a head", signs=(r"^vit\.embeddings\.",), prefix="vit.", normalisation=HALF,
-           convert=_hugging_face),
-    Layout(name="torchvision ViT", signs=(r"^conv_proj\.weight$",), convert=_torchvision_vit),
-    Layout(name="torchvision EfficientNet", signs=(r"^features\.1\.0\.block\.",), convert=_by_order,
-           encoders=r"efficientnet(v2)?_(b\d|s|m|l)", epsilon=_torchvision_epsilon),
-    Layout(name="efficientnet_pytorch", signs=(r"^_conv_stem\.",), convert=_by_order, encoders=r"tf_efficientnet_\w+",
-           epsilon=_tensorflow_epsilon),
+           qkv=HUGGING_FACE_QKV, rules=HUGGING_FACE),
+    Layout(name="torchvision ViT", signs=(r"^conv_proj\.weight$",), rules=TORCHVISION_VIT),
+    Layout(name="torchvision EfficientNet", signs=(r"^features\.1\.0\.block\.",), ordered=True,
+           encoders=r"efficientnet(v2)?_(b\d|s|m|l)", tensorflow=r"v2|b[567]"),
+    Layout(name="efficientnet_pytorch", signs=(r"^_conv_stem\.",), ordered=True, encoders=r"tf_efficientnet_\w+",
+           tensorflow="."),
     Layout(name="EfficientNetV2 in PyTorch, converted from TensorFlow", signs=(r"^head\.project_conv\.",),
-           normalisation=HALF, convert=_by_order, encoders=r"(tf_)?efficientnetv2_\w+", epsilon=_tensorflow_epsilon),
+           normalisation=HALF, ordered=True, encoders=r"(tf_)?efficientnetv2_\w+", tensorflow="."),
     Layout(name="open_clip", signs=(r"^visual\.",), prefix="visual.", beside="visual" + TEXT, normalisation=CLIP,
-           convert=_visual),
+           rules=((r"^", "visual."),)),  # timm converts CLIP's own ViT with its prefix
 )  # fmt: skip
 RETFOUND_GREEN = Layout(name="RETFound-Green", normalisation=HALF)
 VIT_ALONE = Layout(name="a ViT without a head, such as DINO's, iBOT's and lightly-train's")

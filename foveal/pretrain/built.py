@@ -62,7 +62,7 @@ def build(config: PretrainConfig, channels: int, encoder: nn.Module, device: tor
 
 
 def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | None = None) -> Any:
-    """The method with its encoder (a new one when none is given), channels last, which is the fastest memory format."""
+    """The method with its encoder (a new one when none is given), channels last."""
     if encoder is None:
         encoder = create_encoder(config.encoder, channels, config.image_size)
     quicken_depthwise(encoder)

@@ -1,7 +1,6 @@
 """Faults that stop a run: a loss that cannot be right, and embeddings from which nothing can be learned.
 
-The first loss is computed again, right and in each of the known wrong ways. Each of these mistakes has been made in a
-published program, and none of them stops a run by itself.
+The first loss is computed again, right and in each of the ways in which published programs have got it wrong.
 """
 
 from __future__ import annotations
@@ -23,20 +22,14 @@ SAME = 1e-10  # squared distance of unit vectors that can only be one and the sa
 BASE_TEMPERATURES = (0.07, 0.1, 0.2, 0.5, 1.0)
 _NORMALISE = "normalise each row, F.normalize(z, dim=1)"
 EXPLAINED = {
-    "only_positive": "the denominator holds only the positive, so every loss is 0: sum over all other vectors",
+    "only_positive": "the denominator holds only the positive: sum over all other vectors",
     "not_normalised": f"the vectors are not normalised to unit length: {_NORMALISE}",
     "whole_tensor": f"the vectors are normalised over the whole tensor: {_NORMALISE}",
     "own_target": "every vector is its own target: mask the diagonal and use the other view as target",
     "own_denominator": "every vector stands in its own denominator: mask the diagonal",
 }
-TOO_LOW = (
-    "the vectors are not normalised to unit length, a vector is its own target, the denominator holds only the "
-    "positive, or the loss is scaled by a base temperature"
-)
-TOO_HIGH = (
-    "the vectors are not normalised to unit length, the loss is scaled, or the temperature or --learning-rate is "
-    "extreme"
-)
+TOO_LOW = "vectors are not normalised, a vector is its own target, or the loss is scaled by a base temperature"
+TOO_HIGH = "vectors are not normalised, the loss is scaled, or the temperature or --learning-rate is extreme"
 
 
 def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | None, autocast: Any) -> None:
@@ -61,10 +54,9 @@ def check_first(method: Any, views: tuple[Tensor, Tensor], identity: Tensor | No
 def explain_loss(
     loss: float, z1: Tensor, z2: Tensor, contrast: Contrast, identity: Tensor | None = None
 ) -> tuple[str, str] | None:
-    """(name, explanation) of the known fault that makes `loss` of z1, z2 [n, D]; None where it is right.
+    """(name, explanation) of the known fault that makes `loss` of z1, z2 float32 [n, D]; None where it is right.
 
-    identity: int64 [n], who belongs together. For one process, and vectors in float32: half precision would
-    hide a fault.
+    identity: int64 [n], who belongs together.
     """
     first, second, temperature = z1.detach().double(), z2.detach().double(), contrast.temperature
     if float(alignment(first, second)) < SAME:
@@ -89,7 +81,6 @@ def explain_loss(
 def _wrong_losses(
     z1: Tensor, z2: Tensor, temperature: float, positives: Tensor, others: Tensor
 ) -> list[tuple[str, float]]:
-    """(fault, the value it gives) for the mistakes that have been made in published programs."""
     z, points = torch.cat([z1, z2]), torch.cat([unit(z1), unit(z2)])
     itself = torch.eye(len(z), dtype=torch.bool)
     logits, whole, each = points @ points.T / temperature, z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
@@ -109,8 +100,7 @@ def _value(logits: Tensor, positives: Tensor, others: Tensor) -> float:
     return float((logits.masked_fill(~others, -math.inf).logsumexp(1) - attraction).mean())
 
 
-def _close(loss: float, value: float) -> bool:
-    # Sums of float32. Before anything is learned, a wrong loss may differ from the right one in the fourth digit only.
+def _close(loss: float, value: float) -> bool:  # a wrong first loss may differ in the fourth digit only
     return math.isclose(loss, value, rel_tol=2e-5, abs_tol=1e-5)
 
 
@@ -130,20 +120,17 @@ def check_loss(loss: float, bounds: Bounds, facts: dict[str, float], first: bool
         raise FovealError("training.same_views", what, fix=fix)
     if bounds is None:
         return
-    floor, chance = bounds
-    if loss < floor - 1e-3 - 1e-3 * abs(floor):
-        what = f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: {TOO_LOW}"
-        raise FovealError("training.wrong_loss", what)
+    (floor, chance), positive, negative = bounds, facts["positive_cosine"], facts["negative_cosine"]
     # Unit vectors are at most (positive - negative cosine) / t below chance (Jensen) and (1 - positive) / t above it.
     # Where images are drawn together, (1 - the mean cosine of all positives): at least that of strangers, at most that
     # of own views. The temperature is not known here; 0.01 is lower than any in use: no right loss is stopped.
-    gap = max(0.0, facts["positive_cosine"] - facts["negative_cosine"])
-    if first and loss < chance - 100 * gap - 0.05 * abs(chance):
-        what = f"the first loss is {loss:.4f}, and embeddings that are still alike give {chance:.4f}: {TOO_LOW}"
-        raise FovealError("training.wrong_loss", what)
-    least = facts["positive_cosine"]
-    if "loss_floor" in facts:
-        least = min(least, facts["negative_cosine"])
-    if loss > chance + 100 * (1 - least) + 0.05 * abs(chance):
-        what = f"a loss of {loss:.4f} is far above {chance:.4f}, that of equal embeddings: {TOO_HIGH}"
-        raise FovealError("training.wrong_loss", what)
+    least = min(positive, negative) if "loss_floor" in facts else positive
+    wrong = None
+    if loss < floor - 1e-3 - 1e-3 * abs(floor):
+        wrong = f"below the lowest possible value {floor:.4f}: {TOO_LOW}"
+    elif first and loss < chance - 100 * max(0.0, positive - negative) - 0.05 * abs(chance):
+        wrong = f"the first one, and embeddings that are still alike give {chance:.4f}: {TOO_LOW}"
+    elif loss > chance + 100 * (1 - least) + 0.05 * abs(chance):
+        wrong = f"far above {chance:.4f}, that of equal embeddings: {TOO_HIGH}"
+    if wrong is not None:
+        raise FovealError("training.wrong_loss", f"a loss of {loss:.4f} is {wrong}")

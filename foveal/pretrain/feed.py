@@ -1,7 +1,7 @@
 """The feed of pre-training: two random views of the images of every step, and who they belong to.
 
-Everything is a function of (seed, epoch, step) and the batch size of the whole run. The tables of views are drawn for
-the whole batch and each process takes its part, so that views do not depend on the number of processes.
+Everything is a function of (seed, epoch, step) and the batch size, not of the number of processes: each takes its part
+of the tables of views of the whole batch.
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ Batch = tuple[Sequence[Views], Tensor | None]
 
 
 class MicroBatches(Sequence[Views]):
-    """The views of the micro-batches of a step, made when asked for, so that memory holds those of one at a time.
-
-    waited: seconds that making them took.
-    """
+    """The views of the micro-batches of a step, made when asked for; `waited`: seconds that making them took."""
 
     def __init__(self, makers: Sequence[Callable[[], Views]]) -> None:
         self._makers, self.waited = makers, 0.0
@@ -111,34 +108,28 @@ def identities(
     names: list[str] = []
     for prepared, records in pool:
         if by_label:
-            classes = prepared.classes
-            names += ["" if pd.isna(label) else classes[int(label)] for label in records["label"]]
+            names += ["" if pd.isna(label) else prepared.classes[int(label)] for label in records["label"]]
         else:
             names += patients(prepared.card, records["group"]).tolist()
-    if not by_label:
-        if draws_together:
-            _refuse_coarse(names)
-        names = _tied(names)
-    option, what = ("--method supcon", "label") if by_label else ("--simclr.same-group", "group (patient)")
-    named = [name or f"\r{number}" for number, name in enumerate(names)]
-    found = np.unique(named, return_inverse=True)[1].astype(np.int64)
-    if not any(names):
-        problem, said = "none", f"no image of the pool has a {what}"
-    elif found.max() + 1 == len(found):
-        problem, said = "all_different", f"no two images of the pool share a {what}"
-    elif found.max() == 0:
-        problem, said = "all_same", f"all images of the pool have the same {what}, so that none repel each other"
-    else:
-        return found
-    fix = "use --method simclr" if by_label else f"leave out {option}"
-    raise FovealError(f"{'label' if by_label else 'set'}.{problem}", f"{option}: {said}", fix=fix)
-
-
-def _refuse_coarse(names: list[str]) -> None:
-    if coarse := sum(bool(COARSE.search(name)) for name in names):
+    coarse = 0 if by_label or not draws_together else sum(bool(COARSE.search(name)) for name in names)
+    if coarse:
         what = f"the groups of {coarse:,} images are dates and blocks of numbers of Messidor, of several patients each"
         fix = "use --simclr.same-group mask, or prepare Messidor-2 with its table of pairs, messidor-2.csv"
         raise FovealError("set.coarse_groups", f"--simclr.same-group positive: {what}", fix=fix)
+    names = names if by_label else _tied(names)
+    room, option, what, fix = "set", "--simclr.same-group", "group (patient)", "leave out --simclr.same-group"
+    if by_label:
+        room, option, what, fix = "label", "--method supcon", "label", "use --method simclr"
+    named = [name or f"\r{number}" for number, name in enumerate(names)]
+    found = np.unique(named, return_inverse=True)[1].astype(np.int64)
+    for problem, is_so, said in (
+        ("none", not any(names), f"no image of the pool has a {what}"),
+        ("all_different", found.max() + 1 == len(found), f"no two images of the pool share a {what}"),
+        ("all_same", found.max() == 0, f"all images of the pool have the same {what}, so that none repel each other"),
+    ):
+        if is_so:
+            raise FovealError(f"{room}.{problem}", f"{option}: {said}", fix=fix)
+    return found
 
 
 def _tied(names: list[str]) -> list[str]:

@@ -1,8 +1,4 @@
-"""Is the pre-training healthy? Numbers that have a meaning, and a word with reasons from them.
-
-A loss alone says little: it depends on the method, the batch size and the temperature. But the bounds of contrastive
-losses are known, and collapse and a task that is too easy show in the embeddings.
-"""
+"""Is the pre-training healthy? A word with reasons, from the bounds of its loss and from its embeddings."""
 
 from __future__ import annotations
 
@@ -31,9 +27,8 @@ def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = Non
     """What is worth watching of two views' embeddings [n, D]: scalar tensors; nothing waits for the device.
 
     alignment 0-4 and uniformity -8-0 (Wang & Isola 2020), mean cosines of positives and negatives, the share of
-    vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed.
-    They describe the first 512 images of the whole batch: the share depends on how many others there are.
-    targets: of z1 and z2, each of the other view, where the loss contrasts these: both mean cosines are then with them.
+    vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed; of
+    the first 512 images of the whole batch. targets: of z1 and z2, with which both mean cosines are taken.
     """
     facts = _facts(gather(z1), gather(z2))
     if targets is not None:
@@ -42,7 +37,6 @@ def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = Non
 
 
 def _facts(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
-    """The same for the images of one process."""
     with torch.autocast(z1.device.type, enabled=False):
         first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
         both, n = torch.cat([first, second]), len(first)
@@ -95,10 +89,9 @@ def effective_rank(features: Tensor) -> float:
 
 @torch.no_grad()
 def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
-    """What two views' embeddings [n, D] and the features [n, F] of some images look like: plain numbers for JSON.
+    """The facts of two views' embeddings [n, D], and the effective rank of the features [n, F], as plain numbers.
 
-    effective_rank (of the features, at most highest_rank), the facts, and how many positive and negative cosines
-    fall into each of 20 bins from -1 to 1. FovealError where the network has diverged.
+    The cosines are counted in 20 bins from -1 to 1. FovealError where the network has diverged.
     """
     if not all(bool(vectors.isfinite().all()) for vectors in (z1, z2, features)):
         raise FovealError("training.diverged", "features or embeddings are no longer finite numbers", fix=CALMER)
@@ -134,7 +127,7 @@ def verdict(
     """
     doubts = doubts_of(rows, final, bounds, batch_size, drawn_together)
     first, last, own = rows[0], rows[-1], bounds_of(rows[-1], bounds)
-    loss, accuracy = float(last["loss"]), final["instance_accuracy"]
+    loss = float(last["loss"])
     if own is None:
         reasons = [f"{method}: loss {loss:.3f}; its bounds are not known, so the facts below decide"]
     elif loss <= own[1]:
@@ -143,16 +136,16 @@ def verdict(
     else:
         reasons = [f"loss {loss:.3f} lies above {own[1]:.3f}, that of equal embeddings: nothing learned"]
     rank, positive, negative = (final[name] for name in ("effective_rank", "positive_cosine", "negative_cosine"))
+    nearest = "nearest is the own other view for"
     reasons += [
         f"effective rank of the features {rank:.1f} (1 = collapsed; at most {final['highest_rank']})",
         f"cosine of two views of an image {positive:.2f}, of two images {negative:.2f}; "
-        f"nearest is the own other view for {accuracy:.0%} of {final['images']} images",
+        f"{nearest} {final['instance_accuracy']:.0%} of {final['images']} images",
     ]
-    if _begins(rows) and len(rows) > 1 and "instance_accuracy" in first:
+    if first.get("step") == 1 and len(rows) > 1 and "instance_accuracy" in first:
         reasons.append(
             f"from the first step to the mean of the last {_last_steps(rows)}: loss {first['loss']:.3f} to {loss:.3f}, "
-            f"nearest is the own other view for {first['instance_accuracy']:.0%} to {last['instance_accuracy']:.0%} of "
-            "a batch"
+            f"{nearest} {first['instance_accuracy']:.0%} to {last['instance_accuracy']:.0%} of a batch"
         )
     sizes = list(dict.fromkeys(str(row["statistics_of"]) for row in rows if "statistics_of" in row))
     if len(sizes) > 1:
@@ -164,75 +157,44 @@ def doubts_of(
     rows: list[dict[str, Any]], final: dict[str, Any], bounds: Bounds, batch_size: int, drawn_together: bool
 ) -> dict[str, str]:
     """What speaks against a run, by name, with what to do; for the parameters see `verdict`."""
-    loss, doubts = float(rows[-1]["loss"]), {}
-    if not math.isfinite(loss):
-        doubts["diverged"] = f"the loss ended as {loss}: lower --learning-rate"
-    if not drawn_together:
-        doubts |= _doubts_of_ease(rows, batch_size)
-    doubts |= _doubts_of_embeddings(final, rows[0].get("feature_std", math.inf) if _begins(rows) else math.inf)
-    doubts |= _doubts_of_loss(rows, bounds)
-    if not drawn_together and (accuracy := final["instance_accuracy"]) < LOST:
-        doubts["lost"] = f"the own other view is the nearest for only {accuracy:.0%} of images: {_MILDER}"
-    return doubts
-
-
-def _begins(rows: list[dict[str, Any]]) -> bool:
-    """Whether the first row is that of the first step, before anything was learned."""
-    return bool(rows[0].get("step") == 1)
+    loss, std, first = float(rows[-1]["loss"]), final["feature_std"], rows[0] if rows[0].get("step") == 1 else {}
+    at_once, accuracy = first.get("instance_accuracy", 0.0), final["instance_accuracy"]
+    solved = next((row["epoch"] for row in rows if row.get("instance_accuracy", 0.0) >= 0.995), math.inf)
+    floor, chance = bounds_of(rows[-1], bounds) or (math.nan, math.nan)  # nothing is below or above nan
+    left = loss > floor + LEFT * (chance - floor)
+    # Batches with groups have bounds of their own, which vary more than the differences that are tested here.
+    begun = bounds is not None and first and len(rows) > 1 and _last_steps(rows) <= rows[-1]["step"] / 2
+    started = first.get("loss", math.nan)
+    stronger = "train longer, or use stronger --views" if started - floor < (chance - floor) / 2 else _MILDER
+    same, as_begun = "the embeddings of all images are almost one vector", first.get("feature_std", math.inf) <= std
+    doubts = (
+        ("diverged", not math.isfinite(loss), f"the loss ended as {loss}: lower --learning-rate"),
+        ("easy_at_once", not drawn_together and at_once >= AT_ONCE and batch_size >= MANY,
+         f"{TOO_EASY}: at the first step {at_once:.0%} of a batch were told apart; use stronger --views or a larger "
+         "batch"),
+        ("easy", not drawn_together and solved <= EARLY,
+         f"{TOO_EASY}: 100 % instance accuracy by epoch {solved}; use stronger crops, a larger batch or a lower "
+         "temperature"),
+        ("low_rank", final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]),
+         "the features have almost collapsed to a line: lower --learning-rate, or use simclr"),
+        ("alike", std < 0.1 and as_begun, f"{same}, as they were at the first step: train longer"),
+        ("collapsed", std < 0.1 and not as_begun, f"collapsed: {same}; lower --learning-rate"),
+        ("no_closer", std >= 0.1 and final["positive_cosine"] - final["negative_cosine"] < 0.05,
+         f"two views of an image are hardly closer than two images: {_MILDER}"),
+        ("below_floor", loss < floor - 1e-3,
+         f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: something is wrong"),
+        ("chance", left,
+         "the loss has hardly left chance: train longer, or check views, temperature and learning rate"),
+        ("standstill", not left and begun and loss - floor > LEFT * (started - floor),
+         f"hardly anything has been learned: the loss was {started:.3f} at the first step and {loss:.3f} in the last "
+         f"ones; {stronger}"),
+        ("near_0", abs(floor) < 0.05 and abs(loss) < 0.05,
+         "at this temperature and batch size a loss near 0 says nothing: raise one of them"),
+        ("lost", not drawn_together and accuracy < LOST,
+         f"the own other view is the nearest for only {accuracy:.0%} of images: {_MILDER}"),
+    )  # fmt: skip
+    return {name: words for name, holds, words in doubts if holds}
 
 
 def _last_steps(rows: list[dict[str, Any]]) -> int:
     return int(rows[-1]["step"] - rows[-2]["step"])
-
-
-def _doubts_of_loss(rows: list[dict[str, Any]], bounds: Bounds) -> dict[str, str]:
-    own, doubts, loss = bounds_of(rows[-1], bounds), {}, float(rows[-1]["loss"])
-    if own is None:
-        return {}
-    floor, chance = own
-    if loss < floor - 1e-3:
-        doubts["below_floor"] = (
-            f"a loss of {loss:.4f} is below the lowest possible value {floor:.4f}: something is wrong"
-        )
-    # Batches with groups have bounds of their own, which vary more than the differences that are tested here.
-    begun = bounds is not None and _begins(rows) and len(rows) > 1 and _last_steps(rows) <= rows[-1]["step"] / 2
-    first = float(rows[0]["loss"])
-    if loss > floor + LEFT * (chance - floor):
-        doubts["chance"] = (
-            "the loss has hardly left chance: train longer, or check views, temperature and learning rate"
-        )
-    elif begun and loss - floor > LEFT * (first - floor):
-        advice = "train longer, or use stronger --views" if first - floor < (chance - floor) / 2 else _MILDER
-        doubts["standstill"] = (
-            f"hardly anything has been learned: the loss was {first:.3f} at the first step and {loss:.3f} in the last "
-            f"ones; {advice}"
-        )
-    if abs(floor) < 0.05 and abs(loss) < 0.05:
-        doubts["near_0"] = "at this temperature and batch size a loss near 0 says nothing: raise one of them"
-    return doubts
-
-
-def _doubts_of_ease(rows: list[dict[str, Any]], batch_size: int) -> dict[str, str]:
-    doubts, at_once = {}, rows[0].get("instance_accuracy", 0.0)
-    if _begins(rows) and at_once >= AT_ONCE and batch_size >= MANY:
-        told = f"at the first step {at_once:.0%} of a batch were told apart"
-        doubts["easy_at_once"] = f"{TOO_EASY}: {told}; use stronger --views or a larger batch"
-    solved = [row["epoch"] for row in rows if row.get("instance_accuracy", 0.0) >= 0.995]
-    if solved and solved[0] <= EARLY:
-        fix = "use stronger crops, a larger batch or a lower temperature"
-        doubts["easy"] = f"{TOO_EASY}: 100 % instance accuracy by epoch {solved[0]}; {fix}"
-    return doubts
-
-
-def _doubts_of_embeddings(final: dict[str, Any], first_std: float) -> dict[str, str]:
-    doubts = {}
-    if final["effective_rank"] < max(2.0, 0.02 * final["highest_rank"]):
-        doubts["low_rank"] = "the features have almost collapsed to a line: lower --learning-rate, or use simclr"
-    alike = "the embeddings of all images are almost one vector"
-    if first_std <= final["feature_std"] < 0.1:
-        doubts["alike"] = f"{alike}, as they were at the first step: train longer"
-    elif final["feature_std"] < 0.1:
-        doubts["collapsed"] = f"collapsed: {alike}; lower --learning-rate"
-    elif final["positive_cosine"] - final["negative_cosine"] < 0.05:
-        doubts["no_closer"] = f"two views of an image are hardly closer than two images: {_MILDER}"
-    return doubts

@@ -1,7 +1,7 @@
 """What the loop asks of a method, and what methods have in common.
 
-A method is a module that turns two views into rows of embeddings (`forward`) and those into a loss (`loss`). Both are
-apart so that a batch can be embedded in parts, in several processes, and still have one loss.
+`forward` turns two views into embeddings, and `loss` those into a loss: a batch can be embedded in parts, in several
+processes, and still has one loss.
 """
 
 from __future__ import annotations
@@ -31,18 +31,15 @@ class Contrast:
     def pairs(self, images: int, identity: Tensor | None) -> tuple[Tensor, Tensor]:
         """bool [2n, 2n] each: which vectors attract an anchor, and which stand in its denominator."""
         place = torch.arange(2 * images)
-        itself = place[:, None] == place
-        positives = (place[:, None] - place) % images == 0
-        positives &= ~itself
-        others = ~itself
+        others = place[:, None] != place
+        positives = ((place[:, None] - place) % images == 0) & others
         if self.same_group != "ignore":
             assert identity is not None
             group = identity.cpu().repeat(2)
             same = group[:, None] == group
             if self.same_group == "mask":
-                others = others & (~same | positives)
-            else:
-                positives = same & ~itself
+                return positives, others & (~same | positives)
+            positives = same & others
         return positives, others & ~positives if self.decoupled else others
 
 

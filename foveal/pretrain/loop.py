@@ -85,14 +85,18 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
     feed = Feed(config, ImageStore(parts, device), spec, device, identity, rank, world)
     if config.plan or (config.budget is not None and not resuming):
         config = _rehearsed(feed, machine, choice, probe, began)
-        if config.plan:
-            return config.out
-    feed = replace(feed, config=config)
+        feed = replace(feed, config=config)
+    if config.plan:
+        return config.out
     torch.manual_seed(config.seed + 1)  # the heads start alike, whatever was measured before
     built = build(config, channels, encoder, device, world)
 
     # Run
-    run = _open_run(config, sets, held)
+    decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
+    opened: list[Run] = []  # in the first process, which alone has trackers
+    hashes = {str(prepared.path): prepared.card["content_hash"] for prepared in sets}
+    decided_by_first(lambda: opened.append(open_run(config.out, "pretrain", config, hashes)))
+    run = opened[0] if opened else Run(config.out)
     record_weights(run.path, {config.init: loaded.record})
     training = Training(built, feed, run, probe)
     if training.resume():
@@ -114,20 +118,20 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
 
 def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
     size, micro, share = config.batch_size, config.micro_batch, config.batch_size // world
-    what = f"--batch-size is {size}"
-    if size > count:
-        raise FovealError("option.value", what, expected=f"at most {count}, the images of the pool")
-    if size % world:
-        raise FovealError("option.value", what, expected=f"a multiple of the {world} processes")
-    if micro.isdigit() and (share % int(micro) or int(micro) < 2):
-        expected = f"at least 2, and a divisor of the {share} images of a batch that each process takes"
-        raise FovealError("option.value", f"--micro-batch is {micro}", expected=expected)
+    apart = micro.isdigit() and (share % int(micro) != 0 or int(micro) < 2)
+    for wrong, what, expected in (
+        (size > count, f"--batch-size is {size}", f"at most {count}, the images of the pool"),
+        (size % world, f"--batch-size is {size}", f"a multiple of the {world} processes"),
+        (apart, f"--micro-batch is {micro}", f"at least 2, and a divisor of the {share} images of each process"),
+    ):
+        if wrong:
+            raise FovealError("option.value", what, expected=expected)
 
 
 def _rehearsed(
     feed: Feed, machine: Machine, choice: Choice, probe: probing.Probe | None, began: float
 ) -> PretrainConfig:
-    """Measure real steps; returns the config with the epochs that a budget allows, and prints the plan."""
+    """The config with the epochs that a budget allows; prints the plan."""
     config, channels = feed.config, machine.shape[2]
     encoder = create_encoder(config.encoder, channels, config.image_size)
     built = build(config, channels, encoder, feed.device, feed.world)
@@ -143,23 +147,15 @@ def _rehearsed(
     return config
 
 
-def _open_run(config: PretrainConfig, sets: list[PreparedSet], held: ExitStack) -> Run:
-    decided_by_first(lambda: held.enter_context(sole_writer(config.out, "pretrain")))
-    opened: list[Run] = []  # in the first process, which alone has trackers
-    hashes = {str(prepared.path): prepared.card["content_hash"] for prepared in sets}
-    decided_by_first(lambda: opened.append(open_run(config.out, "pretrain", config, hashes)))
-    return opened[0] if opened else Run(config.out)
-
-
 def _say_what_begins(training: Training, choice: Choice) -> None:
     config, feed = training.config, training.feed
-    for line in [*(line for _, line in choice.lines()), f"views {config.views}"]:
+    for _, line in choice.lines():
         say(line)
+    say(f"views {config.views}")
     if feed.identity is not None:
         sizes, what = np.bincount(feed.identity), "label" if training.method.uses_labels else "group"
         shared = sizes[sizes > 1]
-        most = f"up to {shared.max():,} of one {what}"
-        say(f"{shared.sum():,} of {sizes.sum():,} images share their {what} with others, {most}")
+        say(f"{shared.sum():,} of {sizes.sum():,} images share their {what}, up to {shared.max():,} the same one")
     left_over = len(feed.store) % config.batch_size
     left_out = f"; each epoch leaves out {left_over} of the images, others each time" if left_over else ""
     steps = f"{counted(config.epochs, 'epoch')} of {counted(feed.steps, 'step')}"
@@ -176,7 +172,7 @@ def _write_views(file: Path, feed: Feed) -> None:
 
 
 def _preview(config: PretrainConfig, parts: list[tuple[PreparedSet, pd.DataFrame]]) -> Path:
-    """Write OUT-views.jpg, a sheet of random views of a few images of the pool; OUT itself stays free for the run."""
+    """Write OUT-views.jpg, a sheet of random views of a few images of the pool."""
     spec = NetworkInput(config.image_size, *normalisation_for(config.init, config.encoder, parts[0][0].channels))
     file = config.out.with_name(f"{config.out.name}-views.jpg")
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
 """Options of `foveal pretrain`; no torch is needed to read them.
 
 Options of one method are a table of their own: `--simclr.temperature 0.5`, `[pretrain.simclr]` in a recipe,
-`simclr={"temperature": 0.5}` in Python. SimSiam and VICReg have none. What was never worth changing is a constant in
-the method's own file.
+`simclr={"temperature": 0.5}` in Python.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from foveal.augment.recipes import recipe_pair
-from foveal.config import flat
+from foveal.config import check, check_numbers, flag, flat
 from foveal.errors import FovealError
 
 Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"]
@@ -169,16 +168,9 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise FovealError("option.missing", "pretrain needs at least one prepared set")
-        numbers = {name: value for name, value in self._values().items() if value is not None}
-        for name, lowest in LOWEST.items():
-            _check(name, numbers, numbers.get(name, lowest) >= lowest, f"a number at least {lowest}")
-        for name in POSITIVE:
-            _check(name, numbers, numbers.get(name, 1) > 0, "a number above 0")
-        for name in SHARES:
-            _check(name, numbers, 0 <= numbers[name] < 1, "a number at least 0 and below 1")
-        _check("layer_decay", numbers, 0 < self.layer_decay <= 1, "above 0 and at most 1")
+        check_numbers(self, LOWEST, POSITIVE, SHARES, ("layer_decay",))
         micro = re.fullmatch(r"auto|whole|[1-9][0-9]*", self.micro_batch)
-        _check("micro_batch", numbers, micro is not None, "auto, whole or a number of images")
+        check(self, "micro_batch", micro is not None, "auto, whole or a number of images")
         if self.views != "auto":
             recipe_pair(self.views)
         if self.budget is not None:
@@ -187,44 +179,32 @@ class PretrainConfig:
 
     def _check_together(self) -> None:
         """Options that exclude or need each other."""
-        if self.optimiser == "lars" and self.weight_decay == 0:
-            what = "--optimiser lars needs a --weight-decay above 0, which sets its step size"
-            raise FovealError("option.conflict", what, fix="give --weight-decay 1e-6")
-        if self.simclr.decoupled and (self.simclr.same_group != "ignore" or self.simclr.chunk):
-            what = "--simclr.decoupled works with neither --simclr.same-group nor --simclr.chunk"
-            raise FovealError("option.conflict", what, fix="leave out --simclr.decoupled or the other two")
-        if self.freeze_stages and (self.init == "random" or self.random_stem):
-            fix = "give --init imagenet, a run or a file without --random-stem, or leave out --freeze-stages"
-            raise FovealError("option.conflict", "--freeze-stages would keep random weights", fix=fix)
-        if self.random_stem and self.init == "random":
-            fix = "give --init imagenet, a run or a file, or leave out --random-stem"
-            raise FovealError("option.conflict", "--random-stem with --init random: all weights are random", fix=fix)
-        if self.probe_every and self.probe is None:
-            raise FovealError("option.conflict", "--probe-every needs --probe", fix="give --probe DATA as well")
-        usual, unused = flat({field.name: field.default for field in fields(self)}), self.unused
-        changed = [name for name, value in self._values().items() if value != usual[name]]
-        strange = [_flag(name) for name in changed if name.partition(".")[0] in unused]
-        if strange:
-            what = f"{', '.join(strange)} does not belong to --method {self.method}"
-            raise FovealError("option.conflict", what, fix="leave it out or choose its method")
-
-    def _values(self) -> dict[str, Any]:
-        return flat({field.name: getattr(self, field.name) for field in fields(self)})
+        given, simclr = "give --init imagenet, a run or a file", self.simclr
+        usual = flat({field.name: field.default for field in fields(self)})
+        values = flat({field.name: getattr(self, field.name) for field in fields(self)})
+        changed = [name for name, value in values.items() if value != usual[name]]
+        strange = [flag(name) for name in changed if name.partition(".")[0] in self.unused]
+        for wrong, what, fix in (
+            (self.optimiser == "lars" and self.weight_decay == 0,
+             "--optimiser lars needs a --weight-decay above 0, which sets its step size", "give --weight-decay 1e-6"),
+            (simclr.decoupled and (simclr.same_group != "ignore" or simclr.chunk),
+             "--simclr.decoupled works with neither --simclr.same-group nor --simclr.chunk", "leave one of them out"),
+            (self.freeze_stages and (self.init == "random" or self.random_stem),
+             "--freeze-stages would keep random weights", f"{given} without --random-stem, or leave it out"),
+            (self.random_stem and self.init == "random",
+             "--random-stem with --init random: all weights are random", f"{given}, or leave out --random-stem"),
+            (self.probe_every and self.probe is None, "--probe-every needs --probe", "give --probe DATA as well"),
+            (strange, f"{', '.join(strange)} does not belong to --method {self.method}",
+             "leave it out or choose its method"),
+        ):  # fmt: skip
+            if wrong:
+                raise FovealError("option.conflict", what, fix=fix)
 
     @property
     def unused(self) -> list[str]:
         """The tables of the other methods, which do not belong to the configuration of a run."""
         tables = (field.name for field in fields(self) if is_dataclass(field.default))
         return [name for name in tables if name != self.method]
-
-
-def _check(name: str, values: dict[str, Any], fits: bool, expected: str) -> None:
-    if not fits:
-        raise FovealError("option.value", f"{_flag(name)} is {values[name]}", expected=expected)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def seconds_of(budget: str) -> float:

@@ -19,7 +19,6 @@ from foveal.nets.layers import re_estimate
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
 from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
-from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
@@ -30,11 +29,7 @@ LOOKED_AT_ONCE = 64  # images
 
 
 def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, feed: Feed) -> None:
-    """Write encoder.safetensors, model.json and health.json, and print the verdict.
-
-    encoder: the one to keep, the method's own or its running average. All processes call this, because they exchange
-    batch statistics; the first one writes and prints.
-    """
+    """Write the files of `encoder`, the method's own or its average, and print the verdict; all processes call this."""
     final, config = examine(built, encoder, feed), feed.config
     if not is_first_process():
         return
@@ -57,10 +52,7 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
 
 
 def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
-    """Compute the batch statistics of averaged weights anew, from random views of some 1,024 images of the pool.
-
-    The ones it has belong to other weights, the last ones of training. All processes call this.
-    """
+    """Compute the batch statistics of averaged weights anew, from random views of the pool; all processes call this."""
     averaged.train()
     for norm in freeze_stages(averaged, feed.config.freeze_stages):
         norm.eval()
@@ -80,14 +72,16 @@ def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed
 def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     """`health.look` at the features and embeddings of 512 images of the pool, always the same ones.
 
-    Features are those of whole images in evaluation mode, as they will be used. Embeddings are those of random views in
-    training mode, with the statistics of their batch: in a short run the running ones lag behind and make a healthy
-    network look collapsed. No more images at once than a step holds, so that looking needs no more memory.
+    Features are those of whole images in evaluation mode. Embeddings are those of random views in training mode: in a
+    short run the running statistics lag behind and make a healthy network look collapsed.
     """
-    chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, feed.config.seed, 0, drop_last=False)[0]
-    alone = Feed(feed.config, feed.store, feed.spec, feed.device, None)
+    config = feed.config
+    chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, config.seed, 0, drop_last=False)[0]
+    alone = Feed(config, feed.store, feed.spec, feed.device, None)
+    held = int(config.micro_batch) if config.micro_batch.isdigit() else config.batch_size
+    at_once = min(LOOKED_AT_ONCE, held)  # no more than a step holds
     features, first, second = [], [], []
-    for number, part in enumerate(np.array_split(chosen, math.ceil(len(chosen) / _at_once(feed.config)))):
+    for number, part in enumerate(np.array_split(chosen, math.ceil(len(chosen) / at_once))):
         encoder.eval()
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
@@ -99,16 +93,8 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))
 
 
-def _at_once(config: PretrainConfig) -> int:
-    held = config.batch_size if config.micro_batch in ("whole", "auto") else int(config.micro_batch)
-    return min(LOOKED_AT_ONCE, held)
-
-
 def look_on_the_way(run: Run, row: dict[str, Any], built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
-    """What a row of metrics.jsonl gets at the end of an epoch: effective rank, cosines in bins, and the verdict so far.
-
-    A task that is too easy gives a warning at once: time spent on it is lost.
-    """
+    """What a row of metrics.jsonl gets at the end of an epoch; warns of a task that is too easy."""
     found = examine(built, encoder, feed)
     if not is_first_process():
         return {}

@@ -1,8 +1,7 @@
 """How long will it take? Real steps on real images for `--plan` and `--budget`. They learn and write nothing.
 
-Where a step of a whole batch would take long, fewer images are measured: the time of an image hardly depends on how
-many there are, and what a step takes besides them is timed by itself. A look at the features is estimated from the time
-of one image. So a plan takes some twenty seconds on any machine. A GPU takes whole batches from the start: its first
+Where a step of a whole batch would take long, fewer images are measured, and what a step takes besides them is timed by
+itself, so that a plan takes some twenty seconds on any machine. A GPU takes whole batches from the start: its first
 step of each size takes seconds, which the run needs as well.
 """
 
@@ -10,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
 import numpy as np
 import torch
@@ -20,13 +19,13 @@ from foveal.augment.views import plain_view
 from foveal.console import Bar, is_first_process, progress_bar, show_table
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import free_on, give_back_memory, held_memory
+from foveal.hardware import free_on, give_back_memory, held_memory, in_precision
 from foveal.nets.encoder import feature_size
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, step_memory, wait_for
 from foveal.pretrain.built import Built
-from foveal.pretrain.feed import Batch, Feed, MicroBatches
+from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import HEALTH_IMAGES, STATISTICS_IMAGES
 from foveal.pretrain.step import gradients
@@ -61,8 +60,7 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
         torch.cuda.reset_peak_memory_stats(feed.device)
     began = time.monotonic()
     with progress_bar("measuring", 2 * seconds, "s") as bar:
-        # Another size would be compiled again.
-        images = share if on_gpu or config.compile == "yes" else min(share, 2)
+        images = share if on_gpu or config.compile == "yes" else min(share, 2)  # another size would be compiled again
         timed = _steps(built, _of_size(feed, images), 0.0, bar)
         until = (time.monotonic() if on_gpu else began) + 2 * seconds
         while images < share and timed.seconds * STEPS < seconds:
@@ -102,7 +100,7 @@ def _in_parts(config: PretrainConfig, images: int) -> int:
 
 
 def _of_size(feed: Feed, images: int) -> Feed:
-    """The feed with so many images in a step of each process, in two micro-batches at least where there are any."""
+    """The feed with so many images in a step, in two micro-batches at least where there are any."""
     config = replace(feed.config, batch_size=images * feed.world)
     if config.micro_batch != "whole":
         micro = "whole" if images < 4 else str(min(int(config.micro_batch), images // 2))
@@ -112,11 +110,10 @@ def _of_size(feed: Feed, images: int) -> Feed:
 
 def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> _Timed:
     """A step to warm up, one that is timed, and more for as long as they fit into so many seconds."""
-    device = feed.device
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=feed.config.precision == "bf16")
-    views, rows = iter(prefetch(_endless(feed))), []
+    device, autocast = feed.device, in_precision(feed.config.precision, feed.device)
+    endless = chain.from_iterable(feed.epoch(epoch) for epoch in count())
+    views, rows, more = iter(prefetch(endless)), [], True
     built.training_mode()
-    more = True
     while more:
         asked = time.perf_counter()
         batch, identity = next(views)
@@ -139,18 +136,15 @@ def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> _Timed:
 
 
 def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, learning: float) -> float:
-    """Of what is looked at in training: features and embeddings of some images, statistics of an average, a probe.
-
-    learning: seconds that an image takes in a step, which is about six passes forward.
-    """
-    count = min(len(feed.store), FORWARD_IMAGES, max(2, int(6 * FORWARD_SECONDS / learning)))
+    """learning: seconds that an image takes in a step, which is about six passes forward."""
+    few = min(len(feed.store), FORWARD_IMAGES, max(2, int(6 * FORWARD_SECONDS / learning)))
     encoder = built.method.encoder.eval()
     for _ in range(1 if feed.device.type == "cpu" and feed.config.compile == "no" else 2):  # the first one is slow
         began = time.perf_counter()
         with torch.inference_mode():
-            encoder(plain_view(feed.store.gather(np.arange(count)), feed.spec, feed.device))
+            encoder(plain_view(feed.store.gather(np.arange(few)), feed.spec, feed.device))
         wait_for(feed.device)
-    each = (time.perf_counter() - began) / count
+    each = (time.perf_counter() - began) / few
     images = 3 * min(HEALTH_IMAGES, len(feed.store)) + (2 * STATISTICS_IMAGES if feed.config.ema else 0)
     if probe is None or not is_first_process():
         return images * each
@@ -160,13 +154,6 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
     probing.judge(fewer, features)
     judging = (time.perf_counter() - began) * len(probe.labels) / len(fewer.labels)
     return (images + len(probe.labels)) * each + judging
-
-
-def _endless(feed: Feed) -> Iterator[Batch]:
-    epoch = 0
-    while True:
-        yield from feed.epoch(epoch)
-        epoch += 1
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
@@ -180,7 +167,7 @@ def looks_in(epochs: int, every: int) -> int:
 
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
-    """Seconds that a run of so many epochs of the pool takes, with its looks."""
+    """Of a run of so many epochs of the pool, with its looks."""
     return epochs * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
 
 

@@ -1,8 +1,7 @@
 """A probe during pre-training: what the encoder's features say about labels, without training a network.
 
-Images of the training and validation parts of a labelled set are judged by cross-validation over groups (five folds):
-by their nearest neighbours, and by a linear model in closed form. Test images are never used, and the result chooses
-nothing: it is a line in a plot, whose first point is the encoder before pre-training.
+The training and validation images of a labelled set are judged by cross-validation over groups: by their nearest
+neighbours, and by a linear model in closed form. The result chooses nothing.
 """
 
 from __future__ import annotations
@@ -47,11 +46,15 @@ class Probe:
 def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> Probe:
     """The probe of a labelled set; FovealError where it cannot be judged or its images do not fit the pool's.
 
-    seen: what shapes the encoder, with the columns of seen.csv. Images whose label the encoder learns are left out, and
-    so are their copies and groups: the encoder would only repeat those labels.
+    seen: what shapes the encoder, with the columns of seen.csv. Images whose label it learns are left out, with their
+    copies and groups.
     """
     prepared = open_prepared(path)
-    _check_kind(prepared, like)
+    if prepared.channels != like.channels:
+        what = f"--probe {path} has images with {prepared.channels} channel(s)"
+        raise FovealError("set.preparation", what, expected=f"{like.channels}, as in the pool")
+    if unlike := differing(like.card, prepared.card, but=("size",)):  # images are resized to the network's input
+        warn(f"{like.path} and {path} of --probe were prepared differently ({unlike}): their pictures differ")
     records = prepared.part("train", "val")
     records = records[records["label"].notna()]
     names = owners(records["group"], records["id"])
@@ -73,18 +76,6 @@ def open_probe(path: Path, like: PreparedSet, seed: int, seen: pd.DataFrame) -> 
     return Probe(ImageStore([(prepared, records)]), labels, folds, units, len(prepared.card["classes"]), ordered)
 
 
-def _check_kind(prepared: PreparedSet, like: PreparedSet) -> None:
-    """Refuse a set whose images the encoder cannot take; warn where they were prepared in another way.
-
-    Its size may differ: images are resized to the network's input.
-    """
-    if prepared.channels != like.channels:
-        what = f"--probe {prepared.path} has images with {prepared.channels} channel(s)"
-        raise FovealError("set.preparation", what, expected=f"{like.channels}, as in the pool")
-    if unlike := differing(like.card, prepared.card, but=("size",)):
-        warn(f"{like.path} and {prepared.path} of --probe were prepared differently ({unlike}): their pictures differ")
-
-
 def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
     """A row for each of knn and linear: probe, metric, value, low, high, n, groups."""
     if features.device.type == "mps":  # it has no float64
@@ -103,8 +94,8 @@ def judge(probe: Probe, features: Tensor) -> list[dict[str, Any]]:
                 grades[held_out] = scores.argmax(1).cpu()
         drawn = resampling.graded(score, probe.labels, grades.numpy(), probe.classes)
         entry = resampling.entry(*drawn, len(grades))
-        measured = {key: entry[key] for key in ("value", "low", "high", "n")}
-        rows.append({"probe": name, "metric": score.__name__, **measured, "groups": resampling.groups})
+        row = {"probe": name, "metric": score.__name__} | {key: entry[key] for key in ("value", "low", "high", "n")}
+        rows.append(row | {"groups": resampling.groups})
     return rows
 
 

@@ -2,10 +2,9 @@
 
 Gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983): embed the batch in micro-batches without keeping
 what the backward pass needs, take the loss of all embeddings and its gradient with respect to them, then embed every
-micro-batch again and give each its part of that gradient. This needs the memory of one micro-batch and its views, which
-are made again for the second pass, and a third more time. Without batch statistics the gradient is that of the whole
-batch to the last digits. BatchNorm takes the statistics of a micro-batch instead: a different network, though usually
-as good. Its running statistics change in the second pass only.
+micro-batch again and give each its part of that gradient. This needs the memory of one micro-batch and a third more
+time. The gradient is that of the whole batch, except that BatchNorm takes the statistics of a micro-batch; its running
+statistics change in the second pass only.
 """
 
 from __future__ import annotations

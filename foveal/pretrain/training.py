@@ -17,7 +17,7 @@ from foveal import checkpoint
 from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.distributed import barrier, decided_by_first, from_first_process, mean_over_processes
 from foveal.errors import FovealError
-from foveal.hardware import give_back_memory
+from foveal.hardware import give_back_memory, in_precision
 from foveal.nets.weights import update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
@@ -71,12 +71,12 @@ class Training:
         self.averaged = copy.deepcopy(self.method.encoder).requires_grad_(False) if config.ema else None
         self.kept = self.method.encoder if self.averaged is None else self.averaged
         self.step, self.log_every, self.total_steps = 0, LOG_EVERY[0], config.epochs * feed.steps
-        self.autocast = torch.autocast(feed.device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        self.autocast = in_precision(config.precision, feed.device)
         self.bounds = self.method.bounds(config.batch_size)
         self.every = epochs_between_looks(config.epochs, config.probe_every)
         self.normed = any(isinstance(module, _BatchNorm) for module in self.method.modules())
-        whole = config.micro_batch == "whole"
-        self.statistics_of = config.batch_size if whole else int(config.micro_batch) * feed.world
+        micro = config.micro_batch
+        self.statistics_of = config.batch_size if micro == "whole" else int(micro) * feed.world
         self.saved_at, self.saving = time.perf_counter(), 0.0
 
     def resume(self) -> bool:
@@ -94,12 +94,10 @@ class Training:
 
     def warn_of_statistics(self) -> None:
         """Say where BatchNorm sees other batches than those of the run."""
-        if not self.normed:
-            return
         seen, whole = self.statistics_of, self.config.batch_size
-        if seen != whole:
+        if self.normed and seen != whole:
             warn(f"BatchNorm takes its statistics of {seen} images instead of {whole}, which gives a different network")
-        resumed = self.step and is_first_process()
+        resumed = self.normed and self.step and is_first_process()
         before = read_metrics(self.run.path)[-1].get("statistics_of", seen) if resumed else seen
         if seen != before:
             why = "--micro-batch or the number of processes has changed"

@@ -36,7 +36,7 @@ class Judged:
     def judge(self, grader: Grader, weights: Tensor, epoch: int) -> dict[str, Any]:
         """Grade the images: loss (with class weights [K]), accuracy, kappa, macro F1 and recall for metrics.jsonl.
 
-        Without test-time augmentation: four flips would make an epoch a sixth longer. The readout uses it.
+        Without test-time augmentation: four flips would make an epoch a sixth longer.
         """
         loss = self.task.loss
         grader.eval()
@@ -56,10 +56,9 @@ class Judged:
 def refuse_divergence(loss: float, probabilities: Tensor, part: str, epoch: int) -> None:
     """FovealError if a loss or probabilities [n, K] are not finite."""
     if not math.isfinite(loss) or not probabilities.isfinite().all():
-        raise FovealError(
-            "training.diverged", f"training diverged: the {part} loss of epoch {epoch} is {loss}",
-            fix="start again with another --out and a lower --learning-rate than the one in config.toml",
-        )  # fmt: skip
+        what = f"training diverged: the {part} loss of epoch {epoch} is {loss}"
+        fix = "start again with another --out and a lower --learning-rate than the one in config.toml"
+        raise FovealError("training.diverged", what, fix=fix)
 
 
 def re_estimate_statistics(task: Task, grader: Grader, store: ImageStore) -> None:
@@ -90,10 +89,7 @@ def figure_of(task: Task) -> str:
 
 
 def selection_score(row: dict[str, Any], task: Task) -> tuple[float, float]:
-    """The best epoch has the highest score: its figure, then the lowest validation loss.
-
-    Without a validation part, the score is the epoch number, so the last epoch is the best.
-    """
+    """The best epoch has the highest: its figure, then the lowest validation loss; without validation, the last."""
     if "val_loss" not in row:
         return (float(row["epoch"]), 0.0)
     return (row[f"val_{figure_of(task)}"], -row["val_loss"])

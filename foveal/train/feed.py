@@ -123,8 +123,8 @@ def _rectangle(height: int, width: int, area: float, generator: torch.Generator)
 def drawn_images(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
     """int [n]: the images of an epoch in order. share 0: each image once; share 1: every class equally often.
 
-    In between, the probability of a class is interpolated: (1 - share) times its natural frequency plus share times
-    1 / K (progressively balanced sampling, Kang et al. 2020, section 4.1). Images of a class are equally likely.
+    In between, the probability of a class is interpolated (progressively balanced sampling, Kang et al. 2020, section
+    4.1).
     """
     if share == 0:
         return generator.permutation(len(labels))

@@ -1,7 +1,4 @@
-"""fit: train one grader from its starting weights. The steps follow the same order as pretrain/loop.py.
-
-The validation part chooses the best epoch; without one, the last epoch is kept.
-"""
+"""fit: train one grader from its starting weights. The steps follow the same order as pretrain/loop.py."""
 
 from __future__ import annotations
 
@@ -64,7 +61,11 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
     # Resume
     state: dict[str, Any] = {"epoch": 0, "best": None}
     if run.checkpoint.exists():
-        state = resume(run, built)
+        state = checkpoint.load(run.checkpoint)
+        checkpoint.load_strict(grader, state["grader"], str(run.checkpoint))
+        built.optimiser.load_state_dict(state["optimiser"])
+        if average is not None:
+            checkpoint.load_strict(average, state["average"], str(run.checkpoint))
     # A last batch of a single image is skipped (feed.py).
     steps_per_epoch = math.ceil(len(learned) / config.batch_size) - (len(learned) % config.batch_size == 1)
     total_steps, step = config.epochs * steps_per_epoch, state["epoch"] * steps_per_epoch
@@ -157,10 +158,7 @@ def waited_long_enough(config: TrainConfig, state: dict[str, Any], epoch: int) -
 
 
 def refuse_other_figure(task: Task) -> None:
-    """FovealError for an unfinished run of version 0.1 in --out that chooses its best epoch by another figure.
-
-    Figures of two kinds cannot be compared.
-    """
+    """FovealError for an unfinished run of version 0.1 in --out that chooses its best epoch by another figure."""
     config, file, ours = task.config, task.config.out / "checkpoint.pt", figure_of(task)
     if not file.is_file() or not len(task.prepared.part("val")):
         return
@@ -173,21 +171,8 @@ def refuse_other_figure(task: Task) -> None:
         raise FovealError("run.other_options", what, expected=ours, fix="train again with another --out")
 
 
-def resume(run: Run, built: Built) -> dict[str, Any]:
-    """Load the run's checkpoint into the grader, the optimiser and the average; returns the checkpoint."""
-    state = checkpoint.load(run.checkpoint)
-    checkpoint.load_strict(built.grader, state["grader"], str(run.checkpoint))
-    built.optimiser.load_state_dict(state["optimiser"])
-    if built.average is not None:
-        checkpoint.load_strict(built.average, state["average"], str(run.checkpoint))
-    return state
-
-
 def standardised(task: Task, built: Built, store: ImageStore, judged: Judged | None) -> tuple[Scale, Tensor]:
-    """The scale and the standardised features [n, D] of a frozen encoder; also sets those of `judged`.
-
-    They are the same in every epoch, so they are computed once.
-    """
+    """The scale and the standardised features [n, D] of a frozen encoder; also sets those of `judged`."""
     features = encode(built.grader.encoder, store, task.spec, task.device)
     centre, spread = mean_and_spread(features)
     if judged is not None:

@@ -9,7 +9,7 @@ Pseudo-labels are a table that `foveal pseudolabel` writes:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +36,12 @@ Pseudo = tuple[PreparedSet, pd.DataFrame, np.ndarray]  # set, its records, targe
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """Training images and their targets.
+    """Training images and their targets."""
 
-    parts: prepared sets with the records used from each; graded images come first. labels: int64 [n], the grade, or
-    the most probable grade of a soft pseudo-label. targets: float32 [n, K]. second: int64 [n], labels of the second
-    task, -1 if unknown; None without a second task.
-    """
-
-    parts: Sequence[tuple[PreparedSet, pd.DataFrame]]
-    labels: np.ndarray
-    targets: Tensor
-    second: np.ndarray | None = None
+    parts: Sequence[tuple[PreparedSet, pd.DataFrame]]  # sets and the records used of each; graded images come first
+    labels: np.ndarray  # int64 [n], the grade, or the most probable grade of a soft pseudo-label
+    targets: Tensor  # float32 [n, K]
+    second: np.ndarray | None = None  # int64 [n], labels of a second task, -1 if unknown
     second_classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -57,20 +52,17 @@ class Learned:
         graded = len(self.parts[0][1])
         kept = np.concatenate([np.flatnonzero(chosen), np.arange(graded, len(self))])
         first = (self.parts[0][0], self.parts[0][1][chosen])
-        return Learned(
-            parts=[first, *self.parts[1:]], labels=self.labels[kept], targets=self.targets[torch.from_numpy(kept)],
-            second=None if self.second is None else self.second[kept], second_classes=self.second_classes,
-        )  # fmt: skip
+        second = None if self.second is None else self.second[kept]
+        targets = self.targets[torch.from_numpy(kept)]
+        return replace(self, parts=[first, *self.parts[1:]], labels=self.labels[kept], targets=targets, second=second)
 
 
 def learned_from(
-    prepared: PreparedSet, records: pd.DataFrame, pseudo: Sequence[tuple[PreparedSet, pd.DataFrame, np.ndarray]] = (),
-    second: str | None = None,
-) -> Learned:  # fmt: skip
-    """Combine labelled records with pseudo-labelled images.
+    prepared: PreparedSet, records: pd.DataFrame, pseudo: Sequence[Pseudo] = (), second: str | None = None
+) -> Learned:
+    """Combine labelled records with pseudo-labelled images; FovealError if the labels have fewer than two classes.
 
-    pseudo: (set, records, targets [m, K]). second: a column of columns.csv. FovealError if the labels have fewer than
-    two classes.
+    second: a column of columns.csv.
     """
     if records["label"].nunique() < 2:
         there = f"{counted(len(records), 'labelled training image')} and classes: {records['label'].nunique()}"
@@ -85,10 +77,8 @@ def learned_from(
     codes, names = (None, ()) if second is None else second_labels(prepared, records, second)
     if codes is not None:
         codes = np.concatenate([codes, np.full(len(grades) - len(labels), -1)])
-    return Learned(
-        parts=[(prepared, records), *((pool, chosen) for pool, chosen, _ in pseudo)], labels=grades,
-        targets=torch.cat(targets), second=codes, second_classes=names,
-    )  # fmt: skip
+    parts = [(prepared, records), *((pool, chosen) for pool, chosen, _ in pseudo)]
+    return Learned(parts=parts, labels=grades, targets=torch.cat(targets), second=codes, second_classes=names)
 
 
 def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -104,7 +94,7 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
         expected = f"one of: {', '.join(map(str, values.columns)) or 'no columns'}"
         raise FovealError("option.value", f"--second {column} is not a column of {prepared.path}", expected=expected)
     known = values[column].reindex(records["id"]).fillna("").astype(str)
-    names = tuple(sorted({value for value in values[column].fillna("").astype(str) if value}))
+    names = tuple(sorted({*values[column].fillna("").astype(str)} - {""}))
     if not 2 <= len(names) <= MOST_SECOND:
         what = f"--second {column} has {counted(len(names), 'different value')}"
         raise FovealError("option.value", what, expected=f"2 to {MOST_SECOND}")
@@ -174,10 +164,7 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 def teachers_seen(file: Path | None) -> pd.DataFrame:
-    """What the graders that assigned the pseudo-labels were trained on, with the columns of seen.csv.
-
-    FovealError if seen.csv is not next to the table, because leaks could not be detected.
-    """
+    """What the graders that assigned the pseudo-labels were trained on; FovealError if seen.csv is missing."""
     if file is not None and not (file.parent / "seen.csv").is_file():
         what = f"seen.csv, which lists the images the graders were trained on, is missing next to {file}"
         raise FovealError("file.missing", what, fix="copy it there from the folder of the pseudo-labels")

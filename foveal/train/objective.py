@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foveal.errors import FovealError
+from foveal.hardware import in_precision
 from foveal.losses.grading import importance, to_logits
 from foveal.nets.heads import Grader
 from foveal.train.feed import Batch
@@ -30,20 +31,22 @@ class Objective:
         self.weights = torch.tensor(weights, dtype=torch.float32, device=task.device)
         self.smoothing = {"label_smoothing": task.config.label_smoothing} if task.loss.smooths else {}
         self.second = None if learned.second is None else torch.from_numpy(learned.second).to(task.device)
+        self.autocast = in_precision(task.config.precision, task.device)
 
     def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Add the gradient of a batch; returns its mean cost and probabilities float32 [B, K].
 
-        The batch is processed in parts of --micro-batch images. Each part is weighted by the importance of its images,
-        so that the sum is the gradient of the whole batch.
+        Each part of --micro-batch images is weighted by the importance of its images, so that the sum is the gradient
+        of the whole batch.
         """
         whole = importance(batch.targets, self.weights).sum()
         costs, answers = [], []
         for part in parts_of(len(batch.index), self.task.config.micro_batch):
             targets = batch.targets[part]
-            with torch.autocast(self.task.device.type, torch.bfloat16, enabled=self.task.config.precision == "bf16"):
-                frozen = self.task.config.freeze
-                features = batch.inputs[part] if frozen else self.grader.encoder(batch.inputs[part])
+            with self.autocast:
+                features = batch.inputs[part]
+                if not self.task.config.freeze:
+                    features = self.grader.encoder(features)
                 outputs = self.grader.head(features)
             cost = self.task.loss.cost(outputs, targets, self.weights, **self.smoothing)
             cost = cost * (importance(targets, self.weights).sum() / whole)
@@ -81,13 +84,9 @@ def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
     counts = np.bincount(labels, minlength=classes)
     if (counts == 0).any():
         missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
-        raise FovealError(
-            "label.missing_class", f"class {missing} has no training image, so it has no class weight",
-            fix="merge classes with `foveal prepare --classes`, or use --class-weights none",
-        )  # fmt: skip
-    if how == "effective":
-        weights = (1 - BETA) / (1 - BETA**counts)
-    else:
-        weights = counts.sum() / (classes * counts)
-        weights = np.sqrt(weights) if how == "root" else weights
+        what = f"class {missing} has no training image, so it has no class weight"
+        fix = "merge classes with `foveal prepare --classes`, or use --class-weights none"
+        raise FovealError("label.missing_class", what, fix=fix)
+    balanced = counts.sum() / (classes * counts)
+    weights = {"balanced": balanced, "root": np.sqrt(balanced), "effective": (1 - BETA) / (1 - BETA**counts)}[how]
     return weights * counts.sum() / (weights * counts).sum()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from foveal.augment.recipes import get_recipe
+from foveal.config import check, check_numbers, flag
 from foveal.errors import FovealError
 from foveal.readout.referral import least_sensitivity
 
@@ -129,12 +130,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, lowest in LOWEST.items():
-            check(self, name, getattr(self, name) is None or getattr(self, name) >= lowest, f"{lowest} or more")
-        for name in SHARES:
-            check(self, name, 0 <= getattr(self, name) < 1, "0 or more, and below 1")
-        for name in FACTORS:
-            check(self, name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
+        check_numbers(self, LOWEST, (), SHARES, FACTORS)
         check(self, "data", bool(self.data), "a prepared set")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         least_sensitivity(self.refer_at)
@@ -145,37 +141,17 @@ class TrainConfig:
     def _check_pairs(self) -> None:
         """Refuse options that exclude each other, or that do nothing without another one."""
         changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
-        if self.freeze:
-            probe = "a linear probe computes the features of plain images once, so this option has no effect"
-            self._refuse(changed & {*FINE_TUNE_ONLY}, "--freeze", probe)
-        if self.folds:
-            self._refuse(changed & {"patience"}, "--folds", "held-out images must not choose the epoch")
-        if self.second:
-            self._refuse(changed & {"mixup", "cutmix"}, "--second", "the second label of a mixed image is unknown")
-        if self.loss not in SMOOTHED:
-            self._refuse(changed & {"label_smoothing"}, f"--loss {self.loss}", "it needs a softmax loss")
-        if self.init == "random":
-            self._refuse(changed & {"freeze_stages"}, "--init random", "it would freeze random weights")
-            self._refuse(changed & {"random_stem"}, "--init random", "all weights are random")
-        if self.random_stem:
-            self._refuse(changed & {"freeze", "freeze_stages"}, "--random-stem", "it would freeze random weights")
-        for name, schedule in (("decay", "steps"), ("final_rate", "cosine")):
-            if self.schedule != schedule:
-                why = f"it only affects --schedule {schedule}"
-                self._refuse(changed & {name}, f"--schedule {self.schedule}", why)
-
-    def _refuse(self, names: set[str], other: str, why: str) -> None:
-        for name in sorted(names):
-            what = f"{flag(name)} {getattr(self, name)} cannot be combined with {other}: {why}"
-            raise FovealError("option.conflict", what, fix="leave one of them out")
-
-
-def check(config: object, name: str, fits: bool, expected: str) -> None:
-    """FovealError unless the option `name` of the config fits."""
-    if not fits:
-        raise FovealError("option.value", f"{flag(name)} is {getattr(config, name)}", expected=expected)
-
-
-def flag(name: str) -> str:
-    """`--batch-size` of `batch_size`."""
-    return f"--{name.replace('_', '-')}"
+        loss, schedule, random = f"--loss {self.loss}", f"--schedule {self.schedule}", self.init == "random"
+        for given, other, names, why in (
+            (self.freeze, "--freeze", FINE_TUNE_ONLY, "a linear probe computes the features of plain images once"),
+            (self.folds, "--folds", ("patience",), "held-out images must not choose the epoch"),
+            (self.second, "--second", ("mixup", "cutmix"), "the second label of a mixed image is unknown"),
+            (self.loss not in SMOOTHED, loss, ("label_smoothing",), "it needs a softmax loss"),
+            (random, "--init random", ("freeze_stages", "random_stem"), "all weights are random"),
+            (self.random_stem, "--random-stem", ("freeze", "freeze_stages"), "it would freeze random weights"),
+            (self.schedule != "steps", schedule, ("decay",), "it only affects --schedule steps"),
+            (self.schedule != "cosine", schedule, ("final_rate",), "it only affects --schedule cosine"),
+        ):
+            for name in sorted(changed & {*names} if given else ()):
+                what = f"{flag(name)} {getattr(self, name)} cannot be combined with {other}: {why}"
+                raise FovealError("option.conflict", what, fix="leave one of them out")

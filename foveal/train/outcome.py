@@ -4,8 +4,7 @@
     RUN/errors/epoch-007-val.csv    id, true, given, probability of the given grade, worst first; -train likewise
     RUN/misgraded.csv               the same for the best epoch; RUN/misgraded/NN.jpg shows the worst images
 
-Training images were graded in their random views of that epoch; with mixup or CutMix they are not listed. The val part
-of a fold is its held-out images, graded only after its last epoch.
+Training images were graded in their random views of that epoch; with mixup or CutMix they are not listed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from foveal.predict.predictor import Predictor
 from foveal.readout.calibration import COLDEST, HOTTEST
 from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.readout.readout import LEAST_IMAGES, Readout, ReadoutOptions, crossed, fit_readout, write_readout
-from foveal.readout.referral import Referral, labelled_oedema, least_sensitivity, predicted_oedema, score
+from foveal.readout.referral import labelled_oedema, least_sensitivity, predicted_oedema, score
 from foveal.readout.scales import referable_from
 from foveal.runs import Run, read_model
 from foveal.sets.corrections import FILE as CORRECTIONS
@@ -102,10 +101,12 @@ def keep_likeness(
 ) -> None:
     """Write RUN/likeness.npz: what the training photographs look like, with limits from `held`, the validation part.
 
-    Every second training photograph takes the place of a validation part that is too small; nothing is written where
-    there are too few of these as well.
+    Every second training photograph takes the place of a validation part that is too small, if there are enough.
     """
-    trained, held = (records.iloc[_spread(len(records))] for records in (trained, held))
+    trained, held = (
+        records.iloc[np.linspace(0, len(records) - 1, min(len(records), MOST_IMAGES)).astype(int)]
+        for records in (trained, held)
+    )
     if len(held) < LEAST_HELD:
         trained, held = trained.iloc[::2], trained.iloc[1::2]
     if len(held) < LEAST_HELD:
@@ -119,12 +120,7 @@ def keep_likeness(
         texture = joined(answers).texture
         assert texture is not None
         found += [np.concatenate(looks), texture]
-    write_likeness(run.path, fit_likeness(found[0], found[1], found[2], found[3], side))
-
-
-def _spread(count: int) -> np.ndarray:
-    """At most `MOST_IMAGES` of 0..count-1, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, MOST_IMAGES)).astype(int)
+    write_likeness(run.path, fit_likeness(*found, side))
 
 
 def write_predictions(
@@ -134,8 +130,7 @@ def write_predictions(
     """Fit the readout on the validation images, and write predictions.csv for all images in `judged`.
 
     raw: probabilities [n, K] before the readout. parts: int [validation images]; each part gets a readout that was
-    fitted on the other parts. extra: further columns of the table. predictions.csv is written last, so a run that has
-    it is complete.
+    fitted on the other parts. extra: further columns. predictions.csv is written last: a run that has it is complete.
     """
     config, classes = task.config, task.prepared.classes
     options = ReadoutOptions(
@@ -162,7 +157,9 @@ def write_predictions(
         scores = score(probabilities, lowest, None if extra is None else predicted_oedema(extra))
         referral = fit_referral(scores[val], positive[val], groups, least, lowest)
         readout = replace(readout, referral=referral)
-        _say_referral(referral)
+        found = {name: percent_with_interval(getattr(referral, name)) for name in ("sensitivity", "specificity")}
+        say(f"refers where the probability of referable disease is at least {referral.threshold:.3f}; on the "
+            f"validation images: {', '.join(' '.join(each) for each in found.items())}")  # fmt: skip
     if readout.images or readout.referral:
         write_readout(run.path, readout)
         write_json(run.path / "model.json", read_model(run.path) | {"readout": True})
@@ -181,20 +178,13 @@ def write_predictions(
     write_table(run.path / FILE, table)
 
 
-def _say_referral(referral: Referral) -> None:
-    found = {name: percent_with_interval(getattr(referral, name)) for name in ("sensitivity", "specificity")}
-    say(f"refers where the probability of referable disease is at least {referral.threshold:.3f}; on the validation "
-        f"images: sensitivity {found['sensitivity']}, specificity {found['specificity']}")  # fmt: skip
-
-
 def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
     what = f"temperature {readout.temperature:.2f}" if readout.steps is None else "calibration in steps"
     cutoffs = ", ".join(f"{cut:.2f}" for cut in readout.cutoffs or ())
     say(f"{what}{', cutoffs ' if cutoffs else ''}{cutoffs}, fitted on {readout.images} validation images")
     if parts < 2:
-        what = "calibration is evaluated on the images it was fitted on, and looks better than it is"
-        fix = "prepare the set with a larger --val, or with group information"
-        warn(f"all validation images belong to one group, so {what}: {fix}")
+        what = "all validation images belong to one group, so calibration looks better than it is"
+        warn(f"{what}: prepare the set with a larger --val, or with group information")
     if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
         warn("the temperature reached its limit: the probabilities of this grader are not informative")
     always = [name for name, limit in zip(classes, readout.limits or (), strict=False) if limit == 0]
@@ -241,10 +231,7 @@ def write_held_out(run: Path, epoch: int, classes: list[str]) -> None:
 
 
 def write_misgraded(run: Path, prepared: PreparedSet, table: pd.DataFrame) -> None:
-    """Write RUN/misgraded.csv from a table of predictions, and pictures of the worst test images.
-
-    Without a test part, the pictures show the worst of all images.
-    """
+    """Write RUN/misgraded.csv from a table of predictions, and pictures of the worst (test) images."""
     rows = table.to_dict("records")
     wrong = worst_first(table.assign(probability=[row[f"p{row['grade']}"] for row in rows]), "label", "grade")
     shown = wrong[wrong["split"] == "test"] if (table["split"] == "test").any() else wrong[wrong["split"] != HELD_OUT]

@@ -12,16 +12,9 @@ from torch import Tensor, nn
 from foveal.augment.views import NetworkInput
 from foveal.console import say, warn
 from foveal.errors import FovealError
-from foveal.hardware import bf16_support, free_on
+from foveal.hardware import bf16_support, free_on, in_precision
 from foveal.losses.grading import LOSSES, GradingLoss
-from foveal.nets.encoder import (
-    create_encoder,
-    feature_size,
-    freeze,
-    freeze_stages,
-    learning_rate_scales,
-    takes_any_size,
-)
+from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales, takes_any_size
 from foveal.nets.heads import Grader
 from foveal.nets.layers import statistics_layers
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
@@ -40,18 +33,15 @@ Scale = tuple[Tensor, Tensor]  # mean and spread [D] of the features of a frozen
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """config: without `auto`. features: the encoder's number of features. weights: where it starts.
+    """What is to be trained, on what, and from where."""
 
-    prepared: without the sources held out, whose labelled records are `abroad`.
-    """
-
-    config: TrainConfig
-    prepared: PreparedSet
+    config: TrainConfig  # without `auto`
+    prepared: PreparedSet  # without the sources held out
     spec: NetworkInput
-    features: int
+    features: int  # of the encoder
     device: torch.device
     weights: Origin
-    abroad: pd.DataFrame | None = None
+    abroad: pd.DataFrame | None = None  # labelled records of the sources held out
 
     def with_abroad(self, records: pd.DataFrame) -> pd.DataFrame:
         """These records and, after them, those of the sources held out, which are graded once, at the end."""
@@ -75,21 +65,15 @@ class Task:
 
 
 def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> Task:
-    """Resolve the options and load the starting weights once; FovealError if anything does not fit.
-
-    Nothing is written, so a wrong option leaves no folder behind.
-    """
+    """Resolve the options and load the starting weights once; FovealError if anything does not fit."""
     start = start_from(config.init, config.encoder, config.image_size, prepared)
     config = resolved(config, prepared, start, device)
     encoder = create_encoder(config.encoder, prepared.channels, config.image_size)
-    if config.freeze_stages:
-        freeze_stages(encoder, config.freeze_stages)
-    loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
+    freeze_stages(encoder, config.freeze_stages)
+    weights = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     check_memory(config, encoder, prepared.channels, device)
-    return Task(
-        config=config, prepared=prepared, spec=start.spec, features=feature_size(encoder), device=device,
-        weights=loaded,
-    )  # fmt: skip
+    features = feature_size(encoder)
+    return Task(config=config, prepared=prepared, spec=start.spec, features=features, device=device, weights=weights)
 
 
 def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device: torch.device) -> None:
@@ -99,7 +83,7 @@ def check_memory(config: TrainConfig, encoder: nn.Module, channels: int, device:
     free = free_on(device)
     images = min(config.batch_size, config.micro_batch or config.batch_size)
     pixels = torch.zeros(2, channels, config.image_size, config.image_size)
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
+    autocast = in_precision(config.precision, torch.device("cpu"))
     each = PEAK * kept_bytes(encoder.train(), (pixels.to(memory_format=torch.channels_last),), autocast)
     room = max(0, free - bytes_of_learning(encoder))
     if images * each <= room:
@@ -120,21 +104,21 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
         what = f"--grow-from {config.grow_from} cannot be combined with {config.encoder} and --image-size {size}"
         expected = "a smaller size than --image-size, and an encoder that takes any size"
         raise FovealError("option.conflict", what, expected=expected)
-    if config.precision == "auto":
-        config = replace(config, precision="bf16" if bf16_support(device) == "matrix" else "fp32")
+    fundus, random = prepared.card["fundus"], config.init == "random"
     if config.learning_rate is None:
-        config = replace(config, learning_rate=NEW_RATE if config.freeze or config.init == "random" else TUNE_RATE)
-    if config.views == "auto" and not config.freeze:
-        other = "digits" if prepared.channels == 1 else "plain"
-        config = replace(config, views="mild" if prepared.card["fundus"] else other)
-    if config.tta == "auto":
+        config = replace(config, learning_rate=NEW_RATE if config.freeze or random else TUNE_RATE)
+    other = "digits" if prepared.channels == 1 else "plain"
+    small = (config.micro_batch or config.batch_size) < SMALL_BATCH
+    values = {
+        "precision": "bf16" if bf16_support(device) == "matrix" else "fp32",
         # The mirror image of a retina is a retina; that of a digit is not a digit.
-        config = replace(config, tta="flips" if prepared.card["fundus"] else "none")
-    if config.batch_norm == "auto" and not config.freeze:
-        small = (config.micro_batch or config.batch_size) < SMALL_BATCH
+        "tta": "flips" if fundus else "none",
+    }
+    if not config.freeze:
+        values["views"] = "mild" if fundus else other
         # Running statistics lag behind the weights, which makes a grader much worse in short runs.
-        config = replace(config, batch_norm="freeze" if small and config.init != "random" else "re-estimate")
-    return config
+        values["batch_norm"] = "freeze" if small and not random else "re-estimate"
+    return replace(config, **{name: value for name, value in values.items() if getattr(config, name) == "auto"})
 
 
 def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
@@ -145,12 +129,12 @@ def _with_loss(config: TrainConfig, prepared: PreparedSet) -> TrainConfig:
     if loss.ordered and not graded:
         what = f"--loss {name} needs ordered grades, but the classes of {prepared.path} have no order"
         raise FovealError("option.conflict", what, fix="leave out --loss")
-    weights, cutoffs = config.class_weights, config.cutoffs
+    weights, cutoffs, most_probable = config.class_weights, config.cutoffs, loss.decision == "most_probable"
     if weights == "auto":
         weights = "none" if loss.ordered or config.sampling != "natural" else "balanced"
     if cutoffs == "auto":
-        cutoffs = "fixed" if loss.decision == "most_probable" else "fitted"
-    if cutoffs == "fitted" and loss.decision == "most_probable":
+        cutoffs = "fixed" if most_probable else "fitted"
+    if cutoffs == "fitted" and most_probable:
         what = f"--cutoffs fitted has no effect with --loss {name}, which chooses the most probable class"
         raise FovealError("option.conflict", what, fix="leave out --cutoffs")
     if config.sampling != "natural" and weights != "none":
@@ -227,9 +211,9 @@ def build(task: Task, learned: Learned) -> Built:
     loaded = load_encoder_weights(encoder, config.encoder, config.init, random_stem=config.random_stem)
     grader = Grader(encoder, task.features, len(prepared.classes), task.loss.form, len(learned.second_classes))
     grader.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    still: list[nn.Module] = freeze_stages(encoder, config.freeze_stages) if config.freeze_stages else []
+    still = freeze_stages(encoder, config.freeze_stages)
     if config.freeze:
-        freeze(encoder)
+        encoder.requires_grad_(False).eval()
     if config.batch_norm == "freeze":
         still = [*still, *statistics_layers(encoder)]
     scales = learning_rate_scales(encoder, config.layer_decay, "encoder.") if config.layer_decay < 1 else None

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from foveal.config import check
 from foveal.console import hushed, say, show_table
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
@@ -54,9 +55,8 @@ def train(config: TrainConfig) -> Path:
     records = prepared.part("train", "val") if config.folds else prepared.part("train")
     pseudo = read_pseudo(config.pseudo_labels, prepared) if config.pseudo_labels else []
     learned = learned_from(prepared, records, pseudo, config.second)
-    if config.batch_size > len(learned):
-        expected = f"at most {len(learned)}, the training images"
-        raise FovealError("option.value", f"--batch-size is {config.batch_size}", expected=expected)
+    fits = config.batch_size <= len(learned)
+    check(config, "batch_size", fits, f"at most {len(learned)}, the training images")
     if config.patience and not len(prepared.part("val")):
         what = f"--patience {config.patience} needs validation images, but there are none"
         raise FovealError("option.conflict", what, fix="leave out --patience")
@@ -90,10 +90,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, before: pd.DataFrame) -> None:
-    """FovealError if images used for evaluation were seen before or are among the training images.
-
-    before: seen.csv of the starting weights and of the graders that assigned pseudo-labels.
-    """
+    """FovealError if images used for evaluation are in `before`, seen already, or among the training images."""
     judged = ("train", "val", "test") if config.folds else ("val", "test")
     teachers = [config.init] if config.init not in ("random", "imagenet") else []
     teachers += ["the graders that assigned the pseudo-labels"] if config.pseudo_labels else []
@@ -108,10 +105,7 @@ def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, be
 def check_abroad(
     config: TrainConfig, whole: PreparedSet, abroad: pd.DataFrame, learned: Learned, before: pd.DataFrame
 ) -> None:
-    """FovealError if images of the sources held out, copies of them or their patients would shape the grader.
-
-    whole: the set with all sources. abroad: the labelled records of those held out. before: as in `check_leaks`.
-    """
+    """FovealError if images of the sources held out (`abroad`), copies of them or their patients shape the grader."""
     for pool, records in learned.parts[1:]:
         known = records["source"].isin(config.hold_out)
         if known.any():
@@ -124,10 +118,7 @@ def check_abroad(
 
 
 def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
-    """int [n]: the fold that holds out each image. Groups stay whole; classes are spread evenly over the folds.
-
-    FovealError if there are fewer groups than folds.
-    """
+    """int [n]: the fold that holds out each image, with whole groups; FovealError if there are fewer groups."""
     labels, groups = records["label"].to_numpy(np.int64), records["group"].to_numpy()
     count = int(group_codes(groups).max()) + 1
     if count < folds:
@@ -136,7 +127,7 @@ def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 
 
 def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, hashes: dict[str, str]) -> None:
-    """Train a grader for each fold in RUN/fold1 …, resuming each, then combine them. before, hashes: see `train`.
+    """Train a grader for each fold in RUN/fold1 …, resuming each, then combine them.
 
     Each fold keeps its last epoch, because the held-out images must not choose the best one.
     """
@@ -167,11 +158,10 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
 
 
 def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray) -> None:
-    """Write RUN's model.json, readout, folds.csv and predictions.
+    """Write RUN's model.json, readout, folds.csv and predictions: held-out ones, and of test images the ensemble's.
 
-    Training and validation images get their held-out predictions, test images those of the ensemble. The readout is
-    fitted on single graders but also applied to their mean, which is slightly less confident, so prediction sets of
-    the ensemble are slightly too large rather than too small.
+    The readout is fitted on single graders. Their mean is slightly less confident, so prediction sets of the ensemble
+    are slightly too large rather than too small.
     """
     names = [f"fold{number + 1}" for number in range(task.config.folds)]
     tables = [read_predictions(run.path / name / FILE) for name in names]
@@ -194,7 +184,7 @@ def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray)
 
 
 def show_folds(table: pd.DataFrame, classes: int) -> None:
-    """Print accuracy and kappa of each fold after the readout, to show how much they vary with the choice of images."""
+    """Print accuracy and kappa of each fold after the readout."""
     rows = []
     for name, part in table[table["split"] == "val"].groupby("fold"):
         figures = summarise("val", part["label"].to_numpy(np.int64), part["grade"].to_numpy(np.int64), classes)

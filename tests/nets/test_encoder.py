@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from foveal.nets.encoder import create_encoder, feature_size, freeze, freeze_stages, normalisation_of
+from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, normalisation_of
 from foveal.nets.heads import Grader, ProjectionHead
 
 ENCODERS = [
@@ -57,15 +57,6 @@ def test_stages_that_leave_nothing_to_learn_are_refused(refuses, count):
 def test_networks_without_stages_are_refused(refuses):
     with refuses("option.conflict", "--freeze-stages", "--layer-decay", "Linear"):
         freeze_stages(torch.nn.Linear(2, 2), 1)
-
-
-def test_a_frozen_encoder_stands_still():
-    encoder = create_encoder("test_resnet", 3, 32)
-    freeze(encoder)
-    before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    encoder(torch.randn(4, 3, 32, 32))
-    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
 def test_normalisation_is_that_of_the_encoder():
