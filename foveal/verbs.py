@@ -31,7 +31,7 @@ VERBS = {
     "inspect": ("inspect.inspect", "inspect.inspect", "show what prepared sets contain, and what could mislead"),
     "cluster": ("cluster.cluster", "cluster.cluster", "find images that look alike, and see whether labels agree"),
     "correct": ("sets.correct", "sets.correct", "record a second opinion on a grade, stored beside the set"),
-    "weights": ("nets.identify", "nets.identify", "tell what a file of weights is, and which encoder it fits"),
+    "weights": ("nets.weights", "nets.weights", "tell what a file of weights is, and which encoder it fits"),
     "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
     "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
     "train": ("train.train", "train.options", "train a grader: fine-tune, or a linear probe with --freeze"),

@@ -79,7 +79,7 @@ def _chance(batch: int, probability: float, generator: Generator) -> ndarray:
 
 
 def _draw_cutout(recipe: Recipe, batch: int, view: int, generator: Generator) -> ndarray:
-    """[B, 4], in whole pixels. The centre may be anywhere in the view, so a rectangle may be cut off at its edge."""
+    """[B, 4], in whole pixels; the centre may be anywhere in the view."""
     half = uniform((batch, 2), *recipe.cutout_side, generator) * view / 2
     half = half * _chance(batch, recipe.cutout_probability, generator)
     middle = uniform((batch, 2), 0, view, generator)
@@ -163,8 +163,7 @@ def _choose(recipe: Recipe, candidates: ndarray, angle: ndarray, source: int) ->
         score *= _disc_share(candidates, angle, source).clip(max=recipe.disc)
     each, place = np.arange(len(score)), score.argmax(1)  # the first of equal scores
     whole = np.array([0.0, 0.0, source, source])[:, None]
-    left, top, width, height = np.where(score[each, place] > 0, candidates[:, each, place], whole)
-    return left, top, width, height
+    return tuple(np.where(score[each, place] > 0, candidates[:, each, place], whole))
 
 
 def _disc_share(candidates: ndarray, angle: ndarray, source: int) -> ndarray:
@@ -217,10 +216,9 @@ class ViewTable:
 def column(values: Tensor, name: str) -> Tensor:
     """[B, n]: some columns of the table, without a copy.
 
-    warp (6), and box (4): left, top, right, bottom of the pixel centres that may be read, in source pixels.
-    level (2): side of the shrunken copy to read, and the row of the atlas where it starts.
-    colour (18), light (3): gain = 1 + a x + b y + c (x^2 + y^2 - 2/3) over -1..1; detail (1): side of the reduced view
-    in pixels, 0 = none; sigma (1); solarise (1): 0 or 1; quality (1): of the JPEG, 0 = none.
+    box (4): left, top, right, bottom of the pixel centres that may be read, in source pixels. level (2): side of the
+    shrunken copy to read, and the row of the atlas where it starts. light (3): gain = 1 + a x + b y + c (x^2 + y^2 -
+    2/3) over -1..1. detail (1): side of the reduced view in pixels, 0 = none. quality (1): of the JPEG, 0 = none.
     cutout (4): left, top, right, bottom in view pixels, right and bottom excluded.
     """
     return values[:, STARTS[name] : STARTS[name] + WIDTHS[name]]

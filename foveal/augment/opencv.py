@@ -63,8 +63,7 @@ def apply_normalised(
 ) -> ndarray:
     """Like `apply`, but returns float32 (view / 255 - mean) / std, not rounded; faster here, in the CPU cache."""
     views = np.empty((len(images), view_size, view_size, images.shape[3]), np.float32)
-    scale, offset = 1 / (255 * np.array(std)), -np.array(mean) / np.array(std)
-    matrix = np.column_stack([np.diag(scale), offset])
+    matrix = np.column_stack([np.diag(1 / (255 * np.array(std))), -np.array(mean) / np.array(std)])
     _in_threads(images, table, views, lambda view, out: cv2.transform(view, matrix, dst=out))
     return views
 
@@ -72,7 +71,6 @@ def apply_normalised(
 def _in_threads(
     images: ndarray, table: ViewTable, views: ndarray, write: Callable[[ndarray, ndarray], ndarray]
 ) -> None:
-    """Create every view and `write` it into `views`."""
     rows = _rows(table, images.shape[1])
 
     def run(start: int, stop: int) -> None:
@@ -88,7 +86,6 @@ def _in_threads(
 
 
 def _rows(table: ViewTable, source: int) -> list[_Row]:
-    """The rows of the table, computed for the whole batch at once."""
     values = table.values.double()
     part = {name: column(values, name) for name in ("box", "light", "detail", "sigma", "solarise", "quality", "cutout")}
     warp, sides = table.warp.double(), column(values, "level")[:, 0]
@@ -158,9 +155,7 @@ def _recolour(view: ndarray, colour: ndarray) -> ndarray:
 
 
 def _light(view: ndarray, light: ndarray) -> ndarray:
-    """Gain 1 + a x + b y + c (x^2 + y^2 - 2/3), x and y from -1 to 1 over the view's pixels."""
-    size = view.shape[0]
-    a, b, c = light
+    (a, b, c), size = light, view.shape[0]
     line = (2 * np.arange(size) + 1) / size - 1
     bow = c * (line**2 - 1 / 3)
     across, down = (1 + a * line + bow).astype(np.float32), (b * line + bow).astype(np.float32)
@@ -169,7 +164,6 @@ def _light(view: ndarray, light: ndarray) -> ndarray:
 
 
 def _jpeg(view: ndarray, quality: int) -> ndarray:
-    """The uint8 view after JPEG compression."""
     bgr = view if view.ndim == 2 else cv2.cvtColor(view, cv2.COLOR_RGB2BGR)
     code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)

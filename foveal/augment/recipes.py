@@ -9,14 +9,10 @@ from dataclasses import dataclass, replace
 
 from foveal.errors import FovealError
 
-PROBABILITIES = (
-    "crop_probability", "flip", "flip_vertical", "colour_probability", "grey", "light_probability",
-    "detail_probability", "blur_probability", "solarise", "jpeg_probability", "cutout_probability", "disc",
-)  # fmt: skip
-RANGES = {
-    "crop_area": (0, 1), "detail": (0, 1), "blur_sigma": (0, 0.25), "jpeg_quality": (1, 100), "cutout_side": (0, 1),
+LIMITS = {  # lowest and highest value, where they are not 0 and 1
+    "crop_area": (1e-6, 1), "crop_aspect": (1e-6, 1e6), "detail": (1e-6, 1), "blur_sigma": (0, 0.25), "hue": (0, 0.5),
+    "jpeg_quality": (1, 100), "rotation": (0, 180), "tilt": (0, 0.5), "vignette": (0, 0.5),
 }  # fmt: skip
-STRENGTHS = {"rotation": 180, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "tilt": 0.5, "vignette": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +47,15 @@ class Recipe:
     edge: str = "repeat"  # pixels outside the image: "repeat" its edge, or "black"
 
     def __post_init__(self) -> None:
-        for name in PROBABILITIES:
-            self._check(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
-        for name, largest in STRENGTHS.items():
-            self._check(name, 0 <= getattr(self, name) <= largest, f"a number from 0 to {largest}")
-        for name, (lowest, highest) in RANGES.items():
-            low, high = getattr(self, name)
-            self._check(name, lowest <= low <= high <= highest, f"(low, high) within {lowest} to {highest}")
-        self._check("crop_area", self.crop_area[0] > 0, "(low, high), both above 0")
-        self._check("detail", self.detail[0] > 0, "(low, high), both above 0")
-        self._check("crop_aspect", 0 < self.crop_aspect[0] <= self.crop_aspect[1], "(low, high), both above 0")
-        self._check("edge", self.edge in ("repeat", "black"), "repeat or black")
-
-    def _check(self, name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise FovealError("option.value", f"the recipe has {name}={getattr(self, name)!r}", expected=expected)
+        for name, value in vars(self).items():
+            lowest, highest = LIMITS.get(name, (0, 1))
+            if name == "edge":
+                fits, expected = value in ("repeat", "black"), "repeat or black"
+            else:
+                low, high = value if isinstance(value, tuple) else (value, value)
+                fits, expected = lowest <= low <= high <= highest, f"{lowest:g} to {highest:g}"
+            if not fits:
+                raise FovealError("option.value", f"the recipe has {name}={value!r}", expected=expected)
 
 
 SIMCLR = Recipe(

@@ -1,7 +1,6 @@
 """Apply a table of views on any torch device: the whole batch at once, without waiting for the device.
 
-The stages that run depend only on the plan of the table, not on its values. Shapes are fixed and no Python branch
-depends on a tensor, so `torch.compile(render, fullgraph=True)` gives a single graph.
+Shapes are fixed and no branch depends on a tensor, so `torch.compile(render, fullgraph=True)` gives a single graph.
 """
 
 from __future__ import annotations

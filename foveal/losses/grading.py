@@ -26,7 +26,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def importance(targets: Tensor, weights: Tensor) -> Tensor:
-    """The weight of each image, [B]: the weight of its class, or the weighted mean for a mixture."""
+    """The weight of each image, [B]: of its class, or the weighted mean for a mixture."""
     return targets @ weights
 
 
@@ -104,10 +104,9 @@ def coral(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def cumulative_logits(outputs: Tensor) -> Tensor:
-    """Log-probabilities [B, K] of the classes from log-odds [B, K - 1] of being above 0, 1, …
+    """Log-probabilities [B, K] of the classes from log-odds [B, K - 1] of being above 0, 1, …, in any order.
 
-    P(y = k) = s(o_{k-1}) - s(o_k), computed as s(a) s(-b) (1 - e^(b - a)) to keep precision if both are near 1. Cuts
-    may be in the wrong order early in training, so they are sorted.
+    P(y = k) = s(o_{k-1}) - s(o_k), computed as s(a) s(-b) (1 - e^(b - a)) to keep precision if both are near 1.
     """
     outputs = at_least_float32(outputs).sort(dim=1, descending=True).values
     gap = (outputs[:, :-1] - outputs[:, 1:]).clamp_min(LEAST_GAP)

@@ -66,16 +66,14 @@ def decoupled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """The decoupled loss of two views, [n, D] each: a scalar, which may be negative; for small batches.
 
     NT-Xent without the positive in the denominator, so an easy positive does not weaken the gradient of the negatives
-    (Yeh et al. 2022, https://arxiv.org/abs/2110.06848, equation 6). Several processes: see `ntxent`. FovealError if the
-    temperature is not positive, or for a single image, which has no negatives.
+    (Yeh et al. 2022, https://arxiv.org/abs/2110.06848, equation 6). FovealError as `ntxent`, and for a single image.
     """
     _check_temperature(temperature)
     with torch.autocast(z1.device.type, enabled=False):
         own = torch.cat([unit(z1), unit(z2)])
         everyone = gather(own)
         if len(everyone) < 4:
-            what = "with --batch-size 1 the decoupled loss has no negatives"
-            raise FovealError("option.value", what, expected="2 or more")
+            raise FovealError("option.value", "--batch-size is 1, without negatives", expected="2 or more")
         rows, partner = _places(len(z1), len(everyone), own.device)
         columns = torch.arange(len(everyone), device=own.device)
         logits = (own / temperature) @ everyone.T
@@ -87,8 +85,8 @@ def decoupled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 def infonce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """InfoNCE of queries and keys [n, D], a scalar, as in MoCo v3 (Chen, Xie & He 2021, equation 1).
 
-    loss = mean over all N queries i of -log( exp(q_i.k_i / t) / sum over j of exp(q_i.k_j / t) ), unit vectors: the
-    negatives are from one view only. Keys are collected from all processes and get no gradient.
+    loss = mean over all N queries i of -log( exp(q_i.k_i / t) / sum over j of exp(q_i.k_j / t) ), unit vectors. Keys
+    are collected from all processes and get no gradient.
     """
     _check_temperature(temperature)
     with torch.autocast(queries.device.type, enabled=False):
@@ -135,9 +133,8 @@ def group_bounds(identity: Tensor, temperature: float, same_group: SameGroup) ->
     """(a lower bound, the loss of equal vectors) for same_group `mask` or `positive`, scalars.
 
     identity: int64 [n] of a batch. An anchor has s = 2 (N - images of its group) negatives. With `mask`, the bound is
-    log(1 + s exp(-2 / t)), which may not be reachable; equal vectors give log(1 + s). With `positive`, the loss is the
-    mean over the anchor's p positives; at best all of them equal the anchor and its negatives are opposite (Jensen):
-    log(p + s exp(-2 / t)), reachable only with two groups. Equal vectors give log(2N - 1). Processes: see `ntxent`.
+    log(1 + s exp(-2 / t)), and equal vectors give log(1 + s). With `positive`, at best all p positives equal the anchor
+    and its negatives are opposite (Jensen): log(p + s exp(-2 / t)); equal vectors give log(2N - 1).
     """
     groups = gather(identity).sort().values
     own = torch.searchsorted(groups, identity, right=True) - torch.searchsorted(groups, identity)

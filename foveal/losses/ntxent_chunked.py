@@ -1,8 +1,7 @@
 """NT-Xent without the full matrix of logits: exact values and gradients from tiles of chunk x chunk logits.
 
-Legend: A own vectors (anchors), M vectors of all processes, D dimensions; memory is O((A + M) D + chunk^2) instead of
-O(A M). The log-sum-exp of a row is accumulated over tiles, and the backward pass recomputes each tile, as in Inf-CL
-(Cheng et al. 2024, arXiv 2410.17243) and flash attention. All vectors are unit vectors.
+Legend: A own unit vectors (anchors), M of all processes, D dimensions. The log-sum-exp of a row is accumulated over
+tiles, which the backward pass recomputes, as in Inf-CL (Cheng et al. 2024, arXiv 2410.17243).
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ from torch import Tensor
 
 
 def excluded(rows: Tensor, columns: Tensor, partner: Tensor, same: Tensor | None) -> Tensor:
-    """bool [A, M]: vectors outside an anchor's denominator: itself, and its group except for its own positive.
+    """bool [A, M]: vectors outside an anchor's denominator: itself, and its group (`same`) but for its own positive.
 
-    rows, partner: int64 [A], and columns: int64 [M], are indices among all vectors. same: bool [A, M], whether both are
-    in the same group, or None.
+    rows, partner: int64 [A], and columns: int64 [M], are indices among all vectors.
     """
     itself = rows[:, None] == columns
     return itself if same is None else itself | (same & (partner[:, None] != columns))
@@ -27,10 +25,7 @@ def excluded(rows: Tensor, columns: Tensor, partner: Tensor, same: Tensor | None
 def logsumexp_of_others(
     own: Tensor, everyone: Tensor, rows: Tensor, partner: Tensor, groups: Tensor | None, temperature: float, chunk: int
 ) -> Tensor:
-    """log of the sum of exp(a.b / t) over all b that are not `excluded`: [A, D], [M, D] -> [A].
-
-    groups int64 [M]: vectors of the anchor's own group are excluded as well; None excludes only the anchor.
-    """
+    """log of the sum of exp(a.b / t) over all b that are not `excluded`: [A, D], [M, D] -> [A]; groups: int64 [M]."""
     sums: Tensor = _LogSumExp.apply(own, everyone, rows, partner, groups, temperature, chunk)
     return sums
 

@@ -13,7 +13,7 @@ def cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """BYOL's loss of predictions [n, D] and targets [n, D], a scalar from 0 to 4; the target gets no gradient.
 
     The mean of || q / |q| - z / |z| ||^2 = 2 - 2 cos(q, z) (Grill et al. 2020, equation 2); SimSiam's -cos (Chen & He
-    2021, equation 1) is half of this minus 1. A loss of 0 can mean perfect predictions or a collapse.
+    2021, equation 1) is half of this minus 1.
     """
     with torch.autocast(prediction.device.type, enabled=False):
         return 2 - 2 * (unit(prediction) * unit(target.detach())).sum(1).mean()

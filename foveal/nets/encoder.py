@@ -1,13 +1,13 @@
 """Encoders: any timm network by its name, or one of Foveal's three small networks; features [B, D].
 
-The first stages can be frozen or learn more slowly. timm defines the stages of its networks; stage 0 is the stem.
-Foveal's own networks have one stage per layer.
+The first stages can be frozen or learn more slowly; stage 0 is the stem.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+from contextlib import suppress
 from typing import Any
 
 import timm
@@ -60,15 +60,11 @@ class StridedConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, s, s] -> [B, num_features]."""
-        features: Tensor = self.top(self.middle(self.stem(images))).flatten(1)
-        return features
+        return self.top(self.middle(self.stem(images))).flatten(1)
 
 
 class ResidualConv(StridedConv):
-    """strided_conv with a residual block at each side; features [B, 128 (s/8)^2].
-
-    It has a third of the speed on a CPU, but keeps improving with more epochs. Blocks as in He et al. 2016, figure 5.
-    """
+    """strided_conv with a residual block (He et al. 2016, figure 5) at each side; a third as fast."""
 
     residual = True
 
@@ -107,11 +103,11 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         what = f"timm has no --encoder {name} for images of {image_size} px ({type(error).__name__}: {error})"
         sizes = " or ".join(str(size) for size in _sizes_near(name, image_size))
         raise FovealError("option.value", what, expected=f"--image-size {sizes}" if sizes else "") from error
-    if isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE:
+    keeps_resolution = isinstance(encoder, timm.models.ResNet) and image_size <= SMALL_IMAGE
+    if keeps_resolution:
         encoder.conv1 = nn.Conv2d(channels, encoder.bn1.num_features, 3, padding=1, bias=False)
         encoder.maxpool = nn.Identity()
-    channels_last: nn.Module = encoder.to(memory_format=torch.channels_last)
-    return channels_last
+    return encoder.to(memory_format=torch.channels_last)
 
 
 def _created(name: str, channels: int, image_size: int) -> Any:
@@ -126,20 +122,13 @@ def _created(name: str, channels: int, image_size: int) -> Any:
 
 def _sizes_near(name: str, image_size: int) -> list[int]:
     """Sizes that a network takes: of timm's own and the multiples of 32 beside `image_size`, those that work."""
-    try:
-        usual = timm_card(name).input_size[1]
-    except RuntimeError:  # there are no such weights of this network
-        return []
-    lower = image_size // 32 * 32
-    return [size for size in sorted({lower, lower + 32, usual} - {0, image_size}) if _works(name, size)]
-
-
-def _works(name: str, image_size: int) -> bool:
-    try:
-        _created(name, 3, image_size)
-    except Exception:  # noqa: BLE001 - only the answer counts
-        return False
-    return True
+    working, lower = [], image_size // 32 * 32
+    with suppress(RuntimeError):  # there are no such weights of this network
+        for size in sorted({lower, lower + 32, timm_card(name).input_size[1]} - {0, image_size}):
+            with suppress(Exception):
+                _created(name, 3, size)
+                working.append(size)
+    return working
 
 
 def timm_card(name: str) -> Any:
@@ -161,24 +150,21 @@ def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple
     return tuple(card.mean), tuple(card.std)
 
 
-def feature_size(encoder: nn.Module) -> int:
+def feature_size(encoder: Any) -> int:
     """D, the number of features per image."""
-    encoder_any: Any = encoder
-    return int(getattr(encoder_any, "head_hidden_size", None) or encoder_any.num_features)
+    return int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)
 
 
-def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
-    """Parameter name -> number of its stage, 0 for the stem."""
+def stage_of_parameters(encoder: Any) -> dict[str, int]:
+    """Parameter name -> number of its stage, 0 for the stem; one of Foveal's own networks has a stage per layer."""
     if isinstance(encoder, tuple(OWN.values())):
         layers = list(encoder._modules)
         return {name: layers.index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
-    grouped: Any = encoder
     try:
-        stages: dict[str, int] = group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
+        return group_parameters(encoder, encoder.group_matcher(coarse=True), reverse=True)
     except (AttributeError, AssertionError) as error:
         what = f"--freeze-stages and --layer-decay need stages, but timm defines none for {type(encoder).__name__}"
         raise FovealError("option.conflict", what, fix="leave them out, or choose another --encoder") from error
-    return stages
 
 
 def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
@@ -205,10 +191,7 @@ def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
 
 
 def learning_rate_scales(encoder: nn.Module, decay: float, prefix: str = "") -> dict[str, float]:
-    """Parameter name (after `prefix`) -> share of the learning rate: `decay` to the power of the stages above it.
-
-    Layer-wise decay as in Clark et al. 2020 (ELECTRA); the last stage learns at the full rate.
-    """
+    """Parameter name (after `prefix`) -> share of the learning rate: `decay` to the power of the stages above it."""
     stages = stage_of_parameters(encoder)
     last = max(stages.values())
     return {prefix + name: decay ** (last - stage) for name, stage in stages.items()}

@@ -141,8 +141,7 @@ def fitting_encoders(found: Found) -> tuple[list[str], int, dict[str, int]]:
     side, size = _sides_of(first)
     stem = next((first[key] for key in ("patch_embed.proj.weight", "conv1.weight") if key in first), None)
     channels = 3 if stem is None else stem.shape[1]
-    names: list[str] = []
-    left_out = found.dropped
+    names, left_out = list[str](), found.dropped
     for name in _candidates(first, side):
         try:
             blueprint = _blueprint(name, channels, size)

@@ -39,8 +39,7 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] -> [B, out], not normalised."""
-        projected: Tensor = self.layers(features)
-        return projected
+        return self.layers(features)
 
 
 class PrototypeHead(nn.Module):
@@ -59,8 +58,7 @@ class PrototypeHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] -> cosines [B, prototypes]."""
-        cosines: Tensor = F.linear(F.normalize(self.layers(features), dim=1), F.normalize(self.prototypes, dim=1))
-        return cosines
+        return F.linear(F.normalize(self.layers(features), dim=1), F.normalize(self.prototypes, dim=1))
 
 
 class CumulativeHead(nn.Module):
@@ -77,10 +75,7 @@ class CumulativeHead(nn.Module):
 
 
 def grading_head(form: str, features: int, classes: int) -> nn.Module:
-    """Create a head of that form: [B, D] -> outputs [B, O], with O = K (softmax), K - 1, or 1 (regression).
-
-    All heads have `weight` [., D] and `bias`, so that a scaling of the features can be folded into them.
-    """
+    """A head of that form, [B, D] -> outputs [B, O], with `weight` [., D] and `bias`."""
     if form == "cumulative":
         return CumulativeHead(features, classes)
     return nn.Linear(features, {"softmax": classes, "conditional": classes - 1, "regression": 1}[form])

@@ -34,10 +34,7 @@ def unreachable(name: str) -> str:
 
 
 def is_reachable(address: str) -> bool:
-    """Whether a server answers within `WAIT` seconds, through a proxy if one is set; any answer counts.
-
-    In a thread, because looking up a name has no time limit.
-    """
+    """Whether a server answers within `WAIT` seconds; in a thread, because looking up a name has no time limit."""
     answered = threading.Event()
 
     def ask() -> None:

@@ -93,47 +93,33 @@ class _Synchronised(nn.Module):
         return layer.act(layer.drop(normalised)) if isinstance(layer, BatchNormAct2d) else normalised
 
 
-class SynchronisedBatchNorm1d(_Synchronised, nn.BatchNorm1d):
-    """BatchNorm1d with training statistics over the batches of all processes, which must have the same size."""
-
-
-class SynchronisedBatchNorm2d(_Synchronised, nn.BatchNorm2d):
-    """The same for [B, C, h, w]. In evaluation mode all use the running statistics, as usual."""
-
-
-class SynchronisedBatchNormAct2d(_Synchronised, BatchNormAct2d):
-    """The same for timm's layer, which applies dropout and activation after the normalisation."""
-
-
-SYNCHRONISED = {  # subclasses first
-    BatchNormAct2d: SynchronisedBatchNormAct2d,
-    nn.BatchNorm2d: SynchronisedBatchNorm2d,
-    nn.BatchNorm1d: SynchronisedBatchNorm1d,
+SYNCHRONISED = {
+    plain: type(f"Synchronised{plain.__name__}", (_Synchronised, plain), {})
+    for plain in (BatchNormAct2d, nn.BatchNorm2d, nn.BatchNorm1d)  # subclasses first
 }
 
 
 def synchronise(module: nn.Module) -> None:
-    """Replace every batch normalisation by its synchronised form; names, weights and statistics are kept."""
+    """Take the training statistics of every batch normalisation over all processes, with batches of the same size."""
     for layer in module.modules():
         fitting = [new for plain, new in SYNCHRONISED.items() if isinstance(layer, plain)]
         if fitting:
             layer.__class__ = fitting[0]
 
 
-class Depthwise(nn.Conv2d):
+class _Quick(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        convolution: Any = self
+        learns_on_cpu = x.device.type == "cpu" and torch.is_grad_enabled()
+        return _convolve(convolution, x) if learns_on_cpu else super().forward(x)
+
+
+class Depthwise(_Quick, nn.Conv2d):
     """A depthwise nn.Conv2d without bias, with the same values and, except for rounding, the same gradients."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C, h', w']."""
-        return _convolve(self, input) if _learns_on_cpu(input) else super().forward(input)
 
-
-class DepthwiseSame(Conv2dSame):
+class DepthwiseSame(_Quick, Conv2dSame):
     """The same for timm's convolution with TensorFlow's padding."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C, h / stride, w / stride], rounded up."""
-        return _convolve(self, x) if _learns_on_cpu(x) else super().forward(x)
 
 
 def quicken_depthwise(module: nn.Module) -> None:
@@ -145,10 +131,6 @@ def quicken_depthwise(module: nn.Module) -> None:
                 each.__class__ = Depthwise
             elif plain and type(each) is Conv2dSame:
                 each.__class__ = DepthwiseSame
-
-
-def _learns_on_cpu(images: Tensor) -> bool:
-    return images.device.type == "cpu" and torch.is_grad_enabled()
 
 
 def _convolve(module: nn.Conv2d, images: Tensor) -> Tensor:
@@ -173,14 +155,13 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, weight = ctx.saved_tensors
         gradient, stride, padding = gradients[0], ctx.stride, ctx.padding
-        of_images = of_weight = None
+        of_images, of_weight, half, moved = None, None, gradient.dtype == torch.bfloat16, max(stride) > 1
         if ctx.needs_input_grad[0]:
-            dtype = torch.float32 if max(stride) > 1 and gradient.dtype == torch.bfloat16 else gradient.dtype
+            dtype = torch.float32 if moved and half else gradient.dtype
             of_images = _gradient(gradient.to(dtype), images.to(dtype), weight.to(dtype), stride, padding, 0)
             of_images = of_images.to(images.dtype)
         if ctx.needs_input_grad[1]:
-            small, moved = gradient.dtype == torch.bfloat16, max(stride) > 1
-            if max(weight.shape[2:]) > PIECE <= min(weight.shape[2:]) and (small or not moved):
+            if max(weight.shape[2:]) > PIECE <= min(weight.shape[2:]) and (half or not moved):
                 of_weight = _in_pieces(gradient, images, weight, stride, padding)
             else:
                 of_weight = _gradient(gradient, images, weight, stride, padding, 1)

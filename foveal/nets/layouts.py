@@ -1,7 +1,4 @@
-"""The layouts of files of weights: which project saved it, where the encoder is in it, and how its keys become timm's.
-
-A layout is known by its keys. Only heads that a layout is known to have are left out; everything else must fit.
-"""
+"""The layouts of files of weights: who saved it, where the encoder is in it, and how its keys become timm's."""
 
 from __future__ import annotations
 
@@ -60,15 +57,9 @@ class Layout:
         if self.ordered:
             return _by_order(state, own)
         state = state if self.qkv is None else _joined_qkv(state, self.qkv)
-        if not self.rules:
-            return state
-        renamed = {}
-        for key, value in state.items():
-            name = key
-            for pattern, replacement in self.rules:
-                name = re.sub(pattern, replacement, name)
-            renamed[name] = value
-        return renamed
+        for pattern, replacement in self.rules:
+            state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
+        return state
 
 
 @dataclass(frozen=True, kw_only=True)

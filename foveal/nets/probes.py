@@ -1,7 +1,6 @@
 """Classifiers on frozen features: nearest neighbours, ridge regression in closed form, and logistic regression.
 
-They take features [n, D] and labels of `known` images, and features [m, D] of images to classify (`asked`). No network
-is trained.
+They take features [n, D] and labels of `known` images, and features [m, D] of images to classify (`asked`).
 """
 
 from __future__ import annotations
@@ -18,10 +17,7 @@ ROWS = 2048  # images to classify at a time, to limit memory
 
 
 def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [D] of features [n, D], for standardisation.
-
-    The deviation is at least a tenth of the mean deviation, so features that hardly vary are not amplified.
-    """
+    """Mean and standard deviation [D] of features [n, D]; the latter is at least a tenth of the mean deviation."""
     spread = features.std(0)
     return features.mean(0), spread.clamp_min(max(0.1 * float(spread.mean()), 1e-6))
 
@@ -38,10 +34,9 @@ def nearest_neighbours(known: Tensor, labels: Tensor, asked: Tensor, classes: in
 
 
 def ridge(known: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
-    """Scores [m, K] of ridge regression on one-hot labels, in closed form on standardised features.
+    """Scores [m, K] of ridge regression on one-hot labels, in closed form on standardised features, in float64.
 
-    Uses the penalty with the smallest leave-one-out error, computed for all penalties from one decomposition (Golub,
-    Heath and Wahba 1979, eq. 1.4). Uses float64, because features of an untrained encoder are almost collinear.
+    Uses the penalty with the smallest leave-one-out error (Golub, Heath and Wahba 1979, eq. 1.4).
     """
     mean, spread = known.double().mean(0), known.double().std(0).clamp_min(1e-8)
     inputs, others = (known.double() - mean) / spread, (asked.double() - mean) / spread
@@ -70,8 +65,7 @@ class LogisticRegression:
     """Multinomial logistic regression on standardised features, fitted to all images with L-BFGS.
 
     penalty: factor on half the squared weights, per image (scikit-learn's C is 1 / (n penalty)). Each fit starts from
-    the weights of the previous one. Uses float64 (except on mps, which does not support it), because with few labels a
-    float32 fit depends on the number of threads.
+    the weights of the previous one. In float64 where there is any: with few labels, float32 depends on the threads.
     """
 
     def __init__(self, known: Tensor, labels: Tensor, classes: int) -> None:

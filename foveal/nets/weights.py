@@ -1,6 +1,7 @@
 """Weights for an encoder: random, from ImageNet, from a run folder or from a file; and their running averages.
 
-`load_encoder_weights` is the only function to load them. It is strict: every key must match.
+`load_encoder_weights` is the only function to load them; every key must match. `foveal weights FILE` tells what a file
+holds.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import timm
 import torch
+import tyro
 from torch import Tensor, nn
 
 from foveal.checkpoint import load_strict
@@ -203,3 +205,34 @@ def update_average(target: nn.Module, source: nn.Module, momentum: float) -> Non
 def rising_momentum(start: float, progress: float) -> float:
     """Momentum along a cosine, from `start` at progress 0 to 1 at progress 1 (Grill et al. 2020, section 3.2)."""
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig:
+    """Options of `foveal weights`."""
+
+    # File of weights (.pth, .pt, .ckpt, .bin, .safetensors), or a run folder.
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+
+
+def weights(config: WeightsConfig) -> dict[str, Any]:
+    """Print what a file of weights is; returns the same. FovealError where it cannot be used, with advice."""
+    found, record = found_in(str(config.file))
+    names, size, dropped = fitting_encoders(found)
+    model = model_beside(Path(record["file"]))
+    if model:
+        names, size, dropped = [model["encoder"]], model.get("image_size", size), {}
+    known: dict[str, Any] = record | {"encoders": names, "image_size": size, "dropped": dropped}
+    if names:
+        mean, std = normalisation_for(str(config.file), names[0], model.get("channels", 3))
+        known |= {"mean": list(mean), "std": list(std)}
+    for key, value in known.items():
+        shown = str(value) or "none"
+        if isinstance(value, dict):
+            shown = ", ".join(f"{first} ({count} keys)" for first, count in value.items()) or "nothing"
+        if isinstance(value, list):
+            shown = ", ".join(map(str, value)) or "none of the usual ones of timm"
+        say(f"{key.replace('_', ' '):<12}{shown}")
+    if names:
+        say(f"next: --init {config.file} --encoder {names[0]}")
+    return known

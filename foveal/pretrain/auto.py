@@ -64,10 +64,7 @@ class Choice:
 
 
 def settle(config: PretrainConfig, machine: Machine) -> tuple[PretrainConfig, Choice]:
-    """The config without `auto`, and what was decided.
-
-    All processes measure at once, as they will work, each by itself; then all take the choice of the first one.
-    """
+    """The config without `auto`, and what was decided; all processes measure, and take the choice of the first one."""
     rates: dict[str, float] = {}
     compiled = "no" if config.compile == "auto" else config.compile  # compiling takes longer than it may be tried
     chosen = replace(config, precision="fp32" if config.precision == "auto" else config.precision, compile=compiled)
@@ -89,11 +86,10 @@ def _precision(
         return "bf16", "this device has matrix units for it"
     if support != "vector":
         return "fp32", "bf16 is not computed in hardware here"
-    budget = math.inf if config.budget is None else seconds_of(config.budget)
-    until = time.monotonic() + min(MOST_SECONDS, SHARE_OF_RUN * budget)
     few = step_rate(fp32, machine, 2)
-    run = min(budget, config.epochs * machine.count / few)  # two images at a time are slow: an upper bound
-    until = min(until, time.monotonic() + SHARE_OF_RUN * run)
+    run = config.epochs * machine.count / few  # two images at a time are slow: an upper bound
+    run = run if config.budget is None else min(run, seconds_of(config.budget))
+    until = time.monotonic() + min(MOST_SECONDS, SHARE_OF_RUN * run)
     sample = min(config.batch_size // machine.world, max(2, int(few * TRIED_SECONDS)))
     if (1 + TIMED_STEPS) * sample / few > until - time.monotonic():
         return "fp32", "the run is too short to measure whether bf16 is faster"
@@ -130,10 +126,8 @@ def _random_views(config: PretrainConfig, machine: Machine, images: int) -> tupl
 
 def wait_for(device: torch.device) -> None:
     """Wait until the device has done all work; times mean nothing before."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 @dataclass(frozen=True)
@@ -199,17 +193,15 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> 
     """Replace every open value that need not be measured; values that a run in `--out` has measured are kept."""
     config = _remember(config, world)
     channels, size = sets[0].channels, config.image_size or sets[0].size
-    views, simclr = config.views, config.simclr
-    if views == "auto":
-        plain = "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
-        views = "fundus" if all(s.card["fundus"] for s in sets) else plain
+    simclr, plain = config.simclr, "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
+    fitting = "fundus" if all(prepared.card["fundus"] for prepared in sets) else plain
     if config.method == "simclr" and not simclr.projection_hidden:
         simclr = replace(simclr, projection_hidden=feature_size(create_encoder(config.encoder, channels, size)))
     scale = config.batch_size / 256
     rates = {"adamw": 1e-3 * math.sqrt(scale), "sgd": 0.12 * scale, "lars": 0.6 * scale}
     decays = {"adamw": 0.01, "sgd": 5e-4, "lars": 1e-6}
     return replace(
-        config, views=views, image_size=size, simclr=simclr,
+        config, views=fitting if config.views == "auto" else config.views, image_size=size, simclr=simclr,
         learning_rate=rates[config.optimiser] if config.learning_rate is None else config.learning_rate,
         weight_decay=decays[config.optimiser] if config.weight_decay is None else config.weight_decay,
     )  # fmt: skip

@@ -24,19 +24,14 @@ CENTRE_MOMENTUM = 0.9  # section 3.1 and figure 7
 
 
 class DINO(nn.Module):
-    """The loss is the cross-entropy of two distributions over prototypes.
-
-    That of uniform distributions, log K, is also that of a collapse: no bounds.
-    """
+    """The loss is a cross-entropy. That of uniform distributions, log K, is also that of a collapse: no bounds."""
 
     uses_labels, contrast = False, None
 
     def __init__(self, encoder: nn.Module, features: int, options: DINOOptions) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.head = PrototypeHead(features, HIDDEN, SIZE, PROTOTYPES)
-        self.target_encoder = target_of(encoder)
-        self.target_head = target_of(self.head)
+        self.encoder, self.head = encoder, PrototypeHead(features, HIDDEN, SIZE, PROTOTYPES)
+        self.target_encoder, self.target_head = target_of(encoder), target_of(self.head)
         self.centre: Tensor
         self.register_buffer("centre", torch.zeros(PROTOTYPES))
         self.sharpness = TEMPERATURE, options.teacher_temperature

@@ -82,8 +82,8 @@ def _wrong_losses(
     z1: Tensor, z2: Tensor, temperature: float, positives: Tensor, others: Tensor
 ) -> list[tuple[str, float]]:
     z, points = torch.cat([z1, z2]), torch.cat([unit(z1), unit(z2)])
-    itself = torch.eye(len(z), dtype=torch.bool)
-    logits, whole, each = points @ points.T / temperature, z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
+    logits, itself = points @ points.T / temperature, torch.eye(len(z), dtype=torch.bool)
+    whole, each = z / z.norm(), torch.cat([z1 / z1.norm(), z2 / z2.norm()])
     return [
         ("only_positive", _value(logits, positives, positives)),
         ("not_normalised", _value(z @ z.T / temperature, positives, others)),
@@ -116,8 +116,7 @@ def check_loss(loss: float, bounds: Bounds, facts: dict[str, float], first: bool
         raise FovealError("training.collapsed", what, fix="check --init and the pictures in views.jpg")
     if first and facts["alignment"] < SAME:
         what = "both views of every image are the same tensor, so there is nothing to learn"
-        fix = "use a recipe of --views that draws, and give the method two draws"
-        raise FovealError("training.same_views", what, fix=fix)
+        raise FovealError("training.same_views", what, fix="use a recipe of --views that draws, and two draws")
     if bounds is None:
         return
     (floor, chance), positive, negative = bounds, facts["positive_cosine"], facts["negative_cosine"]

@@ -108,7 +108,7 @@ def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
 
 
 def _bins(cosines: Tensor) -> list[int]:
-    return [int(count) for count in torch.histc(cosines.clamp(-1, 1), bins=20, min=-1, max=1)]
+    return torch.histc(cosines.clamp(-1, 1), bins=20, min=-1, max=1).int().tolist()
 
 
 def bounds_of(row: dict[str, Any], bounds: Bounds) -> Bounds:

@@ -51,8 +51,7 @@ class TwoViews(nn.Module, ABC):
 
     def __init__(self, encoder: nn.Module, projection: nn.Module) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.projection = projection
+        self.encoder, self.projection = encoder, projection
 
     def forward(self, view1: Tensor, view2: Tensor) -> Parts:
         """Two views [B, C, s, s] of the same images -> embeddings z1, z2 [B, d]."""
@@ -62,10 +61,7 @@ class TwoViews(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
-        """The loss of what `forward` gives, and facts for the log; nothing waits for the device.
-
-        identity: int64 [B], who belongs together, for methods that use labels or groups.
-        """
+        """The loss of what `forward` gives, and facts for the log. identity: int64 [B], who belongs together."""
 
     def after_step(self, progress: float) -> None:
         """What follows a step of the optimiser; progress goes from 0 to 1."""
@@ -76,10 +72,7 @@ class TwoViews(nn.Module, ABC):
 
 
 class SlowTarget(TwoViews):
-    """A projection and a prediction of the embeddings of a target: a slow average of encoder and projection.
-
-    The target has no gradient and no prediction. Its momentum rises to 1 during the run.
-    """
+    """A projection, and a prediction of the embeddings of a target: a slow average of encoder and projection."""
 
     def __init__(self, encoder: nn.Module, projection: nn.Module, prediction: nn.Module, momentum: float) -> None:
         super().__init__(encoder, projection)

@@ -3,9 +3,8 @@
     foveal pretrain DATA --out RUN --encoder tf_efficientnet_lite0 --init imagenet --epochs 20
     torchrun --nproc-per-node 2 -m foveal pretrain DATA --out RUN
 
-The pool is every training and unlabelled image of the sets; validation and test parts are never touched. All
-randomness is a function of (seed, step): the same command resumes an interrupted run and ends with the same numbers.
-In another number of processes they are the same but for the rounding of float32, which grows from step to step.
+The pool is every training and unlabelled image of the sets. All randomness is a function of (seed, step): the same
+command resumes an interrupted run and ends with the same numbers, in another number of processes but for rounding.
 """
 
 from __future__ import annotations
@@ -41,8 +40,6 @@ from foveal.runs import Run, check_out, open_run, record_weights, sole_writer
 from foveal.sets.leaks import pool_of, read_seen, refuse_seen, seen_of, write_seen
 from foveal.sets.loader import CPU, ImageStore, epoch_batches, step_generator
 from foveal.sets.records import PreparedSet, check_alike, open_prepared
-
-PREVIEW_IMAGES = 8
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -167,7 +164,7 @@ def _say_what_begins(training: Training, choice: Choice) -> None:
 
 def _write_views(file: Path, feed: Feed) -> None:
     config, store = feed.config, feed.store
-    shown = store.gather(epoch_batches(len(store), PREVIEW_IMAGES, config.seed, 0, drop_last=False)[0])
+    shown = store.gather(epoch_batches(len(store), 8, config.seed, 0, drop_last=False)[0])
     write_view_sheet(file, shown, feed.recipes, config.image_size, step_generator(config.seed, 0))
 
 
@@ -187,12 +184,10 @@ def lost_process_explained(out: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        words = str(error)
-        if dist.is_initialized() and any(sign in words for sign in ("Connection", "peer", "NCCL", "gloo", "timed out")):
-            first = words.splitlines()[0].rpartition("] ")[2][:160]
-            resumes = f"which resumes from the checkpoint in {out}, " if (out / "checkpoint.pt").is_file() else ""
-            raise FovealError(
-                "training.process_lost", f"another process of this run has ended, so this one ends too ({first})",
-                fix=f"run the same command again, {resumes}in any number of processes that divides the batch",
-            ) from error  # fmt: skip
-        raise
+        words, signs = str(error), ("Connection", "peer", "NCCL", "gloo", "timed out")
+        if not dist.is_initialized() or not any(sign in words for sign in signs):
+            raise
+        what = f"another process of this run has ended ({words.splitlines()[0].rpartition('] ')[2][:160]})"
+        resumes = f", which resumes from the checkpoint in {out}" if (out / "checkpoint.pt").is_file() else ""
+        fix = f"run the same command again{resumes}"
+        raise FovealError("training.process_lost", what, fix=fix) from error

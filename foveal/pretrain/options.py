@@ -178,7 +178,6 @@ class PretrainConfig:
         self._check_together()
 
     def _check_together(self) -> None:
-        """Options that exclude or need each other."""
         given, simclr = "give --init imagenet, a run or a file", self.simclr
         usual = flat({field.name: field.default for field in fields(self)})
         values = flat({field.name: getattr(self, field.name) for field in fields(self)})

@@ -62,10 +62,9 @@ def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
 
 def judged(rows: list[dict[str, Any]], found: dict[str, Any], built: Built, feed: Feed) -> tuple[str, list[str]]:
     """The verdict on the rows of a run and a last look."""
-    config = feed.config
-    drawn_together = built.method.uses_labels or config.simclr.same_group == "positive"
-    bounds = built.method.bounds(config.batch_size)
-    return verdict(rows, found, bounds, config.method, config.batch_size, drawn_together)
+    config, method = feed.config, built.method
+    together = method.uses_labels or config.simclr.same_group == "positive"
+    return verdict(rows, found, method.bounds(config.batch_size), config.method, config.batch_size, together)
 
 
 @torch.inference_mode()
@@ -80,16 +79,15 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     alone = Feed(config, feed.store, feed.spec, feed.device, None)
     held = int(config.micro_batch) if config.micro_batch.isdigit() else config.batch_size
     at_once = min(LOOKED_AT_ONCE, held)  # no more than a step holds
-    features, first, second = [], [], []
+    features, embedded = [], []
     for number, part in enumerate(np.array_split(chosen, math.ceil(len(chosen) / at_once))):
         encoder.eval()
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
         with running_statistics_still(built.method):
             for views in alone.batch(part, number)[0]:
-                z1, z2, *_ = built.method(*views)
-                first.append(z1)
-                second.append(z2)
+                embedded.append(built.method(*views)[:2])
+    first, second = zip(*embedded, strict=True)
     return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))
 
 

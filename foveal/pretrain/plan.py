@@ -61,34 +61,20 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     began = time.monotonic()
     with progress_bar("measuring", 2 * seconds, "s") as bar:
         images = share if on_gpu or config.compile == "yes" else min(share, 2)  # another size would be compiled again
-        timed = _steps(built, _of_size(feed, images), 0.0, bar)
-        until = (time.monotonic() if on_gpu else began) + 2 * seconds
-        while images < share and timed.seconds * STEPS < seconds:
-            most = int(images * seconds / STEPS / timed.seconds)  # as many as fit, were they as slow each as so few
-            if most < 2 * images:
-                break
-            images = _in_parts(config, min(share, 4 * images, most))
-            timed = _steps(built, _of_size(feed, images), 0.0, bar)
-        left = until - time.monotonic()
-        if from_first_process(timed.seconds < left):
-            timed = _steps(built, _of_size(feed, images), min(seconds, left), bar)
-    a_batch = from_first_process(timed.besides + (timed.seconds - timed.besides) * share / images)
+        taken, besides, waited = _steps(built, _of_size(feed, images), 0.0, bar)
+        left = from_first_process((time.monotonic() if on_gpu else began) + 2 * seconds - time.monotonic())
+        most = min(share, int(images * seconds / STEPS / taken))  # as many as fit, were they as slow each as so few
+        if most >= 2 * images or taken < left:
+            images = max(images, _in_parts(config, most))
+            taken, besides, waited = _steps(built, _of_size(feed, images), min(seconds, left), bar)
+    a_batch = from_first_process(besides + (taken - besides) * share / images)
     at_once = share if config.micro_batch == "whole" else int(config.micro_batch)
     if on_gpu:
         memory = held + (torch.cuda.max_memory_allocated(feed.device) - held) * at_once / min(images, at_once)
     else:
         memory = held + step_memory(config, machine).of(at_once, share)
-    look = from_first_process(_seconds_of_look(built, feed, probe, timed.seconds / images))
-    return Rehearsal(config.batch_size / a_batch, timed.waited, memory, look)
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """Of one step: seconds, those of them that do not depend on the number of images, and the share of waiting."""
-
-    seconds: float
-    besides: float
-    waited: float
+    look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
+    return Rehearsal(config.batch_size / a_batch, waited, memory, look)
 
 
 def _in_parts(config: PretrainConfig, images: int) -> int:
@@ -108,8 +94,8 @@ def _of_size(feed: Feed, images: int) -> Feed:
     return replace(feed, config=config)
 
 
-def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> _Timed:
-    """A step to warm up, one that is timed, and more for as long as they fit into so many seconds."""
+def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> tuple[float, float, float]:
+    """Seconds of a step, of what does not depend on the images, and the share of waiting; at least two steps."""
     device, autocast = feed.device, in_precision(feed.config.precision, feed.device)
     endless = chain.from_iterable(feed.epoch(epoch) for epoch in count())
     views, rows, more = iter(prefetch(endless)), [], True
@@ -132,7 +118,7 @@ def _steps(built: Built, feed: Feed, seconds: float, bar: Bar) -> _Timed:
         more = from_first_process(len(rows) < 2 or sum(row[0] for row in rows) + rows[-1][0] < seconds)
     views.close()  # type: ignore[attr-defined]
     total, besides, waited = (float(column) for column in np.mean(rows[1:], axis=0))
-    return _Timed(from_first_process(total), besides, waited / total)
+    return from_first_process(total), besides, waited / total
 
 
 def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, learning: float) -> float:
@@ -157,12 +143,12 @@ def _seconds_of_look(built: Built, feed: Feed, probe: probing.Probe | None, lear
 
 
 def epochs_between_looks(epochs: int, asked: int) -> int:
-    """Epochs between two looks: as asked, or for 0 so many that at most ten follow the one before the run."""
+    """As asked, or for 0 so many that at most ten looks follow the one before the run."""
     return asked or max(1, math.ceil(epochs / 10))
 
 
 def looks_in(epochs: int, every: int) -> int:
-    """Looks in a run: one before it, one every `every` epochs (0: at most ten), and one at its end."""
+    """Looks in a run: one before it, one every `every` epochs, and one at its end."""
     return 1 + math.ceil(epochs / epochs_between_looks(epochs, every))
 
 
@@ -210,7 +196,8 @@ def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsa
 
 def duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
-    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
+    minutes, hours = seconds / 60, seconds / 3600
+    for limit, words in ((90, f"{seconds:.0f} s"), (5400, f"{minutes:.0f} min"), (172800, f"{hours:.1f} h")):
         if seconds < limit:
-            return f"{seconds / size:.1f} {unit}" if size == 3600 else f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.1f} days"
+            return words
+    return f"{hours / 24:.1f} days"

@@ -31,8 +31,7 @@ class SimCLR(TwoViews):
         else:
             loss = ntxent(z1, z2, options.temperature, identity, options.same_group, options.chunk)
         if options.same_group != "ignore" and identity is not None:  # the bounds depend on who is in the batch
-            floor, chance = group_bounds(identity, options.temperature, options.same_group)
-            facts["loss_floor"], facts["loss_chance"] = floor, chance
+            facts["loss_floor"], facts["loss_chance"] = group_bounds(identity, options.temperature, options.same_group)
         return loss, facts
 
     def bounds(self, pairs: int) -> tuple[float, float] | None:

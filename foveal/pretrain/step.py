@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from foveal.nets.layers import statistics_layers
 
 Views = tuple[Tensor, Tensor]
 
@@ -66,15 +67,13 @@ def _cached(
 @contextmanager
 def running_statistics_still(method: nn.Module) -> Iterator[None]:
     """BatchNorm normalises by its batch, as in training, but leaves its running statistics as they are."""
-    norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    counted = [None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone() for norm in norms]
+    norms: list[Any] = [norm for norm in statistics_layers(method) if norm.num_batches_tracked is not None]
+    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum, count in zip(norms, momenta, counted, strict=True):
+        for norm, momentum, count in before:
             norm.momentum = momentum
-            if count is not None and norm.num_batches_tracked is not None:
-                norm.num_batches_tracked.copy_(count)
+            norm.num_batches_tracked.copy_(count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from foveal import checkpoint
 from foveal.console import is_first_process, progress_bar, say, warn
 from foveal.distributed import barrier, decided_by_first, from_first_process, mean_over_processes
 from foveal.errors import FovealError
 from foveal.hardware import give_back_memory, in_precision
-from foveal.nets.weights import update_average
+from foveal.nets.layers import statistics_layers
+from foveal.nets.weights import target_of, update_average
 from foveal.predict.features import encode
 from foveal.pretrain import probe as probing
 from foveal.pretrain.built import Built
@@ -60,21 +59,18 @@ class Span:
 
 
 class Training:
-    """A method that learns from its feed and writes to its run; `step` counts the steps that are done.
-
-    kept: the encoder to save and to judge, the method's own or its running average (--ema).
-    """
+    """A method that learns from its feed and writes to its run; `step` counts the steps that are done."""
 
     def __init__(self, built: Built, feed: Feed, run: Run, probe: probing.Probe | None) -> None:
         self.config, self.built, self.feed, self.run, self.probe = feed.config, built, feed, run, probe
         self.method, config = built.method, feed.config
-        self.averaged = copy.deepcopy(self.method.encoder).requires_grad_(False) if config.ema else None
-        self.kept = self.method.encoder if self.averaged is None else self.averaged
+        self.averaged = target_of(self.method.encoder) if config.ema else None
+        self.kept = self.method.encoder if self.averaged is None else self.averaged  # to save and to judge
         self.step, self.log_every, self.total_steps = 0, LOG_EVERY[0], config.epochs * feed.steps
         self.autocast = in_precision(config.precision, feed.device)
         self.bounds = self.method.bounds(config.batch_size)
         self.every = epochs_between_looks(config.epochs, config.probe_every)
-        self.normed = any(isinstance(module, _BatchNorm) for module in self.method.modules())
+        self.normed = bool(statistics_layers(self.method))
         micro = config.micro_batch
         self.statistics_of = config.batch_size if micro == "whole" else int(micro) * feed.world
         self.saved_at, self.saving = time.perf_counter(), 0.0
@@ -138,7 +134,7 @@ class Training:
                 span = Span()
 
     def _step(self, views: Sequence[Views], identity: Tensor | None, span: Span) -> float:
-        """One step of the optimiser; returns its learning rate."""
+        """Returns the learning rate."""
         config, method, optimiser = self.config, self.method, self.built.optimiser
         assert config.learning_rate is not None
         warm_up = round(config.warm_up * self.total_steps)
@@ -182,16 +178,16 @@ class Training:
 
     def _check(self, row: dict[str, Any], steps: int) -> None:
         """FovealError where the run has diverged, or its loss cannot be right."""
+        what = ""
         if not math.isfinite(row["loss"]):
-            raise self._diverged(f"the loss became {row['loss']} between steps {self.step - steps} and {self.step}")
-        if not all(bool(weights.isfinite().all()) for weights in self.method.parameters()):
-            raise self._diverged(f"weights are no longer finite numbers at step {self.step}")
+            what = f"the loss became {row['loss']} between steps {self.step - steps} and {self.step}"
+        elif not all(bool(weights.isfinite().all()) for weights in self.method.parameters()):
+            what = f"weights are no longer finite numbers at step {self.step}"
+        if what:
+            kept = f"; {self.run.path} keeps the last good state" if self.run.checkpoint.is_file() else ""
+            what += f", at a learning rate of {self.config.learning_rate:.3g}{kept}"
+            raise FovealError("training.diverged", what, fix=CALMER)
         check_loss(row["loss"], bounds_of(row, self.bounds), row, first=self.step == 1)
-
-    def _diverged(self, what: str) -> FovealError:
-        kept = f"; {self.run.path} keeps the last good state" if self.run.checkpoint.is_file() else ""
-        said = f"{what}, at a learning rate of {self.config.learning_rate:.3g}{kept}"
-        return FovealError("training.diverged", said, fix=CALMER)
 
     def save(self) -> None:
         """Write the checkpoint, right after a row was logged."""

@@ -38,9 +38,8 @@ class Judged:
 
         Without test-time augmentation: four flips would make an epoch a sixth longer.
         """
-        loss = self.task.loss
+        loss, features = self.task.loss, self.features
         grader.eval()
-        features = self.features
         if features is None:
             features = encode(grader.encoder, self.store, self.task.spec, self.task.device)
         with torch.inference_mode():
@@ -72,27 +71,19 @@ def re_estimate_statistics(task: Task, grader: Grader, store: ImageStore) -> Non
 def summarise(part: str, labels: np.ndarray, grades: np.ndarray, classes: int) -> dict[str, Any]:
     """Accuracy, quadratic kappa, macro F1 and the recall of each class of one part, for metrics.jsonl."""
     confusion = confusion_matrix(labels, grades, classes)
-    recalls = [None if math.isnan(value) else round(float(value), 4) for value in recall(confusion)]
     kappa = float(quadratic_kappa(confusion))
-    return {
-        f"{part}_accuracy": float(accuracy(confusion)),
-        f"{part}_kappa": 0.0 if math.isnan(kappa) else kappa,
-        f"{part}_macro_f1": float(macro_f1(confusion)),
-        f"{part}_recall": recalls,
-        f"{part}_constant": bool((confusion.sum(0) > 0).sum() == 1),
-    }
-
-
-def figure_of(task: Task) -> str:
-    """What the best epoch has most of: kappa, or accuracy where the classes are no grades."""
-    return "kappa" if task.ordered else "accuracy"
+    figures = {
+        "accuracy": float(accuracy(confusion)), "kappa": 0.0 if math.isnan(kappa) else kappa,
+        "macro_f1": float(macro_f1(confusion)),
+        "recall": [None if math.isnan(value) else round(float(value), 4) for value in recall(confusion)],
+        "constant": bool((confusion.sum(0) > 0).sum() == 1),
+    }  # fmt: skip
+    return {f"{part}_{name}": figure for name, figure in figures.items()}
 
 
 def selection_score(row: dict[str, Any], task: Task) -> tuple[float, float]:
     """The best epoch has the highest: its figure, then the lowest validation loss; without validation, the last."""
-    if "val_loss" not in row:
-        return (float(row["epoch"]), 0.0)
-    return (row[f"val_{figure_of(task)}"], -row["val_loss"])
+    return (row[f"val_{task.figure}"], -row["val_loss"]) if "val_loss" in row else (float(row["epoch"]), 0.0)
 
 
 def note(row: dict[str, Any]) -> str:

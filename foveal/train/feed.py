@@ -88,10 +88,7 @@ def feed(
 def mix(
     images: Tensor, targets: Tensor, mixup: float, cutmix: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mix each image [B, C, s, s] and target [B, K] with another one of the batch.
-
-    mixup, cutmix: parameters of the Beta distributions, 0 = off. If both are on, each batch uses one at random.
-    """
+    """Mix each image [B, C, s, s] and target [B, K] with another one; if both are on, each batch uses one at random."""
     if not mixup and not cutmix:
         return images, targets
     order = torch.randperm(len(images), generator=generator).to(images.device)
@@ -123,8 +120,7 @@ def _rectangle(height: int, width: int, area: float, generator: torch.Generator)
 def drawn_images(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
     """int [n]: the images of an epoch in order. share 0: each image once; share 1: every class equally often.
 
-    In between, the probability of a class is interpolated (progressively balanced sampling, Kang et al. 2020, section
-    4.1).
+    In between, the probability of a class is interpolated (Kang et al. 2020, section 4.1).
     """
     if share == 0:
         return generator.permutation(len(labels))

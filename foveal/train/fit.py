@@ -29,7 +29,6 @@ from foveal.schedule import set_learning_rate, warm_up_cosine
 from foveal.sets.loader import ImageStore, epoch_batches, prefetch, step_generator
 from foveal.train.epoch import (
     Judged,
-    figure_of,
     note,
     re_estimate_statistics,
     refuse_divergence,
@@ -48,10 +47,7 @@ UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "se
 
 
 def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
-    """Train into `run`, resuming from its checkpoint if there is one; returns the epoch saved in best.pt.
-
-    held_out: labelled validation records that choose the best epoch; may be empty.
-    """
+    """Train into `run`, or resume; returns the epoch in best.pt. held_out: records that choose it, or none."""
     # Model and optimiser
     config, prepared = task.config, task.prepared
     built = build(task, learned)
@@ -159,7 +155,7 @@ def waited_long_enough(config: TrainConfig, state: dict[str, Any], epoch: int) -
 
 def refuse_other_figure(task: Task) -> None:
     """FovealError for an unfinished run of version 0.1 in --out that chooses its best epoch by another figure."""
-    config, file, ours = task.config, task.config.out / "checkpoint.pt", figure_of(task)
+    config, file, ours = task.config, task.config.out / "checkpoint.pt", task.figure
     if not file.is_file() or not len(task.prepared.part("val")):
         return
     chosen_by = read_toml(config.out / "config.toml", "train").get("select_on", "auto")
@@ -197,8 +193,8 @@ def describe(task: Task, learned: Learned, built: Built) -> None:
     kind = "linear probe" if config.freeze else "fine-tune"
     size = f"{counted(len(learned), 'image')} at {config.image_size} px"
     say(f"{kind} of {config.encoder} ({built.loaded}), {size} on {task.device}")
-    values = {field.name: (getattr(config, field.name), field.default) for field in fields(config)}
-    changed = {name: value for name, (value, usual) in values.items() if value != usual and name not in UNSAID}
-    say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items()))
+    said = [(field.name, getattr(config, field.name)) for field in fields(config) if field.name not in UNSAID]
+    usual = {field.name: field.default for field in fields(config)}
+    say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said if value != usual[name]))
     if config.hold_out:
         say(f"held out: {', '.join(config.hold_out)}")

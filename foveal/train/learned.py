@@ -82,10 +82,7 @@ def learned_from(
 
 
 def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(labels int64 [n], class names) of a second task; -1 if unknown. The sorted names come from the whole set.
-
-    column: one of columns.csv, or `oedema` for all of them that hold macular oedema (readout/referral.py).
-    """
+    """(labels int64 [n], -1 if unknown, and class names) of a column of columns.csv, or of `oedema`."""
     values = prepared.columns
     oedema = oedema_of(values) if column == OEDEMA else None
     if oedema is not None:
@@ -102,10 +99,7 @@ def second_labels(prepared: PreparedSet, records: pd.DataFrame, column: str) -> 
 
 
 def read_pseudo(file: Path, prepared: PreparedSet) -> list[Pseudo]:
-    """Pseudo-labelled images, set by set, to train on together with `prepared`.
-
-    FovealError if the table is damaged or has other classes, or if its images have changed or have a grade.
-    """
+    """Pseudo-labelled images, set by set; FovealError if the table is damaged or does not fit the sets."""
     table = read_table(file)
     columns = probability_columns(table)
     if len(columns) != len(prepared.classes):
@@ -154,8 +148,7 @@ def read_table(file: Path) -> pd.DataFrame:
     texts = dict.fromkeys(("id", "set", "sha256", "class", "model"), str)
     table = pd.read_csv(file, dtype=texts, keep_default_na=False)
     missing = [column for column in NEEDED if column not in table]
-    if not probability_columns(table):
-        missing.append("p0, p1, …")
+    missing += [] if probability_columns(table) else ["p0, p1, …"]
     if missing:
         raise FovealError("table.missing_column", f"{file} has no column {', '.join(missing)}", fix=AGAIN)
     if not len(table):

@@ -65,19 +65,16 @@ class Objective:
 
 
 def parts_of(images: int, most: int) -> list[slice]:
-    """Split a batch into parts of about equal size, of at most `most` images (0 = do not split).
-
-    With `most` of 3 or more, no part of a larger batch has a single image.
-    """
+    """Parts of a batch of about equal size, of at most `most` images (0 = do not split)."""
     edges = np.linspace(0, images, (math.ceil(images / most) if most else 1) + 1).round().astype(int)
     return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 
 
 def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
-    """float [K]: `none` all 1; `balanced` n / (K count); `root` the square root of that; `effective` by Cui et al.
+    """float [K] with a mean of 1 over the labels; FovealError if a class has no image.
 
-    Cui et al. 2019, eq. 2: a class of n images counts as (1 - b^n) / (1 - b). Weights are scaled to a mean of 1 over
-    the labels, so they do not change the effective learning rate. FovealError if a class has no image.
+    `none` all 1; `balanced` n / (K count); `root` the square root of that; `effective` as Cui et al. 2019, eq. 2: a
+    class of n images counts as (1 - b^n) / (1 - b).
     """
     if how == "none":
         return np.ones(classes)

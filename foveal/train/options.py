@@ -139,7 +139,6 @@ class TrainConfig:
         self._check_pairs()
 
     def _check_pairs(self) -> None:
-        """Refuse options that exclude each other, or that do nothing without another one."""
         changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
         loss, schedule, random = f"--loss {self.loss}", f"--schedule {self.schedule}", self.init == "random"
         for given, other, names, why in (

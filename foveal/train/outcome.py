@@ -75,10 +75,7 @@ def has_sources(task: Task) -> bool:
 
 
 def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained: pd.DataFrame) -> None:
-    """Write the encoder of the best epoch, and its predictions for the `judged` (validation and test) images.
-
-    trained: the records it learned from, with which `predict` compares photographs.
-    """
+    """Write the encoder of the best epoch, and its predictions for `judged`; trained: what it learned from."""
     predictor = Predictor(run.path, task.device)
     checkpoint.save_weights(predictor.grader.encoder, run.path / "encoder.safetensors")
     write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
@@ -120,7 +117,7 @@ def keep_likeness(
         texture = joined(answers).texture
         assert texture is not None
         found += [np.concatenate(looks), texture]
-    write_likeness(run.path, fit_likeness(*found, side))
+    write_likeness(run.path, fit_likeness(found[0], found[1], found[2], found[3], side))
 
 
 def write_predictions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -63,6 +64,11 @@ class Task:
         """Whether the classes are grades, in order."""
         return bool(self.prepared.card["task"] == "grading")
 
+    @property
+    def figure(self) -> str:
+        """What the best epoch has most of."""
+        return "kappa" if self.ordered else "accuracy"
+
 
 def set_up(config: TrainConfig, prepared: PreparedSet, device: torch.device) -> Task:
     """Resolve the options and load the starting weights once; FovealError if anything does not fit."""
@@ -109,7 +115,7 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
         config = replace(config, learning_rate=NEW_RATE if config.freeze or random else TUNE_RATE)
     other = "digits" if prepared.channels == 1 else "plain"
     small = (config.micro_batch or config.batch_size) < SMALL_BATCH
-    values = {
+    values: dict[str, Any] = {
         "precision": "bf16" if bf16_support(device) == "matrix" else "fp32",
         # The mirror image of a retina is a retina; that of a digit is not a digit.
         "tta": "flips" if fundus else "none",
@@ -164,8 +170,8 @@ def start_from(init: str, encoder: str, image_size: int, prepared: PreparedSet) 
         expected = f"{prepared.channels}, as in {prepared.path}"
         what = f"--init {init} was trained on images with channels: {before['channels']}"
         raise FovealError("weights.mismatch", what, expected=expected, fix="prepare the set with the same --channels")
-    if before["preparation"]["crop"] != prepared.card["options"]["crop"]:
-        warn(f"{init} was trained on images with --crop {before['preparation']['crop']}, unlike {prepared.path}")
+    if (crop := before["preparation"]["crop"]) != prepared.card["options"]["crop"]:
+        warn(f"{init} was trained on images with --crop {crop}, unlike {prepared.path}")
     return Start(name, NetworkInput(size, tuple(before["mean"]), tuple(before["std"])))
 
 
@@ -181,13 +187,13 @@ def frozen_encoder(init: str, start: Start, prepared: PreparedSet, seed: int, de
 
 @dataclass(kw_only=True)
 class Built:
-    """loaded: source of the starting weights. frozen: names of layers kept in evaluation mode."""
+    """A grader as it is trained."""
 
     grader: Grader
     optimiser: torch.optim.Optimizer
     average: Grader | None
     loaded: Origin
-    frozen: list[str]
+    frozen: list[str]  # names of layers kept in evaluation mode
 
     @property
     def judged(self) -> Grader:
@@ -219,11 +225,11 @@ def build(task: Task, learned: Learned) -> Built:
     scales = learning_rate_scales(encoder, config.layer_decay, "encoder.") if config.layer_decay < 1 else None
     groups = parameter_groups(grader, config.weight_decay, scales)
     assert config.learning_rate is not None
-    return Built(
-        grader=grader, optimiser=build_optimiser(config.optimiser, groups, config.learning_rate),
-        average=target_of(grader) if config.ema else None, loaded=loaded,
-        frozen=[name for name, module in grader.named_modules() if any(module is layer for layer in still)],
-    )  # fmt: skip
+    optimiser, average = build_optimiser(config.optimiser, groups, config.learning_rate), None
+    if config.ema:
+        average = target_of(grader)
+    frozen = [name for name, module in grader.named_modules() if any(module is layer for layer in still)]
+    return Built(grader=grader, optimiser=optimiser, average=average, loaded=loaded, frozen=frozen)
 
 
 def weights_to_keep(grader: Grader, scale: Scale | None) -> dict[str, Tensor]:

@@ -5,10 +5,9 @@
     foveal train DATA --out RUN --init imagenet --folds 5
     foveal train FIRST SECOND THIRD --out RUN --init imagenet --hold-out THIRD
 
-One grader: the validation part chooses the epoch and fits the readout; the test part is graded once, at the end.
-Folds: every training and validation image is graded by the one grader that was not trained on it or its patient.
-Together the graders form an ensemble, which grades the test part, if there is one.
-Sources held out: their images are graded once, at the end, as a part of their own.
+One grader: the validation part chooses the epoch and fits the readout; the test part, and sources held out, are graded
+once, at the end. Folds: every training and validation image is graded by the one grader that was not trained on it or
+its patient; together they form an ensemble, which grades the test part.
 """
 
 from __future__ import annotations

@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 
 import foveal
 from foveal.nets.encoder import create_encoder
-from foveal.nets.identify import WeightsConfig, weights
 from foveal.nets.layouts import CLIP, HALF, IMAGENET, UNIT
-from foveal.nets.weights import load_encoder_weights, normalisation_for
+from foveal.nets.weights import WeightsConfig, load_encoder_weights, normalisation_for, weights
 
 torchvision = pytest.importorskip("torchvision")
 NAMESPACE = argparse.Namespace(lr=0.1)

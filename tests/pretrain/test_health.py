@@ -10,7 +10,7 @@ from torch import nn
 
 import foveal
 from foveal.losses.ntxent import contrast_bounds, decoupled, ntxent
-from foveal.pretrain import simclr, supcon
+from foveal.pretrain import simclr
 from foveal.pretrain.faults import EXPLAINED, check_first, check_loss, explain_loss
 from foveal.pretrain.health import alignment, doubts_of, effective_rank, facts_of, look, uniformity, verdict
 from foveal.pretrain.interface import Contrast
@@ -227,7 +227,7 @@ def test_faults_of_losses_of_groups_are_named_too(same_group):
     ids=str,
 )
 def test_a_wrong_loss_of_every_contrastive_method_stops_a_run(phantom_set, tmp_path, monkeypatch, refuses, options):
-    for module, name in ((simclr, "ntxent"), (simclr, "decoupled"), (supcon, "ntxent")):
+    for module, name in ((simclr, "ntxent"), (simclr, "decoupled")):
         right = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, right=right: right(*given) * 0.2 / 0.07)
     with refuses("training.wrong_loss", "0.2 / 0.07"):
