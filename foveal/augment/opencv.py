@@ -53,36 +53,33 @@ def _pool() -> tuple[ThreadPoolExecutor, int]:
 
 def apply(images: ndarray, table: ViewTable, view_size: int) -> ndarray:
     """uint8 [B, S, S, C] -> uint8 [B, s, s, C], one view of each image; C is 1 or 3."""
-    views = np.empty((len(images), view_size, view_size, images.shape[3]), np.uint8)
-    _in_threads(images, table, views, lambda view, out: cv2.convertScaleAbs(view, dst=out))
-    return views
+    return _in_threads(images, table, view_size, np.uint8, lambda view, out: cv2.convertScaleAbs(view, dst=out))
 
 
 def apply_normalised(
     images: ndarray, table: ViewTable, view_size: int, mean: Sequence[float], std: Sequence[float]
 ) -> ndarray:
     """Like `apply`, but returns float32 (view / 255 - mean) / std, not rounded; faster here, in the CPU cache."""
-    views = np.empty((len(images), view_size, view_size, images.shape[3]), np.float32)
     matrix = np.column_stack([np.diag(1 / (255 * np.array(std))), -np.array(mean) / np.array(std)])
-    _in_threads(images, table, views, lambda view, out: cv2.transform(view, matrix, dst=out))
-    return views
+    return _in_threads(images, table, view_size, np.float32, lambda view, out: cv2.transform(view, matrix, dst=out))
 
 
 def _in_threads(
-    images: ndarray, table: ViewTable, views: ndarray, write: Callable[[ndarray, ndarray], ndarray]
-) -> None:
-    rows = _rows(table, images.shape[1])
+    images: ndarray, table: ViewTable, size: int, dtype: type, write: Callable[[ndarray, ndarray], ndarray]
+) -> ndarray:
+    rows, views = _rows(table, images.shape[1]), np.empty((len(images), size, size, images.shape[3]), dtype)
 
     def run(start: int, stop: int) -> None:
         for i in range(start, stop):
-            write(_view(images[i], rows[i], table.plan, views.shape[1]), views[i])
+            write(_view(images[i], rows[i], table.plan, size), views[i])
 
     pool, cores = _pool()
     # Each view acquires the GIL about ten times, so one thread is faster than several for small views.
-    workers = min(cores, max(1, views.shape[1] ** 2 // PIXELS_OF_A_THREAD))
+    workers = min(cores, max(1, size**2 // PIXELS_OF_A_THREAD))
     edges = np.linspace(0, len(images), workers + 1).astype(int)
     for job in [pool.submit(run, a, b) for a, b in pairwise(edges)]:
         job.result()
+    return views
 
 
 def _rows(table: ViewTable, source: int) -> list[_Row]:

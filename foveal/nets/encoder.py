@@ -83,7 +83,8 @@ def _convolution(inputs: int, outputs: int, side: int, stride: int) -> tuple[nn.
     return nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False), nn.BatchNorm2d(outputs)
 
 
-OWN = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": ResidualConv}
+Networks = dict[str, type[nn.Module]]
+OWN: Networks = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": ResidualConv}
 
 
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:

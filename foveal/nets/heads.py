@@ -95,7 +95,11 @@ class Grader(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K]."""
-        return to_logits(self.head(self.encoder(images)), self.form, self.classes)
+        return self.logits(self.head(self.encoder(images)))
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Outputs of the head [B, O] -> logits [B, K]."""
+        return to_logits(outputs, self.form, self.classes)
 
 
 class Looking(nn.Module):
@@ -115,21 +119,18 @@ class Looking(nn.Module):
         grader: Any = self.grader
         if not self.maps:
             features = grader.encoder(images)
-            return self._logits(grader.head(features)), features
+            return self.grader.logits(grader.head(features)), features
         last = grader.encoder.forward_features(images)
         features = grader.encoder.forward_head(last)
         outputs = grader.head(features)
         rows = grader.head.weight.expand(outputs.shape[1], -1)  # a cumulative head shares one row for all its outputs
         weights = self._slopes(outputs.float()) @ rows.float()
         places = torch.einsum("bd,bdhw->bhw", weights, last.float()).relu()
-        return self._logits(outputs), features, places
-
-    def _logits(self, outputs: Tensor) -> Tensor:
-        return to_logits(outputs, self.grader.form, self.grader.classes)
+        return self.grader.logits(outputs), features, places
 
     def _slopes(self, outputs: Tensor) -> Tensor:
         """The effect of each output on the score, [B, O], by finite differences, which can be exported."""
-        given = F.one_hot(self._logits(outputs).argmax(1), self.grader.classes).bool()
+        given = F.one_hot(self.grader.logits(outputs).argmax(1), self.grader.classes).bool()
         columns = []
         for number in range(outputs.shape[1]):
             step = F.one_hot(torch.tensor(number, device=outputs.device), outputs.shape[1]) * STEP
@@ -137,7 +138,7 @@ class Looking(nn.Module):
         return torch.stack(columns, 1)
 
     def _score(self, outputs: Tensor, given: Tensor) -> Tensor:
-        logits = self._logits(outputs)
+        logits = self.grader.logits(outputs)
         if self.decision == "most_probable":
             rest = logits.masked_fill(given, -torch.inf).logsumexp(1)
             return (logits * given).sum(1) - rest

@@ -90,13 +90,11 @@ def is_sharded(folder: Path) -> bool:
 def file_of(init: str) -> Path:
     """The file of weights that a path means: of a run folder, its encoder. FovealError if there is none."""
     path = Path(init)
-    if is_sharded(path):
+    if is_sharded(path) or path.suffix == ".distcp":
         what = f"{init} is a checkpoint in shards of torch.distributed (.distcp)"
-        fix = "join it first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
+        fix = "join them first: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
         raise FovealError("weights.unsupported", what, fix=fix)
     file = path / "encoder.safetensors" if path.is_dir() else path
-    if file.suffix == ".distcp":
-        raise FovealError("weights.unsupported", f"{init} is one shard of several", fix="give their folder")
     if not file.is_file():
         expected = "random, imagenet (for --init), a run folder or a file of weights"
         raise FovealError("weights.missing", f"{init} has no weights: {file} does not exist", expected=expected)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.distributed import gather
+from foveal.distributed import apart, gather
 from foveal.errors import FovealError
 from foveal.losses.precision import unit
 
@@ -30,18 +30,12 @@ def facts_of(z1: Tensor, z2: Tensor, targets: tuple[Tensor, Tensor] | None = Non
     vectors whose own positive is nearer than all others, and feature_std: 1 when spread evenly, 0 when collapsed; of
     the first 512 images of the whole batch. targets: of z1 and z2, with which both mean cosines are taken.
     """
-    facts = _facts(gather(z1), gather(z2))
-    if targets is not None:
-        facts |= _cosines_with(torch.cat([gather(z1), gather(z2)]), torch.cat([gather(each) for each in targets]))
-    return facts
-
-
-def _facts(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
+    z1, z2 = gather(z1), gather(z2)
     with torch.autocast(z1.device.type, enabled=False):
         first, second = unit(z1[:FACT_IMAGES]), unit(z2[:FACT_IMAGES])
         both, n = torch.cat([first, second]), len(first)
         positive, cosines, others = _cosines(both, n)
-        return {
+        facts = {
             "alignment": alignment(first, second),
             "uniformity": uniformity(first),
             "positive_cosine": positive.mean(),
@@ -49,6 +43,9 @@ def _facts(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
             "instance_accuracy": (positive > cosines.masked_fill(~others, -math.inf).amax(1)).float().mean(),
             "feature_std": both.std(0, correction=0).mean() * math.sqrt(both.shape[1]),
         }
+    if targets is not None:
+        facts |= _cosines_with(torch.cat([z1, z2]), torch.cat([gather(each) for each in targets]))
+    return facts
 
 
 def _cosines_with(vectors: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -97,11 +94,13 @@ def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
         raise FovealError("training.diverged", "features or embeddings are no longer finite numbers", fix=CALMER)
     positive, cosines, others = _cosines(torch.cat([unit(z1), unit(z2)]), len(z1))
     negative = cosines.flatten()[others.flatten()]
+    with apart():
+        facts = {name: float(value) for name, value in facts_of(z1, z2).items()}
     return {
         "images": len(z1),
         "effective_rank": effective_rank(features),
         "highest_rank": min(len(features) - 1, features.shape[1]),
-        **{name: float(value) for name, value in _facts(z1, z2).items()},
+        **facts,
         "positive_cosines": _bins(positive[: len(z1)]),
         "negative_cosines": _bins(negative),
     }

@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 
 from foveal.augment.views import NetworkInput, write_view_sheet
+from foveal.config import check
 from foveal.console import is_first_process, say
 from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined
 from foveal.errors import FovealError
@@ -115,14 +116,10 @@ def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int
 
 def _check_batch(config: PretrainConfig, count: int, world: int) -> None:
     size, micro, share = config.batch_size, config.micro_batch, config.batch_size // world
-    apart = micro.isdigit() and (share % int(micro) != 0 or int(micro) < 2)
-    for wrong, what, expected in (
-        (size > count, f"--batch-size is {size}", f"at most {count}, the images of the pool"),
-        (size % world, f"--batch-size is {size}", f"a multiple of the {world} processes"),
-        (apart, f"--micro-batch is {micro}", f"at least 2, and a divisor of the {share} images of each process"),
-    ):
-        if wrong:
-            raise FovealError("option.value", what, expected=expected)
+    check(config, "batch_size", size <= count, f"at most {count}, the images of the pool")
+    check(config, "batch_size", size % world == 0, f"a multiple of the {world} processes")
+    fits = not micro.isdigit() or (int(micro) >= 2 and share % int(micro) == 0)
+    check(config, "micro_batch", fits, f"at least 2, and a divisor of the {share} images of each process")
 
 
 def _rehearsed(

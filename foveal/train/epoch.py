@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foveal.augment.views import plain_view
 from foveal.errors import FovealError
-from foveal.losses.grading import one_hot, to_logits
+from foveal.losses.grading import one_hot
 from foveal.metrics import accuracy, confusion_matrix, macro_f1, quadratic_kappa, recall
 from foveal.nets.heads import Grader
 from foveal.nets.layers import re_estimate
@@ -44,7 +44,7 @@ class Judged:
             features = encode(grader.encoder, self.store, self.task.spec, self.task.device)
         with torch.inference_mode():
             outputs = grader.head(features).float().cpu()
-            probabilities = to_logits(outputs, loss.form, grader.classes).softmax(1)
+            probabilities = grader.logits(outputs).softmax(1)
             cost = loss.cost(outputs, one_hot(torch.from_numpy(self.labels), grader.classes), weights)
             refuse_divergence(float(cost), probabilities, "validation", epoch)
             self.probabilities = probabilities.numpy()

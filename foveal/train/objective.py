@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foveal.errors import FovealError
 from foveal.hardware import in_precision
-from foveal.losses.grading import importance, to_logits
+from foveal.losses.grading import importance
 from foveal.nets.heads import Grader
 from foveal.train.feed import Batch
 from foveal.train.learned import Learned
@@ -54,7 +54,7 @@ class Objective:
                 cost = cost + SECOND_WEIGHT * self._second(features, batch.index[part]) / len(batch.index)
             cost.backward()
             costs.append(cost.detach())
-            answers.append(to_logits(outputs.detach().float(), self.task.loss.form, self.grader.classes).softmax(1))
+            answers.append(self.grader.logits(outputs.detach().float()).softmax(1))
         return torch.stack(costs).sum(), torch.cat(answers)
 
     def _second(self, features: Tensor, index: np.ndarray) -> Tensor:

@@ -20,11 +20,6 @@ LOWEST = {
 SHARES = ("warm_up", "label_smoothing", "final_rate", "coverage", "ema")  # 0 or more, and below 1
 FACTORS = ("decay", "layer_decay")  # above 0, and 1 at most
 MOST_FOLDS = 20
-SMOOTHED = ("auto", "cross_entropy", "focal", "ordinal")  # softmax losses, which support label smoothing
-# Options for fine-tuning only: a linear probe computes the features of plain images once.
-FINE_TUNE_ONLY = (
-    "freeze_stages", "grow_from", "mixup", "cutmix", "views", "layer_decay", "micro_batch", "batch_norm",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +136,13 @@ class TrainConfig:
     def _check_pairs(self) -> None:
         changed = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
         loss, schedule, random = f"--loss {self.loss}", f"--schedule {self.schedule}", self.init == "random"
+        unsmoothed = self.loss not in ("auto", "cross_entropy", "focal", "ordinal")
+        tuning = ("freeze_stages", "grow_from", "mixup", "cutmix", "views", "layer_decay", "micro_batch", "batch_norm")
         for given, other, names, why in (
-            (self.freeze, "--freeze", FINE_TUNE_ONLY, "a linear probe computes the features of plain images once"),
+            (self.freeze, "--freeze", tuning, "a linear probe computes the features of plain images once"),
             (self.folds, "--folds", ("patience",), "held-out images must not choose the epoch"),
             (self.second, "--second", ("mixup", "cutmix"), "the second label of a mixed image is unknown"),
-            (self.loss not in SMOOTHED, loss, ("label_smoothing",), "it needs a softmax loss"),
+            (unsmoothed, loss, ("label_smoothing",), "it needs a softmax loss"),
             (random, "--init random", ("freeze_stages", "random_stem"), "all weights are random"),
             (self.random_stem, "--random-stem", ("freeze", "freeze_stages"), "it would freeze random weights"),
             (self.schedule != "steps", schedule, ("decay",), "it only affects --schedule steps"),
