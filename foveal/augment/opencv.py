@@ -67,7 +67,8 @@ def apply_normalised(
 def _in_threads(
     images: ndarray, table: ViewTable, size: int, dtype: type, write: Callable[[ndarray, ndarray], ndarray]
 ) -> ndarray:
-    rows, views = _rows(table, images.shape[1]), np.empty((len(images), size, size, images.shape[3]), dtype)
+    rows = _rows(table, images.shape[1])
+    views: ndarray = np.empty((len(images), size, size, images.shape[3]), dtype)
 
     def run(start: int, stop: int) -> None:
         for i in range(start, stop):

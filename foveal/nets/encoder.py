@@ -83,8 +83,7 @@ def _convolution(inputs: int, outputs: int, side: int, stride: int) -> tuple[nn.
     return nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False), nn.BatchNorm2d(outputs)
 
 
-Networks = dict[str, type[nn.Module]]
-OWN: Networks = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": ResidualConv}
+OWN = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": ResidualConv}
 
 
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
@@ -156,13 +155,14 @@ def feature_size(encoder: Any) -> int:
     return int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)
 
 
-def stage_of_parameters(encoder: Any) -> dict[str, int]:
+def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
     """Parameter name -> number of its stage, 0 for the stem; one of Foveal's own networks has a stage per layer."""
     if isinstance(encoder, tuple(OWN.values())):
         layers = list(encoder._modules)
         return {name: layers.index(name.partition(".")[0]) for name, _ in encoder.named_parameters()}
     try:
-        return group_parameters(encoder, encoder.group_matcher(coarse=True), reverse=True)
+        grouped: Any = encoder
+        return group_parameters(encoder, grouped.group_matcher(coarse=True), reverse=True)
     except (AttributeError, AssertionError) as error:
         what = f"--freeze-stages and --layer-decay need stages, but timm defines none for {type(encoder).__name__}"
         raise FovealError("option.conflict", what, fix="leave them out, or choose another --encoder") from error

@@ -31,6 +31,13 @@ def scrambled(network):
     return network.eval()
 
 
+def blueprint(name, size):
+    """The keys and shapes of a network, with tensors that take no space in a file."""
+    with torch.device("meta"):
+        state = create_encoder(name, 3, size).state_dict()
+    return {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
+
+
 def renamed(state, *rules):
     for pattern, replacement in rules:
         state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
@@ -505,13 +512,13 @@ def test_biases_of_dinov3_are_not_lost(tmp_path, refuses):
 
 
 def test_a_mismatch_names_the_keys_and_the_encoder_that_fits(tmp_path, refuses):
-    torch.save(create_encoder("vit_tiny_patch16_224", 3, 64).state_dict(), tmp_path / "vit.pth")
-    torch.save({"state_dict": create_encoder("resnet18", 3, 64).state_dict()}, tmp_path / "resnet.pth")
+    torch.save(blueprint("vit_tiny_patch16_224", 64), tmp_path / "vit.pth")
+    torch.save({"state_dict": blueprint("resnet18", 64)}, tmp_path / "resnet.pth")
     encoder = create_encoder("test_resnet", 3, 64)
     for file, name in (("vit.pth", "vit_tiny_patch16_224"), ("resnet.pth", "resnet18")):
         with refuses("weights.mismatch", tmp_path / file, "conv1", f"--encoder {name}"):
             load_encoder_weights(encoder, "test_resnet", str(tmp_path / file))
-    strange = create_encoder("resnet18", 3, 64).state_dict() | zeros("attention.weight")
+    strange = blueprint("resnet18", 64) | zeros("attention.weight")
     torch.save(strange, tmp_path / "more.pth")
     with refuses("weights.mismatch", "attention.weight"):
         load_encoder_weights(create_encoder("resnet18", 3, 64), "resnet18", str(tmp_path / "more.pth"))
@@ -523,8 +530,7 @@ IDENTIFIED = ("MoCo v2", "DINOv2 with registers", "DINO, full", "efficientnet_py
 @pytest.mark.parametrize("case", IDENTIFIED)
 def test_the_verb_tells_what_a_file_is(case, tmp_path):
     name, layout, normalisation, contents = CASES[case]
-    state = create_encoder(name, 3, size_of(name)).state_dict()
-    torch.save(contents(state), tmp_path / "file.pth")
+    torch.save(contents(blueprint(name, size_of(name))), tmp_path / "file.pth")
     known = weights(WeightsConfig(file=tmp_path / "file.pth"))
     assert layout in known["layout"] and name in known["encoders"]
     assert (tuple(known["mean"]), tuple(known["std"])) == normalisation
@@ -535,7 +541,7 @@ def test_the_verb_tells_what_a_file_is(case, tmp_path):
 
 def test_retfound_green_is_known_by_its_size(tmp_path):
     name = "vit_small_patch14_reg4_dinov2"
-    torch.save(create_encoder(name, 3, 392).state_dict(), tmp_path / "retfoundgreen_statedict.pth")
+    torch.save(blueprint(name, 392), tmp_path / "retfoundgreen_statedict.pth")
     known = weights(WeightsConfig(file=tmp_path / "retfoundgreen_statedict.pth"))
     assert (known["layout"], known["image_size"], known["mean"]) == ("RETFound-Green", 392, [0.5, 0.5, 0.5])
     assert known["encoders"] == [name]

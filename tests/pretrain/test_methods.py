@@ -163,6 +163,7 @@ def test_the_centre_of_dino_moves_in_training_only():
     assert torch.allclose(method.centre, 0.1 * torch.cat(parts[2:]).mean(0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_stopped_gradient_simsiam_collapses():
     """Section 4.1 of Chen & He 2021: a lower loss, and embeddings that do not tell images apart."""
 
