@@ -118,8 +118,7 @@ def _cut_out(views: Tensor, cutout: Tensor) -> Tensor:
 def sample(pixels: Tensor, values: Tensor, plan: ViewPlan, size: int) -> Tensor:
     """Images float32 [B, C, S, S] and rows of a ViewTable -> views float32 [B, C, s, s].
 
-    An atlas contains area-averaged copies of each image, one below the other; each view reads the copy of its level, so
-    shapes do not depend on the drawn parameters. A black edge fades over one pixel.
+    An atlas has smaller copies of each image, one below the other; each view reads the copy of its level.
     """
     source = pixels.shape[-1]
     sides = level_sides(source, size)

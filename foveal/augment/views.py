@@ -73,10 +73,7 @@ def write_view_sheet(
     file: Path, originals: ndarray, recipes: Recipe | Sequence[Recipe], view_size: int, generator: Generator,
     pairs: int = 2,
 ) -> None:  # fmt: skip
-    """Write a JPEG with one row per image: the original on the left, then pairs of random views.
-
-    originals: uint8 [n, S, S, C]. recipes: one for all views, or one for the first and one for the second view.
-    """
+    """Write a JPEG with a row per image uint8 [S, S, C]: the original, then pairs of a first and a second view."""
     both = (recipes, recipes) if isinstance(recipes, Recipe) else recipes
     columns = [("original", originals, 0)]  # name, pictures, extra space before them
     for _ in range(pairs):

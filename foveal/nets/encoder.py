@@ -41,10 +41,7 @@ class SmallConv(nn.Module):
 
 
 class StridedConv(nn.Module):
-    """Three strided convolutions with batch statistics for images of about 28-64 pixels; features [B, 128 (s/8)^2].
-
-    conv 5x5 32 -> conv 64 -> conv 128, each halving the side. Five times as fast on a CPU as small_conv.
-    """
+    """Strided conv 5x5 32 -> conv 64 -> conv 128 for images of about 28-64 pixels; features [B, 128 (s/8)^2]."""
 
     residual = False
 
@@ -169,10 +166,7 @@ def stage_of_parameters(encoder: nn.Module) -> dict[str, int]:
 
 
 def freeze_stages(encoder: nn.Module, count: int) -> list[nn.Module]:
-    """Freeze the first `count` stages; returns their normalisation layers, to be kept in evaluation mode.
-
-    FovealError if that would freeze the whole encoder.
-    """
+    """Freeze the first `count` stages, but not all; returns their normalisation layers, for evaluation mode."""
     if not count:
         return []
     stages = stage_of_parameters(encoder)

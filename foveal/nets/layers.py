@@ -29,11 +29,7 @@ def statistics_layers(module: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def re_estimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the running statistics by the mean over `batches`, for layers in training mode.
-
-    Running averages of small batches lag behind the weights (Wu and Johnson 2021, "precise BN",
-    https://arxiv.org/abs/2105.07576).
-    """
+    """Replace the running statistics of layers in training mode by the mean over `batches` (arXiv 2105.07576)."""
     layers: list[Any] = [layer for layer in statistics_layers(module) if layer.training]
     if not layers:
         return

@@ -105,10 +105,7 @@ def _close(loss: float, value: float) -> bool:  # a wrong first loss may differ 
 
 
 def check_loss(loss: float, bounds: Bounds, facts: dict[str, float], first: bool) -> None:
-    """FovealError, with the likely cause, for a loss and facts that only a fault explains.
-
-    bounds: of the method (lowest possible, chance) or None. first: nothing has been learned yet.
-    """
+    """FovealError, with the likely cause, for a loss that only a fault explains; first: nothing is learned yet."""
     if not math.isfinite(loss):
         raise FovealError("training.diverged", f"the loss is {loss}", fix=CALMER)
     if first and facts["feature_std"] < 1e-5:

@@ -102,8 +102,7 @@ def identities(
 ) -> np.ndarray:
     """int64 [n]: the patient (or the label) of each image of the pool as a number; one of its own where it has none.
 
-    FovealError where nothing in the pool has a label (or a group), where all or no images share it, and where groups
-    that are to be drawn together are coarser than patients.
+    FovealError where none, all or no two images have the same, and where groups that attract are coarser than patients.
     """
     names: list[str] = []
     for prepared, records in pool:

@@ -86,10 +86,7 @@ def effective_rank(features: Tensor) -> float:
 
 @torch.no_grad()
 def look(z1: Tensor, z2: Tensor, features: Tensor) -> dict[str, Any]:
-    """The facts of two views' embeddings [n, D], and the effective rank of the features [n, F], as plain numbers.
-
-    The cosines are counted in 20 bins from -1 to 1. FovealError where the network has diverged.
-    """
+    """Facts of embeddings [n, D], effective rank of features [n, F], cosines in bins; FovealError if not finite."""
     if not all(bool(vectors.isfinite().all()) for vectors in (z1, z2, features)):
         raise FovealError("training.diverged", "features or embeddings are no longer finite numbers", fix=CALMER)
     positive, cosines, others = _cosines(torch.cat([unit(z1), unit(z2)]), len(z1))

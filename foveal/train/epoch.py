@@ -34,10 +34,7 @@ class Judged:
         self.grades, self.probabilities = np.empty(0, np.int64), np.empty((0, 0), np.float32)
 
     def judge(self, grader: Grader, weights: Tensor, epoch: int) -> dict[str, Any]:
-        """Grade the images: loss (with class weights [K]), accuracy, kappa, macro F1 and recall for metrics.jsonl.
-
-        Without test-time augmentation: four flips would make an epoch a sixth longer.
-        """
+        """Grade the images, without flips: loss (with class weights [K]) and figures for metrics.jsonl."""
         loss, features = self.task.loss, self.features
         grader.eval()
         if features is None:

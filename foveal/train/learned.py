@@ -60,10 +60,7 @@ class Learned:
 def learned_from(
     prepared: PreparedSet, records: pd.DataFrame, pseudo: Sequence[Pseudo] = (), second: str | None = None
 ) -> Learned:
-    """Combine labelled records with pseudo-labelled images; FovealError if the labels have fewer than two classes.
-
-    second: a column of columns.csv.
-    """
+    """Labelled records, with a `second` column of columns.csv, and pseudo-labelled images; at least two classes."""
     if records["label"].nunique() < 2:
         there = f"{counted(len(records), 'labelled training image')} and classes: {records['label'].nunique()}"
         fix = "prepare a data source with labels of at least two classes"

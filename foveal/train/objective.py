@@ -34,11 +34,7 @@ class Objective:
         self.autocast = in_precision(task.config.precision, task.device)
 
     def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch; returns its mean cost and probabilities float32 [B, K].
-
-        Each part of --micro-batch images is weighted by the importance of its images, so that the sum is the gradient
-        of the whole batch.
-        """
+        """Add the gradient of a batch, part by part; returns its mean cost and probabilities float32 [B, K]."""
         whole = importance(batch.targets, self.weights).sum()
         costs, answers = [], []
         for part in parts_of(len(batch.index), self.task.config.micro_batch):

@@ -96,10 +96,7 @@ def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained:
 def keep_likeness(
     run: Run, predictor: Predictor, prepared: PreparedSet, trained: pd.DataFrame, held: pd.DataFrame
 ) -> None:
-    """Write RUN/likeness.npz: what the training photographs look like, with limits from `held`, the validation part.
-
-    Every second training photograph takes the place of a validation part that is too small, if there are enough.
-    """
+    """Write RUN/likeness.npz, with limits from `held`, or from half of the training photographs if it is too small."""
     trained, held = (
         records.iloc[np.linspace(0, len(records) - 1, min(len(records), MOST_IMAGES)).astype(int)]
         for records in (trained, held)

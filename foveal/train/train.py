@@ -126,10 +126,7 @@ def folds_of(records: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 
 
 def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, hashes: dict[str, str]) -> None:
-    """Train a grader for each fold in RUN/fold1 …, resuming each, then combine them.
-
-    Each fold keeps its last epoch, because the held-out images must not choose the best one.
-    """
+    """Train a grader for each fold in RUN/fold1 …, each to its last epoch, resuming each, then combine them."""
     config, prepared, records = task.config, task.prepared, learned.parts[0][1]
     fold_of, test = folds_of(records, config.folds, config.seed), task.with_abroad(prepared.part("test"))
     for number in range(config.folds):
@@ -157,11 +154,7 @@ def train_folds(run: Run, task: Task, learned: Learned, before: pd.DataFrame, ha
 
 
 def join_folds(run: Run, task: Task, records: pd.DataFrame, fold_of: np.ndarray) -> None:
-    """Write RUN's model.json, readout, folds.csv and predictions: held-out ones, and of test images the ensemble's.
-
-    The readout is fitted on single graders. Their mean is slightly less confident, so prediction sets of the ensemble
-    are slightly too large rather than too small.
-    """
+    """Write RUN's model.json, readout, folds.csv and predictions: held-out ones, and of test images the ensemble's."""
     names = [f"fold{number + 1}" for number in range(task.config.folds)]
     tables = [read_predictions(run.path / name / FILE) for name in names]
     held_out = pd.concat([table[table["split"] == "val"] for table in tables]).set_index("id").loc[records["id"]]
