@@ -1,8 +1,5 @@
 """prepare: from a source to a prepared set; every picture is decoded once.
 
-    foveal prepare SOURCE --out DATA
-    foveal prepare DATA1 DATA2 --out BOTH        # joins prepared sets
-
 A new set is written beside `--out` and moved there when it is complete. The same command resumes an interrupted run.
 If the source has new pictures, they get new shards; all decisions about the earlier pictures stay.
 """
@@ -102,12 +99,12 @@ def make(assembly: Assembly) -> None:
 def decode(folder: Path, assembly: Assembly) -> None:
     """Write the shards that `folder` lacks; FovealError when no picture of the source could be read."""
     config, source, images = assembly.config, assembly.source, folder / "images"
-    remove_unfinished(images, 0)
     if is_joined(config):
         joined.bring_shards(config.source, images)
     if jobs := plan_jobs(source, assembly.stamps, images, assembly.preparation, assembly.card.fundus):
         check_space(jobs, folder)
         run_jobs(jobs, source, config.ray)
+    remove_unfinished(images, 0)  # of this run too: a worker of a cluster may have been killed
     facts = read_facts(images)
     if not (facts["row"] >= 0).any():
         first = f"the first is {facts['file'].iloc[0]}: {facts['reason'].iloc[0]}"
@@ -131,7 +128,7 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
     else:
         name, source = read_source(config.source[0], config.dataset, pick(SourceOptions, config))
         source = limit_unlabelled(source, config)
-        card = replace(CARDS[name], fundus=decide_fundus(config, CARDS[name], source, existing))
+        card = replace(CARDS[name], fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
     return Assembly(
@@ -158,14 +155,14 @@ def choose_scale(config: PrepareConfig, source: Source, card: Card) -> str:
     return own if config.scale in ("auto", "icdr") else config.scale
 
 
-def decide_fundus(config: PrepareConfig, card: Card, source: Source, existing: dict[str, Any] | None) -> bool:
+def decide_fundus(config: PrepareConfig, name: str, source: Source, existing: dict[str, Any] | None) -> bool:
     """Whether the pictures are photographs of the retina: by option, by the earlier decision, by card, or by sample."""
     if config.fundus != "auto":
         return config.fundus == "yes"
     if existing:
         return bool(existing["fundus"])
-    if source.images is not None or card.title not in (CARDS["folder"].title, CARDS["table"].title):
-        return card.fundus
+    if name not in ("folder", "table"):
+        return CARDS[name].fundus
     places = np.unique(np.linspace(0, len(source.table) - 1, SAMPLE).astype(int))
     files = [source.root / file for file in source.table["file"].iloc[places]]
     look = Preparation(size=256, crop="ellipse")

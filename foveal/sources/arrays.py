@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from foveal.console import progress_bar
 from foveal.errors import FovealError
@@ -37,17 +38,16 @@ def reading(file: Path) -> Iterator[None]:
 
 
 def array_source(
-    root: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], places: Mapping[str, str], classes: tuple[str, ...]
+    root: Path, parts: Mapping[str, tuple[str, np.ndarray, np.ndarray]], classes: tuple[str, ...]
 ) -> Source:
-    """A source of arrays: images [n, H, W] or [n, H, W, C] and labels [n] or [n, 1], -1 or NaN for none, by split.
+    """A source of arrays; parts: split -> where it is, images [n, H, W] or [n, H, W, C], and labels [n] or [n, 1].
 
-    Ids are `train/17`, as in the published arrays; places: prefix of these numbers in `file`.
+    Ids are `train/17`, as in the published arrays; where: prefix of these numbers in `file`. Labels may be -1 or NaN.
     classes: if there are none, they are the numbers from 0 to the largest label.
     """
-    ids, files, splits, grades = list[str](), list[str](), list[str](), list[int | None]()
-    pictures: list[np.ndarray] = []
-    for split, (array, labels) in parts.items():
-        where = f"{root}/{places[split]}"
+    tables, pictures = list[pd.DataFrame](), list[np.ndarray]()
+    for split, (place, array, labels) in parts.items():
+        where = f"{root}/{place}"
         images = array[..., None] if array.ndim == 3 else array
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             found = f"{where} holds images {array.dtype} {array.shape}"
@@ -58,18 +58,16 @@ def array_source(
         if pictures and images.shape[1:] != pictures[0].shape[1:]:
             what = f"{where} holds images {images.shape[1:]}, but another part of them {pictures[0].shape[1:]}"
             raise FovealError("source.arrays", what, expected="images of one size, all grey or all in colour")
-        for number, label in enumerate(class_numbers(labels, where)):
+        numbers = class_numbers(labels, where)
+        for number, label in enumerate(numbers):
             if label is not None and (label < 0 or (classes and label >= len(classes))):
                 expected = f"0 to {len(classes) - 1}, or -1" if classes else "0 or more, or -1"
                 raise FovealError("label.value", f"the label of {where}{number} is {label}", expected=expected)
-            ids.append(f"{split}/{number}")
-            files.append(f"{places[split]}{number}")
-            splits.append(split)
-            grades.append(label)
+        ids, files = ([f"{prefix}{number}" for number in range(len(images))] for prefix in (f"{split}/", place))
+        tables.append(make_table(ids, files, numbers, split=split))
         pictures.append(images)
-    table = make_table(ids, files, grades, split=splits)
-    largest = max((grade for grade in grades if grade is not None), default=-1)
-    classes = classes or tuple(map(str, range(largest + 1)))
+    table = pd.concat(tables, ignore_index=True)
+    classes = classes or tuple(map(str, range(max(table["label"].dropna(), default=-1) + 1)))
     return Source(root=root, table=table, classes=classes, images=np.concatenate(pictures))
 
 
@@ -111,15 +109,14 @@ class Mnist(Layout[Path]):
     name = "mnist"
 
     def _find(self, root: Path) -> Path | None:
-        """The training images."""
         return self._file(root, "train-images-idx3-ubyte")
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
-        parts, places = {}, {}
+        parts = {}
         for part, start in (("train", "train"), ("test", "t10k")):
             images, labels = f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"
-            parts[part], places[part] = (self._array(root, images), self._array(root, labels)), f"{images}#"
-        return array_source(root, parts, places, CARDS[self.name].classes)
+            parts[part] = (f"{images}#", self._array(root, images), self._array(root, labels))
+        return array_source(root, parts, CARDS[self.name].classes)
 
     @staticmethod
     def _file(root: Path, name: str) -> Path | None:
@@ -145,7 +142,6 @@ class Cifar10(Layout[Path]):
     name = "cifar10"
 
     def _find(self, root: Path) -> Path | None:
-        """cifar10.npz, or the folder of the batches."""
         file = root / "cifar10.npz" if root.is_dir() else root
         if file.is_file() and file.name == "cifar10.npz":
             return file
@@ -154,12 +150,13 @@ class Cifar10(Layout[Path]):
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         if found.is_file():
             arrays = read_arrays(found, ("x_train", "y_train", "x_test", "y_test"))
-            parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")}
+            train, test = ((arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test"))
         else:
             batches = [self._batch(found / f"data_batch_{number}") for number in range(1, 6)]
             images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-            parts = {"train": (images, labels), "test": self._batch(found / "test_batch")}
-        return array_source(root, parts, {part: f"cifar10#{part}/" for part in parts}, CARDS[self.name].classes)
+            train, test = (images, labels), self._batch(found / "test_batch")
+        parts = {"train": ("cifar10#train/", *train), "test": ("cifar10#test/", *test)}
+        return array_source(root, parts, CARDS[self.name].classes)
 
     @staticmethod
     def _batch(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -200,9 +197,9 @@ class MedMnist(Layout[Path]):
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
         arrays = read_arrays(found, MEDMNIST_ARRAYS)
-        parts = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in MEDMNIST_PARTS}
-        places = {part: f"{found.name}#{part}/" for part in MEDMNIST_PARTS}
-        return array_source(found.parent, parts, places, self.classes)
+        parts = {part: (f"{found.name}#{part}/", arrays[f"{part}_images"], arrays[f"{part}_labels"])
+                 for part in MEDMNIST_PARTS}  # fmt: skip
+        return array_source(found.parent, parts, self.classes)
 
 
 class RetinaMnist(MedMnist):

@@ -29,12 +29,7 @@ class Card:
     traps: str = ""
 
 
-def _read() -> dict[str, Card]:
-    cards = {}
-    for name, facts in tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8")).items():
-        classes = tuple(facts.pop("classes", ()))
-        cards[name] = Card(**facts, classes=CLASSES.get(facts.get("scale", "none"), classes))
-    return cards
-
-
-CARDS = _read()
+CARDS = {
+    name: Card(**facts | {"classes": CLASSES.get(facts.get("scale", ""), tuple(facts.get("classes", ())))})
+    for name, facts in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
+}

@@ -18,16 +18,13 @@ EYEPACS_TABLES = {
     "test": ("retinopathy_solution.csv", "labels/testLabels15.csv"),
 }
 EYEPACS_COLUMNS = {"train": ("image", "level"), "test": ("image", "level", "Usage")}
-EYEPACS_TWICE = ("resized_train", "resized_train_cropped")
 IDRID_COLUMNS = ("Image name", "Retinopathy grade")
 IDRID_PARTS = {"train": "Training", "test": "Testing"}
 DDR_PARTS = {"train": "train", "valid": "val", "test": "test"}
 DDR_LINE = re.compile(r"(?P<name>.+\.\w+)\s+(?P<label>[0-5])")
 DEEPDRID_COLUMNS = ("patient_id", "image_id", "Overall quality", "left_eye_DR_Level", "right_eye_DR_Level")
-DEEPDRID_TABLES = {
-    "regular-fundus-training/regular-fundus-training.csv": "train",
-    "regular-fundus-validation/regular-fundus-validation.csv": "val",
-}
+DEEPDRID_TABLES = {f"regular-fundus-{name}/regular-fundus-{name}.csv": split
+                   for name, split in (("training", "train"), ("validation", "val"))}  # fmt: skip
 DEEPDRID_TEST = "Online-Challenge1&2-Evaluation/Challenge1_labels"
 
 
@@ -67,7 +64,6 @@ class EyePacs(Layout[dict[str, Path]]):
     name = "eyepacs"
 
     def _find(self, root: Path) -> dict[str, Path]:
-        """The first table of each part that is there."""
         found = {part: [find_table(root / name) for name in names] for part, names in EYEPACS_TABLES.items()}
         return {part: file for part, files in found.items() if (file := next(filter(None, files), None))}
 
@@ -75,8 +71,7 @@ class EyePacs(Layout[dict[str, Path]]):
         return any(has_columns(file, EYEPACS_COLUMNS[part]) for part, file in found.items())
 
     def _read(self, root: Path, found: dict[str, Path], options: SourceOptions) -> Source:
-        twice = [root / name for name in EYEPACS_TWICE]
-        # Only one of them, so that no photograph is there twice.
+        twice = (root / "resized_train", root / "resized_train_cropped")  # only one, so that no photograph is twice
         if "train" in found and all(folder.is_dir() for folder in twice):
             root = twice["cropped" in found["train"].name]
         return graded(root, [self._part(file, part, root, len(found) == 2) for part, file in found.items()])
@@ -138,7 +133,6 @@ class Ddr(Layout[list[Path]]):
 
     @staticmethod
     def _lines(file: Path) -> list[tuple[int, str]]:
-        """Line number and text, without empty lines."""
         lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 

@@ -123,11 +123,11 @@ def eyes(tmp_path_factory):
     random = np.random.default_rng(3)
     for eye in ("left", "right"):
         for n in range(10):
-            write(root / eye / f"{n}_{eye}.jpeg", draw_phantom(n % 5, eye, 96, random).image[..., ::-1])
+            write(root / eye / f"{n}_{eye}.jpeg", draw_phantom(n % 5, eye, 64, random).image[..., ::-1])
         rows = "".join(f"{n}_{eye},{n % 5}\n" for n in range(10))
         (root / eye / "trainLabels.csv").write_text(f"image,level\n{rows}")
     for n in range(10):
-        write(root / "clinic" / f"{n}_left.png", draw_phantom(n % 5, "left", 96, random).image[..., ::-1])
+        write(root / "clinic" / f"{n}_left.png", draw_phantom(n % 5, "left", 64, random).image[..., ::-1])
     return {
         name: foveal.prepare(root / name, out=root / f"set-{name}", size=64) for name in ("left", "right", "clinic")
     }
