@@ -108,8 +108,7 @@ def adapt(config: AdaptConfig) -> Path:
 def _check(config: AdaptConfig, out: Path, model: dict[str, Any]) -> None:
     """FovealError for a run that cannot be adapted, or a folder that holds something else."""
     if "parent" in model:
-        what = f"{config.run} is an adapted run itself"
-        raise FovealError("run.adapted", what, fix=f"adapt its parent, {model['parent']}")
+        raise FovealError("run.adapted", f"{config.run} is an adapted run", fix=f"adapt its parent, {model['parent']}")
     about = out / "provenance.json"
     if not is_free(out) and not (about.is_file() and "adapted" in read_json(about)):
         raise FovealError("output.exists", f"{out} exists and is not an adapted run", fix="move it away")
@@ -163,8 +162,8 @@ def _by_grades(
 
 def _refuse(gain: float, error: float, count: int) -> None:
     """FovealError that tells how many photographs would show such a gain beyond its standard error."""
-    what = f"{counted(count, 'photograph')} change the log-loss on other patients by {-gain:+.3f}, with a standard "
-    what += f"error of {error:.3f}: no clear gain"
+    loss = f"the log-loss on other patients by {-gain:+.3f}, with a standard error of {error:.3f}"
+    what = f"{counted(count, 'photograph')} change {loss}: no clear gain"
     expected = f"more than {2 * count} photographs, or a clinic that this grader fits less"
     if gain > 0:
         needed = math.ceil(1.1 * count * (error / gain) ** 2)
@@ -182,12 +181,10 @@ def _by_shares(run: Path, home: Readout, raw: np.ndarray, classes: list[str]) ->
         what = f"--prevalence needs {run}/predictions.csv with the validation part; it has {len(own)} of its images"
         raise FovealError("adapt.no_validation", what, expected=f"at least {LEAST_IMAGES}")
     if home.referral is not None:
-        what = f"{run} refers at a chosen sensitivity, which cannot be kept without grades"
-        raise FovealError("option.conflict", what, fix="leave out --prevalence, and grade photographs of the clinic")
+        raise FovealError("option.conflict", f"{run} has --refer-at, which needs grades", fix="leave out --prevalence")
     at_home = own[probability_columns(own)].to_numpy(float)
     adjustment, shares = shifted(home.probabilities(raw), at_home, own["label"].to_numpy(np.int64))
     pairs = ", ".join(f"{name} {percent(share)}" for name, share in zip(classes, shares, strict=True))
     say(f"estimated shares of {counted(len(raw), 'photograph')}: {pairs}")
-    warn("the estimate is right only if photographs of one grade look alike here and at home: another camera breaks "
-         "this. Grades stay; check the probabilities on graded photographs")  # fmt: skip
+    warn("the estimate is wrong if photographs of one grade look different here, as with another camera; grades stay")
     return replace(home, adjustment=adjustment), {"shares": shares.tolist()}

@@ -11,7 +11,7 @@ set          the grades that contain the true one with the coverage in readout.j
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def agreement(table: pd.DataFrame, column: str, names: Sequence[str], resampling
     second, labels = text.map(values).to_numpy(np.int64), table["label"].to_numpy(np.int64)
     both = second >= 0
     if both.sum() < 2:
-        what = f"--second-reader {column}: {counted(int(both.sum()), 'evaluated image')} with a second reading"
+        what = f"--second-reader {column}: {int(both.sum())} evaluated images have a second reading"
         raise FovealError("label.none", what, expected="at least 2")
     kappa = resampling.part(both).of_grades(metrics.quadratic_kappa, labels[both], second[both], len(names))
     return kappa | {"column": column}
@@ -109,7 +109,7 @@ def join_records(table: pd.DataFrame, data: Path | None, columns: Sequence[str],
             continue
         source = next((source for source in sources if column in source and (source[column] != "").any()), None)
         if source is None:
-            there = ", ".join(dict.fromkeys([*table.columns, *(name for source in sources for name in source.columns)]))
+            there = ", ".join(dict.fromkeys(map(str, chain(table, *sources))))
             fix = "" if data else "name the prepared set with --records DATA"
             raise FovealError("option.value", f"{option} {column}: there is no such column", expected=there, fix=fix)
         missing = table["id"][~table["id"].isin(source.index)]
@@ -150,8 +150,7 @@ def members(values: pd.Series, column: str) -> dict[str, np.ndarray]:
         order = pd.DataFrame({"number": numbers, "name": named}).drop_duplicates("name").sort_values(["number", "name"])
         return {value: (named == value).to_numpy(bool) for value in order["name"]}
     if numbers.notna().sum() < 0.5 * len(numbers):
-        what = f"--by {column}: there are {named.nunique()} different values"
-        raise FovealError("option.value", what, expected=f"at most {MOST_VALUES}, or numbers")
+        raise FovealError("option.value", f"--by {column}: {named.nunique()} values", expected=f"at most {MOST_VALUES}")
     edges = np.unique(np.quantile(numbers.dropna(), (0, 0.25, 0.5, 0.75, 1)))
     places = np.searchsorted(edges[1:-1], numbers, side="right")
     found = {f"{low:.4g} to {high:.4g}": (places == k) & numbers.notna().to_numpy()

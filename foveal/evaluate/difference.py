@@ -96,8 +96,7 @@ def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     pairs = first.merge(second, on="id", suffixes=("", "_second"))
     pairs = pairs[pairs["label"].notna() & pairs["label_second"].notna()].reset_index(drop=True)
     if len(pairs) < 2:
-        what = f"the compared tables share {counted(len(pairs), 'labelled image')}"
-        raise FovealError("predictions.no_overlap", what, expected="at least 2")
+        raise FovealError("predictions.no_overlap", f"the tables share {len(pairs)} labels", expected="at least 2")
     if other := int((pairs["label"] != pairs["label_second"]).sum()):
         what = f"the tables have different labels for {other} of {counted(len(pairs), 'image')}"
         raise FovealError("predictions.other_labels", what, fix="evaluate all runs with the same --corrections")

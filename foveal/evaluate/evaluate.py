@@ -105,8 +105,7 @@ def measure_predictions(
     out = config.out or file.with_name("metrics.json")
     check_file(out)
     if config.corrections is not None and (out.parent / "records.csv").is_file():  # a set has its own under that name
-        what = f"{out} is in a prepared set, whose {CORRECTIONS} would be overwritten"
-        raise FovealError("output.in_set", what, fix="choose another --out")
+        raise FovealError("output.in_set", f"{out} is in a prepared set", fix="choose another --out")
     everything, model, names, corrected = _rows(config, file, run)
     table, split = judged.choose_rows(everything, config.split)
     judged.check_classes(table, split, names)

@@ -69,10 +69,8 @@ def _show_overall(result: Mapping[str, Any]) -> None:
     rows = [[name, *_cells(entry), number(entry["constant"], 3), number(entry["noise"], 3)]
             for name, entry in result["metrics"].items() if " of " not in name]  # fmt: skip
     show_table(title, ["metric", *CELLS, "constant", "noise"], rows)
-    say(f"constant: the value if every image is graded '{result['constant_answer']}' (metrics of grades), or gets the "
-        "class frequencies as probabilities (all others)")  # fmt: skip
-    say("noise: a smaller difference between two separate evaluations is noise; a comparison on the same images "
-        "(--versus) detects smaller ones")  # fmt: skip
+    say(f"constant: if every image is graded '{result['constant_answer']}', or has the class shares as probabilities")
+    say("noise: a smaller difference between two separate evaluations is noise; --versus detects smaller ones")
     if readers := about.get("inter_rater"):
         say(f"agreement of two readers (column {readers['column']}): quadratic kappa "
             f"{value_with_interval(readers, 3)}, n = {readers['n']}")  # fmt: skip
@@ -125,10 +123,9 @@ def _show_stress(found: Mapping[str, Any]) -> None:
     photographs = counted(about["photographs"], "photograph")
     title = f"stress: {photographs} in {counted(about['groups'], 'group')}, altered in one way at a time"
     _table(title, ["", "grades hold to", "but not to", f"{metric} there", "grades changed there"], rows)
-    untouched = number(found["untouched"][name]["value"], 3)
-    say(f"grades hold if {metric} ({untouched} untouched) drops by at most {about['margin']:g}, or by more with an "
-        f"interval that includes 0, and at most {percent(about['most_changed'])} of the grades change, there and at "
-        "all milder levels")  # fmt: skip
+    untouched = f"{metric} ({number(found['untouched'][name]['value'], 3)} untouched)"
+    say(f"grades hold if {untouched} falls by at most {about['margin']:g} or not beyond chance, and at most "
+        f"{percent(about['most_changed'])} of the grades change, there and at all milder levels")  # fmt: skip
 
 
 def warnings(result: Mapping[str, Any]) -> list[str]:
@@ -148,16 +145,14 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     kappa, readers = result["metrics"].get("quadratic_kappa", {}).get("value"), about.get("inter_rater", {})
     level = readers.get("high") or readers.get("value")
     if kappa is not None and level is not None and kappa > level:
-        found.append("the quadratic kappa is above the agreement of two readers: the grader reproduces these labels, "
-                     "but is not necessarily more correct than a reader")  # fmt: skip
+        found.append("the quadratic kappa is above that of two readers: the grader need not be more correct than they")
     found += _warnings_of_rules(result["decisions"])
     right = result["metrics"].get("accuracy", {"constant": None})
     if right["constant"] is not None and right["value"] < right["constant"]:
-        found.append(f"the accuracy, {number(right['value'], 3)}, is below that of always giving "
-                     f"'{result['constant_answer']}', {number(right['constant'], 3)}")  # fmt: skip
+        always = f"always giving '{result['constant_answer']}', {number(right['constant'], 3)}"
+        found.append(f"the accuracy, {number(right['value'], 3)}, is below that of {always}")
     if about["groups"] < FEW_GROUPS:
-        have = counted(about["groups"], "group")
-        found.append(f"the images are of only {have}: with fewer than {FEW_GROUPS}, intervals are inaccurate")
+        found.append(f"{counted(about['groups'], 'group')}: with fewer than {FEW_GROUPS}, intervals are inaccurate")
     if (confusion.sum(0) > 0).sum() == 1:
         found.append("every image got the same grade: only the areas under curves are meaningful")
     return found
@@ -182,9 +177,8 @@ def _warnings_of_sets(sets: Mapping[str, Any], classes: int, promised: float | N
     for name, entry in sets.items():
         if promised and name.startswith("coverage") and entry["high"] is not None and entry["high"] < promised:
             of = "all images" if name == "coverage" else name.removeprefix("coverage of ")
-            found.append(f"the prediction sets of {of} contain the true grade in {share(entry)}, below the target of "
-                         f"{percent(promised)}: these images differ from the validation images, or folds differ from "
-                         "each other")  # fmt: skip
+            found.append(f"prediction sets of {of} contain the true grade in {share(entry)}, not {percent(promised)}: "
+                         "these images differ from the validation images, or folds from each other")  # fmt: skip
     return found
 
 

@@ -38,12 +38,10 @@ def held_out(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         return table
     there = sorted(set(table.get("source", pd.Series(dtype=str))) - {""})
     if not there:
-        what = f"--hold-out {names[0]}: the predictions do not say which source an image is from"
-        raise FovealError("source.unnamed", what, fix="name the joined set with --records DATA")
+        raise FovealError("source.unnamed", f"--hold-out {names[0]}: no sources are known", fix="--records JOINED_SET")
     refuse_unknown(names, there, "the predictions")
     if len(there) == 1:
-        what = f"--hold-out {names[0]}: all predictions are of this source"
-        raise FovealError("source.single", what, fix="leave out --hold-out")
+        raise FovealError("source.single", f"--hold-out {names[0]}: there is no other source", fix="leave it out")
     return table.assign(split=table["split"].where(~table["source"].isin(names), HELD_OUT))
 
 

@@ -64,8 +64,7 @@ def _graded(config: EvaluateConfig, source: Path, runs: list[Path]) -> EvaluateC
     """Grade the cohort with every run; returns the options that measure these predictions."""
     for run in runs:
         if not (run / "model.json").is_file():
-            what = f"--on grades photographs with a run, and {run} is none"
-            raise FovealError("option.conflict", what, expected="run folders of foveal train")
+            raise FovealError("option.conflict", f"--on: {run} is not a run", expected="run folders of foveal train")
     sets = [cohort_set(run, source) for run in runs]
     files = [_grade(run, source, prepared) for run, prepared in zip(runs, sets, strict=True)]
     first = pd.read_csv(files[0], dtype=str, keep_default_na=False)
@@ -101,11 +100,9 @@ def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str]
     """FovealError unless a cohort has labels, on the scale of the run."""
     model = read_model(run)
     if not labels.notna().any():
-        what = f"{source} has no labels, so there is nothing to measure"
-        raise FovealError("label.none", what, fix=f"grade it with: foveal predict {run} {source}")
+        raise FovealError("label.none", f"{source} has no labels", fix=f"grade it with: foveal predict {run} {source}")
     if (classes, scale) != (model["classes"], model["scale"]):
-        what = f"{source} has the scale '{scale}' ({', '.join(classes)})"
-        expected = f"'{model['scale']}' ({', '.join(model['classes'])}), as {run}"
+        what, expected = f"{source} has the scale '{scale}' ({', '.join(classes)})", f"'{model['scale']}', as {run}"
         raise FovealError("set.scales", what, expected=expected)
 
 
@@ -117,8 +114,7 @@ def unlearned(run: Path, source: Path, prepared: PreparedSet, records: pd.DataFr
         raise FovealError("leak.seen", what, fix="use photographs of other patients")
     if len(learned):
         first = f"{learned['id'].iloc[0]} ({learned['how'].iloc[0]} {learned['other'].iloc[0]})"
-        warn(f"{run} has learned from {counted(len(learned), 'photograph')} of {source}, or from their patients; "
-             f"these are left out. The first is {first}")  # fmt: skip
+        warn(f"{counted(len(learned), 'photograph')} that {run} has learned from are left out, such as {first}")
     return ~records["id"].isin(learned["id"])
 
 

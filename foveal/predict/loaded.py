@@ -44,8 +44,7 @@ def load(
     of these quality flags gets no grade; None uses the default of `foveal predict`, () no flags.
     """
     if not runs:
-        fix = "give a run folder of foveal train or a file of foveal export"
-        raise FovealError("run.missing", "load needs a grader", fix=fix)
+        raise FovealError("run.missing", "load needs a grader", fix="give a run folder or an exported file")
     words = sorted(UNGRADABLE) if ungradable is None else list(ungradable)
     check_flags(words, "ungradable")
     paths = [Path(run) for run in runs]
@@ -144,8 +143,7 @@ def _one(image: Any) -> list[Item]:
     if _is_tensor(image):
         array = image.detach().cpu().numpy()
         if array.ndim not in (3, 4) or array.shape[-3] != 3:
-            what = f"a tensor of shape {list(array.shape)} is not a photograph"
-            raise FovealError("image.array", what, expected=TENSORS)
+            raise FovealError("image.array", f"the tensor has the shape {list(array.shape)}", expected=TENSORS)
         return _of_array(np.moveaxis(array, -3, -1))
     expected = f"a path, a PIL image, an array {ARRAYS}, or a tensor {TENSORS}"
     raise FovealError("image.type", f"{type(image).__name__} is not a photograph", expected=expected)
@@ -163,6 +161,5 @@ def _of_array(array: np.ndarray) -> list[Item]:
         raise FovealError("image.array", f"the pixels are {array.dtype}", expected="uint8, 0 to 255", fix=fix)
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
-        what = f"an array of shape {list(array.shape)} is not a photograph"
-        raise FovealError("image.array", what, expected=ARRAYS)
+        raise FovealError("image.array", f"an array of shape {list(array.shape)} is not a photograph", expected=ARRAYS)
     return [array] if array.ndim == 3 else list(array)

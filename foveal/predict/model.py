@@ -145,9 +145,8 @@ class Model(ABC):
         """Like `predict_prepared`, but a few hundred rows at a time."""
         if (prepared.classes, prepared.card["scale"]) != (self.classes, self.scale):
             if records["label"].notna().any():
-                warn(f"ignoring the labels of {prepared.path}: their scale is '{prepared.card['scale']}' "
-                     f"({', '.join(prepared.classes)}), but the model's is '{self.scale}' ({', '.join(self.classes)})"
-                     )  # fmt: skip
+                scales = f"the scale '{prepared.card['scale']}', not '{self.scale}', or other classes"
+                warn(f"the labels of {prepared.path} are ignored: they have {scales}")
             records = records.drop(columns="label")
         for part, images in self.images_of(prepared, records):
             answers, sizes = self.answer(images, self.wanted), diameters_of(part, prepared.measures)

@@ -62,15 +62,12 @@ def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", t
 
 def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, threads: int) -> Model:
     if len(paths) > 1:
-        what = f"{file} is an exported model, which cannot be part of an ensemble"
-        raise FovealError("option.conflict", what, fix="give only this file, or only run folders")
+        raise FovealError("option.conflict", f"{file} cannot be part of an ensemble", fix="give only it, or only runs")
     if device not in ("auto", "cpu", "cuda"):
-        what = f"--device {device}: {file} is an exported model"
-        raise FovealError("option.value", what, expected="auto, cpu or cuda")
+        raise FovealError("option.value", f"--device {device}: {file} is exported", expected="auto, cpu or cuda")
     model = Exported(file, device, threads)
     if tta not in ("auto", model.tta):
-        what = f"--tta {tta}: {file} was exported with --tta {model.tta}, which is fixed in the file"
-        raise FovealError("option.conflict", what, fix=f"export the run again with --tta {tta}")
+        raise FovealError("option.conflict", f"--tta {tta}: {file} has --tta {model.tta}", fix="export the run again")
     return model
 
 
@@ -111,20 +108,17 @@ class Exported(Model):
 def _read_about(file: Path) -> dict[str, Any]:
     about_file, again = file.with_name(ABOUT), "copy the whole folder again"
     if not file.is_file():
-        fix = f"foveal export RUN --out FOLDER writes FOLDER/{DEFAULT}"
-        raise FovealError("export.missing", f"{file} does not exist", fix=fix)
+        raise FovealError("export.missing", f"{file} does not exist", fix="foveal export RUN --out FOLDER writes it")
     if not about_file.is_file():
         raise FovealError("export.incomplete", f"{ABOUT}, which belongs next to {file}, is missing", fix=again)
     about = read_json(about_file)
     if about.get("format") != FORMAT:
-        what = f"{about_file} has format {about.get('format')}"
-        fix = f"use the Foveal that wrote it ({about.get('foveal')}), or export again"
-        raise FovealError("export.format", what, expected=f"format {FORMAT}", fix=fix)
+        what = f"{about_file} has format {about.get('format')}, of Foveal {about.get('foveal')}"
+        raise FovealError("export.format", what, expected=f"format {FORMAT}", fix="export the run again")
     if missing := {"name", "files", "input", "readout", "tta", "classes", "scale", "preparation"} - set(about):
         raise FovealError("export.incomplete", f"{about_file} has no {', '.join(sorted(missing))}", fix=again)
     if about["files"].get(file.name, {}).get("sha256") != hashlib.sha256(file.read_bytes()).hexdigest():
-        what = f"{file} does not match {about_file}: one of them was changed, or they come from different exports"
-        raise FovealError("export.changed", what, fix=again)
+        raise FovealError("export.changed", f"{file} and {about_file} are not of one export", fix=again)
     return about
 
 
@@ -139,8 +133,7 @@ def _session(file: Path, device: str, threads: int) -> Any:
     options.log_severity_level = 3
     there = onnxruntime.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in there:
-        what = "--device cuda: the installed ONNX Runtime does not support CUDA"
-        raise FovealError("device.missing", what, fix="pip install onnxruntime-gpu, or use --device cpu")
+        raise FovealError("device.missing", "ONNX Runtime has no CUDA", fix="pip install onnxruntime-gpu")
     wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
     return onnxruntime.InferenceSession(str(file), options, [name for name in wanted if name in there])
 

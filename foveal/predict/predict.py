@@ -66,8 +66,7 @@ class PredictConfig:
     def __post_init__(self) -> None:
         check_flags(self.ungradable, "--ungradable")
         if self.ray and self.overlays is not None:
-            what = "--overlays cannot be used with --ray, because overlays are drawn on this machine"
-            raise FovealError("option.conflict", what, fix="leave out --ray, or draw the overlays in a second command")
+            raise FovealError("option.conflict", "--overlays cannot be used with --ray", fix="leave out one of them")
 
 
 def predict(config: PredictConfig) -> Path:
@@ -84,15 +83,15 @@ def predict(config: PredictConfig) -> Path:
     for prepared, _ in sets:
         check_preparation(prepared, model.preparation)
     if config.overlays is not None and not model.has_maps:
-        what = f"--overlays: {model.name} cannot compute maps"
-        expected = "a single grader (such as RUN/fold1) whose head uses the mean of the last feature map"
-        fix = "use foveal explain with --method occlusion"
-        raise FovealError("run.no_maps", what, expected=expected, fix=fix)
+        what, fix = f"--overlays: {model.name} cannot compute maps", "use foveal explain with --method occlusion"
+        raise FovealError(
+            "run.no_maps", what, expected="a single grader, such as RUN/fold1, that averages maps", fix=fix
+        )
     if len(runs) > 1:
         say(f"ensemble of {len(runs)} runs: averages their probabilities and cutoffs; no prediction sets")
-    made_with = {"model": model.key, "images": [str(path) for path in images], "split": config.split,
-                 "ungradable": list(config.ungradable),
-                 "overlays": None if config.overlays is None else str(config.overlays)}  # fmt: skip
+    made_with = {"model": model.key, "images": list(map(str, images)), "split": config.split,
+                 "ungradable": list(config.ungradable), "overlays": config.overlays and str(config.overlays)
+                 }  # fmt: skip
     tally = Tally()
     with Writer(config.out, made_with) as writer:
         for table in writer.earlier():
@@ -106,8 +105,7 @@ def predict(config: PredictConfig) -> Path:
             raise FovealError("image.none", f"there are no images to grade in {', '.join(map(str, images))}")
         if tally.words["answer"]["unreadable"] == tally.rows:
             writer.discard()
-            what = f"none of the {tally.rows} files can be read; the first error is {tally.first_error}"
-            raise FovealError("image.all_unreadable", what)
+            raise FovealError("image.all_unreadable", f"none of {tally.rows} can be read; first: {tally.first_error}")
         writer.finish()
     tally.show(model.classes)
     say(f"predictions: {config.out}")
@@ -119,8 +117,7 @@ def _check_out(out: Path, images: list[Path]) -> None:
     if out.is_dir() or out.suffix.lower() not in (".csv", ".jsonl"):
         raise FovealError("option.value", f"--out {out} is not a table", expected="the path of a .csv or .jsonl file")
     if out.exists() and any(path.exists() and path.samefile(out) for path in images):
-        what = f"--out {out} is one of the inputs, and would be overwritten"
-        raise FovealError("option.conflict", what, fix="choose another --out")
+        raise FovealError("option.conflict", f"--out {out} is one of the inputs", fix="choose another --out")
 
 
 def _chosen(paths: list[Path], split: str) -> list[Part]:
@@ -133,8 +130,7 @@ def _chosen(paths: list[Path], split: str) -> list[Part]:
             raise FovealError("set.empty", f"--split {split}: {path} has no images in this part")
         twice = next((name for name in records["id"] if name in set_of), None)
         if twice is not None:
-            what = f"{set_of[twice]} and {path} both have an image '{twice}'"
-            raise FovealError("set.same_ids", what, fix="grade them separately, each with its own --out")
+            raise FovealError("set.same_ids", f"{set_of[twice]} and {path} both have '{twice}'", fix="grade each alone")
         set_of |= dict.fromkeys(records["id"], path)
         parts.append((prepared, records))
     return parts
@@ -201,8 +197,6 @@ def without_learned(prepared: PreparedSet, records: pd.DataFrame, runs: list[Pat
     judged = records["split"].isin(("val", "test"))
     learned = judged & records["id"].isin(find_seen(prepared, records[judged], learned_from)["id"])
     if learned.any():
-        warn(
-            f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path} were used "
-            f"to train {', '.join(map(str, runs))}. Their split is set to 'train', so that foveal evaluate skips them"
-        )
+        counts = f"{int(learned.sum())} of the {int(judged.sum())} validation and test images of {prepared.path}"
+        warn(f"{counts} were used to train {', '.join(map(str, runs))}: foveal evaluate will skip them")
     return records.assign(split=records["split"].where(~learned, "train"))

@@ -61,8 +61,7 @@ class Predictor(Model):
         model = models[0]
         for path, other in zip(self.runs, models, strict=True):
             if different := [key for key in ALIKE if other.get(key) != model.get(key)]:
-                what = f"{self.runs[0]} and {path} differ in {', '.join(different)}"
-                raise FovealError("run.mismatch", what, expected="runs with the same classes, scale and preparation")
+                raise FovealError("run.mismatch", f"{self.runs[0]} and {path} differ in {', '.join(different)}")
         self.device = device or torch.device("cpu")
         self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
         self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
@@ -184,16 +183,14 @@ def _together(readouts: Sequence[Readout], classes: int) -> Readout:
     if len(readouts) == 1:
         return first
     if any(readout.adjustment is not None for readout in readouts):
-        what = "a run of foveal adapt cannot be part of an ensemble of runs"
-        raise FovealError("run.adapted", what, fix="use it alone, or train with --folds and adapt that run")
+        raise FovealError("run.adapted", "a run of foveal adapt cannot be part of an ensemble", fix="use it alone")
     cutoffs, referral = None, None
     if any(readout.cutoffs for readout in readouts):
         cutoffs = tuple(np.mean([readout.cutoffs or half_way(classes) for readout in readouts], axis=0).tolist())
     found = [readout.referral for readout in readouts if readout.referral is not None]
     if found:
         if len(found) < len(readouts) or len({(one.least, one.lowest) for one in found}) > 1:
-            what = "the runs refer at different operating points (--refer-at)"
-            raise FovealError("run.referral", what, fix="train them with one --refer-at, or use them one by one")
+            raise FovealError("run.referral", "the runs have different --refer-at", fix="train them with the same one")
         threshold = float(np.mean([one.threshold for one in found]))
         referral = replace(found[0], threshold=threshold, sensitivity={}, specificity={})
     return Readout(decision=first.decision, ordered=first.ordered, cutoffs=cutoffs, referral=referral)
@@ -202,8 +199,7 @@ def _together(readouts: Sequence[Readout], classes: int) -> Readout:
 def _grader_model(run: Path) -> dict[str, Any]:
     model = read_model(run)
     if model["kind"] != "grader":
-        what = f"{run} is a pre-trained encoder, not a grader"
-        raise FovealError("run.not_a_grader", what, fix=f"train a grader: foveal train DATA --init {run}")
+        raise FovealError("run.not_a_grader", f"{run} is not a grader", fix=f"foveal train DATA --init {run}")
     return model
 
 
@@ -218,8 +214,7 @@ def _members(run: Path, model: dict[str, Any], device: torch.device) -> list[Mem
     checkpoint.load_strict(grader, kept["grader"], str(run / "best.pt"))
     for key, value in kept.get("input", {}).items():  # older runs do not have this key
         if model[key] != value:
-            what = f"{key} is {model[key]} in {run / 'model.json'}, but best.pt was trained with {value}"
-            raise FovealError("run.mismatch", what, fix="restore the original model.json")
+            raise FovealError("run.mismatch", f"{key} is {model[key]} in {run / 'model.json'}, {value} in best.pt")
     grader.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return [Member(grader=grader, input=NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"])))]
 

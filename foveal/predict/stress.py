@@ -27,7 +27,6 @@ from foveal.evaluate.judged import table_of
 from foveal.evaluate.stress import FILE, SAME, levels_of
 from foveal.files import check_file, write_table
 from foveal.fundus.preparation import Preparation
-from foveal.page.words import counted
 from foveal.predict.model import Model, check_preparation
 from foveal.predict.opened import open_model
 from foveal.readout.predictions import probability_columns
@@ -80,23 +79,19 @@ def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None
 def _checked(run: Path, table: pd.DataFrame) -> Preparation:
     """How the photographs of the run were prepared; FovealError if it or the rows cannot be stressed."""
     if not (run / "model.json").is_file():
-        what = f"--stress grades photographs again, and {run} is not a run folder"
-        raise FovealError("option.conflict", what, fix="give the --out of foveal train, or leave out --stress")
+        raise FovealError("option.conflict", f"--stress: {run} is not a run", fix="give the --out of foveal train")
     if len(table) < LEAST:
-        what = f"--stress: only {counted(len(table), 'labelled photograph')} to evaluate"
-        raise FovealError("stress.too_few", what, expected=f"at least {LEAST}")
+        raise FovealError("stress.too_few", f"--stress: only {len(table)} photographs", expected=f"at least {LEAST}")
     preparation = Preparation(**read_model(run)["preparation"])
     if preparation.enhance != "none":
-        what = f"--stress: {run} was trained on photographs prepared with --enhance {preparation.enhance}"
-        raise FovealError("stress.enhanced", what, expected="a grader of photographs as the camera took them")
+        raise FovealError("stress.enhanced", f"--stress: {run} has --enhance {preparation.enhance}", expected="none")
     return preparation
 
 
 def _prepared(path: Path, preparation: Preparation, chosen: pd.DataFrame) -> PreparedSet:
     """The set at a path; FovealError unless it is there, is prepared like that of the run, and has the photographs."""
     if not (path / "card.json").is_file():
-        what = f"--stress: the prepared set {path} with the photographs is not there"
-        raise FovealError("set.missing", what, fix="name it with --records")
+        raise FovealError("set.missing", f"--stress: there is no prepared set {path}", fix="name it with --records")
     prepared = open_prepared(path)
     check_preparation(prepared, preparation)
     if gone := int((~chosen["id"].isin(prepared.records["id"])).sum()):

@@ -31,8 +31,9 @@ def read_predictions(file: Path) -> pd.DataFrame:
     wanted = [*REQUIRED, *(f"p{number}" for number in range(max(2, len(columns))))]
     if missing := [column for column in wanted if column not in table]:
         what = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table))[:200]}"
-        fix = "add it (label, referable, group and split may be empty), or create the table with: foveal predict"
-        raise FovealError("predictions.missing_column", what, fix=fix)
+        raise FovealError(
+            "predictions.missing_column", what, fix="add it; label, referable, group and split may be empty"
+        )
     if not len(table):
         raise FovealError("predictions.empty", f"{file} has no rows")
     _check_names(table, file)
@@ -45,8 +46,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
 
 def _read_text(file: Path) -> pd.DataFrame:
     if not file.is_file():
-        fix = f"create it with: foveal predict RUN IMAGES --out {file}"
-        raise FovealError("predictions.missing", f"{file} does not exist", fix=fix)
+        raise FovealError("predictions.missing", f"{file} does not exist", fix="create it with: foveal predict")
     try:
         names = _header(file)
         # Read classes of a second task as text, so that "1" does not become 1.0.
@@ -77,8 +77,7 @@ def _check_names(table: pd.DataFrame, file: Path) -> None:
         raise FovealError("predictions.missing_id", f"{file}: {nameless} row(s) have no id")
     repeated = table["id"][table["id"].duplicated()].unique()
     if len(repeated):
-        what = f"{file}: several rows have the id {', '.join(repeated[:5])}"
-        raise FovealError("predictions.duplicate_id", what, fix="keep one row per image")
+        raise FovealError("predictions.duplicate_id", f"{file}: several rows have the id {', '.join(repeated[:5])}")
     for column, known in (("split", SPLITS), ("answer", ANSWERS)):
         if unknown := sorted(set(table.get(column, [])) - set(known)):
             what, expected = f"{file}: column {column} contains '{unknown[0]}'", ", ".join(filter(None, known))
@@ -91,8 +90,7 @@ def _graded(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         return table
     without = table[table["answer"] != "graded"]
     if len(without) == len(table):
-        what = f"{file}: none of the {len(table)} images was graded"
-        raise FovealError("predictions.nothing_graded", what, fix="see the column reason")
+        raise FovealError("predictions.nothing_graded", f"{file}: none of the {len(table)} images was graded")
     if len(without):
         counts = ", ".join(f"{count} {answer}" for answer, count in without["answer"].value_counts().items())
         labelled = int((without["label"].notna()).sum())
@@ -118,8 +116,7 @@ def _probabilities(table: pd.DataFrame, columns: list[str], file: Path) -> np.nd
         first = table[bad].iloc[0]
         given = ", ".join(str(first[column]) or "nothing" for column in columns)
         what = f"{file}: {int(bad.sum())} row(s) have invalid probabilities; {first['id']} has {given}"
-        expected, fix = "numbers from 0 to 1 that sum to 1", "divide each row by its sum, or run: foveal predict"
-        raise FovealError("predictions.probability", what, expected=expected, fix=fix)
+        raise FovealError("predictions.probability", what, expected="numbers from 0 to 1 that sum to 1")
     return numbers
 
 

@@ -192,8 +192,7 @@ def read_readout(run: Path, decision: str, ordered: bool, expected: bool = False
     if file.is_file():
         return readout_from(read_json(file))
     if expected:
-        what = f"{file} is missing; without it, {run} would give different grades"
-        raise FovealError("run.damaged", what, fix="copy the whole run folder again")
+        raise FovealError("run.damaged", f"{file} is missing", fix="copy the whole run folder again")
     return Readout(decision=decision, ordered=ordered)
 
 

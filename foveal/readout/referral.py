@@ -70,8 +70,7 @@ def least_sensitivity(asked: str) -> float | None:
     except ValueError:
         least = math.nan
     if name != "sensitivity" or not 0 < least < 1:
-        expected = "grade, or sensitivity=0.9 or another number between 0 and 1"
-        raise FovealError("option.value", f"--refer-at is {asked}", expected=expected)
+        raise FovealError("option.value", f"--refer-at is {asked}", expected="grade, or sensitivity=0.9 (0 to 1)")
     return least
 
 
@@ -79,8 +78,7 @@ def check_referral(least: float, lowest: int | None, labels: np.ndarray) -> None
     """FovealError unless validation images with labels int [n] suffice to choose a threshold for this sensitivity:
     `LEAST_OF_EACH` with and without referable disease, and so many with it that missing one is not too many."""
     if lowest is None:
-        what = "--refer-at needs grades of which some are referable, and these classes have none"
-        raise FovealError("option.conflict", what, fix="leave out --refer-at")
+        raise FovealError("option.conflict", "--refer-at: no class is referable", fix="leave out --refer-at")
     positive, needed = int((labels >= lowest).sum()), max(LEAST_OF_EACH, math.ceil(1 / (1 - least) - 1e-9))
     negative = len(labels) - positive
     if positive < needed or negative < LEAST_OF_EACH:
@@ -101,13 +99,11 @@ def oedema_of(columns: pd.DataFrame) -> pd.Series | None:
     for name in named:
         text = columns[name].fillna("").astype(str).str.strip().str.lower().str.removesuffix(".0")
         if wrong := sorted(set(text) - {*ABSENT, *PRESENT, *UNKNOWN}):
-            what = f"the column '{name}' of macular oedema has '{wrong[0]}'"
-            raise FovealError("label.value", what, expected="0 or 1, yes or no, or nothing where it is unknown")
+            raise FovealError("label.value", f"column {name}: '{wrong[0]}'", expected="0 or 1, yes or no, or nothing")
         known = text.map({**dict.fromkeys(ABSENT, "0"), **dict.fromkeys(PRESENT, "1")}).fillna("")
         both = (found != "") & (known != "") & (found != known)
         if both.any():
-            what = f"the columns {' and '.join(named)} contradict each other for {both.idxmax()}"
-            raise FovealError("label.conflict", what, fix="correct one of them")
+            raise FovealError("label.conflict", f"{' and '.join(named)} contradict each other for {both.idxmax()}")
         found = found.where(found != "", known)
     return found
 
