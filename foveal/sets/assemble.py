@@ -26,10 +26,7 @@ from foveal.sources.tables import usual_columns
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """What a prepared set is made from, besides its shards, which have the `stamps` of the files.
-
-    `identity`: under which names of patients mean one person; it stays when the source moves.
-    """
+    """What a set is made from, besides its shards; identity: where its names of patients mean one person, for good."""
 
     name: str
     identity: str

@@ -83,8 +83,7 @@ def apply_corrections(
 ) -> pd.DataFrame:  # fmt: skip
     """The records after all corrections of `file`, in their order; those that a label contains already are accepted.
 
-    partly: the file may name other images too. names: earlier id -> id in `records`, as from `later_names`.
-    FovealError for an unknown id, or an `old` that is not the image's label.
+    partly: the file may name other images too. names: earlier id -> id in `records`. FovealError where they do not fit.
     """
     records, changes, now = records.copy(), read_corrections(file), names or {}
     place_of = dict(zip(records["id"], records.index, strict=True))

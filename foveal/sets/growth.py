@@ -43,10 +43,7 @@ def check_growth(config: PrepareConfig, card: dict[str, Any], source: Source) ->
 
 
 def check_moved(config: PrepareConfig, card: dict[str, Any], source: Source, stamps: list[str]) -> None:
-    """Say that the source of a set is in another place now; FovealError where that is another source.
-
-    A file is the same if its name and stamp are, or its content. Nothing is decoded.
-    """
+    """Say that the source of a set is in another place; FovealError where too few stamps, or contents, agree."""
     records = read_records(config.out / "records.csv")
     before = records["file"].map(read_facts(config.out / "images").set_index("file")["stamp"])
     there = set(zip(source.table["file"], stamps, strict=True))
@@ -104,8 +101,7 @@ def pictures_of(records: pd.DataFrame, shards: Shards) -> Pictures:
 def moves_of(records: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
     """The images that change sides: id, was, before, after, why, and whether the user must `accept` it.
 
-    Moves that graders could learn from, or be judged by, must be accepted; not so a first label, and training images
-    without a label from now on.
+    A first label need not be accepted, nor must training images without a label from now on.
     """
     both = pd.concat([records, left_out.assign(split="left out")])
     moved = both[(both["before"] != "") & (both["before"] != both["split"])]

@@ -18,10 +18,7 @@ from foveal.sets.splits import HELD_OUT
 
 
 def open_together(paths: Sequence[Path], names: Sequence[str] = ()) -> PreparedSet:
-    """Open a prepared set, or the one that several are joined to: a folder such as `aptos+malaysia` beside the first.
-
-    FovealError, before anything is written, where none of them is the source of `names`.
-    """
+    """Open a set, or the one that several are joined to; FovealError where none of them is the source of `names`."""
     if len(paths) == 1:
         return open_prepared(paths[0])
     refuse_unknown(names, joined_sources(paths, [open_prepared(path) for path in paths]), "these sets")

@@ -34,10 +34,7 @@ def file_stamps(source: Source) -> list[str]:
 def plan_jobs(
     source: Source, stamps: list[str], folder: Path, preparation: Preparation, photographs: bool
 ) -> list[ShardJob]:
-    """The parts of the source that no finished shard in `folder` holds, in the order of the source.
-
-    New files get the lowest free numbers, so that a resumed run makes the same shards; changed files get the last ones.
-    """
+    """The parts that no finished shard holds; new files get the first free numbers, changed ones the last."""
     rows = int(np.clip(SHARD_BYTES // (preparation.size**2 * preparation.channels), 64, 4096))
     used = set(shard_numbers(folder))
     table = source.table.assign(stamp=stamps, position=np.arange(len(stamps))).drop_duplicates("file")
@@ -93,10 +90,7 @@ def _with_images(job: ShardJob, source: Source) -> ShardJob:
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Any]:
-    """The module ray, connected inside the block; a FovealError in a task is raised as itself.
-
-    `address`: of a running cluster, "auto" for the one on this machine, "local" to start one for this block.
-    """
+    """The module ray, connected to "auto", "local" or another address; a FovealError in a task is raised as itself."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
     try:
         import ray

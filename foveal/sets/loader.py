@@ -1,7 +1,4 @@
-"""From prepared sets to batches: uint8 images from the device, memory or disk, in an order that the seed decides.
-
-Everything is a function of (seed, epoch), so a run that is resumed, or uses more processes, sees the same batches.
-"""
+"""From prepared sets to batches: uint8 images, in an order that is a function of (seed, epoch) on every machine."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence

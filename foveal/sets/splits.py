@@ -168,10 +168,7 @@ def draw_groups(units: np.ndarray, most: int, generator: np.random.Generator) ->
 
 
 def join_copies(groups: np.ndarray, copies: pd.DataFrame, hashes: np.ndarray) -> np.ndarray:
-    """Merge groups that hold copies of one picture: str [n], the names joined by "+"; all others stay, empty ones too.
-
-    groups, hashes: str [n]; copies: pairs of rows `first`, `second`.
-    """
+    """str [n]: the groups, those with copies of one picture merged ("a+b"); copies: pairs of rows `first`, `second`."""
     codes = group_codes(groups)
     first, second = codes[copies[["first", "second"]].to_numpy(np.int64)].T
     nodes = int(codes.max(initial=-1)) + 1

@@ -42,8 +42,7 @@ def array_source(
 ) -> Source:
     """A source of arrays; parts: split -> where it is, images [n, H, W] or [n, H, W, C], and labels [n] or [n, 1].
 
-    Ids are `train/17`, as in the published arrays; where: prefix of these numbers in `file`. Labels may be -1 or NaN.
-    classes: if there are none, they are the numbers from 0 to the largest label.
+    Ids are `train/17`; where: prefix of these numbers in `file`. Labels may be -1 or NaN. classes: () for "0", "1", …
     """
     tables, pictures = list[pd.DataFrame](), list[np.ndarray]()
     for split, (place, array, labels) in parts.items():

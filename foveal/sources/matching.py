@@ -66,10 +66,7 @@ class Matcher:
     def match(
         self, names: Sequence[str], table: Path, *, least: float | None = 0.9, first_row: int | None = None
     ) -> list[Path | None]:
-        """The picture that each name in `table` means, or None; first_row: of the names in the table, if all are given.
-
-        FovealError where a name means several pictures, or unless the share `least` of the names match.
-        """
+        """The picture that each name in `table` means, or None; FovealError where one has several, or few match."""
         hits = [self.find(name) for name in self.relative(names)]
         if least is not None:
             self._check(names, hits, table, least)

@@ -47,19 +47,13 @@ class Phantom:
 
 
 def draw_phantom(grade: int, eye: str, size: int, generator: Generator) -> Phantom:
-    """Draw one photograph of `size` x `size` pixels, best at 64 to 256; the same generator state gives the same bytes.
-
-    With the same state, the other `eye` mirrors the anatomy. FovealError for a size below 16 and impossible values.
-    """
+    """Draw one photograph of `size` x `size` pixels, 16 or more; the same generator state gives the same bytes."""
     patient_seed, image_seed = (int(seed) for seed in generator.integers(2**63, size=2))
     return _draw(grade, eye, size, patient_seed, image_seed)
 
 
 def draw_patients(count: int, size: int, seed: int) -> Iterator[tuple[str, str, Phantom]]:
-    """Yield (id, patient, phantom) for both eyes of `count` patients: ("p0001_left", "p0001", ...), ("p0001_right", ...
-
-    A patient depends on `seed` and its own number only. The two eyes share pigmentation, colours and mostly the grade.
-    """
+    """Yield (id, patient, phantom) for both eyes of `count` patients, each a function of `seed` and its number."""
     for number in range(1, count + 1):
         generator = np.random.default_rng([seed, number])
         patient, grades = f"p{number:04d}", draw_grades(generator)
