@@ -26,6 +26,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
+from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.fundus.header import START, is_picture
 from foveal.sources.matching import Matcher, is_file
@@ -191,7 +192,10 @@ def _names_in(table: Path) -> list[str]:
         code = "table.ambiguous_column" if columns else "table.missing_column"
         what = f"{table}: {len(columns) or 'no'} columns could hold the files; it has {', '.join(map(repr, rows))}"
         raise FovealError(code, what, fix="name the column of the files `file`")
-    return [name for name in rows[columns[0]] if name]
+    named = rows[columns[0]] != ""
+    if lost := int((~named & (rows != "").any(axis=1)).sum()):
+        warn(f"{table}: {lost} rows have no name in '{columns[0]}' and are left out")
+    return list(rows.loc[named, columns[0]])
 
 
 def _searched(table: Path, names: list[str], others: bool) -> dict[str, Path]:

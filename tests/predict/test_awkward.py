@@ -160,10 +160,14 @@ def test_a_header_without_a_column_of_files_is_refused(tmp_path, refuses, line):
         list(list_photographs([tmp_path / "list.csv"]))
 
 
-def test_blank_lines_of_a_list_are_skipped(tmp_path):
+def test_blank_lines_of_a_list_are_skipped_and_rows_without_a_name_are_told(tmp_path, capsys):
     (tmp_path / "list.csv").write_text("\n\na.png\n\nb.png\n")
     (tmp_path / "a.png").touch()
     assert [photograph.file.name for photograph in list_photographs([tmp_path / "list.csv"])] == ["a.png", "b.png"]
+    assert not "".join(capsys.readouterr())
+    (tmp_path / "list.csv").write_text("file,who\na.png,1\n,2\n,\n")
+    assert len(list_photographs([tmp_path / "list.csv"])) == 1
+    assert "1 row" in "".join(capsys.readouterr())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders have no such modes there")
