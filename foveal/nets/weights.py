@@ -107,8 +107,7 @@ def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> s
     resized = "".join(f"; {what}: {each}" for what in ("resized", "random") for each in record.get(what, []))
     if "layout" not in record:
         return words + resized
-    words += f"; layout: {record['layout']}"
-    words += "".join(f"; {what} {record[what]}" for what in ("branch", "prefix") if record[what])
+    words += "".join(f"; {what} {record[what]}" for what in ("layout", "branch", "prefix") if record[what])
     dropped = ", ".join(f"{first} ({count})" for first, count in record["dropped"].items())
     words += f"; left out: {dropped}" if dropped else ""
     return f"{words}{resized}; sha256 {record['sha256'][:12]}"
@@ -127,9 +126,10 @@ def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[s
 
 def model_beside(file: Path) -> dict[str, Any]:
     """What a run or an export says about its encoder.safetensors; empty for other files."""
-    sources = [file.parent / name for name in ("model.json", "foveal.json")]
-    known = [source for source in sources if file.name == "encoder.safetensors" and source.is_file()]
-    return dict(read_json(known[0])) if known else {}
+    for name in ("model.json", "foveal.json"):
+        if file.name == "encoder.safetensors" and file.with_name(name).is_file():
+            return dict(read_json(file.with_name(name)))
+    return {}
 
 
 def normalisation_for(init: str, name: str, channels: int) -> Normalisation:

@@ -113,15 +113,12 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
     fundus, random = prepared.card["fundus"], config.init == "random"
     if config.learning_rate is None:
         config = replace(config, learning_rate=NEW_RATE if config.freeze or random else TUNE_RATE)
-    other = "digits" if prepared.channels == 1 else "plain"
-    small = (config.micro_batch or config.batch_size) < SMALL_BATCH
-    values: dict[str, Any] = {
-        "precision": "bf16" if bf16_support(device) == "matrix" else "fp32",
-        # The mirror image of a retina is a retina; that of a digit is not a digit.
-        "tta": "flips" if fundus else "none",
-    }
+    # The mirror image of a retina is a retina; that of a digit is not a digit.
+    values: dict[str, Any] = {"tta": "flips" if fundus else "none"}
+    values["precision"] = "bf16" if bf16_support(device) == "matrix" else "fp32"
     if not config.freeze:
-        values["views"] = "mild" if fundus else other
+        values["views"] = "mild" if fundus else "digits" if prepared.channels == 1 else "plain"
+        small = (config.micro_batch or config.batch_size) < SMALL_BATCH
         # Running statistics lag behind the weights, which makes a grader much worse in short runs.
         values["batch_norm"] = "freeze" if small and not random else "re-estimate"
     return replace(config, **{name: value for name, value in values.items() if getattr(config, name) == "auto"})
@@ -181,8 +178,7 @@ def frozen_encoder(init: str, start: Start, prepared: PreparedSet, seed: int, de
     encoder = create_encoder(start.encoder, prepared.channels, start.spec.image_size)
     loaded = load_encoder_weights(encoder, start.encoder, init)
     say(f"features of {init}: {start.encoder} ({loaded}) at {start.spec.image_size} px")
-    encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return encoder
+    return encoder.to(device).to(memory_format=torch.channels_last).eval()
 
 
 @dataclass(kw_only=True)
@@ -225,9 +221,8 @@ def build(task: Task, learned: Learned) -> Built:
     scales = learning_rate_scales(encoder, config.layer_decay, "encoder.") if config.layer_decay < 1 else None
     groups = parameter_groups(grader, config.weight_decay, scales)
     assert config.learning_rate is not None
-    optimiser, average = build_optimiser(config.optimiser, groups, config.learning_rate), None
-    if config.ema:
-        average = target_of(grader)
+    optimiser = build_optimiser(config.optimiser, groups, config.learning_rate)
+    average = target_of(grader) if config.ema else None
     frozen = [name for name, module in grader.named_modules() if any(module is layer for layer in still)]
     return Built(grader=grader, optimiser=optimiser, average=average, loaded=loaded, frozen=frozen)
 
