@@ -46,14 +46,30 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of a panel: y over x; nan or None for a missing value."""
+class Mark(Key):
+    """One named point of a panel; shapes help where colours are hard to tell apart."""
 
-    label: str
+    x: float
+    y: float
+    look: str = "series-2"
+    shape: str = "circle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level(Key):
+    """A horizontal reference line."""
+
+    value: float
+    look: str = "level dotted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Key):
+    """One line of a panel: y over x; nan or None for a missing value. look: a colour, after `dashed` if it is."""
+
     x: Sequence[float]
     y: Sequence[float | None]
-    colour: str = "series-1"
-    dashed: bool = False
+    look: str = "series-1"
     dotted: bool = False  # draw a dot at every value
 
     @property
@@ -73,33 +89,8 @@ class Line:
     def circles(self, best: float | None) -> list[tuple[str, float, float]]:
         """(CSS class, x, y) of the dots on the line, and of the ring at the epoch that was kept."""
         dots = [("dot", *point) for point in self.points if self.dotted or len(self.points) == 1]
-        rings = [("ring", *point) for point in self.points if point[0] == best and not self.dashed]
+        rings = [("ring", *point) for point in self.points if point[0] == best and "dashed" not in self.look]
         return [circle for circle in dots + rings if not math.isnan(circle[2])]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """One named point of a panel; shapes help where colours are hard to tell apart."""
-
-    label: str
-    x: float
-    y: float
-    colour: str = "series-2"
-    shape: str = "circle"
-
-    @property
-    def key(self) -> Key:
-        """Its entry in the legend."""
-        return Key(label=self.label, look=self.colour, shape=self.shape)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """A horizontal reference line; dashes: "dotted" or "dashed"."""
-
-    label: str
-    value: float
-    dashes: str = "dotted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +136,8 @@ class Panel:
     def keys(self) -> list[Key]:
         """The legend; a single line needs no entry, since the title names it."""
         lines = [line for line in self.lines if line.label] if len(self.lines) > 1 else []
-        keys = [Key(label=line.label, look=f"{'dashed ' if line.dashed else ''}{line.colour}") for line in lines]
-        keys += [Key(label=level.label, look=f"level {level.dashes}") for level in self.levels]
-        keys += [mark.key for mark in self.marks]
-        return keys if self.best is None else [*keys, Key(label="epoch kept", look="ring")]
+        kept = [Key(label="epoch kept", look="ring")] if self.best is not None else []
+        return [*lines, *self.levels, *self.marks, *kept]
 
     def describe(self) -> str:
         """A text alternative for screen readers."""

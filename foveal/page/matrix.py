@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from markupsafe import Markup
@@ -23,7 +22,8 @@ TITLE_LETTER = 8.8  # the same of a title
 NOTE = "A frame marks a source that was not trained on. Below each value: 95 % interval, images."
 CELL = (112.0, 58.0)  # width, height
 TOP, EDGE, GAP = 46.0, 8.0, 4.0
-MOST_LETTERS = 34  # of a name; the rest is cut off
+MOST_LETTERS = 34  # of a name; the rest is cut off, as above a column that is narrower
+LAYOUT = {"top": TOP, "cell": CELL, "gap": GAP, "most": MOST_LETTERS, "most_above": int(CELL[0] / LETTER)}
 
 
 @dataclass(frozen=True)
@@ -59,37 +59,17 @@ class Matrix:
     @property
     def drawing(self) -> Markup:
         """The matrix as an SVG element for a page."""
-        return render("matrix.svg", matrix=self)
+        return render("matrix.svg", matrix=self, **LAYOUT)
 
-    @cached_property
+    @property
     def left(self) -> float:
         """Width of the column of names."""
-        return EDGE + LETTER * max(len(_cut(name)) for name in (*self.rows, self.down)) + 2 * GAP
+        return EDGE + LETTER * min(MOST_LETTERS, max(len(name) for name in (*self.rows, self.down))) + 2 * GAP
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the drawing."""
         return round(self.left + CELL[0] * len(self.columns) + EDGE), round(TOP + CELL[1] * len(self.rows) + EDGE)
-
-    @property
-    def heads(self) -> list[tuple[float, str]]:
-        """(middle, name) of each column; a name takes as many letters as its column is wide."""
-        most = int(CELL[0] / LETTER)
-        return [(self.left + CELL[0] * (k + 0.5), _cut(name, most)) for k, name in enumerate(self.columns)]
-
-    @property
-    def names(self) -> list[tuple[float, str]]:
-        """(middle, name) of each row."""
-        return [(TOP + CELL[1] * (k + 0.5) + 4, _cut(name)) for k, name in enumerate(self.rows)]
-
-    @property
-    def drawn(self) -> list[tuple[float, float, float, float, Square]]:
-        """(left, top, width, height, square) of each cell that was measured."""
-        width, height = CELL[0] - GAP, CELL[1] - GAP
-        return [
-            (self.left + CELL[0] * column, TOP + CELL[1] * row, width, height, square)
-            for row, squares in enumerate(self.squares) for column, square in enumerate(squares) if square is not None
-        ]  # fmt: skip
 
     def describe(self) -> str:
         """A text alternative for screen readers."""
@@ -110,8 +90,4 @@ def picture(matrices: Sequence[Matrix]) -> str:
     titles = [2 * EDGE + TITLE_LETTER * len(matrix.title) for matrix in matrices]
     width = max(*(matrix.size[0] for matrix in matrices), *titles, 2 * EDGE + LETTER * len(NOTE))
     placed = list(zip(tops, matrices, strict=True))
-    return str(render("matrices.svg", placed=placed, width=width, height=height + 22, note=NOTE))
-
-
-def _cut(name: str, most: int = MOST_LETTERS) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    return str(render("matrices.svg", placed=placed, width=width, height=height + 22, note=NOTE, **LAYOUT))

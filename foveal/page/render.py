@@ -22,9 +22,10 @@ ENVIRONMENT.filters |= {
     function.__name__: function
     for function in (
         cell, words.capital, words.counted, words.interval, words.listed, words.number, words.percent,
-        words.percent_with_interval, words.thousands, words.value_with_interval,
+        words.percent_with_interval, words.value_with_interval,
     )
 }  # fmt: skip
+ENVIRONMENT.filters["thousands"] = "{:,}".format
 ENVIRONMENT.globals["kind_of"] = lambda part: type(part).__name__.lower()  # the macro of a part in parts.html
 
 

@@ -68,11 +68,6 @@ def _both(value: str, ends: str) -> str:
     return value if value == DASH else f"{value} ({'no interval' if ends == DASH else ends})"
 
 
-def thousands(count: int) -> str:
-    """`1,744`."""
-    return f"{count:,}"
-
-
 def counted(count: int, noun: str) -> str:
     """`1 image`, `1,744 images`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

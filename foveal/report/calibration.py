@@ -40,7 +40,7 @@ def _calibration(finding: Finding) -> dict[str, Any]:
 def _panel(bins: Sequence[Mapping[str, Any]]) -> Panel:
     lines = [
         Line(label="grader", x=[one["confidence"] for one in bins], y=[one["accuracy"] for one in bins], dotted=True),
-        Line(label="perfectly calibrated", x=[0, 1], y=[0, 1], colour="muted", dashed=True),
+        Line(label="perfectly calibrated", x=[0, 1], y=[0, 1], look="dashed muted"),
     ]
     return Panel(title="Reliability", x_label="probability of the most likely class", y_label="share that was right",
                  lines=lines, square=True)  # fmt: skip

@@ -165,7 +165,7 @@ def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> l
     if curves.get("roc"):
         passed = [point["specificity"]["value"] for point in points]
         marks = _marks(points, [None if share is None else 1 - share for share in passed], found)
-        lines = [_line(curves["roc"]), Line(label="chance", x=[0, 1], y=[0, 1], colour="muted", dashed=True)]
+        lines = [_line(curves["roc"]), Line(label="chance", x=[0, 1], y=[0, 1], look="dashed muted")]
         panels.append(Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", square=True,
                             lines=lines, marks=marks))  # fmt: skip
     if curves.get("precision_recall"):
@@ -183,7 +183,7 @@ def _marks(
     points: Sequence[Mapping[str, Any]], across: Sequence[float | None], upwards: Sequence[float | None]
 ) -> list[Mark]:
     return [
-        Mark(label=point["name"], x=x, y=y, shape=MARKS[k % 4], colour=series(k % 4 + 1))
+        Mark(label=point["name"], x=x, y=y, shape=MARKS[k % 4], look=series(k % 4 + 1))
         for k, (point, x, y) in enumerate(zip(points, across, upwards, strict=True))
         if x is not None and y is not None
     ]

@@ -65,7 +65,7 @@ def _panel(found: Mapping[str, Any], title: str, axis: str, changes: Sequence[st
     points = sorted([(start, whole), *levels], key=lambda point: point[0])
     lines = [
         Line(label=label, x=[place for place, _ in points], y=[one[name]["value"] for _, one in points],
-             colour=series(2 if name == "changed" else k), dashed=name == "changed", dotted=True)
+             look=f"dashed {series(2)}" if name == "changed" else series(k), dotted=True)
         for k, (name, label) in enumerate({name: NAMES.get(name, "Grades changed") for name in whole}.items())
     ]  # fmt: skip
     return Panel(title=title, x_label=axis, lines=lines, share=True)

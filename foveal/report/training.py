@@ -45,7 +45,7 @@ def training_panels(run: Evidence) -> list[Panel]:
 
     def panel(title: str, learned: str, judged: str, **rest: Any) -> Panel:
         training, validation = ([row.get(key) for row in run.rows] for key in (learned, judged))
-        lines = [Line(label="training", x=epochs, y=training, colour="muted", dashed=True)]
+        lines = [Line(label="training", x=epochs, y=training, look="dashed muted")]
         lines += [Line(label="validation", x=epochs, y=validation)] if judged in run.rows[0] else []
         return Panel(title=title, lines=lines, best=best, **rest)
 
@@ -56,7 +56,7 @@ def training_panels(run: Evidence) -> list[Panel]:
     levels = [Level(label="constant answer", value=most / run.images("val"))] if most else []
     panels.append(panel("Accuracy", "train_accuracy", "val_accuracy", share=True, levels=levels))
     if 2 <= len(run.classes) <= MOST_CLASSES and "val_recall" in run.rows[0]:
-        lines = [Line(label=label, x=epochs, y=[row["val_recall"][k] for row in run.rows], colour=series(k))
+        lines = [Line(label=label, x=epochs, y=[row["val_recall"][k] for row in run.rows], look=series(k))
                  for k, label in enumerate(run.classes)]  # fmt: skip
         panels.append(Panel(title="Validation recall by class", lines=lines, best=best, share=True))
     return panels
@@ -65,7 +65,7 @@ def training_panels(run: Evidence) -> list[Panel]:
 def pretraining_panels(run: Evidence) -> list[Panel]:
     """The loss between its bounds and measures of the embeddings by step; cosines of views; the probe by epoch."""
     panels = []
-    limits = [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], dashes=dashes)
+    limits = [Level(label=f"{label}, {run.health[key]:.2f}", value=run.health[key], look=f"level {dashes}")
               for label, key, dashes in BOUNDS if key in run.health]  # fmt: skip
     for key, title in PRETRAINING.items():
         if rows := [row for row in run.rows if row.get(key) is not None]:
@@ -83,13 +83,13 @@ def pretraining_panels(run: Evidence) -> list[Panel]:
 def _cosines(looks: Sequence[Mapping[str, Any]]) -> Panel:
     """Cosines between two views of one image, and between views of two images, at the first and last measured epoch."""
     lines = []
-    for row, dashed in ((looks[0], True), (looks[-1], False))[-len(looks) :]:
+    for row, dashed in ((looks[0], "dashed "), (looks[-1], ""))[-len(looks) :]:
         for key, label, colour in (("positive", "one image", "series-1"), ("negative", "two images", "series-2")):
             counts = row[f"{key}_cosines"]
             centres = [-1 + (2 * place + 1) / len(counts) for place in range(len(counts))]
             shares = [count / max(1, sum(counts)) for count in counts]
             named = f"{label}, epoch {row['epoch']}"
-            lines.append(Line(label=named, x=centres, y=shares, colour=colour, dashed=dashed))
+            lines.append(Line(label=named, x=centres, y=shares, look=f"{dashed}{colour}"))
     return Panel(title="Cosines of two views (share of pairs)", x_label="cosine", lines=lines)
 
 
@@ -98,12 +98,12 @@ def _probe(table: pd.DataFrame) -> Panel:
     lines, levels = [], []
     for number, (probe, rows) in enumerate(table.groupby("probe", sort=True)):
         colour, epochs = series(number), rows["epoch"].tolist()
-        lines.append(Line(label=str(probe), x=epochs, y=rows["value"].tolist(), colour=colour, dotted=True))
+        lines.append(Line(label=str(probe), x=epochs, y=rows["value"].tolist(), look=colour, dotted=True))
         for end, label in (("low", f"{probe}, its interval"), ("high", "")):
-            lines.append(Line(label=label, x=epochs, y=rows[end].tolist(), colour=colour, dashed=True))
+            lines.append(Line(label=label, x=epochs, y=rows[end].tolist(), look=f"dashed {colour}"))
         for first in rows[rows["epoch"] == 0]["value"].head(1):
-            dashes = ("dotted", "dashed")[number % 2]
-            levels.append(Level(label=f"{probe} before, {first:.2f}", value=float(first), dashes=dashes))
+            look = ("level dotted", "level dashed")[number % 2]
+            levels.append(Level(label=f"{probe} before, {first:.2f}", value=float(first), look=look))
     row = table.iloc[0]
     title = f"Probe: {str(row['metric']).replace('_', ' ')} (n {row['n']:,} in {row['groups']:,} groups)"
     return Panel(title=title, lines=lines, levels=levels)

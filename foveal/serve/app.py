@@ -17,9 +17,9 @@ from prometheus_client import generate_latest
 
 from foveal.errors import FovealError
 from foveal.page.render import render
-from foveal.serve.guard import add_errors, add_guard
+from foveal.serve.guard import add_guard
 from foveal.serve.intake import Sent, read_photographs
-from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review, review_of
+from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review
 from foveal.serve.work import Work
 from foveal.sets.corrections import corrections_text
 from foveal.version import VERSION
@@ -53,7 +53,6 @@ def create_app(work: Work, about: dict[str, Any], reviews: Reviews | None) -> Fa
         title="Foveal", version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     add_guard(app, work.counters, work.config)
-    add_errors(app)
     _add_grading(app, work, about)
     _add_reviews(app, work, about, store)
     _add_pages(app, work, about)
@@ -111,8 +110,7 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
     @app.post("/v1/reviews", status_code=201, openapi_extra=_body({"application/json": ReviewBody.model_json_schema()}))
     async def review(request: Request) -> dict[str, Any]:
         """Confirm or correct a grade; answers once the review is on disk."""
-        body = await read_review(request, work.limits.timeout)
-        kept = await store.run(Reviews.add, review_of(body, about))
+        kept = await store.run(Reviews.add, await read_review(request, about, work.limits.timeout))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
         return asdict(kept)
 

@@ -2,7 +2,7 @@
 
 One thread runs the network. It collects waiting photographs for a few milliseconds, up to one batch, so that a single
 photograph is answered at once and many clients share the cost of a pass. Photographs count from the moment they are
-accepted, which limits memory. If the queue is full, the refusal says when to try again.
+accepted, which limits memory.
 """
 
 from __future__ import annotations
@@ -81,30 +81,26 @@ class Batcher:
         self._thread.join(timeout=60)
 
     def _run(self) -> None:
-        closing = False
-        while not closing:
-            first = self._queue.get()
-            if first is None:
-                return
-            gathered, closing = self._gather(first)
+        while gathered := self._gather():
             # Skip photographs whose request has timed out; the others can no longer be cancelled.
-            batch = [waiting for waiting in gathered if waiting.future.set_running_or_notify_cancel()]
-            if batch:
+            if batch := [waiting for waiting in gathered if waiting.future.set_running_or_notify_cancel()]:
                 self._answer(batch)
 
-    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """(the first photograph and those that arrive soon after it, whether to stop after them)."""
-        batch, until = [first], time.perf_counter() + self.limits.wait
-        while len(batch) < self.limits.batch:
+    def _gather(self) -> list[_Waiting]:
+        """The next photograph and those that arrive soon after it; none when the batcher closes."""
+        batch, waiting = [], self._queue.get()
+        until = time.perf_counter() + self.limits.wait
+        while waiting is not None:
+            batch.append(waiting)
+            if len(batch) == self.limits.batch:
+                return batch
             try:
-                left = until - time.perf_counter()
-                more = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
+                waiting = self._queue.get(timeout=max(0.0, until - time.perf_counter()))
             except queue.Empty:
-                break
-            if more is None:
-                return batch, True
-            batch.append(more)
-        return batch, False
+                return batch
+        if batch:
+            self._queue.put(None)  # close after these
+        return batch
 
     def _answer(self, batch: list[_Waiting]) -> None:
         began = time.perf_counter()
@@ -113,9 +109,8 @@ class Batcher:
         except Exception as error:  # noqa: BLE001  one batch fails, the server keeps running
             LOG.exception("the network failed on a batch of %d photographs", len(batch))
             what = f"the network failed on this photograph ({type(error).__name__})"
-            fix = "tell the administrator of this server; its log has details"
             for waiting in batch:
-                waiting.future.set_exception(FovealError("server.failed", what, fix=fix))
+                waiting.future.set_exception(FovealError("server.failed", what, fix="see the log of this server"))
         else:
             for waiting, one in zip(batch, judged, strict=True):
                 waiting.future.set_result(one)
@@ -130,7 +125,9 @@ class Batcher:
         rows = self.model.rows([""] * len(batch), answers, [waiting.prepared for waiting in batch])
         rows = set_ungradable(rows, self.ungradable)
         rows = rows.astype(object).where(rows.notna(), None)
-        maps = [None] * len(batch) if answers.maps is None else list(answers.maps)
-        features = [None] * len(batch) if answers.features is None else list(answers.features)
-        named = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
-        return [Judged(*parts) for parts in zip(named, maps, features, strict=True)]
+        return [
+            Judged(row={str(key): value for key, value in row.items()},
+                   places=None if answers.maps is None else answers.maps[k],
+                   features=None if answers.features is None else answers.features[k])
+            for k, row in enumerate(rows.to_dict("records"))
+        ]  # fmt: skip

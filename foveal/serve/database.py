@@ -10,24 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    URL,
-    Column,
-    Connection,
-    Engine,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    event,
-    func,
-    make_url,
-    select,
-)
+import sqlalchemy as sql
+from sqlalchemy import URL, Column, Connection, Engine, Integer, MetaData, String, Table, Text, event, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from foveal.errors import FovealError
@@ -52,11 +36,11 @@ REVIEWS = Table(
     Column("grade", Integer),
     Column("reviewer", Text, nullable=False),
     Column("note", Text, nullable=False),
-    Column("probabilities", JSON(none_as_null=True)),
+    Column("probabilities", sql.JSON(none_as_null=True)),
     Column("model", Text, nullable=False),
     Column("when", String(25), nullable=False),
-    Index("reviews_by_image", "image", "when", "id"),
-    Index("reviews_by_time", "when", "id"),
+    sql.Index("reviews_by_image", "image", "when", "id"),
+    sql.Index("reviews_by_time", "when", "id"),
     sqlite_autoincrement=True,  # never reuse an id
 )
 # Of the tables; a change of them needs a new revision, and a step that upgrades databases of the older one.
@@ -79,7 +63,7 @@ def database_url(address: str) -> URL:
     if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise FovealError("reviews.address", "--reviews has an unknown scheme", expected=FORMS)
     try:
-        url = make_url(address)
+        url = sql.make_url(address)
     except (ArgumentError, ValueError):  # the error message may contain the password
         url = None
     if url is None or "@" in (url.host or ""):
@@ -99,12 +83,12 @@ def open_engine(url: URL) -> Engine:
         if file.is_dir():
             raise FovealError("reviews.address", f"{file} is a folder", expected="a file")
         file.parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": WAIT}, hide_parameters=True)
+        engine = sql.create_engine(url, connect_args={"timeout": WAIT}, hide_parameters=True)
         event.listen(engine, "connect", _make_sqlite_durable)
         event.listen(engine, "begin", _begin_sqlite)
     else:
         # Test pooled connections before use: the server may have restarted since they were opened.
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        engine = sql.create_engine(url, pool_pre_ping=True, hide_parameters=True)
         event.listen(engine, "connect", _make_postgresql_durable_and_quick)
     return engine
 
@@ -191,7 +175,7 @@ def make_tables(engine: Engine) -> None:
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # another server may hold the lock for long
-            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+            connection.execute(select(sql.func.pg_advisory_xact_lock(LOCK)))
         VERSION.create(connection, checkfirst=True)
         found = list(connection.scalars(select(VERSION.c.version_num)))
         if not found:

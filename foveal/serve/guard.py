@@ -1,7 +1,6 @@
-"""Guard: what every request meets: checks of host and token, headers, errors with codes, counters.
+"""Guard: what every request meets: checks of host and token, headers, counters; and the one way to answer an error.
 
-An error has the same code as on the command line. The counters, for Prometheus at /metrics, contain no names of
-photographs or people.
+An error has the same code as on the command line. The counters, for Prometheus at /metrics, name no photographs.
 """
 
 from __future__ import annotations
@@ -9,14 +8,14 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -66,17 +65,16 @@ class Counters:
 
 
 def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
-    """Check the host and the token, and set headers on every response, including errors."""
+    """Check the host and the token, answer every error alike, and set headers on every response."""
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()
-        refused = _refusal(request, config)
         try:
-            answer: Response = await call_next(request) if refused is None else response(refused)
-        except Exception:
-            LOG.exception("a request failed")
-            answer = response(FovealError("server.failed", "the server failed on this request", fix="see its log"))
+            _check_sender(request, config)
+            answer: Response = await call_next(request)
+        except Exception as error:  # noqa: BLE001  one request fails, the server keeps running
+            answer = response(error)
         answer.headers.update(HEADERS)
         if request.url.path.startswith("/v1/"):
             answer.headers["Cache-Control"] = "no-store"
@@ -84,16 +82,22 @@ def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:
         counters.requests.labels(route, str(answer.status_code)).observe(time.perf_counter() - began)
         return answer
 
+    async def refused(request: Request, error: Exception) -> Response:
+        return response(error)
 
-def _refusal(request: Request, config: ServeConfig) -> FovealError | None:
+    for kind in (FovealError, RequestValidationError, HTTPException, ClientDisconnect):
+        app.add_exception_handler(kind, refused)
+
+
+def _check_sender(request: Request, config: ServeConfig) -> None:
+    """FovealError if the host or the token is not that of this server."""
     if config.local and not _is_local(request.headers.get("host", "")):
         # Prevents DNS rebinding: a web page whose host name points to this machine could read the answers.
         fix = f"open http://127.0.0.1:{config.port}, or start the server with --host"
-        return FovealError("request.wrong_host", "this server answers requests for this machine only", fix=fix)
+        raise FovealError("request.wrong_host", "this server answers requests for this machine only", fix=fix)
     if config.token and request.url.path.startswith("/v1/") and not _allowed(request, config.token):
         fix = "send the header Authorization: Bearer TOKEN"
-        return FovealError("request.token", "the token is missing or wrong", fix=fix)
-    return None
+        raise FovealError("request.token", "the token is missing or wrong", fix=fix)
 
 
 def _is_local(host: str) -> bool:
@@ -111,38 +115,34 @@ def _allowed(request: Request, token: str) -> bool:
     return scheme.lower() == "bearer" and any(same)
 
 
-def add_errors(app: FastAPI) -> None:
-    """Answer every error with its code, what went wrong and how to fix it."""
-
-    @app.exception_handler(FovealError)
-    async def refused(request: Request, error: FovealError) -> Response:
-        return response(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def not_valid(request: Request, error: RequestValidationError) -> Response:
-        return response(invalid(error.errors()[0]))
-
-    @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> Response:
-        code = {404: "request.not_found", 405: "request.wrong_method"}.get(error.status_code, "request.refused")
-        answer = response(FovealError(code, str(error.detail), fix="see /docs for the addresses"))
-        answer.status_code = error.status_code
-        answer.headers.update(error.headers or {})
-        return answer
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return response(FovealError("request.gone", "the client disconnected before the request was complete"))
-
-
-def response(error: FovealError) -> JSONResponse:
+def response(error: Exception) -> JSONResponse:
     """The error as JSON, with the status and headers of its code; by default 422 for images and 400 for others."""
-    status = STATUS.get(error.code, 422 if error.subject == "image" else 400)
-    body = {"code": error.code, "what": error.what, "expected": error.expected, "fix": error.fix}
-    headers = dict(HEADERS_OF.get(error.code, {}))
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
+    told = told_of(error)
+    body = {"code": told.code, "what": told.what, "expected": told.expected, "fix": told.fix}
+    status, headers = STATUS.get(told.code, 422 if told.subject == "image" else 400), HEADERS_OF.get(told.code, {})
+    if isinstance(error, HTTPException):
+        status, headers = error.status_code, dict(error.headers or {})
+    if told.retry_after is not None:
+        headers = {"Retry-After": str(told.retry_after)}
     return JSONResponse({"error": body}, status, headers=headers)
+
+
+def told_of(error: Exception) -> FovealError:
+    """What a client is told of an error; one that nobody expected is written to the log."""
+    if isinstance(error, FovealError):
+        return error
+    if isinstance(error, RequestValidationError | ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+        what = f"{where}: {first['msg']}" if where else str(first["msg"])
+        return FovealError("request.invalid", what, fix="see /docs for the fields and their types")
+    if isinstance(error, HTTPException):
+        code = {404: "request.not_found", 405: "request.wrong_method"}.get(error.status_code, "request.refused")
+        return FovealError(code, str(error.detail), fix="see /docs for the addresses")
+    if isinstance(error, ClientDisconnect):
+        return FovealError("request.gone", "the client disconnected before the request was complete")
+    LOG.error("a request failed", exc_info=error)
+    return FovealError("server.failed", "the server failed on this request", fix="see its log")
 
 
 def busy(seconds: int) -> FovealError:
@@ -150,10 +150,3 @@ def busy(seconds: int) -> FovealError:
     error = FovealError("server.busy", "the server is busy", fix=f"send the request again in {seconds} s")
     error.retry_after = seconds
     return error
-
-
-def invalid(first: Mapping[str, Any]) -> FovealError:
-    """The error for the first problem that pydantic found in a request."""
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
-    what = f"{where}: {first['msg']}" if where else str(first["msg"])
-    return FovealError("request.invalid", what, fix="see /docs for the fields and their types")

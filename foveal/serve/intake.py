@@ -18,10 +18,12 @@ from foveal.errors import FovealError
 from foveal.serve.guard import busy
 from foveal.serve.options import Limits
 
+FORM = "multipart/form-data"
 SINGLE = ("image/", "application/dicom", "application/octet-stream")
 FIELD = "images"
-KINDS = f"multipart/form-data with parts named {FIELD}, or one file as image/jpeg, image/png, … or application/dicom"
+KINDS = f"{FORM} with parts named {FIELD}, or one file as image/jpeg, image/png, … or application/dicom"
 LONGEST_NAME = 400  # characters
+Hold = Callable[[int], None]  # counts the bytes that have arrived
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,8 @@ class Room:
         self.most, self.held = most, 0
 
     @contextmanager
-    def request(self) -> Iterator[Callable[[int], None]]:
-        """A function to call with the number of bytes of each chunk; the count is released at the end.
-
-        It raises the error `busy` if the limit is reached.
-        """
+    def request(self) -> Iterator[Hold]:
+        """Counts the bytes of one request until its end; raises the error `busy` if the limit is reached."""
         own = 0
 
         def hold(count: int) -> None:
@@ -78,45 +77,60 @@ class Room:
             self.held -= own
 
 
-async def read_photographs(request: Request, limits: Limits, hold: Callable[[int], None]) -> list[Sent]:
-    """The photographs of a request; `hold` is called with the size of each chunk.
+@asynccontextmanager
+async def reading(request: Request, kinds: tuple[str, ...], expected: str, seconds: float) -> AsyncIterator[str]:
+    """The media type of a request whose body is read meanwhile, in lower case, without parameters.
 
-    FovealError if the request is too large, too slow or of the wrong type.
+    FovealError if it is none of `kinds`, or if the body takes longer than `seconds`.
     """
-    most, kind = limits.megabytes * 10**6, media_type(request)
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit():
-        _check_size(int(declared), most)
-    async with within(limits.timeout):
-        if kind == "multipart/form-data":
-            return await _from_form(request, limits.images, limited(request, most, hold))
-        if kind.startswith(SINGLE):
-            data = b"".join([chunk async for chunk in limited(request, most, hold)])
-            name = tidy(_text(request.headers.get("x-name", "")) or request.query_params.get("name", ""))
-            if kind == "application/dicom" and not name.lower().endswith(".dcm"):
-                name += ".dcm"  # DICOM may lack a preamble to recognise it by
-            return [Sent(name, data)]
-    raise FovealError("request.wrong_type", f"the request has the type '{kind[:80] or 'none'}'", expected=KINDS)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not kind.startswith(kinds):
+        raise FovealError("request.wrong_type", f"the request has the type '{kind[:80] or 'none'}'", expected=expected)
+    async with within(seconds):
+        yield kind
 
 
-def media_type(request: Request) -> str:
-    """The type of the body in lower case, without parameters; empty if the request names none."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def body_of(request: Request, most: int, hold: Hold = lambda count: None) -> AsyncGenerator[bytes, None]:
+    """The body in chunks, each counted by `hold`; FovealError if it has more bytes than `most`."""
+    total, declared = 0, request.headers.get("content-length", "")
+    _check_size(int(declared) if declared.isdigit() else 0, most)
+    async for chunk in request.stream():
+        total += len(chunk)
+        _check_size(total, most)
+        hold(len(chunk))
+        yield chunk
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        expected, fix = f"at most {most / 1e6:g} MB", "send fewer or smaller photographs"
+        raise FovealError("request.too_large", "the request is too large", expected=expected, fix=fix)
 
 
 @asynccontextmanager
 async def within(
-    seconds: float,
-    code: str = "request.timeout",
-    what: str = "the request was not received and answered",
+    seconds: float, code: str = "request.timeout", what: str = "the request was not received and answered",
     fix: str = "try again, with fewer photographs at once",
-) -> AsyncIterator[None]:
+) -> AsyncIterator[None]:  # fmt: skip
     """FovealError if the block takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
         raise FovealError(code, f"{what} within {seconds:g} s", fix=fix) from None
+
+
+async def read_photographs(request: Request, limits: Limits, hold: Hold) -> list[Sent]:
+    """The photographs of a request; FovealError if it is too large, too slow or of the wrong type."""
+    body = body_of(request, limits.megabytes * 10**6, hold)
+    async with reading(request, (FORM, *SINGLE), KINDS, limits.timeout) as kind:
+        if kind == FORM:
+            return await _from_form(request, limits.images, body)
+        data = b"".join([chunk async for chunk in body])
+        name = tidy(_text(request.headers.get("x-name", "")) or request.query_params.get("name", ""))
+        if kind == "application/dicom" and not name.lower().endswith(".dcm"):
+            name += ".dcm"  # DICOM may lack a preamble to recognise it by
+        return [Sent(name, data)]
 
 
 async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, None]) -> list[Sent]:
@@ -128,9 +142,9 @@ async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, 
             what, fix = "the request has too many photographs", "send them in several requests"
             raise FovealError("request.too_many", what, expected=f"at most {images}", fix=fix) from None
         raise FovealError("request.malformed", f"the form cannot be read: {error.message}") from None
-    except FovealError:
-        raise
     except (KeyError, ValueError) as error:
+        if isinstance(error, FovealError):
+            raise
         raise FovealError("request.malformed", "the form cannot be read") from error
     try:
         if not parser.whole:  # otherwise the last photograph would be lost silently
@@ -152,25 +166,6 @@ async def _photographs_in(form: FormData) -> list[Sent]:
         fix = f"add one or more files as parts named {FIELD}"
         raise FovealError("request.no_photograph", "the form has no photograph", fix=fix)
     return sent
-
-
-async def limited(
-    request: Request, most: int, hold: Callable[[int], None] | None = None
-) -> AsyncGenerator[bytes, None]:  # fmt: skip
-    """The body of a request in chunks; FovealError if it has more bytes than `most`."""
-    total = 0
-    async for chunk in request.stream():
-        total += len(chunk)
-        _check_size(total, most)
-        if hold is not None:
-            hold(len(chunk))
-        yield chunk
-
-
-def _check_size(size: int, most: int) -> None:
-    if size > most:
-        expected, fix = f"at most {most / 1e6:g} MB", "send fewer or smaller photographs"
-        raise FovealError("request.too_large", "the request is too large", expected=expected, fix=fix)
 
 
 def _text(header: str) -> str:

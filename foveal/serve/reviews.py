@@ -8,32 +8,31 @@ reach the database through `Store`, in threads of its own and with a time limit.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pandas as pd
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
 from foveal.serve.database import REVIEWS, check_encoding, database_url, make_tables, open_engine, unavailable
-from foveal.serve.guard import invalid
-from foveal.serve.intake import limited, media_type, within
+from foveal.serve.guard import told_of
+from foveal.serve.intake import body_of, reading, within
 from foveal.sets.corrections import COLUMNS
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
-NEEDED = ("name", "reviewer")
 CLASSES = 100  # most classes: limits the grades and the number of probabilities
 PAGE = 1000  # reviews in one answer
 LARGEST = 1 << 16  # bytes: more than the longest review with every character escaped
+NEWEST_FIRST = (REVIEWS.c.when.desc(), REVIEWS.c.id.desc())
 THREADS = 4  # for the database only: a database that hangs blocks nothing else
 Found = TypeVar("Found")
 
@@ -64,10 +63,7 @@ class Reviews:
         self._engine = engine
 
     def add(self, review: Review) -> Review:
-        """Store a review; returns it with its id and time once it is on disk.
-
-        FovealError if a text is missing, too long or cannot be stored, or if grades or probabilities are invalid.
-        """
+        """Store a review; returns it with its id and time once it is on disk. FovealError if a field is invalid."""
         check_review(review)
         review = replace(review, id=None, when=datetime.now(UTC).isoformat(timespec="seconds"))
         values = {name: value for name, value in asdict(review).items() if name != "id"}
@@ -76,14 +72,11 @@ class Reviews:
         return replace(review, id=number)
 
     def latest(self, limit: int = 100, offset: int = 0) -> tuple[int, list[Review]]:
-        """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`.
-
-        FovealError if limit or offset is out of range.
-        """
+        """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`."""
         if not 1 <= limit <= PAGE or not 0 <= offset < 2**31:
             what = f"limit is {limit} and offset {offset}"
             raise FovealError("reviews.invalid", what, expected=f"a limit of 1 to {PAGE} and an offset of 0 or more")
-        newest = select(REVIEWS).order_by(REVIEWS.c.when.desc(), REVIEWS.c.id.desc()).limit(limit).offset(offset)
+        newest = select(REVIEWS).order_by(*NEWEST_FIRST).limit(limit).offset(offset)
         with self._told("read"), self._engine.connect() as connection:
             total = connection.execute(select(func.count()).select_from(REVIEWS)).scalar_one()
             rows = connection.execute(newest).mappings().all()
@@ -95,8 +88,7 @@ class Reviews:
         everything: include confirmed images. The id is the name of the photograph. If different images share a name,
         the id is `NAME (sha256 …)`, so that it cannot match an image of a set by mistake.
         """
-        order = (REVIEWS.c.when.desc(), REVIEWS.c.id.desc())
-        rank = func.row_number().over(partition_by=REVIEWS.c.image, order_by=order).label("rank")
+        rank = func.row_number().over(partition_by=REVIEWS.c.image, order_by=NEWEST_FIRST).label("rank")
         ranked = select(REVIEWS, rank).subquery()
         newest = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.when, ranked.c.id)
         with self._told("read"), self._engine.connect() as connection:
@@ -146,69 +138,74 @@ def open_reviews(url: str) -> Reviews:
 
 def check_review(review: Review) -> None:
     """FovealError if SQLite or PostgreSQL could not store the review unchanged."""
-    if not re.fullmatch("[0-9a-f]{64}", review.image):
-        expected = "the digest of the photograph's bytes, 64 lower-case hexadecimal digits"
-        raise FovealError("reviews.invalid", "image is not a SHA-256 digest", expected=expected)
-    for field, limit in LIMITS.items():
-        _check_text(field, getattr(review, field), limit)
-    for field in ("given", "grade"):
-        grade = getattr(review, field)
-        if grade is not None and (type(grade) is not int or not 0 <= grade < CLASSES):
-            expected = "a class number, or none for ungradable"
-            raise FovealError("reviews.invalid", f"{field} is {grade!r}", expected=expected)
-    shares = review.probabilities or ()
-    if len(shares) > CLASSES or not all(type(value) in (int, float) and 0 <= value <= 1 for value in shares):
-        expected = f"numbers from 0 to 1, one for each class, at most {CLASSES}"
-        raise FovealError("reviews.invalid", "probabilities are invalid", expected=expected)
+    values = {name: value for name, value in asdict(review).items() if name not in ("id", "when")}
+    shares = values.pop("probabilities")
+    try:
+        ReviewStored(**values, probabilities=None if shares is None else list(shares))
+    except ValidationError as error:
+        raise FovealError("reviews.invalid", told_of(error).what, fix="change this field") from None
 
 
-def _check_text(field: str, text: str, limit: int) -> None:
-    if field in NEEDED and not text.strip():
-        raise FovealError("reviews.invalid", f"{field} is empty", expected="at least one character other than spaces")
-    if len(text) > limit:
-        raise FovealError("reviews.invalid", f"{field} has {len(text)} characters", expected=f"at most {limit}")
-    # PostgreSQL cannot store zero bytes, and UTF-8 has no lone surrogates: refuse them for every database.
+def _review(row: dict[str, Any]) -> Review:
+    shares = row.pop("probabilities")
+    return Review(**row, probabilities=None if shares is None else tuple(shares))
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL cannot store zero bytes, and UTF-8 has no lone surrogates: both are refused for every database."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        what = f"{field} has a zero byte or half a character, which databases cannot store"
-        raise FovealError("reviews.invalid", what, fix="remove it")
+        raise ValueError("has a zero byte or half a character, which databases cannot store")
+    return text
 
 
-def _review(row: dict) -> Review:
-    probabilities = row.pop("probabilities")
-    return Review(**row, probabilities=None if probabilities is None else tuple(probabilities))
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
 
 
-class ReviewBody(BaseModel):
-    """The body of POST /v1/reviews; unknown keys are an error. `check_review` checks the values further."""
+Text = Annotated[str, AfterValidator(_storable)]
+Needed = Annotated[Text, AfterValidator(_not_blank)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class ReviewFields(BaseModel):
+    """What a review says; unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     image: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the photograph's bytes")
-    name: str = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
-    given: int | None = Field(ge=0, description="the grade of the model; null means ungradable")
-    grade: int | None = Field(ge=0, description="the grade of the reviewer; null means ungradable")
-    reviewer: str = Field(min_length=1, max_length=LIMITS["reviewer"])
-    note: str = Field("", max_length=LIMITS["note"])
-    probabilities: list[float] | None = Field(None, description="the probabilities of the answer, one for each class")
+    name: Needed = Field(min_length=1, max_length=LIMITS["name"], description="name of the photograph")
+    given: int | None = Field(ge=0, lt=CLASSES, description="the grade of the model; null means ungradable")
+    grade: int | None = Field(ge=0, lt=CLASSES, description="the grade of the reviewer; null means ungradable")
+    reviewer: Needed = Field(min_length=1, max_length=LIMITS["reviewer"])
+    note: Text = Field("", max_length=LIMITS["note"])
+    probabilities: list[Share] | None = Field(
+        None, max_length=CLASSES, description="the probabilities of the answer, one for each class"
+    )
+
+
+class ReviewBody(ReviewFields):
+    """The body of POST /v1/reviews."""
+
     key: str | None = Field(None, description="the `key` of the reviewed answer; the key of another model is refused")
 
 
-async def read_review(request: Request, seconds: float) -> ReviewBody:
-    """The body of a request as a review; FovealError if it is too large, too slow or malformed."""
+class ReviewStored(ReviewFields):
+    """What is stored with its number and time."""
+
+    model: Text = Field("", max_length=LIMITS["model"])
+
+
+async def read_review(request: Request, about: dict[str, Any], seconds: float) -> Review:
+    """The review in the body of a request.
+
+    FovealError if the body is too large, too slow or malformed, or if the review is about another model or has grades
+    that this model lacks.
+    """
     # Pages of other sites cannot send JSON here: browsers ask for permission first (CORS), and get none.
-    if media_type(request) != "application/json":
-        fix = "send it with Content-Type: application/json"
-        raise FovealError("request.wrong_type", "a review must be JSON", fix=fix)
-    async with within(seconds, fix="try again in a moment"):
-        data = b"".join([chunk async for chunk in limited(request, LARGEST)])
-    try:
-        return ReviewBody.model_validate_json(data)
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False)[0]) from None
-
-
-def review_of(body: ReviewBody, about: dict[str, Any]) -> Review:
-    """The review to store; FovealError if it is about another model or has grades that this model lacks."""
+    async with reading(request, ("application/json",), "a review as application/json", seconds):
+        body = ReviewBody.model_validate_json(b"".join([chunk async for chunk in body_of(request, LARGEST)]))
     values, classes = body.model_dump(), len(about["classes"])
     # In another model, the same numbers may mean other grades.
     if values.pop("key") not in (None, about["key"]):
@@ -217,11 +214,10 @@ def review_of(body: ReviewBody, about: dict[str, Any]) -> Review:
     for grade in (body.given, body.grade):
         if grade is not None and grade >= classes:
             raise FovealError("request.invalid", f"this model has no grade {grade}", expected=f"0 to {classes - 1}")
-    shares = values.pop("probabilities")
-    if shares is not None and len(shares) != classes:
-        what = f"the review has {len(shares)} probabilities"
+    if body.probabilities is not None and len(body.probabilities) != classes:
+        what = f"the review has {len(body.probabilities)} probabilities"
         raise FovealError("request.invalid", what, expected=f"{classes}, as in the answer")
-    return Review(**values, probabilities=None if shares is None else tuple(shares), model=about["name"])
+    return _review(values | {"model": about["name"]})
 
 
 class Store:

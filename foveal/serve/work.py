@@ -38,6 +38,7 @@ PICTURE_SIDE = 1600  # px: longest side of a picture that is sent back
 SIMILAR = 4  # similar cases in an answer
 MOST_CASES = 4000  # to search: their features are computed when the server starts
 CASE_SIDE = 224  # px of a thumbnail
+NOT_READ = ("grade", "grade_name", "probabilities", "referable", "set", "coverage", "unlike", "width", "height")
 Found = TypeVar("Found")
 
 
@@ -69,7 +70,7 @@ class Work:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return [answer for answer in answers if not isinstance(answer, BaseException)]
+        return [answer for answer in answers if isinstance(answer, dict)]
 
     async def _answer(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
         try:
@@ -131,24 +132,19 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
 
 def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
     """The answer for a photograph that could not be read."""
-    nothing = dict.fromkeys(
-        ("grade", "grade_name", "probabilities", "referable", "set", "coverage", "unlike", "width", "height")
-    )
-    found = {"answer": "unreadable", "reason": error.what, "code": error.code}
-    return {"name": sent.name, "sha256": sent.sha256, **found, "flags": [], **nothing}
+    found = {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": error.what, "code": error.code}
+    return found | {"flags": []} | dict.fromkeys(NOT_READ)
 
 
-def pictures_of(
-    model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None
-) -> dict[str, str | None]:  # fmt: skip
+def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:
     """The photograph and its heat map layer as data: URLs; heat is None if the model has no maps."""
-    picture = data_address(to_jpeg(_shrunk(pixels)), "jpeg")
-    if places is None:
-        return {"picture": picture, "heat": None}
-    frame, square = locate(pixels, model.preparation)
-    layer = _shrunk(heat_layer(frame.shape, square, places, retina_of(prepared.square)))
-    encoded = cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes()
-    return {"picture": picture, "heat": data_address(encoded, "png")}
+    heat = None
+    if places is not None:
+        frame, square = locate(pixels, model.preparation)
+        layer = _shrunk(heat_layer(frame.shape, square, places, retina_of(prepared.square)))
+        encoded = cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes()
+        heat = data_address(encoded, "png")
+    return {"picture": data_address(to_jpeg(_shrunk(pixels)), "jpeg"), "heat": heat}
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
@@ -170,14 +166,13 @@ class Cases:
         cosines = self.directions @ _normalised(features)
         order = np.argsort(-cosines, kind="stable")[:SIMILAR]
         chosen = self.records.iloc[order]
-        found = []
-        for row, cosine, pixels in zip(
-            chosen.to_dict("records"), cosines[order], self.prepared.pixels(chosen), strict=True
-        ):
-            grade = int(row["label"])
-            found.append({"id": str(row["id"]), "grade": grade, "grade_name": self.prepared.classes[grade],
-                          "similarity": round(float(cosine), 4), "picture": embedded(pixels, CASE_SIDE)})  # fmt: skip
-        return found
+        grades = [int(label) for label in chosen["label"]]
+        found = zip(chosen["id"], grades, cosines[order], self.prepared.pixels(chosen), strict=True)
+        return [
+            {"id": str(name), "grade": grade, "grade_name": self.prepared.classes[grade],
+             "similarity": round(float(cosine), 4), "picture": embedded(pixels, CASE_SIDE)}
+            for name, grade, cosine, pixels in found
+        ]  # fmt: skip
 
 
 def open_cases(path: Path, model: Model) -> Cases:
@@ -200,9 +195,7 @@ def open_cases(path: Path, model: Model) -> Cases:
         for part, images in model.images_of(prepared, records):
             parts.append(model.answer(images, ("features",)))
             bar.advance(len(part))
-    features = joined(parts).features
-    assert features is not None
-    return Cases(prepared, records, _normalised(features))
+    return Cases(prepared, records, _normalised(np.asarray(joined(parts).features)))
 
 
 def _normalised(features: np.ndarray) -> np.ndarray:

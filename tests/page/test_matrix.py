@@ -23,11 +23,14 @@ def test_a_cell_shows_value_interval_and_n_and_marks_what_was_not_trained_on():
 
 
 def test_everything_is_inside_the_drawing_and_what_is_unknown_is_a_dash():
-    width, height = MATRIX.size
-    assert all(x + w <= width and y + h <= height for x, y, w, h, _ in MATRIX.drawn)
+    drawing = ElementTree.fromstring(MATRIX.drawing)
+    for rect in drawing.iter("rect"):
+        right, bottom = (float(rect.get(a)) + float(rect.get(b)) for a, b in (("x", "width"), ("y", "height")))
+        assert right <= float(drawing.get("width")) and bottom <= float(drawing.get("height"))
     assert Square(LOST).lines[:2] == ["–", "–"] and Square(LOST).share == 0
     long = Matrix(title="t", rows=["r" * 90], columns=["c" * 90], squares=[[Square(SEEN)]])
-    assert long.names[0][1].endswith("…") and len(long.heads[0][1]) < 20 < len(long.names[0][1])
+    names = [text.text for text in ElementTree.fromstring(long.drawing).iter("text") if text.get("class") == "name"]
+    assert names[1].endswith("…") and len(names[0]) < 20 < len(names[1])
 
 
 def test_a_picture_is_a_file_of_its_own_with_all_matrices():
