@@ -120,13 +120,6 @@ class Note:
     look: str = "note"
 
 
-@dataclass(frozen=True)
-class Bullets:
-    """A list of sentences."""
-
-    lines: Sequence[str]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A picture with its id; below it are `text` in bold and then `lines`.
@@ -177,7 +170,7 @@ class Html:
     html: Markup
 
 
-Part = str | Table | Verdict | Heading | Note | Bullets | Gallery | Columns | Drawings | Html
+Part = str | Table | Verdict | Heading | Note | Gallery | Columns | Drawings | Html
 
 
 @dataclass(frozen=True, kw_only=True)

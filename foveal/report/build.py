@@ -28,8 +28,6 @@ from foveal.page.render import page, section
 from foveal.page.words import listed
 from foveal.predict.cohort import folder_of
 from foveal.report import limits, making, pictures, quality, training, words
-from foveal.report.calibration import reliability
-from foveal.report.cohort import beside, read_cohort
 from foveal.report.evidence import Evidence, forebears, read_evidence
 from foveal.report.findings import Finding, agree, find
 from foveal.report.image import render_images
@@ -37,7 +35,7 @@ from foveal.report.maps import MOST_POINTS, embedding_map
 from foveal.report.operating import operating
 from foveal.report.stress import stress
 from foveal.report.summary import summary
-from foveal.report.travel import is_comparison, travel
+from foveal.report.travel import beside, is_comparison, read_cohort, travel
 
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
@@ -164,7 +162,8 @@ def judged(findings: Sequence[Finding]) -> dict[str, Any]:
     """The contents of the sections about the images that were judged."""
     return {
         "metrics": quality.metrics(findings), "operating": operating(findings), "confusion": findings,
-        "classes": quality.by_class(findings), "harm": quality.harm(findings), "reliability": reliability(findings),
+        "classes": quality.by_class(findings), "harm": quality.harm(findings),
+        "reliability": quality.reliability(findings),
         "subgroups": quality.subgroups(findings), "stress": stress(findings),
     }  # fmt: skip
 

@@ -128,7 +128,7 @@ class Evidence:
         return None if other else (self.started_in / init).resolve()
 
     def explanation(self, name: str) -> dict[str, Any] | None:
-        """The entry of explain.json for image `name`; None if it has no heat map inside explain/."""
+        """The entry of explain.json for image `name`; None if it has no heat map."""
         images = self.explained.get("images", [])
         return next((image for image in images if str(image.get("id")) == name and self.heat_map(image)), None)
 
@@ -142,7 +142,7 @@ class Evidence:
 def read_evidence(run: Path) -> Evidence:
     """Read a run folder, and evaluate its predictions if that has not been done yet.
 
-    Raises FovealError if `run` is not a run folder, or a file in it is damaged.
+    FovealError if `run` is not a run folder, or a file in it is damaged.
     """
     options = _read_options(run)
     verb = options.pop("verb", None)

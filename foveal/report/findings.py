@@ -1,12 +1,10 @@
 """The graders of a report on the same images, by the same labels, each against a constant answer and the first grader.
 
-Labels: runs trained before and after a correction are judged by the newest labels. A report reads labels from the runs
-alone. It sorts their corrections (corrections.csv) by date and uses the last one of each image. Where labels differ
-without a correction, it uses the labels of the run with the most corrections, from its training or its evaluation; in
-a tie, those of the run that started last.
+Labels: the last correction (corrections.csv of any of the runs) of an image counts. Where labels differ without one,
+those of the run with the most corrections count, from its training or its evaluation; in a tie, of the latest run.
 
-Images: several graders are compared on the images that all of them graded, because figures on different images cannot
-be compared. Every difference is paired: same images, same resampled groups (evaluate/difference.py).
+Images: several graders are compared on the images that all of them graded. Every difference is paired: same images,
+same resampled groups (evaluate/difference.py).
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from foveal.errors import FovealError
@@ -54,7 +51,7 @@ class Finding:
     @property
     def one_answer(self) -> bool:
         """Whether every image was given the same class."""
-        return bool((np.array(self.result["confusion"]).sum(axis=0) > 0).sum() == 1)
+        return bool(self.rows["grade"].nunique() == 1)
 
     @property
     def patients_known(self) -> bool:
@@ -122,7 +119,7 @@ def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
     graders = [run for run in runs if run.verb == "train" and run.predictions is not None]
     if len(graders) < 2:
         return list(runs), []
-    newest = max(graders, key=lambda run: (_corrections(run), str(run.provenance.get("started", ""))))
+    newest = max(graders, key=_age_of_labels)
     found, said = list(runs), []
     for place, run in enumerate(runs):
         if run not in graders:
@@ -139,6 +136,13 @@ def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
     return found, said
 
 
+def _age_of_labels(run: Evidence) -> tuple[int, str]:
+    """How many corrections the labels contain, as far as the files tell, and when the run started."""
+    evaluated = (run.result or {}).get("about", {}).get("corrections", {})
+    corrections = max(int(run.card.get("corrections", 0)), int(evaluated.get("all", 0)))
+    return corrections, str(run.provenance.get("started", ""))
+
+
 def _set_of(run: Evidence) -> tuple[str, str]:
     """The identity of the prepared set, and the scale: runs with the same pair share their labels."""
     return str(run.card.get("identity", run.card.get("name"))), str(run.card.get("scale"))
@@ -146,21 +150,12 @@ def _set_of(run: Evidence) -> tuple[str, str]:
 
 def _last_corrections(runs: Sequence[Evidence]) -> pd.Series:
     """id -> label by the latest correction in any of the runs, without labels that were removed."""
-    tables = []
-    for run in runs:
-        if (run.path / CORRECTIONS).is_file():
-            table, classes = read_corrections(run.path / CORRECTIONS), list(run.card.get("classes", []))
-            tables.append(table.assign(label=pd.array([label_of(new, classes) for new in table["new"]], dtype="Int64")))
+    tables = [read_corrections(run.path / CORRECTIONS) for run in runs if (run.path / CORRECTIONS).is_file()]
     if not tables:
         return pd.Series(dtype="Int64")
     last = pd.concat(tables).sort_values("when", kind="stable").drop_duplicates("id", keep="last").set_index("id")
-    return last["label"].dropna().astype("Int64")
-
-
-def _corrections(run: Evidence) -> int:
-    """How many corrections the labels of a run contain, as far as its files tell."""
-    evaluated = (run.result or {}).get("about", {}).get("corrections", {})
-    return max(int(run.card.get("corrections", 0)), int(evaluated.get("all", 0)))
+    classes = list(runs[0].card.get("classes", []))  # runs of one set have the same
+    return pd.Series([label_of(new, classes) for new in last["new"]], last.index, dtype="Int64").dropna()
 
 
 def _newer_labels(run: Evidence, newest: Evidence, dated: pd.Series) -> pd.Series:

@@ -47,9 +47,9 @@ def _targets(finding: Finding) -> list[dict[str, Any]]:
             first = points[0] if points else None
             found.append({
                 "title": title, "meaning": meaning(finding.evidence, finding.result, target),
-                "rows": [_row(point) for point in points], "prevalence": _prevalence(first) if first else None,
+                "rows": [_row(point) for point in points], "first": first, "own_share": first and own_share(first),
                 "panels": _panels(curves, points), "trade": _trade(curves.get("roc") or []),
-                "elsewhere": elsewhere(first) if first else [], "point": first["name"] if first else "",
+                "elsewhere": elsewhere(first) if first else [],
             })  # fmt: skip
     return found
 
@@ -122,12 +122,6 @@ def threshold(point: Mapping[str, Any]) -> str:
     return "refers none" if value > 1 else "refers all" if value <= 0 else number(value, 3)
 
 
-def _prevalence(point: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The prevalence that PPV and NPV assume, and whether it was given to the evaluation; None if not known."""
-    share, own = point["positive_predictive_value"]["prevalence"], own_share(point)
-    return None if share is None else {"share": share, "given": own is not None and abs(own - share) > 1e-9}
-
-
 def own_share(point: Mapping[str, Any]) -> float | None:
     """The share of the judged images that have the disease; None if the counts are not known."""
     ill, well = point["sensitivity"]["n"], point["specificity"]["n"]
@@ -143,7 +137,7 @@ def _referred(point: Mapping[str, Any], prevalence: float | None) -> tuple[float
 
 
 def precision_here(point: Mapping[str, Any]) -> float | None:
-    """The positive predictive value at the prevalence of the judged images, ignoring a prevalence given by the user."""
+    """The positive predictive value at the prevalence of the judged images, whatever prevalence the user gave."""
     hits, alarms = _referred(point, own_share(point)) or (0.0, 0.0)
     return hits / (hits + alarms) if hits + alarms else None
 
@@ -161,32 +155,21 @@ def elsewhere(point: Mapping[str, Any]) -> list[list[str]]:
 
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """The ROC and the precision-recall curve with the points on them."""
-    panels, found = [], [point["sensitivity"]["value"] for point in points]
-    if curves.get("roc"):
-        passed = [point["specificity"]["value"] for point in points]
-        marks = _marks(points, [None if share is None else 1 - share for share in passed], found)
-        lines = [_line(curves["roc"]), Line(label="chance", x=[0, 1], y=[0, 1], look="dashed muted")]
-        panels.append(Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", square=True,
-                            lines=lines, marks=marks))  # fmt: skip
-    if curves.get("precision_recall"):
-        marks = _marks(points, found, [precision_here(point) for point in points])
-        panels.append(Panel(title="Precision and recall", x_label="recall (sensitivity)", y_label="precision (PPV)",
-                            square=True, lines=[_line(curves["precision_recall"])], marks=marks))  # fmt: skip
-    return panels
-
-
-def _line(curve: Sequence[Sequence[float]]) -> Line:
-    return Line(label="grader", x=[row[0] for row in curve], y=[row[1] for row in curve])
-
-
-def _marks(
-    points: Sequence[Mapping[str, Any]], across: Sequence[float | None], upwards: Sequence[float | None]
-) -> list[Mark]:
-    return [
-        Mark(label=point["name"], x=x, y=y, shape=MARKS[k % 4], look=series(k % 4 + 1))
-        for k, (point, x, y) in enumerate(zip(points, across, upwards, strict=True))
-        if x is not None and y is not None
-    ]
+    lines = {name: [Line(label="grader", x=[row[0] for row in curve], y=[row[1] for row in curve])] if curve else []
+             for name, curve in curves.items()}  # fmt: skip
+    roc, precision = [], []
+    for k, point in enumerate(points):
+        found, passed, right = point["sensitivity"]["value"], point["specificity"]["value"], precision_here(point)
+        look: dict[str, Any] = {"label": point["name"], "shape": MARKS[k % 4], "look": series(k % 4 + 1)}
+        roc += [] if passed is None else [Mark(x=1 - passed, y=found, **look)]
+        precision += [] if right is None else [Mark(x=found, y=right, **look)]
+    chance = Line(label="chance", x=[0, 1], y=[0, 1], look="dashed muted")
+    panels = (
+        ("roc", "ROC curve", "1 − specificity", "sensitivity", [chance], roc),
+        ("precision_recall", "Precision and recall", "recall (sensitivity)", "precision (PPV)", [], precision),
+    )
+    return [Panel(title=title, x_label=across, y_label=up, lines=[*lines[name], *more], marks=marks, square=True)
+            for name, title, across, up, more, marks in panels if lines.get(name)]  # fmt: skip
 
 
 def _trade(roc: Sequence[Sequence[float]]) -> list[list[str]]:

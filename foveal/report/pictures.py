@@ -40,9 +40,15 @@ def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> list
             runs.append({
                 "name": run.name, "part": part or "labelled", "judged": len(judged), "wrong": int((distance > 0).sum()),
                 "far": int((distance > 1).sum()) if run.ordered else None,
-                "pictures": [_error_picture(run, row) for row in worst_of(run, most)],
+                "pictures": [_error(run, row) for row in worst_of(run, most)],
             })  # fmt: skip
     return runs
+
+
+def _error(run: Evidence, row: Mapping[Any, Any]) -> Picture:
+    name, classes = str(row["id"]), f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}"
+    texts = classes, f"probability {float(row['probability']):.2f}"
+    return _pictured(run, name, texts, _file(run, row), run.explanation(name))
 
 
 def _judged(run: Evidence) -> tuple[str, pd.DataFrame]:
@@ -73,20 +79,15 @@ def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
     return file if file.is_file() else None
 
 
-def _error_picture(run: Evidence, row: Mapping[Any, Any]) -> Picture:
-    """A misgraded image, beside it where the grader looked if that was explained."""
-    explained = run.explanation(str(row["id"]))
+def _pictured(run: Evidence, name: str, texts: tuple[str, str], photograph: Path | None, image: Any) -> Picture:
+    """A photograph beside where the grader looked, or one of the two; image: the entry of explain.json, if any."""
+    note, heat = (_note(image), run.heat_map(image)) if image else ("", None)
+    sources = [embedded_file(file, SIDE) for file in (photograph, heat) if file is not None]
     return Picture(
-        source=_embedded(_file(run, row)), overlay=_embedded(run.heat_map(explained)) if explained else "",
-        overlay_shows="where the grader looked", id=str(row["id"]),
-        text=f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}",
-        lines=[f"probability {float(row['probability']):.2f}", *([f"map: {_note(explained)}"] if explained else [])],
-        alarm="alarm" if explained and explained.get("alarm") else "",
+        source=sources[0], overlay="".join(sources[1:]), overlay_shows="where the grader looked", id=name,
+        text=texts[0], lines=[texts[1], *[f"map: {note}"] * bool(note)],
+        alarm="alarm" if note and image.get("alarm") else "",
     )  # fmt: skip
-
-
-def _embedded(file: Path | None) -> str:
-    return "" if file is None else embedded_file(file, SIDE)
 
 
 def _note(image: Mapping[str, Any]) -> str:
@@ -97,9 +98,7 @@ def _note(image: Mapping[str, Any]) -> str:
 
 def picture_of(run: Evidence, name: str) -> Path | None:
     """The picture of image `name` if it was misgraded: a run folder holds no other pictures."""
-    if run.misgraded is None:
-        return None
-    rows = run.misgraded[run.misgraded["id"] == name].to_dict("records")
+    rows = [] if run.misgraded is None else run.misgraded[run.misgraded["id"] == name].to_dict("records")
     return _file(run, rows[0]) if rows else None
 
 
@@ -126,18 +125,13 @@ def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
         "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
         "verdict": score.get("verdict"), "alarms": sum(bool(image.get("alarm")) for image in images),
         "tables": [replace(table, caption=caption) for caption, table in tables.items() if table is not None],
-        "pictures": [_heat_map(run, image) for image in new if run.heat_map(image)][:MOST_PICTURES],
+        "pictures": [_map(run, image) for image in new if run.heat_map(image)][:MOST_PICTURES],
     }  # fmt: skip
 
 
-def _heat_map(run: Evidence, image: Mapping[str, Any]) -> Picture:
-    note = _note(image)
-    return Picture(
-        source=_embedded(run.heat_map(image)), id=str(image.get("id")),
-        text=f"given {run.class_name(image.get('grade'))}",
-        lines=[f"true {run.class_name(image.get('label'))}", *[f"map: {note}"] * bool(note)],
-        alarm="alarm" if note and image.get("alarm") else "",
-    )  # fmt: skip
+def _map(run: Evidence, image: Mapping[str, Any]) -> Picture:
+    texts = f"given {run.class_name(image.get('grade'))}", f"true {run.class_name(image.get('label'))}"
+    return _pictured(run, str(image.get("id")), texts, None, image)
 
 
 def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:

@@ -73,9 +73,8 @@ def database_url(address: str) -> URL:
 
 
 def open_engine(url: URL) -> Engine:
-    """An engine whose commits are safely on disk. It creates the folder of an SQLite file, but not the file.
+    """An engine whose commits are safely on disk; with `execution_options(writes=True)`, SQLite locks at the start.
 
-    Use `execution_options(writes=True)` for transactions that write: SQLite then waits for its lock at the start.
     Raises ImportError if the driver is missing, FovealError for a folder, OSError if the folder cannot be created.
     """
     if url.get_backend_name() == "sqlite":
@@ -94,24 +93,17 @@ def open_engine(url: URL) -> Engine:
 
 
 def _make_sqlite_durable(connection: sqlite3.Connection, _: Any) -> None:
-    try:
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA fullfsync=ON")  # macOS: past the drive's own cache
-    except sqlite3.Error:
-        connection.close()
-        raise
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL, where readers do not wait for writers. SQLite does not wait for this switch, so retry it."""
+    """Switch to WAL, where readers do not wait for writers, and sync at every commit."""
     end = time.monotonic() + WAIT
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA fullfsync=ON")  # macOS: past the drive's own cache
             return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+        except sqlite3.Error as error:  # SQLite does not wait for the switch, so retry it
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                connection.close()
                 raise
             time.sleep(0.01)
 
@@ -131,49 +123,35 @@ def _make_postgresql_durable_and_quick(connection: Any, _: Any) -> None:
     connection.commit()
 
 
-def check_encoding(engine: Engine) -> None:
-    """FovealError unless the database can store every character."""
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-        if encoding != "UTF8":
-            what = f"the database of the reviews stores text as {encoding}"
-            fix = "create one with: createdb --encoding=UTF8 --template=template0 NAME"
-            raise FovealError("reviews.encoding", what, expected="UTF8", fix=fix)
-
-
 def unavailable(url: URL, error: Exception, done: str) -> FovealError:
     """The error if reviews cannot be opened, read or written (`done`), without statement, values and passwords."""
-    place = str(url.database)
+    place, fix = str(url.database), "give a file in a folder that this account can write to"
     if url.get_backend_name() != "sqlite":
         place = f"postgresql://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+        fix = "check the server, and the host, port, user, password, name and permissions of the database"
     text = str(error.orig if isinstance(error, DBAPIError) else error)
-    for secret in (url.password, *(value for name, value in url.query.items() if "password" in name)):
-        if secret:
-            text = text.replace(str(secret), "***")
-    what = f"the reviews in {place} cannot be {done}: {' '.join(text.split())}"
-    return FovealError(
-        "reviews.unavailable", what, fix=_fix(url, error) if done == "opened" else "try again in a moment"
-    )
-
-
-def _fix(url: URL, error: Exception) -> str:
     if isinstance(error, ImportError):
-        return "install its driver: pip install 'foveal[postgresql]'"
-    if url.get_backend_name() != "sqlite":
-        return "check that the server runs, and the host, port, user, password, name and permissions of the database"
-    if "not a database" in str(error):
-        return "give an existing reviews database or a new file"
-    return "give a file in a folder that this account can write to"
+        fix = "install its driver: pip install 'foveal[postgresql]'"
+    elif "not a database" in text:
+        fix = "give an existing reviews database or a new file"
+    for secret in (url.password, *(value for name, value in url.query.items() if "password" in name)):
+        text = text.replace(str(secret), "***") if secret else text
+    what = f"the reviews in {place} cannot be {done}: {' '.join(text.split())}"
+    return FovealError("reviews.unavailable", what, fix=fix if done == "opened" else "try again in a moment")
 
 
 def make_tables(engine: Engine) -> None:
     """Create the tables in a new database, in one transaction; other servers wait for it.
 
-    FovealError if the database is from a newer Foveal or another program.
+    FovealError if the database cannot store every character, or is from a newer Foveal or another program.
     """
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
+            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+            if encoding != "UTF8":
+                fix = "create one with: createdb --encoding=UTF8 --template=template0 NAME"
+                what = f"the database of the reviews stores text as {encoding}"
+                raise FovealError("reviews.encoding", what, expected="UTF8", fix=fix)
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # another server may hold the lock for long
             connection.execute(select(sql.func.pg_advisory_xact_lock(LOCK)))
         VERSION.create(connection, checkfirst=True)

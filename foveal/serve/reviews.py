@@ -1,8 +1,7 @@
 """Reviews: a person confirms or corrects a grade. When `add` returns, the review is on disk.
 
-All reviews are kept; the newest of an image counts (by time, then by id). They are in an SQLite file, or in PostgreSQL
-if several servers share them. `corrections` lists the corrected images in the columns of DATA/corrections.csv. Requests
-reach the database through `Store`, in threads of its own and with a time limit.
+All reviews are kept; the newest of an image counts (by time, then by id). Requests reach the database through `Store`,
+in threads of its own and with a time limit.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -23,7 +22,7 @@ from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
-from foveal.serve.database import REVIEWS, check_encoding, database_url, make_tables, open_engine, unavailable
+from foveal.serve.database import REVIEWS, database_url, make_tables, open_engine, unavailable
 from foveal.serve.guard import told_of
 from foveal.serve.intake import body_of, reading, within
 from foveal.sets.corrections import COLUMNS
@@ -47,7 +46,7 @@ class Review:
     grade: int | None  # the grade of the reviewer; None: ungradable
     reviewer: str
     note: str = ""
-    probabilities: tuple[float, ...] | None = None  # of the model, one for each class
+    probabilities: list[float] | None = None  # of the model, one for each class
     model: str = ""
     id: int | None = None  # set by `add`
     when: str = ""  # UTC, ISO 8601, seconds; set by `add`
@@ -64,12 +63,15 @@ class Reviews:
 
     def add(self, review: Review) -> Review:
         """Store a review; returns it with its id and time once it is on disk. FovealError if a field is invalid."""
-        check_review(review)
-        review = replace(review, id=None, when=datetime.now(UTC).isoformat(timespec="seconds"))
-        values = {name: value for name, value in asdict(review).items() if name != "id"}
+        values = {name: value for name, value in asdict(review).items() if name not in ("id", "when")}
+        try:
+            ReviewStored(**values)
+        except ValidationError as error:
+            raise FovealError("reviews.invalid", told_of(error).what, fix="change this field") from None
+        values["when"] = datetime.now(UTC).isoformat(timespec="seconds")
         with self._told("written"), self._engine.execution_options(writes=True).begin() as connection:
             number = connection.execute(insert(REVIEWS).values(values).returning(REVIEWS.c.id)).scalar_one()
-        return replace(review, id=number)
+        return Review(**values, id=number)
 
     def latest(self, limit: int = 100, offset: int = 0) -> tuple[int, list[Review]]:
         """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`."""
@@ -80,7 +82,7 @@ class Reviews:
         with self._told("read"), self._engine.connect() as connection:
             total = connection.execute(select(func.count()).select_from(REVIEWS)).scalar_one()
             rows = connection.execute(newest).mappings().all()
-        return total, [_review(dict(row)) for row in rows]
+        return total, [Review(**row) for row in rows]
 
     def corrections(self, everything: bool = False) -> pd.DataFrame:
         """The newest review of each corrected image, oldest first, as text in the columns of corrections.csv.
@@ -94,16 +96,12 @@ class Reviews:
         with self._told("read"), self._engine.connect() as connection:
             rows = connection.execute(newest).mappings().all()
         images = Counter(row["name"] for row in rows)  # counts all reviews: a confirmed image may share the name
-        table = [
-            {
-                "id": row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})",
-                "old": "" if row["given"] is None else str(row["given"]),
-                "new": "" if row["grade"] is None else str(row["grade"]),
-                "who": row["reviewer"], "when": row["when"], "why": row["note"],
-            }
-            for row in rows
-            if everything or row["given"] != row["grade"]
-        ]  # fmt: skip
+        table = []
+        for row in rows:
+            if everything or row["given"] != row["grade"]:
+                name = row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})"
+                old, new = ("" if grade is None else str(grade) for grade in (row["given"], row["grade"]))
+                table.append((name, old, new, row["reviewer"], row["when"], row["note"]))
         return pd.DataFrame(table, columns=list(COLUMNS), dtype=str)
 
     def close(self) -> None:
@@ -128,27 +126,11 @@ def open_reviews(url: str) -> Reviews:
         with ExitStack() as if_it_fails:
             engine = open_engine(address)
             if_it_fails.callback(engine.dispose)
-            check_encoding(engine)
             make_tables(engine)
             if_it_fails.pop_all()
             return Reviews(engine)
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise unavailable(address, error, "opened") from None
-
-
-def check_review(review: Review) -> None:
-    """FovealError if SQLite or PostgreSQL could not store the review unchanged."""
-    values = {name: value for name, value in asdict(review).items() if name not in ("id", "when")}
-    shares = values.pop("probabilities")
-    try:
-        ReviewStored(**values, probabilities=None if shares is None else list(shares))
-    except ValidationError as error:
-        raise FovealError("reviews.invalid", told_of(error).what, fix="change this field") from None
-
-
-def _review(row: dict[str, Any]) -> Review:
-    shares = row.pop("probabilities")
-    return Review(**row, probabilities=None if shares is None else tuple(shares))
 
 
 def _storable(text: str) -> str:
@@ -200,8 +182,7 @@ class ReviewStored(ReviewFields):
 async def read_review(request: Request, about: dict[str, Any], seconds: float) -> Review:
     """The review in the body of a request.
 
-    FovealError if the body is too large, too slow or malformed, or if the review is about another model or has grades
-    that this model lacks.
+    FovealError if it is too large, too slow or malformed, about another model, or has grades that this model lacks.
     """
     # Pages of other sites cannot send JSON here: browsers ask for permission first (CORS), and get none.
     async with reading(request, ("application/json",), "a review as application/json", seconds):
@@ -217,7 +198,7 @@ async def read_review(request: Request, about: dict[str, Any], seconds: float) -
     if body.probabilities is not None and len(body.probabilities) != classes:
         what = f"the review has {len(body.probabilities)} probabilities"
         raise FovealError("request.invalid", what, expected=f"{classes}, as in the answer")
-    return _review(values | {"model": about["name"]})
+    return Review(**values, model=about["name"])
 
 
 class Store:

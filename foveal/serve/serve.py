@@ -39,7 +39,7 @@ def serve(config: ServeConfig) -> None:
         app = build_app(config)
         import uvicorn
 
-        from foveal.serve.connections import Hurried, ended_by_signals
+        from foveal.serve.guard import Hurried, ended_by_signals
 
         options = uvicorn.Config(
             app, log_level="warning", http=Hurried, ws="none", server_header=False, timeout_keep_alive=PATIENCE,

@@ -24,7 +24,7 @@ def server(looking_run: Path, phantom_set: Path, tmp_path_factory: Any) -> Itera
     """The address of `foveal serve`, in a thread."""
     import uvicorn
 
-    from foveal.serve.connections import Hurried
+    from foveal.serve.guard import Hurried
     from foveal.serve.options import ServeConfig
     from foveal.serve.serve import build_app, listen
 

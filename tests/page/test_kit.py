@@ -11,7 +11,6 @@ from PIL import Image
 
 from foveal.page.charts import SHAPES, Level, Line, Mark, Panel, fitted, outline, ticks
 from foveal.page.parts import (
-    Bullets,
     Cell,
     Columns,
     Drawings,
@@ -87,7 +86,7 @@ def every_part(text):
     strip = Table(columns=["a", "b"], rows=[[*cells("x"), Cell(text="y", strip=Strip(low=-1, high=2, value=0.5))]])
     picture = Picture(source="data:,", id=text, text=text, lines=[text], alarm=text, overlay="data:,", link="#")
     return [text, table, strip, Verdict(tone="good", text=text, grounds=text), Heading(text, text), Note(text),
-            Bullets([text, Markup("<b>{}</b>").format(text)]), Gallery([picture]), Columns([[text], [Note(text)]]),
+            Markup("<b>{}</b>").format(text), Gallery([picture]), Columns([[text], [Note(text)]]),
             Drawings([(text, macros.chart(panel))], "scatter"),
             *map(Html, [macros.charts([panel]), macros.facts([(text, text)])])]  # fmt: skip
 

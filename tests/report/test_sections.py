@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 
 import foveal
-from foveal.report.calibration import kept
 from foveal.report.evidence import read_evidence
 from foveal.report.findings import find
 from foveal.report.limits import missing
 from foveal.report.operating import elsewhere, points_of, precision_here, threshold
-from foveal.report.quality import harm, lowest_group
+from foveal.report.quality import harm, kept, lowest_group
 from foveal.report.summary import doubts
 
 # section -> key of metrics.json, or file of the run, that it is made from; and figures that it must show

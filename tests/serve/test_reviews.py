@@ -12,7 +12,7 @@ from foveal.serve.reviews import LIMITS, Review, open_reviews
 from foveal.sets.corrections import corrections_text, read_corrections
 
 REVIEW = Review(
-    image="a" * 64, name="left.jpg", given=2, grade=3, reviewer="K", note="beads", probabilities=(0.1, 0.9), model="run"
+    image="a" * 64, name="left.jpg", given=2, grade=3, reviewer="K", note="beads", probabilities=[0.1, 0.9], model="run"
 )
 
 
@@ -140,7 +140,7 @@ def test_without_reviews_the_table_has_its_columns_and_can_be_read(reviews, tmp_
         {"name": "n" * (LIMITS["name"] + 1)}, {"reviewer": "n" * (LIMITS["reviewer"] + 1)},
         {"note": "n" * (LIMITS["note"] + 1)}, {"note": "a\0b"}, {"name": "\udc80.jpg"},
         {"grade": -1}, {"grade": 100}, {"given": True}, {"given": 1.0},
-        {"probabilities": (0.5, float("nan"))}, {"probabilities": (1.1,)}, {"probabilities": (0.0,) * 101},
+        {"probabilities": [0.5, float("nan")]}, {"probabilities": [1.1]}, {"probabilities": [0.0] * 101},
     ],
 )  # fmt: skip
 def test_invalid_reviews_are_refused(reviews, change, refuses):
