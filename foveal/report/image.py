@@ -55,20 +55,16 @@ def render_images(run: Evidence, names: Sequence[str], other: Path | None = None
     return str(render(
         "image.html", title=listed(list(names)), run=run.name, record=[] if finding is None else _record(finding),
         sheets=[_sheet(run, finding, rows[name]) for name in names], kind=words.kind_of(run), day=words.day_of(run),
-        most_neighbours=MOST_NEIGHBOURS,
+        most_neighbours=MOST_NEIGHBOURS, classes=run.classes,
     ))  # fmt: skip
 
 
 def _sheet(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, Any]:
-    name, grade, label = str(row["id"]), int(row["grade"]), row.get("label")
-    shares = [float(row[f"p{k}"]) for k in range(len(run.classes))]
-    likeliest = max(range(len(shares)), key=shares.__getitem__)
+    name, label, shares = str(row["id"]), row.get("label"), [float(row[f"p{k}"]) for k in range(len(run.classes))]
+    grade = int(row["grade"])
     return {
-        "id": name, "grade": run.classes[grade], "share": shares[grade], "unsure": shares[grade] < UNSURE,
-        "likelier": None if likeliest == grade else {"grade": run.classes[likeliest], "share": shares[likeliest]},
-        "label": run.class_name(label) if _is_known(label) else "",
-        "bars": [{"name": one, "share": share, "given": k == grade}
-                 for k, (one, share) in enumerate(zip(run.classes, shares, strict=True))],
+        "id": name, "grade": grade, "shares": shares, "likeliest": shares.index(max(shares)),
+        "unsure": shares[grade] < UNSURE, "label": run.class_name(label) if _is_known(label) else "",
         "referral": referral(run, finding, row) if _is_known(row.get("referable")) else None,
         "pictures": _pictures(run, name), "near": neighbour_labels(run, name),
         "flags": [f"{word}: {FLAGS[word]}" if word in FLAGS else word for word in str(row.get("flags") or "").split()],

@@ -18,7 +18,6 @@ from prometheus_client import generate_latest
 from foveal.errors import FovealError
 from foveal.page.render import render
 from foveal.serve.guard import add_guard
-from foveal.serve.intake import Sent, read_photographs
 from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review
 from foveal.serve.work import Work
 from foveal.sets.corrections import corrections_text
@@ -56,54 +55,35 @@ def create_app(work: Work, about: dict[str, Any], reviews: Reviews | None) -> Fa
     _add_grading(app, work, about)
     _add_reviews(app, work, about, store)
     _add_pages(app, work, about)
-    _add_health(app, work)
     return app
 
 
 def _add_grading(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
-    @asynccontextmanager
-    async def taken(request: Request) -> AsyncIterator[list[Sent]]:
-        with work.room.request() as hold:
-            with work.batcher.place(1):
-                pass  # if the queue is full, refuse before reading the body
-            # Hold no place while the body arrives, or slow clients would block all others. `hold` limits the memory.
-            yield await read_photographs(request, work.limits, hold)
-
     @app.post("/v1/grade", openapi_extra=_body(KINDS))
     async def grade(request: Request, pictures: bool = False, similar: bool = False) -> dict[str, Any]:
         """Grade one or many photographs."""
-        async with taken(request) as photographs:
-            answers = await work.grade(photographs, pictures=pictures, similar=similar)
-        _refuse_unreadable(answers)
+        async with work.photographs(request) as photographs:
+            answers = await work.grade(photographs, pictures, similar)
         return {"model": about["name"], "key": about["key"], "answers": answers}
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=_body(KINDS))
     async def report(request: Request, language: Literal["en", "zh"] = "en") -> HTMLResponse:
         """Grade one photograph and return a page to print."""
-        async with taken(request) as photographs:
+        async with work.photographs(request) as photographs:
             if len(photographs) > 1:
-                what = "a report is about one photograph"
-                raise FovealError("request.too_many", what, fix="request one report for each")
-            answers = await work.grade(photographs, pictures=True)
-        _refuse_unreadable(answers)
+                what, fix = "a report is about one photograph", "request one report for each"
+                raise FovealError("request.too_many", what, fix=fix)
+            (answer,) = await work.grade(photographs, pictures=True)
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        page = render("sheet.html", words=words, answer=answers[0], model=about, record=about["record"], when=when)
-        name = f"report-{answers[0]['sha256'][:12]}.html"
+        page = render("sheet.html", words=words, answer=answer, model=about, record=about["record"], when=when)
+        name = f"report-{answer['sha256'][:12]}.html"
         return HTMLResponse(page, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
         """Which model this server uses, and how good it is."""
         return about
-
-
-def _refuse_unreadable(answers: list[dict[str, Any]]) -> None:
-    """FovealError for a single photograph that cannot be read, with the code and reason of the decoder."""
-    if len(answers) == 1 and answers[0]["answer"] == "unreadable":
-        kinds = "a JPEG, PNG, TIFF, BMP, WebP, AVIF, GIF, JPEG 2000, PPM or DICOM file that other programs can open"
-        what = f"the photograph cannot be read: {answers[0]['reason']}"
-        raise FovealError(answers[0]["code"], what, expected=kinds)
 
 
 def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) -> None:
@@ -139,9 +119,7 @@ def _add_pages(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
     def documents() -> HTMLResponse:
         return HTMLResponse(render("api.html", api=app.openapi(), token=bool(work.config.token)))
 
-
-def _add_health(app: FastAPI, work: Work) -> None:
-    """Addresses that need no thread, so that they answer while all threads are busy."""
+    # These need no thread, so that they answer while all threads are busy.
 
     @app.get("/healthz")
     async def health() -> dict[str, str]:

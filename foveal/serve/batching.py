@@ -22,7 +22,8 @@ import numpy as np
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Prepared
 from foveal.predict.model import ALL, Model, set_ungradable
-from foveal.serve.guard import LOG, Counters, busy
+from foveal.serve.guard import LOG, Counters
+from foveal.serve.intake import Room
 from foveal.serve.options import Limits
 
 RATE_MEMORY = 0.9  # decay of the moving average of photographs per second
@@ -49,8 +50,7 @@ class Batcher:
 
     def __init__(self, model: Model, ungradable: tuple[str, ...], limits: Limits, counters: Counters) -> None:
         self.model, self.ungradable, self.limits, self.counters = model, ungradable, limits, counters
-        self.in_work = 0
-        self._lock = threading.Lock()
+        self.places = Room(limits.queue, lambda: max(1, math.ceil(self.places.held / self._rate)))
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._rate = 10.0  # photographs per second, until measured
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
@@ -59,15 +59,9 @@ class Batcher:
     @contextmanager
     def place(self, images: int) -> Iterator[None]:
         """Count some photographs as in work; raises the error `busy` if the queue is full."""
-        with self._lock:
-            if self.in_work + images > self.limits.queue:
-                raise busy(max(1, math.ceil(self.in_work / self._rate)))
-            self.in_work += images
-        try:
+        with self.places.request() as hold:
+            hold(images)
             yield
-        finally:
-            with self._lock:
-                self.in_work -= images
 
     def submit(self, prepared: Prepared, look: bool) -> Future[Judged]:
         """Queue one photograph for the network. look: whether its map and features are needed."""

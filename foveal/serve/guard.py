@@ -152,13 +152,6 @@ def told_of(error: Exception) -> FovealError:
     return FovealError("server.failed", "the server failed on this request", fix="see its log")
 
 
-def busy(seconds: int) -> FovealError:
-    """The error if the queue or the memory for requests is full."""
-    error = FovealError("server.busy", "the server is busy", fix=f"send the request again in {seconds} s")
-    error.retry_after = seconds
-    return error
-
-
 class Hurried(H11Protocol):
     """uvicorn's HTTP/1.1 with a time limit for slow clients.
 

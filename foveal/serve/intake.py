@@ -15,7 +15,6 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from foveal.errors import FovealError
-from foveal.serve.guard import busy
 from foveal.serve.options import Limits
 
 FORM = "multipart/form-data"
@@ -55,20 +54,23 @@ class _InMemory(MultiPartParser):
 
 
 class Room:
-    """Counts the bytes of all requests in memory, at most `most`; used from the event loop only."""
+    """Counts what all requests hold, at most `most`; used from the event loop only. wait: seconds until there is room."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
+    def __init__(self, most: int, wait: Callable[[], int] = lambda: 1) -> None:
+        self.most, self.wait, self.held = most, wait, 0
 
     @contextmanager
     def request(self) -> Iterator[Hold]:
-        """Counts the bytes of one request until its end; raises the error `busy` if the limit is reached."""
+        """Counts what one request holds, until its end; raises the error `busy` if the limit is reached."""
         own = 0
 
         def hold(count: int) -> None:
             nonlocal own
             if self.held + count > self.most:
-                raise busy(1)
+                seconds = self.wait()
+                error = FovealError("server.busy", "the server is busy", fix=f"send the request again in {seconds} s")
+                error.retry_after = seconds
+                raise error
             self.held, own = self.held + count, own + count
 
         try:

@@ -15,10 +15,6 @@ from foveal.fundus.quality import UNGRADABLE, check_flags
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def _from_environment(name: str, otherwise: str) -> str:
-    return os.environ.get(name) or otherwise
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Limits on memory and waiting times. The defaults suit 2 cores and 1 GB; a program may set others."""
@@ -46,7 +42,7 @@ class ServeConfig:
     # Port to listen on.
     port: int = 8000
     # Token that every request must send; by default $FOVEAL_TOKEN, or none if that is not set.
-    token: str = field(default_factory=lambda: _from_environment("FOVEAL_TOKEN", ""))
+    token: str = field(default_factory=lambda: os.environ.get("FOVEAL_TOKEN", ""))
     # Where to store reviews: file, database URL or none; auto: $FOVEAL_REVIEWS, or reviews.sqlite next to the model.
     reviews: str = "auto"
     # Prepared set in which to search for similar images, among its graded training images.
@@ -73,9 +69,7 @@ class ServeConfig:
     @property
     def reviews_address(self) -> str:
         """File or URL of the reviews, empty for none."""
-        if self.reviews == "none":
-            return ""
         if self.reviews != "auto":
-            return self.reviews
+            return "" if self.reviews == "none" else self.reviews
         folder = self.run if self.run.is_dir() else self.run.parent
-        return _from_environment("FOVEAL_REVIEWS", str(folder / "reviews.sqlite"))
+        return os.environ.get("FOVEAL_REVIEWS") or str(folder / "reviews.sqlite")

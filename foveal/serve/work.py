@@ -6,8 +6,9 @@ Several threads decode, one thread runs the network.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 import pandas as pd
+from fastapi import Request
 
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
@@ -28,7 +30,7 @@ from foveal.page.pictures import data_address, embedded
 from foveal.predict.model import Model, joined
 from foveal.serve.batching import Batcher, Judged
 from foveal.serve.guard import Counters
-from foveal.serve.intake import Room, Sent, within
+from foveal.serve.intake import Room, Sent, read_photographs, within
 from foveal.serve.options import Limits, ServeConfig
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.shards import cores
@@ -39,6 +41,7 @@ SIMILAR = 4  # similar cases in an answer
 MOST_CASES = 4000  # to search: their features are computed when the server starts
 CASE_SIDE = 224  # px of a thumbnail
 NOT_READ = ("grade", "grade_name", "probabilities", "referable", "set", "coverage", "unlike", "width", "height")
+READABLE = "a JPEG, PNG, TIFF, BMP, WebP, AVIF, GIF, JPEG 2000, PPM or DICOM file that other programs can open"
 Found = TypeVar("Found")
 
 
@@ -49,7 +52,7 @@ class Work:
         self.model, self.config, self.limits, self.cases = model, config, limits, cases
         self.counters = Counters()
         self.batcher = Batcher(model, config.ungradable, limits, self.counters)
-        self.counters.in_work.set_function(lambda: self.batcher.in_work)
+        self.counters.in_work.set_function(lambda: self.batcher.places.held)
         self.room = Room(HELD_REQUESTS * limits.megabytes * 10**6)
         self._threads = ThreadPoolExecutor(cores(), "decode")
 
@@ -58,10 +61,20 @@ class Work:
         self._threads.shutdown(wait=True)
         self.batcher.close()
 
-    async def grade(
-        self, photographs: list[Sent], *, pictures: bool = False, similar: bool = False
-    ) -> list[dict[str, Any]]:
-        """Answers in the order of the photographs; FovealError when the server is full or too slow."""
+    @asynccontextmanager
+    async def photographs(self, request: Request) -> AsyncIterator[list[Sent]]:
+        """The photographs of a request, whose memory counts until the end of the block."""
+        with self.room.request() as hold:
+            with self.batcher.place(1):
+                pass  # if the queue is full, refuse before reading the body
+            # Hold no place while the body arrives, or slow clients would block all others. `hold` limits the memory.
+            yield await read_photographs(request, self.limits, hold)
+
+    async def grade(self, photographs: list[Sent], pictures: bool, similar: bool = False) -> list[dict[str, Any]]:
+        """Answers in the order of the photographs.
+
+        FovealError when the server is full or too slow, or with the reason if a single photograph cannot be read.
+        """
         with self.batcher.place(len(photographs)):
             async with within(self.limits.timeout):
                 # Wait for all, even if one fails: a place in the queue is free only when its work is done.
@@ -70,7 +83,11 @@ class Work:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return [answer for answer in answers if isinstance(answer, dict)]
+        found = [answer for answer in answers if isinstance(answer, dict)]
+        if len(found) == 1 and found[0]["answer"] == "unreadable":
+            what = f"the photograph cannot be read: {found[0]['reason']}"
+            raise FovealError(found[0]["code"], what, expected=READABLE)
+        return found
 
     async def _answer(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
         try:
