@@ -119,7 +119,7 @@ def render_cohort(cohort: Evidence, own: Evidence) -> str:
     """The page about a cohort that the run `own` has graded, as HTML."""
     findings = find([cohort])
     contents = made({
-        "summary": summary([cohort], findings, []) | {"what": words.what_was_trained(own)},
+        "summary": summary([cohort], findings, []) | {"runs": [own]},
         "cohort": beside(cohort, own), **judged(findings), "doubts": pictures.doubts([cohort]),
     })  # fmt: skip
     return page(

@@ -23,6 +23,7 @@ from foveal.evaluate.operating import operating_points
 from foveal.page.words import counted
 from foveal.readout.scales import Scale
 from foveal.report.evidence import Evidence, confusion_of
+from foveal.report.words import PARTS, SPOKEN, headline_names
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import label_of, read_corrections
 from foveal.sets.splits import group_codes
@@ -47,6 +48,17 @@ class Finding:
     def metrics(self) -> dict[str, dict[str, Any]]:
         """name -> value, low, high, n, constant."""
         return dict(self.result["metrics"])
+
+    @property
+    def part(self) -> str:
+        """The part of the set that was judged, in words."""
+        return PARTS[self.result["about"]["split"]]
+
+    @property
+    def headline(self) -> list[tuple[str, dict[str, Any]]]:
+        """The headline metrics as they are spoken of, with their entries."""
+        names = [name for name in headline_names(self.evidence) if name in self.metrics]
+        return [(SPOKEN[name], self.metrics[name]) for name in names]
 
     @property
     def one_answer(self) -> bool:

@@ -115,7 +115,7 @@ def _pictures(run: Evidence, name: str) -> list[dict[str, str]]:
 def _record(finding: Finding) -> list[tuple[str, str]]:
     """How good this grader was on images with a known grade."""
     about, names = finding.result["about"], words.headline_names(finding.evidence)
-    images = counted(about["images"], f"{words.PARTS[about['split']]} image")
+    images = counted(about["images"], f"{finding.part} image")
     found = [("Judged on", f"{images} in {counted(about['groups'], 'group')}")]
     found += [(words.METRIC_NAMES[name], value_with_interval(finding.metrics[name]))
               for name in names if name in finding.metrics]  # fmt: skip

@@ -10,7 +10,6 @@ from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.words import listed
 from foveal.report.evidence import Evidence, is_run
 from foveal.report.findings import Finding
-from foveal.report.words import start_of
 
 
 def missing(findings: Sequence[Finding], graders: Sequence[Evidence]) -> list[dict[str, str]]:
@@ -55,6 +54,6 @@ def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> dict[str, A
         "groups": groups if groups < FEW_GROUPS else 0,
         "small": [name for name, row in counts if sum(row) < SMALL_CLASS], "small_class": SMALL_CLASS,
         "not_test": any(finding.result["about"]["split"] != "test" for finding in findings),
-        "gone": [(run.name, start_of(run)) for run in runs if run.starting_run and not is_run(run.starting_run)],
+        "gone": [run for run in runs if run.starting_run and not is_run(run.starting_run)],
         "drawn": any(run.card.get("name") == "phantom" for run in runs),
     }  # fmt: skip

@@ -15,14 +15,13 @@ import numpy as np
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.parts import TONES, Verdict
 from foveal.page.words import counted, difference_with_interval, listed, percent_with_interval
-from foveal.report import words
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.making import leaked_ids
 from foveal.report.operating import TARGETS, points_of, sentence
 from foveal.report.quality import lowest_group
 from foveal.report.travel import abroad
-from foveal.report.words import SPOKEN
+from foveal.report.words import SPOKEN, headline_names
 
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
 CLEARLY = ("good", "Clearly better than a constant answer.")
@@ -44,37 +43,31 @@ AGAINST_CONSTANT = {
 
 def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str]) -> dict[str, Any]:
     """Answers about one run, or a comparison of several, and the verdicts; relabelled: the sentences of `agree`."""
-    alone = len(runs) == 1
-    return {
-        "what": words.what_was_trained(runs[0]), "answers": _answers(findings[0]) if alone and findings else None,
-        "lines": [] if alone else [*_shared_lines(runs, findings), *relabelled], "verdicts": verdicts(runs, findings),
-    }  # fmt: skip
+    answers = _answers(findings[0]) if len(runs) == 1 and findings else None
+    return {"runs": runs, "findings": findings, "answers": answers, "verdicts": verdicts(runs, findings),
+            "lines": [*_shared_doubts(findings), *relabelled]}  # fmt: skip
 
 
 def _answers(finding: Finding) -> dict[str, Any]:
     """What the answers to the questions about one grader say."""
     points = {target: points_of(finding.result, target)[:1] for target in TARGETS}
     return {
-        "came_out": words.what_came_out(finding), "abroad": abroad(finding),
+        "abroad": abroad(finding),
         "points": [sentence(point, target) for target, own in points.items() for point in own],
         "labels": finding.evidence.card.get("title", "its data set"),
         "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
         **_missed(finding), "common": _most_common(finding), "group": lowest_group(finding),
         "worst": (finding.result.get("harm") or {}).get("worst"), "doubts": doubts(finding),
-        "metric": SPOKEN[words.headline_names(finding.evidence)[0]],
+        "metric": SPOKEN[headline_names(finding.evidence)[0]],
     }  # fmt: skip
 
 
-def _shared_lines(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[str]:
-    """What the runs are; their figures are in tables."""
-    lines = [words.what_was_trained(run) for run in runs]
-    if len(findings) > 1:
-        judged, names = words.what_was_judged(findings[0]), listed([finding.name for finding in findings])
-        lines = [f"{names} were {judged}. All were judged on the same images.", *lines]
+def _shared_doubts(findings: Sequence[Finding]) -> list[str]:
+    """Reasons not to rely on the figures of several graders, as one sentence; [] without any."""
     found = {finding.name: doubts(finding) for finding in findings}
     doubted = {doubt: [name for name, own in found.items() if doubt in own] for doubt in chain(*found.values())}
     said = listed([f"{doubt} ({listed(names)})" for doubt, names in doubted.items()])
-    return [*lines, f"Reasons not to rely on these figures: {said}."] if said else lines
+    return [f"Reasons not to rely on these figures: {said}."] if said else []
 
 
 def _missed(finding: Finding) -> dict[str, list[str]]:
@@ -101,7 +94,7 @@ def _most_common(finding: Finding) -> dict[str, Any] | None:
 def doubts(finding: Finding) -> list[str]:
     """Reasons not to rely on the figures at all, even as a research result."""
     run, groups = finding.evidence, finding.result["about"]["groups"]
-    first = finding.against_constant.get(words.headline_names(run)[0])
+    first = finding.against_constant.get(headline_names(run)[0])
     no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))
     found = {
         "it may have learned from images that it was judged on":
@@ -157,7 +150,7 @@ def against_first(finding: Finding, first: Finding) -> Verdict:
 def without_judgement(run: Evidence) -> Verdict:
     """A run that was not evaluated: unfinished, an encoder, or a grader without validation and test images."""
     if not run.finished:
-        return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=f"{words.done_of(run)}.")
+        return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=f"{run.progress}.")
     if run.verb == "pretrain":
         healthy = run.health.get("verdict") == "healthy"
         text = f"The pre-training {run.name} {'looks healthy' if healthy else 'is doubtful'}."

@@ -10,7 +10,6 @@ import pandas as pd
 from foveal.page.charts import Level, Line, Panel, series
 from foveal.report.evidence import Evidence
 from foveal.report.summary import without_judgement
-from foveal.report.words import what_was_trained, which_epoch
 
 MOST_CLASSES = 6  # most lines that a reader can tell apart in one panel
 PRETRAINING = {
@@ -26,15 +25,14 @@ BOUNDS = (("nothing learned", "loss_chance", "dotted"), ("lowest possible", "los
 
 def training(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
     """Curves of every training, and the epoch that was kept."""
-    return [{"name": run.name, "epoch": which_epoch(run), "panels": training_panels(run)}
-            for run in graders if run.rows]  # fmt: skip
+    return [{"name": run.name, "run": run, "panels": training_panels(run)} for run in graders if run.rows]
 
 
 def pretraining(runs: Sequence[Evidence], *, introduced: Collection[Evidence]) -> list[dict[str, Any]]:
     """Curves and verdict of every pre-training; introduced: runs whose verdict is already in the summary."""
     return [
-        {"name": run.name, "what": "" if run in introduced else what_was_trained(run),
-         "verdict": without_judgement(run), "reasons": run.health.get("reasons"), "panels": pretraining_panels(run)}
+        {"name": run.name, "run": run, "new": run not in introduced, "verdict": without_judgement(run),
+         "panels": pretraining_panels(run)}
         for run in runs
     ]  # fmt: skip
 

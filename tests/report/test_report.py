@@ -158,7 +158,7 @@ def test_pretraining_of_the_starting_run_is_shown(tmp_path, monkeypatch, write_g
 def test_a_starting_run_that_is_gone_is_a_limit(tmp_path, write_grader):
     run = read_evidence(write_grader(tmp_path / "grader", init="pre"))
     assert "pretraining" not in [section.name for section in sections([run])]
-    assert limits([run], [])["gone"] == [("grader", "the weights of pre")]
+    assert limits([run], [])["gone"] == [run]
 
 
 def test_pretraining_alone(tmp_path, write_pretraining):
