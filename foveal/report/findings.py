@@ -9,7 +9,7 @@ same resampled groups (evaluate/difference.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,11 +54,10 @@ class Finding:
         """The part of the set that was judged, in words."""
         return PARTS[self.result["about"]["split"]]
 
-    @property
-    def headline(self) -> list[tuple[str, dict[str, Any]]]:
-        """The headline metrics as they are spoken of, with their entries."""
-        names = [name for name in headline_names(self.evidence) if name in self.metrics]
-        return [(SPOKEN[name], self.metrics[name]) for name in names]
+    def headline(self, metrics: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
+        """The headline metrics as they are spoken of, with their entries; metrics: of a part of the images."""
+        found = self.metrics if metrics is None else metrics
+        return [(SPOKEN[name], found[name]) for name in headline_names(self.evidence) if name in found]
 
     @property
     def one_answer(self) -> bool:

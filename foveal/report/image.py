@@ -23,7 +23,7 @@ from foveal.readout.predictions import probability_columns, read_predictions
 from foveal.report import words
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding, find
-from foveal.report.operating import by_grade, lowest_class, meaning
+from foveal.report.operating import by_grade, meaning
 from foveal.report.pictures import MOST_NEIGHBOURS, neighbour_labels, picture_of
 
 SIDE = 480  # pixels of the photograph
@@ -86,7 +86,7 @@ def referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> 
     """
     refers, result = int(row["referable"]) == 1, {} if finding is None else finding.result
     point = by_grade(result, "referable")
-    if point is None or (lowest := lowest_class(result, "referable")) is None:
+    if point is None or (lowest := result["about"].get("referable_from")) is None:
         return {"refers": refers, "level": ""}
     found = point["sensitivity"]
     ends = {"value": found["value"], "low": found["high"], "high": found["low"]}

@@ -37,7 +37,9 @@ def _maps(run: Evidence, table: pd.DataFrame, most: int) -> dict[str, Any]:
     table = table.assign(name=[run.class_name(value) for value in table["label"]], hollow=learned)
     shown = table if len(table) <= most else table.iloc[np.linspace(0, len(table) - 1, most).astype(int)]
     counts, hollow = shown["name"].value_counts(), int(shown["hollow"].sum())
-    keys = _keys(run, counts)
+    keys = [Key(label=name, look=series(k), shape=OUTLINES[(k + k // COLOURS) % len(OUTLINES)])  # 36 different ones
+            for k, name in enumerate(run.classes) if name in counts]  # fmt: skip
+    keys += [Key(label="no label", look="muted", shape="dot")] if "no label" in counts else []
     legend = [replace(key, label=f"{key.label} ({counts[key.label]:,})") for key in keys]
     if 0 < hollow < len(shown):
         legend += [Key(label=f"learned from ({hollow:,})", look="muted hollow", shape="circle"),
@@ -47,13 +49,6 @@ def _maps(run: Evidence, table: pd.DataFrame, most: int) -> dict[str, Any]:
         "drawings": [drawing for kind in KINDS if (drawing := _drawing(shown, kind, keys))],
         "scores": _scores(run.clustered), "clusters": _clusters(run, table),
     }  # fmt: skip
-
-
-def _keys(run: Evidence, drawn: pd.Series) -> list[Key]:
-    """Colour and shape of every class on the map; up to 36 classes all look different."""
-    keys = [Key(label=name, look=series(k), shape=OUTLINES[(k + k // COLOURS) % len(OUTLINES)])
-            for k, name in enumerate(run.classes) if name in drawn]  # fmt: skip
-    return [*keys, Key(label="no label", look="muted", shape="dot")] if "no label" in drawn else keys
 
 
 def _drawing(table: pd.DataFrame, kind: str, keys: Sequence[Key]) -> dict[str, Any] | None:

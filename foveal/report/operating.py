@@ -8,18 +8,11 @@ from typing import Any
 from foveal.evaluate.operating import BY_GRADE, IN_USE, REFERABLE
 from foveal.page.charts import MARKS, Line, Mark, Panel, series
 from foveal.page.parts import Cell, Shown, percent_cell
-from foveal.page.words import capital, counted, number, percent, percent_with_interval
+from foveal.page.words import number, percent
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 
 TARGETS = {"referable": "Referable disease", "sight_threatening": "Sight-threatening disease"}
-SETTINGS = {
-    IN_USE: "with the threshold set in training",
-    BY_GRADE: "by the grade alone",
-    "90 % specificity": "with the threshold that gives 90 % specificity on the validation images",
-    "90 % sensitivity": "with the threshold that gives 90 % sensitivity on the validation images",
-    "Youden": "with the threshold that gives the highest sensitivity plus specificity on the validation images",
-}
 FIGURES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value", "referred")
 NOT_KNOWN = {"value": None, "low": None, "high": None, "n": None, "prevalence": None}
 SPECIFICITIES = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5)
@@ -72,33 +65,13 @@ def by_grade(result: Mapping[str, Any], target: str) -> dict[str, Any] | None:
     return next((point for point in points_of(result, target) if point["name"] in (IN_USE, BY_GRADE)), None)
 
 
-def lowest_class(result: Mapping[str, Any], target: str) -> int | None:
-    """The lowest class that counts as the target; None if the evaluation does not tell."""
-    lowest = result["about"].get(f"{target}_from")
-    return None if lowest is None else int(lowest)
-
-
 def meaning(run: Evidence, result: Mapping[str, Any], target: str) -> str:
     """Which classes count as the target."""
-    lowest, last = lowest_class(result, target), len(run.classes) - 1
+    lowest, last = result["about"].get(f"{target}_from"), len(run.classes) - 1
     if lowest is None or not 0 < lowest <= last:
         return ""
     classes = run.classes[lowest] if lowest == last else f"{run.classes[lowest]} and above"
     return f"{classes}, or macular oedema" if target == REFERABLE and result["about"].get("oedema") else classes
-
-
-def sentence(point: Mapping[str, Any], target: str) -> str:
-    """What the operating point means for the images, in plain words."""
-    how = SETTINGS.get(point["name"], f"with the threshold of “{point['name']}”")
-    if point.get("chosen_on") == "other folds":
-        how = how.replace("validation images", "images of the other folds")
-    found, passed = point["sensitivity"], point["specificity"]
-    without = "" if passed["value"] is None else f" and correctly does not refer {_of(passed)} without it"
-    return f"{capital(how)}, it refers {_of(found)} with {TARGETS[target].lower()}{without}."
-
-
-def _of(entry: Mapping[str, Any]) -> str:
-    return f"{percent_with_interval(entry)} of {counted(entry['n'], 'image')}"
 
 
 def _row(point: Mapping[str, Any]) -> list[Shown]:

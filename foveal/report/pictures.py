@@ -81,19 +81,14 @@ def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
 
 def _pictured(run: Evidence, name: str, texts: tuple[str, str], photograph: Path | None, image: Any) -> Picture:
     """A photograph beside where the grader looked, or one of the two; image: the entry of explain.json, if any."""
-    note, heat = (_note(image), run.heat_map(image)) if image else ("", None)
+    heat, border = (run.heat_map(image), image.get("border_energy")) if image else (None, None)
+    note = (image or {}).get("note") or ("" if border is None else f"{border:.0%} of it is on the edge")
     sources = [embedded_file(file, SIDE) for file in (photograph, heat) if file is not None]
     return Picture(
         source=sources[0], overlay="".join(sources[1:]), overlay_shows="where the grader looked", id=name,
         text=texts[0], lines=[texts[1], *[f"map: {note}"] * bool(note)],
         alarm="alarm" if note and image.get("alarm") else "",
     )  # fmt: skip
-
-
-def _note(image: Mapping[str, Any]) -> str:
-    """The caption of a heat map: the note in explain.json, or the share of the map on the edge of the picture."""
-    border = image.get("border_energy")
-    return str(image.get("note") or ("" if border is None else f"{border:.0%} of it is on the edge"))
 
 
 def picture_of(run: Evidence, name: str) -> Path | None:

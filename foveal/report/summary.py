@@ -18,9 +18,8 @@ from foveal.page.words import counted, difference_with_interval, listed, percent
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.making import leaked_ids
-from foveal.report.operating import TARGETS, points_of, sentence
+from foveal.report.operating import TARGETS, points_of
 from foveal.report.quality import lowest_group
-from foveal.report.travel import abroad
 from foveal.report.words import SPOKEN, headline_names
 
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
@@ -50,10 +49,10 @@ def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: S
 
 def _answers(finding: Finding) -> dict[str, Any]:
     """What the answers to the questions about one grader say."""
-    points = {target: points_of(finding.result, target)[:1] for target in TARGETS}
+    points = {title: points_of(finding.result, target)[:1] for target, title in TARGETS.items()}
     return {
-        "abroad": abroad(finding),
-        "points": [sentence(point, target) for target, own in points.items() for point in own],
+        "points": [(point, title.lower()) for title, own in points.items() for point in own],
+        "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
         "labels": finding.evidence.card.get("title", "its data set"),
         "readers": finding.result["about"].get("inter_rater"), "kappa": finding.metrics.get("quadratic_kappa"),
         **_missed(finding), "common": _most_common(finding), "group": lowest_group(finding),

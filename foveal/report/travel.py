@@ -18,14 +18,14 @@ from foveal.evaluate.travel import MEAN, OTHERS, matrices
 from foveal.files import read_json
 from foveal.page.matrix import Matrix, Square
 from foveal.page.parts import Shown, muted, percent_cell
-from foveal.page.words import counted, listed, percent, value_with_interval
+from foveal.page.words import percent
 from foveal.predict.cohort import ABOUT, FILE, folder_of
 from foveal.readout.predictions import read_predictions
 from foveal.report.evidence import Evidence, read_table
 from foveal.report.findings import Finding
 from foveal.report.operating import by_grade
 from foveal.report.quality import by_column
-from foveal.report.words import METRIC_NAMES, PARTS, SPOKEN, headline_names
+from foveal.report.words import METRIC_NAMES, PARTS, headline_names
 
 FOLDER, TABLE = "compare", "compare.csv"  # in the folder of a run, and in that one
 UNITS = {"eyes": "per eye", "patients": "per patient"}
@@ -43,31 +43,10 @@ def travel(
 ) -> dict[str, Any] | None:
     """The matrix of the runs, a table of the sources of each, and comparisons: those given and those in the runs."""
     found = [finding for finding in findings if finding.result.get("sources")]
-    runs = [{"name": finding.name, "trained_on": trained_on(finding), "table": _table(finding)} for finding in found]
+    runs = [{"name": finding.name, "finding": finding, "table": _table(finding)} for finding in found]
     folders = [*compared, *(folder for run in graders if is_comparison(folder := run.path / FOLDER))]
     tables = [_comparison(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
     return {"matrix": _matrix(found), "runs": runs, "compared": tables} if runs or tables else None
-
-
-def trained_on(finding: Finding) -> str:
-    """The sources that the run has learned from and those that were held out, as far as they are known."""
-    model, there = finding.evidence.model, finding.result["sources"]
-    abroad = [one["source"] for one in there if one["held_out"]]
-    home = model.get("sources", [one["source"] for one in there if not one["held_out"]])
-    held = f" Held out: {listed(abroad)}, used neither for training nor for validation and calibration."
-    return f"{finding.name} was trained on {listed(home)}.{held if abroad else ''}"
-
-
-def abroad(finding: Finding) -> list[str]:
-    """A sentence for each source held out, for the summary."""
-    lines = []
-    for one in finding.result.get("sources") or []:
-        names = [name for name in headline_names(finding.evidence) if name in one["metrics"]]
-        figures = listed([f"{SPOKEN[name]} {value_with_interval(one['metrics'][name])}" for name in names])
-        if one["held_out"]:
-            about = f"{one['source']}, which it was not trained on ({counted(one['n'], 'image')})"
-            lines.append(f"On {about}: {figures}.")
-    return lines
 
 
 def _matrix(findings: Sequence[Finding]) -> Matrix | None:
@@ -150,6 +129,6 @@ def beside(cohort: Evidence, own: Evidence) -> dict[str, Any] | None:
         for name, title in RATES.items():
             entries = [result.get(unit, {}).get(name) for result in results]
             rows.append([f"{title}, {words}", *(entry and percent_cell(entry) for entry in entries)])
-    there = PARTS.get(own.result["about"]["split"], own.result["about"]["split"])
+    there = PARTS[own.result["about"]["split"]]
     return {"columns": ["", cohort.name, f"{own.name}: its own {there} images"], "run": own.name,
             "rows": [row for row in rows if any(row[1:])]}  # fmt: skip

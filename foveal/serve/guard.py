@@ -155,9 +155,8 @@ def told_of(error: Exception) -> FovealError:
 class Hurried(H11Protocol):
     """uvicorn's HTTP/1.1 with a time limit for slow clients.
 
-    uvicorn waits forever for the end of the headers of a request, and for the rest of a refused body, so a client that
-    sends one byte per minute blocks its connection. Here both must arrive within the keep-alive time.
-    (limit_concurrency does not help: with enough slow clients, all others would be refused.)
+    uvicorn waits forever for the end of the headers of a request, and for the rest of a refused body. Here both must
+    arrive within the keep-alive time. (With limit_concurrency, slow clients would keep all others out.)
     """
 
     _waiting: asyncio.TimerHandle | None = None

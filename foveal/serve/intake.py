@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from foveal.errors import FovealError
@@ -54,7 +54,7 @@ class _InMemory(MultiPartParser):
 
 
 class Room:
-    """Counts what all requests hold, at most `most`; used from the event loop only. wait: seconds until there is room."""
+    """Counts what all requests hold, at most `most`, in the event loop only. wait: seconds until there is room."""
 
     def __init__(self, most: int, wait: Callable[[], int] = lambda: 1) -> None:
         self.most, self.wait, self.held = most, wait, 0
@@ -151,23 +151,16 @@ async def _from_form(request: Request, images: int, body: AsyncGenerator[bytes, 
     try:
         if not parser.whole:  # otherwise the last photograph would be lost silently
             raise FovealError("request.malformed", "the form is cut off", fix="send it again")
-        return await _photographs_in(form)
+        files = [(name, file) for name, file in form.multi_items() if isinstance(file, UploadFile)]
+        if wrong := [name for name, _ in files if name != FIELD]:
+            what = f"the form has a file in a part named '{tidy(wrong[0])[:80]}'"
+            raise FovealError("request.wrong_part", what, expected=f"parts named {FIELD}")
+        if not files:
+            fix = f"add one or more files as parts named {FIELD}"
+            raise FovealError("request.no_photograph", "the form has no photograph", fix=fix)
+        return [Sent(tidy(file.filename or ""), await file.read()) for _, file in files]
     finally:
         parser.close()
-
-
-async def _photographs_in(form: FormData) -> list[Sent]:
-    sent = []
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != FIELD:
-                what = f"the form has a file in a part named '{tidy(name)[:80]}'"
-                raise FovealError("request.wrong_part", what, expected=f"parts named {FIELD}")
-            sent.append(Sent(tidy(value.filename or ""), await value.read()))
-    if not sent:
-        fix = f"add one or more files as parts named {FIELD}"
-        raise FovealError("request.no_photograph", "the form has no photograph", fix=fix)
-    return sent
 
 
 def _text(header: str) -> str:
