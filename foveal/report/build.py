@@ -153,7 +153,7 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
         "training": training.training(graders),
         "pretraining": training.pretraining(pretrainings, introduced=runs),
         "views": pictures.views(everyone),
-        "provenance": making.provenance(everyone),
+        "provenance": everyone,
         "limits": limits.limits(runs, findings),
     })  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How the run was made: its data, leaks from training into evaluation, and provenance."""
+"""How the run was made: its data, and leaks from training into evaluation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ from typing import Any
 import pandas as pd
 
 from foveal.page.parts import SPLITS, Cell, Shown
-from foveal.page.words import counted
 from foveal.report.evidence import Evidence
 from foveal.runs import WEIGHT_FILES
 from foveal.sets.corrections import FILE as CORRECTIONS
 from foveal.sets.corrections import read_corrections
 
 CORRECTIONS_SHOWN = 20
-SCALES = {"icdr": "ICDR, 0 to 4", "none": "none: the classes have no order of severity"}
-CROPS = {
-    "ellipse": "cropped to the retinal disc, made round where squeezed",
-    "disc": "cropped to the retinal disc if round",
-    "none": "whole frame",
-}
 
 
 def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) -> dict[str, Any]:
@@ -36,25 +29,14 @@ def data(runs: Sequence[Evidence], before: Mapping[Path, Sequence[Evidence]]) ->
 
 
 def _set(run: Evidence) -> dict[str, Any]:
-    """What is known of a prepared set: images per class and part, facts, and corrected labels."""
-    card, options = run.card, run.card["options"]
-    counts = {words: card["counts"][split] for split, words in SPLITS.items() if split in card["counts"]}
+    """What is known of a prepared set: its card, images per class and part, and corrected labels."""
+    counts = {words: run.card["counts"][split] for split, words in SPLITS.items() if split in run.card["counts"]}
     rows: list[list[Shown]] = [[name, *(part["per_class"].get(name) for part in counts.values())]
-                               for name in card["classes"]]  # fmt: skip
+                               for name in run.card["classes"]]  # fmt: skip
     rows.append(["all images", *(part["images"] for part in counts.values())])
     if any(part["groups"] for part in counts.values()):
         rows.append(["groups", *(part["groups"] or None for part in counts.values())])
-    facts = {
-        "Scale": SCALES.get(card["scale"], card["scale"]),
-        "Prepared as": f"{options['size']} × {options['size']} px, {CROPS.get(options['crop'], options['crop'])}",
-        "Corrected": counted(card["corrections"], "label") if card.get("corrections") else "",
-        "Rejected": f"{counted(card['rejected'], 'file')} that could not be used" if card["rejected"] else "no file",
-        "Licence": card["licence"],
-        "Reference": card["reference"],
-        "Content hash": card["content_hash"][:16],
-    }
-    return {"title": card["title"], "name": card["name"], "columns": ["class", *counts], "rows": rows,
-            "facts": [(k, v) for k, v in facts.items() if v], "corrections": _corrections(run)}  # fmt: skip
+    return {"card": run.card, "columns": ["class", *counts], "rows": rows, "corrections": _corrections(run)}
 
 
 def _corrections(run: Evidence) -> dict[str, Any] | None:
@@ -106,36 +88,3 @@ def leaked_ids(run: Evidence) -> list[str]:
         own = seen.loc[seen["set"] == str(run.options.get("data")), "id"]
         found |= set(own) & set(run.predictions.loc[folds == number, "id"])
     return sorted(found)
-
-
-def provenance(runs: Sequence[Evidence]) -> list[dict[str, Any]]:
-    """Command, versions and all options of every run."""
-    return [{"name": run.name, "verb": run.verb, "origin": _origin(run), "options": _options(run)} for run in runs]
-
-
-def _origin(run: Evidence) -> list[tuple[str, str]]:
-    """Command, commit, hardware, seed and versions."""
-    facts = run.provenance
-    hardware = facts.get("hardware", {})
-    machine = [f"{hardware.get('system')} {hardware.get('machine')}", f"{hardware.get('cpu_cores')} CPU cores",
-               f"{hardware.get('torch_threads')} threads", hardware.get("gpu") or "no GPU"]  # fmt: skip
-    rows = {
-        "Command": facts.get("command"),
-        "Started": str(facts.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
-        "Seed": facts.get("seed"),
-        "Commit": facts.get("commit") or "unknown: not run from a git checkout",
-        "Hardware": ", ".join(machine) if hardware else None,
-        "Versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items() if version),
-    }
-    rows |= {f"Data: {path}": digest for path, digest in facts.get("data", {}).items()}
-    return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
-
-
-def _options(run: Evidence) -> list[tuple[str, str]]:
-    """Every resolved option of the run, as (flag, value)."""
-    words = {
-        key: ("yes" if value else "no") if isinstance(value, bool)
-        else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for key, value in run.options.items()
-    }  # fmt: skip
-    return [(f"--{key.replace('_', '-')}", text) for key, text in words.items()]
