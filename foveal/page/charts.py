@@ -1,7 +1,6 @@
 """Line charts with axes, and scales, shapes and outlines for other drawings; templates/parts.html draws them as SVG.
 
-Colours are CSS classes ("series-1" to "series-6", "muted") that the style of the page defines, so that a drawing works
-in light mode, dark mode and print. Text is escaped, because it may come from a file.
+Colours are CSS classes ("series-1" to "series-6", "muted") that the style of the page defines for light and dark mode.
 """
 
 from __future__ import annotations
@@ -179,7 +178,7 @@ def fitted(
     """Scale points [n, 2] to a drawing `side` wide, with equal axes and y upwards; returns them and the height.
 
     edge: margin on all sides. flattest: the least height as a share of the width. outliers: the share of the points at
-    each end that are moved to the edge, so that a few far points do not squeeze the others together.
+    each end that are moved to the edge.
     """
     low, high = np.quantile(places, [outliers, 1 - outliers], axis=0)
     span = float(max(high - low)) or 1.0

@@ -1,8 +1,5 @@
 """Matrices of figures with intervals: trained on (rows) by tested on (columns), drawn as SVG.
 
-    drawing = Matrix(title="Quadratic kappa", rows=["all"], columns=["aptos"], squares=[[Square(entry, False)]]).drawing
-    write_text(file, picture([matrix, …]))
-
 templates/matrix.svg draws a matrix for a page, whose style sheet has its colours; `picture` makes a file of several.
 """
 

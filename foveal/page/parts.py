@@ -124,8 +124,7 @@ class Note:
 class Picture:
     """A picture with its id; below it are `text` in bold and then `lines`.
 
-    source: a data: URL. overlay, overlay_shows: a second picture next to it, and what it shows. alarm: a highlighted
-    warning. link: the target of a click.
+    source: a data: URL. overlay, overlay_shows: a second picture, and what it shows. link: the target of a click.
     """
 
     source: str

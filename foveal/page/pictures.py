@@ -24,10 +24,7 @@ def embedded(pixels: np.ndarray, side: int = THUMBNAIL) -> str:
 
 
 def embedded_file(file: Path, side: int) -> str:
-    """The data: URL of a picture file; a JPEG that is small enough is used unchanged.
-
-    Raises OSError if Pillow cannot read the file.
-    """
+    """The data: URL of a picture file, a small JPEG unchanged; OSError if Pillow cannot read it."""
     data = file.read_bytes()
     with Image.open(io.BytesIO(data)) as picture:
         small = max(picture.size) <= side and picture.format == "JPEG"

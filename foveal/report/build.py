@@ -70,10 +70,7 @@ class ReportConfig:
 
 
 def report(config: ReportConfig) -> Path:
-    """Write one HTML page about one or more runs, or about single images of one; returns its path.
-
-    Raises FovealError if a folder is not a run, or if the run has not graded one of the images.
-    """
+    """Write one HTML page about one or more runs, or about single images of one; returns its path."""
     sheets = bool(config.image or config.predictions)
     compared = [path for path in config.runs if not sheets and is_comparison(path)]
     paths = [path for path in config.runs if path not in compared]

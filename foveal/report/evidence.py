@@ -1,7 +1,5 @@
 """The files of one run folder, read once and checked. The page uses nothing else.
 
-    evidence = read_evidence(Path("runs/grader"))
-
 A missing file leaves its part empty, so an unfinished run also has a page.
 """
 
@@ -151,10 +149,7 @@ class Evidence:
 
 
 def read_evidence(run: Path) -> Evidence:
-    """Read a run folder, and evaluate its predictions if that has not been done yet.
-
-    FovealError if `run` is not a run folder, or a file in it is damaged.
-    """
+    """Read a run folder, and evaluate its predictions if needed; FovealError if it is not one, or damaged."""
     options = _read_options(run)
     verb = options.pop("verb", None)
     if verb not in ("pretrain", "train"):

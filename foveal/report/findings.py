@@ -123,10 +123,7 @@ def _result_on(run: Evidence, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def agree(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
-    """The runs with the newest label of every image they share, and a sentence for each change.
-
-    Raises FovealError if the labels differ between runs of different prepared sets.
-    """
+    """The runs with the newest label of every image they share, and a sentence for each change."""
     graders = [run for run in runs if run.verb == "train" and run.predictions is not None]
     if len(graders) < 2:
         return list(runs), []

@@ -80,9 +80,8 @@ def _is_known(value: Any) -> bool:
 def referral(run: Evidence, finding: Finding | None, row: Mapping[str, Any]) -> dict[str, Any]:
     """Referable or not, as in the table of predictions, and how reliable that is.
 
-    level, share: the classes that are referred and their probability, "" if it was not measured how reliable that is.
-    right: the share of referrals that are right, with the prevalence; missed: how many of 100 diseased images are
-    missed, with an interval. Both may have no value.
+    level, share: the classes that are referred and their probability; level is "" if reliability was not measured.
+    right: the share of referrals that are right; missed: of 100 diseased images. Both may have no value.
     """
     refers, result = int(row["referable"]) == 1, {} if finding is None else finding.result
     point = by_grade(result, "referable")

@@ -58,11 +58,7 @@ def _pool(run: Evidence) -> list[list[Shown]]:
 
 
 def leaks(run: Evidence, before: Sequence[Evidence]) -> dict[str, Any]:
-    """What tells whether images were used both for training and for evaluation; seen: None where that is not known.
-
-    Training stops if it finds copies or the same patients on both sides (sets/leaks.py). seen.csv lists every image
-    that the weights were trained on, including those of the starting run.
-    """
+    """What tells whether images were used both for training and for evaluation; seen: None where that is not known."""
     init = str(run.options.get("init"))
     return {
         "name": run.name, "allowed": [learner.name for learner in (run, *before) if learner.options.get("allow_leaks")],

@@ -1,7 +1,7 @@
 """The embedding map: one point per image, near the images that the encoder finds similar. Drawn as inline SVG.
 
-Classes differ in colour and shape. Training images are hollow, the others filled. A tooltip shows the name of each
-image; it needs no script. The page points keyboard users to maps.csv: nobody can step through a thousand points.
+Classes differ in colour and shape. Training images are hollow, the others filled. A tooltip, which needs no script,
+shows the name of each image.
 """
 
 from __future__ import annotations

@@ -60,10 +60,7 @@ def _judged(run: Evidence) -> tuple[str, pd.DataFrame]:
 
 
 def worst_of(run: Evidence, most: int) -> list[dict[Any, Any]]:
-    """The first `most` rows of misgraded.csv that have a picture, with the current labels.
-
-    Leaves out images that are no longer errors after a correction.
-    """
+    """The first `most` rows of misgraded.csv that have a picture and are errors by the current labels."""
     if run.misgraded is None or run.predictions is None:
         return []
     part, judged = _judged(run)
@@ -98,10 +95,7 @@ def picture_of(run: Evidence, name: str) -> Path | None:
 
 
 def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any] | None:
-    """Method, scores and heat maps; None if nothing was explained.
-
-    The maps of the first `most_errors` worst errors are shown with those errors, and not repeated here.
-    """
+    """Method, scores and heat maps, without those shown with the first `most_errors` worst errors."""
     explained = [run for run in graders if run.explained]
     if not explained:
         return None

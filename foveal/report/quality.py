@@ -1,7 +1,4 @@
-"""How good the graders are: against each other, over all images, by class, by harm, by subgroup, and in reliability.
-
-Each function returns the contents of the template with the name of its section, or nothing without any.
-"""
+"""How good the graders are: against each other, over all images, by class, by harm, by subgroup, and in reliability."""
 
 from __future__ import annotations
 

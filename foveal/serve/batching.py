@@ -1,8 +1,7 @@
 """Batching: photographs of many requests share one pass of the network, and the queue has a limit.
 
 One thread runs the network. It collects waiting photographs for a few milliseconds, up to one batch, so that a single
-photograph is answered at once and many clients share the cost of a pass. Photographs count from the moment they are
-accepted, which limits memory.
+photograph is answered at once and many clients share the cost of a pass.
 """
 
 from __future__ import annotations

@@ -73,10 +73,7 @@ def database_url(address: str) -> URL:
 
 
 def open_engine(url: URL) -> Engine:
-    """An engine whose commits are safely on disk; with `execution_options(writes=True)`, SQLite locks at the start.
-
-    Raises ImportError if the driver is missing, FovealError for a folder, OSError if the folder cannot be created.
-    """
+    """An engine whose commits are safely on disk; with `execution_options(writes=True)`, SQLite locks at the start."""
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database))
         if file.is_dir():
@@ -141,10 +138,7 @@ def unavailable(url: URL, error: Exception, done: str) -> FovealError:
 
 
 def make_tables(engine: Engine) -> None:
-    """Create the tables in a new database, in one transaction; other servers wait for it.
-
-    FovealError if the database cannot store every character, or is from a newer Foveal or another program.
-    """
+    """Create the tables in a new database; FovealError if it is not ours, or cannot store every character."""
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()

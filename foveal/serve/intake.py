@@ -81,10 +81,7 @@ class Room:
 
 @asynccontextmanager
 async def reading(request: Request, kinds: tuple[str, ...], expected: str, seconds: float) -> AsyncIterator[str]:
-    """The media type of a request whose body is read meanwhile, in lower case, without parameters.
-
-    FovealError if it is none of `kinds`, or if the body takes longer than `seconds`.
-    """
+    """The media type of a request whose body is read meanwhile; FovealError if it is none of `kinds`, or too slow."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not kind.startswith(kinds):
         raise FovealError("request.wrong_type", f"the request has the type '{kind[:80] or 'none'}'", expected=expected)
@@ -172,9 +169,6 @@ def _text(header: str) -> str:
 
 
 def tidy(name: str) -> str:
-    """A file name for display, never used as a path: its last part, at most 400 printable characters.
-
-    Browsers send quotation marks as %22.
-    """
+    """A file name for display, never used as a path: its last part, at most 400 printable characters."""
     last = PurePosixPath(unquote(name).replace("\\", "/")).name
     return "".join(sign for sign in last if sign.isprintable())[:LONGEST_NAME].strip() or "photograph"

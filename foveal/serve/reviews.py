@@ -117,10 +117,7 @@ class Reviews:
 
 
 def open_reviews(url: str) -> Reviews:
-    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); creates what is missing.
-
-    FovealError, without any password in it, if they cannot be opened.
-    """
+    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); creates what is missing."""
     address = database_url(url)
     try:
         with ExitStack() as if_it_fails:
@@ -180,10 +177,7 @@ class ReviewStored(ReviewFields):
 
 
 async def read_review(request: Request, about: dict[str, Any], seconds: float) -> Review:
-    """The review in the body of a request.
-
-    FovealError if it is too large, too slow or malformed, about another model, or has grades that this model lacks.
-    """
+    """The review in the body of a request; FovealError if it is malformed, or does not fit this model."""
     # Pages of other sites cannot send JSON here: browsers ask for permission first (CORS), and get none.
     async with reading(request, ("application/json",), "a review as application/json", seconds):
         body = ReviewBody.model_validate_json(b"".join([chunk async for chunk in body_of(request, LARGEST)]))
