@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from foveal.evaluate.operating import BY_GRADE, IN_USE, REFERABLE
@@ -128,21 +129,23 @@ def elsewhere(point: Mapping[str, Any]) -> list[list[str]]:
 
 def _panels(curves: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """The ROC and the precision-recall curve with the points on them."""
-    lines = {name: [Line(label="grader", x=[row[0] for row in curve], y=[row[1] for row in curve])] if curve else []
-             for name, curve in curves.items()}  # fmt: skip
-    roc, precision = [], []
+    roc: list[Mark] = []
+    precision: list[Mark] = []
     for k, point in enumerate(points):
         found, passed, right = point["sensitivity"]["value"], point["specificity"]["value"], precision_here(point)
         look: dict[str, Any] = {"label": point["name"], "shape": MARKS[k % 4], "look": series(k % 4 + 1)}
         roc += [] if passed is None else [Mark(x=1 - passed, y=found, **look)]
         precision += [] if right is None else [Mark(x=found, y=right, **look)]
     chance = Line(label="chance", x=[0, 1], y=[0, 1], look="dashed muted")
-    panels = (
-        ("roc", "ROC curve", "1 − specificity", "sensitivity", [chance], roc),
-        ("precision_recall", "Precision and recall", "recall (sensitivity)", "precision (PPV)", [], precision),
-    )
-    return [Panel(title=title, x_label=across, y_label=up, lines=[*lines[name], *more], marks=marks, square=True)
-            for name, title, across, up, more, marks in panels if lines.get(name)]  # fmt: skip
+    panels = {
+        "roc": Panel(title="ROC curve", x_label="1 − specificity", y_label="sensitivity", lines=[chance], marks=roc,
+                     square=True),
+        "precision_recall": Panel(title="Precision and recall", x_label="recall (sensitivity)",
+                                  y_label="precision (PPV)", lines=[], marks=precision, square=True),
+    }  # fmt: skip
+    return [replace(panel, lines=[Line(label="grader", x=[row[0] for row in curve], y=[row[1] for row in curve]),
+                                  *panel.lines])
+            for name, panel in panels.items() if (curve := curves.get(name))]  # fmt: skip
 
 
 def _trade(roc: Sequence[Sequence[float]]) -> list[list[str]]:

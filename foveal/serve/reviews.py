@@ -117,7 +117,7 @@ class Reviews:
 
 
 def open_reviews(url: str) -> Reviews:
-    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…); creates what is missing."""
+    """Open the reviews in an SQLite file (a path, sqlite:///…) or PostgreSQL (postgresql://…), made if need be."""
     address = database_url(url)
     try:
         with ExitStack() as if_it_fails:

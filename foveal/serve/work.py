@@ -71,7 +71,7 @@ class Work:
             yield await read_photographs(request, self.limits, hold)
 
     async def grade(self, photographs: list[Sent], pictures: bool, similar: bool = False) -> list[dict[str, Any]]:
-        """Answers in the order of the photographs; FovealError when it takes too long, or a single one is unreadable."""
+        """Answers in the order of the photographs; FovealError if it takes too long, or a single one is unreadable."""
         with self.batcher.place(len(photographs)):
             async with within(self.limits.timeout):
                 # Wait for all, even if one fails: a place in the queue is free only when its work is done.
