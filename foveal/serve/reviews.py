@@ -133,13 +133,13 @@ def open_reviews(url: str) -> Reviews:
 def _storable(text: str) -> str:
     """PostgreSQL cannot store zero bytes, and UTF-8 has no lone surrogates: both are refused for every database."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("has a zero byte or half a character, which databases cannot store")
+        raise FovealError("reviews.invalid", "a zero byte or half a character cannot be stored")
     return text
 
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise ValueError("is empty")
+        raise FovealError("reviews.invalid", "at least one character other than spaces is needed")
     return text
 
 

@@ -6,7 +6,6 @@ foveal serve exported/ --cases DATA --reviews postgresql://user@host/reviews --h
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import socket
@@ -86,13 +85,14 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
 def _check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "this account cannot write to it")
+        problem = "" if os.access(folder, os.W_OK | os.X_OK) else "this account cannot write to it"
     except FileExistsError:
         raise FovealError("output.exists", f"--keep-images {folder} is a file", expected="a folder") from None
     except OSError as error:
-        what = f"--keep-images {folder} cannot be used: {error.strerror}"
-        raise FovealError("output.unwritable", what, fix="give another folder") from None
+        problem = str(error.strerror)
+    if problem:
+        what = f"--keep-images {folder} cannot be used: {problem}"
+        raise FovealError("output.unwritable", what, fix="give another folder")
 
 
 def describe(model: Model, config: ServeConfig, limits: Limits) -> dict[str, Any]:
