@@ -1,7 +1,5 @@
 """Old against new: one grader minus another on the same photographs, what changed for whom, and a record of both.
 
-    foveal evaluate NEW --versus OLD
-
 comparison.json   a list with an entry per OLD: run, versus, n, differences (name -> value, low, high, answer; paired),
                   mcnemar, verdict (better, worse or cannot tell, in quadratic kappa or, without order, accuracy),
                   changed (counts), sentence, and record: folder, command, code, data, weights and figures of both, as

@@ -1,8 +1,6 @@
 """evaluate: predictions.csv -> metrics.json; every value with an interval, n, and the value of a constant answer.
 
-foveal evaluate RUN
 foveal evaluate RUN --by flags --by sharpness --records DATA --prevalence 0.1
-foveal evaluate predictions.csv --out metrics.json
 foveal evaluate NEW --versus OLD
 
 metrics.json    metrics, confusion, constant_answer, curves, reliability, operating_points, decisions, patients, sets,

@@ -2,7 +2,7 @@
 
     resampling = Resampling(units)                                # units: int [n], the group of each image
     entry = resampling.mean(hits, is_share=True)                  # a mean or share of one value per image
-    entry = resampling.entry(*resampling.graded(metrics.accuracy, labels, grades, classes), n)
+    entry = resampling.of_grades(metrics.accuracy, labels, grades, classes)
     entry = resampling.entry(value, drawn, n)                     # any metric, with its value in every resample [R]
     entry = resampling.entry(second - first, drawn_second - drawn_first, n)          # a paired difference
 

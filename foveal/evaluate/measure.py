@@ -55,7 +55,10 @@ def measure(table: pd.DataFrame, scale: Scale, resampling: Resampling) -> dict[s
         scores, positive = severity(table, cut, target)
         found |= _areas(scores, positive, (f"{target}_auc", f"{target}_average_precision"), len(table), resampling)
         shapes[target] = curves.curves(scores, positive)
-    found |= _probabilities(probabilities, labels, resampling)
+    error, brier = (of(probabilities, labels, resampling) for of in (curves.calibration_error, curves.brier_score))
+    spread = float(1 - ((total.sum(1) / len(labels)) ** 2).sum())
+    found["expected_calibration_error"] = _with_constant(resampling.entry(*error, len(labels)), 0.0)
+    found["brier"] = _with_constant(resampling.entry(*brier, len(labels)), spread)
     found |= _per_class(labels, grades, (total, drawn, constant), scale, resampling)
     for k, name in enumerate(scale.names):
         names = (f"auc of {name}", f"average precision of {name}")
@@ -88,16 +91,6 @@ def _areas(
     return {
         names[0]: _with_constant(resampling.entry(area, areas, n), 0.5),
         names[1]: _with_constant(resampling.entry(mean, means, n), float(positive.mean())),
-    }
-
-
-def _probabilities(probabilities: np.ndarray, labels: np.ndarray, resampling: Resampling) -> dict[str, Any]:
-    shares = np.bincount(labels, minlength=probabilities.shape[1]) / len(labels)
-    error = resampling.entry(*curves.calibration_error(probabilities, labels, resampling), len(labels))
-    brier = resampling.entry(*curves.brier_score(probabilities, labels, resampling), len(labels))
-    return {
-        "expected_calibration_error": _with_constant(error, 0.0),
-        "brier": _with_constant(brier, float(1 - (shares**2).sum())),
     }
 
 

@@ -1,7 +1,6 @@
 """evaluate: measure predictions that exist, or grade a cohort with a run first (--on) and measure these.
 
     foveal evaluate RUN --on clinic/labels.csv
-    foveal evaluate RUN --stress                (stress.py)
 
     RUN/cohorts/clinic/set/              the photographs, prepared like those of the run
     RUN/cohorts/clinic/predictions.csv   as from `predict`, with labels, patients, and columns eye and camera

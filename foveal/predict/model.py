@@ -71,7 +71,7 @@ class Model(ABC):
     likeness: Likeness | None = None  # of the training photographs; without it, rows have no column `unlike`
 
     def __init__(self, name: str, said: Mapping[str, Any], readout: Readout, tta: str) -> None:
-        self.name, self.readout, self.tta = name, readout, tta
+        self.name, self.readout, self.tta, self.decision = name, readout, tta, readout.decision
         self.classes: list[str] = list(said["classes"])
         self.scale: str = said["scale"]
         self.preparation = Preparation(**said["preparation"])
@@ -98,11 +98,6 @@ class Model(ABC):
         """The answers for no images."""
         second = None if self.second is None else np.empty((0, len(self.second[1])), np.float32)
         return Answers(probabilities=np.empty((0, len(self.classes)), np.float32), second=second)
-
-    @property
-    def decision(self) -> str:
-        """How grades follow from probabilities, a rule of readout/decisions.py."""
-        return self.readout.decision
 
     @property
     def wanted(self) -> Want:

@@ -48,11 +48,10 @@ def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None
     again, and write stress.csv beside the predictions. FovealError before long work, where it cannot end well."""
     file = table_of(config.source).with_name(FILE)
     check_file(file)
-    preparation = _checked(run, table)
     chosen = choose(table, MOST, SEED)
     folds = pd.to_numeric(chosen["fold"], errors="coerce").fillna(0).astype(int) if "fold" in chosen else 0
     chosen = chosen.assign(fold=folds)  # that held the photograph out; 0 for none
-    prepared = _prepared(config.records or data_of(run), preparation, chosen)
+    prepared = _checked(run, config.records, chosen)
     pixels = prepared.pixels(prepared.records.set_index("id").loc[chosen["id"]])
     whole = open_model([run])
     models = {fold: whole.of_fold(fold) if fold else whole  # type: ignore[attr-defined]  # of a run folder
@@ -76,20 +75,16 @@ def write_stress(config: EvaluateConfig, run: Path, table: pd.DataFrame) -> None
     write_table(file, pd.concat(parts).set_index(["change", "level"]).reset_index())
 
 
-def _checked(run: Path, table: pd.DataFrame) -> Preparation:
-    """How the photographs of the run were prepared; FovealError if it or the rows cannot be stressed."""
+def _checked(run: Path, data: Path | None, chosen: pd.DataFrame) -> PreparedSet:
+    """The set `data`, or that of the run; FovealError if the photographs cannot be stressed, or are not in the set."""
     if not (run / "model.json").is_file():
         raise FovealError("option.conflict", f"--stress: {run} is not a run", fix="give the --out of foveal train")
-    if len(table) < LEAST:
-        raise FovealError("stress.too_few", f"--stress: only {len(table)} photographs", expected=f"at least {LEAST}")
+    if len(chosen) < LEAST:
+        raise FovealError("stress.too_few", f"--stress: only {len(chosen)} photographs", expected=f"at least {LEAST}")
     preparation = Preparation(**read_model(run)["preparation"])
     if preparation.enhance != "none":
         raise FovealError("stress.enhanced", f"--stress: {run} has --enhance {preparation.enhance}", expected="none")
-    return preparation
-
-
-def _prepared(path: Path, preparation: Preparation, chosen: pd.DataFrame) -> PreparedSet:
-    """The set at a path; FovealError unless it is there, is prepared like that of the run, and has the photographs."""
+    path = data or data_of(run)
     if not (path / "card.json").is_file():
         raise FovealError("set.missing", f"--stress: there is no prepared set {path}", fix="name it with --records")
     prepared = open_prepared(path)

@@ -8,9 +8,8 @@ steps         for a regression, instead of a temperature, because its spread dif
 adjustment    in one clinic: calibrated probabilities p become p^(1/T) w, scaled to sum to 1, with a weight for each
               class. Grades and sets follow from p itself, because weights move the grades of a grader that is often
               wrong towards the most frequent class (docs/log.md); so `undone` is the exact inverse. With labels, T and
-              w have the lowest log-loss (Alexandari, Kundaje and Shrikumar 2020,
-              https://proceedings.mlr.press/v119/alexandari20a.html). Without, w is the ratio of the shares of the
-              classes here and at home, by expectation maximisation (Saerens, Latinne and Decaestecker 2002)
+              w have the lowest log-loss (Alexandari et al. 2020). Without, w is the ratio of the shares of the classes
+              here and at home, by expectation maximisation (Saerens, Latinne and Decaestecker 2002)
 """
 
 from __future__ import annotations
