@@ -210,8 +210,9 @@ def test_torch_is_not_needed(tmp_path, write_grader):
 
 
 def test_wrong_use(tmp_path, write_grader, write_pretraining, refuses):
-    run, pre = write_grader(tmp_path / "run"), write_pretraining(tmp_path / "pre")
-    other, little = write_grader(tmp_path / "other", classes=("a", "b")), write_grader(tmp_path / "little", count=6)
+    run, pre = write_grader(tmp_path / "run", count=12), write_pretraining(tmp_path / "pre")
+    other, little = (write_grader(tmp_path / name, count=6, classes=classes)
+                     for name, classes in (("other", ("a", "b")), ("little", ("none", "mild", "severe"))))  # fmt: skip
     change(little / "predictions.csv", id=list("abcdef"))
     with refuses("option.missing"):
         foveal.report()

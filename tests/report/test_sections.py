@@ -278,10 +278,11 @@ SOURCES = [
 def test_it_is_shown_how_a_grader_travels(full_run, write_grader, page_of, tmp_path):
     assert section(page_of(full_run), "travel") == ""
     change(full_run, sources=SOURCES)
-    shown = section(page_of(full_run), "travel")
+    page = page_of(full_run)
+    shown = section(page, "travel")
     assert all(word in shown for word in ("north", "0.712", "0.612", "0.312", "25 groups", "25 groups, few"))
     assert shown.count('class="square') == 3 and shown.count("square abroad") == 1
-    assert "south" in section(page_of(full_run), "summary") and "0.31" in section(page_of(full_run), "summary")
+    assert "south" in section(page, "summary") and "0.31" in section(page, "summary")
     other = write_grader(tmp_path / "other", right=0.6)
     read_evidence(other)
     change(other, sources=[{**one, "held_out": False} for one in SOURCES[1:]])
