@@ -270,6 +270,7 @@ def _refused(said: str, cls: type, verb: str) -> FovealError:
         inside = [flag for flag in flags if flag.endswith(f".{unknown[1].lstrip('-')}")]
         near = inside or difflib.get_close_matches(unknown[1], flags, n=1, cutoff=0.5)
         fix = f"use {near[0]}" if near else f"see foveal {verb} --help"
+        fix = f"give it without {unknown[1]}" if unknown[1] in flags else fix  # its place says what it is
         return FovealError("option.unknown", f"there is no option {unknown[1]}", fix=fix)
     code = "option.missing" if "equired" in said else "option.value"
     return FovealError(code, words, fix=f"see foveal {verb} --help")

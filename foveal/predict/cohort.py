@@ -33,6 +33,7 @@ from foveal.sets.leaks import find_seen, read_seen
 from foveal.sets.options import PrepareConfig
 from foveal.sets.prepare import prepare, read
 from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sources.cards import CLASSES
 
 FOLDER, FILE, ABOUT = "cohorts", "predictions.csv", "cohort.json"
 PARENT = "parent.csv"  # in the folder of an adapted run: what its parent predicts for the same photographs
@@ -80,12 +81,13 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
         if graded:
             _check_labels(run, source, prepared.records["label"], prepared.classes, prepared.card["scale"])
         return prepared
-    way = Preparation(**model["preparation"])
+    way, (scale, _, merged) = Preparation(**model["preparation"]), model["scale"].partition(" ")
     asked = {name: getattr(way, name) for name in ("size", "crop", "fit", "mask", "enhance", "green")}
     asked |= {
         "source": (source,), "out": folder_of(run, source) / "set", "val": 0.0, "test": 0.0,
         "fundus": "yes" if model.get("fundus", way.crop == "disc") else "no",  # older runs do not have this key
-        "classes": model["scale"].partition(" ")[2],
+        "classes": merged,
+        "scale": scale if scale in CLASSES else "auto",  # 0-3 in a table may be on several scales
     }  # fmt: skip
     config = build(PrepareConfig, asked, "prepare")
     if graded:

@@ -186,8 +186,9 @@ def _names_in(table: Path) -> list[str]:
     if table.stat().st_size == 0:
         raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
     rows = read_rows(table)
-    usual = {column.lower(): column for column in usual_columns(rows, "image")}
-    columns = [usual[name] for name in LIST_COLUMNS if name in usual][:1] or list(usual.values())
+    usual = [column for column in usual_columns(rows, "image") if rows[column].any()] or usual_columns(rows, "image")
+    known = ([column for column in usual if column.lower() == name] for name in LIST_COLUMNS)
+    columns = next(filter(None, known), usual)
     if len(columns) != 1:
         code = "table.ambiguous_column" if columns else "table.missing_column"
         what = f"{table}: {len(columns) or 'no'} columns could hold the files; it has {', '.join(map(repr, rows))}"

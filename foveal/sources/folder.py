@@ -10,6 +10,7 @@ import pandas as pd
 from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
+from foveal.sources.labels import check_grades
 from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_pictures, make_table, picture_ids
 
 TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # of classes on these scales
@@ -40,6 +41,7 @@ class Folder(Layout[Path]):
         if len(counts) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
             return Source(root=root, table=table, classes=(), task="none", notes=(pool, unused))
+        check_grades([name for name in names if name], str(root), options.scale)
         numbers, classes, scale, note = words.name_classes(set(counts), options.scale)
         if scale == "none" and options.scale != "none":
             check_shape(root, counts)
@@ -89,9 +91,12 @@ def check_shape(root: Path, counts: Counter[str]) -> None:
     kinds: dict[str, Callable[[str], object]] = {
         "patients": words.PATIENT.fullmatch,
         "dates": words.DATE.fullmatch,
-        "parts": words.part_of,
+        "parts": lambda name: words.part_of(name) or words.FOLD.fullmatch(name),
     }
     like = [kind for kind, test in kinds.items() if 2 * sum(map(bool, map(test, counts))) > len(counts)]
+    numbers = [int(name) for name in counts if name.isdecimal()]
+    if len(numbers) == len(counts) and median(numbers) >= 10 and max(numbers) > len(numbers):
+        like.append("numbers of patients or days")
     if like or median(counts.values()) <= 2:
         reason = f"are named like {like[0]}" if like else "hold one or two pictures each"
         listed = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:5])

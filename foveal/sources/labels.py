@@ -72,15 +72,24 @@ def read_labels(cells: Iterable[str], file: Path, scale: str) -> tuple[list[str]
         labels = ["" if label.lower() == "none" else label for label in labels]
     whole = {label for label in labels if label.isdecimal()}
     named = set(labels) - whole - {""}
-    bad, advice = set[str](), "correct these cells, or empty them"
     if whole and named and (scale == "none" or any(grade_of(label) is None for label in named)):
         bad = named if 2 * sum(label in whole for label in labels) >= sum(map(bool, labels)) else whole
-    elif scale in ("auto", "icdr") and "5" in whole and whole <= set("012345") and len(whole) >= 4:
-        bad, advice = {"5"}, "write ungradable if 5 means that, as in DDR; give --scale none if it is a class"
-    if bad:
         rows = [f"{label!r} in row {row}" for row, label in enumerate(labels, 2) if label in bad]
-        raise FovealError("label.value", f"{file} has {len(rows)} labels such as {', '.join(rows[:5])}", fix=advice)
+        what = f"{file} has {len(rows)} labels such as {', '.join(rows[:5])}"
+        raise FovealError("label.value", what, fix="correct these cells, or empty them")
+    check_grades(labels, str(file), scale)
     return labels, flags
+
+
+def check_grades(labels: Sequence[str], where: str, scale: str) -> None:
+    """FovealError where one or two other numbers stand beside grades 0-4, such as 5 for ungradable in DDR, or 99."""
+    whole = {label for label in labels if label.isdecimal()}
+    bad = whole - set("01234")
+    is_range = whole == set(map(str, range(len(whole)))) and len(whole) > 6  # seven classes or more
+    if scale in ("auto", "icdr") and 0 < len(bad) <= 2 and len(whole - bad) >= 3 + ("5" not in bad) and not is_range:
+        rows = [f"{label!r} in row {row}" for row, label in enumerate(labels, 2) if label in bad]
+        advice = "write ungradable, or empty the label, if that is meant; give --scale none if they are classes"
+        raise FovealError("label.value", f"{where}: {len(rows)} labels such as {', '.join(rows[:5])}", fix=advice)
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -37,7 +38,7 @@ class Matcher:
         for path in self.pictures:
             relative = path.relative_to(self.folder).as_posix()
             for key in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
-                by_name.setdefault(key.lower(), []).append(path)
+                by_name.setdefault(_folded(key), []).append(path)
         return by_name
 
     def relative(self, names: Sequence[str]) -> list[str]:
@@ -59,8 +60,8 @@ class Matcher:
         """The pictures that a name means; none where it is empty or names nothing here."""
         if not name:
             return []
-        plain = PurePosixPath(name).as_posix().lower()
-        hits = self.by_name.get(plain) or self.by_name.get(without_ending(name).lower())
+        plain = _folded(PurePosixPath(name).as_posix())
+        hits = self.by_name.get(plain) or self.by_name.get(_folded(without_ending(name)))
         return hits or [file for file in [self.folder / name] if is_file(file)]
 
     def match(
@@ -98,6 +99,11 @@ class Matcher:
                 fix = f"correct the names: {would} of the other {len(missing)} would match {how}"
                 break
         raise FovealError("table.unmatched", what, fix=fix)
+
+
+def _folded(name: str) -> str:
+    """In lower case, with accents as one sign: a Mac writes them as two."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def is_file(path: Path) -> bool:

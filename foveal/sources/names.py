@@ -30,16 +30,22 @@ _EYE_ALONE = re.compile(rf"(?P<eye>left|right|OD|OS|[LR]){_FIELD}", re.IGNORECAS
 # Folders that are named like a patient (P017, patient_3, case 12), a day, month or year, or masks of lesions.
 PATIENT = re.compile(r"(?:p|pat|patient|subj?|subject|case|person|participant|pid|id|mrn)[-_ ]?\d+", re.IGNORECASE)
 DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?[0-3]\d)?)?|[0-3]?\d[-.][01]?\d[-.](?:19|20)\d\d")
+FOLD = re.compile(r"(?:k?fold|batch|round)[-_ ]?\d+", re.IGNORECASE)
 MASKS = re.compile(r"(^|[^a-z])masks?$", re.IGNORECASE)
+# A date or visit within a name, such as 17_2023-11-05_OD: the patient is what is left without it.
+_VISIT = re.compile(
+    r"(?:^|(?<=[_\-. ]))(?:(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1[0-3]\d|v(?:isit)?[-_]?\d{1,2})(?:[_\-. ]+|$)",
+    re.IGNORECASE,
+)
 
 # Words of each grade, without accents: English, Spanish, Portuguese, German, French, Italian, Chinese.
 _GRADES = (
-    "no non none without normal healthy negative absent sin sem keine kein ohne pas sans nessuna senza sano sain "
-    "gesund nodr nord 无 正常",
-    "mild leve leicht leichte milde leger legere lieve 轻度",
+    "no non none without normal healthy negative absent ausente assente sin sem keine kein ohne pas sans nessuna senza "
+    "sano sain gesund nodr nord 无 正常",
+    "mild leve leicht leichte milde leger legere lieve minimal minima minime 轻度",
     "moderate moderada moderado massig massige maessig mittel modere moderee moderata 中度",
     "severe severa severo grave schwer schwere 重度",
-    "proliferative proliferate pdr proliferativa proliferativ proliferante 增殖 增殖性 增生性",
+    "proliferative proliferate pdr rdp proliferativa proliferativ proliferante 增殖 增殖性 增生性",
 )
 _GRADE_OF = {word: grade for grade, words in enumerate(_GRADES) for word in words.split()}
 _DISEASE = {
@@ -67,27 +73,35 @@ def is_wrapper(name: str) -> bool:
 
 
 def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them."""
-    found = [_patient_and_eye(name) for name in ids]
+    """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them.
+
+    A number after the eye, as in left_1, is a patient unless such names repeat in several folders.
+    """
+    stems = [name.rpartition("/")[2].lower() for name in ids if _EYE_FIRST.fullmatch(name.rpartition("/")[2])]
+    are_fields = len(stems) > 1.1 * len(set(stems))
+    found = [_patient_and_eye(name, are_fields) for name in ids]
     return [patient for patient, _ in found], [eye for _, eye in found]
 
 
-def _patient_and_eye(name: str) -> tuple[str, str]:
+def _patient_and_eye(name: str, are_fields: bool) -> tuple[str, str]:
     *folders, stem = name.split("/")
     patient = next((folder for folder in reversed(folders) if PATIENT.fullmatch(folder)), "")
     alone = _EYE_ALONE.fullmatch(stem)
     if alone and not patient and folders:
         counted = stem.lower() not in EYE_NAMES  # left_17 may be the patient 17, but not in a folder P3
-        patient = folders[-1] if re.fullmatch(r"[A-Za-z]{0,3}[-_ ]?\d+", folders[-1]) else ""
+        is_grade = not folders[-1].isdecimal() and grade_of(folders[-1]) is not None
+        patient = folders[-1] if re.fullmatch(r"[A-Za-z]{0,3}[-_ ]?\d+", folders[-1]) and not is_grade else ""
         patient = "" if counted and len(patient) < 2 else patient
-    if alone and (patient or not _EYE_FIRST.fullmatch(stem)):
+    if alone and (patient or are_fields or not _EYE_FIRST.fullmatch(stem)):
         return patient, EYE_NAMES[alone["eye"].lower()]
     match = _EYE_LAST.fullmatch(stem)
     if match and (len(match["eye"]) == 1 or match["field"]) and not re.search(r"\d", match["patient"]):
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)
     if match:
-        return patient or match["patient"], EYE_NAMES[match["eye"].lower()]
+        return patient or _VISIT.sub("", match["patient"]).strip("_-. ") or match["patient"], EYE_NAMES[
+            match["eye"].lower()
+        ]
     side = folders[-1].lower() if folders else ""
     return patient, EYE_NAMES[side] if side in ("left", "right", "od", "os") else ""
 
@@ -105,7 +119,9 @@ def is_missing(cell: str) -> bool:
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None where it is no usual name, or could be two."""
     flat = "".join(sign for sign in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(sign))
-    words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", flat))
+    words = re.findall(
+        r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", flat)
+    )
     named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}
     strange = {word for word in words if not word.isdigit()} - _GRADE_OF.keys() - _DISEASE - _COUNTERS
     if strange or len(named) > 1 or re.match(r"\s*-\s*\d", name):
@@ -128,8 +144,9 @@ def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int],
         placed = {value: int(value) if value in ("0", "1", "2", "3") else None for value in values}
     grades = {value: grade for value, grade in placed.items() if grade is not None}
     strange = sorted(values - set(grades))
-    if scale in CLASSES and strange:
-        what = f"--scale {scale} has no grade for {', '.join(map(repr, strange[:10]))}"
+    named = {grade for value, grade in grades.items() if not value.isdecimal()}
+    if strange and (scale in CLASSES or (scale == "auto" and len(named) >= 3 and len(strange) <= 2)):
+        what = f"--scale {meant if scale == 'auto' else scale} has no grade for {', '.join(map(repr, strange[:10]))}"
         fix = "rename them, leave the labels empty, or give --scale none"
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers))):
@@ -140,7 +157,11 @@ def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int],
         note += f"; no image of {', '.join(absent)}" if absent else ""
         return grades, names, meant, f"{note}; use --scale none if they mean something else"
     ordered = sorted(values, key=int) if numbers else sorted(values)
-    return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", ""
+    if scale == "auto" and not strange and not numbers and len(set(grades.values())) == len(grades):
+        ordered = sorted(values, key=grades.__getitem__)  # mild before moderate, whatever the disease
+    unsure = values == {"0", "1", "2", "3"} and scale == "auto"
+    note = "0-3 may be ICDR grades without the fourth, or Messidor's: give --scale icdr or messidor" if unsure else ""
+    return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
 
 
 def _is_icdr(grades: dict[str, int], numbers: bool) -> bool:

@@ -1,5 +1,6 @@
 """Tables as people keep them: CSV and Excel files as text, and which of their columns holds what."""
 
+import csv
 import re
 from collections.abc import Iterable
 from io import StringIO
@@ -65,6 +66,7 @@ def read_rows(file: Path) -> pd.DataFrame:
         if "\0" in text:
             raise FovealError("table.damaged", f"{file} is not a table in text")
         separator = max(",;\t|", key=text.lstrip("\r\n").partition("\n")[0].count)
+        _check_quotes(text, separator, file)
         rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator)
         if pictures := [n for n, name in enumerate(rows) if Path(str(name).strip()).suffix.lower() in PICTURES]:
             rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator, header=None)
@@ -77,6 +79,21 @@ def read_rows(file: Path) -> pd.DataFrame:
     if not isinstance(rows.index, pd.RangeIndex):  # pandas takes surplus cells for an index and shifts all columns
         raise FovealError("table.extra_cells", f"the rows of {file} have more cells than its header has names")
     return _tidy(rows, file)
+
+
+def _check_quotes(text: str, separator: str, file: Path) -> None:
+    """FovealError where a stray quotation mark makes one cell of several rows."""
+    width = text.lstrip("\r\n").partition("\n")[0].count(separator)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
+    begun = 1
+    try:
+        for row in reader:
+            if any(line.count(separator) == width for cell in row for line in cell.split("\n")[1:]) and width:
+                raise csv.Error("it closes in a later row")
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        what = f"{file}, line {begun}: a quotation mark opens a cell and does not close it ({error})"
+        raise FovealError("table.damaged", what, fix="delete the mark, or double it and quote the cell") from None
 
 
 def _decoded(data: bytes, errors: str = "strict") -> str:

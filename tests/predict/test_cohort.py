@@ -10,7 +10,7 @@ import pytest
 
 import foveal
 from foveal.files import read_json
-from foveal.predict.cohort import folder_of
+from foveal.predict.cohort import cohort_set, folder_of
 from foveal.sets.records import open_prepared
 from foveal.sources.phantom import draw_phantom
 
@@ -57,6 +57,14 @@ def test_a_table_of_photographs_is_graded_and_judged_in_one_step(run, clinic):
     assert chosen <= {"val"}  # those of the run
     again = foveal.evaluate(run, on=clinic, out=folder / "again.json")  # the folder with the table is the same cohort
     assert read_json(again)["metrics"]["accuracy"] == found["metrics"]["accuracy"]
+
+
+def test_grades_0_to_3_are_on_the_scale_of_the_run(run, clinic, tmp_path):
+    table = pd.read_csv(clinic / "labels.csv")
+    table[table["diagnosis"] < 4].to_csv(clinic / "without_four.csv", index=False)
+    prepared = cohort_set(run, clinic / "without_four.csv")
+    (clinic / "without_four.csv").unlink()
+    assert prepared.card["scale"] == "icdr" and len(prepared.classes) == 5
 
 
 @pytest.mark.slow

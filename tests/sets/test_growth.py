@@ -81,8 +81,8 @@ def test_a_set_made_with_a_choice_among_all_does_not_grow(refuses, write_phantom
 def test_a_set_does_not_grow_by_other_classes_or_arrays(refuses, write_phantoms, tmp_path):
     write_phantoms(tmp_path / "photos", 20)
     foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
-    (tmp_path / "photos" / "5").mkdir()
-    shutil.copyfile(tmp_path / "photos" / "0" / "000.png", tmp_path / "photos" / "5" / "new.png")
+    (tmp_path / "photos" / "other").mkdir()
+    shutil.copyfile(tmp_path / "photos" / "0" / "000.png", tmp_path / "photos" / "other" / "new.png")
     with refuses("source.changed", tmp_path / "photos"):
         foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=16)
     write_digits(tmp_path / "digits.npz", seed=0)

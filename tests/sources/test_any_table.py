@@ -1,5 +1,6 @@
 """Tables and folders of any kind: a right reading or a FovealError, never a traceback, never a row that is lost."""
 
+import contextlib
 import csv
 import io
 import re
@@ -15,6 +16,7 @@ from foveal.errors import FovealError
 from foveal.predict.inputs import list_photographs, sort_inputs
 from foveal.sources.registry import read_source
 from foveal.sources.source import SourceOptions
+from foveal.sources.tables import read_rows
 
 EXAMPLES = settings(
     max_examples=60, derandomize=True, database=None, deadline=None,
@@ -58,9 +60,9 @@ def write_pictures(root, files):
     files=st.lists(FILES, min_size=1, max_size=6, unique=True), rest=st.lists(LABELS, min_size=24, max_size=24),
     columns=COLUMNS, separator=st.sampled_from(",;\t|"), ending=st.sampled_from(["", ".png", ".jpg"]),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]), back=st.booleans(), short=st.booleans(),
-    options=OPTIONS,
+    stray=st.booleans(), options=OPTIONS,
 )  # fmt: skip
-def test_any_table(tmp_path, files, rest, columns, separator, ending, encoding, back, short, options):
+def test_any_table(tmp_path, files, rest, columns, separator, ending, encoding, back, short, stray, options):
     root = tmp_path / "set"
     write_pictures(root, files)
     text = io.StringIO()
@@ -69,8 +71,14 @@ def test_any_table(tmp_path, files, rest, columns, separator, ending, encoding, 
     writer.writerow(columns)
     for number, name in enumerate(files):
         cells = [(name.replace("/", "\\") if back else name) + ending, *rest[4 * number :]][: len(columns)]
-        writer.writerow(cells[:1] if short and number == 1 else cells)
-    (root / "labels.csv").write_bytes(text.getvalue().encode(encoding, errors="replace"))
+        writer.writerow(cells[:1] if short and not stray and number == 1 else cells)
+    lines = text.getvalue().splitlines(keepends=True)
+    if stray:  # an opening quotation mark in the second cell of the first row and of the last
+        for row in {1, len(lines) - 1}:
+            lines[row] = lines[row].replace(separator, separator + '"', 1)
+    (root / "labels.csv").write_bytes("".join(lines).encode(encoding, errors="replace"))
+    with contextlib.suppress(FovealError):
+        assert len(read_rows(root / "labels.csv")) == len(files)
     try:
         source = read_source(root / "labels.csv", "table", options)[1]
         assert len(source.table) >= len(files) and source.table["label"].dropna().isin(range(len(source.classes))).all()

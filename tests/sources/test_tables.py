@@ -1,5 +1,7 @@
 """Names, labels and folders as people have them: the right reading, or a refusal that names what is wrong."""
 
+import unicodedata
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -42,13 +44,20 @@ def labels(source):
         (("left_17", "right_17"), "17", ("left", "right")),
         (("patient 3/left/a", "patient 3/right/b"), "patient 3", ("left", "right")),
         (("17 L", "17OD"), "17", ("left", "right")),
+        (("Doe/OD_1", "Doe/OS_1", "Roe/OD_1"), "", ("right", "left", "right")),
+        (
+            ("17_2023-11-05_OD", "20240105_17_OS", "OD_17_20231105", "17_V2_OS"),
+            "17",
+            ("right", "left", "right", "left"),
+        ),
+        (("DR0/L1", "DR4/R2"), "", ("left", "right")),
         (("scan_R2", "IM0001"), "", ("", "")),
         (("bright", "copyright"), "", ("", "")),
         (("20051020_43808_0100_PP", "IDRiD_001"), "", ("", "")),
     ],
 )
 def test_patients_and_eyes_in_names(names, patient, eyes):
-    assert patients_and_eyes(names) == ([patient, patient], list(eyes))
+    assert patients_and_eyes(names) == ([patient] * len(names), list(eyes))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +67,7 @@ def test_patients_and_eyes_in_names(names, patient, eyes):
         ("1|Mild|mild NPDR|1 - Mild|leve|leicht|L\u00e9g\u00e8re|mild non-proliferative DR|RDNP leve", 1),
         ("2|Moderate|MODERATE_NPDR|moderada|m\u00e4\u00dfig|Mod\u00e9r\u00e9e|\u4e2d\u5ea6", 2),
         ("3|Severe|severe nonproliferative|grave|schwer|class 3|severe_npdr", 3),
-        ("4|Proliferative|Proliferate_DR|PDR|proliferativa|Proliferative Diabetic Retinopathy|4_PDR", 4),
+        ("4|Proliferative|Proliferate_DR|PDR|RDP|proliferativa|Proliferative Diabetic Retinopathy|4_PDR", 4),
         ("5|10|NPDR|DR|referable|severe PDR|mild glaucoma|R2|no mild", None),
     ],
 )
@@ -82,6 +91,53 @@ def test_a_scale_keeps_the_classes_that_no_image_has(values):
     few = {"0", "2"}
     assert name_classes(few)[1:3] == (("0", "2"), "none")
     assert name_classes(few, "icdr")[:3] == ({"0": 0, "2": 2}, ICDR, "icdr")
+
+
+def test_one_name_that_cannot_be_placed_is_refused_and_severity_orders_the_rest(refuses):
+    with refuses("label.scale", "'Moderete'"):
+        name_classes({"No_DR", "Mild", "Moderete", "Severe", "Proliferate_DR"})
+    assert name_classes({"No", "Moderate", "Mild"})[1:3] == (("No", "Mild", "Moderate"), "none")
+    chinese = {"无DR": 0, "轻度NPDR": 1, "中度NPDR": 2, "重度NPDR": 3, "PDR": 4}
+    assert name_classes(set(chinese))[0] == chinese
+    assert name_classes({"0", "1", "2", "3"})[2] == "none"  # Messidor's scale, or ICDR without a proliferative eye
+
+
+@pytest.mark.parametrize(
+    ("grades", "bad"), [("0 1 2 3 4 99", "99"), ("0 1 2 3 4 5", "5"), ("0 1 2 3 4 6", "6"), ("0 1 2 9 4 3", "9")]
+)
+def test_other_numbers_beside_grades_are_refused_in_tables_and_folders(tmp_path, refuses, grades, bad):
+    names = [f"p{number}" for number in range(18)]
+    pictures(tmp_path / "table", *(f"{name}.png" for name in names))
+    rows = "".join(f"{name},{grade}\n" for name, grade in zip(names, 3 * grades.split(), strict=True))
+    with refuses("label.value", f"'{bad}'"):
+        load(tmp_path / "table", f"image,grade\n{rows}")
+    pictures(tmp_path / "folders", *(f"{grade}/{number}.png" for grade in grades.split() for number in range(3)))
+    with refuses("label.value", f"'{bad}'"):
+        load(tmp_path / "folders")
+    assert load(tmp_path / "folders", scale="none").scale == "none"
+
+
+def test_classes_in_numbers_are_not_grades_with_strangers(tmp_path):
+    pictures(tmp_path, *(f"{label}/{number}.png" for label in range(10) for number in range(3)))
+    assert load(tmp_path).classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize("stray", ['"blurry', '"blurry\nd4,1,', '"a" b'])
+def test_a_stray_quotation_mark_loses_no_row(tmp_path, refuses, stray):
+    pictures(tmp_path, *(f"d{number}.png" for number in range(6)))
+    rows = [f"d{number},{number % 2},note" for number in range(6)]
+    rows[2], rows[4] = f"d2,0,{stray}", 'd4,0,ok"'
+    with refuses("table.damaged", "labels.csv, line 4"):
+        load(tmp_path, "\n".join(["image,grade,note", *rows]) + "\n")
+    rows[2], rows[4] = 'd2,0,"two\nlines, of 5"" each"', 'd4,0,5" wide'
+    table = load(tmp_path, "\n".join(["image,grade,note", *rows]) + "\n").table
+    assert len(table) == 6 and table["label"].notna().all()
+
+
+def test_accents_of_a_mac_are_those_of_a_table(tmp_path):
+    pictures(tmp_path, *(unicodedata.normalize("NFD", f"été{number}.png") for number in range(3)))
+    text = "".join(unicodedata.normalize("NFC", f"été{number},{number}\n") for number in range(3))
+    assert load(tmp_path, f"image,grade\n{text}").table["label"].notna().all()
 
 
 def test_names_that_the_scale_does_not_have_are_listed(tmp_path, refuses):
@@ -194,6 +250,9 @@ def test_a_patient_column_is_recognised_and_unknown_patients_are_not_one_person(
         ("2019-01-02/a 2019-01-02/b 2019-01-02/c 20200101/a 20200101/b 20200101/c", "dates"),
         ("train/a train/b train/c extra/x extra/y extra/z test/a test/b test/c", "parts"),
         ("smith/a smith/b jones/a jones/b", "one or two"),
+        ("fold0/a fold0/b fold0/c fold1/a fold1/b fold1/c", "parts"),
+        ("2023/10/a 2023/10/b 2023/10/c 2023/11/a 2023/11/b 2023/11/c", "numbers"),
+        ("101/a 101/b 101/c 102/a 102/b 102/c", "numbers"),
     ],
 )
 def test_folders_that_are_no_classes_are_refused(tmp_path, refuses, files, kind):
@@ -203,7 +262,7 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, refuses, files, kind)
     pool = load(tmp_path, unlabelled=-1)
     assert pool.classes == () and pool.table["label"].isna().all() and len(pool.table) == len(files.split())
     assert set(pool.table["group"]) == ({"P017", "P018"} if kind == "patients" else {""})
-    assert len(load(tmp_path, scale="none").classes) == len({name.split("/")[0] for name in files.split()})
+    assert len(load(tmp_path, scale="none").classes) == len({name.rpartition("/")[0] for name in files.split()})
 
 
 def test_the_interpretation_of_folders_is_printed_with_counts_and_the_option(tmp_path, capsys):
