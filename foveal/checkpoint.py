@@ -3,8 +3,6 @@
 If keys do not match, an error lists them, so that a network never runs with missing weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

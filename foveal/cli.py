@@ -6,8 +6,6 @@ A verb's options are the fields of the dataclass that its function takes. Exit c
 use, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import sys

@@ -5,8 +5,6 @@ keyword arguments, `to_toml` and `read_toml` store it in a run folder. A field m
 in a file, `--table.option` on the command line. An unknown key is an error that names the nearest field.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import dataclasses

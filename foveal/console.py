@@ -3,8 +3,6 @@
 Terminals get progress bars; logs and pipes get plain lines. `set_quiet` silences everything but errors.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

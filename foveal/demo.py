@@ -6,8 +6,6 @@ Drawn photographs -> prepare -> pre-train without labels -> fine-tune on a few l
 from the pre-trained encoder -> evaluate both -> predict three new photographs -> one report.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

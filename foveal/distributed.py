@@ -4,8 +4,6 @@
 with gloo on CPUs and NCCL on GPUs. `--batch-size` is always that of the whole run.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -7,8 +7,6 @@ web service answers with it, and tests check it. `FovealError` is a ValueError, 
 to catch it.
 """
 
-from __future__ import annotations
-
 
 class FovealError(ValueError):
     """An error that the user can fix.

@@ -4,8 +4,6 @@ The comment above a field is its help text; a line `## Where` between fields beg
 themselves follow as groups of their own.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import re

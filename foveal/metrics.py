@@ -5,8 +5,6 @@ dimensions, so that all bootstrap resamples are one call. Where a metric has no 
 result is nan.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -5,8 +5,6 @@ RUN/provenance.json   command, versions, data hashes  RUN/metrics.jsonl   a JSON
 RUN/model.json        encoder, classes, preparation: what `predict` and `--init RUN` need beside the weights
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

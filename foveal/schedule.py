@@ -1,7 +1,5 @@
 """Learning-rate schedule, parameter groups and optimisers, shared by pre-training and grading."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -14,8 +14,6 @@ the other files are those of the parent
 Photographs that shaped the parent, their copies and their patients take no part.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Each step away from the parent must be better out of fold, on other patients, by
 of the classes beside a temperature, and other cutoffs.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Simulated JPEG compression, batched on any torch device: colours at half resolution, 8x8 cosines, quantisation."""
 
-from __future__ import annotations
-
 import math
 
 import torch

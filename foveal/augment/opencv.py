@@ -4,8 +4,6 @@ OpenCV releases the GIL, so threads use all cores for large views. Between stage
 rounded before the end (except by JPEG).
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Sequence

@@ -3,8 +3,6 @@
 Lengths are shares of the image side, angles are in degrees. A recipe contains only changes that keep the meaning.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from foveal.errors import FovealError

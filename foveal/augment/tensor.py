@@ -3,8 +3,6 @@
 Shapes are fixed and no branch depends on a tensor, so `torch.compile(render, fullgraph=True)` gives a single graph.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import torch

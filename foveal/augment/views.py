@@ -1,7 +1,5 @@
 """Views for the network, random ones or whole images, and sheets of views that show people what it is trained on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache

@@ -5,8 +5,6 @@ Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and th
 --image also asked.csv.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal

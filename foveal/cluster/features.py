@@ -6,8 +6,6 @@ They are computed once, and read from the file while the key (a hash of images a
 baseline: a result that pixels also give needs no network.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress

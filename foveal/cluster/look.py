@@ -3,8 +3,6 @@
 Legend: k clusters, K classes, R resamples. A table [..., k, K] counts images by cluster and label.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 In few dimensions, k-means is nearly as good as in all (Ding & He 2004), and a mixture has enough images per parameter.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence

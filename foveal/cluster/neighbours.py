@@ -4,8 +4,6 @@ The search is exact. It leaves out images of the same patient and copies: they a
 patients of new photographs are unknown: one that is in the set finds itself and other images of its eye.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 The dots of a map are drawn in random order: in class order, the last class would hide the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The tables for the terminal and the page, and what the numbers mean; no sentence claims more than its interval."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

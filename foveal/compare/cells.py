@@ -1,7 +1,5 @@
 """One cell of a comparison: starting weights, probe or fine-tune, a label fraction and a seed -> predictions."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil

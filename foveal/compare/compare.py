@@ -12,8 +12,6 @@ turn; nothing is chosen on them. With --hold-out, trained_on is "all" or "all bu
 mean over the sources that were held out in turn. `gap` is the difference from training on all sources.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import product
 from pathlib import Path

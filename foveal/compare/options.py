@@ -1,7 +1,5 @@
 """Options of `foveal compare`; reading them needs no torch."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

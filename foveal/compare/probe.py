@@ -3,8 +3,6 @@
 Both use the training part; the table is of the test part or, without one, the validation part.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,8 +7,6 @@
 No round uses the test part of DATA, copies of its images, or other images of its patients.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -8,8 +8,6 @@ NAME=CLASS   the probability of each class of the second task
 set          the grades that contain the true one with the coverage in readout.json
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain, pairwise
 from pathlib import Path

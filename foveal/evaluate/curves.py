@@ -4,8 +4,6 @@ At a threshold t, all images with score >= t are called positive, so a tie is a 
 that of the most probable class, which is not always the grade.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Any

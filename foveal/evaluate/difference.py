@@ -7,8 +7,6 @@ comparison.json   a list with an entry per OLD: run, versus, n, differences (nam
 changes.csv       a row per photograph whose grade or referral changed
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

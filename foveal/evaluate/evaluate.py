@@ -10,8 +10,6 @@ label_noise.csv labels that the grader doubts (judged.py)
 comparison.json with --versus: the run compared with others, and changes.csv (difference.py)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

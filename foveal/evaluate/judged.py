@@ -10,8 +10,6 @@ RUN/label_noise.csv, a row per doubted label, the most suspicious first:
     likely            the class that the image probably has
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

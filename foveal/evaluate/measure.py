@@ -12,8 +12,6 @@ Errors are also weighted by their potential harm, by our own choice: the squared
 sight-threatening eye gets a grade that is not referred, because nobody looks at that eye again.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -9,8 +9,6 @@ threshold chosen on the other folds. An image is positive if its score is at or 
 Per patient, the worse eye decides, and patients without a gradable photograph count as insufficient.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

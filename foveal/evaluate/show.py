@@ -1,7 +1,5 @@
 """The printed results of an evaluation: tables of metrics, and warnings, the most serious last."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

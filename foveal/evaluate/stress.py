@@ -7,8 +7,6 @@ quadratic kappa (accuracy where classes have no order) drops by at most `MARGIN`
 interval includes 0), at most `MOST_CHANGED` of the grades change, and all milder levels hold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Rows of a source that is held out have the split "held-out": they are in no othe
 images, and no threshold is chosen on them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -16,8 +16,6 @@ gradient-x-input      gradient times normalised input                           
 If the head uses the mean of the last map, G is the same in all cells, and hirescam equals gradcam.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """explain: heat maps of where a grader looks, and tests of how reliable they are."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The page of an explanation: heat maps over photographs, and tables of how reliable they are, also for the report."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

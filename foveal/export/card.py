@@ -1,7 +1,5 @@
 """The model card of an exported grader, for people (README.md) and for programs (foveal.json)."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from datetime import UTC, datetime
 from pathlib import Path

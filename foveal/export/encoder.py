@@ -6,8 +6,6 @@
 A file is written only if that library's network computes the same features with these weights.
 """
 
-from __future__ import annotations
-
 from copy import deepcopy
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ FOLDER/encoder.safetensors  torchvision.safetensors     the encoder for timm and
 FOLDER/foveal.json  README.md  seen.csv  requirements.txt
 """
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 from pathlib import Path

@@ -4,8 +4,6 @@ foveal.json contains the rest: preparation of photographs (fundus/preparation.py
 Legend: N images, s pixels a side, C channels, K classes, D features.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import warnings

@@ -5,8 +5,6 @@ Some layers, mostly the first ones, lose much accuracy, so the encoder is split 
 quantised alone to measure its cost. Then as many as possible are, the least costly first, as long as grades agree.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Options of `foveal export`; torch is not imported for them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args

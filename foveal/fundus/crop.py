@@ -5,8 +5,6 @@ disease; a network that sees it learns the camera. So every photograph becomes t
 with black where the frame ends early. Where squeezing made the disc an ellipse, it becomes a circle again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache

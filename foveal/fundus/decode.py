@@ -7,8 +7,6 @@ OpenCV decodes what it reads correctly, and Pillow the rest.
 Colour profiles are ignored: fundus cameras rarely embed one, and a grader learns from raw values.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from io import BytesIO

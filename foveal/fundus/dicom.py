@@ -7,8 +7,6 @@ pydicom and Pillow read JPEG baseline, JPEG 2000, RLE, deflated and uncompressed
 JPEG-LS or lossless JPEG, need another package (pylibjpeg, GDCM), which pydicom finds once it is installed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import warnings

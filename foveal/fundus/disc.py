@@ -7,8 +7,6 @@ each, the outline of the largest bright region is compared with a circle and wit
 not change: those graders have to see the squares that they were trained on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import reduce
 from typing import Any, NamedTuple

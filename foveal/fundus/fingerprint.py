@@ -10,8 +10,6 @@ After Zauner, "Implementation and benchmarking of perceptual image hash function
 magnitude, in four bits: by signs alone, different eyes look alike.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cache

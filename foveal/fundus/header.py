@@ -1,7 +1,5 @@
 """The header of a picture: its format, size and orientation, checked before memory is spent on its pixels."""
 
-from __future__ import annotations
-
 import re
 import struct
 import zlib

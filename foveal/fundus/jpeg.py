@@ -6,8 +6,6 @@ So the end of the data is handed out in two parts, with some more bytes behind t
 Damage inside one restart interval, or one scan of a progressive file, is not found.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from io import BytesIO

@@ -1,7 +1,5 @@
 """Overlays: a map drawn over the original photograph, with its top tenth outlined."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -11,8 +11,6 @@ because none is better on every camera: compare them on a camera that is not in 
     green        the green channel alone, where vessels and blood stand out most
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial

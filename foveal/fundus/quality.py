@@ -6,8 +6,6 @@ and its 256-px copy get the same numbers. Below 64 px vessels are too thin to be
 The flags, their limits and the regression behind `retina`, with how each was found, are in quality.toml.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Iterable
 from functools import partial

@@ -5,8 +5,6 @@ Notches, shadows and flashes lie in the outline, too: so shapes are drawn throug
 most of the outline agrees with is kept (RANSAC: Fischler and Bolles, 1981) and refined by least squares.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 TOLERANCE = 0.02  # of the radius: how far an outline point may lie from the shape and still support it

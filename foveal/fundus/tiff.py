@@ -5,8 +5,6 @@ cuts to 8 bits. Neither reads 16-bit colours in separate planes, or 16-bit grey 
 page goes to Pillow as one grey page per plane, with a header written for it.
 """
 
-from __future__ import annotations
-
 import ctypes
 import struct
 import zlib

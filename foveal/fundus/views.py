@@ -10,8 +10,6 @@ middle of that is the middle of the frame, also where the frame cuts the disc of
 the frame is wider than the disc.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import NamedTuple
 

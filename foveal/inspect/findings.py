@@ -1,7 +1,5 @@
 """What could mislead, in plain words, worst first; made from the numbers of a summary alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import chain, combinations
 from typing import Any

@@ -1,7 +1,5 @@
 """inspect: show the content of prepared sets, and problems that could mislead."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page of an inspection: findings, tables, distributions, and rows of small pictures from the prepared pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

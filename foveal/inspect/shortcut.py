@@ -4,8 +4,6 @@ A network that learns such a shortcut scores well, and fails at the next clinic.
 al. 2006) find steps, slopes and interactions; large leaves prevent overfitting.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

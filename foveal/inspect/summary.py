@@ -1,7 +1,5 @@
 """The numbers about prepared sets, for the tables, the findings and inspect.json."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The tables of a summary, for the terminal and the page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Legend: B images, K classes. outputs [B, O] of the head; logits [B, K], whose so
 every grader has. targets: float [B, K], rows sum to 1. weights: [K], one per class. A cost is the mean over images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

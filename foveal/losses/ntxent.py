@@ -7,8 +7,6 @@ Legend: N pairs, D dimensions. z1[i] and z2[i] are two views of image i; all 2N 
 Vectors are normalised here, and logits are float32 even under autocast.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal, get_args
 

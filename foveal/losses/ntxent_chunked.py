@@ -4,8 +4,6 @@ Legend: A own unit vectors (anchors), M of all processes, D dimensions. The log-
 tiles, which the backward pass recomputes, as in Inf-CL (Cheng et al. 2024, arXiv 2410.17243).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Numerical precision of losses: at least float32, even if the network computes in bf16."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, float64
 

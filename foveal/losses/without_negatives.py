@@ -1,7 +1,5 @@
 """Losses of two views without negatives. Legend: n images of this process, N of all, D dimensions, K prototypes."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Plain-data classes, such as the argparse.Namespace of a training script, become 
 class is refused by name.
 """
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections import OrderedDict

@@ -3,8 +3,6 @@
 The first stages can be frozen or learn more slowly; stage 0 is the stem.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Weights that were found in a file, brought to the keys and sizes of an encoder; and the encoders that they fit."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math

@@ -3,8 +3,6 @@
 Legend: B images, D features, O outputs of the head, K classes, h and w places of the last map.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """timm's model hub: whether it can be reached, found out in seconds; the hub's own client would retry for minutes."""
 
-from __future__ import annotations
-
 import threading
 import urllib.error
 import urllib.request

@@ -1,7 +1,5 @@
 """The layouts of files of weights: who saved it, where the encoder is in it, and how its keys become timm's."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Memory that a training step needs, counted on a few images before training starts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

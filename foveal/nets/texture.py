@@ -3,8 +3,6 @@
 Means and spreads of maps describe the style of a picture (Huang and Belongie, 2017). benchmarks/unlike.py compares.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import commonpath

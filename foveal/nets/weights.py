@@ -4,8 +4,6 @@
 holds.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import importlib

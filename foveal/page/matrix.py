@@ -3,8 +3,6 @@
 templates/matrix.svg draws a matrix for a page, whose style sheet has its colours; `picture` makes a file of several.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Pictures embedded in a page, so that the page is a single file."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The Jinja environment for all templates; all text is escaped."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tables and verdicts of a page on the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from foveal.console import say, show_table

@@ -3,8 +3,6 @@
 An entry is a dict from `evaluate.intervals`: {"value", "low", "high", ...}; a missing number is None or nan.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

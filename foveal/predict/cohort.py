@@ -10,8 +10,6 @@
 A prepared set is used as it is. Photographs that shaped the run, their copies and their patients are not judged.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Features of images from an encoder, either a network in memory or a run folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

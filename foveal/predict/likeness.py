@@ -11,8 +11,6 @@ Each score is divided by a high quantile in validation, and above 1 a photograph
 best, so it has the strictest limit. All four together call at most 4 % of validation photographs unlike.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO

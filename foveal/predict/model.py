@@ -3,8 +3,6 @@
 Its subclasses compute the outputs: `Predictor` for a run folder, `Exported` for a file of `foveal export`.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace

@@ -4,8 +4,6 @@ FOLDER/model.onnx (model.fp16.onnx, model.int8.onnx)    pixels to probabilities
 FOLDER/foveal.json                                      the rest: classes, preparation, readout, digests, parity
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json

@@ -8,8 +8,6 @@ foveal predict exported/model.onnx folder/ --out predictions.jsonl
 Rows are written while images are graded: of all photographs, only the names are in memory. The same command resumes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Sequence

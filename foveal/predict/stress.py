@@ -11,8 +11,6 @@ Photographs are altered as they were prepared, after the crop, one change at a t
 The first three are those of training views (augment/opencv.py).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 Each worker (a Ray actor) has its own copy of the model. If one dies, it is restarted and its batch is graded again.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress

@@ -5,8 +5,6 @@ vector units are measured, on random pixels: speed does not depend on what a pic
 or 2 % of the run. The choice, with its reason, is printed and saved in RUN/auto.json.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass, replace

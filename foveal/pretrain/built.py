@@ -1,7 +1,5 @@
 """The methods by name, and a method as it is trained: on its device, with its optimiser, alone or beside others."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -3,8 +3,6 @@
 view -> encoder -> features h [B, D] -> projection -> prediction q [B, d] -> the target's projection of the other view
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from foveal.losses.without_negatives import cosine

@@ -4,8 +4,6 @@ view -> encoder -> features h [B, D] -> head -> cosines with prototypes [B, K] -
 teacher: a slow average of encoder and head, without gradient, centred and sharpened
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

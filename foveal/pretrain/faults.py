@@ -3,8 +3,6 @@
 The first loss is computed again, right and in each of the ways in which published programs have got it wrong.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@ Everything is a function of (seed, epoch, step) and the batch size, not of the n
 of the tables of views of the whole batch.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

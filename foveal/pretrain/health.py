@@ -1,7 +1,5 @@
 """Is the pre-training healthy? A word with reasons, from the bounds of its loss and from its embeddings."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@
 processes, and still has one loss.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar

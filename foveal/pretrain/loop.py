@@ -7,8 +7,6 @@ The pool is every training and unlabelled image of the sets. All randomness is a
 command resumes an interrupted run and ends with the same numbers, in another number of processes but for rounding.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -4,8 +4,6 @@ view -> encoder -> features h [B, D] -> projection -> prediction q [B, d] -> Inf
 keys: the target's projections; there is no queue
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from foveal.losses.ntxent import contrast_bounds, infonce

@@ -4,8 +4,6 @@ Options of one method are a table of their own: `--simclr.temperature 0.5`, `[pr
 `simclr={"temperature": 0.5}` in Python.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What pre-training leaves behind: the encoder, what it needs, and whether the training was healthy."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Any

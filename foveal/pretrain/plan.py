@@ -5,8 +5,6 @@ itself, so that a plan takes some twenty seconds on any machine. A GPU takes who
 step of each size takes seconds, which the run needs as well.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass, replace

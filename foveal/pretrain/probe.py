@@ -4,8 +4,6 @@ The training and validation images of a labelled set are judged by cross-validat
 neighbours, and by a linear model in closed form. The result chooses nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 view -> encoder -> features h [B, D] -> projection z [B, d] -> NT-Xent over both views of the batch
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from foveal.losses.ntxent import contrast_bounds, decoupled, decoupled_bounds, group_bounds, ntxent

@@ -3,8 +3,6 @@
 view -> encoder -> features h [B, D] -> projection z [B, d] -> prediction p [B, d] -> z of the other view, stopped
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -7,8 +7,6 @@ time. The gradient is that of the whole batch, except that BatchNorm takes the s
 statistics change in the second pass only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any

@@ -4,8 +4,6 @@ view -> encoder -> features h [B, D] -> projection z [B, d] -> SimCLR's loss wit
 An image without a label has an identity of its own.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from foveal.errors import FovealError

@@ -1,7 +1,5 @@
 """The training loop of a run: steps, rows of metrics.jsonl, checkpoints, and looks on the way."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 view -> encoder -> features h [B, D] -> projection z [B, d] -> invariance, variance and covariance; not normalised
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from foveal.losses.without_negatives import vicreg

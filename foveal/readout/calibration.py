@@ -12,8 +12,6 @@ adjustment    in one clinic: calibrated probabilities p become p^(1/T) w, scaled
               here and at home, by expectation maximisation (Saerens, Latinne and Decaestecker 2002)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -14,8 +14,6 @@ beat it out of fold, in kappa and in the sum of kappa and accuracy, by more than
 little kappa must not cost many correct grades (docs/log.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Columns: id, label (may be empty), p0 … pK, grade, referable (0 or 1, empty wi
 Rows without a grade (column `answer` is ungradable or unreadable) are skipped and counted.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from pathlib import Path

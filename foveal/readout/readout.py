@@ -8,8 +8,6 @@ images reach, and a set contains the classes whose probability reaches their lim
 this coverage, if new images are like the calibration images. Sets of ordered grades have no gaps.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

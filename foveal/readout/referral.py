@@ -8,8 +8,6 @@ oedema` the score of a photograph is the higher of the two probabilities, and it
 Other second tasks only stand beside the grade.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 `referred` decides whether an image is referred, unless the run has a threshold for it (referral.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ The page is made from the files of the runs alone: it does not need the images, 
 follows the light or dark mode of the browser, and prints. The same folders give the same page, byte for byte.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A missing file leaves its part empty, so an unfinished run also has a page.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

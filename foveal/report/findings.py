@@ -7,8 +7,6 @@ Images: several graders are compared on the images that all of them graded. Ever
 same resampled groups (evaluate/difference.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

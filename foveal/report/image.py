@@ -7,8 +7,6 @@ Made from the run folder alone, for images in its predictions.csv or for new pho
 ids of new photographs are their paths; a sheet shows the photograph if the file still exists. A sheet is one A4 page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path

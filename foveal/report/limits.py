@@ -1,7 +1,5 @@
 """The end of the page: what is not there yet, intended use, and what the page cannot show."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """How the run was made: its data, and leaks from training into evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Classes differ in colour and shape. Training images are hollow, the others fille
 shows the name of each image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

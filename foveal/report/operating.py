@@ -1,7 +1,5 @@
 """Operating points: sensitivity and cost at each threshold, with the ROC and precision-recall curves."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

@@ -3,8 +3,6 @@
 A run folder holds pictures only of images that were misgraded; others come from the prepared set if it is still there.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence

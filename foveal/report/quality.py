@@ -1,7 +1,5 @@
 """How good the graders are: against each other, over all images, by class, by harm, by subgroup, and in reliability."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

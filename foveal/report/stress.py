@@ -3,8 +3,6 @@
 The figures come from metrics.json (evaluate/stress.py), which has them after `foveal evaluate RUN --stress`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Fixed rules derive every answer and verdict from the figures. No sentence claims more than its interval supports.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain

@@ -1,7 +1,5 @@
 """The line charts of a run: its training and its pre-training, epoch by epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ The figures of a run come from its metrics.json. Comparisons (`foveal compare --
 from the folder of a run, or are given beside it. A cohort (`foveal evaluate RUN --on SOURCE`) has a page of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

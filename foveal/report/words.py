@@ -1,7 +1,5 @@
 """The names of metrics, of parts of a set and of kinds of runs; templates/sentences.html has the sentences."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from foveal.page.parts import SPLITS

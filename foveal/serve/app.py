@@ -1,7 +1,5 @@
 """App: the addresses of the server, as documented in docs/serve.md and listed at /docs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -4,8 +4,6 @@ One thread runs the network. It collects waiting photographs for a few milliseco
 photograph is answered at once and many clients share the cost of a pass.
 """
 
-from __future__ import annotations
-
 import math
 import queue
 import threading

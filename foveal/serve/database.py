@@ -3,8 +3,6 @@
 Error messages never contain a password, or an SQL statement with names and notes.
 """
 
-from __future__ import annotations
-
 import sqlite3
 import time
 from pathlib import Path

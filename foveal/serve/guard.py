@@ -3,8 +3,6 @@
 An error has the same code as on the command line. The counters, for Prometheus at /metrics, name no photographs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import logging

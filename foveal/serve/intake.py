@@ -1,7 +1,5 @@
 """Intake: read the photographs of a request into memory; limits apply before anything is decoded."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator

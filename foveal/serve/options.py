@@ -1,7 +1,5 @@
 """Options and limits of `foveal serve`; reading them imports no web framework."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,8 +4,6 @@ All reviews are kept; the newest of an image counts (by time, then by id). Reque
 in threads of its own and with a time limit.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator

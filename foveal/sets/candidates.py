@@ -5,8 +5,6 @@ that lie on their originals. Those of views (foveal/fundus/views.py) find turned
 the pixels whenever they are needed, so sets of every version are searched alike and no set becomes larger.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

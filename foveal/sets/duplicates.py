@@ -13,8 +13,6 @@ that were turned on a canvas which cuts them off, and most changes where the eye
 Wrongly found: a few hazy photographs of different eyes that share the reflections or the dust of one camera.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,7 +1,5 @@
 """The results of an epoch: grades of the validation images, metrics for metrics.jsonl and a line for the terminal."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@ Everything depends only on (seed, epoch, step), so a resumed run gives the same 
 mixup: Zhang et al. 2018 (https://arxiv.org/abs/1710.09412); CutMix: Yun et al. 2019 (https://arxiv.org/abs/1905.04899).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """fit: train one grader from its starting weights. The steps follow the same order as pretrain/loop.py."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import asdict, fields

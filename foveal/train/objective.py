@@ -1,7 +1,5 @@
 """The cost of a batch and its gradient: the grading loss plus the loss of a second task, if there is one."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """Options of `foveal train`; reading them needs no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal

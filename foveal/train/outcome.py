@@ -7,8 +7,6 @@
 Training images were graded in their random views of that epoch; with mixup or CutMix they are not listed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -10,8 +10,6 @@ once, at the end. Folds: every training and validation image is graded by the on
 its patient; together they form an ensemble, which grades the test part.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path
