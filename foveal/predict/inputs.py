@@ -120,7 +120,7 @@ def _members(archive: Path) -> Iterator[Photograph]:
         raise FovealError("file.damaged", f"{archive} is no zip archive: {error}", fix="copy it again") from error
     if not pictures:
         raise FovealError("image.none", f"{archive} contains no pictures")
-    say_left_out(archive, (PurePosixPath(name).suffix.lower() for name in {*shown} - {*pictures}))
+    say_left_out(archive, {*shown} - {*pictures})
     # A name such as ../../x.jpg is harmless: members are unpacked to memory only.
     yield from (Photograph.at(archive, name) for name in pictures)
 

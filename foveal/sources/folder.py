@@ -35,13 +35,14 @@ class Folder(Layout[Path]):
         flags = ["ungradable" if words.UNGRADABLE.search(name) else "" for name in names]
         names = ["" if flag or words.is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
         table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes, flags=flags)
-        tables = ", ".join(sorted(file.name for file in root.iterdir() if file.suffix.lower() in TABLES))
-        unused = f"not used: {tables}; to take labels from a table, give it as the source" if tables else ""
+        tables = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in TABLES)
+        listed = ", ".join(tables[:5]) + (", …" if len(tables) > 5 else "")
+        unused = f"not used: {listed}; to take labels from a table, give it as the source" if tables else ""
         counts = Counter(name for name in names if name)
         if len(counts) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
             return Source(root=root, table=table, classes=(), task="none", notes=(pool, unused))
-        check_grades([name for name in names if name], str(root), options.scale)
+        check_grades([name for name in names if name], root, options.scale)
         numbers, classes, scale, note = words.name_classes(set(counts), options.scale)
         if scale == "none" and options.scale != "none":
             check_shape(root, counts)

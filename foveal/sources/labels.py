@@ -77,19 +77,21 @@ def read_labels(cells: Iterable[str], file: Path, scale: str) -> tuple[list[str]
         rows = [f"{label!r} in row {row}" for row, label in enumerate(labels, 2) if label in bad]
         what = f"{file} has {len(rows)} labels such as {', '.join(rows[:5])}"
         raise FovealError("label.value", what, fix="correct these cells, or empty them")
-    check_grades(labels, str(file), scale)
+    check_grades(labels, file, scale)
     return labels, flags
 
 
-def check_grades(labels: Sequence[str], where: str, scale: str) -> None:
-    """FovealError where one or two other numbers stand beside grades 0-4, such as 5 for ungradable in DDR, or 99."""
+def check_grades(labels: Sequence[str], where: Path, scale: str) -> None:
+    """FovealError where one or two other numbers are beside grades 0-4, as 5 is in DDR; where: a table or a folder."""
     whole = {label for label in labels if label.isdecimal()}
     bad = whole - set("01234")
     is_range = whole == set(map(str, range(len(whole)))) and len(whole) > 6  # seven classes or more
     if scale in ("auto", "icdr") and 0 < len(bad) <= 2 and len(whole - bad) >= 3 + ("5" not in bad) and not is_range:
         rows = [f"{label!r} in row {row}" for row, label in enumerate(labels, 2) if label in bad]
+        rows = [f"{label!r}" for label in labels if label in bad] if where.is_dir() else rows
         advice = "write ungradable, or empty the label, if that is meant; give --scale none if they are classes"
-        raise FovealError("label.value", f"{where}: {len(rows)} labels such as {', '.join(rows[:5])}", fix=advice)
+        listed = ", ".join(list(dict.fromkeys(rows))[:5])
+        raise FovealError("label.value", f"{where}: {len(rows)} labels such as {listed}", fix=advice)
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:

@@ -21,10 +21,10 @@ EYE_NAMES = {
     "left": "left", "os": "left", "l": "left", "le": "left", "left eye": "left", "right": "right", "od": "right",
     "r": "right", "re": "right", "right eye": "right",
 }  # fmt: skip
-_FIELD = r"(?:[_\-. ]?(?:f|field|img|image)?\d{1,3}|[_\-. ](?:macula|fovea|disc|disk|nasal|temporal|central))?"
-_EYE_LAST = re.compile(
-    rf"(?P<patient>.+?)(?:[_\-. ]+|(?<=\d))(?P<eye>left|right|OD|OS|(?<=[_\-. ])[LR])(?P<field>{_FIELD})", re.IGNORECASE
-)
+_PLACES = "macula|fovea|dis[ck]|nasal|temporal|central|eye|fundus"
+_FIELD = rf"(?:[_\-. ]?(?:f|field|img|image)?\d{{1,3}}|[_\-. ](?:{_PLACES}))?"
+_EYE = r"(?:[_\-. ]+|(?<=\d))(?P<eye>left|right|OD|OS|(?<=[_\-. ])[LR]E?)"
+_EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNORECASE)
 _EYE_FIRST = re.compile(r"(?P<eye>left|right|OD|OS)[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
 _EYE_ALONE = re.compile(rf"(?P<eye>left|right|OD|OS|[LR]){_FIELD}", re.IGNORECASE)
 # Folders that are named like a patient (P017, patient_3, case 12), a day, month or year, or masks of lesions.
@@ -95,7 +95,11 @@ def _patient_and_eye(name: str, are_fields: bool) -> tuple[str, str]:
     if alone and (patient or are_fields or not _EYE_FIRST.fullmatch(stem)):
         return patient, EYE_NAMES[alone["eye"].lower()]
     match = _EYE_LAST.fullmatch(stem)
-    if match and (len(match["eye"]) == 1 or match["field"]) and not re.search(r"\d", match["patient"]):
+    if (
+        match
+        and (match["eye"].lower() in ("l", "r", "le", "re") or match["field"])
+        and not re.search(r"\d", match["patient"])
+    ):
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)
     if match:

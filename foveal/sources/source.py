@@ -22,6 +22,7 @@ SPLITS = ("train", "val", "test", "unlabelled")
 PICTURES = ENDINGS
 SHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
 TABLES = (".csv", ".tsv", *SHEETS)
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
 
 
@@ -126,20 +127,24 @@ def list_pictures(root: Path) -> list[Path]:
             if file.suffix.lower() in PICTURES or _begins_like_picture(file):
                 found.append(file)
             elif file.suffix.lower() not in TABLES:
-                others.append(file.suffix.lower())
+                others.append(file.relative_to(root).as_posix())
     if not found:
-        raise FovealError("source.no_pictures", f"{root} holds no pictures", expected=f"{', '.join(PICTURES)} files")
+        fix = "unpack the archives first" if any(name.lower().endswith(ARCHIVES) for name in others) else ""
+        what, expected = f"{root} holds no pictures", f"{', '.join(PICTURES)} files"
+        raise FovealError("source.no_pictures", what, expected=expected, fix=fix)
     say_left_out(root, others)
     return sorted(found)
 
 
-def say_left_out(place: Path, endings: Iterable[str]) -> None:
-    """Print how many files of a folder or an archive are no pictures, from the endings of their names."""
-    counts = Counter(ending or "without ending" for ending in endings)
-    if counts:
-        listed = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
-        unpack = "; unpack archives first" if ".zip" in counts else ""
-        say(f"  left out of {place}, since they are no pictures: {listed}{unpack}")
+def say_left_out(place: Path, names: Iterable[str]) -> None:
+    """Print which files of a folder or an archive are no pictures: for each ending their number and three names."""
+    by_ending: dict[str, list[str]] = {}
+    for name in sorted(names):
+        by_ending.setdefault(PurePosixPath(name).suffix.lower() or "without ending", []).append(name)
+    for ending, found in sorted(by_ending.items()):
+        listed = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+        unpack = "; unpack it first" if ending in ARCHIVES else ""
+        say(f"  left out of {place}, since no picture: {len(found):,} {ending} ({listed}){unpack}")
 
 
 def _begins_like_picture(file: Path) -> bool:

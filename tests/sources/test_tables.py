@@ -51,6 +51,7 @@ def labels(source):
             ("right", "left", "right", "left"),
         ),
         (("DR0/L1", "DR4/R2"), "", ("left", "right")),
+        (("17_Left_Eye", "17_right_fundus", "17_LE"), "17", ("left", "right", "left")),
         (("scan_R2", "IM0001"), "", ("", "")),
         (("bright", "copyright"), "", ("", "")),
         (("20051020_43808_0100_PP", "IDRiD_001"), "", ("", "")),
