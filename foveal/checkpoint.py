@@ -71,7 +71,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix
         return
     what = f"the weights in {source} do not fit the network ({len(own)} keys expected, {len(state)} found):\n"
     parts = {"missing": sorted(missing), "unexpected": sorted(unexpected), "with another shape": shapes}
-    what += "".join(f"  {len(keys)} {name}: {_shorten(keys)}\n" for name, keys in parts.items() if keys)
+    what += "".join(f"  {len(keys)} {name}: {shortened(keys)}\n" for name, keys in parts.items() if keys)
     first = {key.partition(".")[0] for key in unexpected}
     if len(first) == 1 and len(unexpected) > 2 and len(missing) == len(own):
         what += f"  every key in the file starts with '{first.pop()}.': it was saved from a larger module\n"
@@ -79,5 +79,6 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix
     raise FovealError("weights.mismatch", what, fix=fix)
 
 
-def _shorten(keys: list[str], limit: int = 12) -> str:
+def shortened(keys: list[str], limit: int = 12) -> str:
+    """The first keys of a list, and how many more there are."""
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")

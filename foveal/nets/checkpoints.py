@@ -4,6 +4,7 @@ Plain-data classes, such as the argparse.Namespace of a training script, become 
 class is refused by name.
 """
 
+import pickletools
 import re
 import zipfile
 from collections import OrderedDict
@@ -27,7 +28,6 @@ MAPPINGS = re.compile(
     r"|(pytorch_lightning|lightning|lightning_fabric|lightning_utilities)\.[\w.]*AttributeDict"
 )
 MOST_NAMES = 40  # classes in one file; a file with more is not a list of weights
-ARCHIVE = "it is a compiled archive (TorchScript), which holds code"
 STATE = "load it where it was made, and save its state: torch.save(model.state_dict(), FILE)"
 
 
@@ -64,12 +64,10 @@ def read_contents(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
-    names: list[str] = []
-    if zipfile.is_zipfile(path):
-        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # damaged, as torch says below
-            names = archive.namelist()
-    if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
-        raise FovealError("weights.unsafe", f"{path} is refused: {ARCHIVE}", fix=STATE)
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # suppressed: of the old format, or damaged
+        if any(name.endswith("constants.pkl") or "/code/" in name for name in archive.namelist()):
+            what = f"{path} is a compiled archive (TorchScript), which holds code"
+            raise FovealError("weights.unsafe", what, fix=STATE)
     return _unpickled(path)
 
 
@@ -83,12 +81,13 @@ def _unpickled(path: Path) -> Any:
         except (OSError, MemoryError):
             raise
         except Exception as error:
-            name = _class_in_the_way(str(error))
+            known = _class_in_the_way(str(error))
+            name = known or _class_in_pickle(path)
             if name is None:
                 what = f"{path} is damaged, or is not a file of weights of PyTorch"
                 raise FovealError("weights.damaged", what, fix="download or copy it again") from error
             mapping = MAPPINGS.fullmatch(name)
-            if name in standing or not (mapping or PLAIN.fullmatch(name)):
+            if not known or name in standing or not (mapping or PLAIN.fullmatch(name)):
                 what = f"{path} holds an object of the class {name}, which could run code, so it is not opened"
                 exported = "use the file that lightly-train exports beside it, exported_models/exported_last.pt"
                 fix = exported if name.startswith("lightly_train") else STATE
@@ -99,6 +98,17 @@ def _unpickled(path: Path) -> Any:
 
 def _class_in_the_way(words: str) -> str | None:
     found = re.search(r"(?:Unsupported global: |unsupported )GLOBAL ([\w.<>]+)", words)
-    if not found:
-        return None
-    return found[1] if "." in found[1] else f"builtins.{found[1]}"
+    return found and (found[1] if "." in found[1] else f"builtins.{found[1]}")
+
+
+def _class_in_pickle(path: Path) -> str | None:
+    """The first class in a whole pickle that torch has not written; nothing of it is run."""
+    names, words = list[str](), list[str]()
+    with path.open("rb") as stream, suppress(ValueError):
+        for code, argument, _ in pickletools.genops(stream):
+            if "GLOBAL" in code.name:
+                names.append(".".join(argument.split() if argument else words[-2:]))
+            elif isinstance(argument, str):
+                words.append(argument)
+        return names[0] if names else None
+    return None

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 
@@ -24,24 +25,18 @@ VITS = (
     "vit_{}_patch16_clip_224", "vit_{}_patch32_clip_224", "vit_{}_patch14_clip_224",
 )  # fmt: skip
 WIDTHS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
-# Channels of an EfficientNet's stem -> networks to try.
-EFFICIENTNETS = {
-    24: "efficientnetv2_s tf_efficientnetv2_s efficientnetv2_m tf_efficientnetv2_m",
-    32: "efficientnet_b0 tf_efficientnet_b0 efficientnet_b1 tf_efficientnet_b1 efficientnet_b2 tf_efficientnet_b2 "
-    "tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2 tf_efficientnetv2_b0 efficientnetv2_l "
-    "tf_efficientnetv2_l",
-    40: "efficientnet_b3 tf_efficientnet_b3",
-    48: "efficientnet_b4 tf_efficientnet_b4 efficientnet_b5 tf_efficientnet_b5",
-    56: "efficientnet_b6 tf_efficientnet_b6", 64: "efficientnet_b7 tf_efficientnet_b7",
-}  # fmt: skip
-STEMS = ("conv_stem.weight", "_conv_stem.weight", "features.0.0.weight", "stem.conv.weight")
+# Channels of an EfficientNet's stem -> ends of the names of networks to try.
+ENDS = {24: "v2_s v2_m", 32: "_b0 _b1 _b2 _lite0 _lite1 _lite2 v2_b0 v2_l", 40: "_b3", 48: "_b4 _b5", 56: "_b6",
+        64: "_b7"}  # fmt: skip
+STEM = re.compile(r"(patch_embed\.proj|conv1(\.0)?|_?conv_stem|stem\.(0|conv)|\w+\.0\.0)\.weight")
 # A key of the file -> networks to try.
 FAMILIES = {
     r"^(layer1|4)\.0\.conv1": "resnet10t resnet18 resnet34 resnet26 resnet50 resnet101 resnet152 wide_resnet50_2 "
     "wide_resnet101_2 resnext50_32x4d resnext101_32x8d resnet50d seresnet50",
     r"^features\.denseblock1": "densenet121 densenet169 densenet201",
-    r"^stages\.0\.blocks\.0\.conv_dw": "convnext_tiny convnext_small convnext_base convnext_large convnextv2_tiny "
-    "convnextv2_base",
+    r"^stages\.0\.(blocks\.)?0\.(conv_dw|dwconv)": " ".join(
+        f"convnext{version}_{size}" for version in ("", "v2")
+        for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge", "huge")),
     r"relative_position_bias_table": "swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 "
     "swin_base_patch4_window7_224 swinv2_tiny_window8_256",
 }  # fmt: skip
@@ -56,7 +51,7 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     if layout.encoders and not re.fullmatch(layout.encoders, name.split(".", maxsplit=1)[0]):
         what = f"--encoder {name} is another network than the one of {layout.name}, whatever its shapes"
         raise FovealError("weights.mismatch", what, expected=f"an --encoder like {layout.encoders}")
-    classifier = [key for key in found.state if CLASSIFIER.match(key) and key not in own]
+    classifier = [key for key in found.state if layout.ordered and CLASSIFIER.match(key) and key not in own]
     state = {key: value for key, value in found.state.items() if key not in classifier}
     state = layout.convert(state, list(own))
     card = timm_card(name)
@@ -65,10 +60,12 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     heads = re.compile(rf"({HEADS}|{listed})(\..*)?")
     heads_here = [key for key in state if key not in own and key != "mask_token" and heads.fullmatch(key)]
     state = {key: value for key, value in state.items() if key not in heads_here}
-    before = {key: tuple(value.shape) for key, value in state.items()}
+    before = state
     if not fits(own, state):
         _refuse_lost_biases(state, own)
         state = _by_timm(state, encoder)
+    kept = {value.data_ptr() for value in state.values()}
+    lost = [key for key, value in before.items() if key not in state and value.data_ptr() not in kept]
     heads_here += [key for key in state if key not in own and heads.fullmatch(key)]
     state = {key: value for key, value in state.items() if key in own or key not in heads_here}
     for key, value in own.items():
@@ -77,12 +74,13 @@ def adapted(found: Found, encoder: nn.Module, name: str) -> tuple[State, dict[st
     if layout.tensorflow:
         _to_epsilon(state, encoder, 1e-3 if re.search(layout.tensorflow, name) else 1e-5)
     resized = []
-    for key, shape in before.items():
+    for key, shape in ((key, tuple(value.shape)) for key, value in before.items()):
         now = tuple(state[key].shape) if key in state else shape
         same_grid = key == "pos_embed" and _grid(shape[1]) == _grid(now[1])
         if now != shape and not same_grid and tuple(own[key].shape if key in own else now) == now:
             resized.append(f"{key} {shape} -> {now}")
-    return state, found.dropped | counted([*classifier, *heads_here]), resized
+    dropped = found.dropped | counted([*classifier, *heads_here]) | Counter(re.sub(r"\d+", "*", key) for key in lost)
+    return state, dropped, resized
 
 
 def fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
@@ -117,10 +115,8 @@ def _by_timm(state: State, encoder: nn.Module) -> State:
 
 def _refuse_lost_biases(state: State, own: Mapping[str, Tensor]) -> None:
     """DINOv3 in timm has networks with and without biases; without them, those in the file must be zero."""
-    if "storage_tokens" not in state or any(key.endswith(".q_bias") for key in own):
-        return
     lost = [key for key in state if key.endswith("attn.qkv.bias") and bool(state[key].any())]
-    if lost:
+    if "storage_tokens" in state and lost and not any(key.endswith(".q_bias") for key in own):
         what = f"the file has attention biases that are not zero, such as {lost[0]}; this --encoder has none"
         raise FovealError("weights.mismatch", what, fix="use the --encoder whose name ends in _qkvb")
 
@@ -133,11 +129,11 @@ def _to_epsilon(state: State, encoder: nn.Module, epsilon: float) -> None:
             state[key] = state[key] + (epsilon - module.eps)
 
 
-def fitting_encoders(found: Found) -> tuple[list[str], int, dict[str, int]]:
-    """Which of the usual encoders the weights fit: names, image size, and what the first of them leaves out."""
+def fitting_encoders(found: Found) -> tuple[list[str], int, int, dict[str, int]]:
+    """Which of the usual encoders the weights fit: names, image size, channels, and what the first leaves out."""
     first = found.layout.convert(found.state, [])
     side, size = _sides_of(first)
-    stem = next((first[key] for key in ("patch_embed.proj.weight", "conv1.weight") if key in first), None)
+    stem = next((value for key, value in first.items() if STEM.fullmatch(key)), None)
     channels = 3 if stem is None else stem.shape[1]
     names, left_out = list[str](), found.dropped
     for name in _candidates(first, side):
@@ -149,7 +145,7 @@ def fitting_encoders(found: Found) -> tuple[list[str], int, dict[str, int]]:
         if not resized and fits(blueprint.state_dict(), state):
             left_out = left_out if names else dropped
             names.append(name)
-    return names, size, left_out
+    return names, size, channels, left_out
 
 
 def _sides_of(state: State) -> tuple[int, int]:
@@ -174,9 +170,10 @@ def _candidates(state: State, side: int) -> list[str]:
         names = [name.format(width) for name in VITS]
         names += [f"vit_{width}_plus_patch16_dinov3", "vit_huge_patch14_224"]
         return [name for name in names if f"patch{side}" in name]
-    for key in STEMS:
-        if key in state:
-            return EFFICIENTNETS.get(state[key].shape[0], "").split()
+    for key, value in state.items():
+        if re.fullmatch(r"(_?conv_stem|features\.0\.0|stem\.conv)\.weight", key):
+            both = [f"{kind}efficientnet{end}" for end in ENDS.get(value.shape[0], "").split() for kind in ("", "tf_")]
+            return [name for name in both if not re.match("efficientnet(_lite|v2_b)", name)]  # only TensorFlow's
     return [name for sign, names in FAMILIES.items() if re.search(sign, keys, re.MULTILINE) for name in names.split()]
 
 

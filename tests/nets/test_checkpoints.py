@@ -72,6 +72,23 @@ def test_a_file_that_calls_something_calls_nothing(tmp_path, refuses, function, 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize(
+    ("contents", "name"),
+    [
+        (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+        ({"a": np.zeros(3)}, "multiarray._reconstruct"),
+        (WEIGHTS, "torch."),
+        ({"x": Call(eval, "1 / 0")}, "eval"),
+    ],
+)
+def test_a_plain_pickle_is_refused_with_its_class(tmp_path, refuses, contents, name, protocol):
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(contents, protocol))
+    with refuses("weights.unsafe", tmp_path / "file.pkl", name):
+        read_contents(tmp_path / "file.pkl")
+
+
 def test_modules_and_archives_are_refused(tmp_path, refuses):
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "module.pth")
     with refuses("weights.unsafe", "torch.nn.modules.linear.Linear", "state_dict"):

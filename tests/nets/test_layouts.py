@@ -205,9 +205,30 @@ def efficientnetv2(state):
     return new | zeros("head.classifier.weight", "head.classifier.bias")
 
 
-def lightly(state):
+def sequential(state):
     numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
-    return {f"backbone.{numbers[key.split('.')[0]]}{key[key.index('.') :]}": value for key, value in state.items()}
+    return {f"{numbers[key.split('.')[0]]}{key[key.index('.') :]}": value for key, value in state.items()}
+
+
+def lightly(state):
+    return prefixed(sequential(state), "backbone.")
+
+
+def hugging_face_deit(state):
+    return renamed(hugging_face_vit(state), (r"^dist_token$", "embeddings.distillation_token"))
+
+
+def convnext(state):
+    """As the authors of ConvNeXt name its layers; DINOv3 does the same."""
+    return renamed(
+        state,
+        (r"^stem\.", "downsample_layers.0."),
+        (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+        (r"^stages\.(\d)\.blocks\.(\d+)\.", r"stages.\1.\2."),
+        (r"conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+        (r"^head\.norm\.", "norm."),
+    )
 
 
 def chunked(state):
@@ -298,6 +319,44 @@ CASES = {
         "lightly",
         IMAGENET,
         lambda s: {"state_dict": lightly(s) | zeros("projection_head.layers.0.weight")},
+    ),
+    "a Sequential of a ResNet": (R, "lightly", IMAGENET, sequential),
+    "a Sequential in an encoder": (
+        R,
+        "lightly",
+        IMAGENET,
+        lambda s: {"model_state_dict": prefixed(sequential(s), "encoder.") | zeros("classifier.0.weight")},
+    ),
+    "lightly, DINO": (
+        R,
+        "lightly",
+        IMAGENET,
+        lambda s: {
+            "state_dict": like(sequential(s), "student_backbone.")
+            | prefixed(sequential(s), "teacher_backbone.")
+            | zeros("student_head.layers.0.weight", "teacher_head.layers.0.weight", "criterion.center")
+        },
+    ),
+    "lightly, MAE": (
+        T,
+        "wrapped",
+        HALF,
+        lambda s: {"state_dict": prefixed(s, "backbone.vit.") | zeros("backbone.mask_token", "decoder.mask_token")},
+    ),
+    "tutorial of PyTorch": (R, "timm", IMAGENET, lambda s: {"epoch": 3, "model_state_dict": s | FC, "loss": 0.5}),
+    "an average beside the network": (
+        R,
+        "timm",
+        IMAGENET,
+        lambda s: {"model_state_dict": like(s, ""), "ema_state_dict": s | FC, "optimizer_state_dict": {"state": {}}},
+    ),
+    "net": (R, "timm", IMAGENET, lambda s: {"net": s | FC, "acc": 91.2, "epoch": 3}),
+    "a name of one's own": (R, "timm", IMAGENET, lambda s: {"my_weights": s | FC, "optimizer": {"state": {0: FC}}}),
+    "DINO, student alone": (
+        T,
+        "DINO",
+        IMAGENET,
+        lambda s: {"student": prefixed(prefixed(s, "backbone.") | zeros("head.mlp.0.weight"), "module."), "epoch": 1},
     ),
     "lightly-train, export": (T, "lightly", IMAGENET, lambda s: s),
     "stable-pretraining": (
@@ -403,6 +462,49 @@ CASES = {
         HALF,
         lambda s: prefixed(hugging_face_vit(s), "vit.") | zeros("classifier.weight"),
     ),
+    "Hugging Face ViTMAE": (
+        T,
+        "Hugging Face ViTMAE",
+        IMAGENET,
+        lambda s: prefixed(hugging_face_vit(s), "vit.") | zeros("decoder.mask_token", "decoder.decoder_embed.weight"),
+    ),
+    "Hugging Face DeiT": (
+        "deit_tiny_distilled_patch16_224",
+        "Hugging Face DeiT",
+        IMAGENET,
+        lambda s: prefixed(hugging_face_deit(s), "deit.") | zeros("cls_classifier.weight"),
+    ),
+    "Hugging Face DINOv2, registers and head": (
+        G,
+        "Hugging Face DINOv2",
+        IMAGENET,
+        lambda s: prefixed(hugging_face_dinov2(registers(s)), "dinov2_with_registers.") | zeros("classifier.weight"),
+    ),
+    "Hugging Face DINOv3, head": (
+        S,
+        "Hugging Face DINOv3",
+        IMAGENET,
+        lambda s: prefixed(hugging_face_dinov3(s), "dinov3_vit.") | zeros("classifier.weight"),
+    ),
+    "Hugging Face ViT in a module": (
+        T,
+        "Hugging Face ViT",
+        HALF,
+        lambda s: {"state_dict": prefixed(prefixed(hugging_face_vit(s), "vit.") | zeros("classifier.bias"), "model.")},
+    ),
+    "torchvision ViT in a module": (
+        T,
+        "torchvision ViT",
+        IMAGENET,
+        lambda s: {"state_dict": prefixed(torchvision_vit(s) | zeros("heads.head.weight"), "model.")},
+    ),
+    "efficientnet_pytorch in a module": (
+        "tf_efficientnet_b0",
+        "efficientnet_pytorch",
+        IMAGENET,
+        lambda s: {"state_dict": prefixed(efficientnet_pytorch(s) | zeros("_fc.weight"), "model.") | zeros("loss.x")},
+    ),
+    "ConvNeXt of its authors": ("convnext_atto", "ConvNeXt", IMAGENET, lambda s: {"model": convnext(s) | HEAD}),
     "Hugging Face DINOv2": (D, "Hugging Face DINOv2", IMAGENET, hugging_face_dinov2),
     "Hugging Face DINOv2, registers": (G, "Hugging Face DINOv2", IMAGENET, lambda s: hugging_face_dinov2(registers(s))),
     "Hugging Face DINOv3": (S, "Hugging Face DINOv3", IMAGENET, hugging_face_dinov3),
@@ -442,6 +544,7 @@ TORCHVISION = {
     "resnet18": (torchvision.models.resnet18, "fc"),
     "efficientnet_b0": (torchvision.models.efficientnet_b0, "classifier"),
     "efficientnetv2_s": (torchvision.models.efficientnet_v2_s, "classifier"),
+    "convnext_tiny": (torchvision.models.convnext_tiny, "classifier.2"),
     "vit_tiny_patch16_224": (
         lambda: torchvision.models.VisionTransformer(
             image_size=32, patch_size=16, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768
@@ -456,12 +559,30 @@ def test_features_are_those_of_torchvision(name, tmp_path):
     build, head = TORCHVISION[name]
     source, size = scrambled(build()), size_of(name)
     torch.save(source.state_dict(), tmp_path / "file.pth")
-    setattr(source, head, torch.nn.Identity())
+    source.set_submodule(head, torch.nn.Identity())
     encoder = create_encoder(name, 3, size)
-    assert load_encoder_weights(encoder, name, str(tmp_path / "file.pth")).record["dropped"] == {head: 2}
+    record = load_encoder_weights(encoder, name, str(tmp_path / "file.pth")).record
+    assert record["dropped"] == {head.partition(".")[0]: 2} and "torchvision" in record["layout"]
     images = torch.randn(2, 3, size, size)
     with torch.inference_mode():
         assert same(encoder.eval()(images), source(images))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "swin_t", "regnet_y_400mf"])
+def test_networks_of_torchvision_that_are_not_read(name, tmp_path, refuses):
+    state = getattr(torchvision.models, name)().state_dict()
+    torch.save({"state_dict": prefixed(zeros(*state), "model.")}, tmp_path / "file.pth")
+    with refuses("weights.unsupported", tmp_path / "file.pth", "--encoder"):
+        weights(WeightsConfig(file=tmp_path / "file.pth"))
+
+
+@pytest.mark.parametrize(
+    "contents", [{"epoch": 3, "args": NAMESPACE}, {"a": {"x.weight": 1}}, {0: torch.zeros(2)}, [1]]
+)
+def test_a_file_without_weights_shows_its_first_keys(contents, tmp_path, refuses):
+    torch.save(contents, tmp_path / "file.pth")
+    with refuses("weights.mismatch", tmp_path / "file.pth", *(contents if isinstance(contents, dict) else ())):
+        weights(WeightsConfig(file=tmp_path / "file.pth"))
 
 
 def test_endings_do_not_matter(tmp_path):
@@ -522,6 +643,47 @@ def test_a_mismatch_names_the_keys_and_the_encoder_that_fits(tmp_path, refuses):
     torch.save(strange, tmp_path / "more.pth")
     with refuses("weights.mismatch", "attention.weight"):
         load_encoder_weights(create_encoder("resnet18", 3, 64), "resnet18", str(tmp_path / "more.pth"))
+
+
+@pytest.mark.slow  # creates many networks
+def test_weights_for_other_channels_are_not_a_matter_of_size(tmp_path, refuses):
+    for name in ("resnet18", "tf_efficientnet_lite0"):
+        torch.save(create_encoder(name, 1, 64).state_dict(), tmp_path / "file.pth")
+        with refuses("weights.mismatch", "1 channels") as refused:
+            load_encoder_weights(create_encoder(name, 3, 64), name, str(tmp_path / "file.pth"))
+        assert "--image-size" not in refused.value.fix
+        known = weights(WeightsConfig(file=tmp_path / "file.pth"))
+        assert name in known["encoders"] and len(known["mean"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("case", "dropped"),
+    [
+        ("DINOv2", {"mask_token": 1}),
+        ("DINOv3", {"blocks.*.attn.qkv.bias": 12, "blocks.*.attn.qkv.bias_mask": 12, "mask_token": 1, "rope_embed": 1}),
+    ],
+)
+def test_all_that_is_left_out_is_listed(case, dropped, tmp_path):
+    name, _, _, contents = CASES[case]
+    torch.save(contents(create_encoder(name, 3, size_of(name)).state_dict()), tmp_path / "file.pth")
+    assert weights(WeightsConfig(file=tmp_path / "file.pth"))["dropped"] == dropped
+
+
+def test_the_normalisation_of_hugging_face_is_read_or_called_an_assumption(tmp_path, capsys):
+    torch.save(hugging_face_vit(blueprint(T, 32)), tmp_path / "model.pth")
+    assert normalisation_for(str(tmp_path / "model.pth"), T, 3) == HALF
+    assert "preprocessor_config.json" in capsys.readouterr().out
+    stated = {"image_mean": list(IMAGENET[0]), "image_std": list(IMAGENET[1])}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+    assert normalisation_for(str(tmp_path / "model.pth"), T, 3) == IMAGENET
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.slow  # creates many networks
+@pytest.mark.parametrize("saved", [lambda s: s, convnext, lambda s: convnext(s) | zeros("norms.3.weight")])
+def test_a_convnext_is_known(saved, tmp_path):
+    torch.save(saved(blueprint("convnext_atto", 64)), tmp_path / "file.pth")
+    assert weights(WeightsConfig(file=tmp_path / "file.pth"))["encoders"] == ["convnext_atto"]
 
 
 IDENTIFIED = ("MoCo v2", "DINOv2 with registers", "DINO, full", "efficientnet_pytorch", "Hugging Face DINOv3", "FLAIR")
