@@ -150,7 +150,7 @@ def counted(keys: Iterable[str]) -> dict[str, int]:
 
 
 def _joined_qkv(state: State) -> State:
-    """Separate query, key and value become one; a bias that a part lacks is zero."""
+    """Separate query, key and value (of the library transformers) become one; a bias that a part lacks is zero."""
     joined = {}
     for key, value in state.items():
         names = next((names for names in QKV if any(f".{name}." in key for name in names)), None)
@@ -168,7 +168,6 @@ def _joined_qkv(state: State) -> State:
 UNCHUNKED = ((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),)
 # The numbered children of torchvision's ResNet.
 LIGHTLY = ((r"^0\.", "conv1."), (r"^1\.", "bn1."), *((rf"^{n + 3}\.", f"layer{n}.") for n in range(1, 5)))
-# Separate queries, keys and values of the library transformers, which become attn.qkv.
 QKV = [[f"attention.attention.{name}" for name in ("query", "key", "value")], [f"attention.{n}_proj" for n in "qkv"]]
 # ViT and DINOv2 of the library transformers; with registers, the names that timm converts.
 HUGGING_FACE = (

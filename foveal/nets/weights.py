@@ -145,7 +145,8 @@ def normalisation_for(init: str, name: str, channels: int) -> Normalisation:
     if channels != 3 or "." in name:
         return usual
     layout, beside = find(read_contents(file), str(file)).layout, file.with_name("preprocessor_config.json")
-    stated = read_json(beside) if layout.name.startswith("Hugging Face") and beside.is_file() else {}
+    theirs = layout.assumed or layout.name.startswith("Hugging Face")
+    stated = read_json(beside) if theirs and beside.is_file() else {}
     if "image_mean" in stated and "image_std" in stated:
         return tuple(stated["image_mean"]), tuple(stated["image_std"])
     if layout.assumed:

@@ -669,13 +669,14 @@ def test_all_that_is_left_out_is_listed(case, dropped, tmp_path):
     assert weights(WeightsConfig(file=tmp_path / "file.pth"))["dropped"] == dropped
 
 
-def test_the_normalisation_of_hugging_face_is_read_or_called_an_assumption(tmp_path, capsys):
-    torch.save(hugging_face_vit(blueprint(T, 32)), tmp_path / "model.pth")
-    assert normalisation_for(str(tmp_path / "model.pth"), T, 3) == HALF
+@pytest.mark.parametrize(("saved", "usual", "other"), [(hugging_face_vit, HALF, IMAGENET), (dict, IMAGENET, HALF)])
+def test_the_normalisation_is_read_beside_the_file_or_called_an_assumption(saved, usual, other, tmp_path, capsys):
+    torch.save(saved(blueprint(T, 32)), tmp_path / "model.pth")
+    assert normalisation_for(str(tmp_path / "model.pth"), T, 3) == usual
     assert "preprocessor_config.json" in capsys.readouterr().out
-    stated = {"image_mean": list(IMAGENET[0]), "image_std": list(IMAGENET[1])}
+    stated = {"image_mean": list(other[0]), "image_std": list(other[1])}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
-    assert normalisation_for(str(tmp_path / "model.pth"), T, 3) == IMAGENET
+    assert normalisation_for(str(tmp_path / "model.pth"), T, 3) == other
     assert not capsys.readouterr().out
 
 
