@@ -36,6 +36,7 @@ def sides(prepared):
     return [(prepared.part("train"), prepared.part("test"))]
 
 
+@pytest.mark.slow
 def test_training_without_a_source_differs_in_that_source_alone(three):
     known = three.part("train")
     cell = Cell(init="random", how="probe", labels="50%", share=0.5, repetition=1)

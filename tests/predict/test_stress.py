@@ -66,6 +66,7 @@ def judged(grader_run, tmp_path, monkeypatch):
     return shutil.copytree(grader_run, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_is_stressed_and_evaluated_and_the_report_shows_it(judged, phantom_set):
     found = json.loads(foveal.evaluate(judged, stress=True).read_text())
     table, levels = pd.read_csv(judged / FILE, keep_default_na=False), list(levels_of(32, 3))

@@ -213,6 +213,7 @@ def test_a_run_that_died_within_an_epoch_goes_on_from_there(finished, phantom_se
     assert read_metrics(resumed)[-1]["loss"] == read_metrics(finished)[-1]["loss"]
 
 
+@pytest.mark.slow
 def test_slow_steps_are_looked_at_more_often_and_a_resumed_run_has_the_same_rows(phantom_set, tmp_path, monkeypatch):
     assert [training.steps_between_looks(seconds) for seconds in (0.1, 2.4, 2.5, 12.0, 13.0, 1e4)] == [
         50,
@@ -407,6 +408,7 @@ def test_patients_whom_copies_tie_together_are_one_in_every_set(phantom_set, ref
     assert len(set(found)) == 5  # three patients and two images of nobody
 
 
+@pytest.mark.slow
 def test_images_of_a_patient_can_be_masked_or_made_positive(finished, phantom_set, tmp_path):
     first = {"ignore": read_metrics(finished)[0]["loss"]}
     for same_group in ("mask", "positive"):

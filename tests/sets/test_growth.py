@@ -259,6 +259,7 @@ def test_renamed_pictures_keep_their_side_and_their_corrections(clinic):
     assert open_prepared(out).records.set_index("id")["label"][judged.replace("i", "again")] == rows[judged][0]
 
 
+@pytest.mark.slow
 def test_photographs_saved_again_keep_their_side(write_phantoms, tmp_path):
     write_phantoms(tmp_path / "photos", 10, size=96)
     out = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", size=64, fundus="yes")

@@ -112,6 +112,7 @@ def test_a_new_set(sources, tmp_path, late, step):
     assert total == 10  # started.json, two files of a shard, five tables, the card, and the move
 
 
+@pytest.mark.slow
 @late_too
 def test_a_set_that_grows(sources, tmp_path, late, step):
     """A picture is new, one is gone, and one of the test part becomes a copy of one of the training part."""

@@ -37,6 +37,7 @@ def write(path, picture, options=()):
     assert cv2.imwrite(str(path), picture, list(options))
 
 
+@pytest.mark.slow
 def test_copies_across_sets_are_found(two_sets):
     pairs = compare_sets(*two_sets)
     assert set(zip(pairs["id"], pairs["other"], pairs["kind"], strict=True)) == {
@@ -133,6 +134,7 @@ def eyes(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_patients_keep_their_names_when_sets_are_joined(refuses, eyes, tmp_path):
     left, right, clinic = (open_prepared(eyes[name]) for name in ("left", "right", "clinic"))
     joined = open_prepared(foveal.prepare(eyes["left"], eyes["clinic"], out=tmp_path / "both"))

@@ -107,6 +107,7 @@ def test_any_folder(tmp_path, files, options):
         assert len(table) == len(shown) and table["id"].is_unique
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(names=st.lists(NAMES, min_size=1, max_size=6))
 def test_any_archive(tmp_path, names):

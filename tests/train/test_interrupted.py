@@ -76,6 +76,7 @@ def _no_wait_for_the_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda stream: None)  # against power cuts only, which are not simulated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.45, 0.9])
 def test_a_run_interrupted_here_and_there_ends_like_another(tiny_set, undisturbed, tmp_path, share):
     run, calls = undisturbed
