@@ -527,7 +527,12 @@ def same(first, second):
     return (first - second).abs().max() <= 1e-5 * max(1, second.abs().max())
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("DINO", "MoCo v3", "lightly", "timm", "efficientnet_pytorch", "Hugging Face ViT", "MAE")  # one of each way
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_features_are_those_of_the_network_that_was_saved(case, tmp_path):
     name, layout, normalisation, contents = CASES[case]
     source, encoder = scrambled(create_encoder(name, 3, size_of(name))), create_encoder(name, 3, size_of(name))
