@@ -559,6 +559,7 @@ TORCHVISION = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_features_are_those_of_torchvision(name, tmp_path):
     build, head = TORCHVISION[name]
@@ -661,6 +662,7 @@ def test_weights_for_other_channels_are_not_a_matter_of_size(tmp_path, refuses):
         assert name in known["encoders"] and len(known["mean"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "dropped"),
     [
@@ -695,6 +697,7 @@ def test_a_convnext_is_known(saved, tmp_path):
 IDENTIFIED = ("MoCo v2", "DINOv2 with registers", "DINO, full", "efficientnet_pytorch", "Hugging Face DINOv3", "FLAIR")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", IDENTIFIED)
 def test_the_verb_tells_what_a_file_is(case, tmp_path):
     name, layout, normalisation, contents = CASES[case]
@@ -707,6 +710,7 @@ def test_the_verb_tells_what_a_file_is(case, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_retfound_green_is_known_by_its_size(tmp_path):
     name = "vit_small_patch14_reg4_dinov2"
     torch.save(blueprint(name, 392), tmp_path / "retfoundgreen_statedict.pth")

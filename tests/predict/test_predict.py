@@ -40,6 +40,7 @@ def photo_run(tmp_path_factory):
     return root, data, run
 
 
+@pytest.mark.slow
 def test_files_are_treated_exactly_as_in_preparation(photo_run, tmp_path):
     root, data, run = photo_run
     from_files = pd.read_csv(foveal.predict(run, root / "photos", out=tmp_path / "files.csv"))

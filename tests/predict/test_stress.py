@@ -80,6 +80,7 @@ def test_a_run_is_stressed_and_evaluated_and_the_report_shows_it(judged, phantom
     assert '<section id="stress">' in foveal.report(judged).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_stressed_is_refused_before_work(judged, phantom_set, tmp_path, refuses, monkeypatch):
     with refuses("option.conflict", "predictions.csv"):
         foveal.evaluate(judged / "predictions.csv", stress=True)

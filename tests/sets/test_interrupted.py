@@ -103,6 +103,7 @@ late_too = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @late_too
 def test_a_new_set(sources, tmp_path, late, step):
     def make(out):

@@ -127,6 +127,7 @@ def test_any_archive(tmp_path, names):
         assert len(listed) == len(shown) and {photograph.source() for photograph in listed} == {b"x"}
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(data=st.binary(max_size=60), suffix=st.sampled_from([".csv", ".tsv", ".xlsx"]))
 def test_any_bytes(tmp_path, data, suffix):
