@@ -186,7 +186,8 @@ def _names_in(table: Path) -> list[str]:
     if table.stat().st_size == 0:
         raise FovealError("table.empty", f"{table} lists no files", expected="a column file, one path per row")
     rows = read_rows(table)
-    usual = [column for column in usual_columns(rows, "image") if rows[column].any()] or usual_columns(rows, "image")
+    usual = usual_columns(rows, "image")
+    usual = [column for column in usual if rows[column].any()] or usual
     known = ([column for column in usual if column.lower() == name] for name in LIST_COLUMNS)
     columns = next(filter(None, known), usual)
     if len(columns) != 1:

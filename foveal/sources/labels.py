@@ -85,13 +85,13 @@ def check_grades(labels: Sequence[str], where: Path, scale: str) -> None:
     """FovealError where one or two other numbers are beside grades 0-4, as 5 is in DDR; where: a table or a folder."""
     whole = {label for label in labels if label.isdecimal()}
     bad = whole - set("01234")
-    is_range = whole == set(map(str, range(len(whole)))) and len(whole) > 6  # seven classes or more
-    if scale in ("auto", "icdr") and 0 < len(bad) <= 2 and len(whole - bad) >= 3 + ("5" not in bad) and not is_range:
-        rows = [f"{label!r} in row {row}" for row, label in enumerate(labels, 2) if label in bad]
-        rows = [f"{label!r}" for label in labels if label in bad] if where.is_dir() else rows
-        advice = "write ungradable, or empty the label, if that is meant; give --scale none if they are classes"
-        listed = ", ".join(list(dict.fromkeys(rows))[:5])
-        raise FovealError("label.value", f"{where}: {len(rows)} labels such as {listed}", fix=advice)
+    are_classes = len(whole) > 6 and whole == set(map(str, range(len(whole))))
+    if scale not in ("auto", "icdr") or not 0 < len(bad) <= 2 or len(whole - bad) < 3 or are_classes:
+        return
+    rows = [f"'{label}'" + f" in row {n}" * where.is_file() for n, label in enumerate(labels, 2) if label in bad]
+    advice = "write ungradable, or empty the label, if that is meant; give --scale none if they are classes"
+    listed = ", ".join(list(dict.fromkeys(rows))[:5])
+    raise FovealError("label.value", f"{where} has {counted(len(rows), 'label')} beside grades: {listed}", fix=advice)
 
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:

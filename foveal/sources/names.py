@@ -23,7 +23,7 @@ EYE_NAMES = {
 }  # fmt: skip
 _PLACES = "macula|fovea|dis[ck]|nasal|temporal|central|eye|fundus"
 _FIELD = rf"(?:[_\-. ]?(?:f|field|img|image)?\d{{1,3}}|[_\-. ](?:{_PLACES}))?"
-_EYE = r"(?:[_\-. ]+|(?<=\d))(?P<eye>left|right|OD|OS|(?<=[_\-. ])[LR]E?)"
+_EYE = r"(?:[_\-. ]+|(?<=\d))(?P<eye>left|right|OD|OS|(?<=[_\-. ])[LR]|(?<=\d[_\-. ])[LR]E)"
 _EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNORECASE)
 _EYE_FIRST = re.compile(r"(?P<eye>left|right|OD|OS)[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
 _EYE_ALONE = re.compile(rf"(?P<eye>left|right|OD|OS|[LR]){_FIELD}", re.IGNORECASE)
@@ -77,8 +77,8 @@ def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
 
     A number after the eye, as in left_1, is a patient unless such names repeat in several folders.
     """
-    stems = [name.rpartition("/")[2].lower() for name in ids if _EYE_FIRST.fullmatch(name.rpartition("/")[2])]
-    are_fields = len(stems) > 1.1 * len(set(stems))
+    stems = [stem for stem in (name.rpartition("/")[2].lower() for name in ids) if _EYE_FIRST.fullmatch(stem)]
+    are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
     found = [_patient_and_eye(name, are_fields) for name in ids]
     return [patient for patient, _ in found], [eye for _, eye in found]
 
@@ -95,17 +95,12 @@ def _patient_and_eye(name: str, are_fields: bool) -> tuple[str, str]:
     if alone and (patient or are_fields or not _EYE_FIRST.fullmatch(stem)):
         return patient, EYE_NAMES[alone["eye"].lower()]
     match = _EYE_LAST.fullmatch(stem)
-    if (
-        match
-        and (match["eye"].lower() in ("l", "r", "le", "re") or match["field"])
-        and not re.search(r"\d", match["patient"])
-    ):
+    if match and not re.search(r"\d", match["patient"]) and (match["field"] or len(match["eye"]) == 1):
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)
     if match:
-        return patient or _VISIT.sub("", match["patient"]).strip("_-. ") or match["patient"], EYE_NAMES[
-            match["eye"].lower()
-        ]
+        without_visit = _VISIT.sub("", match["patient"]).strip("_-. ")
+        return patient or without_visit or match["patient"], EYE_NAMES[match["eye"].lower()]
     side = folders[-1].lower() if folders else ""
     return patient, EYE_NAMES[side] if side in ("left", "right", "od", "os") else ""
 
@@ -123,9 +118,8 @@ def is_missing(cell: str) -> bool:
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None where it is no usual name, or could be two."""
     flat = "".join(sign for sign in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(sign))
-    words = re.findall(
-        r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", flat)
-    )
+    flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", flat)
+    words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)
     named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}
     strange = {word for word in words if not word.isdigit()} - _GRADE_OF.keys() - _DISEASE - _COUNTERS
     if strange or len(named) > 1 or re.match(r"\s*-\s*\d", name):

@@ -179,8 +179,8 @@ def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
         warn(f"{what}: prepare the set with a larger --val, or with group information")
     if readout.steps is None and not 1.01 * COLDEST < readout.temperature < HOTTEST / 1.01:
         warn("the temperature reached its limit: the probabilities of this grader are not informative")
-    always = [name for name, limit in zip(classes, readout.limits or (), strict=False) if limit == 0]
-    if always:
+    limits = readout.limits or [1.0] * len(classes)  # without prediction sets
+    if always := [name for name, limit in zip(classes, limits, strict=True) if limit == 0]:
         warn(f"there are too few validation images of {', '.join(always)}: every prediction set contains it")
 
 
