@@ -181,7 +181,7 @@ def _say_readout(readout: Readout, parts: int, classes: list[str]) -> None:
         warn("the temperature reached its limit: the probabilities of this grader are not informative")
     limits = readout.limits or [1.0] * len(classes)  # without prediction sets
     if always := [name for name, limit in zip(classes, limits, strict=True) if limit == 0]:
-        warn(f"there are too few validation images of {', '.join(always)}: every prediction set contains it")
+        warn(f"every prediction set contains {', '.join(always)}: there are too few validation images to leave it out")
 
 
 def write_errors(run: Path, epoch: int, parts: dict[str, Answers], classes: list[str]) -> None:
