@@ -16,12 +16,12 @@ from typing import IO
 import cv2
 import numpy as np
 from PIL import Image, ImageFile
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from foveal.errors import FovealError
 from foveal.fundus.header import MAXIMUM_PIXELS, START, check_pixels, is_dicom, orientation_of, read_header, undamaged
@@ -124,7 +124,7 @@ def _suits_opencv(data: bytes, header: ImageFile.ImageFile) -> bool:
     if isinstance(header, PngImageFile):  # OpenCV fills what is missing with grey, or prints a message
         with undamaged():
             PngImageFile(BytesIO(data)).verify()
-    return not isinstance(header, AvifImageFile | Jpeg2KImageFile | PpmImageFile)
+    return type(header) in (PngImageFile, BmpImageFile, GifImageFile, WebPImageFile)
 
 
 def _with_opencv(data: bytes) -> np.ndarray | None:

@@ -103,6 +103,7 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
     """Return the values of the first frame, `[h, w]` or `[h, w, 3]`, and their colour space (RGB for YBR)."""
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
     # A file without a preamble does not name its transfer syntax; the default of the standard applies.
     meta = dataset.file_meta
@@ -115,7 +116,8 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=int(dataset.get("NumberOfFrames", 1) or 1))
         if reader_of(frame):
             header = read_header(BytesIO(frame), frame, most_pixels)
-            if isinstance(header, JpegImageFile) and header.mode in ("L", "RGB") and header.bits == 8:
+            sequential = decoder.UID in (JPEGBaseline8Bit, JPEGExtended12Bit)  # others may be lossless
+            if isinstance(header, JpegImageFile) and header.mode in ("L", "RGB") and header.bits == 8 and sequential:
                 return _from_jpeg(frame, str(dataset.PhotometricInterpretation))
         if frame.startswith(b"\xff\x4f") and dataset.PhotometricInterpretation == "YBR_FULL":
             style = frame.find(b"\xff\x52")  # of coding: its seventh byte says that the file is RGB once decoded
@@ -127,23 +129,27 @@ def _first_frame(dataset: Any, most_pixels: int) -> tuple[np.ndarray, str]:
 
 def _from_jpeg(frame: bytes, meaning: str) -> tuple[np.ndarray, str]:
     """The values of a JPEG frame of 8 bits, and their colour space."""
-    # The JPEG says itself whether its colours are YCbCr, by its markers, the names of its channels, or because two of
-    # them are stored at half size. Where it does not, `meaning` decides, unless black proves it wrong.
-    parts = segments(frame)
+    parts, bare = segments(frame), bytearray(frame)
     start = next(start for kind, start, _ in parts if 0xC0 <= kind <= 0xC2)
     if frame[start + 5] == 1:
         grey = meaning if meaning.startswith("MONOCHROME") or meaning == "PALETTE COLOR" else "MONOCHROME2"
         return decode_jpeg(frame)[..., 0], grey
+    marks = {frame[start : start + 5]: frame[start:end] for kind, start, end in parts if kind in (0xE0, 0xEE)}
     names, sides = frame[start + 6 : start + 15 : 3], frame[start + 7 : start + 15 : 3]
-    if any(kind in (0xE0, 0xEE) for kind, _, _ in parts) or names == b"RGB" or len(set(sides)) > 1:
-        return decode_jpeg(frame), "RGB"
-    stored = decode_jpeg(frame[:2] + _ADOBE + b"\0" + frame[2:])
-    dark = stored[stored[..., 0] <= np.percentile(stored[..., 0], 2)]
-    neutral = bool((np.abs(np.median(dark[:, 1:], axis=0) - _NEUTRAL) < _NEAR).all())
-    black = bool((np.median(dark[:, 1:], axis=0) < _NEAR).all())
-    if neutral or (not black and meaning != "RGB"):
-        return decode_jpeg(frame[:2] + _ADOBE + b"\1" + frame[2:]), "RGB"
-    return stored, "RGB"
+    # Whether the colours are RGB and not YCbCr, by each thing that says so, the most reliable first. JFIF has to be
+    # YCbCr, and "RGB" in the DICOM element is often what the colours were before compression.
+    said = [mark[11:12] == b"\0" for name, mark in marks.items() if name == b"Adobe"]
+    said += [True] * (names == b"RGB") + [False] * (b"JFIF\0" in marks or len(set(sides)) > 1) + [meaning == "RGB"]
+    for kind, start, end in reversed(parts):  # libjpeg would believe them
+        if kind in (0xE0, 0xEE):
+            del bare[start - 4 : end]
+    as_ycbcr, stored = (frame[:2] + _ADOBE + transform + bare[2:] for transform in (b"\1", b"\0"))
+    if len(set(said)) > 1 or len(said) == 1:  # black tells: it has neutral colours, or none
+        values = decode_jpeg(stored)
+        dark = np.median(values[values[..., 0] <= np.percentile(values[..., 0], 2)][:, 1:], axis=0)
+        neutral, black = bool((np.abs(dark - _NEUTRAL) < _NEAR).all()), bool((dark < _NEAR).all())
+        said = [black] if neutral or black else said
+    return decode_jpeg(stored if said[0] else as_ycbcr), "RGB"
 
 
 def _to_rgb(dataset: Any, values: np.ndarray, meaning: str) -> np.ndarray:

@@ -9,12 +9,18 @@ from typing import IO
 
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PcxImagePlugin import PcxImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
+from PIL.PsdImagePlugin import PsdImageFile
+from PIL.QoiImagePlugin import QoiImageFile
+from PIL.SgiImagePlugin import SgiImageFile
+from PIL.SunImagePlugin import SunImageFile
+from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -25,23 +31,28 @@ from foveal.errors import FovealError
 MAXIMUM_PIXELS = 300_000_000
 
 # These classes are called directly and not through Image.open, whose limit of 89 megapixels can only be changed for
-# the whole process.
+# the whole process. Patterns of how their files begin; TGA and bare DIB have no signature, only a header.
 READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile, b"II*\x00": TiffImageFile,
-    b"MM\x00*": TiffImageFile, b"II+\x00": TiffImageFile, b"MM\x00+": TiffImageFile, b"BM": BmpImageFile,
-    b"RIFF": WebPImageFile, b"GIF8": GifImageFile, b"\x00\x00\x00\x0cjP  ": Jpeg2KImageFile,
-    b"\xff\x4f\xff\x51": Jpeg2KImageFile,  # its bare code stream
-    **{b"P%d" % number: PpmImageFile for number in range(1, 7)},
+    rb"\xff\xd8\xff": JpegImageFile, rb"\x89PNG\r\n\x1a\n": PngImageFile, rb"II[*+]\0|MM\0[*+]": TiffImageFile,
+    rb"BM": BmpImageFile, rb"RIFF": WebPImageFile, rb"GIF8": GifImageFile,
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": Jpeg2KImageFile, rb"P[1-6]": PpmImageFile,
+    rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]": PcxImageFile, rb"\x59\xa6\x6a\x95": SunImageFile,
+    rb"\x01\xda[\x00\x01][\x01\x02]\x00[\x01-\x03]": SgiImageFile,
+    rb"\x28\0\0\0.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0": DibImageFile,
+    rb".(\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x18\x20]).{4}(?!\0\0)..(?!\0\0)..[\x01\x08\x10\x18\x20]":
+        TgaImageFile,
+    rb"qoif": QoiImageFile, rb"8BPS\0\x01": PsdImageFile,
 }  # fmt: skip
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
 _TEXT = re.compile(rb"BM(?!.{4}\x00{4})|RIFF(?!.{4}WEBP)|P\d(?!\s+[\d#])", re.DOTALL)  # it may begin like a picture
-KNOWN = "JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, AVIF, GIF, PPM, DICOM"
+KNOWN = "JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, AVIF, GIF, PPM, TGA, PCX, SGI, Sun raster, QOI, PSD, DICOM"
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 # Files that end in these are pictures whatever they begin with; all others are recognised by how they begin.
 ENDINGS = (
     ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".jpe", ".jfif", ".jif",
-    ".mpo", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pnm", ".pbm", ".avif", ".heic", ".heif", *DICOM_ENDINGS,
+    ".mpo", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pnm", ".pbm", ".avif", ".heic", ".heif", ".dib", ".tga", ".pcx",
+    ".sgi", ".ras", ".qoi", ".psd", *DICOM_ENDINGS,
 )  # fmt: skip
 START = 132  # bytes at the beginning of a file that tell its kind
 # What decoders raise for files that break their format; the last one for a GIF whose frame is larger than its screen.
@@ -90,7 +101,7 @@ def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
     """Pillow's class for a file that starts like this; None for an unknown format."""
     if _brands(start).intersection((b"avif", b"avis")):
         return AvifImageFile
-    return next((reader for mark, reader in READERS.items() if start.startswith(mark)), None)
+    return next((reader for mark, reader in READERS.items() if re.match(mark, start, re.DOTALL)), None)
 
 
 def _brands(start: bytes) -> set[bytes]:

@@ -24,6 +24,7 @@ from foveal.fundus.jpeg import decode_jpeg
 Tags = Mapping[int, tuple[int, ...]]
 _MOST_PAGES = 64  # of which the largest is looked for
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
+_NUMBERS, _SIGNED = 339, 2
 _REDUCED, _INSIDE = 254, 330  # whether a page is a thumbnail, and pages inside it
 _PLACES = (273, 279, 324, 325)  # offsets and byte counts of strips and of tiles
 # What else a decoder has to know, and the defaults of what may be missing.
@@ -31,8 +32,11 @@ _LAYOUT = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 266, 274, _SAMPLE
 _USUAL = {_BITS: (1,), _SAMPLES: (1,), _PLANAR: (1,)}
 _JPEG, _PACKBITS, _DEFLATE, _TABLES = 7, 32773, (8, 32946), 347
 _YCBCR = 6
-# Pillow would refuse this kind while it reads the header, before `_planes` turns it into another one.
+# Pillow would refuse these kinds while it reads the header, before `decode_tiff` turns them into others or names them.
 OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
+for kind, modes in list(OPEN_INFO.items()):
+    if kind[2] == (1,):
+        OPEN_INFO.setdefault((*kind[:2], (2,), *kind[3:]), modes)
 
 # libtiff prints complaints without the name of the file. Errors reach Pillow all the same.
 _silence = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)()
@@ -45,7 +49,7 @@ with suppress(OSError, AttributeError):  # a Pillow that has libtiff inside does
 def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
     """Return `[h, w, 3]` RGB, upright, of the file's own depth: the first of its largest pages (others are thumbnails).
 
-    Raises FovealError: image.damaged, .too_large (more than `most_pixels`) or .unsupported.
+    Raises FovealError: image.damaged, .too_large (more than `most_pixels`) or .unsupported (also numbers below 0).
     """
     with undamaged(), TiffImageFile(BytesIO(data)) as image:
         _go_to_largest(image)
@@ -55,11 +59,20 @@ def decode_tiff(data: bytes, most_pixels: int) -> np.ndarray:
         found = {tag: _numbers(image.tag_v2[tag]) for tag in (*_LAYOUT, *_PLACES) if tag in image.tag_v2}
         tags = _USUAL | found
         _check_parts(data, tags, image.tag_v2.get(_TABLES, b""))
-        deep, samples = set(tags[_BITS]) == {16}, tags[_SAMPLES][0]
-        if deep and (tags[_PHOTOMETRIC] == (0,) or (samples > 1 and tags[_PLANAR] == (2,))):
-            return _planes(data, tags)
-        pixels = rgb_of(image)
-        return _deep_colours(data, tags) if deep and samples >= 3 else pixels
+        pixels = _pixels(image, data, tags)
+        signed = _SIGNED in _numbers(image.tag_v2.get(_NUMBERS, 1))
+        if signed and (tags[_PHOTOMETRIC] == (0,) or pixels.min() < 0 or pixels.max() >= 2 ** (tags[_BITS][0] - 1)):
+            what = "signed numbers of which some are below 0, or 0 is white; save it with unsigned ones"
+            raise FovealError("image.unsupported", what)
+        return pixels
+
+
+def _pixels(image: TiffImageFile, data: bytes, tags: Tags) -> np.ndarray:
+    deep, samples = set(tags[_BITS]) == {16}, tags[_SAMPLES][0]
+    if deep and (tags[_PHOTOMETRIC] == (0,) or (samples > 1 and tags[_PLANAR] == (2,))):
+        return _planes(data, tags)
+    pixels = rgb_of(image)
+    return _deep_colours(data, tags) if deep and samples >= 3 else pixels
 
 
 def _go_to_largest(image: TiffImageFile) -> None:

@@ -23,6 +23,7 @@ from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.files import write_bytes
 from foveal.fundus.decode import decode
+from foveal.fundus.header import KNOWN
 from foveal.fundus.overlay import heat_layer, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate, prepare_file
 from foveal.fundus.quality import FLAGS
@@ -41,7 +42,7 @@ SIMILAR = 4  # similar cases in an answer
 MOST_CASES = 4000  # to search: their features are computed when the server starts
 CASE_SIDE = 224  # px of a thumbnail
 NOT_READ = ("grade", "grade_name", "probabilities", "referable", "set", "coverage", "unlike", "width", "height")
-READABLE = "a JPEG, PNG, TIFF, BMP, WebP, AVIF, GIF, JPEG 2000, PPM or DICOM file that other programs can open"
+READABLE = f"a file that other programs can open, in one of these formats: {KNOWN}"
 Found = TypeVar("Found")
 
 

@@ -3,7 +3,6 @@
 import sys
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 
 from foveal.errors import FovealError
 from foveal.fundus.decode import decode
+from foveal.fundus.dicom import _ADOBE
 from foveal.fundus.jpeg import segments
 
 pydicom = pytest.importorskip("pydicom")
@@ -178,8 +178,11 @@ def test_without_preamble(tmp_path: Path, grey: np.ndarray, name: str, implicit:
     assert np.array_equal(decoded(tmp_path, buffer.getvalue(), name), as_rgb(grey))
 
 
-def jpeg(pixels: np.ndarray, *, rgb: bool, marked: bool, names: bytes = b"\1\2\3", subsampling: int = 0) -> bytes:
-    """A JPEG of stored RGB or YCbCr, with or without the markers that tell which, whose channels have these names."""
+JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+
+
+def jpeg(pixels: np.ndarray, *, rgb: bool, mark: bytes, names: bytes = b"\1\2\3", subsampling: int = 0) -> bytes:
+    """A JPEG of stored RGB or YCbCr with this marker of its colours, or with none, whose channels have these names."""
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=95, keep_rgb=rgb, subsampling=subsampling)
     data = bytearray(buffer.getvalue())
@@ -188,33 +191,46 @@ def jpeg(pixels: np.ndarray, *, rgb: bool, marked: bool, names: bytes = b"\1\2\3
             step, first = (3, start + 6) if kind == 0xC0 else (2, start + 1)
             for channel in range(3):
                 data[first + step * channel] = names[channel]
-        elif kind in (0xE0, 0xEE) and not marked:
+        elif kind in (0xE0, 0xEE):
             del data[start - 4 : end]
-    return bytes(data)
+    return bytes(data[:2] + mark + data[2:])
 
 
 @pytest.mark.parametrize("meaning", ["RGB", "YBR_FULL", "YBR_FULL_422"])
-@pytest.mark.parametrize(
-    "kind",
-    [
-        {"rgb": False, "marked": True}, {"rgb": False, "marked": False}, {"rgb": True, "marked": True},
-        {"rgb": True, "marked": False}, {"rgb": True, "marked": False, "names": b"RGB"},
-        {"rgb": False, "marked": False, "subsampling": 1},
-    ],
-)  # fmt: skip
-def test_the_colours_of_a_jpeg_are_right_whatever_the_dicom_says(
-    tmp_path: Path, meaning: str, kind: dict[str, Any], capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("mark", [b"", JFIF, _ADOBE + b"\0", _ADOBE + b"\1", JFIF + _ADOBE + b"\0"])
+@pytest.mark.parametrize("names", [b"\1\2\3", b"RGB"])
+@pytest.mark.parametrize(("rgb", "subsampling"), [(False, 0), (False, 2), (True, 0)])
+def test_the_colours_of_a_jpeg_are_right_whatever_the_file_says(
+    tmp_path: Path, meaning: str, mark: bytes, names: bytes, rgb: bool, subsampling: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     from pydicom.encaps import encapsulate
     from pydicom.uid import JPEGBaseline8Bit
 
     photograph = np.full((64, 64, 3), 2, np.uint8)
     cv2.circle(photograph, (32, 32), 28, (180, 90, 40), -1)
     cv2.circle(photograph, (40, 30), 9, (230, 200, 120), -1)
-    data = encapsulate([jpeg(photograph, **kind)])
+    data = encapsulate([jpeg(photograph, rgb=rgb, mark=mark, names=names, subsampling=subsampling)])
     pixels = decoded(tmp_path, dicom(data, meaning, syntax=JPEGBaseline8Bit, Rows=64, Columns=64))
-    assert np.abs(pixels.astype(int) - photograph).mean() < 4
+    said = [mark[-1:] == b"\0"] * (b"Adobe" in mark) + [True] * (names == b"RGB") + [False] * (b"JFIF" in mark)
+    said += [False] * bool(subsampling) + [meaning == "RGB"]
+    unanimous_but_wrong = len(said) > 1 and set(said) == {not rgb}
+    assert unanimous_but_wrong or np.abs(pixels.astype(int) - photograph).mean() < 4
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("mark", "rgb"), [(JFIF, False), (_ADOBE + b"\0", True), (_ADOBE + b"\1", False), (JFIF + _ADOBE + b"\0", True)]
+)
+@pytest.mark.parametrize("meaning", ["RGB", "YBR_FULL_422"])
+def test_where_no_black_tells_the_markers_count(tmp_path: Path, meaning: str, mark: bytes, rgb: bool) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    bright = np.full((16, 16, 3), (230, 90, 60), np.uint8)
+    data = encapsulate([jpeg(bright, rgb=rgb, mark=mark)])
+    pixels = decoded(tmp_path, dicom(data, meaning, syntax=JPEGBaseline8Bit, Rows=16, Columns=16))
+    assert np.abs(pixels.astype(int) - bright).mean() < 4
 
 
 @pytest.mark.parametrize("meaning", ["RGB", "YBR_RCT", "YBR_FULL"])

@@ -28,12 +28,13 @@ def saved(pixels, format, **options):
     return buffer.getvalue()
 
 
-def tiff(strips, order, photometric, bits, samples, planar=1, compression=1, predictor=1):
+def tiff(strips, order, photometric, bits, samples, planar=1, compression=1, predictor=1, numbers=1):
     """A TIFF of one page of WIDTH x HEIGHT px, with these strips."""
     offsets = [8 + sum(map(len, strips[:number])) for number in range(len(strips))]
     tags = {
         256: [WIDTH], 257: [HEIGHT], 258: [bits] * samples, 259: [compression], 262: [photometric], 273: offsets,
         277: [samples], 278: [HEIGHT], 279: list(map(len, strips)), 284: [planar], 317: [predictor],
+        339: [numbers],
     }  # fmt: skip
     if samples == 4:
         tags[338] = [2]
@@ -83,6 +84,29 @@ def test_of_a_tiff_the_largest_page_and_then_the_first(picture, big):
         pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:], big_tiff=big)
         decoded = decode(buffer.getvalue(), 1000)
         assert (decoded.width, decoded.height) == (WIDTH, HEIGHT) and np.array_equal(decoded.pixels, picture)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("kind", ["black", "white", "chunky", "planar", "below 0", "colours below 0"])
+def test_signed_numbers_of_a_tiff(picture, kind, bits, order, refuses):
+    limit = 2 ** (bits - 1) - 1
+    deep = np.round(picture.astype(float) * limit / 255).astype(int)
+    deep[:5, :5] = limit
+    deep[5:9, 5:9] = 0
+    grey = kind in ("black", "white", "below 0")
+    planes = [deep[..., 0]] if grey else list(np.moveaxis(deep, 2, 0)) if kind == "planar" else [deep]
+    if kind.endswith("below 0"):
+        planes[0][9, 9] = -1
+    strips = [plane.astype(f"{order}i{bits // 8}").tobytes() for plane in planes]
+    photometric = 0 if kind == "white" else 1 if grey else 2
+    data = tiff(strips, order, photometric, bits, 1 if grey else 3, 2 if kind == "planar" else 1, numbers=2)
+    if kind == "white" or kind.endswith("below 0"):
+        with refuses("image.unsupported"):
+            decode(data, 1000)
+        return
+    expected = (np.repeat(deep[..., :1], 3, axis=2) if grey else deep) * 255 / (65535 if bits == 16 else 255)
+    assert np.abs(decode(data, 1000).pixels - expected).max() <= 0.5
 
 
 def damaged(data, share, count=30):
@@ -146,12 +170,32 @@ def test_a_damaged_png_is_refused_without_a_message(picture, refuses, capfd):
 @pytest.mark.parametrize(
     ("format", "options", "tolerance"),
     [("AVIF", {"quality": 95, "subsampling": "4:4:4"}, 3), ("JPEG2000", {"no_jp2": True}, 0), ("JPEG2000", {}, 0),
-     ("PPM", {}, 0), ("MPO", {"quality": 95, "subsampling": 0}, 3)],
+     ("PPM", {}, 0), ("MPO", {"quality": 95, "subsampling": 0}, 3), ("TGA", {}, 0), ("PCX", {}, 0), ("SGI", {}, 0),
+     ("TGA", {"compression": "tga_rle"}, 0), ("DIB", {}, 0), ("QOI", {}, 0), ("WEBP", {"lossless": True}, 0)],
 )  # fmt: skip
 def test_other_formats_and_their_beginning(picture, format, options, tolerance):
     data = saved(picture, format, **options)
     assert is_picture(data[:132])
     assert np.abs(decode(data, 1000).pixels.astype(int) - picture).mean() <= tolerance
+
+
+def test_photoshop_and_sun_raster(picture):
+    head = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, HEIGHT, WIDTH, 8, 3) + bytes(14)
+    sun = struct.pack(">8I", 0x59A66A95, WIDTH, HEIGHT, 24, picture.size, 1, 0, 0) + picture[..., ::-1].tobytes()
+    for data in (head + np.moveaxis(picture, 2, 0).tobytes(), sun):
+        assert is_picture(data[:132])
+        assert np.array_equal(decode(data, 1000).pixels, picture)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "P", "RGBA", "1"])
+def test_kinds_of_tga(picture, kind, refuses):
+    image = Image.fromarray(picture).quantize(64) if kind == "P" else Image.fromarray(picture).convert(kind)
+    buffer = BytesIO()
+    image.save(buffer, "TGA")
+    assert is_picture(buffer.getvalue()[:132])
+    assert np.array_equal(decode(buffer.getvalue(), 1000).pixels, np.asarray(image.convert("RGB")))
+    with refuses("image.damaged"):
+        decode(buffer.getvalue()[:400], 1000)
 
 
 def test_a_text_with_numbers_is_a_ppm(picture):
@@ -169,7 +213,8 @@ def test_heic_names_the_package(refuses):
 @pytest.mark.parametrize(
     "start",
     [b"BMI,age\n21,60", b"P1 was seen twice", b"RIFF....WAVE", b"", b"id,grade\n", b"PK\3\4", b"%PDF-1.7",
-     b"\0\0\0\x18ftypisom\0\0\0\0mp42isom"],
+     b"\0\0\0\x18ftypisom\0\0\0\0mp42isom", bytes(132), b"\0\0\x08\3\0\0\xea\x60\0\0\0\x1c\0\0\0\x1c",
+     b"\0\0\2\0\1\0\x20\x20\0\0\0\0\0\0\x30\1\0\0", b"\0\1\0\0\0\x0f\0\x80\0\3\0\x70DSIG\0\0\0\1"],
 )  # fmt: skip
 def test_what_does_not_begin_like_a_picture(start):
     assert not is_picture(start)
