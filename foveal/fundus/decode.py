@@ -16,12 +16,6 @@ from typing import IO
 import cv2
 import numpy as np
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from foveal.errors import FovealError
 from foveal.fundus.header import MAXIMUM_PIXELS, START, check_pixels, is_dicom, orientation_of, read_header, undamaged
@@ -59,13 +53,13 @@ def decode(source: Path | bytes, minimum: int, *, name: str = "", most_pixels: i
     suffix = Path(name).suffix if isinstance(source, bytes) else source.suffix
     with BytesIO(source) if isinstance(source, bytes) else _open(source) as file:
         data, header = _read(file, suffix.lower(), most_pixels)
-    if header is None or isinstance(header, TiffImageFile):
+    if header is None or header.format == "TIFF":
         from foveal.fundus.dicom import read_dicom  # pydicom takes long to import
 
         pixels = _upright((read_dicom if header is None else decode_tiff)(data, most_pixels), 1)
         return Decoded(pixels, pixels.shape[1], pixels.shape[0])
     orientation = orientation_of(header)
-    if isinstance(header, JpegImageFile):
+    if header.format == "JPEG":
         factor = next((factor for factor in (8, 4, 2) if -(-min(header.size) // factor) >= minimum), 1)
         stored = decode_jpeg(data, factor)
     elif (found := _with_opencv(data) if _suits_opencv(data, header) else None) is not None:
@@ -116,15 +110,15 @@ def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageF
     except OSError as error:
         raise FovealError("image.unavailable", f"cannot be read: {error.strerror or error}") from error
     # A broken copy can fill a file with zeros up to its length, and they would be decoded.
-    return data.rstrip(b"\x00") if isinstance(header, JpegImageFile) else data, header
+    return data.rstrip(b"\x00") if header.format == "JPEG" else data, header
 
 
 def _suits_opencv(data: bytes, header: ImageFile.ImageFile) -> bool:
     """Whether OpenCV decodes a file as Pillow does; FovealError for a PNG whose checksums are wrong."""
-    if isinstance(header, PngImageFile):  # OpenCV fills what is missing with grey, or prints a message
+    if header.format == "PNG":  # OpenCV fills what is missing with grey, or prints a message
         with undamaged():
-            PngImageFile(BytesIO(data)).verify()
-    return type(header) in (PngImageFile, BmpImageFile, GifImageFile, WebPImageFile)
+            type(header)(BytesIO(data)).verify()
+    return header.format in ("PNG", "BMP", "GIF", "WEBP")
 
 
 def _with_opencv(data: bytes) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """The header of a picture: its format, size and orientation, checked before memory is spent on its pixels."""
 
+import importlib
 import re
 import struct
 import zlib
@@ -8,21 +9,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from PIL import Image, ImageFile
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PcxImagePlugin import PcxImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.PsdImagePlugin import PsdImageFile
-from PIL.QoiImagePlugin import QoiImageFile
-from PIL.SgiImagePlugin import SgiImageFile
-from PIL.SunImagePlugin import SunImageFile
-from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from foveal.errors import FovealError
 
@@ -30,18 +17,15 @@ from foveal.errors import FovealError
 # something else, or was made to exhaust the memory.
 MAXIMUM_PIXELS = 300_000_000
 
-# These classes are called directly and not through Image.open, whose limit of 89 megapixels can only be changed for
-# the whole process. Patterns of how their files begin; TGA and bare DIB have no signature, only a header.
-READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    rb"\xff\xd8\xff": JpegImageFile, rb"\x89PNG\r\n\x1a\n": PngImageFile, rb"II[*+]\0|MM\0[*+]": TiffImageFile,
-    rb"BM": BmpImageFile, rb"RIFF": WebPImageFile, rb"GIF8": GifImageFile,
-    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": Jpeg2KImageFile, rb"P[1-6]": PpmImageFile,
-    rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]": PcxImageFile, rb"\x59\xa6\x6a\x95": SunImageFile,
-    rb"\x01\xda[\x00\x01][\x01\x02]\x00[\x01-\x03]": SgiImageFile,
-    rb"\x28\0\0\0.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0": DibImageFile,
-    rb".(\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x18\x20]).{4}(?!\0\0)..(?!\0\0)..[\x01\x08\x10\x18\x20]":
-        TgaImageFile,
-    rb"qoif": QoiImageFile, rb"8BPS\0\x01": PsdImageFile,
+# How files of a format begin, and its class in Pillow. It is called directly and not through Image.open, whose limit of
+# 89 megapixels can only be changed for the whole process. TGA and bare DIB have no signature, only a header.
+READERS = {
+    rb"\xff\xd8\xff": "Jpeg", rb"\x89PNG\r\n\x1a\n": "Png", rb"II[*+]\0|MM\0[*+]": "Tiff", rb"BM": "Bmp",
+    rb"RIFF": "WebP", rb"GIF8": "Gif", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "Jpeg2K", rb"P[1-6]": "Ppm",
+    rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]": "Pcx", rb"\x01\xda[\x00\x01][\x01\x02]\x00[\x01-\x03]": "Sgi",
+    rb"\x28\0\0\0.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0": "Dib", rb"\x59\xa6\x6a\x95": "Sun", rb"qoif": "Qoi",
+    rb".(\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x18\x20]).{4}(?!\0\0)..(?!\0\0)..[\x01\x08\x10\x18\x20]": "Tga",
+    rb"8BPS\0\x01": "Psd",
 }  # fmt: skip
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
@@ -99,9 +83,10 @@ def check_pixels(width: int, height: int, most: int) -> None:
 
 def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
     """Pillow's class for a file that starts like this; None for an unknown format."""
-    if _brands(start).intersection((b"avif", b"avis")):
-        return AvifImageFile
-    return next((reader for mark, reader in READERS.items() if re.match(mark, start, re.DOTALL)), None)
+    name = next((name for mark, name in READERS.items() if re.match(mark, start, re.DOTALL)), "")
+    name = "Avif" if _brands(start).intersection((b"avif", b"avis")) else name
+    module = f"PIL.{name.replace('Dib', 'Bmp')}ImagePlugin"
+    return getattr(importlib.import_module(module), f"{name}ImageFile") if name else None
 
 
 def _brands(start: bytes) -> set[bytes]:

@@ -37,6 +37,7 @@ FAMILIES = {
     r"^stages\.0\.(blocks\.)?0\.(conv_dw|dwconv)": " ".join(
         f"convnext{version}_{size}" for version in ("", "v2")
         for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge", "huge")),
+    r"^visual\.attnpool\.": "resnet50_clip resnet101_clip", r"^Mixed_7c\.": "inception_v3",
     r"relative_position_bias_table": "swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 "
     "swin_base_patch4_window7_224 swinv2_tiny_window8_256",
 }  # fmt: skip

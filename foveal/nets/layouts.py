@@ -21,23 +21,26 @@ HALF: Normalisation = ((0.5,) * 3, (0.5,) * 3)
 CLIP: Normalisation = (constants.OPENAI_CLIP_MEAN, constants.OPENAI_CLIP_STD)
 UNIT: Normalisation = ((0.0,) * 3, (1.0,) * 3)
 
-# Where the state is in a checkpoint; running averages and teachers first.
-BRANCHES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "teacher", "state_dict", "model", "resnet")
+# Where the state is in a checkpoint, after running averages and teachers.
+BRANCHES = ("state_dict", "model", "resnet")
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)+")
 # Heads, by the first part of a key: those inside the encoder's prefix, and those beside it.
 HEADS = (
     r"fc|head|heads|head_dist|\w*classifier|_fc|pre_logits|projection_head|prediction_head|projector|prototypes|"
-    r"decoder_\w+|mask_token|pooler|rope_embed|lm_head|contrast_head"
+    r"decoder_\w+|mask_token|pooler|rope_embed|lm_head|contrast_head|AuxLogits"
 )
 BESIDE = (
     HEADS + r"|predictor|\w+_head|decoder|bn|dino_loss|ibot_patch_loss|online_\w+|momentum_\w+|callbacks\w*|"
-    r"queue\w*|encoder_k|\w+_momentum|student\w*|teacher\w*|criterion|loss|metrics?|knn\w*"
+    r"queue\w*|encoder_k|\w+_momentum|student\w*|teacher\w*|criterion|loss|metrics?|knn\w*|k|n_averaged"
 )
 # First parts of keys that stand before an encoder's own; where averages are beside it, these are taken.
-AVERAGES = re.compile(r"teacher_(backbone|embedding_model)|target_encoder")
+AVERAGES = re.compile(
+    r"(?!.*(head|proj|predict|classifier))((teacher|target|ema)(_\w+)?|\w+_ema(_\w+)?|averaged?_model)"
+)
 WRAPPED = re.compile(
-    r"encoder|backbone|_?model|net|network|trunk|base_model|feature_extractor|student_(backbone|embedding_model)|"
-    r"wrapped_model|vit|deit|dinov2(_with_registers)?|dinov3_vit"
+    r"encoder|backbone|_?model|net|network|trunk|base_model|feature_extractor|wrapped_model|module|(model_)?state_dict|"
+    r"(student|online)_(encoder|network|net|model|backbone|embedding_model)|student|encoder_q|base_encoder|q|vit|deit|"
+    r"dinov2(_with_registers)?|dinov3_vit"
 )
 TEXT = r"|text\w*|transformer|token_embedding|positional_embedding|ln_final|logit_scale|logit_bias|bert|attn_mask"
 
@@ -104,7 +107,8 @@ def _branch_of(contents: Any, path: str) -> tuple[str, State]:
     own = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Tensor)}
     inner = {str(name): value for name, value in contents.items() if isinstance(value, Mapping)}
     others = [name for name in inner if any(str(key).endswith(".weight") for key in inner[name])]
-    for name in (*BRANCHES, *(others if len(others) == 1 and not own else [])):
+    others = [name for name in others if len(others) == 1 or WRAPPED.fullmatch(name)]
+    for name in (*filter(AVERAGES.fullmatch, inner), *BRANCHES, *(others if not own else [])):
         found = _branch_of(inner.get(name), f"{path}.{name}" if path else name)
         if found[1]:
             return found
@@ -140,7 +144,8 @@ def layout_of(state: Mapping[str, Tensor], branch: str) -> Layout:
     firsts = {key.partition(".")[0] for key in state}
     inner = list(filter(AVERAGES.fullmatch, firsts)) or list(filter(WRAPPED.fullmatch, firsts))
     if len(inner) == 1 and not firsts & {"conv1", "bn1", "blocks", "stages", "patch_embed", "features", "layers"}:
-        return Layout(name=WRAPPER, prefix=f"{inner.pop()}.", normalisation=None)
+        beside = f"{BESIDE}|{WRAPPED.pattern}" if AVERAGES.fullmatch(inner[0]) else BESIDE
+        return Layout(name=WRAPPER, prefix=f"{inner[0]}.", normalisation=None, beside=beside)
     return FLAT
 
 
@@ -247,6 +252,7 @@ LAYOUTS = (
     Layout(name="Hugging Face DINOv2", signs=(r"^encoder\.layer\.0\.layer_scale1\.",), rules=HUGGING_FACE),
     Layout(name="Hugging Face ViTMAE", signs=(r"^vit\.embeddings", r"^decoder\."), prefix="vit.", rules=HUGGING_FACE),
     Layout(name="Hugging Face DeiT", signs=(r"^embeddings\.distillation_token$",), rules=HUGGING_FACE),
+    Layout(name="Hugging Face DeiT", signs=(r"^deit\.embeddings\.",), prefix="deit.", rules=HUGGING_FACE),
     Layout(name="Hugging Face ViT", signs=(r"^embeddings\.patch_embeddings\.projection\.",), normalisation=HALF,
            assumed=True, rules=HUGGING_FACE),
     Layout(name="torchvision ViT", signs=(r"^conv_proj\.weight$",), rules=TORCHVISION_VIT),
@@ -255,6 +261,9 @@ LAYOUTS = (
     Layout(name="torchvision MobileNet", signs=(r"^features\.1\.(conv|block)\.0\.",), instead="mobilenetv3_large_100"),
     Layout(name="torchvision Swin", signs=(r"^features\.1\.0\.attn\.",), instead="swin_tiny_patch4_window7_224"),
     Layout(name="torchvision RegNet", signs=(r"^trunk_output\.",), instead="regnety_016"),
+    Layout(name="torchvision MaxViT", signs=(r"\.MBconv\.layers\.",), instead="maxvit_tiny_tf_224"),
+    Layout(name="torchvision AlexNet, GoogLeNet, MNASNet, ShuffleNet, SqueezeNet or VGG", instead="resnet50", signs=(
+        r"(?s)^features\.0\.weight$.*^classifier\.[1-6]\.|^(stage2\.0\.branch2|inception3a|layers\.8\.0\.layers)\.",)),
     Layout(name="SimCLR v2 ResNet", signs=(r"^(net\.)?\d\.blocks\.0\.net\.",), instead="resnet50"),
     Layout(name="torchvision EfficientNet", signs=(r"^features\.1\.0\.block\.",), ordered=True,
            encoders=r"efficientnet(v2)?_(b\d|s|m|l)", tensorflow=r"v2|b[567]"),
@@ -262,6 +271,8 @@ LAYOUTS = (
            tensorflow="."),
     Layout(name="EfficientNetV2 in PyTorch, converted from TensorFlow", signs=(r"^head\.project_conv\.",),
            normalisation=HALF, ordered=True, encoders=r"(tf_)?efficientnetv2_\w+", tensorflow="."),
+    Layout(name="CLIP ResNet", signs=(r"^visual\.attnpool\.",), prefix="visual.", beside="visual" + TEXT,
+           normalisation=CLIP, rules=((r"^", "visual."),), encoders=r"resnet\d+(x\d+)?_clip(_gap)?"),
     Layout(name="open_clip", signs=(r"^visual\.",), prefix="visual.", beside="visual" + TEXT, normalisation=CLIP,
            rules=((r"^", "visual."),)),  # timm converts CLIP's own ViT with its prefix
 )  # fmt: skip

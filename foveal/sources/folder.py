@@ -11,7 +11,7 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources import names as words
 from foveal.sources.labels import check_grades
-from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_pictures, make_table, picture_ids
+from foveal.sources.source import Layout, Source, SourceOptions, list_files, make_table, picture_ids
 
 TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # of classes on these scales
 
@@ -28,14 +28,14 @@ class Folder(Layout[Path]):
         return root if root.is_dir() else None
 
     def _read(self, root: Path, found: Path, options: SourceOptions) -> Source:
-        files = list_pictures(root)
+        files, unread = list_files(root)
         paths, ids = [path.relative_to(root) for path in files], picture_ids(files, root)
         patients, eyes = words.patients_and_eyes(ids)
         splits, names = read_levels([path.parts[:-1] for path in paths], options.scale)
         flags = ["ungradable" if words.UNGRADABLE.search(name) else "" for name in names]
         names = ["" if flag or words.is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
         table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes, flags=flags)
-        tables = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in TABLES)
+        tables = [path.relative_to(root).as_posix() for path in unread]
         listed = ", ".join(tables[:5]) + (", …" if len(tables) > 5 else "")
         unused = f"not used: {listed}; to take labels from a table, give it as the source" if tables else ""
         counts = Counter(name for name in names if name)

@@ -13,8 +13,8 @@ from foveal.page.words import counted
 from foveal.sources.cards import ICDR
 from foveal.sources.matching import Matcher
 from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_number
-from foveal.sources.source import Source, list_pictures, make_table, picture_ids, without_ending
-from foveal.sources.tables import keep_columns
+from foveal.sources.source import Source, list_files, make_table, picture_ids, without_ending
+from foveal.sources.tables import has_labels, keep_columns, read_rows, usual_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +34,18 @@ def label_rows(
 ) -> Labelled:  # fmt: skip
     """The rows of a table of grades: `cells` hold the grade of each picture in `names`, 0 … len(classes) - 1.
 
-    Cells that equal `ungradable` give no label and a flag, before those in `flags`. FovealError for the first cell that
-    is anything else. folder: of the pictures, by default that of the table; prefix: of the ids; keep: other columns
-    (`keep_columns`); columns: split, group and eye, as of `make_table`.
+    Cells that equal `ungradable` give no label and a flag, before those in `flags`, and empty ones no label.
+    FovealError for the first cell that is anything else. folder: of the pictures, by default that of the table; prefix:
+    of the ids; keep: other columns (`keep_columns`); columns: split, group and eye, as of `make_table`.
     """
     files, grades = list(names), [plain_number(cell) for cell in cells]
-    numbers: dict[str, int | None] = {str(grade): grade for grade in range(len(classes))}
+    numbers: dict[str, int | None] = {"": None} | {str(grade): grade for grade in range(len(classes))}
     if ungradable is not None:
         numbers[ungradable] = None
     check_cells(table, "grade", files, grades, "|".join(numbers), ", ".join(numbers), "label.value")
     labels = [numbers[grade] for grade in grades]
-    pairs = zip(labels, flags or [""] * len(files), strict=True)
-    flags = [flag if label is not None else f"ungradable {flag}".strip() for label, flag in pairs]
+    pairs = zip(grades, flags or [""] * len(files), strict=True)
+    flags = [f"ungradable {flag}".strip() if grade == ungradable else flag for grade, flag in pairs]
     rows = make_table([prefix + without_ending(file) for file in files], files, labels, flags=flags, **columns)
     rows = rows if keep is None else keep_columns(rows, keep)
     return Labelled(table=table, folder=folder or table.parent, rows=rows, first_row=first_row)
@@ -96,23 +96,39 @@ def check_grades(labels: Sequence[str], where: Path, scale: str) -> None:
 
 def graded(root: Path, parts: Sequence[Labelled], classes: tuple[str, ...] = ICDR, *notes: str) -> Source:
     """A source of pictures below `root` with grades from tables; pictures without a grade are a pool."""
-    table, pool = add_pictures(root, parts, list_pictures(root))
+    table, pool = add_pictures(root, parts, *list_files(root))
     flags = table["flags"].str.split().explode().value_counts()
     grades = f"grades from {', '.join(part.table.name for part in parts)}"
     flagged = "; ".join(f"{counted(count, 'photograph')} with the flag {flag}" for flag, count in flags.items())
-    return Source(root=root, table=table, classes=classes, notes=(grades, *notes, flagged, pool_note(pool)))
+    without = int(table["label"].isna().sum()) - int(flags.get("ungradable", 0)) - pool
+    lacking = f"{counted(without, 'row')} without a label" if without else ""
+    return Source(root=root, table=table, classes=classes, notes=(grades, *notes, flagged, lacking, pool_note(pool)))
 
 
-def add_pictures(root: Path, parts: Sequence[Labelled], everything: Sequence[Path]) -> tuple[pd.DataFrame, int]:
+def _check_unread(root: Path, used: Sequence[Path], left: Sequence[Path], tables: Iterable[Path]) -> None:
+    """FovealError where a table that is not used has labels of pictures that are left."""
+    for file in (file for file in tables if file not in used and has_labels(file)):
+        rows, matcher = read_rows(file), Matcher(left, root)
+        names = matcher.relative(list(rows[usual_columns(rows, "image")[0]]))
+        if named := {path for name in names for path in matcher.find(name)}.intersection(left):
+            what = f"{file} has labels, too, of {counted(len(named), 'picture')} that {', '.join(map(str, used))} lacks"
+            fix = "give one of the tables as the source, or read all that name pictures with --dataset table"
+            raise FovealError("table.several", what, fix=fix)
+
+
+def add_pictures(
+    root: Path, parts: Sequence[Labelled], everything: Sequence[Path], tables: Iterable[Path]
+) -> tuple[pd.DataFrame, int]:
     """The rows of all parts, then a row for each picture that none of them names; also the number of the latter.
 
-    everything: the pictures below `root`. Names in `file` become paths below `root`, except of missing pictures.
-    FovealError where a folder does not exist, too few names match, or two names match one picture.
+    everything, tables: the files below `root`. Names in `file` become paths below `root`, except of missing pictures.
+    FovealError where a folder does not exist, too few names match, two names match one picture, or another table has
+    labels of the pictures that are left.
     """
     pictures = [path for path in everything if not any(map(MASKS.search, path.relative_to(root).parts[:-1]))]
     if len(pictures) < len(everything):
         warn(f"{root}: {len(everything) - len(pictures):,} pictures in folders of masks are left out")
-    tables: list[pd.DataFrame] = []
+    rows: list[pd.DataFrame] = []
     name_of: dict[Path, str] = {}
     for part in parts:
         if not part.folder.is_dir():
@@ -125,11 +141,12 @@ def add_pictures(root: Path, parts: Sequence[Labelled], everything: Sequence[Pat
                 raise FovealError("table.ambiguous_image", what, fix="keep one of the rows")
         files = [path or part.folder / name for name, path in zip(names, paths, strict=True)]
         relative = [file.relative_to(root) if file.is_relative_to(root) else file for file in files]
-        tables.append(part.rows.assign(file=[file.as_posix() for file in relative]))
-    named = pd.concat(tables, ignore_index=True)
+        rows.append(part.rows.assign(file=[file.as_posix() for file in relative]))
+    named = pd.concat(rows, ignore_index=True)
     left = [path for path in pictures if path not in name_of]
     if not left:
         return named, 0
+    _check_unread(root, [part.table for part in parts], left, tables)
     short, files = picture_ids(left, root), [path.relative_to(root) for path in left]
     # Where an id is in use already, the ending is added: if `a` is a.png, a.jpg becomes `a.jpg`.
     taken = set(named["id"])

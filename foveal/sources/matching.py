@@ -43,7 +43,7 @@ class Matcher:
 
     def relative(self, names: Sequence[str]) -> list[str]:
         """The names with slashes; absolute ones without their common folder, or with the last parts of it."""
-        plain = [name.replace("\\", "/") for name in names]
+        plain = [re.sub("^//+", "/", name.replace("\\", "/")) for name in names]  # two begin a name on a server
         far = [name for name in plain if re.match(r"/|[A-Za-z]:/", name) and not is_file(Path(name))]
         if not far:
             return plain

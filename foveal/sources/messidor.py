@@ -79,7 +79,7 @@ class Messidor2(Layout[Path]):
         columns = (*REPACKED, "adjudicated_gradable") if has_columns(found, REPACKED) else ADJUDICATED
         rows = read_table(found, columns).rename(columns=REPACKED)
         names, gradable = list(rows["image_id"]), rows["adjudicated_gradable"]
-        check_cells(found, "adjudicated_gradable", names, gradable, "0|1", "0 or 1", "table.value")
+        check_cells(found, "adjudicated_gradable", names, gradable, "[01]?", "0 or 1", "table.value")
         cells = rows["adjudicated_dr_grade"].mask(gradable == "0", "ungradable")
         keep = rows.drop(columns=["image_id", "adjudicated_dr_grade", "adjudicated_gradable"])
         part = label_rows(found, names, cells, folder=root, ungradable="ungradable", keep=keep)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.sources.labels import Labelled, check_cells, graded, label_rows
-from foveal.sources.names import patients_and_eyes, plain_number
+from foveal.sources.names import is_missing, patients_and_eyes, plain_number
 from foveal.sources.source import Layout, Source, SourceOptions, locate, without_ending
 from foveal.sources.tables import find_table, has_columns, read_rows, read_table
 
@@ -21,7 +21,7 @@ EYEPACS_COLUMNS = {"train": ("image", "level"), "test": ("image", "level", "Usag
 IDRID_COLUMNS = ("Image name", "Retinopathy grade")
 IDRID_PARTS = {"train": "Training", "test": "Testing"}
 DDR_PARTS = {"train": "train", "valid": "val", "test": "test"}
-DDR_LINE = re.compile(r"(?P<name>.+\.\w+)\s+(?P<label>[0-5])")
+DDR_LINE = re.compile(r"(?P<name>.+\.\w+)\s+(?P<label>[0-5]|-1|NA|nan)")
 DEEPDRID_COLUMNS = ("patient_id", "image_id", "Overall quality", "left_eye_DR_Level", "right_eye_DR_Level")
 DEEPDRID_TABLES = {f"regular-fundus-{name}/regular-fundus-{name}.csv": split
                    for name, split in (("training", "train"), ("validation", "val"))}  # fmt: skip
@@ -144,7 +144,7 @@ class Ddr(Layout[list[Path]]):
                 what = f"{file}, row {number}: '{line}' is not a file name and a label"
                 raise FovealError("table.row", what, expected="rows such as '007-0004-000.jpg 2', with labels 0-5")
             names.append(match["name"])
-            labels.append(match["label"])
+            labels.append("" if is_missing(match["label"]) else match["label"])
         split, folder, prefix = DDR_PARTS[file.stem], file.with_suffix(""), f"{file.stem}/"
         return label_rows(file, names, labels, folder=folder, prefix=prefix, ungradable="5", first_row=1, split=split)
 

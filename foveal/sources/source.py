@@ -111,14 +111,20 @@ def locate(root: Path, pattern: str) -> Path | None:
 
 
 def list_pictures(root: Path) -> list[Path]:
-    """All files below `root` that end or begin like a picture, sorted, without hidden ones; FovealError without any.
+    """The pictures of `list_files`."""
+    return list_files(root)[0]
 
-    How many other files are left out is printed. Links are followed, but each folder is read once.
+
+def list_files(root: Path) -> tuple[list[Path], list[Path]]:
+    """All files below `root` that end or begin like a picture, and all tables, sorted; FovealError without pictures.
+
+    Hidden files do not count. How many others are left out is printed. Links are followed, each folder is read once.
     """
     if not root.is_dir():
         raise FovealError("source.missing", f"there is no folder {root}")
-    found, seen, others = [], set(), list[str]()
-    for folder, below, names in os.walk(root, onerror=_warn_closed, followlinks=True):
+    found, tables, seen, others = list[Path](), list[Path](), set(), list[str]()
+    closed = "{0.filename} cannot be opened ({0.strerror}): its files are left out".format
+    for folder, below, names in os.walk(root, onerror=lambda error: warn(closed(error)), followlinks=True):
         real = os.path.realpath(folder)
         below[:] = [] if real in seen else sorted(name for name in below if name[0] != ".")  # where to walk next
         files = [] if real in seen else [Path(folder, name) for name in names if name[0] != "."]
@@ -126,14 +132,16 @@ def list_pictures(root: Path) -> list[Path]:
         for file in files:
             if file.suffix.lower() in PICTURES or _begins_like_picture(file):
                 found.append(file)
-            elif file.suffix.lower() not in TABLES:
+            elif file.suffix.lower() in TABLES:
+                tables.append(file)
+            else:
                 others.append(file.relative_to(root).as_posix())
     if not found:
         fix = "unpack the archives first" if any(name.lower().endswith(ARCHIVES) for name in others) else ""
         what, expected = f"{root} holds no pictures", f"{', '.join(PICTURES)} files"
         raise FovealError("source.no_pictures", what, expected=expected, fix=fix)
     say_left_out(root, others)
-    return sorted(found)
+    return sorted(found), sorted(tables)
 
 
 def say_left_out(place: Path, names: Iterable[str]) -> None:
@@ -153,10 +161,6 @@ def _begins_like_picture(file: Path) -> bool:
             with file.open("rb") as stream:
                 return is_picture(stream.read(START))
     return False
-
-
-def _warn_closed(error: OSError) -> None:
-    warn(f"{error.filename} cannot be opened ({error.strerror}): its files are left out")
 
 
 def picture_ids(files: list[Path], root: Path) -> list[str]:

@@ -1,20 +1,23 @@
 """A table of labels with images: what a clinic has."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
 
+from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.page.words import counted
+from foveal.sources.cards import CLASSES
 from foveal.sources.folder import TASKS, parts_note
 from foveal.sources.labels import Labelled, add_pictures, pool_note, read_labels
 from foveal.sources.matching import Matcher
 from foveal.sources.names import EYE_NAMES, PARTS, is_missing, name_classes, part_of, patients_and_eyes, plain_number
-from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_pictures, make_table, without_ending
-from foveal.sources.tables import choose_column, find_table, keep_columns, known_set, read_rows, usual_columns
+from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_files, make_table, without_ending
+from foveal.sources.tables import choose_column, keep_columns, known_set, read_rows, tables_at, usual_columns
 
 METADATA = "metadata.csv"
 
@@ -22,41 +25,28 @@ METADATA = "metadata.csv"
 class Table(Layout[list[Path]]):
     """A CSV or Excel file of labels and a folder of images; pictures that it does not name are a pool.
 
-    The table is given itself, or is the only one with labels in a folder or in a folder in it. train.csv and test.csv
-    are two parts, and so are metadata.csv (column file_name) in train, validation and test.
+    The table is given itself, or has labels of the pictures in a folder, where several tables may be. train.csv and
+    test.csv are two parts, and so are metadata.csv (column file_name) in train, validation and test.
     """
 
     name = "table"
 
     def _find(self, root: Path) -> list[Path]:
-        """The table itself, the one with labels in a folder, those of parts, or metadata.csv."""
-        if root.suffix.lower() in TABLES and (file := find_table(root)):
-            return [file]
-        if not root.is_dir():
-            return []
-        if (root / METADATA).is_file():
-            return [root / METADATA]
-        if parts := [root / part / METADATA for part in PARTS if (root / part / METADATA).is_file()]:
-            return parts
-        for pattern in ("*", "*/*"):
-            paths = sorted(path for path in root.glob(pattern) if path.suffix.lower() in TABLES and path.name[0] != ".")
-            files = list(dict.fromkeys(file for path in paths if (file := find_table(path))))
-            labelled = files if len(files) == 1 and pattern == "*" else [file for file in files if _has_labels(file)]
-            if len(labelled) > 1 and not all(part_of(file.stem) for file in labelled):
-                what = f"several tables have labels: {', '.join(map(str, labelled))}"
-                raise FovealError("table.several", what, fix="give one of them as the source")
-            if labelled:
-                return labelled
-        return []
+        """metadata.csv, that of each part, or the tables at `root`."""
+        parts = [root / part / METADATA for part in PARTS if (root / part / METADATA).is_file()]
+        return [root / METADATA] if (root / METADATA).is_file() else parts or tables_at(root)
 
     def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
         try:
-            folder, pictures = _pictures_of(root, found)
+            folder, (pictures, tables) = _files_of(root, found)
         except FovealError:
             for file in found:  # a table without labels needs no pictures to be refused
                 choose_column(read_rows(file), options.label_column, "label", file)
             raise
-        parts, used = zip(*(_part(file, folder, pictures, options, len(found) > 1) for file in found), strict=True)
+        read = [_part(file, folder, pictures, options, len(found) > 1) for file in found]
+        if len(found) > 1 and not all(part_of(file.stem) or file.name == METADATA for file in found):
+            read = _together(read, pictures)
+        parts, used = zip(*read, strict=True)
         texts = pd.concat([part.rows["text"] for part in parts])
         counts = Counter(text for text in texts if text)
         numbers, classes, scale, note = name_classes(set(counts), options.scale)
@@ -65,7 +55,7 @@ class Table(Layout[list[Path]]):
             raise FovealError("label.classes", what, fix="give --label-column, or --scale none if they are classes")
         for part in parts:
             part.rows["label"] = pd.Series([numbers.get(text) for text in part.rows.pop("text")], dtype="Int64")
-        table, pool = add_pictures(folder, parts, pictures)
+        table, pool = add_pictures(folder, parts, pictures, tables if options.unlabelled >= 0 else [])
         named = table.index < len(table) - pool
         table.loc[~named, "group"] = _patients_of_pool(table[named], table[~named])
         ungradable = int((table["flags"][named] == "ungradable").sum())
@@ -74,6 +64,20 @@ class Table(Layout[list[Path]]):
         lacking = "; ".join(f"{counted(count, 'row')} {what}" for count, what in lacks if count)
         notes = (*used, note, lacking, parts_note(list(table["split"])), pool_note(pool))
         return Source(root=folder, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
+
+
+def _together(read: Sequence[tuple[Labelled, str]], pictures: list[Path]) -> list[tuple[Labelled, str]]:
+    """Those of several tables that name pictures here; FovealError where two of them name the same picture."""
+    named = []
+    for part, _ in read:
+        matcher = Matcher(pictures, part.folder)
+        named.append({path for name in part.rows["file"] for path in matcher.find(name)})
+    if sum(map(len, named)) > len(set().union(*named)):
+        what = f"several tables have labels of the same pictures: {', '.join(str(part.table) for part, _ in read)}"
+        raise FovealError("table.several", what, fix="give one of them as the source")
+    if unused := [str(part.table) for (part, _), found in zip(read, named, strict=True) if not found and any(named)]:
+        warn(f"not used, since they name no picture here: {', '.join(unused)}")
+    return [each for each, found in zip(read, named, strict=True) if found or not any(named)]
 
 
 def _part(
@@ -109,6 +113,9 @@ def _part(
     table = make_table(ids, names, split=splits, eye=eyes, group=patients, flags=flags).assign(text=text)
     keep = rows.drop(columns=[column for column in (*about.values(), split) if column])
     known_as = known_set(file, map(str, rows))
+    if known_as and label.lower() == "dr" and options.scale in CLASSES:
+        what = f"--scale {options.scale}, but {known_as}"
+        raise FovealError("label.scale", what, fix="give --scale none for two classes, with and without retinopathy")
     note = f"{file.name}: {', '.join(notes)}" + (f"; {known_as}" if known_as else "")
     return Labelled(table=file, folder=place, rows=keep_columns(table, keep)), note
 
@@ -133,18 +140,11 @@ def _patients_of_pool(named: pd.DataFrame, pool: pd.DataFrame) -> list[str]:
     return [given.get(name, name if by_names else "") for name in pool["group"]]
 
 
-def _has_labels(file: Path) -> bool:
-    with suppress(FovealError):
-        rows = read_rows(file)
-        return bool(usual_columns(rows, "image") and usual_columns(rows, "label"))
-    return False
-
-
-def _pictures_of(root: Path, files: list[Path]) -> tuple[Path, list[Path]]:
-    """The folder and its pictures: below a table that was given, or beside the folder that it is in."""
+def _files_of(root: Path, files: list[Path]) -> tuple[Path, tuple[list[Path], list[Path]]]:
+    """The folder, its pictures and other tables to look at: below a table that was given, or beside its folder."""
     if root.is_dir() and root.suffix.lower() not in TABLES:
-        return root, list_pictures(root)
+        return root, list_files(root)
     with suppress(FovealError):
-        return root.parent, list_pictures(root.parent)
+        return root.parent, (list_files(root.parent)[0], [])
     folder = root.parent.parent if len(files) == 1 else root.parent
-    return folder, list_pictures(folder)
+    return folder, (list_files(folder)[0], [])

@@ -3,13 +3,15 @@
 import csv
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.sources.source import KEPT, PICTURES, SHEETS
+from foveal.sources.names import is_missing
+from foveal.sources.source import KEPT, PICTURES, SHEETS, TABLES
 
 # The usual names of columns in lower case, with _ for spaces; a second tuple counts where the first has none.
 USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -29,9 +31,21 @@ USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
     "camera": (("camera", "camera_model", "camera_name", "device", "device_model", "scanner"),),
 }  # fmt: skip
 
+# The usual signs in encodings beside cp1252; of UTF-8, for a text of which some bytes are damaged.
+SIGNS = {
+    "utf-8": rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}", "gb18030": rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]",
+    "big5": rb"[\xa1-\xc6][\x40-\x7e\xa1-\xfe]", "shift_jis": rb"[\x81-\x83\x88-\x97][\x40-\x7e\x80-\xfc]",
+    "euc_kr": rb"[\xa1-\xa3\xb0-\xc8][\xa1-\xfe]", "euc_jp": rb"[\xa1\xa4\xa5\xb0-\xcf][\xa1-\xfe]",
+}  # fmt: skip
+_HIGH = re.compile(rb"[\x80-\xff]")
+# Western letters in cp1252: alone, or two beside a letter of ASCII.
+_TWO = rb"[\x91-\x97\xa0\xab\xb0\xbb\xc0-\xd6\xd8-\xf6\xf8-\xff]{2}"
+_WESTERN = re.compile(rb"(?<![\x80-\xff])(?:%s(?=[A-Za-z])|(?:[^\0-\x7f\x81\x8d\x8f\x90\x9d]|(?<=[A-Za-z])%s)"
+                      rb"(?![\x80-\xff]))" % (_TWO, _TWO))  # fmt: skip
+
 # Columns, or a file, by which published sets without a layout of their own are known.
 KNOWN = {
-    ("disease_risk", "armd", "dr"): "RFMiD, whose column DR says whether there is retinopathy, not its grade",
+    ("armd", "dr"): "RFMiD, whose column DR says whether there is retinopathy, not its grade",
     ("left-fundus", "right-fundus"): "ODIR-5K, which has a row per patient: make a table with a row per picture",
     ("dr_seg_grading_label.csv",): "FGADR, which has grades 0-4 and no header",
     ("dr_icdr", "dr_sdrg"): "BRSET, whose column DR_ICDR has the grades",
@@ -44,25 +58,37 @@ def find_table(path: Path) -> Path | None:
     return next((file for file in (path, path / path.name) if file.is_file()), None)
 
 
+def tables_at(path: Path) -> list[Path]:
+    """The table at a path, or the one in a folder, or of several tables in it and its folders those with labels."""
+    if path.suffix.lower() in TABLES and (file := find_table(path)):
+        return [file]
+    top, below = (
+        [file for place in sorted(path.glob(pattern)) if place.suffix.lower() in TABLES and place.name[0] != "."
+         and (file := find_table(place))] for pattern in ("*", "*/*")
+    )  # fmt: skip
+    labelled = [file for file in dict.fromkeys([*top, *below]) if has_labels(file)]
+    return top if len(top) == 1 and top[0] not in labelled else labelled
+
+
 def read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """The rows of a CSV or Excel file; FovealError names those of `columns` that are missing."""
+    """The rows of a CSV or Excel file, "" where one of `columns` says NA or the like; FovealError without a column."""
     rows = read_rows(file)
     if missing := [column for column in columns if column not in rows]:
         what = f"{file} has no column {', '.join(missing)}; its columns are {', '.join(rows.columns)}"
         raise FovealError("table.missing_column", what)
-    return rows
+    return rows.assign(**{column: rows[column].mask(rows[column].map(is_missing), "") for column in columns})
 
 
 def read_rows(file: Path) -> pd.DataFrame:
     """All cells and column names of a CSV file, or of the first sheet of an Excel file, as text without spaces around.
 
-    CSV: commas, semicolons, tabs or bars; UTF-8, UTF-16 or cp1252. If the first row names a picture instead of columns,
-    the columns are called image, label, …
+    CSV: commas, semicolons, tabs or bars; UTF-8, UTF-16, cp1252 or an encoding of East Asia. If the first row names a
+    picture instead of columns, the columns are called image, label, …
     """
     if file.suffix.lower() in SHEETS:
         return _read_sheet(file)
     try:
-        text = re.sub(r"\Asep=.\r?\n", "", _decoded(file.read_bytes()))
+        text = re.sub(r"\Asep=.\r?\n", "", _decoded(file.read_bytes(), file))
         if "\0" in text:
             raise FovealError("table.damaged", f"{file} is not a table in text")
         separator = max(",;\t|", key=text.lstrip("\r\n").partition("\n")[0].count)
@@ -96,15 +122,26 @@ def _check_quotes(text: str, separator: str, file: Path) -> None:
         raise FovealError("table.damaged", what, fix="delete the mark, or double it and quote the cell") from None
 
 
-def _decoded(data: bytes, errors: str = "strict") -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors)
-    if b"\0" in data[:2]:
-        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors)
-    try:
+def _decoded(data: bytes, file: Path, errors: str = "strict") -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]:
+        return data.decode("utf-16" if data[0] >= 0xFE else "utf-16-be" if data[0] == 0 else "utf-16-le", errors)
+    with suppress(UnicodeDecodeError):
         return data.decode("utf-8-sig", errors)
-    except UnicodeDecodeError:
-        return data.decode("cp1252")
+    names = _encodings_of(data)
+    if len(names) != 1:
+        what = f"the text of {file} is in {' or '.join(names) or 'an unknown encoding'}, which cannot be told"
+        fix = "save it as UTF-8 (in Excel: CSV UTF-8), or run iconv -f ENCODING -t UTF-8"
+        raise FovealError("table.encoding", what, fix=fix)
+    return data.decode(names[0])
+
+
+def _encodings_of(data: bytes) -> list[str]:
+    """The encodings that a text may be in that is not Unicode: those whose usual signs leave the fewest bytes."""
+    if not _HIGH.search(_WESTERN.sub(b"", data)):
+        return ["cp1252"]
+    left = {name: len(_HIGH.findall(re.sub(signs, b"", data))) for name, signs in SIGNS.items()}
+    least = min(left.values())
+    return [name for name, count in left.items() if count == least and 10 * least <= len(_HIGH.findall(data))]
 
 
 def _read_sheet(file: Path) -> pd.DataFrame:
@@ -146,8 +183,17 @@ def has_columns(file: Path, columns: Iterable[str]) -> bool:
     if not file.is_file():
         return False
     with file.open("rb") as stream:
-        header = _decoded(stream.read(1 << 16), "replace").partition("\n")[0]
+        header = _decoded(stream.read(1 << 16), file, "replace").partition("\n")[0]
     return set(columns) <= {name.strip().strip('"').strip() for name in re.split("[,;\t]", header)}
+
+
+def has_labels(file: Path) -> bool:
+    """Whether a table has columns of pictures and labels; not one to be sent to a contest, whose labels are made up."""
+    with suppress(FovealError):
+        rows = read_rows(file)
+        made_up = "submission" in file.stem.lower()
+        return not made_up and bool(usual_columns(rows, "image") and usual_columns(rows, "label"))
+    return False
 
 
 def known_set(file: Path, columns: Iterable[str]) -> str:

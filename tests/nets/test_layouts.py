@@ -574,9 +574,15 @@ def test_features_are_those_of_torchvision(name, tmp_path):
         assert same(encoder.eval()(images), source(images))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "swin_t", "regnet_y_400mf"])
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v2", "mobilenet_v3_small", "swin_t", "regnet_y_400mf", "shufflenet_v2_x0_5", "googlenet", "alexnet",
+     "squeezenet1_0", "squeezenet1_1", "vgg11", "vgg11_bn", "mnasnet0_5", "maxvit_t"],
+)  # fmt: skip
 def test_networks_of_torchvision_that_are_not_read(name, tmp_path, refuses):
-    state = getattr(torchvision.models, name)().state_dict()
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):  # which computes its widths
+        options = {"init_weights": False} if name == "googlenet" else {}
+        state = getattr(torchvision.models, name)(**options).state_dict()
     torch.save({"state_dict": prefixed(zeros(*state), "model.")}, tmp_path / "file.pth")
     with refuses("weights.unsupported", tmp_path / "file.pth", "--encoder"):
         weights(WeightsConfig(file=tmp_path / "file.pth"))
@@ -589,6 +595,43 @@ def test_a_file_without_weights_shows_its_first_keys(contents, tmp_path, refuses
     torch.save(contents, tmp_path / "file.pth")
     with refuses("weights.mismatch", tmp_path / "file.pth", *(contents if isinstance(contents, dict) else ())):
         weights(WeightsConfig(file=tmp_path / "file.pth"))
+
+
+@pytest.mark.parametrize(
+    ("taken", "other"),
+    [("encoder_ema", "encoder"), ("model_ema", "model"), ("ema_model.module", "model"), ("teacher", "student"),
+     ("teacher", "backbone"), ("target_network", "online_network"), ("net_ema", "net"), ("q", "k"),
+     ("encoder_q", "encoder_k"), ("backbone", "momentum_backbone"), ("base_encoder", "momentum_encoder")],
+)  # fmt: skip
+def test_of_two_networks_in_a_file_the_average_or_the_documented_one_is_taken(taken, other, tmp_path):
+    right = scrambled(create_encoder("test_resnet", 3, 96)).state_dict()
+    wrong = {key: value + 1 for key, value in right.items()}
+    files = {"flat": prefixed(wrong, f"{other}.") | prefixed(right, f"{taken}."), "ema": {}}
+    files["ema"] = {other: wrong, taken: right, "epoch": 3}
+    for kind, contents in files.items():
+        if kind == "ema" and ("module" in taken or "momentum" in other):
+            continue
+        torch.save(contents, tmp_path / "file.pth")
+        encoder = create_encoder("test_resnet", 3, 96)
+        record = load_encoder_weights(encoder, "test_resnet", str(tmp_path / "file.pth")).record
+        assert all(torch.equal(value, right[key]) for key, value in encoder.state_dict().items())
+        assert (record["prefix"].rstrip(".") or record["branch"]) == taken
+
+
+def test_what_another_network_than_clips_is_told_is_short(tmp_path, refuses):
+    state = zeros("visual.conv1.weight", "visual.bn1.weight", "visual.attnpool.q_proj.weight", "logit_scale")
+    torch.save(state, tmp_path / "file.pth")
+    with refuses("weights.mismatch", "resnet18", "_clip") as caught:
+        load_encoder_weights(create_encoder("resnet18", 3, 64), "resnet18", str(tmp_path / "file.pth"))
+    assert "visual.bn1" not in str(caught.value)
+
+
+def test_a_deit_without_a_distillation_token_has_the_normalisation_of_imagenet(tmp_path):
+    state = prefixed(hugging_face_vit(blueprint("vit_tiny_patch16_224", 224)), "deit.")
+    torch.save(state, tmp_path / "file.pth")
+    usual = "vit_tiny_patch16_224"
+    assert normalisation_for(str(tmp_path / "file.pth"), usual, 3) == IMAGENET
+    load_encoder_weights(create_encoder(usual, 3, 224), usual, str(tmp_path / "file.pth"))
 
 
 def test_endings_do_not_matter(tmp_path):

@@ -37,7 +37,7 @@ def test_patterns_lists_and_archives_name_the_same_photographs(photographs, tmp_
         ("a.zip", b"PK no", "file.damaged"),
         ("none.zip", b"PK\5\6" + bytes(18), "image.none"),
         ("a.csv", b"", "table.empty"),
-        ("b.csv", b"file\n\xff\xfe.png\n", "table.unmatched"),
+        ("b.csv", b"file\n\xff\xfe.png\n", "table.encoding"),
         ("c.csv", b"who,when\nx,y\n", "table.missing_column"),
         ("d.csv", b"id,photo\n1,2\n", "table.ambiguous_column"),
     ],

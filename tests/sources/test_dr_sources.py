@@ -91,7 +91,7 @@ def test_aptos_as_repacked_keeps_the_split(tmp_path, refuses):
         aptos.load(tmp_path, DEFAULT)
 
 
-@pytest.mark.parametrize("grade", ["5", "", "-1", "1.5"])
+@pytest.mark.parametrize("grade", ["5", "-2", "1.5"])
 def test_aptos_refuses_other_grades(tmp_path, refuses, grade):
     write_pictures(tmp_path, "000c1434d8d7.png")
     write(tmp_path / "train.csv", f"id_code,diagnosis\n000c1434d8d6,1\n000c1434d8d7,{grade}\n")
@@ -295,7 +295,7 @@ def test_messidor2_pairs_make_the_groups_when_they_are_there(tmp_path, refuses):
 
 @pytest.mark.parametrize(
     ("row", "code", "cell"),
-    [("7,0,1", "label.value", "'7'"), (",,1", "label.value", "''"), ("1,0,", "table.value", "''")],
+    [("7,0,1", "label.value", "'7'"), ("x,,1", "label.value", "'x'"), ("1,0,2", "table.value", "'2'")],
 )
 def test_messidor2_refuses_what_its_table_cannot_say(tmp_path, refuses, row, code, cell):
     root = write_messidor2(tmp_path, f"IM000012.jpg,{row}\n")
@@ -465,7 +465,6 @@ def test_deepdrid_with_the_labels_of_its_test_part(tmp_path):
 @pytest.mark.parametrize(
     ("row", "code", "named"),
     [
-        ("1,1_l1,x,1,,,2,8,8,4", "label.value", "''"),
         ("1,1_l1,x,1,6,,6,8,8,4", "label.value", "'6'"),
         ("1,1-left,x,1,2,,2,8,8,4", "table.image_name", "1-left"),
     ],
@@ -547,7 +546,53 @@ def test_the_real_table_of_eyepacs(real_data):
     assert all((source.root / file).is_file() for file in source.table["file"]) and source.table["label"].notna().all()
 
 
+@pytest.mark.parametrize("cell", ["NA", "nan", "", "-1"])
+def test_a_missing_grade_of_a_published_set_is_no_label(tmp_path, cell):
+    def grades_and_flags(source, root):
+        loaded = source.load(root, DEFAULT)
+        assert "1 row without a label" in loaded.notes
+        return list(loaded.table["label"].fillna(-1)[:2]), list(loaded.table["flags"][:2])
+
+    write_pictures(tmp_path / "a", "000c1434d8d6.png", "000c1434d8d7.png")
+    write(tmp_path / "a" / "train.csv", f"id_code,diagnosis\n000c1434d8d6,1\n000c1434d8d7,{cell}\n")
+    assert grades_and_flags(aptos, tmp_path / "a") == ([1, -1], ["", ""])
+    write_pictures(tmp_path / "e", "17_left.jpg", "17_right.jpg")
+    write(tmp_path / "e" / "trainLabels.csv", f"image,level\n17_left,2\n17_right,{cell}\n")
+    assert grades_and_flags(eyepacs, tmp_path / "e") == ([2, -1], ["", ""])
+    root = write_messidor2(
+        tmp_path / "m", f"IM000012.jpg,{cell},0,1\nIM000113.jpg,{cell},,0\n20051020_43808_0100_PP.jpg,3,0,{cell}\n"
+    )
+    table = messidor2.load(root, DEFAULT).table
+    assert list(table["label"].fillna(-1)[:3]) == [-1, -1, 3]
+    assert list(table["flags"][:3]) == ["", "ungradable", ""]
+    file = write_deepdrid(tmp_path / "d") / "regular-fundus-training" / "regular-fundus-training.csv"
+    write(file, DEEPDRID + f"1,1_l1,x,1,{cell},{cell},2,8,8,4\n1,1_r1,x,1,,,{cell},8,8,4\n1,1_r2,x,1,,,2,8,8,4\n")
+    labels = deepdrid.load(tmp_path / "d", DEFAULT).table.set_index("id")["label"]
+    assert pd.isna(labels["1_r1"]) and labels.fillna(-1)["1_r2"] == -1
+    write(
+        write_ddr(tmp_path / "r" / "DR_grading") / "train.txt", f"007-0004-000.jpg {cell or 'NA'}\n007-0004-100.jpg 5\n"
+    )
+    table = ddr.load(tmp_path / "r", DEFAULT).table
+    assert table["label"][:2].isna().all() and list(table["flags"][:2]) == ["", "ungradable"]
+
+
 # Packs of others
+
+
+def test_a_table_of_another_set_in_the_pack_is_not_ignored(tmp_path, refuses):
+    ids = [f"{number:012x}" for number in range(3)]
+    write_pictures(tmp_path / "resized train 15", "17_left.jpg", "17_right.jpg")
+    write_pictures(tmp_path / "resized train 19", *(f"{name}.jpg" for name in ids))
+    write(tmp_path / "labels" / "trainLabels15.csv", "image,level\n17_left,0\n17_right,4\n")
+    other = tmp_path / "labels" / "trainLabels19.csv"
+    write(other, "id_code,diagnosis\n" + "".join(f"{name},{grade}\n" for grade, name in enumerate(ids, 1)))
+    with refuses("table.several", other, 3, "trainLabels15.csv", "--dataset table"):
+        eyepacs.load(tmp_path, DEFAULT)
+    source = SOURCES["table"].load(tmp_path, DEFAULT)
+    assert source.classes == ICDR and list(source.table["label"]) == [0, 4, 1, 2, 3]
+    assert list(source.table["group"]) == ["17", "17", "", "", ""]
+    other.rename(tmp_path / "labels" / "sampleSubmission.csv")  # its grades are made up
+    assert column(eyepacs.load(tmp_path, DEFAULT), "label")["17_right"] == 4
 
 
 def test_eyepacs_resized_by_others(tmp_path):
@@ -608,8 +653,13 @@ def test_fgadr_has_no_header_and_its_masks_are_no_photographs(tmp_path, capsys):
 
 def test_tables_of_other_sets_are_named(tmp_path, refuses):
     write_pictures(tmp_path / "Training", "1.png", "2.png")
-    write(tmp_path / "RFMiD_Training_Labels.csv", "ID,Disease_Risk,DR,ARMD\n1,1,1,0\n2,0,0,0\n")
-    assert any("RFMiD" in note for note in SOURCES["table"].load(tmp_path, DEFAULT).notes)
+    for header in ("ID,Disease_Risk,DR,ARMD", "ID,WNL,DR,ARMD"):  # of RFMiD, and of RFMiD 2
+        write(tmp_path / "RFMiD_Training_Labels.csv", f"{header}\n1,1,1,0\n2,0,0,0\n")
+        source = SOURCES["table"].load(tmp_path, DEFAULT)
+        assert source.scale == "none" and any("RFMiD" in note for note in source.notes)
+        for scale in ("icdr", "messidor"):
+            with refuses("label.scale", "RFMiD", scale, "--scale none"):
+                SOURCES["table"].load(tmp_path, SourceOptions(scale=scale))
     write(tmp_path / "full_df.csv", "ID,Left-Fundus,Right-Fundus,N\n0,0_left.jpg,0_right.jpg,1\n")
     with refuses("table.missing_column", "full_df.csv", "ODIR-5K"):
         SOURCES["table"].load(tmp_path / "full_df.csv", DEFAULT)

@@ -189,7 +189,7 @@ def test_a_column_with_a_value_for_each_picture_is_no_label(tmp_path, refuses):
         (("17.0", "18.0", "19.0"), ("17", "18", "19"), "17.0"),
         (("photos/a", "photos/b", "photos/c"), ("a", "b", "c"), "folder"),
         (("a-1", "a-2", "a-3"), ("a_1", "a_2", "a_3"), "signs"),
-        (("a.tga", "b.tga", "c.tga"), ("a", "b", "c"), "ending"),
+        (("a.raw", "b.raw", "c.raw"), ("a", "b", "c"), "ending"),
         (("u", "v", "w"), ("a", "b", "c"), "delete the rows"),
     ],
 )
@@ -213,6 +213,8 @@ def test_fewer_than_nine_tenths_of_the_names_are_refused(tmp_path, refuses):
         "C:\\data\\aptos\\photos\\",
         "/mnt/data/aptos/photos/",
         "/mnt/elsewhere/",
+        "\\\\server\\share\\aptos\\photos\\",
+        "//server/share/",
         "photos\\",
         "HERE/photos/",
         "./photos/",
@@ -307,7 +309,40 @@ def test_columns_are_found_in_large_tables_and_not_in_other_files(tmp_path, refu
     assert has_columns(file, ("id", "grade"))
     file.write_bytes(b"\x89\x81\x8d\n")
     assert not has_columns(file, ("id",))
-    with refuses("table.damaged", file):
+    with refuses("table.encoding", file):
+        read_rows(file)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("gb18030", "患者,眼别,等级,图像,左,右,无,轻度,中度,重度,增殖性"),
+        ("big5", "患者,眼別,等級,影像,左,右,無,輕度,中度,重度,增殖性"),
+        ("shift_jis", "患者,眼,グレード,画像,左,右,なし,軽度,中等度,重度,増殖"),
+        ("cp1252", "Größe,Œdème,Légère,à,n°,“Sévère”,ßa,été,d’où,Ñandú,5 µm"),
+    ],
+)
+def test_tables_in_other_encodings(tmp_path, encoding, words):
+    columns = words.split(",")
+    file = tmp_path / "x.csv"
+    file.write_bytes(f"{words}\n{words}\n".encode(encoding))
+    assert read_rows(file).to_dict("list") == {column: [column] for column in columns}
+    file.write_bytes("".join(f"{word}\n" for word in ("id", columns[0], columns[2])).encode(encoding))
+    assert list(read_rows(file)["id"]) == [columns[0], columns[2]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words", "named"),
+    [
+        ("euc_kr", "환자,왼쪽,등급", "euc_kr"),
+        ("cp1251", "Пациент,Глаз,Степень", ""),
+        ("utf-8", "été,眼别等级图像,轻度\udcff", "utf-8"),
+    ],
+)
+def test_an_encoding_that_cannot_be_told_is_refused(tmp_path, refuses, encoding, words, named):
+    file = tmp_path / "x.csv"
+    file.write_bytes(f"{words}\n{words}\n".encode(encoding, "surrogateescape"))
+    with refuses("table.damaged" if named == "utf-8" else "table.encoding", file, named):
         read_rows(file)
 
 
@@ -332,6 +367,19 @@ def test_of_several_tables_the_one_with_labels_is_read(tmp_path, refuses):
     assert labels(load(tmp_path, "image,grade\na,1\nb,0\n")) == {"a": 1, "b": 0}
     (tmp_path / "second.csv").write_text("image,grade\na,0\nb,0\n")
     with refuses("table.several", "labels.csv", "second.csv"):
+        load(tmp_path)
+
+
+def test_tables_of_several_folders_are_read_together(tmp_path, refuses, capsys):
+    pictures(tmp_path, "one/a.png", "one/b.png", "two/c.png", "two/more/d.png", "two/more/e.png")
+    (tmp_path / "one.csv").write_text("image,grade\na,1\nb,0\n")
+    (tmp_path / "two").joinpath("labels.csv").write_text("id_code,diagnosis\nc,2\n")
+    (tmp_path / "elsewhere.csv").write_text("image,grade\nx,1\ny,0\n")
+    assert labels(load(tmp_path)) == {"a": 1, "b": 0, "two/c": 2, "two/more/d": pd.NA, "two/more/e": pd.NA}
+    assert "elsewhere.csv" in capsys.readouterr().out.replace("\n", "")
+    deep = tmp_path / "two" / "more" / "x.csv"
+    deep.write_text("image,grade\nd,4\ne,9\n")
+    with refuses("table.several", deep, 2):
         load(tmp_path)
 
 
