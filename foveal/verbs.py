@@ -30,7 +30,7 @@ VERBS = {
     "prepare": ("sets.prepare", "sets.options", "decode, crop and split a source once, into a prepared set"),
     "inspect": ("inspect.inspect", "inspect.inspect", "show what prepared sets contain, and what could mislead"),
     "cluster": ("cluster.cluster", "cluster.cluster", "find images that look alike, and see whether labels agree"),
-    "correct": ("sets.correct", "sets.correct", "record a second opinion on a grade, stored beside the set"),
+    "correct": ("serve.correct", "serve.correct", "record second opinions on grades, stored beside the set"),
     "weights": ("nets.weights", "nets.weights", "tell what a file of weights is, and which encoder it fits"),
     "pretrain": ("pretrain.loop", "pretrain.options", "learn an encoder from images without labels"),
     "probe": ("compare.probe", "compare.probe", "measure how well frozen features predict the labels, in minutes"),
@@ -87,8 +87,8 @@ def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
     return _call("inspect", options, data=data)
 
 
-def correct(data: PathLike, image: str, **options: Any) -> Path:
-    """Correct a label of a prepared set; returns corrections.csv."""
+def correct(data: PathLike, image: str = "", **options: Any) -> Path:
+    """Correct a label of a prepared set, or all labels that reviews correct; returns corrections.csv."""
     return _call("correct", options, data=data, image=image)
 
 

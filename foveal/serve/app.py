@@ -100,9 +100,9 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
 
     @app.get("/v1/reviews/corrections.csv")
     async def corrections(all: bool = False) -> Response:
-        """A row for each corrected image; with `all`, also for confirmed images."""
+        """A row for each corrected image; with `all`, for each reviewer of each image, confirmations too."""
         table = await store.run(Reviews.corrections, all)
-        headers = {"Content-Disposition": 'attachment; filename="corrections.csv"'}
+        headers = {"Content-Disposition": f'attachment; filename="{"reviews" if all else "corrections"}.csv"'}
         return Response(corrections_text(table).encode(), media_type="text/csv; charset=utf-8", headers=headers)
 
 

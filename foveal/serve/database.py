@@ -124,15 +124,15 @@ def unavailable(url: URL, error: Exception, done: str) -> FovealError:
     if url.get_backend_name() != "sqlite":
         place = f"postgresql://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}"
         fix = "check the server, and the host, port, user, password, name and permissions of the database"
-    text = str(error.orig if isinstance(error, DBAPIError) else error)
+    text, other = str(error.orig if isinstance(error, DBAPIError) else error), False
     if isinstance(error, ImportError):
         fix = "install its driver: pip install 'foveal[postgresql]'"
-    elif "not a database" in text:
+    elif other := "not a database" in text or "no such table" in text:
         fix = "give an existing reviews database or a new file"
     for secret in (url.password, *(value for name, value in url.query.items() if "password" in name)):
         text = text.replace(str(secret), "***") if secret else text
     what = f"the reviews in {place} cannot be {done}: {' '.join(text.split())}"
-    return FovealError("reviews.unavailable", what, fix=fix if done == "opened" else "try again in a moment")
+    return FovealError("reviews.unavailable", what, fix=fix if done == "opened" or other else "try again in a moment")
 
 
 def make_tables(engine: Engine) -> None:

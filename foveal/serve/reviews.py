@@ -8,9 +8,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import pandas as pd
@@ -20,15 +21,16 @@ from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
-from foveal.serve.database import REVIEWS, database_url, make_tables, open_engine, unavailable
+from foveal.serve.database import FORMS, REVIEWS, database_url, make_tables, open_engine, unavailable
 from foveal.serve.guard import told_of
 from foveal.serve.intake import body_of, reading, within
-from foveal.sets.corrections import COLUMNS
+from foveal.sets.corrections import COLUMNS, UNGRADABLE
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
 CLASSES = 100  # most classes: limits the grades and the number of probabilities
 PAGE = 1000  # reviews in one answer
 LARGEST = 1 << 16  # bytes: more than the longest review with every character escaped
+TABLE = (*COLUMNS, "file_sha256")
 NEWEST_FIRST = (REVIEWS.c.when.desc(), REVIEWS.c.id.desc())
 THREADS = 4  # for the database only: a database that hangs blocks nothing else
 Found = TypeVar("Found")
@@ -83,24 +85,27 @@ class Reviews:
         return total, [Review(**row) for row in rows]
 
     def corrections(self, everything: bool = False) -> pd.DataFrame:
-        """The newest review of each corrected image, oldest first, as text in the columns of corrections.csv.
+        """The newest review of each corrected image, oldest first, as text in `TABLE`, which has the digest last.
 
-        everything: include confirmed images. The id is the name of the photograph. If different images share a name,
-        the id is `NAME (sha256 …)`, so that it cannot match an image of a set by mistake.
+        everything: the newest review of each reviewer of each image, also where it confirms the grade. The id is the
+        name of the photograph. If different images share a name, the id is `NAME (sha256 …)`, so that it cannot match
+        an image of a set by mistake.
         """
-        rank = func.row_number().over(partition_by=REVIEWS.c.image, order_by=NEWEST_FIRST).label("rank")
+        parts = [REVIEWS.c.image] + [func.lower(func.trim(REVIEWS.c.reviewer))] * everything
+        rank = func.row_number().over(partition_by=parts, order_by=NEWEST_FIRST).label("rank")
         ranked = select(REVIEWS, rank).subquery()
         newest = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.when, ranked.c.id)
         with self._told("read"), self._engine.connect() as connection:
             rows = connection.execute(newest).mappings().all()
-        images = Counter(row["name"] for row in rows)  # counts all reviews: a confirmed image may share the name
+        # Counts all reviews: a confirmed image may share the name.
+        images = Counter(name for name, _ in {(row["name"], row["image"]) for row in rows})
         table = []
         for row in rows:
             if everything or row["given"] != row["grade"]:
                 name = row["name"] if images[row["name"]] == 1 else f"{row['name']} (sha256 {row['image']})"
-                old, new = ("" if grade is None else str(grade) for grade in (row["given"], row["grade"]))
-                table.append((name, old, new, row["reviewer"], row["when"], row["note"]))
-        return pd.DataFrame(table, columns=list(COLUMNS), dtype=str)
+                old, new = (UNGRADABLE if grade is None else str(grade) for grade in (row["given"], row["grade"]))
+                table.append((name, old, new, row["reviewer"], row["when"], row["note"], row["image"]))
+        return pd.DataFrame(table, columns=list(TABLE), dtype=str)
 
     def close(self) -> None:
         """Close all connections."""
@@ -124,6 +129,19 @@ def open_reviews(url: str) -> Reviews:
             make_tables(engine)
             if_it_fails.pop_all()
             return Reviews(engine)
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        raise unavailable(address, error, "opened") from None
+
+
+def existing_reviews(url: str) -> pd.DataFrame:
+    """All that `Reviews.corrections` gives of a database, to which nothing is written; FovealError without one."""
+    address = database_url(url)
+    if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
+        expected = f"a database of foveal serve ({FORMS}), or a .csv file"
+        raise FovealError("reviews.missing", f"--reviews {address.database} does not exist", expected=expected)
+    try:
+        with closing(Reviews(open_engine(address))) as reviews:
+            return reviews.corrections(everything=True)
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise unavailable(address, error, "opened") from None
 

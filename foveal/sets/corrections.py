@@ -3,7 +3,8 @@
     foveal correct DATA 20051020_44923_0100_PP --new 2 --why "haemorrhages below the macula"
 
 DATA/corrections.csv has a row per decision: id, old, new, who, when, why. Every verb that opens the set applies them
-in order and prints their number.
+in order and prints their number. An image whose first label is a correction is learned from, unless its patient is in
+validation or test; one that is `ungradable` gets the flag of that name and no label.
 """
 
 import csv
@@ -18,6 +19,7 @@ from foveal.errors import FovealError
 
 FILE = "corrections.csv"
 COLUMNS = ("id", "old", "new", "who", "when", "why")
+UNGRADABLE = "ungradable"  # as a new label, and as a flag: see foveal/fundus/quality.toml
 CHANGES = "changes.csv"  # of a set that has grown: see foveal/sets/growth.py
 SAME_PICTURE = ("renamed", "saved again")  # changes after which a correction still holds
 # A spreadsheet would run a cell that begins like this as a formula. So writing puts an apostrophe in front, and reading
@@ -26,15 +28,15 @@ FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def label_of(text: str, classes: list[str]) -> int | None:
-    """The class that a number or a name means, None for "none" or an empty text; FovealError for anything else."""
+    """The class that a number or a name means; None for none, ungradable or nothing; FovealError for anything else."""
     text = text.strip()
-    if text in ("", "none"):
+    if text in ("", "none", UNGRADABLE):
         return None
     if text in classes:
         return classes.index(text)
     if text.isdigit() and int(text) < len(classes):
         return int(text)
-    expected = f"a number from 0 to {len(classes) - 1}, one of {', '.join(classes)}, or none"
+    expected = f"a number from 0 to {len(classes) - 1}, one of {', '.join(classes)}, {UNGRADABLE} or none"
     raise FovealError("label.value", f"'{text}' is not a class", expected=expected)
 
 
@@ -46,16 +48,20 @@ def corrections_text(table: pd.DataFrame) -> str:
 
 def read_corrections(file: Path) -> pd.DataFrame:
     """corrections.csv as text, without the guard against formulas; FovealError where it is not such a table."""
+    return read_unguarded(file, ("id", "old", "new")).reindex(columns=list(COLUMNS), fill_value="")
+
+
+def read_unguarded(file: Path, needed: Iterable[str]) -> pd.DataFrame:
+    """A table of `corrections_text`, as text, with all its columns; FovealError if one is `needed` and missing."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise FovealError("table.damaged", f"{file} cannot be read: {error}", expected=", ".join(COLUMNS)) from error
-    if missing := [name for name in ("id", "old", "new") if name not in table]:
+    if missing := [name for name in needed if name not in table]:
         raise FovealError(
             "table.missing_column", f"{file}: no column {', '.join(missing)}", expected=", ".join(COLUMNS)
         )
-    table = table.map(lambda text: text[1:] if text.startswith("'") and FORMULA.match(text) else text)
-    return table.reindex(columns=list(COLUMNS), fill_value="")
+    return table.map(lambda text: text[1:] if text.startswith("'") and FORMULA.match(text) else text)
 
 
 def read_changes(folder: Path) -> pd.DataFrame:
@@ -87,14 +93,21 @@ def apply_corrections(
     """
     records, changes, now = records.copy(), read_corrections(file), names or {}
     place_of = dict(zip(records["id"], records.index, strict=True))
+    judged = records[records["split"].isin(("val", "test")) & (records["group"] != "")]
+    side_of = dict(zip(judged["group"], judged["split"], strict=True))
     changes = changes.assign(line=range(2, len(changes) + 2), id=[now.get(name, name) for name in changes["id"]])
     for name, steps in changes.groupby("id", sort=False):
         if name in place_of:
             place = place_of[name]
             label = _corrected(steps, records["label"][place], classes, file)
             records.loc[place, "label"] = pd.NA if label is None else label
+            flags = [flag for flag in str(records["flags"][place]).split() if flag != UNGRADABLE]
+            flags += [UNGRADABLE] * (steps["new"].iloc[-1] == UNGRADABLE)
+            records.loc[place, "flags"] = " ".join(flags)
             if label is None:
                 records.loc[place, "split"] = "unlabelled"
+            elif records["split"][place] == "unlabelled":
+                records.loc[place, "split"] = side_of.get(records["group"][place], "train")
         elif not partly:
             line = steps["line"].iloc[0]
             fix = "put the image back, or delete that line"
@@ -110,7 +123,7 @@ def _corrected(steps: pd.DataFrame, label: Any, classes: list[str], file: Path) 
         taken = max((number for number, (_, new) in enumerate(changes, start=1) if new == now), default=0)
     for number in range(taken, len(changes)):
         old, new = changes[number]
-        if old != now or (old is None and number == 0):
+        if old != now:
             line, should, image = (str(steps[name].iloc[number]) for name in ("line", "old", "id"))
             has = "none" if now is None else now
             what = f"{file}, line {line}: '{image}' should have label {should or 'none'}, has {has}"

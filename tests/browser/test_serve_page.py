@@ -411,7 +411,7 @@ def stored_reviews(count: int) -> list[dict[str, Any]]:
             for k in range(count)]  # fmt: skip
 
 
-def test_reviews_are_listed_newest_first_and_corrections_saved(room):
+def test_reviews_are_listed_newest_first_and_saved(room):
     with canned.running(canned.make_app(stored=stored_reviews(120))) as address:
         page = room(at=address)
         page.get_by_role("link", name="Reviews").click()
@@ -427,10 +427,10 @@ def test_reviews_are_listed_newest_first_and_corrections_saved(room):
         expect(rows).to_have_count(20)
         assert page.locator("#older").is_disabled()
         with page.expect_download() as saved:
-            page.click("#corrections")
+            page.click("#save-reviews")
         lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
-        assert saved.value.suggested_filename == "corrections.csv" and lines[0] == "id,old,new,who,when,why"
-        assert len(lines) == 61
+        assert saved.value.suggested_filename == "reviews.csv" and lines[0] == "id,old,new,who,when,why,file_sha256"
+        assert len(lines) == 121
         page.go_back()
         assert page.locator("#photographs-view").is_visible() and page.locator("#reviews-view").is_hidden()
 

@@ -81,7 +81,7 @@ def dicom(name: str, seed: int) -> dict[str, Any]:
     return {"name": name, "mimeType": "application/dicom", "buffer": buffer.getvalue()}
 
 
-def test_photographs_are_graded_reviewed_and_their_corrections_saved(page, server, tmp_path):
+def test_photographs_are_graded_reviewed_and_the_reviews_saved(page, server, tmp_path):
     from playwright.sync_api import expect
 
     page.set_input_files("#files", [jpeg("left eye.jpg", 2), dicom("IM0001", 4)])
@@ -119,10 +119,11 @@ def test_photographs_are_graded_reviewed_and_their_corrections_saved(page, serve
     expect(rows.nth(1)).to_contain_text("IM0001")
     expect(rows.nth(1)).to_contain_text("A. Okafor")
     with page.expect_download() as download:
-        page.click("#corrections")
-    download.value.save_as(tmp_path / "corrections.csv")
-    (row,) = csv.DictReader((tmp_path / "corrections.csv").read_text(encoding="utf-8").splitlines())
-    assert (row["id"], row["new"], row["who"], row["why"]) == ("left eye.jpg", "", "A. Okafor", 'The lid, and "haze".')
+        page.click("#save-reviews")
+    download.value.save_as(tmp_path / "reviews.csv")
+    _, row = csv.DictReader((tmp_path / "reviews.csv").read_text(encoding="utf-8").splitlines())
+    found = [row[key] for key in ("id", "new", "who", "why")]
+    assert found == ["left eye.jpg", "ungradable", "A. Okafor", 'The lid, and "haze".']
     assert row["old"] in set("01234")
 
 

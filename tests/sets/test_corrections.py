@@ -52,10 +52,28 @@ def test_a_text_that_a_spreadsheet_would_run_is_text_there_and_unchanged_here(da
     assert kept["why"].tolist() == ["'=1+1", "'-1 or -2", "''=1", "'s", "'"] and set(kept["who"]) == {"'@K"}
 
 
-def test_a_first_label_belongs_in_the_source(refuses, data):
-    image = open_prepared(data).part("unlabelled")["id"].iloc[0]
-    with refuses("corrections.unlabelled", image):
+def test_a_first_label_is_learned_from_unless_the_patient_is_in_another_part(data):
+    before = open_prepared(data)
+    alone, other = before.part("unlabelled")["id"].iloc[:2]
+    records = pd.read_csv(data / "records.csv", dtype=str, keep_default_na=False).set_index("id")
+    records.loc[alone, "group"] = "nobody"
+    records.loc[other, "group"] = before.part("test")["group"].iloc[0]
+    records.reset_index()[before.records.columns].to_csv(data / "records.csv", index=False)
+    for image in (alone, other):
         foveal.correct(data, image, new="1", why="c")
+    after = open_prepared(data).records.set_index("id")
+    assert after.loc[[alone, other], "label"].tolist() == [1, 1]
+    assert after.loc[[alone, other], "split"].tolist() == ["train", "test"]
+
+
+def test_an_ungradable_image_has_the_flag_and_no_label_until_somebody_grades_it(data):
+    image = open_prepared(data).part("test")["id"].iloc[0]
+    foveal.correct(data, image, new="ungradable", why="a")
+    record = open_prepared(data).records.set_index("id").loc[image]
+    assert pd.isna(record["label"]) and record["flags"].split()[-1] == "ungradable" and record["split"] == "unlabelled"
+    foveal.correct(data, image, new="3", why="b")
+    record = open_prepared(data).records.set_index("id").loc[image]
+    assert record["label"] == 3 and "ungradable" not in record["flags"] and record["split"] == "test"
 
 
 @pytest.mark.parametrize(
@@ -79,8 +97,10 @@ def test_a_file_that_does_not_fit_is_refused(refuses, data, text, code, named):
 def test_wrong_uses_are_named(refuses, data):
     with refuses("corrections.image", data, "'x'"):
         foveal.correct(data, "x", new="1", why="y")
-    with refuses("option.value", "--why"):
+    with refuses("option.missing", "--why"):
         foveal.correct(data, "x", new="1", why=" ")
+    with refuses("option.conflict", "--reviews", "new"):
+        foveal.correct(data, reviews="reviews.csv", new="1")
 
 
 @pytest.mark.slow

@@ -152,4 +152,4 @@ export async function saveReview(review, patience) {
 
 export const getReviews = async (limit, offset) => read(await ask(`v1/reviews?limit=${limit}&offset=${offset}`));
 
-export const getCorrections = async () => (await ask("v1/reviews/corrections.csv")).blob();
+export const getAllReviews = async () => (await ask("v1/reviews/corrections.csv?all=true")).blob();

@@ -1,6 +1,6 @@
 // All reviews on the server, one page at a time.
 
-import { getCorrections, getReviews } from "./api.js";
+import { getAllReviews, getReviews } from "./api.js";
 import { announce, find, foreign, make, save, show } from "./elements.js";
 import { plainly } from "./problems.js";
 import { className, moment, say } from "./words.js";
@@ -67,7 +67,7 @@ async function turn(distance) {
 
 async function download() {
   try {
-    save(await getCorrections(), "corrections.csv");
+    save(await getAllReviews(), "reviews.csv");
     problem = null;
     announce(find("reviews-status"), say("reviews.saved"));
   } catch (failure) {
@@ -78,4 +78,4 @@ async function download() {
 
 find("newer").addEventListener("click", () => turn(-1));
 find("older").addEventListener("click", () => turn(1));
-find("corrections").addEventListener("click", download);
+find("save-reviews").addEventListener("click", download);

@@ -1,0 +1,110 @@
+"""correct: second opinions on labels, as rows of DATA/corrections.csv; the labels of the source stay.
+
+foveal correct DATA 20051020_44923_0100_PP --new 2 --why "haemorrhages below the macula"
+foveal correct DATA --reviews reviews.csv
+foveal correct DATA --reviews postgresql://user@host/reviews --resolve majority
+"""
+
+import getpass
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import tyro
+
+from foveal.console import say
+from foveal.errors import FovealError
+from foveal.files import write_text
+from foveal.runs import sole_writer
+from foveal.sets import corrections
+from foveal.sets.records import PreparedSet, open_prepared
+from foveal.sets.reviewed import decide, report, show_agreement
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectConfig:
+    """Options of `foveal correct`."""
+
+    # Prepared set.
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    # Id of the image, as in records.csv; not with --reviews.
+    image: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")] = ""
+    # The correct grade: number or name of the class; ungradable; none removes the label.
+    new: str = ""
+    # The reason, for later readers.
+    why: str = ""
+    # Who made the decision; by default the name of your account.
+    who: str = ""
+    # Reviews of `foveal serve` to apply: the file or URL of its database, or a CSV file that its page has saved.
+    reviews: str = ""
+    # Where reviewers disagree on a photograph: list it, or apply the grade of the majority or the newest review.
+    resolve: Literal["list", "majority", "newest"] = "list"
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("image", "new", "why") if getattr(self, name).strip()]
+        if self.reviews and given:
+            raise FovealError("option.conflict", f"--reviews and {' and '.join(given)}", fix="give one or the other")
+        if not self.reviews and len(given) < 3:
+            what = "a correction needs an image, its --new grade and --why"
+            raise FovealError("option.missing", what, fix="give all three, or --reviews")
+
+
+def correct(config: CorrectConfig) -> Path:
+    """Add corrections to DATA/corrections.csv; returns the file."""
+    reviews = _read_reviews(config) if config.reviews else None
+    with sole_writer(config.data, "correct"):  # two corrections at once would lose one of them
+        prepared = open_prepared(config.data)
+        file, columns = config.data / corrections.FILE, list(corrections.COLUMNS)
+        before = corrections.read_corrections(file) if file.is_file() else pd.DataFrame(columns=columns, dtype=str)
+        if reviews is None:
+            rows = pd.DataFrame([_correction(config, prepared)], columns=columns)
+        else:
+            show_agreement(reviews, prepared)
+            decided = decide(prepared, reviews, before, config.resolve)
+            rows = decided[decided["result"] == "applied"]
+        table = pd.concat([before, rows[columns]])
+        if len(rows):
+            write_text(file, corrections.corrections_text(table))
+    if reviews is not None:
+        report(decided, config.data)
+    say(f"{len(table)} corrections in {file}")
+    return file
+
+
+def _correction(config: CorrectConfig, prepared: PreparedSet) -> tuple[str, ...]:
+    labels = prepared.records.set_index("id")["label"]
+    names = corrections.later_names(corrections.read_changes(config.data), labels.index)
+    image = names.get(config.image, config.image)
+    if image not in labels.index:
+        raise FovealError("corrections.image", f"{config.data} has no image '{image}' in its records.csv")
+    old = None if pd.isna(labels[image]) else int(labels[image])
+    new = corrections.label_of(config.new, prepared.classes)
+    then, now = ("no label" if label is None else prepared.classes[label] for label in (old, new))
+    if new == old:
+        raise FovealError("corrections.unchanged", f"'{image}' has this label already: {now}")
+    texts = ["" if label is None else str(label) for label in (old, new)]
+    if config.new.strip() == corrections.UNGRADABLE:
+        texts[1] = now = corrections.UNGRADABLE
+    say(f"{image}: {then} -> {now}")
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return (image, *texts, config.who or getpass.getuser(), when, config.why.strip())
+
+
+def _read_reviews(config: CorrectConfig) -> pd.DataFrame:
+    """All reviews as text: file_sha256, id (the name of the photograph), new, who, when, why."""
+    file = Path(config.reviews).expanduser()
+    with_digest = [*corrections.COLUMNS, "file_sha256"]
+    if file.suffix.lower() == ".csv":
+        if not file.is_file():
+            raise FovealError("reviews.missing", f"--reviews {file} does not exist", fix="save it on the server's page")
+        table = corrections.read_unguarded(file, ("id", "new")).reindex(columns=with_digest, fill_value="")
+    else:
+        from foveal.serve.reviews import existing_reviews
+
+        table = existing_reviews(config.reviews)
+    unknown = table["who"].str.strip() == ""
+    if len(table) == 0:
+        raise FovealError("reviews.empty", f"--reviews {config.reviews} has no reviews")
+    return table.assign(who=table["who"].mask(unknown, config.who or getpass.getuser()))

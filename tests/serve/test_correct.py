@@ -1,0 +1,111 @@
+"""Reviews become corrections: by digest or name, from the page's download or the database, of several reviewers."""
+
+import shutil
+from contextlib import closing
+
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.serve.reviews import Review, open_reviews
+from foveal.sets.corrections import corrections_text
+from foveal.sets.records import open_prepared
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, write_phantoms):
+    folder = tmp_path_factory.mktemp("clinic")
+    write_phantoms(folder / "photos", 24)
+    return foveal.prepare(folder / "photos", out=folder / "set", size=32, scale="icdr")
+
+
+@pytest.fixture
+def data(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "set")
+
+
+@pytest.fixture(params=["csv", "database"])
+def reviewed(request, tmp_path, data):
+    """Gives `correct` what a server has: reviews of (file digest or number of an image, grade, reviewer[, name])."""
+    records = open_prepared(data).records
+
+    def apply(*given, **options):
+        place = tmp_path / "reviews.sqlite"
+        with closing(open_reviews(str(place))) as store:
+            for image, grade, reviewer, *name in given:
+                digest = image if isinstance(image, str) else records["file_sha256"][image]
+                about = {"name": name[0] if name else "a.png", "given": 0, "reviewer": reviewer, "note": "seen"}
+                store.add(Review(image=digest, grade=grade, **about))
+            table = store.corrections(everything=True)
+        if request.param == "csv":
+            place = tmp_path / "reviews.csv"
+            place.write_text(corrections_text(table))
+        foveal.correct(data, reviews=str(place), **options)
+        found = pd.read_csv(data / "reviewed.csv", dtype=str, keep_default_na=False)
+        return open_prepared(data).records, found
+
+    return apply
+
+
+def test_corrections_are_applied_and_confirmations_counted(reviewed, data):
+    labels = open_prepared(data).records["label"]
+    new = (int(labels[0]) + 1) % 5
+    records, found = reviewed((0, new, "K"), (1, int(labels[1]), "K"), (2, None, "K"), ("f" * 64, 1, "K", "b.png"))
+    assert found["result"].tolist() == ["applied", "already so", "applied", "no image"]
+    assert records["label"][0] == new and records["label"][1] == labels[1] and pd.isna(records["label"][2])
+    assert "ungradable" in records["flags"][2]
+    row = pd.read_csv(data / "corrections.csv", dtype=str).iloc[0]
+    assert (row["id"], row["old"], row["new"]) == (records["id"][0], str(labels[0]), str(new))
+    assert (row["who"], row["why"]) == ("K", "seen") and row["when"].endswith("+00:00")
+    before = (data / "corrections.csv").read_bytes()
+    assert reviewed()[1]["result"].tolist() == ["already so"] * 3 + ["no image"]
+    assert (data / "corrections.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(("resolve", "expected"), [("list", None), ("majority", 3), ("newest", 4)])
+def test_reviewers_who_disagree_are_listed_or_resolved(reviewed, resolve, expected, data):
+    label = open_prepared(data).records["label"][0]
+    given = [(0, 3, "A"), (0, 3, "B"), (0, 2, "C"), (0, 4, " c ")]  # of C the newest counts
+    records, found = reviewed(*given, resolve=resolve)
+    assert found["result"].tolist() == ["disagree" if expected is None else "applied"]
+    assert records["label"][0] == (label if expected is None else expected)
+
+
+def test_a_name_decides_only_where_a_digest_is_unknown(reviewed, data, capsys):
+    records = pd.read_csv(data / "records.csv", dtype=str, keep_default_na=False)
+    records.loc[0, "file_sha256"] = ""
+    records.to_csv(data / "records.csv", index=False)
+    names = records["id"].str.rpartition("/")[2] + ".png"
+    labels, found = reviewed(("f" * 64, 4, "K", names[0]), ("e" * 64, 4, "K", names[1]))
+    assert found["result"].tolist() == [
+        "already so" if records["label"][0] == "4" else "applied", "other file"
+    ]  # fmt: skip
+    assert labels["label"][0] == 4 and str(labels["label"][1]) == records["label"][1]
+    assert names[1] in capsys.readouterr().out
+
+
+def test_a_later_correction_stays(reviewed, data):
+    image, label = open_prepared(data).records.iloc[0][["id", "label"]]
+    foveal.correct(data, image, new=str((int(label) + 2) % 5), why="a")
+    table = pd.read_csv(data / "corrections.csv", dtype=str).assign(when="2999-01-01T00:00:00+00:00")
+    table.to_csv(data / "corrections.csv", index=False)
+    records, found = reviewed((0, (int(label) + 1) % 5, "K"))
+    assert found["result"].tolist() == ["decided"] and records["label"][0] == (int(label) + 2) % 5
+
+
+def test_agreement_has_a_kappa_from_ten_photographs_on(reviewed, data, capsys):
+    labels = open_prepared(data).records["label"]
+    reviewed(*((k, int(labels[k]), who) for k in range(10) for who in ("A", "B")))
+    assert "1.00" in capsys.readouterr().out
+
+
+def test_what_is_no_table_of_reviews_is_refused_and_nothing_is_written(data, refuses, tmp_path):
+    (tmp_path / "bad.csv").write_text("id,new\nx,9\n")
+    (tmp_path / "empty.csv").write_text("id,new\n")
+    for name, code in (("bad.csv", "label.value"), ("empty.csv", "reviews.empty"), ("no.csv", "reviews.missing"),
+                       ("no.sqlite", "reviews.missing")):  # fmt: skip
+        with refuses(code):
+            foveal.correct(data, reviews=str(tmp_path / name))
+    with refuses("reviews.unavailable", "database"):
+        foveal.correct(data, reviews=str(data / "card.json"))
+    assert not (data / "corrections.csv").exists() and not (data / "reviewed.csv").exists()
