@@ -101,9 +101,10 @@ def apply_corrections(
             place = place_of[name]
             label = _corrected(steps, records["label"][place], classes, file)
             records.loc[place, "label"] = pd.NA if label is None else label
-            flags = [flag for flag in str(records["flags"][place]).split() if flag != UNGRADABLE]
-            flags += [UNGRADABLE] * (steps["new"].iloc[-1] == UNGRADABLE)
-            records.loc[place, "flags"] = " ".join(flags)
+            if "flags" in records:
+                flags = [flag for flag in str(records["flags"][place]).split() if flag != UNGRADABLE]
+                flags += [UNGRADABLE] * (steps["new"].iloc[-1] == UNGRADABLE)
+                records.loc[place, "flags"] = " ".join(flags)
             if label is None:
                 records.loc[place, "split"] = "unlabelled"
             elif records["split"][place] == "unlabelled":
