@@ -20,7 +20,7 @@ from foveal.files import write_text
 from foveal.runs import sole_writer
 from foveal.sets import corrections
 from foveal.sets.records import PreparedSet, open_prepared
-from foveal.sets.reviewed import decide, report, show_agreement
+from foveal.sets.reviewed import decide, newest_opinions, report, show_agreement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,14 @@ def correct(config: CorrectConfig) -> Path:
         if reviews is None:
             rows = pd.DataFrame([_correction(config, prepared)], columns=columns)
         else:
-            show_agreement(reviews, prepared)
-            decided = decide(prepared, reviews, before, config.resolve)
+            opinions = newest_opinions(reviews, prepared.classes)
+            decided = decide(prepared, opinions, before, config.resolve)
             rows = decided[decided["result"] == "applied"]
         table = pd.concat([before, rows[columns]])
         if len(rows):
             write_text(file, corrections.corrections_text(table))
     if reviews is not None:
+        show_agreement(opinions, prepared)
         report(decided, config.data)
     say(f"{len(table)} corrections in {file}")
     return file
@@ -94,17 +95,15 @@ def _correction(config: CorrectConfig, prepared: PreparedSet) -> tuple[str, ...]
 
 def _read_reviews(config: CorrectConfig) -> pd.DataFrame:
     """All reviews as text: file_sha256, id (the name of the photograph), new, who, when, why."""
-    file = Path(config.reviews).expanduser()
-    with_digest = [*corrections.COLUMNS, "file_sha256"]
-    if file.suffix.lower() == ".csv":
-        if not file.is_file():
-            raise FovealError("reviews.missing", f"--reviews {file} does not exist", fix="save it on the server's page")
-        table = corrections.read_unguarded(file, ("id", "new")).reindex(columns=with_digest, fill_value="")
+    if config.reviews.lower().endswith(".csv"):
+        if not Path(config.reviews).is_file():
+            raise FovealError("reviews.missing", f"--reviews {config.reviews} does not exist")
+        table = corrections.read_unguarded(Path(config.reviews), ("id", "new"))
+        table = table.reindex(columns=[*corrections.COLUMNS, "file_sha256"], fill_value="")
     else:
         from foveal.serve.reviews import existing_reviews
 
         table = existing_reviews(config.reviews)
-    unknown = table["who"].str.strip() == ""
-    if len(table) == 0:
+    if not len(table):
         raise FovealError("reviews.empty", f"--reviews {config.reviews} has no reviews")
-    return table.assign(who=table["who"].mask(unknown, config.who or getpass.getuser()))
+    return table.assign(who=table["who"].where(table["who"].str.strip() != "", config.who or getpass.getuser()))
