@@ -137,6 +137,14 @@ def takes_any_size(name: str) -> bool:
     return name not in OWN and not (card is not None and card.fixed_input_size)
 
 
+def check_growth(grow_from: int, name: str, image_size: int) -> None:
+    """FovealError if images of `grow_from` pixels (0 is none) cannot grow to `image_size` pixels with this encoder."""
+    if grow_from > image_size or (grow_from and not takes_any_size(name)):
+        what = f"--grow-from {grow_from} cannot be combined with {name} and --image-size {image_size}"
+        expected = "a smaller size than --image-size, and an encoder that takes any size"
+        raise FovealError("option.conflict", what, expected=expected)
+
+
 def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (0-1) that the encoder expects: timm's for RGB, otherwise 0.5 and 0.5."""
     card = timm_card(name)

@@ -17,7 +17,7 @@ from foveal.console import say
 from foveal.distributed import apart, from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_on, in_precision
-from foveal.nets.encoder import create_encoder, feature_size
+from foveal.nets.encoder import check_growth, create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.pretrain.built import build_method
 from foveal.pretrain.options import PretrainConfig, seconds_of
@@ -191,6 +191,7 @@ def resolve(config: PretrainConfig, sets: list[PreparedSet], world: int = 1) -> 
     """Replace every open value that need not be measured; values that a run in `--out` has measured are kept."""
     config = _remember(config, world)
     channels, size = sets[0].channels, config.image_size or sets[0].size
+    check_growth(config.grow_from, config.encoder, size)
     simclr, plain = config.simclr, "digits" if channels == 1 else ("cifar" if size <= 64 else "simclr")
     fitting = "fundus" if all(prepared.card["fundus"] for prepared in sets) else plain
     if config.method == "simclr" and not simclr.projection_hidden:

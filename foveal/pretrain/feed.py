@@ -6,7 +6,7 @@ of the tables of views of the whole batch.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ from foveal.pretrain.options import PretrainConfig
 from foveal.sets.loader import ImageStore, epoch_batches, shard_of, step_generator
 from foveal.sets.records import PreparedSet, patients
 from foveal.sources.messidor import COARSE
+
+SMALL_SHARE = 0.8  # of the epochs see --grow-from pixels
 
 Views = tuple[Tensor, Tensor]
 Batch = tuple[Sequence[Views], Tensor | None]
@@ -66,12 +68,15 @@ class Feed:
         """Batches of an epoch from its step `first` on."""
         size, seed, windows = self.config.batch_size, self.config.seed, self.store.windows
         batches = epoch_batches(len(self.store), size, seed, epoch, drop_last=True, windows=windows)
+        spec = self.spec
+        if self.config.grow_from and epoch < small_epochs(self.config.epochs):
+            spec = replace(spec, image_size=self.config.grow_from)
         for number, batch in list(enumerate(batches))[first:]:
-            yield self.batch(batch, epoch * self.steps + number)
+            yield self.batch(batch, epoch * self.steps + number, spec)
 
-    def batch(self, index: np.ndarray, step: int) -> Batch:
+    def batch(self, index: np.ndarray, step: int, spec: NetworkInput) -> Batch:
         """Views of this process's part of the images `index`, in micro-batches, and their identities."""
-        size, part = self.spec.image_size, shard_of(index, self.rank, self.world)
+        size, part = spec.image_size, shard_of(index, self.rank, self.world)
         generator = step_generator(self.config.seed, step)
         tables = [draw(recipe, len(index), self.store.image_shape[0], size, generator)[part] for recipe in self.recipes]
         own = index[part]
@@ -80,19 +85,24 @@ class Feed:
             images = to_tensor(images, self.device)
         identity = None if self.identity is None else torch.from_numpy(self.identity[own]).to(self.device)
         if self.config.micro_batch == "whole":
-            return [self._views(images, tables, slice(None))], identity
+            return [self._views(images, tables, spec, slice(None))], identity
         micro = int(self.config.micro_batch)
         cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
-        return MicroBatches([partial(self._views, images, tables, cut) for cut in cuts]), identity
+        return MicroBatches([partial(self._views, images, tables, spec, cut) for cut in cuts]), identity
 
     @property
     def recipes(self) -> tuple[Recipe, Recipe]:
         """The recipes of the first and the second view."""
         return recipe_pair(self.config.views)
 
-    def _views(self, images: np.ndarray | Tensor, tables: list[ViewTable], cut: slice) -> Views:
-        first, second = (random_views(images[cut], table[cut], self.spec, self.device) for table in tables)
+    def _views(self, images: np.ndarray | Tensor, tables: list[ViewTable], spec: NetworkInput, cut: slice) -> Views:
+        first, second = (random_views(images[cut], table[cut], spec, self.device) for table in tables)
         return first, second
+
+
+def small_epochs(epochs: int) -> int:
+    """So many of the epochs see images of --grow-from pixels."""
+    return int(SMALL_SHARE * epochs)
 
 
 def identities(

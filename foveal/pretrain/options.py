@@ -19,7 +19,8 @@ Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins"
 SameGroup = Literal["ignore", "mask", "positive"]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LOWEST = {
-    "epochs": 1, "batch_size": 2, "image_size": 0, "freeze_stages": 0, "weight_decay": 0, "probe_every": 0, "seed": 0,
+    "epochs": 1, "batch_size": 2, "image_size": 0, "grow_from": 0, "freeze_stages": 0, "weight_decay": 0,
+    "probe_every": 0, "seed": 0,
     "simclr.projection_hidden": 0, "simclr.projection_size": 1, "simclr.chunk": 0, "barlow_twins.redundancy": 0,
 }  # fmt: skip
 POSITIVE = (
@@ -107,6 +108,8 @@ class PretrainConfig:
     preview: bool = False
     # Pixels the network sees; 0 takes those of the prepared images.
     image_size: int = 0
+    # Image size in the first four fifths of the epochs, then --image-size, which saves time; 0 is off.
+    grow_from: int = 0
     # Labelled prepared set to judge the encoder on during the run, by its training and validation parts.
     probe: Path | None = None
     # Epochs between two probes; 0 makes at most ten in a run.

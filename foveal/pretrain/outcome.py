@@ -54,7 +54,7 @@ def estimate_statistics(averaged: nn.Module, feed: Feed) -> None:
     averaged.train()
     for norm in freeze_stages(averaged, feed.config.freeze_stages):
         norm.eval()
-    batches = itertools.islice(feed.epoch(0), max(1, STATISTICS_IMAGES // feed.config.batch_size))
+    batches = itertools.islice(feed.epoch(feed.config.epochs - 1), max(1, STATISTICS_IMAGES // feed.config.batch_size))
     re_estimate(averaged, (torch.cat(pair) for views, _ in batches for pair in views))
 
 
@@ -83,7 +83,7 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
         features.append(encoder(plain_view(feed.store.gather(part), feed.spec, feed.device)))
         built.training_mode()
         with running_statistics_still(built.method):
-            for views in alone.batch(part, number)[0]:
+            for views in alone.batch(part, number, feed.spec)[0]:
                 embedded.append(built.method(*views)[:2])
     first, second = zip(*embedded, strict=True)
     return look(*(torch.cat(column).float().cpu() for column in (first, second, features)))

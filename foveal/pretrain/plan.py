@@ -23,7 +23,7 @@ from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, step_memory, wait_for
 from foveal.pretrain.built import Built
-from foveal.pretrain.feed import Feed, MicroBatches
+from foveal.pretrain.feed import Feed, MicroBatches, small_epochs
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import HEALTH_IMAGES, STATISTICS_IMAGES
 from foveal.pretrain.step import gradients
@@ -44,6 +44,7 @@ class Rehearsal:
     data_wait: float
     memory: float
     look: float = 0.0
+    small: float = 1.0  # what an image of --grow-from pixels takes, as a share of one of --image-size
 
 
 def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | None = None) -> Rehearsal:
@@ -72,7 +73,8 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     else:
         memory = held + step_memory(config, machine).of(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
-    return Rehearsal(config.batch_size / a_batch, waited, memory, look)
+    small = (config.grow_from / config.image_size) ** 2 if config.grow_from else 1.0
+    return Rehearsal(config.batch_size / a_batch, waited, memory, look, small)
 
 
 def _in_parts(config: PretrainConfig, images: int) -> int:
@@ -85,7 +87,7 @@ def _in_parts(config: PretrainConfig, images: int) -> int:
 
 def _of_size(feed: Feed, images: int) -> Feed:
     """The feed with so many images in a step, in two micro-batches at least where there are any."""
-    config = replace(feed.config, batch_size=images * feed.world)
+    config = replace(feed.config, batch_size=images * feed.world, grow_from=0)
     if config.micro_batch != "whole":
         micro = "whole" if images < 4 else str(min(int(config.micro_batch), images // 2))
         config = replace(config, micro_batch=micro)
@@ -152,12 +154,14 @@ def looks_in(epochs: int, every: int) -> int:
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
     """Of a run of so many epochs of the pool, with its looks."""
-    return epochs * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
+    small = small_epochs(epochs)
+    whole = epochs - small + small * rehearsal.small
+    return whole * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
 
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
     """Epochs that a budget allows; FovealError when it is less than one. every: epochs between two looks, as asked."""
-    epochs = max(1, int(seconds * rehearsal.images_per_second / images))
+    epochs = max(1, int(seconds * rehearsal.images_per_second / images / rehearsal.small))
     while epochs > 1 and seconds_of_run(epochs, images, every, rehearsal) > seconds:
         epochs -= 1
     if (needed := seconds_of_run(epochs, images, every, rehearsal)) > seconds:

@@ -29,6 +29,11 @@ FIXED_POINT_BITS = 4  # OpenCV takes sub-pixel corners as integers with this man
 LABEL_COVERAGE = 0.35  # share of a pixel that a lesion must cover for the pixel to count as lesion
 FOVEA, OPTIC_DISC = np.zeros(2), np.array([0.62, -0.04])
 AVASCULAR_RADIUS = 0.14  # no vessel comes closer to the fovea
+ALONG = np.linspace(0, 1, 24)  # places on a vessel
+TAPER = 1 - 0.65 * ALONG  # its width there
+ACROSS = np.array([0.5, -0.5])  # from the direction of a vessel to half of its width
+ROUND = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+CIRCLE = np.column_stack([np.cos(ROUND), np.sin(ROUND)])
 PALE_FUNDUS, DARK_FUNDUS = np.array([0.88, 0.47, 0.24]), np.array([0.68, 0.29, 0.13])
 
 
@@ -155,10 +160,9 @@ def _vessel_tree(width: float, generator: Generator) -> Outlines:
 
 def _grow(start: np.ndarray, bend: np.ndarray, length: float, width: float, generator: Generator) -> Outlines:
     """A vessel and its branches; it leaves at `bend[0]` radians and turns by `bend[1]`, mostly at its start."""
-    along = np.linspace(0, 1, 24)
-    wave = 0.16 * np.sin(2 * np.pi * (along * generator.uniform(1, 2.5) + generator.random()))
-    headings = bend[0] + bend[1] * np.sqrt(along) + wave
-    path, outline = _ribbon(start, headings, length, width * (1 - 0.65 * along))
+    wave = 0.16 * np.sin(2 * np.pi * (ALONG * generator.uniform(1, 2.5) + generator.random()))
+    headings = bend[0] + bend[1] * np.sqrt(ALONG) + wave
+    path, outline = _ribbon(start, headings, length, width * TAPER)
     outlines = [outline]
     if width > 0.011:
         for side, share in zip((1, -1, 1, -1), generator.uniform(0.12, 0.7, size=4 if length > 1 else 2), strict=False):
@@ -170,19 +174,19 @@ def _grow(start: np.ndarray, bend: np.ndarray, length: float, width: float, gene
 
 def _ribbon(start: np.ndarray, headings: np.ndarray, length: float, widths: np.ndarray) -> Outlines:
     """The path [n, 2] of a vessel and its closed outline [2m, 2], which ends where the avascular zone begins."""
-    step = np.stack([np.cos(headings), -np.sin(headings)], axis=1)
-    path = start + (np.cumsum(step, axis=0) - step[0]) * (length / len(headings))
-    side = step[:, ::-1] * (0.5, -0.5) * widths[:, None]
-    inside = np.flatnonzero(np.hypot(*path.T) < AVASCULAR_RADIUS)
+    step = np.empty((len(headings), 2))
+    step[:, 0], step[:, 1] = np.cos(headings), -np.sin(headings)
+    path = start + (step.cumsum(axis=0) - step[0]) * (length / len(headings))
+    side = step[:, ::-1] * ACROSS * widths[:, None]
+    inside = (np.hypot(path[:, 0], path[:, 1]) < AVASCULAR_RADIUS).nonzero()[0]
     end = max(int(inside[0]), 2) if len(inside) else len(path)
     return [path, np.concatenate([(path + side)[:end], (path - side)[:end][::-1]])]
 
 
 def _blob(centre: np.ndarray, radii: np.ndarray, generator: Generator) -> Outlines:
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     phases, heights = generator.uniform(0, 2 * np.pi, size=(3, 1)), generator.normal(0, 0.06, size=3)
-    edge = 1 + heights @ np.cos(np.outer((2, 3, 5), angles) + phases)
-    return [centre + radii * np.stack([edge * np.cos(angles), edge * np.sin(angles)], axis=1)]
+    edge = 1 + heights @ np.cos(np.outer((2, 3, 5), ROUND) + phases)
+    return [centre + radii * (edge[:, None] * CIRCLE)]
 
 
 def _cluster(centre: np.ndarray, radii: np.ndarray, generator: Generator) -> Outlines:

@@ -15,7 +15,7 @@ from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.hardware import bf16_support, free_on, in_precision
 from foveal.losses.grading import LOSSES, GradingLoss
-from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales, takes_any_size
+from foveal.nets.encoder import check_growth, create_encoder, feature_size, freeze_stages, learning_rate_scales
 from foveal.nets.heads import Grader
 from foveal.nets.layers import statistics_layers
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
@@ -106,10 +106,7 @@ def resolved(config: TrainConfig, prepared: PreparedSet, start: Start, device: t
     """Replace every `auto` that applies to this task by its value; FovealError for a conflict with the set."""
     size = start.spec.image_size
     config = _with_loss(replace(config, encoder=start.encoder, image_size=size), prepared)
-    if config.grow_from > size or (config.grow_from and not takes_any_size(config.encoder)):
-        what = f"--grow-from {config.grow_from} cannot be combined with {config.encoder} and --image-size {size}"
-        expected = "a smaller size than --image-size, and an encoder that takes any size"
-        raise FovealError("option.conflict", what, expected=expected)
+    check_growth(config.grow_from, config.encoder, size)
     fundus, random = prepared.card["fundus"], config.init == "random"
     if config.learning_rate is None:
         config = replace(config, learning_rate=NEW_RATE if config.freeze or random else TUNE_RATE)

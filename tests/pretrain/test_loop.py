@@ -3,6 +3,7 @@ import math
 import re
 import shutil
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,13 +16,14 @@ from foveal import checkpoint
 from foveal.augment.recipes import RECIPES, Recipe
 from foveal.augment.views import NetworkInput, plain_view
 from foveal.config import read_toml
-from foveal.nets.encoder import create_encoder, freeze_stages, stage_of_parameters
+from foveal.nets.encoder import create_encoder, freeze_stages, normalisation_of, stage_of_parameters
 from foveal.pretrain import loop, outcome, plan, training
 from foveal.pretrain import probe as probing
+from foveal.pretrain.auto import resolve
 from foveal.pretrain.built import METHODS
-from foveal.pretrain.feed import identities
+from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.health import look
-from foveal.pretrain.options import SimCLROptions
+from foveal.pretrain.options import PretrainConfig, SimCLROptions
 from foveal.pretrain.simclr import SimCLR
 from foveal.runs import read_metrics, read_model
 from foveal.sets.leaks import TAUGHT, pool_of, read_seen, seen_of
@@ -449,6 +451,22 @@ def test_supervised_contrast_says_how_many_labels_it_has(phantom_set, tmp_path, 
 
 
 @pytest.mark.slow
+def test_images_grow_after_four_fifths_of_the_epochs(phantom_set, refuses):
+    prepared = open_prepared(phantom_set)
+    given = PretrainConfig(
+        data=(phantom_set,), out=phantom_set / "none", encoder="test_resnet", batch_size=16, epochs=5
+    )
+    config = resolve(replace(given, grow_from=16), [prepared])
+    config = replace(config, micro_batch="whole")
+    store = ImageStore([(prepared, pool_of(prepared))])
+    feed = Feed(config, store, NetworkInput(config.image_size, *normalisation_of("test_resnet", 3)), CPU, None)
+    sides = [next(feed.epoch(epoch))[0][0][0].shape[-1] for epoch in range(5)]
+    assert sides == [16, 16, 16, 16, config.image_size] and config.image_size > 16
+    for encoder, size in (("strided_conv", 16), ("test_resnet", 64)):
+        with refuses("option.conflict", f"--grow-from {size}", encoder):
+            resolve(replace(given, encoder=encoder, grow_from=size), [prepared])
+
+
 def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan, "MOST_SECONDS", 0.2)
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True)
