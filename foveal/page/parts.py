@@ -47,11 +47,6 @@ class Cell:
 Shown = Cell | str | int | Mapping[str, Any] | None  # a value of a row, see `cell`
 
 
-def cells(*texts: str) -> list[Cell]:
-    """A row of plain cells."""
-    return [Cell(text=text) for text in texts]
-
-
 def muted(text: str) -> Cell:
     """A cell with muted text."""
     return Cell(text=text, tone="muted")
