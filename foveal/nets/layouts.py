@@ -264,7 +264,7 @@ LAYOUTS = (
     Layout(name="torchvision MaxViT", signs=(r"\.MBconv\.layers\.",), instead="maxvit_tiny_tf_224"),
     Layout(name="torchvision AlexNet, GoogLeNet, MNASNet, ShuffleNet, SqueezeNet or VGG", instead="resnet50", signs=(
         r"(?s)^features\.0\.weight$.*^classifier\.[1-6]\.|^(stage2\.0\.branch2|inception3a|layers\.8\.0\.layers)\.",)),
-    Layout(name="SimCLR v2 ResNet", signs=(r"^(net\.)?\d\.blocks\.0\.net\.",), instead="resnet50"),
+    Layout(name="SimCLR v2 ResNet", signs=(r"^(resnet\.)?(net\.)?\d\.blocks\.0\.net\.",), instead="resnet50"),
     Layout(name="torchvision EfficientNet", signs=(r"^features\.1\.0\.block\.",), ordered=True,
            encoders=r"efficientnet(v2)?_(b\d|s|m|l)", tensorflow=r"v2|b[567]"),
     Layout(name="efficientnet_pytorch", signs=(r"^_conv_stem\.",), ordered=True, encoders=r"tf_efficientnet_\w+",

@@ -12,6 +12,7 @@ from foveal.page.words import counted
 from foveal.sources import names as words
 from foveal.sources.labels import check_grades
 from foveal.sources.source import Layout, Source, SourceOptions, list_files, make_table, picture_ids
+from foveal.sources.tables import known_table
 
 TASKS = {"icdr": "grading", "messidor": "grading", "none": "classification"}  # of classes on these scales
 
@@ -37,7 +38,8 @@ class Folder(Layout[Path]):
         table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes, flags=flags)
         tables = [path.relative_to(root).as_posix() for path in unread]
         listed = ", ".join(tables[:5]) + (", …" if len(tables) > 5 else "")
-        unused = f"not used: {listed}; to take labels from a table, give it as the source" if tables else ""
+        known = "".join(f" ({about})" for about in list(filter(None, map(known_table, unread[:5])))[:1])
+        unused = f"not used: {listed}{known}; to take labels from a table, give it as the source" if tables else ""
         counts = Counter(name for name in names if name)
         if len(counts) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"

@@ -12,7 +12,7 @@ from foveal.errors import FovealError
 from foveal.page.words import counted
 from foveal.sources.cards import ICDR
 from foveal.sources.matching import Matcher
-from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_number
+from foveal.sources.names import MASKS, UNGRADABLE, grade_of, is_missing, patients_and_eyes, plain_label
 from foveal.sources.source import Source, list_files, make_table, picture_ids, without_ending
 from foveal.sources.tables import has_labels, keep_columns, read_rows, usual_columns
 
@@ -38,7 +38,7 @@ def label_rows(
     FovealError for the first cell that is anything else. folder: of the pictures, by default that of the table; prefix:
     of the ids; keep: other columns (`keep_columns`); columns: split, group and eye, as of `make_table`.
     """
-    files, grades = list(names), [plain_number(cell) for cell in cells]
+    files, grades = list(names), [plain_label(cell) for cell in cells]
     numbers: dict[str, int | None] = {"": None} | {str(grade): grade for grade in range(len(classes))}
     if ungradable is not None:
         numbers[ungradable] = None
@@ -65,7 +65,7 @@ def read_labels(cells: Iterable[str], file: Path, scale: str) -> tuple[list[str]
 
     FovealError for numbers among names, other signs among numbers, and a grade 5 beside 0-4, as ungradable is in DDR.
     """
-    plain = [plain_number(cell) for cell in cells]
+    plain = [plain_label(cell) for cell in cells]
     flags = ["ungradable" if UNGRADABLE.search(cell) else "" for cell in plain]
     labels = ["" if flag or is_missing(cell) else cell for cell, flag in zip(plain, flags, strict=True)]
     if any(map(str.isdecimal, labels)):  # beside numbers, None is no class

@@ -110,6 +110,11 @@ def plain_number(cell: str) -> str:
     return re.sub(r"^(-?\d+)[.,]0+$", r"\1", cell.strip())
 
 
+def plain_label(cell: str) -> str:
+    """A label as text: '2.0', '02' and ' 2' read as '2'. Names of pictures and patients keep their zeros."""
+    return re.sub(r"^0+(?=\d+$)", "", plain_number(cell))
+
+
 def is_missing(cell: str) -> bool:
     """Whether a cell says that there is no label or name: empty, NA, nan, -1, unknown."""
     return plain_number(cell).lower() in UNLABELLED

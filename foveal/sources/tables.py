@@ -203,6 +203,13 @@ def known_set(file: Path, columns: Iterable[str]) -> str:
     return f"{file.name} looks like {about[0]}" if about else ""
 
 
+def known_table(file: Path) -> str:
+    """What `known_set` says of a file; "" of one that cannot be read."""
+    with suppress(FovealError):
+        return known_set(file, map(str, read_rows(file)))
+    return ""
+
+
 def usual_columns(rows: pd.DataFrame, what: str) -> list[str]:
     """The columns whose name usually means `what`, a key of `USUAL`."""
     named = {column: re.sub(r"[\s-]+", "_", column.strip().lower()) for column in map(str, rows)}

@@ -651,6 +651,14 @@ def test_fgadr_has_no_header_and_its_masks_are_no_photographs(tmp_path, capsys):
     assert "5 pictures" in capsys.readouterr().out and any("FGADR" in note for note in source.notes)
 
 
+def test_a_table_that_is_too_deep_to_be_read_is_named_as_what_it_is(tmp_path):
+    part = tmp_path / "Training_Set" / "Training_Set"
+    write_pictures(part / "Training", "1.png", "2.png")
+    write(part / "RFMiD_Training_Labels.csv", "ID,Disease_Risk,DR,ARMD\n1,1,1,0\n2,0,0,0\n")
+    source = SOURCES["folder"].load(tmp_path, DEFAULT)
+    assert source.task == "none" and any("RFMiD," in note for note in source.notes)
+
+
 def test_tables_of_other_sets_are_named(tmp_path, refuses):
     write_pictures(tmp_path / "Training", "1.png", "2.png")
     for header in ("ID,Disease_Risk,DR,ARMD", "ID,WNL,DR,ARMD"):  # of RFMiD, and of RFMiD 2

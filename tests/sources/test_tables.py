@@ -150,7 +150,7 @@ def test_names_that_the_scale_does_not_have_are_listed(tmp_path, refuses):
 
 
 def test_missing_and_ungradable_labels_are_counted(tmp_path):
-    cells = ["0", "1.0", '"2,0"', "3", "4", "NA", "nan", "", "-1", "None", "ungradable", "Poor quality"]
+    cells = ["0", "1.0", '"2,0"', "03", "4", "NA", "nan", "", "-1", "None", "ungradable", "Poor quality"]
     pictures(tmp_path, *(f"{number}.png" for number in range(len(cells))))
     source = load(tmp_path, "image,grade\n" + "".join(f"{number}.png,{cell}\n" for number, cell in enumerate(cells)))
     assert list(source.table["label"].dropna()) == [0, 1, 2, 3, 4] and source.classes == ICDR
