@@ -38,7 +38,7 @@ _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # a segment whose las
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 
-def patient_and_eye(file: Path) -> tuple[str, str]:
+def patient_and_eye(file: Path | BytesIO) -> tuple[str, str]:
     """A hash of the PatientID, or else of the StudyInstanceUID, and left or right; "" for what a file does not tell."""
     try:
         import pydicom

@@ -70,6 +70,20 @@ def segments(data: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
+def without_headers(data: bytes) -> bytes | None:
+    """The JPEG without EXIF, comments, previews and what follows the picture; None for one with several scans."""
+    start, end = _compressed(data)
+    if not start:
+        return None
+    parts = [data[:2]]
+    for kind, at, stop in segments(data):
+        if kind == 0xE0 and data[at : at + 4] == b"JFIF":  # says that its colours are YCbCr
+            parts.append(b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0")
+        elif kind == 0xEE or not (0xE0 <= kind <= 0xEF or kind == 0xFE):  # 0xEE, of Adobe, says what its colours are
+            parts.append(data[at - 4 : stop])
+    return b"".join([*parts, data[start:end], _END])
+
+
 def _compressed(data: bytes) -> tuple[int, int]:
     """Where the compressed data of a file with a single scan begins and ends; (0, 0) for other files."""
     parts = {marker: (start, end) for marker, start, end in segments(data)}

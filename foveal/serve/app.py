@@ -89,6 +89,9 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
     async def review(request: Request) -> dict[str, Any]:
         """Confirm or correct a grade; answers once the review is on disk."""
         kept = await store.run(Reviews.add, await read_review(request, about, work.limits.timeout))
+        if work.kept is not None:
+            label = work.kept.label
+            await store.run(lambda reviews: label(kept.image, kept.grade, kept.reviewer, kept.when))
         work.counters.reviews.labels("yes" if kept.given == kept.grade else "no").inc()
         return asdict(kept)
 

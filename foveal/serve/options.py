@@ -45,8 +45,8 @@ class ServeConfig:
     reviews: str = "auto"
     # Prepared set in which to search for similar images, among its graded training images.
     cases: Path | None = None
-    # Folder in which to store the received photographs; by default they are not stored.
-    keep_images: Path | None = None
+    # Folder in which to keep reviewed photographs, without headers; whole:FOLDER keeps them as they were sent.
+    keep_images: str | None = None
     # Quality flags for which the answer is "ungradable" instead of a grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
     # Test-time augmentation, as in predict; auto is as in the run. An exported file cannot change it.
@@ -58,6 +58,9 @@ class ServeConfig:
         if not 0 <= self.port <= 65535:
             raise FovealError("option.value", f"--port {self.port} is not a port", expected="0 to 65535")
         check_flags(self.ungradable, "--ungradable")
+        if self.keep_images and self.reviews == "none":
+            what = "--keep-images keeps reviewed photographs, and --reviews none stores no reviews"
+            raise FovealError("option.conflict", what, fix="leave one of them out")
 
     @property
     def local(self) -> bool:

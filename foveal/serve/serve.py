@@ -72,14 +72,19 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     from foveal.serve.work import Work, open_cases
 
     if config.keep_images is not None:
-        _check_folder(config.keep_images)
-        warn(f"received photographs are stored in {config.keep_images}")
+        from foveal.serve.kept import folder_of
+
+        _check_folder(folder_of(config.keep_images))
+        warn(f"reviewed photographs are kept in {folder_of(config.keep_images)}, others for a day")
     model = open_model([config.run], config.device, config.tta)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
     model.answer(model.blank(1), ALL)  # so that the first request is not slow
     say(f"{model.name}: {', '.join(model.classes)}")
-    return create_app(Work(model, config, limits, cases), describe(model, config, limits), reviews)
+    work = Work(model, config, limits, cases)
+    if work.kept is not None and reviews is not None:
+        work.kept.catch_up(reviews.corrections(everything=True))
+    return create_app(work, describe(model, config, limits), reviews)
 
 
 def _check_folder(folder: Path) -> None:

@@ -21,7 +21,6 @@ from fastapi import Request
 
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
-from foveal.files import write_bytes
 from foveal.fundus.decode import decode
 from foveal.fundus.header import KNOWN
 from foveal.fundus.overlay import heat_layer, retina_of, to_jpeg
@@ -32,6 +31,7 @@ from foveal.predict.model import Model, joined
 from foveal.serve.batching import Batcher, Judged
 from foveal.serve.guard import Counters
 from foveal.serve.intake import Room, Sent, read_photographs, within
+from foveal.serve.kept import Kept
 from foveal.serve.options import Limits, ServeConfig
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.shards import cores
@@ -52,6 +52,7 @@ class Work:
     def __init__(self, model: Model, config: ServeConfig, limits: Limits, cases: Cases | None) -> None:
         self.model, self.config, self.limits, self.cases = model, config, limits, cases
         self.counters = Counters()
+        self.kept = None if config.keep_images is None else Kept(config.keep_images, model.classes)
         self.batcher = Batcher(model, config.ungradable, limits, self.counters)
         self.counters.in_work.set_function(lambda: self.batcher.places.held)
         self.room = Room(HELD_REQUESTS * limits.megabytes * 10**6)
@@ -103,8 +104,8 @@ class Work:
         prepared = await self._in_thread(prepare_file, sent.data, model.preparation, model.fundus, **limit)
         judged = await asyncio.wrap_future(self.batcher.submit(prepared, pictures or similar))
         answer = answer_of(model, sent, prepared, judged)
-        if self.config.keep_images is not None:
-            await self._in_thread(_keep, sent, self.config.keep_images)
+        if self.kept is not None:
+            await self._in_thread(self.kept.wait, sent)
         if pictures:
             decoded = await self._in_thread(decode, sent.data, PICTURE_SIDE, **limit)
             answer |= await self._in_thread(pictures_of, model, decoded.pixels, prepared, judged.places)
@@ -114,13 +115,6 @@ class Work:
 
     async def _in_thread(self, function: Callable[..., Found], *given: Any, **options: Any) -> Found:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *given, **options))
-
-
-def _keep(sent: Sent, folder: Path) -> None:
-    """Write FOLDER/SHA256. The name is the digest, so that a name from a client never becomes a path."""
-    file = folder / sent.sha256
-    if not file.exists():
-        write_bytes(file, sent.data)
 
 
 def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> dict[str, Any]:

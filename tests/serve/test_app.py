@@ -545,7 +545,7 @@ def watched():
 
 
 def test_no_photograph_is_written_by_default(browsing, tmp_path, photographs):
-    plain, keeping = browsing(reviews="none"), browsing(reviews="none", keep_images=tmp_path / "kept")
+    plain, keeping = browsing(reviews="none"), browsing(keep_images=str(tmp_path / "kept"))
     pixels = np.random.default_rng(0).integers(0, 255, (640, 640, 3), dtype=np.uint8)
     large = cv2.imencode(".png", pixels)[1].tobytes()
     assert len(large) > 1.1 * 10**6  # Starlette would lay what is above 1 MB into a temporary file
@@ -558,8 +558,9 @@ def test_no_photograph_is_written_by_default(browsing, tmp_path, photographs):
         for _ in range(2):
             sent(keeping, [*files, files[0]])
         assert written
-    kept = {hashlib.sha256(data).hexdigest(): data for _, data in files[:2]}
-    assert {file.name: file.read_bytes() for file in (tmp_path / "kept").iterdir()} == kept
+    waiting = {hashlib.sha256(data).hexdigest() for _, data in files[:2]}
+    assert {file.name.partition(".")[0] for file in (tmp_path / "kept" / ".waiting").iterdir()} == waiting
+    assert [file.name for file in (tmp_path / "kept").iterdir()] == [".waiting"]
     assert plain.get("/v1/model").json()["keeps_images"] is False
     assert keeping.get("/v1/model").json()["keeps_images"] is True
 
@@ -578,7 +579,7 @@ def test_an_unusable_folder_for_photographs_is_refused_before_the_model_is_loade
         ("n" * 300, "unwritable"),
     ):
         with refuses(f"output.{code}", "--keep-images", tmp_path / name):
-            build_app(ServeConfig(run=tmp_path / "absent", keep_images=tmp_path / name))
+            build_app(ServeConfig(run=tmp_path / "absent", keep_images=str(tmp_path / name)))
 
 
 def test_a_run_folder_without_torch_says_what_to_do(grader_run, monkeypatch, refuses):
