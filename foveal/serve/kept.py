@@ -77,16 +77,6 @@ class Kept:
             if digest in waiting:
                 self.label(digest, label_of(row[0], self._classes), row[1], row[2])
 
-    def forget(self, digest: str) -> int:
-        """Delete a photograph and its label; returns how many files are gone."""
-        with self._lock:
-            files = [*self._waiting.glob(f"{digest}.*"), *self.folder.glob(f"{digest}.*")]
-            for file in files:
-                file.unlink()
-            if self._rows.pop(digest, None):
-                self._write()
-        return len(files)
-
     def _write(self) -> None:
         table = pd.DataFrame(self._rows.values(), columns=COLUMNS)
         write_text(self._table, table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL))

@@ -18,8 +18,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
+import foveal
+import foveal.sets.records
 from foveal.sources.phantom import draw_phantom
 
 pytest.importorskip("fastapi")
@@ -226,3 +229,39 @@ def test_what_cannot_be_served_is_told_in_a_word(grader_run, tmp_path):
     said = refused("serve", grader_run, *free, FOVEAL_REVIEWS=unreachable)
     assert "[reviews.unavailable]" in said and "127.0.0.1:1" in said and "secret" not in said
     assert "[reviews.address]" in refused("serve", grader_run, *free, FOVEAL_REVIEWS=str(tmp_path))
+
+
+def test_reviews_come_back_into_the_next_grader(tmp_path, write_phantoms):
+    write_phantoms(tmp_path / "photos", 60)
+    for file in sorted((tmp_path / "photos").rglob("05?.png")):  # ten photographs that the set does not have
+        (tmp_path / "later").mkdir(exist_ok=True)
+        file.rename(tmp_path / "later" / file.name)
+    options = {"encoder": "small_conv", "epochs": 1, "batch_size": 8, "class_weights": "none"}
+    prepared = {"size": 32, "scale": "icdr"}
+    data = foveal.prepare(tmp_path / "photos", out=tmp_path / "set", **prepared)
+    run = foveal.train(data, out=tmp_path / "grader", **options)
+    records = foveal.sets.records.open_prepared(data).records.set_index("file_sha256")
+    files = [*sorted((tmp_path / "photos").rglob("*.png"))[:20], *sorted((tmp_path / "later").iterdir())]
+    wanted = {}
+    with serving(run, "--keep-images", tmp_path / "kept") as (address, _):
+        for number, file in enumerate(files):
+            head = {"Content-Type": "image/png", "X-Name": file.name}
+            answer = json.loads(ask(address, "/v1/grade", file.read_bytes(), head)[1])
+            (found,) = answer["answers"]
+            grade = wanted[found["sha256"]] = None if number == 3 else number % 5
+            review = {"image": found["sha256"], "name": file.name, "given": found["grade"], "grade": grade}
+            body = json.dumps(review | {"reviewer": "K", "key": answer["key"]}).encode()
+            assert ask(address, "/v1/reviews", body, {"Content-Type": "application/json"})[0] == 201
+    foveal.correct(data, reviews=str(run / "reviews.sqlite"))
+    after = foveal.sets.records.open_prepared(data).records.set_index("file_sha256")
+    for digest, grade in wanted.items():
+        if digest in records.index:
+            assert pd.isna(after["label"][digest]) if grade is None else after["label"][digest] == grade
+    kept = foveal.prepare(tmp_path / "kept", out=tmp_path / "keptset", **prepared)
+    assert len(foveal.sets.records.open_prepared(kept).records) == len(files)
+    new = foveal.train(data, kept, out=tmp_path / "new", **options)
+    assert len(pd.read_csv(new / "seen.csv")) > len(pd.read_csv(run / "seen.csv"))
+    foveal.evaluate(new, on=data, versus=(run,))
+    (comparison,) = (new / "cohorts").rglob("comparison.json")
+    assert json.loads(comparison.read_text())
+    assert foveal.report(new, on=data).exists()
