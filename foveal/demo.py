@@ -30,8 +30,8 @@ class DemoConfig:
     count: int = 600
     # Training photographs that keep their grade; the others count as ungraded.
     labelled: int = 40
-    # Passes of pre-training over all training photographs, and of training over the labelled ones.
-    epochs: int = 20
+    # Passes of pre-training over all training photographs; training on the labelled ones takes four fifths as many.
+    epochs: int = 25
 
     def __post_init__(self) -> None:
         if self.count < 100:
@@ -81,7 +81,7 @@ def demo(config: DemoConfig) -> Path:
                 out=out / f"from-{name}",
                 init=init,
                 encoder=ENCODER,
-                epochs=config.epochs,
+                epochs=max(1, 4 * config.epochs // 5),
                 learning_rate=1e-3,
                 batch_size=16,
             )
