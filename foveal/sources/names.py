@@ -160,8 +160,10 @@ def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int],
         note += f"; no image of {', '.join(absent)}" if absent else ""
         return grades, names, meant, f"{note}; use --scale none if they mean something else"
     ordered = sorted(values, key=int) if numbers else sorted(values)
-    if scale == "auto" and not strange and not numbers and len(set(grades.values())) == len(grades):
-        ordered = sorted(values, key=grades.__getitem__)  # mild before moderate, whatever the disease
+    by_severity = not strange and not numbers and len(set(grades.values())) == len(grades)
+    healthy_first = len(values) == 2 and list(grades.values()) == [0]  # No_DR before DR
+    if scale == "auto" and (by_severity or healthy_first):
+        ordered = sorted(values, key=lambda value: grades.get(value, 4))  # mild before moderate, whatever the disease
     unsure = values == {"0", "1", "2", "3"} and scale == "auto"
     note = "0-3 may be ICDR grades without the fourth, or Messidor's: give --scale icdr or messidor" if unsure else ""
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note

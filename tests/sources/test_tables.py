@@ -94,6 +94,13 @@ def test_a_scale_keeps_the_classes_that_no_image_has(values):
     assert name_classes(few, "icdr")[:3] == ({"0": 0, "2": 2}, ICDR, "icdr")
 
 
+@pytest.mark.parametrize(("healthy", "ill"), [("No_DR", "DR"), ("normal", "glaucoma"), ("healthy", "AMD")])
+def test_of_two_classes_the_healthy_one_is_first(tmp_path, healthy, ill):
+    pictures(tmp_path, *(f"{name}/{name}{number}.png" for name in (healthy, ill) for number in range(3)))
+    source = load(tmp_path, dataset="folder")
+    assert source.classes == (healthy, ill) and source.scale == "none"
+
+
 def test_one_name_that_cannot_be_placed_is_refused_and_severity_orders_the_rest(refuses):
     with refuses("label.scale", "'Moderete'"):
         name_classes({"No_DR", "Mild", "Moderete", "Severe", "Proliferate_DR"})
