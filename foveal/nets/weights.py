@@ -18,7 +18,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from foveal.checkpoint import load_strict
+from foveal.checkpoint import load_strict, shortened
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import read_json, sha256_of
@@ -67,6 +67,9 @@ def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_ste
         state, record["random"] = with_own_stem(state, own)
     fix = "" if fits(own, state) else _advice(found, name, state, own)
     load_strict(encoder, state, source, fix)
+    if broken := [key for key, value in state.items() if not value.isfinite().all()]:
+        what = f"{source} has values that are not finite numbers, in {shortened(broken)}"
+        raise FovealError("weights.not_finite", what, fix="use an earlier checkpoint of that training")
     record |= {"resized": resized} | ({} if init == "imagenet" else {"dropped": dropped})
     return Origin(_words(source, record, len(state), len(own)), record)
 

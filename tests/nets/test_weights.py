@@ -18,6 +18,17 @@ def test_weights_come_back_from_a_file(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path, refuses):
+    encoder = create_encoder("test_resnet", 3, 96)
+    with torch.no_grad():
+        encoder.conv1[0].weight[0, 0, 0, 0] = float("nan")
+    checkpoint.save_weights(encoder, tmp_path / "diverged.safetensors")
+    with refuses("weights.not_finite", tmp_path / "diverged.safetensors", "conv1.0.weight"):
+        load_encoder_weights(
+            create_encoder("test_resnet", 3, 96), "test_resnet", str(tmp_path / "diverged.safetensors")
+        )
+
+
 def test_a_timm_file_fits_without_its_classifier(tmp_path):
     checkpoint.save_weights(timm.create_model("test_resnet", num_classes=7), tmp_path / "full.safetensors")
     encoder = create_encoder("test_resnet", 3, 96)
