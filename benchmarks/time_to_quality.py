@@ -1,7 +1,7 @@
 """Time to equal quality: ours against lightly's documented SimCLR loop, on the same photographs and processor cores.
 
     pip install lightly
-    python benchmarks/time_to_quality.py POOL GRADED --folder WORK [--encoder resnet18] [--init random] [--seeds 2]
+    python benchmarks/time_to_quality.py POOL GRADED --folder WORK [--encoder resnet18] [--init random] [--seeds 0 1]
 
 POOL is a folder of photographs without grades, GRADED a source with grades. lightly trains for --epochs. Ours then gets
 an eighth, a quarter, half and all of the time that it took, as `--budget`, until an encoder is as good. Times are those
@@ -14,7 +14,9 @@ workers, NTXentLoss, SGD at 0.06 with momentum 0.9 and weight decay 5e-4, batche
 """
 
 import argparse
+import importlib.util
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -141,8 +143,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    options = parser.parse_args()
-    compare_times(options)
+    if importlib.util.find_spec("lightly") is None:
+        sys.exit("lightly is not installed: pip install lightly")
+    compare_times(parser.parse_args())
 
 
 def compare_times(options: argparse.Namespace) -> None:
@@ -171,9 +174,8 @@ def compare_times(options: argparse.Namespace) -> None:
             found |= quality(graded, encoder, str(run), size)
             said(f"ours, seed {seed}, budget {budget}", found)
             if found["value"] >= theirs["value"]:
-                print(
-                    f"seed {seed}: as good in {found['seconds'] / theirs['seconds']:.2f} of lightly's time", flush=True
-                )
+                ratio = found["seconds"] / theirs["seconds"]
+                print(f"seed {seed}: as good in {ratio:.2f} of lightly's time", flush=True)
                 break
 
 

@@ -79,8 +79,8 @@ class Bar:
             return
         self.said = now
         rate = (self.done - self.first) / (now - self.began)
-        left = max(0.0, self.total - self.done) / rate / 60 if rate else float("inf")
-        say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s, {left:,.0f} min left")
+        left = f", {duration(max(0.0, self.total - self.done) / rate)} left" if rate else ""
+        say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s{left}")
 
 
 class _TerminalBar(Bar):
@@ -113,3 +113,12 @@ def progress_bar(label: str, total: float, unit: str = "images", done: float = 0
     with Progress(*columns, *extra, console=_console) as progress:
         task = progress.add_task(label, total=total, completed=int(done), note="", unit=unit)
         yield _TerminalBar(progress, task)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    minutes, hours = seconds / 60, seconds / 3600
+    for limit, words in ((90, f"{seconds:.0f} s"), (5400, f"{minutes:.0f} min"), (172800, f"{hours:.1f} h")):
+        if seconds < limit:
+            return words
+    return f"{hours / 24:.1f} days"

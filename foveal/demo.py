@@ -17,7 +17,7 @@ from foveal.page.words import value_with_interval
 
 SIZE = 64  # px: small enough for minutes on a laptop, large enough for the drawn lesions
 ENCODER = "test_resnet"  # the smallest ResNet of timm, so that a plain CPU takes less than two minutes
-RATE = 2e-3  # of pre-training: twice the usual one, because the network is small and the run short
+RATE = 2e-3  # of pre-training: four times the usual one, because the network is small and the run short
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Learning-rate schedule, parameter groups and optimisers, shared by pre-training and grading."""
+"""Schedules of learning rate and image size, parameter groups and optimisers, shared by pre-training and grading."""
 
 import math
 from collections.abc import Mapping
@@ -8,6 +8,28 @@ import torch
 from torch import nn
 
 from foveal.errors import FovealError
+
+GROWING_STEP = 32  # intermediate sizes are multiples of 32, because networks halve the side five times
+
+
+def thirds(epochs: int) -> tuple[int, int, int]:
+    """Epochs in each third of a run. The last third is the longest, so a single epoch is in it."""
+    last, later = math.ceil(epochs / 3), math.ceil(2 * epochs / 3)
+    return epochs - later, later - last, last
+
+
+def growing_sizes(grow_from: int, image_size: int) -> tuple[int, int, int]:
+    """Image size in each third of a run, in pixels: it grows from `grow_from` (0: does not grow) to `image_size`."""
+    if not grow_from:
+        return image_size, image_size, image_size
+    middle = round((grow_from + image_size) / 2 / GROWING_STEP) * GROWING_STEP
+    return grow_from, min(max(middle, grow_from), image_size), image_size
+
+
+def size_in_epoch(grow_from: int, image_size: int, epoch: int, epochs: int) -> int:
+    """Image size in an epoch, counted from 0, in pixels."""
+    first, second, _ = thirds(epochs)
+    return growing_sizes(grow_from, image_size)[(epoch >= first) + (epoch >= first + second)]
 
 
 def warm_up_cosine(step: int, total: int, warm_up: int, final: float = 0.0) -> float:

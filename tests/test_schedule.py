@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.schedule import build_optimiser, parameter_groups, set_learning_rate, warm_up_cosine
+from foveal.schedule import (
+    build_optimiser,
+    growing_sizes,
+    parameter_groups,
+    set_learning_rate,
+    size_in_epoch,
+    thirds,
+    warm_up_cosine,
+)  # fmt: skip
 
 
 def test_warm_up_then_cosine():
@@ -44,3 +52,13 @@ def test_each_optimiser_goes_downhill(name):
 def test_an_unknown_optimiser_is_named(refuses):
     with refuses("option.value", "--optimiser", "rmsprop"):
         build_optimiser("rmsprop", [], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "sizes"),
+    [(12, [192] * 4 + [256] * 4 + [320] * 4), (1, [320]), (2, [256, 320]), (4, [192, 256, 320, 320])],
+)
+def test_images_grow_in_thirds_and_end_at_full_size(epochs, sizes):
+    assert [size_in_epoch(192, 320, epoch, epochs) for epoch in range(epochs)] == sizes
+    assert [size_in_epoch(0, 320, epoch, epochs) for epoch in range(epochs)] == [320] * epochs
+    assert [sizes.count(side) for side in growing_sizes(192, 320)] == list(thirds(epochs))

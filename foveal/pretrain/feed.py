@@ -21,11 +21,10 @@ from foveal.augment.recipes import Recipe, recipe_pair
 from foveal.augment.views import NetworkInput, random_views, to_tensor
 from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig
+from foveal.schedule import size_in_epoch
 from foveal.sets.loader import ImageStore, epoch_batches, shard_of, step_generator
 from foveal.sets.records import PreparedSet, patients
 from foveal.sources.messidor import COARSE
-
-SMALL_SHARE = 0.8  # of the epochs see --grow-from pixels
 
 Views = tuple[Tensor, Tensor]
 Batch = tuple[Sequence[Views], Tensor | None]
@@ -68,9 +67,8 @@ class Feed:
         """Batches of an epoch from its step `first` on."""
         size, seed, windows = self.config.batch_size, self.config.seed, self.store.windows
         batches = epoch_batches(len(self.store), size, seed, epoch, drop_last=True, windows=windows)
-        spec = self.spec
-        if self.config.grow_from and epoch < small_epochs(self.config.epochs):
-            spec = replace(spec, image_size=self.config.grow_from)
+        side = size_in_epoch(self.config.grow_from, self.spec.image_size, epoch, self.config.epochs)
+        spec = replace(self.spec, image_size=side)
         for number, batch in list(enumerate(batches))[first:]:
             yield self.batch(batch, epoch * self.steps + number, spec)
 
@@ -98,11 +96,6 @@ class Feed:
     def _views(self, images: np.ndarray | Tensor, tables: list[ViewTable], spec: NetworkInput, cut: slice) -> Views:
         first, second = (random_views(images[cut], table[cut], spec, self.device) for table in tables)
         return first, second
-
-
-def small_epochs(epochs: int) -> int:
-    """So many of the epochs see images of --grow-from pixels."""
-    return int(SMALL_SHARE * epochs)
 
 
 def identities(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from foveal.augment.views import plain_view
-from foveal.console import Bar, is_first_process, progress_bar, show_table
+from foveal.console import Bar, duration, is_first_process, progress_bar, show_table
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
 from foveal.hardware import free_on, give_back_memory, held_memory, in_precision
@@ -23,11 +23,11 @@ from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, step_memory, wait_for
 from foveal.pretrain.built import Built
-from foveal.pretrain.feed import Feed, MicroBatches, small_epochs
+from foveal.pretrain.feed import Feed, MicroBatches
 from foveal.pretrain.options import PretrainConfig, seconds_of
 from foveal.pretrain.outcome import HEALTH_IMAGES, STATISTICS_IMAGES
 from foveal.pretrain.step import gradients
-from foveal.schedule import set_learning_rate
+from foveal.schedule import growing_sizes, set_learning_rate, thirds
 from foveal.sets.loader import prefetch
 
 MOST_SECONDS, SHARE_OF_BUDGET = 12.0, 0.02  # of measuring steps
@@ -44,7 +44,7 @@ class Rehearsal:
     data_wait: float
     memory: float
     look: float = 0.0
-    small: float = 1.0  # what an image of --grow-from pixels takes, as a share of one of --image-size
+    thirds: tuple[float, ...] = (1.0, 1.0, 1.0)  # what an image takes in each third, where it grows; 1 is all of it
 
 
 def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | None = None) -> Rehearsal:
@@ -73,8 +73,9 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     else:
         memory = held + step_memory(config, machine).of(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
-    small = (config.grow_from / config.image_size) ** 2 if config.grow_from else 1.0
-    return Rehearsal(config.batch_size / a_batch, waited, memory, look, small)
+    sides = growing_sizes(config.grow_from, config.image_size)
+    shares = tuple((side / config.image_size) ** 2 for side in sides)
+    return Rehearsal(config.batch_size / a_batch, waited, memory, look, shares)
 
 
 def _in_parts(config: PretrainConfig, images: int) -> int:
@@ -154,14 +155,13 @@ def looks_in(epochs: int, every: int) -> int:
 
 def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -> float:
     """Of a run of so many epochs of the pool, with its looks."""
-    small = small_epochs(epochs)
-    whole = epochs - small + small * rehearsal.small
+    whole = sum(count * share for count, share in zip(thirds(epochs), rehearsal.thirds, strict=True))
     return whole * images / rehearsal.images_per_second + looks_in(epochs, every) * rehearsal.look
 
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
     """Epochs that a budget allows; FovealError when it is less than one. every: epochs between two looks, as asked."""
-    epochs = max(1, int(seconds * rehearsal.images_per_second / images / rehearsal.small))
+    epochs = max(1, int(seconds * rehearsal.images_per_second / images / min(rehearsal.thirds)))
     while epochs > 1 and seconds_of_run(epochs, images, every, rehearsal) > seconds:
         epochs -= 1
     if (needed := seconds_of_run(epochs, images, every, rehearsal)) > seconds:
@@ -194,12 +194,3 @@ def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsa
             epochs = "less than one"
         rows.append((f"epochs in {label}", epochs))
     show_table("Plan", ("", ""), rows)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`, `2.1 days`."""
-    minutes, hours = seconds / 60, seconds / 3600
-    for limit, words in ((90, f"{seconds:.0f} s"), (5400, f"{minutes:.0f} min"), (172800, f"{hours:.1f} h")):
-        if seconds < limit:
-            return words
-    return f"{hours / 24:.1f} days"

@@ -38,8 +38,12 @@ class Folder(Layout[Path]):
         table = make_table(ids, [path.as_posix() for path in paths], group=patients, eye=eyes, flags=flags)
         tables = [path.relative_to(root).as_posix() for path in unread]
         listed = ", ".join(tables[:5]) + (", …" if len(tables) > 5 else "")
-        known = "".join(f" ({about})" for about in list(filter(None, map(known_table, unread[:5])))[:1])
-        unused = f"not used: {listed}{known}; to take labels from a table, give it as the source" if tables else ""
+        known = next(filter(None, map(known_table, unread[:5])), "")
+        unused = (
+            f"not used: {listed}{known and f' ({known})'}; to take labels from a table, give it as the source"
+            if tables
+            else ""
+        )
         counts = Counter(name for name in names if name)
         if len(counts) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"

@@ -15,12 +15,12 @@ from torch import Tensor
 from foveal.augment.draw import draw
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import NetworkInput, random_views
+from foveal.schedule import size_in_epoch
 from foveal.sets.loader import ImageStore, epoch_batches, step_generator
 from foveal.train.learned import Learned
 from foveal.train.options import TrainConfig
 from foveal.train.task import Task
 
-GROWING_STEP = 32  # intermediate sizes are multiples of 32, because networks halve the side five times
 MIXING = 7  # added to the seed, so that mixing does not change the random views
 
 
@@ -51,22 +51,12 @@ def sampling_share(config: TrainConfig, epoch: int) -> float:
     return float(config.sampling == "balanced")
 
 
-def size_in_epoch(config: TrainConfig, epoch: int) -> int:
-    """Image size in an epoch, in pixels: it grows in three steps from --grow-from to --image-size."""
-    if not config.grow_from:
-        return config.image_size
-    third = 3 * epoch // config.epochs
-    middle = (config.grow_from + config.image_size) / 2
-    sizes = (config.grow_from, round(middle / GROWING_STEP) * GROWING_STEP, config.image_size)
-    return min(max(sizes[third], config.grow_from), config.image_size)
-
-
 def feed(
     task: Task, learned: Learned, store: ImageStore, epoch: int, first_step: int, features: Tensor | None
 ) -> Iterator[Batch]:
     """The batches of an epoch, on the device; taken from `features` [n, D] if the encoder is frozen."""
     config, device = task.config, task.device
-    size = size_in_epoch(config, epoch)
+    size = size_in_epoch(config.grow_from, config.image_size, epoch, config.epochs)
     seen = NetworkInput(size, task.spec.mean, task.spec.std)
     for number, index in enumerate(batches_of_epoch(config, learned, store, epoch)):
         rows = torch.from_numpy(index)

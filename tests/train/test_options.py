@@ -7,7 +7,7 @@ import pytest
 
 from foveal.compare.cells import subset
 from foveal.compare.options import CompareConfig, epochs_for, share_of
-from foveal.train.feed import sampling_share, size_in_epoch
+from foveal.train.feed import sampling_share
 from foveal.train.objective import parts_of
 from foveal.train.options import TrainConfig, flag
 from foveal.train.train import train
@@ -59,12 +59,6 @@ def test_parts_of_a_batch_are_about_equal_and_none_is_one_image(images, most):
     sizes = [part.stop - part.start for part in parts]
     assert sum(sizes) == images and max(sizes) - min(sizes) <= 1 and max(sizes) <= (most or images)
     assert min(sizes) > 1 or most == 2
-
-
-def test_images_grow_in_three_thirds():
-    config = replace(PLAIN, image_size=320, grow_from=192, epochs=12)
-    assert [size_in_epoch(config, epoch) for epoch in range(12)] == [192] * 4 + [256] * 4 + [320] * 4
-    assert size_in_epoch(replace(config, grow_from=0), 0) == 320
 
 
 def test_sampling_shares():
