@@ -108,7 +108,7 @@ class PretrainConfig:
     preview: bool = False
     # Pixels the network sees; 0 takes those of the prepared images.
     image_size: int = 0
-    # First image size; it grows to --image-size in two steps. 0 is off.
+    # First image size, which grows in two steps; 0 is off.
     grow_from: int = 0
     # Labelled prepared set to judge the encoder on during the run, by its training and validation parts.
     probe: Path | None = None
