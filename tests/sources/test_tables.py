@@ -279,7 +279,7 @@ def test_the_interpretation_of_folders_is_printed_with_counts_and_the_option(tmp
     pictures(tmp_path, *(f"{name}/{number}.png" for name in ("normal", "cataract") for number in range(3)))
     load(tmp_path)
     said = capsys.readouterr().out
-    assert "cataract (3), normal (3)" in said and "--unlabelled" in said
+    assert "normal (3), cataract (3)" in said and "--unlabelled" in said
 
 
 @pytest.mark.parametrize(
