@@ -46,6 +46,8 @@ VERBS = {
     "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
     "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
     "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
+    "audit": ("serve.audit", "serve.audit", "check that the log of a server is complete and unchanged"),
+    "erase": ("serve.erase", "serve.erase", "delete what a server stores of a patient, or from before a day"),
 }  # fmt: skip
 
 # Some verbs share their name with a room. The rooms are imported here (they load little), before `foveal/__init__.py`
@@ -155,6 +157,16 @@ def export(run: PathLike, **options: Any) -> Path:
 def serve(run: PathLike, **options: Any) -> None:
     """Serve a grader until it is stopped."""
     _call("serve", options, run=run)
+
+
+def audit(database: PathLike, **options: Any) -> dict[str, Any]:
+    """Check the log of a server; returns its last line and the number of lines of each kind."""
+    return _call("audit", options, database=database)
+
+
+def erase(database: PathLike, **options: Any) -> dict[str, int]:
+    """Delete what a server stores of a patient or from before a day; returns how many lines, reviews, photographs."""
+    return _call("erase", options, database=database)
 
 
 def report(*runs: PathLike, **options: Any) -> Path:

@@ -35,24 +35,39 @@ _NEUTRAL, _NEAR = 128, 24  # of Cb and Cr: the value in black, and how far from 
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # a segment whose last byte, to be added, tells the colours
 
 # What pydicom prints does not have the name of the file.
+LONGEST_NAME = 80  # characters of a camera
+
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 
 def patient_and_eye(file: Path | BytesIO) -> tuple[str, str]:
     """A hash of the PatientID, or else of the StudyInstanceUID, and left or right; "" for what a file does not tell."""
-    try:
-        import pydicom
-
-        tags = ["PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality"]
-        found = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(tags))
-        patient, study, image, side = (str(found.get(tag) or "").strip() for tag in tags)
-    except Exception:  # noqa: BLE001 - pydicom is missing, or one of a dozen kinds of errors; decoding will say which
-        return "", ""
+    patient, study, image, side = _texts(file, "PatientID", "StudyInstanceUID", "ImageLaterality", "Laterality")
     name = patient or study
     return (
         f"dicom-{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else "",
         {"L": "left", "R": "right"}.get(image or side, ""),
     )
+
+
+def camera_of(file: Path | BytesIO) -> str:
+    """Maker and model of the camera; "" if a file does not tell."""
+    return camera_name(*_texts(file, "Manufacturer", "ManufacturerModelName"))
+
+
+def camera_name(make: str, model: str) -> str:
+    """Maker and model, without the maker where the model repeats it."""
+    return (model if model.lower().startswith(make.lower()) else f"{make} {model}".strip())[:LONGEST_NAME]
+
+
+def _texts(file: Path | BytesIO, *tags: str) -> list[str]:
+    try:
+        import pydicom
+
+        found = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(tags))
+        return [str(found.get(tag) or "").strip() for tag in tags]
+    except Exception:  # noqa: BLE001 - pydicom is missing, or one of a dozen kinds of errors; decoding will say which
+        return [""] * len(tags)
 
 
 def read_dicom(data: bytes, most_pixels: int) -> np.ndarray:

@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 DESCRIPTION = "Grades photographs of the retina. Research use; not a medical device."
 FILE: dict[str, Any] = {"type": "string", "format": "binary"}
 FORM = {"type": "object", "properties": {"images": {"type": "array", "items": FILE}}}
+MOST_OF_USER = 200  # characters
 KINDS = {"multipart/form-data": FORM, "image/jpeg": FILE, "image/png": FILE, "application/dicom": FILE}
 
 
@@ -50,18 +51,20 @@ def create_app(work: Work, about: dict[str, Any], reviews: Reviews | None) -> Fa
         title="Foveal", version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     add_guard(app, work.counters, work.config)
-    _add_grading(app, work, about)
+    _add_grading(app, work, about, store)
     _add_reviews(app, work, about, store)
     _add_pages(app, work, about)
     return app
 
 
-def _add_grading(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
+def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) -> None:
     @app.post("/v1/grade", openapi_extra=_body(KINDS))
     async def grade(request: Request, pictures: bool = False, similar: bool = False) -> dict[str, Any]:
         """Grade one or many photographs."""
         async with work.photographs(request) as photographs:
             answers = await work.grade(photographs, pictures, similar)
+        shown = ["pictures"] * pictures + ["similar"] * similar
+        await store.log([_line(request, about, answer, shown) for answer in answers])
         return {"model": about["name"], "key": about["key"], "answers": answers}
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=_body(KINDS))
@@ -72,6 +75,7 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
                 what, fix = "a report is about one photograph", "request one report for each"
                 raise FovealError("request.too_many", what, fix=fix)
             (answer,) = await work.grade(photographs, pictures=True)
+        await store.log([_line(request, about, answer, ["pictures", "report"])])
         words = json.loads((HERE / "static" / f"words.{language}.json").read_text(encoding="utf-8"))
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         page = render("sheet.html", words=words, answer=answer, model=about, record=about["record"], when=when)
@@ -84,11 +88,25 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any]) -> None:
         return about
 
 
+def _line(request: Request, about: dict[str, Any], answer: dict[str, Any], shown: list[str]) -> dict[str, Any]:
+    """The content of the log for one answer; shown: what the page got with the grade."""
+    told = {name: value for name, value in answer.items() if name not in ("sha256", "picture", "heat", "similar")}
+    told["similar"] = [case["id"] for case in answer.get("similar", ())]
+    model = {"model": about["name"], "key": about["key"], "shown": shown, "image": answer["sha256"]}
+    return {"kind": "answer"} | _sender(request) | model | told
+
+
+def _sender(request: Request) -> dict[str, Any]:
+    """Who sent a request: the address, and the user whom a reverse proxy names."""
+    client = "" if request.client is None else request.client.host
+    return {"client": client, "user": request.headers.get("x-forwarded-user", "")[:MOST_OF_USER]}
+
+
 def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) -> None:
     @app.post("/v1/reviews", status_code=201, openapi_extra=_body({"application/json": ReviewBody.model_json_schema()}))
     async def review(request: Request) -> dict[str, Any]:
         """Confirm or correct a grade; answers once the review is on disk."""
-        kept = await store.run(Reviews.add, await read_review(request, about, work.limits.timeout))
+        kept = await store.run(Reviews.add, await read_review(request, about, work.limits.timeout), _sender(request))
         if work.kept is not None:
             label = work.kept.label
             await store.run(lambda reviews: label(kept.image, kept.grade, kept.reviewer, kept.when))

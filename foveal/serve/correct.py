@@ -6,6 +6,7 @@ foveal correct DATA --reviews postgresql://user@host/reviews --resolve majority
 """
 
 import getpass
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,9 +102,10 @@ def _read_reviews(config: CorrectConfig) -> pd.DataFrame:
         table = corrections.read_unguarded(Path(config.reviews), ("id", "new"))
         table = table.reindex(columns=[*corrections.COLUMNS, "file_sha256"], fill_value="")
     else:
-        from foveal.serve.reviews import existing_reviews
+        from foveal.serve.reviews import existing
 
-        table = existing_reviews(config.reviews)
+        with closing(existing(config.reviews)) as database:
+            table = database.corrections(everything=True)
     if not len(table):
         raise FovealError("reviews.empty", f"--reviews {config.reviews} has no reviews")
     return table.assign(who=table["who"].where(table["who"].str.strip() != "", config.who or getpass.getuser()))

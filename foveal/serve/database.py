@@ -1,10 +1,11 @@
-"""The database of the reviews: an SQLite file or PostgreSQL, set up so that a commit is safely on disk; its tables.
+"""The database of reviews and log: an SQLite file or PostgreSQL, set up so that a commit is safely on disk; its tables.
 
 Error messages never contain a password, or an SQL statement with names and notes.
 """
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from sqlalchemy import URL, Column, Connection, Engine, Integer, MetaData, Strin
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from foveal.errors import FovealError
+from foveal.serve.log import LINES, append
+from foveal.version import VERSION as PROGRAM
 
 WAIT = 30  # seconds for another process that writes
 # Names of libpq. With these, a server that is lost or does not answer is noticed in seconds, not in hours.
@@ -42,7 +45,7 @@ REVIEWS = Table(
     sqlite_autoincrement=True,  # never reuse an id
 )
 # Of the tables; a change of them needs a new revision, and a step that upgrades databases of the older one.
-REVISION = "0001"
+REVISION, WITHOUT_LOG = "0002", "0001"
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
@@ -52,21 +55,21 @@ def database_url(address: str) -> URL:
     if not found or scheme == "sqlite":
         if found and (not rest.startswith("/") or "?" in rest):
             expected = f"{FORMS}, without options"
-            raise FovealError("reviews.address", "--reviews is not a valid address", expected=expected)
+            raise FovealError("reviews.address", "the database has no valid address", expected=expected)
         name = rest[1:] if found else address
         if name in ("", ":memory:"):
-            what = "--reviews names a database in memory, which would be lost with the server"
+            what = "a database in memory would be lost with the server"
             raise FovealError("reviews.address", what, expected=FORMS)
         return URL.create("sqlite", database=str(Path(name).expanduser()))
     if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
-        raise FovealError("reviews.address", "--reviews has an unknown scheme", expected=FORMS)
+        raise FovealError("reviews.address", "the address of the database has an unknown scheme", expected=FORMS)
     try:
         url = sql.make_url(address)
     except (ArgumentError, ValueError):  # the error message may contain the password
         url = None
     if url is None or "@" in (url.host or ""):
         fix = "write @ : / % in a password as %40 %3A %2F %25"
-        raise FovealError("reviews.address", "--reviews is not a valid address", expected=FORMS, fix=fix)
+        raise FovealError("reviews.address", "the database has no valid address", expected=FORMS, fix=fix)
     return url.set(drivername="postgresql+psycopg", query=PATIENCE | dict(url.query))
 
 
@@ -118,6 +121,15 @@ def _make_postgresql_durable_and_quick(connection: Any, _: Any) -> None:
     connection.commit()
 
 
+def overwrite_deleted(engine: Engine) -> None:
+    """Rewrite an SQLite file without what was deleted. PostgreSQL does so itself, in time (autovacuum)."""
+    if engine.dialect.name == "sqlite":
+        engine.dispose()
+        with closing(sqlite3.connect(str(engine.url.database), timeout=WAIT, isolation_level=None)) as connection:
+            connection.execute("VACUUM")  # outside a transaction, which the driver would begin
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def unavailable(url: URL, error: Exception, done: str) -> FovealError:
     """The error if reviews cannot be opened, read or written (`done`), without statement, values and passwords."""
     place, fix = str(url.database), "give a file in a folder that this account can write to"
@@ -136,7 +148,7 @@ def unavailable(url: URL, error: Exception, done: str) -> FovealError:
 
 
 def make_tables(engine: Engine) -> None:
-    """Create the tables in a new database; FovealError if it is not ours, or cannot store every character."""
+    """Create or upgrade the tables; FovealError if the database is not ours, or cannot store every character."""
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
@@ -150,7 +162,12 @@ def make_tables(engine: Engine) -> None:
         found = list(connection.scalars(select(VERSION.c.version_num)))
         if not found:
             REVIEWS.create(connection)
-            connection.execute(VERSION.insert().values(version_num=REVISION))
+            connection.execute(VERSION.insert().values(version_num=WITHOUT_LOG))
+        if found in ([], [WITHOUT_LOG]):
+            LINES.create(connection)
+            before = connection.scalar(select(sql.func.max(REVIEWS.c.id))) or 0
+            append(connection, [{"kind": "begin", "foveal": PROGRAM, "reviews_before": before}])
+            connection.execute(VERSION.update().values(version_num=REVISION))
         elif found != [REVISION]:
             what = f"the reviews have revision {', '.join(found)}: they were made by a newer Foveal or another program"
             fix = "update Foveal or give another database"

@@ -4,13 +4,15 @@ FOLDER/DIGEST.jpg, .png   named by the SHA-256 of what was sent, without EXIF, c
 FOLDER/labels.csv         image, label (name of the class, or ungradable), patient (a hash), eye, reviewer, when
 FOLDER/.waiting/          photographs that were graded in the last day, and not reviewed yet
 
-A name from a client never becomes a path. One server writes to a folder at a time.
+A name from a client never becomes a path. A folder belongs to one server at a time.
 """
 
 import csv
-import hashlib
 import threading
 import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -20,15 +22,15 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from foveal.files import write_bytes, write_text
 from foveal.fundus.decode import decode
-from foveal.fundus.dicom import patient_and_eye
-from foveal.fundus.header import START, is_dicom, orientation_of, reader_of
+from foveal.fundus.header import START, orientation_of, reader_of
 from foveal.fundus.jpeg import without_headers
+from foveal.runs import sole_writer
 from foveal.serve.intake import Sent
+from foveal.serve.origin import sent_as_dicom
 from foveal.sets.corrections import label_of
-from foveal.sources.names import patients_and_eyes
-from foveal.sources.source import without_ending
 
 DAY = 24 * 3600  # seconds that a photograph waits for its review
+TABLE = "labels.csv"
 COLUMNS = ["image", "label", "patient", "eye", "reviewer", "when"]
 WHOLE = "whole:"  # before a folder: files are kept as they were sent
 ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}  # of formats whose name is not their ending
@@ -41,15 +43,18 @@ class Kept:
     def __init__(self, place: str, classes: list[str]) -> None:
         self.folder, self._whole, self._classes = folder_of(place), place.startswith(WHOLE), classes
         self._waiting, self._lock, self._tidied = self.folder / ".waiting", threading.Lock(), 0.0
-        self._table = self.folder / "labels.csv"
-        text = pd.read_csv(self._table, dtype=str, keep_default_na=False) if self._table.is_file() else pd.DataFrame()
-        self._rows = {str(row["image"]).partition(".")[0]: row for row in text.to_dict("records")}
+        self._rows = {row["image"].partition(".")[0]: row for row in _rows_of(self.folder)}
+        self._sole = ExitStack()
+        self._sole.enter_context(sole_writer(self.folder, "serve"))
 
-    def wait(self, sent: Sent) -> None:
-        """Keep a photograph that was graded until it is reviewed, for at most a day."""
+    def close(self) -> None:
+        """Let another server write to the folder."""
+        self._sole.close()
+
+    def wait(self, sent: Sent, patient: str, eye: str) -> None:
+        """Keep a photograph that was graded until it is reviewed, for at most a day; patient: a hash."""
         if sent.sha256 in self._rows:
             return
-        patient, eye = _patient_and_eye(sent)
         data, ending = (sent.data, _ending(sent)) if self._whole else nameless(sent.data, sent.name)
         with self._lock:
             self._tidy()
@@ -66,7 +71,7 @@ class Kept:
                 return
             name = "ungradable" if label is None else self._classes[label]
             self._rows[digest] = row | {"label": name, "reviewer": reviewer, "when": when}
-            self._write()
+            _write(self.folder, self._rows.values())
             if found is not None:  # last, since `catch_up` looks for what still waits
                 found.replace(self.folder / row["image"])
 
@@ -76,10 +81,6 @@ class Kept:
         for digest, *row in reviews[["file_sha256", "new", "who", "when"]].to_numpy().tolist():
             if digest in waiting:
                 self.label(digest, label_of(row[0], self._classes), row[1], row[2])
-
-    def _write(self) -> None:
-        table = pd.DataFrame(self._rows.values(), columns=COLUMNS)
-        write_text(self._table, table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL))
 
     def _tidy(self) -> None:
         """Delete what has waited too long; looks at most once a minute."""
@@ -96,6 +97,37 @@ def folder_of(place: str) -> Path:
     return Path(place.removeprefix(WHOLE)).expanduser()
 
 
+def forget(folder: Path, meant: Callable[[str, str, str], bool], really: bool) -> int:
+    """Delete the photographs of a folder whose digest, time of review and patient are meant; returns how many.
+
+    A photograph that waits for its review has no time of review: its file's time counts.
+    """
+    with sole_writer(folder, "serve"):
+        rows = _rows_of(folder)
+        gone = [row for row in rows if meant(row["image"].partition(".")[0], row["when"], row["patient"])]
+        files = [folder / row["image"] for row in gone]
+        for file in (folder / ".waiting").glob("*.*.*.*"):
+            digest, patient, _, _ = file.name.split(".")
+            when = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
+            files += [file] if meant(digest, when, patient) else []
+        if really and files:
+            _write(folder, [row for row in rows if row not in gone])
+            for file in files:
+                file.unlink(missing_ok=True)
+    return len(files)
+
+
+def _rows_of(folder: Path) -> list[dict[str, str]]:
+    file = folder / TABLE
+    text = pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame()
+    return [{str(name): value for name, value in row.items()} for row in text.to_dict("records")]
+
+
+def _write(folder: Path, rows: Iterable[dict[str, str]]) -> None:
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    write_text(folder / TABLE, table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL))
+
+
 def nameless(data: bytes, name: str) -> tuple[bytes, str]:
     """The picture in a file and nothing else, and its ending: a JPEG with the same pixels, or else a PNG."""
     upright = data.startswith(b"\xff\xd8\xff") and orientation_of(JpegImageFile(BytesIO(data))) == 1
@@ -106,13 +138,5 @@ def nameless(data: bytes, name: str) -> tuple[bytes, str]:
 
 
 def _ending(sent: Sent) -> str:
-    reader = None if is_dicom(sent.data[:START], Path(sent.name).suffix.lower()) else reader_of(sent.data[:START])
+    reader = None if sent_as_dicom(sent) else reader_of(sent.data[:START])
     return ".dcm" if reader is None else ENDINGS.get(reader.format or "", f".{(reader.format or '').lower()}")
-
-
-def _patient_and_eye(sent: Sent) -> tuple[str, str]:
-    """A hash of the patient and the eye, from the header of a DICOM file or from the name."""
-    if _ending(sent) == ".dcm" and any(found := patient_and_eye(BytesIO(sent.data))):
-        return found
-    (patient,), (eye,) = patients_and_eyes([without_ending(sent.name)])
-    return f"name-{hashlib.sha256(patient.encode()).hexdigest()[:16]}" if patient else "", eye

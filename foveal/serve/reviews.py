@@ -1,4 +1,4 @@
-"""Reviews: a person confirms or corrects a grade. When `add` returns, the review is on disk.
+"""Reviews: a person confirms or corrects a grade. When `add` returns, the review and its line of the log are on disk.
 
 All reviews are kept; the newest of an image counts (by time, then by id). Requests reach the database through `Store`,
 in threads of its own and with a time limit.
@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import Annotated, Any, TypeVar
 import pandas as pd
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, bindparam, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
-from foveal.serve.database import FORMS, REVIEWS, database_url, make_tables, open_engine, unavailable
+from foveal.serve.database import FORMS, REVIEWS, database_url, make_tables, open_engine, overwrite_deleted, unavailable
 from foveal.serve.guard import told_of
 from foveal.serve.intake import body_of, reading, within
+from foveal.serve.log import LINES, Line, append, lines_of
 from foveal.sets.corrections import COLUMNS, UNGRADABLE
 
 LIMITS = {"name": 400, "reviewer": 100, "note": 4000, "model": 400}  # characters
@@ -61,8 +62,11 @@ class Reviews:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, review: Review) -> Review:
-        """Store a review; returns it with its id and time once it is on disk. FovealError if a field is invalid."""
+    def add(self, review: Review, sender: dict[str, Any] | None = None) -> Review:
+        """Store and log a review; returns it with its id and time once it is on disk. FovealError for invalid fields.
+
+        sender: more values for its line of the log, such as who sent it.
+        """
         values = {name: value for name, value in asdict(review).items() if name not in ("id", "when")}
         try:
             ReviewStored(**values)
@@ -71,7 +75,32 @@ class Reviews:
         values["when"] = datetime.now(UTC).isoformat(timespec="seconds")
         with self._told("written"), self._engine.execution_options(writes=True).begin() as connection:
             number = connection.execute(insert(REVIEWS).values(values).returning(REVIEWS.c.id)).scalar_one()
+            append(connection, [{"kind": "review"} | (sender or {}) | values | {"id": number}])
         return Review(**values, id=number)
+
+    def log(self, contents: list[dict[str, Any]]) -> None:
+        """Append lines to the log; they are on disk when it returns."""
+        with self._told("written"), self._engine.execution_options(writes=True).begin() as connection:
+            append(connection, contents)
+
+    def erase(self, lines: list[int], reviews: list[int], who: str) -> None:
+        """Erase the contents of lines of the log, and reviews; the log keeps who did it."""
+        with self._told("written"), self._engine.execution_options(writes=True).begin() as connection:
+            for column, numbers, change in (
+                (LINES.c.number, lines, LINES.update().values(content=None)),
+                (REVIEWS.c.id, reviews, REVIEWS.delete()),
+            ):
+                if numbers:
+                    connection.execute(change.where(column == bindparam("wanted")), [{"wanted": n} for n in numbers])
+            append(connection, [{"kind": "erase", "user": who, "lines": lines, "reviews": reviews}])
+        with self._told("written"):
+            overwrite_deleted(self._engine)
+
+    @contextmanager
+    def lines(self) -> Iterator[Iterator[Line]]:
+        """All lines of the log, read within the block."""
+        with self._told("read"), self._engine.connect() as connection:
+            yield lines_of(connection)
 
     def latest(self, limit: int = 100, offset: int = 0) -> tuple[int, list[Review]]:
         """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`."""
@@ -83,6 +112,12 @@ class Reviews:
             total = connection.execute(select(func.count()).select_from(REVIEWS)).scalar_one()
             rows = connection.execute(newest).mappings().all()
         return total, [Review(**row) for row in rows]
+
+    def all(self) -> list[Review]:
+        """All reviews, oldest first."""
+        with self._told("read"), self._engine.connect() as connection:
+            rows = connection.execute(select(REVIEWS).order_by(REVIEWS.c.id)).mappings().all()
+        return [Review(**row) for row in rows]
 
     def corrections(self, everything: bool = False) -> pd.DataFrame:
         """The newest review of each corrected image, oldest first, as text in `TABLE`, which has the digest last.
@@ -133,15 +168,14 @@ def open_reviews(url: str) -> Reviews:
         raise unavailable(address, error, "opened") from None
 
 
-def existing_reviews(url: str) -> pd.DataFrame:
-    """All that `Reviews.corrections` gives of a database, to which nothing is written; FovealError without one."""
+def existing(url: str) -> Reviews:
+    """The reviews in a database that exists already; FovealError without one."""
     address = database_url(url)
     if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
-        expected = f"a database of foveal serve ({FORMS}), or a .csv file"
-        raise FovealError("reviews.missing", f"--reviews {address.database} does not exist", expected=expected)
+        what = f"the database {address.database} does not exist"
+        raise FovealError("reviews.missing", what, expected=f"a database of foveal serve ({FORMS})")
     try:
-        with closing(Reviews(open_engine(address))) as reviews:
-            return reviews.corrections(everything=True)
+        return Reviews(open_engine(address))
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise unavailable(address, error, "opened") from None
 
@@ -226,6 +260,11 @@ class Store:
         what, fix = "the database of reviews did not answer", "try again in a moment"
         async with within(self._seconds, "reviews.unavailable", what, fix):
             return await asyncio.get_running_loop().run_in_executor(self._threads, method, self._reviews, *given)
+
+    async def log(self, contents: list[dict[str, Any]]) -> None:
+        """Append lines to the log, if reviews are stored."""
+        if self._reviews is not None:
+            await self.run(Reviews.log, contents)
 
     def close(self) -> None:
         """Start no further calls and close the database."""

@@ -33,6 +33,7 @@ from foveal.serve.guard import Counters
 from foveal.serve.intake import Room, Sent, read_photographs, within
 from foveal.serve.kept import Kept
 from foveal.serve.options import Limits, ServeConfig
+from foveal.serve.origin import origin_of
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.shards import cores
 
@@ -62,6 +63,8 @@ class Work:
         """Finish the work in progress."""
         self._threads.shutdown(wait=True)
         self.batcher.close()
+        if self.kept is not None:
+            self.kept.close()
 
     @asynccontextmanager
     async def photographs(self, request: Request) -> AsyncIterator[list[Sent]]:
@@ -89,23 +92,24 @@ class Work:
         return found
 
     async def _answer(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
+        origin = await self._in_thread(origin_of, sent)
         try:
             answer = await self._graded(sent, pictures, similar)
+            if self.kept is not None:
+                await self._in_thread(self.kept.wait, sent, origin["patient"], origin["eye"])
         except FovealError as error:
             if error.subject not in ("image", "package"):
                 raise
             answer = unreadable_answer(sent, error)
         said = answer["answer"] if answer["grade"] is None else answer["grade"]
         self.counters.answers.labels(str(said)).inc()
-        return answer
+        return answer | origin
 
     async def _graded(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
         model, limit = self.model, {"name": sent.name, "most_pixels": self.limits.megapixels * 10**6}
         prepared = await self._in_thread(prepare_file, sent.data, model.preparation, model.fundus, **limit)
         judged = await asyncio.wrap_future(self.batcher.submit(prepared, pictures or similar))
         answer = answer_of(model, sent, prepared, judged)
-        if self.kept is not None:
-            await self._in_thread(self.kept.wait, sent)
         if pictures:
             decoded = await self._in_thread(decode, sent.data, PICTURE_SIDE, **limit)
             answer |= await self._in_thread(pictures_of, model, decoded.pixels, prepared, judged.places)

@@ -254,6 +254,6 @@ def test_documents_stay_short():
     assert words["README.md"] <= 1000 and words["docs/results.md"] <= 2500
 
 
-def test_there_are_at_most_220_options():
+def test_there_are_at_most_240_options():
     rows = [line for line in (ROOT / "docs" / "options.md").read_text().splitlines() if line.startswith("| `")]
-    assert len(rows) <= 220
+    assert len(rows) <= 240

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+import foveal
 from foveal.serve.database import LOCK
 from foveal.serve.reviews import Review, open_reviews
 
@@ -79,6 +80,7 @@ def kill_clients(address):
         assert client.returncode == -signal.SIGKILL
         there = numbers_in(address)
         assert set(printed) <= there
+        assert foveal.audit(address)["kinds"]["review"] == len(there)
         assert len(there) <= len(printed) + KILLS  # at most one a kill that was kept and not yet confirmed
     assert len(printed) == len(set(printed)) > 2 * KILLS
 

@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 from PIL import Image
+from starlette.testclient import TestClient
 
 import foveal
 from foveal.fundus.decode import decode
@@ -84,10 +85,11 @@ def test_whole_keeps_the_files_as_they_were_sent(browsing, photographs, tmp_path
         assert (tmp_path / "kept" / f"{digest}.{name[2:].replace('tif', 'tiff')}").read_bytes() == photographs[name]
 
 
-def test_a_review_that_a_killed_server_stored_is_kept_at_the_next_start(browsing, photographs, tmp_path):
+def test_a_review_that_a_killed_server_stored_is_kept_at_the_next_start(serving, browsing, photographs, tmp_path):
     folder, place = tmp_path / "kept", str(tmp_path / "reviews.sqlite")
-    client = browsing(keep_images=str(folder), reviews=place)
-    client.post("/v1/grade", content=photographs["0.jpg"], headers={"Content-Type": "image/jpeg", "X-Name": "0.jpg"})
+    sent = {"Content-Type": "image/jpeg", "X-Name": "0.jpg"}
+    with TestClient(serving(keep_images=str(folder), reviews=place), base_url="http://127.0.0.1") as client:
+        client.post("/v1/grade", content=photographs["0.jpg"], headers=sent)
     digest = hashlib.sha256(photographs["0.jpg"]).hexdigest()
     with closing(open_reviews(place)) as store:
         store.add(Review(image=digest, name="0.jpg", given=0, grade=3, reviewer="K"))
@@ -100,11 +102,11 @@ def test_what_is_not_reviewed_within_a_day_is_deleted(tmp_path, photographs):
     from foveal.serve.intake import Sent
 
     kept, old = Kept(str(tmp_path), ["a"]), Sent("0.jpg", photographs["0.jpg"])
-    kept.wait(old)
+    kept.wait(old, "", "")
     (file,) = (tmp_path / ".waiting").iterdir()
     os.utime(file, (0, time.time() - 25 * 3600))
     kept._tidied = 0.0
-    kept.wait(Sent("1.jpg", photographs["1.jpg"]))
+    kept.wait(Sent("1.jpg", photographs["1.jpg"]), "", "")
     assert not file.exists()
     kept.label(old.sha256, 0, "K", "now")
     assert not (tmp_path / "labels.csv").exists()

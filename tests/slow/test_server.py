@@ -7,10 +7,8 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -170,36 +168,12 @@ def test_headers_without_end_are_refused(grader_run):
         assert ask(address, "/healthz")[0] == 200
 
 
-def test_a_killed_server_loses_no_review_that_it_confirmed(grader_run, tmp_path):
-    file, told = tmp_path / "reviews.sqlite", []
-    review = {"image": "a" * 64, "name": "left.jpg", "given": 2, "grade": 3, "reviewer": "K"}
-    data, kind = json.dumps(review).encode(), {"Content-Type": "application/json"}
-    for round_ in range(3):
-        with serving(grader_run, "--reviews", str(file)) as (address, process):
-            stop = threading.Event()
-
-            def post(address=address, stop=stop):
-                kept = []
-                while not stop.is_set():
-                    status, answer = ask(address, "/v1/reviews", data, kind)
-                    if status != 201:
-                        return kept
-                    kept.append(answer["id"])
-                return kept
-
-            with concurrent.futures.ThreadPoolExecutor(3) as threads:
-                posting = [threads.submit(post) for _ in range(3)]
-                time.sleep(0.7 + 0.3 * round_)
-                process.kill()
-                stop.set()
-                told += [number for one in posting for number in one.result()]
-        with contextlib.closing(sqlite3.connect(file)) as database:
-            there = {row[0] for row in database.execute("SELECT id FROM reviews")}
-            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert set(told) <= there and len(there) <= len(told) + 3 * (round_ + 1)
-    assert len(told) == len(set(told)) > 20
-    with serving(grader_run, "--reviews", str(file)) as (address, _):
-        assert ask(address, "/v1/reviews?limit=1")[1]["total"] == len(there)
+def test_a_killed_server_loses_no_confirmed_review_and_no_line_of_its_log(grader_run):
+    command = [sys.executable, ROOT / "benchmarks" / "serve_kills.py", grader_run, "--kills", "5", "--clients", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=600)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert counts["kills"] == 5 and counts["lost"] == 0 and min(counts["answers"], counts["reviews"]) >= 15
 
 
 def refused(*arguments, program=("-m", "foveal"), **variables):

@@ -1,0 +1,77 @@
+"""erase: delete what a server has stored of a patient, of a photograph, or from before a day.
+
+foveal erase runs/grader/reviews.sqlite --patient 4711 --keep-images kept
+foveal erase runs/grader/reviews.sqlite --before 2025-01-01 --yes
+"""
+
+import getpass
+import re
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from foveal.console import say
+from foveal.errors import FovealError
+
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EraseConfig:
+    """Options of `foveal erase`."""
+
+    # Database of a server: the file or URL that its --reviews names.
+    database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
+    # Patient: the PatientID of the DICOM files, or the number in the names of the files.
+    patient: str = ""
+    # Photograph: the SHA-256 of its file.
+    image: str = ""
+    # Day (YYYY-MM-DD, UTC): everything older is erased.
+    before: str = ""
+    # Folder of --keep-images, in which the photographs are deleted too; stop its server first.
+    keep_images: Path | None = None
+    # Erase; without it, the command only tells what it would erase.
+    yes: bool = False
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("patient", "image", "before") if getattr(self, name)]
+        if len(given) != 1:
+            what = f"what to erase was given {len(given)} times"
+            raise FovealError("option.missing", what, expected="one of --patient, --image and --before")
+        if self.before and not DAY.fullmatch(self.before):
+            raise FovealError("option.value", f"--before {self.before}", expected="a day as YYYY-MM-DD")
+        if self.image and not re.fullmatch("[0-9a-f]{64}", self.image):
+            raise FovealError("option.value", f"--image {self.image}", expected="64 hexadecimal digits, in lower case")
+
+
+def erase(config: EraseConfig) -> dict[str, int]:
+    """Erase contents of the log, reviews and kept photographs; returns how many lines, reviews and photographs."""
+    from foveal.serve.kept import forget
+    from foveal.serve.origin import hashes_of, patient_in
+    from foveal.serve.reviews import existing
+
+    if config.keep_images is not None and not config.keep_images.is_dir():
+        raise FovealError("file.missing", f"--keep-images {config.keep_images} is not a folder")
+    patients = hashes_of(config.patient)
+    with closing(existing(config.database)) as database:
+        reviews = database.all()
+        with database.lines() as lines:
+            # The other lines have nothing of a patient.
+            logged = [(line.number, line.when, line.values()) for line in lines if "image" in line.values()]
+        images = {values["image"] for _, _, values in logged if values.get("patient") in patients}
+        images |= {review.image for review in reviews if patient_in(review.name)[0] in patients} | {config.image}
+
+        def meant(image: str, when: str, patient: str = "") -> bool:
+            return when < config.before if config.before else image in images or patient in patients
+
+        numbers = [number for number, when, values in logged if meant(values["image"], when)]
+        ids = [review.id or 0 for review in reviews if meant(review.image, review.when)]
+        if config.yes and (numbers or ids):
+            database.erase(numbers, ids, getpass.getuser())
+    files = 0 if config.keep_images is None else forget(config.keep_images, meant, config.yes)
+    told = f"{len(numbers):,} lines of the log, {len(ids):,} reviews, {files:,} photographs"
+    say(f"Erased: {told}." if config.yes else f"This would erase {told}. Nothing is erased without --yes.")
+    return {"lines": len(numbers), "reviews": len(ids), "photographs": files}

@@ -1,0 +1,53 @@
+"""Origin: the patient, the eye and the camera of a photograph, from the header of its file or from its name."""
+
+import hashlib
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from foveal.fundus.dicom import camera_name, camera_of, patient_and_eye
+from foveal.fundus.header import COMPLAINTS, START, is_dicom, reader_of
+from foveal.serve.intake import Sent
+from foveal.sources.names import patients_and_eyes
+from foveal.sources.source import without_ending
+
+MAKE, MODEL = 271, 272  # EXIF tags
+
+
+def origin_of(sent: Sent) -> dict[str, str]:
+    """patient (a hash), eye (left or right) and camera; "" for what the file and its name do not tell."""
+    if not sent_as_dicom(sent):
+        return dict(zip(("patient", "eye"), patient_in(sent.name), strict=True)) | {"camera": _camera(sent.data)}
+    patient, eye = patient_and_eye(BytesIO(sent.data))
+    if not patient and not eye:
+        patient, eye = patient_in(sent.name)
+    return {"patient": patient, "eye": eye, "camera": camera_of(BytesIO(sent.data))}
+
+
+def sent_as_dicom(sent: Sent) -> bool:
+    """Whether a photograph is a DICOM file."""
+    return is_dicom(sent.data[:START], Path(sent.name).suffix.lower())
+
+
+def hashes_of(patient: str) -> set[str]:
+    """What `origin_of` may give for a patient: the PatientID of DICOM files, or the number in the names of files."""
+    digest = hashlib.sha256(patient.encode()).hexdigest()[:16]
+    return {f"dicom-{digest}", f"name-{digest}"}
+
+
+def patient_in(name: str) -> tuple[str, str]:
+    """patient (a hash) and eye in the name of a file, as in 17_left.jpg; "" for what it does not tell."""
+    (patient,), (eye,) = patients_and_eyes([without_ending(name)])
+    return f"name-{hashlib.sha256(patient.encode()).hexdigest()[:16]}" if patient else "", eye
+
+
+def _camera(data: bytes) -> str:
+    """Make and model in the EXIF block of a picture."""
+    reader = reader_of(data[:START])
+    try:
+        exif = {} if reader is None else Image.Image.getexif(reader(BytesIO(data)))
+    except COMPLAINTS:  # the photograph may be fine although its EXIF block is damaged
+        return ""
+    make, model = (" ".join(str(exif.get(tag) or "").replace("\0", " ").split()) for tag in (MAKE, MODEL))
+    return camera_name(make, model)
