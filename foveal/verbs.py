@@ -40,6 +40,7 @@ VERBS = {
     ),
     "compare": ("compare.compare", "compare.options", "compare starting weights, to see whether pre-training helped"),
     "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
+    "embed": ("predict.embed", "predict.embed", "write a vector for each photograph, for other programs"),
     "evaluate": ("predict.cohort", "evaluate.evaluate", "measure predictions, every metric with an interval"),
     "adapt": ("adapt.adapt", "adapt.adapt", "fit calibration and cutoffs to a clinic, from its graded photographs"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
@@ -132,6 +133,11 @@ def compare(*data: PathLike, out: PathLike, **options: Any) -> pd.DataFrame:
 def predict(run: PathLike, *images: PathLike, **options: Any) -> Path:
     """Grade pictures; returns the table of predictions."""
     return _call("predict", options, run=run, images=images)
+
+
+def embed(run: PathLike, source: PathLike, out: PathLike | None = None, **options: Any) -> pd.DataFrame:
+    """Embed photographs; returns the table, and writes it only where `out` is given."""
+    return _call("embed", options, run=str(run), source=source, out=out)
 
 
 def evaluate(source: PathLike, **options: Any) -> Path:

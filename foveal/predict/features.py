@@ -1,17 +1,26 @@
-"""Features of images from an encoder, either a network in memory or a run folder."""
+"""Features of images from an encoder: a network in memory, a run folder, or a network of timm."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import timm
 import torch
 from torch import Tensor, nn
 
 from foveal.augment.views import NetworkInput, plain_view
+from foveal.console import say
 from foveal.distributed import choose_device
+from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation
-from foveal.nets.encoder import create_encoder
-from foveal.nets.weights import load_encoder_weights
+from foveal.nets.encoder import OWN, create_encoder
+from foveal.nets.texture import texture_of, watching
+from foveal.nets.weights import load_encoder_weights, normalisation_for
 from foveal.predict.model import check_preparation
 from foveal.runs import read_model
 from foveal.sets.loader import ImageStore
@@ -28,17 +37,53 @@ def encode(encoder: nn.Module, store: ImageStore, spec: NetworkInput, device: to
     return torch.cat([encoder(plain_view(store.gather(part), spec, device)).float() for part in parts]).clone()
 
 
-def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The encoder of a run: uint8 [m, S, S, C], prepared as for the run, or FovealError -> float32 [m, D]."""
-    model, chosen = read_model(run), choose_device(device)
-    check_preparation(prepared, Preparation(**model["preparation"]))
-    encoder = create_encoder(model["encoder"], model["channels"], model["image_size"])
-    load_encoder_weights(encoder, model["encoder"], str(run))
-    encoder.to(chosen).eval()
-    spec = NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"]))
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """A network with its weights, in evaluation mode, and the input that it expects."""
+
+    network: nn.Module
+    spec: NetworkInput
+    device: torch.device
 
     @torch.inference_mode()
-    def encode(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(encoder(plain_view(pixels, spec, chosen)).float().cpu().numpy())
+    def answer(self, pixels: np.ndarray, *, texture: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """Prepared uint8 [m, S, S, C] -> features float32 [m, D] and, from the same pass, the texture [m, 2 M]."""
+        watched: Any = watching(self.network) if texture else nullcontext()
+        with watched as middle:
+            features = self.network(plain_view(pixels, self.spec, self.device)).float().cpu().numpy()
+        return features, texture_of(middle.pop()).cpu().numpy() if texture else None
 
-    return encode
+
+def open_run(run: Path, device: str) -> Encoder:
+    """The encoder of a run of pretrain or train."""
+    model = read_model(run)
+    spec = NetworkInput(model["image_size"], tuple(model["mean"]), tuple(model["std"]))
+    return _opened(model["encoder"], model["channels"], spec, str(run), device)
+
+
+def check_network(name: str) -> None:
+    """FovealError unless this is the name of a network, and no path."""
+    if name not in OWN and not timm.is_model(name):
+        fix = "for a file of weights, give the name of its network and --init FILE"
+        raise FovealError("run.not_a_run", f"{name} is neither a run folder nor a network of timm", fix=fix)
+
+
+def open_network(name: str, init: str, preparation: Preparation, device: str) -> Encoder:
+    """A network of timm by its name, for images prepared like this. init: imagenet, random or a file of weights."""
+    spec = NetworkInput(preparation.size, *normalisation_for(init, name, preparation.channels))
+    return _opened(name, preparation.channels, spec, init, device)
+
+
+def _opened(name: str, channels: int, spec: NetworkInput, init: str, device: str) -> Encoder:
+    torch.manual_seed(0)  # of random weights
+    network = create_encoder(name, channels, spec.image_size)
+    loaded, chosen = load_encoder_weights(network, name, init), choose_device(device)
+    say(f"{name} ({loaded}) at {spec.image_size} px", "dim")
+    return Encoder(network=network.to(chosen).eval(), spec=spec, device=chosen)
+
+
+def open_encoder(run: Path, prepared: PreparedSet, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The encoder of a run: uint8 [m, S, S, C], prepared as for the run, or FovealError -> float32 [m, D]."""
+    check_preparation(prepared, Preparation(**read_model(run)["preparation"]))
+    encoder = open_run(run, device)
+    return lambda pixels: encoder.answer(pixels)[0]

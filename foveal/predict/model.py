@@ -107,21 +107,8 @@ class Model(ABC):
         return np.zeros((count, self.preparation.size, self.preparation.size, self.preparation.channels), np.uint8)
 
     def read(self, photographs: Iterable[Photograph]) -> Iterator[Read]:
-        """(photograph, its prepared form or an error), in order, decoded ahead of time in threads.
-
-        Fundus photographs get measures and quality flags, as in `foveal prepare`. A photograph comes without its pixels
-        in memory, which would pile up with the results.
-        """
-
-        def prepare(photograph: Photograph) -> Prepared:
-            if isinstance(photograph.pixels, FovealError):
-                raise photograph.pixels
-            if photograph.pixels is not None:
-                return prepare_pixels(photograph.pixels, self.preparation, self.fundus)
-            return prepare_file(photograph.source(), self.preparation, self.fundus, name=photograph.id)
-
-        for photograph, result in in_threads(prepare, photographs):
-            yield replace(photograph, pixels=None), result
+        """`read_photographs`, prepared as for the training of this model."""
+        return read_photographs(photographs, self.preparation, self.fundus)
 
     def images_of(self, prepared: PreparedSet, records: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
         """(records, their prepared images), in batches; FovealError if they were prepared differently."""
@@ -236,6 +223,24 @@ def check_preparation(prepared: PreparedSet, expected: Preparation) -> None:
         what = f"{prepared.path} was prepared with {', '.join(f'{name} {theirs[name]}' for name in different)}"
         needed = f"{', '.join(f'{name} {ours[name]}' for name in different)}, as the images of the run"
         raise FovealError("set.preparation", what, expected=needed, fix="prepare it again with these options")
+
+
+def read_photographs(photographs: Iterable[Photograph], preparation: Preparation, fundus: bool) -> Iterator[Read]:
+    """(photograph, its prepared form or an error), in order, decoded ahead of time in threads.
+
+    Fundus photographs get measures and quality flags, as in `foveal prepare`. A photograph comes without its pixels in
+    memory, which would pile up with the results.
+    """
+
+    def prepare(photograph: Photograph) -> Prepared:
+        if isinstance(photograph.pixels, FovealError):
+            raise photograph.pixels
+        if photograph.pixels is not None:
+            return prepare_pixels(photograph.pixels, preparation, fundus)
+        return prepare_file(photograph.source(), preparation, fundus, name=photograph.id)
+
+    for photograph, result in in_threads(prepare, photographs):
+        yield replace(photograph, pixels=None), result
 
 
 def batches(reads: Iterable[Read]) -> Iterator[list[Read]]:

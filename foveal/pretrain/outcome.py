@@ -40,7 +40,7 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
     write_json(run.path / "model.json", {
         "kind": "encoder", "encoder": config.encoder, "channels": prepared.channels, "features": feature_size(encoder),
         "image_size": config.image_size, "mean": feed.spec.mean, "std": feed.spec.std,
-        "preparation": prepared.card["options"],
+        "preparation": prepared.card["options"], "fundus": prepared.card["fundus"],
     })  # fmt: skip
     say(f"done: loss {last['loss']:.3f}, {last['images_per_second']:,.0f} images/s, waiting {last['data_wait']:.0%}")
     say(f"verdict: {word}" + "".join(f"\n  - {reason}" for reason in reasons))
