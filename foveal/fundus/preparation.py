@@ -84,6 +84,7 @@ class Prepared:
     square: np.ndarray  # uint8 [S, S, 3] RGB, the same crop before mask, enhancement and change of channels
     flags: tuple[str, ...] = ()  # words such as `no-disc`
     measures: dict[str, float] = field(default_factory=dict)  # see quality.py; empty where nothing was measured
+    sides: tuple[str, ...] = ()  # on which the disc is cut off, for the flag `cut-off`
     file_sha256: str = ""  # where `prepare` read a file
 
 
@@ -149,7 +150,8 @@ def _finish(
     pixels = normalise(square, mask=preparation.mask, enhance=preparation.enhance, green=preparation.green)
     if pixels.shape[2] > preparation.channels:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
-    return Prepared(pixels, *original, square, flags, measures)
+    sides = quality.cut_sides(square, disc, frame) if "cut-off" in flags else ()
+    return Prepared(pixels, *original, square, flags, measures, sides)
 
 
 def normalise(square: np.ndarray, *, mask: bool = False, enhance: str = "none", green: bool = False) -> np.ndarray:

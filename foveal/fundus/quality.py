@@ -20,6 +20,8 @@ from foveal.fundus.crop import Disc, inscribed
 
 _KNOWN = tomllib.loads(Path(__file__).with_name("quality.toml").read_text(encoding="utf-8"))
 FLAGS: dict[str, str] = _KNOWN["flags"]
+ADVICE: dict[str, str] = _KNOWN["advice"]
+SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 # The other flags are warnings: some photographs near a limit can still be graded.
 UNGRADABLE = frozenset({"ungradable", "not-a-retina"})
 RELIABLE_FROM = 64  # side of the square in px
@@ -32,6 +34,7 @@ _LIT = 16  # grey levels of 255; darker is the surround
 _NEAR_BLACK, _SATURATED = 45, 250  # of the brightest, and of the second brightest channel
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _MARGIN = 0.94  # of the radius: further out is the ragged rim
+_CUT = 0.25  # share of a quarter of the disc; cameras that cut the disc at top and bottom may leave less out
 _CLEAR = 9  # px around dark parts where texture is not measured, since edges look like vessels
 _LEAST_CLEAR = 400  # px; with fewer, the whole disc is measured
 
@@ -42,6 +45,7 @@ class _View(NamedTuple):
     small: np.ndarray  # float32 [128, 128, 3], RGB, 0..255
     brightest: np.ndarray  # uint8 [128, 128], of the three channels
     lit: np.ndarray  # within the frame and not black
+    shown: np.ndarray  # within the frame and the bars that cut the disc off
     inside: np.ndarray  # the part of the disc that the frame shows
     clear: np.ndarray  # the part of `inside` that is lit and not near an edge
     field: float  # share of the disc that the frame shows
@@ -139,6 +143,23 @@ def flags_of(measures: dict[str, float]) -> tuple[str, ...]:
     return tuple(flag for flag, is_wrong in wrong.items() if is_wrong)
 
 
+def cut_sides(square: np.ndarray, disc: Disc, frame: np.ndarray) -> tuple[str, ...]:
+    """The sides (keys of `SIDES`) on which a large part of the disc is missing; arguments as in `measure`."""
+    whole = inscribed(_SIDE, 1.0)
+    missing = whole & ~_look(square, disc, frame).shown
+    y, x = np.mgrid[-1 : 1 : _SIDE * 1j, -1 : 1 : _SIDE * 1j]
+    quarters = {"left": x < -np.abs(y), "right": x > np.abs(y), "top": y < -np.abs(x), "bottom": y > np.abs(x)}
+    shares = {side: float(missing[quarter].sum() / whole[quarter].sum()) for side, quarter in quarters.items()}
+    return tuple(side for side, share in shares.items() if share > max(_CUT, max(shares.values()) / 2))
+
+
+def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:
+    """What to do about a photograph with these flags, in a sentence; "" without flags. sides: from `cut_sides`."""
+    cut = ", ".join(SIDES[side] for side in sides)
+    parts = [ADVICE[flag] + (f" (it is cut off {cut})" if flag == "cut-off" and cut else "") for flag in flags]
+    return f"Photograph again: {'; '.join(parts)}." if parts else ""
+
+
 def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
     small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     brightest = cv2.max(cv2.max(small[..., 0], small[..., 1]), small[..., 2])
@@ -156,7 +177,7 @@ def _look(square: np.ndarray, disc: Disc, frame: np.ndarray) -> _View:
     clear = clear if clear.sum() > _LEAST_CLEAR else inside
     surround = float((framed & ~lit).sum() / max(framed.sum(), 1))
     field = float((shown & whole).sum() / whole.sum()) if disc.found else 1.0
-    return _View(small.astype(np.float32), brightest, lit, inside, clear, field, surround)
+    return _View(small.astype(np.float32), brightest, lit, shown, inside, clear, field, surround)
 
 
 def _texture(view: _View) -> dict[str, float]:

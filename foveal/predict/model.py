@@ -15,7 +15,7 @@ import pandas as pd
 from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
-from foveal.fundus.quality import FLAGS
+from foveal.fundus.quality import FLAGS, advice_of
 from foveal.predict.inputs import Photograph
 from foveal.predict.likeness import Likeness, diameter, diameters_of, looks_of
 from foveal.readout.readout import Readout
@@ -144,7 +144,7 @@ class Model(ABC):
         failed = {photograph.id: str(result) for photograph, result in batch if isinstance(result, FovealError)}
         table = self.rows(list(graded), answers or self.answer_batch(batch), list(graded.values()))
         table = table.set_index("id").reindex([photograph.id for photograph, _ in batch])
-        words = ["group", "split", "flags", "set", "unlike", "answer", "reason", *(self.second or ())[:1]]
+        words = ["group", "split", "flags", "set", "unlike", "answer", "reason", "advice", *(self.second or ())[:1]]
         text = table.columns.intersection(words)
         table[text] = table[text].astype(object).fillna("")
         table.loc[list(failed), "answer"], table.loc[list(failed), "reason"] = "unreadable", list(failed.values())
@@ -153,6 +153,7 @@ class Model(ABC):
     def rows(self, ids: Sequence[str], answers: Answers, photographs: Sequence[Prepared]) -> pd.DataFrame:
         """The rows of predictions.csv for photographs from `read` that have answers, with all columns."""
         records = pd.DataFrame({"id": ids, "flags": [" ".join(one.flags) for one in photographs]})
+        records["advice"] = [advice_of(one.flags, one.sides) for one in photographs]
         images = np.stack([one.pixels for one in photographs]) if photographs else self.blank(0)
         sizes = [diameter(one.width, one.height, one.measures.get("border", np.nan)) for one in photographs]
         return self._rows(records, answers, self.second_table(answers), images, np.array(sizes))
@@ -168,7 +169,8 @@ class Model(ABC):
             table["unlike"] = self.likeness.unlike(looks, answers.texture)
         elif self.likeness is not None:  # no images
             table["unlike"] = ""
-        return table.assign(answer="graded", reason="")
+        advice = records["advice"] if "advice" in records else records["flags"].str.split().map(advice_of)
+        return table.assign(answer="graded", reason="", advice=advice.to_numpy())
 
     def second_table(
         self, answers: Answers, prepared: PreparedSet | None = None, records: pd.DataFrame | None = None

@@ -153,6 +153,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.rows, self.first, self.first_error = 0, list[dict[Any, Any]](), ""
+        self.again = list[list[str]]()  # the first ungradable ones: id and advice
         self.words: dict[str, Counter[str]] = {name: Counter() for name in ("answer", "flags", "unlike")}
         self.marked: Counter[str] = Counter()  # column -> rows with words in it
 
@@ -164,6 +165,8 @@ class Tally:
             words = [text.split() for text in table.get(name, ())]
             self.words[name].update(chain.from_iterable(words))
             self.marked[name] += sum(map(bool, words))
+        poor = table.loc[table["answer"] == "ungradable", ["id", "advice"]].head(SHOWN - len(self.again))
+        self.again += poor.astype(str).to_numpy().tolist()
         bad = table[table["answer"] == "unreadable"]
         if len(bad) and not self.first_error:
             self.first_error = f"{bad['id'].iloc[0]}: {bad['reason'].iloc[0]}"
@@ -180,9 +183,11 @@ class Tally:
             say(f"… and {self.rows - len(self.first)} more")
         if flagged:
             warn(f"{flagged} of {self.rows} pictures have quality flags ({self._counts('flags')}): check them first")
-        for answer in ("ungradable", "unreadable"):
+        for answer, column in (("ungradable", "reason and advice"), ("unreadable", "reason")):
             if answers[answer]:
-                warn(f"{answers[answer]} of {self.rows} are {answer} and have no grade: see the column reason")
+                warn(f"{answers[answer]} of {self.rows} are {answer} and have no grade: see the columns {column}")
+        if self.again:
+            show_table("ungradable", ["image", "what to do"], self.again)
 
     def _counts(self, column: str) -> str:
         return ", ".join(f"{count} {word}" for word, count in self.words[column].most_common())

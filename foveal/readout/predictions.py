@@ -19,7 +19,7 @@ SUM_TOLERANCE = 1e-3
 SPLITS = ("train", "val", "test", "unlabelled", HELD_OUT, "")  # "" for an image that is not in a prepared set
 REQUIRED = ("id", "label", "grade", "referable", "group", "split")
 ANSWERS = ("graded", "ungradable", "unreadable")
-TEXT = ("id", "group", "eye", "camera", "split", "flags", "source", "set", "unlike", "answer", "reason")
+TEXT = ("id", "group", "eye", "camera", "split", "flags", "source", "set", "unlike", "answer", "reason", "advice")
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

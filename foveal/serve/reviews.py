@@ -251,23 +251,28 @@ class Store:
     def __init__(self, reviews: Reviews | None, seconds: float) -> None:
         self._reviews, self._seconds = reviews, seconds
         self._threads = ThreadPoolExecutor(THREADS, "reviews")
+        self._log = ThreadPoolExecutor(1, "log")  # of its own: slow reads do not delay answers
 
     async def run(self, method: Callable[..., Found], *given: Any) -> Found:
         """The result of a method of Reviews, called in a thread; FovealError on failure, or if it takes too long."""
+        return await self._run(self._threads, method, *given)
+
+    async def log(self, contents: list[dict[str, Any]]) -> None:
+        """Append lines to the log, if reviews are stored."""
+        if self._reviews is not None:
+            await self._run(self._log, Reviews.log, contents)
+
+    async def _run(self, threads: ThreadPoolExecutor, method: Callable[..., Found], *given: Any) -> Found:
         if self._reviews is None:
             fix = "start it without --reviews none"
             raise FovealError("reviews.off", "this server does not store reviews", fix=fix)
         what, fix = "the database of reviews did not answer", "try again in a moment"
         async with within(self._seconds, "reviews.unavailable", what, fix):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, method, self._reviews, *given)
-
-    async def log(self, contents: list[dict[str, Any]]) -> None:
-        """Append lines to the log, if reviews are stored."""
-        if self._reviews is not None:
-            await self.run(Reviews.log, contents)
+            return await asyncio.get_running_loop().run_in_executor(threads, method, self._reviews, *given)
 
     def close(self) -> None:
         """Start no further calls and close the database."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._log):
+            threads.shutdown(wait=False, cancel_futures=True)
         if self._reviews is not None:
             self._reviews.close()

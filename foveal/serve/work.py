@@ -127,13 +127,17 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
     grade = None if row["grade"] is None else int(row["grade"])
     members = str(row.get("set") or "").split()
     answer = {
-        "name": sent.name, "sha256": sent.sha256, "answer": row["answer"], "reason": row["reason"],
+        "name": sent.name, "sha256": sent.sha256,
+        "answer": row["answer"], "reason": row["reason"], "advice": row["advice"],
         "grade": grade, "grade_name": None if grade is None else classes[grade],
         "probabilities": [row[f"p{number}"] for number in range(len(classes))],
         "referable": None if row["referable"] is None else bool(row["referable"]),
         "set": [int(member) for member in members] or None,
         "coverage": model.readout.coverage if members else None,
-        "flags": [{"name": word, "meaning": FLAGS.get(word, word)} for word in prepared.flags],
+        "flags": [
+            {"name": word, "meaning": FLAGS[word], "sides": list(prepared.sides) if word == "cut-off" else []}
+            for word in prepared.flags
+        ],
         "unlike": None if model.likeness is None else row["unlike"].split(),
         "width": prepared.width, "height": prepared.height,
     }  # fmt: skip
@@ -146,7 +150,7 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
 def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
     """The answer for a photograph that could not be read."""
     found = {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": error.what, "code": error.code}
-    return found | {"flags": []} | dict.fromkeys(NOT_READ)
+    return found | {"flags": [], "advice": ""} | dict.fromkeys(NOT_READ)
 
 
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from foveal.fundus.quality import FLAGS
+from foveal.fundus.quality import FLAGS, advice_of
 from foveal.page.render import render
 from foveal.predict.model import set_ungradable
 from foveal.sources.cards import ICDR
@@ -90,8 +90,8 @@ def heat_map(seed: int, height: int, width: int) -> bytes:
     return cv2.imencode(".png", np.dstack([colours, level]))[1].tobytes()
 
 
-def flagged(*names: str) -> list[dict[str, str]]:
-    return [{"name": name, "meaning": FLAGS[name]} for name in names]
+def flagged(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "meaning": FLAGS[name], "sides": []} for name in names]
 
 
 def reason_of(*names: str) -> str:
@@ -102,7 +102,8 @@ def reason_of(*names: str) -> str:
 
 def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    about = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
+    origin = {"patient": "", "eye": "", "camera": ""}
+    about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", **origin}
     nothing = {"grade": None, "grade_name": None, "referable": None, "set": None, "coverage": None, "similar": []}
     if image is None:
         return {**about, **nothing, "answer": "unreadable", "reason": UNREADABLE["what"], "probabilities": None,
@@ -111,6 +112,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     size = {"width": width, "height": height}
     if image.max() < 8:
         return {**about, **nothing, **size, "answer": "ungradable", "reason": reason_of(*BLACK),
+                "advice": advice_of(BLACK),
                 "probabilities": PROBABILITIES[0], "flags": flagged(*BLACK), "picture": as_address(jpeg(image), "jpeg"),
                 "heat": None}  # fmt: skip
     seed = int(image.sum()) % 1000

@@ -538,6 +538,8 @@ def test_every_text_is_used_and_every_text_used_is_there():
         "meaning.",
         "flag.",
         "flagMeaning.",
+        "flagAdvice.",
+        "side.",
         "metric.",
         "metricMeaning.",
         "error.",

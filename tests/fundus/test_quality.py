@@ -11,7 +11,7 @@ from PIL import Image
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.disc import find_disc
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file, prepare_pixels
-from foveal.fundus.quality import FLAGS, UNGRADABLE, flags_of, measure
+from foveal.fundus.quality import ADVICE, FLAGS, SIDES, UNGRADABLE, advice_of, flags_of, measure
 from foveal.sources.phantom import draw_phantom
 
 KEYS = "border red green blue sharpness brightness contrast clipped dark field retina"
@@ -70,6 +70,19 @@ def test_field_is_the_visible_share_of_the_disc(shown: float, bars: bool) -> Non
     expected = 1 - (np.arccos(h) - h * np.sqrt(1 - h * h)) / np.pi
     assert measures["field"] == pytest.approx(expected, abs=0.02)
     assert ("cut-off" in flags_of(measures)) == (expected < 0.75)
+
+
+@pytest.mark.parametrize(("side", "turns"), [("bottom", 0), ("right", 1), ("top", 2), ("left", 3)])
+def test_the_side_on_which_the_disc_is_cut_off_is_known(side: str, turns: int) -> None:
+    frame = np.rot90(plain_disc(400, 400, 200, 200, 180)[:236], turns)
+    found = prepare_pixels(np.ascontiguousarray(frame), Preparation(size=128, crop="disc"), measure=True)
+    assert "cut-off" in found.flags and found.sides == (side,)
+    assert SIDES[side] in advice_of(found.flags, found.sides)
+
+
+def test_every_flag_has_advice() -> None:
+    assert set(ADVICE) == set(FLAGS) and advice_of(()) == ""
+    assert advice_of(["too-dark", "blurred"]).count(";") == 1
 
 
 @pytest.mark.parametrize("size", [64, 96, 128, 256])

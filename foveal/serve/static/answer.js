@@ -44,6 +44,18 @@ function flagMeaning(flag) {
   return languageTag() === "en" || !has(key) ? english(flag.meaning) : sentence(say(key));
 }
 
+/** What to do about a photograph with flags; null without flags, or without advice for one of them. */
+function advice(result) {
+  const keys = result.flags.map((flag) => `flagAdvice.${flag.name}`);
+  if (keys.length === 0 || !keys.every(has)) return result.advice ? english(result.advice) : null;
+  const parts = result.flags.map((flag) => {
+    const what = say(`flagAdvice.${flag.name}`);
+    const sides = flag.sides.map((side) => say(`side.${side}`));
+    return sides.length > 0 ? say("advice.cut", { what, sides: listed(sides, "conjunction") }) : what;
+  });
+  return sentence(say("advice", { what: parts.join(languageTag() === "en" ? "; " : "；") }));
+}
+
 function ungradableSentences(result) {
   // The reason lists each flag that prevents a grade, as `flag: meaning` in English.
   const reasons = result.flags.filter((flag) => result.reason.includes(`${flag.name}: `)).map(flagMeaning);
@@ -108,6 +120,7 @@ function drawFlags(result) {
   const unlike = (result.unlike ?? []).map((kind) => say(`unlike.${kind}`));
   find("flags").replaceChildren(
     lines.length > 0 ? make("dl", { className: "flags" }, ...lines) : sentence(say("flags.none")),
+    ...[advice(result)].filter(Boolean),
     ...(unlike.length > 0 ? [sentence(say("unlike", { kinds: listed(unlike, "conjunction") }))] : []),
   );
 }
