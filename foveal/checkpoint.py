@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from foveal.errors import FovealError
@@ -45,16 +44,6 @@ def save_state(state: Mapping[str, Tensor], path: Path) -> None:
     """Replace `path` by a safetensors file with these tensors by name."""
     with replacing(path) as partial:
         save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, partial)
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU."""
-    if not path.is_file():
-        raise FovealError("weights.missing", f"{path} does not exist")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise FovealError("weights.damaged", f"{path} cannot be read as safetensors: {error}") from error
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, fix: str = "") -> None:

@@ -17,7 +17,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -171,18 +171,13 @@ def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """All values on one level; those of tables get dotted names, such as `simclr.temperature`."""
-    return dict(_flat(values, ""))
-
-
-def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    found = {}
     for name, value in values.items():
         table = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
-        if isinstance(table, Mapping):
-            yield from _flat(table, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+        found |= flat(table, f"{prefix}{name}.") if isinstance(table, Mapping) else {prefix + name: value}
+    return found
 
 
 def read_toml(path: Path, verb: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ web service answers with it, and tests check it. `FovealError` is a ValueError, 
 to catch it.
 """
 
+from functools import partial
+
 
 class FovealError(ValueError):
     """An error that the user can fix.
@@ -17,27 +19,20 @@ class FovealError(ValueError):
     """
 
     def __init__(self, code: str, what: str, *, expected: str = "", fix: str = "") -> None:
-        super().__init__(code, what, expected, fix)  # all of them: an error must survive pickling between processes
+        super().__init__(code, what, expected, fix)
         self.code, self.what, self.expected, self.fix = code, what, expected, fix
         self.retry_after: int | None = None  # seconds after which the same request may succeed
 
-    def __reduce__(self) -> tuple[object, tuple[str, str, str, str]]:
-        return _again, (self.code, self.what, self.expected, self.fix)
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return partial(FovealError, expected=self.expected, fix=self.fix), (self.code, self.what)
 
     def __str__(self) -> str:
         """`What happened. Expected: this. To fix it: that.` in one line, without the parts that are empty."""
-        parts = [self.what]
-        if self.expected:
-            parts.append(f"Expected: {self.expected}")
-        if self.fix:
-            parts.append(f"To fix it: {self.fix}")
+        said = {"Expected: ": self.expected, "To fix it: ": self.fix}
+        parts = [self.what, *(start + words for start, words in said.items() if words)]
         return parts[0] if len(parts) == 1 else ". ".join(part.rstrip(".") for part in parts)
 
     @property
     def subject(self) -> str:
         """What the error is about: `image` of `image.damaged`."""
         return self.code.partition(".")[0]
-
-
-def _again(code: str, what: str, expected: str, fix: str) -> FovealError:
-    return FovealError(code, what, expected=expected, fix=fix)

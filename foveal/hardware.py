@@ -1,4 +1,4 @@
-"""What this machine can do: arithmetic in bf16, free and peak memory, and freed memory that the process keeps.
+"""What this machine can do: arithmetic in bf16, free and held memory, and freed memory that the process keeps.
 
 A training step allocates and frees hundreds of megabytes. By default glibc returns such blocks to the kernel at once,
 and each new block must be mapped again page by page. On two cores this took half of each step
@@ -84,16 +84,6 @@ def free_on(device: torch.device) -> int:
 def held_memory() -> int:
     """Bytes that this process holds now."""
     return int(psutil.Process().memory_info().rss)
-
-
-def peak_memory() -> int:
-    """The most bytes that this process has held at one time."""
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10
 
 
 def keep_freed_memory() -> bool:

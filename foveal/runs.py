@@ -43,7 +43,9 @@ class Run:
         """Append one row to metrics.jsonl (first process only), and send it to the trackers."""
         if is_first_process():
             with telling_full(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(_rounded(row)) + "\n")
+                # Nine significant digits: more than float32 holds, so that a resumed run can be compared exactly.
+                rounded = {key: float(f"{v:.9g}") if isinstance(v, float) else v for key, v in row.items()}
+                stream.write(json.dumps(rounded) + "\n")
         for tracker in self.trackers:
             tracker.log(row)
 
@@ -168,7 +170,7 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": getattr(config, "seed", None),
         "commit": _commit(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in LIBRARIES}},
         "hardware": {
             "machine": platform.machine(),
             "system": platform.system(),
@@ -180,7 +182,8 @@ def provenance(config: Any, data: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -237,8 +240,3 @@ def read_model(run: Path) -> dict[str, Any]:
     if "kind" not in model:
         raise FovealError("run.damaged", f"{run}/model.json does not name the kind of model", fix="copy the run again")
     return model
-
-
-def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Nine significant digits: more than float32 holds, so that a resumed run can be compared exactly."""
-    return {key: float(f"{value:.9g}") if isinstance(value, float) else value for key, value in row.items()}

@@ -38,11 +38,8 @@ def test_nothing_is_loaded_when_something_does_not_fit(refuses):
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
 def test_damaged_files_are_one_clear_error(tmp_path, content, refuses):
     (tmp_path / "c.pt").write_bytes(content)
-    (tmp_path / "c.safetensors").write_bytes(content)
     with refuses("checkpoint.damaged", "c.pt"):
         checkpoint.load(tmp_path / "c.pt")
-    with refuses("weights.damaged", "c.safetensors"):
-        checkpoint.load_weights(tmp_path / "c.safetensors")
 
 
 def test_what_cannot_be_opened_is_named(tmp_path, refuses):
@@ -53,8 +50,6 @@ def test_what_cannot_be_opened_is_named(tmp_path, refuses):
 def test_missing_files_are_named(tmp_path, refuses):
     with refuses("checkpoint.missing", "c.pt"):
         checkpoint.load(tmp_path / "c.pt")
-    with refuses("weights.missing", "c.safetensors"):
-        checkpoint.load_weights(tmp_path / "c.safetensors")
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError, RuntimeError])

@@ -1,6 +1,5 @@
 """The model card of an exported grader, for people (README.md) and for programs (foveal.json)."""
 
-import importlib.metadata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from foveal.page.words import counted, interval, number
 from foveal.predict.opened import ABOUT, FORMAT, record_of
 from foveal.predict.predictor import Predictor
 from foveal.readout.decisions import POWER
-from foveal.runs import read_model
+from foveal.runs import read_model, version_of
 from foveal.sets.leaks import read_seen
 from foveal.version import VERSION
 
@@ -73,7 +72,5 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
 
 def _pinned(name: str) -> str:
     """NAME==VERSION, or only NAME if it is not installed here (export needs neither the server nor DICOM packages)."""
-    try:
-        return f"{name}=={importlib.metadata.version(name)}"
-    except importlib.metadata.PackageNotFoundError:
-        return name
+    version = version_of(name)
+    return name if version is None else f"{name}=={version}"

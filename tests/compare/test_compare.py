@@ -4,10 +4,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import foveal
-from foveal import checkpoint
 from foveal.readout.predictions import read_predictions
 from foveal.runs import sole_writer
 from foveal.sets.records import open_prepared
@@ -85,7 +84,7 @@ def test_other_labels_or_weights_than_before_are_noticed(phantom_set, encoder, t
     shutil.copytree(encoder, init)
     options = OPTIONS | {"how": ("probe",), "labels": ("100%",)}
     foveal.compare(data, out=out, init=(str(init),), **options)
-    weights = checkpoint.load_weights(init / "encoder.safetensors")
+    weights = load_file(init / "encoder.safetensors")
     save_file({key: value * 2 for key, value in weights.items()}, init / "encoder.safetensors")
     with refuses("run.data_changed", init):
         foveal.compare(data, out=out, init=(str(init),), **options)

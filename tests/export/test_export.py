@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torchvision.models import get_model
 
 import foveal
-from foveal import checkpoint
 from foveal.augment.views import plain_view
 from foveal.export import export as module
 from foveal.export import graph, lower
@@ -365,7 +364,7 @@ def test_the_part_that_costs_grades_stays_in_float32(looking_run, tmp_path, monk
 
 
 def test_the_encoder_file_is_the_runs(exported, grader_run):
-    file, run = checkpoint.load_weights(exported / "encoder.safetensors"), Predictor(grader_run).grader.encoder
+    file, run = load_file(exported / "encoder.safetensors"), Predictor(grader_run).grader.encoder
     assert all(torch.equal(file[name], value) for name, value in run.state_dict().items())
 
 

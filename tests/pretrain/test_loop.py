@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import foveal
 from foveal import checkpoint
@@ -105,7 +106,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished, phantom_set, tm
         [{k: v for k, v in row.items() if k not in varying} for row in read_metrics(r)] for r in (finished, resumed)
     ]
     assert without[0] == without[1]
-    one, two = (checkpoint.load_weights(run / "encoder.safetensors") for run in (finished, resumed))
+    one, two = (load_file(run / "encoder.safetensors") for run in (finished, resumed))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
@@ -252,10 +253,10 @@ def test_a_running_average_is_what_is_saved_and_resumed(phantom_set, tmp_path, m
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, ema=0.5)
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, ema=0.5)
     state = checkpoint.load(run / "checkpoint.pt")
-    saved = checkpoint.load_weights(run / "encoder.safetensors")
+    saved = load_file(run / "encoder.safetensors")
     assert torch.equal(saved["conv1.weight"], state["averaged"]["conv1.weight"])
     assert not torch.equal(saved["conv1.weight"], state["method"]["encoder.conv1.weight"])
-    assert torch.equal(saved["conv1.weight"], checkpoint.load_weights(whole / "encoder.safetensors")["conv1.weight"])
+    assert torch.equal(saved["conv1.weight"], load_file(whole / "encoder.safetensors")["conv1.weight"])
 
 
 def test_a_probe_leaves_out_images_whose_labels_the_encoder_learns(phantom_set, tmp_path, capsys, refuses):
@@ -359,7 +360,7 @@ def test_statistics_of_an_averaged_encoder_are_its_own(phantom_set, tmp_path, mo
     options = OPTIONS | {"encoder": "strided_conv", "learning_rate": 0.1, "epochs": 3}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options, ema=0.99)
     averaged = create_encoder("strided_conv", 3, 32)
-    checkpoint.load_strict(averaged, checkpoint.load_weights(run / "encoder.safetensors"), "run")
+    checkpoint.load_strict(averaged, load_file(run / "encoder.safetensors"), "run")
     prepared = open_prepared(phantom_set)
     store = ImageStore([(prepared, pool_of(prepared))])
     pictures = plain_view(store.gather(np.arange(len(store))), NetworkInput(32, (0.5,) * 3, (0.5,) * 3), CPU)
@@ -375,7 +376,7 @@ def test_frozen_stages_stay_as_they_were(phantom_set, tmp_path, refuses):
     options = OPTIONS | {"encoder": "test_resnet", "epochs": 1}
     first = foveal.pretrain(phantom_set, out=tmp_path / "first", **options)
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", init=str(first), freeze_stages=3, **options)
-    before, after = (checkpoint.load_weights(r / "encoder.safetensors") for r in (first, run))
+    before, after = (load_file(r / "encoder.safetensors") for r in (first, run))
     same = {key for key in before if torch.equal(before[key], after[key])}
     assert {key for key in before if not key.startswith(("layer3", "layer4", "fc"))} <= same
     assert any(key.startswith("layer4") for key in set(before) - same)
@@ -534,7 +535,7 @@ def test_every_method_runs_to_its_end_and_resumes_with_the_same_numbers(phantom_
         interrupt_after(patch, 1)
         foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
     resumed = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
-    one, two = (checkpoint.load_weights(run / "encoder.safetensors") for run in (whole, resumed))
+    one, two = (load_file(run / "encoder.safetensors") for run in (whole, resumed))
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert read_metrics(whole)[-1]["loss"] == read_metrics(resumed)[-1]["loss"]
 
@@ -595,7 +596,7 @@ def test_a_run_whose_batches_are_of_one_group_is_judged_by_its_own_bounds(phanto
 def test_a_compiled_encoder_is_saved_under_its_own_names(finished, phantom_set, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", eagerly_compiled)
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, compile="yes", ema=0.5)
-    one, two = (checkpoint.load_weights(r / "encoder.safetensors") for r in (finished, run))
+    one, two = (load_file(r / "encoder.safetensors") for r in (finished, run))
     assert set(one) == set(two)
     assert read_metrics(run)[0]["loss"] == pytest.approx(read_metrics(finished)[0]["loss"], rel=1e-4)
 
@@ -615,7 +616,7 @@ def test_lower_stages_learn_more_slowly_where_asked(phantom_set, tmp_path):
     last, moved = max(stages.values()), {}
     for decay in (1.0, 0.5):
         run = foveal.pretrain(phantom_set, out=tmp_path / str(decay), **options, layer_decay=decay)
-        after = checkpoint.load_weights(run / "encoder.safetensors")
+        after = load_file(run / "encoder.safetensors")
         moved[decay] = [
             math.hypot(*((after[name] - start[name]).norm().item() for name in start if stages[name] == stage))
             for stage in range(last + 1)

@@ -12,8 +12,8 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from foveal.checkpoint import load_weights
 from foveal.runs import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -164,7 +164,7 @@ def test_many_processes_equal_one_with_the_whole_batch(pretrain, tmp_path, encod
     for (_, first), (_, second) in list(zip(one, many, strict=True))[:compared]:
         assert second == pytest.approx(first, rel=1e-4 if encoder == "small_conv" else 1e-3)
     if encoder == "small_conv":
-        weights = [load_weights(tmp_path / name / "encoder.safetensors") for name in ("one", "many")]
+        weights = [load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "many")]
         assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in weights[0])
 
 

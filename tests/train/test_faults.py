@@ -5,9 +5,9 @@ import shutil
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 import foveal
-from foveal import checkpoint
 from foveal.predict.predictor import Predictor
 from foveal.sets.leaks import read_seen
 from foveal.sets.records import open_prepared
@@ -56,7 +56,7 @@ def test_classes_in_another_order_leave_the_labels_out(run_copy, phantom_set, tm
 def test_keys_with_a_prefix_of_what_stood_around_them(phantom_set, grader_run, tmp_path, refuses):
     from safetensors.torch import save_file
 
-    weights = checkpoint.load_weights(grader_run / "encoder.safetensors")
+    weights = load_file(grader_run / "encoder.safetensors")
     save_file({f"around.it.{key}": value for key, value in weights.items()}, tmp_path / "wrapped.safetensors")
     with refuses("weights.mismatch", "wrapped.safetensors", "around.it."):
         foveal.train(
