@@ -173,7 +173,7 @@ def _plain_value(value: Any) -> Any:
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """All values on one level; those of tables get dotted names, such as `simclr.temperature`."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         table = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
         found |= flat(table, f"{prefix}{name}.") if isinstance(table, Mapping) else {prefix + name: value}

@@ -33,26 +33,30 @@ MOST_KINDS = 12  # most colours that a reader can tell apart; the most common ki
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#56b4e9",
            "#7a5fc7", "#8f8f00", "#c2255c", "#1a9c9c", "#9c6b4e", "#7d8590")  # fmt: skip
 RAMP = ("#3a7bd5", "#17a398", "#c79a00", "#e0662b", "#c2255c")  # ordered grades, from the lowest to the highest
+MANY_RIGHT = 0.9  # accuracy of the votes; below it, most doubtful labels may be hard images rather than wrong labels
 MUTED = ("no label", "no flag", "others")  # kinds that must not stand out
 
 
 def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None) -> str:
     """The page as HTML."""
     generator = np.random.default_rng(SEED)
+    ((lead, beside_maps, beside_doubts),) = rendering.sayings(
+        "beside.txt", result=result, names=NAMES, many_right=MANY_RIGHT
+    )
     drawn = _drawn_maps(images, look, maps, generator)
     at_random = np.sort(generator.choice(len(images), AT_RANDOM, replace=False))
     licence = "; ".join(dict.fromkeys(prepared.card["licence"] for prepared in images.sets))
     likeness = "Similarity is not a diagnosis: similar images may come from the same camera or show the same eye."
     sections = [
         Section(name="findings", title="What this shows",
-                parts=[Note(words.lead(result), "lead"), *(Verdict(**finding) for finding in result["findings"])]),
+                parts=[Note(lead, "lead"), *(Verdict(**finding) for finding in result["findings"])]),
         Section(name="asked", title="Images similar to the given photographs", short="Similar images", parts=[
             f"Each given photograph with its nearest images in the set and their distance (1 − cosine). {likeness}",
             *([] if asked is None else _asked_rows(images, asked))]),
-        Section(name="maps", title="Maps", parts=[words.beside_maps(result), drawn]),
+        Section(name="maps", title="Maps", parts=[beside_maps, drawn]),
         Section(name="numbers", title="Numbers", parts=[Columns([[one] for one in words.tables(result)], "tables")]),
         Section(name="doubted", title="Doubtful labels", parts=[
-            f"{words.beside_doubts(result)} The most doubtful are shown here with their nearest labelled images. Check "
+            f"{beside_doubts} The most doubtful are shown here with their nearest labelled images. Check "
             "them first.", *_rows(images, look, look.voters, look.doubted["position"][:DOUBTED])]),
         Section(name="alike", title="Examples of similar images", parts=[
             "Random images with their nearest images by cosine, without copies and images of the same patient. "

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from foveal.console import say, show_table
 from foveal.evaluate.operating import RATES
 from foveal.evaluate.stress import limits
+from foveal.page.render import sayings
 from foveal.page.words import counted, difference_with_interval, interval, number, percent, value_with_interval
 from foveal.page.words import percent_with_interval as share
 
@@ -127,56 +126,22 @@ def _show_stress(found: Mapping[str, Any]) -> None:
 
 
 def warnings(result: Mapping[str, Any]) -> list[str]:
-    """Warnings about the results, the most serious last."""
-    about, confusion, groups = result["about"], np.array(result["confusion"]), result["subgroups"]
-    found = [f"'{name}' has only {counted(n, 'image')}: its metrics are unreliable"
-             for name, n in zip(about["classes"], confusion.sum(1), strict=True) if n < SMALL_CLASS]  # fmt: skip
-    if small := sum(group["small"] for group in [*groups, *result.get("sources", [])]):
-        found.append(f"{counted(small, 'subgroup')} with fewer than 50 images or 10 groups: too small to judge")
-    found += _warnings_of_sets(result["sets"], len(about["classes"]), about.get("coverage"))
-    columns = [group["column"] for group in groups]
-    found += [f"--by {column}: all images have the same value, so there is nothing to compare"
-              for column in dict.fromkeys(columns) if columns.count(column) == 1]  # fmt: skip
-    few = {point["target"]: point["chosen_positive"] for point in result["operating_points"]}
-    found += [f"the thresholds for {target} are unreliable: they were chosen on only {counted(n, 'positive image')}"
-              for target, n in few.items() if n is not None and n < FEW_POSITIVE]  # fmt: skip
-    kappa, readers = result["metrics"].get("quadratic_kappa", {}).get("value"), about.get("inter_rater", {})
-    level = readers.get("high") or readers.get("value")
-    if kappa is not None and level is not None and kappa > level:
-        found.append("the quadratic kappa is above that of two readers: the grader need not be more correct than they")
-    found += _warnings_of_rules(result["decisions"])
-    right = result["metrics"].get("accuracy", {"constant": None})
-    if right["constant"] is not None and right["value"] < right["constant"]:
-        always = f"always giving '{result['constant_answer']}', {number(right['constant'], 3)}"
-        found.append(f"the accuracy, {number(right['value'], 3)}, is below that of {always}")
-    if about["groups"] < FEW_GROUPS:
-        found.append(f"{counted(about['groups'], 'group')}: with fewer than {FEW_GROUPS}, intervals are inaccurate")
-    if (confusion.sum(0) > 0).sum() == 1:
-        found.append("every image got the same grade: only the areas under curves are meaningful")
-    return found
+    """Warnings about the results, the most serious last; templates/warnings.txt has the sentences."""
+    said = sayings(
+        "warnings.txt", result=result, apart=_apart(result["decisions"]), small_class=SMALL_CLASS,
+        few_groups=FEW_GROUPS, few_positive=FEW_POSITIVE, given=sum(map(any, zip(*result["confusion"], strict=True))),
+        chosen_on={point["target"]: point["chosen_positive"] for point in result["operating_points"]},
+    )  # fmt: skip
+    return [text for (text,) in said]
 
 
-def _warnings_of_rules(rules: Mapping[str, Any]) -> list[str]:
-    """Warnings where kappa or accuracy depends on the rule by more than `DIFFERENT`."""
+def _apart(rules: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Kappa or accuracy, where it depends on the rule by more than `DIFFERENT`: lowest, highest, and as given."""
     found = []
     for name in RULES if rules else ():
         values = sorted((figures[name]["value"] or 0.0, rule) for rule, figures in rules.items())
-        (low, worst), (high, best) = values[0], values[-1]
-        if high - low > DIFFERENT:
-            found.append(f"{name.replace('_', ' ')} depends on the rule that gives grades: {low:.3f} with '{worst}', "
-                         f"{high:.3f} with '{best}', {rules['given'][name]['value'] or 0.0:.3f} as given")  # fmt: skip
-    return found
-
-
-def _warnings_of_sets(sets: Mapping[str, Any], classes: int, promised: float | None) -> list[str]:
-    size, found = sets.get("size", {}).get("value", 0), []
-    if size > classes - 0.5:
-        found.append(f"the prediction sets contain {size:.1f} of {classes} grades on average, so they are useless")
-    for name, entry in sets.items():
-        if promised and name.startswith("coverage") and entry["high"] is not None and entry["high"] < promised:
-            of = "all images" if name == "coverage" else name.removeprefix("coverage of ")
-            found.append(f"prediction sets of {of} contain the true grade in {share(entry)}, not {percent(promised)}: "
-                         "these images differ from the validation images, or folds from each other")  # fmt: skip
+        if values[-1][0] - values[0][0] > DIFFERENT:
+            found.append((name, values[0], values[-1], rules["given"][name]["value"] or 0.0))
     return found
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from foveal.page import parts
 from foveal.page.pictures import embedded_file
-from foveal.page.render import page
-from foveal.page.words import capital, counted, number
+from foveal.page.render import page, section
+from foveal.page.words import capital, number
 
 SIDE = 640  # pixels of a picture on the page; it links to the full one
 MOST = 24  # most pictures, so that the page stays small enough to send
@@ -32,27 +32,15 @@ def render(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> s
     """The page as HTML, from explain.json in `folder`."""
     score, shown = result.get("score") or {}, []
     if result["images"]:
-        own = _maps(result, folder, classes)
-        shown.append(parts.Section(name="maps", title="What the grade depends on", parts=own))
+        pictures = [_picture(image, folder, classes) for image in result["images"][:MOST]]
+        alarms = sum(bool(image["alarm"]) for image in result["images"])
+        shown.append(section("maps", result=result, shown=pictures, alarms=alarms, reading=READING))
     if tables := [table for table in (score_table(score), alike_table(score)) if table]:
         own = [score["verdict"], *tables]
         shown.append(parts.Section(name="scores", title="How reliable the maps are", parts=own))
     shown.append(parts.Section(name="limits", title="What a map cannot show", parts=[result["cannot_show"]]))
     title = Path(result["run"]).resolve().name
     return page(shown, kind="Foveal explanation", title=title, subtitle="where the grader looked")
-
-
-def _maps(result: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> list[parts.Part]:
-    images = result["images"]
-    shown: list[parts.Part] = [f"Method: {result['method']}; target: {result['target']}. {READING}", parts.COLOUR_SCALE]
-    if alarms := sum(bool(image["alarm"]) for image in images):
-        text = f"A large part of {alarms} of {counted(len(images), 'map')} is on the border or the rim of the retina."
-        grounds = "There is no disease there: these grades may depend on the camera or the crop."
-        shown.append(parts.Verdict(tone="unsure", text=text, grounds=grounds))
-    shown.append(parts.Gallery([_picture(image, folder, classes) for image in images[:MOST]], "wide"))
-    if len(images) > MOST:
-        shown.append(parts.Note(f"The first {MOST} of {len(images)} are shown; all are in the folder maps."))
-    return shown
 
 
 def _picture(image: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> parts.Picture:

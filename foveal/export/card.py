@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from foveal.config import read_toml
 from foveal.files import read_json, write_json, write_table, write_text
-from foveal.page.words import counted, interval, number
+from foveal.page.render import render
+from foveal.page.words import counted
 from foveal.predict.opened import ABOUT, FORMAT, record_of
 from foveal.predict.predictor import Predictor
 from foveal.readout.decisions import POWER
@@ -24,10 +23,6 @@ SERVING = ("fastapi", "jinja2", "prometheus-client", "python-multipart", "sqlalc
 TOLD_OF_RUN = (
     "kind", "encoder", "mean", "std", "classes", "scale", "task", "preparation", "fundus", "referable_from", "decision",
     "second", "second_classes", "loss", "init", "best_epoch", "members",
-)  # fmt: skip
-TEMPLATES = jinja2.Environment(  # of Markdown and plain text: nothing is escaped
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
 
 
@@ -61,12 +56,10 @@ def write_card(said: dict[str, Any], loads: dict[str, str], run: Path, folder: P
     """
     write_json(folder / ABOUT, said)
     networks = counted(len(said.get("members") or [1]), "network")
-    formats = {"number": number, "interval": interval}
-    card = TEMPLATES.get_template("README.md").render(said, networks=networks, loads=loads, power=POWER, **formats)
-    write_text(folder / "README.md", card)
+    write_text(folder / "README.md", render("README.md", **said, networks=networks, loads=loads, power=POWER) + "\n")
     write_table(folder / "seen.csv", read_seen(str(run)).assign(id="", set="", path="", patient=""))
-    packages = {"needed": map(_pinned, NEEDED), "serving": map(_pinned, SERVING)}
-    text = TEMPLATES.get_template("requirements.txt").render(packages, version=VERSION)
+    needed, serving = (map(_pinned, names) for names in (NEEDED, SERVING))
+    text = render("requirements.txt", needed=needed, serving=serving, version=VERSION)
     write_text(folder / "requirements.txt", text)
 
 

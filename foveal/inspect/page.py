@@ -11,9 +11,9 @@ from foveal.inspect import tables
 from foveal.inspect.findings import class_totals
 from foveal.inspect.summary import COLOURS, named, read_copies
 from foveal.page.charts import Scale, outline
-from foveal.page.parts import SPLITS, Columns, Drawings, Gallery, Heading, Note, Part, Picture, Section, Verdict
+from foveal.page.parts import SPLITS, Columns, Drawings, Gallery, Heading, Part, Picture, Section
 from foveal.page.pictures import embedded
-from foveal.page.render import page
+from foveal.page.render import page, section
 from foveal.page.render import render as render_template
 from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
@@ -46,7 +46,8 @@ MEANINGS = {
 def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Sequence[pd.DataFrame]) -> str:
     """The page as HTML; result: the content of inspect.json; described: the measures of each set."""
     summaries = result["sets"]
-    sections = [_findings(result)]
+    sections = [section("findings", sets=summaries, findings=result["findings"], headings=HEADINGS,
+                        class_totals=class_totals)]  # fmt: skip
     if result["pairs"]:
         by_name = {one["name"]: prepared for one, prepared in zip(summaries, sets, strict=True)}
         parts: list[Part] = [tables.side_by_side(summaries)]
@@ -69,25 +70,6 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
         subtitle=counted(len(sets), "prepared set"), style="inspect.css",
         about=" · ".join(dict.fromkeys(one["title"] for one in summaries)),
     )  # fmt: skip
-
-
-def _findings(result: dict[str, Any]) -> Section:
-    parts: list[Part] = [Note(" ".join(map(_lead, result["sets"])), "lead")]
-    for tone, heading in HEADINGS.items():
-        found = [Verdict(**finding) for finding in result["findings"] if finding["tone"] == tone]
-        parts += [Heading(heading)] if found else []
-        for one in found:
-            checked = Markup("{} <small>{}</small>").format(one.text, one.grounds)
-            parts.append(Note(checked, "checked") if tone == "good" else one)
-    return Section(name="findings", title="What could mislead", parts=parts)
-
-
-def _lead(one: dict[str, Any]) -> str:
-    labelled = sum(class_totals(one).values())
-    groups = sum(part["groups"] for part in one["parts"].values())
-    places = f" in {counted(groups, 'group')}" if groups else ""
-    known = "all labelled" if labelled == one["images"] else f"{labelled:,} of them labelled"
-    return f"{one['name']} holds {counted(one['images'], 'photograph' if one['fundus'] else 'image')}{places}, {known}."
 
 
 def _pictures(one: dict[str, Any], prepared: PreparedSet, table: pd.DataFrame) -> list[Part]:

@@ -175,6 +175,3 @@ class Section:
     title: str
     parts: Sequence[Part]
     short: str = ""
-
-
-COLOUR_SCALE = Html(Markup('<p class="scale"><span>little</span><i></i><span>most</span></p>'))  # of the heat maps

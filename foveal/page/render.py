@@ -1,4 +1,4 @@
-"""The Jinja environment for all templates; all text is escaped."""
+"""The Jinja environment for all templates; in HTML and SVG, all text is escaped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from foveal.page.parts import Html, Section, cell
 PACKAGE = Path(__file__).parent.parent
 # A module constant, so that templates are compiled only once: compiling is slower than rendering.
 ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(sorted(PACKAGE.glob("*/templates"))), autoescape=True,
-    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    loader=jinja2.FileSystemLoader(sorted(PACKAGE.glob("*/templates"))), undefined=jinja2.StrictUndefined,
+    autoescape=lambda name: not str(name).endswith((".txt", ".md")), trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
 ENVIRONMENT.filters |= {
     function.__name__: function
     for function in (
-        cell, words.capital, words.counted, words.interval, words.listed, words.number, words.percent,
-        words.percent_with_interval, words.value_with_interval,
+        cell, words.capital, words.counted, words.difference_with_interval, words.interval, words.listed, words.number,
+        words.percent, words.percent_with_interval, words.value_with_interval,
     )
 }  # fmt: skip
 ENVIRONMENT.filters["thousands"] = "{:,}".format
@@ -36,6 +36,18 @@ def section(name: str, **contents: Any) -> Section:
     """A section from the template with its name, which also sets its `title` and, if need be, its `short` title."""
     drawn: Any = ENVIRONMENT.get_template(f"{name}.html").make_module(contents)
     return Section(name=name, title=drawn.title, short=getattr(drawn, "short", ""), parts=[Html(Markup(drawn))])
+
+
+def sayings(template: str, **contents: Any) -> list[tuple[str, ...]]:
+    """What a text template says: the arguments of each `{{ say(…) }}` in it, in order."""
+    found: list[tuple[str, ...]] = []
+
+    def say(*words: str) -> str:
+        found.append(words)
+        return ""
+
+    ENVIRONMENT.get_template(template).render(contents, say=say)
+    return found
 
 
 def page(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.explain.page import READING, alike_table, score_table
-from foveal.page.parts import COLOUR_SCALE, Cell, Picture, Shown
+from foveal.page.parts import Cell, Picture, Shown
 from foveal.page.pictures import embedded, embedded_file
 from foveal.page.words import listed, number
 from foveal.report.evidence import Evidence
@@ -98,7 +98,7 @@ def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any
     if not explained:
         return None
     return {"runs": [_explained(run, most_errors) for run in explained], "reading": READING,
-            "scale": COLOUR_SCALE.html, "cannot_show": explained[-1].explained.get("cannot_show")}  # fmt: skip
+            "cannot_show": explained[-1].explained.get("cannot_show")}  # fmt: skip
 
 
 def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:

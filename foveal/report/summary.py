@@ -3,8 +3,7 @@
 Fixed rules derive every answer and verdict from the figures. No sentence claims more than its interval supports.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -12,7 +11,8 @@ import numpy as np
 
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.parts import TONES, Verdict
-from foveal.page.words import counted, difference_with_interval, listed, percent_with_interval
+from foveal.page.render import sayings
+from foveal.page.words import counted, listed, percent_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.making import leaked_ids
@@ -21,21 +21,6 @@ from foveal.report.quality import lowest_group
 from foveal.report.words import SPOKEN, headline_names
 
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
-CLEARLY = ("good", "Clearly better than a constant answer.")
-NOT_SHOWN = ("unsure", "Not shown to be better than a constant answer.")
-WORSE = ("bad", "Worse than a constant answer.")
-ORDERS = "Better than a constant answer in quadratic kappa, but"
-# The answers in quadratic kappa and accuracy, or in accuracy alone where classes have no order; all others are worse.
-AGAINST_CONSTANT = {
-    ("better",): CLEARLY,
-    ("cannot tell",): NOT_SHOWN,
-    ("better", "better"): CLEARLY,
-    ("better", "cannot tell"): ("unsure", f"{ORDERS} not shown to be better in accuracy."),
-    ("better", "worse"): ("unsure", f"{ORDERS} worse in accuracy."),
-    ("cannot tell", "better"): ("unsure", "Better than a constant answer in accuracy, but not shown to be better in "
-                                "quadratic kappa."),
-    ("cannot tell", "cannot tell"): NOT_SHOWN,
-}  # fmt: skip
 
 
 def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str]) -> dict[str, Any]:
@@ -105,63 +90,10 @@ def doubts(finding: Finding) -> list[str]:
 
 
 def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verdict]:
-    """Each grader compared with the first and with a constant answer, then the runs that were not evaluated."""
-    found = [against_first(finding, findings[0]) for finding in findings[1:]]
-    for finding in findings:
-        verdict = against_constant(finding)
-        named = f"{finding.name}: {verdict.text[0].lower()}{verdict.text[1:]}"
-        found.append(verdict if len(runs) == 1 else replace(verdict, text=named))
+    """Each grader compared with the first and with a constant answer, then the runs that were not evaluated.
+
+    templates/verdicts.txt has the sentences.
+    """
     judged = [finding.evidence.path for finding in findings]
-    return found + [without_judgement(run) for run in runs if run.path not in judged]
-
-
-def against_constant(finding: Finding) -> Verdict:
-    """A grader compared with always giving the most common class."""
-    if finding.one_answer:
-        grounds = "It gave every image the same class. Its probabilities may still be useful: see the areas under the "
-        return Verdict(tone="bad", text="Its grades are useless.", grounds=f"{grounds}curves.")
-    compared = {name: finding.against_constant[name] for name in _names(finding)}
-    tone, text = AGAINST_CONSTANT.get(tuple(entry["answer"] for entry in compared.values()), WORSE)
-    always = f"always answering “{finding.result['constant_answer']}”, the most common class"
-    return Verdict(tone=tone, text=text, grounds=f"Paired difference from {always}: {_figures(compared)}.")
-
-
-def against_first(finding: Finding, first: Finding) -> Verdict:
-    """A grader compared with the first one, on the same images."""
-    assert finding.against_first is not None
-    compared = {name: finding.against_first[name] for name in _names(finding)}
-    (head, entry), *others = compared.items()
-    said = {"better": "is better than", "worse": "is worse than", "cannot tell": "is not shown to differ from"}
-    again = {"better": "it is better", "worse": "it is worse", "cannot tell": "no difference is shown"}
-    text = f"{finding.name} {said[entry['answer']]} {first.name} in {SPOKEN[head]}"
-    for name, other in others:
-        same = other["answer"] == entry["answer"]
-        text += f" and in {SPOKEN[name]}" if same else f"; in {SPOKEN[name]} {again[other['answer']]}"
-    if (finding.rows["grade"].to_numpy() == first.rows["grade"].to_numpy()).all():
-        text = f"{first.name} and {finding.name} gave every image the same grade"
-    images = counted(finding.against_first["n"], "image")
-    grounds = f"Paired difference on the same {images}: {_figures(compared)}."
-    return Verdict(tone=TONES[entry["answer"]], text=f"{text}.", grounds=grounds)
-
-
-def without_judgement(run: Evidence) -> Verdict:
-    """A run that was not evaluated: unfinished, an encoder, or a grader without validation and test images."""
-    if not run.finished:
-        return Verdict(tone="unsure", text=f"{run.name} is not finished.", grounds=f"{run.progress}.")
-    if run.verb == "pretrain":
-        healthy = run.health.get("verdict") == "healthy"
-        text = f"The pre-training {run.name} {'looks healthy' if healthy else 'is doubtful'}."
-        grounds = "To see how useful its features are, train a grader on them."
-        return Verdict(tone="good" if healthy else "bad", text=text, grounds=grounds)
-    grounds = "Its prepared set has no validation or test images, and training figures say nothing about new images."
-    return Verdict(tone="unsure", text=f"The quality of {run.name} is unknown.", grounds=grounds)
-
-
-def _names(finding: Finding) -> list[str]:
-    return ["quadratic_kappa", "accuracy"] if finding.evidence.ordered else ["accuracy"]
-
-
-def _figures(compared: Mapping[str, Mapping[str, Any]]) -> str:
-    """`accuracy +0.041 (+0.010 to +0.072), better; …`."""
-    return "; ".join(f"{SPOKEN[name]} {difference_with_interval(entry)}, {entry['answer']}"
-                     for name, entry in compared.items())  # fmt: skip
+    said = sayings("verdicts.txt", runs=runs, findings=findings, judged=judged, spoken=SPOKEN, tones=TONES)
+    return [Verdict(tone=tone, text=text, grounds=grounds) for tone, text, grounds in said]

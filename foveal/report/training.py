@@ -7,7 +7,7 @@ import pandas as pd
 
 from foveal.page.charts import Level, Line, Panel, series
 from foveal.report.evidence import Evidence
-from foveal.report.summary import without_judgement
+from foveal.report.summary import verdicts
 
 MOST_CLASSES = 6  # most lines that a reader can tell apart in one panel
 PRETRAINING = {
@@ -29,7 +29,7 @@ def training(graders: Sequence[Evidence]) -> list[dict[str, Any]]:
 def pretraining(runs: Sequence[Evidence], *, introduced: Collection[Evidence]) -> list[dict[str, Any]]:
     """Curves and verdict of every pre-training; introduced: runs whose verdict is already in the summary."""
     return [
-        {"name": run.name, "run": run, "new": run not in introduced, "verdict": without_judgement(run),
+        {"name": run.name, "run": run, "new": run not in introduced, "verdict": verdicts([run], [])[0],
          "panels": pretraining_panels(run)}
         for run in runs
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from foveal.report.evidence import forebears, read_evidence
 from foveal.report.findings import agree, find
 from foveal.report.limits import limits
 from foveal.report.making import leaked_ids, leaks
-from foveal.report.summary import against_constant, against_first, verdicts, without_judgement
+from foveal.report.summary import verdicts
 from foveal.report.training import pretraining_panels
 
 
@@ -33,6 +33,11 @@ def found_of(*runs: Path) -> list:
     return find([read_evidence(run) for run in runs])
 
 
+def tones(*findings: Any) -> list[str]:
+    """Of the verdicts: against the first grader, then against a constant answer."""
+    return [verdict.tone for verdict in verdicts([finding.evidence for finding in findings], findings)]
+
+
 def test_one_grader(tmp_path, write_grader, page_of):
     run = write_grader(tmp_path / "grader")
     page = page_of(run)
@@ -41,7 +46,7 @@ def test_one_grader(tmp_path, write_grader, page_of):
     places = [page.index(f'<section id="{name}">') for name in names]
     assert places == sorted(places)
     assert "60 test images in 30 groups" in page and "6 of 60 test images" in page and "2 files" in page
-    assert [verdict.tone for verdict in verdicts([read_evidence(run)], found_of(run))] == ["good"]
+    assert tones(*found_of(run)) == ["good"]
 
 
 def test_the_page_is_self_contained(tmp_path, write_grader, page_of):
@@ -73,10 +78,10 @@ def test_text_from_files_is_escaped(tmp_path, write_grader, page_of):
 def test_two_graders_are_compared_with_the_first(tmp_path, write_grader):
     worse, better = write_grader(tmp_path / "worse", right=0.4), write_grader(tmp_path / "better", right=0.95)
     first, second = found_of(worse, better)
-    assert against_first(second, first).tone == "good"
+    assert tones(first, second)[0] == "good"
     assert [second.against_first[name]["answer"] for name in ("quadratic_kappa", "accuracy")] == ["better", "better"]
-    assert against_first(*reversed(found_of(better, worse))).tone == "bad"
-    assert against_first(*reversed(found_of(better, better))).tone == "unsure"
+    assert tones(*found_of(better, worse))[0] == "bad"
+    assert tones(*found_of(better, better))[0] == "unsure"
 
 
 def test_only_shared_images_are_compared(tmp_path, write_grader):
@@ -130,14 +135,14 @@ def test_labels_of_other_sets_are_not_taken_over(tmp_path, write_grader, page_of
 
 @pytest.mark.parametrize(("right", "tone"), [(1.0, "good"), (0.35, "unsure"), (0.0, "bad")])
 def test_verdict(tmp_path, right, tone, write_grader):
-    assert against_constant(*found_of(write_grader(tmp_path / "run", right=right))).tone == tone
+    assert tones(*found_of(write_grader(tmp_path / "run", right=right))) == [tone]
 
 
 def test_a_constant_grader_gets_a_bad_verdict(tmp_path, write_grader):
     run = write_grader(tmp_path / "run")
     change(run / "predictions.csv", grade=0)
     (finding,) = found_of(run)
-    assert finding.one_answer and against_constant(finding).tone == "bad"
+    assert finding.one_answer and tones(finding) == ["bad"]
 
 
 def test_classes_without_order_have_no_kappa(tmp_path, write_grader, page_of):
@@ -171,10 +176,10 @@ def test_pretraining_alone(tmp_path, write_pretraining):
 def test_runs_without_a_judgement(tmp_path, write_grader):
     run = write_grader(tmp_path / "run")
     (run / "predictions.csv").unlink()
-    unfinished = without_judgement(read_evidence(run))
+    (unfinished,) = verdicts([read_evidence(run)], [])
     card = json.loads((run / "card.json").read_text(encoding="utf-8"))
     change(run / "card.json", counts={"train": card["counts"]["train"]})
-    unjudged = without_judgement(read_evidence(run))
+    (unjudged,) = verdicts([read_evidence(run)], [])
     assert read_evidence(run).finished and unfinished.tone == unjudged.tone == "unsure" and unfinished != unjudged
 
 
