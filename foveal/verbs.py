@@ -48,6 +48,7 @@ VERBS = {
     "report": ("report.build", "report.build", "write one page of evidence from one or more runs"),
     "serve": ("serve.serve", "serve.options", "serve a grader as a web page and an API"),
     "audit": ("serve.audit", "serve.audit", "check that the log of a server is complete and unchanged"),
+    "monitor": ("serve.monitor", "serve.monitor", "chart how often a server refers, fails and is overridden, by week"),
     "erase": ("serve.erase", "serve.erase", "delete what a server stores of a patient, or from before a day"),
 }  # fmt: skip
 
@@ -168,6 +169,11 @@ def serve(run: PathLike, **options: Any) -> None:
 def audit(database: PathLike, **options: Any) -> dict[str, Any]:
     """Check the log of a server; returns its last line and the number of lines of each kind."""
     return _call("audit", options, database=database)
+
+
+def monitor(database: PathLike, **options: Any) -> pd.DataFrame:
+    """Chart the rates of a server by week; returns the table."""
+    return _call("monitor", options, database=database)
 
 
 def erase(database: PathLike, **options: Any) -> dict[str, int]:

@@ -155,7 +155,7 @@ def cut_sides(square: np.ndarray, disc: Disc, frame: np.ndarray) -> tuple[str, .
 
 def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:
     """What to do about a photograph with these flags, in a sentence; "" without flags. sides: from `cut_sides`."""
-    cut = ", ".join(SIDES[side] for side in sides)
+    cut = " and ".join(SIDES[side] for side in sides)
     parts = [ADVICE[flag] + (f" (it is cut off {cut})" if flag == "cut-off" and cut else "") for flag in flags]
     return f"Photograph again: {'; '.join(parts)}." if parts else ""
 

@@ -49,6 +49,8 @@ HEADERS_OF = {
     "server.not_ready": {"Retry-After": "5"},
 }
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+CASES = ("camera", "decision", "unlike")  # labels
+MOST_CAMERAS = 20
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -61,12 +63,28 @@ class Counters:
         self.requests = Histogram("foveal_request_seconds", text, labels, buckets=SECONDS, registry=own)
         text = "Photographs by answer: a grade, ungradable or unreadable"
         self.answers = Counter("foveal_answers", text, ("answer",), registry=own)
+        text, labels = "Photographs by camera, decision, and whether unlike the training photographs", CASES
+        self.cases = Counter("foveal_cases", text, labels, registry=own)
+        self._cameras = set[str]()
         self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=own)
         self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=own)
         text = "Photographs in one pass of the network"
         self.batches = Histogram("foveal_batch_images", text, buckets=BATCHES, registry=own)
         text = "Seconds of a pass through the network"
         self.network = Histogram("foveal_network_seconds", text, buckets=SECONDS, registry=own)
+
+    def count(self, answer: dict[str, Any]) -> None:
+        """Count one answer. Only the first cameras have a name: a header may say anything."""
+        camera = answer["camera"] or "unknown"
+        if len(self._cameras) < MOST_CAMERAS:
+            self._cameras.add(camera)
+        said = answer["answer"] if answer["grade"] is None else str(answer["grade"])
+        self.answers.labels(said).inc()
+        decision = answer["answer"]
+        if decision == "graded" and answer["referable"] is not None:
+            decision = "refer" if answer["referable"] else "no referral"
+        unlike = "yes" if answer["unlike"] else "no"
+        self.cases.labels(camera if camera in self._cameras else "others", decision, unlike).inc()
 
 
 def add_guard(app: FastAPI, counters: Counters, config: ServeConfig) -> None:

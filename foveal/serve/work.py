@@ -101,9 +101,9 @@ class Work:
             if error.subject not in ("image", "package"):
                 raise
             answer = unreadable_answer(sent, error)
-        said = answer["answer"] if answer["grade"] is None else answer["grade"]
-        self.counters.answers.labels(str(said)).inc()
-        return answer | origin
+        answer |= origin
+        self.counters.count(answer)
+        return answer
 
     async def _graded(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
         model, limit = self.model, {"name": sent.name, "most_pixels": self.limits.megapixels * 10**6}

@@ -1,0 +1,126 @@
+"""monitor: how often a server refers, cannot grade, sees unusual photographs and is overridden, week by week.
+
+foveal monitor runs/grader/reviews.sqlite --out monitor.html
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import tyro
+
+from foveal.console import say, show_table, warn
+from foveal.errors import FovealError
+from foveal.files import check_file, write_text
+from foveal.page.charts import Line, Panel
+from foveal.page.parts import Cell, Html, Note, Section, Table, Verdict
+from foveal.page.render import page, render
+from foveal.page.words import counted, percent
+
+SHOWN = 8  # weeks that are printed
+TITLES = {
+    "referral": "Referred, of the graded photographs", "ungradable": "Ungradable, of the readable photographs",
+    "unlike": "Unlike the training photographs", "override": "Overridden, of the reviews",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorConfig:
+    """Options of `foveal monitor`."""
+
+    # Database of a server: the file or URL that its --reviews names.
+    database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
+    # Page to write (.html), with a chart of each rate.
+    out: Path | None = None
+    # First weeks, whose rates are taken as normal.
+    baseline: int = 4
+
+    def __post_init__(self) -> None:
+        if self.baseline < 1:
+            raise FovealError("option.value", f"--baseline {self.baseline}", expected="at least 1 week")
+
+
+def monitor(config: MonitorConfig) -> pd.DataFrame:
+    """Chart the rates of a server; returns a row for each rate, camera and week, with limits and `alarm`."""
+    from foveal.serve.reviews import existing
+    from foveal.serve.weeks import ALL, cases_of, charted
+
+    if config.out is not None:
+        check_file(config.out)
+    with closing(existing(config.database)) as reviews, reviews.lines() as lines:
+        cases = cases_of(lines)
+    if cases.empty:
+        raise FovealError("log.empty", f"the log of {config.database} has no answers yet")
+    chart = charted(cases, config.baseline)
+    _show(chart[chart["camera"] == ALL])
+    alarms = [_alarm(row) for row in chart[chart["alarm"]].to_dict("records")]
+    for alarm in alarms:
+        warn(alarm)
+    if not alarms:
+        calm = "No rate is outside its limits."
+        early = (
+            f"There are no limits yet: they need {counted(config.baseline + 1, 'week')} and 30 patients in the first."
+        )
+        say(calm if chart["low"].notna().any() else early)
+    if config.out is not None:
+        write_text(config.out, _page(chart, alarms, config))
+        say(f"page: {config.out}")
+    return chart
+
+
+def _show(chart: pd.DataFrame) -> None:
+    rates = list(dict.fromkeys(chart["rate"]))
+    rows = []
+    for week, part in list(chart.groupby("week"))[-SHOWN:]:
+        found = {row["rate"]: row for row in part.to_dict("records")}
+        shares = [
+            f"{percent(found[rate]['share'], 1)}{' !' * found[rate]['alarm']}" if rate in found else "–"
+            for rate in rates
+        ]
+        rows.append([str(week), f"{part['photographs'].max():,}", *shares])
+    show_table("weeks from Monday, all cameras", ["week", "photographs", *rates], rows)
+
+
+def _alarm(row: dict[str, object]) -> str:
+    low, high, share = (percent(float(str(row[name])), 1) for name in ("low", "high", "share"))
+    where = f"Week of {row['week']}, {row['camera']}"
+    return f"{where}: {row['rate']} is {share} of {row['photographs']} photographs, expected {low} to {high}"
+
+
+def _page(chart: pd.DataFrame, alarms: list[str], config: MonitorConfig) -> str:
+    weeks = counted(config.baseline, "week")
+    lead = f"""The first {weeks} of a camera are taken as normal. A later week outside the limits (dashed) is an
+        alarm: a rate like that of the first weeks leaves them in 1 of 370 weeks by chance."""
+    found = [Verdict(tone="bad", text=alarm) for alarm in alarms]
+    calm = [Verdict(tone="good", text="No rate is outside its limits.")]
+    sections = [Section(name="alarms", title="Alarms", parts=[Note(lead, "lead"), *(found or calm)])]
+    for rate, title in TITLES.items():
+        rows = chart[chart["rate"] == rate]
+        if len(rows):
+            panels = [_panel(str(camera), part) for camera, part in rows.groupby("camera", sort=False)]
+            drawn = Html(render("monitor.html", panels=panels))
+            sections.append(Section(name=rate, title=title, parts=[drawn, _table(rows)], short=rate))
+    first, last = chart["week"].min(), chart["week"].max()
+    return page(sections, title="Weekly rates of a grader", kind="Foveal monitor", subtitle=f"{first} to {last}")
+
+
+def _panel(camera: str, rows: pd.DataFrame) -> Panel:
+    days = [date.fromisoformat(week) for week in rows["week"]]
+    weeks = [(day - days[0]).days // 7 + 1 for day in days]
+    lines = [Line(label="rate", x=weeks, y=rows["share"].tolist(), dotted=True)]
+    for name, label in (("low", "limits"), ("high", "")):
+        if rows[name].notna().any():
+            lines.append(Line(label=label, look="dashed muted", x=weeks, y=rows[name].tolist()))
+    return Panel(title=camera, x_label=f"week, from {days[0]}", lines=lines, share=True)
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    shown = []
+    for row in rows.iloc[::-1].to_dict("records"):
+        limits = "–" if pd.isna(row["low"]) else f"{percent(row['low'], 1)} to {percent(row['high'], 1)}"
+        share = Cell(text=percent(row["share"], 1), tone="bad" if row["alarm"] else "")
+        shown.append([row["week"], row["camera"], row["photographs"], row["patients"], share, limits])
+    return Table(columns=["week", "camera", "photographs", "patients", "rate", "limits"], rows=shown)

@@ -1,0 +1,90 @@
+"""Weeks: rates per week and camera from the log of a server, with the limits within which chance keeps them.
+
+A rate is charted as a p-chart (Montgomery, Introduction to Statistical Quality Control). The first weeks are the
+baseline. The limits of a later week are those that a rate like the baseline's exceeds in 1 of 370 weeks (three sigma),
+from the beta-binomial predictive distribution with Jeffreys' prior, so few photographs give wide limits. Photographs of
+one patient are alike: the limits count the patients.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import betabinom
+
+from foveal.serve.log import Line
+
+RATES = ("referral", "ungradable", "unlike", "override")
+TAIL = 0.00135  # of three sigma, on each side
+LEAST_UNITS = 30  # patients of a baseline; with fewer there are no limits
+ALL = "all cameras"
+COLUMNS = ["rate", "camera", "week", "photographs", "patients", "share", "low", "high", "alarm"]
+
+
+def cases_of(lines: Iterable[Line]) -> pd.DataFrame:
+    """rate, week (its Monday), camera, image, patient and `hit` (bool) for all that counts in a rate.
+
+    Of several answers about an image within a week, the last one counts; of several reviews, that of each reviewer.
+    """
+    rows, origins = dict[tuple[Any, ...], tuple[Any, ...]](), dict[str, tuple[str, str]]()
+    for line in lines:
+        values, week = line.values(), _monday(line.when)
+        kind, image = values.get("kind"), values.get("image", "")
+        if kind == "answer":
+            camera, patient = origins[image] = values["camera"] or "unknown", values["patient"] or image
+            for rate, hit in _hits(values):
+                rows[rate, week, image, ""] = (camera, patient, hit)
+        elif kind == "review":
+            camera, patient = origins.get(image, ("unknown", image))
+            rows["override", week, image, values["reviewer"]] = (camera, patient, values["grade"] != values["given"])
+    flat = [
+        (rate, week, camera, image, patient, hit) for (rate, week, image, _), (camera, patient, hit) in rows.items()
+    ]
+    return pd.DataFrame(flat, columns=["rate", "week", "camera", "image", "patient", "hit"])
+
+
+def _hits(answer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """The rates in which an answer counts."""
+    if answer["answer"] == "unreadable":
+        return
+    yield "ungradable", answer["answer"] == "ungradable"
+    if answer["referable"] is not None:
+        yield "referral", answer["referable"]
+    if answer["unlike"] is not None:
+        yield "unlike", bool(answer["unlike"])
+
+
+def _monday(when: str) -> str:
+    day = date.fromisoformat(when[:10])
+    return (day - timedelta(days=day.weekday())).isoformat()
+
+
+def charted(cases: pd.DataFrame, baseline: int) -> pd.DataFrame:
+    """A row of `COLUMNS` for each rate, camera and week; low, high (shares) are nan where there are no limits.
+
+    cases: of `cases_of`. baseline: the number of weeks, from the first with cases of the rate and camera. `alarm`:
+    whether the share of a later week is outside its limits.
+    """
+    rows = []
+    for rate in RATES:
+        found = cases[cases["rate"] == rate]
+        cameras = sorted(set(found["camera"]))
+        for camera in [ALL, *cameras] if len(cameras) > 1 else [ALL]:
+            part = found if camera == ALL else found[found["camera"] == camera]
+            rows += [[rate, camera, *row] for row in _chart(part, baseline)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _chart(cases: pd.DataFrame, baseline: int) -> Iterator[list[Any]]:
+    weeks = cases.groupby("week").agg(n=("hit", "size"), units=("patient", "nunique"), share=("hit", "mean"))
+    first = cases[cases["week"].isin(weeks.index[:baseline])]
+    units = first["patient"].nunique()
+    hits = units * first["hit"].mean()
+    for number, (week, n, unit, share) in enumerate(weeks.itertuples()):
+        low = high = np.nan
+        if number >= baseline and units >= LEAST_UNITS:
+            expected = betabinom(unit, hits + 0.5, units - hits + 0.5)
+            low, high = expected.ppf(TAIL) / unit, expected.ppf(1 - TAIL) / unit
+        yield [week, n, unit, share, low, high, bool(share < low - 1e-12 or share > high + 1e-12)]
