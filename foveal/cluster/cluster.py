@@ -5,6 +5,7 @@ Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and th
 --image also asked.csv.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,19 +14,19 @@ import numpy as np
 import tyro
 
 from foveal.cluster import words
-from foveal.cluster.features import choose, computed, encoder_of, learned_from, stored_features
+from foveal.cluster.features import choose, computed, encoder_of, learned_from, stored_features, unit_rows
 from foveal.cluster.look import differences, look, why_not
-from foveal.cluster.methods import draw_maps, map_listing
+from foveal.cluster.methods import SUBSTANTIAL, draw_maps, map_listing, propose, reduce
 from foveal.cluster.neighbours import ask, listing, read_asked
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import check_free, json_ready, write_json, write_table, write_text
+from foveal.page.parts import Verdict
 from foveal.page.terminal import print_table, print_verdicts
 from foveal.page.words import counted
 from foveal.runs import read_model
 
 SEED = 0  # of everything random; other seeds give similar results
-UNLABELLED = 5  # clusters for sets without classes: the number of grades of diabetic retinopathy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class ClusterConfig:
     out: Path = Path()
     # Part of the prepared sets to use.
     split: Literal["all", "train", "val", "test", "unlabelled"] = "all"
-    # Number of clusters; 0 means the number of classes, or 5 if there are none.
+    # Number of clusters; 0 means the number of classes or, without classes, the one with the clearest clusters.
     clusters: int = 0
     # New photograph whose nearest images to show; repeat the option for more.
     image: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
@@ -64,7 +65,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         out = Path("clusters") if config.run is None else config.run / "cluster"
     check_free(out, made="features.npz")
     images = choose(config.data, config.split, seed=SEED)
-    count = config.clusters or max(len(images.classes), 2 if images.classes else UNLABELLED)
+    count = config.clusters or (max(len(images.classes), 2) if images.classes else 0)
     if count > len(images) // 2:
         what = f"--clusters {count} is too many for {len(images)} images"
         raise FovealError("option.value", what, expected=f"at most {len(images) // 2}")
@@ -77,6 +78,8 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     kinds = [stored_features(images, config.run, out, config.device)]
     if config.run is not None:
         kinds.append(computed(images, None))
+    tried = {} if count else propose(reduce(unit_rows(kinds[0].values), SEED)[0], SEED)
+    count = count or max(tried, key=tried.__getitem__, default=2)
     looks = [look(features, images, judged, clusters=count, seed=SEED) for features in kinds]
     first = looks[0]
     say("maps: PCA, t-SNE and, if it is installed, UMAP", "dim")
@@ -86,7 +89,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         "sets": [str(path) for path in config.data], "run": None if config.run is None else str(config.run),
         "split": config.split, "images": len(images), "of": images.of, "groups": len(np.unique(images.units)),
         "labelled": int((images.labels >= 0).sum()), "classes": images.classes, "ordered": images.ordered,
-        "judged": int(judged.sum()), "clusters": len(np.unique(clusters)), "taught": taught,
+        "judged": int(judged.sum()), "clusters": len(np.unique(clusters)), "silhouettes": tried, "taught": taught,
         "learned": int(learned.sum()), "why_not": why_not(images, judged),
         "interval": "95 %, BCa bootstrap over groups",
     }  # fmt: skip
@@ -94,7 +97,8 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         "about": about, "looks": [one.plain() for one in looks], "differences": differences(looks),
         "doubtful": len(first.doubted), "maps": [one.plain() for one in maps],
     })  # fmt: skip
-    result["findings"] = [asdict(finding) for finding in words.find(result)]
+    findings = [*words.find(result), *([proposal(tried)] if tried else [])]
+    result["findings"] = [asdict(finding) for finding in findings]
     asked = None
     if photographs is not None:
         asked = ask(config.image, photographs, encoder_of(config.run, images, config.device), kinds[0], images)
@@ -113,12 +117,23 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     return result
 
 
+def proposal(silhouettes: Mapping[int, float]) -> Verdict:
+    """How many clusters were chosen, and whether they are more than a division of one cloud."""
+    best = max(silhouettes, key=silhouettes.__getitem__)
+    clear = silhouettes[best] > SUBSTANTIAL
+    text = f"{best} clusters are the clearest of 2 to {max(silhouettes)}"
+    text += "." if clear else ", but none is clear: they divide images that change gradually."
+    grounds = f"The mean silhouette is {silhouettes[best]:.2f}; {SUBSTANTIAL} or less is no substantial structure."
+    return Verdict(tone="good" if clear else "unsure", text=text, grounds=grounds)
+
+
 def show(result: dict[str, Any]) -> None:
     """Print the tables, then what they mean."""
     about = result["about"]
     within = f"{counted(about['images'], 'image')} in {counted(about['groups'], 'group')}"
-    say(f"\n{within}, {about['judged']:,} scored against labels", "bold")
-    if about["why_not"]:
+    scored = f", {about['judged']:,} scored against labels" if about["labelled"] else ", without labels"
+    say(f"\n{within}{scored}", "bold")
+    if about["why_not"] and about["labelled"]:
         warn(f"no scores: {about['why_not']}")
     for table in words.tables(result):
         print_table(table)

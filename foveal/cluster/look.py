@@ -104,7 +104,7 @@ def why_not(images: Images, judged: np.ndarray) -> str:
     """Why nothing can be scored; empty if scoring is possible."""
     labels = images.labels[judged]
     if len(labels) < FEWEST:
-        return f"only {len(labels)} labelled images can be scored; {FEWEST} are needed"
+        return f"{len(labels)} labelled images can be scored; {FEWEST} are needed"
     if len(np.unique(labels)) < 2:
         return "all labelled images that can be scored have the same class"
     if len(np.unique(images.units[judged])) < FEWEST:

@@ -19,6 +19,7 @@ MIXTURE_COMPONENTS = 20
 IMAGES_PER_PARAMETER = 3  # with fewer, mixtures use diagonal covariances
 STARTS, STARTS_OF_MIXTURES = 10, 3
 GRAPH_NEIGHBOURS = 10
+MOST_PROPOSED, SUBSTANTIAL = 12, 0.25  # clusters; mean silhouette above which there are clusters at all
 PERPLEXITY = 30
 FEW = 1000  # points; with fewer, several threads are slower than one
 CHECKED = 10  # neighbours of each point to compare between map and features
@@ -39,6 +40,21 @@ def reduce(directions: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     found = PCA(min(COMPONENTS, len(directions) - 1, directions.shape[1]), random_state=seed)
     return found.fit_transform(directions), found.explained_variance_ratio_
+
+
+def propose(points: np.ndarray, seed: int) -> dict[int, float]:
+    """Number of clusters -> mean silhouette of k-means on points [n, d] (Rousseeuw 1987): the highest is the clearest.
+
+    At 0.25 or less there is no substantial structure (Kaufman & Rousseeuw 1990, p. 88).
+    """
+    from sklearn.metrics import silhouette_score
+
+    found = {}
+    for k in range(2, min(MOST_PROPOSED, len(points) // 2) + 1):
+        clusters = k_means(points, k, seed).clusters
+        if len(np.unique(clusters)) > 1:
+            found[k] = float(silhouette_score(points, clusters, sample_size=min(FEW, len(points)), random_state=seed))
+    return found
 
 
 def k_means(points: np.ndarray, k: int, seed: int) -> Clustering:

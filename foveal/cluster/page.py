@@ -19,7 +19,7 @@ from foveal.page import render as rendering
 from foveal.page.charts import fitted
 from foveal.page.parts import SPLITS, Columns, Gallery, Html, Note, Part, Picture, Section, Verdict
 from foveal.page.pictures import embedded
-from foveal.page.words import listed
+from foveal.page.words import counted, listed
 
 SEED = 0  # of images and dots in random order
 DOUBTED, AT_RANDOM = 8, 4  # number of images shown with their nearest
@@ -27,6 +27,7 @@ ACROSS = 7  # nearest images shown for each
 DOT_SIDE = 56  # pixels of the picture shown for a dot
 MOST_PICTURES = 1200  # of these, about 2 KB each, so that the page stays below 5 MiB
 SIDE, MARGIN = 600, 10  # units of the drawing
+FREQUENT = 0.2  # share of a cluster from which a quality flag is named
 OUTLIERS = 0.002  # share of the images at each end that are moved to the edge
 MOST_KINDS = 12  # most colours that a reader can tell apart; the most common kinds get them
 # Medium lightness, visible on white and on black. Hues after Okabe & Ito 2008, and six more.
@@ -63,6 +64,7 @@ def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Ma
             f"Licence of the pictures: {licence}. It also applies to this page.",
             *_rows(images, look, look.near, at_random)]),
     ]  # fmt: skip
+    sections.insert(3, Section(name="clusters", title="Clusters", parts=list(_clusters(images, look))))
     empty = {"asked" if asked is None else "", "" if len(look.doubted) else "doubted"}
     return rendering.page(
         [section for section in sections if section.name not in empty],
@@ -143,6 +145,21 @@ def _asked_rows(images: Images, asked: Asked) -> Iterator[Part]:
         yield from _row(images, own, asked.near.index[number], asked.voted[number], distances=distances)
 
 
+def _clusters(images: Images, look: Look) -> Iterator[Part]:
+    """The images nearest to the centre of each cluster of k-means, and quality flags that are frequent in it."""
+    clusters = look.clusterings["k-means"].clusters
+    for number in np.unique(clusters):
+        own = np.flatnonzero(clusters == number)
+        text = [f"Cluster {number + 1}: {counted(len(own), 'image')}, the most typical first"]
+        for word in sorted(set(" ".join(images.table["flags"]).split())):
+            flagged = images.table["flags"].str.split().map(lambda flags, word=word: word in flags)
+            within, overall = flagged[own].mean(), flagged.mean()
+            text += [f"{within:.0%} {word} (of all {overall:.0%})"] if within > max(FREQUENT, 1.5 * overall) else []
+        yield Note(f"{'; '.join(text)}.")
+        order = np.argsort(np.linalg.norm(look.points[own] - look.points[own].mean(0), axis=1), kind="stable")
+        yield Gallery([_picture(images, place, tone="") for place in own[order[: ACROSS + 1]]], "small")
+
+
 def _rows(images: Images, look: Look, near: Nearest, positions: Iterable[int]) -> Iterator[Part]:
     """Each image with its nearest images, marked by whether they have the same label."""
     for position in positions:
@@ -167,4 +184,5 @@ def _row(
 
 def _picture(images: Images, position: int, *, tone: str, distance: str = "") -> Picture:
     source, name = embedded(images.pixels(np.array([position]))[0]), images.name(images.labels[position])
+    name = name if images.classes else images.table["flags"].iloc[position]
     return Picture(source=source, id=images.table["id"].iloc[position], text=f"{distance}{name}", tone=tone)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from foveal.cluster import methods
-from foveal.cluster.methods import METHODS, gaussian_mixture, reduce
+from foveal.cluster.methods import METHODS, SUBSTANTIAL, gaussian_mixture, propose, reduce
 
 
 def blobs(seed: int = 0, each: int = 50, size: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -24,6 +24,14 @@ def test_methods_find_three_balls_and_are_the_same_each_time(name):
     found = METHODS[name](points, 3, 0)
     assert adjusted_rand_score(labels, found.clusters) == 1 and found.clusters.dtype.kind == "i"
     assert (METHODS[name](points, 3, 0).clusters == found.clusters).all() and found.note
+
+
+def test_as_many_clusters_are_proposed_as_there_are_balls_and_one_cloud_has_none():
+    tried = propose(blobs()[0], 0)
+    assert max(tried, key=tried.get) == 3 and tried[3] > 2 * SUBSTANTIAL and list(tried) == list(range(2, 13))
+    cloud = np.random.default_rng(0).normal(size=(150, 20)).astype(np.float32)
+    assert max(propose(cloud, 0).values()) < SUBSTANTIAL
+    assert list(propose(cloud[:5], 0)) == [2]
 
 
 def test_a_mixture_finds_a_ball_inside_another():
