@@ -104,7 +104,7 @@ def _read(file: IO[bytes], suffix: str, most_pixels: int) -> tuple[bytes, ImageF
         file.seek(0)
         if is_dicom(start, suffix):
             return file.read(), None
-        header = read_header(file, start, most_pixels)
+        header = read_header(file, start, most_pixels, suffix)
         file.seek(0)
         data = file.read()
     except OSError as error:

@@ -25,18 +25,26 @@ READERS = {
     rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]": "Pcx", rb"\x01\xda[\x00\x01][\x01\x02]\x00[\x01-\x03]": "Sgi",
     rb"\x28\0\0\0.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0": "Dib", rb"\x59\xa6\x6a\x95": "Sun", rb"qoif": "Qoi",
     rb".(\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x18\x20]).{4}(?!\0\0)..(?!\0\0)..[\x01\x08\x10\x18\x20]": "Tga",
-    rb"8BPS\0\x01": "Psd",
+    rb"8BPS\0\x01": "Psd", rb"....ftyp(.{4})*avi[fs]": "Avif",
 }  # fmt: skip
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# How pictures begin that are not read, and what they are. Most raw files of cameras begin like a TIFF.
+UNREAD = {
+    rb"....ftyp(?!(.{4})*avi[fs])(.{4})*(hei[cxms]|hev[cx]|mif1|msf1)": "a HEIC picture (pillow-heif converts it)",
+    rb"icns|\0\0\x01\0[^\0]\0": "an icon", rb"DDS |Image type: ": "a DDS or IM picture",
+    rb"%!PS|\xc5\xd0\xd3\xc6": "a PostScript document",
+    rb"....ftypcrx|FUJIFILM|II(RO|RS|U\0)|MMOR|II\*\0.{4}CR": "a raw file of a camera",
+}  # fmt: skip
+RAW = (".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw")
 _FIRST_ELEMENT = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # of DICOM without signature
 _TEXT = re.compile(rb"BM(?!.{4}\x00{4})|RIFF(?!.{4}WEBP)|P\d(?!\s+[\d#])", re.DOTALL)  # it may begin like a picture
 KNOWN = "JPEG, JPEG 2000, PNG, TIFF, BMP, WebP, AVIF, GIF, PPM, TGA, PCX, SGI, Sun raster, QOI, PSD, DICOM"
+OTHERS = (".ico", ".icns", ".dds", ".im", ".eps", *RAW)  # refused by name
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 # Files that end in these are pictures whatever they begin with; all others are recognised by how they begin.
 ENDINGS = (
     ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".jp2", ".jpe", ".jfif", ".jif",
     ".mpo", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pnm", ".pbm", ".avif", ".heic", ".heif", ".dib", ".tga", ".pcx",
-    ".sgi", ".ras", ".qoi", ".psd", *DICOM_ENDINGS,
+    ".sgi", ".ras", ".qoi", ".psd", *OTHERS, *DICOM_ENDINGS,
 )  # fmt: skip
 START = 132  # bytes at the beginning of a file that tell its kind
 # What decoders raise for files that break their format; the last one for a GIF whose frame is larger than its screen.
@@ -56,15 +64,14 @@ def undamaged() -> Iterator[None]:
         raise FovealError("image.damaged", f"{DAMAGED}, or a rare variant of its format") from error
 
 
-def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.ImageFile:
+def read_header(file: IO[bytes], start: bytes, most_pixels: int, suffix: str = "") -> ImageFile.ImageFile:
     """The picture in an open file that begins with `start`; its class, mode and size are known, its pixels unread.
 
     FovealError for an unknown format, for a damaged header, and for too many pixels.
     """
+    if kind := unread_kind(start, suffix):
+        raise FovealError("image.unsupported", f"{kind}, which is not read; convert it to PNG or TIFF first")
     reader = reader_of(start)
-    if reader is None and _brands(start).intersection(_HEIC):
-        what = "a HEIC picture; save it as JPEG or PNG first, in Python with the package pillow-heif"
-        raise FovealError("image.unsupported", what)
     if reader is None:
         what = "a ZIP archive; unpack it first" if start.startswith(b"PK\3\4") else "not a picture"
         raise FovealError("image.not_a_picture", f"{what} (known formats: {KNOWN})")
@@ -72,6 +79,13 @@ def read_header(file: IO[bytes], start: bytes, most_pixels: int) -> ImageFile.Im
         image = reader(file)
     check_pixels(*image.size, most_pixels)
     return image
+
+
+def unread_kind(start: bytes, suffix: str = "") -> str:
+    """What a file is that starts like this, or is a raw file by its ending, if such files are not read; else ""."""
+    raw = suffix in RAW and re.match(rb"II|MM", start)
+    found = (kind for mark, kind in UNREAD.items() if re.match(mark, start, re.DOTALL))
+    return "a raw file of a camera" if raw else next(found, "")
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
@@ -84,16 +98,8 @@ def check_pixels(width: int, height: int, most: int) -> None:
 def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
     """Pillow's class for a file that starts like this; None for an unknown format."""
     name = next((name for mark, name in READERS.items() if re.match(mark, start, re.DOTALL)), "")
-    name = "Avif" if _brands(start).intersection((b"avif", b"avis")) else name
     module = f"PIL.{name.replace('Dib', 'Bmp')}ImagePlugin"
     return getattr(importlib.import_module(module), f"{name}ImageFile") if name else None
-
-
-def _brands(start: bytes) -> set[bytes]:
-    """The formats that a file of the family of MPEG-4 names in its first box: AVIF and HEIC belong to it."""
-    if start[4:8] != b"ftyp":
-        return set()
-    return {start[at : at + 4] for at in range(8, min(int.from_bytes(start[:4]), len(start)), 4)}
 
 
 def is_dicom(start: bytes, suffix: str = "") -> bool:
@@ -103,8 +109,8 @@ def is_dicom(start: bytes, suffix: str = "") -> bool:
 
 
 def is_picture(start: bytes) -> bool:
-    """Whether a file that starts like this (`START` bytes) is of a known format, or HEIC, which is refused by name."""
-    known = is_dicom(start) or reader_of(start) is not None or bool(_brands(start).intersection(_HEIC))
+    """Whether a file that starts like this (`START` bytes) is of a known format, or one that is refused by name."""
+    known = is_dicom(start) or reader_of(start) is not None or bool(unread_kind(start))
     return known and not _TEXT.match(start)
 
 

@@ -203,6 +203,24 @@ def test_a_text_with_numbers_is_a_ppm(picture):
     assert np.array_equal(decode(text.encode(), 1000).pixels, picture)
 
 
+@pytest.mark.parametrize("kind", ["ico", "icns", "dds", "eps"])
+def test_pictures_of_other_kinds_are_refused_by_name(picture, kind, refuses):
+    data = saved(cv2.resize(picture, (64, 64)), kind)
+    assert is_picture(data[:132])
+    with refuses("image.unsupported", "PNG"):
+        decode(data, 10)
+
+
+@pytest.mark.parametrize(
+    ("start", "ending"),
+    [(b"II*\0\x10\0\0\0CR\2\0", ""), (b"\0\0\0\x18ftypcrx \0\0\0\1", ""), (b"FUJIFILMCCD-RAW ", ""), (b"IIRO", "")]
+    + [(b"II*\0\x08\0\0\0", ending) for ending in (".nef", ".arw", ".dng", ".cr2")],
+)
+def test_raw_files_of_cameras_are_refused_by_name(start, ending, refuses):
+    with refuses("image.unsupported", "raw", "TIFF"):
+        decode(start + bytes(200), 10, name=f"x{ending}")
+
+
 def test_heic_names_the_package(refuses):
     start = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
     assert is_picture(start)
