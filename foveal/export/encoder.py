@@ -18,7 +18,7 @@ from foveal import checkpoint
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.fundus.preparation import at_size
-from foveal.nets.encoder import OWN, takes_any_size
+from foveal.nets.encoder import OWN, timm_options
 from foveal.predict.predictor import Predictor
 from foveal.runs import read_model
 
@@ -45,18 +45,16 @@ def _write_timm(encoder: nn.Module, name: str, images: Tensor, file: Path) -> st
     checkpoint.save_weights(encoder, file)
     if name in OWN:
         return f"{name} is Foveal's own network; load it with --init {file.name}"
-    options: dict[str, Any] = {"num_classes": 0}
-    options |= {} if images.shape[1] == 3 else {"in_chans": images.shape[1]}
-    options |= {} if takes_any_size(name) else {"img_size": images.shape[3]}
+    options = timm_options(name, images.shape[1], images.shape[3])
     try:
-        theirs = timm.create_model(name, checkpoint_path=str(file), **options)
+        theirs = timm.create_model(checkpoint_path=str(file), **options)
     except (RuntimeError, ValueError) as error:
         return f"timm.create_model cannot load it, as its first layer is for small images: {str(error).splitlines()[0]}"
     if not _equal(encoder, theirs.eval(), images):
         what = f"timm's {name} computes different features with these weights, so nothing was exported"
         raise FovealError("export.inexact", what, fix="leave encoder out of --formats")
-    call = ", ".join(f"{key}={value}" for key, value in options.items())
-    return f'timm.create_model("{name}", {call}, checkpoint_path="{file.name}")'
+    call = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "model_name")
+    return f'timm.create_model("{options["model_name"]}", {call}, checkpoint_path="{file.name}")'
 
 
 def _write_torchvision(encoder: nn.Module, name: str, images: Tensor, file: Path) -> str:

@@ -1,5 +1,7 @@
 """Encoders: any timm network by its name, or one of Foveal's three small networks; features [B, D].
 
+A transformer NAME:avg averages its patches instead of taking the class token, as fine-tuned MAE and RETFound do.
+
 The first stages can be frozen or learn more slowly; stage 0 is the stem.
 """
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from foveal.errors import FovealError
 
+AVERAGE = ":avg"  # after the name of a transformer: it averages its patches, and has its last norm behind that
 LEAST_IMAGE = 16
 ANY_SIZE = 96  # from this side on, convolutional networks take every multiple of 32
 SMALL_IMAGE = 48  # up to this side a ResNet gets a 3x3 stem without pooling (Chen et al. 2020, B.9)
@@ -88,7 +91,7 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         raise FovealError("option.value", f"--image-size {image_size} is too small", expected=expected)
     if name in OWN:
         return OWN[name](channels, image_size).to(memory_format=torch.channels_last)
-    if not timm.is_model(name):
+    if not timm.is_model(name.removesuffix(AVERAGE)):
         near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], 5) or list(OWN)
         expected = f"a name such as {', '.join(near)}"
         raise FovealError("option.value", f"--encoder {name} is not a network of timm", expected=expected)
@@ -107,12 +110,19 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
 
 def _created(name: str, channels: int, image_size: int) -> Any:
     """A network of timm, which has seen a blank image if it may not take every size; timm's error if it does not."""
-    size: dict[str, Any] = {} if takes_any_size(name) else {"img_size": image_size}
-    encoder = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **size)
-    if size or image_size % 32 or image_size < ANY_SIZE or timm_card(name).min_input_size:
+    encoder = timm.create_model(**timm_options(name, channels, image_size))
+    if not takes_any_size(name) or image_size % 32 or image_size < ANY_SIZE or timm_card(name).min_input_size:
         with torch.no_grad():
             encoder.eval()(torch.zeros(1, channels, image_size, image_size))
     return encoder.train()
+
+
+def timm_options(name: str, channels: int, image_size: int) -> dict[str, Any]:
+    """What `timm.create_model` needs for this encoder."""
+    size = {} if takes_any_size(name) else {"img_size": image_size}
+    pool = {"global_pool": "avg"} if name.endswith(AVERAGE) else {}
+    grey = {} if channels == 3 else {"in_chans": channels}
+    return {"model_name": name.removesuffix(AVERAGE), "num_classes": 0, **grey, **size, **pool}
 
 
 def _sizes_near(name: str, image_size: int) -> list[int]:
@@ -128,7 +138,7 @@ def _sizes_near(name: str, image_size: int) -> list[int]:
 
 def timm_card(name: str) -> Any:
     """timm's configuration of a network (mean, std, classifier, fixed_input_size); None for Foveal's own networks."""
-    return None if name in OWN else timm.models.get_pretrained_cfg(name)
+    return None if name in OWN else timm.models.get_pretrained_cfg(name.removesuffix(AVERAGE))
 
 
 def takes_any_size(name: str) -> bool:

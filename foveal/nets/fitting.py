@@ -7,13 +7,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from foveal.errors import FovealError
-from foveal.nets.encoder import create_encoder, timm_card
+from foveal.nets.encoder import AVERAGE, create_encoder, timm_card
 from foveal.nets.layouts import HEADS, Found, State, counted
 
 COUNTER = "num_batches_tracked"
@@ -130,23 +131,42 @@ def _to_epsilon(state: State, encoder: nn.Module, epsilon: float) -> None:
             state[key] = state[key] + (epsilon - module.eps)
 
 
-def fitting_encoders(found: Found) -> tuple[list[str], int, int, dict[str, int]]:
-    """Which of the usual encoders the weights fit: names, image size, channels, and what the first leaves out."""
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The usual encoders that weights fit, what the first leaves out, and the sizes in the file."""
+
+    names: list[str]
+    image_size: int
+    channels: int
+    dropped: dict[str, int]
+    nearest: str  # where none fits: the encoder with the fewest keys in the way, "" if they are many
+    missing: list[str]  # keys of the nearest that are not in the file, or have another shape in it
+    strange: list[str]  # keys of the file that the nearest does not have
+
+
+def fitting_encoders(found: Found) -> Fit:
+    """Which of the usual encoders the weights fit, or nearly fit."""
     first = found.layout.convert(found.state, [])
     side, size = _sides_of(first)
     stem = next((value for key, value in first.items() if STEM.fullmatch(key)), None)
     channels = 3 if stem is None else stem.shape[1]
-    names, left_out = list[str](), found.dropped
+    fit = Fit(names=[], image_size=size, channels=channels, dropped=found.dropped, nearest="", missing=[], strange=[])
+    fewest = math.inf
     for name in _candidates(first, side):
         try:
             blueprint = _blueprint(name, channels, size)
             state, dropped, resized = adapted(found, blueprint, name)
         except FovealError:
             continue
-        if not resized and fits(blueprint.state_dict(), state):
-            left_out = left_out if names else dropped
-            names.append(name)
-    return names, size, channels, left_out
+        own = blueprint.state_dict()
+        missing = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+        strange = [key for key in state if key not in own]
+        if not resized and not missing and not strange:
+            fit = replace(fit, names=[*fit.names, name], dropped=fit.dropped if fit.names else dropped)
+        elif len(missing) + len(strange) < min(fewest, len(own) / 4):
+            fewest = len(missing) + len(strange)
+            fit = replace(fit, nearest=name, missing=missing, strange=strange)
+    return replace(fit, nearest="", missing=[], strange=[]) if fit.names else fit
 
 
 def _sides_of(state: State) -> tuple[int, int]:
@@ -170,7 +190,8 @@ def _candidates(state: State, side: int) -> list[str]:
         width = WIDTHS.get(state["blocks.0.norm1.weight"].shape[0], "base")
         names = [name.format(width) for name in VITS]
         names += [f"vit_{width}_plus_patch16_dinov3", "vit_huge_patch14_224"]
-        return [name for name in names if f"patch{side}" in name]
+        pooled = AVERAGE * ("fc_norm.weight" in state)
+        return [name + pooled for name in names if f"patch{side}" in name]
     for key, value in state.items():
         if re.fullmatch(r"(_?conv_stem|features\.0\.0|stem\.conv)\.weight", key):
             both = [f"{kind}efficientnet{end}" for end in ENDS.get(value.shape[0], "").split() for kind in ("", "tf_")]

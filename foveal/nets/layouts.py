@@ -86,6 +86,7 @@ def find(contents: Any, source: str) -> Found:
     """The encoder in the contents of a file; FovealError if there are no weights or a key is of no known head."""
     branch, raw = _branch_of(contents, "")
     state = {WRAPPERS.sub("", key).replace("._orig_mod.", "."): value for key, value in raw.items()}
+    branch, state, others = _averages(branch, state)
     if not state:
         keys = f"; its first keys are {shortened(list(map(str, contents)))}" if isinstance(contents, Mapping) else ""
         fix = "save the state of the network: torch.save(model.state_dict(), FILE)"
@@ -97,7 +98,7 @@ def find(contents: Any, source: str) -> Found:
     if layout.name.startswith("solo-learn") and inside.get("conv1.weight", torch.empty(0)).shape[2:] == (3, 3):
         what = f"{source} is a ResNet of solo-learn for CIFAR, whose 3x3 stem has another padding than --encoder's"
         raise FovealError("weights.mismatch", what, fix="use weights of solo-learn for larger images")
-    return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside))
+    return Found(layout=layout, branch=branch, state=inside, dropped=counted(beside) | others)
 
 
 def _branch_of(contents: Any, path: str) -> tuple[str, State]:
@@ -113,6 +114,21 @@ def _branch_of(contents: Any, path: str) -> tuple[str, State]:
         if found[1]:
             return found
     return path, own
+
+
+def _averages(branch: str, state: State) -> tuple[str, State, dict[str, int]]:
+    """Of keys that are there plain and behind `ema.` or the like, the averages if they are all, else the plain ones."""
+    for name in filter(AVERAGES.fullmatch, {key.partition(".")[0] for key in state}):
+        inner = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+        plain = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
+        if (
+            inner.keys() >= {key for key in plain if not re.fullmatch(BESIDE, key.split(".")[0])}
+            and inner.keys() & plain
+        ):
+            return f"{branch}.{name}".lstrip("."), inner, {f"keys without {name}": len(plain)}
+        if 2 * len(inner.keys() & plain) > len(inner):
+            return branch, plain, {name: len(inner)}
+    return branch, state, {}
 
 
 def _located(state: State, branch: str, source: str) -> tuple[Layout, State, list[str]]:
@@ -243,6 +259,8 @@ LAYOUTS = (
     Layout(name="VICReg or stable-pretraining", signs=(BACKBONE, r"^(callbacks|projector\.\d)"), prefix="backbone."),
     Layout(name="SwAV", signs=(r"^prototypes\.",)),
     Layout(name="MAE or RETFound", signs=(r"^decoder_embed\.",)),
+    Layout(name="MAE or RETFound, fine-tuned, with averaged patches", signs=(r"^fc_norm\.", r"^cls_token$"),
+           branch="^model"),
     Layout(name="MAE, RETFound or DeiT", signs=(r"^cls_token$",), branch="^model"),
     Layout(name="DINOv3", signs=(r"^storage_tokens$",)),
     Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$", r"\.mlp\.gate_proj\."),

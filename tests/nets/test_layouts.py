@@ -618,6 +618,51 @@ def test_of_two_networks_in_a_file_the_average_or_the_documented_one_is_taken(ta
         assert (record["prefix"].rstrip(".") or record["branch"]) == taken
 
 
+@pytest.mark.parametrize("name", ["ema", "ema_model"])
+def test_of_plain_keys_and_averages_the_averages_are_taken_if_they_are_all(name, tmp_path):
+    plain = scrambled(create_encoder("test_resnet", 3, 96)).state_dict() | zeros("fc.weight", "fc.bias")
+    average = {key: value + 1 for key, value in plain.items() if not key.startswith("fc")}
+    parameters = {key: value for key, value in average.items() if "running" not in key}
+    for behind, right in ((average, average), (parameters, plain)):
+        torch.save({"state_dict": plain | prefixed(behind, f"{name}.")}, tmp_path / "file.pth")
+        encoder = create_encoder("test_resnet", 3, 96)
+        record = load_encoder_weights(encoder, "test_resnet", str(tmp_path / "file.pth")).record
+        assert all(torch.equal(value, right[key]) for key, value in encoder.state_dict().items())
+        assert (name in record["branch"]) == (behind is average) and any(name in key for key in record["dropped"])
+
+
+def test_a_fine_tuned_mae_averages_its_patches(tmp_path, refuses):
+    theirs = scrambled(timm.create_model("vit_tiny_patch16_224", num_classes=5, global_pool="avg", img_size=32))
+    torch.save({"model": theirs.state_dict(), "epoch": 3, "args": NAMESPACE}, tmp_path / "file.pth")
+    known = weights(WeightsConfig(file=tmp_path / "file.pth"))
+    assert known["encoders"] == ["vit_tiny_patch16_224:avg"] and known["dropped"] == {"head": 2}
+    assert "fine-tuned" in known["layout"] and tuple(known["mean"]) == IMAGENET[0]
+    ours = create_encoder(known["encoders"][0], 3, 32).eval()
+    load_encoder_weights(ours, known["encoders"][0], str(tmp_path / "file.pth"))
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert same(ours(images), theirs.forward_head(theirs.forward_features(images), pre_logits=True))
+    with refuses("weights.mismatch", "fc_norm.weight", "--encoder vit_tiny_patch16_224:avg"):
+        load_encoder_weights(
+            create_encoder("vit_tiny_patch16_224", 3, 32), "vit_tiny_patch16_224", str(tmp_path / "file.pth")
+        )
+
+
+def test_weights_that_nearly_fit_name_the_keys_in_the_way(tmp_path, refuses):
+    state = blueprint("resnet18", 64)
+    lacking = {key: value for key, value in state.items() if key != "bn1.weight"}
+    for part, key, contents in (
+        ("strange", "attention.weight", state | zeros("attention.weight")),
+        ("missing", "bn1.weight", lacking),
+    ):
+        torch.save(contents, tmp_path / "file.pth")
+        known = weights(WeightsConfig(file=tmp_path / "file.pth"))
+        assert (known["encoders"], known["nearest"]) == ([], "resnet18") and key in known[part]
+        with refuses("weights.mismatch", key) as caught:
+            load_encoder_weights(create_encoder("resnet18", 3, 64), "resnet18", str(tmp_path / "file.pth"))
+        assert key in caught.value.fix
+
+
 def test_what_another_network_than_clips_is_told_is_short(tmp_path, refuses):
     state = zeros("visual.conv1.weight", "visual.bn1.weight", "visual.attnpool.q_proj.weight", "logit_scale")
     torch.save(state, tmp_path / "file.pth")
