@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from foveal.errors import FovealError
-from foveal.verbs import VERBS, function_of, options_of
+from foveal.verbs import VERBS, function_of, has_option, options_of
 from foveal.version import VERSION
 
 
@@ -57,7 +57,14 @@ def options_in(verb: str, arguments: Sequence[str]) -> Any:
     if {"-h", "--help"} & set(arguments):
         print(help_of(verb, VERBS[verb][2], options_of(verb)))  # noqa: T201
         return None
-    return parse(options_of(verb), verb, arguments)
+    try:
+        return parse(options_of(verb), verb, arguments)
+    except FovealError as error:
+        if error.code == "option.unknown" and not error.fix:
+            option = error.what.rpartition(" ")[2]
+            others = ", ".join(f"foveal {other}" for other in VERBS if has_option(other, option))
+            error.fix = f"leave it out: it is an option of {others}" if others else f"see foveal {verb} --help"
+        raise
 
 
 def run_verb(verb: str, config: Any, quiet: bool, debug: bool) -> int:

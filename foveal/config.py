@@ -50,16 +50,22 @@ def tables_of(cls: type) -> dict[str, type]:
 def check_keys(cls: type, keys: Iterable[str], where: str) -> None:
     """FovealError, naming the nearest field, for the first of `keys` that is not a field of `cls`."""
     names = field_names(cls)
-    known = {name: [name] for name in names}
+    for key in keys:
+        if key not in names:
+            near = nearest(cls, key)
+            expected = "" if near else f"one of {', '.join(names)}"
+            fix = f"use {' or '.join(near)}" if near else ""
+            raise FovealError("option.unknown", f"{where}: there is no option {key}", expected=expected, fix=fix)
+
+
+def nearest(cls: type, key: str) -> list[str]:
+    """The fields, also those of tables, that have this name or a name spelt nearly like it."""
+    known = {name: [name] for name in field_names(cls)}
     for table, fields in tables_of(cls).items():
         for name in field_names(fields):
             known.setdefault(name, []).append(f"{table}.{name}")
-    for key in keys:
-        if key not in names:
-            near = [key] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            fix = f"use {' or '.join(known[near[0]])}" if near else ""
-            expected = "" if near else f"one of {', '.join(names)}"
-            raise FovealError("option.unknown", f"{where}: there is no option {key}", expected=expected, fix=fix)
+    near = [key] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    return known[near[0]] if near else []
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "options") -> T:
@@ -258,12 +264,11 @@ def _refused(said: str, cls: type, verb: str) -> FovealError:
     lines = [line for line in lines if line.strip("─-╭╮╰╯+ ") and not line.startswith(("╭", "+"))]
     words = " ".join(line for line in lines[1:] if "help" not in line)  # the first line is the title of the box
     if unknown := re.search(r"nrecognized options?: (--?[^\s,]+)", words):
-        tables = [f"{table}.{name}" for table, fields in tables_of(cls).items() for name in field_names(fields)]
-        flags = [f"--{name}".replace("_", "-") for name in (*field_names(cls), *tables)]
-        inside = [flag for flag in flags if flag.endswith(f".{unknown[1].lstrip('-')}")]
-        near = inside or difflib.get_close_matches(unknown[1], flags, n=1, cutoff=0.5)
-        fix = f"use {near[0]}" if near else f"see foveal {verb} --help"
-        fix = f"give it without {unknown[1]}" if unknown[1] in flags else fix  # its place says what it is
+        table, dot, name = unknown[1].lstrip("-").replace("-", "_").rpartition(".")
+        near = nearest(tables_of(cls).get(table, cls), name)
+        near = [flag(f"{table}{dot}{name}" if table in tables_of(cls) else name) for name in near]
+        fix = f"use {' or '.join(near)}" if near else ""
+        fix = f"give it without {unknown[1]}" if unknown[1] in near else fix  # its place says what it is
         return FovealError("option.unknown", f"there is no option {unknown[1]}", fix=fix)
     code = "option.missing" if "equired" in said else "option.value"
     return FovealError(code, words, fix=f"see foveal {verb} --help")

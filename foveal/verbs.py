@@ -9,7 +9,7 @@ verb needs it. `load` is not a verb: it opens a grader for use in a program.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -64,6 +64,14 @@ def options_of(verb: str) -> type:
     """The dataclass of a verb's options."""
     options: type = getattr(importlib.import_module(f"foveal.{VERBS[verb][1]}"), f"{verb.capitalize()}Config")
     return options
+
+
+def has_option(verb: str, flag: str) -> bool:
+    """Whether a verb has an option, by the source of its dataclass: to import all of them would load torch."""
+    found = importlib.util.find_spec(f"foveal.{VERBS[verb][1]}")
+    source = Path(found.origin).read_text("utf-8") if found and found.origin else ""
+    body = source.partition(f"class {verb.capitalize()}Config")[2].partition("\n\n\n")[0]
+    return f"\n    {flag.lstrip('-').partition('.')[0].replace('-', '_')}: " in body
 
 
 def function_of(verb: str) -> Callable[[Any], Any]:

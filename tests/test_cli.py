@@ -20,6 +20,13 @@ from foveal.errors import FovealError
         (["pretrain", "set"], "option.missing", "--out"),
         (["train", "set", "--out", "run", "--tempratur", "1"], "option.unknown", "--tempratur"),
         (["pretrain", "set", "--out", "run", "--temperature", "1"], "option.unknown", "--simclr.temperature"),
+        (
+            ["pretrain", "set", "--out", "run", "--simclr.temprature", "1"],
+            "option.unknown",
+            "use --simclr.temperature\n",
+        ),
+        (["evaluate", "run", "--precision", "bf16"], "option.unknown", "foveal pretrain, foveal train\n"),
+        (["report", "run", "--zzz", "1"], "option.unknown", "foveal report --help\n"),
         (["train", "set", "--out", "run", "--epochs", "ten"], "option.value", "--epochs"),
         (["train", "set", "--out", "run", "--loss", "l7"], "option.value", "--loss"),
     ],
