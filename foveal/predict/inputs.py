@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, count
@@ -26,16 +26,15 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
-from foveal.console import warn
+from foveal.console import hushed, warn
 from foveal.errors import FovealError
 from foveal.fundus.header import START, is_picture
 from foveal.sources.matching import Matcher, is_file
-from foveal.sources.source import PICTURES, TABLES, list_pictures, say_left_out
+from foveal.sources.source import HIDDEN, PICTURES, READ, TABLES, UNREAD, list_pictures, say_left_out
 from foveal.sources.tables import read_rows, usual_columns
 
 LIST_COLUMNS = ("file", "path", "image", "filename", "file_name", "image_path")  # of several, the first here counts
 LARGEST_MEMBER = 1 << 30  # bytes of an unpacked photograph in an archive
-_HIDDEN = re.compile(r"(?:^|[/\\])(?:\.+[^./\\]|__MACOSX[/\\])")  # names of members of an archive
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,8 @@ def _below(path: Path) -> Iterator[Photograph]:
         listed = list(map(Photograph.at, _listed(path)))
         for photograph, name in zip(listed, _distinct(photograph.id for photograph in listed), strict=True):
             yield replace(photograph, id=name)
+    elif path.suffix.lower() in UNREAD:
+        raise FovealError("table.unsupported", f"{path} is no picture", fix=f"save it as a table: {READ}")
     else:
         yield Photograph.at(path)
 
@@ -114,13 +115,13 @@ def _distinct(names: Iterable[str]) -> list[str]:
 def _members(archive: Path) -> Iterator[Photograph]:
     try:
         opened, entries = _opened(archive, *_stamp(archive))
-        shown = [name for name, info in entries.items() if not info.is_dir() and not _HIDDEN.search(name)]
-        pictures = sorted(name for name in shown if _is_picture(opened, entries[name]))
+        files = [name for name, info in entries.items() if not info.is_dir()]
+        pictures = sorted(name for name in files if not HIDDEN.search(name) and _is_picture(opened, entries[name]))
     except (BadZipFile, OSError, ValueError) as error:
         raise FovealError("file.damaged", f"{archive} is no zip archive: {error}", fix="copy it again") from error
+    say_left_out(archive, {*files} - {*pictures})
     if not pictures:
         raise FovealError("image.none", f"{archive} contains no pictures")
-    say_left_out(archive, {*shown} - {*pictures})
     # A name such as ../../x.jpg is harmless: members are unpacked to memory only.
     yield from (Photograph.at(archive, name) for name in pictures)
 
@@ -202,9 +203,8 @@ def _names_in(table: Path) -> list[str]:
 
 def _searched(table: Path, names: list[str], others: bool) -> dict[str, Path]:
     """The pictures below the folder of a list that its missing names mean; `others`: whether it also names files."""
-    try:
+    pictures: list[Path] = []
+    with suppress(FovealError), hushed():  # what else is in the folder is not asked for
         pictures = list_pictures(table.parent)
-    except FovealError:
-        pictures = []
     found = Matcher(pictures, table.parent).match(names, table, least=None if others else 0)
     return {name: path for name, path in zip(names, found, strict=True) if path}

@@ -32,6 +32,7 @@ class Folder(Layout[Path]):
         files, unread = list_files(root)
         paths, ids = [path.relative_to(root) for path in files], picture_ids(files, root)
         patients, eyes = words.patients_and_eyes(ids)
+        told = words.names_note(ids, patients, eyes)
         splits, names = read_levels([path.parts[:-1] for path in paths], options.scale)
         flags = ["ungradable" if words.UNGRADABLE.search(name) else "" for name in names]
         names = ["" if flag or words.is_missing(name) else name for name, flag in zip(names, flags, strict=True)]
@@ -39,15 +40,12 @@ class Folder(Layout[Path]):
         tables = [path.relative_to(root).as_posix() for path in unread]
         listed = ", ".join(tables[:5]) + (", …" if len(tables) > 5 else "")
         known = next(filter(None, map(known_table, unread[:5])), "")
-        unused = (
-            f"not used: {listed}{known and f' ({known})'}; to take labels from a table, give it as the source"
-            if tables
-            else ""
-        )
+        unused = f"not used: {listed}{known and f' ({known})'}; to take labels from a table, give it as the source"
+        unused = unused if tables else ""
         counts = Counter(name for name in names if name)
         if len(counts) < 2 or options.unlabelled < 0:
             pool = f"an unlabelled pool of {counted(len(files), 'picture')}"
-            return Source(root=root, table=table, classes=(), task="none", notes=(pool, unused))
+            return Source(root=root, table=table, classes=(), task="none", notes=(pool, told, unused))
         check_grades([name for name in names if name], root, options.scale)
         numbers, classes, scale, note = words.name_classes(set(counts), options.scale)
         if scale == "none" and options.scale != "none":
@@ -60,7 +58,7 @@ class Folder(Layout[Path]):
             f"a folder per class, in this order: {listed}; --unlabelled ignores the folders", note,
             f"{counted(outside, 'picture')} outside the class folders: an unlabelled pool" if outside else "",
             f"{counted(flags.count('ungradable'), 'picture')} in a folder of ungradable ones" if any(flags) else "",
-            parts_note(splits), unused,
+            parts_note(splits), told, unused,
         )  # fmt: skip
         return Source(root=root, table=table, classes=classes, scale=scale, task=TASKS[scale], notes=notes)
 
@@ -78,7 +76,7 @@ def read_levels(folders: Sequence[tuple[str, ...]], scale: str) -> tuple[list[st
     several = [n for n, names in enumerate(levels) if n != part and len(names) > 1]
     graded = [n for n in several if are_grades(levels[n], scale)]
     plain = [n for n in several if not all(map(words.is_wrapper, levels[n]))]
-    plain = [n for n in plain if not all(name.lower() in words.EYE_NAMES for name in levels[n])]
+    plain = [n for n in plain if not all(map(words.eye_of, levels[n]))]
     level = next(iter(graded or plain), -1)
     splits = [words.part_of(parts[part]) if part >= 0 else "" for parts in folders]
     return splits, [parts[level] if 0 <= level < len(parts) else "" for parts in folders]

@@ -151,7 +151,7 @@ def add_pictures(
     # Where an id is in use already, the ending is added: if `a` is a.png, a.jpg becomes `a.jpg`.
     taken = set(named["id"])
     ids = [file.as_posix() if name in taken else name for name, file in zip(short, files, strict=True)]
-    patients, eyes = patients_and_eyes(short)
+    patients, eyes = patients_and_eyes(short, [path.with_suffix("").as_posix() for path in pictures])
     pool = make_table(ids, [file.as_posix() for file in files], group=patients, eye=eyes)
     return pd.concat([named, pool], ignore_index=True), len(pool)
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from foveal.console import say
 from foveal.errors import FovealError
+from foveal.sources.names import eye_of, part_of
 from foveal.sources.source import without_ending
 
 # Why names may match nothing, and what makes both sides equal then.
 _REPAIRS: dict[str, Callable[[str], str]] = {
-    "if ids such as 17.0 were written as 17": lambda name: re.sub(r"\.0+$", "", name),
     "without the folder in front of them": lambda name: PurePosixPath(name).name,
     "with another ending": lambda name: PurePosixPath(name).stem,
-    "with leading zeros": lambda name: re.sub(r"0*(\d+)", r"\1", PurePosixPath(name).name),
+    "with leading zeros, and without .0": lambda name: re.sub(r"0*(\d+)", r"\1", re.sub(r"[.,]0+$", "", name)),
     "with other signs between letters and digits": lambda name: re.sub(r"[\W_]", "", PurePosixPath(name).stem),
 }
 
@@ -23,8 +24,9 @@ _REPAIRS: dict[str, Callable[[str], str]] = {
 class Matcher:
     """Finds pictures by what a table may call them: by path or name, with or without an ending.
 
-    Case, backslashes and another ending on disk do not matter. A name with a folder matches only a picture in that
-    folder. Absolute names may come from another machine: what they have in common is ignored as far as it is not here.
+    Case, backslashes, another ending on disk and folders above do not matter. A name with a folder matches only a
+    picture in such a folder. Absolute names may come from another machine: what they have in common is ignored as far
+    as it is not here. So it is in other names if none of them fits.
     """
 
     def __init__(self, pictures: Sequence[Path], folder: Path) -> None:
@@ -33,18 +35,23 @@ class Matcher:
 
     @cached_property
     def by_name(self) -> dict[str, list[Path]]:
-        """In lower case: path or name, with or without ending -> pictures."""
+        """In lower case: end of a path, from any folder on, with or without ending -> pictures."""
         by_name: dict[str, list[Path]] = {}
         for path in self.pictures:
-            relative = path.relative_to(self.folder).as_posix()
-            for key in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
-                by_name.setdefault(_folded(key), []).append(path)
+            parts = path.relative_to(self.folder).parts
+            for end in ("/".join(parts[start:]) for start in range(len(parts))):
+                for key in {end, end.removesuffix(path.suffix)}:
+                    by_name.setdefault(_folded(key), []).append(path)
         return by_name
 
     def relative(self, names: Sequence[str]) -> list[str]:
         """The names with slashes; absolute ones without their common folder, or with the last parts of it."""
         plain = [re.sub("^//+", "/", name.replace("\\", "/")) for name in names]  # two begin a name on a server
         far = [name for name in plain if re.match(r"/|[A-Za-z]:/", name) and not is_file(Path(name))]
+        inside = [name for name in plain if "/" in name and name not in far]
+        if not far and not any(map(self.find, inside)):
+            folders = {part for name in inside for part in PurePosixPath(name).parts[:-1]}
+            far = [] if any(part_of(part) or eye_of(part) for part in folders) else inside
         if not far:
             return plain
         one_root = len({name.startswith("/") for name in far}) == 1
@@ -54,6 +61,8 @@ class Matcher:
         options = ["".join(f"{part}/" for part in parts[start:]) for start in range(len(parts) + 1)]  # longest first
         hits = [sum(bool(self.find(option + tail)) for tail in tails.values()) for option in options]
         best = options[hits.index(max(hits))]
+        if max(hits) and far is inside:
+            say(f"  {far[0]!r} and the like are read as {(best + tails[far[0]])!r}, since there is no such folder")
         return [best + tails[name] if name in tails else name for name in plain]
 
     def find(self, name: str) -> list[Path]:
@@ -61,14 +70,15 @@ class Matcher:
         if not name:
             return []
         plain = _folded(PurePosixPath(name).as_posix())
-        hits = self.by_name.get(plain) or self.by_name.get(_folded(without_ending(name)))
-        return hits or [file for file in [self.folder / name] if is_file(file)]
+        hits = self.by_name.get(plain) or self.by_name.get(_folded(without_ending(name))) or []
+        exact = [file for file in hits if _folded(file.relative_to(self.folder).as_posix()) == plain]
+        return (exact if len(hits) > 1 else hits) or hits or [file for file in [self.folder / name] if is_file(file)]
 
     def match(
         self, names: Sequence[str], table: Path, *, least: float | None = 0.9, first_row: int | None = None
     ) -> list[Path | None]:
         """The picture that each name in `table` means, or None; FovealError where one has several, or few match."""
-        hits = [self.find(name) for name in self.relative(names)]
+        hits = self._with_zeros([self.find(name) for name in self.relative(names)], names, table)
         if least is not None:
             self._check(names, hits, table, least)
         for place, (name, paths) in enumerate(zip(names, hits, strict=True)):
@@ -77,6 +87,18 @@ class Matcher:
                 what = f"{table}{row}: '{name}' matches several pictures: {', '.join(map(str, paths[:3]))}"
                 raise FovealError("table.ambiguous_image", what, fix="write the path of the picture into the table")
         return [next(iter(paths), None) for paths in hits]
+
+    def _with_zeros(self, hits: list[list[Path]], names: Sequence[str], table: Path) -> list[list[Path]]:
+        """The hits, and for a number without any the only picture of that number, such as 0007.png for 7 or 7.0."""
+        number = re.compile(r"(\d+)([.,]0+)?")
+        bare = {name for name, paths in zip(names, hits, strict=True) if not paths and number.fullmatch(name)}
+        numbered: dict[int, list[Path]] = {}
+        for path in (path for path in self.pictures if bare and path.stem.isdecimal()):
+            numbered.setdefault(int(path.stem), []).append(path)
+        found = {name: numbered.get(int(re.split("[.,]", name)[0]), []) for name in bare}
+        if alone := min((name for name in bare if len(found[name]) == 1), default=""):
+            say(f"  {table}: numbers without a picture may have lost zeros: {alone} is read as {found[alone][0].name}")
+        return [paths or found.get(name, []) for name, paths in zip(names, hits, strict=True)]
 
     def _check(self, names: Sequence[str], hits: Sequence[Sequence[Path]], table: Path, least: float) -> None:
         """FovealError unless enough names match: it shows names, files, and what would match."""

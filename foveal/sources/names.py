@@ -17,16 +17,26 @@ _WRAPPERS = {
     "data", "dataset", "set", "folder", "resized", "cropped", "preprocessed", "preprocess", "processed", "original",
     "originals", "jpg", "jpeg", "png", "split", "part", "labels",
 }  # fmt: skip
-EYE_NAMES = {
-    "left": "left", "os": "left", "l": "left", "le": "left", "left eye": "left", "right": "right", "od": "right",
-    "r": "right", "re": "right", "right eye": "right",
-}  # fmt: skip
-_PLACES = "macula|fovea|dis[ck]|nasal|temporal|central|eye|fundus"
+# Words of each eye, without accents: English, Latin, Spanish, Portuguese, German, Dutch, French, Italian, Chinese.
+_EYES = {
+    "left": "left os l le lt sinister izquierdo izquierda izq oi esquerdo esquerda oe links linkes linker la gauche og "
+    "sinistro sinistra sin sx \u5de6",
+    "right": "right od r re rt dexter derecho derecha der direito direita dir rechts rechtes rechter ra droit droite "
+    "destro destra dx \u53f3",
+}
+_EYE_OF = {word: eye for eye, words in _EYES.items() for word in words.split()}
+_ORGAN = "eye|auge|ojo|oeil|\u0153il|olho|occhio|oog|oculus"
+# In names of pictures and folders, only words that hardly mean anything else.
+_SIDE = "|".join(word for word in _EYE_OF if len(word) > 4 or word in ("left", "od", "os"))
+_PLACES = f"macula|fovea|dis[ck]|nasal|temporal|central|{_ORGAN}|fundus"
 _FIELD = rf"(?:[_\-. ]?(?:f|field|img|image)?\d{{1,3}}|[_\-. ](?:{_PLACES}))?"
-_EYE = r"(?:[_\-. ]+|(?<=\d))(?P<eye>left|right|OD|OS|(?<=[_\-. ])[LR]|(?<=\d[_\-. ])[LR]E)"
+_EYE = rf"(?:[_\-. ]+(?:(?:{_ORGAN})[_\-. ]+)?|(?<=\d))(?P<eye>{_SIDE}|(?<=[_\-. ])[LR]|(?<=\d[_\-. ])[LR]E)"
 _EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNORECASE)
-_EYE_FIRST = re.compile(r"(?P<eye>left|right|OD|OS)[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
-_EYE_ALONE = re.compile(rf"(?P<eye>left|right|OD|OS|[LR]){_FIELD}", re.IGNORECASE)
+_EYE_FIRST = re.compile(rf"(?P<eye>{_SIDE})[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
+_EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
+# 18L and L18 may be anything, unless all names are like it and there are both eyes of someone.
+_GLUED = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in (r"(?P<patient>.*\d)(?P<eye>[LR])",
+                                                                  r"(?P<eye>[LR])(?P<patient>\d+)")]  # fmt: skip
 # Folders that are named like a patient (P017, patient_3, case 12), a day, month or year, or masks of lesions.
 PATIENT = re.compile(r"(?:p|pat|patient|subj?|subject|case|person|participant|pid|id|mrn)[-_ ]?\d+", re.IGNORECASE)
 DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?[0-3]\d)?)?|[0-3]?\d[-.][01]?\d[-.](?:19|20)\d\d")
@@ -72,37 +82,61 @@ def is_wrapper(name: str) -> bool:
     return bool(words) and words <= _WRAPPERS
 
 
-def patients_and_eyes(ids: Sequence[str]) -> tuple[list[str], list[str]]:
+def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them.
 
-    A number after the eye, as in left_1, is a patient unless such names repeat in several folders.
+    among: the names of all pictures, where `ids` are some. A number after the eye, as in left_1, is a patient unless
+    such names repeat in several folders. `18L` is the eye of a patient if all names are like it.
     """
-    stems = [stem for stem in (name.rpartition("/")[2].lower() for name in ids) if _EYE_FIRST.fullmatch(stem)]
+    places = [name.rpartition("/") for name in among or ids]
+    stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
-    found = [_patient_and_eye(name, are_fields) for name in ids]
+    glued = next((way for way in _GLUED if _has_both_eyes(way, places)), None)
+    found = [_patient_and_eye(name, are_fields, glued) for name in ids]
     return [patient for patient, _ in found], [eye for _, eye in found]
 
 
-def _patient_and_eye(name: str, are_fields: bool) -> tuple[str, str]:
+def names_note(ids: Sequence[str], patients: Sequence[str], eyes: Sequence[str]) -> str:
+    """A note on what names have told, with an example; empty where it is nothing."""
+    known = (each for each in zip(ids, eyes, patients, strict=True) if each[1] and each[2])
+    told = next((f"{name} is the {eye} eye of {patient}" for name, eye, patient in known), "")
+    return f"patients and eyes from the names: {told}" if told else "patients from the names" * any(patients)
+
+
+def eye_of(cell: str) -> str:
+    """left or right, as a table may say it: in a usual language or by an abbreviation; "" for anything else."""
+    words = re.findall(r"[^\W_]+", re.sub(rf"\b(?:{_ORGAN})\b|\u773c|\.", "", _flat(cell)))
+    return _EYE_OF.get(words[0], "") if len(words) == 1 else ""
+
+
+def _has_both_eyes(way: re.Pattern[str], places: Sequence[tuple[str, str, str]]) -> bool:
+    """Whether all names are like this, and some patient has a left and a right eye."""
+    eyes = {(folder, match["patient"], match["eye"].lower()) for folder, _, stem in places
+            if (match := way.fullmatch(stem))}  # fmt: skip
+    return len({name[:2] for name in eyes}) < len(eyes) and all(way.fullmatch(stem) for _, _, stem in places)
+
+
+def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None) -> tuple[str, str]:
     *folders, stem = name.split("/")
     patient = next((folder for folder in reversed(folders) if PATIENT.fullmatch(folder)), "")
+    if glued and (match := glued.fullmatch(stem)):
+        return patient or match["patient"], eye_of(match["eye"])
     alone = _EYE_ALONE.fullmatch(stem)
     if alone and not patient and folders:
-        counted = stem.lower() not in EYE_NAMES  # left_17 may be the patient 17, but not in a folder P3
+        counted = not eye_of(stem)  # left_17 may be the patient 17, but not in a folder P3
         is_grade = not folders[-1].isdecimal() and grade_of(folders[-1]) is not None
         patient = folders[-1] if re.fullmatch(r"[A-Za-z]{0,3}[-_ ]?\d+", folders[-1]) and not is_grade else ""
         patient = "" if counted and len(patient) < 2 else patient
     if alone and (patient or are_fields or not _EYE_FIRST.fullmatch(stem)):
-        return patient, EYE_NAMES[alone["eye"].lower()]
+        return patient, eye_of(alone["eye"])
     match = _EYE_LAST.fullmatch(stem)
     if match and not re.search(r"\d", match["patient"]) and (match["field"] or len(match["eye"]) == 1):
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)
     if match:
         without_visit = _VISIT.sub("", match["patient"]).strip("_-. ")
-        return patient or without_visit or match["patient"], EYE_NAMES[match["eye"].lower()]
-    side = folders[-1].lower() if folders else ""
-    return patient, EYE_NAMES[side] if side in ("left", "right", "od", "os") else ""
+        return patient or without_visit or match["patient"], eye_of(match["eye"])
+    return patient, eye_of(folders[-1]) if folders and re.fullmatch(_SIDE, folders[-1], re.IGNORECASE) else ""
 
 
 def plain_number(cell: str) -> str:
@@ -122,8 +156,7 @@ def is_missing(cell: str) -> bool:
 
 def grade_of(name: str) -> int | None:
     """The ICDR grade that a class name means, 0-4; None where it is no usual name, or could be two."""
-    flat = "".join(sign for sign in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(sign))
-    flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", flat)
+    flat = re.sub(r"non?[\W_]*prolif[^\W\d_]*", "npdr", _flat(name))
     words = re.findall(r"[\u4e00-\u9fff]+|[^\W\d_\u4e00-\u9fff]+|\d+", flat)
     named = {_GRADE_OF[word] for word in words if word in _GRADE_OF}
     strange = {word for word in words if not word.isdigit()} - _GRADE_OF.keys() - _DISEASE - _COUNTERS
@@ -132,6 +165,11 @@ def grade_of(name: str) -> int | None:
     numbers = [int(word) for word in words if word.isdigit()]
     counted = len(numbers) == 1 and numbers[0] <= 4 and not named and set(words) <= _COUNTERS | {"dr", words[-1]}
     return named.pop() if named else numbers[0] if counted else None
+
+
+def _flat(words: str) -> str:
+    """In lower case, without accents."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(sign))
 
 
 def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int], tuple[str, ...], str, str]:

@@ -1,6 +1,7 @@
 """What every source hands to `prepare`: a table of images with their labels, and what the labels mean."""
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,8 +22,14 @@ Found = TypeVar("Found")
 SPLITS = ("train", "val", "test", "unlabelled")
 PICTURES = ENDINGS
 SHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
-TABLES = (".csv", ".tsv", *SHEETS)
+TABLES = (".csv", ".tsv", ".txt", *SHEETS)
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+UNREAD = (".json", ".jsonl", ".xml", ".parquet", ".pkl", ".mat", ".yaml", ".yml")  # what else labels are kept in
+READ = f"labels are read from {', '.join(TABLES)}, with a row per picture and the columns image and label"
+ADVICE = {**dict.fromkeys(ARCHIVES, "unpack it first"), **dict.fromkeys(UNREAD, READ)}
+ADVICE[".zip"] += ", or grade it as it is: foveal predict RUN FILE.zip"
+# Names, or paths in an archive, of files that systems put beside others.
+HIDDEN = re.compile(r"(?:^|[/\\])(?:\.+[^./\\]|__MACOSX[/\\]|(?:thumbs\.db|desktop\.ini)$)", re.IGNORECASE)
 KEPT = "column "  # prefix of the names of columns that are copied unchanged to columns.csv
 
 
@@ -111,8 +118,10 @@ def locate(root: Path, pattern: str) -> Path | None:
 
 
 def list_pictures(root: Path) -> list[Path]:
-    """The pictures of `list_files`."""
-    return list_files(root)[0]
+    """The pictures of `list_files`; the tables are left out, too."""
+    pictures, tables = list_files(root)
+    say_left_out(root, (file.relative_to(root).as_posix() for file in tables))
+    return pictures
 
 
 def list_files(root: Path) -> tuple[list[Path], list[Path]]:
@@ -127,32 +136,37 @@ def list_files(root: Path) -> tuple[list[Path], list[Path]]:
     for folder, below, names in os.walk(root, onerror=lambda error: warn(closed(error)), followlinks=True):
         real = os.path.realpath(folder)
         below[:] = [] if real in seen else sorted(name for name in below if name[0] != ".")  # where to walk next
-        files = [] if real in seen else [Path(folder, name) for name in names if name[0] != "."]
-        seen.add(real)
-        for file in files:
-            if file.suffix.lower() in PICTURES or _begins_like_picture(file):
+        for file in (Path(folder, name) for name in names if real not in seen):
+            if not HIDDEN.search(file.name) and (file.suffix.lower() in PICTURES or _begins_like_picture(file)):
                 found.append(file)
-            elif file.suffix.lower() in TABLES:
+            elif not HIDDEN.search(file.name) and file.suffix.lower() in TABLES:
                 tables.append(file)
             else:
                 others.append(file.relative_to(root).as_posix())
+        seen.add(real)
     if not found:
-        fix = "unpack the archives first" if any(name.lower().endswith(ARCHIVES) for name in others) else ""
-        what, expected = f"{root} holds no pictures", f"{', '.join(PICTURES)} files"
-        raise FovealError("source.no_pictures", what, expected=expected, fix=fix)
+        left = _left_out([*others, *(file.relative_to(root).as_posix() for file in tables)])
+        what = f"{root} holds no pictures" + f"; it has {', '.join(left.values())}" * bool(left)
+        fix = "; ".join(dict.fromkeys(ADVICE[kind] for kind in left if kind in ADVICE))
+        raise FovealError("source.no_pictures", what, expected=f"{', '.join(PICTURES)} files", fix=fix)
     say_left_out(root, others)
     return sorted(found), sorted(tables)
 
 
 def say_left_out(place: Path, names: Iterable[str]) -> None:
-    """Print which files of a folder or an archive are no pictures: for each ending their number and three names."""
-    by_ending: dict[str, list[str]] = {}
+    """Print which files of a folder or an archive are no pictures: a line for each ending and one for hidden ones."""
+    for kind, found in _left_out(names).items():
+        say(f"  left out of {place}, since no picture: {found}" + f"; {ADVICE.get(kind)}" * (kind in ADVICE))
+
+
+def _left_out(names: Iterable[str]) -> dict[str, str]:
+    """Ending, or hidden -> the number of files and three names."""
+    found: dict[str, list[str]] = {}
     for name in sorted(names):
-        by_ending.setdefault(PurePosixPath(name).suffix.lower() or "without ending", []).append(name)
-    for ending, found in sorted(by_ending.items()):
-        listed = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
-        unpack = "; unpack it first" if ending in ARCHIVES else ""
-        say(f"  left out of {place}, since no picture: {len(found):,} {ending} ({listed}){unpack}")
+        kind = "hidden" if HIDDEN.search(name) else PurePosixPath(name).suffix.lower() or "without ending"
+        found.setdefault(kind, []).append(name)
+    some = {kind: ", ".join(names[:3]) + ", …" * (len(names) > 3) for kind, names in sorted(found.items())}
+    return {kind: f"{len(found[kind]):,} {kind} ({listed})" for kind, listed in some.items()}
 
 
 def _begins_like_picture(file: Path) -> bool:

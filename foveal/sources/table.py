@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -11,11 +12,11 @@ import pandas as pd
 from foveal.console import warn
 from foveal.errors import FovealError
 from foveal.page.words import counted
+from foveal.sources import names as words
 from foveal.sources.cards import CLASSES
 from foveal.sources.folder import TASKS, parts_note
 from foveal.sources.labels import Labelled, add_pictures, pool_note, read_labels
 from foveal.sources.matching import Matcher
-from foveal.sources.names import EYE_NAMES, PARTS, is_missing, name_classes, part_of, patients_and_eyes, plain_number
 from foveal.sources.source import TABLES, Layout, Source, SourceOptions, list_files, make_table, without_ending
 from foveal.sources.tables import choose_column, keep_columns, known_set, read_rows, tables_at, usual_columns
 
@@ -33,7 +34,7 @@ class Table(Layout[list[Path]]):
 
     def _find(self, root: Path) -> list[Path]:
         """metadata.csv, that of each part, or the tables at `root`."""
-        parts = [root / part / METADATA for part in PARTS if (root / part / METADATA).is_file()]
+        parts = [root / part / METADATA for part in words.PARTS if (root / part / METADATA).is_file()]
         return [root / METADATA] if (root / METADATA).is_file() else parts or tables_at(root)
 
     def _read(self, root: Path, found: list[Path], options: SourceOptions) -> Source:
@@ -44,12 +45,12 @@ class Table(Layout[list[Path]]):
                 choose_column(read_rows(file), options.label_column, "label", file)
             raise
         read = [_part(file, folder, pictures, options, len(found) > 1) for file in found]
-        if len(found) > 1 and not all(part_of(file.stem) or file.name == METADATA for file in found):
+        if len(found) > 1 and not all(words.part_of(file.stem) or file.name == METADATA for file in found):
             read = _together(read, pictures)
         parts, used = zip(*read, strict=True)
         texts = pd.concat([part.rows["text"] for part in parts])
         counts = Counter(text for text in texts if text)
-        numbers, classes, scale, note = name_classes(set(counts), options.scale)
+        numbers, classes, scale, note = words.name_classes(set(counts), options.scale)
         if scale == "none" and options.scale != "none" and len(counts) > 10 and median(counts.values()) <= 2:
             what = f"{found[0]} has {len(counts)} labels in {counts.total()} rows, such as {next(iter(counts))}"
             raise FovealError("label.classes", what, fix="give --label-column, or --scale none if they are classes")
@@ -67,17 +68,26 @@ class Table(Layout[list[Path]]):
 
 
 def _together(read: Sequence[tuple[Labelled, str]], pictures: list[Path]) -> list[tuple[Labelled, str]]:
-    """Those of several tables that name pictures here; FovealError where two of them name the same picture."""
-    named = []
-    for part, _ in read:
+    """Those of several tables that name pictures here, each picture once; FovealError where two labels differ."""
+    label_of: dict[Path, str] = {}
+    kept, unused = [], list[str]()
+    for part, note in read:
         matcher = Matcher(pictures, part.folder)
-        named.append({path for name in part.rows["file"] for path in matcher.find(name)})
-    if sum(map(len, named)) > len(set().union(*named)):
-        what = f"several tables have labels of the same pictures: {', '.join(str(part.table) for part, _ in read)}"
-        raise FovealError("table.several", what, fix="give one of them as the source")
-    if unused := [str(part.table) for (part, _), found in zip(read, named, strict=True) if not found and any(named)]:
-        warn(f"not used, since they name no picture here: {', '.join(unused)}")
-    return [each for each, found in zip(read, named, strict=True) if found or not any(named)]
+        hits = [matcher.find(name) for name in part.rows["file"]]
+        pairs = {path: text for paths, text in zip(hits, part.rows["text"], strict=True) for path in paths}
+        if differ := [path for path, text in pairs.items() if label_of.get(path, text) != text]:
+            what = f"several tables have labels of the same pictures; {part.table} has others than those before it of "
+            what += f"{counted(len(differ), 'picture')}, such as {differ[0]}: {[str(other.table) for other, _ in read]}"
+            raise FovealError("table.several", what, fix="give one of them as the source")
+        new = [not paths or not label_of.keys() >= {*paths} for paths in hits]
+        if pairs.keys() - label_of.keys():
+            kept.append((replace(part, rows=part.rows[new].reset_index(drop=True)), note))
+        else:
+            unused.append(str(part.table))
+        label_of |= pairs
+    if unused and kept:
+        warn(f"not used, since they name no picture here, or none that another table does not: {', '.join(unused)}")
+    return kept or list(read)
 
 
 def _part(
@@ -89,8 +99,8 @@ def _part(
     label = "" if options.unlabelled < 0 else choose_column(rows, options.label_column, "label", file)
     group = _optional(rows, options.group_column, "group", file)
     split = "" if options.split_column is None else choose_column(rows, options.split_column, "split", file)
-    eye = next((name for name in usual_columns(rows, "eye") if any(map(_eye, rows[name]))), "")
-    if empty := [f"row {row}" for row, name in enumerate(rows[image], 2) if is_missing(name)]:
+    eye = _eye_column(rows, file)
+    if empty := [f"row {row}" for row, name in enumerate(rows[image], 2) if words.is_missing(name)]:
         what = f"{file} names no picture in {len(empty)} rows: {', '.join(empty[:5])}"
         raise FovealError("table.image_name", what, fix=f"fill the column {image}, or delete these rows")
     within = file.parent == folder or any(path.is_relative_to(file.parent) for path in pictures)
@@ -99,17 +109,17 @@ def _part(
     names = Matcher(pictures, place).relative(list(rows[image]))
     ids = [(part / without_ending(name)).as_posix() for name in names]
     text, flags = read_labels(rows[label] if label else [""] * len(rows), file, options.scale)
-    patients, eyes = patients_and_eyes(ids)
+    patients, eyes = words.patients_and_eyes(ids, [path.with_suffix("").as_posix() for path in pictures])
     about = {"images": image, "labels": label, "patients": group, "eyes": eye}
     notes = [f"{what} from column '{column}'" for what, column in about.items() if column]
     if group:
-        patients = ["" if is_missing(cell) else plain_number(cell) for cell in rows[group]]
-    elif any(patients):
-        notes.append("patients from the names")
+        patients = ["" if words.is_missing(cell) else words.plain_number(cell) for cell in rows[group]]
+    elif told := words.names_note(ids, patients, eyes):
+        notes.append(told)
     if eye:
-        eyes = [_eye(cell) or known for cell, known in zip(rows[eye], eyes, strict=True)]
-    whole = part_of(part.name or (file.stem if several else ""))
-    splits = list(rows[split].str.lower().replace(PARTS)) if split else whole
+        eyes = [words.eye_of(cell) or known for cell, known in zip(rows[eye], eyes, strict=True)]
+    whole = words.part_of(part.name or (file.stem if several else ""))
+    splits = list(rows[split].str.lower().replace(words.PARTS)) if split else whole
     table = make_table(ids, names, split=splits, eye=eyes, group=patients, flags=flags).assign(text=text)
     keep = rows.drop(columns=[column for column in (*about.values(), split) if column])
     known_as = known_set(file, map(str, rows))
@@ -124,17 +134,26 @@ def _optional(rows: pd.DataFrame, asked: str | None, what: str, file: Path) -> s
     """A column that need not be there: the one asked for, otherwise the first with a usual name and something in it."""
     if asked is not None:
         return choose_column(rows, asked, what, file)
-    filled = (name for name in usual_columns(rows, what) if not all(map(is_missing, rows[name])))
+    filled = (name for name in usual_columns(rows, what) if not all(map(words.is_missing, rows[name])))
     return next(filled, "")
 
 
-def _eye(cell: str) -> str:
-    return EYE_NAMES.get(cell.lower().replace(".", "").replace("_", " "), "")
+def _eye_column(rows: pd.DataFrame, file: Path) -> str:
+    """The column of eyes, "" without any; warns of what cannot be read in it."""
+    columns = [name for name in usual_columns(rows, "eye") if not all(map(words.is_missing, rows[name]))]
+    read = [name for name in columns if any(map(words.eye_of, rows[name]))]
+    for name in read[:1] or columns:
+        if strange := dict.fromkeys(
+            cell for cell in rows[name] if not words.is_missing(cell) and not words.eye_of(cell)
+        ):
+            listed = ", ".join(map(repr, list(strange)[:5]))
+            warn(f"{file}: {listed} in column '{name}' tell no eye; write left or right (or OD or OS) instead")
+    return next(iter(read), "")
 
 
 def _patients_of_pool(named: pd.DataFrame, pool: pd.DataFrame) -> list[str]:
     """The patient of each picture that no table names: the one whom the table gives to equal names, such as 17_left."""
-    patients, _ = patients_and_eyes(list(named["id"]))
+    patients, _ = words.patients_and_eyes(list(named["id"]))
     given = {name: group for name, group in zip(patients, named["group"], strict=True) if name and group}
     by_names = all(name == group for name, group in zip(patients, named["group"], strict=True))
     return [given.get(name, name if by_names else "") for name in pool["group"]]

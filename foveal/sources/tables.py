@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from foveal.errors import FovealError
 from foveal.sources.names import is_missing
-from foveal.sources.source import KEPT, PICTURES, SHEETS, TABLES
+from foveal.sources.source import HIDDEN, KEPT, PICTURES, SHEETS, TABLES
 
 # The usual names of columns in lower case, with _ for spaces; a second tuple counts where the first has none.
 USUAL: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -59,14 +60,14 @@ def find_table(path: Path) -> Path | None:
 
 
 def tables_at(path: Path) -> list[Path]:
-    """The table at a path, or the one in a folder, or of several tables in it and its folders those with labels."""
+    """The table at a path, or the one in a folder, or of several, up to three folders below, those with labels."""
     if path.suffix.lower() in TABLES and (file := find_table(path)):
         return [file]
-    top, below = (
-        [file for place in sorted(path.glob(pattern)) if place.suffix.lower() in TABLES and place.name[0] != "."
-         and (file := find_table(place))] for pattern in ("*", "*/*")
-    )  # fmt: skip
-    labelled = [file for file in dict.fromkeys([*top, *below]) if has_labels(file)]
+    shown = ((place for place in sorted(path.glob("*/" * level + "*")) if place.suffix.lower() in TABLES
+              and not HIDDEN.search(place.relative_to(path).as_posix())) for level in range(4))  # fmt: skip
+    levels = [list(filter(None, map(find_table, places))) for places in shown]
+    top = [file for file in levels[0] if file.suffix.lower() != ".txt"]
+    labelled = [file for file in dict.fromkeys(chain(*levels)) if has_labels(file)]
     return top if len(top) == 1 and top[0] not in labelled else labelled
 
 
@@ -82,15 +83,18 @@ def read_table(file: Path, columns: Iterable[str]) -> pd.DataFrame:
 def read_rows(file: Path) -> pd.DataFrame:
     """All cells and column names of a CSV file, or of the first sheet of an Excel file, as text without spaces around.
 
-    CSV: commas, semicolons, tabs or bars; UTF-8, UTF-16, cp1252 or an encoding of East Asia. If the first row names a
-    picture instead of columns, the columns are called image, label, …
+    CSV: commas, semicolons, tabs or bars; UTF-8, UTF-16, cp1252 or an encoding of East Asia. In a .txt, a blank may be
+    before the last cell. If the first row names a picture instead of columns, the columns are called image, label, …
     """
     if file.suffix.lower() in SHEETS:
         return _read_sheet(file)
     try:
         text = re.sub(r"\Asep=.\r?\n", "", _decoded(file.read_bytes(), file))
         if "\0" in text:
-            raise FovealError("table.damaged", f"{file} is not a table in text")
+            what = f"{file}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a byte of 0, which no text has"
+            raise FovealError("table.damaged", what, fix="delete it, or save the table as CSV UTF-8 again")
+        if file.suffix.lower() == ".txt" and not re.search("[,;\t|]", text.lstrip().partition("\n")[0]):
+            text = re.sub(rf"(?im) +(?!\S+({'|'.join(PICTURES)}) *$)(?=\S+ *$)", "\t", text)
         separator = max(",;\t|", key=text.lstrip("\r\n").partition("\n")[0].count)
         _check_quotes(text, separator, file)
         rows = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, sep=separator)
@@ -189,9 +193,13 @@ def has_columns(file: Path, columns: Iterable[str]) -> bool:
 
 def has_labels(file: Path) -> bool:
     """Whether a table has columns of pictures and labels; not one to be sent to a contest, whose labels are made up."""
-    with suppress(FovealError):
-        rows = read_rows(file)
-        made_up = "submission" in file.stem.lower()
+    made_up = "submission" in file.stem.lower()
+    with suppress(FovealError, OSError):
+        if file.suffix.lower() == ".txt":  # there may be thousands that have nothing to do with labels
+            with file.open("rb") as stream:
+                start = stream.read(500).lower().replace(b"\0", b"")
+            made_up = not any(word.encode() in start for word in (*PICTURES, *USUAL["image"][0]))
+        rows = pd.DataFrame() if made_up else read_rows(file)
         return not made_up and bool(usual_columns(rows, "image") and usual_columns(rows, "label"))
     return False
 

@@ -47,7 +47,7 @@ def test_prepare_and_predict_list_every_picture_of_a_folder_and_an_archive(clini
     capsys.readouterr()
     table = pd.read_csv(foveal.predict(grader_run, clinic, out=tmp_path / "p.csv"), keep_default_na=False)
     told = capsys.readouterr().out
-    assert all(part in told for part in ("1 .db", "1 .pdf", "1 .txt"))
+    assert all(part in told for part in ("1 hidden (Thumbs.db)", "1 .pdf", "1 .txt"))
     unread = table[table["answer"] == "unreadable"]
     assert len(table) == len(expected) and [name.rpartition("/")[2] for name in unread["id"]] == ["phone.heic"]
     assert "pillow-heif" in unread["reason"].iloc[0]

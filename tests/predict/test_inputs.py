@@ -1,6 +1,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -180,6 +181,31 @@ def test_each_folder_is_listed_once(grader_run, photographs, tmp_path, monkeypat
 
 
 def test_a_list_that_names_nothing_here_is_refused(photographs, tmp_path, refuses):
-    (tmp_path / "labels.csv").write_text("id_code,diagnosis\n00,1\n02,0\n")
-    with refuses("table.unmatched", "labels.csv", "'00'", "leading zeros"):
+    (tmp_path / "labels.csv").write_text("id_code,diagnosis\nx0,1\nx2,0\n")
+    with refuses("table.unmatched", "labels.csv", "'x0'"):
         ids(tmp_path / "labels.csv")
+
+
+def test_a_list_tells_only_of_the_pictures_in_it(photographs, tmp_path, capsys, refuses):
+    for name in ("notes.pdf", "film.mp4", "photos/.DS_Store", "all.zip"):
+        (tmp_path / name).write_bytes(b"x")
+    for name, text in (("a.csv", "file\n0\ngone.png\n"), ("b.txt", "0.png\n1.png\n")):
+        (tmp_path / name).write_text(text)
+        assert photographs / "0.png" in map(Path, ids(tmp_path / name)) and len(ids(tmp_path / name)) == 2
+    assert capsys.readouterr().out == ""
+    (tmp_path / "labels.json").write_text("{}")
+    with refuses("table.unsupported", "labels.json", ".csv"):
+        ids(tmp_path / "labels.json")
+
+
+def test_hidden_files_are_counted_and_an_archive_is_named(photographs, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as writer:
+        for name in ("__MACOSX/._0.png", ".DS_Store", "a/Thumbs.db"):
+            writer.writestr(name, b"x")
+        writer.write(photographs / "0.png", "0.png")
+    (photographs / "._0.png").write_bytes(b"x")
+    assert len(ids(tmp_path)) == 3
+    told = capsys.readouterr().out
+    assert "1 hidden (photos/._0.png)" in told and "1 .zip (more.zip)" in told and "predict" in told
+    assert ids(tmp_path / "more.zip") == [f"{tmp_path}/more.zip/0.png"]
+    assert "3 hidden" in capsys.readouterr().out

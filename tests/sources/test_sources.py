@@ -99,9 +99,9 @@ def test_an_empty_folder_and_none_are_refused(tmp_path, refuses):
         folder.load(tmp_path, DEFAULT)
     with refuses("source.missing", tmp_path / "nothing"):
         read_source(tmp_path / "nothing", "auto", DEFAULT)
-    (tmp_path / "notes.txt").touch()
-    with refuses("source.unknown", "notes.txt", "table"):
-        read_source(tmp_path / "notes.txt", "auto", DEFAULT)
+    (tmp_path / "notes.md").touch()
+    with refuses("source.unknown", "notes.md", "table"):
+        read_source(tmp_path / "notes.md", "auto", DEFAULT)
 
 
 def test_classes_are_merged_by_number_or_name(tmp_path, refuses):

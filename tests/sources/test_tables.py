@@ -192,9 +192,8 @@ def test_a_column_with_a_value_for_each_picture_is_no_label(tmp_path, refuses):
 @pytest.mark.parametrize(
     ("names", "files", "hint"),
     [
-        (("017", "018", "019"), ("17", "18", "19"), "leading zeros"),
-        (("17.0", "18.0", "19.0"), ("17", "18", "19"), "17.0"),
-        (("photos/a", "photos/b", "photos/c"), ("a", "b", "c"), "folder"),
+        (("p7.0", "p8.0", "p9.0"), ("p007", "p008", "p009"), "leading zeros, and without .0"),
+        (("train/a", "train/b", "train/c"), ("a", "b", "c"), "folder"),
         (("a-1", "a-2", "a-3"), ("a_1", "a_2", "a_3"), "signs"),
         (("a.raw", "b.raw", "c.raw"), ("a", "b", "c"), "ending"),
         (("u", "v", "w"), ("a", "b", "c"), "delete the rows"),
@@ -204,6 +203,101 @@ def test_a_table_that_matches_no_picture_says_what_would_match(tmp_path, refuses
     pictures(tmp_path, *(f"{name}.png" for name in files))
     with refuses("table.unmatched", "labels.csv", "0 of 3", *map(repr, names), f"'{files[2]}.png'", hint):
         load(tmp_path, "image,grade\n" + "".join(f"{name},1\n" for name in names))
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (("0.0", "7.0", "12.0"), ("0000", "0007", "0012")),
+        (("0", "7", "012"), ("0000", "0007", "12")),
+        (("a\\0", "\\b\\1"), ("x/a/0", "x/b/1")),
+        (("data/x/a/0", "data/x/b/0"), ("a/0", "b/0")),
+        (("0.png", "1"), ("0", "b/1", "b/0")),
+    ],
+)
+def test_names_that_lost_zeros_or_have_other_folders_match_where_it_is_clear(tmp_path, names, files):
+    pictures(tmp_path, *(f"{name}.png" for name in files))
+    table = load(tmp_path, "image,grade\n" + "".join(f"{name},1\n" for name in names)).table
+    assert list(table["file"][: len(names)]) == [f"{name}.png" for name in files[: len(names)]]
+
+
+@pytest.mark.parametrize(("name", "files"), [("7.0", "007 0007"), ("0.png", "a/0 b/0"), ("a/0", "x/a/0 y/a/0")])
+def test_names_that_could_be_several_pictures_are_refused_with_all_of_them(tmp_path, refuses, name, files):
+    pictures(tmp_path, *(f"{file}.png" for file in files.split()))
+    with refuses("table.ambiguous_image", repr(name), *(tmp_path / f"{file}.png" for file in files.split())):
+        load(tmp_path, f"image,grade\n{name},1\n")
+
+
+def test_a_byte_of_zero_is_named_with_its_line(tmp_path, refuses):
+    with refuses("table.damaged", "labels.csv, line 3"):
+        pictures(tmp_path, "a.png")
+        load(tmp_path / "labels.csv" if (tmp_path / "labels.csv").write_text("image,grade\na,1\na\x000,1\n") else "")
+
+
+@pytest.mark.parametrize(
+    ("cells", "eyes"),
+    [
+        ("rechts LINKS Auge_rechts", "right left right"),
+        ("derecho izquierda ojo_izquierdo", "right left left"),
+        ("Droit gauche \u0153il_gauche", "right left left"),
+        ("O.D. os OI", "right left left"),
+        ("\u53f3\u773c \u5de6 RE", "right left right"),
+        ("direito Sinistra r", "right left right"),
+    ],
+)
+def test_eyes_in_words(tmp_path, cells, eyes):
+    pictures(tmp_path, "0.png", "1.png", "2.png")
+    rows = "".join(f"{n},{cell.replace('_', ' ')},1\n" for n, cell in enumerate(cells.split()))
+    assert list(load(tmp_path, "image,laterality,grade\n" + rows).table["eye"]) == eyes.split()
+
+
+def test_eyes_that_cannot_be_read_are_named(tmp_path, capsys):
+    pictures(tmp_path, "0.png", "1.png", "2.png")
+    for cells, read in (("1 2 1", False), ("R L both", True)):
+        rows = "".join(f"{n},{cell},1\n" for n, cell in enumerate(cells.split()))
+        table = load(tmp_path, "image,eye,grade\n" + rows).table
+        assert any(table["eye"]) == read
+        assert all(f"'{cell}'" in capsys.readouterr().out for cell in [cells.split()[-1]])
+
+
+@pytest.mark.parametrize("names", ["18{}", "{}18", "18{}_2", "p18{}"])
+def test_eyes_beside_numbers_are_read_if_all_names_are_like_it(names):
+    both = [names.format(eye) for eye in "LR"]
+    assert patients_and_eyes(both)[1] == ["left", "right"] and len({*patients_and_eyes(both)[0]}) == 1
+    assert patients_and_eyes([both[0]], both)[1] == ["left"]
+    assert patients_and_eyes([*both, "scan"])[0] == [""] * 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a 0\n{}",
+        "a.png 0\nb b.png 1\n",
+        "a.png\t0\nb b.png\t1\n",
+        "image label\na 0\nb b 1\n",
+        "image,label\na,0\nb b,1\n",
+    ],
+)
+def test_labels_in_a_text_file(tmp_path, capsys, text):
+    pictures(tmp_path, "a.png", "b b.png")
+    (tmp_path / "labels.txt").write_text(text)
+    (tmp_path / "README.txt").write_text("taken in a clinic\n")
+    read = "{" not in text
+    assert load(tmp_path).classes == (("0", "1") if read else ())
+    assert "labels.txt" in capsys.readouterr().out
+    if read:
+        assert labels(load(tmp_path / "labels.txt")) == {"a": 0, "b b": 1}
+
+
+def test_labels_that_are_not_read_are_named_with_what_is(tmp_path, capsys, refuses):
+    (tmp_path / "labels.json").write_text("{}")
+    with refuses("source.no_pictures", "labels.json", ".csv"):
+        load(tmp_path)
+    with refuses("source.unknown", "labels.json", ".csv"):
+        load(tmp_path / "labels.json")
+    pictures(tmp_path, "a.png")
+    load(tmp_path)
+    assert "labels.json" in capsys.readouterr().out
 
 
 def test_fewer_than_nine_tenths_of_the_names_are_refused(tmp_path, refuses):
@@ -384,9 +478,20 @@ def test_tables_of_several_folders_are_read_together(tmp_path, refuses, capsys):
     (tmp_path / "elsewhere.csv").write_text("image,grade\nx,1\ny,0\n")
     assert labels(load(tmp_path)) == {"a": 1, "b": 0, "two/c": 2, "two/more/d": pd.NA, "two/more/e": pd.NA}
     assert "elsewhere.csv" in capsys.readouterr().out.replace("\n", "")
-    deep = tmp_path / "two" / "more" / "x.csv"
-    deep.write_text("image,grade\nd,4\ne,9\n")
-    with refuses("table.several", deep, 2):
+    (tmp_path / "two" / "more" / "same.csv").write_text("image,grade\nd,3\nc,2\n")
+    pictures(tmp_path, "two/c.png")
+    assert labels(load(tmp_path))["two/more/d"] == 3
+    deep = tmp_path / "a" / "b" / "c" / "x.csv"
+    deep.parent.mkdir(parents=True)
+    deep.write_text("image,grade\nd,3\ne,1\n")
+    assert labels(load(tmp_path))["e"] == 1
+    deep.write_text("image,grade\nd,4\ne,1\n")
+    with refuses("table.several", deep, 1):
+        load(tmp_path)
+    deeper = deep.parent / "d" / "x.csv"
+    deeper.parent.mkdir()
+    deep.rename(deeper)
+    with refuses("table.several", deeper, 1):
         load(tmp_path)
 
 
