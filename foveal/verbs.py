@@ -42,6 +42,7 @@ VERBS = {
     "predict": ("predict.predict", "predict.predict", "grade photographs with a trained run"),
     "embed": ("predict.embed", "predict.embed", "write a vector for each photograph, for other programs"),
     "evaluate": ("predict.cohort", "evaluate.evaluate", "measure predictions, every metric with an interval"),
+    "select": ("predict.select", "predict.select", "choose which ungraded photographs to grade next"),
     "adapt": ("adapt.adapt", "adapt.adapt", "fit calibration and cutoffs to a clinic, from its graded photographs"),
     "explain": ("explain.explain", "explain.explain", "show where a grader looks, and how far to trust the maps"),
     "export": ("export.export", "export.options", "write files for other programs, checked against the run"),
@@ -152,6 +153,11 @@ def embed(run: PathLike, source: PathLike, out: PathLike | None = None, **option
 def evaluate(source: PathLike, **options: Any) -> Path:
     """Measure predictions; returns metrics.json."""
     return _call("evaluate", options, source=source)
+
+
+def select(data: PathLike, *, run: PathLike, **options: Any) -> pd.DataFrame:
+    """Choose photographs to grade next; returns the worklist."""
+    return _call("select", options, data=data, run=run)
 
 
 def adapt(run: PathLike, *, to: PathLike, **options: Any) -> Path:

@@ -164,13 +164,16 @@ class Model(ABC):
     ) -> pd.DataFrame:  # fmt: skip
         assert answers.probabilities is not None
         table = self.table(records, answers.probabilities, extra=second)
-        if self.likeness is not None and answers.texture is not None:
-            looks = looks_of(images, diameters, int(self.likeness.side))
-            table["unlike"] = self.likeness.unlike(looks, answers.texture)
-        elif self.likeness is not None:  # no images
-            table["unlike"] = ""
+        if self.likeness is not None:
+            table["unlike"] = self.unlike(images, diameters, answers)
         advice = records["advice"] if "advice" in records else records["flags"].str.split().map(advice_of)
         return table.assign(answer="graded", reason="", advice=advice.to_numpy())
+
+    def unlike(self, images: np.ndarray, diameters: np.ndarray, answers: Answers) -> list[str]:
+        """What is unlike the training photographs, for each image; "" for nothing, or where it cannot be told."""
+        if self.likeness is None or answers.texture is None:
+            return [""] * len(images)
+        return self.likeness.unlike(looks_of(images, diameters, int(self.likeness.side)), answers.texture)
 
     def second_table(
         self, answers: Answers, prepared: PreparedSet | None = None, records: pd.DataFrame | None = None

@@ -1,5 +1,6 @@
 """App: the addresses of the server, as documented in docs/serve.md and listed at /docs."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from foveal.page.render import render
 from foveal.serve.guard import add_guard
 from foveal.serve.reviews import ReviewBody, Reviews, Store, read_review
 from foveal.serve.work import Work
+from foveal.serve.worklist import Worklist
 from foveal.sets.corrections import corrections_text
 from foveal.version import VERSION
 
@@ -34,7 +36,9 @@ def _body(kinds: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {kind: {"schema": kinds[kind]} for kind in kinds}}}
 
 
-def create_app(work: Work, about: dict[str, Any], reviews: Reviews | None) -> FastAPI:
+def create_app(
+    work: Work, about: dict[str, Any], reviews: Reviews | None, worklist: Worklist | None = None
+) -> FastAPI:  # fmt: skip
     """The server for one model; `about` is the answer of GET /v1/model."""
     store = Store(reviews, work.limits.timeout)
 
@@ -53,6 +57,8 @@ def create_app(work: Work, about: dict[str, Any], reviews: Reviews | None) -> Fa
     add_guard(app, work.counters, work.config)
     _add_grading(app, work, about, store)
     _add_reviews(app, work, about, store)
+    if worklist is not None:
+        _add_worklist(app, worklist, store)
     _add_pages(app, work, about)
     return app
 
@@ -125,6 +131,20 @@ def _add_reviews(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
         table = await store.run(Reviews.corrections, all)
         headers = {"Content-Disposition": f'attachment; filename="{"reviews" if all else "corrections"}.csv"'}
         return Response(corrections_text(table).encode(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _add_worklist(app: FastAPI, worklist: Worklist, store: Store) -> None:
+    @app.get("/v1/worklist")
+    async def open_rows() -> dict[str, Any]:
+        """The photographs of the worklist without a review, in order."""
+        reviewed = await store.run(Reviews.images)
+        return {"total": len(worklist), "photographs": await asyncio.to_thread(worklist.open_rows, reviewed)}
+
+    @app.get("/v1/worklist/{rank}")
+    async def photograph(rank: int) -> Response:
+        """One photograph of the worklist."""
+        data = await asyncio.to_thread(worklist.photograph, rank)
+        return Response(data, media_type="application/octet-stream")
 
 
 def _add_pages(app: FastAPI, work: Work, about: dict[str, Any]) -> None:

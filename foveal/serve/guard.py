@@ -49,7 +49,7 @@ HEADERS_OF = {
     "server.not_ready": {"Retry-After": "5"},
 }
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-CASES = ("camera", "decision", "unlike")  # labels
+CASES = ("camera", "decision", "unlike")  # labels of a counter
 MOST_CAMERAS = 20
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -63,8 +63,8 @@ class Counters:
         self.requests = Histogram("foveal_request_seconds", text, labels, buckets=SECONDS, registry=own)
         text = "Photographs by answer: a grade, ungradable or unreadable"
         self.answers = Counter("foveal_answers", text, ("answer",), registry=own)
-        text, labels = "Photographs by camera, decision, and whether unlike the training photographs", CASES
-        self.cases = Counter("foveal_cases", text, labels, registry=own)
+        text = "Photographs by camera, decision, and whether unlike the training photographs"
+        self.cases = Counter("foveal_cases", text, CASES, registry=own)
         self._cameras = set[str]()
         self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=own)
         self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=own)

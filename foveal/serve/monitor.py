@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import tyro
@@ -84,8 +84,8 @@ def _show(chart: pd.DataFrame) -> None:
     show_table("weeks from Monday, all cameras", ["week", "photographs", *rates], rows)
 
 
-def _alarm(row: dict[str, object]) -> str:
-    low, high, share = (percent(float(str(row[name])), 1) for name in ("low", "high", "share"))
+def _alarm(row: dict[Any, Any]) -> str:
+    low, high, share = (percent(row[name], 1) for name in ("low", "high", "share"))
     where = f"Week of {row['week']}, {row['camera']}"
     return f"{where}: {row['rate']} is {share} of {row['photographs']} photographs, expected {low} to {high}"
 

@@ -47,6 +47,8 @@ class ServeConfig:
     cases: Path | None = None
     # Folder in which to keep reviewed photographs, without headers; whole:FOLDER keeps them as they were sent.
     keep_images: str | None = None
+    # Worklist of foveal select, which the page opens.
+    worklist: Path | None = None
     # Quality flags for which the answer is "ungradable" instead of a grade.
     ungradable: tuple[str, ...] = tuple(sorted(UNGRADABLE))
     # Test-time augmentation, as in predict; auto is as in the run. An exported file cannot change it.
@@ -60,6 +62,9 @@ class ServeConfig:
         check_flags(self.ungradable, "--ungradable")
         if self.keep_images and self.reviews == "none":
             what = "--keep-images keeps reviewed photographs, and --reviews none stores no reviews"
+            raise FovealError("option.conflict", what, fix="leave one of them out")
+        if self.worklist and self.reviews == "none":
+            what = "--worklist is for reviews, and --reviews none stores no reviews"
             raise FovealError("option.conflict", what, fix="leave one of them out")
 
     @property

@@ -113,6 +113,11 @@ class Reviews:
             rows = connection.execute(newest).mappings().all()
         return total, [Review(**row) for row in rows]
 
+    def images(self) -> set[str]:
+        """The digests of all reviewed images."""
+        with self._told("read"), self._engine.connect() as connection:
+            return set(connection.execute(select(REVIEWS.c.image).distinct()).scalars())
+
     def all(self) -> list[Review]:
         """All reviews, oldest first."""
         with self._told("read"), self._engine.connect() as connection:

@@ -70,12 +70,14 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     from foveal.serve.app import create_app
     from foveal.serve.reviews import open_reviews
     from foveal.serve.work import Work, open_cases
+    from foveal.serve.worklist import read_worklist
 
     if config.keep_images is not None:
         from foveal.serve.kept import folder_of
 
         _check_folder(folder_of(config.keep_images))
         warn(f"reviewed photographs are kept in {folder_of(config.keep_images)}, others for a day")
+    worklist = None if config.worklist is None else read_worklist(config.worklist)
     model = open_model([config.run], config.device, config.tta)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
@@ -84,7 +86,8 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
     work = Work(model, config, limits, cases)
     if work.kept is not None and reviews is not None:
         work.kept.catch_up(reviews.corrections(everything=True))
-    return create_app(work, describe(model, config, limits), reviews)
+    about = describe(model, config, limits) | {"worklist": 0 if worklist is None else len(worklist)}
+    return create_app(work, about, reviews, worklist)
 
 
 def _check_folder(folder: Path) -> None:

@@ -151,6 +151,8 @@ export function draw(result) {
   find("answer-size").textContent = result.width
     ? say("answer.size", { width: number(result.width), height: number(result.height) })
     : "";
+  show(find("answer-why"), result.why !== "");
+  find("answer-why").replaceChildren(sentence(say("worklist.why")), english(result.why));
   find("answer-grade").textContent = grade.charAt(0).toUpperCase() + grade.slice(1);
   const said = ungradable ? ungradableSentences(result) : gradeSentences(result);
   find("answer-sentences").replaceChildren(...said.filter(Boolean));

@@ -153,3 +153,7 @@ export async function saveReview(review, patience) {
 export const getReviews = async (limit, offset) => read(await ask(`v1/reviews?limit=${limit}&offset=${offset}`));
 
 export const getAllReviews = async () => (await ask("v1/reviews/corrections.csv?all=true")).blob();
+
+export const getWorklist = async () => read(await ask("v1/worklist"));
+
+export const getWorklistPhotograph = async (rank) => (await ask(`v1/worklist/${rank}`)).blob();

@@ -16,6 +16,7 @@ import * as settings from "./settings.js";
 import { askForToken } from "./token.js";
 import { toggleMap } from "./viewer.js";
 import { languageTag, number, say, translate } from "./words.js";
+import * as worklist from "./worklist.js";
 
 const NARROW = matchMedia("(max-width: 56rem)");
 let model = null;
@@ -40,6 +41,7 @@ function draw() {
   find("keeps").textContent = both;
   find("keeps-again").textContent = both;
   record.draw(model);
+  worklist.draw();
   queue.draw();
   results.draw();
   drawSelected();
@@ -71,7 +73,7 @@ async function take(graded, file, order) {
   const same = results.find256(graded.sha256);
   if (same !== null) return same;
   const result = {
-    ...graded, name: file.name, flags: graded.flags ?? [], classes: model.classes, file, order, review: null,
+    ...graded, name: file.name, why: worklist.reasonOf(file), flags: graded.flags ?? [], classes: model.classes, file, order, review: null,
     draft: review.newDraft(), picture: addressOf(picture), heat: addressOf(bytesOf(graded.heat)), small,
   };
   results.add(result);
@@ -153,6 +155,7 @@ async function start() {
     drawNextAfter();
   });
   reviews.begin(model);
+  worklist.begin(model, queue.add);
   show(find("to-reviews"), model.reviews);
   draw();
   showView({ moved: false });

@@ -1,0 +1,67 @@
+"""Choose: which photographs to grade next, when only some can be graded.
+
+A photograph scores high if the grader is unsure (its two most likely grades have nearly the same probability; margin
+sampling, Scheffer et al., 2001) and if it is far from all photographs that are graded or already chosen (the greedy
+cover of Sener & Savarese, 2018). The number of photographs per cell (camera and expected grade) and per patient is kept
+as equal as their numbers allow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The chosen photographs, first to grade first.
+
+    positions: int [k]. distance: float [k], 1 - cosine to the nearest photograph that was graded or chosen before.
+    """
+
+    positions: np.ndarray
+    distance: np.ndarray
+
+
+def unsureness(probabilities: np.ndarray) -> np.ndarray:
+    """float [n], 0 (sure) to 1: one minus the margin between the two most likely classes of [n, K]."""
+    ordered = np.sort(probabilities, axis=1)
+    return 1 - (ordered[:, -1] - ordered[:, -2])
+
+
+def choose(
+    number: int, probabilities: np.ndarray, features: np.ndarray, known: np.ndarray, cells: np.ndarray,
+    patients: np.ndarray,
+) -> Choice:  # fmt: skip
+    """Choose at most `number` of n photographs, one after the other.
+
+    probabilities: [n, K]. features: [n, D]; known: [m, D], of photographs that are graded already, or none. cells,
+    patients: [n], any values.
+    """
+    unsure, directions = unsureness(probabilities), _directions(features)
+    apart = _distance(directions, _directions(known)) if len(known) else np.full(len(directions), 1.0)
+    cell, patient = (np.unique(values, return_inverse=True)[1] for values in (cells, patients))
+    taken = {"cell": np.zeros(cell.max(initial=0) + 1, int), "patient": np.zeros(patient.max(initial=0) + 1, int)}
+    left, positions, distance = np.ones(len(directions), bool), list[int](), list[float]()
+    for _ in range(min(number, len(directions))):
+        # First the least used patients, then among theirs the least used cells.
+        open_ = left & (taken["patient"][patient] == taken["patient"][patient][left].min())
+        open_ &= taken["cell"][cell] == taken["cell"][cell][open_].min()
+        best = int(np.argmax(np.where(open_, (unsure + 1e-3) * (apart + 1e-3), -1.0)))
+        positions.append(best)
+        distance.append(float(apart[best]))
+        left[best] = False
+        taken["cell"][cell[best]] += 1
+        taken["patient"][patient[best]] += 1
+        apart = np.minimum(apart, 1 - directions @ directions[best])
+    return Choice(positions=np.array(positions, int), distance=np.array(distance))
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    values = np.asarray(features, np.float32)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def _distance(directions: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """[n]: 1 - cosine to the nearest of `known`."""
+    parts = [1 - (part @ known.T).max(axis=1) for part in np.array_split(directions, -(-len(directions) // 1000))]
+    return np.concatenate(parts)

@@ -1,0 +1,146 @@
+"""select: which ungraded photographs to grade next, as a worklist.
+
+    foveal select data/clinic --run runs/grader --number 50 --out worklist.csv
+
+The worklist has a row per photograph, first to grade first: rank, id, why it was chosen, what the grader says, patient,
+eye, camera, and where the photograph is. `foveal serve RUN --worklist worklist.csv` opens it on the page.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from foveal.config import check
+from foveal.console import progress_bar, say, show_table, warn
+from foveal.errors import FovealError
+from foveal.files import check_file, write_table
+from foveal.fundus.quality import UNGRADABLE
+from foveal.page.words import counted, listed
+from foveal.predict.choose import choose, unsureness
+from foveal.predict.cohort import cohort_set
+from foveal.predict.likeness import diameters_of
+from foveal.predict.model import Answers, Model, Want, joined
+from foveal.predict.opened import open_model
+from foveal.sets.records import PreparedSet
+
+COLUMNS = (
+    "rank", "id", "reason", "grade", "probability", "second_grade", "second_probability", "unlike", "distance", "group",
+    "eye", "camera", "file", "set",
+)  # fmt: skip
+UNSURE, FAR = 0.5, 0.1  # from which unsureness, and which distance, is named as a reason
+SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig:
+    """Options of `foveal select`."""
+
+    # Prepared set, folder or table with the photographs; those with a grade count as known.
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    # Run folder of the grader that is to learn from them.
+    run: Path
+    # Photographs to choose.
+    number: int = 50
+    # Worklist to write (.csv).
+    out: Path = Path("worklist.csv")
+    # Device: auto, cpu, cuda or mps.
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check(self, "number", self.number >= 1, "at least 1")
+
+
+def select(config: SelectConfig) -> pd.DataFrame:
+    """Choose photographs to grade; writes and returns the worklist."""
+    check_file(config.out)
+    model = open_model([config.run], config.device, "none")
+    prepared = cohort_set(config.run, config.data, graded=False)
+    records = prepared.records[~prepared.records["flags"].str.contains("|".join(UNGRADABLE))]
+    graded, candidates = records[records["label"].notna()], records[records["label"].isna()]
+    if candidates.empty:
+        raise FovealError("label.all", f"{config.data} has no ungraded photographs", fix="give a set that has some")
+    answers, unlike = _answers(model, prepared, candidates)
+    shares, features = np.asarray(answers.probabilities), _features(answers)
+    known = _features(_answers(model, prepared, graded)[0]) if len(graded) else features[:0]
+    grades = pd.Series(shares.argmax(axis=1).astype(str), candidates.index)
+    patients = candidates["group"].where(candidates["group"] != "", candidates["id"])
+    cells = candidates["source"] + "\n" + candidates["camera"] + "\n" + grades
+    found = choose(config.number, shares, features, known, cells.to_numpy(), patients.to_numpy())
+    chosen = candidates.iloc[found.positions].assign(
+        unlike=[unlike[position] for position in found.positions], distance=found.distance.round(4)
+    )
+    table = _worklist(prepared, chosen, shares[found.positions])
+    write_table(config.out, table)
+    _show(table, len(candidates), config)
+    return table
+
+
+def _answers(model: Model, prepared: PreparedSet, records: pd.DataFrame) -> tuple[Answers, list[str]]:
+    """The probabilities and features of records, and what is unlike the training photographs."""
+    want: Want = ("probabilities", "features", "texture") if model.has_features else model.wanted
+    parts, unlike = [], list[str]()
+    with progress_bar("photographs", len(records)) as bar:
+        for part, images in model.images_of(prepared, records):
+            parts.append(model.answer(images, want))
+            unlike += model.unlike(images, diameters_of(part, prepared.measures), parts[-1])
+            bar.advance(len(part))
+    return joined(parts), unlike
+
+
+def _features(answers: Answers) -> np.ndarray:
+    """[n, D]; of an ensemble, which has no features, the probabilities."""
+    return np.asarray(answers.probabilities if answers.features is None else answers.features)
+
+
+def _worklist(prepared: PreparedSet, chosen: pd.DataFrame, shares: np.ndarray) -> pd.DataFrame:
+    """The worklist of chosen records, which have `unlike` and `distance`, and their probabilities [n, K]."""
+    first, second = np.argsort(-shares, axis=1, kind="stable")[:, :2].T
+    across = np.arange(len(chosen))
+    table = chosen.assign(
+        rank=across + 1, set=str(prepared.path.absolute()), file=[_path_of(prepared, file) for file in chosen["file"]],
+        grade=first, probability=shares[across, first].round(4),
+        second_grade=second, second_probability=shares[across, second].round(4),
+    )  # fmt: skip
+    reasons = zip(table.itertuples(), unsureness(shares), strict=True)
+    table["reason"] = [_reason(row, unsure, prepared.classes) for row, unsure in reasons]
+    return table[list(COLUMNS)]
+
+
+def _path_of(prepared: PreparedSet, file: str) -> str:
+    """The photograph's file; "" if it is not there any more, or within an archive."""
+    for source in map(Path, prepared.card.get("source", [])):
+        path = (source if source.is_dir() else source.parent) / file
+        if path.is_file():
+            return str(path.absolute())
+    return ""
+
+
+def _reason(row: Any, unsure: float, classes: list[str]) -> str:
+    reasons = []
+    if unsure >= UNSURE:
+        two = (
+            f"{classes[row.grade]} ({row.probability:.2f})",
+            f"{classes[row.second_grade]} ({row.second_probability:.2f})",
+        )
+        reasons.append(f"unsure between {two[0]} and {two[1]}")
+    if row.unlike:
+        reasons.append(f"unlike the training photographs in {listed(row.unlike.split())}")
+    if row.distance >= FAR:
+        reasons.append("far from all graded and chosen photographs")
+    return "; ".join(reasons) or f"for an even spread: {row.camera or row.source}, {classes[row.grade]}"
+
+
+def _show(table: pd.DataFrame, candidates: int, config: SelectConfig) -> None:
+    rows = [[str(row["rank"]), row["id"], row["reason"]] for row in table.head(SHOWN).to_dict("records")]
+    show_table(f"{len(table)} of {candidates:,} ungraded photographs", ["rank", "photograph", "reason"], rows)
+    if len(table) > SHOWN:
+        say(f"… and {len(table) - SHOWN} more")
+    if missing := int((table["file"] == "").sum()):
+        warn(f"the files of {counted(missing, 'photograph')} are not there: the page shows them as they were prepared")
+    if len(table) < config.number:
+        warn(f"there are only {counted(len(table), 'ungraded photograph')}")
+    say(f"worklist: {config.out}   grade it with: foveal serve {config.run} --worklist {config.out}")

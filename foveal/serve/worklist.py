@@ -1,0 +1,81 @@
+"""Worklist: the photographs that `foveal select` chose, for the page to open in their order.
+
+Photographs come from the files that the worklist names, or else from its prepared set, as they were prepared. Only the
+photographs of the worklist can be read, by their rank.
+"""
+
+import csv
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+
+from foveal.errors import FovealError
+from foveal.sets.records import PreparedSet, open_prepared
+
+NEEDED = ("rank", "id", "reason", "file", "set")
+
+
+class Worklist:
+    """The rows of a worklist; made by `read_worklist`."""
+
+    def __init__(self, rows: list[dict[str, str]]) -> None:
+        self.rows = rows
+        self._digests: dict[int, str] = {}
+        self._sets: dict[str, PreparedSet] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open_rows(self, reviewed: set[str]) -> list[dict[str, Any]]:
+        """rank, name and reason of the photographs whose digest is not in `reviewed`, in order."""
+        return [
+            {"rank": rank, "name": self.name(rank), "reason": row["reason"]}
+            for rank, row in enumerate(self.rows, 1) if self._digest(rank) not in reviewed
+        ]  # fmt: skip
+
+    def name(self, rank: int) -> str:
+        """The name of the photograph with this rank, from 1."""
+        row = self.rows[rank - 1]
+        return Path(row["file"]).name if Path(row["file"]).is_file() else f"{PurePosixPath(row['id']).name}.png"
+
+    def photograph(self, rank: int) -> bytes:
+        """The bytes of the photograph with this rank; FovealError if there is none."""
+        if not 1 <= rank <= len(self.rows):
+            what = f"the worklist has no photograph {rank}"
+            raise FovealError("request.not_found", what, expected=f"1 to {len(self.rows)}")
+        row = self.rows[rank - 1]
+        if Path(row["file"]).is_file():
+            return Path(row["file"]).read_bytes()
+        if row["set"] not in self._sets:
+            self._sets[row["set"]] = open_prepared(Path(row["set"]))
+        prepared = self._sets[row["set"]]
+        pixels = prepared.pixels(prepared.records[prepared.records["id"] == row["id"]])
+        if not len(pixels):
+            raise FovealError("request.not_found", f"{row['set']} has no image {row['id']} any more")
+        return cv2.imencode(".png", pixels[0][..., ::-1])[1].tobytes()
+
+    def _digest(self, rank: int) -> str:
+        if rank not in self._digests:
+            self._digests[rank] = hashlib.sha256(self.photograph(rank)).hexdigest()
+        return self._digests[rank]
+
+
+def read_worklist(file: Path) -> Worklist:
+    """The worklist in a CSV file; FovealError if it is not one, or if a photograph is in no file and no set."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FovealError("worklist.unreadable", f"--worklist {file} cannot be read: {error}") from None
+    expected = f"a file of foveal select, with the columns {', '.join(NEEDED)}"
+    if not rows or not set(NEEDED) <= set(rows[0]):
+        raise FovealError("worklist.unreadable", f"--worklist {file} is not a worklist", expected=expected)
+    for row in rows:
+        if not (Path(row["file"]).is_file() or (Path(row["set"]) / "records.csv").is_file()):
+            what = (
+                f"--worklist {file}: {row['id']} is neither in the file '{row['file']}' nor in the set '{row['set']}'"
+            )
+            raise FovealError("worklist.missing", what, fix="choose again with foveal select")
+    return Worklist(rows)

@@ -1,0 +1,132 @@
+"""Which photographs to grade next: unsure, far from what is known, spread over patients and cells; the worklist."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import foveal
+from foveal.predict.choose import choose, unsureness
+from foveal.predict.select import COLUMNS
+from foveal.sources.phantom import draw_phantom
+
+
+def shares_of(*margins):
+    """Probabilities of two classes with these margins."""
+    return np.array([[(1 + margin) / 2, (1 - margin) / 2] for margin in margins])
+
+
+def alone(n):
+    """Every photograph in one cell, and of a patient of its own."""
+    return {"cells": np.zeros(n), "patients": np.arange(n)}
+
+
+def test_unsureness_is_one_minus_the_margin():
+    assert unsureness(np.array([[0.5, 0.5, 0], [0, 1, 0], [0.2, 0.3, 0.5]])) == pytest.approx([1, 0, 0.8])
+
+
+def test_the_most_unsure_comes_first_where_all_are_equally_far():
+    features = np.eye(4)
+    found = choose(4, shares_of(0.9, 0.1, 0.5, 0.3), features, features[:0], **alone(4))
+    assert found.positions.tolist() == [1, 3, 2, 0] and found.distance == pytest.approx([1, 1, 1, 1])
+
+
+def test_what_is_near_a_known_or_chosen_photograph_comes_last():
+    features = np.array([[1, 0, 0], [1, 0.01, 0], [0, 1, 0], [0, 0, 1.0]])
+    found = choose(3, shares_of(0.1, 0.1, 0.2, 0.3), features, features[3:], **alone(4))
+    assert found.positions.tolist() == [0, 2, 1] and found.distance[2] < 0.001
+    assert 3 not in found.positions
+
+
+def test_patients_and_cells_are_used_equally():
+    generator = np.random.default_rng(0)
+    features, shares = generator.normal(size=(60, 5)), generator.dirichlet(np.ones(5), 60)
+    patients, cells = np.repeat(np.arange(20), 3), np.array(["a"] * 45 + ["b"] * 15)
+    found = choose(20, shares, features, features[:0], cells, patients).positions
+    assert len(set(patients[found])) == 20  # one of each patient
+    found = choose(10, shares, features, features[:0], cells, patients).positions
+    assert (cells[found] == "b").sum() == 5 and len(set(found)) == 10
+    assert len(choose(100, shares, features, features[:0], cells, patients).positions) == 60
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory):
+    """Photographs of 12 patients; the first four photographs have a grade in labels.csv."""
+    folder, random, rows = tmp_path_factory.mktemp("clinic"), np.random.default_rng(5), []
+    for number in range(24):
+        patient, side = divmod(number, 2)
+        name = f"{patient:02d}_{side}.png"
+        cv2.imwrite(str(folder / name), draw_phantom(number % 5, ("left", "right")[side], 64, random).image[..., ::-1])
+        rows.append({"image": name, "patient": patient, "grade": number if number < 4 else ""})
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(grader_run, tmp_path_factory):
+    return shutil.copytree(grader_run, tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture(scope="module")
+def worklist(run, clinic, tmp_path_factory):
+    out = tmp_path_factory.mktemp("worklist") / "worklist.csv"
+    foveal.select(clinic / "labels.csv", run=run, number=8, out=out)
+    return out
+
+
+def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, clinic):
+    table = pd.read_csv(worklist, dtype=str, keep_default_na=False)
+    assert list(table.columns) == list(COLUMNS) and table["rank"].tolist() == [str(k) for k in range(1, 9)]
+    assert (table["reason"] != "").all() and table["group"].nunique() == 8
+    assert not {"00_0", "00_1", "01_0", "01_1"} & set(table["id"].str.removesuffix(".png"))
+    assert {path.rpartition("/")[0] for path in table["file"]} == {str(clinic)}
+    assert (table["probability"].astype(float) >= table["second_probability"].astype(float)).all()
+
+
+def test_what_cannot_be_selected_is_refused(run, clinic, tmp_path, refuses):
+    shutil.copytree(clinic, tmp_path / "graded")
+    table = pd.read_csv(clinic / "labels.csv").assign(grade=lambda rows: rows.index % 5)
+    table.to_csv(tmp_path / "graded" / "labels.csv", index=False)
+    with refuses("option.value", "--number"):
+        foveal.select(clinic, run=run, number=0)
+    with refuses("label.all", tmp_path / "graded"):
+        foveal.select(tmp_path / "graded", run=run, out=tmp_path / "worklist.csv")
+
+
+def test_the_server_gives_the_worklist_in_order_without_what_is_reviewed(worklist, run, tmp_path):
+    testclient = pytest.importorskip("starlette.testclient")
+    from foveal.serve.options import ServeConfig
+    from foveal.serve.serve import build_app
+
+    table = pd.read_csv(worklist, dtype=str)
+    table.loc[1, "file"] = ""  # this one is taken from the prepared set
+    table.to_csv(tmp_path / "worklist.csv", index=False)
+    config = ServeConfig(run=run, reviews=str(tmp_path / "r.sqlite"), worklist=tmp_path / "worklist.csv", device="cpu")
+    with testclient.TestClient(build_app(config), base_url="http://127.0.0.1") as client:
+        assert client.get("/v1/model").json()["worklist"] == 8
+        told = client.get("/v1/worklist").json()
+        assert told["total"] == 8 and [row["rank"] for row in told["photographs"]] == list(range(1, 9))
+        assert [row["reason"] for row in told["photographs"]] == table["reason"].tolist()
+        for rank, side in ((1, 64), (2, 32)):
+            data = client.get(f"/v1/worklist/{rank}").content
+            assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (side, side, 3)
+            answer = client.post("/v1/grade", content=data, headers={"Content-Type": "image/png"}).json()["answers"][0]
+            review = {"image": answer["sha256"], "name": "a", "given": answer["grade"], "grade": 1, "reviewer": "K"}
+            assert client.post("/v1/reviews", json=review).status_code == 201
+        assert [row["rank"] for row in client.get("/v1/worklist").json()["photographs"]] == list(range(3, 9))
+        assert client.get("/v1/worklist/9").json()["error"]["code"] == "request.not_found"
+
+
+def test_a_file_that_is_no_worklist_is_refused(worklist, tmp_path, refuses):
+    pytest.importorskip("fastapi")
+    from foveal.serve.worklist import read_worklist
+
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for file in (tmp_path / "other.csv", tmp_path / "absent.csv", tmp_path):
+        with refuses("worklist.unreadable", file):
+            read_worklist(file)
+    pd.read_csv(worklist, dtype=str).assign(file="gone.png", set="gone").to_csv(tmp_path / "old.csv", index=False)
+    with refuses("worklist.missing", "gone.png"):
+        read_worklist(tmp_path / "old.csv")
