@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+import foveal
 from foveal.sources.phantom import draw_phantom
 
 pytest.importorskip("fastapi")
@@ -28,8 +29,10 @@ def server(looking_run: Path, phantom_set: Path, tmp_path_factory: Any) -> Itera
     from foveal.serve.options import ServeConfig
     from foveal.serve.serve import build_app, listen
 
-    reviews = str(tmp_path_factory.mktemp("reviews") / "reviews.sqlite")
-    app = build_app(ServeConfig(run=looking_run, cases=phantom_set, reviews=reviews, device="cpu"))
+    folder = tmp_path_factory.mktemp("server")
+    foveal.select(phantom_set, run=looking_run, number=3, out=folder / "worklist.csv")
+    given = {"reviews": str(folder / "reviews.sqlite"), "worklist": folder / "worklist.csv", "cases": phantom_set}
+    app = build_app(ServeConfig(run=looking_run, device="cpu", **given))
     with listen("127.0.0.1", 0) as socket:
         running = uvicorn.Server(uvicorn.Config(app, http=Hurried, ws="none", log_level="warning"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [socket]}, daemon=True)
@@ -132,3 +135,13 @@ def test_the_description_of_the_api_is_a_page_like_the_others(page, server):
     assert page.locator("h2").count() >= 6
     assert page.evaluate("getComputedStyle(document.body).fontFamily").startswith("system-ui")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_worklist_is_opened_in_its_order_with_reasons(page):
+    from playwright.sync_api import expect
+
+    page.click("#open-worklist")
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(3)
+    page.locator(PHOTOGRAPHS).first.click()
+    expect(page.locator("#answer-why")).to_be_visible()
+    expect(page.locator("#open-worklist")).to_be_disabled()
