@@ -1,4 +1,4 @@
-"""Is the pre-training healthy? A word with reasons, from the bounds of its loss and from its embeddings."""
+"""Did the pre-training go wrong? A word with reasons, from the bounds of its loss and from its embeddings."""
 
 import math
 from typing import Any
@@ -13,6 +13,7 @@ from foveal.losses.precision import unit
 Bounds = tuple[float, float] | None  # of a loss: the lowest possible one, and that of equal vectors
 FACT_IMAGES = 512
 CALMER = "start again with another --out and a lower --learning-rate, a longer --warm-up, or --precision fp32"
+NO_FAULT = "no fault found"  # which says nothing about how much it helps
 LOST = 0.05  # share of images whose own view is the nearest, below which hardly anything has been learned
 TOO_EASY, EARLY = "too easy", 3  # of a run that tells all images apart by that epoch
 AT_ONCE, MANY = 0.9, 16  # share of a batch of so many images or more that the first step may tell apart
@@ -114,7 +115,7 @@ def verdict(
     rows: list[dict[str, Any]], final: dict[str, Any], bounds: Bounds, method: str, batch_size: int,
     drawn_together: bool = False,
 ) -> tuple[str, list[str]]:  # fmt: skip
-    """("healthy" or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
+    """(`NO_FAULT` or "doubtful", reasons with what to do) from the logged rows and the `look` at the end.
 
     bounds: of the method; None where each batch has its own, or where they are not known and the facts alone decide.
     drawn_together: images of one label or patient attract each other, so the own other view need not be the nearest.
@@ -144,7 +145,7 @@ def verdict(
     sizes = list(dict.fromkeys(str(row["statistics_of"]) for row in rows if "statistics_of" in row))
     if len(sizes) > 1:
         reasons.append(f"BatchNorm took its statistics of {', then '.join(sizes)} images: the run was resumed")
-    return ("doubtful" if doubts else "healthy"), [*doubts.values(), *reasons]
+    return ("doubtful" if doubts else NO_FAULT), [*doubts.values(), *reasons]
 
 
 def doubts_of(

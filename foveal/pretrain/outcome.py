@@ -1,4 +1,4 @@
-"""What pre-training leaves behind: the encoder, what it needs, and whether the training was healthy."""
+"""What pre-training leaves behind: the encoder, what it needs, and whether a fault was found."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from foveal.nets.encoder import feature_size, freeze_stages
 from foveal.nets.layers import re_estimate
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed
-from foveal.pretrain.health import EARLY, TOO_EASY, bounds_of, look, verdict
+from foveal.pretrain.health import EARLY, NO_FAULT, TOO_EASY, bounds_of, look, verdict
 from foveal.pretrain.step import running_statistics_still
 from foveal.runs import Run, read_metrics
 from foveal.sets.loader import epoch_batches
@@ -44,8 +44,10 @@ def finish(run: Run, prepared: PreparedSet, built: Built, encoder: nn.Module, fe
     })  # fmt: skip
     say(f"done: loss {last['loss']:.3f}, {last['images_per_second']:,.0f} images/s, waiting {last['data_wait']:.0%}")
     say(f"verdict: {word}" + "".join(f"\n  - {reason}" for reason in reasons))
-    if word != "healthy":
+    if word != NO_FAULT:
         warn("look at the reasons above before using this encoder")
+    else:
+        say("  whether it helps is another question, which foveal probe and foveal compare answer")
     say(f"encoder: {run.path / 'encoder.safetensors'}")
 
 
@@ -70,7 +72,7 @@ def examine(built: Built, encoder: nn.Module, feed: Feed) -> dict[str, Any]:
     """`health.look` at the features and embeddings of 512 images of the pool, always the same ones.
 
     Features are those of whole images in evaluation mode. Embeddings are those of random views in training mode: in a
-    short run the running statistics lag behind and make a healthy network look collapsed.
+    short run the running statistics lag behind and make a good network look collapsed.
     """
     config = feed.config
     chosen = epoch_batches(len(feed.store), HEALTH_IMAGES, config.seed, 0, drop_last=False)[0]

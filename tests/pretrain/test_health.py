@@ -347,7 +347,7 @@ def test_the_verdict_names_what_is_wrong(loss, temperature, final, doubt):
     doubts = doubts_of(*given, 64, drawn_together=False)
     word, reasons = verdict(*given, "simclr", 64)
     assert set(doubts) == ({doubt} if doubt else set()) and reasons[: len(doubts)] == list(doubts.values())
-    assert word == ("doubtful" if doubt else "healthy") and any(f"{loss:.3f}" in reason for reason in reasons)
+    assert word == ("doubtful" if doubt else "no fault found") and any(f"{loss:.3f}" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize(("accuracies", "easy"), [((0.5, 0.9, 1.0), True), ((0.5, 0.9, 0.98, 0.999), False)])
@@ -356,7 +356,7 @@ def test_a_task_that_is_solved_at_once_is_too_easy(accuracies, easy):
     assert set(doubts_of(rows, GOOD, (2.8, 4.8), 64, False)) == ({"easy"} if easy else set())
 
 
-@pytest.mark.parametrize(("final", "word"), [({}, "healthy"), ({"feature_std": 0.01}, "doubtful")])
+@pytest.mark.parametrize(("final", "word"), [({}, "no fault found"), ({"feature_std": 0.01}, "doubtful")])
 def test_methods_without_bounds_are_judged_by_their_facts(final, word):
     rows = [{"epoch": 5, "loss": 0.0, "instance_accuracy": 0.6}]
     assert verdict(rows, GOOD | final, None, "byol", 64)[0] == word
@@ -365,7 +365,7 @@ def test_methods_without_bounds_are_judged_by_their_facts(final, word):
 def test_a_run_that_cannot_tell_images_apart_is_doubtful_unless_it_draws_them_together():
     rows, lost = [{"epoch": 5, "loss": 3.5, "instance_accuracy": 0.02}], GOOD | {"instance_accuracy": 0.02}
     assert set(doubts_of(rows, lost, None, 64, drawn_together=False)) == {"lost"}
-    assert verdict(rows, lost, None, "supcon", 64, drawn_together=True)[0] == "healthy"
+    assert verdict(rows, lost, None, "supcon", 64, drawn_together=True)[0] == "no fault found"
 
 
 def run_of(first, last, **more):
@@ -408,13 +408,13 @@ def test_bounds_of_groups_say_nothing_of_how_much_was_learned(method, drawn_toge
     for row, floor in zip(rows, (3.9, 3.3, 2.9), strict=True):
         row |= {"loss_floor": floor, "loss_chance": 5.5}
     found, reasons = verdict(rows, GOOD, None, method, 64, drawn_together)
-    assert found == "healthy" and any("2.900" in reason and "5.500" in reason for reason in reasons)
+    assert found == "no fault found" and any("2.900" in reason and "5.500" in reason for reason in reasons)
     assert verdict(run_of(4.5, 4.4), GOOD, (2.9, 5.5), "simclr", 64)[0] == "doubtful"
 
 
 def test_a_run_that_is_mostly_its_last_row_is_not_compared_with_its_first_step():
     rows = [run_of(4.5, 4.35)[0], {"step": 27, "epoch": 1, "loss": 4.35, "instance_accuracy": 0.2}]
-    assert verdict(rows, GOOD, (2.86, 4.84), "simclr", 64)[0] == "healthy"
+    assert verdict(rows, GOOD, (2.86, 4.84), "simclr", 64)[0] == "no fault found"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,12 @@ def _write_pretraining(run: Path, **options: Any) -> Path:
     run.mkdir(parents=True)
     own = {"verb": "pretrain", "data": ["ph"], "out": run.name, "init": "random", "method": "simclr", "epochs": 2}
     rows = [{"step": n, "epoch": n, "loss": 4 - n, "alignment": 0.5, "uniformity": -1.0} for n in (1, 2)]
-    health = {"verdict": "healthy", "reasons": ["loss between its bounds"], "loss_floor": 0.5, "loss_chance": 4.8}
+    health = {
+        "verdict": "no fault found",
+        "reasons": ["loss between its bounds"],
+        "loss_floor": 0.5,
+        "loss_chance": 4.8,
+    }
     write_files(run, own | options, {"model": {"kind": "encoder"}, "health": health, "provenance": {}}, rows)
     (run / "seen.csv").write_text("sha256,id,set\n0,other,ph\n", encoding="utf-8")
     return run
