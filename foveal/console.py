@@ -65,29 +65,32 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 class Bar:
-    """Progress without a terminal: a line every half minute, with rate and time left; from the first process only."""
+    """Progress without a terminal: a line each half minute, with rate, time left and note; of the first process."""
 
     def __init__(self, label: str, total: float, unit: str, done: float) -> None:
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
         self.began = self.said = time.monotonic()
+        self.note = ""
 
-    def advance(self, amount: float = 1, note: str | None = None) -> None:
-        """Move on by `amount`; where there is a bar, replace the note at its end if one is given."""
+    def advance(self, amount: float = 1, note: str | None = None, *, line: bool = False) -> None:
+        """Move on by `amount`, and replace the note if one is given. line: print a line now, where there is no bar."""
         self.done += amount
+        self.note = self.note if note is None else note
         now = time.monotonic()
-        if now - self.said < SECONDS_BETWEEN_LINES:
+        if not line and now - self.said < SECONDS_BETWEEN_LINES:
             return
         self.said = now
-        rate = (self.done - self.first) / (now - self.began)
+        rate = (self.done - self.first) / max(now - self.began, 1e-9)
         left = f", {duration(max(0.0, self.total - self.done) / rate)} left" if rate else ""
-        say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s{left}")
+        noted = self.note and f", {self.note}"
+        say(f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s{left}{noted}")
 
 
 class _TerminalBar(Bar):
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
-    def advance(self, amount: float = 1, note: str | None = None) -> None:
+    def advance(self, amount: float = 1, note: str | None = None, *, line: bool = False) -> None:
         self._progress.update(self._task, advance=amount)
         if note is not None:
             self._progress.update(self._task, note=note)

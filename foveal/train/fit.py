@@ -40,6 +40,7 @@ from foveal.train.options import TrainConfig
 from foveal.train.outcome import Answers, write_errors
 from foveal.train.task import Built, Scale, Task, build, weights_to_keep
 
+LOOK_EVERY = 50  # steps
 # Options that `describe` does not print: they are on the command line, or do not affect what is learned.
 UNSAID = ("data", "out", "init", "encoder", "image_size", "device", "track", "seed", "allow_leaks", "hold_out")
 
@@ -106,7 +107,8 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
                 losses.append(cost * len(batch.index))
                 answers.append(probabilities)
                 indices.append(batch.index)
-                bar.advance(len(batch.index))
+                looked = step % LOOK_EVERY == 0 or task.device.type == "cpu"  # a look waits for the device
+                bar.advance(len(batch.index), f"epoch {epoch + 1} loss {float(cost):.3f}" if looked else None)
             seconds = time.perf_counter() - since
             give_back_memory()  # validation has other shapes
 
