@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.config import flat, plain, read_options, read_toml, to_toml
-from foveal.console import is_first_process
+from foveal.console import is_first_process, say
 from foveal.errors import FovealError
 from foveal.files import is_free, read_json, remove_unfinished, telling_full, whole_lines, write_json, write_text
 from foveal.tracking import MLflow, TensorBoard, open_trackers
@@ -28,6 +28,7 @@ from foveal.tracking import MLflow, TensorBoard, open_trackers
 FREE_OPTIONS = ("device", "track", "micro_batch")
 # Endings of files of weights; another --init is a run folder.
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin")
+FINISHED = "encoder.safetensors"  # written at the end of pretrain and train
 LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pandas", "scikit-learn")
 
 
@@ -65,7 +66,7 @@ class Run:
 def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTIONS) -> bool:
     """True when `out` holds a run with these options, which can be resumed; False when it is free. Writes nothing.
 
-    free: options that may differ. FovealError when `out` holds anything else.
+    free: options that may differ; a finished run may get more epochs. FovealError when `out` holds anything else.
     """
     if is_free(out):
         return False
@@ -85,7 +86,8 @@ def check_out(out: Path, verb: str, config: Any, free: Sequence[str] = FREE_OPTI
     for key in [key for key in now if isinstance(now[key], list)]:  # as text in earlier versions, as a tuple by default
         before[key] = [before[key]] if isinstance(before.get(key), str) else list(before.get(key, ()))
     different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key) and key not in ("out", *free))
-    if different:
+    longer = "budget" not in now and now.get("epochs", 0) > before.get("epochs", 0) and (out / FINISHED).is_file()
+    if different and not (longer and {*different} <= {"epochs", "budget"}):
         listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in different)
         begin = f"; --init {out} starts a new run from its weights" if "init" in now else ""
         what = f"--out {out} holds a run with other options: {listed}"
@@ -104,6 +106,12 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
             raise FovealError("run.data_changed", what, fix="choose another --out")
         if not data.keys() <= before.keys():  # sets that were added later must not change either
             write_json(out / "provenance.json", known | {"data": before | dict(data)})
+        epochs, earlier = getattr(config, "epochs", None), read_toml(out / "config.toml", verb).get("epochs")
+        if epochs is not None and earlier is not None and epochs > earlier:
+            schedule = f"from here, learning rate and size of images are those of a run of {epochs} epochs"
+            say(f"{out} is finished and goes on from epoch {earlier} to {epochs}: {schedule}")
+            write_json(out / "provenance.json", read_json(out / "provenance.json") | {"extended_from": earlier})
+            write_text(out / "config.toml", to_toml(verb, config))
     else:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "config.toml", to_toml(verb, config))

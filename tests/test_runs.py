@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foveal.files import write_text
-from foveal.runs import check_out, open_run, read_metrics, read_model
+from foveal.runs import FINISHED, check_out, open_run, read_metrics, read_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,21 @@ def test_another_run_is_not_overwritten(tmp_path, refuses):
         check_out(out, "train", Options(out=out, epochs=5))
     with refuses("output.exists", out):
         check_out(out, "pretrain", Options(out=out))
+
+
+def test_only_a_finished_run_gets_more_epochs_and_only_more(tmp_path, refuses):
+    out = tmp_path / "run"
+    open_run(out, "train", Options(out=out), {})
+    (out / FINISHED).touch()
+    for other in (Options(out=out, epochs=2), Options(out=out, epochs=5, seed=1)):
+        with refuses("run.other_options", "epochs", 3):
+            check_out(out, "train", other)
+    open_run(out, "train", Options(out=out, epochs=5), {})
+    assert "epochs = 5" in (out / "config.toml").read_text()
+    assert json.loads((out / "provenance.json").read_text())["extended_from"] == 3
+    (out / FINISHED).unlink()
+    with refuses("run.other_options", "epochs", 5, 7):
+        check_out(out, "train", Options(out=out, epochs=7))
 
 
 def test_an_option_that_is_newer_than_a_run_had_its_default_there(tmp_path, refuses):

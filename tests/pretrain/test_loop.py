@@ -139,6 +139,16 @@ def test_other_options_in_the_same_folder_are_refused(finished, phantom_set, ref
         foveal.pretrain(phantom_set, out=finished, **OPTIONS | {"simclr": {"projection_size": 16, "temperature": 0.5}})
 
 
+def test_a_finished_run_goes_on_at_the_rates_of_the_longer_one(finished, phantom_set, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    foveal.pretrain(phantom_set, out=run, **OPTIONS | {"epochs": 3})
+    whole = foveal.pretrain(phantom_set, out=tmp_path / "whole", **OPTIONS | {"epochs": 3})
+    (*earlier, last), rows = read_metrics(run), read_metrics(whole)
+    assert earlier == read_metrics(finished) and last["epoch"] == 3 and last["step"] == rows[-1]["step"]
+    assert last["learning_rate"] == rows[-1]["learning_rate"] < earlier[-1]["learning_rate"]
+    assert json.loads((run / "health.json").read_text())["step"] == last["step"]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     phantom_set, tmp_path, monkeypatch, refuses
 ):
@@ -570,7 +580,7 @@ def test_other_micro_batches_of_a_resumed_run_are_warned_of_where_statistics_are
 
 
 def test_the_last_verdict_is_the_one_that_is_kept(phantom_set, tmp_path, monkeypatch):
-    said = iter(["healthy", "healthy", "doubtful"])  # after each epoch, and at the end
+    said = iter(["no fault found", "no fault found", "doubtful"])  # after each epoch, and at the end
     monkeypatch.setattr(outcome, "verdict", lambda *facts: (next(said), ["a reason"]))
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS)
     assert json.loads((run / "health.json").read_text())["verdict"] == "doubtful"

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -263,6 +264,17 @@ def test_without_a_validation_part_the_last_epoch_has_its_own_statistics(tmp_pat
     monkeypatch.setattr(fit, "re_estimate_statistics", lambda *arguments: calls.append(arguments))
     foveal.train(data, out=tmp_path / "counted", encoder="strided_conv", epochs=3)
     assert len(calls) == 1  # what nobody looks at is not estimated
+
+
+def test_a_finished_run_goes_on_at_the_rates_of_the_longer_one(grader_run, phantom_set, tmp_path):
+    run = shutil.copytree(grader_run, tmp_path / "grader")
+    options = {"encoder": "small_conv", "batch_size": 8, "class_weights": "none"}
+    foveal.train(phantom_set, out=run, epochs=4, **options)
+    rows, before = read_metrics(run), read_metrics(grader_run)
+    assert rows[:2] == before and [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    whole = read_metrics(foveal.train(phantom_set, out=tmp_path / "whole", epochs=4, **options))
+    assert [row["learning_rate"] for row in rows[2:]] == [row["learning_rate"] for row in whole[2:]]
+    assert checkpoint.load(run / "checkpoint.pt")["epoch"] == 4 and (run / "predictions.csv").is_file()
 
 
 def test_training_stops_when_nothing_gets_better(phantom_set, tmp_path):
