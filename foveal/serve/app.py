@@ -44,9 +44,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.ready = True
+        app.state.ready, app.state.second = True, work.second
         yield
         app.state.ready = False
+        if work.second is not None:
+            await work.second.finish()
         work.close()
         store.close()
 
@@ -71,6 +73,8 @@ def _add_grading(app: FastAPI, work: Work, about: dict[str, Any], store: Store) 
             answers = await work.grade(photographs, pictures, similar)
         shown = ["pictures"] * pictures + ["similar"] * similar
         await store.log([_line(request, about, answer, shown) for answer in answers])
+        if work.second is not None:
+            work.second.compare(photographs, answers, store.log)
         return {"model": about["name"], "key": about["key"], "answers": answers}
 
     @app.post("/v1/report", response_class=HTMLResponse, openapi_extra=_body(KINDS))

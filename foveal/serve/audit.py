@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # numbers in an error
 RESTORE = "restore the database from a copy, and find out who can write to it"
-MEANING = {"begin": "start of the log", "answer": "answers", "review": "reviews", "erase": "erasures", "": "erased"}
+MEANING = {
+    "begin": "start of the log", "answer": "answers", "second": "silent second answers", "review": "reviews",
+    "erase": "erasures", "": "erased",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

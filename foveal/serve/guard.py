@@ -67,6 +67,7 @@ class Counters:
         self.cases = Counter("foveal_cases", text, CASES, registry=own)
         self._cameras = set[str]()
         self.reviews = Counter("foveal_reviews", "Saved reviews", ("agrees",), registry=own)
+        self.second = Counter("foveal_second", "Photographs by what the second grader said", ("outcome",), registry=own)
         self.in_work = Gauge("foveal_in_work", "Photographs being graded", registry=own)
         text = "Photographs in one pass of the network"
         self.batches = Histogram("foveal_batch_images", text, buckets=BATCHES, registry=own)

@@ -41,7 +41,7 @@ class Line(NamedTuple):
     hash: str
 
     def values(self) -> dict[str, Any]:
-        """The content: its `kind` (begin, answer, review or erase) and what belongs to this kind; {} if erased."""
+        """The content: `kind` (begin, answer, second, review or erase) and what belongs to it; {} if erased."""
         return {} if self.content is None else json.loads(self.content)
 
 

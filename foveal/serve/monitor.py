@@ -24,6 +24,7 @@ SHOWN = 8  # weeks that are printed
 TITLES = {
     "referral": "Referred, of the graded photographs", "ungradable": "Ungradable, of the readable photographs",
     "unlike": "Unlike the training photographs", "override": "Overridden, of the reviews",
+    "disagreement": "Graded otherwise by the second grader",
 }  # fmt: skip
 
 

@@ -47,6 +47,8 @@ class ServeConfig:
     cases: Path | None = None
     # Folder in which to keep reviewed photographs, without headers; whole:FOLDER keeps them as they were sent.
     keep_images: str | None = None
+    # Another grader (as RUN) that grades silently beside the first one; its answers are only logged and counted.
+    second: Path | None = None
     # Worklist of foveal select, which the page opens.
     worklist: Path | None = None
     # Quality flags for which the answer is "ungradable" instead of a grade.
@@ -60,12 +62,10 @@ class ServeConfig:
         if not 0 <= self.port <= 65535:
             raise FovealError("option.value", f"--port {self.port} is not a port", expected="0 to 65535")
         check_flags(self.ungradable, "--ungradable")
-        if self.keep_images and self.reviews == "none":
-            what = "--keep-images keeps reviewed photographs, and --reviews none stores no reviews"
-            raise FovealError("option.conflict", what, fix="leave one of them out")
-        if self.worklist and self.reviews == "none":
-            what = "--worklist is for reviews, and --reviews none stores no reviews"
-            raise FovealError("option.conflict", what, fix="leave one of them out")
+        for name in ("keep_images", "worklist", "second"):
+            if getattr(self, name) and self.reviews == "none":
+                what = f"--{name.replace('_', '-')} needs the database of the reviews, and --reviews none has none"
+                raise FovealError("option.conflict", what, fix="leave one of them out")
 
     @property
     def local(self) -> bool:

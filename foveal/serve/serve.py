@@ -79,15 +79,25 @@ def build_app(config: ServeConfig, limits: Limits = DEFAULTS) -> FastAPI:
         warn(f"reviewed photographs are kept in {folder_of(config.keep_images)}, others for a day")
     worklist = None if config.worklist is None else read_worklist(config.worklist)
     model = open_model([config.run], config.device, config.tta)
+    second = None if config.second is None else _second(config, model)
     reviews = open_reviews(config.reviews_address) if config.reviews_address else None
     cases = None if config.cases is None else open_cases(config.cases, model)
     model.answer(model.blank(1), ALL)  # so that the first request is not slow
     say(f"{model.name}: {', '.join(model.classes)}")
-    work = Work(model, config, limits, cases)
+    work = Work(model, config, limits, cases, second)
     if work.kept is not None and reviews is not None:
         work.kept.catch_up(reviews.corrections(everything=True))
     about = describe(model, config, limits) | {"worklist": 0 if worklist is None else len(worklist)}
     return create_app(work, about, reviews, worklist)
+
+
+def _second(config: ServeConfig, first: Model) -> Model:
+    """The second grader; FovealError if it has other classes than the first."""
+    second = open_model([Path(str(config.second))], config.device, config.tta)
+    if (second.classes, second.scale) != (first.classes, first.scale):
+        what = f"--second {config.second} has other classes or another scale than {config.run}"
+        raise FovealError("option.conflict", what, fix="give a grader with the same scale")
+    return second
 
 
 def _check_folder(folder: Path) -> None:

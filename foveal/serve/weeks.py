@@ -16,7 +16,7 @@ from scipy.stats import betabinom
 
 from foveal.serve.log import Line
 
-RATES = ("referral", "ungradable", "unlike", "override")
+RATES = ("referral", "ungradable", "unlike", "override", "disagreement")
 TAIL = 0.00135  # of three sigma, on each side
 LEAST_UNITS = 30  # patients of a baseline; with fewer there are no limits
 ALL = "all cameras"
@@ -39,6 +39,9 @@ def cases_of(lines: Iterable[Line]) -> pd.DataFrame:
         elif kind == "review":
             camera, patient = origins.get(image, ("unknown", image))
             rows["override", week, image, values["reviewer"]] = (camera, patient, values["grade"] != values["given"])
+        elif kind == "second" and "agrees" in values:
+            camera, patient = origins.get(image, ("unknown", image))
+            rows["disagreement", week, image, values["key"]] = (camera, patient, not values["agrees"])
     flat = [
         (rate, week, camera, image, patient, hit) for (rate, week, image, _), (camera, patient, hit) in rows.items()
     ]

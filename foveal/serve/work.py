@@ -34,6 +34,7 @@ from foveal.serve.intake import Room, Sent, read_photographs, within
 from foveal.serve.kept import Kept
 from foveal.serve.options import Limits, ServeConfig
 from foveal.serve.origin import origin_of
+from foveal.serve.second import Second
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.shards import cores
 
@@ -50,12 +51,15 @@ Found = TypeVar("Found")
 class Work:
     """A model, the threads that decode and the batcher that grades; `close` stops them."""
 
-    def __init__(self, model: Model, config: ServeConfig, limits: Limits, cases: Cases | None) -> None:
+    def __init__(
+        self, model: Model, config: ServeConfig, limits: Limits, cases: Cases | None, second: Model | None = None
+    ) -> None:  # fmt: skip
         self.model, self.config, self.limits, self.cases = model, config, limits, cases
         self.counters = Counters()
         self.kept = None if config.keep_images is None else Kept(config.keep_images, model.classes)
         self.batcher = Batcher(model, config.ungradable, limits, self.counters)
         self.counters.in_work.set_function(lambda: self.batcher.places.held)
+        self.second = None if second is None else Second(second, config.ungradable, limits, self.counters)
         self.room = Room(HELD_REQUESTS * limits.megabytes * 10**6)
         self._threads = ThreadPoolExecutor(cores(), "decode")
 

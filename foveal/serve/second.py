@@ -1,0 +1,74 @@
+"""Second: another grader that answers silently beside the first one. Its answers are logged and counted, never shown.
+
+It works after the first grader's answer was sent. If too many photographs wait for it, it skips some, and counts them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from foveal.errors import FovealError
+from foveal.fundus.preparation import prepare_file
+from foveal.predict.model import Model
+from foveal.serve.batching import Batcher, Judged
+from foveal.serve.guard import Counters
+from foveal.serve.intake import Sent
+from foveal.serve.options import Limits
+
+WAITING = 32  # photographs, which stay in memory
+Log = Callable[[list[dict[str, Any]]], Awaitable[None]]
+
+
+class Second:
+    """The second grader, its thread and its unfinished comparisons; for use in the event loop."""
+
+    def __init__(self, model: Model, ungradable: tuple[str, ...], limits: Limits, counters: Counters) -> None:
+        self.model, self.counters = model, counters
+        self._most_pixels = limits.megapixels * 10**6
+        # Its passes are not those that /metrics times.
+        self._batcher = Batcher(model, ungradable, replace(limits, queue=WAITING), Counters())
+        self._thread = ThreadPoolExecutor(1, "decode second")
+        self._tasks = set[asyncio.Task[None]]()
+
+    def compare(self, photographs: Sequence[Sent], answers: Sequence[dict[str, Any]], log: Log) -> None:
+        """Grade the photographs in the background, and log how the grades compare with the answers."""
+        for sent, answer in zip(photographs, answers, strict=True):
+            if answer["answer"] != "unreadable":
+                task = asyncio.create_task(self._compare(sent, answer, log))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def finish(self) -> None:
+        """Wait for the comparisons in progress, then stop."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown()
+        self._batcher.close()
+
+    async def _compare(self, sent: Sent, first: dict[str, Any], log: Log) -> None:
+        line = {"kind": "second", "image": sent.sha256, "patient": first["patient"], "camera": first["camera"],
+                "model": self.model.name, "key": self.model.key, "first": first["grade"]}  # fmt: skip
+        try:
+            with self._batcher.place(1):
+                row = (await self._judge(sent)).row
+        except FovealError as error:
+            outcome, line = "skipped" if error.code == "server.busy" else "failed", line | {"error": error.code}
+        else:
+            grade, referable = (None if row[name] is None else int(row[name]) for name in ("grade", "referable"))
+            line |= {
+                "answer": row["answer"],
+                "grade": grade,
+                "referable": None if referable is None else bool(referable),
+            }
+            line["agrees"] = (first["grade"], first["referable"]) == (line["grade"], line["referable"])
+            outcome = "same" if line["agrees"] else "other"
+        self.counters.second.labels(outcome).inc()
+        await log([line])
+
+    async def _judge(self, sent: Sent) -> Judged:
+        way = {"name": sent.name, "most_pixels": self._most_pixels}
+        prepare = partial(prepare_file, sent.data, self.model.preparation, self.model.fundus, **way)
+        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
+        return await asyncio.wrap_future(self._batcher.submit(prepared, look=False))
