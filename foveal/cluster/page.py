@@ -41,7 +41,7 @@ MUTED = ("no label", "no flag", "others")  # kinds that must not stand out
 def render(result: dict[str, Any], images: Images, look: Look, maps: Sequence[Map], asked: Asked | None) -> str:
     """The page as HTML."""
     generator = np.random.default_rng(SEED)
-    ((lead, beside_maps, beside_doubts),) = rendering.sayings(
+    ((lead, beside_maps, beside_doubts),) = rendering.told(
         "beside.txt", result=result, names=NAMES, many_right=MANY_RIGHT
     )
     drawn = _drawn_maps(images, look, maps, generator)

@@ -16,12 +16,12 @@ import pandas as pd
 from scipy.stats import binom
 
 from foveal import metrics
-from foveal.console import say
 from foveal.errors import FovealError
 from foveal.evaluate.curves import roc_area
 from foveal.evaluate.intervals import RESAMPLES, Resampling
 from foveal.evaluate.operating import calls_of, severity
 from foveal.files import json_ready, read_json, sha256_of, write_json, write_table
+from foveal.page.terminal import print_template
 from foveal.page.words import counted, difference_with_interval
 from foveal.readout.predictions import probability_columns
 from foveal.readout.scales import Scale
@@ -180,17 +180,6 @@ def record_of(run: Path) -> dict[str, Any]:
 
 def write_comparison(folder: Path, entries: Sequence[Mapping[str, Any]], changes: Sequence[pd.DataFrame]) -> None:
     """Write comparison.json and changes.csv into `folder`, and print a verdict per pair."""
-    for one in entries:
-        test, changed = one["mcnemar"], one["changed"]
-        right = f"{one['run']} is right on {counted(test['only_second'], 'image')}, only {one['versus']} on"
-        say(f"{one['verdict']}: {one['sentence']}")
-        say(f"only {right} {test['only_first']} (McNemar mid-p {test['mid_p']:.3g})")
-        said = [f"changed: the grade of {counted(changed['grades'], 'photograph')}"]
-        for name in ("newly_referred", "no_longer_referred"):
-            if people := changed.get(name):
-                ill = f"{people['with_disease']} of them with referable disease"
-                said.append(f"{name.replace('_', ' ')}: {counted(people['patients'], 'patient')}, {ill}")
-        say("; ".join(said))
     write_json(folder / FILE, json_ready(list(entries)))
     write_table(folder / "changes.csv", pd.concat(changes)[["versus", *SHOWN]])
-    say(f"comparison: {folder / FILE}; every change: {folder / 'changes.csv'}")
+    print_template("changes.txt", entries=entries, file=folder / FILE, changes=folder / "changes.csv")

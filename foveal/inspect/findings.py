@@ -6,7 +6,7 @@ from typing import Any
 
 from foveal.evaluate.show import SMALL_CLASS
 from foveal.page.parts import Verdict
-from foveal.page.render import sayings
+from foveal.page.render import told
 from foveal.page.words import counted, listed
 
 STRONG = 0.2  # strength of a shortcut (0 chance, 1 perfect): what many first graders reach
@@ -20,7 +20,7 @@ Share = tuple[float, str]  # of the images of a class, and its name
 
 def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[Verdict]:
     """All findings, of every set and across sets, worst first; templates/misleading.txt has the sentences."""
-    said = sayings(
+    said = told(
         "misleading.txt", sets=sets, pairs=pairs, labelled=list(combinations(filter(any_labels, sets), 2)),
         any_labels=any_labels, unknown_patients=unknown_patients, strongest=strongest, uneven_flags=uneven_flags,
         common_flags=common_flags, small_classes=small_classes, small_class=SMALL_CLASS, strong=STRONG,

@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from foveal.page import words
-from foveal.page.parts import Html, Section, cell
+from foveal.page.parts import Html, Section, Shown, Table, cell, value_cell
 
 PACKAGE = Path(__file__).parent.parent
 # A module constant, so that templates are compiled only once: compiling is slower than rendering.
@@ -20,7 +20,7 @@ ENVIRONMENT.filters |= {
     function.__name__: function
     for function in (
         cell, words.capital, words.counted, words.difference_with_interval, words.interval, words.listed, words.number,
-        words.percent, words.percent_with_interval, words.value_with_interval,
+        words.percent, words.percent_with_interval, words.value_with_interval, value_cell,
     )
 }  # fmt: skip
 ENVIRONMENT.filters["thousands"] = "{:,}".format
@@ -38,15 +38,26 @@ def section(name: str, **contents: Any) -> Section:
     return Section(name=name, title=drawn.title, short=getattr(drawn, "short", ""), parts=[Html(Markup(drawn))])
 
 
-def sayings(template: str, **contents: Any) -> list[tuple[str, ...]]:
-    """What a text template says: the arguments of each `{{ say(…) }}` in it, in order."""
-    found: list[tuple[str, ...]] = []
+def told(template: str, **contents: Any) -> list[Any]:
+    """What a text template tells: the arguments of each `{{ say(…) }}` and a Table for each `{{ table(…) }}`, in order.
 
-    def say(*words: str) -> str:
-        found.append(words)
-        return ""
+    A table has a caption and columns, the rows of each `{{ row(…) }}` and the notes of each `{{ note(…) }}` before it.
+    It is left out if it has no rows.
+    """
+    found: list[Any] = []
+    rows: list[Sequence[Shown]] = []
+    notes: list[str] = []
 
-    ENVIRONMENT.get_template(template).render(contents, say=say)
+    def table(caption: str, columns: Sequence[str]) -> None:
+        if rows:
+            found.append(Table(caption=caption, columns=columns, rows=rows.copy(), notes=notes.copy()))
+        rows.clear()
+        notes.clear()
+
+    ENVIRONMENT.get_template(template).render(
+        contents, say=lambda *words: found.append(words), row=lambda *cells: rows.append(cells), note=notes.append,
+        table=table,
+    )  # fmt: skip
     return found
 
 

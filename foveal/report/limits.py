@@ -5,37 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
-from foveal.page.words import listed
+from foveal.page.render import told
 from foveal.report.evidence import Evidence, is_run
 from foveal.report.findings import Finding
 
 
 def missing(findings: Sequence[Finding], graders: Sequence[Evidence]) -> list[dict[str, str]]:
     """What is not on the page yet (`what`), and the `command` that adds it."""
-    found = []
-    for finding in findings:
-        result, run = finding.result, finding.evidence
-        wanted = {"curves": "operating points", "reliability": "reliability"}
-        wanted |= {"harm": "errors by harm"} if run.ordered else {}
-        if gone := [text for key, text in wanted.items() if key not in result]:
-            found.append((run, listed(gone), ["evaluate", run.path]))
-        again = result["about"].get("measured_again")
-        if not result.get("subgroups") and not again:
-            by = ["--by", "flags", "--records", run.options.get("data", "DATA")]
-            found.append((run, "subgroups, here by quality flag", ["evaluate", run.path, *by]))
-        if "stress" not in result and not again:
-            found.append((run, "how far image quality may fall", ["evaluate", run.path, "--stress"]))
-    for run in graders:
-        data = run.options.get("data", "DATA")
-        if run.doubts is None and run.result:
-            found.append((run, "labels that may be wrong", ["evaluate", run.path]))
-        if run.maps is None:
-            command = ["cluster", data, "--run", run.path, "--out", run.path / "cluster"]
-            found.append((run, "embedding map and similar images", command))
-        if not run.explained:
-            found.append((run, "where the grader looked", ["explain", run.path, data]))
-    return [{"what": f"{run.name}: {what}", "command": f"foveal {shlex.join(map(str, command))}"}
-            for run, what, command in found]  # fmt: skip
+
+    def command(*parts: object) -> str:
+        return f"foveal {shlex.join(map(str, parts))}"
+
+    said = told("missing.txt", findings=findings, graders=graders, command=command)
+    return [{"what": what, "command": line} for what, line in said]
 
 
 def limits(runs: Sequence[Evidence], findings: Sequence[Finding]) -> dict[str, Any]:

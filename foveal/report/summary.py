@@ -11,7 +11,7 @@ import numpy as np
 
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
 from foveal.page.parts import TONES, Verdict
-from foveal.page.render import sayings
+from foveal.page.render import told
 from foveal.page.words import counted, listed, percent_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
@@ -95,5 +95,5 @@ def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verd
     templates/verdicts.txt has the sentences.
     """
     judged = [finding.evidence.path for finding in findings]
-    said = sayings("verdicts.txt", runs=runs, findings=findings, judged=judged, spoken=SPOKEN, tones=TONES)
+    said = told("verdicts.txt", runs=runs, findings=findings, judged=judged, spoken=SPOKEN, tones=TONES)
     return [Verdict(tone=tone, text=text, grounds=grounds) for tone, text, grounds in said]
