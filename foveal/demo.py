@@ -62,30 +62,17 @@ def demo(config: DemoConfig) -> Path:
     data = prepare(PrepareConfig(source=drawn, out=out / "data", size=SIZE, labelled=config.labelled))
     say("\n2 of 6  pre-train without labels (SimCLR)", style="bold")
     say("This is kept short, so its verdict may be doubtful. Step 6 measures whether it helped.")
-    pretrained = pretrain(
-        PretrainConfig(
-            data=(data,),
-            out=out / "pretrained",
-            encoder=ENCODER,
-            epochs=config.epochs,
-            learning_rate=RATE,
-            batch_size=min(64, config.count // 3),  # more steps learn more here than larger batches
-        )
-    )
+    pretrained = pretrain(PretrainConfig(
+        data=(data,), out=out / "pretrained", encoder=ENCODER, epochs=config.epochs, learning_rate=RATE,
+        batch_size=min(64, config.count // 3),  # more steps learn more here than larger batches
+    ))  # fmt: skip
     runs = {}
     for number, (name, init) in enumerate((("random", "random"), ("simclr", str(pretrained))), start=3):
         say(f"\n{number} of 6  train on {config.labelled} labels, starting from {name} weights", style="bold")
-        runs[name] = train(
-            TrainConfig(
-                data=(data,),
-                out=out / f"from-{name}",
-                init=init,
-                encoder=ENCODER,
-                epochs=max(1, 4 * config.epochs // 5),
-                learning_rate=1e-3,
-                batch_size=16,
-            )
-        )
+        runs[name] = train(TrainConfig(
+            data=(data,), out=out / f"from-{name}", init=init, encoder=ENCODER,
+            epochs=max(1, 4 * config.epochs // 5), learning_rate=1e-3, batch_size=16,
+        ))  # fmt: skip
         measure_predictions(EvaluateConfig(source=runs[name]))
     say("\n5 of 6  grade three new photographs", style="bold")
     new = tuple(write_photographs(out / "new", config))

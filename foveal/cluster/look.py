@@ -5,7 +5,7 @@ Legend: k clusters, K classes, R resamples. A table [..., k, K] counts images by
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,19 +25,14 @@ DEALS = 20  # random clusterings; their mean score is the level of chance
 SHARES = ("accuracy", "purity")  # measures that are shares of the images
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
+class Score(NamedTuple):
     """drawn: the values [R] in all resamples. entry: what cluster.json holds, that of `Resampling.entry` with groups,
     chance (the mean score of random clusters of the same sizes) and constant (the score of a single cluster).
     """
 
-    entry: dict[str, Any]
+    value: float
     drawn: np.ndarray
-
-    @property
-    def value(self) -> float:
-        """The score."""
-        return float(self.entry["value"])
+    entry: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +118,7 @@ def differences(looks: Sequence[Look]) -> list[dict[str, Any]]:
     features, pixels = (one.scores | {NEIGHBOURS: one.neighbours} for one in looks)
     found = []
     for of, measure in ((of, measure) for of, scores in features.items() for measure in scores):
-        theirs, ours = ((one[of][measure].value, one[of][measure].drawn) for one in (pixels, features))
+        theirs, ours = (one[of][measure][:2] for one in (pixels, features))
         found.append({"of": of, "measure": measure} | difference(theirs, ours, resampling))
     return found
 
@@ -166,7 +161,7 @@ def _score(
 ) -> Score:  # fmt: skip
     n = len(resampling.units)
     entry = resampling.entry(value, drawn, n, share_of=np.ones(n, bool) if name in SHARES else None)
-    return Score(entry=entry | {"groups": resampling.groups, "chance": chance, "constant": constant}, drawn=drawn)
+    return Score(value, drawn, entry | {"groups": resampling.groups, "chance": chance, "constant": constant})
 
 
 def matched_accuracy(table: np.ndarray) -> np.ndarray:

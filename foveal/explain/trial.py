@@ -25,7 +25,7 @@ from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.explain.attribution import METHODS
 from foveal.explain.explainer import Explainer, border_energy, resized, without_lesions
-from foveal.explain.page import alike_table, score_table
+from foveal.explain.page import score_tables
 from foveal.files import json_ready
 from foveal.fundus.crop import crop_square
 from foveal.fundus.overlay import retina_of
@@ -106,7 +106,7 @@ def try_maps(explainer: Explainer, count: int) -> dict[str, Any]:
         heat = contrast_map(picture.pixels, empty, explainer.predictor.input.image_size)
         scores[CONTRAST].append(score_map(heat, *picture.places(len(heat))))
     result: dict[str, Any] = json_ready(_summary(drawn, scores, random) | {"correlation": alike})
-    for table in filter(None, (score_table(result), alike_table(result))):
+    for table in score_tables(result):
         print_table(table)
     say("\n".join(entry["verdict"] for entry in result["methods"].values() if "verdict" in entry))
     return result

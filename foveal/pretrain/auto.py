@@ -7,6 +7,7 @@ or 2 % of the run. The choice, with its reason, is printed and saved in RUN/auto
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -128,28 +129,21 @@ def wait_for(device: torch.device) -> None:
         torch.accelerator.synchronize()
 
 
-@dataclass(frozen=True)
-class StepMemory:
-    """Bytes of a step: for each image at its peak, for its two views, for similarities, for gradients and means."""
+def step_memory(config: PretrainConfig, machine: Machine) -> Callable[[int, int], float]:
+    """(images, share) -> bytes of a step of a process that takes `share` images of the batch, `images` at a time.
 
-    each: float
-    views: int
-    matrix: float
-    learning: int
-
-    def of(self, images: int, share: int) -> float:
-        """Bytes of a step of a process that takes `share` images of the batch, `images` at a time."""
-        ahead = VIEWS_AHEAD * self.views * images if images == share else share * self.views / 4  # uint8 is a quarter
-        return images * (self.each + self.views) + ahead + self.matrix + self.learning
-
-
-def step_memory(config: PretrainConfig, machine: Machine) -> StepMemory:
-    """What a step needs, counted on two images."""
+    Counted on two images: for each at its peak, for its two views, for similarities, for gradients and means.
+    """
     method = build_method(config, machine.shape[2]).to(machine.device)
     kept = kept_bytes(method, _random_views(config, machine, 2), in_precision(config.precision, machine.device))
     views = 8 * machine.shape[2] * config.image_size**2
-    matrix = matrix_bytes(config, config.batch_size // machine.world)
-    return StepMemory(PEAK * kept, views, matrix, bytes_of_learning(method))
+    fixed = matrix_bytes(config, config.batch_size // machine.world) + bytes_of_learning(method)
+
+    def needs(images: int, share: int) -> float:
+        ahead = VIEWS_AHEAD * views * images if images == share else share * views / 4  # uint8 is a quarter
+        return images * (PEAK * kept + views) + ahead + fixed
+
+    return needs
 
 
 def matrix_bytes(config: PretrainConfig, share: int) -> float:
@@ -170,10 +164,10 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
     if config.micro_batch != "auto":
         return config.micro_batch, "as given"
     needs, free = step_memory(config, machine), free_bytes(machine)
-    why = f"a whole batch needs about {needs.of(share, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
-    if needs.of(share, share) <= free:
+    why = f"a whole batch needs about {needs(share, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+    if needs(share, share) <= free:
         return "whole", why
-    fitting = [size for size in range(2, share) if needs.of(size, share) <= free]
+    fitting = [size for size in range(2, share) if needs(size, share) <= free]
     for size in reversed(fitting):
         if share % size == 0:
             return str(size), why
@@ -181,7 +175,7 @@ def _micro_batch(config: PretrainConfig, machine: Machine) -> tuple[str, str]:
         what = f"there is memory for {fitting[-1]} images at a time, and the {share} of a process cannot be cut equally"
         fix = f"choose a --batch-size with smaller divisors, such as {machine.world * (share - share % 2)}"
         raise FovealError("memory.exhausted", what, fix=fix)
-    what = f"two images of a step need {needs.of(2, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+    what = f"two images of a step need {needs(2, share) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
     fix = "choose a smaller --image-size, --encoder or --batch-size"
     fix += ", or --simclr.chunk 4096 for a smaller loss" if config.method == "simclr" else ""
     raise FovealError("memory.exhausted", what, fix=fix)

@@ -71,7 +71,7 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     if on_gpu:
         memory = held + (torch.cuda.max_memory_allocated(feed.device) - held) * at_once / min(images, at_once)
     else:
-        memory = held + step_memory(config, machine).of(at_once, share)
+        memory = held + step_memory(config, machine)(at_once, share)
     look = from_first_process(_seconds_of_look(built, feed, probe, taken / images))
     sides = growing_sizes(config.grow_from, config.image_size)
     shares = tuple((side / config.image_size) ** 2 for side in sides)

@@ -6,14 +6,13 @@ A run folder holds pictures only of images that were misgraded; others come from
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from foveal.errors import FovealError
-from foveal.explain.page import READING, alike_table, score_table
+from foveal.explain.page import score_tables
 from foveal.page.parts import Cell, Picture, Shown
 from foveal.page.pictures import embedded, embedded_file
 from foveal.page.words import listed, number
@@ -97,7 +96,7 @@ def explanations(graders: Sequence[Evidence], most_errors: int) -> dict[str, Any
     explained = [run for run in graders if run.explained]
     if not explained:
         return None
-    return {"runs": [_explained(run, most_errors) for run in explained], "reading": READING,
+    return {"runs": [_explained(run, most_errors) for run in explained],
             "cannot_show": explained[-1].explained.get("cannot_show")}  # fmt: skip
 
 
@@ -105,13 +104,11 @@ def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
     images, score = run.explained.get("images", []), run.explained.get("score") or {}
     beside_errors = {str(row["id"]) for row in worst_of(run, most_errors)}
     new = [image for image in images if str(image.get("id")) not in beside_errors or not run.heat_map(image)]
-    tables = {"How well the maps find known lesions": score_table(score),
-              "Do the maps depend on the grader?": alike_table(score)}  # fmt: skip
     return {
         "name": run.name, "images": len(images), "elsewhere": len(images) - len(new),
         "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
         "verdict": score.get("verdict"), "alarms": sum(bool(image.get("alarm")) for image in images),
-        "tables": [replace(table, caption=caption) for caption, table in tables.items() if table is not None],
+        "tables": score_tables(score, "How well the maps find known lesions"),
         "pictures": [_map(run, image) for image in new if run.heat_map(image)][:MOST_PICTURES],
     }  # fmt: skip
 

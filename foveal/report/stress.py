@@ -59,7 +59,8 @@ def _panel(found: Mapping[str, Any], title: str, axis: str, changes: Sequence[st
     """Kappa, AUC and the share of changed grades over the levels of one or two changes."""
     whole = found["untouched"] | {"changed": {"value": 0.0}}
     start = found["about"]["size"] if untouched is None else untouched
-    levels = [(_place(one), one) for one in found["levels"] if one["change"] in changes]
+    levels = [(math.log2(one["level"]) if "darker" in changes else one["level"], one)  # light in stops
+              for one in found["levels"] if one["change"] in changes]  # fmt: skip
     points = sorted([(start, whole), *levels], key=lambda point: point[0])
     lines = [
         Line(label=label, x=[place for place, _ in points], y=[one[name]["value"] for _, one in points],
@@ -67,9 +68,3 @@ def _panel(found: Mapping[str, Any], title: str, axis: str, changes: Sequence[st
         for k, (name, label) in enumerate({name: NAMES.get(name, "Grades changed") for name in whole}.items())
     ]  # fmt: skip
     return Panel(title=title, x_label=axis, lines=lines, share=True)
-
-
-def _place(one: Mapping[str, Any]) -> float:
-    """Where a level is on its axis; light in stops."""
-    level = float(one["level"])
-    return math.log2(level) if one["change"] in ("darker", "brighter") else level

@@ -39,7 +39,7 @@ def test_the_whole_batch_is_taken_where_it_fits(monkeypatch):
 @pytest.mark.parametrize("fitting", [16, 8, 2])
 def test_a_batch_that_does_not_fit_is_cut_into_the_largest_part_that_does(monkeypatch, fitting):
     needs = step_memory(config(), MACHINE)
-    with_free(monkeypatch, needs.of(fitting, 64))
+    with_free(monkeypatch, needs(fitting, 64))
     chosen, choice = settle(config(), MACHINE)
     assert chosen.micro_batch == choice.micro_batch == str(fitting)
 
@@ -52,7 +52,7 @@ def test_where_nothing_fits_the_error_says_what_is_needed(monkeypatch, refuses):
 
 def test_where_no_part_divides_the_batch_another_batch_is_named(monkeypatch, refuses):
     odd = config(batch_size=61)
-    with_free(monkeypatch, step_memory(odd, MACHINE).of(20, 61))
+    with_free(monkeypatch, step_memory(odd, MACHINE)(20, 61))
     with refuses("memory.exhausted", 20, 61, "--batch-size", 60):
         settle(odd, MACHINE)
 
