@@ -36,5 +36,4 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 def find(result: dict[str, Any]) -> list[Verdict]:
     """What the run learned from, then the results of neighbours, clusters and the comparison with pixels."""
-    said = told("alike.txt", result=result, titles=TITLES, tones=TONES)
-    return [Verdict(tone=tone, text=text, grounds=grounds) for tone, text, grounds in said]
+    return told("alike.txt", result=result, titles=TITLES, tones=TONES)

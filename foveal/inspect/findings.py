@@ -20,13 +20,12 @@ Share = tuple[float, str]  # of the images of a class, and its name
 
 def find(sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[Verdict]:
     """All findings, of every set and across sets, worst first; templates/misleading.txt has the sentences."""
-    said = told(
+    found: list[Verdict] = told(
         "misleading.txt", sets=sets, pairs=pairs, labelled=list(combinations(filter(any_labels, sets), 2)),
         any_labels=any_labels, unknown_patients=unknown_patients, strongest=strongest, uneven_flags=uneven_flags,
         common_flags=common_flags, small_classes=small_classes, small_class=SMALL_CLASS, strong=STRONG,
         many_copies=MANY_COPIES,
     )  # fmt: skip
-    found = [Verdict(tone=tone, text=text, grounds=grounds) for tone, text, grounds in said]
     return sorted(found, key=lambda verdict: TONES.index(verdict.tone))
 
 

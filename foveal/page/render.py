@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from foveal.page import words
-from foveal.page.parts import Html, Section, Shown, Table, cell, value_cell
+from foveal.page.parts import Html, Section, Shown, Table, Verdict, cell, value_cell
 
 PACKAGE = Path(__file__).parent.parent
 # A module constant, so that templates are compiled only once: compiling is slower than rendering.
@@ -39,10 +39,10 @@ def section(name: str, **contents: Any) -> Section:
 
 
 def told(template: str, **contents: Any) -> list[Any]:
-    """What a text template tells: the arguments of each `{{ say(…) }}` and a Table for each `{{ table(…) }}`, in order.
+    """What a text template tells, in order: `{{ say(…) }}`, `{{ verdict(tone, text, grounds) }}`, `{{ table(…) }}`.
 
-    A table has a caption and columns, the rows of each `{{ row(…) }}` and the notes of each `{{ note(…) }}` before it.
-    It is left out if it has no rows.
+    A list of the arguments of `say`, of Verdicts and of Tables. A table has a caption and columns, the rows of each
+    `{{ row(…) }}` and the notes of each `{{ note(…) }}` before it; without rows it is left out.
     """
     found: list[Any] = []
     rows: list[Sequence[Shown]] = []
@@ -55,9 +55,13 @@ def told(template: str, **contents: Any) -> list[Any]:
         notes.clear()
 
     ENVIRONMENT.get_template(template).render(
-        contents, say=lambda *words: found.append(words), row=lambda *cells: rows.append(cells), note=notes.append,
+        contents,
+        say=lambda *words: found.append(words),
         table=table,
-    )  # fmt: skip
+        note=notes.append,
+        row=lambda *cells: rows.append(cells),
+        verdict=lambda tone, text, grounds: found.append(Verdict(tone=tone, text=text, grounds=grounds)),
+    )
     return found
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from foveal.distributed import apart, gather
 from foveal.errors import FovealError
 from foveal.losses.precision import unit
+from foveal.page.render import told
 
 Bounds = tuple[float, float] | None  # of a loss: the lowest possible one, and that of equal vectors
 FACT_IMAGES = 512
@@ -121,31 +122,12 @@ def verdict(
     drawn_together: images of one label or patient attract each other, so the own other view need not be the nearest.
     """
     doubts = doubts_of(rows, final, bounds, batch_size, drawn_together)
-    first, last, own = rows[0], rows[-1], bounds_of(rows[-1], bounds)
-    loss = float(last["loss"])
-    if own is None:
-        reasons = [f"{method}: loss {loss:.3f}; its bounds are not known, so the facts below decide"]
-    elif loss <= own[1]:
-        lowest = "no loss is lower" if "loss_floor" in last else "lowest possible"
-        reasons = [f"loss {loss:.3f} lies between {own[0]:.3f} ({lowest}) and {own[1]:.3f} (nothing learned)"]
-    else:
-        reasons = [f"loss {loss:.3f} lies above {own[1]:.3f}, that of equal embeddings: nothing learned"]
-    rank, positive, negative = (final[name] for name in ("effective_rank", "positive_cosine", "negative_cosine"))
-    nearest = "nearest is the own other view for"
-    reasons += [
-        f"effective rank of the features {rank:.1f} (1 = collapsed; at most {final['highest_rank']})",
-        f"cosine of two views of an image {positive:.2f}, of two images {negative:.2f}; "
-        f"{nearest} {final['instance_accuracy']:.0%} of {final['images']} images",
-    ]
-    if first.get("step") == 1 and len(rows) > 1 and "instance_accuracy" in first:
-        reasons.append(
-            f"from the first step to the mean of the last {_last_steps(rows)}: loss {first['loss']:.3f} to {loss:.3f}, "
-            f"{nearest} {first['instance_accuracy']:.0%} to {last['instance_accuracy']:.0%} of a batch"
-        )
     sizes = list(dict.fromkeys(str(row["statistics_of"]) for row in rows if "statistics_of" in row))
-    if len(sizes) > 1:
-        reasons.append(f"BatchNorm took its statistics of {', then '.join(sizes)} images: the run was resumed")
-    return ("doubtful" if doubts else NO_FAULT), [*doubts.values(), *reasons]
+    reasons = told(
+        "reasons.txt", first=rows[0], last=rows[-1], final=final, own=bounds_of(rows[-1], bounds), method=method,
+        steps=_last_steps(rows) if len(rows) > 1 else 0, sizes=sizes,
+    )  # fmt: skip
+    return ("doubtful" if doubts else NO_FAULT), [*doubts.values(), *(reason for (reason,) in reasons)]
 
 
 def doubts_of(

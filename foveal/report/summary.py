@@ -95,5 +95,4 @@ def verdicts(runs: Sequence[Evidence], findings: Sequence[Finding]) -> list[Verd
     templates/verdicts.txt has the sentences.
     """
     judged = [finding.evidence.path for finding in findings]
-    said = told("verdicts.txt", runs=runs, findings=findings, judged=judged, spoken=SPOKEN, tones=TONES)
-    return [Verdict(tone=tone, text=text, grounds=grounds) for tone, text, grounds in said]
+    return told("verdicts.txt", runs=runs, findings=findings, judged=judged, spoken=SPOKEN, tones=TONES)
