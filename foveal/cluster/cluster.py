@@ -95,7 +95,9 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
     }  # fmt: skip
     result: dict[str, Any] = json_ready({
         "about": about, "looks": [one.plain() for one in looks], "differences": differences(looks),
-        "doubtful": len(first.doubted), "maps": [one.plain() for one in maps],
+        "doubtful": len(first.doubted),
+        "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
+                 for one in maps],
     })  # fmt: skip
     findings = [*words.find(result), *([proposal(tried)] if tried else [])]
     result["findings"] = [asdict(finding) for finding in findings]

@@ -113,10 +113,6 @@ class Map:
     kept: float
     by_chance: float
 
-    def plain(self) -> dict[str, Any]:
-        """The entry in cluster.json."""
-        return {"name": self.name, "images": len(self.rows), "kept": self.kept, "by_chance": self.by_chance}
-
 
 def draw_maps(points: np.ndarray, seed: int, most: int = MOST) -> list[Map]:
     """All maps of float [n, d], principal components first, of at most `most` points drawn at random by `seed`."""

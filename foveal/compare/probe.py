@@ -3,7 +3,7 @@
 Both use the training part; the table is of the test part or, without one, the validation part.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,6 +72,8 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
     parts, judged = {name: prepared.part(name) for name in ("train", "val", "test")}, judged_part(prepared)
     for init in config.init:
         refuse_seen(prepared, read_seen(init), f"the training images of {init}", config.allow_leaks)
+    labels, owned = parts[judged]["label"].to_numpy(np.int64), owners(parts[judged]["group"], parts[judged]["id"])
+    resampling = Resampling(np.unique(owned, return_inverse=True)[1], RESAMPLES, config.seed)
     rows: list[dict[str, Any]] = []
     for init in config.init:
         start = start_from(init, config.encoder, config.image_size, prepared)
@@ -84,8 +86,10 @@ def probe(config: ProbeConfig) -> pd.DataFrame:
             for part, records in parts.items() if len(records)
         }  # fmt: skip
         for readout, grades in _readouts(config, seen, judged, len(prepared.classes)):
-            found = _figures(prepared, parts[judged], grades, config)
-            rows += [{"init": init, "readout": readout, **row} for row in found]
+            for metric, of in sorted(metrics_of(prepared).items()):
+                entry = resampling.entry(*resampling.graded(of, labels, grades, len(prepared.classes)), len(labels))
+                del entry["noise"]
+                rows.append({"init": init, "readout": readout, "metric": metric, **entry, "groups": resampling.groups})
     table, lines = pd.DataFrame(rows), []
     for name, part in table.groupby(["init", "readout"], sort=False):
         entries: Any = part.to_dict("records")
@@ -142,16 +146,3 @@ def metrics_of(prepared: PreparedSet) -> dict[str, Callable[[np.ndarray], np.nda
     """The metrics to compare, the main one first; kappa only for grades, which have an order."""
     ordered = {"quadratic_kappa": metrics.quadratic_kappa} if prepared.card["task"] == "grading" else {}
     return ordered | {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
-
-
-def _figures(
-    prepared: PreparedSet, records: pd.DataFrame, grades: np.ndarray, config: ProbeConfig
-) -> Iterator[dict[str, Any]]:
-    """The metrics on the held-out images, with intervals over groups."""
-    labels, classes = records["label"].to_numpy(np.int64), len(prepared.classes)
-    units = np.unique(owners(records["group"], records["id"]), return_inverse=True)[1]
-    resampling = Resampling(units, RESAMPLES, config.seed)
-    for name, metric in sorted(metrics_of(prepared).items()):
-        entry = resampling.entry(*resampling.graded(metric, labels, grades, classes), len(labels))
-        del entry["noise"]
-        yield {"metric": name, **entry, "groups": resampling.groups}

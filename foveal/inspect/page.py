@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from foveal.inspect import tables
 from foveal.inspect.findings import class_totals
 from foveal.inspect.summary import COLOURS, named, read_copies
 from foveal.page.charts import Scale, outline
-from foveal.page.parts import SPLITS, Columns, Drawings, Gallery, Heading, Part, Picture, Section
+from foveal.page.parts import SPLITS, Columns, Gallery, Heading, Html, Part, Picture, Section
 from foveal.page.pictures import embedded
 from foveal.page.render import page, section
 from foveal.page.render import render as render_template
@@ -19,7 +18,6 @@ from foveal.page.words import counted, listed
 from foveal.sets.records import PreparedSet
 
 HEADINGS = {"bad": "Likely to mislead", "unsure": "Worth knowing", "good": "Checked and fine"}
-SPREAD = "Each histogram is scaled to its own peak. If those of two classes differ, the measure tells them apart."
 SEED = 0  # of the images that are drawn
 ACROSS = 8  # pictures in a row
 MOST_CLASSES = 20  # most classes to show
@@ -60,7 +58,9 @@ def render(result: dict[str, Any], sets: Sequence[PreparedSet], described: Seque
         name = f"{one['name']}: " if len(sets) > 1 else ""
         parts = [Columns([[own] for own in tables.tables_of(one)], "tables")]
         if drawn := charts(table, prepared.classes):
-            parts += [Heading("Distribution of measures"), SPREAD, Drawings(drawn, "spreads")]
+            parts.append(
+                Html(render_template("spreads.html", drawn=drawn, meanings=MEANINGS, width=WIDTH, height=HEIGHT))
+            )
         sections += [
             Section(name=f"set-{number}", title=f"{name}Content", parts=parts),
             Section(name=f"pictures-{number}", title=f"{name}Pictures", parts=_pictures(one, prepared, table)),
@@ -132,18 +132,18 @@ def _pair_gallery(first: PreparedSet, second: PreparedSet, shown: Sequence[dict[
     return Gallery(pictures, "small")
 
 
-def charts(table: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, Markup]]:
-    """(measure, drawing) for each measure that varies between images: a histogram per class, above each other."""
+def charts(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """For each measure that varies between images its name, the range that is drawn, and a histogram per class."""
     drawn = []
     for name in (name for name in MEANINGS if name in table):
         values = table[name].dropna()
         several = len(values) >= FEWEST and values.nunique() > 1
         if several and np.histogram(values, BINS)[0].max() < MOST_IN_ONE * len(values):
-            drawn.append((name, _chart(table, name, classes)))
+            drawn.append({"name": name, **_chart(table, name, classes)})
     return drawn
 
 
-def _chart(table: pd.DataFrame, name: str, classes: Sequence[str]) -> Markup:
+def _chart(table: pd.DataFrame, name: str, classes: Sequence[str]) -> dict[str, Any]:
     values = table[name].dropna()
     low, high = np.quantile(values, [OUTLIERS, 1 - OUTLIERS])
     parts = [(label, values[table["label"].loc[values.index] == k]) for k, label in enumerate(classes)]
@@ -153,10 +153,5 @@ def _chart(table: pd.DataFrame, name: str, classes: Sequence[str]) -> Markup:
         clipped = part.to_numpy(float).clip(low, high)
         middle = float(np.median(clipped))
         path = outline(np.histogram(clipped, BINS, (low, high))[0], WIDTH, HEIGHT)
-        rows.append({"name": label, "path": path, "median": _short(middle), "at": Scale(low, high, 0, WIDTH)(middle)})
-    return render_template("spread.html", rows=rows, of=name, meaning=MEANINGS[name], low=_short(low),
-                           high=_short(high), width=WIDTH, height=HEIGHT)  # fmt: skip
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        rows.append({"name": label, "path": path, "median": middle, "at": Scale(low, high, 0, WIDTH)(middle)})
+    return {"rows": rows, "low": low, "high": high}

@@ -150,21 +150,13 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Drawings:
-    """(title, drawing) pairs in a grid; look: the CSS class for the layout."""
-
-    drawings: Sequence[tuple[str, Markup]]
-    look: str
-
-
-@dataclass(frozen=True)
 class Html:
     """HTML that a template of its own has rendered."""
 
     html: Markup
 
 
-Part = str | Table | Verdict | Heading | Note | Gallery | Columns | Drawings | Html
+Part = str | Table | Verdict | Heading | Note | Gallery | Columns | Html
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,15 +37,14 @@ def worst_errors(graders: Sequence[Evidence], most: int = MOST_PICTURES) -> list
             runs.append({
                 "name": run.name, "part": part or "labelled", "judged": len(judged), "wrong": int((distance > 0).sum()),
                 "far": int((distance > 1).sum()) if run.ordered else None,
-                "pictures": [_error(run, row) for row in worst_of(run, most)],
+                "pictures": [
+                    _pictured(run, str(row["id"]), f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}",
+                              f"probability {float(row['probability']):.2f}", run.explanation(str(row["id"])),
+                              _file(run, row))
+                    for row in worst_of(run, most)
+                ],
             })  # fmt: skip
     return runs
-
-
-def _error(run: Evidence, row: Mapping[Any, Any]) -> Picture:
-    name, classes = str(row["id"]), f"{run.class_name(row['label'])} → {run.class_name(row['grade'])}"
-    texts = classes, f"probability {float(row['probability']):.2f}"
-    return _pictured(run, name, texts, _file(run, row), run.explanation(name))
 
 
 def _judged(run: Evidence) -> tuple[str, pd.DataFrame]:
@@ -73,14 +72,16 @@ def _file(run: Evidence, row: Mapping[Any, Any]) -> Path | None:
     return file if file.is_file() else None
 
 
-def _pictured(run: Evidence, name: str, texts: tuple[str, str], photograph: Path | None, image: Any) -> Picture:
+def _pictured(
+    run: Evidence, name: str, text: str, line: str, image: Any, photograph: Path | None = None
+) -> Picture:  # fmt: skip
     """A photograph beside where the grader looked, or one of the two; image: the entry of explain.json, if any."""
     heat, border = (run.heat_map(image), image.get("border_energy")) if image else (None, None)
     note = (image or {}).get("note") or ("" if border is None else f"{border:.0%} of it is on the edge")
     sources = [embedded_file(file, SIDE) for file in (photograph, heat) if file is not None]
     return Picture(
         source=sources[0], overlay="".join(sources[1:]), overlay_shows="where the grader looked", id=name,
-        text=texts[0], lines=[texts[1], *[f"map: {note}"] * bool(note)],
+        text=text, lines=[line, *[f"map: {note}"] * bool(note)],
         alarm="alarm" if note and image.get("alarm") else "",
     )  # fmt: skip
 
@@ -109,13 +110,12 @@ def _explained(run: Evidence, most_errors: int) -> dict[str, Any]:
         "method": run.explained.get("method") or "unknown", "target": run.explained.get("target"),
         "verdict": score.get("verdict"), "alarms": sum(bool(image.get("alarm")) for image in images),
         "tables": score_tables(score, "How well the maps find known lesions"),
-        "pictures": [_map(run, image) for image in new if run.heat_map(image)][:MOST_PICTURES],
+        "pictures": [
+            _pictured(run, str(image["id"]), f"given {run.class_name(image.get('grade'))}",
+                      f"true {run.class_name(image.get('label'))}", image)
+            for image in [image for image in new if run.heat_map(image)][:MOST_PICTURES]
+        ],
     }  # fmt: skip
-
-
-def _map(run: Evidence, image: Mapping[str, Any]) -> Picture:
-    texts = f"given {run.class_name(image.get('grade'))}", f"true {run.class_name(image.get('label'))}"
-    return _pictured(run, str(image.get("id")), texts, None, image)
 
 
 def doubts(graders: Sequence[Evidence]) -> list[dict[str, Any]]:

@@ -43,7 +43,11 @@ def travel(
     found = [finding for finding in findings if finding.result.get("sources")]
     runs = [{"name": finding.name, "finding": finding, "table": _table(finding)} for finding in found]
     folders = [*compared, *(folder for run in graders if is_comparison(folder := run.path / FOLDER))]
-    tables = [_comparison(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+    tables = []
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        table = pd.read_csv(folder / TABLE, dtype={"tested_on": str, "labels": str, "init": str}, keep_default_na=False,
+                            na_values={name: [""] for name in NUMBERS})  # fmt: skip
+        tables.append({"name": "/".join(folder.parts[-2:]), "matrices": matrices(table), **_means(table)})
     return {"matrix": _matrix(found), "runs": runs, "compared": tables} if runs or tables else None
 
 
@@ -63,13 +67,6 @@ def _matrix(findings: Sequence[Finding]) -> Matrix | None:
 def _table(finding: Finding) -> dict[str, Any]:
     sources = finding.result["sources"]
     return by_column(finding, [one | {"value": one["source"] + " (held out)" * one["held_out"]} for one in sources])
-
-
-def _comparison(folder: Path) -> dict[str, Any]:
-    """The matrices and the means of the compare.csv in a folder."""
-    table = pd.read_csv(folder / TABLE, dtype={"tested_on": str, "labels": str, "init": str}, keep_default_na=False,
-                        na_values={name: [""] for name in NUMBERS})  # fmt: skip
-    return {"name": "/".join(folder.resolve().parts[-2:]), "matrices": matrices(table), **_means(table)}
 
 
 def _means(table: pd.DataFrame) -> dict[str, Any]:

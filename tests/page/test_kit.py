@@ -13,7 +13,6 @@ from foveal.page.charts import SHAPES, Level, Line, Mark, Panel, fitted, outline
 from foveal.page.parts import (
     Cell,
     Columns,
-    Drawings,
     Gallery,
     Heading,
     Html,
@@ -86,8 +85,7 @@ def every_part(text):
     picture = Picture(source="data:,", id=text, text=text, lines=[text], alarm=text, overlay="data:,", link="#")
     return [text, table, strip, Verdict(tone="good", text=text, grounds=text), Heading(text, text), Note(text),
             Markup("<b>{}</b>").format(text), Gallery([picture]), Columns([[text], [Note(text)]]),
-            Drawings([(text, macros.chart(panel))], "scatter"),
-            *map(Html, [macros.charts([panel]), macros.facts([(text, text)])])]  # fmt: skip
+            *map(Html, [macros.chart(panel), macros.charts([panel]), macros.facts([(text, text)])])]  # fmt: skip
 
 
 def test_a_page_draws_every_part_and_escapes_its_words():
