@@ -26,7 +26,7 @@ def unreachable(name: str) -> str:
     else:
         address = card.url
         here = (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(address).path).name).is_file()
-    if here or constants.HF_HUB_OFFLINE or is_reachable(address):
+    if here or (not constants.HF_HUB_OFFLINE and is_reachable(address)):
         return ""
     return str(urlsplit(address).hostname)
 

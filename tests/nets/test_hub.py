@@ -1,11 +1,13 @@
 """Whether timm's model hub can be reached is known within seconds, and not asked where it is not needed."""
 
+import socket
 import time
 import urllib.error
 import urllib.request
 
 import pytest
 
+import foveal
 from foveal.nets import hub
 
 
@@ -50,7 +52,31 @@ def test_weights_that_are_here_or_do_not_exist_need_no_hub(asked, monkeypatch):
     assert not hub.unreachable("small_conv")
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
     assert not hub.unreachable("resnet18")
-    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)  # the hub's client says so at once
-    assert not hub.unreachable("resnet18")
     assert not asked
+
+
+def test_a_hub_that_must_not_be_used_is_not_asked(asked, monkeypatch):
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    assert hub.unreachable("resnet18") == "huggingface.co" and not asked
+
+
+def test_without_a_network_training_is_refused_in_time_with_what_to_do(phantom_set, tmp_path, monkeypatch, refuses):
+    tried = []
+
+    def connect(address, *_, **__):
+        tried.append(address[0])
+        raise OSError("the network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: connect(address))
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    started = time.perf_counter()
+    with refuses("weights.missing", "resnet18", "huggingface.co", "--init FILE", "foveal[weights]"):
+        foveal.train(phantom_set, out=tmp_path / "run", init="imagenet", encoder="resnet18", batch_size=8)
+    assert time.perf_counter() - started < 5 and len(tried) <= 1  # a proxy may be named in the environment
+    assert not (tmp_path / "run").exists()
+    tried.clear()
+    run = foveal.train(phantom_set, out=tmp_path / "own", encoder="small_conv", epochs=1, batch_size=8)
+    foveal.evaluate(run)
+    assert not tried
