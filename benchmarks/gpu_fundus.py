@@ -43,9 +43,10 @@ from foveal.evaluate.curves import roc_area
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.evaluate.operating import severity
+from foveal.hardware import wait_for
 from foveal.nets.encoder import create_encoder, normalisation_of
 from foveal.nets.weights import load_encoder_weights
-from foveal.pretrain.auto import Machine, resolve, settle, wait_for
+from foveal.pretrain.auto import Machine, resolve, settle
 from foveal.pretrain.built import build
 from foveal.pretrain.feed import Batch, Feed
 from foveal.pretrain.options import PretrainConfig

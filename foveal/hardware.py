@@ -50,6 +50,14 @@ def in_precision(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done all work; times mean nothing before."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
 def free_memory() -> int:
     """Bytes of free memory on this machine, or in this container."""
     return min(psutil.virtual_memory().available, _free_in_container())

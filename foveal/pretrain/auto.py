@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from foveal.budget import seconds_of
 from foveal.config import read_toml
 from foveal.console import say
 from foveal.distributed import apart, from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import bf16_support, free_on, in_precision
+from foveal.hardware import bf16_support, free_on, in_precision, wait_for
 from foveal.nets.encoder import check_growth, create_encoder, feature_size
 from foveal.nets.memory import PEAK, bytes_of_learning, kept_bytes
 from foveal.pretrain.built import build_method
-from foveal.pretrain.options import PretrainConfig, seconds_of
+from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.step import gradients
 from foveal.sets.loader import RESIDENT_SHARE
 from foveal.sets.records import PreparedSet
@@ -121,12 +122,6 @@ def _random_views(config: PretrainConfig, machine: Machine, images: int) -> tupl
     size = (images, machine.shape[2], config.image_size, config.image_size)
     first, second = (torch.randn(size, device=machine.device) for _ in range(2))
     return first.to(memory_format=torch.channels_last), second.to(memory_format=torch.channels_last)
-
-
-def wait_for(device: torch.device) -> None:
-    """Wait until the device has done all work; times mean nothing before."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
 
 
 def step_memory(config: PretrainConfig, machine: Machine) -> Callable[[int, int], float]:

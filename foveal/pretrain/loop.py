@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from foveal.augment.views import NetworkInput, write_view_sheet
+from foveal.budget import seconds_of
 from foveal.config import check
 from foveal.console import is_first_process, say
 from foveal.distributed import barrier, choose_device, decided_by_first, from_first_process, joined
@@ -31,7 +32,7 @@ from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, resolve, settle
 from foveal.pretrain.built import METHODS, build
 from foveal.pretrain.feed import Feed, identities
-from foveal.pretrain.options import PretrainConfig, seconds_of
+from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import finish
 from foveal.pretrain.plan import epochs_within, rehearse, show_plan
 from foveal.pretrain.training import Training

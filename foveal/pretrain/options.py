@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 import tyro
 
 from foveal.augment.recipes import recipe_pair
+from foveal.budget import seconds_of
 from foveal.config import check, check_numbers, flag, flat
 from foveal.errors import FovealError
 
 Method = Literal["simclr", "supcon", "byol", "simsiam", "mocov3", "barlow_twins", "vicreg", "dino"]
 SameGroup = Literal["ignore", "mask", "positive"]
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LOWEST = {
     "epochs": 1, "batch_size": 2, "image_size": 0, "grow_from": 0, "freeze_stages": 0, "weight_decay": 0,
     "probe_every": 0, "seed": 0,
@@ -205,11 +205,3 @@ class PretrainConfig:
         """The tables of the other methods, which do not belong to the configuration of a run."""
         tables = (field.name for field in fields(self) if is_dataclass(field.default))
         return [name for name in tables if name != self.method]
-
-
-def seconds_of(budget: str) -> float:
-    """Seconds of a time such as 45s, 90m, 2h, 1.5d."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", budget.strip())
-    if match is None or not float(match[1]) > 0:
-        raise FovealError("option.value", f"--budget is {budget}", expected="a time such as 90m, 2h or 1.5d")
-    return float(match[1]) * SECONDS[match[2]]

@@ -14,23 +14,23 @@ import numpy as np
 import torch
 
 from foveal.augment.views import plain_view
+from foveal.budget import MOST_MEASURED, SHARE_MEASURED, most_epochs, seconds_of
 from foveal.console import Bar, duration, is_first_process, progress_bar, show_table
 from foveal.distributed import from_first_process
 from foveal.errors import FovealError
-from foveal.hardware import free_on, give_back_memory, held_memory, in_precision
+from foveal.hardware import free_on, give_back_memory, held_memory, in_precision, wait_for
 from foveal.nets.encoder import feature_size
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
-from foveal.pretrain.auto import Choice, Machine, step_memory, wait_for
+from foveal.pretrain.auto import Choice, Machine, step_memory
 from foveal.pretrain.built import Built
 from foveal.pretrain.feed import Feed, MicroBatches
-from foveal.pretrain.options import PretrainConfig, seconds_of
+from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import HEALTH_IMAGES, STATISTICS_IMAGES
 from foveal.pretrain.step import gradients
 from foveal.schedule import growing_sizes, set_learning_rate, thirds
 from foveal.sets.loader import prefetch
 
-MOST_SECONDS, SHARE_OF_BUDGET = 12.0, 0.02  # of measuring steps
 STEPS = 4  # at least so many should fit into that time, one of them to warm up
 JUDGED = 1000  # features that a probe is timed with
 FORWARD_IMAGES, FORWARD_SECONDS = 32, 2.0
@@ -51,7 +51,7 @@ def rehearse(built: Built, feed: Feed, machine: Machine, probe: probing.Probe | 
     """Take real steps for some seconds, at most a fiftieth of a budget, without learning; all processes do the same."""
     config, share = feed.config, feed.config.batch_size // feed.world
     budget = math.inf if config.budget is None else seconds_of(config.budget)
-    seconds = min(MOST_SECONDS, SHARE_OF_BUDGET * budget)
+    seconds = min(MOST_MEASURED, SHARE_MEASURED * budget)
     give_back_memory()  # what was tried before must not count
     on_gpu = feed.device.type == "cuda"
     held = torch.cuda.memory_allocated(feed.device) if on_gpu else held_memory()
@@ -161,15 +161,12 @@ def seconds_of_run(epochs: int, images: int, every: int, rehearsal: Rehearsal) -
 
 def epochs_within(seconds: float, rehearsal: Rehearsal, images: int, every: int = 0) -> int:
     """Epochs that a budget allows; FovealError when it is less than one. every: epochs between two looks, as asked."""
-    epochs = max(1, int(seconds * rehearsal.images_per_second / images / min(rehearsal.thirds)))
-    while epochs > 1 and seconds_of_run(epochs, images, every, rehearsal) > seconds:
-        epochs -= 1
-    if (needed := seconds_of_run(epochs, images, every, rehearsal)) > seconds:
-        looked = f" and {looks_in(1, every)} looks at the features" if rehearsal.look > 0.1 * needed else ""
-        what = f"--budget is too short: after measuring, {duration(max(0.0, seconds))} are left"
-        expected = f"{duration(needed)} for one epoch of {images:,} images{looked}"
-        raise FovealError("option.value", what, expected=expected)
-    return epochs
+    one = seconds_of_run(1, images, every, rehearsal)
+    looked = f" and {looks_in(1, every)} looks at the features" if rehearsal.look > 0.1 * one else ""
+    return most_epochs(
+        seconds, lambda epochs: seconds_of_run(epochs, images, every, rehearsal),
+        images * min(rehearsal.thirds) / rehearsal.images_per_second, f"one epoch of {images:,} images{looked}",
+    )  # fmt: skip
 
 
 def show_plan(config: PretrainConfig, machine: Machine, choice: Choice, rehearsal: Rehearsal, images: int) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from foveal.augment.recipes import get_recipe
+from foveal.budget import seconds_of
 from foveal.config import check, check_numbers, flag
 from foveal.errors import FovealError
 from foveal.readout.referral import least_sensitivity
@@ -49,7 +50,9 @@ class TrainConfig:
     ## How long
     # Number of epochs (passes over the training images).
     epochs: int = 20
-    # Stop after this many epochs without improvement on the validation images; 0 never stops early.
+    # Time to spend, such as 20m or 2h, in place of --epochs.
+    budget: str | None = None
+    # Stop after so many epochs without improvement in validation; 0 is off.
     patience: int = 0
     # Images per training step.
     batch_size: int = 32
@@ -95,7 +98,7 @@ class TrainConfig:
     cutmix: float = 0.0
     # Label smoothing: share of each target that is spread over all classes.
     label_smoothing: float = 0.0
-    # Freeze this many of the encoder's first stages (the stem counts as one).
+    # Freeze so many of the first stages; the stem is one.
     freeze_stages: int = 0
     # Batch-norm statistics: learn, freeze, or re-estimate; auto freezes pre-trained ones for batches below 16 images.
     batch_norm: Literal["auto", "learn", "freeze", "re-estimate"] = "auto"
@@ -127,6 +130,8 @@ class TrainConfig:
         check(self, "data", bool(self.data), "a prepared set")
         check(self, "folds", not self.folds or 2 <= self.folds <= MOST_FOLDS, f"0, or from 2 to {MOST_FOLDS}")
         least_sensitivity(self.refer_at)
+        if self.budget is not None:
+            seconds_of(self.budget)
         if self.views != "auto":
             get_recipe(self.views)
         self._check_pairs()
@@ -138,6 +143,7 @@ class TrainConfig:
         tuning = ("freeze_stages", "grow_from", "mixup", "cutmix", "views", "layer_decay", "micro_batch", "batch_norm")
         for given, other, names, why in (
             (self.freeze, "--freeze", tuning, "a linear probe computes the features of plain images once"),
+            (self.freeze, "--freeze", ("budget",), "a linear probe takes little more than one pass over the images"),
             (self.folds, "--folds", ("patience",), "held-out images must not choose the epoch"),
             (self.second, "--second", ("mixup", "cutmix"), "the second label of a mixed image is unknown"),
             (unsmoothed, loss, ("label_smoothing",), "it needs a softmax loss"),

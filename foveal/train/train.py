@@ -11,13 +11,15 @@ its patient; together they form an ensemble, which grades the test part.
 """
 
 import os
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from foveal.config import check
+from foveal.config import check, read_toml
 from foveal.console import hushed, say, show_table
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
@@ -37,6 +39,7 @@ from foveal.train.fit import fit, refuse_other_figure
 from foveal.train.learned import Learned, learned_from, read_pseudo, teachers_seen
 from foveal.train.options import TrainConfig
 from foveal.train.outcome import FILE, finish, write_held_out, write_predictions, write_start
+from foveal.train.plan import within_budget
 from foveal.train.task import Task, resolved, set_up, start_from
 
 
@@ -45,7 +48,7 @@ def train(config: TrainConfig) -> Path:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         what = "train runs in a single process, but WORLD_SIZE is above 1"
         raise FovealError("option.processes", what, fix="start it with `foveal train`")
-    device = choose_device(config.device)
+    device, began = choose_device(config.device), time.monotonic()
     whole = open_together(config.data, config.hold_out)
     config = replace(config, data=(whole.path,))
     prepared, abroad = hold_out(whole, config.hold_out) if config.hold_out else (whole, None)
@@ -68,8 +71,13 @@ def train(config: TrainConfig) -> Path:
         judged = records if config.folds else prepared.part("val")
         check_referral(least, referable_from(prepared.card["scale"]), judged["label"].dropna().to_numpy(np.int64))
     start = start_from(config.init, config.encoder, config.image_size, prepared)
-    check_out(config.out, "train", resolved(config, prepared, start, device))
+    config = remembered(config)
+    resuming = check_out(config.out, "train", resolved(config, prepared, start, device))
     task = replace(set_up(config, prepared, device), abroad=abroad)
+    if not resuming:
+        parts = ("test",) if config.folds else ("val", "test")
+        graded = len(task.with_abroad(prepared.part(*parts)))
+        task = within_budget(task, learned, len(prepared.part("val")), graded, began)
     refuse_other_figure(task)
     hashes = {str(prepared.path): prepared.card["content_hash"]}
     with sole_writer(config.out, "train"):
@@ -84,6 +92,16 @@ def train(config: TrainConfig) -> Path:
         run.close()
     say(f"grader: {run.path}")
     return run.path
+
+
+def remembered(config: TrainConfig) -> TrainConfig:
+    """The config with the epochs that --budget allowed when the run in --out began."""
+    if config.budget is None or not (config.out / "config.toml").is_file():
+        return config
+    with suppress(FovealError):  # of another verb, which `check_out` refuses
+        saved = read_toml(config.out / "config.toml", "train")
+        return replace(config, epochs=saved["epochs"]) if "budget" in saved else config
+    return config
 
 
 def check_leaks(config: TrainConfig, prepared: PreparedSet, learned: Learned, before: pd.DataFrame) -> None:

@@ -27,7 +27,7 @@ PACKAGE = ROOT / "foveal"
 FLOORS = [
     {"errors", "version"},
     {"hardware", "schedule", "metrics", "console"},
-    {"config", "files", "distributed"},
+    {"budget", "config", "files", "distributed"},
     {"checkpoint", "tracking", "help"},
     {"runs"},
     {"fundus", "losses", "page"},

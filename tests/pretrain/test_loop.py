@@ -479,7 +479,7 @@ def test_images_grow_from_one_epoch_to_the_next(phantom_set, refuses):
 
 
 def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plan, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True)
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
@@ -488,7 +488,7 @@ def test_a_plan_says_how_long_and_writes_nothing(phantom_set, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plan, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.9))
     foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, plan=True, probe=phantom_set)
     assert re.search(r"probe +[1-9]\d* s", capsys.readouterr().out)
@@ -496,7 +496,7 @@ def test_a_plan_counts_what_its_probe_takes(phantom_set, tmp_path, monkeypatch, 
 
 @pytest.mark.slow
 def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_path, monkeypatch, refuses):
-    monkeypatch.setattr(plan, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
     monkeypatch.setattr(probing, "judge", lambda probe, features: time.sleep(0.6))
     with refuses("option.value", "--budget", "2 looks"):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, budget="1s", probe=phantom_set)
@@ -504,7 +504,7 @@ def test_a_budget_is_not_spent_on_a_probe_that_is_not_counted(phantom_set, tmp_p
 
 @pytest.mark.slow
 def test_a_budget_chooses_the_epochs_and_is_remembered(phantom_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(plan, "MOST_MEASURED", 0.2)
     monkeypatch.setattr(loop, "epochs_within", lambda seconds, rehearsal, images, every: 2 if 20 < seconds < 60 else 1)
     options = OPTIONS | {"budget": "1m"}
     run = foveal.pretrain(phantom_set, out=tmp_path / "run", **options)
@@ -638,7 +638,7 @@ def test_lower_stages_learn_more_slowly_where_asked(phantom_set, tmp_path):
 def test_a_budget_of_less_than_an_epoch_is_refused_before_anything_is_written(
     phantom_set, tmp_path, monkeypatch, refuses
 ):
-    monkeypatch.setattr(plan, "MOST_SECONDS", 0.1)
+    monkeypatch.setattr(plan, "MOST_MEASURED", 0.1)
     with refuses("option.value", "--budget", 32):
         foveal.pretrain(phantom_set, out=tmp_path / "run", **OPTIONS, precision="fp32", budget="0.001s")
     assert not (tmp_path / "run").exists()
