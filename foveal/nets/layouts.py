@@ -40,7 +40,7 @@ AVERAGES = re.compile(
 WRAPPED = re.compile(
     r"encoder|backbone|_?model|net|network|trunk|base_model|feature_extractor|wrapped_model|module|(model_)?state_dict|"
     r"(student|online)_(encoder|network|net|model|backbone|embedding_model)|student|encoder_q|base_encoder|q|vit|deit|"
-    r"dinov2(_with_registers)?|dinov3_vit"
+    r"dinov2(_with_registers)?|dinov3_vit|convnext|resnet"
 )
 TEXT = r"|text\w*|transformer|token_embedding|positional_embedding|ln_final|logit_scale|logit_bias|bert|attn_mask"
 
@@ -69,7 +69,11 @@ class Layout:
         state = _joined_qkv(state)
         for pattern, replacement in self.rules:
             state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
-        return {key: value.flatten() if key.endswith(".gamma") else value for key, value in state.items()}
+        state = {key: value.flatten() if key.endswith(".gamma") else value for key, value in state.items()}
+        outer = {
+            key: state[key].view(1, -1, state[key].shape[-1]) for key in ("cls_token", "pos_embed") if key in state
+        }
+        return state | outer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,11 +194,12 @@ UNCHUNKED = ((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),)
 # The numbered children of torchvision's ResNet.
 LIGHTLY = ((r"^0\.", "conv1."), (r"^1\.", "bn1."), *((rf"^{n + 3}\.", f"layer{n}.") for n in range(1, 5)))
 QKV = [[f"attention.attention.{name}" for name in ("query", "key", "value")], [f"attention.{n}_proj" for n in "qkv"]]
-# ViT and DINOv2 of the library transformers; with registers, the names that timm converts.
+# ViT and DINOv2 of the library transformers, before and since version 5; with registers, the names that timm converts.
 HUGGING_FACE = (
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."), (r"distillation_token$", "dist_token"),
     (r"^embeddings\.position_embeddings$", "pos_embed"), (r"^embeddings\.", ""), (r"^layernorm\.", "norm."),
-    (r"^encoder\.layer\.(\d+)\.", r"blocks.\1."), (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
+    (r"\.attention\.(?:output\.dense|o_proj)\.", ".attn.proj."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."), (r"\.output\.dense\.", ".mlp.fc2."),
     (r"\.layernorm_before\.", ".norm1."), (r"\.layernorm_after\.", ".norm2."),
     (r"layer_scale(\d)\.lambda1$", r"ls\1.gamma"), (r"mlp\.weights_in", "mlp.w12"), (r"mlp\.weights_out", "mlp.w3"),
@@ -207,6 +212,26 @@ DINOV3 = (
 )  # fmt: skip
 PLAIN_MLP = ((r"\.mlp\.up_proj\.", ".mlp.fc1."), (r"\.mlp\.down_proj\.", ".mlp.fc2."))
 GATED_MLP = ((r"mlp\.gate_proj", "mlp.w1"), (r"mlp\.up_proj", "mlp.w2"), (r"mlp\.down_proj", "mlp.w3"))
+HUGGING_FACE_CONVNEXT = (
+    (r"^(?:model\.|encoder\.)?stages\.", "stages."), (r"^embeddings\.patch_embeddings\.", "stem.0."),
+    (r"^embeddings\.layernorm\.", "stem.1."), (r"^stages\.0\.downsample_layers\.", "stem."),
+    (r"downsampl(?:e_layers|ing_layer)\.", "downsample."), (r"^layer_?norm\.", "head.norm."),
+    (r"\.layers\.", ".blocks."), (r"layer_scale_parameter$", "gamma"), (r"d(?:w|epthwise_)conv\.", "conv_dw."),
+    (r"\.layer_?norm\.", ".norm."), (r"p(?:w|ointwise_)conv(\d)", r"mlp.fc\1"),
+)  # fmt: skip
+HUGGING_FACE_RESNET = (
+    (r"^embedder\.embedder\.convolution", "conv1"), (r"^embedder\.embedder\.normalization", "bn1"),
+    (r"shortcut\.convolution", "downsample.0"), (r"shortcut\.normalization", "downsample.1"),
+    *((rf"^encoder\.stages\.{n}\.layers\.", f"layer{n + 1}.") for n in range(4)),
+    *((rf"\.layer\.{n}\.{kind}", f".{short}{n + 1}") for n in range(3)
+      for kind, short in (("convolution", "conv"), ("normalization", "bn"))),
+)  # fmt: skip
+OPEN_CLIP = (
+    (r"^conv1\.", "patch_embed.proj."), (r"^class_embedding$", "cls_token"), (r"^positional_embedding$", "pos_embed"),
+    (r"^ln_pre\.", "norm_pre."), (r"^ln_post\.", "norm."), (r"^proj$", "head.weight"),
+    (r"^transformer\.resblocks\.(\d+)\.", r"blocks.\1."), (r"\.ln_(\d)\.", r".norm\1."),
+    (r"\.in_proj_", ".qkv."), (r"\.out_proj\.", ".proj."), (r"\.c_fc\.", ".fc1."), (r"\.c_proj\.", ".fc2."),
+)  # fmt: skip
 TORCHVISION_VIT = (
     (r"^class_token$", "cls_token"), (r"^conv_proj\.", "patch_embed.proj."),
     (r"^encoder\.pos_embedding$", "pos_embed"), (r"^encoder\.ln\.", "norm."),
@@ -263,6 +288,9 @@ LAYOUTS = (
            branch="^model"),
     Layout(name="MAE, RETFound or DeiT", signs=(r"^cls_token$",), branch="^model"),
     Layout(name="DINOv3", signs=(r"^storage_tokens$",)),
+    Layout(name="Hugging Face ConvNeXt", rules=HUGGING_FACE_CONVNEXT,
+           signs=(r"^(model\.|encoder\.)?stages\.0\.layers\.0\.(dwconv|depthwise_conv)\.",)),
+    Layout(name="Hugging Face ResNet", signs=(r"^embedder\.embedder\.",), rules=HUGGING_FACE_RESNET),
     Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$", r"\.mlp\.gate_proj\."),
            rules=DINOV3 + GATED_MLP),
     Layout(name="Hugging Face DINOv3", signs=(r"^embeddings\.patch_embeddings\.weight$",), rules=DINOV3 + PLAIN_MLP),
@@ -292,7 +320,9 @@ LAYOUTS = (
     Layout(name="CLIP ResNet", signs=(r"^visual\.attnpool\.",), prefix="visual.", beside="visual" + TEXT,
            normalisation=CLIP, rules=((r"^", "visual."),), encoders=r"resnet\d+(x\d+)?_clip(_gap)?"),
     Layout(name="open_clip", signs=(r"^visual\.",), prefix="visual.", beside="visual" + TEXT, normalisation=CLIP,
-           rules=((r"^", "visual."),)),  # timm converts CLIP's own ViT with its prefix
+           rules=OPEN_CLIP),
+    Layout(name="Hugging Face network that is no ViT, DeiT, DINO, MAE, ConvNeXt or ResNet", instead="resnet50",
+           signs=(r"^(vision_model\.)?embeddings\.",)),
 )  # fmt: skip
 RETFOUND_GREEN = Layout(name="RETFound-Green", normalisation=HALF)
 VIT_ALONE = Layout(name="a ViT without a head, such as DINO's, iBOT's and lightly-train's", assumed=True)

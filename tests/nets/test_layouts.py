@@ -110,6 +110,44 @@ def hugging_face_dinov3(state):
     )
 
 
+def hugging_face_resnet(state):
+    state = renamed(state, (r"^conv1", "embedder.embedder.convolution"), (r"^bn1", "embedder.embedder.normalization"))
+    blocks = [(rf"^layer{n + 1}\.(\d+)\.", rf"encoder.stages.{n}.layers.\1.") for n in range(4)]
+    parts = [(rf"\.{short}{n + 1}\.", f".layer.{n}.{name}.") for n in range(3)
+             for short, name in (("conv", "convolution"), ("bn", "normalization"))]  # fmt: skip
+    shortcut = ((r"downsample\.0", "shortcut.convolution"), (r"downsample\.1", "shortcut.normalization"))
+    return renamed(state, *blocks, *parts, *shortcut)
+
+
+def hugging_face_convnext(state):
+    return renamed(
+        state,
+        (r"^stem\.0\.", "embeddings.patch_embeddings."), (r"^stem\.1\.", "embeddings.layernorm."),
+        (r"^head\.norm\.", "layernorm."), (r"\.norm\.", ".layernorm."), (r"^stages", "encoder.stages"),
+        (r"\.blocks\.", ".layers."), (r"\.gamma$", ".layer_scale_parameter"), (r"conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"), (r"\.downsample\.", ".downsampling_layer."),
+    )  # fmt: skip
+
+
+def hugging_face_dinov3_convnext(state):
+    return renamed(
+        state,
+        (r"^stem\.", "stages.0.downsample_layers."), (r"^head\.norm\.", "layer_norm."), (r"\.norm\.", ".layer_norm."),
+        (r"\.blocks\.", ".layers."), (r"conv_dw", "depthwise_conv"), (r"mlp\.fc", "pointwise_conv"),
+        (r"\.downsample\.", ".downsample_layers."),
+    )  # fmt: skip
+
+
+def hugging_face_5(state):
+    """The names in memory since version 5 of the library; in files it has kept the earlier ones."""
+    return renamed(
+        state,
+        (r"^encoder\.layer\.", "layers."), (r"attention\.output\.dense", "attention.o_proj"),
+        (r"intermediate\.dense", "mlp.fc1"), (r"(\d)\.output\.dense", r"\1.mlp.fc2"),
+        (r"attention\.attention\.(.)\w+", r"attention.\1_proj"),
+    )  # fmt: skip
+
+
 def mask(prefix=""):
     return {f"{prefix}mask_token": torch.zeros(1, 384)}
 
@@ -505,6 +543,20 @@ CASES = {
         lambda s: {"state_dict": prefixed(efficientnet_pytorch(s) | zeros("_fc.weight"), "model.") | zeros("loss.x")},
     ),
     "ConvNeXt of its authors": ("convnext_atto", "ConvNeXt", IMAGENET, lambda s: {"model": convnext(s) | HEAD}),
+    "Hugging Face ViT, version 5": (T, "Hugging Face ViT", HALF, lambda s: hugging_face_5(hugging_face_vit(s))),
+    "Hugging Face ResNet": (
+        "resnet50",
+        "Hugging Face ResNet",
+        IMAGENET,
+        lambda s: prefixed(hugging_face_resnet(s), "resnet.") | zeros("classifier.1.weight"),
+    ),
+    "Hugging Face ConvNeXt": (
+        "convnext_atto",
+        "Hugging Face ConvNeXt",
+        IMAGENET,
+        lambda s: prefixed(hugging_face_convnext(s), "convnext.") | zeros("classifier.weight"),
+    ),
+    "Hugging Face DINOv3, ConvNeXt": ("convnext_atto", "ConvNeXt", IMAGENET, hugging_face_dinov3_convnext),
     "Hugging Face DINOv2": (D, "Hugging Face DINOv2", IMAGENET, hugging_face_dinov2),
     "Hugging Face DINOv2, registers": (G, "Hugging Face DINOv2", IMAGENET, lambda s: hugging_face_dinov2(registers(s))),
     "Hugging Face DINOv3": (S, "Hugging Face DINOv3", IMAGENET, hugging_face_dinov3),
@@ -584,6 +636,15 @@ def test_networks_of_torchvision_that_are_not_read(name, tmp_path, refuses):
         options = {"init_weights": False} if name == "googlenet" else {}
         state = getattr(torchvision.models, name)(**options).state_dict()
     torch.save({"state_dict": prefixed(zeros(*state), "model.")}, tmp_path / "file.pth")
+    with refuses("weights.unsupported", tmp_path / "file.pth", "--encoder"):
+        weights(WeightsConfig(file=tmp_path / "file.pth"))
+
+
+@pytest.mark.parametrize(
+    "keys", ["vision_model.embeddings.class_embedding text_model.x", "embeddings.convolution.weight"]
+)
+def test_networks_of_hugging_face_that_are_not_read(keys, tmp_path, refuses):
+    torch.save(zeros(*keys.split()), tmp_path / "file.pth")
     with refuses("weights.unsupported", tmp_path / "file.pth", "--encoder"):
         weights(WeightsConfig(file=tmp_path / "file.pth"))
 
