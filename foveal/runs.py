@@ -22,7 +22,7 @@ from foveal.config import flat, plain, read_options, read_toml, to_toml
 from foveal.console import is_first_process, say
 from foveal.errors import FovealError
 from foveal.files import is_free, read_json, remove_unfinished, telling_full, whole_lines, write_json, write_text
-from foveal.tracking import MLflow, TensorBoard, open_trackers
+from foveal.tracking import Tracker, open_trackers
 
 # Options that may change when a run resumes: they decide where it runs, not what it computes.
 FREE_OPTIONS = ("device", "track", "micro_batch")
@@ -35,7 +35,7 @@ LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pand
 class Run:
     """A run folder that exists; made by `open_run`."""
 
-    def __init__(self, path: Path, trackers: Sequence[TensorBoard | MLflow] = ()) -> None:
+    def __init__(self, path: Path, trackers: Sequence[Tracker] = ()) -> None:
         self.path, self.trackers = path, trackers
         self.checkpoint = path / "checkpoint.pt"
         self.metrics_file = path / "metrics.jsonl"

@@ -1,4 +1,4 @@
-"""Tracking: with --track, the rows of metrics.jsonl also go to TensorBoard or MLflow.
+"""Tracking: with --track, the rows of metrics.jsonl also go to TensorBoard, MLflow or Weights & Biases.
 
 metrics.jsonl is always written, and the rest of Foveal reads only that. Trackers help to watch many runs at once.
 """
@@ -6,6 +6,7 @@ metrics.jsonl is always written, and the rest of Foveal reads only that. Tracker
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +16,15 @@ from foveal.errors import FovealError
 from foveal.files import write_text
 
 KEY = "mlflow.txt"  # in the run folder: the id of the MLflow run that a resumed run continues
+WANDB_KEY = "wandb.txt"  # the same of Weights & Biases
 
 
-def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[TensorBoard | MLflow]:
+def open_trackers(names: Sequence[str], run: Path, verb: str, options: Mapping[str, Any]) -> list[Tracker]:
     """The trackers with these names; FovealError names the extra that is missing."""
-    trackers: list[TensorBoard | MLflow] = []
+    trackers: list[Tracker] = []
     for name in names:
         try:
-            trackers.append((TensorBoard if name == "tensorboard" else MLflow)(run, verb, options))
+            trackers.append(TRACKERS[name](run, verb, options))
         except ImportError as error:
             fix = f"pip install 'foveal[{name}]'"
             raise FovealError("package.missing", f"--track {name} needs the package {name}", fix=fix) from error
@@ -90,3 +92,32 @@ class MLflow:
     def close(self) -> None:
         """Mark the run as finished."""
         self._client.set_terminated(self._run)
+
+
+class WeightsAndBiases:
+    """A run of the project `foveal-VERB` in RUN/wandb; sent by `wandb sync`, or at once with WANDB_MODE=online."""
+
+    def __init__(self, run: Path, verb: str, options: Mapping[str, Any]) -> None:
+        for name, value in (("WANDB_MODE", "offline"), ("WANDB_ERROR_REPORTING", "false")):
+            os.environ.setdefault(name, value)  # nothing is sent that nobody asked for
+        import wandb
+
+        key = run / WANDB_KEY
+        if not key.is_file():
+            write_text(key, secrets.token_hex(8))
+        self._run = wandb.init(
+            project=f"foveal-{verb}", name=run.name, id=key.read_text(encoding="utf-8"), resume="allow", dir=run,
+            config=dict(options), settings=wandb.Settings(console="off", silent=True),
+        )  # fmt: skip
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Send one row."""
+        self._run.log(numbers_of(row), step=int(row["step"]))
+
+    def close(self) -> None:
+        """Mark the run as finished."""
+        self._run.finish()
+
+
+Tracker = TensorBoard | MLflow | WeightsAndBiases
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from foveal.tracking import KEY, numbers_of, open_trackers
+from foveal.tracking import KEY, WANDB_KEY, numbers_of, open_trackers
 
 ROWS = [{"step": 5, "loss": 1.5, "val_recall": [0.5, None]}, {"step": 10, "loss": 1.25, "val_recall": [0.75, 1.0]}]
 
@@ -11,9 +11,9 @@ def test_numbers_of_a_row_have_names_of_their_own():
     assert numbers_of(ROWS[0]) == {"step": 5.0, "loss": 1.5, "val_recall/0": 0.5}
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_missing_extra_is_named_before_any_work(tmp_path, monkeypatch, refuses, name):
-    for module in ("torch.utils.tensorboard", "mlflow.tracking"):
+    for module in ("torch.utils.tensorboard", "mlflow.tracking", "wandb"):
         monkeypatch.setitem(sys.modules, module, None)
     with refuses("package.missing", "--track", name, f"foveal[{name}]"):
         open_trackers([name], tmp_path, "train", {})
@@ -49,3 +49,19 @@ def test_mlflow_holds_what_was_logged_and_a_resumed_run_goes_on(tmp_path, monkey
     found = client.get_run((run / KEY).read_text())
     assert found.info.status == "FINISHED" and found.info.run_name == "grader" and found.data.params == {"epochs": "2"}
     assert [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, "loss")] == [(5, 1.5), (10, 1.25)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of wandb and what it imports
+def test_wandb_stays_offline_and_holds_what_was_logged(tmp_path, monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    run = tmp_path / "grader"
+    run.mkdir()
+    for row in ROWS:  # opened anew, as after an interruption
+        (tracker,) = open_trackers(["wandb"], run, "train", {"epochs": 2})
+        tracker.log(row)
+        tracker.close()
+    key, logged = (run / WANDB_KEY).read_text(), sorted((run / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(logged) == 2 and all(key in file.name for file in logged)
+    assert [b"val_recall/1" in file.read_bytes() for file in logged] == [False, True]

@@ -128,8 +128,8 @@ class PretrainConfig:
     out: Path
     # auto, cpu, cuda or mps.
     device: str = "auto"
-    # Send the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file beside RUN) as well.
-    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    # Also log to tensorboard (RUN/tensorboard), mlflow (a file beside RUN) or wandb (RUN/wandb).
+    track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 
     ## For experts
     # Images per step, over all processes; each gives two views.

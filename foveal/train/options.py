@@ -86,8 +86,8 @@ class TrainConfig:
     micro_batch: int = 0
     # Numerical precision: auto is bf16 on GPUs that support it and CPUs with AMX, and fp32 elsewhere.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Also log the metrics to tensorboard (RUN/tensorboard) or mlflow (a SQLite file next to RUN).
-    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    # Also log to tensorboard (RUN/tensorboard), mlflow (a file beside RUN) or wandb (RUN/wandb).
+    track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 
     ## For experts
     # Recipe for random augmentation; auto is mild for fundus photographs, digits for grey images, plain for others.
