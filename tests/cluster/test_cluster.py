@@ -245,8 +245,9 @@ def test_images_that_the_run_learned_from_are_reported():
     result["about"] |= {"run": "r", "taught": True, "learned": 40}
     verdict = words.find(result)[0]
     assert verdict.tone == "unsure" and "40" in verdict.text
-    result["about"] |= {"taught": False}
-    assert words.find(result)[0].tone == "good"
+    for known in ({"taught": False}, {"taught": True, "learned": 0}):
+        result["about"] |= known
+        assert words.find(result)[0].tone == "good"
 
 
 def test_grades_are_coloured_along_a_ramp_and_rare_kinds_share_one(phantom_set):
