@@ -5,7 +5,6 @@ Writes features.npz, cluster.json, maps.csv, neighbours.csv, doubtful.csv and th
 --image also asked.csv.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,12 +15,11 @@ import tyro
 from foveal.cluster import words
 from foveal.cluster.features import choose, computed, encoder_of, learned_from, stored_features, unit_rows
 from foveal.cluster.look import differences, look, why_not
-from foveal.cluster.methods import SUBSTANTIAL, draw_maps, map_listing, propose, reduce
+from foveal.cluster.methods import draw_maps, map_listing, propose, reduce
 from foveal.cluster.neighbours import ask, listing, read_asked
 from foveal.console import say, warn
 from foveal.errors import FovealError
 from foveal.files import check_free, json_ready, write_json, write_table, write_text
-from foveal.page.parts import Verdict
 from foveal.page.terminal import print_table, print_verdicts
 from foveal.page.words import counted
 from foveal.runs import read_model
@@ -99,8 +97,7 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         "maps": [{"name": one.name, "images": len(one.rows), "kept": one.kept, "by_chance": one.by_chance}
                  for one in maps],
     })  # fmt: skip
-    findings = [*words.find(result), *([proposal(tried)] if tried else [])]
-    result["findings"] = [asdict(finding) for finding in findings]
+    result["findings"] = [asdict(finding) for finding in words.find(result)]
     asked = None
     if photographs is not None:
         asked = ask(config.image, photographs, encoder_of(config.run, images, config.device), kinds[0], images)
@@ -117,16 +114,6 @@ def cluster(config: ClusterConfig) -> dict[str, Any]:
         asked.show(images)
     say(f"\nwritten: {out}; the page is {out / 'cluster.html'}")
     return result
-
-
-def proposal(silhouettes: Mapping[int, float]) -> Verdict:
-    """How many clusters were chosen, and whether they are more than a division of one cloud."""
-    best = max(silhouettes, key=silhouettes.__getitem__)
-    clear = silhouettes[best] > SUBSTANTIAL
-    text = f"{best} clusters are the clearest of 2 to {max(silhouettes)}"
-    text += "." if clear else ", but none is clear: they divide images that change gradually."
-    grounds = f"The mean silhouette is {silhouettes[best]:.2f}; {SUBSTANTIAL} or less is no substantial structure."
-    return Verdict(tone="good" if clear else "unsure", text=text, grounds=grounds)
 
 
 def show(result: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ Templates lay out the tables (clusters.txt) and have the sentences (alike.txt).
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from foveal.cluster.methods import CHECKED, NAMES
+from foveal.cluster.methods import CHECKED, NAMES, SUBSTANTIAL
 from foveal.cluster.neighbours import NEAREST
 from foveal.page.parts import TONES, Cell, Table, Verdict, value_cell
 from foveal.page.render import told
@@ -36,4 +36,4 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 def find(result: dict[str, Any]) -> list[Verdict]:
     """What the run learned from, then the results of neighbours, clusters and the comparison with pixels."""
-    return told("alike.txt", result=result, titles=TITLES, tones=TONES)
+    return told("alike.txt", result=result, titles=TITLES, tones=TONES, substantial=SUBSTANTIAL)

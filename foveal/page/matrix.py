@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from foveal.page.render import render
-from foveal.page.words import interval, known, number, value_with_interval
+from foveal.page.words import interval, known, number
 
 LETTER = 7.0  # units: the width of a letter of 12 units, rounded up
 TITLE_LETTER = 8.8  # the same of a title
@@ -65,15 +65,6 @@ class Matrix:
     def size(self) -> tuple[int, int]:
         """Width and height of the drawing."""
         return round(self.left + CELL[0] * len(self.columns) + EDGE), round(TOP + CELL[1] * len(self.rows) + EDGE)
-
-    def describe(self) -> str:
-        """A text alternative for screen readers."""
-        said = [
-            f"{self.down} {row}, {self.across} {column}: {value_with_interval(square.entry)}"
-            for row, squares in zip(self.rows, self.squares, strict=True)
-            for column, square in zip(self.columns, squares, strict=True) if square is not None
-        ]  # fmt: skip
-        return f"{self.title}. {'; '.join(said)}."
 
 
 def picture(matrices: Sequence[Matrix]) -> str:
