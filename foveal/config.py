@@ -26,6 +26,7 @@ import tomli_w
 
 from foveal.console import warn
 from foveal.errors import FovealError
+from foveal.given import Given
 
 T = TypeVar("T")
 
@@ -102,6 +103,8 @@ def _finite(config: T) -> T:
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """Bring a value from TOML or Python to the type of its field; FovealError where that cannot be done."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, Given):
+        return value
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _convert(value, next(a for a in arguments if a is not type(None)), where)
     if origin is tuple:
@@ -174,7 +177,7 @@ def _plain_value(value: Any) -> Any:
         return plain(value)
     if isinstance(value, tuple | list):
         return [_plain_value(item) for item in value]
-    return str(value) if isinstance(value, os.PathLike) else value
+    return str(value) if isinstance(value, os.PathLike | Given) else value
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from foveal.config import flat, plain, read_options, read_toml, to_toml
 from foveal.console import is_first_process, say
 from foveal.errors import FovealError
 from foveal.files import is_free, read_json, remove_unfinished, telling_full, whole_lines, write_json, write_text
+from foveal.given import Given
 from foveal.tracking import Tracker, open_trackers
 
 # Options that may change when a run resumes: they decide where it runs, not what it computes.
@@ -35,20 +36,22 @@ LIBRARIES = ("foveal", "torch", "timm", "numpy", "opencv-python-headless", "pand
 class Run:
     """A run folder that exists; made by `open_run`."""
 
-    def __init__(self, path: Path, trackers: Sequence[Tracker] = ()) -> None:
-        self.path, self.trackers = path, trackers
+    def __init__(self, path: Path, trackers: Sequence[Tracker] = (), functions: Sequence[Any] = ()) -> None:
+        self.path, self.trackers, self.functions = path, trackers, functions
         self.checkpoint = path / "checkpoint.pt"
         self.metrics_file = path / "metrics.jsonl"
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl (first process only), and send it to the trackers."""
+        """Append one row to metrics.jsonl (first process only); send it to trackers and functions."""
+        # Nine significant digits: more than float32 holds, so that a resumed run can be compared exactly.
+        rounded = {key: float(f"{v:.9g}") if isinstance(v, float) else v for key, v in row.items()}
         if is_first_process():
             with telling_full(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as stream:
-                # Nine significant digits: more than float32 holds, so that a resumed run can be compared exactly.
-                rounded = {key: float(f"{v:.9g}") if isinstance(v, float) else v for key, v in row.items()}
                 stream.write(json.dumps(rounded) + "\n")
         for tracker in self.trackers:
             tracker.log(row)
+        for function in self.functions:
+            function(rounded)
 
     def close(self) -> None:
         """Close the trackers."""
@@ -115,8 +118,14 @@ def open_run(out: Path, verb: str, config: Any, data: Mapping[str, str], free: S
     else:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "config.toml", to_toml(verb, config))
-        write_json(out / "provenance.json", provenance(config, data))
-    return Run(out, open_trackers(getattr(config, "track", ()), out, verb, plain(config)))
+        objects = {name: value for name, value in vars(config).items() if isinstance(value, Given)}
+        write_json(out / "provenance.json", provenance(config, data) | ({"objects": objects} if objects else {}))
+        if objects:
+            listed = ", ".join(f"{name} {value}" for name, value in objects.items())
+            say(f"{out} is made with {listed}: to resume it or to open its encoder, give the same objects again")
+    track = getattr(config, "track", ())
+    trackers = open_trackers([name for name in track if not isinstance(name, Given)], out, verb, plain(config))
+    return Run(out, trackers, [name.given for name in track if isinstance(name, Given)])
 
 
 def record_weights(out: Path, weights: Mapping[str, Mapping[str, Any]]) -> None:

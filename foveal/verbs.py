@@ -13,16 +13,25 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from foveal.config import build
+from foveal.errors import FovealError
+from foveal.given import Given
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from torch import nn
+    from torch.utils.data import Dataset
 
+    from foveal.augment.recipes import View
     from foveal.predict.loaded import LoadedGrader
+    from foveal.pretrain.interface import TwoViews
 
 PathLike = str | os.PathLike[str]
+# Images of a program: an array [n, h, w(, 3)], (images, labels), a list of pictures, a Dataset (sources/given.py).
+Images: TypeAlias = "np.ndarray | tuple[Any, Any] | list[Any] | Dataset[Any]"
 
 # verb -> (module of foveal with the function of that name, module with its options VerbConfig, what it does)
 VERBS = {
@@ -85,14 +94,40 @@ def _call(verb: str, options: Mapping[str, Any], **given: Any) -> Any:
     return function_of(verb)(build(options_of(verb), given | dict(options), verb))
 
 
+def _given(options: Mapping[str, Any], **objects: Any) -> dict[str, Any]:
+    """The options with those of `objects` that are not None; what is not a name becomes an object with a name."""
+    named: dict[str, Any] = {
+        key: value if isinstance(value, str) else Given(value) for key, value in objects.items() if value is not None
+    }
+    if "tracker" in named:
+        tracks = options.get("track", ())
+        named["track"] = (*([tracks] if isinstance(tracks, str) else tracks), named.pop("tracker"))
+    return {**options, **named}
+
+
+def _sets(data: Iterable[PathLike | Images], out: PathLike) -> list[PathLike]:
+    """Prepared sets as they are; images of a program become sets beside `out`: OUT-data, OUT-data2, …"""
+    found: list[PathLike] = []
+    for place, each in enumerate(data, 1):
+        if not isinstance(each, str | os.PathLike) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            what = "several processes would prepare the images at the same time"
+            raise FovealError("option.processes", what, fix="call foveal.prepare before, in a single process")
+        beside = f"{os.fspath(out)}-data{place if place > 1 else ''}"
+        found.append(each if isinstance(each, str | os.PathLike) else prepare(each, out=beside))
+    return found
+
+
 def demo(**options: Any) -> Path:
     """Run every step on drawn photographs; returns the report."""
     return _call("demo", options)
 
 
-def prepare(*source: PathLike, out: PathLike, **options: Any) -> Path:
-    """Prepare a source, or join prepared sets; returns the new set."""
-    return _call("prepare", options, source=source, out=out)
+def prepare(*source: PathLike | Images, out: PathLike, **options: Any) -> Path:
+    """Prepare a source, which may be images of a program, or join prepared sets; returns the new set."""
+    sources = [each if isinstance(each, str | os.PathLike) else Given(each) for each in source]
+    if len(sources) > 1 and any(isinstance(each, Given) for each in sources):
+        raise FovealError("option.conflict", "images of a program cannot be joined", fix="prepare each, then join them")
+    return _call("prepare", options, source=sources, out=out)
 
 
 def inspect(*data: PathLike, **options: Any) -> dict[str, Any]:
@@ -115,19 +150,35 @@ def weights(file: PathLike) -> dict[str, Any]:
     return _call("weights", {}, file=file)
 
 
-def pretrain(*data: PathLike, out: PathLike, **options: Any) -> Path:
-    """Pre-train an encoder; returns the run folder."""
-    return _call("pretrain", options, data=data, out=out)
+def pretrain(
+    *data: PathLike | Images, out: PathLike, encoder: str | nn.Module | None = None,
+    method: str | Callable[[nn.Module, int], TwoViews] | None = None,
+    views: str | View | tuple[View, View] | None = None,
+    tracker: Callable[[Mapping[str, Any]], object] | None = None, **options: Any,
+) -> Path:  # fmt: skip
+    """Pre-train an encoder; returns the run folder.
+
+    data: prepared sets, or images of a program (see `foveal.sources.given`), which are prepared beside `out`. encoder:
+    a name, or a module [B, C, s, s] -> [B, D], of which a copy is trained. method: a name, or a function of (encoder,
+    D) that gives a `foveal.pretrain.interface.TwoViews`, such as a subclass. views: a recipe by name or as an object, a
+    function of images (see `foveal.augment.given`), or a pair of these. tracker: gets each row of metrics.jsonl.
+    """
+    options = _given(options, encoder=encoder, method=method, views=views, tracker=tracker)
+    return _call("pretrain", options, data=_sets(data, out), out=out)
 
 
-def probe(data: PathLike, **options: Any) -> pd.DataFrame:
-    """Probe frozen encoders; returns the table."""
-    return _call("probe", options, data=data)
+def probe(data: PathLike, *, encoder: str | nn.Module | None = None, **options: Any) -> pd.DataFrame:
+    """Probe frozen encoders, which may be a module with its own weights (init="random"); returns the table."""
+    return _call("probe", _given(options, encoder=encoder), data=data)
 
 
-def train(*data: PathLike, out: PathLike, **options: Any) -> Path:
-    """Train a grader; returns the run folder."""
-    return _call("train", options, data=data, out=out)
+def train(
+    *data: PathLike | Images, out: PathLike, encoder: str | nn.Module | None = None, views: str | View | None = None,
+    tracker: Callable[[Mapping[str, Any]], object] | None = None, **options: Any,
+) -> Path:  # fmt: skip
+    """Train a grader; returns the run folder. Objects in place of names are those of `pretrain`."""
+    options = _given(options, encoder=encoder, views=views, tracker=tracker)
+    return _call("train", options, data=_sets(data, out), out=out)
 
 
 def pseudolabel(run: PathLike, *data: PathLike, out: PathLike, **options: Any) -> Path:
@@ -201,9 +252,10 @@ def report(*runs: PathLike, **options: Any) -> Path:
 
 
 def load(
-    *runs: PathLike, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None
+    *runs: PathLike, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None,
+    encoder: nn.Module | None = None,
 ) -> LoadedGrader:  # fmt: skip
     """Load a grader: `foveal.load(RUN).predict(photographs)` gives a DataFrame. See `foveal.predict.loaded`."""
     from foveal.predict.loaded import load
 
-    return load(*map(Path, runs), device=device, tta=tta, ungradable=ungradable)
+    return load(*map(Path, runs), device=device, tta=tta, ungradable=ungradable, encoder=encoder)

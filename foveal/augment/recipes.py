@@ -3,9 +3,12 @@
 Lengths are shares of the image side, angles are in degrees. A recipe contains only changes that keep the meaning.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from foveal.errors import FovealError
+from foveal.given import Given
 
 LIMITS = {  # lowest and highest value, where they are not 0 and 1
     "crop_area": (1e-6, 1), "crop_aspect": (1e-6, 1e6), "detail": (1e-6, 1), "blur_sigma": (0, 0.25), "hue": (0, 0.5),
@@ -111,13 +114,24 @@ RECIPES: dict[str, Recipe] = {
 SECOND: dict[str, Recipe] = {"byol": replace(BYOL_FIRST, blur_probability=0.1, solarise=0.2)}
 
 
-def get_recipe(name: str) -> Recipe:
-    """The recipe with that name; FovealError, listing the names, if there is none."""
+# A recipe, or a function of a program: uint8 [B, C, S, S] -> views [B, C, s, s] (augment/given.py).
+View: TypeAlias = Recipe | Callable[..., Any]
+
+
+def get_recipe(name: str) -> View:
+    """The recipe with that name, or what a program gave; FovealError, listing the names, if there is none."""
+    if isinstance(name, Given):
+        if not isinstance(name.given, Recipe) and not callable(name.given):
+            raise FovealError("option.value", f"views={name}", expected="a name, a Recipe or a function of images")
+        return name.given
     if name not in RECIPES:
         raise FovealError("option.value", f"--views {name} is not a recipe", expected=", ".join(RECIPES))
     return RECIPES[name]
 
 
-def recipe_pair(name: str) -> tuple[Recipe, Recipe]:
-    """The recipes of the first and the second view, which differ only for `byol`; FovealError as in `get_recipe`."""
+def recipe_pair(name: str) -> tuple[View, View]:
+    """The recipes of the first and the second view, which differ for `byol` and given pairs; see `get_recipe`."""
+    if isinstance(name, Given) and isinstance(name.given, tuple):
+        first, second = (get_recipe(each if isinstance(each, str) else Given(each)) for each in name.given)
+        return first, second
     return get_recipe(name), SECOND.get(name, get_recipe(name))

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
 from foveal.augment import opencv, tensor
-from foveal.augment.draw import ViewTable, draw
-from foveal.augment.recipes import Recipe
+from foveal.augment.given import GivenViews, Table, draw_views
+from foveal.augment.recipes import View
 from foveal.files import replacing
 from foveal.fundus.preparation import at_size
 
@@ -31,10 +31,12 @@ class NetworkInput:
 
 
 def random_views(
-    images: np.ndarray | Tensor, table: ViewTable, spec: NetworkInput, device: torch.device,
+    images: np.ndarray | Tensor, table: Table, spec: NetworkInput, device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:  # fmt: skip
     """One view of each image uint8 [S, S, C]: [B, C, s, s] on `device`, of that dtype, normalised, channels-last."""
+    if isinstance(table, GivenViews):
+        return normalise(table.of(to_tensor(images, device).permute(0, 3, 1, 2)), spec).to(dtype)
     if isinstance(images, np.ndarray) and device.type == "cpu":
         views = opencv.apply_normalised(images, table, spec.image_size, spec.mean, spec.std)
         return torch.from_numpy(views).permute(0, 3, 1, 2).to(dtype)
@@ -68,16 +70,21 @@ def to_tensor(images: np.ndarray | Tensor, device: torch.device) -> Tensor:
 
 
 def write_view_sheet(
-    file: Path, originals: ndarray, recipes: Recipe | Sequence[Recipe], view_size: int, generator: Generator,
+    file: Path, originals: ndarray, recipes: View | Sequence[View], view_size: int, generator: Generator,
     pairs: int = 2,
 ) -> None:  # fmt: skip
     """Write a JPEG with a row per image uint8 [S, S, C]: the original, then pairs of a first and a second view."""
-    both = (recipes, recipes) if isinstance(recipes, Recipe) else recipes
+    both = recipes if isinstance(recipes, Sequence) else (recipes, recipes)
     columns = [("original", originals, 0)]  # name, pictures, extra space before them
     for _ in range(pairs):
         for name, recipe, space in zip(("first view", "second view"), both, (GROUP_GAP, 0), strict=True):
-            table = draw(recipe, len(originals), originals.shape[1], view_size, generator)
-            columns.append((name, opencv.apply(originals, table, view_size), space))
+            table = draw_views(recipe, len(originals), originals.shape[1], view_size, generator)
+            if isinstance(table, GivenViews):
+                views = table.of(torch.from_numpy(originals).permute(0, 3, 1, 2)).round().clamp(0, 255).byte()
+                pictures = views.permute(0, 2, 3, 1).contiguous().numpy()
+            else:
+                pictures = opencv.apply(originals, table, view_size)
+            columns.append((name, pictures, space))
     with replacing(file) as partial:
         _lay_out(columns, min(LARGEST, max(SMALLEST, view_size))).save(partial, "JPEG", quality=92)
 

@@ -1,10 +1,12 @@
 """Encoders: any timm network by its name, or one of Foveal's three small networks; features [B, D].
 
+A program can give a network of its own in place of a name (`foveal.given`).
 A transformer NAME:avg averages its patches instead of taking the class token, as fine-tuned MAE and RETFound do.
 
 The first stages can be frozen or learn more slowly; stage 0 is the stem.
 """
 
+import copy
 import difflib
 import math
 from contextlib import suppress
@@ -16,6 +18,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from foveal.errors import FovealError
+from foveal.given import PREFIX, Given
 
 AVERAGE = ":avg"  # after the name of a transformer: it averages its patches, and has its last norm behind that
 LEAST_IMAGE = 16
@@ -85,7 +88,9 @@ OWN = {"small_conv": SmallConv, "strided_conv": StridedConv, "residual_conv": Re
 
 
 def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
-    """A randomly initialised encoder with `num_features` that maps [B, C, s, s] to [B, D]."""
+    """A randomly initialised encoder with `num_features` that maps [B, C, s, s] to [B, D]; a copy of a given one."""
+    if name.startswith(PREFIX):
+        return _copy_of_given(name, channels, image_size)
     if image_size < LEAST_IMAGE:
         expected = f"{LEAST_IMAGE} or more, because networks halve the side up to five times"
         raise FovealError("option.value", f"--image-size {image_size} is too small", expected=expected)
@@ -106,6 +111,29 @@ def create_encoder(name: str, channels: int, image_size: int) -> nn.Module:
         encoder.conv1 = nn.Conv2d(channels, encoder.bn1.num_features, 3, padding=1, bias=False)
         encoder.maxpool = nn.Identity()
     return encoder.to(memory_format=torch.channels_last)
+
+
+def _copy_of_given(name: str, channels: int, image_size: int) -> nn.Module:
+    """A copy of the network of a program, which has seen two blank images; FovealError if it gives no features."""
+    if not isinstance(name, Given):
+        fix = "give it again from Python, such as foveal.load(RUN, encoder=…) or foveal.train(…, encoder=…)"
+        raise FovealError("encoder.object", f"the encoder {name} is an object of a Python program", fix=fix)
+    if not isinstance(name.given, nn.Module):
+        raise FovealError("encoder.object", f"{name} is not an encoder", expected="a name or a torch.nn.Module")
+    encoder: Any = copy.deepcopy(name.given).cpu().eval()
+    blank = torch.zeros(2, channels, image_size, image_size)
+    try:
+        with torch.no_grad():
+            shape = list(encoder(blank).shape)
+    except Exception as error:  # networks raise many different kinds of error
+        what = f"{name} does not take images {list(blank.shape)} ({type(error).__name__}: {error})"
+        raise FovealError("encoder.object", what) from error
+    width = getattr(encoder, "num_features", shape[-1])
+    if shape != [2, width]:
+        what, fix = f"{name} gives {shape} for two images", "leave out its classifier, in timm with num_classes=0"
+        raise FovealError("encoder.object", what, expected=f"features [2, {width}]", fix=fix)
+    encoder.num_features = width
+    return encoder.train().to(memory_format=torch.channels_last)
 
 
 def _created(name: str, channels: int, image_size: int) -> Any:
@@ -137,8 +165,10 @@ def _sizes_near(name: str, image_size: int) -> list[int]:
 
 
 def timm_card(name: str) -> Any:
-    """timm's configuration of a network (mean, std, classifier, fixed_input_size); None for Foveal's own networks."""
-    return None if name in OWN else timm.models.get_pretrained_cfg(name.removesuffix(AVERAGE))
+    """timm's configuration of a network (mean, std, classifier, fixed_input_size); None for networks of others."""
+    return (
+        None if name in OWN or name.startswith(PREFIX) else timm.models.get_pretrained_cfg(name.removesuffix(AVERAGE))
+    )
 
 
 def takes_any_size(name: str) -> bool:
@@ -157,7 +187,9 @@ def check_growth(grow_from: int, name: str, image_size: int) -> None:
 
 def normalisation_of(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (0-1) that the encoder expects: timm's for RGB, otherwise 0.5 and 0.5."""
-    card = timm_card(name)
+    card, own = timm_card(name), getattr(name.given, "pretrained_cfg", None) if isinstance(name, Given) else None
+    if channels == 3 and own:  # an object that timm has made
+        return tuple(own["mean"]), tuple(own["std"])
     if card is None or channels != 3:
         return (0.5,) * channels, (0.5,) * channels
     return tuple(card.mean), tuple(card.std)

@@ -22,6 +22,7 @@ from foveal.checkpoint import load_strict, shortened
 from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import read_json, sha256_of
+from foveal.given import Given
 from foveal.nets.checkpoints import read_contents
 from foveal.nets.encoder import normalisation_of
 from foveal.nets.fitting import adapted, fits, fitting_encoders, with_own_stem
@@ -50,12 +51,12 @@ class Origin:
 def load_encoder_weights(encoder: nn.Module, name: str, init: str, *, random_stem: bool = False) -> Origin:
     """Load weights into `encoder`; returns where they come from, and what was left out or resized.
 
-    init: random, imagenet, a run folder or a file in one of the layouts of `foveal.nets.layouts`. random_stem: keep the
-    first convolution of `encoder`, which theirs does not fit. FovealError, listing keys and naming encoders that would
-    fit, if any other key or shape does not match.
+    init: random (of an object: its own weights), imagenet, a run folder or a file in one of the layouts of
+    `foveal.nets.layouts`. random_stem: keep the first convolution of `encoder`, which theirs does not fit. FovealError,
+    listing keys and naming encoders that would fit, if any other key or shape does not match.
     """
     if init == "random":
-        return Origin("random weights", {"init": init})
+        return Origin("its own weights" if isinstance(name, Given) else "random weights", {"init": init})
     if init == "imagenet":
         found = Found(layout=FLAT, branch="", state=imagenet_weights(name), dropped={})
         record: dict[str, Any] = {"init": init}

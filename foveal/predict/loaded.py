@@ -20,6 +20,7 @@ from PIL import Image
 from foveal.errors import FovealError
 from foveal.fundus.decode import pixels_of
 from foveal.fundus.quality import UNGRADABLE, check_flags
+from foveal.given import Given
 from foveal.predict.inputs import Photograph, is_prepared, list_photographs, sort_inputs
 from foveal.predict.model import Model, batches, set_ungradable
 from foveal.predict.opened import open_model
@@ -36,19 +37,25 @@ TENSORS = "uint8 [3, h, w] or [n, 3, h, w]"
 
 
 def load(
-    *runs: str | Path, device: str = "auto", tta: str = "auto", ungradable: Iterable[str] | None = None
+    *runs: str | Path,
+    device: str = "auto",
+    tta: str = "auto",
+    ungradable: Iterable[str] | None = None,
+    encoder: torch.nn.Module | None = None,
 ) -> LoadedGrader:
     """Load a grader: a run folder of `foveal train`, several of them as an ensemble, or a file of `foveal export`.
 
     device: auto, cpu, cuda or mps. tta: auto (as in the run), none, flips or turns. ungradable: a photograph with one
-    of these quality flags gets no grade; None uses the default of `foveal predict`, () no flags.
+    of these quality flags gets no grade; None uses the default of `foveal predict`, () no flags. encoder: the network
+    that was given to `foveal.train`, if it was not a name; its weights are those of the run.
     """
     if not runs:
         raise FovealError("run.missing", "load needs a grader", fix="give a run folder or an exported file")
     words = sorted(UNGRADABLE) if ungradable is None else list(ungradable)
     check_flags(words, "ungradable")
     paths = [Path(run) for run in runs]
-    return LoadedGrader(open_model(paths, device, tta), paths, words)
+    given = "" if encoder is None else Given(encoder)
+    return LoadedGrader(open_model(paths, device, tta, encoder=given), paths, words)
 
 
 class LoadedGrader:

@@ -39,10 +39,12 @@ def is_exported(path: Path) -> bool:
     return (path / "foveal.json").is_file() if path.is_dir() else path.suffix.lower() == ".onnx"
 
 
-def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", threads: int = 0) -> Model:
+def open_model(
+    paths: Sequence[Path], device: str = "auto", tta: str = "auto", threads: int = 0, encoder: str = ""
+) -> Model:
     """The model of one or more run folders, or of one exported file; FovealError if something is missing or wrong.
 
-    tta: auto is as in the run. threads: for an exported file; 0 uses all cores.
+    tta: auto is as in the run. threads: for an exported file; 0 uses all cores. encoder: see `Predictor`.
     """
     if tta not in AUGMENTATIONS:
         raise FovealError("option.value", f"--tta {tta} is unknown", expected=", ".join(AUGMENTATIONS))
@@ -55,7 +57,7 @@ def open_model(paths: Sequence[Path], device: str = "auto", tta: str = "auto", t
     from foveal.distributed import choose_device
     from foveal.predict.predictor import Predictor
 
-    return Predictor(paths, choose_device(device), None if tta == "auto" else tta)
+    return Predictor(paths, choose_device(device), None if tta == "auto" else tta, encoder)
 
 
 def _open_exported(file: Path, paths: Sequence[Path], device: str, tta: str, threads: int) -> Model:

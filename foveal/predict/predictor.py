@@ -53,9 +53,14 @@ class Member:
 
 
 class Predictor(Model):
-    """Graders loaded from run folders of `train`; weights must match exactly. tta: None is as in the first run."""
+    """Graders loaded from run folders of `train`; weights must match exactly. tta: None is as in the first run.
 
-    def __init__(self, run: Path | Sequence[Path], device: torch.device | None = None, tta: str | None = None) -> None:
+    encoder: the network of a program that the runs were made with, if any.
+    """
+
+    def __init__(
+        self, run: Path | Sequence[Path], device: torch.device | None = None, tta: str | None = None, encoder: str = ""
+    ) -> None:
         self.runs = [run] if isinstance(run, Path) else list(run)
         models = [_grader_model(path) for path in self.runs]
         model = models[0]
@@ -63,7 +68,8 @@ class Predictor(Model):
             if different := [key for key in ALIKE if other.get(key) != model.get(key)]:
                 raise FovealError("run.mismatch", f"{self.runs[0]} and {path} differ in {', '.join(different)}")
         self.device = device or torch.device("cpu")
-        self.ensembles = [_members(path, made, self.device) for path, made in zip(self.runs, models, strict=True)]
+        made_by = zip(self.runs, models, strict=True)
+        self.ensembles = [_members(path, made, self.device, encoder) for path, made in made_by]
         self.has_features = len(self.ensembles) == 1 and len(self.ensembles[0]) == 1
         self.likeness = read_likeness(self.runs[0] / model.get("members", ["."])[0])  # of folds, that of the first
         self.readouts = [
@@ -203,11 +209,13 @@ def _grader_model(run: Path) -> dict[str, Any]:
     return model
 
 
-def _members(run: Path, model: dict[str, Any], device: torch.device) -> list[Member]:
+def _members(run: Path, model: dict[str, Any], device: torch.device, given: str) -> list[Member]:
     """The grader of a run, or those of its folds."""
     if model.get("members"):
-        return [one for name in model["members"] for one in _members(run / name, _grader_model(run / name), device)]
-    encoder = create_encoder(model["encoder"], model["channels"], model["image_size"])
+        parts = [run / name for name in model["members"]]
+        return [one for part in parts for one in _members(part, _grader_model(part), device, given)]
+    name = given if given == model["encoder"] else model["encoder"]
+    encoder = create_encoder(name, model["channels"], model["image_size"])
     form = LOSSES[model["loss"]].form if "loss" in model else "softmax"  # older runs do not have this key
     grader = Grader(encoder, model["features"], len(model["classes"]), form, len(model.get("second_classes", ())))
     kept = checkpoint.load(run / "best.pt")

@@ -7,11 +7,14 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from foveal.errors import FovealError
+from foveal.given import Given
 from foveal.nets.encoder import create_encoder, feature_size, freeze_stages, learning_rate_scales
 from foveal.nets.layers import quicken_depthwise, synchronise
 from foveal.pretrain.barlow_twins import BarlowTwins
 from foveal.pretrain.byol import BYOL
 from foveal.pretrain.dino import DINO
+from foveal.pretrain.interface import TwoViews
 from foveal.pretrain.mocov3 import MoCoV3
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.simclr import SimCLR
@@ -24,6 +27,11 @@ METHODS: dict[str, Any] = {
     "simclr": SimCLR, "supcon": SupCon, "byol": BYOL, "simsiam": SimSiam, "mocov3": MoCoV3,
     "barlow_twins": BarlowTwins, "vicreg": VICReg, "dino": DINO,
 }  # fmt: skip
+
+
+def method_of(name: str) -> Any:
+    """The class of a method, or what a program gave in its place."""
+    return name.given if isinstance(name, Given) else METHODS[name]
 
 
 @dataclass(frozen=True)
@@ -64,5 +72,11 @@ def build_method(config: PretrainConfig, channels: int, encoder: nn.Module | Non
     if encoder is None:
         encoder = create_encoder(config.encoder, channels, config.image_size)
     quicken_depthwise(encoder)
-    method = METHODS[config.method](encoder, feature_size(encoder), getattr(config, config.method, None))
+    own = isinstance(config.method, Given)
+    options = () if own else (getattr(config, config.method, None),)
+    method = method_of(config.method)(encoder, feature_size(encoder), *options)
+    if own and not isinstance(method, TwoViews):
+        what = f"method={config.method} gives a {type(method).__name__}"
+        expected = "a function of (encoder, number of features) that gives a foveal.pretrain.interface.TwoViews"
+        raise FovealError("method.object", what, expected=expected)
     return method.to(memory_format=torch.channels_last)

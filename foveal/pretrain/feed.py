@@ -16,8 +16,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from foveal.augment.draw import ViewTable, draw
-from foveal.augment.recipes import Recipe, recipe_pair
+from foveal.augment.given import GivenViews, Table, draw_views
+from foveal.augment.recipes import View, recipe_pair
 from foveal.augment.views import NetworkInput, random_views, to_tensor
 from foveal.errors import FovealError
 from foveal.pretrain.options import PretrainConfig
@@ -76,24 +76,27 @@ class Feed:
         """Views of this process's part of the images `index`, in micro-batches, and their identities."""
         size, part = spec.image_size, shard_of(index, self.rank, self.world)
         generator = step_generator(self.config.seed, step)
-        tables = [draw(recipe, len(index), self.store.image_shape[0], size, generator)[part] for recipe in self.recipes]
+        source = self.store.image_shape[0]
+        tables = [draw_views(recipe, len(index), source, size, generator)[part] for recipe in self.recipes]
         own = index[part]
         images = self.store.take(own)
         if isinstance(images, np.ndarray) and self.device.type != "cpu":
             images = to_tensor(images, self.device)
         identity = None if self.identity is None else torch.from_numpy(self.identity[own]).to(self.device)
-        if self.config.micro_batch == "whole":
+        whole, later = self.config.micro_batch == "whole", any(isinstance(table, GivenViews) for table in tables)
+        if whole and not later:
             return [self._views(images, tables, spec, slice(None))], identity
-        micro = int(self.config.micro_batch)
+        # Functions of a program run in the thread that trains, since threads share torch's generator.
+        micro = len(own) if whole else int(self.config.micro_batch)
         cuts = [slice(start, start + micro) for start in range(0, len(own), micro)]
         return MicroBatches([partial(self._views, images, tables, spec, cut) for cut in cuts]), identity
 
     @property
-    def recipes(self) -> tuple[Recipe, Recipe]:
+    def recipes(self) -> tuple[View, View]:
         """The recipes of the first and the second view."""
         return recipe_pair(self.config.views)
 
-    def _views(self, images: np.ndarray | Tensor, tables: list[ViewTable], spec: NetworkInput, cut: slice) -> Views:
+    def _views(self, images: np.ndarray | Tensor, tables: list[Table], spec: NetworkInput, cut: slice) -> Views:
         first, second = (random_views(images[cut], table[cut], spec, self.device) for table in tables)
         return first, second
 

@@ -58,8 +58,8 @@ class TwoViews(nn.Module, ABC):
         return z1, z2
 
     @abstractmethod
-    def loss(self, parts: Parts, identity: Tensor | None) -> Loss:
-        """The loss of what `forward` gives, and facts for the log. identity: int64 [B], who belongs together."""
+    def loss(self, parts: Parts, identity: Tensor | None) -> Loss | Tensor:
+        """The loss of what `forward` gives, alone or with facts to log. identity: int64 [B], who belongs together."""
 
     def after_step(self, progress: float) -> None:
         """What follows a step of the optimiser; progress goes from 0 to 1."""

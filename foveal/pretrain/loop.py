@@ -30,7 +30,7 @@ from foveal.nets.weights import load_encoder_weights, normalisation_for
 from foveal.page.words import counted
 from foveal.pretrain import probe as probing
 from foveal.pretrain.auto import Choice, Machine, resolve, settle
-from foveal.pretrain.built import METHODS, build
+from foveal.pretrain.built import build, method_of
 from foveal.pretrain.feed import Feed, identities
 from foveal.pretrain.options import PretrainConfig
 from foveal.pretrain.outcome import finish
@@ -52,7 +52,10 @@ def pretrain(config: PretrainConfig) -> Path:
 def _pretrain(given: PretrainConfig, device: torch.device, rank: int, world: int, held: ExitStack) -> Path:
     # Images
     began = time.monotonic()
-    sets, by_label = [open_prepared(path) for path in given.data], METHODS[given.method].uses_labels
+    sets, by_label = (
+        [open_prepared(path) for path in given.data],
+        getattr(method_of(given.method), "uses_labels", False),
+    )
     check_alike(sets, "to learn from them together")
     parts = [(prepared, pool_of(prepared)) for prepared in sets]
     images = sum(len(records) for _, records in parts)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.nets.layers import statistics_layers
+from foveal.pretrain.health import facts_of
 
 Views = tuple[Tensor, Tensor]
 
@@ -32,7 +33,7 @@ def gradients(
     torch.manual_seed(seed)
     with autocast:
         parts = trained(*views[0])
-    loss, facts = method.loss(parts, identity)
+    loss, facts = _measured(method, parts, identity)
     loss.backward()
     return loss.detach(), facts
 
@@ -46,7 +47,7 @@ def _cached(
             torch.manual_seed(seed + number)
             embedded.append(method(*pair))
     leaves = tuple(torch.cat(column).requires_grad_() for column in zip(*embedded, strict=True))
-    loss, facts = method.loss(leaves, identity)
+    loss, facts = _measured(method, leaves, identity)
     loss.backward()
     sizes = [len(parts[0]) for parts in embedded]
     wanted = [[None] * len(views) if leaf.grad is None else leaf.grad.split(sizes) for leaf in leaves]
@@ -60,6 +61,13 @@ def _cached(
             learned = [(part, column[number]) for part, column in zip(parts, wanted, strict=True) if part.requires_grad]
             torch.autograd.backward([part for part, _ in learned], [gradient for _, gradient in learned])
     return loss.detach(), facts
+
+
+def _measured(method: Any, parts: tuple[Tensor, ...], identity: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss, and the facts that every row has; a method of a program may give the loss alone."""
+    found = method.loss(parts, identity)
+    loss, facts = found if isinstance(found, tuple) else (found, {})
+    return loss, facts if "feature_std" in facts else facts_of(parts[0], parts[1]) | facts
 
 
 @contextmanager

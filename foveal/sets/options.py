@@ -9,6 +9,7 @@ import tyro
 
 from foveal.config import plain
 from foveal.errors import FovealError
+from foveal.given import Given
 from foveal.sources.registry import DatasetName
 
 ALL = -1  # --unlabelled without a number: the pictures are a pool, whatever their folders are called
@@ -118,6 +119,6 @@ class PrepareConfig:
         return asked | {"source": [str(path if is_drawn(path) else path.absolute()) for path in self.source]}
 
 
-def is_drawn(path: Path) -> bool:
-    """True for phantom:600, which is not a file."""
-    return path.name.startswith("phantom:")
+def is_drawn(path: Path | Given) -> bool:
+    """True for phantom:600 and for images of a program, which are not files."""
+    return isinstance(path, Given) or path.name.startswith("phantom:")

@@ -19,6 +19,7 @@ from foveal.console import say
 from foveal.errors import FovealError
 from foveal.files import check_free, read_json, remove_unfinished, write_json
 from foveal.fundus.preparation import Preparation, Prepared, prepare_file
+from foveal.given import Given
 from foveal.runs import sole_writer
 from foveal.sets import joined
 from foveal.sets.assemble import Assembly, assemble, report, say_patients
@@ -28,6 +29,7 @@ from foveal.sets.options import ALL, PrepareConfig, is_drawn
 from foveal.sets.records import open_prepared
 from foveal.sets.shards import RETRY, in_threads, read_facts, shard_numbers
 from foveal.sources.cards import CARDS, ICDR, Card
+from foveal.sources.given import CARD, given_source
 from foveal.sources.registry import list_cards, read_source
 from foveal.sources.source import Source, SourceOptions, merge_classes
 
@@ -113,12 +115,13 @@ def decode(folder: Path, assembly: Assembly) -> None:
 
 def is_joined(config: PrepareConfig) -> bool:
     """True when the sources are prepared sets."""
-    return len(config.source) > 1 or (config.source[0] / "records.csv").is_file()
+    first = config.source[0]
+    return len(config.source) > 1 or (not is_drawn(first) and (first / "records.csv").is_file())
 
 
 def is_there(config: PrepareConfig) -> bool:
     """Whether any of the sources can be read."""
-    return any(path.exists() or is_drawn(path) for path in config.source)
+    return any(is_drawn(path) or path.exists() for path in config.source)
 
 
 def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
@@ -126,9 +129,13 @@ def read(config: PrepareConfig, existing: dict[str, Any] | None) -> Assembly:
     if is_joined(config):
         name, card, source, preparation, stamps = joined.load(config.source)
     else:
-        name, source = read_source(config.source[0], config.dataset, pick(SourceOptions, config))
+        first = config.source[0]
+        if isinstance(first, Given):
+            name, source = "given", given_source(first, config.scale)
+        else:
+            name, source = read_source(first, config.dataset, pick(SourceOptions, config))
         source = limit_unlabelled(source, config)
-        card = replace(CARDS[name], fundus=decide_fundus(config, name, source, existing))
+        card = replace(CARDS.get(name, CARD), fundus=decide_fundus(config, name, source, existing))
         preparation, stamps = choose_preparation(config, card, source, existing), file_stamps(source)
     source = merge_classes(source, card, config.classes) if config.classes else source
     return Assembly(
@@ -162,7 +169,7 @@ def decide_fundus(config: PrepareConfig, name: str, source: Source, existing: di
     if existing:
         return bool(existing["fundus"])
     if name not in ("folder", "table"):
-        return CARDS[name].fundus
+        return CARDS.get(name, CARD).fundus
     places = np.unique(np.linspace(0, len(source.table) - 1, SAMPLE).astype(int))
     files = [source.root / file for file in source.table["file"].iloc[places]]
     look = Preparation(size=256, crop="ellipse")

@@ -42,7 +42,8 @@ def array_source(
 ) -> Source:
     """A source of arrays; parts: split -> where it is, images [n, H, W] or [n, H, W, C], and labels [n] or [n, 1].
 
-    Ids are `train/17`; where: prefix of these numbers in `file`. Labels may be -1 or NaN. classes: () for "0", "1", …
+    Ids are `train/17`, or `17` of the split ""; where: prefix of these numbers in `file`. Labels may be -1 or NaN.
+    classes: () for "0", "1", …
     """
     tables, pictures = list[pd.DataFrame](), list[np.ndarray]()
     for split, (place, array, labels) in parts.items():
@@ -62,7 +63,9 @@ def array_source(
             if label is not None and (label < 0 or (classes and label >= len(classes))):
                 expected = f"0 to {len(classes) - 1}, or -1" if classes else "0 or more, or -1"
                 raise FovealError("label.value", f"the label of {where}{number} is {label}", expected=expected)
-        ids, files = ([f"{prefix}{number}" for number in range(len(images))] for prefix in (f"{split}/", place))
+        ids, files = (
+            [f"{prefix}{number}" for number in range(len(images))] for prefix in (f"{split}/" if split else "", place)
+        )
         tables.append(make_table(ids, files, numbers, split=split))
         pictures.append(images)
     table = pd.concat(tables, ignore_index=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.augment.draw import draw
+from foveal.augment.given import draw_views
 from foveal.augment.recipes import get_recipe
 from foveal.augment.views import NetworkInput, random_views
 from foveal.schedule import size_in_epoch
@@ -66,7 +66,7 @@ def feed(
             continue
         step = first_step + number
         generator = step_generator(config.seed, step)
-        table = draw(get_recipe(config.views), len(index), store.image_shape[0], size, generator)
+        table = draw_views(get_recipe(config.views), len(index), store.image_shape[0], size, generator)
         images = random_views(store.take(index), table, seen, device)
         mixing = step_generator(config.seed + MIXING, step)
         images, targets = mix(images, targets, config.mixup, config.cutmix, mixing)

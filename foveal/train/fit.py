@@ -16,6 +16,7 @@ from foveal.augment.views import write_view_sheet
 from foveal.config import read_toml
 from foveal.console import progress_bar, say
 from foveal.errors import FovealError
+from foveal.given import Given
 from foveal.hardware import give_back_memory
 from foveal.nets.probes import mean_and_spread
 from foveal.nets.weights import update_average
@@ -90,7 +91,9 @@ def fit(run: Run, task: Task, learned: Learned, held_out: pd.DataFrame) -> int:
             built.training_mode(grader)
             losses, answers, indices = [], [], []
             since, waited = time.perf_counter(), 0.0
-            inputs = iter(prefetch(feed(task, learned, store, epoch, step, features)))
+            made = feed(task, learned, store, epoch, step, features)
+            # Views by a function of a program are made in this thread, since threads share torch's generator.
+            inputs = iter(made if isinstance(config.views, Given) else prefetch(made))
             for _ in range(steps_per_epoch):
                 asked = time.perf_counter()
                 batch = next(inputs)

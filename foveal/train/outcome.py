@@ -74,7 +74,7 @@ def has_sources(task: Task) -> bool:
 
 def finish(run: Run, task: Task, judged: pd.DataFrame, best_epoch: int, trained: pd.DataFrame) -> None:
     """Write the encoder of the best epoch, and its predictions for `judged`; trained: what it learned from."""
-    predictor = Predictor(run.path, task.device)
+    predictor = Predictor(run.path, task.device, encoder=task.config.encoder)
     checkpoint.save_weights(predictor.grader.encoder, run.path / "encoder.safetensors")
     write_json(run.path / "model.json", read_model(run.path) | {"best_epoch": best_epoch})
     keep_likeness(run, predictor, task.prepared, trained, judged[judged["split"] == "val"])

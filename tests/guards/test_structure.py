@@ -25,7 +25,7 @@ PACKAGE = ROOT / "foveal"
 
 # From the ground up. A room imports only from floors below its own: no exceptions.
 FLOORS = [
-    {"errors", "version"},
+    {"errors", "version", "given"},
     {"hardware", "schedule", "metrics", "console"},
     {"budget", "config", "files", "distributed"},
     {"checkpoint", "tracking", "help"},

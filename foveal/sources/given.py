@@ -1,0 +1,60 @@
+"""Images that a Python program gives to `foveal.prepare` in place of a path: arrays, a list of pictures, a Dataset."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from foveal.errors import FovealError
+from foveal.given import Given
+from foveal.sources.arrays import array_source
+from foveal.sources.cards import CLASSES, Card
+from foveal.sources.folder import TASKS
+from foveal.sources.source import Source
+
+CARD = Card(title="images of a Python program", task="auto")
+IMAGES = "uint8 [h, w, 3], uint8 [h, w], a PIL image, or a tensor [3 or 1, h, w] of uint8 or of float from 0 to 1"
+
+
+def given_source(name: Given, scale: str) -> Source:
+    """A source of the images of a program.
+
+    name.given: (images, labels), or a sequence or torch Dataset of images or of (image, label, …). Images are those of
+    IMAGES, of one size; a label is the number of a class, or -1, NaN or None. Classes have the names in `classes` of a
+    Dataset, or those of `scale` if it is icdr or messidor. FovealError for anything else.
+    """
+    images, labels = name.given if isinstance(name.given, tuple) and len(name.given) == 2 else (name.given, None)
+    if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+        raise FovealError("source.arrays", f"{name} has no length or no items", expected="arrays, a list or a Dataset")
+    rows = [images[number] for number in range(len(images))]
+    if not rows:
+        raise FovealError("source.no_pictures", f"{name} holds no images")
+    pairs = [(*row, None)[:2] if isinstance(row, tuple | list) else (row, None) for row in rows]
+    pictures = [_pixels(picture, f"image {number} of {name}") for number, (picture, _) in enumerate(pairs)]
+    if len(sizes := sorted({picture.shape for picture in pictures})) > 1:
+        what = f"{name} holds images of several sizes, such as {sizes[0]} and {sizes[-1]}"
+        raise FovealError("source.arrays", what, fix="resize them in the program, or prepare a folder of files")
+    numbers = [label for _, label in pairs] if labels is None else labels
+    classes = CLASSES.get(scale, tuple(map(str, getattr(images, "classes", None) or ())))
+    column = np.array([np.nan if number is None else number for number in numbers])
+    source = array_source(Path(name), {"": ("", np.stack(pictures), column)}, classes)
+    known = scale if scale in CLASSES else "none"
+    return replace(source, scale=known, task=TASKS[known])
+
+
+def _pixels(image: Any, place: str) -> np.ndarray:
+    """uint8 [h, w] or [h, w, 3]; FovealError for anything that is not an image."""
+    if isinstance(image, Image.Image):
+        return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+    array = np.asarray(image)
+    if type(image).__module__.partition(".")[0] == "torch" and array.ndim == 3:
+        array = np.moveaxis(array, 0, -1)
+    if array.dtype.kind == "f" and array.size and 0 <= array.min() <= array.max() <= 1:
+        array = np.rint(255 * array).astype(np.uint8)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        found = f"{place} is {array.dtype} {list(array.shape)}"
+        fix = "leave out the normalisation, which Foveal adds" if array.dtype.kind == "f" else ""
+        raise FovealError("source.arrays", found, expected=IMAGES, fix=fix)
+    return array

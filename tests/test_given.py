@@ -1,0 +1,172 @@
+"""Objects of a program where options usually are names: images, encoder, method, views, tracker."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset
+
+import foveal
+from foveal.augment.recipes import RECIPES, Recipe, recipe_pair
+from foveal.config import build, to_toml
+from foveal.given import Given
+from foveal.nets.encoder import create_encoder, feature_size, normalisation_of
+from foveal.nets.heads import ProjectionHead
+from foveal.pretrain.interface import TwoViews
+from foveal.pretrain.options import PretrainConfig
+from foveal.runs import read_metrics, read_model
+from foveal.sets.records import open_prepared
+from foveal.sources.given import given_source
+
+SHORT = {"epochs": 1, "batch_size": 8, "image_size": 24, "micro_batch": "whole", "precision": "fp32"}
+
+
+class Net(nn.Sequential):
+    def __init__(self, width=12):
+        layers = nn.Conv2d(3, width, 3, 2), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        super().__init__(*layers)
+
+
+class Turned(Dataset):
+    """40 drawn squares that are brighter in the second class."""
+
+    classes = ("dark", "bright")
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, number):
+        label = number % 2
+        return np.random.default_rng(number).integers(100 * label, 156 + 100 * label, (24, 24, 3), np.uint8), label
+
+
+class Agreement(TwoViews):
+    def __init__(self, encoder, features):
+        super().__init__(encoder, ProjectionHead(features, features, 8))
+
+    def loss(self, parts, identity):
+        first, second = parts
+        return -nn.functional.cosine_similarity(first, second).mean() + first.var()
+
+
+def dimmed(images):
+    return images.float() / 255 * torch.rand(len(images), 1, 1, 1)
+
+
+def test_a_name_says_what_was_given_and_keeps_it_in_copies():
+    net = Net()
+    name = Given(net)
+    assert name == f"object:{__name__}.Net" and name.given is net
+    assert Given(dimmed) == f"object:{__name__}.dimmed"
+    assert Given(Recipe(flip=0.5)).endswith("(flip=0.5)")
+    for kept in (pickle.loads(pickle.dumps(Given(dimmed))), copy.deepcopy(Given(dimmed))):
+        assert kept == Given(dimmed) and kept.given is dimmed
+    config = build(PretrainConfig, {"data": "x", "out": "y", "method": Given(Agreement), "encoder": name})
+    assert f'encoder = "{name}"' in to_toml("pretrain", config)
+
+
+def test_an_encoder_is_a_copy_and_knows_its_width(refuses):
+    net = Net()
+    made = create_encoder(Given(net), 3, 24)
+    assert feature_size(made) == 12 and made is not net and not hasattr(net, "num_features")
+    assert all(torch.equal(value, made.state_dict()[key]) for key, value in net.state_dict().items())
+    with refuses("encoder.object", 12):
+        wrong = Net()
+        wrong.num_features = 5
+        create_encoder(Given(wrong), 3, 24)
+    with refuses("encoder.object"):
+        create_encoder(Given(nn.Conv2d(3, 4, 3)), 3, 24)  # maps, not features
+    with refuses("encoder.object"):
+        create_encoder(Given(net), 1, 24)
+    with refuses("encoder.object", "object:elsewhere.Net"):
+        create_encoder("object:elsewhere.Net", 3, 24)
+    net.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    assert normalisation_of(Given(net), 3) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert normalisation_of(Given(net), 1) == ((0.5,), (0.5,))
+
+
+@pytest.mark.parametrize("kind", ["arrays", "list", "pillow", "tensor", "unit", "dataset"])
+def test_images_of_a_program_become_the_same_pictures(kind):
+    images = np.stack([Turned()[number][0] for number in range(40)])
+    labels = [number % 2 for number in range(40)]
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)
+    given = {
+        "arrays": (images, labels), "list": list(zip(images, labels, strict=True)),
+        "pillow": [(Image.fromarray(image), label) for image, label in zip(images, labels, strict=True)],
+        "tensor": (channels_first, torch.tensor(labels)), "unit": (channels_first / 255, labels), "dataset": Turned(),
+    }[kind]  # fmt: skip
+    source = given_source(Given(given), "auto")
+    assert np.array_equal(source.images, images) and source.table["label"].tolist() == labels
+    assert source.classes == (("dark", "bright") if kind == "dataset" else ("0", "1"))
+
+
+def test_images_that_are_none_are_refused(refuses):
+    grey = np.zeros((24, 24), np.uint8)
+    for wrong in ([grey, np.zeros((24, 30), np.uint8)], [grey.astype(float) - 1], [grey[None, None]], {1: 2}, 5):
+        with refuses("source.arrays"):
+            given_source(Given(wrong if wrong != {1: 2} else ["no image"]), "auto")
+    with refuses("source.no_pictures"):
+        given_source(Given([]), "auto")
+    assert given_source(Given([grey, grey]), "auto").table["label"].isna().all()
+    assert given_source(Given([(grey, 0), (grey, None)]), "icdr").task == "grading"
+
+
+def test_recipes_can_be_given_in_pairs(refuses):
+    weak = Recipe(flip=0.5)
+    assert recipe_pair(Given(weak)) == (weak, weak)
+    assert recipe_pair(Given((weak, dimmed))) == (weak, dimmed)
+    assert recipe_pair(Given(("plain", weak)))[0] == RECIPES["plain"]
+    with refuses("option.value"):
+        recipe_pair(Given(5))
+
+
+@pytest.mark.slow
+def test_a_run_with_objects_of_a_program(tmp_path, refuses):
+    rows, net, run = [], Net(), tmp_path / "run"
+    before = copy.deepcopy(net.state_dict())
+    given = {"encoder": net, "method": Agreement, "views": (dimmed, Recipe(flip=0.5)), "tracker": rows.append}
+    foveal.pretrain(Turned(), out=run, **given, **SHORT)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert rows == read_metrics(run) and rows[-1]["step"] == 3
+    assert read_model(run)["encoder"] == Given(net) and read_model(run)["features"] == 12
+    assert (run / "views.jpg").is_file() and open_prepared(tmp_path / "run-data").classes == ["dark", "bright"]
+    assert json.loads((run / "provenance.json").read_text())["objects"]["method"] == Given(Agreement)
+    learned = load_file(run / "encoder.safetensors")
+    assert learned.keys() == before.keys() and not torch.equal(learned["0.weight"], before["0.weight"])
+    with refuses("run.other_options", "encoder"):
+        foveal.pretrain(Turned(), out=run, **given | {"encoder": nn.Sequential(Net())}, **SHORT)
+
+    # The same command resumes, with the same views, whatever has drawn from the generator before.
+    torch.rand(3)
+    foveal.pretrain(Turned(), out=tmp_path / "again", **given, **SHORT)
+    again = load_file(tmp_path / "again" / "encoder.safetensors")
+    assert all(torch.equal(value, again[key]) for key, value in learned.items())
+
+    # A grader begins with it, and opens only with the object.
+    options = {"init": str(run), "views": dimmed, "epochs": 1, "batch_size": 8}
+    grader = foveal.train(tmp_path / "run-data", out=tmp_path / "grader", encoder=Net(), **options)
+    with refuses("encoder.object", Given(net)):
+        foveal.load(grader)
+    answers = foveal.load(grader, encoder=Net()).predict([Turned()[1][0]])
+    assert len(answers) == 1
+    probed = foveal.probe(tmp_path / "run-data", encoder=Net(), init=("random", str(run)), neighbours=3)
+    assert set(probed["init"]) == {"random", str(run)}
+
+
+@pytest.mark.parametrize("wrong", [lambda images: images, lambda images: images.float() - 1, lambda images: None])
+def test_views_that_are_none_are_refused(wrong, tmp_path, refuses):
+    with refuses("views.object"):
+        foveal.pretrain(Turned(), out=tmp_path / "run", encoder="small_conv", views=wrong, preview=True, image_size=16)
+
+
+def test_a_method_that_is_none_is_refused(tmp_path, refuses):
+    with refuses("method.object"):
+        foveal.pretrain(
+            Turned(), out=tmp_path / "run", method=lambda encoder, features: encoder, encoder=Net(), **SHORT
+        )
