@@ -68,7 +68,9 @@ class Second:
         await log([line])
 
     async def _judge(self, sent: Sent) -> Judged:
-        way = {"name": sent.name, "most_pixels": self._most_pixels}
-        prepare = partial(prepare_file, sent.data, self.model.preparation, self.model.fundus, **way)
+        prepare = partial(
+            prepare_file, sent.data, self.model.preparation, self.model.fundus, name=sent.name,
+            most_pixels=self._most_pixels,
+        )  # fmt: skip
         prepared = await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
         return await asyncio.wrap_future(self._batcher.submit(prepared, look=False))
