@@ -17,14 +17,14 @@ from foveal.console import progress_bar, say, warn
 from foveal.distributed import choose_device
 from foveal.errors import FovealError
 from foveal.explain.attribution import MethodName
-from foveal.explain.explainer import ALARM, Explainer, Explanation, alarm_of
+from foveal.explain.explainer import Explainer, Explanation, alarm_of
 from foveal.explain.page import render
 from foveal.explain.trial import try_maps
 from foveal.files import is_free, json_ready, read_json, sha256_of, write_bytes, write_json, write_text
 from foveal.fundus.crop import Disc, whole_frame
 from foveal.fundus.decode import decode
 from foveal.fundus.header import MAXIMUM_PIXELS
-from foveal.fundus.overlay import overlay, to_jpeg
+from foveal.fundus.overlay import ALARM, overlay, to_jpeg
 from foveal.fundus.preparation import Preparation, Prepared, locate, prepare_file
 from foveal.page.words import counted
 from foveal.predict.inputs import Photograph, list_photographs, sort_inputs

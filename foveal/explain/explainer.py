@@ -15,16 +15,12 @@ from torch import Tensor
 from foveal.augment.views import plain_view
 from foveal.errors import FovealError
 from foveal.explain.attribution import WEIGHTED, Attribution, Scorer, attribute, class_activation, enlarged
-from foveal.fundus.overlay import retina_of
+from foveal.fundus.overlay import ALARM, border_energy, retina_of
 from foveal.losses.grading import expected_grade
 from foveal.nets.heads import Grader, Looking
 from foveal.predict.predictor import Predictor, look
 from foveal.runs import read_model
 
-RIM = 0.03  # width of the rim, as a share of the diameter of the retina
-# An even map over the retina has 0.12 on the rim; an even map over the whole square has 0.31 on rim and border. Above
-# about twice the former, the map is drawn to the edge.
-ALARM = 0.25
 HEAL = 1 / 16  # standard deviation of the blur that removes lesions, as a share of the side
 
 
@@ -142,19 +138,6 @@ class Explainer:
     def input(self, pixels: np.ndarray) -> Tensor:
         """The network input float32 [1, C, s, s] for a prepared picture uint8 [S, S, C], on the device."""
         return plain_view(pixels[None], self.predictor.input, self.predictor.device)
-
-
-def interior_of(retina: np.ndarray) -> np.ndarray:
-    """The retina bool [S, S] without its rim. The edge of the frame also counts as rim."""
-    framed = np.pad(retina.astype(np.uint8), 1)
-    diameter = max(np.ptp(np.flatnonzero(retina.any(axis))) for axis in (0, 1)) + 1 if retina.any() else 0
-    return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] > RIM * diameter
-
-
-def border_energy(heat: np.ndarray, retina: np.ndarray) -> float:
-    """The share, 0-1, of a map float [S, S] >= 0 that lies outside the retina bool [S, S] or on its rim; 0 if empty."""
-    total = float(heat.sum())
-    return float(heat[~interior_of(retina)].sum() / total) if total > 0 else 0.0
 
 
 def alarm_of(share: float) -> str:

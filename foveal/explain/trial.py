@@ -24,11 +24,11 @@ from foveal.errors import FovealError
 from foveal.evaluate.difference import difference
 from foveal.evaluate.intervals import Resampling
 from foveal.explain.attribution import METHODS
-from foveal.explain.explainer import Explainer, border_energy, resized, without_lesions
+from foveal.explain.explainer import Explainer, resized, without_lesions
 from foveal.explain.page import score_tables
 from foveal.files import json_ready
 from foveal.fundus.crop import crop_square
-from foveal.fundus.overlay import retina_of
+from foveal.fundus.overlay import border_energy, retina_of
 from foveal.fundus.preparation import Preparation, locate, prepare_pixels
 from foveal.metrics import area_under_curve
 from foveal.nets.heads import Grader

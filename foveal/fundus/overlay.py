@@ -9,6 +9,10 @@ LEAST_SIDE = 640  # px: smaller pictures are enlarged, since the lines would hid
 OPACITY = 0.6  # of the strongest places; where the map is empty the photograph stays as it is
 TOP = 0.9  # the outlined part is stronger than this share of the retina,
 FAINTEST = 0.05  # and stronger than this share of the maximum, so that noise is not outlined
+RIM = 0.03  # width of the rim, as a share of the diameter of the retina
+# An even map over the retina has 0.12 on the rim; an even map over the whole square has 0.31 on rim and border. Above
+# about twice the former, the map is drawn to the edge.
+ALARM = 0.25
 _DARKEST = 0.12  # brightness of retina, as a share of that of the middle
 _CLIPPED = 99.8  # percentile of the retina that gets the last colour, so that one pixel does not darken all others
 # Viridis, uint8 [256, 3], which is perceptually uniform and unlike any colour in an eye.
@@ -31,6 +35,19 @@ def retina_of(pixels: np.ndarray) -> np.ndarray:
     filled = np.zeros(brightest.shape, np.uint8)
     cv2.fillConvexPoly(filled, cv2.convexHull(max(regions, key=cv2.contourArea)), (1,))
     return filled > 0
+
+
+def interior_of(retina: np.ndarray) -> np.ndarray:
+    """The retina bool [S, S] without its rim. The edge of the frame also counts as rim."""
+    framed = np.pad(retina.astype(np.uint8), 1)
+    diameter = max(np.ptp(np.flatnonzero(retina.any(axis))) for axis in (0, 1)) + 1 if retina.any() else 0
+    return cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] > RIM * diameter
+
+
+def border_energy(heat: np.ndarray, retina: np.ndarray) -> float:
+    """The share, 0-1, of a map float [S, S] >= 0 that lies outside the retina bool [S, S] or on its rim; 0 if empty."""
+    total = float(heat.sum())
+    return float(heat[~interior_of(retina)].sum() / total) if total > 0 else 0.0
 
 
 def overlay(frame: np.ndarray, square: Disc, heat: np.ndarray, retina: np.ndarray) -> np.ndarray:

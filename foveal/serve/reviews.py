@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import pandas as pd
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import Engine, bindparam, func, insert, select
+from sqlalchemy import Engine, bindparam, func, insert, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
@@ -102,14 +102,19 @@ class Reviews:
         with self._told("read"), self._engine.connect() as connection:
             yield lines_of(connection)
 
-    def latest(self, limit: int = 100, offset: int = 0) -> tuple[int, list[Review]]:
-        """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`."""
+    def latest(self, limit: int = 100, offset: int = 0, search: str = "") -> tuple[int, list[Review]]:
+        """The number of reviews, and at most `limit` (1 to 1,000) of them, newest first, after the first `offset`.
+
+        search: a part of the photograph's name, of the reviewer or of the note; the others do not count.
+        """
         if not 1 <= limit <= PAGE or not 0 <= offset < 2**31:
             what = f"limit is {limit} and offset {offset}"
             raise FovealError("reviews.invalid", what, expected=f"a limit of 1 to {PAGE} and an offset of 0 or more")
-        newest = select(REVIEWS).order_by(*NEWEST_FIRST).limit(limit).offset(offset)
+        fields = (REVIEWS.c.name, REVIEWS.c.reviewer, REVIEWS.c.note)
+        found = select(REVIEWS).where(or_(*(field.icontains(_storable(search), autoescape=True) for field in fields)))
+        newest = found.order_by(*NEWEST_FIRST).limit(limit).offset(offset)
         with self._told("read"), self._engine.connect() as connection:
-            total = connection.execute(select(func.count()).select_from(REVIEWS)).scalar_one()
+            total = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
             rows = connection.execute(newest).mappings().all()
         return total, [Review(**row) for row in rows]
 

@@ -23,7 +23,7 @@ from foveal.console import progress_bar, say
 from foveal.errors import FovealError
 from foveal.fundus.decode import decode
 from foveal.fundus.header import KNOWN
-from foveal.fundus.overlay import heat_layer, retina_of, to_jpeg
+from foveal.fundus.overlay import ALARM, border_energy, heat_layer, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate, prepare_file
 from foveal.fundus.quality import FLAGS
 from foveal.page.pictures import data_address, embedded
@@ -158,14 +158,20 @@ def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
 
 
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:
-    """The photograph and its heat map layer as data: URLs; heat is None if the model has no maps."""
-    heat = None
+    """The photograph and its heat map layer as data: URLs, and whether much of the map is on the border.
+
+    heat is None if the model has no maps.
+    """
+    heat, at_border = None, False
     if places is not None:
         frame, square = locate(pixels, model.preparation)
-        layer = _shrunk(heat_layer(frame.shape, square, places, retina_of(prepared.square)))
+        retina = retina_of(prepared.square)
+        layer = _shrunk(heat_layer(frame.shape, square, places, retina))
         encoded = cv2.imencode(".png", cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA))[1].tobytes()
         heat = data_address(encoded, "png")
-    return {"picture": data_address(to_jpeg(_shrunk(pixels)), "jpeg"), "heat": heat}
+        at_border = border_energy(cv2.resize(places, retina.shape[::-1]), retina) >= ALARM
+    picture = data_address(to_jpeg(_shrunk(pixels)), "jpeg")
+    return {"picture": picture, "heat": heat, "heat_at_border": at_border}
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:

@@ -102,7 +102,9 @@ def reason_of(*names: str) -> str:
 
 def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    origin = {"patient": "", "eye": "", "camera": ""}
+    patient, _, eye = name.partition(".")[0].partition("_")  # as in 17_left.jpg
+    origin = {"patient": patient, "eye": eye} if eye in ("left", "right") else {"patient": "", "eye": ""}
+    origin |= {"camera": "", "heat_at_border": "border" in name}
     about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", **origin}
     nothing = {"grade": None, "grade_name": None, "referable": None, "set": None, "coverage": None, "similar": []}
     if image is None:
@@ -200,8 +202,9 @@ def make_app(side: int = 256, stored: list[dict[str, Any]] | None = None, token:
         return reviews[-1]
 
     @app.get("/v1/reviews")
-    def listed(limit: int = 100, offset: int = 0) -> dict[str, Any]:
-        return {"total": len(reviews), "reviews": reviews[::-1][offset : offset + limit]}
+    def listed(limit: int = 100, offset: int = 0, search: str = "") -> dict[str, Any]:
+        found = [row for row in reviews[::-1] if search.lower() in f"{row['name']} {row['reviewer']}".lower()]
+        return {"total": len(found), "reviews": found[offset : offset + limit]}
 
     @app.get("/v1/reviews/corrections.csv")
     def corrections(all: bool = False) -> Response:

@@ -81,6 +81,7 @@ def graded(page: Any, *files: dict[str, Any]) -> None:
     page.set_input_files("#files", list(files))
     page.locator(PHOTOGRAPHS).nth(len(files) - 1).wait_for()
     page.locator("#answer").wait_for()
+    page.select_option("#sort", "added")
     page.locator(PHOTOGRAPHS).first.click()
 
 
@@ -352,7 +353,7 @@ def test_a_review_needs_a_name_and_is_saved_when_the_server_has_it(room, server)
     page.keyboard.press("n")
     expect(page.locator("#answer-name")).to_have_text("corrected.jpg")
     page.get_by_role("radio", name="ungradable").check()
-    page.get_by_label("Note").fill("The lid hides the macula.")
+    page.fill("#note", "The lid hides the macula.")
     expect(page.locator(PHOTOGRAPHS).nth(1)).to_contain_text("review not saved")
     page.get_by_role("button", name="Save correction").click()
     expect(page.locator("#review-status")).to_contain_text("to ungradable")
@@ -429,7 +430,10 @@ def test_reviews_are_listed_newest_first_and_saved(room):
         with page.expect_download() as saved:
             page.click("#save-reviews")
         lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
-        assert saved.value.suggested_filename == "reviews.csv" and lines[0] == "id,old,new,who,when,why,file_sha256"
+        assert (
+            re.fullmatch(r"reviews-grader-[\d-]+\.csv", saved.value.suggested_filename)
+            and lines[0] == "id,old,new,who,when,why,file_sha256"
+        )
         assert len(lines) == 121
         page.go_back()
         assert page.locator("#photographs-view").is_visible() and page.locator("#reviews-view").is_hidden()
@@ -540,6 +544,7 @@ def test_every_text_is_used_and_every_text_used_is_there():
         "flagMeaning.",
         "flagAdvice.",
         "side.",
+        "eyes.",
         "metric.",
         "metricMeaning.",
         "error.",
@@ -679,3 +684,140 @@ def test_headings_and_landmarks_are_in_order(room):
     assert found[0] == 1 and found.count(1) == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(found))
     assert [page.get_by_role(role).count() for role in ("banner", "main", "contentinfo")] == [1, 1, 1]
+
+
+def names_in(page: Any) -> list[str]:
+    return page.locator(f"{PHOTOGRAPHS} .name").all_text_contents()
+
+
+def listed_room(room: Any) -> Any:
+    """Grades 2, 0, 4 and none, of three patients; the last photograph of a patient is the first one's other eye."""
+    page = room(width=1366)
+    page.locator("#record-lead:not(:empty)").wait_for()
+    files = [
+        photograph("7_left.jpg", 0),
+        photograph("8_left.jpg", 2),
+        black("9_left.jpg"),
+        photograph("7_right.jpg", 4),
+    ]
+    page.set_input_files("#files", files)
+    page.locator(PHOTOGRAPHS).nth(3).wait_for()
+    return page
+
+
+def test_the_list_is_searched_filtered_and_sorted(room):
+    page = listed_room(room)
+    kinds = {name: page.locator(PHOTOGRAPHS).filter(has_text=name).locator(".sign").get_attribute("class")
+             for name in ("7_left.jpg", "8_left.jpg", "7_right.jpg")}  # fmt: skip
+    first = names_in(page)[0]
+    assert kinds.get(first) == "sign yes" and page.locator("#answer-name").text_content() == first
+    assert abs(names_in(page).index("7_left.jpg") - names_in(page).index("7_right.jpg")) == 1  # both eyes together
+    page.select_option("#sort", "added")
+    assert names_in(page) == ["7_left.jpg", "8_left.jpg", "9_left.jpg", "7_right.jpg"]
+    page.select_option("#filter", "ungradable")
+    assert names_in(page) == ["9_left.jpg"] and "3" in page.locator("#hidden-count").text_content()
+    page.select_option("#filter", "all")
+    page.keyboard.press("/")
+    page.focus("#answer-name")
+    page.keyboard.press("/")
+    page.keyboard.type("8_")
+    assert names_in(page) == ["8_left.jpg"]
+
+
+def test_the_worse_eye_of_a_patient_decides_and_the_other_is_a_key_away(room):
+    page = listed_room(room)
+    page.locator(PHOTOGRAPHS).filter(has_text="7_left.jpg").click()
+    cards = page.locator("#eyes-items button")
+    expect(cards).to_have_count(2)
+    page.focus("#answer-name")
+    page.keyboard.press("o")
+    expect(page.locator("#answer-name")).to_have_text("7_right.jpg")
+    yes = page.locator("#eyes-items .sign.yes").count()
+    assert (page.locator("#eyes-verdict").get_attribute("class") == "sign yes") == (yes > 0)
+    page.locator(PHOTOGRAPHS).filter(has_text="8_left.jpg").click()
+    expect(cards).to_have_count(0)
+
+
+def test_a_reload_keeps_answers_and_reviews_and_asks_for_the_photographs(room):
+    page = room()
+    graded(page, photograph("left eye.jpg", 2), photograph("right eye.jpg", 3))
+    page.fill("#reviewer", "A. Okafor")
+    page.click("#confirm")
+    page.locator("#review-status.saved").wait_for()
+    page.reload()
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(2)
+    expect(page.locator("#restored")).to_be_visible()
+    expect(page.locator(f"{PHOTOGRAPHS} .review-mark.done")).to_have_count(1)
+    expect(page.locator("#no-picture")).to_be_visible()
+    assert page.locator("#report").is_hidden() and page.locator("#stage").is_hidden()
+    page.set_input_files("#files", [photograph("left eye.jpg", 2), photograph("right eye.jpg", 3)])
+    expect(page.locator("#restored")).to_be_hidden()
+    expect(page.locator(PHOTOGRAPHS)).to_have_count(2)
+    expect(page.locator("#stage")).to_be_visible()
+
+
+def test_a_review_is_found_and_its_photograph_opened(room):
+    with canned.running(canned.make_app(stored=stored_reviews(60))) as address:
+        page = room(at=address)
+        graded(page, photograph("mine.jpg", 2))
+        page.fill("#reviewer", "A. Okafor")
+        page.click("#confirm")
+        page.locator("#review-status.saved").wait_for()
+        page.click("#to-reviews")
+        page.fill("#reviews-search", "p01")
+        expect(page.locator("#review-rows tr")).to_have_count(10)
+        page.locator("#review-rows button").first.click()
+        expect(page.locator("#reviews-status")).to_contain_text("p01")
+        page.fill("#reviews-search", "mine")
+        expect(page.locator("#review-rows tr")).to_have_count(1)
+        page.locator("#review-rows button").first.click()
+        expect(page.locator("#answer-name")).to_be_visible()
+
+
+def test_a_review_needs_no_mouse(room, server):
+    page = room()
+    page.locator("#record-lead:not(:empty)").wait_for()
+    graded(page, photograph("by keys.jpg", 21))
+    page.fill("#reviewer", "A. Okafor")
+    page.focus("#answer-name")
+    page.keyboard.press("g")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("s")
+    page.locator("#review-status.saved").wait_for()
+    page.focus("#answer-name")
+    page.keyboard.press("c")
+    for _ in range(100):
+        stored = page.request.get(f"{server}/v1/reviews?limit=2").json()["reviews"]
+        if stored[1]["name"] == "by keys.jpg":
+            break
+        page.wait_for_timeout(100)
+    assert stored[0]["grade"] == stored[0]["given"] and stored[1]["grade"] == 1
+
+
+def test_a_map_on_the_border_and_a_set_of_all_grades_are_told(room):
+    page = room()
+    page.locator("#record-lead:not(:empty)").wait_for()
+    graded(page, photograph("border.jpg", 2))
+    expect(page.locator("#map-alarm")).to_be_visible()
+    page.set_input_files("#files", [photograph("usual.jpg", 3)])
+    page.locator(PHOTOGRAPHS).nth(1).click()
+    expect(page.locator("#map-alarm")).to_be_hidden()
+
+
+LEADS = """() => ['answer-referral', 'answer-grade', 'picture', 'confirm', 'choices', 'correct'].filter(id => {
+  const box = document.getElementById(id).getBoundingClientRect();
+  return box.top < 0 || box.bottom > innerHeight || box.width === 0;
+})"""
+
+
+def test_on_a_laptop_nothing_of_the_task_needs_scrolling(room):
+    page = listed_room(room)
+    page.set_viewport_size({"width": 1366, "height": 768})
+    page.locator(PHOTOGRAPHS).first.click()
+    page.evaluate("scrollTo(0, 0)")
+    assert page.evaluate(LEADS) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    tops = page.evaluate(
+        "['answer-referral', 'stage', 'results'].map(id => document.getElementById(id).getBoundingClientRect().top)"
+    )
+    assert tops == sorted(tops)

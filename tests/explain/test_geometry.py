@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from foveal.explain.explainer import ALARM, alarm_of, border_energy, interior_of, resized, without_lesions
-from foveal.fundus.overlay import retina_of
+from foveal.explain.explainer import alarm_of, resized, without_lesions
+from foveal.fundus.overlay import ALARM, border_energy, interior_of, retina_of
 
 
 def test_the_retina_is_the_disc_and_no_more():

@@ -169,3 +169,20 @@ def test_many_threads_add_and_read_at_once(reviews):
     for thread in threads:
         thread.join()
     assert not faults and sorted(kept) == list(range(1, 41)) and reviews.latest()[0] == 40
+
+
+def test_reviews_are_found_by_name_reviewer_and_note(tmp_path):
+    with closing(open_reviews(str(tmp_path / "reviews.db"))) as store:
+        for name, reviewer, note in (
+            ("17_left.jpg", "Ana", ""),
+            ("18_left.jpg", "Ben", "50 % blurred"),
+            ("a%b.jpg", "Ben", ""),
+        ):
+            store.add(Review(image="a" * 64, name=name, given=1, grade=1, reviewer=reviewer, note=note))
+        found = {
+            text: [review.name for review in store.latest(search=text)[1]]
+            for text in ("17", "BEN", "blurred", "%", "x")
+        }
+        assert store.latest(limit=1, search="ben")[0] == 2
+    assert found == {"17": ["17_left.jpg"], "BEN": ["a%b.jpg", "18_left.jpg"], "blurred": ["18_left.jpg"],
+                     "%": ["a%b.jpg", "18_left.jpg"], "x": []}  # fmt: skip

@@ -1,17 +1,17 @@
 // The selected result in detail: the answer of the grader in words and numbers.
 
 import { find, foreign, make, show } from "./elements.js";
-import { flagName, referralKind, shortAnswer } from "./results.js";
+import { isUnsure, referralKind, shortAnswer } from "./results.js";
 import { className, has, languageTag, listed, number, percent, say } from "./words.js";
 import { showPicture } from "./viewer.js";
 
-const UNSURE = 0.5; // below this probability of the grade given, the page warns
 let model = null;
 
 export function begin(given) {
   model = given;
 }
 
+const flagName = (flag) => (has(`flag.${flag.name}`) ? say(`flag.${flag.name}`) : flag.name);
 const sentence = (text) => make("p", { textContent: text });
 /** Texts from the server are always in English, whatever the language of the page. */
 const english = (text) => make("p", { lang: "en", textContent: text });
@@ -28,7 +28,7 @@ function gradeSentences(result) {
     const upper = other.charAt(0).toUpperCase() + other.slice(1);
     said.push(say("answer.likelier", { grade: upper, share: percent(shares[likeliest]) }));
   }
-  if (share < UNSURE) said.push(say("answer.unsure"));
+  if (isUnsure(result)) said.push(say("answer.unsure"));
   return [sentence(said.join(languageTag() === "en" ? " " : "")), meaning(result)];
 }
 
@@ -104,6 +104,10 @@ function drawSet(result) {
   const has = result.answer === "graded" && Array.isArray(result.set) && result.set.length > 0;
   show(find("set"), has);
   if (!has) return;
+  if (result.set.length === model.classes.length) {
+    find("set").querySelector("p").textContent = say("set.all");
+    return;
+  }
   const names = result.set.map((k) => className(model.classes[k]));
   const text = listed(names);
   const key = names.length === 1 ? "set.one" : "set.more";

@@ -150,7 +150,8 @@ export async function saveReview(review, patience) {
   return read(answer);
 }
 
-export const getReviews = async (limit, offset) => read(await ask(`v1/reviews?limit=${limit}&offset=${offset}`));
+export const getReviews = async (limit, offset, search) =>
+  read(await ask(`v1/reviews?limit=${limit}&offset=${offset}&search=${encodeURIComponent(search)}`));
 
 export const getAllReviews = async () => (await ask("v1/reviews/corrections.csv?all=true")).blob();
 

@@ -2,8 +2,8 @@
 
 import { find } from "./elements.js";
 
-// What the server reads; it refuses HEIC with advice.
-const PHOTOGRAPH = /^(jpe?g?|jfif|jif|mpo|png|tiff?|bmp|webp|avif|hei[cf]|gif|jp[2cfx]|j2[ck]|p[pgbn]m|dib|pcx|psd|qoi|ras|sgi|tga|dcm|dicom|ima)$/i;
+// What the server reads, or refuses with advice: HEIC, icons and raw files of cameras.
+const PHOTOGRAPH = /^(jpe?g?|jfif|jif|mpo|png|tiff?|bmp|webp|avif|hei[cf]|gif|jp[2cfx]|j2[ck]|p[pgbn]m|dib|pcx|psd|qoi|ras|sgi|tga|ico|icns|dds|im|eps|cr[23]|nef|nrw|arw|sr[f2w]|dng|raf|orf|rw2|pef|dcm|dicom|ima)$/i;
 let pasted = 0;
 
 /** Whether the name may be that of a photograph. DICOM names often have no ending, or are numbers with full stops. */

@@ -3,8 +3,10 @@
 import * as answer from "./answer.js";
 import { getModel, getReport, whenTokenIsNeeded } from "./api.js";
 import { announce, find, save, show } from "./elements.js";
+import * as eyes from "./eyes.js";
 import * as intake from "./intake.js";
 import * as keys from "./keys.js";
+import * as list from "./list.js";
 import { addressOf, bytesOf, smallCopy } from "./pictures.js";
 import { plainly } from "./problems.js";
 import * as queue from "./queue.js";
@@ -43,7 +45,7 @@ function draw() {
   record.draw(model);
   worklist.draw();
   queue.draw();
-  results.draw();
+  list.draw();
   drawSelected();
   reviews.draw();
 }
@@ -51,34 +53,58 @@ function draw() {
 function drawSelected() {
   const result = results.current();
   answer.draw(result);
+  eyes.draw(result);
   review.draw(result);
   drawNextAfter();
   drawReport();
 }
 
+/** Redraw what depends on the other photographs. */
+function drawList() {
+  list.draw();
+  list.reveal();
+  eyes.draw(results.current());
+}
+
 /** The button to the next photograph, below a saved review. */
 function drawNextAfter() {
-  show(find("next-after"), results.current()?.review != null && results.nextOpen() !== null);
+  show(find("next-after"), results.current()?.review != null && list.nextOpen() !== null);
 }
 
 function drawReport() {
   const mine = reporting !== null && reporting.result === results.current();
   find("report-status").textContent = mine ? reporting.text() : "";
+  show(find("report"), results.current()?.file != null);
 }
 
 /** Add an answer to the results; returns the result that already has this photograph, or null. */
 async function take(graded, file, order) {
   const picture = bytesOf(graded.picture);
   const small = await smallCopy(picture);
+  const seen = { file, picture: addressOf(picture), heat: addressOf(bytesOf(graded.heat)), small, similar: graded.similar };
   const same = results.find256(graded.sha256);
-  if (same !== null) return same;
-  const result = {
-    ...graded, name: file.name, why: worklist.reasonOf(file), flags: graded.flags ?? [], classes: model.classes, file, order, review: null,
-    draft: review.newDraft(), picture: addressOf(picture), heat: addressOf(bytesOf(graded.heat)), small,
-  };
-  results.add(result);
+  if (same !== null && same.file !== null) return same;
+  if (same !== null) {
+    Object.assign(same, graded, seen, { name: same.name }); // it was here before a reload
+    drawList();
+    if (same === results.current()) drawSelected();
+    return null;
+  }
+  results.add({
+    ...graded, ...seen, name: file.name, why: worklist.reasonOf(file), flags: graded.flags ?? [], classes: model.classes,
+    order, review: null, draft: review.newDraft(),
+  });
   find("photographs-view").classList.add("has-results");
   return null;
+}
+
+/** Show again what was here before a reload, without the photographs. */
+function restore() {
+  for (const kept of results.stored()) {
+    const gone = { file: null, picture: null, heat: null, small: null, similar: [], draft: review.newDraft() };
+    results.add({ ...kept, ...gone });
+    find("photographs-view").classList.add("has-results");
+  }
 }
 
 /** On narrow screens, the answer is below the list: move there. */
@@ -93,7 +119,7 @@ function go(result) {
 }
 
 function goToNextOpen() {
-  const next = results.nextOpen();
+  const next = list.nextOpen();
   if (next === null) announce(find("status"), say("results.none"));
   else go(next);
 }
@@ -141,21 +167,31 @@ async function start() {
     return;
   }
   answer.begin(model);
-  queue.begin({ limits: model.limits, similar: model.similar, take });
   results.begin({
-    reviews: model.reviews,
-    onOpen: open,
+    key: model.key,
+    onChange: drawList,
     onSelect: (result) => {
       drawSelected();
       announce(find("status"), say("results.selected", { name: result.name, answer: results.shortAnswer(result) }));
     },
   });
+  list.begin({ reviews: model.reviews, onOpen: open });
   review.begin(model, () => {
-    results.draw();
+    results.hold();
+    results.store();
+    drawList();
     drawNextAfter();
   });
-  reviews.begin(model);
+  reviews.begin(model, (one) => {
+    const result = results.find256(one.image);
+    if (result === null) return false;
+    location.hash = "#photographs";
+    go(result);
+    return true;
+  });
   worklist.begin(model, queue.add);
+  restore();
+  queue.begin({ limits: model.limits, similar: model.similar, take, after: Math.max(0, ...results.results.map((one) => one.order)) });
   show(find("to-reviews"), model.reviews);
   draw();
   showView({ moved: false });
@@ -171,15 +207,21 @@ intake.listen((files, passed) => {
 });
 keys.listen({
   u: () => find("choose").click(),
-  j: () => go(results.beside(1)),
-  k: () => go(results.beside(-1)),
+  j: () => go(list.beside(1)),
+  k: () => go(list.beside(-1)),
   n: goToNextOpen,
+  o: () => go(eyes.other()),
+  c: review.confirm,
+  g: review.chooseGrade,
+  s: review.correct,
   m: toggleMap,
+  "/": () => find("search").focus(),
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address names the view, so it must not change
   find("content").focus();
 });
+for (const act of ["pointerdown", "keydown"]) find("answer").addEventListener(act, results.hold);
 for (const id of ["next", "next-after"]) find(id).addEventListener("click", goToNextOpen);
 find("report").addEventListener("click", makeReport);
 find("start-alert").querySelector("button").addEventListener("click", start);

@@ -17,9 +17,13 @@ let stopping = new AbortController();
 const inState = (...states) => items.filter((item) => states.includes(item.state));
 export const isBusy = () => inState("waiting", "sending", "pausing").length > 0;
 
-/** `take(answer, file, order)` receives each answer; it returns the result that already has this photograph, or null. */
+/**
+ * `take(answer, file, order)` receives each answer; it returns the result that already has this photograph, or null.
+ * `after`: the number of photographs that are here already.
+ */
 export function begin(given) {
   settings = given;
+  orders = Math.max(orders, given.after);
 }
 
 function tooLarge(file) {

@@ -1,14 +1,18 @@
-// The list of photographs graded in this visit.
+// The photographs graded in this visit. A reload keeps their answers and reviews, but not the photographs.
 
-import { find, foreign, make, show } from "./elements.js";
-import { className, listed, say, sayCount } from "./words.js";
+import { className, say } from "./words.js";
 
+const STORE = "foveal-results";
+const UNSURE = 0.5; // below this probability of the grade given, the grader is unsure
+const NOT_KEPT = ["file", "picture", "heat", "small", "similar", "row", "draft"];
 export const results = []; // in the order in which the photographs were added
 let selected = null;
-let settings = { reviews: false, onSelect: () => null };
+let chosen = false; // whether the user has chosen what is open
+let settings = { key: "", onSelect: () => null, onChange: () => null };
 
 export const current = () => selected;
 
+/** key: of the model; onSelect(result), onChange(): what to redraw. */
 export function begin(given) {
   settings = given;
 }
@@ -23,10 +27,8 @@ export function referralKind(result) {
   return result.referable ? "yes" : "no";
 }
 
-export const flagName = (flag) => {
-  const text = say(`flag.${flag.name}`);
-  return text.startsWith("flag.") ? flag.name : text;
-};
+export const isUnsure = (result) =>
+  result.answer === "graded" && result.probabilities !== null && result.probabilities[result.grade] < UNSURE;
 
 export function reviewState(result) {
   if (result.review !== null) {
@@ -39,70 +41,55 @@ export function reviewState(result) {
 
 export const find256 = (sha256) => results.find((result) => result.sha256 === sha256) ?? null;
 
-export function add(result) {
-  const place = results.findIndex((other) => other.order > result.order);
-  const index = place === -1 ? results.length : place;
-  results.splice(index, 0, result);
-  result.row = rowOf(result);
-  const list = find("result-items");
-  list.insertBefore(result.row, list.children[index] ?? null);
-  draw();
-  if (selected === null) select(result);
+/** All photographs of the patient, left before right; only this one if the patient is not known. */
+export function ofPatient(result) {
+  if (!result.patient) return [result];
+  const same = results.filter((other) => other.patient === result.patient);
+  return same.toSorted((a, b) => (a.eye || "z").localeCompare(b.eye || "z") || a.order - b.order);
 }
 
-export function select(result) {
+export function add(result) {
+  const place = results.findIndex((other) => other.order > result.order);
+  results.splice(place === -1 ? results.length : place, 0, result);
+  store();
+  settings.onChange();
+}
+
+/** Open a photograph. byUser: the user has chosen it, so that the page no longer opens others by itself. */
+export function select(result, { byUser = true } = {}) {
+  chosen ||= byUser;
+  if (selected === result) return;
   selected = result;
-  draw();
-  result.row.scrollIntoView({ block: "nearest" });
+  settings.onChange();
   settings.onSelect(result);
 }
 
-/** The result `distance` places after the selected one, or null beyond the list. */
-export const beside = (distance) => results[results.indexOf(selected) + distance] ?? null;
-
-/** The next result without a review after the selected one, continuing from the top; null if there is none. */
-export function nextOpen() {
-  const start = results.indexOf(selected) + 1;
-  return [...results.slice(start), ...results.slice(0, start)].find((r) => r.review === null && r !== selected) ?? null;
+/** Open the first photograph of the list, until the user has chosen one. */
+export function openFirst(first) {
+  if (!chosen && first !== undefined) select(first, { byUser: false });
 }
 
-function rowOf(result) {
-  const button = make("button", { type: "button" });
-  button.addEventListener("click", () => {
-    select(result);
-    settings.onOpen(result);
-  });
-  return make("li", {}, button);
+/** The user works on what is open: the page no longer opens another by itself. */
+export function hold() {
+  chosen = true;
 }
 
-function fill(result) {
-  const kind = referralKind(result);
-  const flags = result.flags.map(flagName);
-  const [button] = result.row.children;
-  const mark = result.review === null ? "open" : "done";
-  button.setAttribute("aria-current", String(result === selected));
-  button.replaceChildren(
-    make("img", { src: result.small ?? "static/icon.svg", alt: "", width: 64, height: 64 }),
-    make(
-      "span",
-      { className: "words" },
-      make("span", { className: "name" }, foreign(result.name)),
-      make("strong", { textContent: shortAnswer(result) }),
-      kind === null ? null : make("span", { className: `sign ${kind}`, textContent: say(`refer.${kind}`) }),
-      make("span", {
-        className: "small",
-        textContent: flags.length > 0 ? say("results.flags", { flags: listed(flags, "conjunction") }) : say("results.allFine"),
-      }),
-      settings.reviews ? make("span", { className: `small review-mark ${mark}`, textContent: reviewState(result) }) : null,
-    ),
-  );
+/** Keep the answers and reviews for a reload. Where there is no room, nothing is kept and the page still works. */
+export function store() {
+  const kept = results.map((result) => Object.fromEntries(Object.entries(result).filter(([name]) => !NOT_KEPT.includes(name))));
+  try {
+    sessionStorage.setItem(STORE, JSON.stringify({ key: settings.key, kept }));
+  } catch {
+    // Nothing is kept.
+  }
 }
 
-export function draw() {
-  show(find("results"), results.length > 0);
-  results.forEach(fill);
-  const open = results.filter((result) => result.review === null).length;
-  const key = settings.reviews ? "results.count" : "results.plain";
-  find("results-count").textContent = sayCount(key, results.length, { open });
-  show(find("next"), settings.reviews && results.length > 1);
+/** The answers that a page of the same model has kept before a reload. */
+export function stored() {
+  try {
+    const { key, kept } = JSON.parse(sessionStorage.getItem(STORE) ?? "{}");
+    return key === settings.key ? kept : [];
+  } catch {
+    return [];
+  }
 }

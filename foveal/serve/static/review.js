@@ -35,7 +35,7 @@ function choice(result, grade) {
     touched(result);
   });
   const words = make("span", { textContent: nameOf(grade) });
-  if (grade === given(result)) words.append(" ", make("span", { className: "small", textContent: `(${say("review.given")})` }));
+  if (grade === given(result)) words.append(" ", make("span", { className: "unseen", textContent: `(${say("review.given")})` }));
   return make("label", { className: "tick" }, input, " ", words);
 }
 
@@ -132,9 +132,17 @@ note.addEventListener("input", () => {
   shown.draft.note = note.value;
   touched(shown);
 });
-find("confirm").addEventListener("click", () => send(shown, given(shown)));
+export const confirm = () => {
+  if (shown !== null && model?.reviews) send(shown, given(shown));
+};
+export const correct = () => {
+  if (shown !== null && model?.reviews) send(shown, shown.draft.grade);
+};
+/** Move to the grades; the arrow keys choose one. */
+export const chooseGrade = () => (find("choices").querySelector(":checked") ?? find("choices").querySelector("input"))?.focus();
+find("confirm").addEventListener("click", confirm);
 find("review-form").addEventListener("submit", (event) => {
   event.preventDefault();
   // Pressing Enter in the name field must not save a review.
-  if (event.submitter === find("correct") && document.activeElement !== reviewer) send(shown, shown.draft.grade);
+  if (event.submitter === find("correct") && document.activeElement !== reviewer) correct();
 });

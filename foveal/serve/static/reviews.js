@@ -10,12 +10,28 @@ let model = null;
 let page = { total: 0, reviews: [] };
 let offset = 0;
 let problem = null;
+let open = () => null;
+const search = find("reviews-search");
 
-export function begin(given) {
+/** `onOpen(review)` opens a reviewed photograph; false if it is not on the page. */
+export function begin(given, onOpen) {
   model = given;
+  open = onOpen;
+}
+
+/** Open the photograph of a review, or say what must be dropped again. */
+function show256(review) {
+  if (!open(review)) announce(find("reviews-status"), say("reviews.absent", { name: review.name }));
 }
 
 const nameOf = (grade) => (grade === null || grade === undefined ? say("class.ungradable") : className(model.classes[grade] ?? grade));
+
+function nameButton(review) {
+  const label = say("reviews.open", { name: review.name });
+  const button = make("button", { type: "button", className: "link", "aria-label": label }, foreign(review.name));
+  button.addEventListener("click", () => show256(review));
+  return button;
+}
 
 function rowOf(review) {
   const same = review.given === review.grade;
@@ -23,7 +39,7 @@ function rowOf(review) {
   return make(
     "tr",
     {},
-    make("th", { scope: "row" }, foreign(review.name)),
+    make("th", { scope: "row" }, nameButton(review)),
     make("td", { textContent: nameOf(review.given) }),
     make("td", {}, make("span", { className: same ? "" : "changed", textContent: nameOf(review.grade) }), kind),
     make("td", {}, foreign(review.reviewer)),
@@ -49,7 +65,7 @@ export async function load(from = 0) {
   const status = find("reviews-status");
   status.textContent = say("reviews.loading");
   try {
-    page = await getReviews(AT_ONCE, from);
+    page = await getReviews(AT_ONCE, from, search.value.trim());
     offset = from;
     problem = null;
   } catch (failure) {
@@ -67,15 +83,21 @@ async function turn(distance) {
 
 async function download() {
   try {
-    save(await getAllReviews(), "reviews.csv");
+    const name = `reviews-${model.name}-${new Date().toISOString().slice(0, 10)}.csv`.replace(/[^\w.-]+/g, "_");
+    save(await getAllReviews(), name);
     problem = null;
-    announce(find("reviews-status"), say("reviews.saved"));
+    announce(find("reviews-status"), say("reviews.saved", { name }));
   } catch (failure) {
     problem = failure;
   }
   draw();
 }
 
+let typing = null;
+search.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => load(), 250);
+});
 find("newer").addEventListener("click", () => turn(-1));
 find("older").addEventListener("click", () => turn(1));
 find("save-reviews").addEventListener("click", download);

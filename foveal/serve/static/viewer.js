@@ -15,6 +15,7 @@ const strength = find("strength");
 const view = { scale: 1, x: 0, y: 0 };
 const pointers = new Map();
 let shown = null;
+let drawn = null; // the address of the picture shown
 let before = 50; // strength to restore when the map is switched on again
 
 function place() {
@@ -101,12 +102,15 @@ function onPointerMove(event) {
 
 /** `answer`: the result to show, with the addresses of its picture and map; `overlay`: whether the grader draws maps. */
 export function showPicture(answer, overlay) {
-  const fresh = answer !== shown;
+  const fresh = answer !== shown || answer.picture !== drawn;
   shown = answer;
+  drawn = answer.picture;
   const picture = find("picture");
   show(stage, answer.picture !== null);
   show(find("viewer-controls"), answer.picture !== null);
   show(find("no-picture"), answer.picture === null);
+  find("no-picture").textContent = say(answer.file === null ? "viewer.again" : "viewer.none");
+  show(find("map-alarm"), answer.heat_at_border === true);
   show(heat, answer.heat !== null);
   show(find("strength-field"), answer.heat !== null);
   stage.setAttribute("aria-label", say("viewer.label", { name: answer.name }));

@@ -58,4 +58,5 @@ export function translate(root = document) {
   for (const element of root.querySelectorAll("[data-words-label]")) {
     element.setAttribute("aria-label", say(element.dataset.wordsLabel));
   }
+  for (const element of root.querySelectorAll("[data-words-placeholder]")) element.placeholder = say(element.dataset.wordsPlaceholder);
 }
