@@ -35,8 +35,8 @@ _EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNOREC
 _EYE_FIRST = re.compile(rf"(?P<eye>{_SIDE})[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
 _EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
 # 18L and L18 may be anything, unless all names are like it and there are both eyes of someone.
-_GLUED = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in (r"(?P<patient>.*\d)(?P<eye>[LR])",
-                                                                  r"(?P<eye>[LR])(?P<patient>\d+)")]  # fmt: skip
+_GLUED = (r"(?P<patient>.*\d)(?P<eye>[LR])", r"(?P<eye>[LR])(?P<patient>\d+)")
+_GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in _GLUED]
 # Folders that are named like a patient (P017, patient_3, case 12), a day, month or year, or masks of lesions.
 PATIENT = re.compile(r"(?:p|pat|patient|subj?|subject|case|person|participant|pid|id|mrn)[-_ ]?\d+", re.IGNORECASE)
 DATE = re.compile(r"(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?[0-3]\d)?)?|[0-3]?\d[-.][01]?\d[-.](?:19|20)\d\d")
@@ -91,7 +91,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
     are_fields = len(stems) > 1.1 * len(set(stems))  # a tenth, since a few pictures may be there twice
-    glued = next((way for way in _GLUED if _has_both_eyes(way, places)), None)
+    glued = next((way for way in _GLUED_WAYS if _has_both_eyes(way, places)), None)
     found = [_patient_and_eye(name, are_fields, glued) for name in ids]
     return [patient for patient, _ in found], [eye for _, eye in found]
 
@@ -111,9 +111,9 @@ def eye_of(cell: str) -> str:
 
 def _has_both_eyes(way: re.Pattern[str], places: Sequence[tuple[str, str, str]]) -> bool:
     """Whether all names are like this, and some patient has a left and a right eye."""
-    eyes = {(folder, match["patient"], match["eye"].lower()) for folder, _, stem in places
-            if (match := way.fullmatch(stem))}  # fmt: skip
-    return len({name[:2] for name in eyes}) < len(eyes) and all(way.fullmatch(stem) for _, _, stem in places)
+    found = [(folder, match) for folder, _, stem in places if (match := way.fullmatch(stem))]
+    eyes = {(folder, match["patient"], match["eye"].lower()) for folder, match in found}
+    return len(found) == len(places) and len({name[:2] for name in eyes}) < len(eyes)
 
 
 def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None) -> tuple[str, str]:
@@ -130,6 +130,8 @@ def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None)
     if alone and (patient or are_fields or not _EYE_FIRST.fullmatch(stem)):
         return patient, eye_of(alone["eye"])
     match = _EYE_LAST.fullmatch(stem)
+    if match and len(match["eye"]) == 1 and re.search("(?:90|180|270)$", match["field"]):
+        match = None  # x_r90 is turned
     if match and not re.search(r"\d", match["patient"]) and (match["field"] or len(match["eye"]) == 1):
         match = None  # scan_R2 may be anything
     match = match or _EYE_FIRST.fullmatch(stem)

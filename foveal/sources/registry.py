@@ -16,7 +16,7 @@ from foveal.sources.cards import CARDS
 from foveal.sources.folder import Folder
 from foveal.sources.messidor import Messidor1, Messidor2
 from foveal.sources.published import Aptos, Ddr, DeepDrid, EyePacs, Idrid
-from foveal.sources.source import ARCHIVES, READ, SPLITS, UNREAD, Layout, Source, SourceOptions
+from foveal.sources.source import ADVICE, SPLITS, Layout, Source, SourceOptions
 from foveal.sources.table import Table
 
 # The first one that recognises a folder reads it, so the most specific ones come first.
@@ -43,9 +43,7 @@ def read_source(root: Path, dataset: str, options: SourceOptions) -> tuple[str, 
         if dataset == "auto":
             name = next((layout.name for layout in LAYOUTS if layout.recognise(root)), "")
             if not name:
-                packed, ending = root.name.lower().endswith(ARCHIVES), root.suffix.lower()
-                ways = READ if ending in UNREAD else f"choose one with --dataset: {', '.join(SOURCES)}"
-                fix = "unpack it first" if packed else ways
+                fix = ADVICE.get(root.suffix.lower(), f"choose one with --dataset: {', '.join(SOURCES)}")
                 raise FovealError("source.unknown", f"no source recognises {root}", fix=fix)
             say(f"{root} is read as {name} ({CARDS[name].title}). Layout: {CARDS[name].layout}")
         columns = ("image", "label", "group", "split")

@@ -143,10 +143,8 @@ def _eye_column(rows: pd.DataFrame, file: Path) -> str:
     columns = [name for name in usual_columns(rows, "eye") if not all(map(words.is_missing, rows[name]))]
     read = [name for name in columns if any(map(words.eye_of, rows[name]))]
     for name in read[:1] or columns:
-        if strange := dict.fromkeys(
-            cell for cell in rows[name] if not words.is_missing(cell) and not words.eye_of(cell)
-        ):
-            listed = ", ".join(map(repr, list(strange)[:5]))
+        strange = dict.fromkeys(cell for cell in rows[name] if not words.is_missing(cell) and not words.eye_of(cell))
+        if listed := ", ".join(map(repr, list(strange)[:5])):
             warn(f"{file}: {listed} in column '{name}' tell no eye; write left or right (or OD or OS) instead")
     return next(iter(read), "")
 

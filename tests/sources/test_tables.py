@@ -53,6 +53,7 @@ def labels(source):
         (("DR0/L1", "DR4/R2"), "", ("left", "right")),
         (("17_Left_Eye", "17_right_fundus", "17_LE"), "17", ("left", "right", "left")),
         (("scan_R2", "IM0001"), "", ("", "")),
+        (("x00_r90", "x01_r180"), "", ("", "")),
         (("bright", "copyright"), "", ("", "")),
         (("20051020_43808_0100_PP", "IDRiD_001"), "", ("", "")),
     ],
