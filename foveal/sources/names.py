@@ -34,7 +34,7 @@ _EYE = rf"(?:[_\-. ]+(?:(?:{_ORGAN})[_\-. ]+)?|(?<=\d))(?P<eye>{_SIDE}|(?<=[_\-.
 _EYE_LAST = re.compile(rf"(?P<patient>.+?){_EYE}(?P<field>{_FIELD})", re.IGNORECASE)
 _EYE_FIRST = re.compile(rf"(?P<eye>{_SIDE})[_\-. ]+(?P<patient>.*\d.*)", re.IGNORECASE)
 _EYE_ALONE = re.compile(rf"(?P<eye>{_SIDE}|[LR]){_FIELD}", re.IGNORECASE)
-# 18L and L18 may be anything, unless all names are like it and there are both eyes of someone.
+# 18L and L18 may be anything, unless most names are like it and there are both eyes of someone.
 _GLUED = (r"(?P<patient>.*\d)(?P<eye>[LR])", r"(?P<eye>[LR])(?P<patient>\d+)")
 _GLUED_WAYS = [re.compile(rf"{way}{_FIELD}", re.IGNORECASE) for way in _GLUED]
 # Folders that are named like a patient (P017, patient_3, case 12), a day, month or year, or masks of lesions.
@@ -86,7 +86,7 @@ def patients_and_eyes(ids: Sequence[str], among: Sequence[str] = ()) -> tuple[li
     """Patient and eye from names such as `17_left`, `P17_L_2` and `P17/OD`; empty where a name does not tell them.
 
     among: the names of all pictures, where `ids` are some. A number after the eye, as in left_1, is a patient unless
-    such names repeat in several folders. `18L` is the eye of a patient if all names are like it.
+    such names repeat in several folders. `18L` is the eye of a patient if nine tenths of all names are like it.
     """
     places = [name.rpartition("/") for name in among or ids]
     stems = [stem.lower() for _, _, stem in places if _EYE_FIRST.fullmatch(stem)]
@@ -110,10 +110,10 @@ def eye_of(cell: str) -> str:
 
 
 def _has_both_eyes(way: re.Pattern[str], places: Sequence[tuple[str, str, str]]) -> bool:
-    """Whether all names are like this, and some patient has a left and a right eye."""
+    """Whether nine tenths of the names are like this, and some patient has a left and a right eye."""
     found = [(folder, match) for folder, _, stem in places if (match := way.fullmatch(stem))]
     eyes = {(folder, match["patient"], match["eye"].lower()) for folder, match in found}
-    return len(found) == len(places) and len({name[:2] for name in eyes}) < len(eyes)
+    return 10 * len(found) >= 9 * len(places) and len({name[:2] for name in eyes}) < len(eyes)
 
 
 def _patient_and_eye(name: str, are_fields: bool, glued: re.Pattern[str] | None) -> tuple[str, str]:

@@ -267,6 +267,7 @@ def test_eyes_beside_numbers_are_read_if_all_names_are_like_it(names):
     assert patients_and_eyes(both)[1] == ["left", "right"] and len({*patients_and_eyes(both)[0]}) == 1
     assert patients_and_eyes([both[0]], both)[1] == ["left"]
     assert patients_and_eyes([*both, "scan"])[0] == [""] * 3
+    assert patients_and_eyes([*5 * both, "scan"])[1] == [*5 * ["left", "right"], ""]
 
 
 @pytest.mark.parametrize(
