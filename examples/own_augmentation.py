@@ -1,0 +1,33 @@
+"""Random views of your own: a changed recipe of Foveal, or any function of images, here of torchvision.
+
+The sheet of views, views.jpg in the run folder, shows what the network sees.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+import foveal
+from foveal.augment.recipes import RECIPES
+
+SIZE = 32
+transform = v2.Compose([v2.RandomResizedCrop(SIZE, scale=(0.3, 1.0)), v2.RandomHorizontalFlip(), v2.ColorJitter(0.3)])
+
+
+def views(images: Tensor) -> Tensor:
+    """uint8 [B, C, S, S] -> uint8 [B, C, s, s], another crop for each image; Foveal normalises afterwards."""
+    return torch.stack([transform(image) for image in images])
+
+
+data = foveal.prepare("phantom:80", out="runs/own_augmentation/set", size=48)
+short = {"encoder": "small_conv", "epochs": 1, "batch_size": 16, "image_size": SIZE}
+foveal.pretrain(data, out="runs/own_augmentation/function", views=views, **short)
+
+# A recipe is a frozen dataclass: here the one for retinas, with less rotation and more blur.
+recipe = replace(RECIPES["fundus"], rotation=15, blur_probability=0.8)
+foveal.pretrain(data, out="runs/own_augmentation/recipe", views=recipe, **short)
+
+# First and second view may differ, as in BYOL.
+foveal.pretrain(data, out="runs/own_augmentation/pair", views=(recipe, views), **short)

@@ -1,0 +1,30 @@
+"""A network of your own as the encoder: pre-train it, train a grader from it, and open both again.
+
+An encoder maps images [B, C, s, s] to features [B, D]. Foveal trains a copy; the weights are in the run folder.
+"""
+
+from safetensors.torch import load_file
+from torch import nn
+
+import foveal
+
+
+def network() -> nn.Module:
+    """Features [B, 32] of images [B, 3, s, s]."""
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, 32, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+
+
+data = foveal.prepare("phantom:80", out="runs/own_backbone/set", size=32)  # drawn photographs of the retina
+short = {"encoder": network(), "epochs": 1, "batch_size": 16}
+run = foveal.pretrain(data, out="runs/own_backbone/encoder", **short)
+
+# The learned weights have the names of the network's own parameters.
+encoder = network()
+encoder.load_state_dict(load_file(run / "encoder.safetensors"))
+
+# A grader of your network is opened with the network again; the run has its weights.
+grader = foveal.train(data, out="runs/own_backbone/grader", init=str(run), **short)
+answers = foveal.load(grader, encoder=network()).predict(data)
+print(answers[["id", "grade"]].head())

@@ -1,0 +1,41 @@
+"""What docs/python.md calls public exists, is explained and has types."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import foveal
+
+ROOT = Path(__file__).parents[2]
+SECTION = (ROOT / "docs" / "python.md").read_text("utf-8").partition("## What is public")[2]
+LISTED = re.findall(r"^\| `(foveal\.[\w.]+)` \|", SECTION, re.MULTILINE)
+
+
+def found(name):
+    module, _, last = name.rpartition(".")
+    return getattr(importlib.import_module(module), last)
+
+
+@pytest.mark.parametrize("name", [*LISTED, *(f"foveal.{name}" for name in foveal.__all__)])
+def test_a_public_name_is_explained_and_has_types(name):
+    thing = found(name)
+    assert inspect.getdoc(thing)
+    called = inspect.signature(thing).parameters.values()
+    assert all(each.annotation is not inspect.Parameter.empty for each in called)
+    if not inspect.isclass(thing):
+        assert inspect.signature(thing).return_annotation is not inspect.Signature.empty
+
+
+def test_the_list_names_what_examples_import_from_rooms():
+    assert len(LISTED) > 10
+    public = {*LISTED, "foveal.augment.recipes.RECIPES"}
+    for path in (ROOT / "examples").glob("*.py"):
+        for module, names in re.findall(r"^from (foveal\.[\w.]+) import (.+)$", path.read_text("utf-8"), re.MULTILINE):
+            assert {f"{module}.{name}" for name in names.split(", ")} <= public, path.name
+
+
+def test_the_package_says_that_it_has_types():
+    assert (ROOT / "foveal" / "py.typed").is_file()
