@@ -39,3 +39,11 @@ def test_the_list_names_what_examples_import_from_rooms():
 
 def test_the_package_says_that_it_has_types():
     assert (ROOT / "foveal" / "py.typed").is_file()
+
+
+def test_changelog_and_citation_name_the_version():
+    changes = re.findall(
+        r"^## \[([\d.]+)\] - (Unreleased|\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M
+    )
+    assert next(version for version, day in changes if day != "Unreleased") == foveal.__version__
+    assert f"\nversion: {foveal.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
