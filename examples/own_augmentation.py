@@ -4,6 +4,7 @@ The sheet of views, views.jpg in the run folder, shows what the network sees.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def views(images: Tensor) -> Tensor:
 
 
 data = foveal.prepare("phantom:80", out="runs/own_augmentation/set", size=48)
-short = {"encoder": "small_conv", "epochs": 1, "batch_size": 16, "image_size": SIZE}
+short: dict[str, Any] = {"encoder": "small_conv", "epochs": 1, "batch_size": 16, "image_size": SIZE}
 foveal.pretrain(data, out="runs/own_augmentation/function", views=views, **short)
 
 # A recipe is a frozen dataclass: here the one for retinas, with less rotation and more blur.

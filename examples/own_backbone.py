@@ -3,6 +3,8 @@
 An encoder maps images [B, C, s, s] to features [B, D]. Foveal trains a copy; the weights are in the run folder.
 """
 
+from typing import Any
+
 from safetensors.torch import load_file
 from torch import nn
 
@@ -17,7 +19,7 @@ def network() -> nn.Module:
 
 
 data = foveal.prepare("phantom:80", out="runs/own_backbone/set", size=32)  # drawn photographs of the retina
-short = {"encoder": network(), "epochs": 1, "batch_size": 16}
+short: dict[str, Any] = {"encoder": network(), "epochs": 1, "batch_size": 16}
 run = foveal.pretrain(data, out="runs/own_backbone/encoder", **short)
 
 # The learned weights have the names of the network's own parameters.
