@@ -161,9 +161,13 @@ Part = str | Table | Verdict | Heading | Note | Gallery | Columns | Html
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page with a heading; `name` is its anchor (#name), `short` its name in the contents."""
+    """A part of the page with a heading; `name` is its anchor (#name), `short` its name in the contents.
+
+    folded: only the heading is shown until the reader opens it; on paper everything is shown.
+    """
 
     name: str
     title: str
     parts: Sequence[Part]
     short: str = ""
+    folded: bool = False

@@ -12,7 +12,7 @@ follows the light or dark mode of the browser, and prints. The same folders give
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +35,11 @@ from foveal.report.stress import stress
 from foveal.report.summary import summary
 from foveal.report.travel import beside, is_comparison, read_cohort, travel
 
+# Details behind the summary, the figures and the charts that carry it.
+FOLDED = (
+    "classes", "harm", "reliability", "stress", "map", "doubts", "explanations", "missing", "data", "training",
+    "pretraining", "views", "provenance",
+)  # fmt: skip
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
 
@@ -114,7 +119,7 @@ def render_cohort(cohort: Evidence, own: Evidence) -> str:
     """The page about a cohort that the run `own` has graded, as HTML."""
     findings = find([cohort])
     contents = made({
-        "summary": summary([cohort], findings, []) | {"runs": [own]},
+        "summary": summary([cohort], findings, [], cohort=True) | {"runs": [own]},
         "cohort": beside(cohort, own), **judged(findings), "doubts": pictures.doubts([cohort]),
     })  # fmt: skip
     return page(
@@ -165,5 +170,6 @@ def judged(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def made(contents: Mapping[str, Any]) -> list[Section]:
     """Sections from template -> what it shows: a dict, or a list of `runs`; those with nothing are left out."""
-    return [section(name, **({"runs": shown} if isinstance(shown, list) else shown))
-            for name, shown in contents.items() if shown]  # fmt: skip
+    found = [section(name, **({"runs": shown} if isinstance(shown, list) else shown))
+             for name, shown in contents.items() if shown]  # fmt: skip
+    return [replace(one, folded=one.name in FOLDED) for one in found]

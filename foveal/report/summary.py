@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
-from foveal.page.parts import TONES, Verdict
+from foveal.page.parts import TONES, Strip, Verdict
 from foveal.page.render import told
 from foveal.page.words import counted, listed, percent_with_interval
 from foveal.report.evidence import Evidence
@@ -20,14 +20,46 @@ from foveal.report.operating import TARGETS, points_of
 from foveal.report.quality import lowest_group
 from foveal.report.words import SPOKEN, headline_names
 
+# Lower limits that the FDA asked of the first grader that decides alone (Abramoff et al., 2018), for referable disease.
+ASKED = {"sensitivity": 0.85, "specificity": 0.825}
+LEAST_PATIENTS = 100  # of a cohort
 MISSED_OFTEN = 0.5  # recall of a class below which most of its images are missed
 
 
-def summary(runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str]) -> dict[str, Any]:
-    """Answers about one run, or a comparison of several, and the verdicts; relabelled: the sentences of `agree`."""
-    answers = _answers(findings[0]) if len(runs) == 1 and findings else None
-    return {"runs": runs, "findings": findings, "answers": answers, "verdicts": verdicts(runs, findings),
+def summary(
+    runs: Sequence[Evidence], findings: Sequence[Finding], relabelled: Sequence[str], cohort: bool = False
+) -> dict[str, Any]:  # fmt: skip
+    """Answers about one run, or a comparison of several, and the verdicts.
+
+    relabelled: the sentences of `agree`. cohort: whether the images are of the place where the grader is to work.
+    """
+    alone = len(runs) == 1 and bool(findings)
+    return {"runs": runs, "findings": findings, "answers": _answers(findings[0]) if alone else None,
+            "headline": headline(findings[0], cohort) if alone else None, "verdicts": verdicts(runs, findings),
             "lines": [*_shared_doubts(findings), *relabelled]}  # fmt: skip
+
+
+def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
+    """What a reader with a minute needs: `level`, the facts behind its three reasons, and four figures.
+
+    level: "not yet" if there are doubts; "here" if a cohort of at least `LEAST_PATIENTS` reaches `ASKED` with the lower
+    limits; otherwise "research".
+    """
+    points = points_of(finding.result, "referable")[:1]
+    first, groups = headline_names(finding.evidence)[0], finding.result["about"]["groups"]
+    reached = bool(points) and all((points[0][name]["low"] or 0) >= least for name, least in ASKED.items())
+    ready = cohort and reached and groups >= LEAST_PATIENTS
+    rates = [{"name": name, **points[0][name], "against": ASKED[name]} for name in ASKED] if points else []
+    scores = [{"name": name, **entry, "against": entry["constant"]} for name, entry in finding.headline()]
+    figures = [one | {"strip": Strip(low=one["low"], high=one["high"], value=one["value"], against=one["against"])}
+               for one in [*rates, *scores][:4] if one["low"] is not None]  # fmt: skip
+    found = finding.against_constant.get(first)
+    return {
+        "level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
+        "reached": reached, "points": points, "asked": ASKED, "figures": figures, "cohort": cohort, "groups": groups,
+        "constant": found and found["answer"], "other": finding.result["constant_answer"], "metric": SPOKEN[first],
+        "abroad": [one for one in finding.result.get("sources") or [] if one["held_out"]],
+    }  # fmt: skip
 
 
 def _answers(finding: Finding) -> dict[str, Any]:

@@ -116,14 +116,26 @@ def test_links_of_the_head_lead_somewhere(unfolded, pages):
     assert all(page.locator(target).count() == 1 for target in targets)
 
 
-def test_paper_is_white_and_shows_what_was_folded(unfolded, pages):
+def test_paper_is_white_and_shows_what_the_reader_has_opened(unfolded, pages):
     page, _ = unfolded(pages["two"], 800, "dark")
     page.evaluate("document.querySelectorAll('details').forEach(part => part.open = false)")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("nav").is_hidden()
-    assert page.evaluate("document.querySelector('details dl').getBoundingClientRect().height") > 50
+    assert page.locator("#summary").is_visible() and page.locator("#provenance").is_hidden()
+    page.evaluate("document.querySelector('#provenance details').open = true")
+    assert page.locator("#provenance dl").first.is_visible()
     assert page.evaluate(FAINT) == []
+
+
+def test_the_report_can_be_read_in_ten_minutes(unfolded, pages):
+    page, _ = unfolded(pages["full"], 1280, "light")
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = false)")
+    assert page.evaluate("document.body.innerText.split(/\\s+/).length") <= 1500
+    assert page.locator("#summary .tile").count() == page.locator("#summary .strip").count() >= 3
+    first = page.evaluate("document.querySelector('#summary .level').getBoundingClientRect().top")
+    assert first < 500
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))) <= 6
 
 
 def test_every_sheet_is_one_page_of_paper(unfolded, pages):
