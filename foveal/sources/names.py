@@ -48,19 +48,30 @@ _VISIT = re.compile(
     re.IGNORECASE,
 )
 
-# Words of each grade, without accents: English, Spanish, Portuguese, German, French, Italian, Chinese.
+
+def _flat(words: str) -> str:
+    """In lower case, without accents."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(sign))
+
+
+# Words of each grade in English, Spanish, Portuguese, German, French, Italian, Dutch, Turkish, Russian, Chinese,
+# Japanese and Korean.
 _GRADES = (
-    "no non none without normal healthy negative absent ausente assente sin sem keine kein ohne pas sans nessuna senza "
-    "sano sain gesund nodr nord 无 正常",
-    "mild leve leicht leichte milde leger legere lieve minimal minima minime 轻度",
-    "moderate moderada moderado massig massige maessig mittel modere moderee moderata 中度",
-    "severe severa severo grave schwer schwere 重度",
-    "proliferative proliferate pdr rdp proliferativa proliferativ proliferante 增殖 增殖性 增生性",
+    "no non none without normal healthy negative absent absence ausente assente sin sem keine kein ohne pas sans "
+    "nessuna senza sano sain gesund nodr nord geen zonder yok normaal нет без норма отсутствует "
+    "无 正常 なし 異常なし 없음 정상",
+    "mild leve leicht leichte milde leger legere lieve minimal minima minime licht lichte hafif легкая легкой "
+    "轻度 軽度 軽症 경도 경증",
+    "moderate moderada moderado massig massige maessig mittel modere moderee moderata matig matige orta умеренная "
+    "умеренной 中度 中等度 中等症 중등도",
+    "severe severa severo grave schwer schwere ernstig ernstige agir siddetli тяжелая тяжелой 重度 重症 중증 고도",
+    "proliferative proliferate pdr rdp proliferativa proliferativ proliferante proliferatief proliferatieve "
+    "proliferatif пролиферативная пролиферативной 增殖 增殖性 增生性 増殖 増殖性 増殖期 증식성",
 )
-_GRADE_OF = {word: grade for grade, words in enumerate(_GRADES) for word in words.split()}
+_GRADE_OF = {_flat(word): grade for grade, words in enumerate(_GRADES) for word in words.split()}
 _DISEASE = {
     "dr", "rd", "npdr", "rdnp", "nonproliferative", "diabetic", "retinopathy", "retinopatia", "retinopathie",
-    "diabetica", "diabetische", "diabetique", "apparent", "de", "disease",
+    "diabetica", "diabetische", "diabetique", "apparent", "de", "disease", "retinopatisi", "diyabetik", "др",
 }  # fmt: skip
 _COUNTERS = {"grade", "class", "level", "stage", "icdr", "label", "grado", "grau", "stufe", "stade"}
 UNLABELLED = {
@@ -169,11 +180,6 @@ def grade_of(name: str) -> int | None:
     return named.pop() if named else numbers[0] if counted else None
 
 
-def _flat(words: str) -> str:
-    """In lower case, without accents."""
-    return "".join(sign for sign in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(sign))
-
-
 def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int], tuple[str, ...], str, str]:
     """(label of each value, class names in label order, scale, note).
 
@@ -189,7 +195,8 @@ def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int],
     strange = sorted(values - set(grades))
     named = {grade for value, grade in grades.items() if not value.isdecimal()}
     if strange and (scale in CLASSES or (scale == "auto" and len(named) >= 3 and len(strange) <= 2)):
-        what = f"--scale {meant if scale == 'auto' else scale} has no grade for {', '.join(map(repr, strange[:10]))}"
+        asked = "the ICDR scale" if scale == "auto" else f"--scale {scale}"
+        what = f"{asked} has no grade for {', '.join(map(repr, strange[:10]))}"
         fix = "rename them, leave the labels empty, or give --scale none"
         raise FovealError("label.scale", what, expected=f"0-{len(names) - 1}, or {', '.join(names)}", fix=fix)
     if values and (scale in CLASSES or (scale == "auto" and not strange and _is_icdr(grades, numbers))):
@@ -206,6 +213,11 @@ def name_classes(values: set[str], scale: str = "auto") -> tuple[dict[str, int],
         ordered = sorted(values, key=lambda value: grades.get(value, 4))  # mild before moderate, whatever the disease
     unsure = values == {"0", "1", "2", "3"} and scale == "auto"
     note = "0-3 may be ICDR grades without the fourth, or Messidor's: give --scale icdr or messidor" if unsure else ""
+    if scale == "auto" and by_severity and len(values) > 2:
+        note = f"{', '.join(ordered)} may be grades of the ICDR scale: give --scale icdr, or none if they are not"
+    elif scale == "auto" and not numbers and len(values) > 2 and named:
+        note = f"the classes {', '.join(ordered)} are in the order of the alphabet, since not all are known grades"
+        note += ": if they are grades, rename them (No DR, Mild, …) and give --scale icdr"
     return {value: number for number, value in enumerate(ordered)}, tuple(ordered), "none", note
 
 

@@ -542,3 +542,27 @@ def test_a_repair_that_changes_nothing_is_not_advised(tmp_path, refuses):
     with refuses("table.unmatched", tmp_path) as told:
         matcher.match(["a\\b.png"], tmp_path / "t.csv")
     assert "17.0" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("DR yok", "Hafif", "Orta", "Şiddetli", "Proliferatif"),
+        ("Geen DR", "Lichte", "Matige", "Ernstige", "Proliferatieve DR"),
+        ("нет", "лёгкая", "умеренная", "тяжёлая", "пролиферативная"),
+        ("なし", "軽症", "中等症", "重症", "増殖"),
+        ("없음", "경증", "중등도", "중증", "증식성"),
+        ("Absence de RD", "Légère", "Modérée", "Sévère", "Proliférante"),
+    ],
+)
+def test_grades_in_other_languages_are_in_the_order_of_severity(names):
+    labels, classes, scale, _ = name_classes(set(names))
+    assert [labels[name] for name in names] == [0, 1, 2, 3, 4] and (len(classes), scale) == (5, "icdr")
+
+
+@pytest.mark.parametrize(
+    "names", [("Mild", "Moderate", "Severe"), ("Mild", "Moderate", "Odd", "Strange", "Wild", "Bad")]
+)
+def test_names_that_may_be_grades_are_told(names):
+    _, classes, scale, note = name_classes(set(names))
+    assert len(classes) == len(names) and scale == "none" and "--scale icdr" in note
