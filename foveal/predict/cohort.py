@@ -10,6 +10,8 @@
 A prepared set is used as it is. Photographs that shaped the run, their copies and their patients are not judged.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,10 +91,21 @@ def cohort_set(run: Path, source: Path, *, graded: bool = True) -> PreparedSet:
     }  # fmt: skip
     config = build(PrepareConfig, asked, "prepare")
     if graded:
-        with hushed():  # prepare says the same; the labels are checked before anything is decoded
+        with hushed(), _advising(source):  # prepare says the same; labels are checked before anything is decoded
             found = read(config, None)
         _check_labels(run, source, found.source.table["label"], list(found.source.classes), found.scale)
     return open_prepared(prepare(config))
+
+
+@contextmanager
+def _advising(source: Path) -> Iterator[None]:
+    """Errors whose advice is an option of `prepare` say how to use it."""
+    try:
+        yield
+    except FovealError as error:
+        if "--" in error.fix:
+            error.fix = f"{error.fix}, in foveal prepare {source} --out DATA; then use --on DATA"
+        raise
 
 
 def _check_labels(run: Path, source: Path, labels: pd.Series, classes: list[str], scale: str) -> None:

@@ -113,3 +113,14 @@ def test_the_report_of_a_cohort_stands_next_to_the_test_part(run, clinic, refuse
     assert f"{found['metrics']['accuracy']['value']:.3f}" in html and 'id="cohort"' in html
     with refuses("option.conflict", "--on", "--image"):
         foveal.report(run, on=clinic, image=("x",))
+
+
+def test_advice_for_labels_names_a_command_that_has_the_option(run, clinic, tmp_path):
+    shutil.copytree(clinic, tmp_path / "odd")
+    table = pd.read_csv(clinic / "labels.csv", dtype=str).assign(diagnosis=lambda rows: rows["diagnosis"].fillna("odd"))
+    table["diagnosis"] = table["diagnosis"].replace("1", "99")
+    table.to_csv(tmp_path / "odd" / "labels.csv", index=False)
+    with pytest.raises(foveal.FovealError) as caught:
+        foveal.evaluate(run, on=tmp_path / "odd" / "labels.csv")
+    assert "--" not in caught.value.fix or "foveal prepare" in caught.value.fix
+    assert caught.value.code.startswith("label.")
