@@ -123,7 +123,7 @@ def test_paper_is_white_and_shows_what_the_reader_has_opened(unfolded, pages):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("nav").is_hidden()
     assert page.locator("#summary").is_visible() and page.locator("#provenance").is_hidden()
-    page.evaluate("document.querySelector('#provenance details').open = true")
+    page.evaluate("document.querySelectorAll('#provenance details').forEach(part => part.open = true)")
     assert page.locator("#provenance dl").first.is_visible()
     assert page.evaluate(FAINT) == []
 
