@@ -16,13 +16,22 @@ MAKE, MODEL = 271, 272  # EXIF tags
 
 
 def origin_of(sent: Sent) -> dict[str, str]:
-    """patient (a hash), eye (left or right) and camera; "" for what the file and its name do not tell."""
+    """patient (a hash), eye (left or right) and camera; "" for what the file and its name do not tell.
+
+    Only of a photograph that could be read.
+    """
     if not sent_as_dicom(sent):
-        return dict(zip(("patient", "eye"), patient_in(sent.name), strict=True)) | {"camera": _camera(sent.data)}
+        return origin_in(sent.name) | {"camera": _camera(sent.data)}
     patient, eye = patient_and_eye(BytesIO(sent.data))
     if not patient and not eye:
         patient, eye = patient_in(sent.name)
     return {"patient": patient, "eye": eye, "camera": camera_of(BytesIO(sent.data))}
+
+
+def origin_in(name: str) -> dict[str, str]:
+    """The same from the name alone."""
+    patient, eye = patient_in(name)
+    return {"patient": patient, "eye": eye, "camera": ""}
 
 
 def sent_as_dicom(sent: Sent) -> bool:

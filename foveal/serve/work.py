@@ -33,7 +33,7 @@ from foveal.serve.guard import Counters
 from foveal.serve.intake import Room, Sent, read_photographs, within
 from foveal.serve.kept import Kept
 from foveal.serve.options import Limits, ServeConfig
-from foveal.serve.origin import origin_of
+from foveal.serve.origin import origin_in, origin_of
 from foveal.serve.second import Second
 from foveal.sets.records import PreparedSet, open_prepared
 from foveal.sets.shards import cores
@@ -96,15 +96,16 @@ class Work:
         return found
 
     async def _answer(self, sent: Sent, pictures: bool, similar: bool) -> dict[str, Any]:
-        origin = await self._in_thread(origin_of, sent)
         try:
             answer = await self._graded(sent, pictures, similar)
+            # Only now: the header of a file that was refused may have been made to exhaust the memory.
+            origin = await self._in_thread(origin_of, sent)
             if self.kept is not None:
                 await self._in_thread(self.kept.wait, sent, origin["patient"], origin["eye"])
         except FovealError as error:
             if error.subject not in ("image", "package"):
                 raise
-            answer = unreadable_answer(sent, error)
+            answer, origin = unreadable_answer(sent, error), origin_in(sent.name)
         answer |= origin
         self.counters.count(answer)
         return answer
