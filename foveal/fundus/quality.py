@@ -153,10 +153,16 @@ def cut_sides(square: np.ndarray, disc: Disc, frame: np.ndarray) -> tuple[str, .
     return tuple(side for side, share in shares.items() if share > max(_CUT, max(shares.values()) / 2))
 
 
+def advised(flags: Iterable[str]) -> list[str]:
+    """The flags to give advice on: of a picture that shows no retina, only this."""
+    found = list(flags)
+    return ["not-a-retina"] if "not-a-retina" in found else found
+
+
 def advice_of(flags: Iterable[str], sides: Iterable[str] = ()) -> str:
     """What to do about a photograph with these flags, in a sentence; "" without flags. sides: from `cut_sides`."""
     cut = " and ".join(SIDES[side] for side in sides)
-    parts = [ADVICE[flag] + (f" (it is cut off {cut})" if flag == "cut-off" and cut else "") for flag in flags]
+    parts = [ADVICE[flag] + (f" (it is cut off {cut})" if flag == "cut-off" and cut else "") for flag in advised(flags)]
     return f"Photograph again: {'; '.join(parts)}." if parts else ""
 
 

@@ -20,7 +20,7 @@ ENVIRONMENT.filters |= {
     function.__name__: function
     for function in (
         cell, words.capital, words.counted, words.difference_with_interval, words.interval, words.listed, words.number,
-        words.percent, words.percent_with_interval, words.value_with_interval, value_cell,
+        words.percent, words.percent_interval, words.percent_with_interval, words.value_with_interval, value_cell,
     )
 }  # fmt: skip
 ENVIRONMENT.filters["thousands"] = "{:,}".format

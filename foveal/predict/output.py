@@ -183,11 +183,12 @@ class Tally:
             say(f"… and {self.rows - len(self.first)} more")
         if flagged:
             warn(f"{flagged} of {self.rows} pictures have quality flags ({self._counts('flags')}): check them first")
-        for answer, column in (("ungradable", "reason and advice"), ("unreadable", "reason")):
-            if answers[answer]:
-                warn(f"{answers[answer]} of {self.rows} are {answer} and have no grade: see the columns {column}")
-        if self.again:
-            show_table("ungradable", ["image", "what to do"], self.again)
+        if answers["ungradable"]:
+            warn(f"{answers['ungradable']} of {self.rows} are ungradable and have no grade: see reason and advice")
+        for name, advice in self.again:
+            say(f"  {name}: {advice}")
+        if answers["unreadable"]:
+            warn(f"{answers['unreadable']} of {self.rows} are unreadable and have no grade: see the column reason")
 
     def _counts(self, column: str) -> str:
         return ", ".join(f"{count} {word}" for word, count in self.words[column].most_common())

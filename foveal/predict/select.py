@@ -15,7 +15,7 @@ import pandas as pd
 import tyro
 
 from foveal.config import check
-from foveal.console import progress_bar, say, show_table, warn
+from foveal.console import progress_bar, say, warn
 from foveal.errors import FovealError
 from foveal.files import check_file, write_table
 from foveal.fundus.quality import UNGRADABLE
@@ -31,7 +31,7 @@ COLUMNS = (
     "rank", "id", "reason", "grade", "probability", "second_grade", "second_probability", "unlike", "distance", "group",
     "eye", "camera", "file", "set",
 )  # fmt: skip
-UNSURE, FAR = 0.5, 0.1  # from which unsureness, and which distance, is named as a reason
+UNSURE = 0.5  # from which unsureness is named as a reason
 SHOWN = 8
 
 
@@ -73,7 +73,7 @@ def select(config: SelectConfig) -> pd.DataFrame:
     chosen = candidates.iloc[found.positions].assign(
         unlike=[unlike[position] for position in found.positions], distance=found.distance.round(4)
     )
-    table = _worklist(prepared, chosen, shares[found.positions])
+    table = _worklist(prepared, chosen, shares[found.positions], model.classes)
     write_table(config.out, table)
     _show(table, len(candidates), config)
     return table
@@ -96,7 +96,7 @@ def _features(answers: Answers) -> np.ndarray:
     return np.asarray(answers.probabilities if answers.features is None else answers.features)
 
 
-def _worklist(prepared: PreparedSet, chosen: pd.DataFrame, shares: np.ndarray) -> pd.DataFrame:
+def _worklist(prepared: PreparedSet, chosen: pd.DataFrame, shares: np.ndarray, classes: list[str]) -> pd.DataFrame:
     """The worklist of chosen records, which have `unlike` and `distance`, and their probabilities [n, K]."""
     first, second = np.argsort(-shares, axis=1, kind="stable")[:, :2].T
     across = np.arange(len(chosen))
@@ -106,8 +106,8 @@ def _worklist(prepared: PreparedSet, chosen: pd.DataFrame, shares: np.ndarray) -
         second_grade=second, second_probability=shares[across, second].round(4),
     )  # fmt: skip
     reasons = zip(table.itertuples(), unsureness(shares), strict=True)
-    table["reason"] = [_reason(row, unsure, prepared.classes) for row, unsure in reasons]
-    return table[list(COLUMNS)]
+    table["reason"] = [_reason(row, unsure, classes) for row, unsure in reasons]
+    return table[list(COLUMNS)].reset_index(drop=True)
 
 
 def _path_of(prepared: PreparedSet, file: str) -> str:
@@ -129,14 +129,13 @@ def _reason(row: Any, unsure: float, classes: list[str]) -> str:
         reasons.append(f"unsure between {two[0]} and {two[1]}")
     if row.unlike:
         reasons.append(f"unlike the training photographs in {listed(row.unlike.split())}")
-    if row.distance >= FAR:
-        reasons.append("far from all graded and chosen photographs")
     return "; ".join(reasons) or f"for an even spread: {row.camera or row.source}, {classes[row.grade]}"
 
 
 def _show(table: pd.DataFrame, candidates: int, config: SelectConfig) -> None:
-    rows = [[str(row["rank"]), row["id"], row["reason"]] for row in table.head(SHOWN).to_dict("records")]
-    show_table(f"{len(table)} of {candidates:,} ungraded photographs", ["rank", "photograph", "reason"], rows)
+    say(f"{len(table)} of {candidates:,} ungraded photographs, the first to grade first:", style="bold")
+    for row in table.head(SHOWN).itertuples():
+        say(f"{row.rank:>4}  {row.id}: {row.reason}")
     if len(table) > SHOWN:
         say(f"… and {len(table) - SHOWN} more")
     if missing := int((table["file"] == "").sum()):

@@ -40,6 +40,7 @@ FOLDED = (
     "classes", "harm", "reliability", "stress", "map", "doubts", "explanations", "missing", "data", "training",
     "pretraining", "views", "provenance",
 )  # fmt: skip
+FOLDED_BESIDE = ("metrics", "misgraded")  # where several runs are compared
 MOST_RUNS_PICTURED = 4  # with more runs, each shows fewer pictures, so that the page stays small enough to send
 
 
@@ -155,7 +156,7 @@ def sections(runs: Sequence[Evidence], compared: Sequence[Path] = ()) -> list[Se
         "views": pictures.views(everyone),
         "provenance": everyone,
         "limits": limits.limits(runs, findings),
-    })  # fmt: skip
+    }, FOLDED if len(runs) == 1 else (*FOLDED, *FOLDED_BESIDE))  # fmt: skip
 
 
 def judged(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -168,8 +169,8 @@ def judged(findings: Sequence[Finding]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def made(contents: Mapping[str, Any]) -> list[Section]:
+def made(contents: Mapping[str, Any], folded: Sequence[str] = FOLDED) -> list[Section]:
     """Sections from template -> what it shows: a dict, or a list of `runs`; those with nothing are left out."""
     found = [section(name, **({"runs": shown} if isinstance(shown, list) else shown))
              for name, shown in contents.items() if shown]  # fmt: skip
-    return [replace(one, folded=one.name in FOLDED) for one in found]
+    return [replace(one, folded=one.name in folded) for one in found]

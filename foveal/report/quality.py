@@ -41,7 +41,7 @@ def comparison(findings: Sequence[Finding]) -> dict[str, Any] | None:
 
 
 def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
-    """The headline figures of a single grader as tiles, and all figures of all images."""
+    """All figures of all images."""
     if not findings:
         return None
     first, alone = findings[0], len(findings) == 1
@@ -56,7 +56,7 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
     shown = ["value", "95 % interval"] if alone else [finding.name for finding in findings]
     decisions = first.result.get("decisions") or {} if alone else {}  # not in files of earlier versions
     return {
-        "tiles": _tiles(first) if alone else [], "rows": rows, "names": names, "noisy": noisy,
+        "rows": rows, "names": names, "noisy": noisy,
         "rules": [[rule, *figures.values()] for rule, figures in decisions.items()],
         "columns": ["metric", *shown, "constant", *["noise"] * noisy, "n"], "about": first.result["about"],
         "constant_answer": first.result["constant_answer"], "classes": first.evidence.classes,
@@ -64,13 +64,8 @@ def metrics(findings: Sequence[Finding]) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _tiles(finding: Finding) -> list[dict[str, Any]]:
-    entries = {name: finding.metrics[name] for name in headline_names(finding.evidence) if name in finding.metrics}
-    return [{"noise": None, **entry, "name": METRIC_NAMES[name], "strip": _strip(entry, entry["constant"])}
-            for name, entry in entries.items()]  # fmt: skip
-
-
-def _strip(entry: Mapping[str, Any], against: float | None) -> Strip | None:
+def strip_of(entry: Mapping[str, Any], against: float | None) -> Strip | None:
+    """An entry with its interval as a bar, and what it is compared with; None without an interval."""
     if entry["value"] is None or entry.get("low") is None:
         return None
     return Strip(low=entry["low"], high=entry["high"], value=entry["value"], against=against)
@@ -157,7 +152,7 @@ def _subgroup(finding: Finding, group: Mapping[str, Any], names: Sequence[str]) 
 def _figure(entry: Mapping[str, Any] | None, *, drawn: bool, against: float | None = None, tone: str = "") -> Cell:
     if entry is None or entry["value"] is None:
         return muted("–")
-    return replace(value_cell(entry), tone=tone, strip=_strip(entry, against) if drawn else None)
+    return replace(value_cell(entry), tone=tone, strip=strip_of(entry, against) if drawn else None)
 
 
 def lowest_group(finding: Finding) -> tuple[str, str, float] | None:

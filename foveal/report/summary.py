@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from foveal.evaluate.show import FEW_GROUPS, SMALL_CLASS
-from foveal.page.parts import TONES, Strip, Verdict
+from foveal.page.parts import TONES, Verdict
 from foveal.page.render import told
-from foveal.page.words import counted, listed, percent_with_interval
+from foveal.page.words import counted, listed, number, percent_with_interval
 from foveal.report.evidence import Evidence
 from foveal.report.findings import Finding
 from foveal.report.making import leaked_ids
 from foveal.report.operating import TARGETS, points_of
-from foveal.report.quality import lowest_group
+from foveal.report.quality import lowest_group, strip_of
 from foveal.report.words import SPOKEN, headline_names
 
 # Lower limits that the FDA asked of the first grader that decides alone (Abramoff et al., 2018), for referable disease.
@@ -51,8 +51,7 @@ def headline(finding: Finding, cohort: bool) -> dict[str, Any]:
     ready = cohort and reached and groups >= LEAST_PATIENTS
     rates = [{"name": name, **points[0][name], "against": ASKED[name]} for name in ASKED] if points else []
     scores = [{"name": name, **entry, "against": entry["constant"]} for name, entry in finding.headline()]
-    figures = [one | {"strip": Strip(low=one["low"], high=one["high"], value=one["value"], against=one["against"])}
-               for one in [*rates, *scores][:4] if one["low"] is not None]  # fmt: skip
+    figures = [one | {"strip": strip} for one in [*rates, *scores][:4] if (strip := strip_of(one, one["against"]))]
     found = finding.against_constant.get(first)
     return {
         "level": "not yet" if doubts(finding) else "here" if ready else "research", "doubts": doubts(finding)[:3],
@@ -109,12 +108,15 @@ def doubts(finding: Finding) -> list[str]:
     """Reasons not to rely on the figures at all, even as a research result."""
     run, groups = finding.evidence, finding.result["about"]["groups"]
     first = finding.against_constant.get(headline_names(run)[0])
+    accuracy, other = finding.metrics["accuracy"], finding.result["constant_answer"]
     no_interval = any(point["sensitivity"]["low"] is None for point in points_of(finding.result, "referable"))
     found = {
         "it may have learned from images that it was judged on":
             bool(leaked_ids(run)) or bool(run.options.get("allow_leaks")),
         "it is not shown to beat a constant answer":
             finding.one_answer or (first is not None and first["answer"] != "better"),
+        f"its accuracy, {number(accuracy['value'])}, is below that of always answering “{other}”":
+            accuracy["value"] < accuracy["constant"],
         f"its figures come from only {counted(groups, 'group')} of images": groups < FEW_GROUPS,
         "its sensitivity has no interval": no_interval,
     }  # fmt: skip

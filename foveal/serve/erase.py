@@ -15,6 +15,7 @@ import tyro
 
 from foveal.console import say
 from foveal.errors import FovealError
+from foveal.page.words import counted
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -72,6 +73,6 @@ def erase(config: EraseConfig) -> dict[str, int]:
         if config.yes and (numbers or ids):
             database.erase(numbers, ids, getpass.getuser())
     files = 0 if config.keep_images is None else forget(config.keep_images, meant, config.yes)
-    told = f"{len(numbers):,} lines of the log, {len(ids):,} reviews, {files:,} photographs"
+    told = f"{counted(len(numbers), 'line')} of the log, {counted(len(ids), 'review')}, {counted(files, 'photograph')}"
     say(f"Erased: {told}." if config.yes else f"This would erase {told}. Nothing is erased without --yes.")
     return {"lines": len(numbers), "reviews": len(ids), "photographs": files}

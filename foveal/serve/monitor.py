@@ -47,7 +47,7 @@ class MonitorConfig:
 def monitor(config: MonitorConfig) -> pd.DataFrame:
     """Chart the rates of a server; returns a row for each rate, camera and week, with limits and `alarm`."""
     from foveal.serve.reviews import existing
-    from foveal.serve.weeks import ALL, cases_of, charted
+    from foveal.serve.weeks import ALL, LEAST_UNITS, cases_of, charted
 
     if config.out is not None:
         check_file(config.out)
@@ -62,9 +62,8 @@ def monitor(config: MonitorConfig) -> pd.DataFrame:
         warn(alarm)
     if not alarms:
         calm = "No rate is outside its limits."
-        early = (
-            f"There are no limits yet: they need {counted(config.baseline + 1, 'week')} and 30 patients in the first."
-        )
+        weeks, first = counted(config.baseline + 1, "week"), counted(config.baseline, "week")
+        early = f"There are no limits yet: they need {weeks}, and {LEAST_UNITS} patients in the first {first}."
         say(calm if chart["low"].notna().any() else early)
     if config.out is not None:
         write_text(config.out, _page(chart, alarms, config))

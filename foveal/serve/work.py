@@ -25,7 +25,7 @@ from foveal.fundus.decode import decode
 from foveal.fundus.header import KNOWN
 from foveal.fundus.overlay import ALARM, border_energy, heat_layer, retina_of, to_jpeg
 from foveal.fundus.preparation import Prepared, locate, prepare_file
-from foveal.fundus.quality import FLAGS
+from foveal.fundus.quality import FLAGS, advised
 from foveal.page.pictures import data_address, embedded
 from foveal.predict.model import Model, joined
 from foveal.serve.batching import Batcher, Judged
@@ -134,6 +134,7 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
     answer = {
         "name": sent.name, "sha256": sent.sha256,
         "answer": row["answer"], "reason": row["reason"], "advice": row["advice"],
+        "advised": advised(prepared.flags),
         "grade": grade, "grade_name": None if grade is None else classes[grade],
         "probabilities": [row[f"p{number}"] for number in range(len(classes))],
         "referable": None if row["referable"] is None else bool(row["referable"]),
@@ -155,7 +156,7 @@ def answer_of(model: Model, sent: Sent, prepared: Prepared, judged: Judged) -> d
 def unreadable_answer(sent: Sent, error: FovealError) -> dict[str, Any]:
     """The answer for a photograph that could not be read."""
     found = {"name": sent.name, "sha256": sent.sha256, "answer": "unreadable", "reason": error.what, "code": error.code}
-    return found | {"flags": [], "advice": ""} | dict.fromkeys(NOT_READ)
+    return found | {"flags": [], "advice": "", "advised": []} | dict.fromkeys(NOT_READ)
 
 
 def pictures_of(model: Model, pixels: np.ndarray, prepared: Prepared, places: np.ndarray | None) -> dict[str, Any]:

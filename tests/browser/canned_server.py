@@ -26,7 +26,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from foveal.fundus.quality import FLAGS, advice_of
+from foveal.fundus.quality import FLAGS, advice_of, advised
 from foveal.page.render import render
 from foveal.predict.model import set_ungradable
 from foveal.sources.cards import ICDR
@@ -105,7 +105,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     patient, _, eye = name.partition(".")[0].partition("_")  # as in 17_left.jpg
     origin = {"patient": patient, "eye": eye} if eye in ("left", "right") else {"patient": "", "eye": ""}
     origin |= {"camera": "", "heat_at_border": "border" in name}
-    about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", **origin}
+    about = {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "advice": "", "advised": [], **origin}
     nothing = {"grade": None, "grade_name": None, "referable": None, "set": None, "coverage": None, "similar": []}
     if image is None:
         return {**about, **nothing, "answer": "unreadable", "reason": UNREADABLE["what"], "probabilities": None,
@@ -114,7 +114,7 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     size = {"width": width, "height": height}
     if image.max() < 8:
         return {**about, **nothing, **size, "answer": "ungradable", "reason": reason_of(*BLACK),
-                "advice": advice_of(BLACK),
+                "advice": advice_of(BLACK), "advised": advised(BLACK),
                 "probabilities": PROBABILITIES[0], "flags": flagged(*BLACK), "picture": as_address(jpeg(image), "jpeg"),
                 "heat": None}  # fmt: skip
     seed = int(image.sum()) % 1000
@@ -122,8 +122,10 @@ def answer(name: str, data: bytes, side: int) -> dict[str, Any]:
     shown = photograph(GRADES[kind], seed, side)
     return {
         **about, **size, "answer": "graded", "reason": "", "grade": kind, "grade_name": ICDR[kind],
-        "probabilities": PROBABILITIES[kind], "referable": kind >= 2, "set": SETS[kind], "coverage": 0.9,
-        "flags": flagged("blurred") if kind == 1 else [], "picture": as_address(jpeg(shown), "jpeg"),
+        "probabilities": PROBABILITIES[kind], "referable": kind >= 2,
+        "set": GRADES if "any" in name else SETS[kind], "coverage": 0.9,
+        "flags": flagged("blurred") if kind == 1 else [],
+        "advised": ["blurred"], "picture": as_address(jpeg(shown), "jpeg"),
         "heat": as_address(heat_map(seed, *shown.shape[:2]), "png"), "similar": similar(kind, seed),
         "unlike": ["colour", "content"] if "other camera" in name else [],
     }  # fmt: skip

@@ -799,9 +799,11 @@ def test_a_map_on_the_border_and_a_set_of_all_grades_are_told(room):
     page.locator("#record-lead:not(:empty)").wait_for()
     graded(page, photograph("border.jpg", 2))
     expect(page.locator("#map-alarm")).to_be_visible()
-    page.set_input_files("#files", [photograph("usual.jpg", 3)])
+    page.set_input_files("#files", [photograph("any grade.jpg", 3)])
     page.locator(PHOTOGRAPHS).nth(1).click()
     expect(page.locator("#map-alarm")).to_be_hidden()
+    words = json.loads((canned.SERVE / "static" / "words.en.json").read_text(encoding="utf-8"))
+    expect(page.locator("#set p")).to_have_text(words["set.all"])
 
 
 LEADS = """() => ['answer-referral', 'answer-grade', 'picture', 'confirm', 'choices', 'correct'].filter(id => {

@@ -85,6 +85,14 @@ def test_the_worklist_names_ungraded_photographs_with_reasons(worklist, clinic):
     assert (table["probability"].astype(float) >= table["second_probability"].astype(float)).all()
 
 
+def test_a_folder_of_ungraded_photographs_is_enough(run, clinic, tmp_path):
+    (tmp_path / "pool").mkdir()
+    for file in sorted(clinic.glob("*.png"))[:6]:
+        shutil.copy(file, tmp_path / "pool")
+    table = foveal.select(tmp_path / "pool", run=run, number=4, out=tmp_path / "worklist.csv")
+    assert table["rank"].tolist() == [1, 2, 3, 4] and (table["reason"] != "").all() and table["id"].is_unique
+
+
 def test_what_cannot_be_selected_is_refused(run, clinic, tmp_path, refuses):
     shutil.copytree(clinic, tmp_path / "graded")
     table = pd.read_csv(clinic / "labels.csv").assign(grade=lambda rows: rows.index % 5)

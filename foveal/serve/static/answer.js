@@ -46,9 +46,10 @@ function flagMeaning(flag) {
 
 /** What to do about a photograph with flags; null without flags, or without advice for one of them. */
 function advice(result) {
-  const keys = result.flags.map((flag) => `flagAdvice.${flag.name}`);
-  if (keys.length === 0 || !keys.every(has)) return result.advice ? english(result.advice) : null;
-  const parts = result.flags.map((flag) => {
+  const flags = result.flags.filter((flag) => result.advised.includes(flag.name));
+  const known = flags.every((flag) => has(`flagAdvice.${flag.name}`));
+  if (flags.length === 0 || !known) return result.advice ? english(result.advice) : null;
+  const parts = flags.map((flag) => {
     const what = say(`flagAdvice.${flag.name}`);
     const sides = flag.sides.map((side) => say(`side.${side}`));
     return sides.length > 0 ? say("advice.cut", { what, sides: listed(sides, "conjunction") }) : what;
@@ -71,7 +72,7 @@ function drawReferral(result) {
   const kind = referralKind(result);
   box.className = `verdict ${kind ?? "none"}`;
   if (kind === "none") {
-    box.replaceChildren(title(kind), sentence(say("answer.ungradable.meaning")));
+    box.replaceChildren(...[title(kind), advice(result), sentence(say("answer.ungradable.meaning"))].filter(Boolean));
   } else if (kind === null) {
     box.replaceChildren(sentence(say("refer.unknown")));
   } else {
@@ -124,7 +125,7 @@ function drawFlags(result) {
   const unlike = (result.unlike ?? []).map((kind) => say(`unlike.${kind}`));
   find("flags").replaceChildren(
     lines.length > 0 ? make("dl", { className: "flags" }, ...lines) : sentence(say("flags.none")),
-    ...[advice(result)].filter(Boolean),
+    ...[result.answer === "ungradable" ? null : advice(result)].filter(Boolean), // the verdict has it
     ...(unlike.length > 0 ? [sentence(say("unlike", { kinds: listed(unlike, "conjunction") }))] : []),
   );
 }

@@ -110,6 +110,7 @@ export function showPicture(answer, overlay) {
   show(find("viewer-controls"), answer.picture !== null);
   show(find("no-picture"), answer.picture === null);
   find("no-picture").textContent = say(answer.file === null ? "viewer.again" : "viewer.none");
+  for (const id of ["map-sentence", "viewer-how"]) show(find(id), answer.picture !== null);
   show(find("map-alarm"), answer.heat_at_border === true);
   show(heat, answer.heat !== null);
   show(find("strength-field"), answer.heat !== null);
