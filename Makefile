@@ -13,7 +13,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 export GOMP_SPINCOUNT ?= 20000
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo check test lint types fast avx2 slow browser chromium clean
+.PHONY: setup demo docs check test lint types fast avx2 slow browser chromium clean
 
 setup: .venv/.ready
 
@@ -21,7 +21,7 @@ setup: .venv/.ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foveal needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,weights,dicom,excel,parquet,ray,explain,umap,mlflow,tensorboard,wandb,serve,postgresql,export]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,weights,docs,dicom,excel,parquet,ray,explain,umap,mlflow,tensorboard,wandb,serve,postgresql,export]'
 	@touch $@
 
 demo: setup
@@ -29,7 +29,7 @@ demo: setup
 
 check: lint types fast
 
-test: lint types fast slow
+test: lint types docs fast slow
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -37,6 +37,10 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy foveal
+
+# The site, from docs/; a warning is an error. Open build/docs/index.html.
+docs: setup
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet --builder html docs build/docs
 
 # Two processes of one thread each: the networks are too small to profit from more threads. The tests of a file stay in
 # one process, so that shared fixtures are made once.

@@ -1,6 +1,7 @@
 """Draw the found discs of a folder of photographs, without the photographs: `python docs/make_crops.py DATA_FOLDER`.
 
-Writes docs/crops.png (each frame as a grey rectangle with its circle or ellipse) and prints the table of docs/crops.md.
+Writes docs/crops.png (each frame as a grey rectangle with its circle or ellipse) and prints the table of
+docs/ideas/crops.md.
 `--photographs OUT.png` adds the same sheet over the photographs themselves: keep that one to yourself, the licences of
 most data sets forbid to pass their pictures on.
 """

@@ -28,7 +28,7 @@ from foveal.fundus.disc import find_circle, find_disc
 from foveal.fundus.header import MAXIMUM_PIXELS
 
 # Least side of the disc in the decoded pixels, as a multiple of the final size. Reducing a JPEG while decoding filters
-# well by itself, so the last step needs few additional pixels: docs/crops.md has the differences.
+# well by itself, so the last step needs few additional pixels: docs/ideas/decoding.md has the differences.
 _LEAST_OVERSAMPLING = 1.35
 _FRAME_OVERSAMPLING = 1.5  # first try, of the frame's short side: enough for discs of 0.9 of it and more
 _ALWAYS_WRITTEN = ("size", "crop", "channels")

@@ -81,11 +81,12 @@ class LoadedGrader:
         """Grade photographs; returns one row each, in the same order, with the columns of predictions.csv.
 
         images: one of these, or an iterable of them (they can be mixed):
-            str, Path       file, folder, zip archive, list (.csv), pattern or prepared set, as for `foveal predict`; a
-                            file that is given twice gets one row
-            PIL.Image       any mode; rotated upright according to its EXIF data
-            numpy.ndarray   uint8 [h, w, 3] RGB, [h, w] grey, or [n, h, w, 3]
-            torch.Tensor    uint8 [3, h, w] RGB, or [n, 3, h, w], on any device
+
+        - str, Path: file, folder, zip archive, list (.csv), pattern or prepared set, as for `foveal predict`; a file
+          that is given twice gets one row
+        - PIL.Image: any mode; rotated upright according to its EXIF data
+        - numpy.ndarray: uint8 [h, w, 3] RGB, [h, w] grey, or [n, h, w, 3]
+        - torch.Tensor: uint8 [3, h, w] RGB, or [n, 3, h, w], on any device
 
         Pictures in memory are named "image 0", "image 1" and so on. They get the same result as a file with these
         pixels, except that large JPEG files are decoded at a reduced size, which can change probabilities slightly.

@@ -1,4 +1,4 @@
-"""App: the addresses of the server, as documented in docs/serve.md and listed at /docs."""
+"""App: the addresses of the server, as documented in docs/reference/api.md and listed at /docs."""
 
 import asyncio
 import json

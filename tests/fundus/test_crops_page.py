@@ -1,4 +1,4 @@
-"""The program behind docs/crops.md: its table, and that no pixel of a photograph enters the drawing."""
+"""The program behind docs/ideas/crops.md: its table, and that no pixel of a photograph enters the drawing."""
 
 import importlib.util
 from pathlib import Path

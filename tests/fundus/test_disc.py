@@ -235,7 +235,7 @@ def test_every_sample_photograph_but_the_named_one_has_its_disc(real_data: Path)
     files = [path for folder in folders for path in folder.rglob("*.*g")]
     for find in (find_disc, find_circle):
         missed = [path.name for path in files if not find(decode(path, 256).pixels).found]
-        assert len(files) == 26 and missed == ["drimdb_example.jpg"]  # the frame lies within its disc: docs/crops.md
+        assert len(files) == 26 and missed == ["drimdb_example.jpg"]  # its frame lies within its disc
 
 
 @pytest.mark.real

@@ -1,4 +1,4 @@
-"""What docs/python.md calls public exists, is explained and has types."""
+"""What docs/reference/python.md calls public exists, is explained and has types."""
 
 import importlib
 import inspect
@@ -10,8 +10,9 @@ import pytest
 import foveal
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "docs" / "python.md").read_text("utf-8").partition("## What is public")[2]
-LISTED = re.findall(r"^\| `(foveal\.[\w.]+)` \|", SECTION, re.MULTILINE)
+PAGE = (ROOT / "docs" / "reference" / "python.md").read_text("utf-8")
+SHOWN = re.findall(r"^\.\. auto(?:class|function):: (foveal\.[\w.]+)$", PAGE, re.MULTILINE)
+LISTED = [name for name in SHOWN if name.count(".") > 1]
 
 
 def found(name):
@@ -27,6 +28,10 @@ def test_a_public_name_is_explained_and_has_types(name):
     assert all(each.annotation is not inspect.Parameter.empty for each in called)
     if not inspect.isclass(thing):
         assert inspect.signature(thing).return_annotation is not inspect.Signature.empty
+
+
+def test_the_page_shows_each_name_of_the_package():
+    assert sorted(name for name in SHOWN if name.count(".") == 1) == sorted(f"foveal.{name}" for name in foveal.__all__)
 
 
 def test_the_list_names_what_examples_import_from_rooms():

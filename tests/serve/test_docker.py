@@ -135,7 +135,7 @@ def test_what_is_mounted_in_the_examples_is_what_export_writes(name):
 
 
 def test_foveal_is_installed_from_its_source_as_it_is_on_no_index():
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "serve.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "howto" / "export.md").read_text(), re.DOTALL)
     lines = [line.partition("#")[0].split()[2:] for line in "".join(blocks).split("\n") if line.startswith("pip ")]
     assert lines == [["--no-deps", "."], ["-r", "exported/requirements.txt"]]
 

@@ -23,11 +23,11 @@ WRITES = {  # program -> a file that it writes below runs/
 def test_every_example_is_short_says_what_it_shows_and_is_listed():
     programs = {path.stem: path.read_text("utf-8") for path in EXAMPLES.glob("*.py")}
     assert programs.keys() == WRITES.keys()
-    listed = (EXAMPLES.parent / "docs" / "python.md").read_text("utf-8")
+    listed = (EXAMPLES.parent / "docs" / "howto" / "own_objects.md").read_text("utf-8")
     for name, text in programs.items():
         assert len(text.splitlines()) <= 40 and ast.get_docstring(ast.parse(text))
-        assert f"../examples/{name}.py" in listed
-    assert "../examples/sweep.sh" in listed and len((EXAMPLES / "sweep.sh").read_text("utf-8").splitlines()) <= 40
+        assert f"../../examples/{name}.py" in listed
+    assert "../../examples/sweep.sh" in listed and len((EXAMPLES / "sweep.sh").read_text("utf-8").splitlines()) <= 40
 
 
 @pytest.mark.slow
