@@ -6,6 +6,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
+from foveal.verbs import VERBS
 from foveal.version import VERSION
 
 project = "Foveal"
@@ -18,6 +19,7 @@ exclude_patterns = ["tutorials"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+default_role = "code"  # docstrings write `names` as Markdown does
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 80
@@ -58,6 +60,14 @@ def refuse_the_network(app: Sphinx, error: Exception | None) -> None:
             raise ExtensionError(f"these pages load something from the network: {strangers}")
 
 
+def link_to_options(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Add a link to the options of a verb below its docstring."""
+    verb = name.removeprefix("foveal.")
+    if verb in VERBS:
+        lines += ["", f"Options: `foveal {verb} <../options.html#{verb}>`__.", ""]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", link_to_options)
     app.connect("build-finished", refuse_the_network)

@@ -57,9 +57,8 @@ def table_row(found: Found) -> str:
     x, y = (disc.left + disc.width / 2) / columns, (disc.top + disc.height / 2) / rows
     radii = dict.fromkeys(f"{side / 2 / min(rows, columns):.3f}" for side in (disc.width, disc.height))
     place = f"{x:.3f} | {y:.3f} | {' × '.join(radii)}" if disc.found else "– | – | –"
-    return (
-        f"| `{found.name}` | {found.width} × {found.height} | {place} | {'found' if found.disc.found else 'no-disc'} |"
-    )
+    size, result = f"{found.width}\u00a0×\u00a0{found.height}", "found" if disc.found else "no-disc"
+    return f"| `{found.name}` | {size} | {place} | {result} |"
 
 
 def tile(found: Found, number: int, with_photograph: bool) -> np.ndarray:

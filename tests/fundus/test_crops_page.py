@@ -39,9 +39,9 @@ def test_table_and_drawing(
     program.main()
     printed = capsys.readouterr().out.splitlines()
     assert "letter.jpg" in printed[0]
-    assert printed[1].startswith("| 1 | `a/eye.png` | 320 × 240 | 0.50") and printed[1].endswith("| found |")
-    assert printed[2] == "| 2 | `a/noise.png` | 90 × 90 | – | – | – | no-disc |"
-    assert printed[3].startswith("| 3 | `a/squeezed.png` | 300 × 440 | 0.50") and " × 0.6" in printed[3]
+    assert printed[1].startswith("| 1 | `a/eye.png` | 320\u00a0×\u00a0240 | 0.50") and printed[1].endswith("| found |")
+    assert printed[2] == "| 2 | `a/noise.png` | 90\u00a0×\u00a090 | – | – | – | no-disc |"
+    assert printed[3].startswith("| 3 | `a/squeezed.png` | 300\u00a0×\u00a0440 | 0.50") and " × 0.6" in printed[3]
     drawing = cv2.imread(str(out))
     assert np.array_equal(drawing[95, 60], program.GREY) and not np.array_equal(drawing, cv2.imread(str(photographs)))
 
